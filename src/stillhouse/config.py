@@ -1,0 +1,269 @@
+"""One schema for Python, YAML, `--set` and flags: frozen pydantic dataclasses in, the same dataclasses out. No torch.
+
+A configuration class is written once, with types, ranges and help:
+
+    @configclass
+    class TrainingConfig:
+        epochs: int = Field(20, gt=0, description="passes over the training split")
+
+Everything else (parsing, dumping, flags, suggestions for misspelt keys) is derived from it here.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, dataclass_transform
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from stillhouse.checks import StillhouseError, nearest
+
+T = TypeVar("T")
+STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
+
+
+class ConfigError(StillhouseError, ValueError):
+    """A key, flag or value that the schema does not take; the message names the place and the near key."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
+def configclass(cls: type[T]) -> type[T]:
+    """A frozen, keyword-only dataclass whose fields pydantic validates, also when it is made in Python."""
+    return dataclass(frozen=True, kw_only=True, config=STRICT)(cls)
+
+
+# ---------------------------------------------------------------------------------------------- mapping <-> config
+
+
+def parse(kind: type[T], mapping: Mapping[str, Any]) -> T:
+    """Build a configuration from plain data; every fault is listed, misspelt keys with a suggestion.
+
+    Raises:
+        ConfigError: unknown key, wrong type, value out of range, missing key.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(dict(mapping))
+    except ValidationError as error:
+        lines = [_explain(kind, dict(e)) for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+
+
+def to_mapping(config: Any) -> Any:
+    """Plain JSON- and YAML-ready data (dicts, lists, numbers, strings) of a configuration."""
+    if is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_mapping(getattr(config, f.name)) for f in fields(config)}
+    if isinstance(config, Mapping):
+        return {key: to_mapping(value) for key, value in config.items()}
+    if isinstance(config, (tuple, list)):
+        return [to_mapping(value) for value in config]
+    return str(config) if isinstance(config, Path) else config
+
+
+def dump_yaml(config: Any) -> str:
+    """The configuration as YAML text that `load_yaml` and `parse` read back to an equal value."""
+    return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True, width=110)
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file whose top is a mapping.
+
+    Raises:
+        ConfigError: missing file, broken YAML, or something else than a mapping on top.
+    """
+    path = Path(path)
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe file {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected a mapping (key: value) on top, got {type(loaded).__name__}")
+    return loaded
+
+
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `change` over it, mapping by mapping; lists and numbers are replaced whole.
+
+    A mapping whose `kind` differs replaces the old one, since its keys belong to another class.
+
+    Example:
+        >>> merge({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}})
+        {'a': {'x': 1, 'y': 5}, 'b': 3}
+    """
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        if both and value.get("kind", old.get("kind")) == old.get("kind"):  # type: ignore[union-attr]
+            merged[key] = merge(old, value)  # type: ignore[arg-type]
+        else:
+            merged[key] = value
+    return merged
+
+
+def set_path(mapping: dict[str, Any], assignment: str) -> None:
+    """Carry out `a.b=c` in place: the value is read as YAML, a number in the path is a place in a list.
+
+    Example:
+        >>> config = {"training": {"epochs": 3}, "signals": [{"weight": 1.0}]}
+        >>> set_path(config, "training.epochs=5"); set_path(config, "signals.0.weight=0.5"); config
+        {'training': {'epochs': 5}, 'signals': [{'weight': 0.5}]}
+
+    Raises:
+        ConfigError: no `=`, an unknown key on the way, or an index outside a list.
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals:
+        raise ConfigError(f"--set takes key=value, got {assignment!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    place(mapping, path.strip().split("."), value)
+
+
+def place(mapping: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Put `value` at a path of keys and list indices that exists already (or whose mapping is still None)."""
+    here: Any = mapping
+    for depth, key in enumerate(path):
+        where = ".".join(path[: depth + 1])
+        last = depth == len(path) - 1
+        if isinstance(here, list):
+            if not key.isdigit() or int(key) >= len(here):
+                raise ConfigError(f"{where}: expected an index from 0 to {len(here) - 1}, got {key!r}")
+            if last:
+                here[int(key)] = value
+            else:
+                here = here[int(key)]
+        elif isinstance(here, dict):
+            if key not in here:
+                raise ConfigError(f"{where}: unknown key; {nearest(key, here)}")
+            if last:
+                here[key] = value
+            else:
+                if here[key] is None:
+                    here[key] = {}
+                    here[key].update(dict.fromkeys(path[depth + 1 : depth + 2]))
+                here = here[key]
+        else:
+            raise ConfigError(f"{where}: {'.'.join(path[:depth])} is a plain value and has no keys")
+
+
+# ---------------------------------------------------------------------------------------------- flags
+
+
+@plain_dataclass(frozen=True)
+class Flag:
+    """One leaf of a configuration as a command-line flag."""
+
+    path: tuple[str, ...]
+    annotation: Any
+    default: Any
+    help: str
+
+    @property
+    def name(self) -> str:
+        """The long flag: `--training-batch-size` for training.batch_size."""
+        return "--" + "-".join(self.path).replace("_", "-")
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The allowed words where the field is a Literal, else ()."""
+        return tuple(v for kind in _members(self.annotation) for v in typing.get_args(kind) if _is_literal(kind))
+
+    @property
+    def is_bool(self) -> bool:
+        """True for a switch (`--x/--no-x`)."""
+        return bool in _members(self.annotation)
+
+    @property
+    def is_list(self) -> bool:
+        """True where several values are taken (`2,2,6,2` or `64 64`)."""
+        return any(typing.get_origin(kind) is tuple for kind in _members(self.annotation))
+
+
+def flags(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[Flag]:
+    """Every leaf of a configuration value, depth first; the shape (which union member, how many signals) is the value's."""
+    for name, info in type(config).__pydantic_fields__.items():
+        value, path = getattr(config, name), (*prefix, name)
+        if is_dataclass(value):
+            yield from flags(value, path)
+        elif isinstance(value, tuple) and value and all(is_dataclass(v) for v in value):
+            for number, entry in enumerate(value):
+                yield from flags(entry, (*path, str(number)))
+        elif name != "kind" and not _holds_configs(info.annotation):
+            yield Flag(path, info.annotation, value, info.description or "")
+
+
+# ---------------------------------------------------------------------------------------------- inside
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The members of a union without None, Annotated peeled off; [annotation] for anything else."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        found = [m for part in typing.get_args(annotation) for m in _members(part)]
+        return [m for m in found if m is not type(None)]
+    return [annotation]
+
+
+def _is_literal(kind: Any) -> bool:
+    return typing.get_origin(kind) is typing.Literal
+
+
+def _holds_configs(annotation: Any) -> bool:
+    return any(
+        is_dataclass(kind) or any(is_dataclass(m) for arg in typing.get_args(kind) for m in _members(arg))
+        for kind in _members(annotation)
+    )
+
+
+def _keys_at(kind: Any, place: Sequence[str | int]) -> list[str]:
+    """The keys that the schema knows at a place of a pydantic error (union tags are part of such places)."""
+    here = [kind]
+    for step in place:
+        here = [m for annotation in here for m in _members(annotation)]
+        found: list[Any] = []
+        for one in here:
+            if is_dataclass(one) and step in one.__pydantic_fields__:  # type: ignore[attr-defined]
+                found.append(one.__pydantic_fields__[step].annotation)  # type: ignore[attr-defined]
+            elif isinstance(step, int) and typing.get_args(one):
+                found.append(typing.get_args(one)[0])
+            elif is_dataclass(one) and step == _tag(one):
+                found.append(one)
+        here = found
+    here = [m for annotation in here for m in _members(annotation)]
+    return [name for one in here if is_dataclass(one) for name in one.__pydantic_fields__]  # type: ignore[attr-defined]
+
+
+def _tag(kind: Any) -> Any:
+    info = kind.__pydantic_fields__.get("kind")
+    return None if info is None else info.default
+
+
+def _explain(kind: type, error: dict[str, Any]) -> str:
+    loc = list(error["loc"])
+    tags = {"unexpected_keyword_argument", "extra_forbidden"}
+    shown = ".".join(str(part) for part in loc) or kind.__name__
+    if error["type"] in tags:
+        return f"{shown}: unknown key; {nearest(str(loc[-1]), _keys_at(kind, loc[:-1]))}"
+    if error["type"] == "missing":
+        return f"{shown}: missing"
+    got = error.get("input")
+    text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if error["type"] in {"value_error", "assertion_error"}:
+        return f"{shown}: {text}" if loc else text
+    hint = ""
+    if error["type"] == "literal_error" and isinstance(got, str):
+        allowed = [word for word in error.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")]
+        hint = f"; {nearest(got, [word.strip(chr(39)) for word in allowed])}"
+    return f"{shown}: expected {text}, got {got!r}{hint}"

@@ -1,0 +1,64 @@
+"""Features by name from any module: the path of a sub-module is the name of what it puts out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.checks import InputError, nearest
+from stillhouse.types import Outputs, OutputSpec
+
+
+class Tapped:
+    """A module that is called for `Outputs`: its logits, and what the named sub-modules put out on the way.
+
+    A plain class, so that a teacher wrapped in it is never a sub-module of anything (`.train()` cannot reach it).
+
+    Args:
+        module: returns logits (B, K), or a tuple whose first entry is that.
+        features: paths of sub-modules (`blocks.1`, `layer3`), as `module.named_modules()` spells them.
+
+    Raises:
+        InputError: a path that the module does not have, with the near one.
+    """
+
+    def __init__(self, module: nn.Module, features: Sequence[str] = ()) -> None:
+        self.module = module
+        self._seen: dict[str, Tensor] = {}
+        children = dict(module.named_modules())
+        for name in dict.fromkeys(features):
+            if name not in children or not name:
+                known = [n for n in children if n]
+                raise InputError(f"feature {name!r}: {type(module).__name__} has none; {nearest(name, known)}")
+            children[name].register_forward_hook(self._keep(name))
+
+    def __call__(self, inputs: Tensor) -> Outputs:
+        """Run the module on (B, C, H, W) pixels."""
+        self._seen = {}
+        said = self.module(inputs)
+        logits = said[0] if isinstance(said, tuple) else said
+        outputs = Outputs(logits, self._seen)
+        self._seen = {}
+        return outputs
+
+    @torch.no_grad()
+    def spec(self, example: Tensor) -> OutputSpec:
+        """Shapes without the batch axis, from one forward pass in eval mode on an example (B, C, H, W)."""
+        was_training = self.module.training
+        self.module.eval()
+        outputs = self(example)
+        self.module.train(was_training)
+        if outputs.logits.ndim != 2:
+            raise InputError(f"logits: expected (B, K), got {tuple(outputs.logits.shape)}")
+        return OutputSpec(outputs.logits.shape[1], {name: tuple(x.shape[1:]) for name, x in outputs.features.items()})
+
+    def _keep(self, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+        def hook(module: nn.Module, args: object, output: object) -> None:
+            tensor = output[0] if isinstance(output, tuple) else output
+            if not isinstance(tensor, Tensor):
+                raise InputError(f"feature {name!r}: expected a tensor from it, got {type(tensor).__name__}")
+            self._seen[name] = tensor
+
+        return hook

@@ -1,0 +1,81 @@
+"""What travels between the rooms: batches, outputs, their shapes, and how far the run is. Imports no torch at run time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch of a labelled image data set.
+
+    Attributes:
+        inputs: (B, C, H, W) float32, raw pixels in [0, 1]; every model applies its own normalization.
+        labels: (B,) int64, class numbers from 0.
+        index: (B,) int64, rows of the split the batch was taken from (the key of a teacher cache).
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    index: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a model said: logits (B, K) and the features that were asked for, by module path."""
+
+    logits: Tensor
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputSpec:
+    """The shapes of `Outputs` without the batch axis, known before training: what signals are built against."""
+
+    num_classes: int
+    features: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTask:
+    """What a model must know of an image data set to be built for it.
+
+    Attributes:
+        class_names: one name a class, in label order.
+        shape: (C, H, W) of one image.
+        pixel_mean: (C) mean of the training pixels in [0, 1].
+        pixel_std: (C) standard deviation of the training pixels.
+    """
+
+    class_names: tuple[str, ...]
+    shape: tuple[int, int, int]
+    pixel_mean: tuple[float, ...]
+    pixel_std: tuple[float, ...]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is: optimizer steps done, of how many.
+
+    Example:
+        >>> Progress(step=25, total_steps=100).fraction
+        0.25
+    """
+
+    step: int
+    total_steps: int
+
+    @property
+    def fraction(self) -> float:
+        """Share of the run that is done, in [0, 1]."""
+        return min(1.0, self.step / max(1, self.total_steps))
