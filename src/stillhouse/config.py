@@ -118,7 +118,7 @@ def set_path(mapping: dict[str, Any], assignment: str) -> None:
         {'training': {'epochs': 5}, 'signals': [{'weight': 0.5}]}
 
     Raises:
-        ConfigError: no `=`, an unknown key on the way, or an index outside a list.
+        ConfigError: no `=`, a key of a plain value, or an index outside a list.
     """
     path, equals, text = assignment.partition("=")
     if not equals:
@@ -131,27 +131,24 @@ def set_path(mapping: dict[str, Any], assignment: str) -> None:
 
 
 def place(mapping: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Put `value` at a path of keys and list indices that exists already (or whose mapping is still None)."""
+    """Put `value` at a path of keys and list indices, making mappings on the way; `parse` judges the keys."""
     here: Any = mapping
     for depth, key in enumerate(path):
         where = ".".join(path[: depth + 1])
         last = depth == len(path) - 1
         if isinstance(here, list):
             if not key.isdigit() or int(key) >= len(here):
-                raise ConfigError(f"{where}: expected an index from 0 to {len(here) - 1}, got {key!r}")
+                raise ConfigError(f"{where}: expected an index below {len(here)}, got {key!r}")
             if last:
                 here[int(key)] = value
             else:
                 here = here[int(key)]
         elif isinstance(here, dict):
-            if key not in here:
-                raise ConfigError(f"{where}: unknown key; {nearest(key, here)}")
             if last:
                 here[key] = value
             else:
-                if here[key] is None:
+                if here.get(key) is None:
                     here[key] = {}
-                    here[key].update(dict.fromkeys(path[depth + 1 : depth + 2]))
                 here = here[key]
         else:
             raise ConfigError(f"{where}: {'.'.join(path[:depth])} is a plain value and has no keys")
@@ -199,6 +196,8 @@ def flags(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[Flag]:
         elif isinstance(value, tuple) and value and all(is_dataclass(v) for v in value):
             for number, entry in enumerate(value):
                 yield from flags(entry, (*path, str(number)))
+        elif value is None and _holds_configs(info.annotation):
+            yield from flags(_members(info.annotation)[0](), path)  # an optional part, with its own defaults
         elif name != "kind" and not _holds_configs(info.annotation):
             yield Flag(path, info.annotation, value, info.description or "")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from stillhouse.checks import InputError, nearest
 from stillhouse.types import Outputs, OutputSpec
@@ -19,25 +21,35 @@ class Tapped:
     Args:
         module: returns logits (B, K), or a tuple whose first entry is that.
         features: paths of sub-modules (`blocks.1`, `layer3`), as `module.named_modules()` spells them.
+        call: what to call instead of `module`, where something is wrapped around it (mixed precision).
 
     Raises:
         InputError: a path that the module does not have, with the near one.
     """
 
-    def __init__(self, module: nn.Module, features: Sequence[str] = ()) -> None:
+    def __init__(
+        self, module: nn.Module, features: Sequence[str] = (), call: Callable[[Tensor], Any] | None = None
+    ) -> None:
         self.module = module
+        self._call = module if call is None else call
+        self._hooks: list[RemovableHandle] = []
         self._seen: dict[str, Tensor] = {}
         children = dict(module.named_modules())
         for name in dict.fromkeys(features):
             if name not in children or not name:
                 known = [n for n in children if n]
                 raise InputError(f"feature {name!r}: {type(module).__name__} has none; {nearest(name, known)}")
-            children[name].register_forward_hook(self._keep(name))
+            self._hooks.append(children[name].register_forward_hook(self._keep(name)))
+
+    def close(self) -> None:
+        """Take the hooks off the module again."""
+        for hook in self._hooks:
+            hook.remove()
 
     def __call__(self, inputs: Tensor) -> Outputs:
         """Run the module on (B, C, H, W) pixels."""
         self._seen = {}
-        said = self.module(inputs)
+        said = self._call(inputs)
         logits = said[0] if isinstance(said, tuple) else said
         outputs = Outputs(logits, self._seen)
         self._seen = {}
@@ -54,7 +66,7 @@ class Tapped:
             raise InputError(f"logits: expected (B, K), got {tuple(outputs.logits.shape)}")
         return OutputSpec(outputs.logits.shape[1], {name: tuple(x.shape[1:]) for name, x in outputs.features.items()})
 
-    def _keep(self, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    def _keep(self, name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, args: object, output: object) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
             if not isinstance(tensor, Tensor):

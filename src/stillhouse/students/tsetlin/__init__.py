@@ -1,1 +1,89 @@
-"""."""
+"""Students that vote with readable logic clauses. The configuration is here; torch is loaded when one is built."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from stillhouse.config import configclass
+from stillhouse.types import ImageTask
+
+if TYPE_CHECKING:
+    from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+
+
+@configclass
+class TsetlinViTConfig:
+    """A vision transformer whose feed-forward is a bank of fuzzy logic clauses (`UnifiedTMTransformer`)."""
+
+    kind: Literal["tsetlin-vit"] = "tsetlin-vit"
+    patch_size: int = Field(4, gt=0, description="side of a patch in pixels; an image it does not divide is padded")
+    embed_dim: int = Field(96, gt=0, description="width of a token, a multiple of heads")
+    depth: int = Field(4, gt=0, description="number of blocks")
+    heads: int = Field(3, gt=0, description="attention heads")
+    mlp_ratio: float = Field(4.0, gt=0, description="bits that the clauses read, per token width")
+    clauses: int = Field(256, gt=0, description="clauses in each block")
+    failures: int = Field(4, ge=1, description="LF: misses that silence a clause; keep literals well above it")
+    literals: float = Field(12.0, gt=0, description="literals that a clause includes at the start, on average")
+    tau: float = Field(0.5, gt=0, lt=1, description="include threshold on the sigmoid of the include logits")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the embedded tokens")
+    attention_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the attention weights")
+    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth of the last block")
+    class_token: bool = Field(True, description="prepend a learned class token")
+    pool: Literal["cls", "mean"] = Field("cls", description="read the class token, or the mean of the patch tokens")
+    feed_forward: Literal["clauses", "mlp", "none"] = Field(
+        "clauses", description="what follows attention; mlp and none are the controls"
+    )
+
+    special_part: ClassVar[str] = "clauses"
+
+    def __post_init__(self) -> None:
+        if self.embed_dim % self.heads:
+            raise ValueError(f"embed_dim: expected a multiple of heads ({self.heads}), got {self.embed_dim}")
+        if self.pool == "cls" and not self.class_token:
+            raise ValueError("pool: 'cls' reads the class token, but class_token is off; take 'mean'")
+
+    def without_special_part(self) -> TsetlinViTConfig:
+        """The same network trained without its clause branch: the control that shows whether clauses earn their place."""
+        return replace(self, feed_forward="none")
+
+    def with_ordinary_part(self) -> TsetlinViTConfig:
+        """The same network with an MLP of the same hidden width where the clauses are."""
+        return replace(self, feed_forward="mlp")
+
+    def build(self, task: ImageTask) -> UnifiedTMTransformer:
+        """The network, with weights from torch's global generator.
+
+        Raises:
+            InputError: the image is smaller than a patch.
+        """
+        from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+
+        channels, height, width = task.shape
+        return UnifiedTMTransformer(
+            task.num_classes,
+            image_size=(height, width),
+            in_channels=channels,
+            patch_size=self.patch_size,
+            embed_dim=self.embed_dim,
+            depths=self.depth,
+            num_heads=self.heads,
+            mlp_ratio=self.mlp_ratio,
+            tm_clauses=self.clauses,
+            tm_failures=self.failures,
+            tm_literals=self.literals,
+            tm_tau=self.tau,
+            drop_rate=self.dropout,
+            attn_drop_rate=self.attention_dropout,
+            drop_path_rate=self.drop_path,
+            use_cls_token=self.class_token,
+            pool=self.pool,
+            feed_forward=self.feed_forward,
+            pixel_mean=task.pixel_mean,
+            pixel_std=task.pixel_std,
+        )
+
+
+__all__ = ["TsetlinViTConfig"]

@@ -1,0 +1,40 @@
+# Every target sets up what it needs: uv if it is there, else venv + pip. Needs Python 3.11+ and git.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+
+.PHONY: demo test check setup clean help
+
+help:
+	@echo "make demo   distil a clause student on bundled digits and print the verdict"
+	@echo "make test   lint, types, import contracts, doctests and tests"
+	@echo "make check  the quick half of make test: lint, types, import contracts"
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stillhouse needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@if command -v uv >/dev/null 2>&1; then \
+		([ -x $(BIN)/python ] || uv venv -q --python $(PYTHON) $(VENV)) && \
+		uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	else \
+		([ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)) && \
+		$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+	fi
+	@touch $@
+
+demo: setup
+	$(BIN)/stillhouse demo
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	$(BIN)/pytest -n $(WORKERS)
+
+clean:
+	rm -rf $(VENV) runs

@@ -1,0 +1,48 @@
+"""`stillhouse list`: what there is to choose from."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable, Sequence
+
+from stillhouse.cli.options import Parser
+from stillhouse.data import DataConfig
+from stillhouse.recipes import RECIPES, TEACHER_RECIPES
+from stillhouse.signals import FeaturesConfig, LogitsConfig
+from stillhouse.students import TsetlinViTConfig
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse and print."""
+    parser = Parser(prog="stillhouse list", description="Recipes, data sets, teachers, signals and students.")
+    parser.parse(arguments)
+    _section("recipes (stillhouse distill NAME)", ((name, _first_line(recipe)) for name, recipe in RECIPES.items()))
+    _section("teacher recipes (stillhouse train-teacher NAME)", ((n, _first_line(r)) for n, r in TEACHER_RECIPES.items()))
+    names = typing.get_args(DataConfig.__pydantic_fields__["name"].annotation)  # type: ignore[attr-defined]
+    _section("data sets (--data-name)", ((str(name), "") for name in names))
+    _section(
+        "teachers (--teacher-source)",
+        (
+            ("builtin:digits", "a small network for the bundled digits, in the package"),
+            ("timm:NAME", "any timm image model; the head is re-made for the data and fitted"),
+            ("torchvision:NAME", "any torchvision classifier, likewise"),
+            ("ckpt:FILE", "a teacher saved by train-teacher; for other state dicts name the architecture as"),
+            ("", "--teacher-source timm:NAME --teacher-checkpoint FILE"),
+        ),
+    )
+    _section("signals (signals: [{kind: ...}])", ((c.__pydantic_fields__["kind"].default, _first_line(c)) for c in (LogitsConfig, FeaturesConfig)))  # type: ignore[attr-defined]
+    _section("students (student: {kind: ...})", ((c.__pydantic_fields__["kind"].default, _first_line(c)) for c in (TsetlinViTConfig,)))  # type: ignore[attr-defined]
+    return 0
+
+
+def _first_line(documented: object) -> str:
+    return (documented.__doc__ or "").strip().splitlines()[0]
+
+
+def _section(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    entries = list(rows)
+    width = max(len(name) for name, _ in entries)
+    print(title)
+    for name, text in entries:
+        print(f"  {name:<{width}}  {text}".rstrip())
+    print()

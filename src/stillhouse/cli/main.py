@@ -1,0 +1,69 @@
+"""`stillhouse COMMAND ...`: finds the command's file, prints faults of the user's without a traceback."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from stillhouse import __version__
+from stillhouse.checks import StillhouseError, nearest
+
+COMMANDS = {
+    "demo": "distil a small clause student on bundled digits and print the verdict (two minutes, offline)",
+    "distill": "run a recipe or YAML file: check the teacher, train every arm and seed, compare, report",
+    "check": "is this teacher any good on this data? score, chance level, calibration",
+    "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
+    "evaluate": "score a saved student (or teacher) on a data set",
+    "report": "make report.html again from a run folder",
+    "list": "recipes, data sets, teachers, signals and students that there are",
+}
+
+HELP = """usage: stillhouse COMMAND [options]
+
+Distil any pretrained PyTorch network into a student of a different kind, and prove whether the teacher helped.
+
+commands:
+{commands}
+
+start here:
+  stillhouse demo                                       everything at once, in two minutes
+  stillhouse distill digits --epochs 60 --out runs/mine the same with a change
+  stillhouse distill my.yaml --print-config             what a YAML file of yours means, without running it
+  stillhouse COMMAND --help                             the options of a command
+
+options:
+  -h, --help     show this and exit
+  --version      show the version and exit
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (0 done, 2 the user's fault, 3 teacher refused, 130 interrupted)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in {"-h", "--help", "help"}:
+        width = max(map(len, COMMANDS))
+        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
+        return 0 if words else 2
+    if words[0] in {"-V", "--version", "version"}:
+        print(f"stillhouse {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"stillhouse: unknown command {words[0]!r}; {nearest(words[0], COMMANDS)}", file=sys.stderr)
+        return 2
+    module = importlib.import_module(f"stillhouse.cli.{words[0].replace('-', '_')}")
+    try:
+        return int(module.main(words[1:]))
+    except StillhouseError as error:
+        print(f"stillhouse {words[0]}: {error}", file=sys.stderr)
+        return _status(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 141
+
+
+def _status(error: StillhouseError) -> int:
+    # by name, so that finding out does not import torch
+    return {"TeacherAtChance": 3, "Interrupted": 130}.get(type(error).__name__, 2)

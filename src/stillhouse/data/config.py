@@ -1,0 +1,87 @@
+"""Which images, how they are split and shaped: the `data` part of a run's configuration. No torch at module level."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from stillhouse.checks import InputError
+from stillhouse.config import configclass
+
+if TYPE_CHECKING:
+    from stillhouse.data.images import ImageData
+    from stillhouse.data.sources import Loaded
+
+
+@configclass
+class DataConfig:
+    """A labelled image data set: where it comes from, its three splits, its shape and its augmentation.
+
+    Example:
+        >>> data = DataConfig(name="digits").build()
+        >>> data.sizes
+        {'train': 970, 'validation': 108, 'test': 719}
+    """
+
+    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "npz"] = Field(
+        "digits", description="the data set; folder: ROOT/[train/]CLASS/*.png, npz: arrays images and labels"
+    )
+    root: str | None = Field(
+        None,
+        min_length=1,
+        description="where it lies: the folder, the .npz file, or torchvision's root (STILLHOUSE_DATA or ~/.cache/stillhouse/data)",
+    )
+    download: bool = Field(True, description="fetch a torchvision set that is not under the root")
+    image_size: int | None = Field(
+        None,
+        ge=4,
+        le=1024,
+        description="pixels a side: the middle square is cut out and resized (folder: 64 where image sizes differ)",
+    )
+    channels: Literal[1, 3] | None = Field(None, description="1: to gray, 3: to RGB; as the images are where not given")
+    validation_fraction: float = Field(
+        0.1, gt=0, lt=1, description="share of the training split on which the best epoch is picked"
+    )
+    test_fraction: float = Field(0.4, gt=0, lt=1, description="share held out where the source has no test split")
+    split_seed: int = Field(0, ge=0, lt=2**32, description="fixes which rows are held out and kept")
+    train_limit: int | None = Field(None, gt=0, description="train on that many images only, classes in proportion")
+    test_limit: int | None = Field(None, gt=0, description="test on that many images only, classes in proportion")
+    augment: Literal["none", "affine", "crop-flip"] = Field(
+        "none", description="affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror"
+    )
+
+    def build(self) -> ImageData:
+        """Read the data set, check it and split it.
+
+        Raises:
+            InputError: the data are missing, damaged or not what they must be; the message says what was expected.
+        """
+        from stillhouse.data.images import assemble
+
+        return assemble(self._load(), self)
+
+    def _load(self) -> Loaded:
+        if self.name == "digits":
+            from stillhouse.data.digits import load_digits
+
+            return load_digits()
+        if self.name == "folder":
+            from stillhouse.data.folder import load_folder
+
+            return load_folder(self._given_root("the folder"), self.image_size, self.channels)
+        if self.name == "npz":
+            from stillhouse.data.npz import load_npz
+
+            return load_npz(self._given_root("the .npz file"))
+        from stillhouse.data.torchvision_sets import load_torchvision
+
+        root = self.root or os.environ.get("STILLHOUSE_DATA") or "~/.cache/stillhouse/data"
+        return load_torchvision(self.name, Path(root).expanduser(), self.download)
+
+    def _given_root(self, what: str) -> Path:
+        if self.root is None:
+            raise InputError(f"data set {self.name!r}: expected {what} in --data-root, got none")
+        return Path(self.root).expanduser()

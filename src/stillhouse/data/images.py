@@ -1,0 +1,194 @@
+"""Images in memory: one split, and the whole of a data set with what models must know of it.
+
+Legend: B batch, N rows, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stillhouse.checks import InputError, same_shape
+from stillhouse.data.arrays import check_class_names, check_rows, infer_class_names, rows_from_arrays
+from stillhouse.data.augment import Augmentation, augment
+from stillhouse.data.config import DataConfig
+from stillhouse.data.shape import fit
+from stillhouse.data.sources import Loaded, Rows
+from stillhouse.data.splits import check_every_class, hold_out, limit
+from stillhouse.data.statistics import fingerprint, pixel_statistics
+from stillhouse.types import Batch, ImageTask
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """One split, whole in memory.
+
+    Attributes:
+        images: (N, C, H, W) uint8, or float32 in [0, 1].
+        labels: (N) int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The rows of an index.
+
+        Args:
+            index: (B) int64 rows from 0 to N - 1.
+
+        Returns:
+            inputs (B, C, H, W) float32 in [0, 1], labels (B), and the index.
+        """
+        rows = self.images.index_select(0, index)
+        inputs = rows.float().div_(255) if rows.dtype == torch.uint8 else rows
+        return Batch(inputs, self.labels.index_select(0, index), index)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All rows in order, `size` at a time; the last batch may be smaller."""
+        if size < 1:
+            raise InputError(f"batch size: expected at least 1, got {size}")
+        for start in range(0, len(self), size):
+            yield self.batch(torch.arange(start, min(start + size, len(self))))
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Three splits of one data set that share no row, and the task that they set.
+
+    Attributes:
+        name: of the data set.
+        train: what is learned from; pixel mean and deviation of the task are its own.
+        validation: on which the best epoch is picked, taken from the training split.
+        test: read once, at the end.
+        task: class names, shape and pixel statistics.
+        augmentation: what `augment` does.
+    """
+
+    name: str
+    train: ImageSplit
+    validation: ImageSplit
+    test: ImageSplit
+    task: ImageTask
+    augmentation: Augmentation = "none"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of every split."""
+        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Fingerprint of the pixels and labels of all splits: two runs with the same one saw the same data."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return fingerprint((name, split.images, split.labels) for name, split in splits.items())
+
+    def augment(self, inputs: Tensor, *, seed: int) -> Tensor:
+        """A training batch (B, C, H, W), randomly changed as `augmentation` says; the same seed gives the same batch."""
+        return augment(inputs, self.augmentation, seed)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any,
+        *,
+        class_names: Sequence[str] | None = None,
+        name: str = "arrays",
+        test_images: Any = None,
+        test_labels: Any = None,
+        validation_images: Any = None,
+        validation_labels: Any = None,
+        config: DataConfig | None = None,
+    ) -> ImageData:
+        """A data set from NumPy arrays or tensors.
+
+        Args:
+            images: (N, H, W), (N, C, H, W) or (N, H, W, C) with C 1 or 3; uint8, or floats in [0, 1].
+            labels: (N) whole numbers from 0 to K - 1.
+            class_names: (K); the numbers as words where not given.
+            name: what reports call it.
+            test_images: a test split of its own; taken from `images` where not given.
+            test_labels: its labels.
+            validation_images: a validation split of its own; taken from `images` where not given.
+            validation_labels: its labels.
+            config: fractions, seed, limits, size, channels and augmentation; its `name`, `root` and `download` are not read.
+
+        Raises:
+            InputError: anything that could not be trained on; the message says what was expected and what came.
+
+        Example:
+            >>> import numpy as np
+            >>> images = np.arange(40 * 64, dtype=np.uint8).reshape(40, 8, 8)
+            >>> data = ImageData.from_arrays(images, np.arange(40) % 2, class_names=["even", "odd"])
+            >>> data.sizes, data.task.shape
+            ({'train': 21, 'validation': 3, 'test': 16}, (1, 8, 8))
+        """
+        train = rows_from_arrays(images, labels)
+        test = _optional_rows(test_images, test_labels, "test_")
+        validation = _optional_rows(validation_images, validation_labels, "validation_")
+        names = infer_class_names(train.labels) if class_names is None else tuple(str(word) for word in class_names)
+        return assemble(Loaded(name, names, train, validation, test), config or DataConfig())
+
+
+def assemble(loaded: Loaded, config: DataConfig) -> ImageData:
+    """Check, shape and split what a source has brought.
+
+    Raises:
+        InputError: see `check_rows`, `hold_out`, `limit` and `check_every_class`.
+    """
+    names, seed = loaded.class_names, config.split_seed
+    check_class_names(names)
+
+    def shaped(split: str, rows: Rows) -> Rows:
+        check_rows(split, rows, len(names))
+        return fit(rows, config.image_size, config.channels)
+
+    train = shaped("training", loaded.train)
+    check_every_class(train.labels, names)
+    if loaded.test is None:
+        train, test = hold_out(train, config.test_fraction, seed, names, "test")
+    else:
+        test = shaped("test", loaded.test)
+    if loaded.validation is None:
+        train, validation = hold_out(train, config.validation_fraction, seed, names, "validation")
+    else:
+        validation = shaped("validation", loaded.validation)
+    train = limit(train, config.train_limit, seed, len(names), "train")
+    test = limit(test, config.test_limit, seed, len(names), "test")
+    check_every_class(train.labels, names)
+    for split, rows in (("validation", validation), ("test", test)):
+        same_shape(f"{split} images", tuple(rows.images.shape[1:]), tuple(train.images.shape[1:]))
+
+    _, c, h, w = train.images.shape
+    mean, std = pixel_statistics(train.images)
+    return ImageData(
+        name=loaded.name,
+        train=ImageSplit(train.images, train.labels),
+        validation=ImageSplit(validation.images, validation.labels),
+        test=ImageSplit(test.images, test.labels),
+        task=ImageTask(names, (c, h, w), mean, std),
+        augmentation=config.augment,
+    )
+
+
+def _optional_rows(images: Any, labels: Any, where: str) -> Rows | None:
+    if (images is None) != (labels is None):
+        given, missing = ("labels", "images") if images is None else ("images", "labels")
+        raise InputError(f"{where}{given} were given without {where}{missing}: expected both or neither")
+    return None if images is None else rows_from_arrays(images, labels, where)
+
+
+def assemble(loaded: Any, config: Any) -> ImageData:
+    """Check, convert and split what a source has read."""
+    from stillhouse.data.build import assemble as work
+
+    return work(loaded, config)

@@ -1,0 +1,103 @@
+"""Straight-through estimators: a hard value forward, a smooth gradient backward.
+
+Written as `hard + (soft - soft.detach())`, so that the *value* is hard. The reverse, `soft + (hard - soft).detach()` with
+the roles mixed up, is the classic slip: it trains nothing (see `tests/layers/test_straight_through.py`).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+class _Step(torch.autograd.Function):
+    """1[x > 0] forward; the logistic density backward, without keeping the sigmoid in memory."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, slope: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.slope = slope  # type: ignore[attr-defined]
+        return (x > 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grad: Tensor) -> tuple[Tensor, None]:
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        slope = ctx.slope  # type: ignore[attr-defined]
+        p = torch.sigmoid(slope * x)
+        return grad[0] * (p * (1 - p)).mul_(slope), None
+
+
+def hard_step(x: Tensor, slope: float = 1.0) -> Tensor:
+    """Bits of a real-valued tensor: 1 where x > 0, else 0, with the gradient of `sigmoid(slope * x)`.
+
+    Args:
+        x: (...) any shape.
+        slope: steepness of the surrogate; the gradient at 0 is slope / 4.
+
+    Returns:
+        (...) of the dtype of `x`, only 0 and 1.
+
+    Example:
+        >>> x = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+        >>> hard_step(x).tolist()
+        [0.0, 0.0, 1.0]
+        >>> hard_step(x).sum().backward(); [round(g, 4) for g in x.grad.tolist()]
+        [0.1966, 0.25, 0.105]
+
+    Source: Bengio, Leonard, Courville 2013, arXiv:1308.3432.
+    """
+    return _Step.apply(x, slope)  # type: ignore[no-any-return]
+
+
+def hard_include(logits: Tensor, tau: float = 0.5) -> Tensor:
+    """The include mask of literals: 1 where `sigmoid(logits) > tau`, with the gradient of the sigmoid.
+
+    Args:
+        logits: (...) include logits.
+        tau: threshold on the include probability, in (0, 1).
+
+    Returns:
+        (...) of 0 and 1.
+
+    Example:
+        >>> logits = torch.tensor([-1.0, 0.1, 3.0], requires_grad=True)
+        >>> mask = hard_include(logits); mask.tolist()
+        [0.0, 1.0, 1.0]
+        >>> mask.sum().backward(); bool((logits.grad > 0).all())
+        True
+    """
+    p = torch.sigmoid(logits)
+    return (p > tau).to(p.dtype) + (p - p.detach())
+
+
+class _LeakyBackwardReLU(torch.autograd.Function):
+    """relu(x) forward; backward 1 where x > 0 and `leak` elsewhere."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, leak: float) -> Tensor:
+        ctx.save_for_backward(x > 0)
+        ctx.leak = leak  # type: ignore[attr-defined]
+        return torch.relu(x)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grad: Tensor) -> tuple[Tensor, None]:
+        (alive,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return torch.where(alive, grad[0], grad[0] * ctx.leak), None  # type: ignore[attr-defined]
+
+
+def revivable_relu(x: Tensor, leak: float = 0.1) -> Tensor:
+    """relu whose backward pass leaks where the unit is silent, so that a dead clause can come back.
+
+    Args:
+        x: (...) any shape.
+        leak: slope of the backward pass below 0.
+
+    Returns:
+        (...) max(x, 0), exactly.
+
+    Example:
+        >>> x = torch.tensor([-2.0, 3.0], requires_grad=True)
+        >>> y = revivable_relu(x); y.sum().backward(); y.tolist(), [round(g, 2) for g in x.grad.tolist()]
+        ([0.0, 3.0], [0.1, 1.0])
+    """
+    return _LeakyBackwardReLU.apply(x, leak)  # type: ignore[no-any-return]

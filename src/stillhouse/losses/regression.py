@@ -1,0 +1,87 @@
+"""Distances between what two networks put out, per sample.
+
+Shapes: B batch, K classes, D width, ... positions (tokens, pixels), possibly none.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from stillhouse.checks import same_shape
+
+
+def mse_logits(student_logits: Tensor, teacher_logits: Tensor, *, centered: bool = False) -> Tensor:
+    """Mean squared difference of logits; `centered` removes each row's mean, which no softmax sees.
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K); gets no gradient.
+        centered: compare up to a constant a row.
+
+    Returns:
+        (B,). T^2 `forward_kl` tends to half of the centered form as T grows.
+
+    Raises:
+        InputError: shapes differ.
+
+    Example:
+        >>> a, b = torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 0.0]])
+        >>> mse_logits(a, b).item(), mse_logits(a, b, centered=True).item()
+        (5.0, 1.0)
+
+    Source: Ba, Caruana 2014, arXiv:1312.6184; Kim et al. 2021, arXiv:2105.08919.
+    """
+    same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
+    gap = student_logits.float() - teacher_logits.detach().float()
+    if centered:
+        gap = gap - gap.mean(dim=1, keepdim=True)
+    return gap.square().mean(dim=1)
+
+
+def mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean squared difference over all positions and channels, (B, ..., D) twice -> (B,).
+
+    Example:
+        >>> mse(torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2)).item()
+        5.0
+
+    Source: Romero et al. 2015, arXiv:1412.6550 (FitNets).
+    """
+    return _per_sample((_gap(student, teacher)).square())
+
+
+def smooth_l1(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared near 0, absolute beyond 1: outlying channels do not rule, (B, ..., D) twice -> (B,).
+
+    Example:
+        >>> smooth_l1(torch.tensor([[3.0, 0.0]]), torch.zeros(1, 2)).item()
+        1.25
+
+    Source: Huber 1964; Girshick 2015, arXiv:1504.08083.
+    """
+    gap = _gap(student, teacher).abs()
+    return _per_sample(torch.where(gap < 1, 0.5 * gap.square(), gap - 0.5))
+
+
+def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """1 - cosine over the last axis, averaged over positions, (B, ..., D) twice -> (B,) in [0, 2].
+
+    Example:
+        >>> round(cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])).item(), 4)
+        0.2929
+
+    Source: Sanh et al. 2019, arXiv:1910.01108 (DistilBERT).
+    """
+    same_shape("teacher features", tuple(teacher.shape), tuple(student.shape))
+    cosine = torch.cosine_similarity(student.float(), teacher.detach().float(), dim=-1)
+    return _per_sample(1 - cosine)
+
+
+def _gap(student: Tensor, teacher: Tensor) -> Tensor:
+    same_shape("teacher features", tuple(teacher.shape), tuple(student.shape))
+    return student.float() - teacher.detach().float()
+
+
+def _per_sample(values: Tensor) -> Tensor:
+    return values.reshape(len(values), -1).mean(dim=1)

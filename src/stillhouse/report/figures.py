@@ -1,0 +1,201 @@
+"""The figures of a report as inline SVG: one panel each, so that a narrow screen stacks them. No pyplot, no state.
+
+Colours are those of Okabe and Ito, told apart by people with any of the common colour-vision deficiencies; every arm
+has a marker of its own as well. Letters stay text: the page's font draws them, and they can be searched.
+
+Source: Okabe and Ito (2008), Color Universal Design; DeGroot and Fienberg (1983) for the reliability diagram.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from stillhouse.report.read import Array, Predictions, SeedRun, number
+
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+SHAPES = ("\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25bc", "\u271a")
+INK, FAINT, GRID = "#33393f", "#6b737b", "#e4e7ea"
+BINS = 10
+FEW = 10
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#a9b0b7",
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "xtick.color": "#a9b0b7",
+    "ytick.color": "#a9b0b7",
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "text.color": INK,
+}
+
+
+def look(place: int) -> dict[str, Any]:
+    """Colour and marker of the arm at a place in the order of arms."""
+    return {"color": COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)]}
+
+
+def differences(rows: Sequence[tuple[str, float, float, float]], label: str) -> Markup:
+    """Differences with their intervals against the line of no difference; rows are (name, difference, low, high)."""
+    with rc_context(STYLE | {"font.size": 10}):
+        figure = Figure(figsize=(5, 0.7 + 0.36 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (_, middle, low, high) in enumerate(rows):
+            color = COLORS[0] if low > 0 else COLORS[1] if high < 0 else FAINT
+            axes.plot([low, high], [place, place], color=color, linewidth=2.5, solid_capstyle="round")
+            axes.plot([middle], [place], "o", color=color, markersize=7)
+        axes.axvline(0, color=INK, linewidth=1)
+        axes.set_yticks(range(len(rows)), [row[0] for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("difference in points (right of 0: better)")
+        axes.margins(x=0.08)
+        return _svg(figure, "differences", label)
+
+
+def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, label: str, level: float | None = None) -> Markup:
+    """A record's value against the epoch: a thin line a seed, a thick one for the mean; `level` is the teacher's.
+
+    The mean covers the epochs that every seed of the arm has reached. Empty where no record has the value.
+    """
+    found = {arm: [series(run.records.get(split, []), key) for run in runs] for arm, runs in arms.items()}
+    if not any(line for lines in found.values() for line in lines):
+        return Markup()
+    scale = 100.0 if key == "accuracy" else 1.0
+    with rc_context(STYLE | {"font.size": 10}):
+        figure = Figure(figsize=(5, 3.3), layout="constrained")
+        axes = figure.add_subplot()
+        for place, lines in enumerate(found.values()):
+            lines = [line for line in lines if line]
+            color, marker = look(place)["color"], look(place)["marker"]
+            for line in lines:
+                axes.plot(list(line), [scale * v for v in line.values()], color=color, linewidth=0.8, alpha=0.4)
+            shared = sorted(set.intersection(*(set(line) for line in lines))) if lines else []
+            if shared:
+                means = [scale * float(np.mean([line[epoch] for line in lines])) for epoch in shared]
+                axes.plot(shared, means, color=color, linewidth=2)
+                axes.plot(shared[-1:], means[-1:], color=color, marker=marker, markersize=6)
+        values = [scale * v for lines in found.values() for line in lines for v in line.values()]
+        if key == "accuracy":
+            _zoom(axes, values, scale * level if level is not None else None)
+        elif min(values) > 0 and max(values) > 10 * min(values):
+            _logarithmic(axes, subs=(1.0, 2.0, 5.0))
+        if level is not None:
+            axes.axhline(scale * level, color=INK, linewidth=1.4, linestyle=(0, (4, 3)))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("validation accuracy (%)" if key == "accuracy" else "training loss")
+        return _svg(figure, f"curves-{split}-{key}", label)
+
+
+def series(lines: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
+    """Epoch -> mean of the value over that epoch; what is no number is left out.
+
+    Training steps carry the epochs done before them (0.25: a quarter into the first), validations the epochs done.
+    """
+    sums: dict[int, list[float]] = defaultdict(list)
+    for record in lines:
+        value = number(record.get(key))
+        if value is not None:
+            epoch = float(record["epoch"])
+            sums[int(epoch) + 1 if record.get("split") == "train" else round(epoch)].append(value)
+    return {epoch: float(np.mean(sums[epoch])) for epoch in sorted(sums)}
+
+
+def reliability(arm: Sequence[Predictions], place: int, teacher: Predictions | None, label: str) -> Markup:
+    """How often an arm is right when it is so sure (seeds pooled), the teacher's curve dashed, counts below."""
+    with rc_context(STYLE | {"font.size": 9}):
+        figure = Figure(figsize=(3.1, 3.5), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        upper.plot([0, 100], [0, 100], color="#a9b0b7", linewidth=1)
+        if teacher is not None:
+            counts, sure, right = bins([teacher])
+            many = counts[counts > 0] >= FEW
+            upper.plot(sure[many], right[many], color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+        counts, sure, right = bins(arm)
+        style = look(place)
+        upper.plot(sure, right, color=style["color"], linewidth=1.8)
+        many = counts[counts > 0] >= FEW
+        upper.plot(sure[many], right[many], linestyle="", markersize=6, **style)
+        upper.plot(sure[~many], right[~many], linestyle="", markersize=6, markerfacecolor="white", **style)
+        upper.set(xlim=(0, 101), ylim=(0, 103), ylabel="right (%)")
+        width = 100 / BINS
+        lower.bar(np.arange(BINS) * width + width / 2, counts, width=0.8 * width, color=style["color"])
+        _logarithmic(lower, subs=(1.0,))
+        lower.set_ylim(0.7, max(12, 3 * counts.max()))
+        lower.set(xlabel="confidence in the answer (%)", ylabel="answers")
+        lower.grid(visible=False, axis="x")
+        return _svg(figure, f"reliability-{place}", label)
+
+
+def bins(pooled: Sequence[Predictions]) -> tuple[Array, Array, Array]:
+    """Counts of all `BINS` equal bins of confidence, then mean confidence and share right (%) of those that hold any.
+
+    Example:
+        >>> said = Predictions(np.array([0, 1]), np.array([[0.95, 0.05], [0.6, 0.4]]))
+        >>> counts, sure, right = bins([said])
+        >>> counts.tolist(), sure.round(1).tolist(), right.tolist()
+        ([0, 0, 0, 0, 0, 0, 1, 0, 0, 1], [60.0, 95.0], [0.0, 100.0])
+    """
+    sure = np.concatenate([said.probabilities.max(axis=1) for said in pooled]).astype(float)
+    right = np.concatenate([said.choices == said.labels for said in pooled])
+    place = np.clip((sure * BINS + 1e-9).astype(int), 0, BINS - 1)
+    counts = np.bincount(place, minlength=BINS)
+    held = counts > 0
+    sums = (np.bincount(place, weights=weights, minlength=BINS)[held] for weights in (sure, right))
+    mean_sure, mean_right = (100 * total / counts[held] for total in sums)
+    return counts, mean_sure, mean_right
+
+
+def _logarithmic(axes: Axes, subs: tuple[float, ...]) -> None:
+    """A logarithmic y axis with plain numbers: powers of ten would need the mathematical text that is switched off."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def _zoom(axes: Axes, values: Sequence[float], level: float | None) -> None:
+    """Cut the first steep part off the axis, where it would squeeze what matters into a line."""
+    bottom, top = float(np.quantile(values, 0.12)), max([*values, *([level] if level is not None else [])])
+    bottom = min([bottom, *([level] if level is not None else [])])
+    pad = 0.06 * max(top - bottom, 0.5)
+    axes.set_ylim(max(0.0, bottom - pad), min(100.4, top + pad))
+
+
+def _svg(figure: Figure, name: str, label: str) -> Markup:
+    """The figure as an <svg> that scales with its column, without ids that could meet another figure's."""
+    buffer = io.StringIO()
+    with rc_context({"svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<style .*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = text.replace("xlink:href", "href")
+    used = set(re.findall(r'(?:url\(|href=")#([^)"]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", text)
+    box = re.search(r'viewBox="[^"]*"', text)
+    head = f'<svg role="img" aria-label="{escape(label)}" {box[0] if box else ""}>'
+    return Markup(re.sub(r"\n\s*", "\n", head + text[text.index(">") + 1 :]).strip())

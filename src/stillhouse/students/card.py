@@ -1,0 +1,75 @@
+"""A trained student on disk: safetensors, and a card that says how to build it again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from stillhouse.checks import InputError
+from stillhouse.config import parse, to_mapping
+from stillhouse.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.students import StudentConfig
+from stillhouse.types import ImageTask
+
+FORMAT = "stillhouse-student-1"
+
+
+def save_student(folder: Path, student: nn.Module, config: StudentConfig, task: ImageTask) -> None:
+    """Write `student.safetensors` and `card.json` into a folder."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
+    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+    card = {
+        "format": FORMAT,
+        "student": to_mapping(config),
+        "task": asdict(task),
+        "class": type(student).__name__,
+        "model_kwargs": getattr(student, "model_kwargs", None),
+        "input": "raw pixels in [0, 1], (B, C, H, W); the student normalizes them itself",
+        "versions": versions(),
+    }
+    write_json(folder / CARD, card)
+
+
+def read_card(folder: Path) -> tuple[StudentConfig, ImageTask]:
+    """The configuration and the task of a saved student.
+
+    Raises:
+        InputError: no card, or one of another format.
+    """
+    card = read_json(folder / CARD)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got {card.get('format') if isinstance(card, dict) else card!r}")
+    task: dict[str, Any] = {name: tuple(value) for name, value in card["task"].items()}
+    return parse(StudentConfig, card["student"]), ImageTask(**task)
+
+
+def load_student(folder: Path) -> Any:
+    """Build the student of a folder and load its weights; in eval mode, on the CPU.
+
+    Raises:
+        InputError: files missing or truncated, or weights of another model.
+    """
+    config, task = read_card(folder)
+    student = config.build(task)
+    path = folder / STUDENT
+    try:
+        weights = load(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is truncated or not safetensors: {error}") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in student.state_dict().items()}
+    got = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected != got:
+        wrong = [n for n in {**expected, **got} if expected.get(n) != got.get(n)]
+        shown = "; ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:5])
+        raise InputError(f"{path} holds another model: {len(wrong)} entries differ ({shown})")
+    student.load_state_dict(weights)
+    with torch.no_grad():
+        return student.eval()

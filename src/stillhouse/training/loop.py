@@ -1,0 +1,294 @@
+"""The training loop: any module that gives logits, on any labelled images, with any signals from a teacher.
+
+A run is a pure function of (model, data, config, seed): the order of the images depends on (seed, epoch), augmentation on
+(seed, step), and a checkpoint holds the rest, so that a resumed run repeats the losses of an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stillhouse.checks import StillhouseError
+from stillhouse.data import ImageData
+from stillhouse.layers.taps import Tapped
+from stillhouse.losses import label_cross_entropy
+from stillhouse.metrics import evaluate
+from stillhouse.records import CHECKPOINT, RECORDS, append_record, keep_records_until
+from stillhouse.training.checkpoint import load_checkpoint, restore_rng, save_checkpoint
+from stillhouse.training.config import TrainingConfig
+from stillhouse.training.interrupt import Interrupted, StopRequest
+from stillhouse.training.optimizer import build_optimizer
+from stillhouse.training.predict import predict
+from stillhouse.types import Batch, Outputs, Progress
+
+
+class Diverged(StillhouseError):
+    """A loss term or a gradient is no longer a finite number."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learnt from a teacher: who tells, which signals compare, which student features they need.
+
+    Attributes:
+        teacher: called with a `Batch`, gives `Outputs`; None trains on labels alone.
+        signals: modules with `name` and `weight`, (said, told, progress) -> (B,).
+        features: module paths that are tapped in the student.
+        validation_probabilities: (N, K) of the teacher on the validation split, for agreement.
+    """
+
+    teacher: Callable[[Batch], Outputs] | None = None
+    signals: nn.ModuleList = field(default_factory=nn.ModuleList)
+    features: tuple[str, ...] = ()
+    validation_probabilities: np.ndarray | None = None
+
+
+@dataclass
+class Fit:
+    """Where a training stands: what a checkpoint holds besides weights, and what `fit` returns at the end."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_epoch: int = 0
+    best: dict[str, float | None] = field(default_factory=dict)
+    epochs: int = 0
+    stopped_early: bool = False
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> Tensor:
+    """The order of the training rows in an epoch, a function of the seed and the epoch only."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(rows, generator=generator)
+
+
+def fit(
+    model: nn.Module,
+    data: ImageData,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    folder: Path,
+    lesson: Lesson | None = None,
+    resume: bool = False,
+    tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
+) -> Fit:
+    """Train `model` in place; it ends with the weights of the best validation epoch (of the average, if one is kept).
+
+    Args:
+        model: (B, C, H, W) pixels in [0, 1] -> logits (B, K).
+        data: splits; only `train` and `validation` are read.
+        config: the knobs.
+        seed: fixes order, augmentation and dropout.
+        folder: records, TensorBoard events and the checkpoint are written here.
+        lesson: teacher and signals; labels alone if None.
+        resume: go on from the folder's checkpoint, if there is one.
+        tell: called after each step with the progress and the latest figures.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; the state is saved.
+        Diverged: a term or gradient is not finite.
+    """
+    trainer = _Trainer(model, data, config, seed, folder, lesson or Lesson())
+    if resume and (folder / CHECKPOINT).is_file():
+        trainer.load()
+    with StopRequest() as stop:
+        return trainer.run(stop, tell)
+
+
+class _Trainer:
+    """The state of one training and its four moves: step, validate, save, load."""
+
+    def __init__(
+        self, model: nn.Module, data: ImageData, config: TrainingConfig, seed: int, folder: Path, lesson: Lesson
+    ) -> None:
+        from lightning_fabric import Fabric
+
+        self.data, self.config, self.seed, self.folder, self.lesson = data, config, seed, folder, lesson
+        self.steps_per_epoch = -(-len(data.train) // config.batch_size)
+        self.total = config.epochs * self.steps_per_epoch
+        self.fabric = Fabric(accelerator=config.device, devices=1, precision=_precision(config))  # type: ignore[arg-type]
+        self.model, self.signals = model, lesson.signals.to(self.fabric.device)
+        optimizer, self.schedule = build_optimizer(model, self.signals, config, self.steps_per_epoch)
+        self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
+        self.student = Tapped(model, lesson.features, call=self.wrapped)
+        self.average = self._build_average()
+        self.state = Fit()
+        self.best_weights: dict[str, Tensor] = {}
+        self.learned = [*model.parameters(), *self.signals.parameters()]
+        torch.manual_seed(seed + 1)
+
+    # ------------------------------------------------------------------------------------------------ the run
+
+    def run(self, stop: StopRequest, tell: Callable[[Progress, Mapping[str, float | None]], None]) -> Fit:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        keep_records_until(self.folder / RECORDS, self.state.step)
+        self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.state.step + 1)
+        try:
+            while self.state.step < self.total and not self.state.stopped_early:
+                self._epoch(stop, tell)
+        finally:
+            self.board.close()
+            self.student.close()
+        self.model.load_state_dict(self.best_weights)
+        self.model.eval()
+        return self.state
+
+    def _epoch(self, stop: StopRequest, tell: Callable[[Progress, Mapping[str, float | None]], None]) -> None:
+        epoch, done = divmod(self.state.step, self.steps_per_epoch)
+        order = epoch_order(len(self.data.train), self.seed, epoch)
+        started = saved = time.monotonic()
+        before = self.state.seconds
+        self.model.train()
+        for rows in order.split(self.config.batch_size)[done:]:
+            news = self._step(rows)
+            self.state.seconds = before + time.monotonic() - started
+            tell(Progress(self.state.step, self.total), {**news, **self.state.best})
+            if stop.asked:
+                self.save()
+                raise Interrupted(f"stopped at step {self.state.step} of {self.total}; saved {self.folder / CHECKPOINT}")
+            if time.monotonic() - saved > self.config.checkpoint_seconds:
+                self.save()
+                saved = time.monotonic()
+        self._validate(epoch + 1)
+        self.state.seconds = before + time.monotonic() - started
+        self.save()
+
+    def _step(self, rows: Tensor) -> dict[str, float | None]:
+        """One optimizer step over a batch, in micro-batches; returns figures on the steps that log."""
+        config, step = self.config, self.state.step
+        log = step % config.log_every == 0 or step == self.total - 1
+        sums: dict[str, Tensor] = {}
+        self.optimizer.zero_grad()
+        for part in rows.chunk(config.accumulate):
+            terms = self._terms(part, step)
+            share = len(part) / len(rows)
+            loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=self.fabric.device))
+            self.fabric.backward(loss * share)
+            for name, (weight, value) in {**terms, "loss": (1.0, loss)}.items():
+                sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * share
+        norm = self._clip(sums)
+        self.optimizer.step()
+        rate = self.schedule.get_last_lr()[0]
+        self.schedule.step()
+        self.state.step += 1
+        if self.average is not None:
+            self.average.update(self.model, step=self.state.step)
+        if not log:
+            return {}
+        figures = {name: float(value) for name, value in sums.items()}
+        total = figures.pop("loss")
+        record = {"loss": total, "terms": figures, "learning_rate": rate, "gradient_norm": norm}
+        self._record("train", (self.state.step - 1) / self.steps_per_epoch, record)
+        return {"loss": total}
+
+    def _terms(self, rows: Tensor, step: int) -> dict[str, tuple[float, Tensor]]:
+        """Named terms as (weight, mean over the micro-batch); a term of weight 0 is not computed."""
+        batch = self.data.train.batch(rows)
+        inputs = self.data.augment(batch.inputs, seed=self.seed * 1_000_003 + step)
+        batch = Batch(*(x.to(self.fabric.device) for x in (inputs, batch.labels, batch.index)))
+        said = self.student(batch.inputs)
+        said = Outputs(said.logits.float(), {name: x.float() for name, x in said.features.items()})
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if self.config.label_weight > 0:
+            value = label_cross_entropy(said.logits, batch.labels, smoothing=self.config.label_smoothing).mean()
+            terms["labels"] = (self.config.label_weight, value)
+        active = [signal for signal in self.signals if signal.weight > 0]
+        if active and self.lesson.teacher is not None:
+            told = self.lesson.teacher(batch)
+            progress = Progress(step, self.total)
+            for signal in active:
+                terms[signal.name] = (signal.weight, signal(said, told, progress).mean())
+        return terms
+
+    def _clip(self, sums: Mapping[str, Tensor]) -> float:
+        # one norm either way: it is the cheapest test that every gradient is a finite number
+        limit = self.config.clip_norm if self.config.clip_norm > 0 else float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self.learned, limit)
+        if not torch.isfinite(norm):
+            shown = ", ".join(f"{name} {float(value):.4g}" for name, value in sums.items())
+            raise Diverged(
+                f"step {self.state.step}: the gradient is not finite (terms: {shown}); lower learning_rate, or look for "
+                "NaN in the inputs"
+            )
+        return float(norm)
+
+    # ------------------------------------------------------------------------------------------------ validation
+
+    def _validate(self, epoch: int) -> None:
+        scored = self.model if self.average is None else self.average.module
+        scored.eval()
+        probabilities = predict(lambda b: scored(b.inputs.to(self.fabric.device)), self.data.validation, self.config.evaluation_batch_size)
+        metrics = evaluate(probabilities, self.data.validation.labels.numpy(), self.lesson.validation_probabilities)
+        self._record("validation", float(epoch), {**metrics, "seconds": self.state.seconds})
+        self.state.epochs = epoch
+        if not self.state.best or _rank(metrics) > _rank(self.state.best):
+            self.state.best, self.state.best_epoch = metrics, epoch
+            self.best_weights = {name: x.detach().cpu().clone() for name, x in scored.state_dict().items()}
+        waited = epoch - self.state.best_epoch
+        self.state.stopped_early = 0 < self.config.patience <= waited and epoch < self.config.epochs
+
+    def _record(self, split: str, epoch: float, values: Mapping[str, Any]) -> None:
+        record = {"split": split, "step": self.state.step, "epoch": round(epoch, 4), **values}
+        append_record(self.folder / RECORDS, record)
+        for name, value in {**values, **values.get("terms", {})}.items():
+            if isinstance(value, float):
+                self.board.add_scalar(f"{split}/{name}", value, self.state.step)
+
+    # ------------------------------------------------------------------------------------------------ checkpoints
+
+    def save(self) -> None:
+        state = {
+            "fit": vars(self.state).copy(),
+            "total": self.total,
+            "model": self.model.state_dict(),
+            "signals": self.signals.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "average": None if self.average is None else self.average.module.state_dict(),
+            "best_weights": self.best_weights,
+        }
+        save_checkpoint(self.folder / CHECKPOINT, state)
+
+    def load(self) -> None:
+        state = load_checkpoint(self.folder / CHECKPOINT)
+        if state["total"] != self.total:
+            raise StillhouseError(f"checkpoint {self.folder / CHECKPOINT}: expected {self.total} steps, got {state['total']}")
+        self.model.load_state_dict(state["model"])
+        self.signals.load_state_dict(state["signals"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.average is not None:
+            self.average.module.load_state_dict(state["average"])
+        self.best_weights = state["best_weights"]
+        self.state = replace(self.state, **state["fit"])
+        restore_rng(state)
+
+    def _build_average(self) -> Any:
+        """timm's weight average: buffers too, with a decay that warms up, so that a short run does not lag."""
+        if self.config.ema_decay == 0:
+            return None
+        from timm.utils import ModelEmaV3
+
+        return ModelEmaV3(self.model, decay=self.config.ema_decay, use_warmup=True, exclude_buffers=False)
+
+
+def _rank(metrics: Mapping[str, float | None]) -> tuple[float, float]:
+    """Better accuracy first, then lower negative log-likelihood."""
+    return (metrics["accuracy"] or 0.0, -(metrics["nll"] or 0.0))
+
+
+def _precision(config: TrainingConfig) -> str:
+    if config.precision != "auto":
+        return config.precision
+    gpu = config.device in {"auto", "cuda"} and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return "bf16-mixed" if gpu else "32-true"

@@ -1,0 +1,46 @@
+"""AdamW and its schedule, from torch; parameter groups from the model where it has an opinion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+
+from stillhouse.training.config import TrainingConfig
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The model's own `parameter_groups(weight_decay)`, else: matrices decay, vectors do not."""
+    own = getattr(model, "parameter_groups", None)
+    if callable(own):
+        return own(weight_decay)  # type: ignore[no-any-return]
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
+def build_optimizer(
+    model: nn.Module, signals: nn.Module, config: TrainingConfig, steps_per_epoch: int
+) -> tuple[torch.optim.Optimizer, LRScheduler]:
+    """AdamW over the model and whatever the signals learn (projectors), with warm-up and cosine per step."""
+    groups = parameter_groups(model, config.weight_decay)
+    learned = list(signals.parameters())
+    if learned:
+        groups.append({"params": learned, "weight_decay": 0.0})
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+    total = config.epochs * steps_per_epoch
+    warmup = min(round(config.warmup_epochs * steps_per_epoch), total - 1)
+    rest = max(1, total - warmup)
+    after: LRScheduler = (
+        CosineAnnealingLR(optimizer, T_max=rest, eta_min=config.final_learning_rate)
+        if config.schedule == "cosine"
+        else ConstantLR(optimizer, factor=1.0, total_iters=0)
+    )
+    if warmup == 0:
+        return optimizer, after
+    start = LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
+    return optimizer, SequentialLR(optimizer, [start, after], milestones=[warmup])

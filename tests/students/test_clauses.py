@@ -1,0 +1,122 @@
+"""The clause bank against logic: expected values are counted bit by bit, never by the bank itself."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stillhouse.checks import InputError
+from stillhouse.students.tsetlin.clauses import ClauseBank
+
+
+def bank_with(positive, negated, failures):
+    positive, negated = np.asarray(positive), np.asarray(negated)
+    bank = ClauseBank(positive.shape[1], positive.shape[0], failures=failures)
+    with torch.no_grad():
+        bank.include_logits.copy_(torch.tensor(np.stack([positive, negated]) * 8.0 - 4.0))
+    return bank
+
+
+def counted(bits, positive, negated, failures):
+    """The definition, one literal at a time."""
+    out = np.zeros((len(bits), len(positive)))
+    for b, x in enumerate(bits):
+        for c in range(len(positive)):
+            included = int(positive[c].sum() + negated[c].sum())
+            misses = sum(1 for f in range(len(x)) if positive[c][f] and not x[f]) + sum(
+                1 for f in range(len(x)) if negated[c][f] and x[f]
+            )
+            out[b, c] = max(0, min(included, failures) - misses) / failures
+    return out
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 7), st.integers(1, 9), st.integers(1, 6))
+def test_one_matrix_product_equals_counting(seed, bits_n, clauses, failures):
+    """The product form must count misses of both kinds, also where a bit and its negation are both included."""
+    rng = np.random.default_rng(seed)
+    positive, negated = rng.integers(0, 2, (2, clauses, bits_n))
+    bits = rng.integers(0, 2, (6, bits_n))
+    bank = bank_with(positive, negated, failures)
+    got = bank(torch.tensor(bits, dtype=torch.float32)).detach().numpy()
+    np.testing.assert_array_equal(got, counted(bits, positive, negated, failures).astype(np.float32))
+
+
+def test_without_failures_allowed_a_clause_is_an_and():
+    """LF = 1 is the ordinary Tsetlin clause: all included literals or nothing."""
+    bank = bank_with([[1, 0, 0], [1, 1, 0]], [[0, 1, 0], [0, 0, 1]], failures=1)
+    bits = torch.tensor([[a, b, c] for a in (0.0, 1.0) for b in (0.0, 1.0) for c in (0.0, 1.0)])
+    expected = torch.stack([bits[:, 0] * (1 - bits[:, 1]), bits[:, 0] * bits[:, 1] * (1 - bits[:, 2])], dim=1)
+    assert torch.equal(bank(bits).detach(), expected)
+
+
+def test_an_empty_clause_stays_silent():
+    """A clause that includes nothing must not vote on everything."""
+    assert bank_with([[0, 0]], [[0, 0]], failures=3)(torch.ones(1, 2)).item() == 0.0
+
+
+def test_bf16_is_exact():
+    """Bits, masks and counts below 256 are exact in bf16, so mixed precision changes no clause."""
+    torch.manual_seed(0)
+    bank = ClauseBank(256, 64, failures=4, literals=30)
+    bits = (torch.rand(32, 256) > 0.5).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = bank(bits)
+    assert torch.equal(mixed.float(), bank(bits))
+
+
+def test_gradient_reaches_every_include_logit_of_a_live_clause_and_the_bits():
+    """The public estimator gave None here; a vanishing one would give zeros."""
+    torch.manual_seed(0)
+    bank = ClauseBank(16, 8, failures=4, literals=6)
+    bits = (torch.rand(64, 16) > 0.5).float().requires_grad_(True)
+    (bank(bits) * torch.randn(64, 8)).sum().backward()
+    assert bank.include_logits.grad.abs().min() > 0
+    assert bits.grad.abs().sum() > 0
+
+
+def test_clauses_learn_a_conjunction_that_no_linear_map_can():
+    """With frozen masks the bank cannot fit; with live ones it finds x0 and not x3 (LF 1, and a linear read-out of it)."""
+    torch.manual_seed(0)
+    bits = (torch.rand(512, 8) > 0.5).float()
+    target = (bits[:, 0] * (1 - bits[:, 3])).unsqueeze(1)
+
+    def error(learn_masks):
+        torch.manual_seed(1)
+        bank, votes = ClauseBank(8, 4, failures=2, literals=5), torch.nn.Linear(4, 1)
+        bank.include_logits.requires_grad_(learn_masks)
+        parameters = [p for p in [*bank.parameters(), *votes.parameters()] if p.requires_grad]
+        optimizer = torch.optim.Adam(parameters, lr=0.05)
+        for _ in range(200):
+            loss = (votes(bank(bits)) - target).square().mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return loss.item()
+
+    assert error(True) < 0.5 * error(False)
+
+
+@pytest.mark.parametrize("literals", [4.0, 12.0, 40.0])
+def test_a_new_bank_includes_as_many_literals_as_asked(literals):
+    """Half of all literals included at the start (the public default) makes clauses that never fire."""
+    torch.manual_seed(0)
+    positive, negated = ClauseBank(256, 400, literals=literals, tau=0.4).masks()
+    assert (positive.sum() + negated.sum()).item() / 400 == pytest.approx(literals, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"num_clauses": 0}, "clauses"), ({"failures": 0}, "failures"), ({"tau": 1.0}, "tau")],
+)
+def test_bad_settings_are_named(change, message):
+    """Each setting is refused by name."""
+    with pytest.raises(InputError, match=message):
+        ClauseBank(**{"num_bits": 4, "num_clauses": 2, **change})
+
+
+def test_wrong_width_prints_both():
+    """Expected and got stand in the message."""
+    with pytest.raises(InputError, match=r"\(\.\.\., 4\), got \(2, 5\)"):
+        ClauseBank(4, 2)(torch.zeros(2, 5))
