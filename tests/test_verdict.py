@@ -20,7 +20,7 @@ def effects(rng, S, N, seed=0.0, item=0.0, rest=0.0):
 def test_three_seeds_cover_the_truth_about_95_percent(seed, item, rest):
     """An interval over seeds or items alone would be far too narrow, and nobody would see it."""
     rng = np.random.default_rng(1)
-    found = [mean_interval(effects(rng, 3, 150, seed, item, rest)) for _ in range(1500)]
+    found = [mean_interval(effects(rng, 3, 150, seed, item, rest)) for _ in range(1000)]
     covered = np.mean([interval.low <= 0 <= interval.high for interval in found])
     assert 0.91 <= covered <= 0.995
 

@@ -4,7 +4,7 @@ A configuration class is written once, with types, ranges and help:
 
     @configclass
     class TrainingConfig:
-        epochs: int = Field(20, gt=0, description="passes over the training split")
+        epochs: int = Field(default=20, gt=0, description="passes over the training split")
 
 Everything else (parsing, dumping, flags, suggestions for misspelt keys) is derived from it here.
 """
@@ -36,7 +36,7 @@ class ConfigError(StillhouseError, ValueError):
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
 def configclass(cls: type[T]) -> type[T]:
     """A frozen, keyword-only dataclass whose fields pydantic validates, also when it is made in Python."""
-    return dataclass(frozen=True, kw_only=True, config=STRICT)(cls)
+    return dataclass(frozen=True, kw_only=True, config=STRICT)(cls)  # type: ignore[return-value]
 
 
 # ---------------------------------------------------------------------------------------------- mapping <-> config
@@ -189,7 +189,7 @@ class Flag:
 
 def flags(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[Flag]:
     """Every leaf of a configuration value, depth first; the shape (which union member, how many signals) is the value's."""
-    for name, info in type(config).__pydantic_fields__.items():
+    for name, info in settings(type(config)).items():
         value, path = getattr(config, name), (*prefix, name)
         if is_dataclass(value):
             yield from flags(value, path)
@@ -200,6 +200,11 @@ def flags(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[Flag]:
             yield from flags(_members(info.annotation)[0](), path)  # an optional part, with its own defaults
         elif name != "kind" and not _holds_configs(info.annotation):
             yield Flag(path, info.annotation, value, info.description or "")
+
+
+def settings(kind: Any) -> dict[str, Any]:
+    """The fields of a configuration class as pydantic knows them (annotation, default, description); {} for others."""
+    return dict(getattr(kind, "__pydantic_fields__", {}))
 
 
 # ---------------------------------------------------------------------------------------------- inside
@@ -228,24 +233,22 @@ def _holds_configs(annotation: Any) -> bool:
 
 def _keys_at(kind: Any, place: Sequence[str | int]) -> list[str]:
     """The keys that the schema knows at a place of a pydantic error (union tags are part of such places)."""
-    here = [kind]
+    here = _members(kind)
     for step in place:
-        here = [m for annotation in here for m in _members(annotation)]
         found: list[Any] = []
         for one in here:
-            if is_dataclass(one) and step in one.__pydantic_fields__:  # type: ignore[attr-defined]
-                found.append(one.__pydantic_fields__[step].annotation)  # type: ignore[attr-defined]
+            if step in settings(one):
+                found.append(settings(one)[str(step)].annotation)
             elif isinstance(step, int) and typing.get_args(one):
                 found.append(typing.get_args(one)[0])
             elif is_dataclass(one) and step == _tag(one):
                 found.append(one)
-        here = found
-    here = [m for annotation in here for m in _members(annotation)]
-    return [name for one in here if is_dataclass(one) for name in one.__pydantic_fields__]  # type: ignore[attr-defined]
+        here = [m for annotation in found for m in _members(annotation)]
+    return [name for one in here for name in settings(one)]
 
 
 def _tag(kind: Any) -> Any:
-    info = kind.__pydantic_fields__.get("kind")
+    info = settings(kind).get("kind")
     return None if info is None else info.default
 
 
@@ -263,6 +266,6 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
         return f"{shown}: {text}" if loc else text
     hint = ""
     if error["type"] == "literal_error" and isinstance(got, str):
-        allowed = [word for word in error.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")]
+        allowed = error.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
         hint = f"; {nearest(got, [word.strip(chr(39)) for word in allowed])}"
     return f"{shown}: expected {text}, got {got!r}{hint}"

@@ -30,28 +30,34 @@ class Arm:
 class RunConfig:
     """Everything a distillation run depends on; saved with the run."""
 
-    name: str = Field("run", min_length=1, description="name of the run; the folder is runs/NAME unless --out says else")
+    name: str = Field(
+        default="run", min_length=1, description="name of the run; the folder is runs/NAME unless --out says else"
+    )
     data: DataConfig = Field(default_factory=DataConfig)
     teacher: TeacherConfig | None = Field(default_factory=TeacherConfig, description="null trains on labels alone")
     student: StudentConfig = Field(default_factory=TsetlinViTConfig)
-    signals: tuple[SignalConfig, ...] = Field((LogitsConfig(),), description="what is learnt from the teacher")
+    signals: tuple[SignalConfig, ...] = Field(default=(LogitsConfig(),), description="what is learnt from the teacher")
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     arms: tuple[ArmName, ...] = Field(
-        ("kd", "no-kd", "clauses-off"),
+        default=("kd", "no-kd", "clauses-off"),
         min_length=1,
         description="kd: taught; no-kd: labels alone; clauses-off: no clause branch; mlp: an MLP in its place",
     )
-    seeds: int = Field(3, gt=0, description="how many seeds each arm is trained with (0, 1, ...)")
+    seeds: int = Field(default=3, gt=0, description="how many seeds each arm is trained with (0, 1, ...)")
 
     def __post_init__(self) -> None:
         if len(set(self.arms)) < len(self.arms):
             raise ValueError(f"arms: expected each arm once, got {', '.join(self.arms)}")
         if "kd" in self.arms and (self.teacher is None or not self.signals):
-            raise ValueError("arms: 'kd' needs a teacher and at least one signal; take 'no-kd' to train on labels alone")
+            raise ValueError(
+                "arms: 'kd' needs a teacher and at least one signal; take 'no-kd' to train on labels alone"
+            )
         if self.training.label_weight == 0 and self.reference != "kd":
             raise ValueError("training.label_weight: 0 leaves an untaught arm nothing to learn from")
         if self.training.label_weight == 0 and "no-kd" in self.arms:
-            raise ValueError("training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out")
+            raise ValueError(
+                "training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out"
+            )
 
     @property
     def reference(self) -> str:
@@ -78,8 +84,10 @@ class RunConfig:
 class TeacherRunConfig:
     """A teacher to be fine-tuned on a data set and saved in the form that `ckpt:` reads."""
 
-    name: str = Field("teacher", min_length=1, description="name of the run; the folder is runs/NAME unless --out says else")
+    name: str = Field(
+        default="teacher", min_length=1, description="name of the run; the folder is runs/NAME unless --out says else"
+    )
     data: DataConfig = Field(default_factory=DataConfig)
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
-    seed: int = Field(0, ge=0, description="fixes weights of a new head, order and augmentation")
+    seed: int = Field(default=0, ge=0, description="fixes weights of a new head, order and augmentation")

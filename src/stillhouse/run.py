@@ -148,7 +148,9 @@ def _prepare(
     batch_size = config.training.evaluation_batch_size
     wanted = teacher_features(config.signals)
     teacher = given if given is not None else config.teacher.build(data.task, features=wanted)  # type: ignore[union-attr]
-    report = ready_teacher(teacher, data, batch_size, probe=config.teacher is not None and config.teacher.head != "keep")
+    report = ready_teacher(
+        teacher, data, batch_size, probe=config.teacher is not None and config.teacher.head != "keep"
+    )
     write_json(out / records.TEACHER, {**report.to_mapping(), "params": teacher.params})
     say(describe(report))
     if report.status != "ready" and not force:
@@ -179,8 +181,9 @@ def describe(report: TeacherReport) -> str:
 
 def _write_teacher_test(stage: _Stage, out: Path) -> None:
     """The teacher on the test split, read once, after every arm is trained."""
-    assert stage.teacher is not None
-    probabilities = predict(lambda b: stage.teacher(b).logits, stage.data.test, stage.config.training.evaluation_batch_size)  # type: ignore[misc]
+    teacher, batch_size = stage.teacher, stage.config.training.evaluation_batch_size
+    assert teacher is not None
+    probabilities = predict(lambda b: teacher(b).logits, stage.data.test, batch_size)
     write_arrays(out / records.TEACHER_PREDICTIONS, probabilities=probabilities)
     metrics = evaluate(probabilities, stage.data.test.labels.numpy(), None)
     known = read_json(out / records.TEACHER)

@@ -19,14 +19,22 @@ COMPARISONS = (("teacher", "kd", "no-kd"), ("clauses", None, "clauses-off"), ("c
 def summarize(config: RunConfig, out: Path, data: ImageData, command: str) -> dict[str, Any]:
     """Read what the arms left, compare them, write `summary.json` and return it."""
     seeds = list(range(config.seeds))
-    items = {arm: _per_item(out, arm, seeds) for arm in config.arms}
-    right = {arm: values["accuracy"] for arm, values in items.items()}
+    items: dict[str, Any] = {arm: _per_item(out, arm, seeds) for arm in config.arms}
+    right: dict[str, np.ndarray] = {arm: values["accuracy"] for arm, values in items.items()}
     comparisons = [
-        {"name": name, "arm": arm or config.reference, "control": control, "metric": "accuracy", **_compare(right, arm or config.reference, control)}
+        {
+            "name": name,
+            "arm": arm or config.reference,
+            "control": control,
+            "metric": "accuracy",
+            **_compare(right, arm or config.reference, control),
+        }
         for name, arm, control in COMPARISONS
         if control in right or name == "teacher"
     ]
-    results = {arm: [read_json(arm_folder(out, arm, seed) / records.RESULT) for seed in seeds] for arm in config.arms}
+    results: dict[str, Any] = {
+        arm: [read_json(arm_folder(out, arm, seed) / records.RESULT) for seed in seeds] for arm in config.arms
+    }
     costs = {arm: found[0]["cost"] for arm, found in results.items()}
     summary = {
         "verdict": comparisons[0]["verdict"],

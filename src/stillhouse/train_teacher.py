@@ -35,7 +35,7 @@ class FineTuned(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K) of raw pixels (B, C, H, W) in [0, 1]."""
-        return self.network(self._prepare(pixels))  # type: ignore[no-any-return]
+        return self.network(self._prepare(pixels))
 
 
 def train_teacher(
@@ -58,7 +58,9 @@ def train_teacher(
     torch.manual_seed(config.seed)
     teacher = config.teacher.build(data.task)
     about = {"config": to_mapping(config), "command": records.command_line(), "versions": records.versions()}
-    write_json(out / records.RUN, {**about, "machine": records.machine(), "data": {"name": data.name, "sha256": data.sha256}})
+    write_json(
+        out / records.RUN, {**about, "machine": records.machine(), "data": {"name": data.name, "sha256": data.sha256}}
+    )
     model = FineTuned(teacher)
     done = fit(
         model,

@@ -72,7 +72,11 @@ def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhou
     labels, hardness = rng.integers(0, CLASSES, ITEMS), rng.exponential(0.9, ITEMS)
     sizes = {"train": 898, "validation": 180, "test": ITEMS}
     data = {"name": "digits", "sizes": sizes, "sha256": "ab12" * 16}
-    config = {"student": {"kind": "tsetlin", "depth": 2}, "training": {"epochs": EPOCHS, "learning_rate": 1e-3}}
+    config = {
+        "arms": list(arms),
+        "student": {"kind": "tsetlin", "depth": 2},
+        "training": {"epochs": EPOCHS, "learning_rate": 1e-3},
+    }
     about = {"command": command, "versions": records.versions()}
     described = {**data, "class_names": list(names), "image_shape": [1, 8, 8]}
     records.write_json(out / records.RUN, {"config": config, **about, "machine": records.machine(), "data": described})
@@ -95,7 +99,7 @@ def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhou
         for name, values in {"ece": [run[3] for run in runs], "seconds": [41.0, 42.5, 41.8]}.items():
             summary[arm][name] = {**asdict(seed_interval(values)), "values": values}
     rows = []
-    for name, control in {"teacher": "no-kd", "clauses": "clauses-off", "mlp": "mlp"}.items():
+    for name, control in {"teacher": "no-kd", "clauses": "clauses-off", "clauses against MLP": "mlp"}.items():
         if control in arms:
             found = asdict(compare(rights["kd"], rights[control]))
             rows.append({"name": name, "arm": "kd", "control": control, "metric": "accuracy", **found})

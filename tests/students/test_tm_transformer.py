@@ -53,7 +53,6 @@ def test_tokens_reach_the_clauses_as_bits_and_clauses_differ_between_tokens():
         {"tm_clauses": 16},
         {"tm_failures": 2},
         {"tm_literals": 30.0},
-        {"tm_tau": 0.3},
         {"use_cls_token": False, "pool": "mean"},
         {"pool": "mean"},
         {"feed_forward": "mlp"},
@@ -67,6 +66,14 @@ def test_every_keyword_changes_the_model(change):
     pixels = torch.rand(4, 1, 8, 8)
     plain, changed = build().eval(), build(**change).eval()
     assert not torch.allclose(plain(pixels), changed(pixels))
+
+
+def test_tau_is_the_threshold_of_every_bank():
+    """Literals at the start are as many at any tau, so a tau that reaches nothing would go unseen above."""
+    pixels = torch.rand(4, 1, 8, 8)
+    model, other = build().eval(), build(tm_tau=0.3).eval()
+    other.load_state_dict(model.state_dict())
+    assert not torch.allclose(model(pixels), other(pixels))
 
 
 @pytest.mark.parametrize("change", [{"drop_rate": 0.5}, {"attn_drop_rate": 0.5}, {"drop_path_rate": 0.5}])

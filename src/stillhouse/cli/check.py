@@ -18,7 +18,9 @@ EXAMPLES = """examples:
 def main(arguments: Sequence[str]) -> int:
     """Parse, check, print; status 3 for a teacher at chance."""
     parser = Parser(
-        prog="stillhouse check", description="Score, chance level and calibration of a teacher, on the validation split.", epilog=EXAMPLES
+        prog="stillhouse check",
+        description="Score, chance level and calibration of a teacher, on the validation split.",
+        epilog=EXAMPLES,
     )
     options, config = read_config(parser, arguments, load_run, "digits")
     if options.print_config:
@@ -33,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     report = ready_teacher(teacher, data, config.training.evaluation_batch_size, probe=config.teacher.head != "keep")
     print(describe(report))
     if report.status == "ready":
-        print(f"fit to teach: the lower end of its 95 % interval ({report.low:.2%}) is above chance ({report.chance:.2%})")
+        print(
+            f"fit to teach: the lower end of its 95 % interval ({report.low:.2%}) is above chance ({report.chance:.2%})"
+        )
         return 0
     print("not fit to teach: no better than naming the commonest class; fine-tune it with `stillhouse train-teacher`")
     return 3

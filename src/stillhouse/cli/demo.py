@@ -8,14 +8,18 @@ from pathlib import Path
 
 from stillhouse.cli.distill import distill
 from stillhouse.cli.options import Parser
-from stillhouse.records import RUN
 from stillhouse.recipes import load_run
+from stillhouse.records import RUN
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse and run."""
-    parser = Parser(prog="stillhouse demo", description="Distil a clause student on bundled digits: 3 arms, 3 seeds, a verdict.")
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="run folder; an older demo there is replaced [runs/demo]")
+    parser = Parser(
+        prog="stillhouse demo", description="Distil a clause student on bundled digits: 3 arms, 3 seeds, a verdict."
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), help="run folder; an older demo there is replaced [runs/demo]"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each arm [3]")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options = parser.parse(arguments)

@@ -30,16 +30,28 @@ a starter file:
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, run, print the verdict."""
-    parser = Parser(prog="stillhouse distill", description="Distil a teacher into a student and say whether it helped.", epilog=EXAMPLES)
+    parser = Parser(
+        prog="stillhouse distill",
+        description="Distil a teacher into a student and say whether it helped.",
+        epilog=EXAMPLES,
+    )
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder; finished arms are kept")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in the folder; finished arms are kept"
+    )
     parser.add_argument("--force", action="store_true", help="train although the teacher is no better than chance")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options, config = read_config(parser, arguments, load_run, "digits")
     if options.print_config:
         print_config(config)
         return 0
-    distill(config, options.out or Path("runs") / config.name, resume=options.resume, force=options.force, quiet=options.quiet)
+    distill(
+        config,
+        options.out or Path("runs") / config.name,
+        resume=options.resume,
+        force=options.force,
+        quiet=options.quiet,
+    )
     return 0
 
 

@@ -18,8 +18,14 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, score, print JSON."""
-    parser = Parser(prog="stillhouse evaluate", description="Accuracy, NLL and ECE of a saved student, on the test split.", epilog=EXAMPLES)
-    parser.add_argument("folder", type=Path, help="folder with student.safetensors and card.json (an arm and seed of a run)")
+    parser = Parser(
+        prog="stillhouse evaluate",
+        description="Accuracy, NLL and ECE of a saved student, on the test split.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument(
+        "folder", type=Path, help="folder with student.safetensors and card.json (an arm and seed of a run)"
+    )
     parser.add_argument("--data", help="data set [the one of the run]")
     parser.add_argument("--data-root", help="where it lies [as in the run]")
     options = parser.parse(arguments)
@@ -48,5 +54,7 @@ def main(arguments: Sequence[str]) -> int:
     student = load_student(folder)
     probabilities = predict(lambda batch: student(batch.inputs), data.test)
     metrics = evaluate(probabilities, data.test.labels.numpy(), None)
-    print(json.dumps({"data": data.name, "images": len(data.test), **{k: v for k, v in metrics.items() if v is not None}}))
+    print(
+        json.dumps({"data": data.name, "images": len(data.test), **{k: v for k, v in metrics.items() if v is not None}})
+    )
     return 0

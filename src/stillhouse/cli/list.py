@@ -6,6 +6,7 @@ import typing
 from collections.abc import Iterable, Sequence
 
 from stillhouse.cli.options import Parser
+from stillhouse.config import settings
 from stillhouse.data import DataConfig
 from stillhouse.recipes import RECIPES, TEACHER_RECIPES
 from stillhouse.signals import FeaturesConfig, LogitsConfig
@@ -17,8 +18,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(prog="stillhouse list", description="Recipes, data sets, teachers, signals and students.")
     parser.parse(arguments)
     _section("recipes (stillhouse distill NAME)", ((name, _first_line(recipe)) for name, recipe in RECIPES.items()))
-    _section("teacher recipes (stillhouse train-teacher NAME)", ((n, _first_line(r)) for n, r in TEACHER_RECIPES.items()))
-    names = typing.get_args(DataConfig.__pydantic_fields__["name"].annotation)  # type: ignore[attr-defined]
+    _section(
+        "teacher recipes (stillhouse train-teacher NAME)", ((n, _first_line(r)) for n, r in TEACHER_RECIPES.items())
+    )
+    names = typing.get_args(settings(DataConfig)["name"].annotation)
     _section("data sets (--data-name)", ((str(name), "") for name in names))
     _section(
         "teachers (--teacher-source)",
@@ -30,9 +33,13 @@ def main(arguments: Sequence[str]) -> int:
             ("", "--teacher-source timm:NAME --teacher-checkpoint FILE"),
         ),
     )
-    _section("signals (signals: [{kind: ...}])", ((c.__pydantic_fields__["kind"].default, _first_line(c)) for c in (LogitsConfig, FeaturesConfig)))  # type: ignore[attr-defined]
-    _section("students (student: {kind: ...})", ((c.__pydantic_fields__["kind"].default, _first_line(c)) for c in (TsetlinViTConfig,)))  # type: ignore[attr-defined]
+    _section("signals (signals: [{kind: ...}])", map(_kind, (LogitsConfig, FeaturesConfig)))
+    _section("students (student: {kind: ...})", map(_kind, (TsetlinViTConfig,)))
     return 0
+
+
+def _kind(config: type) -> tuple[str, str]:
+    return str(settings(config)["kind"].default), _first_line(config)
 
 
 def _first_line(documented: object) -> str:

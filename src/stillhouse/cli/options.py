@@ -40,11 +40,15 @@ class Parser(argparse.ArgumentParser):
 
 def add_config_options(parser: Parser) -> None:
     """`--set` and `--print-config`, which every command with a configuration has."""
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting: --set training.epochs=5")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting: --set training.epochs=5"
+    )
     parser.add_argument("--print-config", action="store_true", help="print the resolved configuration as YAML and exit")
 
 
-def read_config(parser: Parser, arguments: Sequence[str], load: Callable[[str, Sequence[str]], T], default: str) -> tuple[argparse.Namespace, T]:
+def read_config(
+    parser: Parser, arguments: Sequence[str], load: Callable[[str, Sequence[str]], T], default: str
+) -> tuple[argparse.Namespace, T]:
     """Parse a command whose first argument is a recipe: its configuration decides which flags there are.
 
     Args:
@@ -113,7 +117,9 @@ def _add_flags(parser: Parser, config: Any) -> list[Flag]:
         if flag.is_bool:
             settings["action"] = argparse.BooleanOptionalAction
         else:
-            settings["metavar"] = "|".join(map(str, flag.choices)) if flag.choices and not flag.is_list else flag.path[-1].upper()
+            settings["metavar"] = (
+                "|".join(map(str, flag.choices)) if flag.choices and not flag.is_list else flag.path[-1].upper()
+            )
             settings["nargs"] = "+" if flag.is_list else None
         group.add_argument(*names, **settings)
         kept.append(flag)

@@ -10,7 +10,10 @@ from stillhouse.cli.options import Parser
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, write, print where."""
-    parser = Parser(prog="stillhouse report", description="Write report.html, one self-contained page, from the files of a run folder.")
+    parser = Parser(
+        prog="stillhouse report",
+        description="Write report.html, one self-contained page, from the files of a run folder.",
+    )
     parser.add_argument("folder", type=Path, help="run folder, for example runs/demo")
     options = parser.parse(arguments)
     from stillhouse.report import write_report

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
 from stillhouse.records import REPORT
@@ -20,7 +21,13 @@ class RunDisplay:
 
     def __init__(self, trainings: int, *, quiet: bool = False) -> None:
         self.console = Console(highlight=False)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[news]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[news]}"),
+        )
         self.bars = Bars(*columns, console=self.console, disable=quiet)
         self.quiet = quiet
         self.trainings = trainings
@@ -33,7 +40,9 @@ class RunDisplay:
         self.one = self.bars.add_task("steps", total=None, news="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bars.stop()
 
     def say(self, line: str) -> None:
@@ -57,7 +66,15 @@ class RunDisplay:
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     """The table of arms, the comparisons in words, and where the report is."""
     console = Console(highlight=False)
-    table = Table("arm", "test accuracy (95 % interval)", "ECE", "agreement", "parameters", "s / training", title=f"{summary['data']['name']}, {len(summary['seeds'])} seed(s)")
+    table = Table(
+        "arm",
+        "test accuracy (95 % interval)",
+        "ECE",
+        "agreement",
+        "parameters",
+        "s / training",
+        title=f"{summary['data']['name']}, {len(summary['seeds'])} seed(s)",
+    )
     for name, metrics in summary["arms"].items():
         accuracy = metrics["accuracy"]
         told = metrics.get("agreement")

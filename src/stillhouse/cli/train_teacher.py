@@ -18,7 +18,11 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, train, print the score and the file."""
-    parser = Parser(prog="stillhouse train-teacher", description="Fine-tune a teacher; it is saved as OUT/teacher.safetensors.", epilog=EXAMPLES)
+    parser = Parser(
+        prog="stillhouse train-teacher",
+        description="Fine-tune a teacher; it is saved as OUT/teacher.safetensors.",
+        epilog=EXAMPLES,
+    )
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
     parser.add_argument("--resume", action="store_true", help="go on with the training in the folder")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -32,6 +36,8 @@ def main(arguments: Sequence[str]) -> int:
     out = options.out or Path("runs") / config.name
     with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
         result = train_teacher(config, out, resume=options.resume, say=display.say, tell=display.tell)
-    print(f"validation accuracy {result['validation']['accuracy']:.2%}, test accuracy {result['metrics']['accuracy']:.2%}")
+    print(
+        f"validation accuracy {result['validation']['accuracy']:.2%}, test accuracy {result['metrics']['accuracy']:.2%}"
+    )
     print(f"use it as --teacher-source ckpt:{out / 'teacher.safetensors'}")
     return 0

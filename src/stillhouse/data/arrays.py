@@ -30,6 +30,8 @@ def rows_from_arrays(images: Any, labels: Any, where: str = "") -> Rows:
         InputError: another shape or type, unequal lengths; see also `check_pixels`.
     """
     pixels, numbers = _numpy(images), _numpy(labels)
+    if pixels.size == 0:
+        raise InputError(f"{where}images: expected at least one image, got an array of shape {pixels.shape}")
     tensor = _channels_first(_pixels(pixels, f"{where}images"), f"{where}images")
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise InputError(
@@ -40,6 +42,20 @@ def rows_from_arrays(images: Any, labels: Any, where: str = "") -> Rows:
     return Rows(tensor, torch.from_numpy(np.require(numbers, np.int64, ["C", "W"])))
 
 
+def optional_rows(images: Any, labels: Any, where: str) -> Rows | None:
+    """`rows_from_arrays`, or None where neither array is given.
+
+    Raises:
+        InputError: one without the other.
+    """
+    if (images is None) != (labels is None):
+        given, missing = ("labels", "images") if images is None else ("images", "labels")
+        raise InputError(
+            f"expected {where}images and {where}labels or neither, got {where}{given} without {where}{missing}"
+        )
+    return None if images is None else rows_from_arrays(images, labels, where)
+
+
 def infer_class_names(labels: Tensor) -> tuple[str, ...]:
     """The class numbers as words, from 0 to the largest label.
 
@@ -47,7 +63,9 @@ def infer_class_names(labels: Tensor) -> tuple[str, ...]:
         >>> infer_class_names(torch.tensor([0, 2, 1]))
         ('0', '1', '2')
     """
-    highest = int(labels.max()) if len(labels) else 0
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < 0:
+        raise InputError(f"labels: expected class numbers from 0, got {lowest} in row {int(labels.argmin())}")
     if highest >= max(2, len(labels)):
         raise InputError(f"labels: expected class numbers from 0 without gaps, got {highest} with {len(labels)} rows")
     return tuple(str(number) for number in range(highest + 1))

@@ -27,30 +27,38 @@ class DataConfig:
     """
 
     name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "npz"] = Field(
-        "digits", description="the data set; folder: ROOT/[train/]CLASS/*.png, npz: arrays images and labels"
+        default="digits", description="the data set; folder: ROOT/[train/]CLASS/*.png, npz: arrays images and labels"
     )
     root: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         description="where it lies: the folder, the .npz file, or torchvision's root (STILLHOUSE_DATA or ~/.cache/stillhouse/data)",
     )
-    download: bool = Field(True, description="fetch a torchvision set that is not under the root")
+    download: bool = Field(default=True, description="fetch a torchvision set that is not under the root")
     image_size: int | None = Field(
-        None,
+        default=None,
         ge=4,
         le=1024,
         description="pixels a side: the middle square is cut out and resized (folder: 64 where image sizes differ)",
     )
-    channels: Literal[1, 3] | None = Field(None, description="1: to gray, 3: to RGB; as the images are where not given")
-    validation_fraction: float = Field(
-        0.1, gt=0, lt=1, description="share of the training split on which the best epoch is picked"
+    channels: Literal[1, 3] | None = Field(
+        default=None, description="1: to gray, 3: to RGB; as the images are where not given"
     )
-    test_fraction: float = Field(0.4, gt=0, lt=1, description="share held out where the source has no test split")
-    split_seed: int = Field(0, ge=0, lt=2**32, description="fixes which rows are held out and kept")
-    train_limit: int | None = Field(None, gt=0, description="train on that many images only, classes in proportion")
-    test_limit: int | None = Field(None, gt=0, description="test on that many images only, classes in proportion")
+    validation_fraction: float = Field(
+        default=0.1, gt=0, lt=1, description="share of the training split on which the best epoch is picked"
+    )
+    test_fraction: float = Field(
+        default=0.4, gt=0, lt=1, description="share held out where the source has no test split"
+    )
+    split_seed: int = Field(default=0, ge=0, lt=2**32, description="fixes which rows are held out and kept")
+    train_limit: int | None = Field(
+        default=None, gt=0, description="train on that many images only, classes in proportion"
+    )
+    test_limit: int | None = Field(
+        default=None, gt=0, description="test on that many images only, classes in proportion"
+    )
     augment: Literal["none", "affine", "crop-flip"] = Field(
-        "none", description="affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror"
+        default="none", description="affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror"
     )
 
     def build(self) -> ImageData:

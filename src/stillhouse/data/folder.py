@@ -1,118 +1,126 @@
-"""A folder of images, one sub-folder a class; decoded once into a cache of raw pixels, with a progress bar.
+"""A folder of images, one folder a class, as torchvision's `ImageFolder` lays it out; decoded once into a cache.
 
-Layouts: ROOT/train/CLASS/*.png with ROOT/test (or val, validation)/CLASS/*.png, or ROOT/CLASS/*.png alone.
+    ROOT/train/CLASS/*.png, and where they are there ROOT/test/CLASS/*.png and ROOT/val (valid, validation)/CLASS/*.png
+    ROOT/CLASS/*.png, from which a test split is taken
+
+`val` beside `test` is the validation split; `val` alone is the test split, as it is for ImageNet.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
-import shutil
-import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from stillhouse.checks import InputError
+from stillhouse.data.folder_cache import decoded
 from stillhouse.data.sources import Loaded, Rows
-from stillhouse.records import read_json, write_json
 
-DEFAULT_SIDE = 64
+SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"}
+VALIDATION_NAMES = ("validation", "valid", "val")
 
 
-def load_folder(top: Path, image_size: int | None, channels: int | None) -> Loaded:
-    """Read both splits (or the one there is) through torchvision's ImageFolder.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The image files of one split: class names sorted, files sorted within each class, and a label a file."""
+
+    class_names: tuple[str, ...]
+    files: tuple[Path, ...]
+    labels: tuple[int, ...]
+
+
+def load_folder(root: Path, image_size: int | None, channels: int | None) -> Loaded:
+    """The images under a root, from the cache if nothing changed since they were decoded.
+
+    Args:
+        root: see above for the layout; hidden files and files that are no images are passed over.
+        image_size: side in pixels; None keeps the size if all images have the same, else 64.
+        channels: 1 or 3; None takes gray if the first image is gray.
 
     Raises:
-        InputError: no folder, no classes, a class without images, classes that differ, an image that cannot be read.
+        InputError: no such layout, an empty class folder, splits with other classes, an image that cannot be read.
     """
-    if not top.is_dir():
-        raise InputError(f"data folder {top} does not exist (--data-root)")
-    train = _index(top / "train" if (top / "train").is_dir() else top)
-    held = next(
-        (top / n for n in ("test", "val", "validation") if (top / "train").is_dir() and (top / n).is_dir()), None
-    )
-    test = None if held is None else _index(held)
-    if test is not None and test.classes != train.classes:
-        differ = sorted(set(train.classes) ^ set(test.classes))
+    if not root.is_dir():
+        raise InputError(f"folder {root} (--data-root): expected a folder of images, got {_what(root)}")
+    try:
+        return _load(root, image_size, channels)
+    except OSError as error:  # a folder that may not be read, a link to nothing, a file removed meanwhile
+        raise InputError(f"folder {root}: cannot read {error.filename or root}: {error.strerror or error}") from None
+
+
+def _load(root: Path, image_size: int | None, channels: int | None) -> Loaded:
+    places = _splits(root)
+    listings = {split: _list(place) for split, place in places.items()}
+    train = listings["train"]
+    for split, listing in listings.items():
+        _same_classes(places["train"], train.class_names, places[split], listing.class_names)
+
+    files = [file for listing in listings.values() for file in listing.files]
+    images = decoded(root, files, image_size, channels)
+    rows, start = {}, 0
+    for split, listing in listings.items():
+        stop = start + len(listing.files)
+        rows[split] = Rows(images[start:stop], torch.tensor(listing.labels, dtype=torch.int64))
+        start = stop
+    return Loaded(root.resolve().name, train.class_names, rows["train"], rows.get("validation"), rows.get("test"))
+
+
+def _splits(root: Path) -> dict[str, Path]:
+    """Where each split lies; `train` is the root itself where the root holds the classes."""
+    names = ("train", "test", *VALIDATION_NAMES)
+    # A class may be called "train" (beside "bus" and "car"): a split holds folders, a class holds images
+    there = {name: root / name for name in names if (root / name).is_dir() and _folders(root / name)}
+    if "train" not in there:
+        if there:
+            raise InputError(f"folder {root}: expected train/ beside {'/, '.join(there)}/, got none")
+        return {"train": root}
+    validation = [there[name] for name in VALIDATION_NAMES if name in there]
+    if len(validation) > 1:
         raise InputError(
-            f"{top}: expected the same class folders in train and {held.name}, these differ: {', '.join(differ[:10])}"
-        )  # type: ignore[union-attr]
-    side, colours = image_size, channels
-    if side is None or colours is None:
-        size, mode = _look(train.samples[0][0])
-        side = side or (size[0] if size[0] == size[1] and size[0] <= DEFAULT_SIDE else DEFAULT_SIDE)
-        colours = colours or (1 if mode in {"1", "L", "I", "I;16"} else 3)
-    splits = [
-        Rows(_decoded(found, side, colours), torch.tensor(found.targets))
-        for found in (train, test)
-        if found is not None
-    ]
-    return Loaded(top.name, tuple(train.classes), splits[0], test=splits[1] if len(splits) > 1 else None)
+            f"folder {root}: expected one validation folder, got {' and '.join(p.name for p in validation)}"
+        )
+    splits = {"train": there["train"]}
+    if "test" in there:
+        splits["test"] = there["test"]
+    if validation:
+        splits["validation" if "test" in there else "test"] = validation[0]
+    return splits
 
 
-def _index(folder: Path) -> Any:
-    from torchvision.datasets import ImageFolder
-
-    try:
-        return ImageFolder(str(folder))
-    except FileNotFoundError as error:
-        raise InputError(f"{folder}: {error}") from None
-
-
-def _look(path: str) -> tuple[tuple[int, int], str]:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return image.size, image.mode
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"image {path} cannot be read: {error}") from None
+def _list(place: Path) -> Listing:
+    classes = _folders(place)
+    if not classes:
+        raise InputError(f"folder {place}: expected a folder for every class with images in it, got no folders")
+    files: list[Path] = []
+    labels: list[int] = []
+    for label, folder in enumerate(classes):
+        found = _images(folder)
+        if not found:
+            raise InputError(f"class folder {folder}: expected images ({', '.join(sorted(SUFFIXES))}), got none")
+        files += found
+        labels += [label] * len(found)
+    return Listing(tuple(folder.name for folder in classes), tuple(files), tuple(labels))
 
 
-def _decoded(found: Any, side: int, channels: int) -> Tensor:
-    """(N, C, side, side) uint8, memory-mapped from the cache; built under a temporary name, then renamed."""
-    key = hashlib.sha256(f"{side} {channels}".encode())
-    for path, _ in found.samples:
-        status = os.stat(path)
-        key.update(f"{os.path.abspath(path)} {status.st_size} {status.st_mtime_ns}".encode())
-    cache = Path(os.environ.get("STILLHOUSE_CACHE") or Path.home() / ".cache" / "stillhouse") / "folders"
-    folder = cache / key.hexdigest()[:24]
-    shape = [len(found.samples), channels, side, side]
-    if not (folder / "manifest.json").is_file() or read_json(folder / "manifest.json")["shape"] != shape:
-        _decode(found.samples, shape, cache, folder)
-    return torch.from_numpy(np.load(folder / "images.npy", mmap_mode="c"))
+def _folders(place: Path) -> list[Path]:
+    return sorted(entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _decode(samples: list[tuple[str, int]], shape: list[int], cache: Path, folder: Path) -> None:
-    from PIL import Image, UnidentifiedImageError
-    from rich.progress import track
+def _images(folder: Path) -> list[Path]:
+    """Also in sub-folders and through links, as torchvision's `ImageFolder` does."""
+    found = (Path(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(dir=cache, prefix=".building-"))
-    except OSError as error:
-        raise InputError(f"cannot write the image cache {cache}: {error.strerror} (set STILLHOUSE_CACHE)") from None
-    try:
-        images = np.lib.format.open_memmap(building / "images.npy", mode="w+", dtype=np.uint8, shape=tuple(shape))
-        for row, (path, _) in enumerate(track(samples, description="decoding images", transient=True)):
-            try:
-                with Image.open(path) as image:
-                    small = image.convert("L" if shape[1] == 1 else "RGB").resize(
-                        (shape[3], shape[2]), Image.Resampling.BILINEAR
-                    )
-            except (UnidentifiedImageError, OSError) as error:
-                raise InputError(f"image {path} cannot be read: {error}") from None
-            images[row] = np.asarray(small).reshape(shape[2], shape[3], shape[1]).transpose(2, 0, 1)
-        images.flush()
-        del images
-        write_json(building / "manifest.json", {"shape": shape})
-        shutil.rmtree(folder, ignore_errors=True)
-        building.replace(folder)
-    except OSError as error:
-        raise InputError(f"cannot write the image cache {cache}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+
+def _same_classes(first: Path, names: Sequence[str], second: Path, others: Sequence[str]) -> None:
+    only = [(first, sorted(set(names) - set(others))), (second, sorted(set(others) - set(names)))]
+    parts = [f"only in {place}: {', '.join(extra)}" for place, extra in only if extra]
+    if parts:
+        raise InputError(f"expected the same class folders in {first} and {second}, got {'; '.join(parts)}")
+
+
+def _what(path: Path) -> str:
+    return "a file" if path.exists() else "nothing there"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.checks import InputError, same_shape
-from stillhouse.data.arrays import check_class_names, check_rows, infer_class_names, rows_from_arrays
+from stillhouse.data.arrays import check_class_names, check_rows, infer_class_names, optional_rows, rows_from_arrays
 from stillhouse.data.augment import Augmentation, augment
 from stillhouse.data.config import DataConfig
 from stillhouse.data.shape import fit
@@ -133,8 +133,8 @@ class ImageData:
             ({'train': 21, 'validation': 3, 'test': 16}, (1, 8, 8))
         """
         train = rows_from_arrays(images, labels)
-        test = _optional_rows(test_images, test_labels, "test_")
-        validation = _optional_rows(validation_images, validation_labels, "validation_")
+        test = optional_rows(test_images, test_labels, "test_")
+        validation = optional_rows(validation_images, validation_labels, "validation_")
         names = infer_class_names(train.labels) if class_names is None else tuple(str(word) for word in class_names)
         return assemble(Loaded(name, names, train, validation, test), config or DataConfig())
 
@@ -178,17 +178,3 @@ def assemble(loaded: Loaded, config: DataConfig) -> ImageData:
         task=ImageTask(names, (c, h, w), mean, std),
         augmentation=config.augment,
     )
-
-
-def _optional_rows(images: Any, labels: Any, where: str) -> Rows | None:
-    if (images is None) != (labels is None):
-        given, missing = ("labels", "images") if images is None else ("images", "labels")
-        raise InputError(f"{where}{given} were given without {where}{missing}: expected both or neither")
-    return None if images is None else rows_from_arrays(images, labels, where)
-
-
-def assemble(loaded: Any, config: Any) -> ImageData:
-    """Check, convert and split what a source has read."""
-    from stillhouse.data.build import assemble as work
-
-    return work(loaded, config)

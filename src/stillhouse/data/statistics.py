@@ -59,6 +59,6 @@ def fingerprint(splits: Iterable[tuple[str, Tensor, Tensor]]) -> str:
     for name, images, labels in splits:
         digest.update(f"{name} {images.dtype} {tuple(images.shape)}\n".encode())
         for chunk in images.split(CHUNK):
-            digest.update(chunk.contiguous().numpy())
-        digest.update(labels.contiguous().numpy())
+            digest.update(chunk.contiguous().numpy().data)
+        digest.update(labels.contiguous().numpy().data)
     return digest.hexdigest()

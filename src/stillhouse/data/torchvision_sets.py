@@ -7,7 +7,7 @@ import os
 import pickle
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ def _read_mnist(kind: Any, name: str, root: Path) -> Loaded:
 class _ArrayUnpickler(pickle.Unpickler):
     """Reads arrays, lists, numbers and words and nothing else: a CIFAR file from elsewhere cannot run code."""
 
-    allowed = {
+    allowed: ClassVar = {
         "_reconstruct": np.empty(0).__reduce__()[0],
         "_frombuffer": np.empty(1).__reduce_ex__(5)[0],
         "ndarray": np.ndarray,

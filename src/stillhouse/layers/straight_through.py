@@ -46,7 +46,8 @@ def hard_step(x: Tensor, slope: float = 1.0) -> Tensor:
 
     Source: Bengio, Leonard, Courville 2013, arXiv:1308.3432.
     """
-    return _Step.apply(x, slope)  # type: ignore[no-any-return]
+    bits: Tensor = _Step.apply(x, slope)
+    return bits
 
 
 def hard_include(logits: Tensor, tau: float = 0.5) -> Tensor:
@@ -100,4 +101,5 @@ def revivable_relu(x: Tensor, leak: float = 0.1) -> Tensor:
         >>> y = revivable_relu(x); y.sum().backward(); y.tolist(), [round(g, 2) for g in x.grad.tolist()]
         ([0.0, 3.0], [0.1, 1.0])
     """
-    return _LeakyBackwardReLU.apply(x, leak)  # type: ignore[no-any-return]
+    result: Tensor = _LeakyBackwardReLU.apply(x, leak)
+    return result

@@ -57,7 +57,9 @@ def fashion_mnist() -> RunConfig:
     """Fashion-MNIST at the small size, taught by the teacher of the recipe fashion-mnist-teacher."""
     base = mnist()
     source = "ckpt:runs/fashion-mnist-teacher/teacher.safetensors"
-    return replace(base, name="fashion-mnist", data=DataConfig(name="fashion-mnist"), teacher=TeacherConfig(source=source))
+    return replace(
+        base, name="fashion-mnist", data=DataConfig(name="fashion-mnist"), teacher=TeacherConfig(source=source)
+    )
 
 
 def cifar10() -> RunConfig:

@@ -10,7 +10,8 @@ from stillhouse.report.words import GAP, percent, plain, size
 def tiles(run: RunFolder, order: list[str]) -> list[tuple[str, str, str]]:
     """The few numbers that a reader looks for first: (number, what it is, beside what)."""
     arms = tables.arm_estimates(run)
-    taught = next((str(row.get("arm")) for row in run.comparisons), order[0] if order else "")
+    compared = [str(row.get("arm")) for row in run.comparisons]
+    taught = next((arm for arm in compared if arm in arms), order[0] if order else "")
     estimate, student = mapping(mapping(arms.get(taught)).get("accuracy")), mapping(run.summary.get("student"))
     found = []
     if number(estimate.get("mean")) is not None:
@@ -77,8 +78,8 @@ def _params(run: RunFolder) -> str:
 
 
 def machine(run: RunFolder) -> str:
-    """Processor, cores and system that run.json names; empty where it names none."""
-    found = mapping(run.run.get("machine"))
+    """Processor, cores and system that run.json, else summary.json, names; empty where neither names one."""
+    found = mapping(run.run.get("machine")) or mapping(run.summary.get("machine"))
     cores = number(found.get("cores"))
     named = [found.get("cpu"), f"{plain(cores)} core{'s' * (cores != 1)}" if cores else "", found.get("system")]
     return ", ".join(str(part) for part in named if part)

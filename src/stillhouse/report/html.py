@@ -44,7 +44,7 @@ def write_report(out: Path) -> Path:
         InputError: `out` is no run folder, or the page cannot be written.
     """
     out = Path(out)
-    page = render(read_run(out)).encode()
+    page = render(read_run(out)).encode(errors="replace")
     write_atomically(out / REPORT, lambda file: file.write(page))
     return out / REPORT
 
@@ -65,7 +65,7 @@ def render(run: RunFolder) -> str:
         finished=bool(run.summary),
         progress=_progress(run),
         verdict=verdict,
-        headline=HEADLINES.get(verdict, "Not tested") if run.summary else "This run is not finished",
+        headline=HEADLINES.get(verdict, HEADLINES["not tested"]) if run.summary else "This run is not finished",
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, tables.arm_estimates(run)) for row in run.comparisons],
         differences=_differences(run),

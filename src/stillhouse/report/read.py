@@ -121,14 +121,15 @@ def read_run(out: Path) -> RunFolder:
             faults.append(f"{name} holds no mapping and is left out")
         return mapping(found)
 
-    summary = json_of(records.SUMMARY)
-    order = list(mapping(summary.get("arms")))
+    summary, run = json_of(records.SUMMARY), json_of(records.RUN)
+    planned = mapping(run.get("config")).get("arms")
+    order = list(mapping(summary.get("arms"))) or (planned if isinstance(planned, list) else [])
     folders = sorted(folder for folder in (out / "arms").glob("*") if folder.is_dir())
     folders.sort(key=lambda folder: order.index(folder.name) if folder.name in order else len(order))
     arms = {folder.name: _read_arm(folder, faults) for folder in folders}
     return RunFolder(
         path=out,
-        run=json_of(records.RUN),
+        run=run,
         teacher=json_of(records.TEACHER) or mapping(summary.get("teacher")),
         summary=summary,
         arms={arm: runs for arm, runs in arms.items() if runs},

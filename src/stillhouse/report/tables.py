@@ -16,7 +16,7 @@ ABOUT = {
     "kd": "the student, taught by the teacher",
     "no-kd": "the same student without the teacher",
     "clauses-off": "the same student, trained without its clauses",
-    "mlp": "a plain multilayer perceptron instead",
+    "mlp": "the same student with an MLP in place of the clauses",
 }
 MOST_CLASSES = 30
 PALE, DEEP = np.array([255, 255, 255]), np.array([240, 156, 92])

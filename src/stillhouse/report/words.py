@@ -15,7 +15,7 @@ HEADLINES = {
     "helps": "The teacher helps",
     "hurts": "The teacher hurts",
     "no difference shown": "No difference shown",
-    "not tested": "Not tested",
+    "not tested": "The teacher was not tested",
 }
 FRACTIONS = {"accuracy", "ece", "agreement"}
 METRICS = {
@@ -76,19 +76,17 @@ def metric(name: str, value: Any) -> str:
 
 
 def interval(name: str, estimate: Mapping[str, Any]) -> str:
-    """`low to high`, fractions cut at 0 and 100 %; empty where there is none.
+    """`low to high`, cut at what the metric can be; empty where there is none, and for times: they are the machine's.
 
     Example:
         >>> interval("accuracy", {"low": 0.953, "high": 1.004}).replace(GAP, " ")
         '95.3 to 100.0 %'
     """
     low, high = number(estimate.get("low")), number(estimate.get("high"))
-    if low is None or high is None:
+    if low is None or high is None or name == "seconds":
         return ""
-    if name in FRACTIONS:
-        low, high = max(0.0, low), min(1.0, high)
-        return f"{100 * low:.1f} to {percent(high)}"
-    return f"{plain(low)} to {plain(high)}".replace("-", MINUS)
+    low = max(0.0, low)
+    return f"{100 * low:.1f} to {percent(min(1.0, high))}" if name in FRACTIONS else f"{plain(low)} to {plain(high)}"
 
 
 @dataclass(frozen=True)
@@ -141,17 +139,20 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any]) -> Sentence:
 
 
 def _lead(verdict: str, name: str, arm: str, control: str) -> str:
-    plural = name.endswith("s") and not name.endswith("ss")
-    rival = name == control
-    if verdict == "helps":
-        return f"{arm} beats {control}" if rival else f"The {name} help{'' if plural else 's'}"
-    if verdict == "hurts":
-        return f"{arm} falls behind {control}" if rival else f"The {name} hurt{'' if plural else 's'}"
-    if verdict == "no difference shown":
-        return f"No difference shown {f'between {arm} and {control}' if rival else f'for the {name}'}"
-    return (
-        f"{arm} against {control} was not tested" if rival else f"The {name} {'were' if plural else 'was'} not tested"
-    )
+    """The verdict on a part (`teacher`), or on two rivals (`clauses against MLP`, or a name that is the control's)."""
+    part, against, rival = (arm, "against", control) if name == control else name.partition(" against ")
+    article = "" if name == control else "the "
+    plural = part.endswith("s") and not part.endswith("ss") and name != control
+    one, other, s = article + part, article + rival, "" if plural else "s"
+    if not against:
+        said = {"helps": f"{one} help{s}", "hurts": f"{one} hurt{s}"}
+        said["no difference shown"] = f"no difference shown for {one}"
+    else:
+        said = {"helps": f"{one} beat{s} {other}", "hurts": f"{one} fall{s} behind {other}"}
+        said["no difference shown"] = f"no difference shown between {one} and {other}"
+    untested = f"{one} {'were' if plural else 'was'} not tested{f' against {other}' if against else ''}"
+    lead = said.get(verdict, untested)
+    return lead if lead.startswith(arm) else lead[0].upper() + lead[1:]
 
 
 def _mean(arms: Mapping[str, Any], arm: str, measure: str, digits: int) -> str:

@@ -28,10 +28,14 @@ class LogitsConfig:
     """Match the teacher's class scores."""
 
     kind: Literal["logits"] = "logits"
-    loss: Literal["forward-kl", "reverse-kl", "js", "mse"] = Field("forward-kl", description="how scores are compared")
-    temperature: float | None = Field(None, gt=0, description="softens both sides; the loss is multiplied by T^2 [2]")
-    beta: float | None = Field(None, gt=0, lt=1, description="weight of the teacher in the mixture of js [0.5]")
-    weight: float = Field(1.0, ge=0, description="factor in the total loss")
+    loss: Literal["forward-kl", "reverse-kl", "js", "mse"] = Field(
+        default="forward-kl", description="how scores are compared"
+    )
+    temperature: float | None = Field(
+        default=None, gt=0, description="softens both sides; the loss is multiplied by T^2 [2]"
+    )
+    beta: float | None = Field(default=None, gt=0, lt=1, description="weight of the teacher in the mixture of js [0.5]")
+    weight: float = Field(default=1.0, ge=0, description="factor in the total loss")
 
     def __post_init__(self) -> None:
         if self.loss == "mse" and self.temperature is not None:
@@ -53,13 +57,19 @@ class FeaturesConfig:
     kind: Literal["features"] = "features"
     student: str = Field(min_length=1, description="path of the student's sub-module, as blocks.1")
     teacher: str = Field(min_length=1, description="path of the teacher's sub-module, as layer3")
-    distance: Literal["mse", "cosine", "smooth-l1"] = Field("mse", description="how features are compared")
-    projector: Literal["linear", "none"] = Field("linear", description="map from the student's width to the teacher's")
-    pool: Literal["mean", "none"] = Field("mean", description="average over positions, or join position by position")
-    normalize: bool = Field(True, description="standardize both sides over channels, so the teacher's scale sets no weight")
-    student_layout: Layout = Field("auto", description="axes of the student's output; auto: by their number")
-    teacher_layout: Layout = Field("auto", description="axes of the teacher's output; auto: by their number")
-    weight: float = Field(1.0, ge=0, description="factor in the total loss")
+    distance: Literal["mse", "cosine", "smooth-l1"] = Field(default="mse", description="how features are compared")
+    projector: Literal["linear", "none"] = Field(
+        default="linear", description="map from the student's width to the teacher's"
+    )
+    pool: Literal["mean", "none"] = Field(
+        default="mean", description="average over positions, or join position by position"
+    )
+    normalize: bool = Field(
+        default=True, description="standardize both sides over channels, so the teacher's scale sets no weight"
+    )
+    student_layout: Layout = Field(default="auto", description="axes of the student's output; auto: by their number")
+    teacher_layout: Layout = Field(default="auto", description="axes of the teacher's output; auto: by their number")
+    weight: float = Field(default=1.0, ge=0, description="factor in the total loss")
 
     def build(self, student: OutputSpec, teacher: OutputSpec) -> FeatureSignal:
         """The signal; names and shapes are resolved here, before any training."""

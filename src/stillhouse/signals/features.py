@@ -89,7 +89,9 @@ def _side(who: str, name: str, spec: OutputSpec, layout: Layout, pooled: bool) -
     kind = {1: "vector", 2: "tokens", 3: "nchw"}.get(len(shape), "") if layout == "auto" else layout
     axes = {"vector": 1, "tokens": 2, "nchw": 3, "nhwc": 3}.get(kind)
     if axes != len(shape):
-        raise InputError(f"{who} feature {name!r}: expected (D), (N, D), (D, H, W) or (H, W, D), got {shape} read as {kind or layout}")
+        raise InputError(
+            f"{who} feature {name!r}: expected (D), (N, D), (D, H, W) or (H, W, D), got {shape} read as {kind or layout}"
+        )
     if kind == "nchw":
         return _Side(name, shape, kind, shape[0], shape[1] * shape[2], (shape[1], shape[2]), False)
     if kind == "nhwc":

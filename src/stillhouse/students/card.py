@@ -44,7 +44,9 @@ def read_card(folder: Path) -> tuple[StudentConfig, ImageTask]:
     """
     card = read_json(folder / CARD)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got {card.get('format') if isinstance(card, dict) else card!r}")
+        raise InputError(
+            f"{folder / CARD}: expected format {FORMAT!r}, got {card.get('format') if isinstance(card, dict) else card!r}"
+        )
     task: dict[str, Any] = {name: tuple(value) for name, value in card["task"].items()}
     return parse(StudentConfig, card["student"]), ImageTask(**task)
 

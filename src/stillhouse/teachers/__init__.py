@@ -1,1 +1,98 @@
-"""."""
+"""Teachers: pretrained networks, frozen, checked before anything is learnt from them. The configuration needs no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from stillhouse.checks import StillhouseError
+from stillhouse.config import configclass
+from stillhouse.types import ImageTask
+
+if TYPE_CHECKING:
+    from stillhouse.teachers.cached import CachedTeacher
+    from stillhouse.teachers.from_checkpoint import save_teacher
+    from stillhouse.teachers.probe import fit_head
+    from stillhouse.teachers.readiness import TeacherReport, check_teacher
+    from stillhouse.teachers.teacher import Teacher
+
+SOURCES = ("builtin", "timm", "torchvision", "ckpt")
+
+
+class TeacherAtChance(StillhouseError):
+    """The teacher is no better than naming the commonest class: nothing can be learnt from it."""
+
+
+@configclass
+class TeacherConfig:
+    """Where a teacher comes from and how it is fitted to the data at hand."""
+
+    source: str = Field(
+        default="builtin:digits",
+        description="builtin:digits, timm:NAME, torchvision:NAME, or ckpt:FILE (of train-teacher)",
+    )
+    checkpoint: str | None = Field(
+        default=None, description="state dict loaded over timm:NAME or torchvision:NAME, after their own weights"
+    )
+    pretrained: bool = Field(default=True, description="fetch the published weights of timm:NAME or torchvision:NAME")
+    image_size: int | None = Field(
+        default=None, gt=0, description="side in pixels that images are resized to for the teacher alone"
+    )
+    head: Literal["auto", "keep", "probe"] = Field(
+        default="auto",
+        description="auto: fit a re-made head on frozen features; probe: re-make and fit it always; keep: never",
+    )
+    architecture: dict[str, int | float | bool | str] = Field(
+        default_factory=dict, description="more keyword arguments of the architecture, as embed_dim"
+    )
+
+    def __post_init__(self) -> None:
+        kind, colon, name = self.source.partition(":")
+        if kind not in SOURCES or not colon or not name:
+            raise ValueError(f"source: expected {', '.join(f'{s}:...' for s in SOURCES)}, got {self.source!r}")
+        if kind in {"builtin", "ckpt"} and self.checkpoint is not None:
+            raise ValueError(f"checkpoint: goes with timm:NAME or torchvision:NAME, not with {self.source!r}")
+
+    def build(self, task: ImageTask, features: tuple[str, ...] = ()) -> Teacher:
+        """The frozen teacher for a task.
+
+        Args:
+            task: class count, image shape, pixel statistics.
+            features: paths of sub-modules whose outputs are wanted.
+
+        Raises:
+            InputError: unknown name, weights that cannot be fetched or do not fit, another class count.
+        """
+        from stillhouse.teachers.build import build
+
+        return build(self, task, features)
+
+
+_HOMES = {
+    "CachedTeacher": "cached",
+    "Teacher": "teacher",
+    "TeacherReport": "readiness",
+    "check_teacher": "readiness",
+    "fit_head": "probe",
+    "save_teacher": "from_checkpoint",
+}
+__all__ = [
+    "CachedTeacher",
+    "Teacher",
+    "TeacherAtChance",
+    "TeacherConfig",
+    "TeacherReport",
+    "check_teacher",
+    "fit_head",
+    "save_teacher",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # these need torch; reading a configuration does not
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"stillhouse.teachers.{_HOMES[name]}"), name)

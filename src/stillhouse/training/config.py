@@ -13,26 +13,37 @@ from stillhouse.config import configclass
 class TrainingConfig:
     """Knobs of the training loop, the same for every arm of a run."""
 
-    epochs: int = Field(20, gt=0, description="passes over the training split")
-    batch_size: int = Field(128, gt=0, description="images per optimizer step")
-    accumulate: int = Field(1, gt=0, description="micro-batches that a batch is cut into, to save memory; same result")
-    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate of AdamW")
-    final_learning_rate: float = Field(1e-5, ge=0, description="learning rate at the end of the cosine")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="learning rate after the warm-up")
-    warmup_epochs: float = Field(0.5, ge=0, description="linear warm-up from a hundredth of the peak, in epochs")
-    weight_decay: float = Field(0.05, ge=0, description="decoupled weight decay of matrices")
-    clip_norm: float = Field(1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
-    label_weight: float = Field(1.0, ge=0, description="weight of the cross-entropy with the labels")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of that cross-entropy")
-    ema_decay: float = Field(0.0, ge=0, lt=1, description="decay of the weight average that is scored; 0 turns it off")
-    patience: int = Field(0, ge=0, description="stop after so many epochs without a better validation accuracy; 0: never")
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
-        "auto", description="auto: bf16-mixed on a GPU that has it, else 32-true (autocast on CPU measured slower)"
+    epochs: int = Field(default=20, gt=0, description="passes over the training split")
+    batch_size: int = Field(default=128, gt=0, description="images per optimizer step")
+    accumulate: int = Field(
+        default=1, gt=0, description="micro-batches that a batch is cut into, to save memory; same result"
     )
-    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to compute")
-    evaluation_batch_size: int = Field(512, gt=0, description="images per forward pass when scoring")
-    log_every: int = Field(20, gt=0, description="optimizer steps between two records of the loss terms")
-    checkpoint_seconds: float = Field(60.0, ge=0, description="save for resume at most so often inside an epoch")
+    learning_rate: float = Field(default=2e-3, gt=0, description="peak learning rate of AdamW")
+    final_learning_rate: float = Field(default=1e-5, ge=0, description="learning rate at the end of the cosine")
+    schedule: Literal["cosine", "constant"] = Field(default="cosine", description="learning rate after the warm-up")
+    warmup_epochs: float = Field(
+        default=0.5, ge=0, description="linear warm-up from a hundredth of the peak, in epochs"
+    )
+    weight_decay: float = Field(default=0.05, ge=0, description="decoupled weight decay of matrices")
+    clip_norm: float = Field(default=1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+    label_weight: float = Field(default=1.0, ge=0, description="weight of the cross-entropy with the labels")
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of that cross-entropy")
+    ema_decay: float = Field(
+        default=0.0, ge=0, lt=1, description="decay of the weight average that is scored; 0 turns it off"
+    )
+    patience: int = Field(
+        default=0, ge=0, description="stop after so many epochs without a better validation accuracy; 0: never"
+    )
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        default="auto",
+        description="auto: bf16-mixed on a GPU that has it, else 32-true (autocast on CPU measured slower)",
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where to compute")
+    evaluation_batch_size: int = Field(default=512, gt=0, description="images per forward pass when scoring")
+    log_every: int = Field(default=20, gt=0, description="optimizer steps between two records of the loss terms")
+    checkpoint_seconds: float = Field(
+        default=60.0, ge=0, description="save for resume at most so often inside an epoch"
+    )
 
     def __post_init__(self) -> None:
         if self.accumulate > self.batch_size:

@@ -155,7 +155,9 @@ class _Trainer:
             tell(Progress(self.state.step, self.total), {**news, **self.state.best})
             if stop.asked:
                 self.save()
-                raise Interrupted(f"stopped at step {self.state.step} of {self.total}; saved {self.folder / CHECKPOINT}")
+                raise Interrupted(
+                    f"stopped at step {self.state.step} of {self.total}; saved {self.folder / CHECKPOINT}"
+                )
             if time.monotonic() - saved > self.config.checkpoint_seconds:
                 self.save()
                 saved = time.monotonic()
@@ -174,7 +176,7 @@ class _Trainer:
             share = len(part) / len(rows)
             loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=self.fabric.device))
             self.fabric.backward(loss * share)
-            for name, (weight, value) in {**terms, "loss": (1.0, loss)}.items():
+            for name, (_, value) in {**terms, "loss": (1.0, loss)}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * share
         norm = self._clip(sums)
         self.optimizer.step()
@@ -202,7 +204,7 @@ class _Trainer:
         if self.config.label_weight > 0:
             value = label_cross_entropy(said.logits, batch.labels, smoothing=self.config.label_smoothing).mean()
             terms["labels"] = (self.config.label_weight, value)
-        active = [signal for signal in self.signals if signal.weight > 0]
+        active: list[Any] = [signal for signal in self.signals if signal.weight > 0]  # type: ignore[operator]
         if active and self.lesson.teacher is not None:
             told = self.lesson.teacher(batch)
             progress = Progress(step, self.total)
@@ -227,7 +229,9 @@ class _Trainer:
     def _validate(self, epoch: int) -> None:
         scored = self.model if self.average is None else self.average.module
         scored.eval()
-        probabilities = predict(lambda b: scored(b.inputs.to(self.fabric.device)), self.data.validation, self.config.evaluation_batch_size)
+        probabilities = predict(
+            lambda b: scored(b.inputs.to(self.fabric.device)), self.data.validation, self.config.evaluation_batch_size
+        )
         metrics = evaluate(probabilities, self.data.validation.labels.numpy(), self.lesson.validation_probabilities)
         self._record("validation", float(epoch), {**metrics, "seconds": self.state.seconds})
         self.state.epochs = epoch
@@ -262,7 +266,9 @@ class _Trainer:
     def load(self) -> None:
         state = load_checkpoint(self.folder / CHECKPOINT)
         if state["total"] != self.total:
-            raise StillhouseError(f"checkpoint {self.folder / CHECKPOINT}: expected {self.total} steps, got {state['total']}")
+            raise StillhouseError(
+                f"checkpoint {self.folder / CHECKPOINT}: expected {self.total} steps, got {state['total']}"
+            )
         self.model.load_state_dict(state["model"])
         self.signals.load_state_dict(state["signals"])
         self.optimizer.load_state_dict(state["optimizer"])

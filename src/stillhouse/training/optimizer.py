@@ -15,7 +15,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     """The model's own `parameter_groups(weight_decay)`, else: matrices decay, vectors do not."""
     own = getattr(model, "parameter_groups", None)
     if callable(own):
-        return own(weight_decay)  # type: ignore[no-any-return]
+        groups: list[dict[str, Any]] = own(weight_decay)
+        return groups
     parameters = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},

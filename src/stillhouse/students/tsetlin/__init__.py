@@ -19,22 +19,26 @@ class TsetlinViTConfig:
     """A vision transformer whose feed-forward is a bank of fuzzy logic clauses (`UnifiedTMTransformer`)."""
 
     kind: Literal["tsetlin-vit"] = "tsetlin-vit"
-    patch_size: int = Field(4, gt=0, description="side of a patch in pixels; an image it does not divide is padded")
-    embed_dim: int = Field(96, gt=0, description="width of a token, a multiple of heads")
-    depth: int = Field(4, gt=0, description="number of blocks")
-    heads: int = Field(3, gt=0, description="attention heads")
-    mlp_ratio: float = Field(4.0, gt=0, description="bits that the clauses read, per token width")
-    clauses: int = Field(256, gt=0, description="clauses in each block")
-    failures: int = Field(4, ge=1, description="LF: misses that silence a clause; keep literals well above it")
-    literals: float = Field(12.0, gt=0, description="literals that a clause includes at the start, on average")
-    tau: float = Field(0.5, gt=0, lt=1, description="include threshold on the sigmoid of the include logits")
-    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the embedded tokens")
-    attention_dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the attention weights")
-    drop_path: float = Field(0.0, ge=0, lt=1, description="stochastic depth of the last block")
-    class_token: bool = Field(True, description="prepend a learned class token")
-    pool: Literal["cls", "mean"] = Field("cls", description="read the class token, or the mean of the patch tokens")
+    patch_size: int = Field(
+        default=4, gt=0, description="side of a patch in pixels; an image it does not divide is padded"
+    )
+    embed_dim: int = Field(default=96, gt=0, description="width of a token, a multiple of heads")
+    depth: int = Field(default=4, gt=0, description="number of blocks")
+    heads: int = Field(default=3, gt=0, description="attention heads")
+    mlp_ratio: float = Field(default=4.0, gt=0, description="bits that the clauses read, per token width")
+    clauses: int = Field(default=256, gt=0, description="clauses in each block")
+    failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause; keep literals well above it")
+    literals: float = Field(default=12.0, gt=0, description="literals that a clause includes at the start, on average")
+    tau: float = Field(default=0.5, gt=0, lt=1, description="include threshold on the sigmoid of the include logits")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the embedded tokens")
+    attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the attention weights")
+    drop_path: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth of the last block")
+    class_token: bool = Field(default=True, description="prepend a learned class token")
+    pool: Literal["cls", "mean"] = Field(
+        default="cls", description="read the class token, or the mean of the patch tokens"
+    )
     feed_forward: Literal["clauses", "mlp", "none"] = Field(
-        "clauses", description="what follows attention; mlp and none are the controls"
+        default="clauses", description="what follows attention; mlp and none are the controls"
     )
 
     special_part: ClassVar[str] = "clauses"

@@ -42,14 +42,15 @@ class ClauseFeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, D) normalized tokens to (B, N, D) votes."""
-        return self.votes(self.bank(hard_step(self.thresholds(x))))  # type: ignore[no-any-return]
+        return self.votes(self.bank(hard_step(self.thresholds(x))))
 
 
 class MLPFeedForward(nn.Sequential):
     """The ordinary transformer feed-forward of hidden width F with GELU, as a control for the clauses."""
 
     def __init__(self, width: int, hidden: int) -> None:
-        super().__init__(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width))
-        for layer in (self[0], self[2]):
+        inner, outer = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        super().__init__(inner, nn.GELU(), outer)
+        for layer in (inner, outer):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)

@@ -73,7 +73,9 @@ def strongest_clauses(
     """
     model.eval()
     height, width = images.shape[-2:]
-    classes, pictures, maps = [], [], []
+    classes: list[dict[str, Any]] = []
+    pictures: list[np.ndarray] = []
+    maps: list[np.ndarray] = []
     for number, name in enumerate(class_names):
         chosen = images[labels == number][:rows]
         if not len(chosen):
@@ -91,8 +93,8 @@ def strongest_clauses(
             for image in best.tolist():
                 pictures.append((chosen[image] * 255).round().to(torch.uint8).numpy())
                 maps.append(_spread(own[image], model, height, width))
-            bank = model.blocks[block].feed_forward.bank  # type: ignore[union-attr]
-            masks = bank.masks()  # type: ignore[operator]
+            bank = model.blocks[block].feed_forward.bank
+            masks = bank.masks()
             entries.append(
                 {
                     "block": block,

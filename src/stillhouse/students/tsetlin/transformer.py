@@ -34,7 +34,7 @@ class Attention(nn.Module):
         batch, tokens, width = x.shape
         q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         mixed = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        return self.projection(mixed.transpose(1, 2).reshape(batch, tokens, width))  # type: ignore[no-any-return]
+        return self.projection(mixed.transpose(1, 2).reshape(batch, tokens, width))
 
 
 class Block(nn.Module):
@@ -143,6 +143,8 @@ class UnifiedTMTransformer(nn.Module):
         self.grid = (math.ceil(height / patch_size), math.ceil(width / patch_size))
         self.padding = (self.grid[1] * patch_size - width, self.grid[0] * patch_size - height)
 
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
         self.register_buffer("pixel_mean", torch.as_tensor(pixel_mean, dtype=torch.float32).reshape(-1, 1, 1))
         self.register_buffer("pixel_std", torch.as_tensor(pixel_std, dtype=torch.float32).reshape(-1, 1, 1))
         self.patch_embed = nn.Conv2d(in_channels, embed_dim, patch_size, stride=patch_size)
@@ -179,15 +181,19 @@ class UnifiedTMTransformer(nn.Module):
                 nn.init.zeros_(module.projection.bias)
         nn.init.kaiming_normal_(self.patch_embed.weight, mode="fan_out")
         nn.init.zeros_(self.patch_embed.bias)  # type: ignore[arg-type]
-        learned = [self.head.weight, self.positions, *([self.class_token] if self.class_token is not None else [])]
-        for parameter in learned:
-            nn.init.trunc_normal_(parameter, std=0.02)
+        # patch tokens leave their norm at scale 1: positions of the usual 0.02 would be invisible for the first epochs
+        nn.init.trunc_normal_(self.positions, std=0.2)
+        for parameter in (self.head.weight, self.class_token):
+            if parameter is not None:
+                nn.init.trunc_normal_(parameter, std=0.02)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Logits (B, K) of raw pixels (B, C, H, W) in [0, 1]."""
         if tuple(pixels.shape[1:]) != self.image_shape:
-            raise InputError(f"pixels: expected (B, {', '.join(map(str, self.image_shape))}), got {tuple(pixels.shape)}")
+            raise InputError(
+                f"pixels: expected (B, {', '.join(map(str, self.image_shape))}), got {tuple(pixels.shape)}"
+            )
         x = (pixels - self.pixel_mean) / self.pixel_std
         if any(self.padding):
             x = nn.functional.pad(x, (0, self.padding[0], 0, self.padding[1]))
@@ -199,14 +205,15 @@ class UnifiedTMTransformer(nn.Module):
             pooled = self.norm(x[:, 0])
         else:
             pooled = self.norm(x[:, int(self.class_token is not None) :]).mean(1)
-        return self.head(pooled)  # type: ignore[no-any-return]
+        return self.head(pooled)
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Groups for an optimizer: matrices decay; biases, norms, positions, tokens and include logits do not.
 
         Decay would pull an include logit towards 0, which is the threshold: it would include literals, not forget them.
         """
-        decayed, free = [], []
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
         for name, parameter in self.named_parameters():
             keep = parameter.ndim < 2 or name.endswith("include_logits") or name in {"positions", "class_token"}
             (free if keep else decayed).append(parameter)

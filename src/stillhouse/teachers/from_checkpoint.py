@@ -1,0 +1,181 @@
+"""Weights from a file: our own form, which knows its architecture, and anyone's state dict over a named architecture.
+
+Nothing is unpickled that could run code, nothing is loaded that does not match: a teacher with half its weights at random
+is worse than none, because it looks like one.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from stillhouse.checks import InputError
+from stillhouse.records import write_atomically
+from stillhouse.teachers.heads import final_linear
+from stillhouse.teachers.teacher import Input, Origin, Teacher
+from stillhouse.types import ImageTask
+
+FORMAT = "stillhouse-teacher-1"
+WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "ema")
+PREFIXES = ("module.", "_orig_mod.", "model.")
+
+
+def save_teacher(path: Path, teacher: Teacher, *, data_name: str, data_sha256: str, score: float | None) -> None:
+    """Write a teacher in the form that `ckpt:FILE` rebuilds: safetensors with its architecture and pixels as metadata.
+
+    Raises:
+        InputError: the teacher is a module of your own, whose architecture has no name.
+    """
+    if teacher.origin is None:
+        raise InputError(f"teacher {teacher.name} has no architecture by name; save its state dict yourself")
+    about = {
+        "source": teacher.origin.source,
+        "architecture": teacher.origin.architecture,
+        "task": asdict(teacher.task),
+        "input": asdict(teacher.wants),
+        "data": {"name": data_name, "sha256": data_sha256},
+        "validation_accuracy": score,
+    }
+    weights = {name: x.detach().cpu().contiguous() for name, x in teacher.module.state_dict().items()}
+    content = save(weights, metadata={"format": FORMAT, "teacher": json.dumps(about)})
+    write_atomically(path, lambda file: file.write(content))
+
+
+def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
+    """Rebuild a network that `save_teacher` wrote.
+
+    Raises:
+        InputError: missing or truncated file, or a file of another form (its first keys are shown).
+    """
+    from stillhouse.teachers import TeacherConfig
+
+    if not path.is_file():
+        raise InputError(f"teacher file {path} does not exist; `stillhouse train-teacher` makes one")
+    about = _metadata(path)
+    if about is None:
+        keys = list(read_state_dict(path))
+        raise InputError(
+            f"{path} is a state dict that does not say its architecture (first keys: {', '.join(keys[:4])}); "
+            f"name it: --teacher-source timm:NAME (or torchvision:NAME) --teacher-checkpoint {path}"
+        )
+    task = ImageTask(**{key: tuple(value) for key, value in about["task"].items()})
+    seen = about["input"]
+    wants = Input(seen["channels"], tuple(seen["mean"]), tuple(seen["std"]), seen["side"])
+    kind, _, name = about["source"].partition(":")
+    config = TeacherConfig(
+        source=about["source"], pretrained=False, image_size=wants.side, architecture=about["architecture"]
+    )
+    if kind == "timm":
+        from stillhouse.teachers.from_timm import build_timm as build_network
+    else:
+        from stillhouse.teachers.from_torchvision import build_torchvision as build_network
+    module, _ = build_network(name, config, task)
+    load_strictly(module, read_state_dict(path), str(path))
+    return module, wants, task, Origin(about["source"], about["architecture"])
+
+
+def load_foreign(module: nn.Module, path: Path, num_classes: int, *, skip_head: bool) -> None:
+    """Load anyone's state dict over a network whose head is already made for the task.
+
+    Args:
+        module: the network.
+        path: safetensors, or a torch file that `weights_only` reads.
+        num_classes: K of the task.
+        skip_head: leave out the last layer (it is fitted to the data afterwards).
+    """
+    weights = read_state_dict(path)
+    head = final_linear(module, str(path))
+    key = f"{head}.weight"
+    if skip_head:
+        weights = {name: x for name, x in weights.items() if not name.startswith(f"{head}.")}
+    elif key in weights and weights[key].shape[0] != num_classes:
+        raise InputError(
+            f"checkpoint {path}: expected {num_classes} classes, its last layer {key} has {weights[key].shape[0]}; "
+            "head: probe (--teacher-head probe) re-makes that layer and fits it to this data"
+        )
+    load_strictly(module, weights, str(path), may_lack=f"{head}." if skip_head else None)
+
+
+def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str, may_lack: str | None = None) -> None:
+    """Load a state dict whose names and shapes are exactly those of the module.
+
+    Raises:
+        InputError: a readable list of what is missing, unexpected, or of another shape.
+    """
+    ours = {name: tuple(x.shape) for name, x in module.state_dict().items()}
+    theirs = {name: tuple(x.shape) for name, x in weights.items()}
+    missing = [n for n in ours if n not in theirs and not (may_lack and n.startswith(may_lack))]
+    unexpected = [n for n in theirs if n not in ours]
+    shapes = [f"{n} (expected {ours[n]}, got {theirs[n]})" for n in ours if n in theirs and ours[n] != theirs[n]]
+    faults = [
+        _listed(title, names)
+        for title, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes))
+        if names
+    ]
+    if faults:
+        matched = sum(theirs.get(n) == shape for n, shape in ours.items())
+        raise InputError(
+            f"{where} does not fit {type(module).__name__}: {matched} of {len(ours)} entries match\n"
+            + "\n".join(faults)
+        )
+    module.load_state_dict(dict(weights), strict=may_lack is None)
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from safetensors or a torch file; usual wrappers and prefixes are taken off.
+
+    Raises:
+        InputError: missing, truncated, holding something that would have to be unpickled, or no state dict.
+    """
+    if not path.is_file():
+        raise InputError(f"checkpoint {path} does not exist")
+    try:
+        found: Any = (
+            load_file(path)
+            if path.suffix == ".safetensors"
+            else torch.load(path, map_location="cpu", weights_only=True)
+        )
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"checkpoint {path} holds more than tensors, or is no checkpoint, and is not unpickled: {reason}"
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(f"checkpoint {path} is truncated or not a checkpoint: {str(error).splitlines()[0]}") from None
+    while isinstance(found, Mapping) and (
+        inner := next((w for w in WRAPPERS if isinstance(found.get(w), Mapping)), None)
+    ):
+        found = found[inner]
+    if not isinstance(found, Mapping) or not found or not all(isinstance(x, Tensor) for x in found.values()):
+        got = f"keys {', '.join(map(str, list(found)[:5]))}" if isinstance(found, Mapping) else type(found).__name__
+        raise InputError(f"checkpoint {path}: expected tensors by name, got {got}")
+    weights = {str(name): x for name, x in found.items()}
+    for prefix in PREFIXES:
+        if all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): x for name, x in weights.items()}
+    return weights
+
+
+def _metadata(path: Path) -> dict[str, Any] | None:
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"teacher file {path} is truncated or not safetensors: {error}") from None
+    return json.loads(metadata["teacher"]) if metadata.get("format") == FORMAT else None
+
+
+def _listed(title: str, names: list[str]) -> str:
+    more = f", ... {len(names) - 5} more" if len(names) > 5 else ""
+    return f"  {len(names)} {title}: {', '.join(names[:5])}{more}"

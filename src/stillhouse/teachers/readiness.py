@@ -1,0 +1,103 @@
+"""Is this teacher any good on this data? Score, chance level, calibration, before a single step is trained.
+
+Shapes: N samples, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.teachers.teacher import Teacher
+from stillhouse.types import Batch
+
+BINS = 15
+
+
+@dataclass(frozen=True)
+class TeacherReport:
+    """What a check found.
+
+    Attributes:
+        score: accuracy on the rows it was asked about.
+        low: lower end of the score's 95 % Wilson interval.
+        chance: share of the commonest class, what a guesser who knows it gets.
+        ece: expected calibration error, 15 bins.
+        status: "ready", or "at chance" where `low` does not exceed `chance`.
+        reliability: a bin each: mean confidence, accuracy, count.
+    """
+
+    name: str
+    score: float
+    low: float
+    chance: float
+    ece: float
+    rows: int
+    head: Literal["own", "fitted", "new"]
+    status: Literal["ready", "at chance"]
+    reliability: tuple[dict[str, float], ...]
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain data for `teacher.json`."""
+        return asdict(self)
+
+
+def check_teacher(teacher: Teacher, batches: Iterable[Batch]) -> TeacherReport:
+    """Score a teacher on labelled batches (the validation split); raises nothing for a bad one, the report says it.
+
+    Raises:
+        InputError: no rows, or outputs that are not numbers.
+
+    Source: Wilson 1927 (interval); Guo et al. 2017, arXiv:1706.04599 (calibration).
+    """
+    probabilities, labels = [], []
+    for batch in batches:
+        probabilities.append(torch.softmax(teacher(batch).logits.float(), dim=1).cpu())
+        labels.append(batch.labels.cpu())
+    if not labels:
+        raise InputError(f"teacher {teacher.name}: no rows to check it on")
+    p, y = torch.cat(probabilities), torch.cat(labels)
+    if not torch.isfinite(p).all():
+        raise InputError(
+            f"teacher {teacher.name}: {int((~torch.isfinite(p)).any(1).sum())} of {len(y)} outputs are NaN or infinite"
+        )
+    confidence, answer = p.max(1)
+    right = (answer == y).float()
+    score, rows = float(right.mean()), len(y)
+    chance = float(torch.bincount(y).max()) / rows
+    low = wilson_low(score, rows)
+    bins = tuple(_bins(confidence, right))
+    ece = sum(b["count"] / rows * abs(b["accuracy"] - b["confidence"]) for b in bins)
+    head: Literal["own", "fitted", "new"] = (
+        "new" if teacher.head_is_new else "fitted" if teacher.head_was_fitted else "own"
+    )
+    status: Literal["ready", "at chance"] = "ready" if low > chance else "at chance"
+    return TeacherReport(teacher.name, score, low, chance, ece, rows, head, status, bins)
+
+
+def wilson_low(share: float, rows: int, z: float = 1.959964) -> float:
+    """Lower end of the 95 % Wilson score interval of a share.
+
+    Example:
+        >>> round(wilson_low(0.9, 100), 4)
+        0.8256
+    """
+    spread = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
+    return (share + z * z / (2 * rows) - spread) / (1 + z * z / rows)
+
+
+def _bins(confidence: torch.Tensor, right: torch.Tensor) -> Iterable[dict[str, float]]:
+    place = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+    for number in range(BINS):
+        here = place == number
+        if here.any():
+            yield {
+                "confidence": float(confidence[here].mean()),
+                "accuracy": float(right[here].mean()),
+                "count": int(here.sum()),
+            }

@@ -1,0 +1,137 @@
+"""A frozen network that is asked, never trained.
+
+Shapes: B batch, C channels, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.checks import InputError
+from stillhouse.layers.taps import Tapped
+from stillhouse.types import Batch, ImageTask, Outputs, OutputSpec
+
+
+@dataclass(frozen=True)
+class Input:
+    """What a network wants to see: the side it is resized to, channels, and its own pixel normalization."""
+
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    side: int | None = None
+
+    def prepare(self, pixels: Tensor) -> Tensor:
+        """Raw pixels (B, C, H, W) in [0, 1] as the network wants them."""
+        if self.side is not None and tuple(pixels.shape[-2:]) != (self.side, self.side):
+            size = (self.side, self.side)
+            pixels = nn.functional.interpolate(pixels, size, mode="bilinear", antialias=True, align_corners=False)
+        if pixels.shape[1] != self.channels:
+            pixels = pixels.mean(1, keepdim=True) if self.channels == 1 else pixels.expand(-1, self.channels, -1, -1)
+        mean, std = (pixels.new_tensor(x).reshape(-1, 1, 1) for x in (self.mean, self.std))
+        return (pixels - mean) / std
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How the network can be built again: what `save_teacher` writes and `ckpt:` reads."""
+
+    source: str
+    architecture: dict[str, int | float | bool | str] = field(default_factory=dict)
+
+
+class Teacher:
+    """A frozen network with its own resizing, channels and normalization; a plain class, so no `.train()` reaches it.
+
+    Use `TeacherConfig(...).build(task)`, or `Teacher.from_module` for a module of your own.
+
+    Attributes:
+        module: the network, in eval mode, without gradients.
+        head_is_new: its last layer was re-made for the task and knows nothing yet (see `fit_head`).
+        spec: class count and shapes of the features.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        task: ImageTask,
+        wants: Input,
+        *,
+        name: str,
+        origin: Origin | None = None,
+        head_is_new: bool = False,
+        features: Sequence[str] = (),
+    ) -> None:
+        self.module = module.eval()
+        for parameter in module.parameters():
+            parameter.requires_grad_(False)
+        self.name, self.task, self.wants, self.origin = name, task, wants, origin
+        self.head_is_new, self.head_was_fitted = head_is_new, False
+        self._tapped = Tapped(self.module, features)
+        try:
+            self.spec: OutputSpec = self._tapped.spec(self.prepare(torch.rand(2, *task.shape)))
+        except (RuntimeError, AssertionError, ValueError) as error:
+            shape = " x ".join(map(str, task.shape))
+            raise InputError(f"teacher {name} cannot take images of {shape}: {error}; try another image_size") from None
+        if self.spec.num_classes != task.num_classes:
+            raise InputError(
+                f"teacher {name}: expected {task.num_classes} classes, it has {self.spec.num_classes}; "
+                "head: probe re-makes its last layer and fits it to this data"
+            )
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        task: ImageTask,
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        side: int | None = None,
+        channels: int | None = None,
+        name: str | None = None,
+        features: Sequence[str] = (),
+    ) -> Teacher:
+        """A module of your own as a teacher.
+
+        Args:
+            module: normalized pixels -> logits (B, K).
+            task: of the data (`ImageData.task`).
+            mean: pixel mean it was trained with [0: raw pixels].
+            std: pixel deviation it was trained with [1].
+            side: resize to this square first.
+            channels: it wants [those of the data].
+            name: shown in reports [its class].
+            features: paths of sub-modules for feature signals.
+
+        Example:
+            >>> task = ImageTask(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
+            >>> teacher = Teacher.from_module(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), task)
+            >>> teacher.spec.num_classes, teacher.params
+            (2, 34)
+        """
+        wants = Input(channels or task.shape[0], tuple(mean or (0.0,)), tuple(std or (1.0,)), side)
+        return cls(module, task, wants, name=name or type(module).__name__, features=features)
+
+    def __call__(self, batch: Batch) -> Outputs:
+        """Logits and features of raw pixels; no gradient, always in eval mode, on the batch's device."""
+        device = batch.inputs.device
+        if next(self.module.parameters(), batch.inputs).device != device:
+            self.module.to(device)
+        self.module.eval()  # whoever holds the module may have called .train() on it
+        # no_grad, not inference_mode: inference tensors cannot enter the backward pass of a projector
+        with torch.no_grad():
+            return self._tapped(self.prepare(batch.inputs))
+
+    def prepare(self, pixels: Tensor) -> Tensor:
+        """Raw pixels (B, C, H, W) in [0, 1], resized and normalized as the network was trained."""
+        return self.wants.prepare(pixels)
+
+    @property
+    def params(self) -> int:
+        """Number of weights."""
+        return sum(p.numel() for p in self.module.parameters())

@@ -1,0 +1,308 @@
+"""What the page says, and that nothing missing, broken or hostile in a run folder stops or bends it."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from markupsafe import Markup
+
+from stillhouse import records
+from stillhouse.checks import InputError
+from stillhouse.report import write_report
+from stillhouse.report.words import GAP, MINUS, sentence
+
+SECTIONS = ("Arms", "What was run", "Learning curves", "Agreement with the teacher, class by class", "Calibration")
+SECTIONS += ("Cost", "The clauses that vote most", "Do it again")
+
+
+def page_of(out):
+    return write_report(out).read_text(encoding="utf-8")
+
+
+def words_of(page):
+    """The text of a page, tags out, white space (also the unbreakable) as single blanks."""
+    text = re.sub(r"<style.*?</style>|<[^>]+>", " ", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", text.replace("&nbsp;", " ").replace("&#39;", "'"))
+
+
+class Tags(HTMLParser):
+    """Collects (tag, attributes) and notes tags that are closed out of order."""
+
+    VOID = frozenset({"meta", "link", "img", "br"})
+
+    def __init__(self, page):
+        super().__init__()
+        self.found, self.stack, self.crossed = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.stack.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if not self.stack or self.stack.pop() != tag:
+            self.crossed.append(tag)
+
+
+@pytest.fixture(scope="module")
+def page(finished):
+    return page_of(finished)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Build every figure but do not write it out as SVG, which takes most of the time."""
+    monkeypatch.setattr("stillhouse.report.figures._svg", lambda figure, name, label: Markup("<svg></svg>"))
+
+
+def test_every_section_is_there_and_nothing_is_left_out(page):
+    text = words_of(page)
+    for title in SECTIONS:
+        assert f"<h2>{title}</h2>" in page
+    assert "Left out" not in text
+    assert "What the words mean" in text
+
+
+def test_the_verdict_comes_first_in_words_with_the_numbers_of_the_summary(page, finished):
+    """A report whose sentence and summary.json disagree is worse than none."""
+    summary, text = records.read_json(finished / records.SUMMARY), words_of(page)
+    for row, lead in zip(summary["comparisons"], ("The teacher helps:", "The clauses help:")):
+        arm, control = (100 * summary["arms"][row[key]]["accuracy"]["mean"] for key in ("arm", "control"))
+        said = (
+            f"kd {arm:.1f} % against {row['control']} {control:.1f} %, difference {100 * row['difference']:+.1f} points"
+        )
+        interval = f"(95 % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f}), 3 seeds, 719 test images."
+        assert f"{lead} {said} {interval}" in text
+    assert text.index("The teacher helps") < text.index("Arms")
+
+
+def test_the_numbers_of_every_table_appear(page, finished):
+    summary, text = records.read_json(finished / records.SUMMARY), words_of(page)
+    for entry in summary["arms"].values():
+        for name in ("accuracy", "ece", "agreement"):
+            low, high = max(0, entry[name]["low"]), min(1, entry[name]["high"])
+            assert f"{100 * entry[name]['mean']:.1f} % {100 * low:.1f} to {100 * high:.1f} %" in text
+        assert f"{entry['nll']['mean']:.3f}" in text
+        assert all(f"{100 * value:.2f} %" in text for value in entry["accuracy"]["values"])
+    machine = records.machine()["cpu"]
+    for piece in ("48,650", "198 kB", "1.92 ms", "11.4", "2.35 million", "11,181,642", "ab12" * 16, machine):
+        assert piece in text
+    assert "898 train, 180 validation, 719 test images" in text
+    assert "validation: score 98.9 %, chance 10.0 %, ECE 1.2 %" in text
+    assert "stillhouse distill digits --out runs/digits" in text
+
+
+def test_agreement_by_class_is_that_of_the_predictions(page, finished):
+    with np.load(finished / records.TEACHER_PREDICTIONS) as file:
+        told = file["probabilities"].argmax(1)
+    same = []
+    for seed in (0, 1, 2):
+        with np.load(records.arm_folder(finished, "kd", seed) / records.PREDICTIONS) as file:
+            labels, said = file["labels"], file["probabilities"].argmax(1)
+        same.append((said == told)[labels == 3])
+    row = re.search(r"<tr><th scope=\"row\"><span class=\"name\">3</span></th>(.*?)</tr>", page)
+    assert row is not None
+    assert words_of(row[1]).split()[:1] == [str((labels == 3).sum())]
+    assert f"{100 * np.mean(same):.1f} %" in words_of(row[1])
+
+
+def test_clauses_are_drawn_with_their_captions(page, finished):
+    clauses = records.read_json(finished / records.CLAUSES)["classes"]
+    first = clauses[0]["clauses"][0]
+    positive, negated = first["positive_literals"], first["negated_literals"]
+    caption = f"block {first['block']}, clause {first['clause']}: {positive + negated} literals "
+    assert caption + f"({positive} positive, {negated} negated), 8 % of the votes" in words_of(page)
+    assert page.count("data:image/png;base64,") == sum(len(c["images"]) for k in clauses for c in k["clauses"])
+
+
+def test_the_page_asks_for_nothing_and_runs_nothing(page):
+    """A report is mailed and archived: a font or script from elsewhere would break it, or tell who reads it."""
+    tags = Tags(page)
+    assert not tags.crossed
+    assert not tags.stack
+    assert "http://" not in page
+    assert "https://" not in page
+    assert not {"script", "iframe", "object", "embed", "base", "form"} & {tag for tag, _ in tags.found}
+    for tag, attributes in tags.found:
+        assert not any(name.startswith("on") for name in attributes), tag
+        for name in ("src", "href", "xlink:href", "srcset", "poster", "action"):
+            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, name)
+    assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)]*)\)", page))
+    assert "@import" not in page
+
+
+def test_every_picture_has_a_text_and_no_id_is_used_twice(page):
+    tags = Tags(page)
+    assert dict(tags.found)["html"]["lang"] == "en"
+    assert all(attributes.get("alt") for tag, attributes in tags.found if tag == "img")
+    drawings = [attributes for tag, attributes in tags.found if tag == "svg"]
+    assert len(drawings) == 1 + 2 + 3  # differences, two curves, a reliability diagram an arm
+    assert all(attributes.get("aria-label") for attributes in drawings)
+    ids = [attributes["id"] for _, attributes in tags.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_same_folder_gives_the_same_page(page, finished):
+    assert page_of(finished) == page
+
+
+def test_hostile_names_are_escaped(run_folder):
+    """Class names come from folder names, commands from a shell: none may become markup, or mathematics in a figure."""
+    bad = '<script>alert("x")</script>&$_{$'
+    for name in (records.RUN, records.SUMMARY, records.CLAUSES):
+        data = records.read_json(run_folder / name)
+        if name == records.RUN:
+            data["data"]["class_names"][0] = data["data"]["name"] = bad
+        elif name == records.SUMMARY:
+            data["command"] = data["teacher"]["name"] = data["comparisons"][0]["name"] = bad
+            data["comparisons"][1]["control"] = data["versions"]["torch"] = bad
+            data["arms"] = {**data["arms"], bad: data["arms"]["kd"]}
+        else:
+            data["classes"][0]["class"] = bad
+        records.write_json(run_folder / name, data)
+    text = page_of(run_folder)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;") >= 6
+    assert not Tags(text).crossed
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("missing", "note"),
+    [
+        (records.RUN, None),
+        (records.TEACHER, None),
+        (records.TEACHER_PREDICTIONS, "it needs teacher_predictions.npz"),
+        (records.CLAUSES, "clauses.json is missing"),
+        (records.CLAUSE_IMAGES, "clauses.json is missing"),
+        ("arms", "no records.jsonl has an epoch in it"),
+        (records.SUMMARY, "summary.json holds no costs"),
+    ],
+)
+def test_what_is_missing_is_noted_and_the_rest_stays(run_folder, missing, note):
+    path = run_folder / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    text = words_of(page_of(run_folder))
+    assert all(title in text for title in SECTIONS)
+    assert note is None or note in text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("name", [records.RUN, records.SUMMARY, records.CLAUSES, records.TEACHER])
+@pytest.mark.parametrize("content", ["{ torn", "[1, 2]", "null", '{"arms": 3, "data": [], "classes": [{"class": 1}]}'])
+def test_broken_json_never_stops_the_report(run_folder, name, content):
+    (run_folder / name).write_text(content)
+    assert "What the words mean" in page_of(run_folder)
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("content", [b"", b"PK torn", b"\x93NUMPY nothing"])
+def test_broken_arrays_are_named_and_left_out(run_folder, content):
+    for name in (records.TEACHER_PREDICTIONS, records.CLAUSE_IMAGES, f"arms/kd/seed-0/{records.PREDICTIONS}"):
+        (run_folder / name).write_bytes(content)
+    text = words_of(page_of(run_folder))
+    assert f"seed-0/{records.PREDICTIONS} is left out" in text
+    assert "it needs teacher_predictions.npz" in text
+
+
+def test_an_unfinished_run_gives_a_partial_report_that_says_so(run_folder):
+    """People look while it runs: a short or torn series, a seed without result, an empty seed folder."""
+    (run_folder / records.SUMMARY).unlink()
+    shutil.rmtree(records.arm_folder(run_folder, "clauses-off", 1))
+    records.arm_folder(run_folder, "clauses-off", 1).mkdir()
+    late = records.arm_folder(run_folder, "no-kd", 2)
+    for name in (records.RESULT, records.PREDICTIONS):
+        (late / name).unlink()
+    lines = (late / records.RECORDS).read_text().splitlines()
+    (late / records.RECORDS).write_text("\n".join(lines[:8]) + '\n{"split": "tra')
+    page = page_of(run_folder)
+    text = words_of(page)
+    assert "This run is not finished" in text
+    assert "7 of the 9 trainings begun so far have ended" in text
+    results = [records.read_json(path)["metrics"]["accuracy"] for path in run_folder.glob("arms/no-kd/*/result.json")]
+    assert len(results) == 2
+    assert f"{100 * np.mean(results):.1f} %" in text
+    assert re.findall(r'<span class="name"><span class="chip"[^>]*>.</span> ([^<]*)', page)[:3] == [
+        "kd",
+        "no-kd",
+        "clauses-off",
+    ]
+    assert "helps" not in text.split("What the words mean")[0]
+
+
+def test_a_run_that_has_only_begun_has_a_report(tmp_path):
+    records.write_json(tmp_path / records.RUN, {"command": "stillhouse distill digits"})
+    text = words_of(page_of(tmp_path))
+    assert "No training has ended" in text
+    assert "stillhouse distill digits" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_values_that_are_no_numbers_are_dashes(run_folder):
+    summary = records.read_json(run_folder / records.SUMMARY)
+    summary["arms"]["kd"]["ece"] = {"mean": None, "low": None, "high": None, "values": [None]}
+    summary["comparisons"][0] |= {"difference": None, "low": None, "high": None, "verdict": "not tested", "seeds": 0}
+    summary["costs"]["kd"] = {"params": 5}
+    records.write_json(run_folder / records.SUMMARY, summary)
+    text = words_of(page_of(run_folder))
+    assert "The teacher was not tested: kd" in text
+    assert "one of the two arms has no results" in text
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match="is not a run folder"):
+            write_report(folder)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_many_classes_are_cut_to_those_that_differ_most(run_folder):
+    """A thousand rows would bury the page."""
+    rng = np.random.default_rng(0)
+    labels, told = np.arange(400) % 40, rng.random((400, 40))
+    np.savez(run_folder / records.TEACHER_PREDICTIONS, probabilities=told)
+    for folder in run_folder.glob("arms/*/seed-*"):
+        np.savez(folder / records.PREDICTIONS, labels=labels, probabilities=rng.random((400, 40)))
+    run = json.loads((run_folder / records.RUN).read_text())
+    run["data"]["class_names"] = [f"class {k}" for k in range(40)]
+    records.write_json(run_folder / records.RUN, run)
+    assert "Shown are the 30 of 40 classes with the lowest agreement." in words_of(page_of(run_folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict", "lead"),
+    [
+        ("teacher", "hurts", "The teacher hurts"),
+        ("clauses", "hurts", "The clauses hurt"),
+        ("clauses", "no difference shown", "No difference shown for the clauses"),
+        ("clauses", "not tested", "The clauses were not tested"),
+        ("mlp", "helps", "kd beats mlp"),
+        ("mlp", "hurts", "kd falls behind mlp"),
+        ("mlp", "no difference shown", "No difference shown between kd and mlp"),
+        ("mlp", "not tested", "kd was not tested against mlp"),
+        ("clauses against MLP", "helps", "The clauses beat the MLP"),
+        ("clauses against MLP", "hurts", "The clauses fall behind the MLP"),
+        ("clauses against MLP", "no difference shown", "No difference shown between the clauses and the MLP"),
+        ("clauses against MLP", "not tested", "The clauses were not tested against the MLP"),
+    ],
+)
+def test_every_verdict_is_a_plain_sentence(name, verdict, lead):
+    control = "mlp" if name == "mlp" else "other"
+    assert sentence({"name": name, "arm": "kd", "control": control, "verdict": verdict}, {}).lead == lead
+
+
+def test_no_end_of_an_interval_is_rounded_to_zero():
+    """'+0.0 to +0.4' beside the word 'helps' would look like a lie."""
+    row = {"name": "teacher", "arm": "kd", "control": "no-kd", "verdict": "helps", "seeds": 3, "items": 10_000}
+    said = sentence({**row, "difference": 0.0021, "low": 0.0002, "high": 0.0040}, {}).detail.replace(GAP, " ")
+    assert "difference +0.21 points (95 % interval +0.02 to +0.40), 3 seeds, 10,000 test images" in said
+    said = sentence({**row, "difference": -0.012, "low": -0.02, "high": -0.004}, {}).detail.replace(GAP, " ")
+    assert f"difference {MINUS}1.2 points (95 % interval {MINUS}2.0 to {MINUS}0.4)" in said
