@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.checks import InputError, same_shape
+from stillhouse.losses.precision import wide
 
 
 def forward_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor = 1.0) -> Tensor:
@@ -115,14 +116,9 @@ def _prepare(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> t
     values = torch.as_tensor(temperature)
     if not bool((torch.isfinite(values) & (values > 0)).all()):
         raise InputError(f"temperature: expected positive and finite, got {temperature}")
-    log_q = torch.log_softmax(_wide(student) / divisor, dim=1)
-    log_p = torch.log_softmax(_wide(teacher.detach()) / divisor, dim=1)
+    log_q = torch.log_softmax(wide(student) / divisor, dim=1)
+    log_p = torch.log_softmax(wide(teacher.detach()) / divisor, dim=1)
     return log_q, log_p, temperature**2
-
-
-def _wide(logits: Tensor) -> Tensor:
-    """bf16 and fp16 carry three digits: the softmax needs more."""
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _kl(log_a: Tensor, log_b: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.checks import same_shape
+from stillhouse.losses.precision import wide
 
 
 def mse_logits(student_logits: Tensor, teacher_logits: Tensor, *, centered: bool = False) -> Tensor:
@@ -33,7 +34,7 @@ def mse_logits(student_logits: Tensor, teacher_logits: Tensor, *, centered: bool
     Source: Ba, Caruana 2014, arXiv:1312.6184; Kim et al. 2021, arXiv:2105.08919.
     """
     same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
-    gap = student_logits.float() - teacher_logits.detach().float()
+    gap = wide(student_logits) - wide(teacher_logits.detach())
     if centered:
         gap = gap - gap.mean(dim=1, keepdim=True)
     return gap.square().mean(dim=1)
@@ -74,13 +75,13 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
     Source: Sanh et al. 2019, arXiv:1910.01108 (DistilBERT).
     """
     same_shape("teacher features", tuple(teacher.shape), tuple(student.shape))
-    cosine = torch.cosine_similarity(student.float(), teacher.detach().float(), dim=-1)
+    cosine = torch.cosine_similarity(wide(student), wide(teacher.detach()), dim=-1)
     return _per_sample(1 - cosine)
 
 
 def _gap(student: Tensor, teacher: Tensor) -> Tensor:
     same_shape("teacher features", tuple(teacher.shape), tuple(student.shape))
-    return student.float() - teacher.detach().float()
+    return wide(student) - wide(teacher.detach())
 
 
 def _per_sample(values: Tensor) -> Tensor:

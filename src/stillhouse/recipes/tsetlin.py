@@ -32,9 +32,11 @@ def mnist() -> RunConfig:
         name="mnist",
         data=DataConfig(name="mnist"),
         teacher=TeacherConfig(source=MNIST_TEACHER),
-        student=TsetlinViTConfig(patch_size=4, embed_dim=64, depth=2, heads=4, clauses=256),
+        student=TsetlinViTConfig(
+            patch_size=4, embed_dim=64, depth=2, heads=4, clauses=256, class_token=False, pool="mean"
+        ),
         signals=(LogitsConfig(temperature=2.0, weight=1.0),),
-        training=TrainingConfig(epochs=3, batch_size=128, learning_rate=2e-3),
+        training=TrainingConfig(epochs=3, batch_size=128, learning_rate=4e-3),
         arms=("kd", "no-kd", "clauses-off", "mlp"),
     )
 

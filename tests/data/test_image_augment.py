@@ -1,0 +1,97 @@
+"""Augmentation: seeded, per image, in range, and torchvision's geometry."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional as reference
+
+from stillhouse.data import DataConfig, ImageData
+from stillhouse.data.augment import affine, augment
+
+HOWS = ("affine", "crop-flip")
+
+
+def images(*shape):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_seed_fixes_the_draw(how):
+    """A teacher's answers are cached by augmentation seed: the images behind them must come again."""
+    x = images(6, 3, 12, 16)
+    assert torch.equal(augment(x, how, 5), augment(x, how, 5))
+    assert not torch.equal(augment(x, how, 5), augment(x, how, 6))
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_shape_and_range_stay_and_pixels_change(how):
+    x = images(6, 3, 12, 16)
+    before = x.clone()
+    y = augment(x, how, 1)
+    assert (y.shape, y.dtype) == (x.shape, x.dtype)
+    assert float(y.min()) >= 0
+    assert float(y.max()) <= 1
+    assert (y != x).flatten(1).any(1).sum() >= 4
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_every_image_has_its_own_draw(how):
+    """torchvision's transforms move a whole batch by one draw."""
+    y = augment(images(1, 1, 16, 16).expand(32, -1, -1, -1), how, 2)
+    assert len({image.numpy().tobytes() for image in y}) > 16
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_the_global_random_state_is_left_alone(how):
+    """Otherwise dropout depends on whether augmentation is on, and arms are not paired."""
+    torch.manual_seed(3)
+    state = torch.random.get_rng_state()
+    augment(images(4, 1, 8, 8), how, 9)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("height", "width"), [(15, 15), (12, 20)])
+def test_affine_is_torchvisions(height, width):
+    """A sign or an axis the wrong way round looks plausible in every picture."""
+    x = images(5, 2, height, width)
+    angle, shift_x = torch.tensor([0.0, 10.0, -7.0, 0.0, 9.0]), torch.tensor([0.0, 0.0, 1.0, 2.0, -1.0])
+    shift_y, scale = torch.tensor([0.0, 0.0, -1.0, 0.0, 2.0]), torch.tensor([1.0, 1.0, 1.0, 1.1, 0.9])
+    got = affine(x, angle, shift_x, shift_y, scale)
+    for row in range(5):
+        expected = reference.affine(
+            x[row],
+            angle=float(angle[row]),
+            translate=[int(shift_x[row]), int(shift_y[row])],
+            scale=float(scale[row]),
+            shear=[0.0, 0.0],
+            interpolation=InterpolationMode.BILINEAR,
+        )
+        torch.testing.assert_close(got[row], expected, atol=1e-5, rtol=0)
+
+
+def test_crop_and_flip_give_only_shifted_and_mirrored_images():
+    """Every result must be a crop of the padded image or of its mirror, and both must occur."""
+    x = images(1, 3, 16, 24)
+    results = augment(x.expand(64, -1, -1, -1), "crop-flip", 4)
+    padded = torch.nn.functional.pad(x[0], (2, 2, 2, 2))
+    crops = {}
+    for top in range(5):
+        for left in range(5):
+            crop = padded[:, top : top + 16, left : left + 24]
+            crops[crop.numpy().tobytes()], crops[crop.flip(2).numpy().tobytes()] = (top, left, 0), (top, left, 1)
+    found = {crops[image.contiguous().numpy().tobytes()] for image in results}
+    assert {flip for _, _, flip in found} == {0, 1}
+    assert {top for top, _, _ in found} == {left for _, left, _ in found} == {0, 1, 2, 3, 4}
+
+
+def test_the_configuration_decides_what_a_data_set_does():
+    labels = np.arange(40) % 2
+    pixels = np.random.default_rng(0).random((40, 8, 8), dtype=np.float32)
+    x = images(4, 1, 8, 8)
+    plain = ImageData.from_arrays(pixels, labels)
+    assert torch.equal(plain.augment(x, seed=1), x)
+    for how in HOWS:
+        data = ImageData.from_arrays(pixels, labels, config=DataConfig(augment=how))
+        assert torch.equal(data.augment(x, seed=1), augment(x, how, 1))

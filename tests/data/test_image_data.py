@@ -1,0 +1,138 @@
+"""What a data set hands to models: batches, statistics, fingerprint, layout."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from numbered_images import numbered
+
+from stillhouse.config import ConfigError, parse
+from stillhouse.data import DataConfig, ImageData, ImageSplit
+
+
+def test_a_batch_has_pixels_from_0_to_1_and_its_rows():
+    """Pixels from 0 to 255 saturate every model without an error."""
+    images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1)
+    batch = ImageSplit(images, torch.tensor([5, 6, 7])).batch(torch.tensor([2, 1]))
+    assert batch.inputs.flatten().tolist() == pytest.approx([1.0, 0.2])
+    assert (batch.inputs.dtype, batch.labels.tolist(), batch.index.tolist()) == (torch.float32, [7, 6], [2, 1])
+
+
+def test_a_batch_of_floats_can_be_changed_without_changing_the_split():
+    """An in-place augmentation that reaches the stored pixels eats the data set."""
+    split = ImageSplit(torch.full((2, 1, 2, 2), 0.5), torch.zeros(2, dtype=torch.int64))
+    split.batch(torch.tensor([0])).inputs.zero_()
+    assert float(split.images.min()) == 0.5
+
+
+def test_batches_go_through_all_rows_in_order(data):
+    """A dropped last batch makes scores of small splits wrong."""
+    batches = list(data.test.batches(32))
+    assert [len(batch.labels) for batch in batches] == [32, 32, 16]
+    assert torch.equal(torch.cat([batch.labels for batch in batches]), data.test.labels)
+    assert torch.cat([batch.index for batch in batches]).tolist() == list(range(80))
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_pixel_statistics_are_those_of_the_training_split(kind):
+    """Statistics over all rows let the test split into training; NumPy is the independent source."""
+    rng = np.random.default_rng(2)
+    images, labels = rng.integers(0, 200, (2500, 3, 5, 7), dtype=np.uint8), np.arange(2500) % 2
+    images[:, 1] //= 3
+    data = ImageData.from_arrays(images if kind == "uint8" else (images / 255).astype(np.float32), labels)
+    pixels = data.train.images.double().numpy() / (255 if kind == "uint8" else 1)
+    assert data.task.pixel_mean == pytest.approx(pixels.mean((0, 2, 3)), rel=1e-6)
+    assert data.task.pixel_std == pytest.approx(pixels.std((0, 2, 3)), rel=1e-6)
+    assert data.task.shape == (3, 5, 7)
+
+
+def test_a_constant_channel_gets_deviation_one():
+    """Zero would make every normalized pixel NaN."""
+    data = ImageData.from_arrays(np.full((40, 4, 4), 7, np.uint8), np.arange(40) % 2)
+    assert data.task.pixel_std == (1.0,)
+
+
+def test_the_fingerprint_is_stable_and_sees_one_pixel_one_label_and_the_split():
+    """A resumed run on changed data must be noticed."""
+    images, labels = numbered([40, 40])
+    base = ImageData.from_arrays(images, labels).sha256
+    assert ImageData.from_arrays(images.copy(), torch.from_numpy(labels)).sha256 == base
+    changed = images.copy()
+    changed[17, 3, 3] ^= 1
+    assert ImageData.from_arrays(changed, labels).sha256 != base
+    assert ImageData.from_arrays(images, labels, config=DataConfig(split_seed=1)).sha256 != base
+    test = {"test_images": images[:8], "test_labels": labels[:8]}
+    other = {"test_images": images[:8], "test_labels": 1 - labels[:8]}
+    assert ImageData.from_arrays(images, labels, **test).sha256 != ImageData.from_arrays(images, labels, **other).sha256
+
+
+def test_all_layouts_of_one_data_set_are_one_data_set():
+    """Channels last read as channels first shows models stripes."""
+    rng = np.random.default_rng(3)
+    first = rng.integers(0, 256, (40, 3, 6, 5), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    base = ImageData.from_arrays(first, labels)
+    assert base.task.shape == (3, 6, 5)
+    for same in (first.transpose(0, 2, 3, 1), torch.from_numpy(first), torch.from_numpy(first).permute(0, 2, 3, 1)):
+        assert ImageData.from_arrays(same, labels.astype(np.uint8)).sha256 == base.sha256
+    gray = first[:, 0]
+    assert ImageData.from_arrays(gray, labels).sha256 == ImageData.from_arrays(gray[..., None], labels).sha256
+
+
+def test_floats_of_other_widths_and_byte_orders_are_read():
+    """A big-endian array in torch is an error nobody understands."""
+    images, labels = np.random.default_rng(4).random((40, 4, 4)), (np.arange(40) % 2).astype(">i4")
+    data = ImageData.from_arrays(images.astype(">f8"), labels)
+    assert data.train.images.dtype == torch.float32
+    assert data.sha256 == ImageData.from_arrays(images.astype(np.float32), labels).sha256
+
+
+def test_resizing_cuts_the_middle_out():
+    """A squeezed image is another image: of 8x12, only the middle 8x8 is seen."""
+    images = np.full((40, 8, 12), 255, np.uint8)
+    images[:, :, 2:10] = 100
+    data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(image_size=4))
+    assert data.task.shape == (1, 4, 4)
+    assert set(data.train.images.flatten().tolist()) == {100}
+
+
+def test_resizing_averages():
+    """Without antialiasing a quarter-size image is made of the two middle columns of four: here all black."""
+    images = np.tile(np.array([200, 0, 0, 200], np.uint8), (40, 16, 4))
+    data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(image_size=4))
+    assert 50 < data.train.images.float().mean() < 130
+
+
+def test_channels_are_mixed_as_pillow_mixes_them_and_repeated():
+    from PIL import Image
+
+    images = np.random.default_rng(5).integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)
+    labels = np.arange(40) % 2
+    gray = ImageData.from_arrays(images, labels, config=DataConfig(channels=1), test_images=images, test_labels=labels)
+    expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
+    assert np.abs(gray.test.images[:, 0].numpy().astype(int) - expected).max() <= 1
+    colour = ImageData.from_arrays(images[..., 0], labels, config=DataConfig(channels=3))
+    assert colour.task.shape == (3, 6, 6)
+    assert torch.equal(colour.train.images[:, 0], colour.train.images[:, 2])
+
+
+def test_the_configuration_needs_no_torch():
+    """`stillhouse --help` would wait for seconds."""
+    code = "import sys; from stillhouse.data import DataConfig; DataConfig(); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("fault", [{"name": "mnits"}, {"test_fraction": 1.0}, {"channels": 2}, {"train_limit": 0}])
+def test_a_wrong_setting_is_refused_with_its_name(fault):
+    with pytest.raises(ConfigError, match=next(iter(fault))):
+        parse(DataConfig, fault)
+
+
+def test_an_unknown_name_of_the_package_is_an_attribute_error():
+    """A lazy `__getattr__` that answers anything breaks `hasattr` and star imports."""
+    import stillhouse.data
+
+    assert not hasattr(stillhouse.data, "ImageDatas")
+    assert stillhouse.data.ImageData is ImageData

@@ -1,0 +1,141 @@
+"""Signals between unlike networks: resolved before training, alive in training, loud when they do not fit."""
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.config import ConfigError, parse
+from stillhouse.plan import RunConfig
+from stillhouse.signals import FeaturesConfig, LogitsConfig, build_signals, student_features, teacher_features
+from stillhouse.types import Outputs, OutputSpec, Progress
+
+NOW = Progress(0, 1)
+
+
+def spec(classes=3, **features):
+    return OutputSpec(classes, {name.replace("_", "."): shape for name, shape in features.items()})
+
+
+def outputs(of, seed):
+    torch.manual_seed(seed)
+    return Outputs(
+        torch.randn(4, of.num_classes), {name: torch.randn(4, *shape) for name, shape in of.features.items()}
+    )
+
+
+SHAPES = [
+    ((17, 8), (12, 4, 4)),  # tokens with a class token, and a map of equal grid
+    ((17, 8), (12, 7, 7)),  # grids of other size
+    ((16, 8), (4, 4, 12)),  # NHWC, as Swin's stages
+    ((8,), (12,)),
+    ((5, 8), (5, 12)),  # tokens that are no grid, equal in number
+    ((8, 2, 2), (17, 12)),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), SHAPES)
+@pytest.mark.parametrize("pool", ["mean", "none"])
+@pytest.mark.parametrize("distance", ["mse", "cosine", "smooth-l1"])
+def test_unlike_features_are_joined_and_learnt(ours, theirs, pool, distance):
+    """The distance must fall when only the projector and the student's features are moved: gradient reaches both."""
+    student, teacher = spec(a_b=ours), spec(c=theirs)
+    layout = "nhwc" if theirs == (4, 4, 12) else "auto"
+    config = FeaturesConfig(student="a.b", teacher="c", pool=pool, distance=distance, teacher_layout=layout)
+    torch.manual_seed(0)
+    signal = config.build(student, teacher)
+    told, said = outputs(teacher, 1), outputs(student, 2)
+    x = said.features["a.b"].requires_grad_()
+    first = signal(said, told, NOW)
+    assert first.shape == (4,)
+    optimizer = torch.optim.Adam([x, *signal.parameters()], lr=0.05)
+    for _ in range(60):
+        loss = signal(said, told, NOW).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.5 * first.mean()
+    assert all(p.grad.abs().sum() > 0 for p in signal.parameters())
+
+
+def test_position_by_position_compares_the_same_place():
+    """A map whose pattern is turned round has the same mean; only joining by place can tell."""
+    grid = torch.arange(16.0).reshape(1, 1, 4, 4).repeat(1, 2, 1, 1)
+    tokens = grid.flatten(2).transpose(1, 2)
+    told = Outputs(torch.zeros(1, 3), {"c": grid})
+    by_place = FeaturesConfig(student="a", teacher="c", pool="none", projector="none", normalize=False)
+    by_mean = FeaturesConfig(student="a", teacher="c", projector="none", normalize=False)
+    for turned, places, means in ((tokens, 0.0, 0.0), (tokens.flip(1), 85.0, 0.0)):
+        said = Outputs(torch.zeros(1, 3), {"a": turned})
+        student, teacher = spec(a=(16, 2)), spec(c=(2, 4, 4))
+        assert by_place.build(student, teacher)(said, told, NOW).item() == pytest.approx(places)
+        assert by_mean.build(student, teacher)(said, told, NOW).item() == pytest.approx(means)
+
+
+def test_normalized_features_do_not_let_the_teachers_scale_set_the_weight():
+    """A teacher a hundred times louder would drown the labels."""
+    student, teacher = spec(a=(6,)), spec(c=(6,))
+    said, told = outputs(student, 0), outputs(teacher, 1)
+    loud = Outputs(told.logits, {"c": 100 * told.features["c"]})
+    for normalize, equal in ((True, True), (False, False)):
+        signal = FeaturesConfig(student="a", teacher="c", projector="none", normalize=normalize).build(student, teacher)
+        assert torch.allclose(signal(said, told, NOW), signal(said, loud, NOW), rtol=1e-3) is equal
+
+
+@pytest.mark.parametrize(
+    ("config", "student", "teacher", "words"),
+    [
+        (
+            {"student": "a", "teacher": "c", "pool": "none"},
+            {"a": (7, 8)},
+            {"c": (12, 4, 4)},
+            ["(7, 8)", "(12, 4, 4)", "pool: mean"],
+        ),
+        ({"student": "a", "teacher": "c", "projector": "none"}, {"a": (8,)}, {"c": (12,)}, ["(8,)", "(12,)", "linear"]),
+        ({"student": "x", "teacher": "c"}, {"a": (8,)}, {"c": (12,)}, ["student feature 'x'"]),
+        ({"student": "a", "teacher": "cc"}, {"a": (8,)}, {"c": (12,)}, ["teacher feature 'cc'", "did you mean 'c'"]),
+        ({"student": "a", "teacher": "c"}, {"a": (8, 2, 2, 2)}, {"c": (12,)}, ["(8, 2, 2, 2)"]),
+    ],
+)
+def test_what_does_not_fit_is_said_before_training(config, student, teacher, words):
+    """Both names and both shapes, and what could be done."""
+    with pytest.raises(InputError) as error:
+        FeaturesConfig(**config).build(spec(**student), spec(**teacher))
+    assert all(word in str(error.value) for word in words)
+
+
+def test_unequal_class_counts_are_refused():
+    """A teacher of 1000 classes on 10."""
+    with pytest.raises(InputError, match="student has 3, teacher 5"):
+        LogitsConfig().build(spec(3), spec(5))
+
+
+def test_two_signals_of_one_name_are_refused():
+    """The second would overwrite the first in the record of terms."""
+    with pytest.raises(InputError, match="'logits' stands more than once"):
+        build_signals((LogitsConfig(), LogitsConfig(loss="js")), spec(), spec())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"loss": "reverse-kl"}, {"loss": "js"}, {"loss": "mse"}, {"temperature": 5.0}, {"loss": "js", "beta": 0.1}],
+)
+def test_every_setting_of_the_logits_signal_changes_it(change):
+    """Against the default, or for beta against js at its default."""
+    said, told = outputs(spec(), 0), outputs(spec(), 1)
+    plain = LogitsConfig(loss="js") if "beta" in change else LogitsConfig()
+    values = [c.build(spec(), spec())(said, told, NOW) for c in (plain, LogitsConfig(**change))]
+    assert not torch.allclose(*values)
+
+
+@pytest.mark.parametrize("change", [{"loss": "mse", "temperature": 3.0}, {"loss": "forward-kl", "beta": 0.3}])
+def test_a_setting_without_effect_is_refused(change):
+    """Rather than believed."""
+    with pytest.raises(ConfigError, match="does nothing"):
+        parse(RunConfig, {"signals": [{"kind": "logits", **change}]})
+
+
+def test_names_to_tap_are_collected_once():
+    """Each sub-module is hooked once."""
+    configs = (LogitsConfig(), FeaturesConfig(student="a", teacher="c"), FeaturesConfig(student="a", teacher="d"))
+    assert student_features(configs) == ("a",)
+    assert teacher_features(configs) == ("c", "d")
