@@ -37,6 +37,7 @@ def run(
     *,
     resume: bool = False,
     force: bool = False,
+    data: ImageData | None = None,
     teacher: Teacher | None = None,
     command: str | None = None,
     say: Callable[[str], None] = lambda line: None,
@@ -49,6 +50,7 @@ def run(
         out: run folder; made, or gone on with if `resume`.
         resume: skip finished arms and go on inside the unfinished one.
         force: train although the teacher is no better than chance.
+        data: ready data (`ImageData.from_arrays`), instead of what the configuration names.
         teacher: a ready teacher (`Teacher.from_module`), instead of the one that the configuration names.
         command: what to print as the command that reproduces the run.
         say: told a line for each stage.
@@ -64,7 +66,7 @@ def run(
     """
     command = command or records.command_line()
     _open_folder(out, config, resume)
-    data = config.data.build()
+    data = config.data.build() if data is None else data
     say(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
     student_notice(config, data, say)
     write_json(out / records.RUN, _about(config, data, command))
@@ -158,7 +160,7 @@ def _prepare(
             f"{describe(report)}\nNothing can be learnt from it: fine-tune one (`stillhouse train-teacher`), name another "
             "--teacher-source, or insist with --force"
         )
-    cacheable = config.data.augment == "none" and not wanted
+    cacheable = data.augmentation == "none" and not wanted
     tells = CachedTeacher(teacher, data.train.batches(batch_size), len(data.train)) if cacheable else teacher
     validation = predict(lambda b: teacher(b).logits, data.validation, batch_size)
     return _Stage(config, data, teacher, tells, validation)

@@ -1,0 +1,271 @@
+"""The command line as a user meets it: starts at once, teaches, and says plainly what is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from stillhouse.cli.main import COMMANDS, main
+
+TINY = ["--epochs", "1", "--seeds", "1", "--train-limit", "40", "--test-limit", "40", "--student-embed-dim", "16"]
+TINY += ["--clauses", "16", "--depth", "1", "--device", "cpu", "--quiet"]
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Runs go to runs/NAME of the current folder unless told otherwise."""
+    monkeypatch.chdir(tmp_path)
+
+
+def said(capsys, *words):
+    status = main([str(w) for w in words])
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+def loads(code):
+    """Which heavy modules a piece of code loads, in a fresh process."""
+    heavy = "('torch', 'timm', 'torchvision', 'lightning_fabric', 'sklearn', 'matplotlib', 'pydantic')"
+    script = f"import sys\n{code}\nprint([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_importing_and_helping_load_nothing_heavy():
+    """A help text that takes five seconds is not read."""
+    assert loads("import stillhouse") == "[]"
+    assert loads("from stillhouse.cli.main import main; main(['--help'])") == "[]"
+
+
+@pytest.mark.parametrize(
+    "words", [["list"], ["distill", "--help"], ["distill", "digits", "--print-config"], ["report", "--help"]]
+)
+def test_light_commands_do_not_load_torch(words):
+    """Reading a configuration is not training."""
+    code = f"from stillhouse.cli.main import main\ntry: main({words!r})\nexcept SystemExit: pass"
+    assert "torch" not in loads(code)
+
+
+def test_help_starts_within_half_a_second():
+    """The fastest of three, so that a busy machine does not fail it."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "stillhouse", "--help"], capture_output=True, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command, capsys):
+    """With a line on what it does."""
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"stillhouse {command}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["distil"], "did you mean 'distill'"),
+        (["distill"], "which recipe?"),
+        (["distill", "digit"], "did you mean 'digits'"),
+        (["distill", "digits", "--epohcs", "3"], "did you mean '--epochs'"),
+        (["distill", "digits", "--learning-rat=3"], "did you mean '--learning-rate'"),
+        (["distill", "digits", "--epochs", "three"], "training.epochs: expected"),
+        (["distill", "digits", "--set", "training.epoch=3"], "did you mean 'epochs'"),
+        (["distill", "digits", "extra"], "extra"),
+        (["distill", "digits", "--arms", "kd,nokd"], "arms"),
+        (["distill", "digits", "--teacher-source", "hub:x"], "timm:"),
+        (["distill", "mnist", "--data-root", "/nowhere", "--no-download"], "train-images-idx3-ubyte"),
+        (["evaluate", "/nowhere"], "card.json"),
+        (["report", "/nowhere"], "run folder"),
+        (["check", "digits", "--set", "teacher=null", "--set", "arms=[no-kd]"], "no teacher"),
+    ],
+)
+def test_mistakes_get_one_clear_message_and_status_2(words, expected, capsys):
+    """No traceback, the near word where there is one."""
+    status, text = said(capsys, *words)
+    assert status == 2
+    assert expected in text
+    assert "Traceback" not in text
+
+
+def test_flags_set_and_yaml_give_the_same_configuration(tmp_path, capsys):
+    """One schema, three ways in."""
+    (tmp_path / "a.yaml").write_text(
+        "recipe: digits\nname: digits\ntraining: {epochs: 7}\nstudent: {clauses: 64}\narms: [kd, no-kd]\n"
+    )
+    ways = [
+        ["digits", "--epochs", "7", "--student-clauses", "64", "--arms", "kd,no-kd"],
+        ["digits", "--training-epochs=7", "--clauses=64", "--arms", "kd", "no-kd"],
+        ["digits", "--set", "training.epochs=7", "--set", "student.clauses=64", "--set", "arms=[kd, no-kd]"],
+        [tmp_path / "a.yaml"],
+    ]
+    texts = [said(capsys, "distill", *way, "--print-config")[1] for way in ways]
+    assert texts[0] == texts[1] == texts[2] == texts[3]
+    assert "epochs: 7" in texts[0]
+
+
+def test_switches_and_nothing(capsys):
+    """`--no-x`, and `none` for what may be absent."""
+    _, text = said(
+        capsys,
+        "distill",
+        "digits",
+        "--no-download",
+        "--no-class-token",
+        "--pool",
+        "mean",
+        "--train-limit",
+        "none",
+        "--print-config",
+    )
+    assert "download: false" in text
+    assert "class_token: false" in text
+    assert "train_limit: null" in text
+
+
+def test_the_path_of_a_user(tmp_path, capsys):
+    """distill, evaluate, report and the refusal to overwrite, through the same door as a user."""
+    out = tmp_path / "run"
+    status, text = said(capsys, "distill", "digits", *TINY, "--out", out, "--arms", "kd,no-kd,clauses-off")
+    assert status == 0, text
+    assert "verdict on the teacher: not tested" in text
+    status, text = said(capsys, "evaluate", out / "arms" / "kd" / "seed-0")
+    assert status == 0
+    summary = json.loads((out / "summary.json").read_text())
+    assert json.loads(text)["accuracy"] == pytest.approx(summary["arms"]["kd"]["accuracy"]["values"][0])
+    (out / "report.html").unlink()
+    assert said(capsys, "report", out)[0] == 0
+    assert (out / "report.html").is_file()
+    status, text = said(capsys, "distill", "digits", *TINY, "--out", out)
+    assert (status, "--resume" in text) == (2, True)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(tmp_path, capsys):
+    """A file where a folder should be stands in for a read-only one, which root may write."""
+    (tmp_path / "file").write_text("")
+    status, text = said(capsys, "distill", "digits", *TINY, "--out", tmp_path / "file" / "run")
+    assert status == 2
+    assert "cannot write" in text
+
+
+def test_bad_arrays_are_said_plainly(tmp_path, capsys):
+    """NaN pixels, an empty class, an image smaller than a patch."""
+    rng = np.random.default_rng(0)
+    good = {"images": rng.random((60, 8, 8)).astype(np.float32), "labels": np.arange(60) % 3}
+    nan = {**good, "images": good["images"].copy()}
+    nan["images"][7, 2, 2] = np.nan
+    empty = {**good, "labels": np.where(good["labels"] == 1, 2, good["labels"])}
+    for arrays, extra, expected in (
+        (nan, [], "expected finite pixels, got 1 others, first nan in row 7"),
+        (empty, [], "class '1'"),
+        (good, ["--patch-size", "9"], "patch_size: expected at most the image (8 x 8), got 9"),
+    ):
+        np.savez(tmp_path / "data.npz", **arrays)
+        words = [
+            "distill",
+            "digits",
+            *TINY,
+            "--data-name",
+            "npz",
+            "--data-root",
+            tmp_path / "data.npz",
+            "--out",
+            tmp_path / "run",
+        ]
+        status, text = said(
+            capsys,
+            *words,
+            "--arms",
+            "no-kd",
+            "--set",
+            "teacher=null",
+            "--set",
+            "signals=[]",
+            "--set",
+            "arms=[no-kd]",
+            *extra,
+        )
+        assert status == 2
+        assert expected in text
+        assert "Traceback" not in text
+
+
+def test_a_patch_that_does_not_divide_is_announced(tmp_path, capsys):
+    """Padded, and said so."""
+    status, text = said(
+        capsys, "distill", "digits", *TINY, "--patch-size", "3", "--arms", "no-kd", "--out", tmp_path / "run"
+    )
+    assert status == 0
+    assert "patch 3 does not divide 8 x 8: padded right and below to 9 x 9" in text
+
+
+def test_a_teacher_of_other_classes_is_refused(tmp_path, capsys):
+    """Three classes taught by ten."""
+    np.savez(tmp_path / "d.npz", images=np.random.default_rng(0).random((60, 8, 8)), labels=np.arange(60) % 3)
+    status, text = said(capsys, "check", "digits", "--data-name", "npz", "--data-root", tmp_path / "d.npz")
+    assert status == 2
+    assert "expected 3 classes, it was trained for 10" in text
+
+
+def test_training_a_teacher_makes_a_file_that_teaches(tmp_path, capsys):
+    """train-teacher, then check with ckpt:FILE."""
+    words = [
+        "train-teacher",
+        "digits-teacher",
+        "--epochs",
+        "6",
+        "--train-limit",
+        "300",
+        "--device",
+        "cpu",
+        "--quiet",
+        "--ema-decay",
+        "0",
+    ]
+    status, text = said(capsys, *words, "--out", tmp_path / "t")
+    assert status == 0, text
+    status, text = said(capsys, "check", "digits", "--teacher-source", f"ckpt:{tmp_path / 't' / 'teacher.safetensors'}")
+    assert status == 0, text
+    assert "ready" in text
+
+
+@pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, signal):
+    """Then --resume finishes the run."""
+    import signal as signals
+
+    command = [
+        sys.executable,
+        "-m",
+        "stillhouse",
+        "distill",
+        "digits",
+        "--out",
+        str(tmp_path / "run"),
+        "--seeds",
+        "1",
+        "--device",
+        "cpu",
+    ]
+    command += ["--arms", "no-kd", "--epochs", "30", "--quiet"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    records = tmp_path / "run" / "arms" / "no-kd" / "seed-0" / "records.jsonl"
+    deadline = time.monotonic() + 120
+    while not (records.is_file() and records.stat().st_size > 300) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(getattr(signals, signal))
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, text
+    assert "--resume" in text
+    again = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr

@@ -1,0 +1,172 @@
+"""One schema: YAML, --set, flags and Python agree, and a misspelt word is an error with the near one."""
+
+import dataclasses
+
+import pytest
+import yaml
+
+from stillhouse.config import ConfigError, dump_yaml, flags, load_yaml, merge, parse, to_mapping
+from stillhouse.plan import RunConfig, TeacherRunConfig
+from stillhouse.recipes import RECIPES, TEACHER_RECIPES, load_run, load_teacher_run
+
+STARTER = """data: {name: mnist}
+teacher: {source: "timm:resnet18"}
+student: {kind: tsetlin-vit, embed_dim: 64, depth: 2, heads: 4}
+signals: [{kind: logits, loss: forward-kl, temperature: 2.0}]
+training: {epochs: 5, learning_rate: 1e-3}
+arms: [kd, no-kd, clauses-off]
+seeds: 3
+"""
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_recipes_survive_a_round_trip(name):
+    """What is saved with a run must read back to the very run."""
+    config = RECIPES[name]()
+    assert parse(RunConfig, yaml.safe_load(dump_yaml(config))) == config
+
+
+@pytest.mark.parametrize("name", TEACHER_RECIPES)
+def test_teacher_recipes_survive_a_round_trip(name):
+    """The same for teachers."""
+    config = TEACHER_RECIPES[name]()
+    assert parse(TeacherRunConfig, to_mapping(config)) == config
+    assert load_teacher_run(name) == config
+
+
+def test_a_starter_file_is_short_and_read_as_meant(tmp_path):
+    """YAML 1.1 reads 1e-3 as a word: it must arrive as a number."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(STARTER)
+    config = load_run(str(path))
+    assert len(STARTER.splitlines()) <= 12
+    assert (config.name, config.training.epochs, config.training.learning_rate) == ("mine", 5, 1e-3)
+    assert config.student.heads == 4
+
+
+def test_a_file_may_start_from_a_recipe(tmp_path):
+    """Only what it names changes."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipe: digits\ntraining: {epochs: 2}\n")
+    config, base = load_run(str(path)), load_run("digits")
+    assert config.training.epochs == 2
+    assert dataclasses.replace(config, name=base.name, training=base.training) == base
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("trainin: {epochs: 2}", ["trainin: unknown key", "did you mean 'training'"]),
+        ("training: {epoch: 2}", ["training.epoch: unknown key", "did you mean 'epochs'"]),
+        ("signals: [{kind: logits, wieght: 2}]", ["wieght: unknown key", "did you mean 'weight'"]),
+        ("signals: [{kind: logit}]", ["signals.0", "logit"]),
+        ("signals: [{kind: logits, loss: forwardkl}]", ["loss: expected", "did you mean 'forward-kl'"]),
+        ("training: {epochs: many}", ["training.epochs: expected", "'many'"]),
+        ("training: {epochs: 0}", ["training.epochs: expected", "greater than 0", "got 0"]),
+        ("training: {learning_rate: .nan}", ["learning_rate", "finite"]),
+        ("data: {name: imagenet}", ["data.name", "imagenet"]),
+        ("student: {embed_dim: 50, heads: 3}", ["embed_dim", "multiple of heads"]),
+        ("arms: [kd, kd]", ["each arm once"]),
+        ("teacher: null", ["'kd' needs a teacher"]),
+        ("- a\n- b", ["expected a mapping"]),
+        ("a: [", ["not YAML"]),
+        ("recipe: digit", ["did you mean 'digits'"]),
+    ],
+)
+def test_bad_files_say_where_and_what(tmp_path, text, words):
+    """The place, what was expected, what came, and the near word."""
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load_run(str(path))
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_missing_files_and_recipes():
+    """A path is not taken for a recipe, nor the other way round."""
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_run("nowhere.yaml")
+    with pytest.raises(ConfigError, match="did you mean 'mnist'"):
+        load_run("mnits")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "read"),
+    [
+        ("training.epochs=7", lambda c: c.training.epochs == 7),
+        ("signals.0.temperature=4", lambda c: c.signals[0].temperature == 4),
+        ("arms=[kd,no-kd]", lambda c: c.arms == ("kd", "no-kd")),
+        ("student.class_token=no", lambda c: True),
+        ("data.root=null", lambda c: c.data.root is None),
+    ],
+)
+def test_assignments_reach_the_configuration(assignment, read):
+    """`--set a.b=c`, with lists and indices."""
+    changes = [assignment, "student.pool=mean"] if "class_token" in assignment else [assignment]
+    assert read(load_run("digits", changes))
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("training.epochs", "key=value"),
+        ("training.epoch=3", "did you mean 'epochs'"),
+        ("signals.4.weight=1", "index below 1"),
+        ("name.x=1", "plain value"),
+    ],
+)
+def test_bad_assignments(assignment, words):
+    """Each fault is named."""
+    with pytest.raises(ConfigError, match=words):
+        load_run("digits", [assignment])
+
+
+def test_every_leaf_is_a_flag_with_help():
+    """A flag without help teaches nothing; one without a field does nothing."""
+    offered = {flag.name: flag for flag in flags(load_run("digits"))}
+    assert {
+        "--training-epochs",
+        "--data-name",
+        "--student-clauses",
+        "--signals-0-temperature",
+        "--teacher-source",
+    } <= set(offered)
+    assert all(flag.help for flag in offered.values())
+    leaves = sum(1 for _ in _leaves(to_mapping(load_run("digits"))))
+    assert abs(len(offered) - leaves) <= 4  # kinds are no flags, lists are one
+
+
+def _leaves(value):
+    if isinstance(value, dict):
+        for entry in value.values():
+            yield from _leaves(entry)
+    else:
+        yield value
+
+
+def test_merging_replaces_a_mapping_of_another_kind():
+    """Keys of one class must not leak into another."""
+    base = {"signal": {"kind": "logits", "temperature": 2}}
+    assert merge(base, {"signal": {"kind": "features"}}) == {"signal": {"kind": "features"}}
+    assert merge(base, {"signal": {"weight": 3}})["signal"] == {"kind": "logits", "temperature": 2, "weight": 3}
+
+
+def test_configurations_are_frozen_and_checked_in_python_too():
+    """A typo in Python is caught where it is made."""
+    config = load_run("digits")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.seeds = 4
+    with pytest.raises(ValueError, match="seeds"):
+        dataclasses.replace(config, seeds=0)
+
+
+def test_untaught_drops_the_teacher_only():
+    """kd becomes no-kd, once."""
+    config = load_run("digits").untaught()
+    assert (config.teacher, config.signals, config.arms) == (None, (), ("no-kd", "clauses-off"))
+
+
+def test_load_yaml_of_a_folder(tmp_path):
+    """A folder is not a file."""
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_yaml(tmp_path)

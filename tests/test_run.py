@@ -1,0 +1,198 @@
+"""A whole run, small: teacher, arms, verdict, report; and that controls control what they say."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stillhouse import records
+from stillhouse.checks import InputError
+from stillhouse.recipes import RECIPES, load_run
+from stillhouse.run import run
+from stillhouse.students.card import load_student, read_card
+from stillhouse.summary import COMPARISONS
+from stillhouse.teachers import Teacher, TeacherAtChance, TeacherConfig
+
+FAST = ["training.epochs=1", "seeds=2", "data.train_limit=64", "data.test_limit=60", "training.batch_size=32"]
+SMALL = ["student.embed_dim=16", "student.clauses=16", "student.depth=1", "training.device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "digits"
+    config = load_run("digits", [*FAST, *SMALL, "arms=[kd,no-kd,clauses-off,mlp]"])
+    return out, config, run(config, out, command="stillhouse distill digits")
+
+
+def test_the_summary_has_what_it_promises(finished):
+    """The keys that other programs read."""
+    out, _, summary = finished
+    assert summary == json.loads((out / records.SUMMARY).read_text())
+    assert {"verdict", "arms", "teacher", "student", "command", "versions", "data", "seeds"} <= set(summary)
+    assert summary["verdict"] in {"helps", "no difference shown", "hurts", "not tested"}
+    for metrics in summary["arms"].values():
+        for name in ("accuracy", "nll", "ece", "agreement"):
+            assert len(metrics[name]["values"]) == 2
+            assert metrics[name]["mean"] == pytest.approx(np.mean(metrics[name]["values"]))
+            assert metrics[name]["low"] <= metrics[name]["mean"] <= metrics[name]["high"]
+    assert {"score", "chance", "ece"} <= set(summary["teacher"])
+    assert {"params", "bytes_on_disk", "ms_batch_1", "ms_batch_64", "flops"} <= set(summary["student"])
+    assert {"name", "sizes", "sha256"} <= set(summary["data"])
+    assert [c["name"] for c in summary["comparisons"]] == [c[0] for c in COMPARISONS]
+
+
+def test_differences_are_those_of_the_saved_predictions(finished):
+    """Recomputed from the files, without the library."""
+    out, _, summary = finished
+    right = {}
+    for arm in summary["arms"]:
+        files = [np.load(out / "arms" / arm / f"seed-{k}" / records.PREDICTIONS) for k in (0, 1)]
+        right[arm] = np.mean([f["probabilities"].argmax(1) == f["labels"] for f in files])
+    for entry in summary["comparisons"]:
+        assert entry["difference"] == pytest.approx(right[entry["arm"]] - right[entry["control"]], abs=1e-12)
+
+
+def test_arms_differ_in_what_they_say_and_in_nothing_else(finished):
+    """kd and no-kd start from the same weights and see the same order: only the teacher's term differs."""
+    out, _, _ = finished
+    first = {
+        arm: next(records.read_records(out / "arms" / arm / "seed-0" / records.RECORDS))
+        for arm in ("kd", "no-kd", "clauses-off", "mlp")
+    }
+    assert set(first["kd"]["terms"]) == {"labels", "logits"}
+    assert set(first["no-kd"]["terms"]) == {"labels"}
+    assert first["kd"]["terms"]["labels"] == first["no-kd"]["terms"]["labels"]
+    assert set(first["clauses-off"]["terms"]) == {"labels", "logits"}
+    kinds = {arm: read_card(out / "arms" / arm / "seed-0")[0].feed_forward for arm in first}
+    assert kinds == {"kd": "clauses", "no-kd": "clauses", "clauses-off": "none", "mlp": "mlp"}
+
+
+def test_a_saved_student_repeats_its_predictions(finished):
+    """The card and the weights are enough."""
+    out, config, _ = finished
+    folder = out / "arms" / "kd" / "seed-0"
+    student = load_student(folder)
+    data = config.data.build()
+    saved = np.load(folder / records.PREDICTIONS)["probabilities"]
+    with torch.no_grad():
+        again = torch.softmax(student(next(data.test.batches(512)).inputs), 1).numpy()
+    np.testing.assert_allclose(again, saved, atol=1e-6)
+
+
+def test_a_damaged_student_is_said_plainly(finished, tmp_path):
+    """Truncated, and of another model."""
+    out, _, _ = finished
+    shutil.copytree(out / "arms" / "kd" / "seed-0", tmp_path / "a")
+    weights = tmp_path / "a" / records.STUDENT
+    weights.write_bytes(weights.read_bytes()[:5000])
+    with pytest.raises(InputError, match="truncated"):
+        load_student(tmp_path / "a")
+    shutil.copy(out / "arms" / "mlp" / "seed-0" / records.STUDENT, weights)
+    with pytest.raises(InputError, match="another model"):
+        load_student(tmp_path / "a")
+
+
+def test_a_finished_run_is_not_overwritten_and_resume_keeps_it(finished):
+    """A second run into the folder would mix two runs; with --resume nothing is trained again."""
+    out, config, summary = finished
+    with pytest.raises(InputError, match="--resume"):
+        run(config, out)
+    before = (out / "arms" / "kd" / "seed-1" / records.STUDENT).stat().st_mtime_ns
+    again = run(config, out, resume=True, command="stillhouse distill digits")
+    assert again["comparisons"] == summary["comparisons"]
+    assert (out / "arms" / "kd" / "seed-1" / records.STUDENT).stat().st_mtime_ns == before
+
+
+def test_resume_with_another_configuration_is_refused(finished):
+    """Half a run of one kind and half of another; more seeds and arms are welcome, though."""
+    out, _, _ = finished
+    changed = load_run("digits", [*FAST, *SMALL, "arms=[kd,no-kd,clauses-off,mlp]", "training.learning_rate=0.1"])
+    with pytest.raises(InputError, match=r"training.learning_rate: was 0.003, is 0.1"):
+        run(changed, out, resume=True)
+
+
+def test_a_teacher_at_chance_is_refused_unless_forced(tmp_path):
+    """The public pipeline distilled from random heads and reported the result."""
+    changes = [
+        *FAST,
+        *SMALL,
+        "teacher.source=timm:test_resnet",
+        "teacher.pretrained=false",
+        "teacher.head=keep",
+        "seeds=1",
+    ]
+    config = load_run("digits", [*changes, "arms=[kd]"])
+    with pytest.raises(TeacherAtChance, match="--force"):
+        run(config, tmp_path / "a")
+    assert run(config, tmp_path / "b", force=True)["teacher"]["status"] == "at chance"
+
+
+def test_a_module_of_your_own_can_teach_with_features(tmp_path):
+    """An unlike teacher, given in Python, teaches logits and features of a convolution to the tokens of a block."""
+    config = load_run("digits", [*FAST, *SMALL, "arms=[kd]", "seeds=1"])
+    data = config.data.build()
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(384, 10))
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
+    for batch in list(data.train.batches(32)) * 15:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(batch.inputs), batch.labels).backward()
+        optimizer.step()
+    features = {"kind": "features", "student": "blocks.0", "teacher": "1", "pool": "none"}
+    config = load_run(
+        "digits", [*FAST, *SMALL, "arms=[kd]", "seeds=1", f"signals=[{{kind: logits}}, {json.dumps(features)}]"]
+    )
+    teacher = Teacher.from_module(network, data.task, features=("1",))
+    run(config, tmp_path / "run", teacher=teacher)
+    record = next(records.read_records(tmp_path / "run" / "arms" / "kd" / "seed-0" / records.RECORDS))
+    assert set(record["terms"]) == {"labels", "logits", "features:blocks.0->1"}
+
+
+def test_the_teacher_helps_where_it_alone_knows(tmp_path):
+    """The whole machine on a task with a known answer: labels are noise, only the teacher knows; kd must win, and the
+    verdict must say so."""
+    config = load_run(
+        "digits",
+        [
+            *FAST,
+            *SMALL,
+            "training.epochs=15",
+            "training.learning_rate=0.005",
+            "data.train_limit=500",
+            "arms=[kd,no-kd]",
+        ],
+    )
+    true = config.data.build()
+    labels = true.train.labels[torch.randperm(len(true.train), generator=torch.Generator().manual_seed(0))]
+    noisy = replace(true, train=replace(true.train, labels=labels))
+
+    network = TeacherConfig().build(true.task).module  # never saw the noise
+    oracle = Teacher.from_module(network, true.task, side=32, mean=true.task.pixel_mean, std=true.task.pixel_std)
+    summary = run(config, tmp_path / "run", data=noisy, teacher=oracle)
+    assert summary["verdict"] == "helps"
+    assert summary["comparisons"][0]["difference"] > 0.2
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if name.startswith("digits")])
+def test_shipped_offline_recipes_run(name, tmp_path):
+    """A recipe that cannot be built is worse than none."""
+    config = load_run(
+        name, ["training.epochs=1", "seeds=1", "data.train_limit=32", "data.test_limit=30", "training.device=cpu"]
+    )
+    assert run(config, tmp_path / "run")["verdict"] == "not tested"
+    assert (tmp_path / "run" / records.REPORT).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", [name for name in RECIPES if not name.startswith("digits")])
+def test_other_recipes_build_their_student(name):
+    """On a task of their data's shape, without the data."""
+    from stillhouse.types import ImageTask
+
+    channels, side = (3, 32) if name.startswith("cifar") else (1, 28)
+    task = ImageTask(tuple("0123456789"), (channels, side, side), (0.5,) * channels, (0.25,) * channels)
+    student = RECIPES[name]().student.build(task)
+    assert student(torch.rand(2, channels, side, side)).shape == (2, 10)
