@@ -49,7 +49,7 @@ def mnist_documented() -> RunConfig:
         teacher=None,
         signals=(),
         student=TsetlinViTConfig(patch_size=4, embed_dim=96, depth=4, heads=3, clauses=256),
-        training=TrainingConfig(epochs=3, batch_size=64, learning_rate=1e-3),
+        training=TrainingConfig(epochs=3, batch_size=64, learning_rate=2e-3),
         arms=("no-kd",),
         seeds=1,
     )
