@@ -34,7 +34,7 @@ check: setup
 	$(BIN)/lint-imports
 
 test: check
-	$(BIN)/pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)  # one thread a worker: more would wait for each other
 
 clean:
 	rm -rf $(VENV) runs

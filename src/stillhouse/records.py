@@ -50,6 +50,30 @@ def arm_folder(out: Path, arm: str, seed: int) -> Path:
     return out / "arms" / arm / f"seed-{seed}"
 
 
+def open_run_folder(out: Path, config: Mapping[str, Any], *, resume: bool, may_grow: tuple[str, ...] = ()) -> None:
+    """See that a run may write here: a new or empty folder, or with `resume` a folder of the same configuration.
+
+    Args:
+        out: the folder.
+        config: the configuration as plain data.
+        resume: go on with what is there.
+        may_grow: keys that may differ on resume.
+
+    Raises:
+        InputError: something else is there, a run that is not to be resumed, or one of another configuration.
+    """
+    if not (out / RUN).is_file():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise InputError(f"cannot write {out}: it exists and is not a run folder; choose another --out")
+        return
+    if not resume:
+        raise InputError(f"{out} holds a run already; go on with --resume, or choose another --out")
+    changed = [f"{k}: was {a!r}, is {b!r}" for k, a, b in _differences(read_json(out / RUN)["config"], config)]
+    changed = [line for line in changed if not line.startswith(may_grow)]
+    if changed:
+        raise InputError("--resume needs the configuration of the run; it differs in\n  " + "\n  ".join(changed))
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it: a reader sees the old file or the new one.
 
@@ -152,6 +176,13 @@ def command_line() -> str:
 
     words = ["stillhouse" if Path(sys.argv[0]).name in {"stillhouse", "__main__.py"} else sys.argv[0], *sys.argv[1:]]
     return shlex.join(words)
+
+
+def _differences(before: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = dict.fromkeys([*before, *now])
+        return [d for k in keys for d in _differences(before.get(k), now.get(k), f"{path}.{k}" if path else k)]
+    return [] if before == now else [(path, before, now)]
 
 
 def _finite(value: Any) -> Any:

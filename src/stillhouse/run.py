@@ -13,12 +13,11 @@ import numpy as np
 import torch
 
 from stillhouse import records
-from stillhouse.checks import InputError
 from stillhouse.config import to_mapping
 from stillhouse.data import ImageData
 from stillhouse.metrics import evaluate, measure_cost
 from stillhouse.plan import Arm, RunConfig
-from stillhouse.records import arm_folder, read_json, write_atomically, write_json
+from stillhouse.records import arm_folder, open_run_folder, read_json, write_atomically, write_json
 from stillhouse.report import write_report
 from stillhouse.signals import build_signals, student_features, teacher_features
 from stillhouse.students.card import save_student
@@ -65,7 +64,7 @@ def run(
         Interrupted: stopped on request, state saved.
     """
     command = command or records.command_line()
-    _open_folder(out, config, resume)
+    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "arms"))
     data = config.data.build() if data is None else data
     say(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
     student_notice(config, data, say)
@@ -91,26 +90,6 @@ class _Stage:
     teacher: Teacher | None
     tells: Any  # the teacher, or its cached outputs
     validation_probabilities: np.ndarray | None
-
-
-def _open_folder(out: Path, config: RunConfig, resume: bool) -> None:
-    if not (out / records.RUN).is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out} exists and is not a run folder; choose another --out")
-        return
-    if not resume:
-        raise InputError(f"{out} holds a run already; go on with --resume, or choose another --out")
-    before, now = read_json(out / records.RUN)["config"], to_mapping(config)
-    changed = [f"{k}: was {a!r}, is {b!r}" for k, a, b in _differences(before, now) if k not in {"seeds", "arms"}]
-    if changed:
-        raise InputError("--resume needs the configuration of the run; it differs in\n  " + "\n  ".join(changed))
-
-
-def _differences(before: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        keys = dict.fromkeys([*before, *now])
-        return [d for k in keys for d in _differences(before.get(k), now.get(k), f"{path}.{k}" if path else k)]
-    return [] if before == now else [(path, before, now)]
 
 
 def _about(config: RunConfig, data: ImageData, command: str) -> dict[str, Any]:

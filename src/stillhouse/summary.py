@@ -74,7 +74,8 @@ def _per_item(out: Path, arm: str, seeds: list[int]) -> dict[str, np.ndarray]:
 def _metrics(items: dict[str, np.ndarray], results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     found = {}
     for name, values in items.items():
-        found[name] = {**_interval(mean_interval(values)), "values": values.mean(1).tolist()}
+        most = 1.0 if name in {"accuracy", "agreement"} else float("inf")
+        found[name] = {**_interval(mean_interval(values), most), "values": values.mean(1).tolist()}
     for name, figures in {
         "ece": [r["metrics"]["ece"] for r in results],
         "seconds": [r["seconds"] for r in results],
@@ -83,8 +84,10 @@ def _metrics(items: dict[str, np.ndarray], results: list[dict[str, Any]]) -> dic
     return found
 
 
-def _interval(interval: Any) -> dict[str, float]:
-    return {"mean": float(interval.mean), "low": float(interval.low), "high": float(interval.high)}
+def _interval(interval: Any, most: float = float("inf")) -> dict[str, float]:
+    """Plain numbers, cut at what the metric can be: from 0 to `most`."""
+    low, high = max(0.0, float(interval.low)), min(most, float(interval.high))
+    return {"mean": float(interval.mean), "low": low, "high": high}
 
 
 def _compare(right: dict[str, np.ndarray], arm: str, control: str) -> dict[str, Any]:

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse import records
-from stillhouse.checks import InputError
 from stillhouse.config import to_mapping
 from stillhouse.metrics import evaluate
 from stillhouse.plan import TeacherRunConfig
-from stillhouse.records import write_json
+from stillhouse.records import open_run_folder, write_json
 from stillhouse.teachers import Teacher, save_teacher
 from stillhouse.training.loop import fit
 from stillhouse.training.predict import predict
@@ -51,8 +50,7 @@ def train_teacher(
     Raises:
         InputError: the folder holds another training and `resume` is off.
     """
-    if (out / records.RUN).is_file() and not resume:
-        raise InputError(f"{out} holds a run already; go on with --resume, or choose another --out")
+    open_run_folder(out, to_mapping(config), resume=resume)
     data = config.data.build()
     say(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
     torch.manual_seed(config.seed)

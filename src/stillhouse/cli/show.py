@@ -66,21 +66,14 @@ class RunDisplay:
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     """The table of arms, the comparisons in words, and where the report is."""
     console = Console(highlight=False)
-    table = Table(
-        "arm",
-        "test accuracy (95 % interval)",
-        "ECE",
-        "agreement",
-        "parameters",
-        "s / training",
-        title=f"{summary['data']['name']}, {len(summary['seeds'])} seed(s)",
-    )
+    title = f"{summary['data']['name']}, {len(summary['seeds'])} seed(s)"
+    table = Table("arm", "accuracy", "95 % interval", "ECE", "agrees", "parameters", "s each", title=title)
     for name, metrics in summary["arms"].items():
-        accuracy = metrics["accuracy"]
-        told = metrics.get("agreement")
+        accuracy, told = metrics["accuracy"], metrics.get("agreement")
         table.add_row(
             name,
-            f"{accuracy['mean']:.2%}  ({accuracy['low']:.2%} to {accuracy['high']:.2%})",
+            f"{accuracy['mean']:.2%}",
+            f"{100 * accuracy['low']:.2f} to {100 * accuracy['high']:.2f}",
             f"{metrics['ece']['mean']:.3f}",
             "" if told is None else f"{told['mean']:.2%}",
             f"{summary['costs'][name]['params']:,}",
