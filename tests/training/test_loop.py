@@ -202,6 +202,15 @@ def test_early_stopping_stops_and_keeps_the_best(data, tmp_path):
     assert done.epochs - done.best_epoch == 2
 
 
+def test_the_last_epoch_is_kept_on_request(data, tmp_path):
+    """The best of many epochs on a small validation split is luck; a constant score keeps its first epoch otherwise."""
+    config = replace(QUICK, learning_rate=1e-9, final_learning_rate=0.0)
+    assert fit(net(), data, config, seed=0, folder=tmp_path / "best").best_epoch < 3
+    assert fit(net(), data, replace(config, keep="last"), seed=0, folder=tmp_path / "last").best_epoch == 3
+    with pytest.raises(ValueError, match="patience"):
+        replace(config, keep="last", patience=2)
+
+
 @pytest.mark.parametrize(
     "change",
     [

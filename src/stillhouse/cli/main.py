@@ -14,7 +14,7 @@ COMMANDS = {
     "distill": "run a recipe or YAML file: check the teacher, train every arm and seed, compare, report",
     "check": "is this teacher any good on this data? score, chance level, calibration",
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
-    "evaluate": "score a saved student (or teacher) on a data set",
+    "evaluate": "score a saved student on the test split of a data set",
     "report": "make report.html again from a run folder",
     "list": "recipes, data sets, teachers, signals and students that there are",
 }

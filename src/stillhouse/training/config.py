@@ -31,6 +31,10 @@ class TrainingConfig:
     ema_decay: float = Field(
         default=0.0, ge=0, lt=1, description="decay of the weight average that is scored; 0 turns it off"
     )
+    keep: Literal["best", "last"] = Field(
+        default="best",
+        description="weights to end with: of the best validation epoch, or the last (a best of a small split is luck)",
+    )
     patience: int = Field(
         default=0, ge=0, description="stop after so many epochs without a better validation accuracy; 0: never"
     )
@@ -46,6 +50,8 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.patience and self.keep == "last":
+            raise ValueError("patience: waits for a better epoch, but keep is 'last'; take keep: best")
         if self.accumulate > self.batch_size:
             raise ValueError(f"accumulate: expected at most batch_size ({self.batch_size}), got {self.accumulate}")
         if self.schedule == "cosine" and self.final_learning_rate > self.learning_rate:

@@ -80,7 +80,7 @@ def fit(
     resume: bool = False,
     tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
 ) -> Fit:
-    """Train `model` in place; it ends with the weights of the best validation epoch (of the average, if one is kept).
+    """Train `model` in place; it ends with the weights of the best validation epoch or the last (of the average, if there is one).
 
     Args:
         model: (B, C, H, W) pixels in [0, 1] -> logits (B, K).
@@ -235,7 +235,7 @@ class _Trainer:
         metrics = evaluate(probabilities, self.data.validation.labels.numpy(), self.lesson.validation_probabilities)
         self._record("validation", float(epoch), {**metrics, "seconds": self.state.seconds})
         self.state.epochs = epoch
-        if not self.state.best or _rank(metrics) > _rank(self.state.best):
+        if self.config.keep == "last" or not self.state.best or _rank(metrics) > _rank(self.state.best):
             self.state.best, self.state.best_epoch = metrics, epoch
             self.best_weights = {name: x.detach().cpu().clone() for name, x in scored.state_dict().items()}
         waited = epoch - self.state.best_epoch
