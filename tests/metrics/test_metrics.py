@@ -1,5 +1,7 @@
 """Scores against hand counts, costs against counts that are known."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,10 @@ from sklearn.metrics import log_loss
 from torch import nn
 
 from stillhouse.checks import InputError
-from stillhouse.metrics import evaluate, measure_cost
+from stillhouse.metrics import accuracy, agreement, evaluate, expected_calibration_error, measure_cost, nll
+from stillhouse.metrics.cost import _median_ms
+
+FAIR = np.array([[0.9, 0.1], [0.4, 0.6]])
 
 
 def test_scores_equal_independent_ones():
@@ -40,6 +45,50 @@ def test_nan_predictions_are_an_error():
         evaluate(np.array([[np.nan, 1.0], [0.5, 0.5]]), np.array([0, 1]), None)
 
 
+def test_a_broken_teacher_agrees_with_nobody():
+    """argmax of NaN is 0 here too: agreement would be the share of samples that the student calls 0."""
+    with pytest.raises(InputError, match="teacher's predictions of 1 of 2 samples"):
+        evaluate(FAIR, np.array([0, 1]), np.array([[np.nan, 1.0], [0.4, 0.6]]))
+
+
+@pytest.mark.parametrize("score", [accuracy, nll, expected_calibration_error])
+@pytest.mark.parametrize("labels", [[0, -1], [0, 2], [0.0, 1.0]])
+def test_labels_that_are_no_classes_are_refused(score, labels):
+    """Label -1 (often: not labelled) would be read as the last class."""
+    with pytest.raises(InputError, match="labels: expected whole numbers from 0 to 1, got"):
+        score(FAIR, np.array(labels))
+
+
+@pytest.mark.parametrize("score", [accuracy, nll, expected_calibration_error])
+def test_logits_are_not_taken_for_probabilities(score):
+    """Their accuracy is right, their "likelihood" is below zero, and ECE would quietly put them through a softmax."""
+    with pytest.raises(InputError, match="logits need a softmax first"):
+        score(np.array([[3.0, -2.0], [0.0, 1.0]]), np.array([0, 1]))
+
+
+def test_a_rounding_above_one_does_not_change_the_calibration():
+    """torchmetrics takes anything outside [0, 1] for logits: one 1.0000001 and every confidence becomes another."""
+    p, y = np.array([[1.0, 0.0], [0.9, 0.1]], dtype=np.float32), np.array([0, 0])
+    above = p.copy()
+    above[0, 0] = np.nextafter(np.float32(1), np.float32(2))
+    assert expected_calibration_error(above, y) == pytest.approx(expected_calibration_error(p, y))
+    assert expected_calibration_error(p, y) == pytest.approx(0.05)
+
+
+def test_bins_are_used():
+    """One bin compares the two means: 0.75 confident, half right."""
+    assert expected_calibration_error(FAIR, np.array([0, 0]), bins=1) == pytest.approx(0.25)
+    assert expected_calibration_error(FAIR, np.array([0, 0]), bins=10) == pytest.approx((0.1 + 0.6) / 2)
+
+
+def test_no_samples_are_an_error():
+    """The mean of nothing is NaN, and NaN becomes null in the record."""
+    with pytest.raises(InputError, match="at least one sample"):
+        evaluate(np.zeros((0, 2)), np.zeros(0, dtype=int), None)
+    with pytest.raises(InputError, match=r"teacher probabilities: expected shape \(2, 2\), got \(1, 2\)"):
+        agreement(FAIR, FAIR[:1])
+
+
 def test_shapes_are_printed():
     """Expected and got."""
     with pytest.raises(InputError, match=r"\(2, 2\) and \(3,\)"):
@@ -69,3 +118,29 @@ def test_attention_is_counted():
             return nn.functional.scaled_dot_product_attention(x, x, x) * self.w
 
     assert measure_cost(Attend(), (2, 8, 4))["flops"] == 2 * 2 * (2 * 8 * 8 * 4)
+
+
+def test_measuring_leaves_modes_and_random_numbers_alone(tmp_path):
+    """Else the arm that is measured would be trained on other random numbers than the others, and without dropout."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.Dropout(), nn.BatchNorm1d(2)).train()
+    module[3].eval()  # a frozen part stays frozen
+    before = torch.get_rng_state()
+    measure_cost(module, (1, 2, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert [part.training for part in module] == [True, True, True, False]
+    with pytest.raises(InputError, match="expected a file"):
+        measure_cost(module, (1, 2, 2), tmp_path / "missing")
+
+
+def test_a_slow_network_is_not_measured_for_ever():
+    """One warm-up and one call where the budget holds no more: eight of each size of a large teacher take minutes."""
+    calls = []
+
+    class Slow(nn.Module):
+        def forward(self, x):
+            calls.append(len(x))
+            time.sleep(0.1)
+            return x
+
+    assert _median_ms(Slow(), torch.zeros(3, 1), budget_seconds=0.1) >= 100
+    assert calls == [3, 3]

@@ -1,5 +1,8 @@
 """Signals between unlike networks: resolved before training, alive in training, loud when they do not fit."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -28,7 +31,9 @@ SHAPES = [
     ((17, 8), (12, 7, 7)),  # grids of other size
     ((16, 8), (4, 4, 12)),  # NHWC, as Swin's stages
     ((8,), (12,)),
-    ((5, 8), (5, 12)),  # tokens that are no grid, equal in number
+    ((7, 8), (7, 12)),  # tokens that are no grid, equal in number
+    ((17, 8), (17, 12)),  # two class tokens: joined as they are
+    ((16, 8), (12, 2, 8)),  # as many positions in a grid that is not square
     ((8, 2, 2), (17, 12)),
 ]
 
@@ -71,6 +76,53 @@ def test_position_by_position_compares_the_same_place():
         assert by_mean.build(student, teacher)(said, told, NOW).item() == pytest.approx(means)
 
 
+def test_tokens_in_a_grid_that_is_not_square_keep_their_places():
+    """Sixteen tokens of a 2 x 8 map read as 4 x 4 would be resized and compared with other places, without a word."""
+    grid = torch.randn(1, 3, 2, 8)
+    config = FeaturesConfig(student="a", teacher="c", pool="none", projector="none", normalize=False)
+    signal = config.build(spec(a=(16, 3)), spec(c=(3, 2, 8)))
+    said = Outputs(torch.zeros(1, 3), {"a": grid.flatten(2).transpose(1, 2)})
+    assert signal(said, Outputs(torch.zeros(1, 3), {"c": grid}), NOW).item() == 0
+
+
+@pytest.mark.parametrize("count", [2, 5, 10, 17])
+def test_every_position_counts_in_a_mean(count):
+    """Ten tokens are nine and one, but not always a class token: a mean must not lose the first of them."""
+    config = FeaturesConfig(student="a", teacher="c", projector="none", normalize=False)
+    said = Outputs(torch.zeros(1, 3), {"a": torch.arange(float(count)).reshape(1, count, 1)})
+    told = Outputs(torch.zeros(1, 3), {"c": torch.zeros(1, 1)})
+    value = config.build(spec(a=(count, 1)), spec(c=(1,)))(said, told, NOW)
+    assert value.item() == pytest.approx(((count - 1) / 2) ** 2)
+
+
+def test_a_class_token_has_no_place_in_a_map():
+    """Joined one by one with it, every patch would be compared with its neighbour."""
+    grid = torch.randn(1, 3, 4, 4)
+    tokens = torch.cat([torch.full((1, 1, 3), 9.0), grid.flatten(2).transpose(1, 2)], dim=1)
+    config = FeaturesConfig(student="a", teacher="c", pool="none", projector="none", normalize=False)
+    signal = config.build(spec(a=(17, 3)), spec(c=(3, 4, 4)))
+    assert signal(Outputs(torch.zeros(1, 3), {"a": tokens}), Outputs(torch.zeros(1, 3), {"c": grid}), NOW).item() == 0
+
+
+def test_a_larger_grid_is_averaged_down():
+    """Four by four to two by two: means of quarters, by hand."""
+    fine = torch.arange(16.0).reshape(1, 1, 4, 4)
+    coarse = torch.tensor([[[[2.5, 4.5], [10.5, 12.5]]]])
+    config = FeaturesConfig(student="a", teacher="c", pool="none", projector="none", normalize=False)
+    signal = config.build(spec(a=(1, 4, 4)), spec(c=(1, 2, 2)))
+    assert signal(Outputs(torch.zeros(1, 3), {"a": fine}), Outputs(torch.zeros(1, 3), {"c": coarse}), NOW).item() == 0
+
+
+@pytest.mark.parametrize("pool", ["mean", "none"])
+def test_teacher_features_get_no_gradient_through_the_signal(pool):
+    """A teacher that moves towards the student makes its task easier, and its checkpoint another one."""
+    student, teacher = spec(a=(16, 6)), spec(c=(8, 3, 3))
+    said, told = outputs(student, 0), outputs(teacher, 1)
+    features = told.features["c"].requires_grad_()
+    FeaturesConfig(student="a", teacher="c", pool=pool).build(student, teacher)(said, told, NOW).sum().backward()
+    assert features.grad is None
+
+
 def test_normalized_features_do_not_let_the_teachers_scale_set_the_weight():
     """A teacher a hundred times louder would drown the labels."""
     student, teacher = spec(a=(6,)), spec(c=(6,))
@@ -94,6 +146,8 @@ def test_normalized_features_do_not_let_the_teachers_scale_set_the_weight():
         ({"student": "x", "teacher": "c"}, {"a": (8,)}, {"c": (12,)}, ["student feature 'x'"]),
         ({"student": "a", "teacher": "cc"}, {"a": (8,)}, {"c": (12,)}, ["teacher feature 'cc'", "did you mean 'c'"]),
         ({"student": "a", "teacher": "c"}, {"a": (8, 2, 2, 2)}, {"c": (12,)}, ["(8, 2, 2, 2)"]),
+        ({"student": "a", "teacher": "c"}, {"a": (8,)}, {"c": (1,)}, ["'a' (8,)", "'c' (1,)", "normalize: false"]),
+        ({"student": "a", "teacher": "c", "teacher_layout": "tokens"}, {"a": (8,)}, {"c": (4, 4, 12)}, ["as tokens"]),
     ],
 )
 def test_what_does_not_fit_is_said_before_training(config, student, teacher, words):
@@ -132,6 +186,19 @@ def test_a_setting_without_effect_is_refused(change):
     """Rather than believed."""
     with pytest.raises(ConfigError, match="does nothing"):
         parse(RunConfig, {"signals": [{"kind": "logits", **change}]})
+
+
+def test_names_are_those_of_the_record():
+    """The record of terms and the report are keyed by them."""
+    configs = (LogitsConfig(weight=0.5), FeaturesConfig(student="b.1", teacher="l3", weight=2.0))
+    signals = build_signals(configs, spec(b_1=(4,)), spec(l3=(6,)))
+    assert [(s.name, s.weight) for s in signals] == [("logits", 0.5), ("features:b.1->l3", 2.0)]
+
+
+def test_configurations_are_read_without_torch():
+    """`stillhouse --help` would take seconds."""
+    code = "import sys, stillhouse.signals; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_names_to_tap_are_collected_once():

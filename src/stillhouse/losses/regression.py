@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stillhouse.checks import same_shape
+from stillhouse.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
 
 
@@ -24,16 +24,21 @@ def mse_logits(student_logits: Tensor, teacher_logits: Tensor, *, centered: bool
         (B,). T^2 `forward_kl` tends to half of the centered form as T grows.
 
     Raises:
-        InputError: shapes differ.
+        InputError: shapes differ or are not (B, K).
 
     Example:
         >>> a, b = torch.tensor([[1.0, 3.0]]), torch.tensor([[0.0, 0.0]])
         >>> mse_logits(a, b).item(), mse_logits(a, b, centered=True).item()
         (5.0, 1.0)
 
+    Relations:
+        `forward_kl` compares probabilities instead, with a temperature.
+
     Source: Ba, Caruana 2014, arXiv:1312.6184; Kim et al. 2021, arXiv:2105.08919.
     """
     same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
+    if student_logits.ndim != 2:
+        raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
     gap = wide(student_logits) - wide(teacher_logits.detach())
     if centered:
         gap = gap - gap.mean(dim=1, keepdim=True)
@@ -41,11 +46,26 @@ def mse_logits(student_logits: Tensor, teacher_logits: Tensor, *, centered: bool
 
 
 def mse(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean squared difference over all positions and channels, (B, ..., D) twice -> (B,).
+    """Mean squared difference over all positions and channels; the plain choice for hidden features.
+
+    Args:
+        student: (B, ..., D).
+        teacher: (B, ..., D), the same shape; gets no gradient.
+
+    Returns:
+        (B,) in squared units of the features: a mean, so the weight does not depend on their number.
+
+    Raises:
+        InputError: shapes differ.
 
     Example:
+        (1 + 9) / 2 = 5.
+
         >>> mse(torch.tensor([[1.0, 3.0]]), torch.zeros(1, 2)).item()
         5.0
+
+    Relations:
+        `smooth_l1` where single channels are huge; `cosine_distance` where only the direction counts.
 
     Source: Romero et al. 2015, arXiv:1412.6550 (FitNets).
     """
@@ -53,11 +73,26 @@ def mse(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def smooth_l1(student: Tensor, teacher: Tensor) -> Tensor:
-    """Squared near 0, absolute beyond 1: outlying channels do not rule, (B, ..., D) twice -> (B,).
+    """Squared near 0, absolute beyond 1: outlying channels do not rule.
+
+    Args:
+        student: (B, ..., D).
+        teacher: (B, ..., D), the same shape; gets no gradient.
+
+    Returns:
+        (B,), the mean over positions and channels.
+
+    Raises:
+        InputError: shapes differ.
 
     Example:
+        (3 - 1/2 + 0) / 2 = 1.25.
+
         >>> smooth_l1(torch.tensor([[3.0, 0.0]]), torch.zeros(1, 2)).item()
         1.25
+
+    Relations:
+        `mse` (halved) for gaps below 1.
 
     Source: Huber 1964; Girshick 2015, arXiv:1504.08083.
     """
@@ -66,11 +101,26 @@ def smooth_l1(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - cosine over the last axis, averaged over positions, (B, ..., D) twice -> (B,) in [0, 2].
+    """1 - cosine over the last axis, averaged over positions: direction without length.
+
+    Args:
+        student: (B, ..., D).
+        teacher: (B, ..., D), the same shape; gets no gradient.
+
+    Returns:
+        (B,) in [0, 2].
+
+    Raises:
+        InputError: shapes differ.
 
     Example:
+        Half a right angle: 1 - cos 45° = 0.2929.
+
         >>> round(cosine_distance(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 1.0]])).item(), 4)
         0.2929
+
+    Relations:
+        `mse` times D / 2, for vectors of length 1.
 
     Source: Sanh et al. 2019, arXiv:1910.01108 (DistilBERT).
     """

@@ -25,7 +25,10 @@ Layout = Literal["auto", "vector", "tokens", "nchw", "nhwc"]
 
 @configclass
 class LogitsConfig:
-    """Match the teacher's class scores."""
+    """Match the teacher's class scores.
+
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
+    """
 
     kind: Literal["logits"] = "logits"
     loss: Literal["forward-kl", "reverse-kl", "js", "mse"] = Field(
@@ -52,7 +55,14 @@ class LogitsConfig:
 
 @configclass
 class FeaturesConfig:
-    """Match the output of a student's sub-module to that of a teacher's, through a learned projector."""
+    """Match the output of a student's sub-module to that of a teacher's, through a learned projector.
+
+    Outputs are (D), tokens (N, D), maps (D, H, W), or (H, W, D) where the layout says `nhwc`: three axes alone cannot tell.
+    With `pool: mean` every position counts, a class token too. With `pool: none` positions are joined one by one: as many
+    on both sides, or grids averaged down to the smaller one, a leading class token left out (17 tokens are 4 x 4 and one).
+
+    Source: Romero et al. 2015, arXiv:1412.6550 (FitNets).
+    """
 
     kind: Literal["features"] = "features"
     student: str = Field(min_length=1, description="path of the student's sub-module, as blocks.1")

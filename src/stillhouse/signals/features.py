@@ -6,7 +6,7 @@ Shapes: B batch, N positions, D width, H W grid. Everything is brought to (B, N,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -18,7 +18,10 @@ from stillhouse.types import Outputs, OutputSpec, Progress
 
 @dataclass(frozen=True)
 class _Side:
-    """How one side's tensor is read: its layout, width, grid (None where tokens are no grid), leading class token."""
+    """How one side's tensor is read: layout, width, positions, their grid (None where tokens are no grid).
+
+    `skip_first` leaves out a leading class token, which has no place in the image.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -26,17 +29,17 @@ class _Side:
     width: int
     positions: int
     grid: tuple[int, int] | None
-    class_token: bool
+    skip_first: bool = False
 
     def tokens(self, x: Tensor) -> Tensor:
-        """(B, N, D) without a class token."""
+        """(B, N, D), without a class token that has to be skipped."""
         if self.layout == "vector":
             return x.unsqueeze(1)
         if self.layout == "nchw":
             return x.flatten(2).transpose(1, 2)
         if self.layout == "nhwc":
             return x.flatten(1, 2)
-        return x[:, int(self.class_token) :]
+        return x[:, int(self.skip_first) :]
 
 
 class FeatureSignal(nn.Module):
@@ -50,13 +53,16 @@ class FeatureSignal(nn.Module):
         super().__init__()
         self.name, self.weight = f"features:{config.student}->{config.teacher}", config.weight
         self.distance, self.normalize, self.pool = config.distance, config.normalize, config.pool
-        pooled = config.pool == "mean"
-        self.ours = _side("student", config.student, student, config.student_layout, pooled)
-        self.theirs = _side("teacher", config.teacher, teacher, config.teacher_layout, pooled)
+        self.ours = _side("student", config.student, student, config.student_layout)
+        self.theirs = _side("teacher", config.teacher, teacher, config.teacher_layout)
         both = f"student {config.student!r} {self.ours.shape} and teacher {config.teacher!r} {self.theirs.shape}"
         if config.projector == "none" and self.ours.width != self.theirs.width:
             raise InputError(f"{both}: widths {self.ours.width} and {self.theirs.width} differ; take projector: linear")
-        self.grid = None if pooled else _common_grid(self.ours, self.theirs, both)
+        if config.normalize and self.theirs.width == 1:
+            raise InputError(f"{both}: one channel standardized over channels is always 0; take normalize: false")
+        self.grid: tuple[int, int] | None = None
+        if config.pool == "none":
+            self.ours, self.theirs, self.grid = _join(self.ours, self.theirs, both)
         self.projector = (
             nn.Linear(self.ours.width, self.theirs.width) if config.projector == "linear" else nn.Identity()
         )
@@ -82,7 +88,7 @@ class FeatureSignal(nn.Module):
         return nn.functional.adaptive_avg_pool2d(maps, self.grid).flatten(2).transpose(1, 2)
 
 
-def _side(who: str, name: str, spec: OutputSpec, layout: Layout, pooled: bool) -> _Side:
+def _side(who: str, name: str, spec: OutputSpec, layout: Layout) -> _Side:
     if name not in spec.features:
         raise InputError(f"{who} feature {name!r} is not among its outputs; {nearest(name, spec.features)}")
     shape = spec.features[name]
@@ -93,29 +99,38 @@ def _side(who: str, name: str, spec: OutputSpec, layout: Layout, pooled: bool) -
             f"{who} feature {name!r}: expected (D), (N, D), (D, H, W) or (H, W, D), got {shape} read as {kind or layout}"
         )
     if kind == "nchw":
-        return _Side(name, shape, kind, shape[0], shape[1] * shape[2], (shape[1], shape[2]), False)
+        return _Side(name, shape, kind, shape[0], shape[1] * shape[2], (shape[1], shape[2]))
     if kind == "nhwc":
-        return _Side(name, shape, kind, shape[2], shape[0] * shape[1], (shape[0], shape[1]), False)
+        return _Side(name, shape, kind, shape[2], shape[0] * shape[1], (shape[0], shape[1]))
     if kind == "vector":
-        return _Side(name, shape, kind, shape[0], 1, (1, 1), False)
+        return _Side(name, shape, kind, shape[0], 1, (1, 1))
     count, width = shape
-    with_token = _square(count) is None and _square(count - 1) is not None and count > 1
-    side = _square(count - 1 if with_token else count)
-    grid = None if side is None else (side, side)
-    return _Side(name, shape, kind, width, count - int(with_token), grid, with_token)
+    return _Side(name, shape, kind, width, count, _square(count))
 
 
-def _square(count: int) -> int | None:
-    root = math.isqrt(max(count, 0))
-    return root if root * root == count else None
+def _square(count: int) -> tuple[int, int] | None:
+    root = math.isqrt(count)
+    return (root, root) if root * root == count and count > 0 else None
 
 
-def _common_grid(ours: _Side, theirs: _Side, both: str) -> tuple[int, int] | None:
-    """The smaller grid of the two; None where the positions already agree."""
-    if ours.positions == theirs.positions and (ours.grid == theirs.grid or None in (ours.grid, theirs.grid)):
-        return None
-    if ours.grid is None or theirs.grid is None:
+def _without_class_token(side: _Side) -> _Side:
+    """Tokens that are a square grid once the first is left out; any other side as it is."""
+    grid = _square(side.positions - 1)
+    if side.layout != "tokens" or side.grid is not None or grid is None:
+        return side
+    return replace(side, positions=side.positions - 1, grid=grid, skip_first=True)
+
+
+def _join(ours: _Side, theirs: _Side, both: str) -> tuple[_Side, _Side, tuple[int, int] | None]:
+    """Both sides as they are read, and the grid that both are resized to; None where the positions agree already."""
+    patches = (_without_class_token(ours), _without_class_token(theirs))
+    for a, b in ((ours, theirs), patches):
+        # the square grid of tokens is a guess, so as many positions in another grid (2 x 8 for 16) are taken to be that one
+        if a.positions == b.positions and (a.grid == b.grid or "tokens" in (a.layout, b.layout)):
+            return a, b, None
+    a, b = patches
+    if a.grid is None or b.grid is None:
         raise InputError(
-            f"{both}: {ours.positions} and {theirs.positions} positions cannot be joined one by one; take pool: mean"
+            f"{both}: {a.positions} and {b.positions} positions cannot be joined one by one; take pool: mean"
         )
-    return (min(ours.grid[0], theirs.grid[0]), min(ours.grid[1], theirs.grid[1]))
+    return a, b, (min(a.grid[0], b.grid[0]), min(a.grid[1], b.grid[1]))

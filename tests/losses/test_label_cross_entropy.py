@@ -1,0 +1,39 @@
+"""Cross-entropy of labels against its definition."""
+
+import math
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.losses import label_cross_entropy
+
+
+def test_label_smoothing_mixes_in_the_uniform_distribution():
+    """(1 - e) CE + e mean over classes of -log q; smoothing over the other classes only would give another number."""
+    torch.manual_seed(0)
+    x, y = 3 * torch.randn(5, 7, dtype=torch.float64), torch.tensor([0, 1, 2, 3, 4])
+    log_q = torch.log_softmax(x, 1)
+    expected = -(0.9 * log_q[torch.arange(5), y] + 0.1 * log_q.mean(1))
+    torch.testing.assert_close(label_cross_entropy(x, y, smoothing=0.1), expected)
+
+
+def test_bf16_logits_are_summed_in_float32():
+    """ln 1000 in bf16 is off by a hundredth."""
+    value = label_cross_entropy(torch.zeros(2, 1000, dtype=torch.bfloat16), torch.tensor([0, 999]))
+    assert value.tolist() == pytest.approx([math.log(1000)] * 2, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("labels", "smoothing", "words"),
+    [
+        (torch.tensor([0]), 0.0, r"logits \(B, K\) and labels \(B,\), got \(2, 3\) and \(1,\)"),
+        (torch.tensor([0.0, 1.0]), 0.0, "labels: expected int64 class numbers, got torch.float32"),
+        (torch.tensor([0, 1]), 1.0, r"smoothing: expected a share in \[0, 1\), got 1.0"),
+        (torch.tensor([0, 1]), -0.1, "smoothing"),
+    ],
+)
+def test_what_does_not_fit_is_refused(labels, smoothing, words):
+    """Smoothing of 1 has no label left in it and would train towards uniform."""
+    with pytest.raises(InputError, match=words):
+        label_cross_entropy(torch.zeros(2, 3), labels, smoothing=smoothing)
