@@ -86,7 +86,9 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     for entry in summary["comparisons"]:
         console.print(comparison_words(entry), markup=False)
     if len(summary["seeds"]) < 3:
-        console.print(f"{len(summary['seeds'])} seed(s): an interval from fewer than 3 can be too narrow; take --seeds 3 or more")
+        console.print(
+            f"{len(summary['seeds'])} seed(s): an interval from fewer than 3 can be too narrow; take --seeds 3 or more"
+        )
     console.print(f"verdict on the teacher: [bold]{summary['verdict']}[/bold]")
     console.print(f"report: {out / REPORT}", markup=False, soft_wrap=True)
 
