@@ -12,7 +12,7 @@ from stillhouse.recipes import load_run
 
 EXAMPLES = """examples:
   stillhouse distill digits                                   a shipped recipe, results in runs/digits
-  stillhouse distill digits --epochs 150 --seeds 5 --out runs/longer
+  stillhouse distill digits --epochs 60 --seeds 5 --out runs/longer
   stillhouse distill digits --student-clauses 256 --signals-0-temperature 4
   stillhouse distill mine.yaml --set teacher.source=timm:resnet18
   stillhouse distill mnist --data-root DIR --resume           go on after a kill

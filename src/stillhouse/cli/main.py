@@ -28,7 +28,7 @@ commands:
 
 start here:
   stillhouse demo                                       everything at once, in two minutes
-  stillhouse distill digits --epochs 150 --out runs/mine the same with a change
+  stillhouse distill digits --epochs 60 --out runs/mine the same with a change
   stillhouse distill my.yaml --print-config             what a YAML file of yours means, without running it
   stillhouse COMMAND --help                             the options of a command
 

@@ -15,14 +15,14 @@ MNIST_TEACHER = "ckpt:runs/mnist-teacher/teacher.safetensors"
 
 
 def digits() -> RunConfig:
-    """200 labelled digits of scikit-learn, taught by a network that saw 970: what `stillhouse demo` runs, offline."""
+    """8 x 8 digits of scikit-learn, teacher and data in the package: what `stillhouse demo` runs, offline."""
     return RunConfig(
         name="digits",
-        data=DataConfig(name="digits", train_limit=200),
+        data=DataConfig(name="digits"),
         teacher=TeacherConfig(source="builtin:digits"),
         student=TsetlinViTConfig(patch_size=2, embed_dim=32, depth=2, heads=2, clauses=128),
-        signals=(LogitsConfig(temperature=4.0),),
-        training=TrainingConfig(epochs=120, batch_size=32, learning_rate=3e-3, warmup_epochs=2, keep="last"),
+        signals=(LogitsConfig(temperature=1.0),),
+        training=TrainingConfig(epochs=40, batch_size=32, learning_rate=3e-3, warmup_epochs=2, keep="last"),
     )
 
 
