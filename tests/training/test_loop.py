@@ -193,6 +193,16 @@ def test_the_average_follows_buffers_and_does_not_lag_in_a_short_run(data, tmp_p
     assert raw["average"]["2.running_mean"].abs().sum() > 0
 
 
+def test_threads_are_set(data, tmp_path):
+    """Two processes of two threads on two cores wait for each other: a run must be able to ask for one."""
+    before = torch.get_num_threads()
+    try:
+        fit(net(), data, replace(QUICK, epochs=1, threads=1), seed=0, folder=tmp_path)
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_early_stopping_stops_and_keeps_the_best(data, tmp_path):
     """Patience counts epochs without a better validation score."""
     config = replace(QUICK, epochs=40, learning_rate=1e-9, final_learning_rate=0.0, patience=2)

@@ -22,7 +22,7 @@ def digits() -> RunConfig:
         teacher=TeacherConfig(source="builtin:digits"),
         student=TsetlinViTConfig(patch_size=2, embed_dim=32, depth=2, heads=2, clauses=128),
         signals=(LogitsConfig(temperature=1.0),),
-        training=TrainingConfig(epochs=40, batch_size=32, learning_rate=3e-3, warmup_epochs=2, keep="last"),
+        training=TrainingConfig(epochs=40, batch_size=32, learning_rate=3e-3, warmup_epochs=2, keep="last", threads=1),
     )
 
 

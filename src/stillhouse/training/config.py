@@ -43,6 +43,11 @@ class TrainingConfig:
         description="auto: bf16-mixed on a GPU that has it, else 32-true (autocast on CPU measured slower)",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where to compute")
+    threads: int | None = Field(
+        default=None,
+        gt=0,
+        description="CPU threads; none: one a core. Tiny students are quicker on 1 where cores are shared",
+    )
     evaluation_batch_size: int = Field(default=512, gt=0, description="images per forward pass when scoring")
     log_every: int = Field(default=20, gt=0, description="optimizer steps between two records of the loss terms")
     checkpoint_seconds: float = Field(

@@ -111,6 +111,8 @@ class _Trainer:
     ) -> None:
         from lightning_fabric import Fabric
 
+        if config.threads is not None:
+            torch.set_num_threads(config.threads)
         self.data, self.config, self.seed, self.folder, self.lesson = data, config, seed, folder, lesson
         self.steps_per_epoch = -(-len(data.train) // config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
