@@ -27,10 +27,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a model said: logits (B, K) and the features that were asked for, by module path."""
+    """What a model said: logits (B, K), the features that were asked for by module path, and what each member of a group said."""
 
     logits: Tensor
     features: Mapping[str, Tensor] = field(default_factory=dict)
+    members: tuple[Outputs, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class ImageTask:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is: optimizer steps done, of how many.
+    """How far a run is: optimizer steps done, of how many, and in which stage of its curriculum.
 
     Example:
         >>> Progress(step=25, total_steps=100).fraction
@@ -74,6 +75,8 @@ class Progress:
 
     step: int
     total_steps: int
+    stage: int = 0
+    stages: int = 1
 
     @property
     def fraction(self) -> float:

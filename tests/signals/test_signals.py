@@ -10,9 +10,10 @@ from stillhouse.checks import InputError
 from stillhouse.config import ConfigError, parse
 from stillhouse.plan import RunConfig
 from stillhouse.signals import FeaturesConfig, LogitsConfig, build_signals, student_features, teacher_features
-from stillhouse.types import Outputs, OutputSpec, Progress
+from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 NOW = Progress(0, 1)
+NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
 
 
 def spec(classes=3, **features):
@@ -50,11 +51,11 @@ def test_unlike_features_are_joined_and_learnt(ours, theirs, pool, distance):
     signal = config.build(student, teacher)
     told, said = outputs(teacher, 1), outputs(student, 2)
     x = said.features["a.b"].requires_grad_()
-    first = signal(said, told, NOW)
+    first = signal(said, told, NO_BATCH, NOW)
     assert first.shape == (4,)
     optimizer = torch.optim.Adam([x, *signal.parameters()], lr=0.05)
     for _ in range(60):
-        loss = signal(said, told, NOW).mean()
+        loss = signal(said, told, NO_BATCH, NOW).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -72,8 +73,8 @@ def test_position_by_position_compares_the_same_place():
     for turned, places, means in ((tokens, 0.0, 0.0), (tokens.flip(1), 85.0, 0.0)):
         said = Outputs(torch.zeros(1, 3), {"a": turned})
         student, teacher = spec(a=(16, 2)), spec(c=(2, 4, 4))
-        assert by_place.build(student, teacher)(said, told, NOW).item() == pytest.approx(places)
-        assert by_mean.build(student, teacher)(said, told, NOW).item() == pytest.approx(means)
+        assert by_place.build(student, teacher)(said, told, NO_BATCH, NOW).item() == pytest.approx(places)
+        assert by_mean.build(student, teacher)(said, told, NO_BATCH, NOW).item() == pytest.approx(means)
 
 
 def test_tokens_in_a_grid_that_is_not_square_keep_their_places():
@@ -82,7 +83,7 @@ def test_tokens_in_a_grid_that_is_not_square_keep_their_places():
     config = FeaturesConfig(student="a", teacher="c", pool="none", projector="none", normalize=False)
     signal = config.build(spec(a=(16, 3)), spec(c=(3, 2, 8)))
     said = Outputs(torch.zeros(1, 3), {"a": grid.flatten(2).transpose(1, 2)})
-    assert signal(said, Outputs(torch.zeros(1, 3), {"c": grid}), NOW).item() == 0
+    assert signal(said, Outputs(torch.zeros(1, 3), {"c": grid}), NO_BATCH, NOW).item() == 0
 
 
 @pytest.mark.parametrize("count", [2, 5, 10, 17])
@@ -91,7 +92,7 @@ def test_every_position_counts_in_a_mean(count):
     config = FeaturesConfig(student="a", teacher="c", projector="none", normalize=False)
     said = Outputs(torch.zeros(1, 3), {"a": torch.arange(float(count)).reshape(1, count, 1)})
     told = Outputs(torch.zeros(1, 3), {"c": torch.zeros(1, 1)})
-    value = config.build(spec(a=(count, 1)), spec(c=(1,)))(said, told, NOW)
+    value = config.build(spec(a=(count, 1)), spec(c=(1,)))(said, told, NO_BATCH, NOW)
     assert value.item() == pytest.approx(((count - 1) / 2) ** 2)
 
 
@@ -101,7 +102,10 @@ def test_a_class_token_has_no_place_in_a_map():
     tokens = torch.cat([torch.full((1, 1, 3), 9.0), grid.flatten(2).transpose(1, 2)], dim=1)
     config = FeaturesConfig(student="a", teacher="c", pool="none", projector="none", normalize=False)
     signal = config.build(spec(a=(17, 3)), spec(c=(3, 4, 4)))
-    assert signal(Outputs(torch.zeros(1, 3), {"a": tokens}), Outputs(torch.zeros(1, 3), {"c": grid}), NOW).item() == 0
+    assert (
+        signal(Outputs(torch.zeros(1, 3), {"a": tokens}), Outputs(torch.zeros(1, 3), {"c": grid}), NO_BATCH, NOW).item()
+        == 0
+    )
 
 
 def test_a_larger_grid_is_averaged_down():
@@ -110,7 +114,10 @@ def test_a_larger_grid_is_averaged_down():
     coarse = torch.tensor([[[[2.5, 4.5], [10.5, 12.5]]]])
     config = FeaturesConfig(student="a", teacher="c", pool="none", projector="none", normalize=False)
     signal = config.build(spec(a=(1, 4, 4)), spec(c=(1, 2, 2)))
-    assert signal(Outputs(torch.zeros(1, 3), {"a": fine}), Outputs(torch.zeros(1, 3), {"c": coarse}), NOW).item() == 0
+    assert (
+        signal(Outputs(torch.zeros(1, 3), {"a": fine}), Outputs(torch.zeros(1, 3), {"c": coarse}), NO_BATCH, NOW).item()
+        == 0
+    )
 
 
 @pytest.mark.parametrize("pool", ["mean", "none"])
@@ -119,7 +126,9 @@ def test_teacher_features_get_no_gradient_through_the_signal(pool):
     student, teacher = spec(a=(16, 6)), spec(c=(8, 3, 3))
     said, told = outputs(student, 0), outputs(teacher, 1)
     features = told.features["c"].requires_grad_()
-    FeaturesConfig(student="a", teacher="c", pool=pool).build(student, teacher)(said, told, NOW).sum().backward()
+    FeaturesConfig(student="a", teacher="c", pool=pool).build(student, teacher)(
+        said, told, NO_BATCH, NOW
+    ).sum().backward()
     assert features.grad is None
 
 
@@ -130,7 +139,7 @@ def test_normalized_features_do_not_let_the_teachers_scale_set_the_weight():
     loud = Outputs(told.logits, {"c": 100 * told.features["c"]})
     for normalize, equal in ((True, True), (False, False)):
         signal = FeaturesConfig(student="a", teacher="c", projector="none", normalize=normalize).build(student, teacher)
-        assert torch.allclose(signal(said, told, NOW), signal(said, loud, NOW), rtol=1e-3) is equal
+        assert torch.allclose(signal(said, told, NO_BATCH, NOW), signal(said, loud, NO_BATCH, NOW), rtol=1e-3) is equal
 
 
 @pytest.mark.parametrize(
@@ -177,7 +186,7 @@ def test_every_setting_of_the_logits_signal_changes_it(change):
     """Against the default, or for beta against js at its default."""
     said, told = outputs(spec(), 0), outputs(spec(), 1)
     plain = LogitsConfig(loss="js") if "beta" in change else LogitsConfig()
-    values = [c.build(spec(), spec())(said, told, NOW) for c in (plain, LogitsConfig(**change))]
+    values = [c.build(spec(), spec())(said, told, NO_BATCH, NOW) for c in (plain, LogitsConfig(**change))]
     assert not torch.allclose(*values)
 
 

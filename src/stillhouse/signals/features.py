@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from stillhouse.checks import InputError, nearest
 from stillhouse.losses import cosine_distance, mse, smooth_l1
-from stillhouse.signals import FeaturesConfig, Layout
-from stillhouse.types import Outputs, OutputSpec, Progress
+from stillhouse.signals.config.features import FeaturesConfig, Layout
+from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class FeatureSignal(nn.Module):
             nn.Linear(self.ours.width, self.theirs.width) if config.projector == "linear" else nn.Identity()
         )
 
-    def forward(self, said: Outputs, told: Outputs, progress: Progress) -> Tensor:
+    def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) distance of each sample."""
         ours = self._read(said.features[self.ours.name], self.ours)
         theirs = self._read(told.features[self.theirs.name], self.theirs).detach()

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from stillhouse.checks import InputError
 from stillhouse.losses import forward_kl, generalized_js, mse_logits, reverse_kl
-from stillhouse.signals import LogitsConfig
-from stillhouse.types import Outputs, OutputSpec, Progress
+from stillhouse.signals.config.logits import LogitsConfig
+from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 
 class LogitSignal(nn.Module):
@@ -27,7 +27,7 @@ class LogitSignal(nn.Module):
         self.temperature = 2.0 if config.temperature is None else config.temperature
         self.beta = 0.5 if config.beta is None else config.beta
 
-    def forward(self, said: Outputs, told: Outputs, progress: Progress) -> Tensor:
+    def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) loss of each sample."""
         if self.loss == "mse":
             return mse_logits(said.logits, told.logits)

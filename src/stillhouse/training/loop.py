@@ -40,7 +40,7 @@ class Lesson:
 
     Attributes:
         teacher: called with a `Batch`, gives `Outputs`; None trains on labels alone.
-        signals: modules with `name` and `weight`, (said, told, progress) -> (B,).
+        signals: modules with `name` and `weight`, (said, told, batch, progress) -> (B,).
         features: module paths that are tapped in the student.
         validation_probabilities: (N, K) of the teacher on the validation split, for agreement.
     """
@@ -211,7 +211,7 @@ class _Trainer:
             told = self.lesson.teacher(batch)
             progress = Progress(step, self.total)
             for signal in active:
-                terms[signal.name] = (signal.weight, signal(said, told, progress).mean())
+                terms[signal.name] = (signal.weight, signal(said, told, batch, progress).mean())
         return terms
 
     def _clip(self, sums: Mapping[str, Tensor]) -> float:
