@@ -23,7 +23,7 @@ from stillhouse.signals import build_signals, student_features, teacher_features
 from stillhouse.students.card import save_student
 from stillhouse.summary import summarize
 from stillhouse.teachers import CachedTeacher, Teacher, TeacherAtChance, TeacherReport, check_teacher, fit_head
-from stillhouse.training.loop import Lesson, fit
+from stillhouse.training.classification import Lesson, fit_classifier
 from stillhouse.training.predict import predict
 from stillhouse.types import Progress
 
@@ -182,7 +182,7 @@ def _train_arm(stage: _Stage, arm: Arm, seed: int, out: Path, resume: bool, tell
     torch.manual_seed(seed)
     student = arm.student.build(data.task)
     lesson = _lesson(stage, arm, student)
-    done = fit(
+    done = fit_classifier(
         student,
         data,
         config.training,

@@ -15,7 +15,7 @@ from stillhouse.metrics import evaluate
 from stillhouse.plan import TeacherRunConfig
 from stillhouse.records import open_run_folder, write_json
 from stillhouse.teachers import Teacher, save_teacher
-from stillhouse.training.loop import fit
+from stillhouse.training.classification import fit_classifier
 from stillhouse.training.predict import predict
 from stillhouse.types import Progress
 
@@ -60,7 +60,7 @@ def train_teacher(
         out / records.RUN, {**about, "machine": records.machine(), "data": {"name": data.name, "sha256": data.sha256}}
     )
     model = FineTuned(teacher)
-    done = fit(
+    done = fit_classifier(
         model,
         data,
         config.training,

@@ -19,8 +19,11 @@ from stillhouse.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.training import TrainingConfig
 from stillhouse.training.checkpoint import load_checkpoint
+from stillhouse.training.classification import Lesson
+from stillhouse.training.classification import fit_classifier as fit
 from stillhouse.training.interrupt import Interrupted
-from stillhouse.training.loop import Diverged, Lesson, epoch_order, fit
+from stillhouse.training.job import epoch_order
+from stillhouse.training.loop import Diverged
 from stillhouse.types import Outputs, OutputSpec
 
 QUICK = TrainingConfig(epochs=3, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu")
@@ -136,7 +139,7 @@ def test_kill_nine_in_an_epoch_resumes_from_the_last_checkpoint(tmp_path):
             from torch import nn
             from stillhouse.data import DataConfig
             from stillhouse.training import TrainingConfig
-            from stillhouse.training.loop import fit
+            from stillhouse.training.classification import fit_classifier as fit
 
             folder, kill_at, resume = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "resume"
             torch.set_num_threads(1)

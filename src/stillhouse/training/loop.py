@@ -1,6 +1,6 @@
-"""The training loop: any module that gives logits, on any labelled images, with any signals from a teacher.
+"""The training loop, for any job: steps, validation, the weights that are kept, checkpoints.
 
-A run is a pure function of (model, data, config, seed): the order of the images depends on (seed, epoch), augmentation on
+A run is a pure function of (job, config, seed): the order of the rows depends on (seed, epoch), what a job does at random on
 (seed, step), and a checkpoint holds the rest, so that a resumed run repeats the losses of an uninterrupted one.
 """
 
@@ -12,43 +12,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stillhouse.checks import StillhouseError
-from stillhouse.data import ImageData
-from stillhouse.layers.taps import Tapped
-from stillhouse.losses import label_cross_entropy
-from stillhouse.metrics import evaluate
 from stillhouse.records import CHECKPOINT, RECORDS, append_record, keep_records_until
 from stillhouse.training.checkpoint import load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.interrupt import Interrupted, StopRequest
+from stillhouse.training.job import Job
 from stillhouse.training.optimizer import build_optimizer
-from stillhouse.training.predict import predict
-from stillhouse.types import Batch, Outputs, Progress
+from stillhouse.types import Progress
 
 
 class Diverged(StillhouseError):
     """A loss term or a gradient is no longer a finite number."""
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What is learnt from a teacher: who tells, which signals compare, which student features they need.
-
-    Attributes:
-        teacher: called with a `Batch`, gives `Outputs`; None trains on labels alone.
-        signals: modules with `name` and `weight`, (said, told, batch, progress) -> (B,).
-        features: module paths that are tapped in the student.
-        validation_probabilities: (N, K) of the teacher on the validation split, for agreement.
-    """
-
-    teacher: Callable[[Batch], Outputs] | None = None
-    signals: nn.ModuleList = field(default_factory=nn.ModuleList)
-    features: tuple[str, ...] = ()
-    validation_probabilities: np.ndarray | None = None
 
 
 @dataclass
@@ -59,36 +37,27 @@ class Fit:
     seconds: float = 0.0
     best_epoch: int = 0
     best: dict[str, float | None] = field(default_factory=dict)
+    best_rank: tuple[float, ...] = ()
     epochs: int = 0
     stopped_early: bool = False
 
 
-def epoch_order(rows: int, seed: int, epoch: int) -> Tensor:
-    """The order of the training rows in an epoch, a function of the seed and the epoch only."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    return torch.randperm(rows, generator=generator)
-
-
 def fit(
-    model: nn.Module,
-    data: ImageData,
+    job: Job,
     config: TrainingConfig,
     *,
     seed: int,
     folder: Path,
-    lesson: Lesson | None = None,
     resume: bool = False,
     tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
 ) -> Fit:
-    """Train `model` in place; it ends with the weights of the best validation epoch or the last (of the average, if there is one).
+    """Train `job.model` in place; it ends with the weights of the best validation or the last (of the average, if there is one).
 
     Args:
-        model: (B, C, H, W) pixels in [0, 1] -> logits (B, K).
-        data: splits; only `train` and `validation` are read.
+        job: model, rows, loss terms and score.
         config: the knobs.
-        seed: fixes order, augmentation and dropout.
+        seed: fixes dropout and whatever else draws from torch's generator.
         folder: records, TensorBoard events and the checkpoint are written here.
-        lesson: teacher and signals; labels alone if None.
         resume: go on from the folder's checkpoint, if there is one.
         tell: called after each step with the progress and the latest figures.
 
@@ -96,7 +65,7 @@ def fit(
         Interrupted: SIGINT or SIGTERM came; the state is saved.
         Diverged: a term or gradient is not finite.
     """
-    trainer = _Trainer(model, data, config, seed, folder, lesson or Lesson())
+    trainer = _Trainer(job, config, seed, folder)
     if resume and (folder / CHECKPOINT).is_file():
         trainer.load()
     with StopRequest() as stop:
@@ -106,25 +75,23 @@ def fit(
 class _Trainer:
     """The state of one training and its four moves: step, validate, save, load."""
 
-    def __init__(
-        self, model: nn.Module, data: ImageData, config: TrainingConfig, seed: int, folder: Path, lesson: Lesson
-    ) -> None:
+    def __init__(self, job: Job, config: TrainingConfig, seed: int, folder: Path) -> None:
         from lightning_fabric import Fabric
 
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        self.data, self.config, self.seed, self.folder, self.lesson = data, config, seed, folder, lesson
-        self.steps_per_epoch = -(-len(data.train) // config.batch_size)
+        self.job, self.config, self.folder = job, config, folder
+        self.steps_per_epoch = -(-job.rows // config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
         self.fabric = Fabric(accelerator=config.device, devices=1, precision=_precision(config))  # type: ignore[arg-type]
-        self.model, self.signals = model, lesson.signals.to(self.fabric.device)
-        optimizer, self.schedule = build_optimizer(model, self.signals, config, self.steps_per_epoch)
-        self.wrapped, self.optimizer = self.fabric.setup(model, optimizer)
-        self.student = Tapped(model, lesson.features, call=self.wrapped)
+        self.model, self.extras = job.model, job.extras.to(self.fabric.device)
+        optimizer, self.schedule = build_optimizer(self.model, self.extras, config, self.steps_per_epoch)
+        _, self.optimizer = self.fabric.setup(self.model, optimizer)
+        job.to(self.fabric.device)
         self.average = self._build_average()
         self.state = Fit()
         self.best_weights: dict[str, Tensor] = {}
-        self.learned = [*model.parameters(), *self.signals.parameters()]
+        self.learned = [p for group in optimizer.param_groups for p in group["params"]]
         torch.manual_seed(seed + 1)
 
     # ------------------------------------------------------------------------------------------------ the run
@@ -140,14 +107,14 @@ class _Trainer:
                 self._epoch(stop, tell)
         finally:
             self.board.close()
-            self.student.close()
+            self.job.close()
         self.model.load_state_dict(self.best_weights)
         self.model.eval()
         return self.state
 
     def _epoch(self, stop: StopRequest, tell: Callable[[Progress, Mapping[str, float | None]], None]) -> None:
         epoch, done = divmod(self.state.step, self.steps_per_epoch)
-        order = epoch_order(len(self.data.train), self.seed, epoch)
+        order = self.job.order(epoch)
         started = saved = time.monotonic()
         before = self.state.seconds
         self.model.train()
@@ -169,12 +136,13 @@ class _Trainer:
 
     def _step(self, rows: Tensor) -> dict[str, float | None]:
         """One optimizer step over a batch, in micro-batches; returns figures on the steps that log."""
-        config, step = self.config, self.state.step
-        log = step % config.log_every == 0 or step == self.total - 1
+        config, progress = self.config, self._progress()
+        log = progress.step % config.log_every == 0 or progress.step == self.total - 1
         sums: dict[str, Tensor] = {}
         self.optimizer.zero_grad()
         for part in rows.chunk(config.accumulate):
-            terms = self._terms(part, step)
+            with self.fabric.autocast():
+                terms = self.job.terms(part, progress)
             share = len(part) / len(rows)
             loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=self.fabric.device))
             self.fabric.backward(loss * share)
@@ -187,32 +155,20 @@ class _Trainer:
         self.state.step += 1
         if self.average is not None:
             self.average.update(self.model, step=self.state.step)
+        self.job.stepped(self.state.step)
         if not log:
             return {}
-        figures = {name: float(value) for name, value in sums.items()}
-        total = figures.pop("loss")
-        record = {"loss": total, "terms": figures, "learning_rate": rate, "gradient_norm": norm}
+        values = {name: float(value) for name, value in sums.items()}
+        total = values.pop("loss")
+        record = {"loss": total, "terms": values, "learning_rate": rate, "gradient_norm": norm}
+        figures = self.job.figures()
+        if figures:
+            record["figures"] = figures
         self._record("train", (self.state.step - 1) / self.steps_per_epoch, record)
         return {"loss": total}
 
-    def _terms(self, rows: Tensor, step: int) -> dict[str, tuple[float, Tensor]]:
-        """Named terms as (weight, mean over the micro-batch); a term of weight 0 is not computed."""
-        batch = self.data.train.batch(rows)
-        inputs = self.data.augment(batch.inputs, seed=self.seed * 1_000_003 + step)
-        batch = Batch(*(x.to(self.fabric.device) for x in (inputs, batch.labels, batch.index)))
-        said = self.student(batch.inputs)
-        said = Outputs(said.logits.float(), {name: x.float() for name, x in said.features.items()})
-        terms: dict[str, tuple[float, Tensor]] = {}
-        if self.config.label_weight > 0:
-            value = label_cross_entropy(said.logits, batch.labels, smoothing=self.config.label_smoothing).mean()
-            terms["labels"] = (self.config.label_weight, value)
-        active: list[Any] = [signal for signal in self.signals if signal.weight > 0]  # type: ignore[operator]
-        if active and self.lesson.teacher is not None:
-            told = self.lesson.teacher(batch)
-            progress = Progress(step, self.total)
-            for signal in active:
-                terms[signal.name] = (signal.weight, signal(said, told, batch, progress).mean())
-        return terms
+    def _progress(self) -> Progress:
+        return Progress(self.state.step, self.total, *self.job.stage)
 
     def _clip(self, sums: Mapping[str, Tensor]) -> float:
         # one norm either way: it is the cheapest test that every gradient is a finite number
@@ -231,22 +187,21 @@ class _Trainer:
     def _validate(self, epoch: int) -> None:
         scored = self.model if self.average is None else self.average.module
         scored.eval()
-        probabilities = predict(
-            lambda b: scored(b.inputs.to(self.fabric.device)), self.data.validation, self.config.evaluation_batch_size
-        )
-        metrics = evaluate(probabilities, self.data.validation.labels.numpy(), self.lesson.validation_probabilities)
-        self._record("validation", float(epoch), {**metrics, "seconds": self.state.seconds})
+        with torch.no_grad():
+            found = self.job.validate(scored)
+        self._record("validation", float(epoch), {**found.metrics, "seconds": self.state.seconds})
         self.state.epochs = epoch
-        if self.config.keep == "last" or not self.state.best or _rank(metrics) > _rank(self.state.best):
-            self.state.best, self.state.best_epoch = metrics, epoch
+        if self.config.keep == "last" or not self.state.best or found.rank > self.state.best_rank:
+            self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, epoch
             self.best_weights = {name: x.detach().cpu().clone() for name, x in scored.state_dict().items()}
+        self.job.observe(found, self._progress())
         waited = epoch - self.state.best_epoch
         self.state.stopped_early = 0 < self.config.patience <= waited and epoch < self.config.epochs
 
     def _record(self, split: str, epoch: float, values: Mapping[str, Any]) -> None:
         record = {"split": split, "step": self.state.step, "epoch": round(epoch, 4), **values}
         append_record(self.folder / RECORDS, record)
-        for name, value in {**values, **values.get("terms", {})}.items():
+        for name, value in {**values, **values.get("terms", {}), **values.get("figures", {})}.items():
             if isinstance(value, float):
                 self.board.add_scalar(f"{split}/{name}", value, self.state.step)
 
@@ -257,7 +212,8 @@ class _Trainer:
             "fit": vars(self.state).copy(),
             "total": self.total,
             "model": self.model.state_dict(),
-            "signals": self.signals.state_dict(),
+            "extras": self.extras.state_dict(),
+            "job": self.job.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "average": None if self.average is None else self.average.module.state_dict(),
@@ -272,7 +228,8 @@ class _Trainer:
                 f"checkpoint {self.folder / CHECKPOINT}: expected {self.total} steps, got {state['total']}"
             )
         self.model.load_state_dict(state["model"])
-        self.signals.load_state_dict(state["signals"])
+        self.extras.load_state_dict(state["extras"])
+        self.job.load_state_dict(state["job"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self.average is not None:
@@ -288,11 +245,6 @@ class _Trainer:
         from timm.utils import ModelEmaV3
 
         return ModelEmaV3(self.model, decay=self.config.ema_decay, use_warmup=True, exclude_buffers=False)
-
-
-def _rank(metrics: Mapping[str, float | None]) -> tuple[float, float]:
-    """Better accuracy first, then lower negative log-likelihood."""
-    return (metrics["accuracy"] or 0.0, -(metrics["nll"] or 0.0))
 
 
 def _precision(config: TrainingConfig) -> str:

@@ -24,14 +24,27 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     ]
 
 
+def extra_groups(extras: nn.Module) -> list[dict[str, Any]]:
+    """What is learnt along, without weight decay; a part with `parameter_groups()` of its own decides for itself."""
+    groups: list[dict[str, Any]] = []
+    taken: set[int] = set()
+    for part in extras.modules():
+        own = getattr(part, "parameter_groups", None)
+        if callable(own):
+            for group in own():
+                fresh = [p for p in group["params"] if id(p) not in taken]
+                taken.update(map(id, fresh))
+                if fresh:
+                    groups.append({"weight_decay": 0.0, **group, "params": fresh})
+    rest = [p for p in extras.parameters() if id(p) not in taken]
+    return groups + ([{"params": rest, "weight_decay": 0.0}] if rest else [])
+
+
 def build_optimizer(
-    model: nn.Module, signals: nn.Module, config: TrainingConfig, steps_per_epoch: int
+    model: nn.Module, extras: nn.Module, config: TrainingConfig, steps_per_epoch: int
 ) -> tuple[torch.optim.Optimizer, LRScheduler]:
-    """AdamW over the model and whatever the signals learn (projectors), with warm-up and cosine per step."""
-    groups = parameter_groups(model, config.weight_decay)
-    learned = list(signals.parameters())
-    if learned:
-        groups.append({"params": learned, "weight_decay": 0.0})
+    """AdamW over the model and what is learnt along (projectors, temperatures), with warm-up and cosine per step."""
+    groups = parameter_groups(model, config.weight_decay) + extra_groups(extras)
     optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
     total = config.epochs * steps_per_epoch
     warmup = min(round(config.warmup_epochs * steps_per_epoch), total - 1)

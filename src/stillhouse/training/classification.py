@@ -1,0 +1,119 @@
+"""The job of learning classes, from labels and from what a teacher says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from stillhouse.data import ImageData
+from stillhouse.layers.taps import Tapped
+from stillhouse.losses import label_cross_entropy
+from stillhouse.metrics import evaluate
+from stillhouse.training.config import TrainingConfig
+from stillhouse.training.job import Job, Terms, Validation
+from stillhouse.training.loop import Fit, fit
+from stillhouse.training.predict import predict
+from stillhouse.types import Batch, Outputs, Progress
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learnt beside the labels: who tells, which signals compare, which student features they need.
+
+    Attributes:
+        teacher: called with a `Batch`, gives `Outputs`; None where the signals need none.
+        signals: modules with `name` and `weight`, (said, told, batch, progress) -> (B,) or a scalar.
+        features: module paths that are tapped in the student.
+        validation_probabilities: (N, K) of the teacher on the validation split, for agreement.
+    """
+
+    teacher: Callable[[Batch], Outputs] | None = None
+    signals: nn.ModuleList = field(default_factory=nn.ModuleList)
+    features: tuple[str, ...] = ()
+    validation_probabilities: np.ndarray | None = None
+
+
+class ClassificationJob(Job):
+    """Labelled rows -> logits (B, K); the label cross-entropy and one term a signal.
+
+    Args:
+        model: (B, C, H, W) pixels in [0, 1] -> logits (B, K).
+        data: splits; only `train` and `validation` are read.
+        config: weight and smoothing of the labels, size of a scoring batch.
+        seed: decides order and augmentation.
+        lesson: teacher and signals; labels alone if None.
+    """
+
+    def __init__(
+        self, model: nn.Module, data: ImageData, config: TrainingConfig, *, seed: int, lesson: Lesson | None = None
+    ) -> None:
+        self.lesson = lesson or Lesson()
+        super().__init__(model, rows=len(data.train), seed=seed, extras=self.lesson.signals)
+        self.data, self.config = data, config
+        self.student = Tapped(model, self.lesson.features)
+        self.active: list[Any] = [signal for signal in self.lesson.signals if signal.weight > 0]  # type: ignore[operator]
+
+    def terms(self, rows: Tensor, progress: Progress) -> Terms:
+        """Labels, every signal of non-zero weight, and what a signal adds to keep itself in bounds."""
+        batch = self.data.train.batch(rows)
+        inputs = self.data.augment(batch.inputs, seed=self.seed * 1_000_003 + progress.step)
+        batch = Batch(*(x.to(self.device) for x in (inputs, batch.labels, batch.index)))
+        said = self.student(batch.inputs)
+        said = Outputs(said.logits.float(), {name: x.float() for name, x in said.features.items()})
+        terms: Terms = {}
+        if self.config.label_weight > 0:
+            value = label_cross_entropy(said.logits, batch.labels, smoothing=self.config.label_smoothing).mean()
+            terms["labels"] = (self.config.label_weight, value)
+        if self.active:
+            told = said if self.lesson.teacher is None else self.lesson.teacher(batch)
+            for signal in self.active:
+                terms[signal.name] = (signal.weight, signal(said, told, batch, progress).mean())
+                for name, term in _optional(signal, "regularizers").items():
+                    terms[f"{signal.name}/{name}"] = term
+        return terms
+
+    def validate(self, model: nn.Module) -> Validation:
+        """Accuracy first, then negative log-likelihood."""
+        split = self.data.validation
+        size = self.config.evaluation_batch_size
+        probabilities = predict(lambda batch: model(batch.inputs.to(self.device)), split, size)
+        metrics = evaluate(probabilities, split.labels.numpy(), self.lesson.validation_probabilities)
+        return Validation(metrics, (metrics["accuracy"] or 0.0, -(metrics["nll"] or 0.0)))
+
+    def figures(self) -> dict[str, float]:
+        """What the signals want to be seen: `signal/figure`."""
+        return {
+            f"{signal.name}/{name}": float(value)
+            for signal in self.active
+            for name, value in _optional(signal, "figures").items()
+        }
+
+    def close(self) -> None:
+        """Take the taps off the student."""
+        self.student.close()
+
+
+def _optional(signal: Any, name: str) -> Mapping[str, Any]:
+    method = getattr(signal, name, None)
+    return method() if callable(method) else {}
+
+
+def fit_classifier(
+    model: nn.Module,
+    data: ImageData,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    folder: Path,
+    lesson: Lesson | None = None,
+    resume: bool = False,
+    tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
+) -> Fit:
+    """`fit` of a `ClassificationJob`; see both."""
+    job = ClassificationJob(model, data, config, seed=seed, lesson=lesson)
+    return fit(job, config, seed=seed, folder=folder, resume=resume, tell=tell)
