@@ -1,0 +1,109 @@
+"""Several teachers at once: each asked in its own way, pooled as the name says."""
+
+import pytest
+import torch
+from torch import nn
+
+from stillhouse.checks import InputError
+from stillhouse.teachers.cached import CachedTeacher
+from stillhouse.teachers.ensemble import EnsembleTeacher
+from stillhouse.teachers.teacher import Teacher
+from stillhouse.types import Batch, ImageTask
+
+TASK = ImageTask(("a", "b", "c"), (1, 8, 8), (0.5,), (0.5,))
+
+
+def batch(rows=5):
+    torch.manual_seed(0)
+    return Batch(torch.rand(rows, 1, 8, 8), torch.zeros(rows, dtype=torch.int64), torch.arange(rows))
+
+
+def teacher(seed, side=8, channels=1, features=(), classes=3, name=None, task=TASK):
+    torch.manual_seed(seed)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(channels * side * side, 6), nn.ReLU(), nn.Linear(6, classes))
+    return Teacher.from_module(
+        module, task, mean=(0.3,), std=(0.2,), side=side, channels=channels, features=features, name=name
+    )
+
+
+def test_each_is_asked_with_its_own_preprocessing():
+    """One teacher's size, channels and normalization must not be used for another."""
+    one, other = teacher(0), teacher(1, side=4, channels=3)
+    told = EnsembleTeacher([one, other], ["small", "coloured"])(batch())
+    for member, said in zip((one, other), told.members):
+        torch.testing.assert_close(said.logits, member(batch()).logits)
+    assert not torch.allclose(told.members[0].logits, told.members[1].logits)
+
+
+def test_logits_are_those_of_the_mean_probability():
+    """A mean of raw logits is another pool: a teacher with large scores would own it."""
+    members = [teacher(0), teacher(1), teacher(2)]
+    told = EnsembleTeacher(members)(batch())
+    expected = torch.stack([torch.softmax(m(batch()).logits, 1) for m in members]).mean(0)
+    torch.testing.assert_close(told.logits.exp(), expected)  # probabilities as they are, no constant left over
+
+
+def test_the_geometric_pool_is_the_softmax_of_the_mean_logits():
+    """At temperature 1; it differs from the linear one."""
+    members = [teacher(0), teacher(1)]
+    told = EnsembleTeacher(members, pool="mean-logits")(batch())
+    mean = (members[0](batch()).logits + members[1](batch()).logits) / 2
+    torch.testing.assert_close(torch.softmax(told.logits, 1), torch.softmax(mean, 1))
+    assert not torch.allclose(torch.softmax(told.logits, 1), EnsembleTeacher(members)(batch()).logits.exp())
+
+
+def test_one_teacher_alone_is_itself():
+    """The pool of one changes no probability, no name, no size."""
+    one = teacher(0, name="one")
+    alone = EnsembleTeacher([one])
+    torch.testing.assert_close(torch.softmax(alone(batch()).logits, 1), torch.softmax(one(batch()).logits, 1))
+    assert (alone.name, alone.params) == ("one", one.params)
+
+
+def test_features_carry_the_members_number():
+    """Two teachers of one architecture have the same paths: the second must not overwrite the first."""
+    members = [teacher(0, features=("1",)), teacher(1, features=("1", "3"))]
+    both = EnsembleTeacher(members)
+    told = both(batch())
+    assert dict(both.spec.features) == {"0:1": (6,), "1:1": (6,), "1:3": (3,)}
+    assert set(told.features) == set(both.spec.features)
+    torch.testing.assert_close(told.features["1:1"], members[1](batch()).features["1"])
+    assert [spec.num_classes for spec in both.spec.members] == [3, 3]
+
+
+def test_cached_members_give_the_same():
+    """The cheap path for fixed images must not change the targets."""
+    members = [teacher(0), teacher(1)]
+    cached = EnsembleTeacher([CachedTeacher(m, [batch()], 5) for m in members], ["x", "y"])
+    torch.testing.assert_close(cached(batch()).logits, EnsembleTeacher(members)(batch()).logits)
+    assert cached.names == ("x", "y")
+
+
+def test_frozen_and_counted():
+    """No gradient leaves it, no training mode enters it, and its size is that of all."""
+    members = [teacher(0), teacher(1, side=4)]
+    both = EnsembleTeacher(members)
+    assert not both(batch()).logits.requires_grad
+    assert both.params == members[0].params + members[1].params
+    assert not isinstance(both, nn.Module)
+    assert not both.head_is_new
+    members[1].head_is_new = True
+    assert both.head_is_new
+
+
+def test_class_counts_must_agree():
+    """Broadcasting would not even fail for one class."""
+    four = ImageTask(("a", "b", "c", "d"), (1, 8, 8), (0.5,), (0.5,))
+    with pytest.raises(InputError, match="'x' and 'z': expected equal class counts, got 3 and 4"):
+        EnsembleTeacher([teacher(0), teacher(1), teacher(2, classes=4, task=four)], ["x", "y", "z"])
+
+
+def test_faults_are_named():
+    """No teacher, wrong names, an unknown pool; equal names of their own are numbered."""
+    with pytest.raises(InputError, match="at least one, got none"):
+        EnsembleTeacher([])
+    with pytest.raises(InputError, match="names: expected 2 different ones, got 'a', 'a'"):
+        EnsembleTeacher([teacher(0), teacher(1)], ["a", "a"])
+    with pytest.raises(InputError, match="pool: expected"):
+        EnsembleTeacher([teacher(0)], pool="median")
+    assert EnsembleTeacher([teacher(0, name="r"), teacher(1, name="r")]).names == ("r", "r #2")
