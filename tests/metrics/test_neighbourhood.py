@@ -1,0 +1,211 @@
+"""Judgement of embeddings: against scikit-learn, closed forms and chance, never against its own output."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist, pdist
+from scipy.stats import spearmanr
+from sklearn.manifold import trustworthiness
+from sklearn.neighbors import NearestNeighbors
+
+from stillhouse.checks import InputError
+from stillhouse.metrics import neighbourhood
+from stillhouse.metrics.neighbourhood import debiased_cka, effective_rank, judge, knn_overlap, nearest_neighbors
+
+
+def related(n=300, width=12, seed=0):
+    rng = np.random.default_rng(seed)
+    teacher = rng.normal(size=(n, width))
+    return teacher, teacher[:, :4] + 0.3 * rng.normal(size=(n, 4))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_trustworthiness_and_continuity_are_scikit_learns(metric):
+    """A rank that counts from 0, or the two roles swapped, still gives a number that looks right."""
+    teacher, student = related()
+    said = judge(teacher, student, metric=metric, ks=(1, 10, 100))
+    unit = teacher / np.linalg.norm(teacher, axis=1, keepdims=True) if metric == "cosine" else teacher
+    assert abs(said["trustworthiness"] - trustworthiness(teacher, student, n_neighbors=10, metric=metric)) < 1e-12
+    assert abs(said["continuity"] - trustworthiness(student, unit, n_neighbors=10)) < 1e-12
+
+
+def test_overlap_and_recall_are_those_of_scikit_learns_neighbours():
+    """The row itself must not count as its own neighbour: it would add 1 / k everywhere."""
+    teacher, student = related()
+    said = judge(teacher, student)
+    for k in (1, 10, 100):
+        theirs, ours = (
+            NearestNeighbors(n_neighbors=k, metric=metric).fit(x).kneighbors(return_distance=False)
+            for x, metric in ((teacher, "cosine"), (student, "euclidean"))
+        )
+        expected = np.mean([len(set(a) & set(b)) / k for a, b in zip(theirs, ours)])
+        assert abs(said[f"knn_overlap@{k}"] - expected) < 1e-12
+        assert abs(knn_overlap(teacher, student, k=k) - expected) < 1e-12
+        assert abs(said[f"lcmc@{k}"] - (expected - k / 299)) < 1e-12
+    top = NearestNeighbors(n_neighbors=10, metric="cosine").fit(teacher).kneighbors(return_distance=False)
+    assert abs(said["recall_10_in_100"] - np.mean([len(set(a) & set(b)) / 10 for a, b in zip(top, ours)])) < 1e-12
+
+
+def test_the_identity_is_perfect():
+    """T8: every local and global figure at its upper end, stress at 0."""
+    x = related()[0]
+    said = judge(x, x, metric="euclidean", labels=np.arange(300) % 3)
+    for name in (
+        "trustworthiness",
+        "continuity",
+        "knn_overlap@1",
+        "knn_overlap@100",
+        "recall_10_in_100",
+        "auc_log_rnx",
+    ):
+        assert said[name] == pytest.approx(1.0, abs=1e-12)
+    for name in ("spearman", "pearson", "triplet_accuracy", "cka"):
+        assert said[name] == pytest.approx(1.0, abs=1e-9)
+    assert said["stress"] < 1e-12
+    assert said["label_1nn"] == said["label_1nn_teacher"]
+
+
+def test_an_exactly_embedded_teacher_is_matched():
+    """T4: teacher = z Q^T with orthonormal Q has the distances of z, whatever the axes."""
+    rng = np.random.default_rng(0)
+    z, q = rng.normal(size=(200, 5)), np.linalg.qr(rng.normal(size=(64, 5)))[0]
+    said = judge(z @ q.T, z, metric="euclidean", ks=(10,))
+    assert said["knn_overlap@10"] == 1.0
+    assert said["trustworthiness"] == 1.0
+    assert said["cka"] == pytest.approx(1.0)
+
+
+def test_a_random_embedding_is_at_chance():
+    """T8: overlap k / (n - 1), trustworthiness about 1/2, everything else about 0."""
+    rng = np.random.default_rng(0)
+    said = judge(rng.normal(size=(800, 20)), rng.normal(size=(800, 5)), labels=np.arange(800) % 4)
+    assert said["knn_overlap@10"] == pytest.approx(said["knn_chance@10"], abs=0.005)
+    assert said["knn_chance@10"] == 10 / 799
+    assert said["trustworthiness"] == pytest.approx(0.5, abs=0.02)
+    assert said["trustworthiness"] == pytest.approx(said["trustworthiness_chance"], abs=0.02)
+    for name in ("spearman", "cka", "auc_log_rnx", "lcmc@100"):
+        assert abs(said[name]) < 0.03
+    assert said["triplet_accuracy"] == pytest.approx(0.5, abs=0.02)
+    assert said["label_1nn"] == pytest.approx(said["label_chance"], abs=0.06)
+
+
+def test_global_figures_over_all_pairs_are_scipys():
+    """With few rows nothing is sampled, so the numbers are exact."""
+    teacher, student = related(n=80)
+    said = judge(teacher, student, metric="euclidean", ks=(10,))
+    far, near = pdist(teacher), pdist(student)
+    assert said["spearman"] == pytest.approx(spearmanr(far, near).statistic, abs=1e-12)
+    assert said["pearson"] == pytest.approx(np.corrcoef(far, near)[0, 1], abs=1e-12)
+    scales = np.linspace(0.01, 5, 20_001)
+    stress = min(np.linalg.norm(far - a * near) / np.linalg.norm(far) for a in scales)
+    assert said["stress"] == pytest.approx(stress, abs=1e-6)
+
+
+def test_scale_and_rotation_of_the_student_change_nothing():
+    """Raw stress and coordinate-wise comparisons are cheated by a scale and broken by a rotation."""
+    teacher, student = related()
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(4, 4)))[0]
+    one, two = judge(teacher, student), judge(teacher, 7.0 * student @ turn + 3.0)
+    assert one == pytest.approx(two, abs=1e-9)
+
+
+def test_chunks_and_seeds_change_nothing_that_is_exact(monkeypatch):
+    """A chunk border that drops or doubles a row would show here."""
+    teacher, student = related()
+    whole = judge(teacher, student, labels=np.arange(300) % 7)
+    neighbours = nearest_neighbors(teacher, 5)
+    monkeypatch.setattr(neighbourhood, "CHUNK_ENTRIES", 300 * 7)
+    assert judge(teacher, student, labels=np.arange(300) % 7) == pytest.approx(whole, abs=1e-12)
+    np.testing.assert_array_equal(nearest_neighbors(teacher, 5), neighbours)
+    other = judge(teacher, student, labels=np.arange(300) % 7, seed=5)
+    for name in ("trustworthiness", "knn_overlap@10", "auc_log_rnx", "label_1nn", "hubness", "cka"):
+        assert other[name] == pytest.approx(whole[name], abs=1e-12)
+
+
+def test_neighbours_of_wide_rows_are_exact():
+    """Wide Euclidean rows go through the Gram form, which loses digits."""
+    x = np.random.default_rng(0).normal(size=(200, 100)) + 50
+    expected = np.argsort(cdist(x, x) + np.diag(np.full(200, np.inf)), axis=1)[:, :8]
+    np.testing.assert_array_equal(nearest_neighbors(x, 8, metric="euclidean"), expected)
+
+
+def test_auc_log_rnx_by_its_definition():
+    """R_NX for every K by brute force over sets of neighbours."""
+    teacher, student = related(n=40)
+    n = 40
+    t, s = nearest_neighbors(teacher, n - 1), nearest_neighbors(student, n - 1, metric="euclidean")
+    top = bottom = 0.0
+    for k in range(1, n - 1):
+        q = np.mean([len(set(a[:k]) & set(b[:k])) / k for a, b in zip(t, s)])
+        top += ((n - 1) * q - k) / (n - 1 - k) / k
+        bottom += 1 / k
+    assert judge(teacher, student, ks=(10,))["auc_log_rnx"] == pytest.approx(top / bottom, abs=1e-12)
+
+
+def test_debiased_cka_is_the_estimate_on_gram_matrices():
+    """The form without Gram matrices against the definition, and unrelated wide data near 0 where plain CKA is near 1."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(50, 400)), rng.normal(size=(50, 5))
+
+    def hsic(a, b):
+        k, m = a @ a.T, b @ b.T
+        np.fill_diagonal(k, 0)
+        np.fill_diagonal(m, 0)
+        n, one = len(a), np.ones(len(a))
+        trace, both = np.trace(k @ m), (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+        return (trace + both - 2 / (n - 2) * one @ k @ m @ one) / (n * (n - 3))
+
+    mixed = x[:, :5] + y + 2.0  # the shift must not matter
+    assert debiased_cka(x, mixed) == pytest.approx(hsic(x, mixed) / np.sqrt(hsic(x, x) * hsic(mixed, mixed)), abs=1e-10)
+    assert abs(debiased_cka(x, y)) < 0.1
+
+
+def test_a_collapsed_student_is_told_from_a_good_one():
+    """All rows equal: no NaN, no neighbour by the accident that rows are sorted by class."""
+    teacher = related()[0]
+    labels = np.repeat([0, 1, 2], 100)
+    said = judge(teacher, np.ones((300, 5)), labels=labels)
+    assert said["spearman"] == said["pearson"] == said["cka"] == said["effective_rank"] == 0.0
+    assert said["stress"] == 1.0
+    assert said["triplet_accuracy"] == 0.5
+    assert said["knn_overlap@10"] < 0.06
+    assert all(np.isfinite(value) for value in said.values())
+
+
+def test_effective_rank_counts_axes():
+    """A student that uses three of five axes says three."""
+    x = np.random.default_rng(0).normal(size=(4000, 5))
+    x[:, 3:] = 0
+    assert effective_rank(x) == pytest.approx(3.0, abs=0.01)
+
+
+def test_a_hub_shows():
+    """One row in the middle of a sphere is everyone's neighbour."""
+    x = np.random.default_rng(0).normal(size=(200, 50))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    x[0] = 0
+    said = judge(x[1:], np.arange(199.0)[:, None], ks=(10,))
+    assert abs(said["hubness"]) < 1.0
+    assert judge(x, x, ks=(10,), metric="euclidean")["hubness"] > said["hubness_teacher"] + 1
+
+
+def test_bad_input_is_named():
+    """What came and what was expected, with row numbers."""
+    teacher, student = related()
+    holed = student.copy()
+    holed[[3, 7], 0] = np.nan
+    with pytest.raises(InputError, match=r"student: expected finite .* rows 3, 7"):
+        judge(teacher, holed)
+    with pytest.raises(InputError, match="300 rows, got 299"):
+        judge(teacher, student[1:])
+    with pytest.raises(InputError, match=r"teacher: expected rows with a direction .* row 0"):
+        judge(teacher * (np.arange(300) > 0)[:, None], student)
+    with pytest.raises(InputError, match="ks: expected neighbours from 1 to below half of the 150 rows, got 100"):
+        judge(teacher[:150], student[:150])
+    with pytest.raises(InputError, match=r"student: expected numbers \(rows, width\)"):
+        judge(teacher, student[:, 0])
+    with pytest.raises(InputError, match="metric: expected 'cosine' or 'euclidean'"):
+        judge(teacher, student, metric="manhattan")
+    with pytest.raises(InputError, match=r"labels: expected shape \(300,\)"):
+        judge(teacher, student, labels=np.zeros(3))
+    with pytest.raises(InputError, match="k: expected 1 to 299"):
+        nearest_neighbors(teacher, 300)
