@@ -202,6 +202,17 @@ def flags(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[Flag]:
             yield Flag(path, info.annotation, value, info.description or "")
 
 
+def kinds(union: Any) -> dict[str, type]:
+    """The members of a union of configurations by their `kind`.
+
+    Example:
+        >>> from stillhouse.students import StudentConfig
+        >>> "tsetlin-vit" in kinds(StudentConfig)
+        True
+    """
+    return {str(_tag(member)): member for member in _members(union)}
+
+
 def settings(kind: Any) -> dict[str, Any]:
     """The fields of a configuration class as pydantic knows them (annotation, default, description); {} for others."""
     return dict(getattr(kind, "__pydantic_fields__", {}))
@@ -211,7 +222,10 @@ def settings(kind: Any) -> dict[str, Any]:
 
 
 def _members(annotation: Any) -> list[Any]:
-    """The members of a union without None, Annotated peeled off; [annotation] for anything else."""
+    """The members of a union without None, Annotated peeled off; [annotation] for anything else.
+
+    A field's annotation comes from pydantic with its discriminator already taken off; a nested one does not.
+    """
     if typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
@@ -231,8 +245,8 @@ def _holds_configs(annotation: Any) -> bool:
     )
 
 
-def _keys_at(kind: Any, place: Sequence[str | int]) -> list[str]:
-    """The keys that the schema knows at a place of a pydantic error (union tags are part of such places)."""
+def _members_at(kind: Any, place: Sequence[str | int]) -> list[Any]:
+    """The classes that the schema takes at a place of a pydantic error (union tags are part of such places)."""
     here = _members(kind)
     for step in place:
         found: list[Any] = []
@@ -244,7 +258,11 @@ def _keys_at(kind: Any, place: Sequence[str | int]) -> list[str]:
             elif is_dataclass(one) and step == _tag(one):
                 found.append(one)
         here = [m for annotation in found for m in _members(annotation)]
-    return [name for one in here for name in settings(one)]
+    return here
+
+
+def _keys_at(kind: Any, place: Sequence[str | int]) -> list[str]:
+    return [name for one in _members_at(kind, place) for name in settings(one)]
 
 
 def _tag(kind: Any) -> Any:
@@ -260,6 +278,11 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
         return f"{shown}: unknown key; {nearest(str(loc[-1]), _keys_at(kind, loc[:-1]))}"
     if error["type"] == "missing":
         return f"{shown}: missing"
+    if error["type"] in {"union_tag_not_found", "union_tag_invalid"}:
+        given = error.get("ctx", {}).get("tag")
+        known = error.get("ctx", {}).get("expected_tags") or ", ".join(repr(_tag(m)) for m in _members_at(kind, loc))
+        hint = "" if given is None else f"; {nearest(str(given), [word.strip(chr(39)) for word in known.split(', ')])}"
+        return f"{shown}.kind: expected one of {known}, got {'nothing' if given is None else repr(given)}{hint}"
     got = error.get("input")
     text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if error["type"] in {"value_error", "assertion_error"}:

@@ -3,27 +3,60 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from stillhouse.config import configclass
 from stillhouse.data import DataConfig
-from stillhouse.signals import LogitsConfig, SignalConfig
+from stillhouse.signals import LogitsConfig, SignalConfig, needs_teacher
 from stillhouse.students import StudentConfig, TsetlinViTConfig
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training import TrainingConfig
 
-ArmName = Literal["kd", "no-kd", "clauses-off", "mlp"]
+ArmName = Literal["kd", "no-kd", "direct", "clauses-off", "mlp"]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to train the student: which network, and whether the teacher is heard."""
+    """One way to train the student: which network, whether the teacher is heard, and through which assistants."""
 
     name: str
     student: StudentConfig
     taught: bool
+    chain: tuple[StudentConfig, ...] = ()
+
+
+@configclass
+class StageConfig:
+    """One stage of a pipeline. What is left out stays as in the run; weights always go on to the next stage."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w-]+$", description="names the folder of the stage")
+    epochs: int | None = Field(default=None, gt=0, description="passes over the training split")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="peak learning rate of the stage's own schedule"
+    )
+    label_weight: float | None = Field(default=None, ge=0, description="weight of the cross-entropy with the labels")
+    signals: tuple[SignalConfig, ...] | None = Field(default=None, description="what is learnt from the teacher")
+    teacher: TeacherConfig | None = Field(default=None, description="the stage's own teacher")
+    train_only: tuple[str, ...] = Field(
+        default=(), description="paths of the student's sub-modules that learn in this stage; empty: all"
+    )
+    carry: tuple[Literal["optimizer", "extras"], ...] = Field(
+        default=(), description="taken over from the stage before, beside weights: optimizer moments, projectors"
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage with nothing left open."""
+
+    name: str
+    training: TrainingConfig
+    signals: tuple[Any, ...]
+    teacher: TeacherConfig | None
+    train_only: tuple[str, ...] = ()
+    carry: tuple[str, ...] = ()
 
 
 @configclass
@@ -38,26 +71,52 @@ class RunConfig:
     student: StudentConfig = Field(default_factory=TsetlinViTConfig)
     signals: tuple[SignalConfig, ...] = Field(default=(LogitsConfig(),), description="what is learnt from the teacher")
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    more_teachers: tuple[TeacherConfig, ...] = Field(
+        default=(), description="further teachers: all are asked, signals of kind 'ensemble' weigh them"
+    )
+    chain: tuple[StudentConfig, ...] = Field(
+        default=(),
+        description="assistants between teacher and student, largest first; the student's own configuration again: born-again",
+    )
+    chain_teachers: Literal["last", "all"] = Field(
+        default="last", description="who teaches a link of the chain: the one before it, or all before it"
+    )
+    stages: tuple[StageConfig, ...] = Field(
+        default=(), description="stages one after another, as general and task distillation; empty: one stage"
+    )
     arms: tuple[ArmName, ...] = Field(
         default=("kd", "no-kd", "clauses-off"),
         min_length=1,
-        description="kd: taught; no-kd: labels alone; clauses-off: no clause branch; mlp: an MLP in its place",
+        description="kd: taught; no-kd: labels alone; direct: without the chain; clauses-off: no clause branch; mlp: an MLP there",
     )
     seeds: int = Field(default=3, gt=0, description="how many seeds each arm is trained with (0, 1, ...)")
 
     def __post_init__(self) -> None:
         if len(set(self.arms)) < len(self.arms):
             raise ValueError(f"arms: expected each arm once, got {', '.join(self.arms)}")
-        if "kd" in self.arms and (self.teacher is None or not self.signals):
-            raise ValueError(
-                "arms: 'kd' needs a teacher and at least one signal; take 'no-kd' to train on labels alone"
-            )
+        lessons = [stage.signals for stage in self._stages()]
+        if "kd" in self.arms and not any(lessons):
+            raise ValueError("arms: 'kd' needs at least one signal; take 'no-kd' to train on labels alone")
+        if "kd" in self.arms and self.teacher is None and any(needs_teacher(s) for signals in lessons for s in signals):
+            raise ValueError("arms: 'kd' needs a teacher; take 'no-kd' to train on labels alone")
         if self.training.label_weight == 0 and self.reference != "kd":
             raise ValueError("training.label_weight: 0 leaves an untaught arm nothing to learn from")
         if self.training.label_weight == 0 and "no-kd" in self.arms:
             raise ValueError(
                 "training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out"
             )
+        if ("direct" in self.arms) and not self.chain:
+            raise ValueError("arms: 'direct' leaves out the chain of assistants, but there is none")
+        for arm in {"clauses-off", "mlp"}.intersection(self.arms):
+            if self.student.special_part is None:
+                raise ValueError(
+                    f"arms: {arm!r} is a control of clauses, and a student of kind {self.student.kind!r} has none"
+                )
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError(f"stages: expected different names, got {', '.join(names)}")
+        if self.stages and self.stages[0].carry:
+            raise ValueError("stages.0.carry: there is no stage before the first")
 
     @property
     def reference(self) -> str:
@@ -67,17 +126,45 @@ class RunConfig:
     def arm(self, name: str) -> Arm:
         """What an arm changes. Controls of the clause branch are taught exactly if the reference arm is."""
         if name == "kd":
+            return Arm(name, self.student, True, self.chain)
+        if name == "direct":
             return Arm(name, self.student, True)
         if name == "no-kd":
             return Arm(name, self.student, False)
         taught = self.reference == "kd"
+        assert isinstance(self.student, TsetlinViTConfig)  # no other student has these controls: see __post_init__
         changed = self.student.with_ordinary_part() if name == "mlp" else self.student.without_special_part()
-        return Arm(name, changed, taught)
+        return Arm(name, changed, taught, self.chain if taught else ())
+
+    def stages_of(self, taught: bool) -> tuple[Stage, ...]:
+        """The stages of an arm, in order. An untaught arm has as many steps; a stage without labels gets them there."""
+        stages = self._stages()
+        if taught:
+            return stages
+        return tuple(
+            replace(
+                s, signals=(), teacher=None, training=replace(s.training, label_weight=s.training.label_weight or 1.0)
+            )
+            for s in stages
+        )
+
+    def _stages(self) -> tuple[Stage, ...]:
+        if not self.stages:
+            return (Stage("whole", self.training, self.signals, self.teacher),)
+        resolved = []
+        for stage in self.stages:
+            given = {key: getattr(stage, key) for key in ("epochs", "learning_rate", "label_weight")}
+            training = replace(self.training, **{key: value for key, value in given.items() if value is not None})
+            signals = self.signals if stage.signals is None else stage.signals
+            teacher = self.teacher if stage.teacher is None else stage.teacher
+            resolved.append(Stage(stage.name, training, signals, teacher, stage.train_only, stage.carry))
+        return tuple(resolved)
 
     def untaught(self) -> RunConfig:
         """The same run without its teacher."""
-        arms = tuple(dict.fromkeys("no-kd" if arm == "kd" else arm for arm in self.arms))
-        return replace(self, teacher=None, signals=(), arms=arms)
+        arms = tuple(dict.fromkeys("no-kd" if arm in {"kd", "direct"} else arm for arm in self.arms))
+        stages = tuple(replace(stage, signals=(), teacher=None) for stage in self.stages)
+        return replace(self, teacher=None, more_teachers=(), signals=(), chain=(), stages=stages, arms=arms)
 
 
 @configclass

@@ -26,6 +26,7 @@ signed votes spread over the pixels.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -36,6 +37,8 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
+
+import numpy as np
 
 from stillhouse.checks import InputError
 
@@ -105,6 +108,13 @@ def write_json(path: Path, data: Any) -> None:
     """Write JSON atomically, with NaN and infinities as null so that any reader takes it."""
     text = json.dumps(_finite(data), indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write named arrays as one compressed npz file, atomically."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def read_json(path: Path) -> Any:

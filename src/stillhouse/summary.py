@@ -13,7 +13,12 @@ from stillhouse.plan import RunConfig
 from stillhouse.records import arm_folder, read_json, write_json
 from stillhouse.verdict import compare, mean_interval, seed_interval
 
-COMPARISONS = (("teacher", "kd", "no-kd"), ("clauses", None, "clauses-off"), ("clauses against MLP", None, "mlp"))
+COMPARISONS = (
+    ("teacher", "kd", "no-kd"),
+    ("chain", "kd", "direct"),
+    ("clauses", None, "clauses-off"),
+    ("clauses against MLP", None, "mlp"),
+)
 
 
 def summarize(config: RunConfig, out: Path, data: ImageData, command: str) -> dict[str, Any]:

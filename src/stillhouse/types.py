@@ -63,6 +63,47 @@ class ImageTask:
         """Number of classes K."""
         return len(self.class_names)
 
+    def example(self, count: int) -> Tensor:
+        """Images (count, C, H, W) to find out shapes and times with."""
+        import torch
+
+        return torch.rand(count, *self.shape, generator=torch.Generator().manual_seed(0))
+
+
+@dataclass(frozen=True, slots=True)
+class TextTask:
+    """What a model must know of a data set of labelled texts to be built for it.
+
+    Attributes:
+        class_names: one name a class, in label order.
+        length: L, tokens of every row, padded.
+        vocabulary: V, token ids are below it.
+        padding: the token id that stands for nothing.
+    """
+
+    class_names: tuple[str, ...]
+    length: int
+    vocabulary: int
+    padding: int = 0
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(L) of one row."""
+        return (self.length,)
+
+    def example(self, count: int) -> Tensor:
+        """Token ids (count, L) to find out shapes and times with; half of each row is padding."""
+        import torch
+
+        ids = torch.randint(0, self.vocabulary, (count, self.length), generator=torch.Generator().manual_seed(0))
+        ids[:, (self.length + 1) // 2 :] = self.padding
+        return ids
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:

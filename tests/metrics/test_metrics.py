@@ -100,7 +100,7 @@ def test_costs_are_counted_and_timed(tmp_path):
     file = tmp_path / "w"
     file.write_bytes(b"x" * 123)
     module = nn.Sequential(nn.Flatten(), nn.Linear(48, 10))
-    cost = measure_cost(module, (3, 4, 4), file)
+    cost = measure_cost(module, lambda count: torch.rand(count, 3, 4, 4), file)
     assert (cost["params"], cost["flops"], cost["bytes_on_disk"]) == (490, 960, 123)
     assert 0 < cost["ms_batch_1"] < 1000
     assert 0 < cost["ms_batch_64"] < 1000
@@ -117,7 +117,7 @@ def test_attention_is_counted():
         def forward(self, x):
             return nn.functional.scaled_dot_product_attention(x, x, x) * self.w
 
-    assert measure_cost(Attend(), (2, 8, 4))["flops"] == 2 * 2 * (2 * 8 * 8 * 4)
+    assert measure_cost(Attend(), lambda count: torch.rand(count, 2, 8, 4))["flops"] == 2 * 2 * (2 * 8 * 8 * 4)
 
 
 def test_measuring_leaves_modes_and_random_numbers_alone(tmp_path):
@@ -125,11 +125,11 @@ def test_measuring_leaves_modes_and_random_numbers_alone(tmp_path):
     module = nn.Sequential(nn.Flatten(), nn.Linear(4, 2), nn.Dropout(), nn.BatchNorm1d(2)).train()
     module[3].eval()  # a frozen part stays frozen
     before = torch.get_rng_state()
-    measure_cost(module, (1, 2, 2))
+    measure_cost(module, lambda count: torch.rand(count, 1, 2, 2))
     assert torch.equal(torch.get_rng_state(), before)
     assert [part.training for part in module] == [True, True, True, False]
     with pytest.raises(InputError, match="expected a file"):
-        measure_cost(module, (1, 2, 2), tmp_path / "missing")
+        measure_cost(module, lambda count: torch.rand(count, 1, 2, 2), tmp_path / "missing")
 
 
 def test_a_slow_network_is_not_measured_for_ever():

@@ -1,6 +1,7 @@
 """Teachers: frozen to the bit, normalized as they were trained, refused when they are no use."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from stillhouse.teachers import CachedTeacher, Teacher, TeacherConfig, check_tea
 from stillhouse.teachers.from_checkpoint import read_state_dict
 from stillhouse.teachers.heads import final_linear
 from stillhouse.teachers.readiness import wilson_low
-from stillhouse.types import Batch, ImageTask
+from stillhouse.types import Batch, ImageTask, OutputSpec
 
 TASK = ImageTask(("a", "b", "c"), (1, 8, 8), (0.5,), (0.25,))
 TINY = {"source": "timm:test_resnet", "pretrained": False}
@@ -288,11 +289,14 @@ def test_the_cache_says_what_the_teacher_says():
     torch.testing.assert_close(cached(asked).logits, teacher(asked).logits)
     with pytest.raises(InputError, match="2 of 12 rows"):
         CachedTeacher(teacher, [rows], 12)
-    with pytest.raises(InputError, match="features"):
-        CachedTeacher(Teacher.from_module(small(), TASK, features=("0",)), [rows], 10)
+    tapped = Teacher.from_module(small(), TASK, features=("0",))
+    torch.testing.assert_close(CachedTeacher(tapped, [rows], 10)(asked).features["0"], tapped(asked).features["0"])
+    huge = SimpleNamespace(spec=OutputSpec(3, {"a": (2**20,)}), name="huge")
+    with pytest.raises(InputError, match="ask the teacher itself"):
+        CachedTeacher(huge, [rows], 2**10)
 
 
 def test_an_image_the_network_cannot_take_is_said(digits):
     """Not a stack trace out of a convolution."""
-    with pytest.raises(InputError, match="cannot take images of 1 x 2 x 2"):
+    with pytest.raises(InputError, match="cannot take inputs of 1 x 2 x 2"):
         Teacher.from_module(small(), ImageTask(("a", "b", "c"), (1, 2, 2), (0.5,), (0.5,)))

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if config.teacher is None:
         raise InputError("the recipe has no teacher; name one with --teacher-source")
-    from stillhouse.run import describe, ready_teacher
+    from stillhouse.teaching import describe, ready_teacher
 
     data = config.data.build()
     teacher = config.teacher.build(data.task)

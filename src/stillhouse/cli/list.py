@@ -6,11 +6,12 @@ import typing
 from collections.abc import Iterable, Sequence
 
 from stillhouse.cli.options import Parser
-from stillhouse.config import settings
+from stillhouse.config import kinds, settings
 from stillhouse.data import DataConfig
 from stillhouse.recipes import RECIPES, TEACHER_RECIPES
-from stillhouse.signals import FeaturesConfig, LogitsConfig
-from stillhouse.students import TsetlinViTConfig
+from stillhouse.signals import SignalConfig
+from stillhouse.students import StudentConfig
+from stillhouse.temperature import TemperatureConfig
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,8 +34,9 @@ def main(arguments: Sequence[str]) -> int:
             ("", "--teacher-source timm:NAME --teacher-checkpoint FILE"),
         ),
     )
-    _section("signals (signals: [{kind: ...}])", map(_kind, (LogitsConfig, FeaturesConfig)))
-    _section("students (student: {kind: ...})", map(_kind, (TsetlinViTConfig,)))
+    _section("signals (signals: [{kind: ...}])", map(_kind, kinds(SignalConfig).values()))
+    _section("temperatures (temperature: {kind: ...} in a signal)", map(_kind, kinds(TemperatureConfig).values()))
+    _section("students (student: {kind: ...})", map(_kind, kinds(StudentConfig).values()))
     return 0
 
 

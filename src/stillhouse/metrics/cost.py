@@ -1,10 +1,10 @@
-"""What a network costs, measured on this machine: size, operations of one image, time of a batch."""
+"""What a network costs, measured on this machine: size, operations of one input, time of a batch."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,19 @@ from stillhouse.checks import InputError
 WARM_UPS, MOST_REPEATS = 3, 200
 
 
-def measure_cost(module: nn.Module, shape: tuple[int, int, int], file: Path | None = None) -> dict[str, Any]:
+def measure_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file: Path | None = None) -> dict[str, Any]:
     """Parameters, bytes of a file, counted operations and measured times of a network in eval mode.
 
     Takes about two seconds, or five calls where a call is slower than that allows. The network's modes and the random
     numbers of the run are left as they were.
 
     Args:
-        module: (B, C, H, W) -> logits, on the CPU or a GPU.
-        shape: (C, H, W) of one image.
+        module: inputs -> logits, on the CPU or a GPU.
+        inputs: makes a batch of so many (`task.example`).
         file: its weights on disk.
 
     Returns:
-        `params`; `bytes_on_disk` (None without a file); `flops` of one image as torch's counter has them (matrix
+        `params`; `bytes_on_disk` (None without a file); `flops` of one input as torch's counter has them (matrix
         products, convolutions and attention; a multiply-add is two); `ms_batch_1`, `ms_batch_64`: median milliseconds a
         batch after warm-up.
 
@@ -40,7 +40,7 @@ def measure_cost(module: nn.Module, shape: tuple[int, int, int], file: Path | No
     Example:
         Two inputs to three outputs: 2 x 3 weights and 3 biases, 2 x 2 x 3 operations.
 
-        >>> cost = measure_cost(nn.Sequential(nn.Flatten(), nn.Linear(2, 3)), (1, 1, 2))
+        >>> cost = measure_cost(nn.Sequential(nn.Flatten(), nn.Linear(2, 3)), lambda count: torch.rand(count, 1, 1, 2))
         >>> cost["params"], cost["flops"], cost["bytes_on_disk"]
         (9, 12, None)
     """
@@ -49,7 +49,7 @@ def measure_cost(module: nn.Module, shape: tuple[int, int, int], file: Path | No
     first = next(module.parameters(), None)
     device = torch.device("cpu") if first is None else first.device
     with _aside(module, device), torch.no_grad():
-        one, many = (torch.rand(size, *shape, device=device) for size in (1, 64))
+        one, many = (inputs(size).to(device) for size in (1, 64))
         with FlopCounterMode(display=False) as counter:
             module(one)
         ms_one, ms_many = _median_ms(module, one), _median_ms(module, many)

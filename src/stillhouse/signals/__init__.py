@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -21,18 +21,28 @@ if TYPE_CHECKING:
 SignalConfig = Annotated[LogitsConfig | FeaturesConfig, Field(discriminator="kind")]
 
 
-def student_features(configs: Sequence[LogitsConfig | FeaturesConfig]) -> tuple[str, ...]:
-    """Paths to tap in the student."""
-    return tuple(dict.fromkeys(c.student for c in configs if isinstance(c, FeaturesConfig)))
+def student_features(configs: Sequence[Any]) -> tuple[str, ...]:
+    """Paths to tap in the student, each once."""
+    return tuple(dict.fromkeys(path for config in configs for path in _paths(config, "student_features")))
 
 
-def teacher_features(configs: Sequence[LogitsConfig | FeaturesConfig]) -> tuple[str, ...]:
-    """Paths to tap in the teacher."""
-    return tuple(dict.fromkeys(c.teacher for c in configs if isinstance(c, FeaturesConfig)))
+def teacher_features(configs: Sequence[Any]) -> tuple[str, ...]:
+    """Paths to tap in the teacher, each once."""
+    return tuple(dict.fromkeys(path for config in configs for path in _paths(config, "teacher_features")))
+
+
+def needs_teacher(config: Any) -> bool:
+    """Whether a signal listens to a teacher; one that a network learns from itself does not."""
+    return bool(getattr(type(config), "needs_teacher", True))
+
+
+def _paths(config: Any, side: str) -> tuple[str, ...]:
+    method = getattr(config, side, None)
+    return tuple(method()) if callable(method) else ()
 
 
 def build_signals(
-    configs: Sequence[LogitsConfig | FeaturesConfig], student: OutputSpec, teacher: OutputSpec
+    configs: Sequence[Any], student: OutputSpec, teacher: OutputSpec
 ) -> nn.ModuleList:
     """All signals of a run.
 

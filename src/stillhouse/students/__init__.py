@@ -1,7 +1,25 @@
 """Students: networks of another kind than their teacher. One sub-package per family; `StudentConfig` is the list."""
 
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Tag
+
+from stillhouse.students.ordinary import TimmStudentConfig
+from stillhouse.students.text import TextTransformerConfig
 from stillhouse.students.tsetlin import TsetlinViTConfig
 
-StudentConfig = TsetlinViTConfig
 
-__all__ = ["StudentConfig", "TsetlinViTConfig"]
+def _kind(value: Any) -> Any:
+    """The clause transformer where no kind is named."""
+    return value.get("kind", "tsetlin-vit") if isinstance(value, Mapping) else getattr(value, "kind", None)
+
+
+StudentConfig = Annotated[
+    Annotated[TsetlinViTConfig, Tag("tsetlin-vit")]
+    | Annotated[TimmStudentConfig, Tag("timm")]
+    | Annotated[TextTransformerConfig, Tag("text-transformer")],
+    Discriminator(_kind),
+]
+
+__all__ = ["StudentConfig", "TextTransformerConfig", "TimmStudentConfig", "TsetlinViTConfig"]

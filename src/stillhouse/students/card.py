@@ -15,12 +15,12 @@ from stillhouse.checks import InputError
 from stillhouse.config import parse, to_mapping
 from stillhouse.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
 from stillhouse.students import StudentConfig
-from stillhouse.types import ImageTask
+from stillhouse.types import ImageTask, TextTask
 
 FORMAT = "stillhouse-student-1"
 
 
-def save_student(folder: Path, student: nn.Module, config: StudentConfig, task: ImageTask) -> None:
+def save_student(folder: Path, student: nn.Module, config: StudentConfig, task: ImageTask | TextTask) -> None:
     """Write `student.safetensors` and `card.json` into a folder."""
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
     write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
@@ -30,13 +30,15 @@ def save_student(folder: Path, student: nn.Module, config: StudentConfig, task: 
         "task": asdict(task),
         "class": type(student).__name__,
         "model_kwargs": getattr(student, "model_kwargs", None),
-        "input": "raw pixels in [0, 1], (B, C, H, W); the student normalizes them itself",
+        "input": "raw pixels in [0, 1], (B, C, H, W); the student normalizes them itself"
+        if isinstance(task, ImageTask)
+        else "token ids (B, L), padded",
         "versions": versions(),
     }
     write_json(folder / CARD, card)
 
 
-def read_card(folder: Path) -> tuple[StudentConfig, ImageTask]:
+def read_card(folder: Path) -> tuple[StudentConfig, ImageTask | TextTask]:
     """The configuration and the task of a saved student.
 
     Raises:
@@ -47,8 +49,9 @@ def read_card(folder: Path) -> tuple[StudentConfig, ImageTask]:
         raise InputError(
             f"{folder / CARD}: expected format {FORMAT!r}, got {card.get('format') if isinstance(card, dict) else card!r}"
         )
-    task: dict[str, Any] = {name: tuple(value) for name, value in card["task"].items()}
-    return parse(StudentConfig, card["student"]), ImageTask(**task)
+    task: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in card["task"].items()}
+    student: StudentConfig = parse(StudentConfig, card["student"])  # type: ignore[arg-type]
+    return student, TextTask(**task) if "vocabulary" in task else ImageTask(**task)
 
 
 def load_student(folder: Path) -> Any:

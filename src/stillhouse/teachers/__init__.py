@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from stillhouse.checks import StillhouseError
+from stillhouse.checks import InputError, StillhouseError
 from stillhouse.config import configclass
 from stillhouse.types import ImageTask
 
 if TYPE_CHECKING:
+    from stillhouse.teachers.average import AverageTeacher
     from stillhouse.teachers.cached import CachedTeacher
+    from stillhouse.teachers.ensemble import EnsembleTeacher
     from stillhouse.teachers.from_checkpoint import save_teacher
     from stillhouse.teachers.probe import fit_head
     from stillhouse.teachers.readiness import TeacherReport, check_teacher
     from stillhouse.teachers.teacher import Teacher
 
-SOURCES = ("builtin", "timm", "torchvision", "ckpt")
+SOURCES = ("builtin", "timm", "torchvision", "ckpt", "self")
+SELF = "self:average"
 
 
 class TeacherAtChance(StillhouseError):
@@ -30,7 +33,7 @@ class TeacherConfig:
 
     source: str = Field(
         default="builtin:digits",
-        description="builtin:digits, timm:NAME, torchvision:NAME, or ckpt:FILE (of train-teacher)",
+        description="builtin:digits, timm:NAME, torchvision:NAME, ckpt:FILE (of train-teacher), or self:average",
     )
     checkpoint: str | None = Field(
         default=None, description="state dict loaded over timm:NAME or torchvision:NAME, after their own weights"
@@ -43,6 +46,9 @@ class TeacherConfig:
         default="auto",
         description="auto: fit a re-made head on frozen features; probe: re-make and fit it always; keep: never",
     )
+    decay: float | None = Field(
+        default=None, ge=0, lt=1, description="of self:average, the moving average of the student's weights [0.999]"
+    )
     architecture: dict[str, int | float | bool | str] = Field(
         default_factory=dict, description="more keyword arguments of the architecture, as embed_dim"
     )
@@ -51,8 +57,17 @@ class TeacherConfig:
         kind, colon, name = self.source.partition(":")
         if kind not in SOURCES or not colon or not name:
             raise ValueError(f"source: expected {', '.join(f'{s}:...' for s in SOURCES)}, got {self.source!r}")
-        if kind in {"builtin", "ckpt"} and self.checkpoint is not None:
+        if kind == "self" and self.source != SELF:
+            raise ValueError(f"source: a student's own teacher is {SELF!r}, got {self.source!r}")
+        if kind != "self" and self.decay is not None:
+            raise ValueError(f"decay: does nothing with {self.source!r}; it belongs to {SELF!r}")
+        if kind in {"builtin", "ckpt", "self"} and self.checkpoint is not None:
             raise ValueError(f"checkpoint: goes with timm:NAME or torchvision:NAME, not with {self.source!r}")
+
+    @property
+    def is_student(self) -> bool:
+        """Whether the teacher is the student itself: there is none before training."""
+        return self.source == SELF
 
     def build(self, task: ImageTask, features: tuple[str, ...] = ()) -> Teacher:
         """The frozen teacher for a task.
@@ -62,15 +77,21 @@ class TeacherConfig:
             features: paths of sub-modules whose outputs are wanted.
 
         Raises:
-            InputError: unknown name, weights that cannot be fetched or do not fit, another class count.
+            InputError: unknown name, weights that cannot be fetched or do not fit, another class count; `self:average`.
         """
+        if self.is_student:
+            raise InputError(
+                f"teacher {SELF!r} is the student's own average: there is nothing to build before training"
+            )
         from stillhouse.teachers.build import build
 
         return build(self, task, features)
 
 
 _HOMES = {
+    "AverageTeacher": "average",
     "CachedTeacher": "cached",
+    "EnsembleTeacher": "ensemble",
     "Teacher": "teacher",
     "TeacherReport": "readiness",
     "check_teacher": "readiness",
@@ -78,7 +99,9 @@ _HOMES = {
     "save_teacher": "from_checkpoint",
 }
 __all__ = [
+    "AverageTeacher",
     "CachedTeacher",
+    "EnsembleTeacher",
     "Teacher",
     "TeacherAtChance",
     "TeacherConfig",

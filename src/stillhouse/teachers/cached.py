@@ -2,45 +2,69 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from stillhouse.checks import InputError
-from stillhouse.teachers.teacher import Teacher
-from stillhouse.types import Batch, Outputs
+from stillhouse.types import Batch, Outputs, OutputSpec
+
+MOST_BYTES = 2**31
 
 
 class CachedTeacher:
-    """A teacher's logits (N, K) by row, served by `batch.index`; equal to asking the teacher, as long as images are fixed.
+    """A teacher's logits (N, K) and features by row, served by `batch.index`; equal to asking it, as long as inputs are fixed.
 
     Args:
-        teacher: without features.
+        teacher: called with a `Batch`, with `spec` and `name`.
         batches: all rows of the split, in any order.
         rows: N.
 
     Raises:
-        InputError: features were asked for (they are not kept), or rows are missing.
+        InputError: rows are missing or NaN, or the features would not fit (see `fits`).
     """
 
-    def __init__(self, teacher: Teacher, batches: Iterable[Batch], rows: int) -> None:
+    def __init__(self, teacher: Any, batches: Iterable[Batch], rows: int) -> None:
         from rich.progress import Progress
 
-        if teacher.spec.features:
-            raise InputError(f"features ({', '.join(teacher.spec.features)}) are not cached; ask the teacher itself")
-        self.spec, self.name = teacher.spec, teacher.name
+        if not self.fits(teacher.spec, rows):
+            raise InputError(
+                f"teacher {teacher.name}: features of {rows} rows need more than {MOST_BYTES:,} bytes; ask the teacher itself"
+            )
+        self.spec: OutputSpec = teacher.spec
+        self.name: str = teacher.name
+        self.params: int = getattr(teacher, "params", 0)
         self.logits: Tensor = torch.full((rows, teacher.spec.num_classes), float("nan"))
+        self.features: dict[str, Tensor] = {}
         with Progress(transient=True) as bars:
             bar = bars.add_task("asking the teacher", total=rows)
             for batch in batches:
-                self.logits[batch.index.cpu()] = teacher(batch).logits.float().cpu()
-                bars.update(bar, advance=len(batch.index))
+                told, index = teacher(batch), batch.index.cpu()
+                self.logits[index] = told.logits.float().cpu()
+                for name, x in told.features.items():
+                    kept = self.features.setdefault(name, torch.empty(rows, *x.shape[1:], dtype=x.dtype))
+                    kept[index] = x.cpu()
+                bars.update(bar, advance=len(index))
         if torch.isnan(self.logits).any():
             raise InputError(
                 f"teacher {teacher.name}: no answer (or NaN) for {int(torch.isnan(self.logits).any(1).sum())} of {rows} rows"
             )
 
+    @staticmethod
+    def fits(spec: OutputSpec, rows: int) -> bool:
+        """Whether the features of so many rows stay below two gibibytes of float32.
+
+        Example:
+            >>> CachedTeacher.fits(OutputSpec(10, {"layer3": (256, 7, 7)}), rows=54_000)
+            False
+        """
+        return 4 * rows * sum(math.prod(shape) for shape in spec.features.values()) <= MOST_BYTES
+
     def __call__(self, batch: Batch) -> Outputs:
-        """The logits of the batch's rows."""
-        return Outputs(self.logits[batch.index.cpu()].to(batch.inputs.device))
+        """What was said of the batch's rows."""
+        index, device = batch.index.cpu(), batch.inputs.device
+        features = {name: x[index].to(device) for name, x in self.features.items()}
+        return Outputs(self.logits[index].to(device), features)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from stillhouse.checks import InputError
 from stillhouse.layers.taps import Tapped
-from stillhouse.types import Batch, ImageTask, Outputs, OutputSpec
+from stillhouse.types import Batch, ImageTask, Outputs, OutputSpec, TextTask
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,15 @@ class Input:
             pixels = pixels.mean(1, keepdim=True) if self.channels == 1 else pixels.expand(-1, self.channels, -1, -1)
         mean, std = (pixels.new_tensor(x).reshape(-1, 1, 1) for x in (self.mean, self.std))
         return (pixels - mean) / std
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """What a network of texts wants to see: token ids (B, L), as they are."""
+
+    def prepare(self, ids: Tensor) -> Tensor:
+        """The same token ids."""
+        return ids
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,8 @@ class Teacher:
     def __init__(
         self,
         module: nn.Module,
-        task: ImageTask,
-        wants: Input,
+        task: ImageTask | TextTask,
+        wants: Input | Tokens,
         *,
         name: str,
         origin: Origin | None = None,
@@ -73,10 +82,10 @@ class Teacher:
         self.head_is_new, self.head_was_fitted = head_is_new, False
         self._tapped = Tapped(self.module, features)
         try:
-            self.spec: OutputSpec = self._tapped.spec(self.prepare(torch.rand(2, *task.shape)))
+            self.spec: OutputSpec = self._tapped.spec(self.prepare(task.example(2)))
         except (RuntimeError, AssertionError, ValueError) as error:
             shape = " x ".join(map(str, task.shape))
-            raise InputError(f"teacher {name} cannot take images of {shape}: {error}; try another image_size") from None
+            raise InputError(f"teacher {name} cannot take inputs of {shape}: {error}; try another image_size") from None
         if self.spec.num_classes != task.num_classes:
             raise InputError(
                 f"teacher {name}: expected {task.num_classes} classes, it has {self.spec.num_classes}; "
@@ -87,7 +96,7 @@ class Teacher:
     def from_module(
         cls,
         module: nn.Module,
-        task: ImageTask,
+        task: ImageTask | TextTask,
         *,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
@@ -99,7 +108,7 @@ class Teacher:
         """A module of your own as a teacher.
 
         Args:
-            module: normalized pixels -> logits (B, K).
+            module: normalized pixels, or token ids (B, L) -> logits (B, K).
             task: of the data (`ImageData.task`).
             mean: pixel mean it was trained with [0: raw pixels].
             std: pixel deviation it was trained with [1].
@@ -114,6 +123,8 @@ class Teacher:
             >>> teacher.spec.num_classes, teacher.params
             (2, 34)
         """
+        if isinstance(task, TextTask):
+            return cls(module, task, Tokens(), name=name or type(module).__name__, features=features)
         wants = Input(channels or task.shape[0], tuple(mean or (0.0,)), tuple(std or (1.0,)), side)
         return cls(module, task, wants, name=name or type(module).__name__, features=features)
 

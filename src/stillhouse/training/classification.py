@@ -56,13 +56,13 @@ class ClassificationJob(Job):
         super().__init__(model, rows=len(data.train), seed=seed, extras=self.lesson.signals)
         self.data, self.config = data, config
         self.student = Tapped(model, self.lesson.features)
+        teacher: Any = self.lesson.teacher
+        self.follower = teacher if hasattr(teacher, "update") else None
         self.active: list[Any] = [signal for signal in self.lesson.signals if signal.weight > 0]  # type: ignore[operator]
 
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
         """Labels, every signal of non-zero weight, and what a signal adds to keep itself in bounds."""
-        batch = self.data.train.batch(rows)
-        inputs = self.data.augment(batch.inputs, seed=self.seed * 1_000_003 + progress.step)
-        batch = Batch(*(x.to(self.device) for x in (inputs, batch.labels, batch.index)))
+        batch = self._batch(rows, progress.step)
         said = self.student(batch.inputs)
         said = Outputs(said.logits.float(), {name: x.float() for name, x in said.features.items()})
         terms: Terms = {}
@@ -70,12 +70,29 @@ class ClassificationJob(Job):
             value = label_cross_entropy(said.logits, batch.labels, smoothing=self.config.label_smoothing).mean()
             terms["labels"] = (self.config.label_weight, value)
         if self.active:
-            told = said if self.lesson.teacher is None else self.lesson.teacher(batch)
+            told = (
+                said if self.lesson.teacher is None else self.lesson.teacher(self._teachers_view(batch, progress.step))
+            )
             for signal in self.active:
                 terms[signal.name] = (signal.weight, signal(said, told, batch, progress).mean())
                 for name, term in _optional(signal, "regularizers").items():
                     terms[f"{signal.name}/{name}"] = term
         return terms
+
+    def _batch(self, rows: Tensor, step: int, draw: int = 0) -> Batch:
+        """Rows as they are seen at a step: augmentation is a function of seed, step and draw."""
+        batch = self.data.train.batch(rows)
+        inputs = self.data.augment(batch.inputs, seed=(self.seed + 500_009 * draw) * 1_000_003 + step)
+        return Batch(*(x.to(self.device) for x in (inputs, batch.labels, batch.index)))
+
+    def _teachers_view(self, batch: Batch, step: int) -> Batch:
+        """The very tensors that the student sees, unless the configuration asks for the worse alternatives."""
+        if self.config.teacher_view == "same":
+            return batch
+        if self.config.teacher_view == "independent":
+            return self._batch(batch.index.cpu(), step, draw=1)
+        clean = self.data.train.batch(batch.index.cpu())
+        return Batch(clean.inputs.to(self.device), batch.labels, batch.index)
 
     def validate(self, model: nn.Module) -> Validation:
         """Accuracy first, then negative log-likelihood."""
@@ -92,6 +109,20 @@ class ClassificationJob(Job):
             for signal in self.active
             for name, value in _optional(signal, "figures").items()
         }
+
+    def stepped(self, step: int) -> None:
+        """A teacher that follows the student (an average of its weights) moves with it."""
+        if self.follower is not None:
+            self.follower.update(self.model, step - 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights of a teacher that follows the student."""
+        return {} if self.follower is None else {"teacher": self.follower.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put them back."""
+        if self.follower is not None:
+            self.follower.load_state_dict(state["teacher"])
 
     def close(self) -> None:
         """Take the taps off the student."""

@@ -28,6 +28,10 @@ class TrainingConfig:
     clip_norm: float = Field(default=1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
     label_weight: float = Field(default=1.0, ge=0, description="weight of the cross-entropy with the labels")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of that cross-entropy")
+    teacher_view: Literal["same", "independent", "clean"] = Field(
+        default="same",
+        description="what the teacher sees under augmentation: the student's very images, a draw of its own, or none of it",
+    )
     ema_decay: float = Field(
         default=0.0, ge=0, lt=1, description="decay of the weight average that is scored; 0 turns it off"
     )

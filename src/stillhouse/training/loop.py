@@ -7,7 +7,7 @@ A run is a pure function of (job, config, seed): the order of the rows depends o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ def fit(
     seed: int,
     folder: Path,
     resume: bool = False,
+    carry: tuple[Path, Sequence[str]] | None = None,
     tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
 ) -> Fit:
     """Train `job.model` in place; it ends with the weights of the best validation or the last (of the average, if there is one).
@@ -59,6 +60,7 @@ def fit(
         seed: fixes dropout and whatever else draws from torch's generator.
         folder: records, TensorBoard events and the checkpoint are written here.
         resume: go on from the folder's checkpoint, if there is one.
+        carry: checkpoint of the stage before, and what to start from beside weights: "optimizer" moments, "extras".
         tell: called after each step with the progress and the latest figures.
 
     Raises:
@@ -68,6 +70,8 @@ def fit(
     trainer = _Trainer(job, config, seed, folder)
     if resume and (folder / CHECKPOINT).is_file():
         trainer.load()
+    elif carry is not None:
+        trainer.take_over(*carry)
     with StopRequest() as stop:
         return trainer.run(stop, tell)
 
@@ -237,6 +241,27 @@ class _Trainer:
         self.best_weights = state["best_weights"]
         self.state = replace(self.state, **state["fit"])
         restore_rng(state)
+
+    def take_over(self, path: Path, parts: Sequence[str]) -> None:
+        """Start from the moments or the extras of another training, as far as they are the same parameters."""
+        state = load_checkpoint(path)
+        if "extras" in parts:
+            here = self.extras.state_dict()
+            shared = {n: x for n, x in state["extras"].items() if n in here and here[n].shape == x.shape}
+            if not shared:
+                raise StillhouseError(
+                    f"carry: 'extras' of {path}: nothing there fits (its entries: {sorted(state['extras'])[:5]})"
+                )
+            self.extras.load_state_dict({**here, **shared})
+        if "optimizer" in parts:
+            now, old = self.optimizer.state_dict(), state["optimizer"]
+            sizes = [[len(group["params"]) for group in x["param_groups"]] for x in (now, old)]
+            if sizes[0] != sizes[1]:
+                raise StillhouseError(
+                    f"carry: 'optimizer' of {path}: expected parameter groups of {sizes[0]}, got {sizes[1]}; signals "
+                    "that learn projectors must be the same in both stages"
+                )
+            self.optimizer.load_state_dict({**now, "state": old["state"]})
 
     def _build_average(self) -> Any:
         """timm's weight average: buffers too, with a decay that warms up, so that a short run does not lag."""

@@ -43,6 +43,14 @@ class FeaturesConfig:
     teacher_layout: Layout = Field(default="auto", description="axes of the teacher's output; auto: by their number")
     weight: float = Field(default=1.0, ge=0, description="factor in the total loss")
 
+    def student_features(self) -> tuple[str, ...]:
+        """Path to tap in the student."""
+        return (self.student,)
+
+    def teacher_features(self) -> tuple[str, ...]:
+        """Path to tap in the teacher."""
+        return (self.teacher,)
+
     def build(self, student: OutputSpec, teacher: OutputSpec) -> FeatureSignal:
         """The signal; names and shapes are resolved here, before any training."""
         from stillhouse.signals.features import FeatureSignal

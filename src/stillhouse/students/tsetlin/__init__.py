@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
+from stillhouse.checks import InputError
 from stillhouse.config import configclass
-from stillhouse.types import ImageTask
+from stillhouse.types import ImageTask, TextTask
 
 if TYPE_CHECKING:
     from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
@@ -57,7 +58,7 @@ class TsetlinViTConfig:
         """The same network with an MLP of the same hidden width where the clauses are."""
         return replace(self, feed_forward="mlp")
 
-    def build(self, task: ImageTask) -> UnifiedTMTransformer:
+    def build(self, task: ImageTask | TextTask) -> UnifiedTMTransformer:
         """The network, with weights from torch's global generator.
 
         Raises:
@@ -65,6 +66,8 @@ class TsetlinViTConfig:
         """
         from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
 
+        if not isinstance(task, ImageTask):
+            raise InputError(f"student {self.kind!r}: expected images, got texts of {task.length} tokens")
         channels, height, width = task.shape
         return UnifiedTMTransformer(
             task.num_classes,

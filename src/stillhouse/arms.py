@@ -1,0 +1,176 @@
+"""One arm of a run: through the chain of assistants and the stages of its pipeline to a student with its score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from stillhouse import records
+from stillhouse.checks import InputError, nearest
+from stillhouse.data import ImageData
+from stillhouse.layers.taps import Tapped
+from stillhouse.metrics import evaluate, measure_cost
+from stillhouse.plan import Arm, RunConfig, Stage
+from stillhouse.records import write_arrays, write_json
+from stillhouse.signals import build_signals, needs_teacher, student_features, teacher_features
+from stillhouse.students import StudentConfig
+from stillhouse.students.card import save_student
+from stillhouse.teachers import AverageTeacher, EnsembleTeacher, Teacher
+from stillhouse.teaching import Tutor
+from stillhouse.training.classification import ClassificationJob, Lesson
+from stillhouse.training.loop import Fit, fit
+from stillhouse.training.predict import predict
+from stillhouse.types import Progress
+
+Tell = Callable[[Progress, Mapping[str, float | None]], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all arms of a run share: its configuration, its data, and a tutor a stage."""
+
+    config: RunConfig
+    data: ImageData
+    tutors: tuple[Tutor | None, ...]
+
+
+def train_arm(setting: Setting, arm: Arm, seed: int, folder: Path, *, resume: bool, tell: Tell) -> None:
+    """Train one arm with one seed and leave its student, predictions and `result.json` in a folder."""
+    config, data = setting.config, setting.data
+    tutors: tuple[Tutor | None, ...] = setting.tutors
+    met: list[Teacher] = []
+    seconds = 0.0
+    for number, link in enumerate(arm.chain):
+        student, done = _train(setting, link, tutors, True, seed, folder / f"assistant-{number}", resume, tell)
+        save_student(folder / f"assistant-{number}", student, link, data.task)
+        seconds += done.seconds
+        met.append(_as_teacher(student, config, data, f"assistant-{number}"))
+        tutors = _succeed(config, data, tutors, met)
+    student, done = _train(setting, arm.student, tutors, arm.taught, seed, folder, resume, tell)
+    device = next(student.parameters()).device
+    probabilities = predict(lambda b: student(b.inputs.to(device)), data.test, config.training.evaluation_batch_size)
+    labels = data.test.labels.numpy()
+    write_arrays(folder / records.PREDICTIONS, labels=labels, probabilities=probabilities)
+    save_student(folder, student, arm.student, data.task)
+    result = {
+        "arm": arm.name,
+        "seed": seed,
+        "metrics": evaluate(probabilities, labels, None),
+        "validation": done.best,
+        "best_epoch": done.best_epoch,
+        "epochs": done.epochs,
+        "seconds": seconds + done.seconds,
+        "params": sum(p.numel() for p in student.parameters()),
+    }
+    if seed == 0:
+        result["cost"] = measure_cost(student.cpu(), data.task.example, folder / records.STUDENT)
+    write_json(folder / records.RESULT, result)
+
+
+def _train(
+    setting: Setting,
+    chosen: StudentConfig,
+    tutors: tuple[Tutor | None, ...],
+    taught: bool,
+    seed: int,
+    folder: Path,
+    resume: bool,
+    tell: Tell,
+) -> tuple[nn.Module, Fit]:
+    """A student through all stages; each but the last has a folder of its own, and is done again from its checkpoint at no cost."""
+    torch.manual_seed(seed)
+    student = chosen.build(setting.data.task)
+    stages = setting.config.stages_of(taught)
+    before: Path | None = None
+    seconds = 0.0
+    for number, stage in enumerate(stages):
+        place = folder if number == len(stages) - 1 else folder / "stages" / stage.name
+        lesson = _lesson(setting, stage, tutors[number] if taught else None, student, seed)
+        job = ClassificationJob(student, setting.data, stage.training, seed=seed + 1000 * number, lesson=lesson)
+        with _only(student, stage.train_only):
+            done = fit(
+                job,
+                stage.training,
+                seed=seed,
+                folder=place,
+                resume=resume,
+                carry=(before, stage.carry) if before is not None and stage.carry else None,
+                tell=tell,
+            )
+        seconds += done.seconds
+        before = place / records.CHECKPOINT
+    done.seconds = seconds
+    return student, done
+
+
+def _lesson(setting: Setting, stage: Stage, tutor: Tutor | None, student: nn.Module, seed: int) -> Lesson:
+    agreed = next((t.validation_probabilities for t in reversed(setting.tutors) if t is not None), None)
+    if not stage.signals:
+        return Lesson(validation_probabilities=agreed)
+    features = student_features(stage.signals)
+    tapped = Tapped(student, features)
+    spec = tapped.spec(setting.data.task.example(2))
+    tapped.close()
+    torch.manual_seed(seed + 7)  # projectors start alike, whatever the student drew
+    if stage.teacher is not None and stage.teacher.is_student:
+        decay = 0.999 if stage.teacher.decay is None else stage.teacher.decay
+        example, wanted = setting.data.task.example(2), teacher_features(stage.signals)
+        average = AverageTeacher(student, example, decay=decay, features=wanted)
+        return Lesson(average, build_signals(stage.signals, spec, average.spec), features, agreed)
+    if tutor is None:
+        if any(needs_teacher(signal) for signal in stage.signals):
+            raise InputError(f"stage {stage.name!r}: its signals need a teacher, and it has none")
+        return Lesson(None, build_signals(stage.signals, spec, spec), features, agreed)
+    return Lesson(tutor.tells, build_signals(stage.signals, spec, tutor.spec), features, agreed)
+
+
+class _only:
+    """While open, only the named sub-modules learn."""
+
+    def __init__(self, student: nn.Module, paths: tuple[str, ...]) -> None:
+        names = [name for name, _ in student.named_modules() if name]
+        for path in paths:
+            if path not in names:
+                raise InputError(f"train_only: the student has no sub-module {path!r}; {nearest(path, names)}")
+        self.frozen = [
+            p
+            for name, p in student.named_parameters()
+            if paths and p.requires_grad and not any(name == path or name.startswith(f"{path}.") for path in paths)
+        ]
+
+    def __enter__(self) -> None:
+        for parameter in self.frozen:
+            parameter.requires_grad_(False)
+
+    def __exit__(self, *error: object) -> None:
+        for parameter in self.frozen:
+            parameter.requires_grad_(True)
+
+
+def _as_teacher(student: nn.Module, config: RunConfig, data: ImageData, name: str) -> Teacher:
+    """A trained assistant, which now teaches; it takes raw pixels as every student does."""
+    wanted = tuple(dict.fromkeys(p for stage in config.stages_of(True) for p in teacher_features(stage.signals)))
+    return Teacher.from_module(student, data.task, name=name, features=wanted)
+
+
+def _succeed(
+    config: RunConfig, data: ImageData, tutors: tuple[Tutor | None, ...], met: list[Teacher]
+) -> tuple[Tutor | None, ...]:
+    """The tutors of the next link: the newest assistant, or all assistants together with the first teacher."""
+    size, view = config.training.evaluation_batch_size, config.training.teacher_view
+    if config.chain_teachers == "last":
+        return tuple(Tutor.of(met[-1], data, size, view) for _ in tutors[:1]) * len(tutors)
+    first = next(t.teacher for t in tutors if t is not None) if len(met) == 1 else None
+    together = _everyone(first, tutors, met)
+    return (Tutor.of(together, data, size, view),) * len(tutors)
+
+
+def _everyone(first: object, tutors: tuple[Tutor | None, ...], met: list[Teacher]) -> EnsembleTeacher:
+    if first is not None:
+        return EnsembleTeacher([first, *met])
+    before = next(t.teacher for t in tutors if t is not None)
+    return EnsembleTeacher([*before.members, met[-1]])

@@ -1,0 +1,170 @@
+"""Stages, chains of assistants and teachers that follow the student: whole runs, small."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from stillhouse import records
+from stillhouse.checks import StillhouseError
+from stillhouse.config import ConfigError, parse, to_mapping
+from stillhouse.plan import RunConfig, StageConfig
+from stillhouse.recipes import load_run
+from stillhouse.run import run
+from stillhouse.signals import FeaturesConfig, LogitsConfig
+from stillhouse.students import TimmStudentConfig
+from stillhouse.students.card import load_student
+from stillhouse.teachers import TeacherConfig
+from stillhouse.training.checkpoint import load_checkpoint
+
+FEATURES = FeaturesConfig(student="blocks.0", teacher="layer2", weight=1.0)
+
+
+def small(**changes):
+    settings = ["training.epochs=2", "seeds=1", "data.train_limit=64", "data.test_limit=60", "training.batch_size=32"]
+    shape = ["student.embed_dim=16", "student.clauses=16", "student.depth=1", "training.device=cpu", "arms=[kd]"]
+    return replace(load_run("digits", [*settings, *shape]), **changes)
+
+
+def weights(folder):
+    return {name: x.clone() for name, x in load_student(folder).state_dict().items()}
+
+
+def lines(folder):
+    return [r for r in records.read_records(folder / records.RECORDS) if r["split"] == "train"]
+
+
+def test_a_stage_starts_from_the_weights_of_the_one_before(tmp_path):
+    """A pipeline whose second stage starts anew would look like one that works."""
+    general = StageConfig(name="general", epochs=1, label_weight=0.0, signals=(FEATURES,))
+    run(small(stages=(general, StageConfig(name="task", epochs=1))), tmp_path / "two")
+    folder = tmp_path / "two" / "arms" / "kd" / "seed-0"
+    assert set(lines(folder / "stages" / "general")[0]["terms"]) == {"features:blocks.0->layer2"}
+    assert set(lines(folder)[0]["terms"]) == {"labels", "logits"}
+    run(small(training=replace(small().training, epochs=1)), tmp_path / "one")
+    assert lines(folder)[0]["loss"] != lines(tmp_path / "one" / "arms" / "kd" / "seed-0")[0]["loss"]
+    first = load_checkpoint(folder / "stages" / "general" / records.CHECKPOINT)["best_weights"]
+    run(small(stages=(general, StageConfig(name="still", epochs=1, learning_rate=1e-5))), tmp_path / "still")
+    kept = weights(tmp_path / "still" / "arms" / "kd" / "seed-0")
+    assert all(torch.allclose(kept[name], first[name], atol=1e-4) for name in first)
+
+
+def test_a_killed_pipeline_goes_on_where_it_was(tmp_path):
+    """Finished stages are not trained again, and the end is the same to the bit."""
+    stages = (StageConfig(name="general", signals=(FEATURES,)), StageConfig(name="task"))
+    config = small(stages=stages)
+    run(config, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    def kill(arm, seed, progress, news):
+        calls.append(progress.step)
+        if len(calls) == 7:  # four steps of the first stage, three of the second
+            raise Killed
+
+    calls = []
+    with pytest.raises(Killed):
+        run(config, tmp_path / "cut", tell=kill)
+    calls = []
+    run(config, tmp_path / "cut", resume=True, tell=lambda arm, seed, progress, news: calls.append(progress.step))
+    assert calls == [3, 4]
+    folders = [tmp_path / name / "arms" / "kd" / "seed-0" for name in ("whole", "cut")]
+    a, b = map(weights, folders)
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_only_the_named_parts_learn_in_a_stage(tmp_path):
+    """A frozen part that moves is not frozen."""
+    config = small(stages=(StageConfig(name="head", train_only=("head",)),))
+    run(config, tmp_path / "run")
+    torch.manual_seed(0)
+    from stillhouse.types import ImageTask
+
+    card = json.loads((tmp_path / "run/arms/kd/seed-0" / records.CARD).read_text())
+    task = ImageTask(**{name: tuple(value) for name, value in card["task"].items()})
+    torch.manual_seed(0)
+    start = config.student.build(task).state_dict()
+    end = weights(tmp_path / "run/arms/kd/seed-0")
+    moved = {name for name in start if not torch.equal(start[name], end[name])}
+    assert moved == {"head.weight", "head.bias"}
+    with pytest.raises(StillhouseError, match="did you mean 'head'"):
+        run(small(stages=(StageConfig(name="a", train_only=("heads",)),)), tmp_path / "wrong")
+
+
+def test_moments_are_carried_only_when_asked(tmp_path):
+    """A new stage with the old moments takes another first step."""
+    first = {}
+    for carry in ((), ("optimizer",)):
+        stages = (StageConfig(name="a"), StageConfig(name="b", carry=carry))
+        out = tmp_path / f"carry-{len(carry)}"
+        run(small(stages=stages), out)
+        found = lines(out / "arms/kd/seed-0")
+        first[carry] = found[-1]["loss"]
+    assert first[()] != first[("optimizer",)]
+    stages = (StageConfig(name="a", signals=(FEATURES,)), StageConfig(name="b", carry=("optimizer",)))
+    with pytest.raises(StillhouseError, match="parameter groups"):
+        run(small(stages=stages), tmp_path / "unlike")
+
+
+def test_an_untaught_pipeline_has_as_many_steps(tmp_path):
+    """A control with a smaller budget proves nothing."""
+    stages = (StageConfig(name="general", label_weight=0.0, signals=(FEATURES,)), StageConfig(name="task"))
+    run(small(stages=stages, arms=("kd", "no-kd")), tmp_path / "run")
+    counts = {
+        arm: [
+            load_checkpoint(folder / records.CHECKPOINT)["fit"]["step"]
+            for folder in (tmp_path / f"run/arms/{arm}/seed-0/stages/general", tmp_path / f"run/arms/{arm}/seed-0")
+        ]
+        for arm in ("kd", "no-kd")
+    }
+    assert counts["kd"] == counts["no-kd"]
+    assert set(lines(tmp_path / "run/arms/no-kd/seed-0/stages/general")[0]["terms"]) == {"labels"}
+
+
+def test_the_assistant_teaches_the_student(tmp_path):
+    """A chain whose student still listens to the first teacher has an assistant for show."""
+    assistant = TimmStudentConfig(architecture="test_resnet")
+    config = small(chain=(assistant,), arms=("kd", "direct"))
+    summary = run(config, tmp_path / "run")
+    folder = tmp_path / "run" / "arms"
+    assert (folder / "kd/seed-0/assistant-0" / records.STUDENT).is_file()
+    assert not (folder / "direct/seed-0/assistant-0").exists()
+    direct, chained = lines(folder / "direct/seed-0")[0], lines(folder / "kd/seed-0")[0]
+    assert direct["terms"]["labels"] == chained["terms"]["labels"]
+    assert direct["terms"]["logits"] != chained["terms"]["logits"]
+    assert [c["name"] for c in summary["comparisons"]] == ["teacher", "chain"]
+    everyone = run(replace(config, chain_teachers="all", arms=("kd",)), tmp_path / "all")
+    assert everyone["arms"]["kd"]
+    together = lines(tmp_path / "all/arms/kd/seed-0")[0]["terms"]["logits"]
+    assert together not in (direct["terms"]["logits"], chained["terms"]["logits"])
+
+
+def test_the_students_average_teaches_it(tmp_path):
+    """At the start both are one network, so the first term is 0; later it is not."""
+    config = small(teacher=TeacherConfig(source="self:average", decay=0.5), signals=(LogitsConfig(),))
+    config = replace(config, training=replace(config.training, log_every=1))
+    run(config, tmp_path / "run")
+    terms = [line["terms"]["logits"] for line in lines(tmp_path / "run/arms/kd/seed-0")]
+    assert terms[0] == pytest.approx(0, abs=1e-6)
+    assert max(terms[1:]) > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"stages": [{"name": "a"}, {"name": "a"}]}, "different names"),
+        ({"stages": [{"name": "a", "carry": ["optimizer"]}]}, "no stage before"),
+        ({"arms": ["kd", "direct"]}, "there is none"),
+        ({"student": {"kind": "timm"}, "arms": ["kd", "mlp"]}, "control of clauses"),
+        ({"stages": [{"name": "a", "epoch": 3}]}, "did you mean 'epochs'"),
+        ({"student": {"kind": "tim"}}, "did you mean 'timm'"),
+        ({"teacher": {"source": "self:avg"}}, "self:average"),
+        ({"teacher": {"source": "builtin:digits", "decay": 0.9}}, "decay: does nothing"),
+    ],
+)
+def test_pipelines_that_cannot_be_are_refused(change, words):
+    """Before anything is trained, with the field's name."""
+    with pytest.raises(ConfigError, match=words):
+        parse(RunConfig, {**to_mapping(small()), **change})
