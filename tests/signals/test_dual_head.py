@@ -1,0 +1,123 @@
+"""A head for the teacher's scores beside the student's own: each loss reaches its head only, both reach the body."""
+
+import pytest
+import torch
+from scipy.special import expit, rel_entr
+from torch import nn
+
+from stillhouse.checks import InputError
+from stillhouse.layers.taps import Tapped
+from stillhouse.losses import forward_kl, label_cross_entropy
+from stillhouse.signals.config.dual_head import DualHeadConfig
+from stillhouse.signals.dual_head import binary_kl
+from stillhouse.types import Batch, Outputs, OutputSpec, Progress
+
+NOW = Progress(0, 1)
+
+
+def logits(seed, rows=5, classes=4):
+    torch.manual_seed(seed)
+    return 2 * torch.randn(rows, classes, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+@pytest.mark.parametrize("norm", [False, True])
+def test_values_equal_scipys(temperature, norm):
+    """Bernoulli by Bernoulli, summed over classes, times T^2 once."""
+    s, t = logits(0), logits(1)
+    p, q = expit(t.numpy() / temperature), expit(s.numpy() / temperature)
+    if norm:
+        p, q = 0 * p + 0.5, expit((s - t).numpy() / temperature)
+    expected = (rel_entr(p, q) + rel_entr(1 - p, 1 - q)).sum(1) * temperature**2
+    torch.testing.assert_close(binary_kl(s, t, temperature=temperature, norm=norm), torch.tensor(expected))
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_gradients_are_the_closed_ones(norm):
+    """T (sigma(z_s/T) - sigma(z_t/T)), or T (sigma((z_s - z_t)/T) - 1/2); none to the teacher."""
+    s, t, hot = logits(0).requires_grad_(), logits(1).requires_grad_(), 3.0
+    binary_kl(s, t, temperature=hot, norm=norm).sum().backward()
+    plain = hot * (torch.sigmoid(s / hot) - torch.sigmoid(t / hot))
+    gap = hot * (torch.sigmoid((s - t) / hot) - 0.5)
+    torch.testing.assert_close(s.grad, (gap if norm else plain).detach())
+    assert t.grad is None
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_equals_have_nothing_to_learn_and_a_shift_is_seen(norm):
+    """A softmax is blind to a constant added to all scores: that is what this loss is for."""
+    s = logits(0)
+    torch.testing.assert_close(binary_kl(s, s, norm=norm), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
+    assert (binary_kl(s + 1.0, s, norm=norm) > 0.1).all()
+    torch.testing.assert_close(forward_kl(s + 1.0, s), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+def test_the_normed_form_is_alive_where_sigmoids_are_flat():
+    """Scores of 60 and 50 are both 1 to a sigmoid."""
+    for norm, alive in ((False, False), (True, True)):
+        s, t = torch.full((1, 1), 60.0, requires_grad=True), torch.full((1, 1), 50.0)
+        value = binary_kl(s, t, norm=norm)
+        value.sum().backward()
+        assert torch.isfinite(value).all()
+        assert (s.grad.abs().item() > 0.4) == alive
+
+
+def student():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(9, 6), nn.ReLU(), nn.Linear(6, 4))
+
+
+@pytest.mark.parametrize("loss", ["binary-kl-norm", "binary-kl", "forward-kl"])
+def test_each_loss_reaches_its_own_head_and_both_the_body(loss):
+    """On one head the two losses fight, which is the reason for the second."""
+    model, inputs, labels = student(), torch.rand(8, 1, 3, 3), torch.arange(8) % 4
+    config = DualHeadConfig(student="2", loss=loss)
+    tapped = Tapped(model, config.student_features())
+    signal = config.build(tapped.spec(inputs), OutputSpec(4))
+    batch, told = Batch(inputs, labels, labels), Outputs(logits(3, 8).float())
+    value = signal(tapped(inputs), told, batch, NOW)
+    assert value.shape == (8,)
+    value.mean().backward()
+    assert model[3].weight.grad is None
+    assert signal.head.weight.grad.abs().sum() > 0
+    body = model[1].weight.grad.clone()
+    assert body.abs().sum() > 0
+    signal.zero_grad()
+    label_cross_entropy(tapped(inputs).logits, labels).mean().backward()
+    assert signal.head.weight.grad is None or signal.head.weight.grad.abs().sum() == 0
+    assert model[3].weight.grad.abs().sum() > 0
+    assert not torch.allclose(model[1].weight.grad, body)
+
+
+def test_the_auxiliary_head_learns_the_teachers_scores():
+    """The scores themselves, not only their softmax."""
+    model, inputs = student(), torch.rand(12, 1, 3, 3)
+    tapped = Tapped(model, ("2",))
+    torch.manual_seed(1)
+    told = Outputs(tapped(inputs).features["2"].detach() @ torch.randn(6, 4) + 3.0)
+    signal = DualHeadConfig(student="2").build(tapped.spec(inputs), OutputSpec(4))
+    batch = Batch(inputs, torch.zeros(12, dtype=torch.int64), torch.arange(12))
+    optimizer = torch.optim.Adam(signal.parameters(), lr=0.1)
+    for _ in range(600):
+        loss = signal(tapped(inputs), told, batch, NOW).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    torch.testing.assert_close(signal.auxiliary_logits(tapped(inputs)), told.logits, atol=0.1, rtol=0.05)
+
+
+def test_faults_are_named_and_nan_comes_out():
+    """A broadcast (5, 4) against (1, 4) would learn one row."""
+    with pytest.raises(InputError, match=r"expected shape \(5, 4\), got \(1, 4\)"):
+        binary_kl(logits(0), logits(1)[:1])
+    with pytest.raises(InputError, match=r"logits: expected \(B, K\)"):
+        binary_kl(logits(0)[0], logits(1)[0])
+    with pytest.raises(InputError, match="temperature: expected positive"):
+        binary_kl(logits(0), logits(1), temperature=0.0)
+    with pytest.raises(InputError, match="student has 4, teacher 5"):
+        DualHeadConfig(student="2").build(OutputSpec(4, {"2": (6,)}), OutputSpec(5))
+    with pytest.raises(InputError, match="student feature '7'"):
+        DualHeadConfig(student="7").build(OutputSpec(4, {"2": (6,)}), OutputSpec(4))
+    broken = logits(1)
+    broken[2, 0] = torch.nan
+    assert binary_kl(logits(0), broken).isnan().tolist() == [False, False, True, False, False]
