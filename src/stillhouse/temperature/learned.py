@@ -1,0 +1,144 @@
+"""Temperatures with weights of their own, trained against the student. Shapes: B batch, K classes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.checks import InputError
+from stillhouse.losses.precision import wide
+from stillhouse.temperature.config import LearnedTemperature
+from stillhouse.temperature.reversal import reverse_gradient, scale_gradient
+from stillhouse.types import Progress
+
+FLOOR = -50.0  # nats: a class that is ruled out (-inf) must not turn the network's input into a NaN
+
+
+class _Learned(nn.Module):
+    """Bounds, reversal, anchor and figures; what is inside the sigmoid is the subclass's."""
+
+    def __init__(self, config: LearnedTemperature) -> None:
+        super().__init__()
+        self.config = config
+        self.anchor = config.initial if config.anchor is None else config.anchor
+        self._last: Tensor | None = None
+        self._strength = 0.0
+
+    def raw(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """What the sigmoid bounds: () or (B,)."""
+        raise NotImplementedError
+
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, progress: Progress) -> Tensor:
+        """The temperature, () or (B,), in float32 at least; its gradient into the weights is reversed.
+
+        Args:
+            student_logits: (B, K); gets no gradient from here.
+            teacher_logits: (B, K).
+            progress: decides the strength.
+        """
+        config = self.config
+        self._strength = config.strength(progress)
+        # bf16 has steps of 0.06 near T = 10: a learning rate of 0.01 would move nothing
+        with torch.autocast(device_type=student_logits.device.type, enabled=False):
+            raw = wide(self.raw(student_logits.detach(), teacher_logits.detach()))
+            bounded = config.low + (config.high - config.low) * torch.sigmoid(raw)
+        self._last = bounded
+        return (reverse_gradient if config.reversal else scale_gradient)(bounded, self._strength)
+
+    def figures(self) -> dict[str, float]:
+        """Mean temperature and the adversary's strength of the last forward; the spread where each sample has its own."""
+        if self._last is None:
+            return {}
+        now = self._last.detach()
+        figures = {"temperature": now.mean().item(), "lambda": self._strength}
+        if now.ndim:
+            figures["temperature-spread"] = now.std(correction=0).item()
+        return figures
+
+    def regularizers(self) -> dict[str, tuple[float, Tensor]]:
+        """(log T - log anchor)^2 of the last forward, taken before the reversal: after it the anchor would repel."""
+        if self._last is None or self.config.anchor_weight == 0:
+            return {}
+        distance = (self._last.log() - math.log(self.anchor)).square().mean()
+        return {"temperature-anchor": (self.config.anchor_weight, distance)}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Its own learning rate, no weight decay (decay would pull raw to 0, the middle of the bounds)."""
+        return [{"params": list(self.parameters()), "lr": self.config.learning_rate, "weight_decay": 0.0}]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles leave the last forward's graph behind: torch refuses to copy one."""
+        return {**super().__getstate__(), "_last": None}
+
+    def _initial_raw(self) -> float:
+        share = (self.config.initial - self.config.low) / (self.config.high - self.config.low)
+        return math.log(share) - math.log1p(-share)
+
+
+class LearnedScalar(_Learned):
+    """One learned temperature for all samples.
+
+    Example:
+        T = 1 + 20 sigmoid(raw) is 2 at raw = ln(1/19) = -2.944.
+
+        >>> temperature = LearnedScalar(LearnedTemperature(initial=2.0))
+        >>> round(temperature.weight.item(), 3)
+        -2.944
+        >>> round(temperature(torch.zeros(3, 5), torch.zeros(3, 5), Progress(0, 1)).item(), 4)
+        2.0
+
+    Relations:
+        `LearnedPerSample` lets each sample have its own.
+
+    Source: Li et al. 2023, arXiv:2211.16231 (CTKD), global temperature.
+    """
+
+    def __init__(self, config: LearnedTemperature) -> None:
+        super().__init__(config)
+        self.weight = nn.Parameter(torch.tensor(self._initial_raw()))
+
+    def raw(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """The weight itself."""
+        return self.weight
+
+
+class LearnedPerSample(_Learned):
+    """A temperature for each sample, from a network of two layers that reads what both sides say.
+
+    It reads log-probabilities (the logits less a constant of the row, so that no such constant matters) and gives no
+    gradient to the student. The last layer starts with weight 0: every sample begins at `initial`.
+
+    Raises:
+        InputError: logits of another class count than it was built for.
+
+    Source: Li et al. 2023, arXiv:2211.16231 (CTKD), instance-wise temperature.
+    """
+
+    def __init__(self, config: LearnedTemperature, student_classes: int, teacher_classes: int) -> None:
+        super().__init__(config)
+        self.classes = (student_classes, teacher_classes)
+        last = nn.Linear(config.hidden, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias, self._initial_raw())
+        self.network = nn.Sequential(nn.Linear(student_classes + teacher_classes, config.hidden), nn.ReLU(), last)
+
+    def raw(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+        """(B,)."""
+        got = (student_logits.shape[-1], teacher_logits.shape[-1])
+        if got != self.classes or student_logits.ndim != 2 or len(student_logits) != len(teacher_logits):
+            raise InputError(
+                f"temperature per sample: expected logits (B, {self.classes[0]}) and (B, {self.classes[1]}), "
+                f"got {tuple(student_logits.shape)} and {tuple(teacher_logits.shape)}"
+            )
+        dtype = next(self.network.parameters()).dtype
+        read = torch.cat([_log_probabilities(x).to(dtype) for x in (student_logits, teacher_logits)], dim=1)
+        raw: Tensor = self.network(read).squeeze(1)
+        return raw
+
+
+def _log_probabilities(logits: Tensor) -> Tensor:
+    """(B, K), finite: a NaN is the loss's to show, where the training loop looks for it."""
+    return torch.log_softmax(wide(logits), dim=1).nan_to_num(nan=FLOOR).clamp(min=FLOOR)
