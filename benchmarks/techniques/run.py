@@ -1,0 +1,226 @@
+"""What is each distillation technique worth? One student, one budget, the same seeds; only the technique changes.
+
+    python -m benchmarks.techniques.run fashion --root DATA --teacher TEACHER.safetensors --out runs/techniques
+    python -m benchmarks.techniques.run sentiment --root TEXTS --encoder DIR --teacher TEACHER.safetensors --out runs/techniques
+
+Every technique is a run folder under OUT/TASK; a killed run goes on with the same command. At the end (or with --table, from
+what is there) OUT/TASK.md and OUT/TASK.json hold one table: accuracy on the test split, difference from plain KD and from no KD
+with 95 % intervals over seeds and items.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarks.techniques.arms import Paths, techniques
+
+from stillhouse import records
+from stillhouse.config import merge, parse, to_mapping
+from stillhouse.data import DataConfig
+from stillhouse.plan import RunConfig
+from stillhouse.records import arm_folder, machine, read_json, versions, write_atomically, write_json
+from stillhouse.run import run
+from stillhouse.signals import teacher_features
+from stillhouse.teachers import TeacherConfig
+from stillhouse.verdict import compare, mean_interval
+
+
+@dataclass(frozen=True)
+class Task:
+    """A base run, its data, and a teacher that is asked for some features."""
+
+    base: RunConfig
+    data: Any
+    teacher: Callable[[tuple[str, ...]], Any]
+    paths: Paths
+    more: Mapping[str, Mapping[str, Any]]
+
+
+def fashion(options: argparse.Namespace) -> Task:
+    """Fashion-MNIST: a CNN taught by 54 000 augmented images; a student of 64 000 weights that sees 6 000."""
+    student = {"kind": "timm", "architecture": "test_resnet", "arguments": {"channels": [8, 16, 24, 32]}}
+    base = parse(
+        RunConfig,
+        {
+            "data": {"name": "fashion-mnist", "root": str(options.root), "train_limit": options.rows or 6000},
+            "teacher": {"source": f"ckpt:{options.teacher}"},
+            "student": student,
+            "arms": ["kd"],
+            "training": {
+                "epochs": options.epochs or 12,
+                "batch_size": 64,
+                "learning_rate": 4e-3,
+                "threads": 1,
+                "keep": "last",
+            },
+        },
+    )
+    data = base.data.build()
+    source = TeacherConfig(source=f"ckpt:{options.teacher}")
+    paths = Paths(tuple(f"network.layer{i}" for i in (1, 2, 3, 4)), tuple(f"layer{i}" for i in (1, 2, 3, 4)))
+    crops = {"data": {"augment": "crop-flip"}, "signals": [{"kind": "logits", "temperature": 4.0}]}
+    views = {
+        "crops, no-kd": {**crops, "arms": ["no-kd"]},
+        **{
+            f"crops, kd, {view} view": {**crops, "training": {"teacher_view": view}}
+            for view in ("same", "independent", "clean")
+        },
+    }
+    middle = {"kind": "timm", "architecture": "test_resnet", "arguments": {"channels": [16, 32, 48, 64]}}
+    more = {
+        **views,
+        "teacher assistant": {"signals": [{"kind": "logits", "temperature": 4.0}], "chain": [middle]},
+    }
+    return Task(base, data, lambda features: source.build(data.task, features=features), paths, more)
+
+
+def sentiment(options: argparse.Namespace) -> Task:
+    """SST-2: MiniLM fine-tuned on it teaches a two-layer transformer that starts from random weights."""
+    from benchmarks.techniques.sentiment import load_data, load_teacher
+
+    data = load_data(options.root, options.encoder)
+    base = parse(
+        RunConfig,
+        {
+            "student": {"kind": "text-transformer", "width": 64, "depth": 2, "heads": 2, "dropout": 0.2},
+            "arms": ["kd"],
+            "training": {
+                "epochs": options.epochs or 12,
+                "batch_size": 64,
+                "learning_rate": 2e-3,
+                "threads": 1,
+                "keep": "last",
+            },
+        },
+    )
+    layer = "encoder.encoder.layer"
+    paths = Paths(
+        ("blocks.0", "blocks.1"),
+        (f"{layer}.2", f"{layer}.5"),
+        student_qkv=("blocks.1.attention.qkv",),
+        teacher_qkv=tuple(f"{layer}.5.attention.self.{part}" for part in ("query", "key", "value")),
+        student_heads=2,
+        teacher_heads=12,
+    )
+    return Task(base, data, lambda f: load_teacher(data, options.encoder, options.teacher, f), paths, {})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("task", choices=["fashion", "sentiment"])
+    parser.add_argument("--root", type=Path, required=True, help="data folder (fashion) or folder of SST-2's tsv files")
+    parser.add_argument("--teacher", type=Path, required=True, help="teacher.safetensors of the task")
+    parser.add_argument("--encoder", type=Path, help="sentiment: folder of all-MiniLM-L6-v2")
+    parser.add_argument("--out", type=Path, required=True, help="where run folders and tables go")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="of every training [12]")
+    parser.add_argument("--rows", type=int, help="fashion: training images [6000]")
+    parser.add_argument("--only", nargs="+", default=[], help="names of techniques; all if left out")
+    parser.add_argument("--table", action="store_true", help="train nothing, make the table from what is there")
+    options = parser.parse_args()
+    task = {"fashion": fashion, "sentiment": sentiment}[options.task](options)
+    changes = {**techniques(task.paths, to_mapping(task.base.student)), **task.more}
+    unknown = set(options.only) - set(changes)
+    if unknown:
+        parser.error(f"unknown techniques: {', '.join(sorted(unknown))}; there are {', '.join(changes)}")
+    folder = options.out / options.task
+    for name, change in changes.items():
+        if options.table or (options.only and name not in options.only):
+            continue
+        started = time.perf_counter()
+        config = parse(RunConfig, merge({**to_mapping(task.base), "name": name, "seeds": options.seeds}, change))
+        train(config, task, folder / slug(name))
+        print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
+    write_table(folder, {name: slug(name) for name in changes}, options)
+
+
+def train(config: RunConfig, task: Task, out: Path) -> None:
+    """One technique, all seeds; finished ones are skipped."""
+    if (out / records.SUMMARY).is_file():
+        return
+    own_teacher = config.teacher is not None and config.teacher.is_student
+    wanted = tuple(dict.fromkeys(path for s in config.stages_of(True) for path in teacher_features(s.signals)))
+    teacher = None if own_teacher or config.arms == ("no-kd",) else task.teacher(wanted)
+    same = config.data == task.base.data
+    data = task.data if same else DataConfig.build(config.data)
+    run(config, out, resume=(out / records.RUN).is_file(), data=data, teacher=teacher, command="benchmarks.techniques")
+
+
+def slug(name: str) -> str:
+    """A folder's name."""
+    return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
+
+
+def write_table(folder: Path, names: Mapping[str, str], options: argparse.Namespace) -> None:
+    """Everything that is there, held against plain KD and no KD (those with crops against crops)."""
+    found = {
+        name: _right(folder / place) for name, place in names.items() if (folder / place / records.SUMMARY).is_file()
+    }
+    rows = []
+    for name, right in found.items():
+        crops = name.startswith("crops")
+        plain = found.get("crops, kd, same view" if crops else "kd")
+        none = found.get("crops, no-kd" if crops else "no-kd")
+        score = mean_interval(right)
+        seconds = np.mean([r["seconds"] for r in _results(folder / names[name])])
+        row: dict[str, Any] = {"technique": name, "accuracy": score.mean, "low": score.low, "high": score.high}
+        row["seconds"] = float(seconds)
+        for key, control in (("against kd", plain), ("against no-kd", none)):
+            if control is not None and control is not right:
+                verdict = compare(right, control)
+                row[key] = {
+                    "difference": verdict.difference,
+                    "low": verdict.low,
+                    "high": verdict.high,
+                    "verdict": verdict.verdict,
+                }
+        rows.append(row)
+    about = {"versions": versions(), "machine": machine(), "task": options.task, "rows": rows}
+    write_json(folder.parent / f"{folder.name}.json", json.loads(json.dumps(about)))
+    text = _markdown(rows)
+    write_atomically(folder.parent / f"{folder.name}.md", lambda file: file.write(text.encode()))
+    print(text)
+
+
+def _arm(place: Path) -> tuple[str, int]:
+    config = read_json(place / records.RUN)["config"]
+    return config["arms"][0], config["seeds"]
+
+
+def _results(place: Path) -> list[dict[str, Any]]:
+    arm, seeds = _arm(place)
+    return [read_json(arm_folder(place, arm, seed) / records.RESULT) for seed in range(seeds)]
+
+
+def _right(place: Path) -> np.ndarray:
+    arm, seeds = _arm(place)
+    files = [np.load(arm_folder(place, arm, seed) / records.PREDICTIONS) for seed in range(seeds)]
+    return np.stack([f["probabilities"].argmax(1) == f["labels"] for f in files]).astype(float)
+
+
+def _markdown(rows: list[dict[str, Any]]) -> str:
+    def against(entry: dict[str, Any] | None) -> str:
+        if entry is None:
+            return "|"
+        points = [100 * entry[key] for key in ("difference", "low", "high")]
+        return "{:+.2f} ({:+.2f} to {:+.2f}) | {}".format(*points, entry["verdict"])
+
+    lines = ["| technique | test accuracy, % | against plain KD, points | | against no KD, points | | s |"]
+    lines.append("|---|---|---|---|---|---|---|")
+    for row in rows:
+        lines.append(
+            f"| {row['technique']} | {100 * row['accuracy']:.2f} | {against(row.get('against kd'))} | "
+            f"{against(row.get('against no-kd'))} | {row['seconds']:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
