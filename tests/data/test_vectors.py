@@ -1,0 +1,390 @@
+"""Vectors on disk: every format gives the same rows, only these are read, nothing damaged passes, no row on two sides."""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from stillhouse.checks import InputError
+from stillhouse.config import ConfigError, parse
+from stillhouse.data import vector_cache, vector_rows
+from stillhouse.data.vectors import VectorsConfig, open_vectors
+
+N, D = 50, 6
+
+
+@pytest.fixture
+def values():
+    return np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
+
+
+def column(values, kind):
+    flat = pa.array(values.reshape(-1))
+    if kind == "fixed":
+        return pa.FixedSizeListArray.from_arrays(flat, D)
+    offsets = pa.array(np.arange(N + 1, dtype=np.int64 if kind == "large" else np.int32) * D)
+    return (pa.LargeListArray if kind == "large" else pa.ListArray).from_arrays(offsets, flat)
+
+
+WRITERS = {
+    "plain.npy": lambda path, x: np.save(path, x),
+    "columns.npy": lambda path, x: np.save(path, np.asfortranarray(x)),
+    "big-endian.npy": lambda path, x: np.save(path, x.astype(">f4")),
+    "double.npy": lambda path, x: np.save(path, x.astype(np.float64)),
+    "stored.npz": lambda path, x: np.savez(path, ids=np.arange(N), embeddings=x, extra=x * 0),
+    "packed.npz": lambda path, x: np.savez_compressed(path, vectors=x),
+    "columns.npz": lambda path, x: np.savez(path, vectors=np.asfortranarray(x)),
+    "some.safetensors": lambda path, x: save_file({"ids": torch.arange(N), "v": torch.from_numpy(x)}, path),
+    "fixed.parquet": lambda path, x: pq.write_table(pa.table({"v": column(x, "fixed")}), path, row_group_size=7),
+    "lists.parquet": lambda path, x: pq.write_table(pa.table({"v": column(x, "list")}), path, row_group_size=7),
+    "large.parquet": lambda path, x: pq.write_table(pa.table({"v": column(x, "large")}), path),
+    "bare.pt": lambda path, x: torch.save(torch.from_numpy(x), path),
+    "dict.pth": lambda path, x: torch.save({"embeddings": torch.from_numpy(x), "metadata": {"id": "ada"}}, path),
+    "old.pt": lambda path, x: torch.save(torch.from_numpy(x), path, _use_new_zipfile_serialization=False),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_rows(tmp_path, values, name):
+    """A wrong offset, order or byte order gives plausible numbers; rows come in the order asked for, repeats too."""
+    WRITERS[name](tmp_path / name, values)
+    store = open_vectors(tmp_path / name)
+    rows = [49, 3, 4, 3, 0]
+    assert (len(store), store.width) == (N, D)
+    assert store.read(rows).dtype == np.float32
+    np.testing.assert_array_equal(store.read(rows), values[rows])
+    np.testing.assert_array_equal(np.concatenate(list(store.chunks(7))), values)
+    np.save(tmp_path / "reference.npy", values)
+    assert store.scan.sha256 == open_vectors(tmp_path / "reference.npy").scan.sha256
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened(tmp_path, values, dtype):
+    """numpy has no bfloat16: its bits read as float16 are other numbers."""
+    half = torch.from_numpy(values).to(dtype)
+    save_file({"v": half}, tmp_path / "half.safetensors")
+    torch.save(half, tmp_path / "half.pt")
+    for name in ("half.safetensors", "half.pt"):
+        np.testing.assert_array_equal(open_vectors(tmp_path / name).read([5, 2]), half.float().numpy()[[5, 2]])
+
+
+def test_a_key_chooses_and_a_missing_one_is_told(tmp_path, values):
+    """With two arrays that can be vectors nothing is guessed."""
+    np.savez(tmp_path / "two.npz", a=values, b=values + 1, names=np.array(["x"] * N))
+    np.testing.assert_array_equal(open_vectors(tmp_path / "two.npz", key="b").read([0]), values[:1] + 1)
+    with pytest.raises(InputError, match=r"expected a key, since 2 of them.*'a' float32 50x6.*'names'"):
+        open_vectors(tmp_path / "two.npz")
+    with pytest.raises(InputError, match="no array 'c'; known: a, b, names"):
+        open_vectors(tmp_path / "two.npz", key="c")
+    with pytest.raises(InputError, match="'names': expected shape"):
+        open_vectors(tmp_path / "two.npz", key="names")
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(InputError, match=r"key: a \.npy file has one array"):
+        open_vectors(tmp_path / "x.npy", key="a")
+
+
+def test_reading_touches_only_the_rows_asked_for(tmp_path, values, monkeypatch):
+    """A store that reads the whole file works on every small test and falls over on a large one."""
+    np.save(tmp_path / "x.npy", values)
+    store = open_vectors(tmp_path / "x.npy")
+    counted = []
+    fill = vector_rows.FileRows._fill
+    monkeypatch.setattr(
+        vector_rows.FileRows, "_fill", lambda self, file, into: (counted.append(len(into)), fill(self, file, into))[1]
+    )
+    store.read([40, 7, 8, 9, 40])
+    assert counted == [3 * D * 4, D * 4]
+
+
+def test_rows_out_of_range_are_refused(tmp_path, values):
+    """-1 would be the last row to numpy, and a mask would be rows 0 and 1."""
+    np.save(tmp_path / "x.npy", values)
+    store = open_vectors(tmp_path / "x.npy")
+    for rows in ([-1], [N], np.ones(N, bool), [0.5], [[1]]):
+        with pytest.raises(InputError, match="rows: expected"):
+            store.read(rows)
+    assert store.read([]).shape == (0, D)
+    with pytest.raises(InputError, match="size: expected at least 1"):
+        next(store.chunks(0))
+
+
+@pytest.mark.parametrize(
+    ("array", "told"),
+    [
+        (np.zeros(5, np.float32), r"expected shape \(rows, width\), got \(5,\)"),
+        (np.zeros((2, 3, 4), np.float32), r"got \(2, 3, 4\)"),
+        (np.zeros((5, 2), np.int64), r"expected floats .*got (torch\.)?int64"),
+        (np.zeros((0, 3), np.float32), r"got shape \(0, 3\): empty"),
+        (np.array([[object()]]), "Python objects"),
+    ],
+)
+def test_arrays_that_are_no_vectors_are_refused(tmp_path, array, told):
+    """Token numbers or a flat array would be distilled without complaint."""
+    np.save(tmp_path / "x.npy", array, allow_pickle=True)
+    with pytest.raises(InputError, match=told):
+        open_vectors(tmp_path / "x.npy")
+    if not array.dtype.hasobject:
+        torch.save(torch.from_numpy(array), tmp_path / "x.pt")
+        with pytest.raises(InputError, match=told):
+            open_vectors(tmp_path / "x.pt")
+        np.savez(tmp_path / "x.npz", embeddings=array)
+        with pytest.raises(InputError, match="expected"):
+            open_vectors(tmp_path / "x.npz")
+
+
+def test_nan_rows_are_named(tmp_path, values):
+    """Distance to a NaN is NaN: the run would stop, or not, hours later."""
+    values[[4, 9], 2] = np.nan, np.inf
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(InputError, match="NaN or infinite ones in row 4, 9"):
+        open_vectors(tmp_path / "x.npy")
+    np.save(tmp_path / "big.npy", np.full((9, 2), 1e300))  # finite as float64 only
+    with pytest.raises(InputError, match="row 0, 1, 2, 3, 4 and 4 more"):
+        open_vectors(tmp_path / "big.npy")
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_truncated_and_empty_files_are_refused(tmp_path, values, name):
+    """A download that broke off."""
+    path = tmp_path / name
+    WRITERS[name](path, values)
+    whole = path.read_bytes()
+    for size in (0, 5, len(whole) - 40, len(whole) // 2):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match="expected"):
+            open_vectors(path)
+
+
+@pytest.mark.parametrize("name", ["plain.npy", "stored.npz", "some.safetensors", "dict.pth", "packed.npz"])
+def test_a_file_that_shrinks_is_an_error_not_a_crash(tmp_path, values, name):
+    """A memory map would end the process with SIGBUS and no message."""
+    path = tmp_path / name
+    WRITERS[name](path, values)
+    store = open_vectors(path)
+    mapped = path if name != "packed.npz" else tmp_path / "packed.npz.vectors.npy"
+    with mapped.open("r+b") as file:
+        file.truncate(mapped.stat().st_size // 2)
+    with pytest.raises(InputError, match="expected the file that was opened"):
+        store.read([N - 1])
+    mapped.unlink()
+    with pytest.raises(InputError, match="cannot read"):
+        store.read([0])
+
+
+def test_a_file_that_was_rewritten_is_noticed(tmp_path, values):
+    """Same size, other vectors: half of a batch would come from each."""
+    np.save(tmp_path / "x.npy", values)
+    store = open_vectors(tmp_path / "x.npy")
+    np.save(tmp_path / "x.npy", values + 1)
+    os.utime(tmp_path / "x.npy", ns=(1, 1))
+    with pytest.raises(InputError, match="changed since"):
+        store.read([0])
+
+
+def test_pickles_are_refused(tmp_path):
+    """Reading one runs what it says."""
+    for name in ("x.pt", "x.pkl", "x.npy"):
+        (tmp_path / name).write_bytes(pickle.dumps(subprocess.Popen))
+        with pytest.raises(InputError, match=r"run code|cannot be read"):
+            open_vectors(tmp_path / name)
+    torch.save({"embeddings": torch.zeros(2, 2), "model": Unsafe()}, tmp_path / "y.pt")
+    with pytest.raises(InputError, match="tensors only"):
+        open_vectors(tmp_path / "y.pt")
+
+
+class Unsafe:
+    """Something that only a pickle can hold."""
+
+
+def test_unknown_places_are_told(tmp_path):
+    """What is there, and what could be."""
+    (tmp_path / "x.csv").write_text("1,2")
+    with pytest.raises(InputError, match=r"expected \.npy, .*got '\.csv'"):
+        open_vectors(tmp_path / "x.csv")
+    with pytest.raises(InputError, match="got nothing there"):
+        open_vectors(tmp_path / "nothing.npy")
+    with pytest.raises(InputError, match="expected a finished capture"):
+        open_vectors(tmp_path)
+
+
+def test_parquet_is_converted_once_and_again_when_it_changes(tmp_path, values, monkeypatch):
+    """A cache that outlives its source serves old vectors for ever."""
+    path, made = tmp_path / "x.parquet", []
+    write = vector_cache.write_atomically
+    monkeypatch.setattr(vector_cache, "write_atomically", lambda *args: (made.append(1), write(*args)))
+    WRITERS["fixed.parquet"](path, values)
+    for _ in range(2):
+        np.testing.assert_array_equal(open_vectors(path).read([1]), values[[1]])
+    assert len(made) == 1
+    os.utime(path, ns=(5, 5))  # touched, not changed: the hash says so
+    open_vectors(path)
+    assert len(made) == 1
+    WRITERS["fixed.parquet"](path, values + 1)
+    np.testing.assert_array_equal(open_vectors(path).read([1]), values[[1]] + 1)
+    assert len(made) == 2
+    with (tmp_path / "x.parquet.v.npy").open("r+b") as file:
+        file.truncate(200)
+    np.testing.assert_array_equal(open_vectors(path).read([N - 1]), values[[N - 1]] + 1)
+    assert len(made) == 3  # a damaged copy is made again
+    assert json.loads((tmp_path / "x.parquet.v.json").read_text())["sha256"] == vector_cache.file_sha256(path)
+
+
+def test_a_conversion_that_is_killed_leaves_no_array(tmp_path, values, monkeypatch):
+    """Half an array would be taken for a whole one."""
+    WRITERS["fixed.parquet"](tmp_path / "x.parquet", values)
+
+    def broken(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(vector_cache, "tracked", broken)
+    with pytest.raises(KeyboardInterrupt):
+        open_vectors(tmp_path / "x.parquet")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["x.parquet"]
+
+
+def test_ragged_and_missing_parquet_rows_are_named(tmp_path):
+    """Lists are flattened: one short row would shift all that follow."""
+    for bad, told in [
+        ([1.0], "row 2: expected 2 values"),
+        (None, "row 2: expected 2 values"),
+        ([1.0, None], "row 2: .*null"),
+    ]:
+        table = pa.table({"v": pa.array([[1.0, 2.0], [3.0, 4.0], bad], pa.list_(pa.float32()))})
+        pq.write_table(table, tmp_path / "x.parquet")
+        with pytest.raises(InputError, match=told):
+            open_vectors(tmp_path / "x.parquet")
+    pq.write_table(pa.table({"v": pa.array([[1, 2]])}), tmp_path / "ints.parquet")
+    with pytest.raises(InputError, match="expected one column"):
+        open_vectors(tmp_path / "ints.parquet")
+    with pytest.raises(InputError, match="expected a column of lists of floats, got list<"):
+        open_vectors(tmp_path / "ints.parquet", key="v")
+
+
+# ---------------------------------------------------------------------------------------------------------- splits
+
+
+def config(path, **more):
+    return VectorsConfig(path=str(path), **more)
+
+
+def test_splits_are_whole_apart_and_seeded(tmp_path, values):
+    """All rows, each once."""
+    np.save(tmp_path / "x.npy", values)
+    data = config(tmp_path / "x.npy").build()
+    assert data.sizes == {"train": 40, "validation": 5, "test": 5}
+    assert sorted(np.concatenate([data.train, data.validation, data.test]).tolist()) == list(range(N))
+    assert (data.name, data.width) == ("x", D)
+    again, other = config(tmp_path / "x.npy").build(), config(tmp_path / "x.npy", split_seed=1).build()
+    np.testing.assert_array_equal(data.test, again.test)
+    assert set(data.test) != set(other.test)
+    assert data.sha256 == again.sha256 == other.sha256
+
+
+def test_equal_vectors_are_kept_once_or_on_one_side(tmp_path, values):
+    """A test row whose twin is trained on is no test row; -0.0 and 0.0 are equal."""
+    twins = np.concatenate([values, values[::-1]])
+    twins[0, 0], twins[-1, 0] = 0.0, -0.0
+    np.save(tmp_path / "x.npy", twins)
+    data = config(tmp_path / "x.npy").build()
+    assert (data.duplicates, sum(data.sizes.values())) == (N, N)
+    kept = config(tmp_path / "x.npy", deduplicate=False).build()
+    assert (kept.duplicates, sum(kept.sizes.values())) == (0, 2 * N)
+    for split in (kept.train, kept.validation, kept.test):
+        assert set(split) == {2 * N - 1 - row for row in split}
+
+
+def test_equal_texts_and_chains_stay_together(tmp_path, values):
+    """Row 0 and 1 share a text, 1 and 2 a vector: 0 and 2 are twins too."""
+    values[2] = values[1]
+    texts = [f"text {row}" for row in range(N)]
+    texts[0] = texts[1] = "same"
+    np.savez(tmp_path / "x.npz", vectors=values, words=np.array(texts), kind=np.arange(N) % 3)
+    for seed in range(6):
+        data = config(tmp_path / "x.npz", key="vectors", texts_key="words", deduplicate=False, split_seed=seed).build()
+        assert sum({0, 1, 2} <= set(split.tolist()) for split in (data.train, data.validation, data.test)) == 1
+    data = config(tmp_path / "x.npz", texts_key="words", labels_key="kind").build()
+    assert data.duplicates == 2
+    rows = data.test
+    assert data.texts(rows) == [texts[row] for row in rows]
+    np.testing.assert_array_equal(data.labels(rows), rows % 3)
+
+
+def test_zero_rows_are_left_out_and_counted(tmp_path, values):
+    """They have no direction: cosine to anything is undefined."""
+    values[[3, 8]] = 0
+    np.save(tmp_path / "x.npy", values)
+    data = config(tmp_path / "x.npy").build()
+    assert data.zero_rows == 2
+    assert not {3, 8} & set(np.concatenate([data.train, data.validation, data.test]).tolist())
+    np.save(tmp_path / "zero.npy", values * 0)
+    with pytest.raises(InputError, match=r"got 0 different ones .50 zero"):
+        config(tmp_path / "zero.npy").build()
+
+
+def test_limits_are_nested_and_too_few_rows_are_told(tmp_path, values):
+    """More data must mean the same data and more."""
+    np.save(tmp_path / "x.npy", values)
+    few, more = (config(tmp_path / "x.npy", train_limit=n).build().train for n in (5, 20))
+    assert (len(few), len(more)) == (5, 20)
+    assert set(few) < set(more)
+    np.save(tmp_path / "two.npy", values[:2])
+    with pytest.raises(InputError, match="expected rows for training, validation and test, got 2 different"):
+        config(tmp_path / "two.npy").build()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".pt", ".safetensors", ".npz"])
+def test_texts_and_labels_lie_in_the_same_file(tmp_path, values, suffix):
+    """Row by row, whatever the format."""
+    texts, kinds, path = [f"text {row}" for row in range(N)], [row % 4 for row in range(N)], tmp_path / f"x{suffix}"
+    if suffix == ".parquet":
+        pq.write_table(pa.table({"v": column(values, "fixed"), "t": texts, "k": kinds}), path)
+    elif suffix == ".pt":
+        torch.save({"embeddings": torch.from_numpy(values), "t": texts, "k": torch.tensor(kinds)}, path)
+    elif suffix == ".npz":
+        np.savez(path, v=values, t=np.array(texts), k=np.array(kinds))
+    else:
+        save_file({"v": torch.from_numpy(values), "k": torch.tensor(kinds)}, path)
+        (tmp_path / "t.txt").write_text("\n".join(texts) + "\n")
+    where = {"texts_file": str(tmp_path / "t.txt")} if suffix == ".safetensors" else {"texts_key": "t"}
+    data = config(path, labels_key="k", **where).build()
+    assert data.texts([7, 1]) == ["text 7", "text 1"]
+    assert data.labels([7, 1]).tolist() == [3, 1]
+    with pytest.raises(InputError, match="'nope'"):
+        config(path, labels_key="nope").build()
+    with pytest.raises(InputError, match="expected"):
+        config(path, labels_key="v" if suffix != ".pt" else "embeddings").build()
+
+
+def test_another_number_of_texts_is_an_error(tmp_path, values):
+    """Shifted by one, every hover text would be a neighbour's."""
+    np.save(tmp_path / "x.npy", values)
+    with pytest.raises(InputError, match=r"texts: expected one for each of the 50 vectors .*got 49"):
+        open_vectors(tmp_path / "x.npy", texts=["a"] * 49)
+    with pytest.raises(InputError, match="labels: expected one for each"):
+        open_vectors(tmp_path / "x.npy", labels=[1])
+    with pytest.raises(InputError, match="labels: expected whole numbers or strings"):
+        open_vectors(tmp_path / "x.npy", labels=np.zeros(N))
+    with pytest.raises(InputError, match="holds vectors only"):
+        config(tmp_path / "x.npy", texts_key="t").build()
+
+
+def test_configuration_faults_are_told_at_once():
+    """Before any file is opened."""
+    with pytest.raises(ConfigError, match=r"validation_fraction \+ test_fraction: expected below 1, got 1.2"):
+        parse(VectorsConfig, {"path": "x.npy", "validation_fraction": 0.7, "test_fraction": 0.5})
+    with pytest.raises(ConfigError, match="texts_key, texts_file: expected one of them"):
+        parse(VectorsConfig, {"path": "x.npy", "texts_key": "t", "texts_file": "t.txt"})
+
+
+def test_reading_a_configuration_needs_no_torch():
+    """`stillhouse --help` must not wait for it."""
+    code = "import sys, stillhouse.data.vectors as v; v.VectorsConfig(path='x'); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
