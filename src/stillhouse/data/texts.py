@@ -24,7 +24,7 @@ MOST_UNKNOWN = 1
 # prose: an end mark, closing quotes, white space, and something that can begin a sentence
 PROSE_END = re.compile(r"""(?<=[.!?])(["'”’)]*)\s+(?=["'“‘(]?[A-Z0-9])""")
 # WikiText sets spaces around end marks, which tells them from those of abbreviations (Mr. Smith)
-TOKENIZED_END = re.compile(r"""(?<= [.!?])( ["'”’)])* (?=\S)""")
+TOKENIZED_END = re.compile(r"""(?<= [.!?])( ["”)])? (?=\S)""")
 
 
 def read_texts(
@@ -171,8 +171,11 @@ def sentences(text: str, *, tokenized: bool = False) -> Iterator[str]:
             line = re.sub(r" @([-,.])@ ", r"\1", line)
         start = 0
         for mark in (TOKENIZED_END if tokenized else PROSE_END).finditer(line):
-            yield from _known_enough(line[start : mark.end()].strip(), tokenized)
-            start = mark.end()
+            # a straight quotation mark closes only what was opened
+            opens = tokenized and mark[1] == ' "' and line.count('"', 0, mark.start()) % 2 == 0
+            end = mark.start() if opens else mark.end()
+            yield from _known_enough(line[start:end].strip(), tokenized)
+            start = end
         yield from _known_enough(line[start:].strip(), tokenized)
 
 

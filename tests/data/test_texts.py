@@ -1,0 +1,118 @@
+"""Text files into sentences: formats of real sets, damaged bytes, nothing shifted."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stillhouse.checks import InputError
+from stillhouse.data.texts import read_lines, read_pairs, read_table, read_texts, sentences
+
+ASSETS = Path(os.environ.get("STILLHOUSE_ASSETS", Path(__file__).parents[2].parent / "shared" / "assets")) / "text"
+
+
+def written(folder, name, text):
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_lines_are_stripped_limited_and_kept_once(tmp_path):
+    """Twins of a text would fall on two sides of a split."""
+    path = written(tmp_path, "x.txt", "\ufeff one  two \r\n\nthree\none two\nfour five six\n")
+    assert read_texts(path) == ["one two", "three", "four five six"]
+    assert read_texts(path, deduplicate=False) == ["one two", "three", "one two", "four five six"]
+    assert read_texts(path, min_chars=6, max_chars=8) == ["one two"]
+    assert read_texts(path, limit=2) == ["one two", "three"]
+
+
+def test_quotes_belong_to_csv_and_not_to_tsv(tmp_path):
+    """One stray quotation mark in a .tsv swallows all lines up to the next."""
+    tsv = written(tmp_path, "x.tsv", 'say "no\t0\nsay yes\t1\n')
+    assert read_texts(tsv) == ['say "no', "say yes"]
+    assert list(read_table(tsv, (0, 1))) == [('say "no', "0"), ("say yes", "1")]
+    table = written(tmp_path, "x.csv", '"a, b",c,1.5\n"d ""e""\nf",g,2\n')
+    assert read_texts(table, columns=(0, 1)) == ["a, b", "c", 'd "e" f', "g"]
+    assert read_pairs(table) == (["a, b", 'd "e" f'], ["c", "g"], [1.5, 2.0])
+
+
+def test_columns_by_name_read_the_header(tmp_path):
+    """A header taken for a text, or a text for a header."""
+    path = written(tmp_path, "x.csv", "id,body\n1,hello\n2,bye\n")
+    assert read_texts(path, columns=("body",)) == ["hello", "bye"]
+    with pytest.raises(InputError, match="no column 'bodi' in the header; did you mean 'body'"):
+        read_texts(path, columns=("bodi",))
+    with pytest.raises(InputError, match="row 1: expected column 4, got 2 columns"):
+        read_texts(path, columns=(4,))
+
+
+def test_json_lines_give_a_field(tmp_path):
+    """And name the line that is not what it must be."""
+    path = written(tmp_path, "x.jsonl", '{"text": "a", "title": "t"}\n\n{"text": "b\\u2028c", "title": "u"}\n')
+    assert read_texts(path) == ["a", "b c"]
+    assert read_texts(path, columns=("title",)) == ["t", "u"]
+    assert read_lines(path) == ["a", "b\u2028c"]
+    with pytest.raises(InputError, match=r"row 1: expected an object with .'body'."):
+        read_texts(path, columns=("body",))
+    with pytest.raises(InputError, match="line 2: expected JSON"):
+        read_texts(written(tmp_path, "y.jsonl", '{"text": "a"}\n{"text"\n'))
+
+
+def test_lines_of_vectors_are_left_as_they_are(tmp_path):
+    """A dropped blank line would shift every text after it against its vector."""
+    assert read_lines(written(tmp_path, "x.txt", "a\n\n a\x0cb \nc")) == ["a", "", " a\x0cb ", "c"]
+
+
+@pytest.mark.parametrize("name", ["x.txt", "x.csv", "x.jsonl"])
+def test_invalid_bytes_and_empty_files_are_told(tmp_path, name):
+    """Replaced by a question mark nobody would know."""
+    with pytest.raises(InputError, match=r"expected UTF-8, got byte 0xff at offset 6 \(line 2\)"):
+        read_texts(written(tmp_path, name, b"hello\n\xff\n"))
+    with pytest.raises(InputError, match="got an empty file"):
+        read_texts(written(tmp_path, name, b" \n"))
+    with pytest.raises(InputError, match="cannot read"):
+        read_texts(tmp_path / f"no-{name}")
+
+
+def test_what_does_not_fit_is_refused(tmp_path):
+    """Nothing is guessed."""
+    path = written(tmp_path, "x.txt", "a\n")
+    with pytest.raises(InputError, match="expected texts of 5 to any number of characters, got none"):
+        read_texts(path, min_chars=5)
+    with pytest.raises(InputError, match=r"columns: a \.txt file has none"):
+        read_texts(path, columns=(1,))
+    with pytest.raises(InputError, match=r"expected \.txt, \.csv, \.tsv or \.jsonl, got '\.md'"):
+        read_texts(written(tmp_path, "x.md", "a"))
+    with pytest.raises(InputError, match="articles: goes with a"):
+        read_texts(written(tmp_path, "x.csv", "a"), articles="prose")
+    with pytest.raises(InputError, match="row 2: expected a score, got 'high'"):
+        read_pairs(written(tmp_path, "p.csv", "a,b,1\nc,d,high\n"))
+
+
+def test_articles_become_sentences():
+    """By the two rules that the docstring states."""
+    wiki = ' = Title = \n \n Mr. <unk> won 1 @,@ 000 @-@ odd pounds . " Why ? " he asked . Go !\n a <unk> and <unk> . End .\n'
+    assert list(sentences(wiki, tokenized=True)) == [
+        "Mr. <unk> won 1,000-odd pounds .",
+        '" Why ? "',
+        "he asked .",
+        "Go !",
+        "End .",
+    ]
+    prose = "It cost 3.50 euros. “Too much!” She left.\nNext e.g. this one."
+    assert list(sentences(prose)) == ["It cost 3.50 euros.", "“Too much!”", "She left.", "Next e.g. this one."]
+
+
+@pytest.mark.assets
+@pytest.mark.skipif(not ASSETS.is_dir(), reason="no real texts here")
+def test_the_real_sets_are_read_whole():
+    """STS-B, SST-2 and WikiText-2 as they lie on disk."""
+    first, second, gold = read_pairs(ASSETS / "stsb" / "stsb-en-dev.csv")
+    assert len(first) == len(second) == len(gold) == 1500
+    assert (min(gold), max(gold)) == (0.0, 5.0)
+    labelled = list(read_table(ASSETS / "sst2" / "dev.tsv", (0, 1)))
+    assert len(labelled) == 872
+    assert {label for _, label in labelled} == {"0", "1"}
+    wiki = read_texts(ASSETS / "wikitext-2" / "test.txt", articles="tokenized", min_chars=40, max_chars=250)
+    assert len(wiki) > 4000
+    assert all(text.count("<unk>") < 2 and "@-@" not in text for text in wiki)
