@@ -77,9 +77,7 @@ class AverageTeacher:
 
     def __call__(self, batch: Batch) -> Outputs:
         """Logits and features of the average on its view of the pixels; no gradient, always in eval mode."""
-        device = batch.inputs.device
-        if next(self.module.parameters(), batch.inputs).device != device:
-            self.module.to(device)
+        self._follow(batch.inputs.device)
         self.module.eval()
         # no_grad, not inference_mode: inference tensors cannot enter the backward pass of a projector
         with torch.no_grad():
@@ -88,6 +86,7 @@ class AverageTeacher:
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
         """Move towards the model; call it after optimizer step number `step`, counted from 0."""
+        self._follow(next(model.parameters()).device)
         self._average.decay = self.decay_at(step)
         self._average.update(model)
         # timm averages what is in the state dict; a buffer outside it (an annealed number) has to be followed too
@@ -97,6 +96,10 @@ class AverageTeacher:
             if name not in kept:
                 buffer.copy_(current[name])
         self.steps = step + 1
+
+    def _follow(self, device: torch.device) -> None:
+        if next(self.module.parameters()).device != device:
+            self.module.to(device)
 
     def decay_at(self, step: int) -> float:
         """The decay of a step: min(m, (1 + t)/(10 + t)).
