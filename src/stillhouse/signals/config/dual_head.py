@@ -22,9 +22,10 @@ class DualHeadConfig:
     body below it. The auxiliary head is left out at export. Do not add a signal `logits` beside it: that would
     bring the teacher back to the main head.
 
-    `student` is the input of the main head (the last pooled feature). Losses, each class for itself, summed over classes (so
-    begin with a weight well below 1 where there are many) and times T^2: `binary-kl` KL between Bernoullis sigma(z/T); `binary-kl-norm`, the published stable form, KL from 1/2 to
-    sigma((z_s - z_t)/T), which also sees scores where both sigmoids are flat. `forward-kl` is the usual one, over classes.
+    `student` is the input of the main head (the last pooled feature). `binary-kl` and `binary-kl-norm` take each class for
+    itself, times T^2, and sum over classes (begin with a weight well below 1 where there are many): the first is the KL between
+    Bernoullis sigma(z/T); the second, the published stable form, that from 1/2 to sigma((z_s - z_t)/T), which also sees
+    scores where both sigmoids are flat. `forward-kl` is the usual one, over classes.
 
     Source: Yang et al. 2024, arXiv:2411.08937 (Dual-Head Knowledge Distillation).
     """
