@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from stillhouse.checks import InputError
+from stillhouse.signals.config.dual_head import DualHeadConfig
+from stillhouse.signals.config.ensemble import EnsembleConfig
+from stillhouse.signals.config.exits import ExitsConfig
 from stillhouse.signals.config.features import FeaturesConfig
 from stillhouse.signals.config.logits import LogitsConfig
 from stillhouse.types import OutputSpec
@@ -18,7 +21,9 @@ from stillhouse.types import OutputSpec
 if TYPE_CHECKING:
     from torch import nn
 
-SignalConfig = Annotated[LogitsConfig | FeaturesConfig, Field(discriminator="kind")]
+SignalConfig = Annotated[
+    LogitsConfig | FeaturesConfig | EnsembleConfig | ExitsConfig | DualHeadConfig, Field(discriminator="kind")
+]
 
 
 def student_features(configs: Sequence[Any]) -> tuple[str, ...]:
@@ -41,9 +46,7 @@ def _paths(config: Any, side: str) -> tuple[str, ...]:
     return tuple(method()) if callable(method) else ()
 
 
-def build_signals(
-    configs: Sequence[Any], student: OutputSpec, teacher: OutputSpec
-) -> nn.ModuleList:
+def build_signals(configs: Sequence[Any], student: OutputSpec, teacher: OutputSpec) -> nn.ModuleList:
     """All signals of a run.
 
     Raises:

@@ -104,10 +104,17 @@ class ClassificationJob(Job):
 
     def figures(self) -> dict[str, float]:
         """What the signals want to be seen: `signal/figure`."""
+        return {name: float(value) for name, value in self._of_signals("figures").items()}
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """The bounds of those figures that have any."""
+        return self._of_signals("bounds")
+
+    def _of_signals(self, method: str) -> dict[str, Any]:
         return {
-            f"{signal.name}/{name}": float(value)
+            f"{signal.name}/{name}": value
             for signal in self.active
-            for name, value in _optional(signal, "figures").items()
+            for name, value in _optional(signal, method).items()
         }
 
     def stepped(self, step: int) -> None:

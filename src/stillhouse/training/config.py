@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from stillhouse.config import configclass
+from stillhouse.training.doctor_config import DoctorConfig
 
 
 @configclass
@@ -28,6 +29,20 @@ class TrainingConfig:
     clip_norm: float = Field(default=1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
     label_weight: float = Field(default=1.0, ge=0, description="weight of the cross-entropy with the labels")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of that cross-entropy")
+    optimizer: Literal["adamw", "sgd", "dot"] = Field(
+        default="adamw", description="dot: SGD that remembers the teacher's gradients longer than the labels'"
+    )
+    momentum: float | None = Field(default=None, ge=0, lt=1, description="of sgd and dot [0.9]")
+    delta: float | None = Field(
+        default=None, ge=0, lt=1, description="of dot: added to the teacher's momentum, taken off the labels' [0.075]"
+    )
+    gradients: Literal["sum", "pcgrad", "cosine-gate"] = Field(
+        default="sum",
+        description="pcgrad: terms that conflict are projected; cosine-gate: a term against the labels is left out",
+    )
+    doctor: DoctorConfig | None = Field(
+        default=None, description="examine each term's gradient now and then, and balance weights if asked"
+    )
     teacher_view: Literal["same", "independent", "clean"] = Field(
         default="same",
         description="what the teacher sees under augmentation: the student's very images, a draw of its own, or none of it",
@@ -59,6 +74,18 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
+        if self.momentum is not None and self.optimizer == "adamw":
+            raise ValueError("momentum: does nothing under adamw; it belongs to sgd and dot")
+        if self.delta is not None and self.optimizer != "dot":
+            raise ValueError(f"delta: does nothing under {self.optimizer}; it belongs to dot")
+        if self.gradients != "sum" and self.optimizer == "dot":
+            raise ValueError(
+                f"gradients: {self.gradients!r} makes one gradient of all, and dot needs two; take one of them"
+            )
+        if self.precision == "16-mixed" and (self.gradients != "sum" or self.optimizer == "dot"):
+            raise ValueError(
+                "precision: 16-mixed scales the loss, which gradients a term apart cannot have; take bf16-mixed"
+            )
         if self.patience and self.keep == "last":
             raise ValueError("patience: waits for a better epoch, but keep is 'last'; take keep: best")
         if self.accumulate > self.batch_size:

@@ -74,6 +74,10 @@ class Job(ABC):
         """Further numbers of the last step, for the record (a temperature, a gate)."""
         return {}
 
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """(low, high) of those figures that have any."""
+        return {}
+
     def close(self) -> None:
         """Called at the end, whatever happened."""
 

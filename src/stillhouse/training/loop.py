@@ -19,10 +19,14 @@ from stillhouse.checks import StillhouseError
 from stillhouse.records import CHECKPOINT, RECORDS, append_record, keep_records_until
 from stillhouse.training.checkpoint import load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
+from stillhouse.training.dot import DOT
+from stillhouse.training.gradients import Gradient, add_gradients, combine, per_term_gradients, total
 from stillhouse.training.interrupt import Interrupted, StopRequest
-from stillhouse.training.job import Job
+from stillhouse.training.job import Job, Terms
 from stillhouse.training.optimizer import build_optimizer
 from stillhouse.types import Progress
+
+TASK = "labels"  # the term that the others are held against
 
 
 class Diverged(StillhouseError):
@@ -84,7 +88,7 @@ class _Trainer:
 
         if config.threads is not None:
             torch.set_num_threads(config.threads)
-        self.job, self.config, self.folder = job, config, folder
+        self.job, self.config, self.seed, self.folder = job, config, seed, folder
         self.steps_per_epoch = -(-job.rows // config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
         self.fabric = Fabric(accelerator=config.device, devices=1, precision=_precision(config))  # type: ignore[arg-type]
@@ -96,6 +100,11 @@ class _Trainer:
         self.state = Fit()
         self.best_weights: dict[str, Tensor] = {}
         self.learned = [p for group in optimizer.param_groups for p in group["params"]]
+        own = {id(p) for p in self.model.parameters()}
+        self.shared = sum(id(p) in own for p in self.learned)  # the student's come first
+        self.dot = optimizer if isinstance(optimizer, DOT) else None
+        self.apart = self.dot is not None or config.gradients != "sum"
+        self.doctor = None if config.doctor is None else config.doctor.build()
         torch.manual_seed(seed + 1)
 
     # ------------------------------------------------------------------------------------------------ the run
@@ -143,15 +152,22 @@ class _Trainer:
         config, progress = self.config, self._progress()
         log = progress.step % config.log_every == 0 or progress.step == self.total - 1
         sums: dict[str, Tensor] = {}
+        gradients: dict[str, Gradient] = {}
         self.optimizer.zero_grad()
-        for part in rows.chunk(config.accumulate):
+        for number, part in enumerate(rows.chunk(config.accumulate)):
             with self.fabric.autocast():
                 terms = self.job.terms(part, progress)
+            if self.doctor is not None:
+                terms = self._examined(terms, number, progress)
             share = len(part) / len(rows)
             loss = sum((weight * value for weight, value in terms.values()), torch.zeros((), device=self.fabric.device))
-            self.fabric.backward(loss * share)
+            if self.apart:
+                gradients = add_gradients(gradients, per_term_gradients(terms, self.learned, scale=share))
+            else:
+                self.fabric.backward(loss * share)
             for name, (_, value) in {**terms, "loss": (1.0, loss)}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * share
+        further = self._combine(gradients, progress.step) if self.apart else {}
         norm = self._clip(sums)
         self.optimizer.step()
         rate = self.schedule.get_last_lr()[0]
@@ -165,11 +181,39 @@ class _Trainer:
         values = {name: float(value) for name, value in sums.items()}
         total = values.pop("loss")
         record = {"loss": total, "terms": values, "learning_rate": rate, "gradient_norm": norm}
-        figures = self.job.figures()
+        figures = {**self.job.figures(), **further}
         if figures:
             record["figures"] = figures
         self._record("train", (self.state.step - 1) / self.steps_per_epoch, record)
         return {"loss": total}
+
+    def _combine(self, gradients: dict[str, Gradient], step: int) -> dict[str, float]:
+        """Gradients of the terms apart, into `.grad` (and into the second memory of DOT)."""
+        if self.dot is None:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
+            kind = self.config.gradients
+            return combine(kind, gradients, self.learned, shared=self.shared, task=TASK, generator=generator)
+        nothing: Gradient = [None] * len(self.learned)
+        told = [gradient for name, gradient in gradients.items() if name != TASK]
+        self.dot.keep_distillation(total(told) if told else nothing)
+        for parameter, gradient in zip(self.learned, gradients.get(TASK, nothing), strict=True):
+            parameter.grad = gradient
+        return {}
+
+    def _examined(self, terms: Terms, part: int, progress: Progress) -> Terms:
+        """Let the doctor look at the first micro-batch of a step that is due; weights as it balances them."""
+        assert self.doctor is not None
+        if part == 0 and self.doctor.due(progress.step):
+            shared = [p for p in self.model.parameters() if p.requires_grad]
+            found = self.doctor.examine(
+                terms, shared, step=progress.step, figures=self.job.figures(), bounds=self.job.bounds()
+            )
+            findings = [f"{finding.kind}: {finding.text}" for finding in found.news]
+            self._record(
+                "doctor", progress.step / self.steps_per_epoch, {"readings": found.record, "findings": findings}
+            )
+        weights = self.doctor.balanced_weights({name: weight for name, (weight, _) in terms.items()})
+        return {name: (weights[name], value) for name, (_, value) in terms.items()}
 
     def _progress(self) -> Progress:
         return Progress(self.state.step, self.total, *self.job.stage)
@@ -177,7 +221,7 @@ class _Trainer:
     def _clip(self, sums: Mapping[str, Tensor]) -> float:
         # one norm either way: it is the cheapest test that every gradient is a finite number
         limit = self.config.clip_norm if self.config.clip_norm > 0 else float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.learned, limit)
+        norm = torch.nn.utils.clip_grad_norm_(self.learned, limit) if self.dot is None else self.dot.clip(limit)
         if not torch.isfinite(norm):
             shown = ", ".join(f"{name} {float(value):.4g}" for name, value in sums.items())
             raise Diverged(
@@ -218,6 +262,7 @@ class _Trainer:
             "model": self.model.state_dict(),
             "extras": self.extras.state_dict(),
             "job": self.job.state_dict(),
+            "doctor": None if self.doctor is None else self.doctor.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "average": None if self.average is None else self.average.module.state_dict(),
@@ -234,6 +279,8 @@ class _Trainer:
         self.model.load_state_dict(state["model"])
         self.extras.load_state_dict(state["extras"])
         self.job.load_state_dict(state["job"])
+        if self.doctor is not None:
+            self.doctor.load_state_dict(state["doctor"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
         if self.average is not None:

@@ -1,4 +1,4 @@
-"""AdamW and its schedule, from torch; parameter groups from the model where it has an opinion."""
+"""The optimizer and its schedule, from torch; parameter groups from the model where it has an opinion."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
 from stillhouse.training.config import TrainingConfig
+from stillhouse.training.dot import DOT
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -43,9 +44,9 @@ def extra_groups(extras: nn.Module) -> list[dict[str, Any]]:
 def build_optimizer(
     model: nn.Module, extras: nn.Module, config: TrainingConfig, steps_per_epoch: int
 ) -> tuple[torch.optim.Optimizer, LRScheduler]:
-    """AdamW over the model and what is learnt along (projectors, temperatures), with warm-up and cosine per step."""
+    """The optimizer over the model and what is learnt along (projectors, temperatures), with warm-up and cosine per step."""
     groups = parameter_groups(model, config.weight_decay) + extra_groups(extras)
-    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate)
+    optimizer = _optimizer(groups, config)
     total = config.epochs * steps_per_epoch
     warmup = min(round(config.warmup_epochs * steps_per_epoch), total - 1)
     rest = max(1, total - warmup)
@@ -58,3 +59,12 @@ def build_optimizer(
         return optimizer, after
     start = LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
     return optimizer, SequentialLR(optimizer, [start, after], milestones=[warmup])
+
+
+def _optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate)
+    momentum = 0.9 if config.momentum is None else config.momentum
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum)
+    return DOT(groups, config.learning_rate, momentum=momentum, delta=0.075 if config.delta is None else config.delta)
