@@ -1,0 +1,181 @@
+"""Anchors that a student is compared with, and the similarity of pairs: right, seeded, on rows that were not fitted."""
+
+import os
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+from sklearn.decomposition import PCA
+
+from stillhouse.checks import InputError
+from stillhouse.metrics import anchors
+from stillhouse.metrics.anchors import ANCHORS, fit_anchor
+from stillhouse.metrics.neighbourhood import judge
+from stillhouse.metrics.similarity import similarities, sts_spearman
+
+QUICK = [name for name in ANCHORS if name not in ("umap", "pacmap")]
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Nine clusters along five axes of 24, and a little noise."""
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(9, 5)) * 3
+    basis = np.linalg.qr(rng.normal(size=(24, 5)))[0]
+    x = (centers[rng.integers(9, size=400)] + rng.normal(size=(400, 5))) @ basis.T + 0.1 * rng.normal(size=(400, 24))
+    return x[:300], x[300:]
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(anchors, "AUTOENCODER_STEPS", 200)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_rows_that_were_not_seen_are_placed_each_by_itself(rows, name):
+    """An anchor fitted on the rows that judge it, or that looks at the whole batch, is no fair anchor."""
+    train, held = rows
+    place = fit_anchor(name, train, 5, seed=3)
+    said = place(held)
+    assert said.shape == (100, 5)
+    assert np.isfinite(said).all()
+    np.testing.assert_allclose(np.concatenate([place(held[:1]), place(held[1:])]), said, atol=1e-5)
+    np.testing.assert_array_equal(fit_anchor(name, train, 5, seed=3)(held), said)
+
+
+def test_pca_is_scikit_learns_up_to_sign(rows):
+    """Fitted on training rows, applied to others; whitened axes have variance 1 in training."""
+    train, held = rows
+    unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in rows]
+    expected = PCA(5, svd_solver="full").fit(unit[0]).transform(unit[1])
+    np.testing.assert_allclose(np.abs(fit_anchor("pca", train, 5)(held)), np.abs(expected), atol=1e-8)
+    np.testing.assert_allclose(fit_anchor("pca-whitened", train, 5)(train).std(0, ddof=1), 1.0, atol=1e-8)
+    plain = PCA(5, svd_solver="full").fit(train).transform(held)
+    np.testing.assert_allclose(np.abs(fit_anchor("pca", train, 5, normalize=False)(held)), np.abs(plain), atol=1e-8)
+
+
+def test_truncation_keeps_the_first_coordinates_at_unit_length(rows):
+    """Matryoshka's form; a slice without scaling gives short rows the smallest distances."""
+    said = fit_anchor("truncation", rows[0], 5)(rows[1])
+    first = rows[1][:, :5]
+    np.testing.assert_allclose(said, first / np.linalg.norm(first, axis=1, keepdims=True))
+
+
+def test_they_stand_in_the_order_that_is_known(rows):
+    """On rows that lie in five axes PCA and the autoencoder find them; a random projection does not, nor do 5 coordinates."""
+    train, held = rows
+    overlap = {name: judge(held, fit_anchor(name, train, 5)(held), ks=(10,))["knn_overlap@10"] for name in QUICK}
+    assert overlap["pca"] > 0.8
+    assert overlap["autoencoder"] > 0.6
+    assert overlap["pca"] > overlap["random-projection"] > 10 / 99
+    assert overlap["pca"] > overlap["truncation"]
+
+
+def test_seeds_matter_where_something_is_random_and_the_global_one_is_left(rows):
+    """An anchor must not change the run that it is compared with."""
+    state = torch.get_rng_state()
+    for name in ("random-projection", "autoencoder"):
+        one, two = (fit_anchor(name, rows[0], 5, seed=seed)(rows[1]) for seed in (0, 1))
+        assert np.abs(one - two).max() > 0.01
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_umap_is_fitted_on_training_rows_by_cosine(rows, monkeypatch):
+    """Fitted anew on the held-out rows it would look better than any method can be; its compilation is not waited for here."""
+    seen = {}
+
+    class Stub:
+        def __init__(self, **options):
+            seen.update(options)
+
+        def fit(self, x):
+            seen["rows"] = len(x)
+            return self
+
+        def transform(self, x):
+            seen["placed"] = len(x)
+            return x[:, :5]
+
+    monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=Stub))
+    assert fit_anchor("umap", rows[0], 5, seed=7)(rows[1]).shape == (100, 5)
+    assert (seen["rows"], seen["placed"]) == (300, 100)
+    assert (seen["metric"], seen["n_components"], seen["random_state"]) == ("cosine", 5, 7)
+    with pytest.raises(InputError, match="at least 26 rows for UMAP in 23"):
+        fit_anchor("umap", rows[0][:25], 23)
+
+
+@pytest.mark.skipif(
+    "STILLHOUSE_SLOW" not in os.environ, reason="UMAP compiles for half a minute; STILLHOUSE_SLOW=1 runs it"
+)
+@pytest.mark.parametrize("name", ["umap", "pacmap"])
+def test_manifold_methods_place_new_rows_among_their_neighbours(rows, name):
+    """The real packages: a transform of rows that were not fitted, the same for the same seed."""
+    pytest.importorskip(name)
+    train, held = rows
+    said = fit_anchor(name, train[:150], 2, seed=0)(held)
+    assert said.shape == (100, 2)
+    assert judge(held, said, ks=(10,))["knn_overlap@10"] > 0.3
+    np.testing.assert_array_equal(fit_anchor(name, train[:150], 2, seed=0)(held), said)
+
+
+def test_missing_packages_are_named(rows, monkeypatch):
+    """With what to install."""
+    for name in ("umap", "pacmap"):
+        monkeypatch.setitem(sys.modules, name, None)
+        with pytest.raises(InputError, match=f"anchor '{name}' needs {name}.*pip install"):
+            fit_anchor(name, rows[0], 5)
+
+
+def test_bad_input_is_told(rows):
+    """Name, expected, got."""
+    train, held = rows
+    with pytest.raises(InputError, match="no 'tsne'; known: autoencoder, pacmap"):
+        fit_anchor("tsne", train, 5)
+    for width in (0, 24, 50):
+        with pytest.raises(InputError, match=f"width: expected 1 to 23 .*got {width}"):
+            fit_anchor("pca", train, width)
+    with pytest.raises(InputError, match="train: expected more than 6 rows for 5 dimensions, got 6"):
+        fit_anchor("pca", train[:6], 5)
+    with pytest.raises(InputError, match="vectors: expected width 24 as in training, got 23"):
+        fit_anchor("pca", train, 5)(held[:, 1:])
+    with pytest.raises(InputError, match=r"vectors: expected finite numbers, .* row 2"):
+        fit_anchor("pca", train, 5)(np.where(np.arange(100)[:, None] == 2, np.nan, held))
+
+
+# -------------------------------------------------------------------------------------------------------- similarity
+
+
+def test_similarity_of_pairs_is_scipys():
+    """Distance not negated gives the same number with the wrong sign."""
+    rng = np.random.default_rng(0)
+    a, b, gold = rng.normal(size=(60, 5)), rng.normal(size=(60, 5)), rng.uniform(0, 5, size=60)
+    cosine = [x @ y / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b)]
+    assert sts_spearman(a, b, gold) == pytest.approx(spearmanr(cosine, gold).statistic, abs=1e-12)
+    near = a + 0.01 * (5 - gold)[:, None]
+    assert sts_spearman(a, near, gold, "euclidean") == pytest.approx(1.0)
+    np.testing.assert_allclose(similarities(a, 3 * a), 1.0)
+
+
+def test_similarity_of_a_collapsed_student_is_no_relation():
+    """All pairs alike: 0, not NaN, whatever rounding says."""
+    ones, gold = np.full((20, 5), 0.1), np.arange(20.0)
+    assert sts_spearman(ones, ones * np.linspace(1, 2, 20)[:, None], gold) == 0.0
+    assert sts_spearman(ones * 0, ones, gold) == 0.0
+
+
+def test_similarity_refuses_what_cannot_be_ranked():
+    """Two pairs, one score for all, or another number of scores."""
+    x = np.random.default_rng(0).normal(size=(9, 5))
+    with pytest.raises(InputError, match=r"gold: expected shape \(9,\), got \(8,\)"):
+        sts_spearman(x, x[::-1], np.arange(8))
+    with pytest.raises(InputError, match="that differ"):
+        sts_spearman(x, x[::-1], np.ones(9))
+    with pytest.raises(InputError, match="at least 3"):
+        sts_spearman(x[:2], x[2:4], [1, 2])
+    with pytest.raises(InputError, match=r"codes_b: expected shape \(9, 5\), got \(9, 4\)"):
+        sts_spearman(x, x[:, 1:], np.arange(9))
+    with pytest.raises(InputError, match="metric: expected"):
+        sts_spearman(x, x, np.arange(9), "dot")
