@@ -85,11 +85,11 @@ def techniques(paths: Paths, student: Change) -> dict[str, Change]:
             "stages": [
                 {
                     "name": "general",
-                    "epochs": 4,
+                    "epochs": 3,
                     "label_weight": 0.0,
                     "signals": [{"kind": "features", "student": near, "teacher": far}],
                 },
-                {"name": "task", "epochs": 8, "signals": [KD]},
+                {"name": "task", "epochs": 7, "signals": [KD]},
             ]
         },
         "curriculum, easy first": {"signals": [KD], "curriculum": {"order": "easy-first"}},
@@ -107,12 +107,18 @@ def techniques(paths: Paths, student: Change) -> dict[str, Change]:
             ],
             "curriculum": {"order": "easy-first"},
         },
-        "dual head": {"signals": [{"kind": "dual-head", "student": near}]},
+        "dual head": {"signals": [{"kind": "dual-head", "student": near, "weight": 0.1}]},
         "PCGrad": {"signals": [KD], "training": {"gradients": "pcgrad"}},
         "cosine gate": {"signals": [KD], "training": {"gradients": "cosine-gate"}},
-        "balanced by gradients": {"signals": [KD], "training": {"doctor": {"balance": 1.0}}},
+        "SGD": {"signals": [KD], "training": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4}},
+        "SGD, kd weight 7": {
+            "signals": [{**KD, "weight": 7.0}],
+            "training": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 5e-4},
+        },
+        "DOT": {"signals": [KD], "training": {"optimizer": "dot", "learning_rate": 0.1, "weight_decay": 5e-4}},
+        "balanced by gradients": {"signals": [KD], "training": {"doctor": {"every": 20, "balance": True}}},
         "born again (one generation)": {"signals": [KD], "chain": [dict(student)]},
-        "self: own exits": {"signals": [{"kind": "exits", "exits": list(paths.student[:-1])}]},
+        "self: own exits": {"signals": [{"kind": "exits", "exits": list(paths.student[:-1]), "weight": 0.3}]},
         "self: own average": {"signals": [KD], "teacher": {"source": "self:average", "decay": 0.99}},
     }
     if paths.student_qkv:

@@ -161,7 +161,20 @@ def keep_records_until(path: Path, step: int) -> None:
 def versions() -> dict[str, str]:
     """Versions of Python, of this library and of what decides its numbers."""
     found = {"python": platform.python_version()}
-    for name in ("stillhouse", "torch", "torchvision", "timm", "lightning-fabric", "numpy", "scikit-learn", "pydantic"):
+    for name in (
+        "stillhouse",
+        "torch",
+        "torchvision",
+        "timm",
+        "lightning-fabric",
+        "numpy",
+        "scikit-learn",
+        "pydantic",
+        "transformers",
+        "sentence-transformers",
+        "umap-learn",
+        "onnxruntime",
+    ):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -1,7 +1,8 @@
-"""Labelled images: the bundled digits, torchvision's sets, a folder of images, a `.npz` file, arrays. No torch until it is built.
+"""Data. Labelled images: bundled digits, torchvision's sets, a folder, a `.npz` file, arrays; embeddings. No torch until it is built.
 
     DataConfig(name="mnist").build()            -> ImageData: train, validation, test, task, sha256
     ImageData.from_arrays(images, labels, ...)  -> the same from NumPy arrays or tensors
+    VectorsConfig(path="vectors.npy").build()   -> VectorData: embeddings on disk, split without twins
 
 A new source is one file with a `load_...` function that returns `stillhouse.data.sources.Loaded`, and one line in `DataConfig`.
 """
@@ -11,11 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.data.config import DataConfig
+from stillhouse.data.vectors import VectorsConfig, open_vectors
 
 if TYPE_CHECKING:
     from stillhouse.data.images import ImageData, ImageSplit
 
-__all__ = ["DataConfig", "ImageData", "ImageSplit"]
+__all__ = ["DataConfig", "ImageData", "ImageSplit", "VectorsConfig", "open_vectors"]
 
 
 def __getattr__(name: str) -> Any:
