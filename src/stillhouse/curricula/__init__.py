@@ -1,0 +1,28 @@
+"""Which samples are learned from now, and from what: easy before hard in nested stages, with its controls.
+
+Import is light: torch is loaded only where a tensor is returned.
+"""
+
+from stillhouse.curricula.baby_steps import balanced_over_classes, nested_subsets, rows_in_order
+from stillhouse.curricula.config import CurriculumConfig
+from stillhouse.curricula.curriculum import Curriculum, Seen
+from stillhouse.curricula.difficulty import fuse, ranks, reciprocal_rank_fusion, rouge_l, score_difficulty
+from stillhouse.curricula.transitions import ByPlateau, ByTime, ByValidation, TransitionConfig
+
+__all__ = [
+    "ByPlateau",
+    "ByTime",
+    "ByValidation",
+    "Curriculum",
+    "CurriculumConfig",
+    "Seen",
+    "TransitionConfig",
+    "balanced_over_classes",
+    "fuse",
+    "nested_subsets",
+    "ranks",
+    "reciprocal_rank_fusion",
+    "rouge_l",
+    "rows_in_order",
+    "score_difficulty",
+]

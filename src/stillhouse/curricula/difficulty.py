@@ -1,0 +1,243 @@
+"""How easy each sample is: ranks of several measures, fused. numpy only; N samples, K classes.
+
+One direction everywhere: rank 1 is the easiest sample, and a HIGH score is an EASY one. A low loss, a wide margin and a high
+ROUGE-L are easy. The measures are the student's own (of a short warm-up, or of the untrained network fine-tuned for a moment),
+since what is easy for the teacher need not be for the student.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from stillhouse.checks import InputError, nearest
+
+Measure = Literal["loss", "margin", "rouge-l"]
+Floats = NDArray[np.float64]
+
+# which end of each measure is the easy one
+EASY: dict[str, Literal["low", "high"]] = {"loss": "low", "margin": "high", "rouge-l": "high"}
+
+
+def ranks(values: ArrayLike, *, easy: Literal["low", "high"]) -> Floats:
+    """Ranks from 1, the easiest; equal values share the mean of their ranks.
+
+    Args:
+        values: (N,), finite.
+        easy: which end of the values is easy.
+
+    Returns:
+        (N,) in [1, N].
+
+    Raises:
+        InputError: not (N,) with at least one sample, or a value that is not finite.
+
+    Example:
+        >>> ranks([0.1, 2.0, 0.5, 0.5], easy="low").tolist()
+        [1.0, 4.0, 2.5, 2.5]
+    """
+    from scipy.stats import rankdata  # slow to import, and a configuration imports this file
+
+    checked = _finite("values", values)
+    found: Floats = rankdata(checked if easy == "low" else -checked, method="average")
+    return found
+
+
+def reciprocal_rank_fusion(*ranked: ArrayLike, k: float = 60.0) -> Floats:
+    """Sum over the lists of 1 / (k + rank): one score of ease from several ranks; high is easy.
+
+    Ranks are joined, not values, so that no measure wins by its unit. A large `k` flattens the difference at the top.
+
+    Args:
+        ranked: each (N,), 1 is the easiest.
+        k: above 0; 60 as published.
+
+    Returns:
+        (N,), above 0.
+
+    Raises:
+        InputError: no list, lists of different lengths, a rank below 1, or k not above 0.
+
+    Example:
+        First in both lists: 2 / 61.
+
+        >>> reciprocal_rank_fusion([1, 2], [1, 2]).round(6).tolist()
+        [0.032787, 0.032258]
+
+    Source: Cormack, Clarke, Buettcher 2009 (SIGIR); as a difficulty: Liu et al. 2025, arXiv:2506.05695 (POCL).
+    """
+    if not ranked:
+        raise InputError("ranks: expected at least one list, got none")
+    if not k > 0:
+        raise InputError(f"k: expected a number above 0, got {k}")
+    lists = [_finite("ranks", one) for one in ranked]
+    if len({len(one) for one in lists}) > 1:
+        raise InputError(f"ranks: expected lists of one length, got {[len(one) for one in lists]}")
+    if min(one.min() for one in lists) < 1:
+        raise InputError("ranks: expected ranks from 1, got one below")
+    return np.sum([1.0 / (k + one) for one in lists], axis=0)
+
+
+def fuse(values: Mapping[str, ArrayLike], *, k: float = 60.0) -> Floats:
+    """Ease of each sample from named measures, each ranked in its own direction; high is easy.
+
+    Args:
+        values: measure ("loss", "margin", "rouge-l") -> (N,).
+        k: see `reciprocal_rank_fusion`.
+
+    Returns:
+        (N,) scores of ease.
+
+    Raises:
+        InputError: an unknown measure, or as the functions that it calls.
+
+    Example:
+        The first sample has the lower loss and the higher overlap.
+
+        >>> fuse({"loss": [0.1, 3.0], "rouge-l": [0.9, 0.2]}).round(6).tolist()
+        [0.032787, 0.032258]
+    """
+    for name in values:
+        if name not in EASY:
+            raise InputError(f"measure {name!r}: unknown; {nearest(name, EASY)}")
+    return reciprocal_rank_fusion(*(ranks(v, easy=EASY[name]) for name, v in values.items()), k=k)
+
+
+def score_difficulty(
+    logits: ArrayLike, labels: ArrayLike, measures: Sequence[str] = ("loss", "margin"), *, k: float = 60.0
+) -> Floats:
+    """Ease of each sample of a classification task, from what a model says of it; high is easy.
+
+    Args:
+        logits: (N, K) scores of the model that judges, not its probabilities.
+        labels: (N,) class numbers.
+        measures: "loss", "margin" or both; "rouge-l" needs text (see `rouge_l` and `fuse`).
+        k: see `reciprocal_rank_fusion`.
+
+    Returns:
+        (N,) scores of ease, as `Curriculum` takes them.
+
+    Raises:
+        InputError: no or other measures, wrong shapes, labels out of range, or a loss that is not finite.
+
+    Example:
+        >>> score_difficulty([[4.0, 0.0], [0.0, 4.0], [1.0, 0.0]], [0, 0, 0]).argsort()[::-1].tolist()
+        [0, 2, 1]
+    """
+    known = {"loss": loss_of_samples, "margin": margin_of_samples}
+    for name in measures:
+        if name not in known:
+            raise InputError(f"measures: expected some of {sorted(known)} for logits and labels, got {name!r}")
+    return fuse({name: known[name](logits, labels) for name in measures}, k=k)
+
+
+def loss_of_samples(logits: ArrayLike, labels: ArrayLike) -> Floats:
+    """Cross-entropy of each sample in nats; low is easy.
+
+    Args:
+        logits: (N, K).
+        labels: (N,) class numbers.
+
+    Returns:
+        (N,).
+
+    Raises:
+        InputError: wrong shapes or labels out of range.
+
+    Example:
+        >>> loss_of_samples([[0.0, 0.0]], [1]).round(4).tolist()
+        [0.6931]
+    """
+    from scipy.special import log_softmax
+
+    z, y = _scores(logits, labels)
+    found: Floats = -log_softmax(z, axis=1)[np.arange(len(y)), y]
+    return found
+
+
+def margin_of_samples(logits: ArrayLike, labels: ArrayLike) -> Floats:
+    """Score of the right class less the best of the others; high is easy, below 0 is wrong.
+
+    Args:
+        logits: (N, K), K at least 2.
+        labels: (N,) class numbers.
+
+    Returns:
+        (N,), in units of logits.
+
+    Raises:
+        InputError: wrong shapes, a single class, or labels out of range.
+
+    Example:
+        >>> margin_of_samples([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0]], [0, 1]).tolist()
+        [1.0, -2.0]
+    """
+    z, y = _scores(logits, labels)
+    if z.shape[1] < 2:
+        raise InputError("margin: expected at least 2 classes, got 1")
+    rows = np.arange(len(y))
+    others = z.copy()
+    others[rows, y] = -np.inf
+    found: Floats = z[rows, y] - others.max(axis=1)
+    return found
+
+
+def rouge_l(candidate: Sequence[Hashable], reference: Sequence[Hashable]) -> float:
+    """F-measure of the longest common subsequence of two token lists, in [0, 1]; high is easy.
+
+    Args:
+        candidate: tokens that the student wrote; may be empty (0).
+        reference: tokens of the reference.
+
+    Returns:
+        2 P R / (P + R), P and R being the length of that subsequence over each list's length.
+
+    Raises:
+        InputError: an empty reference, or a string in place of a list of tokens.
+
+    Example:
+        "the cat sat" is common to both: P = 3/4, R = 3/6, F = 0.6.
+
+        >>> rouge_l("the cat sat down".split(), "the cat sat on the mat".split())
+        0.6
+
+    Source: Lin 2004 (ROUGE: a package for automatic evaluation of summaries), section 3.
+    """
+    if isinstance(candidate, str) or isinstance(reference, str):
+        raise InputError("rouge_l: expected lists of tokens, got a string (its letters would be compared)")
+    if not len(reference):
+        raise InputError("rouge_l: expected a reference of at least one token, got none")
+    row = [0] * (len(reference) + 1)
+    for token in candidate:
+        before = 0  # the entry left above
+        for j, other in enumerate(reference, start=1):
+            above = row[j]
+            row[j] = before + 1 if token == other else max(above, row[j - 1])
+            before = above
+    return 2 * row[-1] / (len(candidate) + len(reference))  # the same as 2 P R / (P + R)
+
+
+def _scores(logits: ArrayLike, labels: ArrayLike) -> tuple[Floats, NDArray[Any]]:
+    z, y = np.asarray(logits, dtype=np.float64), np.asarray(labels)
+    if z.ndim != 2 or not z.size or y.shape != z.shape[:1]:
+        raise InputError(f"logits, labels: expected (N, K) and (N,), got {z.shape} and {y.shape}")
+    if not np.issubdtype(y.dtype, np.integer) or y.min() < 0 or y.max() >= z.shape[1]:
+        raise InputError(
+            f"labels: expected class numbers from 0 to {z.shape[1] - 1}, got {y.min()} to {y.max()} ({y.dtype})"
+        )
+    return z, y
+
+
+def _finite(name: str, values: ArrayLike) -> Floats:
+    checked = np.asarray(values, dtype=np.float64)
+    if checked.ndim != 1 or not checked.size:
+        raise InputError(f"{name}: expected (N,) with at least one sample, got shape {checked.shape}")
+    bad = int((~np.isfinite(checked)).sum())
+    if bad:
+        raise InputError(
+            f"{name}: expected finite numbers, got {bad} of {checked.size} that are not (a diverged model?)"
+        )
+    return checked

@@ -1,0 +1,236 @@
+"""The curriculum as a run uses it: budgets, controls, stages, resume."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from stillhouse.checks import InputError
+from stillhouse.config import dump_yaml, parse
+from stillhouse.curricula import ByPlateau, ByTime, ByValidation, Curriculum, CurriculumConfig
+from stillhouse.schedules import Linear
+from stillhouse.types import Progress
+
+ROWS = 120
+EASE = np.random.default_rng(0).random(ROWS)
+LABELS = np.arange(ROWS) % 10
+ORDERS = ("easy-first", "hard-first", "random", "none")
+
+
+def make(seed=0, ease=EASE, labels=LABELS, **settings):
+    return Curriculum(CurriculumConfig(**settings), ease, labels, seed=seed)
+
+
+def play(curriculum, epochs, start=0, total=12):
+    """A run with a validation after each epoch: its rows and the stage of each epoch."""
+    orders, stages = [], []
+    for epoch in range(start, start + epochs):
+        stages.append(curriculum.stage)
+        orders.append(curriculum.order(epoch))
+        step = 10 * (epoch + 1)
+        curriculum.observe({"nll": 1.0, "accuracy": 0.5}, step=step, fraction=step / (10 * total))
+    return torch.stack(orders), stages
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_every_arm_has_the_same_budget_and_sizes(order):
+    """A control with fewer steps, or with other subsets sizes, proves nothing."""
+    curriculum = make(order=order)
+    orders, stages = play(curriculum, 12)
+    assert orders.shape == (12, ROWS)
+    assert orders.dtype == torch.int64
+    assert stages == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    sizes = [len(s) for s in curriculum.subsets]
+    assert sizes == ([ROWS] * 4 if order == "none" else [30, 60, 90, 120])
+    for rows, stage in zip(orders, stages):
+        inside = int(np.isin(rows.numpy(), curriculum.subsets[stage]).sum())
+        assert inside == (ROWS if stage == 3 or order == "none" else ROWS - 6)
+    assert curriculum.seen.samples == 12 * ROWS
+
+
+def test_the_last_stage_is_plain_training():
+    """Each row exactly once an epoch, differently shuffled."""
+    curriculum = make()
+    curriculum.observe({}, step=100, fraction=1.0)
+    assert curriculum.stage == 3
+    a, b = curriculum.order(20), curriculum.order(21)
+    assert sorted(a.tolist()) == sorted(b.tolist()) == list(range(ROWS))
+    assert a.tolist() != b.tolist()
+
+
+def test_easy_rows_come_first_and_hard_ones_in_the_anti_curriculum():
+    """The order that is asked for reaches the rows."""
+    means = {order: EASE[make(order=order, replay=0.0).order(0)].mean() for order in ORDERS}
+    assert means["easy-first"] > 0.8 > means["random"] > 0.3 > means["hard-first"]
+    assert means["none"] == pytest.approx(EASE.mean())
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_first_stage_has_every_class(order):
+    """Under easy-first a hard class would be absent."""
+    ease = -LABELS.astype(float)
+    assert set(LABELS[make(order=order, ease=ease, replay=0.0).order(0)]) == set(range(10))
+    loose = make(ease=ease, replay=0.0, by_class=False).order(0)
+    assert set(LABELS[loose]) == {0, 1, 2}
+
+
+def test_replay_keeps_every_row_in_the_run():
+    """And without it the rows left out are not seen at all."""
+    with_floor, without = make(replay=0.1), make(replay=0.0)
+    for epoch in range(16):
+        with_floor.order(epoch)
+        without.order(epoch)
+    assert with_floor.seen == (16 * ROWS, ROWS)
+    assert without.seen == (16 * ROWS, 30)
+
+
+@pytest.mark.parametrize(
+    "transition", [ByTime(ends=(0.4, 0.6, 0.7, 1.0)), ByPlateau(window=1, patience=1), ByValidation(patience=2)]
+)
+@pytest.mark.parametrize("cut", [1, 4, 7])
+def test_a_resume_is_exact_in_the_middle_of_a_stage(transition, cut):
+    """Through torch.save with weights only, as the checkpoint does."""
+    whole, before, after = (make(transition=transition, replay=0.1) for _ in range(3))
+    expected, expected_stages = play(whole, 10)
+    head, head_stages = play(before, cut)
+    file = io.BytesIO()
+    torch.save(before.state_dict(), file)
+    file.seek(0)
+    after.load_state_dict(torch.load(file, weights_only=True))
+    tail, tail_stages = play(after, 10 - cut, start=cut)
+    assert torch.equal(torch.cat([head, tail]), expected)
+    assert head_stages + tail_stages == expected_stages
+    assert after.seen == whole.seen
+    assert after.figures() == whole.figures()
+    assert len(set(expected_stages)) > 2
+
+
+def test_an_epoch_keeps_its_rows_when_the_stage_changes_inside_it():
+    """A resume between two validations of one epoch would otherwise go on in another order, and count it twice."""
+    curriculum = make()
+    rows = curriculum.order(2)
+    curriculum.observe({}, step=30, fraction=0.25)
+    assert curriculum.stage == 1
+    again = make()
+    again.load_state_dict(curriculum.state_dict())
+    for one in (curriculum, again):
+        assert torch.equal(one.order(2), rows)
+        assert one.seen.samples == ROWS
+    assert not torch.equal(curriculum.order(3), make().order(3))
+
+
+def test_a_state_of_another_order_is_refused():
+    """Difficulties measured anew on resume would change the subsets in the middle."""
+    state = make().state_dict()
+    with pytest.raises(InputError, match="measured anew"):
+        make(ease=EASE[::-1].copy()).load_state_dict(state)
+    with pytest.raises(InputError, match="seed 1"):
+        make(seed=1).load_state_dict(state)
+
+
+def test_one_validation_moves_a_measured_stage_by_one():
+    """The measurement belongs to the stage that ends; by time several may have passed."""
+    for transition in (ByValidation(patience=1, max_steps=1), ByPlateau(max_steps=1)):
+        measured = make(transition=transition)
+        measured.observe({"nll": 1.0, "accuracy": 0.5}, step=500, fraction=0.99)
+        assert measured.stage == 1
+    by_time = make()
+    by_time.observe({}, step=5, fraction=0.6)
+    assert by_time.stage == 2
+
+
+def test_least_steps_count_from_the_beginning_of_the_stage():
+    """Counted from the run's, every later stage would be too short."""
+    curriculum = make(transition=ByValidation(patience=1, min_steps=50))
+    stages = []
+    for step in range(10, 160, 10):
+        curriculum.observe({"accuracy": 0.5}, step=step, fraction=0.0)
+        stages.append(curriculum.stage)
+    assert stages == [0] * 4 + [1] * 5 + [2] * 5 + [3]
+
+
+def test_weights_and_temperature_follow_the_stages_as_released():
+    """POCL: kd_ratio .7 .8 .9 1 with T 1, 1.33, 1.67, 2; its table says the opposite."""
+    curriculum = make(label_weights=(0.3, 0.2, 0.1, 0.0), signal_weights=(0.7, 0.8, 0.9, 1.0))
+    rising, seen = Linear(start=1.0, end=2.0, over="stages"), []
+    for fraction in (0.0, 0.25, 0.5, 0.75):
+        curriculum.observe({}, step=1, fraction=fraction)
+        weights = curriculum.weights()
+        temperature = rising(Progress(0, 1, stage=curriculum.stage, stages=curriculum.stages))
+        seen.append((weights["labels"], weights["signals"], round(temperature, 2)))
+    assert seen == [(0.3, 0.7, 1.0), (0.2, 0.8, 1.33), (0.1, 0.9, 1.67), (0.0, 1.0, 2.0)]
+    assert make().weights() == {"labels": 1.0, "signals": 1.0}
+
+
+def test_figures_are_numbers_of_now():
+    """They go to the record as they are."""
+    curriculum = make(replay=0.0)
+    curriculum.order(0)
+    assert curriculum.figures() == {
+        "stage": 0.0,
+        "subset-rows": 30.0,
+        "samples-seen": 120.0,
+        "distinct-seen": 30.0,
+        "label-factor": 1.0,
+        "signal-factor": 1.0,
+    }
+
+
+def test_tensors_and_single_samples_are_taken():
+    """Labels come as a tensor from a data set; a set of one has one row in every stage."""
+    assert torch.equal(make(labels=torch.from_numpy(LABELS)).order(0), make().order(0))
+    assert make(ease=[1.0], labels=[0]).order(0).tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"labels": None}, "turn by_class off"),
+        ({"labels": LABELS[:5]}, r"labels: expected shape \(120,\)"),
+        ({"ease": np.full(ROWS, np.nan)}, "ease: expected"),
+        ({"ease": [], "labels": []}, "ease: expected"),
+        ({"shares": (0.05, 1.0)}, "holds all 10 classes, got 6 rows"),
+    ],
+)
+def test_data_that_do_not_fit_are_refused(settings, text):
+    """By name, with what came."""
+    with pytest.raises(InputError, match=text):
+        make(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"shares": (0.5, 0.9)}, "rise to 1.0"),
+        ({"transition": ByTime(ends=(0.5, 1.0))}, "one for each of 4 shares"),
+        ({"label_weights": (1.0,)}, "label_weights: expected 4 factors"),
+        ({"signal_weights": (1.0, -1.0, 1.0, 1.0)}, "signal_weights: expected 4 factors from 0"),
+        ({"label_weights": (0.0,) * 4, "signal_weights": (1.0, 1.0, 0.0, 1.0)}, "something to learn in stage 2"),
+        ({"measures": ("loss", "loss")}, "each once"),
+        ({"measures": ()}, "at least 1"),
+        ({"replay": 1.0}, "less than 1"),
+    ],
+)
+def test_senseless_configurations_are_refused(settings, text):
+    """By the field's name, before the run."""
+    with pytest.raises(ValueError, match=text):
+        CurriculumConfig(**settings)
+
+
+def test_the_configuration_survives_yaml():
+    """Tuples, the nested union and all."""
+    config = CurriculumConfig(order="random", transition=ByPlateau(latest=0.5), label_weights=(1.0, 1.0, 0.5, 0.0))
+    assert parse(CurriculumConfig, yaml.safe_load(dump_yaml(config))) == config
+
+
+def test_importing_the_configuration_is_light():
+    """`stillhouse --help` reads every configuration; torch and scipy.stats take seconds."""
+    code = (
+        "import sys, stillhouse.curricula, stillhouse.schedules, stillhouse.temperature;"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'scipy')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

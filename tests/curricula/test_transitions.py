@@ -1,0 +1,140 @@
+"""When stages end."""
+
+import math
+from itertools import pairwise
+
+import pytest
+
+from stillhouse.checks import InputError
+from stillhouse.curricula import ByPlateau, ByTime, ByValidation
+
+
+def first(criterion, values, metric, *, steps_each=10, stage=0, fraction=0.0):
+    """The number of the validation at which a stage ends, or None."""
+    for number, value in enumerate(values):
+        if criterion.ends({metric: value}, stage=stage, steps=steps_each * (number + 1), fraction=fraction):
+            return number
+    return None
+
+
+def test_a_linearly_falling_loss_is_no_plateau():
+    """dL/dt < eps is true at the first step of it."""
+    falling = [2.0 - 0.03 * i for i in range(60)]
+    assert first(ByPlateau().build(3), falling, "nll") is None
+
+
+def test_a_constant_loss_is():
+    """After the window and the patience, neither before nor long after."""
+    config = ByPlateau(window=3, patience=2)
+    assert first(config.build(3), [1.0] * 60, "nll") == 3 + 2 - 1
+    assert first(ByPlateau(window=5, patience=4).build(3), [1.0] * 60, "nll") == 5 + 4 - 1
+
+
+def test_a_rising_loss_and_one_at_zero_are_plateaus():
+    """No progress is no progress; and 0 / 0 must not be NaN, which never fires."""
+    assert first(ByPlateau().build(3), [1 + 0.1 * i for i in range(20)], "nll") == 4
+    assert first(ByPlateau().build(3), [0.0] * 20, "nll") == 4
+
+
+def test_it_fires_where_an_exponential_has_flattened():
+    """Closed form without smoothing: 1 + e^-t over a window of 1 improves by less than 1 % from t = 5 to 6 on."""
+    values = [1 + math.exp(-t) for t in range(30)]
+    gains = [(a - b) / a for a, b in pairwise(values)]
+    idle = next(i for i, gain in enumerate(gains) if gain < 0.01)
+    assert first(ByPlateau(window=1, patience=1, decay=0.0, least=0.01).build(3), values, "nll") == idle + 1
+
+
+def test_smoothing_bridges_noise():
+    """One lucky validation must not look like progress for ever, nor one bad as a plateau."""
+    noisy = [2.0 - 0.03 * i + (0.05 if i % 2 else -0.05) for i in range(50)]
+    assert first(ByPlateau(window=4, patience=3, decay=0.7).build(3), noisy, "nll") is None
+
+
+def test_a_validation_stops_after_its_patience():
+    """And a new best, however small, starts the count again."""
+    values = [0.5, 0.6, 0.55, 0.55, 0.61, 0.6, 0.6, 0.6]
+    assert first(ByValidation(patience=3).build(3), values, "accuracy") == 7
+    losses = [-v for v in values]
+    assert first(ByValidation(patience=3, better="lower", metric="nll").build(3), losses, "nll") == 7
+    assert first(ByValidation(patience=3, better="higher", metric="nll").build(3), losses, "nll") == 3
+
+
+def test_the_best_is_forgotten_with_the_stage():
+    """The accuracy of an easy stage may never be reached again: each later stage would end at once."""
+    criterion = ByValidation(patience=2).build(4)
+    assert first(criterion, [0.9, 0.9, 0.9], "accuracy") == 2
+    criterion.begin()
+    assert first(criterion, [0.1, 0.2, 0.3, 0.4, 0.4], "accuracy") is None
+
+
+@pytest.mark.parametrize("make", [ByPlateau, ByValidation])
+def test_least_and_most_steps_hold(make):
+    """A plateau in the warm-up is none; a stage has an end."""
+    metric = make().metric
+    constant = [1.0] * 60
+    quick = first(make(max_steps=600).build(3), constant, metric)
+    assert first(make(min_steps=200).build(3), constant, metric) == 19 > quick
+    falling = [2.0 - 0.03 * i for i in range(60)] if make is ByPlateau else [0.01 * i for i in range(60)]
+    assert first(make(max_steps=300).build(3), falling, metric) == 29
+
+
+@pytest.mark.parametrize("make", [ByPlateau, ByValidation])
+def test_the_last_stage_begins_in_time(make):
+    """A criterion that never fires would leave the hard samples out of the whole run."""
+    criterion, metric = make(latest=0.8).build(5), make().metric
+    for stage, share in enumerate((0.2, 0.4, 0.6, 0.8)):
+        assert not criterion.ends({metric: 1.0}, stage=stage, steps=1, fraction=share - 0.01)
+        assert criterion.ends({metric: 1.0}, stage=stage, steps=1, fraction=share)
+        criterion.begin()
+
+
+def test_time_ends_stages_at_its_shares():
+    """Equal parts where none are given; a float just below counts as reached."""
+    assert ByTime().build(4).shares == (0.25, 0.5, 0.75, 1.0)
+    by_time = ByTime(ends=(0.3, 0.7, 1.0)).build(3)
+    assert by_time.ends({}, stage=0, steps=0, fraction=0.1 * 3)
+    assert not by_time.ends({}, stage=1, steps=0, fraction=0.69)
+    assert by_time.ends({}, stage=0, steps=0, fraction=0.3 - 1e-12)
+
+
+@pytest.mark.parametrize("config", [ByPlateau(window=3, patience=3), ByValidation(patience=5)])
+@pytest.mark.parametrize("cut", [1, 3, 5])
+def test_a_criterion_goes_on_where_it_was(config, cut):
+    """A resume that forgets the count would lengthen every interrupted stage."""
+    whole, before, after = (config.build(3) for _ in range(3))
+    values = [2.0, 1.5, 1.5, 1.49, *[1.5] * 16]
+    expected = first(whole, values, config.metric)
+    assert first(before, values[:cut], config.metric) is None
+    after.load_state_dict(before.state_dict())
+    assert first(after, values[cut:], config.metric) == expected - cut
+
+
+@pytest.mark.parametrize(
+    ("metrics", "text"),
+    [
+        ({}, "the validation has none"),
+        ({"nll": None, "ece": 0.1}, "known: ece"),
+        ({"nl": 1.0}, "did you mean 'nl'"),
+        ({"nll": math.nan}, "expected a finite number, got nan"),
+    ],
+)
+def test_a_missing_metric_is_named(metrics, text):
+    """Not a stage that never ends."""
+    with pytest.raises(InputError, match=text):
+        ByPlateau().build(2).ends(metrics, stage=0, steps=1, fraction=0.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: ByTime(ends=(0.4, 0.7)), "ends: expected"),
+        (lambda: ByTime(ends=(0.7, 0.4, 1.0)), "ends: expected"),
+        (lambda: ByTime(ends=(0.5, 1.0)).build(3), "one share for each of 3 stages"),
+        (lambda: ByPlateau(min_steps=10, max_steps=5), "max_steps: expected at least min_steps"),
+        (lambda: ByValidation(min_steps=10, max_steps=5), "max_steps: expected at least min_steps"),
+    ],
+)
+def test_senseless_criteria_are_refused(make, text):
+    """Before the run."""
+    with pytest.raises(ValueError, match=text):
+        make()
