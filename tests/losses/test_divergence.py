@@ -2,22 +2,46 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.spatial.distance import jensenshannon
+from scipy.spatial.distance import cityblock, jensenshannon
 from scipy.special import rel_entr, softmax
 
 from stillhouse.checks import InputError
-from stillhouse.losses import forward_kl, generalized_js, mse_logits, reverse_kl
+from stillhouse.losses import (
+    forward_kl,
+    generalized_js,
+    mse_logits,
+    pearson_distance,
+    reverse_kl,
+    skew_forward_kl,
+    skew_reverse_kl,
+    standardize_logits,
+    symmetric_kl,
+    total_variation,
+)
 
-DIVERGENCES = [forward_kl, reverse_kl, generalized_js]
+DIVERGENCES = [
+    forward_kl,
+    reverse_kl,
+    symmetric_kl,
+    generalized_js,
+    skew_forward_kl,
+    skew_reverse_kl,
+    total_variation,
+]
 
 
 def logits(seed, rows=5, classes=7, scale=3.0):
     torch.manual_seed(seed)
     return scale * torch.randn(rows, classes, dtype=torch.float64)
+
+
+def cityblocks(p, q):
+    return np.array([cityblock(a, b) for a, b in zip(p, q)])
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
@@ -28,8 +52,13 @@ def test_values_equal_scipys(temperature):
     expected = {
         forward_kl: rel_entr(p, q).sum(1),
         reverse_kl: rel_entr(q, p).sum(1),
+        symmetric_kl: (rel_entr(p, q) + rel_entr(q, p)).sum(1) / 2,
         generalized_js: jensenshannon(p, q, axis=1) ** 2,
+        skew_forward_kl: rel_entr(p, 0.1 * p + 0.9 * q).sum(1),
+        skew_reverse_kl: rel_entr(q, 0.9 * p + 0.1 * q).sum(1),
+        total_variation: cityblocks(p, q) / 2 / temperature**2,
     }
+    assert set(expected) == set(DIVERGENCES)
     for loss, value in expected.items():
         torch.testing.assert_close(loss(s, t, temperature=temperature), torch.tensor(value) * temperature**2)
 
@@ -44,8 +73,11 @@ def test_nothing_is_lost_between_equals(loss):
 def test_directions_are_each_others_mirror():
     """Forward means KL(teacher || student)."""
     s, t = logits(0), logits(1)
-    torch.testing.assert_close(forward_kl(s, t), reverse_kl(t, s))
-    assert not torch.allclose(forward_kl(s, t), forward_kl(t, s))
+    for one, other in ((forward_kl, reverse_kl), (skew_forward_kl, skew_reverse_kl)):
+        torch.testing.assert_close(one(s, t), other(t, s))
+        assert not torch.allclose(one(s, t), one(t, s))
+    for loss in (symmetric_kl, generalized_js, total_variation):
+        torch.testing.assert_close(loss(s, t), loss(t, s))
 
 
 @pytest.mark.parametrize("loss", DIVERGENCES)
@@ -87,7 +119,8 @@ def test_divergences_are_never_negative(seed, temperature, beta):
     """Whatever the logits."""
     s, t = logits(seed), logits(seed + 1)
     assert (forward_kl(s, t, temperature=temperature) > -1e-9).all()
-    assert (reverse_kl(s, t, temperature=temperature) > -1e-9).all()
+    for loss in (reverse_kl, symmetric_kl, skew_forward_kl, skew_reverse_kl, total_variation):
+        assert (loss(s, t, temperature=temperature) > -1e-9).all()
     bound = temperature**2 * (-beta * math.log(beta) - (1 - beta) * math.log(1 - beta))
     js = generalized_js(s, t, beta=beta, temperature=temperature)
     assert ((js > -1e-9) & (js < bound + 1e-9)).all()
@@ -202,7 +235,11 @@ def test_two_classes_have_a_closed_form(p, q, temperature):
     for loss, expected in (
         (forward_kl, kl(p, q)),
         (reverse_kl, kl(q, p)),
+        (symmetric_kl, (kl(p, q) + kl(q, p)) / 2),
         (generalized_js, (kl(p, m) + kl(q, m)) / 2),
+        (skew_forward_kl, kl(p, 0.1 * p + 0.9 * q)),
+        (skew_reverse_kl, kl(q, 0.9 * p + 0.1 * q)),
+        (total_variation, abs(p - q) / temperature**2),
     ):
         value = loss(row(q), row(p), temperature=temperature).item()
         assert value == pytest.approx(temperature**2 * expected, rel=1e-9, abs=1e-12)
@@ -243,3 +280,104 @@ def test_bf16_inputs_are_summed_in_float32(loss):
     """Log-softmax in bf16 has a noise floor of a hundredth of a nat."""
     s, t = logits(0).bfloat16(), logits(1).bfloat16()
     torch.testing.assert_close(loss(s, t).double(), loss(s.double(), t.double()), atol=1e-3, rtol=1e-3)
+
+
+def test_at_a_thousand_degrees_t_squared_kl_is_the_squared_error_over_2k():
+    """The constant 1/(2K) is often lost: with it weights of KL and MSE can be compared."""
+    s, t = logits(0, scale=1.0), logits(1, scale=1.0)
+    gap = (s - s.mean(1, keepdim=True)) - (t - t.mean(1, keepdim=True))
+    for loss in (forward_kl, reverse_kl, symmetric_kl):
+        torch.testing.assert_close(loss(s, t, temperature=1000.0), gap.square().sum(1) / 14, rtol=3e-3, atol=0)
+
+
+def test_total_variation_cools_as_1_over_t():
+    """So it is not multiplied by T^2, which would make it grow with T: T times it tends to |centred difference| / (2K)."""
+    s, t = logits(0, scale=1.0), logits(1, scale=1.0)
+    gap = (s - s.mean(1, keepdim=True)) - (t - t.mean(1, keepdim=True))
+    torch.testing.assert_close(1e4 * total_variation(s, t, temperature=1e4), gap.abs().sum(1) / 14, rtol=1e-3, atol=0)
+
+
+def test_total_variation_lies_between_0_and_1_and_below_pinskers_bound():
+    """Disjoint one-hots are 1 apart; TV <= sqrt(KL / 2)."""
+    apart = torch.tensor([[1e3, 0.0]]), torch.tensor([[0.0, 1e3]])
+    assert total_variation(*apart).item() == pytest.approx(1)
+    s, t = logits(0), logits(1)
+    assert (total_variation(s, t) <= (forward_kl(s, t) / 2).sqrt()).all()
+
+
+def test_symmetric_kl_goes_from_forward_to_reverse():
+    """A mix the wrong way round would be the other divergence."""
+    s, t = logits(0), logits(1)
+    torch.testing.assert_close(symmetric_kl(s, t, mix=0.0), forward_kl(s, t))
+    torch.testing.assert_close(symmetric_kl(s, t, mix=1.0), reverse_kl(s, t))
+    torch.testing.assert_close(symmetric_kl(s, t, mix=0.25), 0.75 * forward_kl(s, t) + 0.25 * reverse_kl(s, t))
+    infinite = torch.tensor([[0.0, -math.inf]]), torch.zeros(1, 2)
+    assert symmetric_kl(*infinite, mix=1.0).item() == pytest.approx(math.log(2))  # not 0 times infinity
+
+
+@pytest.mark.parametrize(("loss", "plain"), [(skew_forward_kl, forward_kl), (skew_reverse_kl, reverse_kl)])
+def test_skew_goes_to_the_plain_kl_and_is_bounded(loss, plain):
+    """Bound -ln skew where nothing overlaps; no jump at 0."""
+    s, t = logits(0, scale=1.0), logits(1, scale=1.0)
+    torch.testing.assert_close(loss(s, t, skew=0.0), plain(s, t))
+    torch.testing.assert_close(loss(s, t, skew=1e-7), plain(s, t), rtol=1e-5, atol=1e-5)
+    apart = torch.tensor([[1e3, 0.0]]), torch.tensor([[0.0, 1e3]])
+    for skew in (0.1, 0.5):
+        assert loss(*apart, skew=skew).item() == pytest.approx(-math.log(skew), rel=1e-5)
+
+
+def test_normalized_js_keeps_its_size_where_the_plain_one_fades():
+    """At beta 0.001 the plain one is a thousandth of the forward KL: nothing is learned and nothing says so."""
+    s, t = logits(0, scale=1.0), logits(1, scale=1.0)
+    for beta, limit in ((1e-6, forward_kl), (1 - 1e-6, reverse_kl)):
+        torch.testing.assert_close(generalized_js(s, t, beta=beta, normalized=True), limit(s, t), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(generalized_js(s, t, normalized=True), 4 * generalized_js(s, t))
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_shares_outside_their_range_are_refused(value):
+    """The logarithm of a negative share is NaN three calls later."""
+    for loss, share in ((symmetric_kl, "mix"), (skew_forward_kl, "skew"), (skew_reverse_kl, "skew")):
+        with pytest.raises(InputError, match=share):
+            loss(logits(0), logits(1), **{share: value})
+    with pytest.raises(InputError, match="skew"):
+        skew_forward_kl(logits(0), logits(1), skew=1.0)  # KL(p || p): teaches nothing
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_standardized_logits_have_mean_0_and_deviation_1_at_any_scale(scale):
+    """The magnitude must be gone: a loud teacher and a soft one give the same target."""
+    z = logits(0)
+    out = standardize_logits(scale * z + 7.0)
+    torch.testing.assert_close(out.mean(1), torch.zeros(5, dtype=torch.float64), atol=1e-9, rtol=0)
+    torch.testing.assert_close(out.std(1, correction=0), torch.ones(5, dtype=torch.float64), atol=1e-9, rtol=0)
+    torch.testing.assert_close(out, standardize_logits(z), atol=1e-8, rtol=1e-8)
+
+
+def test_standardized_squared_error_is_twice_the_pearson_distance():
+    """An identity that holds for deviations divided by K only."""
+    s, t = logits(0), logits(1)
+    torch.testing.assert_close(mse_logits(standardize_logits(s), standardize_logits(t)), 2 * pearson_distance(s, t))
+
+
+def test_standardizing_passes_the_gradient_and_takes_the_scale_out_of_it():
+    """d loss / d z is orthogonal to z and to 1: growing louder earns nothing."""
+    s, t = logits(0).requires_grad_(), logits(1)
+    assert torch.autograd.gradcheck(standardize_logits, (s,))
+    forward_kl(standardize_logits(s), standardize_logits(t), temperature=2.0).sum().backward()
+    assert (s.grad.abs().sum(1) > 0).all()
+    torch.testing.assert_close((s.grad * s.detach()).sum(1), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+def test_rows_that_cannot_be_standardized_have_a_defined_result():
+    """Equal numbers, of which float32 does not take the exact mean; ruled-out classes; NaN; the wrong rank."""
+    z = torch.full((1, 7), 0.1, requires_grad=True)
+    out = standardize_logits(z)
+    out.sum().backward()
+    assert out.abs().max() < 1e-6
+    assert torch.isfinite(z.grad).all()
+    masked = torch.tensor([[1.0, 3.0, -math.inf]])
+    assert standardize_logits(masked).tolist() == [[-1.0, 1.0, -math.inf]]
+    assert standardize_logits(torch.tensor([[1.0, math.nan, 2.0]])).isnan().all()
+    with pytest.raises(InputError, match=r"expected \(B, K\)"):
+        standardize_logits(torch.zeros(2, 3, 4))

@@ -1,20 +1,17 @@
 """Divergences between the softened class distributions of teacher and student, per sample.
 
 Shapes: B batch, K classes. p = softmax(teacher / T), q = softmax(student / T). Every function works from log-softmax in
-float32 (float64 stays), detaches the teacher, and multiplies by T^2 once, so that a gradient keeps its size as T changes.
-NaN in, NaN out: nothing here hides one, and the training loop stops on it.
+float32 (float64 stays), detaches the teacher, and multiplies by T^2 once, so that a gradient keeps its size as T changes
+(`total_variation` alone does not: it says why). NaN in, NaN out: nothing here hides one, and the training loop stops on it.
 """
 
 from __future__ import annotations
 
-import math
-from numbers import Real
-
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError, same_shape
-from stillhouse.losses.precision import wide
+from stillhouse.checks import InputError
+from stillhouse.losses.softened import kl_of_logs, log_mixture, softened
 
 REVERSE_FLOOR = -50.0  # nats
 
@@ -46,8 +43,8 @@ def forward_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: f
 
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
     """
-    log_q, log_p, scale = _prepare(student_logits, teacher_logits, temperature)
-    return _kl(log_p, log_q) * scale
+    log_q, log_p, scale = softened(student_logits, teacher_logits, temperature)
+    return kl_of_logs(log_p, log_q) * scale
 
 
 def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor = 1.0) -> Tensor:
@@ -77,24 +74,69 @@ def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: f
 
     Source: Gu et al. 2023, arXiv:2306.08543 (MiniLLM); Wu et al. 2024, arXiv:2404.02657.
     """
-    log_q, log_p, scale = _prepare(student_logits, teacher_logits, temperature)
-    return _kl(log_q, log_p.clamp(min=REVERSE_FLOOR)) * scale
+    log_q, log_p, scale = softened(student_logits, teacher_logits, temperature)
+    return kl_of_logs(log_q, log_p.clamp(min=REVERSE_FLOOR)) * scale
+
+
+def symmetric_kl(
+    student_logits: Tensor, teacher_logits: Tensor, *, mix: float = 0.5, temperature: float | Tensor = 1.0
+) -> Tensor:
+    """T^2 ((1 - mix) KL(p || q) + mix KL(q || p)): covers the teacher's mass and punishes mass beside it.
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K); gets no gradient.
+        mix: weight of the reverse KL, from 0 (`forward_kl` exactly) to 1 (`reverse_kl` exactly).
+        temperature: a positive number, or (B,).
+
+    Returns:
+        (B,) in nats times T^2. At mix 1/2 it is half of Jeffreys' divergence and symmetric.
+
+    Raises:
+        InputError: mix outside [0, 1], or as `forward_kl`.
+
+    Example:
+        Teacher (3/4, 1/4), student (1/2, 1/2): half of the sum of (p - q) ln p/q, which is (ln 3)/4 in all.
+
+        >>> p, q = torch.tensor([[3.0, 1.0]]).log(), torch.tensor([[1.0, 1.0]]).log()
+        >>> round(symmetric_kl(q, p).item(), 4), round(math.log(3) / 8, 4)
+        (0.1373, 0.1373)
+
+    Relations:
+        `generalized_js` is symmetric too, and bounded.
+
+    Source: Jeffreys 1946; Wu et al. 2024, arXiv:2404.02657 (why to mix both for language models).
+    """
+    if not 0.0 <= mix <= 1.0:
+        raise InputError(f"mix: expected a number from 0 to 1, got {mix}")
+    parts = [
+        share * loss(student_logits, teacher_logits, temperature=temperature)
+        for share, loss in ((1 - mix, forward_kl), (mix, reverse_kl))
+        if share > 0  # 0 times an infinite KL is NaN
+    ]
+    return sum(parts[1:], parts[0])
 
 
 def generalized_js(
-    student_logits: Tensor, teacher_logits: Tensor, *, beta: float = 0.5, temperature: float | Tensor = 1.0
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    *,
+    beta: float = 0.5,
+    normalized: bool = False,
+    temperature: float | Tensor = 1.0,
 ) -> Tensor:
     """T^2 (beta KL(p || m) + (1 - beta) KL(q || m)), m = beta p + (1 - beta) q: bounded, symmetric at beta = 1/2.
 
     Args:
         student_logits: (B, K).
         teacher_logits: (B, K); gets no gradient.
-        beta: weight of the teacher, strictly between 0 and 1 (at the ends the divergence is 0 and teaches nothing;
-            divided by beta it tends to `forward_kl` for beta -> 0, by 1 - beta to `reverse_kl` for beta -> 1).
+        beta: weight of the teacher, strictly between 0 and 1 (at the ends the divergence is 0 and teaches nothing).
+        normalized: divide by beta (1 - beta), so that it keeps its size over beta: it then tends to `forward_kl` for
+            beta -> 0 and to `reverse_kl` for beta -> 1, where the plain form fades to 0.
         temperature: a positive number, or (B,).
 
     Returns:
-        (B,) in nats times T^2, at most T^2 (-beta ln beta - (1 - beta) ln(1 - beta)).
+        (B,) in nats times T^2, at most T^2 (-beta ln beta - (1 - beta) ln(1 - beta)) before it is normalized.
 
     Raises:
         InputError: beta outside (0, 1), or as `forward_kl`.
@@ -113,45 +155,117 @@ def generalized_js(
     """
     if not 0.0 < beta < 1.0:
         raise InputError(f"beta: expected a number strictly between 0 and 1, got {beta}")
-    log_q, log_p, scale = _prepare(student_logits, teacher_logits, temperature)
-    # logaddexp(-inf, -inf) has a NaN gradient, so a class that both rule out is taken out before it (_kl gives it 0)
-    nobody = (log_p == -math.inf) & (log_q == -math.inf)
-    weighted_p, weighted_q = log_p + math.log(beta), log_q + math.log1p(-beta)
-    log_m = torch.logaddexp(weighted_p.masked_fill(nobody, 0.0), weighted_q.masked_fill(nobody, 0.0))
-    return (beta * _kl(log_p, log_m) + (1 - beta) * _kl(log_q, log_m)) * scale
+    log_q, log_p, scale = softened(student_logits, teacher_logits, temperature)
+    log_m = log_mixture(log_p, log_q, beta)
+    js = (beta * kl_of_logs(log_p, log_m) + (1 - beta) * kl_of_logs(log_q, log_m)) * scale
+    return js / (beta * (1 - beta)) if normalized else js
 
 
-def _prepare(student: Tensor, teacher: Tensor, temperature: float | Tensor) -> tuple[Tensor, Tensor, float | Tensor]:
-    """log q, log p (B, K) and T^2."""
-    same_shape("teacher logits", tuple(teacher.shape), tuple(student.shape))
-    if student.ndim != 2:
-        raise InputError(f"logits: expected (B, K), got {tuple(student.shape)}")
-    temperature = _checked_temperature(temperature, student.shape[0])
-    divisor = temperature.unsqueeze(1) if isinstance(temperature, Tensor) and temperature.ndim > 0 else temperature
-    log_q = torch.log_softmax(wide(student) / divisor, dim=1)
-    log_p = torch.log_softmax(wide(teacher.detach()) / divisor, dim=1)
-    return log_q, log_p, temperature**2
+def skew_forward_kl(
+    student_logits: Tensor, teacher_logits: Tensor, *, skew: float = 0.1, temperature: float | Tensor = 1.0
+) -> Tensor:
+    """T^2 KL(p || skew p + (1 - skew) q): forward KL whose gradient stays bounded where the student has no mass.
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K); gets no gradient.
+        skew: share of the teacher in the mixture, in [0, 1); 0 is `forward_kl`.
+        temperature: a positive number, or (B,).
+
+    Returns:
+        (B,) in nats times T^2, at most -T^2 ln skew (2.303 at 0.1 and T = 1).
+
+    Raises:
+        InputError: skew outside [0, 1), or as `forward_kl`.
+
+    Example:
+        No overlap: -ln 0.1.
+
+        >>> p, q = torch.tensor([[200.0, 0.0]]), torch.tensor([[0.0, 200.0]])
+        >>> round(skew_forward_kl(q, p).item(), 4)
+        2.3026
+
+    Relations:
+        `skew_reverse_kl` with the roles swapped; `generalized_js` mixes into both sides.
+
+    Source: Ko et al. 2024, arXiv:2402.03898 (DistiLLM), alpha = 0.1.
+    """
+    _check_skew(skew)
+    if skew == 0:
+        return forward_kl(student_logits, teacher_logits, temperature=temperature)
+    log_q, log_p, scale = softened(student_logits, teacher_logits, temperature)
+    return kl_of_logs(log_p, log_mixture(log_p, log_q, skew)) * scale
 
 
-def _checked_temperature(temperature: float | Tensor, batch: int) -> float | Tensor:
-    """A number, or a wide tensor () or (B,) that keeps its gradient."""
-    if isinstance(temperature, Tensor):
-        if temperature.ndim > 0:
-            same_shape("temperature (a number or one a sample)", tuple(temperature.shape), (batch,))
-        temperature = wide(temperature)  # the square of a half above 255 is infinite
-        fine = bool((torch.isfinite(temperature) & (temperature > 0)).all())
-    elif isinstance(temperature, Real) and not isinstance(temperature, bool):
-        temperature = float(temperature)
-        fine = math.isfinite(temperature) and temperature > 0
-    else:
-        raise InputError(f"temperature: expected a number or a tensor (B,), got {temperature!r}")
-    if not fine:
-        raise InputError(f"temperature: expected positive and finite, got {temperature}")
-    return temperature
+def skew_reverse_kl(
+    student_logits: Tensor, teacher_logits: Tensor, *, skew: float = 0.1, temperature: float | Tensor = 1.0
+) -> Tensor:
+    """T^2 KL(q || (1 - skew) p + skew q): reverse KL that needs no floor where the teacher has no mass.
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K); gets no gradient.
+        skew: share of the student in the mixture, in [0, 1); 0 is `reverse_kl`, with its floor.
+        temperature: a positive number, or (B,).
+
+    Returns:
+        (B,) in nats times T^2, at most -T^2 ln skew.
+
+    Raises:
+        InputError: skew outside [0, 1), or as `forward_kl`.
+
+    Example:
+        Teacher (1, 0), student (1/2, 1/2), skew 1/2: m = (3/4, 1/4), 1/2 ln 2/3 + 1/2 ln 2.
+
+        >>> p, q = torch.tensor([[200.0, 0.0]]), torch.tensor([[0.0, 0.0]])
+        >>> round(skew_reverse_kl(q, p, skew=0.5).item(), 4)
+        0.1438
+
+    Relations:
+        `skew_forward_kl` with the roles swapped.
+
+    Source: Ko et al. 2024, arXiv:2402.03898 (DistiLLM), alpha = 0.1.
+    """
+    _check_skew(skew)
+    if skew == 0:
+        return reverse_kl(student_logits, teacher_logits, temperature=temperature)
+    log_q, log_p, scale = softened(student_logits, teacher_logits, temperature)
+    return kl_of_logs(log_q, log_mixture(log_q, log_p, skew)) * scale
 
 
-def _kl(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """Sum of a (ln a - ln b) over classes; a class that a rules out (-inf) adds nothing."""
-    possible = log_a > -math.inf
-    gap = torch.where(possible, log_a, 0.0) - torch.where(possible, log_b, 0.0)
-    return (log_a.exp() * gap).sum(dim=1)
+def total_variation(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor = 1.0) -> Tensor:
+    """Half the sum of |p - q|: the largest difference in probability that any set of classes can have.
+
+    Not multiplied by T^2: for large T it falls as 1/T, not as 1/T^2, so the factor would let the weight of the loss grow
+    with T instead of holding it. No factor keeps it what its name says, a number in [0, 1].
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K); gets no gradient.
+        temperature: a positive number, or (B,).
+
+    Returns:
+        (B,) in [0, 1]; its gradient is a sign a class, so it does not fade near equality and vanishes where it is 0.
+
+    Raises:
+        InputError: as `forward_kl`.
+
+    Example:
+        Teacher (3/4, 1/4), student (1/2, 1/2).
+
+        >>> p, q = torch.tensor([[3.0, 1.0]]).log(), torch.tensor([[1.0, 1.0]]).log()
+        >>> round(total_variation(q, p).item(), 4)
+        0.25
+
+    Relations:
+        At most the root of half of `forward_kl` at T = 1 (Pinsker).
+
+    Source: Wen et al. 2023, arXiv:2307.15190 (f-distillation).
+    """
+    log_q, log_p, _ = softened(student_logits, teacher_logits, temperature)
+    return 0.5 * torch.linalg.vector_norm(log_p.exp() - log_q.exp(), ord=1, dim=1)
+
+
+def _check_skew(skew: float) -> None:
+    if not 0.0 <= skew < 1.0:
+        raise InputError(f"skew: expected a number from 0 to below 1, got {skew}")

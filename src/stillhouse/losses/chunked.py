@@ -1,0 +1,320 @@
+"""Divergences over vocabularies: computed from hidden states chunk by chunk, so that (tokens x classes) is never held.
+
+Shapes: N tokens, C tokens of a chunk, V classes, D width. p = softmax(teacher / T), q = softmax(student / T).
+
+Logits, loss and gradients of a chunk are made in the forward pass, in place, and only the sums are kept: the gradient of a
+divergence in its logits has a closed form, so nothing of size N x V has to wait for the backward pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from stillhouse.checks import InputError, same_shape
+from stillhouse.losses.divergence import REVERSE_FLOOR
+from stillhouse.losses.precision import wide
+from stillhouse.losses.softened import checked_temperature
+
+Divergence = Literal["forward-kl", "reverse-kl", "js"]
+TeacherLogits = Callable[[Tensor], Tensor]
+Comparison = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+# logits of a chunk, 32 MiB in float32: a smaller one passes over the gradient of the weight too often, a larger one gains little
+CHUNK_ELEMENTS = 2**23
+
+
+def fused_linear_divergence(
+    student_hidden: Tensor,
+    student_weight: Tensor,
+    teacher_hidden: Tensor,
+    teacher_weight: Tensor,
+    *,
+    divergence: Divergence = "forward-kl",
+    beta: float | None = None,
+    temperature: float = 1.0,
+    student_bias: Tensor | None = None,
+    teacher_bias: Tensor | None = None,
+    valid: Tensor | None = None,
+    count: float | None = None,
+    chunk: int | None = None,
+) -> Tensor:
+    """Mean over tokens of a divergence between `student_hidden @ student_weight.T` and the teacher's, times T^2.
+
+    Equal to `forward_kl`, `reverse_kl` or `generalized_js` of the logits in value and gradient, at a fraction of the memory: for
+    language models the logits are the largest tensors of a step, and the dense form holds several of that size.
+
+    Args:
+        student_hidden: (N, D_s).
+        student_weight: (V, D_s); its gradient is summed in float32 at least.
+        teacher_hidden: (N, D_t); gets no gradient.
+        teacher_weight: (V, D_t); gets no gradient.
+        divergence: which one.
+        beta: weight of the teacher in the mixture of js [0.5].
+        temperature: a positive number.
+        student_bias: (V,) or None.
+        teacher_bias: (V,) or None.
+        valid: (N,) bool, the tokens that count; None: all. The others reach neither the value nor a gradient.
+        count: what the sum is divided by; None: the number of valid tokens. With micro-batches or several processes give the
+            number of valid tokens of the whole batch, else short sequences weigh more.
+        chunk: tokens at a time; None: as many as make 2^23 logits.
+
+    Returns:
+        0-d in nats times T^2. If no token is valid: 0, with gradients of 0.
+
+    Raises:
+        InputError: shapes do not fit, or a setting is out of its range.
+
+    Example:
+        Widths 1, hidden states 1: the weights are the logits. Teacher (3/4, 1/4), student (1/2, 1/2), as in `forward_kl`.
+
+        >>> one = torch.ones(1, 1)
+        >>> student, teacher = torch.tensor([[1.0], [1.0]]).log(), torch.tensor([[3.0], [1.0]]).log()
+        >>> round(fused_linear_divergence(one, student, one, teacher).item(), 4)
+        0.1308
+
+    Relations:
+        `fused_linear_divergence_to` where the teacher's logits come from elsewhere; `topk_kl` where only some are known.
+
+    Source: the closed-form gradient in the forward pass: Hsu et al. 2024, arXiv:2410.10989 (Liger Kernel).
+    """
+    if teacher_hidden.ndim != 2 or teacher_weight.ndim != 2 or teacher_hidden.shape[1] != teacher_weight.shape[1]:
+        raise InputError(
+            f"teacher: expected hidden (N, D) and weight (V, D), got {tuple(teacher_hidden.shape)} and "
+            f"{tuple(teacher_weight.shape)}"
+        )
+    same_shape("teacher_hidden, tokens", tuple(teacher_hidden.shape[:1]), tuple(student_hidden.shape[:1]))
+    same_shape("teacher_weight, classes", tuple(teacher_weight.shape[:1]), tuple(student_weight.shape[:1]))
+    _check_bias("teacher_bias", teacher_bias, len(teacher_weight))
+    return fused_linear_divergence_to(
+        student_hidden,
+        student_weight,
+        partial(_linear, teacher_hidden, teacher_weight, teacher_bias),
+        divergence=divergence,
+        beta=beta,
+        temperature=temperature,
+        student_bias=student_bias,
+        valid=valid,
+        count=count,
+        chunk=chunk,
+    )
+
+
+def fused_linear_divergence_to(
+    student_hidden: Tensor,
+    student_weight: Tensor,
+    teacher_logits: TeacherLogits,
+    *,
+    divergence: Divergence = "forward-kl",
+    beta: float | None = None,
+    temperature: float = 1.0,
+    student_bias: Tensor | None = None,
+    valid: Tensor | None = None,
+    count: float | None = None,
+    chunk: int | None = None,
+) -> Tensor:
+    """`fused_linear_divergence` towards logits that a function gives for some tokens at a time (a cache, several teachers).
+
+    Args:
+        student_hidden: (N, D_s).
+        student_weight: (V, D_s).
+        teacher_logits: takes token numbers (c,) int64 of 0 to N - 1 and gives logits (c, V); called without gradients, and again
+            for the same tokens if the backward pass is repeated.
+        divergence: see `fused_linear_divergence`, as the rest.
+        beta: see there.
+        temperature: see there.
+        student_bias: see there.
+        valid: see there.
+        count: see there.
+        chunk: see there.
+
+    Returns:
+        0-d in nats times T^2.
+
+    Raises:
+        InputError: as `fused_linear_divergence`, or logits of another shape.
+
+    Example:
+        >>> one, teacher = torch.ones(1, 1), torch.tensor([[3.0, 1.0]]).log()
+        >>> round(fused_linear_divergence_to(one, torch.zeros(2, 1), lambda rows: teacher[rows]).item(), 4)
+        0.1308
+    """
+    n_tokens, n_classes = _check_sizes(student_hidden, student_weight)
+    _check_bias("student_bias", student_bias, n_classes)
+    rows = _valid_rows(valid, n_tokens, student_hidden.device)
+    if chunk is not None and chunk < 1:
+        raise InputError(f"chunk: expected at least 1 token, got {chunk}")
+    if count is not None and not (math.isfinite(count) and count > 0):
+        raise InputError(f"count: expected a positive number, got {count}")
+    hot = checked_temperature(temperature, n_tokens)
+    if isinstance(hot, Tensor):
+        raise InputError(f"temperature: expected a number in the chunked form, got a tensor {tuple(hot.shape)}")
+    task = _Task(
+        teacher_logits=teacher_logits,
+        compare=_comparison(divergence, beta),
+        temperature=hot,
+        rows=rows,
+        count=max(1, len(rows)) if count is None else count,
+        chunk=chunk or max(1, CHUNK_ELEMENTS // max(1, n_classes)),
+        with_gradient=torch.is_grad_enabled(),
+    )
+    common = torch.promote_types(student_hidden.dtype, student_weight.dtype)
+    bias = None if student_bias is None else student_bias.to(common)
+    value: Tensor = _Fused.apply(student_hidden.to(common), student_weight.to(common), bias, task)
+    return value
+
+
+@dataclass(frozen=True)
+class _Task:
+    """All that is not differentiated."""
+
+    teacher_logits: TeacherLogits
+    compare: Comparison
+    temperature: float
+    rows: Tensor
+    count: float
+    chunk: int
+    with_gradient: bool
+
+    def run(
+        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """The value and its gradients in hidden, weight and bias, None where not wanted."""
+        # autocast would make the logits bf16 behind the back of the dtypes that were given
+        with torch.autocast(device_type=hidden.device.type, enabled=False):
+            return self._run(hidden, weight, bias, wanted)
+
+    def _run(
+        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        dtype = wide(hidden[:0]).dtype
+        leaves = (hidden, weight, bias)
+        grads = [torch.zeros_like(x, dtype=dtype) if w and x is not None else None for x, w in zip(leaves, wanted)]
+        d_hidden, d_weight, d_bias = grads
+        total = torch.zeros((), dtype=dtype, device=hidden.device)
+        scale = self.temperature / self.count  # d(T^2 L / count) / dz, where L sees z / T
+        for rows in self.rows.split(self.chunk):
+            h = hidden[rows]
+            s_CV = wide(nn.functional.linear(h, weight, bias))
+            t_CV = self._told(rows, s_CV)
+            loss, g_CV = self.compare(s_CV.div_(self.temperature), t_CV)
+            total += loss.sum()
+            if d_hidden is not None:
+                d_hidden[rows] = (g_CV.to(weight.dtype) @ weight).to(dtype) * scale
+            if d_weight is not None:
+                d_weight.addmm_(g_CV.t(), h.to(dtype) * scale)
+            if d_bias is not None:
+                d_bias.add_(g_CV.sum(0), alpha=scale)
+        return total * (self.temperature**2 / self.count), grads
+
+    def _told(self, rows: Tensor, s_CV: Tensor) -> Tensor:
+        """A copy of the teacher's logits over T that may be overwritten."""
+        given = self.teacher_logits(rows)
+        same_shape("teacher logits of a chunk", tuple(given.shape), tuple(s_CV.shape))
+        return given.to(s_CV.dtype) / self.temperature
+
+
+class _Fused(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, task: _Task) -> Tensor:
+        wanted = tuple(need and task.with_gradient for need in ctx.needs_input_grad[:3])
+        value, ctx.grads = task.run(hidden, weight, bias, wanted)
+        ctx.task = task
+        ctx.save_for_backward(hidden, weight, bias)
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        # the gradients are given away, not copied: a second backward of a retained graph computes them anew
+        grads, ctx.grads = ctx.grads, None
+        if grads is None:
+            _, grads = ctx.task.run(*ctx.saved_tensors, ctx.needs_input_grad[:3])
+        return *(None if grad is None else grad.mul_(outer[0]) for grad in grads), None
+
+
+# Each takes logits over T, overwrites both, and gives the loss (C,) and its gradient (C, V) in the student's, divided by T^2.
+
+
+def _forward(s_CV: Tensor, t_CV: Tensor) -> tuple[Tensor, Tensor]:
+    log_q, log_p = _log_softmax_(s_CV), _log_softmax_(t_CV)
+    p = log_p.exp()
+    loss = log_p.sub_(log_q).mul_(p).sum(1)
+    return loss, log_q.exp_().sub_(p)
+
+
+def _reverse(s_CV: Tensor, t_CV: Tensor) -> tuple[Tensor, Tensor]:
+    log_q, log_p = _log_softmax_(s_CV), _log_softmax_(t_CV)
+    q = log_q.exp()
+    weighted = log_q.sub_(log_p.clamp_(min=REVERSE_FLOOR)).mul_(q)
+    loss = weighted.sum(1)
+    return loss, weighted.sub_(q.mul_(loss.unsqueeze(1)))
+
+
+def _js(s_CV: Tensor, t_CV: Tensor, beta: float) -> tuple[Tensor, Tensor]:
+    log_q, log_p = _log_softmax_(s_CV), _log_softmax_(t_CV)
+    log_m = torch.logaddexp(log_p + math.log(beta), log_q + math.log1p(-beta))
+    teachers = log_p.exp().mul_(log_p.sub_(log_m)).sum(1)
+    q = log_q.exp()
+    weighted = log_q.sub_(log_m).mul_(q)
+    students = weighted.sum(1)
+    gradient = weighted.sub_(q.mul_(students.unsqueeze(1))).mul_(1 - beta)
+    return beta * teachers + (1 - beta) * students, gradient
+
+
+def _log_softmax_(x_CV: Tensor) -> Tensor:
+    return x_CV.sub_(x_CV.logsumexp(1, keepdim=True))
+
+
+def _comparison(divergence: Divergence, beta: float | None) -> Comparison:
+    known: dict[str, Comparison] = {
+        "forward-kl": _forward,
+        "reverse-kl": _reverse,
+        "js": partial(_js, beta=0.5 if beta is None else beta),
+    }
+    if divergence not in known:
+        raise InputError(f"divergence: expected one of {', '.join(known)}, got {divergence!r}")
+    if beta is not None and divergence != "js":
+        raise InputError(f"beta: does nothing under {divergence!r}; it belongs to 'js'")
+    if beta is not None and not 0.0 < beta < 1.0:
+        raise InputError(f"beta: expected a number strictly between 0 and 1, got {beta}")
+    return known[divergence]
+
+
+def _linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:
+    common = torch.promote_types(hidden.dtype, weight.dtype)
+    return nn.functional.linear(hidden[rows].to(common), weight.to(common), None if bias is None else bias.to(common))
+
+
+def _check_sizes(hidden: Tensor, weight: Tensor) -> tuple[int, int]:
+    if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1]:
+        raise InputError(
+            f"student: expected hidden (N, D) and weight (V, D), got {tuple(hidden.shape)} and {tuple(weight.shape)}"
+        )
+    return hidden.shape[0], weight.shape[0]
+
+
+def _check_bias(name: str, bias: Tensor | None, classes: int) -> None:
+    if bias is None:
+        return
+    same_shape(name, tuple(bias.shape), (classes,))
+    if bool(bias.isinf().any()):
+        raise InputError(
+            f"{name}: expected finite numbers, got an infinite one; leave a class out by leaving out its row"
+        )
+
+
+def _valid_rows(valid: Tensor | None, tokens: int, device: torch.device) -> Tensor:
+    if valid is None:
+        return torch.arange(tokens, device=device)
+    same_shape("valid", tuple(valid.shape), (tokens,))
+    if valid.dtype != torch.bool:
+        raise InputError(f"valid: expected bool, got {valid.dtype}")
+    return valid.nonzero().squeeze(1)

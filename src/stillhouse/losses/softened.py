@@ -1,0 +1,98 @@
+"""What every divergence starts from: both sides' softened log-probabilities. Shapes: B batch, K classes."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from stillhouse.checks import InputError, same_shape
+from stillhouse.losses.precision import wide
+
+
+def softened(
+    student_logits: Tensor, teacher_logits: Tensor, temperature: float | Tensor
+) -> tuple[Tensor, Tensor, float | Tensor]:
+    """log q and log p of the softened student and teacher, and the factor T^2.
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K); detached here.
+        temperature: a positive number, or a tensor () or (B,), which keeps its gradient.
+
+    Returns:
+        log q (B, K) and log p (B, K) in float32 at least; T^2 as a number or a tensor () or (B,).
+
+    Raises:
+        InputError: shapes differ or are not (B, K), or the temperature is not positive and finite, or not a number or (B,).
+
+    Example:
+        Scores (0, ln 9) at T = 2 are (0, ln 3): probabilities 1/4 and 3/4.
+
+        >>> z = torch.tensor([[1.0, 9.0]]).log()
+        >>> log_q, log_p, factor = softened(z, z, 2.0)
+        >>> [round(x, 4) for x in log_p[0].exp().tolist()], factor
+        ([0.25, 0.75], 4.0)
+    """
+    same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
+    if student_logits.ndim != 2:
+        raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
+    temperature = checked_temperature(temperature, student_logits.shape[0])
+    divisor = temperature.unsqueeze(1) if isinstance(temperature, Tensor) and temperature.ndim > 0 else temperature
+    log_q = torch.log_softmax(wide(student_logits) / divisor, dim=1)
+    log_p = torch.log_softmax(wide(teacher_logits.detach()) / divisor, dim=1)
+    return log_q, log_p, temperature**2
+
+
+def checked_temperature(temperature: float | Tensor, batch: int) -> float | Tensor:
+    """A number, or a wide tensor () or (B,) that keeps its gradient.
+
+    Raises:
+        InputError: not positive and finite, or neither a number nor (B,).
+    """
+    if isinstance(temperature, Tensor):
+        if temperature.ndim > 0:
+            same_shape("temperature (a number or one a sample)", tuple(temperature.shape), (batch,))
+        temperature = wide(temperature)  # the square of a half above 255 is infinite
+        fine = bool((torch.isfinite(temperature) & (temperature > 0)).all())
+    elif isinstance(temperature, Real) and not isinstance(temperature, bool):
+        temperature = float(temperature)
+        fine = math.isfinite(temperature) and temperature > 0
+    else:
+        raise InputError(f"temperature: expected a number or a tensor (B,), got {temperature!r}")
+    if not fine:
+        raise InputError(f"temperature: expected positive and finite, got {temperature}")
+    return temperature
+
+
+def kl_of_logs(log_a: Tensor, log_b: Tensor) -> Tensor:
+    """Sum of a (ln a - ln b) over classes, (B,); a class that a rules out (-inf) adds nothing.
+
+    Example:
+        >>> a, b = torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.5, 0.5]]).log()
+        >>> round(kl_of_logs(a, b).item(), 4)  # ln 2
+        0.6931
+    """
+    possible = log_a > -math.inf
+    gap = torch.where(possible, log_a, 0.0) - torch.where(possible, log_b, 0.0)
+    return (log_a.exp() * gap).sum(dim=1)
+
+
+def log_mixture(log_a: Tensor, log_b: Tensor, weight: float) -> Tensor:
+    """ln(weight a + (1 - weight) b), for a weight strictly between 0 and 1.
+
+    A class that both rule out gets 0, whatever its truth: `logaddexp(-inf, -inf)` has a NaN gradient, and no divergence
+    reads a class of probability 0.
+
+    Example:
+        >>> a, b = torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.0, 1.0]]).log()
+        >>> [round(x, 2) for x in log_mixture(a, b, 0.25).exp()[0].tolist()]
+        [0.25, 0.75]
+    """
+    nobody = (log_a == -math.inf) & (log_b == -math.inf)
+    weighted_a, weighted_b = log_a + math.log(weight), log_b + math.log1p(-weight)
+    return torch.logaddexp(weighted_a.masked_fill(nobody, 0.0), weighted_b.masked_fill(nobody, 0.0)).masked_fill(
+        nobody, 0.0
+    )

@@ -1,0 +1,263 @@
+"""The chunked form against the dense one: value, gradients, masks, and that nothing of size tokens x classes exists."""
+
+import math
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from stillhouse.checks import InputError
+from stillhouse.losses import (
+    forward_kl,
+    fused_linear_divergence,
+    fused_linear_divergence_to,
+    generalized_js,
+    reverse_kl,
+)
+
+N, V, DS, DT = 11, 23, 5, 4
+FORMS = [("forward-kl", {}), ("reverse-kl", {}), ("js", {"beta": 0.5}), ("js", {"beta": 0.1})]
+DENSE = {"forward-kl": forward_kl, "reverse-kl": reverse_kl, "js": generalized_js}
+
+
+def parts(seed=0, dtype=torch.float64, bias=True):
+    torch.manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, dtype=torch.float64).to(dtype)
+
+    student = [draw(N, DS), draw(V, DS), draw(V) if bias else None]
+    teacher = [draw(N, DT), draw(V, DT), draw(V) if bias else None]
+    return [x if x is None else x.requires_grad_() for x in student], teacher
+
+
+def dense(form, settings, student, teacher, temperature, valid=None):
+    loss = DENSE[form](
+        *(torch.nn.functional.linear(*side) for side in (student, teacher)), temperature=temperature, **settings
+    )
+    return loss.mean() if valid is None else loss[valid].mean()
+
+
+def fused(form, settings, student, teacher, **more):
+    return fused_linear_divergence(
+        *student[:2],
+        *teacher[:2],
+        divergence=form,
+        student_bias=student[2],
+        teacher_bias=teacher[2],
+        **settings,
+        **more,
+    )
+
+
+def gradients(value, student):
+    return torch.autograd.grad(value, [x for x in student if x is not None])
+
+
+@pytest.mark.parametrize(("form", "settings"), FORMS)
+@pytest.mark.parametrize("chunk", [1, 4, 11, 100, None])
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_equals_the_dense_form_in_value_and_gradient(form, settings, chunk, temperature):
+    """To 1e-10, also where the chunk does not divide the tokens; the factor T^2 and the mean included."""
+    student, teacher = parts()
+    value = fused(form, settings, student, teacher, temperature=temperature, chunk=chunk)
+    expected = dense(form, settings, student, teacher, temperature)
+    torch.testing.assert_close(value, expected, atol=1e-10, rtol=0)
+    for ours, theirs in zip(gradients(3 * value, student), gradients(3 * expected, student), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize(("form", "settings"), FORMS)
+def test_tokens_that_do_not_count_reach_neither_value_nor_gradient(form, settings):
+    """A known library averages over valid tokens, but sums the soft loss over the ignored ones too."""
+    student, teacher = parts()
+    valid = torch.tensor([1, 0, 1, 1, 0, 0, 1, 1, 1, 0, 1], dtype=torch.bool)
+    value = fused(form, settings, student, teacher, valid=valid, chunk=3, temperature=2.0)
+    expected = dense(form, settings, student, teacher, 2.0, valid)
+    torch.testing.assert_close(value, expected, atol=1e-10, rtol=0)
+    ours = gradients(value, student)
+    for mine, theirs in zip(ours, gradients(expected, student), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=0)
+    assert ours[0][~valid].abs().max() == 0
+    with torch.no_grad():
+        student[0][~valid] = math.nan  # padding may hold anything
+    assert torch.equal(fused(form, settings, student, teacher, valid=valid, chunk=3, temperature=2.0), value)
+
+
+def test_no_valid_token_gives_zero_and_zero_gradients():
+    """0 / 0 would end a run whose micro-batch is all padding."""
+    student, teacher = parts()
+    value = fused("forward-kl", {}, student, teacher, valid=torch.zeros(N, dtype=torch.bool))
+    assert value.item() == 0
+    assert all(g.abs().max() == 0 for g in gradients(value, student))
+
+
+def test_micro_batches_with_the_count_of_the_whole_add_up():
+    """Each divided by its own count would give short sequences more weight."""
+    student, teacher = parts()
+    whole = fused("forward-kl", {}, student, teacher)
+    halves = [
+        fused("forward-kl", {}, [student[0][part], *student[1:]], [teacher[0][part], *teacher[1:]], count=N)
+        for part in (slice(0, 3), slice(3, N))
+    ]
+    torch.testing.assert_close(sum(halves), whole)
+
+
+def test_a_second_backward_gives_the_same_again():
+    """The first one gives its buffers away: gradient norms of single terms are measured on a retained graph."""
+    student, teacher = parts()
+    value = fused("js", {}, student, teacher, chunk=4)
+    leaves = [x for x in student if x is not None]
+    first = torch.autograd.grad(value, leaves, retain_graph=True)
+    kept = [g.clone() for g in first]
+    for g in first:
+        g.zero_()
+    again = torch.autograd.grad(2 * value, leaves)
+    for one, two in zip(kept, again, strict=True):
+        torch.testing.assert_close(two, 2 * one)
+
+
+def test_only_what_learns_gets_a_gradient():
+    """A frozen head, and a teacher that requires gradients by mistake."""
+    student, teacher = parts(bias=False)
+    teacher[0].requires_grad_()
+    student[1].requires_grad_(False)
+    fused("forward-kl", {}, student, teacher).backward()
+    assert student[0].grad.abs().sum() > 0
+    assert student[1].grad is None
+    assert teacher[0].grad is None
+    with torch.no_grad():
+        assert not fused("forward-kl", {}, student, teacher).requires_grad
+
+
+def test_the_teacher_may_be_a_function_of_token_numbers():
+    """A cache gives its logits chunk by chunk; they must not be overwritten."""
+    student, teacher = parts()
+    logits = torch.nn.functional.linear(*teacher)
+    kept, asked = logits.clone(), []
+
+    def told(rows):
+        asked.extend(rows.tolist())
+        return logits[rows[0] : rows[-1] + 1]  # a view into the cache
+
+    value = fused_linear_divergence_to(*student[:2], told, student_bias=student[2], chunk=4)
+    torch.testing.assert_close(value, fused("forward-kl", {}, student, teacher))
+    assert asked == list(range(N))
+    assert torch.equal(logits, kept)
+    with pytest.raises(InputError, match=r"of a chunk: expected shape \(4, 23\), got \(4, 22\)"):
+        fused_linear_divergence_to(*student[:2], lambda rows: logits[rows, 1:], chunk=4)
+
+
+class Largest(TorchDispatchMode):
+    """The size of the largest tensor that any operation gives out."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        sizes = [x.numel() for x in tree_leaves(out) if isinstance(x, torch.Tensor)]
+        self.elements = max([self.elements, *sizes])
+        return out
+
+
+@pytest.mark.parametrize(("form", "settings"), FORMS)
+def test_nothing_of_tokens_times_classes_is_ever_made(form, settings):
+    """Which is all that it is for: forward and backward hold a chunk of logits, and the gradient of the weight."""
+    torch.manual_seed(0)
+    h, w = torch.randn(64, 3, requires_grad=True), torch.randn(50, 3, requires_grad=True)
+    teacher = torch.randn(64, 2), torch.randn(50, 2)
+    with Largest() as seen:
+        fused_linear_divergence(h, w, *teacher, divergence=form, chunk=4, **settings).backward()
+    assert seen.elements == 4 * 50
+    with Largest() as seen:
+        DENSE[form](h @ w.t(), teacher[0] @ teacher[1].t(), **settings).mean().backward()
+    assert seen.elements == 64 * 50
+
+
+def test_the_chunk_follows_the_number_of_classes():
+    """A fixed number of tokens would hold gigabytes for a large vocabulary."""
+    from stillhouse.losses import chunked
+
+    seen = []
+
+    def told(rows):
+        seen.append(len(rows))
+        return torch.zeros(len(rows), 50_000)
+
+    fused_linear_divergence_to(torch.zeros(300, 1), torch.zeros(50_000, 1), told)
+    assert max(seen) == chunked.CHUNK_ELEMENTS // 50_000 == 167
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("form", "settings"), FORMS)
+def test_half_precision_is_summed_in_float32(dtype, form, settings):
+    """Within the input's own precision of the exact values; the value itself is float32."""
+    student, teacher = parts(dtype=dtype)
+    exact = [x.detach().double().requires_grad_() for x in student], [x.double() for x in teacher]
+    value, expected = fused(form, settings, student, teacher, chunk=4), dense(form, settings, *exact, 1.0)
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value.double(), expected, rtol=1e-2, atol=1e-3)
+    for ours, theirs in zip(gradients(value, student), gradients(expected, exact[0]), strict=True):
+        assert ours.dtype == dtype
+        torch.testing.assert_close(ours.double(), theirs, rtol=2e-2, atol=2e-3)
+
+
+def test_autocast_does_not_change_the_numbers():
+    """It would make logits of float32 weights bf16; hidden states of bf16 beside them are taken as they are."""
+    student, teacher = parts(dtype=torch.float32)
+    plain = fused("forward-kl", {}, student, teacher)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(fused("forward-kl", {}, student, teacher), plain)
+        mixed = [student[0].bfloat16(), *student[1:]]
+        torch.testing.assert_close(fused("forward-kl", {}, mixed, teacher), plain, rtol=1e-2, atol=1e-3)
+
+
+def test_reverse_kl_has_the_floor_of_the_dense_one():
+    """Beyond -50 nats both must stop to grow."""
+    one, far = torch.ones(1, 1), torch.tensor([[0.0], [-300.0]])
+    value = fused_linear_divergence(one, torch.zeros(2, 1), one, far, divergence="reverse-kl")
+    torch.testing.assert_close(value, reverse_kl(torch.zeros(1, 2), far.t()).mean())
+
+
+def test_nan_stays():
+    """The training loop stops on it."""
+    student, teacher = parts()
+    with torch.no_grad():
+        student[0][2, 1] = math.nan
+    assert fused("forward-kl", {}, student, teacher).isnan()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"divergence": "kl"}, "expected one of forward-kl, reverse-kl, js, got 'kl'"),
+        ({"beta": 0.5}, "beta: does nothing under 'forward-kl'"),
+        ({"divergence": "js", "beta": 1.0}, "strictly between"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": torch.ones(N)}, "expected a number in the chunked form"),
+        ({"chunk": 0}, "chunk"),
+        ({"count": 0}, "count"),
+        ({"valid": torch.ones(N)}, "expected bool"),
+        ({"valid": torch.ones(3, dtype=torch.bool)}, r"expected shape \(11,\), got \(3,\)"),
+        ({"student_bias": torch.zeros(3)}, r"student_bias: expected shape \(23,\)"),
+        ({"teacher_bias": torch.full((V,), -math.inf)}, "teacher_bias: expected finite"),
+    ],
+)
+def test_impossible_settings_are_refused(change, words):
+    """Each with its name."""
+    student, teacher = parts(bias=False)
+    with pytest.raises(InputError, match=words):
+        fused_linear_divergence(*student[:2], *teacher[:2], **change)
+
+
+@pytest.mark.parametrize(
+    "place", [(0, (N, DS + 1)), (0, (2, N, DS)), (1, (V + 1, DS)), (2, (N + 1, DT)), (2, (N, 9)), (3, (V - 1, DT))]
+)
+def test_shapes_that_do_not_fit_are_printed(place):
+    """Vocabularies of teacher and student differ more often than not."""
+    student, teacher = parts(bias=False)
+    given = [*student[:2], *teacher[:2]]
+    given[place[0]] = torch.zeros(place[1], dtype=torch.float64)
+    with pytest.raises(InputError, match="expected"):
+        fused_linear_divergence(*given)

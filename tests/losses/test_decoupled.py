@@ -1,0 +1,137 @@
+"""The decoupled loss against its identity with KL and by hand."""
+
+import math
+
+import pytest
+import torch
+from scipy.special import rel_entr, softmax
+
+from stillhouse.checks import InputError
+from stillhouse.losses import decoupled_kl, forward_kl
+
+LABELS = torch.tensor([0, 6, 2, 2, 5])
+
+
+def logits(seed, rows=5, classes=7, scale=3.0):
+    torch.manual_seed(seed)
+    return scale * torch.randn(rows, classes, dtype=torch.float64)
+
+
+def target_part(s, t, labels=LABELS, temperature=1.0):
+    return decoupled_kl(s, t, labels, temperature=temperature, target_weight=1.0, nontarget_weight=0.0)
+
+
+def other_part(s, t, labels=LABELS, temperature=1.0):
+    return decoupled_kl(s, t, labels, temperature=temperature, target_weight=0.0, nontarget_weight=1.0)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_kl_is_target_part_plus_the_rest_times_1_minus_p(temperature):
+    """The identity of the paper, exactly: a slip in either part would show."""
+    s, t = logits(0), logits(1)
+    p_y = torch.softmax(t / temperature, 1).gather(1, LABELS.unsqueeze(1)).squeeze(1)
+    parts = target_part(s, t, temperature=temperature) + (1 - p_y) * other_part(s, t, temperature=temperature)
+    torch.testing.assert_close(parts, forward_kl(s, t, temperature=temperature), atol=1e-12, rtol=1e-12)
+
+
+def test_both_parts_equal_scipys():
+    """Each on its own: the identity alone would hold for a mistake in both."""
+    s, t = logits(0), logits(1)
+    p, q = softmax(t.numpy(), axis=1), softmax(s.numpy(), axis=1)
+    for row, label in enumerate(LABELS.tolist()):
+        others = [k for k in range(7) if k != label]
+        two = [[x[row, label], 1 - x[row, label]] for x in (p, q)]
+        rest = [x[row, others] / x[row, others].sum() for x in (p, q)]
+        assert target_part(s, t)[row].item() == pytest.approx(rel_entr(*two).sum(), rel=1e-9)
+        assert other_part(s, t)[row].item() == pytest.approx(rel_entr(*rest).sum(), rel=1e-9)
+
+
+def test_weights_are_1_and_8_and_t_is_squared_once():
+    """The defaults of the paper."""
+    s, t = logits(0), logits(1)
+    torch.testing.assert_close(decoupled_kl(s, t, LABELS), target_part(s, t) + 8 * other_part(s, t))
+    hot = decoupled_kl(s, t, LABELS, temperature=3.0)
+    torch.testing.assert_close(hot, 9 * decoupled_kl(s / 3, t / 3, LABELS))
+
+
+def test_equals_lose_nothing():
+    """Zero where the student is the teacher up to a row constant."""
+    x = logits(0)
+    torch.testing.assert_close(decoupled_kl(x + 5, x, LABELS), torch.zeros(5, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("gap", [20.0, 60.0, 90.0])
+def test_a_teacher_as_sure_as_float32_can_be_still_teaches(gap):
+    """1 - p_y taken from p_y is 0 there; summed from the others the wrong classes keep their full gradient.
+
+    To 1e-4: log-probabilities near -90 have steps of 8e-6 in float32.
+    """
+    others = torch.tensor([1.0, 0.0, -1.0])
+    t = torch.cat([others.max() + torch.tensor([gap]), others]).unsqueeze(0)
+    s = torch.tensor([[gap, 0.0, 0.0, 0.0]], requires_grad=True)
+    label = torch.tensor([0])
+    value = decoupled_kl(s, t, label, target_weight=0.0, nontarget_weight=1.0)
+    value.sum().backward()
+    p = torch.softmax(others, 0)
+    assert value.item() == pytest.approx(rel_entr(p.numpy(), [1 / 3] * 3).sum(), rel=1e-4)
+    torch.testing.assert_close(s.grad[0, 1:], 1 / 3 - p, atol=1e-5, rtol=1e-4)
+    whole = decoupled_kl(s, t, label)
+    assert torch.isfinite(whole).all()
+    assert torch.isfinite(torch.autograd.grad(whole.sum(), s)[0]).all()
+
+
+def test_the_teacher_gets_no_gradient_and_the_student_gets_that_of_finite_differences():
+    """In a temperature for each sample too."""
+    s, t = logits(0).requires_grad_(), logits(1).requires_grad_()
+    hot = torch.tensor([0.7, 1.0, 2.0, 3.0, 5.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, h: decoupled_kl(x, t.detach(), LABELS, temperature=h), (s, hot))
+    decoupled_kl(s, t, LABELS).sum().backward()
+    assert t.grad is None
+
+
+def test_ruled_out_classes():
+    """As if they were not there; and a teacher that leaves only the label possible says nothing of the others."""
+    s, t = logits(0), logits(1)
+    s[:, 4] = t[:, 4] = -math.inf
+    kept = [0, 1, 2, 3, 5, 6]
+    labels = torch.tensor([0, 5, 2, 2, 4])  # the same classes once number 4 is gone
+    torch.testing.assert_close(decoupled_kl(s, t, LABELS), decoupled_kl(s[:, kept], t[:, kept], labels))
+    only = torch.tensor([[0.0, -math.inf, -math.inf]])
+    x = torch.zeros(1, 3, requires_grad=True)
+    value = decoupled_kl(x, only, torch.tensor([0]))
+    value.sum().backward()
+    assert value.item() == pytest.approx(math.log(3))  # the target part alone
+    assert torch.isfinite(x.grad).all()
+    assert decoupled_kl(only, torch.zeros(1, 3), torch.tensor([0])).item() == math.inf
+
+
+@pytest.mark.parametrize("side", [0, 1])
+def test_nan_stays(side):
+    """A broken row must not become a good number."""
+    pair = [logits(0), logits(1)]
+    pair[side][2, 3] = math.nan
+    assert decoupled_kl(*pair, LABELS).isnan().tolist() == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (torch.tensor([0, 1, 2, 3, 7]), "from 0 to 6, got 0 to 7"),
+        (torch.tensor([0, 1, 2, 3, -100]), "got -100 to 3"),
+        (torch.tensor([0.0, 1, 2, 3, 4]), "int64"),
+        (torch.tensor([0, 1]), r"expected shape \(5,\), got \(2,\)"),
+    ],
+)
+def test_impossible_labels_are_refused(labels, words):
+    """Gathered without a check they fail deep inside torch, or on a GPU later."""
+    with pytest.raises(InputError, match=words):
+        decoupled_kl(logits(0), logits(1), labels)
+
+
+def test_impossible_weights_and_a_single_class_are_refused():
+    """Nothing is left to learn there."""
+    with pytest.raises(InputError, match="at least 2 classes"):
+        decoupled_kl(torch.zeros(1, 1), torch.zeros(1, 1), torch.tensor([0]))
+    for weights in ({"target_weight": -1.0}, {"target_weight": 0.0, "nontarget_weight": 0.0}):
+        with pytest.raises(InputError, match="target_weight"):
+            decoupled_kl(logits(0), logits(1), LABELS, **weights)
