@@ -9,6 +9,7 @@ import torch
 from stillhouse import records
 from stillhouse.checks import StillhouseError
 from stillhouse.config import ConfigError, parse, to_mapping
+from stillhouse.curricula import CurriculumConfig
 from stillhouse.plan import RunConfig, StageConfig
 from stillhouse.recipes import load_run
 from stillhouse.run import run
@@ -168,3 +169,45 @@ def test_pipelines_that_cannot_be_are_refused(change, words):
     """Before anything is trained, with the field's name."""
     with pytest.raises(ConfigError, match=words):
         parse(RunConfig, {**to_mapping(small()), **change})
+
+
+def test_a_curriculum_orders_the_rows_and_survives_a_kill(tmp_path):
+    """Easy rows first, by the teacher's scores; stages move by time; a resumed run is the same to the bit."""
+    curriculum = CurriculumConfig(shares=(0.5, 1.0), replay=0.0)
+    config = small(curriculum=curriculum)
+    config = replace(config, training=replace(config.training, epochs=4, log_every=1))
+    run(config, tmp_path / "whole")
+    folder = tmp_path / "whole/arms/kd/seed-0"
+    figures = [line["figures"] for line in lines(folder)]
+    assert [f["curriculum/stage"] for f in figures] == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert figures[0]["curriculum/distinct-seen"] == figures[0]["curriculum/subset-rows"] == 32
+    run(replace(config, curriculum=replace(curriculum, order="hard-first")), tmp_path / "hard")
+    assert lines(folder)[0]["terms"]["labels"] != lines(tmp_path / "hard/arms/kd/seed-0")[0]["terms"]["labels"]
+
+    class Killed(Exception):
+        pass
+
+    def kill(arm, seed, progress, news):
+        if progress.step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(config, tmp_path / "cut", tell=kill)
+    run(config, tmp_path / "cut", resume=True)
+    a, b = weights(folder), weights(tmp_path / "cut/arms/kd/seed-0")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    run(replace(config, judge="student"), tmp_path / "student")
+    assert (tmp_path / "student/arms/kd/seed-0/judge" / records.CHECKPOINT).is_file()
+
+
+def test_weights_of_a_curriculum_reach_the_loss(tmp_path):
+    """Factors that nothing multiplies by are the commonest dead setting of all."""
+    curriculum = CurriculumConfig(shares=(0.5, 1.0), label_weights=(0.25, 1.0), signal_weights=(0.0, 2.0))
+    config = small(curriculum=curriculum)
+    run(replace(config, training=replace(config.training, log_every=1)), tmp_path / "run")
+    for line in lines(tmp_path / "run/arms/kd/seed-0"):
+        terms = line["terms"]
+        first = line["figures"]["curriculum/stage"] == 0
+        expected = 0.25 * terms["labels"] if first else terms["labels"] + 2 * terms["logits"]
+        assert line["loss"] == pytest.approx(expected, rel=1e-5)
+        assert ("logits" in terms) is not first

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from stillhouse import records
 from stillhouse.checks import InputError, nearest
+from stillhouse.curricula import Curriculum, score_difficulty
 from stillhouse.data import ImageData
 from stillhouse.layers.taps import Tapped
 from stillhouse.metrics import evaluate, measure_cost
@@ -19,7 +21,7 @@ from stillhouse.records import write_arrays, write_json
 from stillhouse.signals import build_signals, needs_teacher, student_features, teacher_features
 from stillhouse.students import StudentConfig
 from stillhouse.students.card import save_student
-from stillhouse.teachers import AverageTeacher, EnsembleTeacher, Teacher
+from stillhouse.teachers import AverageTeacher, CachedTeacher, EnsembleTeacher, Teacher
 from stillhouse.teaching import Tutor
 from stillhouse.training.classification import ClassificationJob, Lesson
 from stillhouse.training.loop import Fit, fit
@@ -90,6 +92,10 @@ def _train(
     for number, stage in enumerate(stages):
         place = folder if number == len(stages) - 1 else folder / "stages" / stage.name
         lesson = _lesson(setting, stage, tutors[number] if taught else None, student, seed)
+        if taught and setting.config.curriculum is not None:
+            ease = _ease(setting, chosen, tutors[number], seed, place / "judge", resume)
+            labels = setting.data.train.labels.numpy()
+            lesson = replace(lesson, curriculum=Curriculum(setting.config.curriculum, ease, labels, seed=seed))
         job = ClassificationJob(student, setting.data, stage.training, seed=seed + 1000 * number, lesson=lesson)
         with _only(student, stage.train_only):
             done = fit(
@@ -126,6 +132,27 @@ def _lesson(setting: Setting, stage: Stage, tutor: Tutor | None, student: nn.Mod
             raise InputError(f"stage {stage.name!r}: its signals need a teacher, and it has none")
         return Lesson(None, build_signals(stage.signals, spec, spec), features, agreed)
     return Lesson(tutor.tells, build_signals(stage.signals, spec, tutor.spec), features, agreed)
+
+
+def _ease(
+    setting: Setting, chosen: StudentConfig, tutor: Tutor | None, seed: int, folder: Path, resume: bool
+) -> np.ndarray:
+    """(N,) how easy each training row is, to the teacher or to a student after one epoch on labels; high is easy."""
+    config, data = setting.config, setting.data
+    assert config.curriculum is not None
+    if config.judge == "teacher":
+        assert tutor is not None  # see RunConfig
+        judge = tutor.tells if isinstance(tutor.tells, CachedTeacher) else tutor.teacher
+        probabilities = predict(lambda b: judge(b).logits, data.train, config.training.evaluation_batch_size)
+    else:
+        torch.manual_seed(seed)
+        student = chosen.build(data.task)
+        once = replace(config.training, epochs=1, label_weight=1.0, warmup_epochs=0.1, doctor=None, patience=0)
+        fit(ClassificationJob(student, data, once, seed=seed), once, seed=seed, folder=folder, resume=resume)
+        device = next(student.parameters()).device
+        probabilities = predict(lambda b: student(b.inputs.to(device)), data.train, once.evaluation_batch_size)
+    logits = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+    return score_difficulty(logits, data.train.labels.numpy(), config.curriculum.measures, k=config.curriculum.fusion_k)
 
 
 class _only:

@@ -62,6 +62,8 @@ def _teachers(config: RunConfig) -> list[str]:
         found.append(
             "more_teachers: no signal of kind 'ensemble' weighs them; signals see the mean of their probabilities"
         )
+    if config.judge != "teacher" and config.curriculum is None:
+        found.append(f"judge: {config.judge!r} does nothing without a curriculum")
     if config.chain_teachers == "all" and not config.chain:
         found.append("chain_teachers: 'all' does nothing without a chain")
     return found
@@ -85,7 +87,7 @@ def _temperature(config: RunConfig, place: str, temperature: Any) -> list[str]:
     if not isinstance(temperature, ScheduledTemperature):
         return []
     schedule = temperature.schedule
-    if getattr(schedule, "over", "steps") == "stages" and getattr(config, "curriculum", None) is None:
+    if getattr(schedule, "over", "steps") == "stages" and config.curriculum is None:
         return [f"{place}.temperature: moves over the stages of a curriculum, and there is none: it stays at its start"]
     if isinstance(schedule, Constant):
         return [f"{place}.temperature: a constant schedule; {schedule.value} alone says the same"]

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from stillhouse.config import configclass
+from stillhouse.curricula import CurriculumConfig
 from stillhouse.data import DataConfig
 from stillhouse.signals import LogitsConfig, SignalConfig, needs_teacher
 from stillhouse.students import StudentConfig, TsetlinViTConfig
@@ -81,6 +82,13 @@ class RunConfig:
     chain_teachers: Literal["last", "all"] = Field(
         default="last", description="who teaches a link of the chain: the one before it, or all before it"
     )
+    curriculum: CurriculumConfig | None = Field(
+        default=None, description="which samples first, for taught arms (the difficulty is the judge's knowledge)"
+    )
+    judge: Literal["teacher", "student"] = Field(
+        default="teacher",
+        description="of a curriculum: whose scores say what is hard; student: after one epoch on labels alone",
+    )
     stages: tuple[StageConfig, ...] = Field(
         default=(), description="stages one after another, as general and task distillation; empty: one stage"
     )
@@ -112,6 +120,18 @@ class RunConfig:
                 raise ValueError(
                     f"arms: {arm!r} is a control of clauses, and a student of kind {self.student.kind!r} has none"
                 )
+        if self.curriculum is not None and "kd" not in self.arms:
+            raise ValueError("curriculum: belongs to taught arms, and no arm is 'kd'")
+        if self.curriculum is not None and "rouge-l" in self.curriculum.measures:
+            raise ValueError(
+                "curriculum.measures: 'rouge-l' compares generated texts; for classes take loss and margin"
+            )
+        if (
+            self.curriculum is not None
+            and self.judge == "teacher"
+            and (self.teacher is None or self.teacher.is_student)
+        ):
+            raise ValueError("judge: 'teacher' needs a teacher; take judge: student")
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages: expected different names, got {', '.join(names)}")
@@ -164,7 +184,9 @@ class RunConfig:
         """The same run without its teacher."""
         arms = tuple(dict.fromkeys("no-kd" if arm in {"kd", "direct"} else arm for arm in self.arms))
         stages = tuple(replace(stage, signals=(), teacher=None) for stage in self.stages)
-        return replace(self, teacher=None, more_teachers=(), signals=(), chain=(), stages=stages, arms=arms)
+        return replace(
+            self, teacher=None, more_teachers=(), signals=(), chain=(), stages=stages, arms=arms, curriculum=None
+        )
 
 
 @configclass

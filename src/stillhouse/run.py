@@ -14,6 +14,7 @@ from stillhouse import records
 from stillhouse.arms import Setting, train_arm
 from stillhouse.config import to_mapping
 from stillhouse.data import ImageData
+from stillhouse.lint import lint
 from stillhouse.plan import RunConfig
 from stillhouse.records import arm_folder, open_run_folder, write_arrays, write_json
 from stillhouse.report import write_report
@@ -64,6 +65,8 @@ def run(
     data = config.data.build() if data is None else data
     say(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
     student_notice(config, data, say)
+    for line in lint(config):
+        say(f"without effect: {line}")
     write_json(out / records.RUN, _about(config, data, command))
     setting = Setting(config, data, prepare_tutors(config, data, out, force=force, given=teacher, say=say))
     for seed in range(config.seeds):
@@ -85,6 +88,7 @@ def _about(config: RunConfig, data: ImageData, command: str) -> dict[str, Any]:
     return {
         "config": to_mapping(config),
         "command": command,
+        "without_effect": list(lint(config)),
         "versions": records.versions(),
         "machine": {**records.machine(), "threads": torch.get_num_threads()},
         "data": {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from stillhouse import records
+from stillhouse.checks import InputError
 from stillhouse.data import ImageData
 from stillhouse.metrics import evaluate
 from stillhouse.plan import RunConfig, Stage
@@ -129,6 +130,7 @@ def _tutor(
         reports.append({**report.to_mapping(), "params": teacher.params})
         members.append(teacher)
     if not several:
+        _several_are_wanted(stage, members[0])
         write_json(out / records.TEACHER, reports[0])
         return Tutor.of(members[0], data, batch_size, config.training.teacher_view)
     together = EnsembleTeacher(members)
@@ -136,6 +138,13 @@ def _tutor(
     write_json(out / records.TEACHER, {**report.to_mapping(), "params": together.params, "members": reports})
     say(describe(report))
     return Tutor.of(together, data, batch_size, config.training.teacher_view)
+
+
+def _several_are_wanted(stage: Stage, teacher: Any) -> None:
+    if any(signal.kind == "ensemble" for signal in stage.signals) and not isinstance(teacher, EnsembleTeacher):
+        raise InputError(
+            f"signal 'ensemble' weighs several teachers, and there is one ({teacher.name}); name others in more_teachers"
+        )
 
 
 def _of_member(wanted: Sequence[str], number: int) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.lint import lint
 from stillhouse.plan import RunConfig
 from stillhouse.recipes import load_run
 
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str]) -> int:
     options, config = read_config(parser, arguments, load_run, "digits")
     if options.print_config:
         print_config(config)
+        for line in lint(config):
+            print(f"without effect: {line}", file=sys.stderr)
         return 0
     distill(
         config,

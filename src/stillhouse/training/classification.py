@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from stillhouse.curricula import Curriculum
 from stillhouse.data import ImageData
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses import label_cross_entropy
@@ -30,12 +31,14 @@ class Lesson:
         signals: modules with `name` and `weight`, (said, told, batch, progress) -> (B,) or a scalar.
         features: module paths that are tapped in the student.
         validation_probabilities: (N, K) of the teacher on the validation split, for agreement.
+        curriculum: which rows come first, and how much labels and signals count in each of its stages.
     """
 
     teacher: Callable[[Batch], Outputs] | None = None
     signals: nn.ModuleList = field(default_factory=nn.ModuleList)
     features: tuple[str, ...] = ()
     validation_probabilities: np.ndarray | None = None
+    curriculum: Curriculum | None = None
 
 
 class ClassificationJob(Job):
@@ -66,15 +69,18 @@ class ClassificationJob(Job):
         said = self.student(batch.inputs)
         said = Outputs(said.logits.float(), {name: x.float() for name, x in said.features.items()})
         terms: Terms = {}
-        if self.config.label_weight > 0:
+        factors = (
+            {"labels": 1.0, "signals": 1.0} if self.lesson.curriculum is None else self.lesson.curriculum.weights()
+        )
+        if self.config.label_weight * factors["labels"] > 0:
             value = label_cross_entropy(said.logits, batch.labels, smoothing=self.config.label_smoothing).mean()
-            terms["labels"] = (self.config.label_weight, value)
-        if self.active:
+            terms["labels"] = (self.config.label_weight * factors["labels"], value)
+        if self.active and factors["signals"] > 0:
             told = (
                 said if self.lesson.teacher is None else self.lesson.teacher(self._teachers_view(batch, progress.step))
             )
             for signal in self.active:
-                terms[signal.name] = (signal.weight, signal(said, told, batch, progress).mean())
+                terms[signal.name] = (signal.weight * factors["signals"], signal(said, told, batch, progress).mean())
                 for name, term in _optional(signal, "regularizers").items():
                     terms[f"{signal.name}/{name}"] = term
         return terms
@@ -104,7 +110,25 @@ class ClassificationJob(Job):
 
     def figures(self) -> dict[str, float]:
         """What the signals want to be seen: `signal/figure`."""
-        return {name: float(value) for name, value in self._of_signals("figures").items()}
+        found = self._of_signals("figures")
+        if self.lesson.curriculum is not None:
+            found |= {f"curriculum/{name}": value for name, value in self.lesson.curriculum.figures().items()}
+        return {name: float(value) for name, value in found.items()}
+
+    def order(self, epoch: int) -> Tensor:
+        """The rows of an epoch, as the curriculum has them."""
+        return super().order(epoch) if self.lesson.curriculum is None else self.lesson.curriculum.order(epoch)
+
+    @property
+    def stage(self) -> tuple[int, int]:
+        """The curriculum's."""
+        curriculum = self.lesson.curriculum
+        return (0, 1) if curriculum is None else (curriculum.stage, curriculum.stages)
+
+    def observe(self, validation: Validation, progress: Progress) -> None:
+        """Let the curriculum see whether it is time for its next stage."""
+        if self.lesson.curriculum is not None:
+            self.lesson.curriculum.observe(validation.metrics, progress.step, progress.fraction)
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """The bounds of those figures that have any."""
@@ -123,13 +147,17 @@ class ClassificationJob(Job):
             self.follower.update(self.model, step - 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """The weights of a teacher that follows the student."""
-        return {} if self.follower is None else {"teacher": self.follower.state_dict()}
+        """The weights of a teacher that follows the student, and where the curriculum stands."""
+        return {name: part.state_dict() for name, part in self._stateful().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put them back."""
-        if self.follower is not None:
-            self.follower.load_state_dict(state["teacher"])
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
+
+    def _stateful(self) -> dict[str, Any]:
+        parts = {"teacher": self.follower, "curriculum": self.lesson.curriculum}
+        return {name: part for name, part in parts.items() if part is not None}
 
     def close(self) -> None:
         """Take the taps off the student."""

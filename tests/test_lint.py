@@ -1,0 +1,67 @@
+"""Settings without effect are said, each with its place; a sound configuration is left alone."""
+
+import pytest
+
+from stillhouse.checks import InputError
+from stillhouse.config import merge, parse, to_mapping
+from stillhouse.lint import lint
+from stillhouse.plan import RunConfig
+from stillhouse.recipes import RECIPES, load_run
+from stillhouse.run import run
+
+STAGED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0, "over": "stages"}}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"training": {"label_weight": 0.0, "label_smoothing": 0.1}, "arms": ["kd"]},
+            "label_smoothing: 0.1 does nothing",
+        ),
+        ({"training": {"epochs": 1, "warmup_epochs": 1.0}}, "peak learning rate is never reached"),
+        ({"training": {"schedule": "constant", "final_learning_rate": 1e-4}}, "under schedule 'constant'"),
+        ({"training": {"teacher_view": "clean"}}, "without augmentation"),
+        (
+            {"training": {"accumulate": 4}, "signals": [{"kind": "relations", "student": "a", "teacher": "b"}]},
+            "micro-batch of",
+        ),
+        ({"arms": ["no-kd"]}, "no arm is taught"),
+        ({"more_teachers": [{"source": "timm:resnet18"}]}, "no signal of kind 'ensemble'"),
+        ({"chain_teachers": "all"}, "'all' does nothing without a chain"),
+        ({"judge": "student"}, "without a curriculum"),
+        ({"signals": [{"kind": "logits", "weight": 0.0}]}, "signals.0.weight: 0"),
+        ({"signals": [{"kind": "exits", "exits": ["blocks.0"]}]}, "no signal with a weight listens"),
+        ({"signals": [{"kind": "logits", "temperature": STAGED}]}, "there is none: it stays at its start"),
+    ],
+)
+def test_a_setting_without_effect_is_said(change, words):
+    """A flag that does nothing is worse than none: it is reported as tried."""
+    base = to_mapping(load_run("digits"))
+    found = lint(parse(RunConfig, merge(base, change)))
+    assert any(words in line for line in found), found
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipes_have_no_idle_setting(name):
+    """A warning that is always there is not read."""
+    assert lint(load_run(name)) == ()
+
+
+def test_a_run_says_it_and_writes_it_down(tmp_path):
+    """Said once on the screen and forgotten, it would not be found again."""
+    fast = ["training.epochs=1", "seeds=1", "data.train_limit=40", "data.test_limit=40", "student.depth=1"]
+    config = load_run("digits", [*fast, "arms=[no-kd]", "training.device=cpu"])
+    said = []
+    run(config, tmp_path / "run", say=said.append)
+    assert any(line.startswith("without effect: teacher: no arm is taught") for line in said)
+    assert '"without_effect": [' in (tmp_path / "run" / "run.json").read_text()
+
+
+def test_an_ensemble_signal_with_one_teacher_is_refused_before_training(tmp_path):
+    """It would fail in the first batch, an hour of teacher checks later."""
+    fast = ["training.epochs=1", "seeds=1", "data.train_limit=40", "data.test_limit=40", "arms=[kd]"]
+    config = load_run("digits", [*fast, "signals=[{kind: ensemble}]"])
+    with pytest.raises(InputError, match="more_teachers"):
+        run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "arms").exists()
