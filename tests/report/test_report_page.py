@@ -306,3 +306,17 @@ def test_no_end_of_an_interval_is_rounded_to_zero():
     assert "difference +0.21 points (95 % interval +0.02 to +0.40), 3 seeds, 10,000 test images" in said
     said = sentence({**row, "difference": -0.012, "low": -0.02, "high": -0.004}, {}).detail.replace(GAP, " ")
     assert f"difference {MINUS}1.2 points (95 % interval {MINUS}2.0 to {MINUS}0.4)" in said
+
+
+def test_what_each_signal_did_is_shown(tmp_path):
+    """The doctor's findings would otherwise stay in a log that nobody opens."""
+    from stillhouse.recipes import load_run
+    from stillhouse.run import run
+
+    fast = ["training.epochs=2", "seeds=1", "data.train_limit=64", "data.test_limit=40", "arms=[kd]", "student.depth=1"]
+    doctor = ["training.doctor={every: 1, patience: 1}", "signals.0.weight=500", "training.device=cpu"]
+    run(load_run("digits", [*fast, *doctor, "judge=student"]), tmp_path / "run")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "What each signal did" in page
+    assert "dominating" in page
+    assert "Settings that had no effect" in page

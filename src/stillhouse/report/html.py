@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stillhouse.records import REPORT, write_atomically
-from stillhouse.report import facts, figures, tables
+from stillhouse.report import facts, figures, signals, tables
 from stillhouse.report.pictures import clause_pictures
 from stillhouse.report.read import RunFolder, mapping, number, read_run
 from stillhouse.report.words import HEADLINES, MARKS, percent, sentence
@@ -75,6 +75,9 @@ def render(run: RunFolder) -> str:
         arms=tables.arms_table(run, order),
         seeds=tables.seeds_table(run, order),
         curves=_curves(run, order),
+        terms=signals.signals_table(run),
+        findings=signals.findings(run),
+        without_effect=signals.without_effect(run),
         agreement=tables.agreement_table(run),
         reliability=_reliability(run, order),
         costs=tables.costs_table(run, order),

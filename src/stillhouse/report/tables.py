@@ -15,6 +15,7 @@ from stillhouse.report.words import METRICS, NOTHING, interval, metric, percent,
 ABOUT = {
     "kd": "the student, taught by the teacher",
     "no-kd": "the same student without the teacher",
+    "direct": "taught by the teacher itself, without the chain of assistants",
     "clauses-off": "the same student, trained without its clauses",
     "mlp": "the same student with an MLP in place of the clauses",
 }
