@@ -99,8 +99,8 @@ def symmetric_kl(
         Teacher (3/4, 1/4), student (1/2, 1/2): half of the sum of (p - q) ln p/q, which is (ln 3)/4 in all.
 
         >>> p, q = torch.tensor([[3.0, 1.0]]).log(), torch.tensor([[1.0, 1.0]]).log()
-        >>> round(symmetric_kl(q, p).item(), 4), round(math.log(3) / 8, 4)
-        (0.1373, 0.1373)
+        >>> round(symmetric_kl(q, p).item(), 4)
+        0.1373
 
     Relations:
         `generalized_js` is symmetric too, and bounded.

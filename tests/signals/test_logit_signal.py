@@ -1,0 +1,254 @@
+"""The signal of class scores: every loss, every setting, and where its temperature comes from."""
+
+import copy
+import math
+from typing import get_args
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.config import ConfigError, parse, to_mapping
+from stillhouse.losses import (
+    cosine_distance,
+    decoupled_kl,
+    dist_relations,
+    forward_kl,
+    generalized_js,
+    mse_logits,
+    reverse_kl,
+    skew_forward_kl,
+    skew_reverse_kl,
+    standardize_logits,
+    symmetric_kl,
+    total_variation,
+)
+from stillhouse.plan import RunConfig
+from stillhouse.schedules import Constant, Linear
+from stillhouse.signals import LogitsConfig, build_signals
+from stillhouse.signals.config.logits import USED_BY, Loss
+from stillhouse.signals.logits import LOSSES
+from stillhouse.temperature import EntropyTemperature, FixedTemperature, LearnedTemperature, ScheduledTemperature
+from stillhouse.training.optimizer import extra_groups
+from stillhouse.types import Batch, Outputs, OutputSpec, Progress
+
+B, K = 6, 5
+SPEC = OutputSpec(K)
+NOW = Progress(3, 10)
+LABELS = torch.tensor([0, 4, 2, 1, 1, 3])
+BATCH = Batch(torch.zeros(B), LABELS, torch.arange(B))
+
+PLAIN = {
+    "forward-kl": lambda s, t: forward_kl(s, t, temperature=2.0),
+    "reverse-kl": lambda s, t: reverse_kl(s, t, temperature=2.0),
+    "symmetric-kl": lambda s, t: symmetric_kl(s, t, mix=0.5, temperature=2.0),
+    "js": lambda s, t: generalized_js(s, t, beta=0.5, temperature=2.0),
+    "skew-forward-kl": lambda s, t: skew_forward_kl(s, t, skew=0.1, temperature=2.0),
+    "skew-reverse-kl": lambda s, t: skew_reverse_kl(s, t, skew=0.1, temperature=2.0),
+    "total-variation": lambda s, t: total_variation(s, t, temperature=1.0),
+    "mse": lambda s, t: mse_logits(s, t),
+    "centered-mse": lambda s, t: mse_logits(s, t, centered=True),
+    "cosine": lambda s, t: cosine_distance(s, t),
+    "dkd": lambda s, t: decoupled_kl(s, t, LABELS, temperature=2.0, target_weight=1.0, nontarget_weight=8.0),
+    "dist": lambda s, t: dist_relations(s, t, temperature=1.0, inter_weight=1.0, intra_weight=1.0),
+}
+SETTINGS = {
+    "beta": 0.2,
+    "normalized": True,
+    "mix": 0.9,
+    "skew": 0.4,
+    "target_weight": 3.0,
+    "nontarget_weight": 2.0,
+    "inter_weight": 3.0,
+    "intra_weight": 0.0,
+}
+
+
+def logits(seed):
+    torch.manual_seed(seed)
+    return 3 * torch.randn(B, K, dtype=torch.float64)
+
+
+def value(config, s, t, now=NOW):
+    return config.build(SPEC, SPEC)(Outputs(s), Outputs(t), BATCH, now)
+
+
+def test_every_loss_is_tested_here():
+    """A new one must not slip through."""
+    assert set(PLAIN) == set(LOSSES) == set(get_args(Loss))
+    assert set(SETTINGS) == set(USED_BY) - {"temperature"}
+
+
+@pytest.mark.parametrize("loss", PLAIN)
+@pytest.mark.parametrize("standardize", [False, True])
+def test_the_signal_is_the_plain_function_with_the_documented_defaults(loss, standardize):
+    """A wrong entry in the table, or labels and temperature not passed on, would train something else."""
+    s, t = logits(0), logits(1)
+    expected = PLAIN[loss](*(standardize_logits(x) if standardize else x for x in (s, t)))
+    torch.testing.assert_close(value(LogitsConfig(loss=loss, standardize=standardize), s, t), expected)
+
+
+@pytest.mark.parametrize("loss", PLAIN)
+def test_gradient_reaches_the_student_alone(loss):
+    """With learned temperatures too, where the loss has one."""
+    temperatures = [None, LearnedTemperature()] if loss in USED_BY["temperature"] else [None]
+    for temperature in temperatures:
+        s, t = logits(0).requires_grad_(), logits(1).requires_grad_()
+        value(LogitsConfig(loss=loss, temperature=temperature, standardize=True), s, t).mean().backward()
+        assert (s.grad.abs().sum(1) > 0).all()
+        assert t.grad is None
+
+
+@pytest.mark.parametrize("loss", PLAIN)
+def test_equals_lose_nothing(loss):
+    """Each is a distance, none a cross-entropy."""
+    out = value(LogitsConfig(loss=loss), logits(0), logits(0))
+    torch.testing.assert_close(out, torch.zeros_like(out), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("loss", PLAIN)
+def test_settings_change_the_losses_that_read_them_and_are_refused_by_the_others(loss):
+    """A setting without effect is believed and reported."""
+    s, t = logits(0), logits(1)
+    before = value(LogitsConfig(loss=loss), s, t)
+    for setting, changed in {**SETTINGS, "temperature": 5.0}.items():
+        if loss in USED_BY[setting]:
+            assert not torch.allclose(value(LogitsConfig(loss=loss, **{setting: changed}), s, t), before), setting
+        else:
+            with pytest.raises(ConfigError, match=f"{setting}: does nothing under loss '{loss}'"):
+                parse(RunConfig, {"signals": [{"kind": "logits", "loss": loss, setting: changed}]})
+    assert not torch.allclose(value(LogitsConfig(loss=loss, standardize=True), s, t), before)
+
+
+@pytest.mark.parametrize("loss", [name for name in PLAIN if name not in ("mse", "centered-mse", "cosine")])
+@pytest.mark.parametrize(
+    ("config", "numbers"),
+    [
+        (3.0, {3: 3.0, 10: 3.0}),
+        (FixedTemperature(value=3.0), {3: 3.0, 10: 3.0}),
+        (ScheduledTemperature(schedule=Linear(start=1.0, end=8.0)), {0: 1.0, 5: 4.5, 10: 8.0}),
+        (LearnedTemperature(initial=4.0), {0: 4.0, 10: 4.0}),
+        (LearnedTemperature(initial=4.0, per_sample=True), {0: 4.0}),
+    ],
+)
+def test_any_temperature_may_stand_in_for_a_number(loss, config, numbers):
+    """A schedule that is never asked again, or one read at the wrong moment, is a constant."""
+    s, t = logits(0), logits(1)
+    signal = LogitsConfig(loss=loss, temperature=config).build(SPEC, SPEC)
+    for step, number in numbers.items():
+        now = signal(Outputs(s), Outputs(t), BATCH, Progress(step, 10))
+        torch.testing.assert_close(now, value(LogitsConfig(loss=loss, temperature=number), s, t), rtol=1e-5, atol=1e-6)
+        if not isinstance(config, float):
+            assert signal.figures()["temperature"] == pytest.approx(number)
+
+
+def test_a_temperature_by_entropy_is_of_the_scores_that_are_softened():
+    """With standardized scores it must see those: else its target entropy is not reached."""
+    s, t = logits(0), logits(1)
+    for standardize in (False, True):
+        signal = LogitsConfig(temperature=EntropyTemperature(share=0.5, low=0.01, high=99.0), standardize=standardize)
+        seen = standardize_logits(t) if standardize else t
+        built = signal.build(SPEC, SPEC)
+        out = built(Outputs(s), Outputs(t), BATCH, NOW)
+        assert out.shape == (B,)
+        hot = built.temperature(s, seen, NOW)
+        entropy = torch.distributions.Categorical(logits=seen / hot.unsqueeze(1)).entropy()
+        torch.testing.assert_close(entropy, torch.full((B,), 0.5 * math.log(K), dtype=torch.float64), rtol=1e-4, atol=0)
+        ours = standardize_logits(s) if standardize else s
+        torch.testing.assert_close(out, forward_kl(ours, seen, temperature=hot))
+
+
+def test_a_learned_temperature_is_learned_saved_and_shown():
+    """Not registered it would neither move nor be resumed; its anchor would never reach the loss."""
+    signals = build_signals((LogitsConfig(temperature=LearnedTemperature(initial=4.0, anchor=2.0)),), SPEC, SPEC)
+    signal = signals[0]
+    assert list(dict(signal.named_parameters())) == ["temperature.weight"]
+    assert "temperature.weight" in signal.state_dict()
+    assert signal.parameter_groups() == [{"params": [signal.temperature.weight], "lr": 0.01, "weight_decay": 0.0}]
+    assert [g["lr"] for g in extra_groups(signals)] == [0.01]  # once, though the temperature answers too
+    s, t = logits(0), logits(1)
+    signal(Outputs(s), Outputs(t), BATCH, Progress(10, 10)).mean().backward()
+    assert signal.temperature.weight.grad.abs() > 0
+    assert signal.figures() == {"temperature": pytest.approx(4.0), "lambda": 1.0}
+    weight, distance = signal.regularizers()["temperature-anchor"]
+    assert (weight, distance.item()) == (0.01, pytest.approx(math.log(2) ** 2, rel=1e-5))
+    copy.deepcopy(signals)
+
+
+def test_the_temperature_is_moved_against_the_student():
+    """The gradient of the value in T, with its sign turned round, by finite differences."""
+    signal = LogitsConfig(temperature=LearnedTemperature(initial=4.0)).build(SPEC, SPEC)
+    s, t = logits(0), logits(1)
+    signal(Outputs(s), Outputs(t), BATCH, Progress(10, 10)).mean().backward()
+    slope = (forward_kl(s, t, temperature=4.001) - forward_kl(s, t, temperature=3.999)).mean().item() / 0.002
+    assert signal.temperature.weight.grad.item() * slope < 0
+
+
+def test_a_plain_number_has_nothing_to_show():
+    """A line a step that never changes is noise."""
+    for config in (
+        LogitsConfig(temperature=3.0),
+        LogitsConfig(loss="mse"),
+        LogitsConfig(temperature=FixedTemperature()),
+    ):
+        signal = config.build(SPEC, SPEC)
+        if isinstance(config.temperature, (float, type(None))):
+            assert signal.figures() == {}
+        assert (signal.regularizers(), signal.parameter_groups(), list(signal.parameters())) == ({}, [], [])
+
+
+def test_dkd_reads_the_labels_of_the_batch():
+    """Other labels, another value."""
+    s, t = logits(0), logits(1)
+    signal = LogitsConfig(loss="dkd").build(SPEC, SPEC)
+    other = Batch(BATCH.inputs, LABELS.flip(0), BATCH.index)
+    assert not torch.allclose(signal(Outputs(s), Outputs(t), BATCH, NOW), signal(Outputs(s), Outputs(t), other, NOW))
+
+
+def test_dist_is_of_the_batch_and_wants_three():
+    """0-d; two samples have no relation within a class."""
+    signal = LogitsConfig(loss="dist").build(SPEC, SPEC)
+    assert signal(Outputs(logits(0)), Outputs(logits(1)), BATCH, NOW).shape == ()
+    with pytest.raises(InputError, match="at least 3"):
+        signal(Outputs(logits(0)[:2]), Outputs(logits(1)[:2]), BATCH, NOW)
+
+
+def test_two_of_them_side_by_side_have_names():
+    """KL and relations together; the record of terms is keyed by name."""
+    signals = build_signals((LogitsConfig(), LogitsConfig(loss="dist", name="relations")), SPEC, SPEC)
+    assert [signal.name for signal in signals] == ["logits", "relations"]
+    with pytest.raises(InputError, match="signal 'relations': expected equal class counts"):
+        LogitsConfig(name="relations").build(SPEC, OutputSpec(7))
+
+
+@pytest.mark.parametrize(
+    "temperature",
+    [3.0, {"kind": "learned", "initial": 4.0}, {"kind": "scheduled", "schedule": {"kind": "constant", "value": 2.0}}],
+)
+def test_temperatures_are_read_and_written_as_plain_data(temperature):
+    """Through YAML and back: the run folder holds the configuration."""
+    config = parse(RunConfig, {"signals": [{"kind": "logits", "temperature": temperature}]})
+    assert parse(RunConfig, to_mapping(config)) == config
+    got = config.signals[0].temperature
+    assert got == temperature if isinstance(temperature, float) else got.kind == temperature["kind"]
+    assert LogitsConfig(temperature=ScheduledTemperature(schedule=Constant(value=2.0))).temperature.schedule.value == 2
+
+
+@pytest.mark.parametrize(
+    ("signal", "words"),
+    [
+        ({"temperature": 0.0}, "greater than 0"),
+        ({"temperature": "hot"}, "valid number"),
+        ({"temperature": {"kind": "learned", "intial": 3.0}}, "did you mean 'initial'"),
+        ({"temperature": {"kind": "lerned"}}, "did you mean 'learned'"),
+        ({"temperature": {"initial": 3.0}}, "expected one of 'number', 'fixed'"),
+        ({"loss": "forward_kl"}, "did you mean 'forward-kl'"),
+        ({"loss": "dkd", "target_weight": 0.0, "nontarget_weight": 0.0}, "at least one above 0"),
+        ({"loss": "dist", "inter_weight": 0.0, "intra_weight": 0.0}, "at least one above 0"),
+        ({"name": "a/b"}, "name"),
+    ],
+)
+def test_faults_are_named(signal, words):
+    """And the near word offered."""
+    with pytest.raises(ConfigError, match=words):
+        parse(RunConfig, {"signals": [{"kind": "logits", **signal}]})
