@@ -1,0 +1,120 @@
+"""The text student: padding says nothing, position and order do, and labelled texts become its input."""
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.data.labelled_texts import TextData
+from stillhouse.students import TextTransformerConfig, TimmStudentConfig
+from stillhouse.students.card import load_student, save_student
+from stillhouse.types import ImageTask, TextTask
+
+TASK = TextTask(("no", "yes"), length=6, vocabulary=20)
+IMAGES = ImageTask(("a", "b", "c"), (1, 28, 28), (0.5,), (0.25,))
+
+
+def student(**settings):
+    torch.manual_seed(0)
+    return TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0, **settings).build(TASK).eval()
+
+
+def test_padding_says_nothing():
+    """More padding after a text must not change what is read of it."""
+    model = student()
+    short = torch.tensor([[3, 4, 5]])
+    padded = torch.tensor([[3, 4, 5, 0, 0, 0]])
+    torch.testing.assert_close(model(short), model(padded))
+
+
+def test_order_matters():
+    """A bag of words would score both alike."""
+    model = student()
+    assert not torch.allclose(model(torch.tensor([[3, 4, 5]])), model(torch.tensor([[5, 4, 3]])))
+
+
+def test_a_row_without_tokens_is_finite():
+    """Attention over nothing is NaN, and one NaN row poisons a batch's gradient."""
+    logits = student()(torch.tensor([[0, 0, 0], [1, 2, 0]]))
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (torch.zeros(2, 7, dtype=torch.int64), "at most 6"),
+        (torch.tensor([[25]]), "0 to 19"),
+        (torch.tensor([1, 2]), "expected"),
+    ],
+)
+def test_wrong_ids_are_named(ids, words):
+    """An embedding's own error speaks of an index out of range in self."""
+    with pytest.raises(InputError, match=words):
+        student()(ids)
+
+
+def test_it_is_saved_and_loaded(tmp_path):
+    """With a task that is no image."""
+    model = student()
+    save_student(tmp_path, model, TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0), TASK)
+    ids = torch.tensor([[3, 4, 5, 0, 0, 0]])
+    assert torch.equal(load_student(tmp_path)(ids), model(ids))
+
+
+def test_students_refuse_the_other_kind_of_data():
+    """A transformer of texts on pixels would index its table with numbers from 0 to 1."""
+    with pytest.raises(InputError, match="expected labelled texts"):
+        TextTransformerConfig().build(IMAGES)
+    with pytest.raises(InputError, match="expected images"):
+        TimmStudentConfig().build(TASK)
+
+
+def test_a_timm_student_normalizes_and_has_the_head_of_the_task():
+    """Raw pixels in, as for every student."""
+    torch.manual_seed(0)
+    model = TimmStudentConfig(architecture="test_resnet").build(IMAGES).eval()
+    pixels = torch.rand(2, 1, 28, 28)
+    assert model(pixels).shape == (2, 3)
+    torch.testing.assert_close(model(pixels), model.network((pixels - 0.5) / 0.25))
+    narrow = TimmStudentConfig(architecture="test_resnet", arguments={"channels": (8, 16, 24, 32)}).build(IMAGES)
+    assert sum(p.numel() for p in narrow.parameters()) < sum(p.numel() for p in model.parameters())
+    for settings, words in [
+        ({"architecture": "test_resne"}, "did you mean"),
+        ({"arguments": {"depht": 3}}, "cannot be built"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            TimmStudentConfig(**settings).build(IMAGES)
+
+
+def rows(texts, labels):
+    return [(texts, labels)] * 3
+
+
+def encode(text):
+    return [ord(letter) - 95 for letter in text]
+
+
+@pytest.mark.parametrize(
+    ("splits", "words"),
+    [
+        (rows(["a"], [0])[:2], "got 2"),
+        (rows(["a", "b"], [0]), "2 and 1"),
+        (rows([], []), "at least one"),
+        (rows(["a"], [2]), "expected 0 to 1, got 2"),
+        (rows([""], [0]), "at least one token"),
+        (rows(["z"], [0]), "token ids from 0 to 9"),
+    ],
+)
+def test_labelled_texts_say_what_is_wrong(splits, words):
+    """With the split and the row."""
+    with pytest.raises(InputError, match=words):
+        TextData.from_texts(splits, encode, class_names=("n", "y"), vocabulary=10, length=4)
+
+
+def test_labelled_texts_are_cut_padded_and_fingerprinted():
+    """Two data sets with one fingerprint would be taken for the same."""
+    a = TextData.from_texts(rows(["abcde", "b"], [0, 1]), encode, class_names=("n", "y"), vocabulary=10, length=3)
+    assert a.train.ids.tolist() == [[2, 3, 4], [3, 0, 0]]
+    assert [len(batch.labels) for batch in a.train.batches(1)] == [1, 1]
+    b = TextData.from_texts(rows(["abcde", "c"], [0, 1]), encode, class_names=("n", "y"), vocabulary=10, length=3)
+    assert a.sha256 != b.sha256
+    assert a.sizes == {"train": 2, "validation": 2, "test": 2}
