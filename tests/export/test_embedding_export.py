@@ -1,0 +1,290 @@
+"""Export of the embedding student: the same codes from numpy, torch and ONNX, without torch, and clear errors."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+import torch.nn.functional as F
+
+from stillhouse.checks import InputError
+from stillhouse.export.embedding import export_embedder
+from stillhouse.export.numpy_embedder import NumpyEmbedder, gelu, read_safetensors
+
+D = 24
+
+
+def weights(levels, seed=0, hidden=(16, 8)):
+    rng = np.random.default_rng(seed)
+    d, (h1, h2) = sum(levels), hidden
+    shapes = {"mean": (D,), "skip": (d, D), "w1": (h1, D), "b1": (h1,), "w2": (h2, h1), "b2": (h2,), "w3": (d, h2)}
+    return {name: rng.normal(size=shape).astype(np.float32) * 0.5 for name, shape in shapes.items()}
+
+
+def saved(folder, levels=(5,), output="euclidean", normalize=True):
+    folder.mkdir(parents=True, exist_ok=True)
+    safetensors.numpy.save_file(weights(levels), folder / "student.safetensors")
+    card = {"format": "stillhouse-embedder-1", "teacher_dim": D, "levels": list(levels), "hidden": [16, 8]}
+    card |= {"normalize": normalize, "output": output, "scale": 0.7, "axes": None, "teacher": "a teacher"}
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
+
+
+def torch_codes(w, x, levels, output, normalize):
+    """The network written down in torch's own functions, apart from anything in the library."""
+    w = {name: torch.tensor(value) for name, value in w.items()}
+    x = torch.tensor(x)
+    c = (F.normalize(x, dim=1) if normalize else x) - w["mean"]
+    h = F.gelu(F.linear(c, w["w1"], w["b1"]), approximate="tanh")
+    h = F.gelu(F.linear(h, w["w2"], w["b2"]), approximate="tanh")
+    z = F.linear(c, w["skip"]) + F.linear(h, w["w3"])
+    first = z[:, : levels[0]]
+    if output == "sphere":
+        first = F.normalize(first, dim=1)
+    elif output == "tanh":
+        first = torch.tanh(first / 0.7)
+    return torch.cat([first, z[:, levels[0] :]], dim=1).numpy()
+
+
+def vectors(n, seed=1):
+    return np.random.default_rng(seed).normal(size=(n, D)).astype(np.float32)
+
+
+@pytest.mark.parametrize("levels", [(5,), (5, 25, 125)])
+@pytest.mark.parametrize("output", ["euclidean", "sphere", "tanh"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_numpy_torch_and_onnx_say_the_same(tmp_path, levels, output, normalize):
+    """A transposed weight, another GELU or a forgotten mean still gives numbers of the right shape."""
+    import onnxruntime
+
+    folder = export_embedder(saved(tmp_path / "in", levels, output, normalize), tmp_path / "out")
+    embedder = NumpyEmbedder.load(folder)
+    session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+    for n in (0, 1, 2, 200):
+        x = vectors(n)
+        codes = embedder.encode(x)
+        expected = torch_codes(weights(levels), x, levels, output, normalize)
+        (said,) = session.run(["codes"], {"vectors": x})
+        assert codes.shape == expected.shape == said.shape == (n, sum(levels))
+        assert codes.dtype == np.float32
+        np.testing.assert_allclose(codes, expected, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(said, codes, rtol=0, atol=1e-5)
+
+
+def test_the_onnx_graph_takes_any_number_of_rows_and_passes_the_checker(tmp_path):
+    """An exporter that saw two rows may fix the number at two."""
+    import onnx
+
+    model = onnx.load(str(export_embedder(saved(tmp_path / "in"), tmp_path / "out") / "model.onnx"))
+    onnx.checker.check_model(model, full_check=True)
+    assert model.opset_import[0].version >= 17
+    assert [d.dim_param or d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == ["rows", D]
+    assert [d.dim_param or d.dim_value for d in model.graph.output[0].type.tensor_type.shape.dim] == ["rows", 5]
+
+
+def test_a_zero_row_is_defined_everywhere_and_the_same(tmp_path):
+    """0 / 0 would be NaN in one runtime and 0 in another."""
+    import onnxruntime
+
+    folder = export_embedder(saved(tmp_path / "in"), tmp_path / "out")
+    zero = np.zeros((1, D), np.float32)
+    codes = NumpyEmbedder.load(folder).encode(zero)
+    (said,) = onnxruntime.InferenceSession(str(folder / "model.onnx")).run(None, {"vectors": zero})
+    assert np.isfinite(codes).all()
+    np.testing.assert_allclose(said, codes, atol=1e-5)
+
+
+def test_a_row_has_one_code_however_rows_are_cut_into_batches(tmp_path):
+    """T10: BLAS adds in another order for another shape, so that an index built in one go misses by a bit what is asked for."""
+    embedder = NumpyEmbedder.load(saved(tmp_path / "in", (5, 25)))
+    x = vectors(333)
+    whole = embedder.encode(x)
+    assert np.array_equal(whole, embedder.encode(x, batch_size=1))
+    assert np.array_equal(whole, embedder.encode(x, batch_size=70))
+    assert np.array_equal(whole, np.concatenate([embedder.encode(x[i : i + 1]) for i in range(len(x))]))
+    assert np.array_equal(whole[::-1], embedder.encode(x[::-1]))
+
+
+def test_levels_are_prefixes(tmp_path):
+    """The first five numbers alone must be those of the long code."""
+    embedder = NumpyEmbedder.load(saved(tmp_path / "in", (5, 25, 125), "sphere"))
+    x = vectors(9)
+    for level, wide in ((1, 5), (2, 30), (3, 155)):
+        assert np.array_equal(embedder.encode(x, level=level), embedder.encode(x)[:, :wide])
+    with pytest.raises(InputError, match="level: expected 1 to 3, got 4"):
+        embedder.encode(x, level=4)
+
+
+def test_other_float_types_and_memory_maps_are_taken(tmp_path):
+    """A file of float16 vectors must not fail, nor be held in memory twice."""
+    embedder = NumpyEmbedder.load(saved(tmp_path / "in"))
+    x = vectors(10)
+    np.save(tmp_path / "x.npy", x.astype(np.float16))
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert np.array_equal(embedder.encode(mapped), embedder.encode(x.astype(np.float16).astype(np.float32)))
+    assert np.array_equal(embedder.encode(x.astype(np.float64)), embedder.encode(x))
+
+
+def test_the_input_is_left_as_it_is(tmp_path):
+    """Normalization in place would spoil the caller's vectors (64 rows: nothing is padded)."""
+    x = vectors(64)
+    before = x.copy()
+    NumpyEmbedder.load(saved(tmp_path / "in")).encode(x)
+    assert np.array_equal(x, before)
+
+
+def test_gelu_is_torchs():
+    """The tanh form, not the exact one: they differ in the third digit."""
+    x = np.linspace(-6, 6, 101, dtype=np.float32)
+    np.testing.assert_allclose(gelu(x), F.gelu(torch.tensor(x), approximate="tanh").numpy(), atol=1e-6)
+
+
+def test_the_reader_reads_what_safetensors_wrote(tmp_path):
+    """An own reader of a format is worth nothing if it is not that format."""
+    path = tmp_path / "x.safetensors"
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros((0, 4), np.float64)}
+    arrays |= {"c": np.array([1.5], np.float16), "s": np.array(2.0, np.float32)}
+    safetensors.numpy.save_file(arrays, path, metadata={"made": "here"})
+    read = read_safetensors(path)
+    assert set(read) == set(arrays)
+    for name, array in arrays.items():
+        assert read[name].dtype == array.dtype
+        assert np.array_equal(read[name], array)
+
+
+def bad_rows():
+    x = vectors(5000)
+    x[[3, 4999], 0] = np.nan, np.inf
+    return x
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.zeros((2, D + 1), np.float32), f"expected numbers .rows, {D}., got float32 of shape .2, {D + 1}."),
+        (np.zeros(D, np.float32), f"got float32 of shape .{D},."),
+        (np.array([["a"] * D]), "expected numbers"),
+        (np.array([[None] * D]), "expected numbers, got|expected numbers .rows"),
+        (bad_rows(), "in rows 3"),
+        (bad_rows()[4:], "in rows 4995"),
+    ],
+)
+def test_bad_vectors_are_named(tmp_path, x, words):
+    """A NaN row becomes a NaN code that no search ever finds."""
+    with pytest.raises(InputError, match=words):
+        NumpyEmbedder.load(saved(tmp_path / "in")).encode(x)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": "another-2"}, "expected format 'stillhouse-embedder-1', got 'another-2'"),
+        ({"levels": []}, "levels: expected"),
+        ({"levels": [5.0]}, "levels: expected"),
+        ({"levels": [6]}, "skip: expected .6, 24., got .5, 24."),
+        ({"teacher_dim": 12}, "mean: expected .12,., got .24,."),
+        ({"teacher_dim": True}, "teacher_dim: expected"),
+        ({"normalize": "yes"}, "normalize: expected true or false, got 'yes'"),
+        ({"output": "poincare"}, "output: expected one of euclidean, sphere, tanh"),
+        ({"output": "tanh", "scale": None}, "scale: expected a number above 0"),
+        ({"output": "tanh", "scale": float("nan")}, "scale: expected a number above 0"),
+    ],
+)
+def test_a_card_that_makes_no_sense_is_refused(tmp_path, change, words):
+    """A card of another student would give codes of another space."""
+    folder = saved(tmp_path / "in")
+    path = folder / "card.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(InputError, match=words):
+        NumpyEmbedder.load(folder)
+
+
+def test_damaged_files_are_refused_and_nothing_is_unpickled(tmp_path):
+    """A truncated file must not be read as far as it goes; a pickle runs whatever it holds."""
+    folder = saved(tmp_path / "in")
+    path = folder / "student.safetensors"
+    whole = path.read_bytes()
+    for part in (b"", whole[:7], whole[:100], whole[:-4]):
+        path.write_bytes(part)
+        with pytest.raises(InputError, match="truncated or not safetensors"):
+            NumpyEmbedder.load(folder)
+    torch.save({"mean": torch.zeros(D)}, path)
+    with pytest.raises(InputError, match="truncated or not safetensors"):
+        NumpyEmbedder.load(folder)
+    spoiled = weights((5,))
+    spoiled["b1"][0] = np.nan
+    safetensors.numpy.save_file(spoiled, path)
+    with pytest.raises(InputError, match="b1: holds NaN"):
+        NumpyEmbedder.load(folder)
+    safetensors.numpy.save_file({"mean": np.zeros(D, np.float32)}, path)
+    with pytest.raises(InputError, match="missing: skip, w1"):
+        NumpyEmbedder.load(folder)
+    path.unlink()
+    with pytest.raises(InputError, match="cannot read"):
+        NumpyEmbedder.load(folder)
+    (folder / "card.json").write_text("{")
+    with pytest.raises(InputError, match="is not JSON"):
+        NumpyEmbedder.load(folder)
+
+
+def test_the_exported_folder_works_with_numpy_alone(tmp_path):
+    """`embedder.py` must run where neither this library, nor torch, nor safetensors is installed."""
+    folder = export_embedder(saved(tmp_path / "in", (5, 25), "sphere"), tmp_path / "out")
+    x = vectors(7)
+    np.save(tmp_path / "x.npy", x)
+    block = "import sys, runpy\nfor name in ('torch', 'stillhouse', 'safetensors', 'onnx'): sys.modules[name] = None\n"
+    run = f"sys.argv = ['embedder.py', 'x.npy', 'codes.npy']\nrunpy.run_path({str(folder / 'embedder.py')!r}, run_name='__main__')"
+    subprocess.run([sys.executable, "-c", block + run], cwd=tmp_path, check=True, env={**os.environ, "PYTHONPATH": ""})
+    assert np.array_equal(np.load(tmp_path / "codes.npy"), NumpyEmbedder.load(folder).encode(x))
+
+
+def test_the_readme_of_the_folder_runs(tmp_path):
+    """An example that does not run is worse than none."""
+    folder = export_embedder(saved(tmp_path / "in", (5, 25)), tmp_path / "out")
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    done = [sys.executable, "-c", code + "\nassert codes.shape == (2, 30)"]
+    subprocess.run(done, cwd=folder, check=True, env={**os.environ, "PYTHONPATH": ""})
+
+
+def test_neither_export_nor_inference_imports_torch(tmp_path):
+    """Whoever deploys the student should not have to install its trainer."""
+    saved(tmp_path / "in")
+    code = (
+        "import sys\nsys.modules['torch'] = None\n"
+        "from stillhouse.export.embedding import export_embedder\n"
+        "from stillhouse.export.numpy_embedder import NumpyEmbedder\nimport numpy\n"
+        "NumpyEmbedder.load(export_embedder('in', 'out')).encode(numpy.ones((2, 24)))\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
+    """A half-written folder that looks like an export is found by somebody."""
+    from stillhouse.export import embedding
+
+    folder = saved(tmp_path / "in")
+    monkeypatch.setattr(embedding, "save_onnx", lambda embedder, path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export_embedder(folder, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["in"]
+    out = export_embedder(folder, tmp_path / "out", onnx=False)
+    assert sorted(p.name for p in out.iterdir()) == ["README.md", "card.json", "embedder.py", "student.safetensors"]
+    assert "model.onnx" not in (out / "README.md").read_text()
+    with pytest.raises(InputError, match="expected a new or empty folder"):
+        export_embedder(folder, out)
+    (tmp_path / "empty").mkdir()
+    assert export_embedder(folder, tmp_path / "empty", onnx=False).is_dir()
+
+
+def test_an_onnx_file_that_says_something_else_is_not_exported(tmp_path, monkeypatch):
+    """The comparison at export must be able to fail."""
+    from stillhouse.export import onnx_graph
+
+    monkeypatch.setattr(onnx_graph._Graph, "gelu", lambda self, x: self.add("Relu", x))
+    with pytest.raises(InputError, match="expected the codes of numpy within 1e-05"):
+        export_embedder(saved(tmp_path / "in"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
