@@ -1,0 +1,226 @@
+"""Linear centered kernel alignment: how alike two sets of features are up to rotation and scale, and the loss made of it.
+
+Shapes: n samples, D width of either side. Complex features are taken with their Hermitian products (x x^H), so a common phase
+is a rotation like any other.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stillhouse.checks import InputError
+from stillhouse.losses.precision import wide
+from stillhouse.losses.relations import without_autocast
+
+Form = Literal["auto", "gram", "features"]
+ROUNDING = 64  # an own product below this many roundings of its largest part is 0
+
+
+@without_autocast
+def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True, form: Form = "auto") -> Tensor:
+    """Similarity of two centered sets of features: 1 up to rotation, isotropic scale and shift, near 0 where unrelated.
+
+    Centering is part of it: without it any two sets of features with a mean are alike. Without `debiased` unrelated features
+    are alike too where the batch is smaller than the widths (0.93 at n = 32 with 312 against 768).
+
+    Args:
+        x: (n, D), real or complex.
+        y: (n, D'), real or complex.
+        debiased: the unbiased estimate of each product (HSIC_1); n at least 4. Else the plain one; n at least 2.
+        form: "features" costs n D^2, "gram" n^2 D; "auto" takes the cheaper. They agree up to rounding.
+
+    Returns:
+        0-d; in [0, 1] if not debiased, else at most 1 and possibly below 0. 0, without gradient, where one side is constant (or
+        its debiased product with itself is 0: all rows equal but one).
+
+    Raises:
+        InputError: not two matrices of as many rows, too few rows, or another form.
+
+    Example:
+        Plain: (-1, 0, 1) and (1, -2, 1) are orthogonal once centered. Their squares (1, 0, 1) and (1, 4, 1) run opposite.
+
+        >>> x = torch.tensor([[-1.0], [0.0], [1.0]])
+        >>> linear_cka(x, 5 - 3 * x, debiased=False).item(), linear_cka(x, 3 * x.square(), debiased=False).item()
+        (1.0, 0.0)
+
+    Relations:
+        `cka_loss` for training; `MinibatchCKA` to measure over many batches.
+
+    Source: Kornblith et al. 2019, arXiv:1905.00414; unbiased: Song et al. 2012 (JMLR 13), eq. 5; Nguyen et al. 2021,
+        arXiv:2010.15327. High CKA does not prove equal geometry: Davari et al. 2022, arXiv:2210.16156.
+    """
+    return _cka(x, y, debiased, form)[0]
+
+
+@without_autocast
+def cka_loss(student: Tensor, teacher: Tensor, *, debiased: bool = True, form: Form = "auto") -> Tensor:
+    """1 - CKA: pulls the student's whole arrangement of a batch towards the teacher's, whatever the widths.
+
+    Args:
+        student: (B, Ds), real or complex.
+        teacher: (B, Dt); gets no gradient.
+        debiased: as `linear_cka`; B at least 4. Leave it on: the plain form is small for unrelated features in small batches.
+        form: as `linear_cka`.
+
+    Returns:
+        0-d, at least 0 up to rounding; above 1 where the debiased estimate is below 0. A constant teacher has nothing to tell:
+        0, without gradient. A constant student: 1.
+
+    Raises:
+        InputError: as `linear_cka`.
+
+    Example:
+        >>> x = torch.tensor([[-1.0], [0.0], [1.0], [3.0]])
+        >>> abs(round(cka_loss(2 * x, x).item(), 5))
+        0.0
+
+    Relations:
+        `similarity_preserving` compares row by row; `gram_mse` sees the scale too.
+
+    Source: as `linear_cka`.
+    """
+    value, constant = _cka(student, teacher.detach(), debiased, form)
+    return (1 - value) * ~constant
+
+
+class MinibatchCKA:
+    """CKA over many batches: products are summed, then divided, since a mean of quotients is biased.
+
+    Each batch counts with its rows. A batch of fewer than 4 rows has no unbiased estimate: it is left out and counted in
+    `skipped`.
+
+    Example:
+        >>> measure = MinibatchCKA()
+        >>> x = torch.tensor([[-1.0], [0.0], [1.0], [3.0]])
+        >>> measure.update(x, 2 * x); measure.update(x[:2], x[:2]); round(measure.compute(), 6), measure.skipped
+        (1.0, 1)
+
+    Relations:
+        `linear_cka` for one batch.
+
+    Source: Nguyen et al. 2021, arXiv:2010.15327, eq. 3.
+    """
+
+    def __init__(self) -> None:
+        self.sums = [0.0, 0.0, 0.0]
+        self.rows = 0
+        self.skipped = 0
+
+    @torch.no_grad()
+    def update(self, x: Tensor, y: Tensor) -> None:
+        """Add a batch: (n, D) and (n, D')."""
+        _check(x, y, 1)
+        if len(x) < 4:
+            self.skipped += 1
+            return
+        x, y = (_centered(side.to(torch.complex128 if side.is_complex() else torch.float64)) for side in (x, y))
+        for place, (a, b) in enumerate(((x, y), (x, x), (y, y))):
+            # the product is n (n - 3) times the estimate, whose weight is to be n
+            self.sums[place] += float(_product(a, b, debiased=True, form="auto")[0]) / (len(x) - 3)
+        self.rows += len(x)
+
+    def compute(self) -> float:
+        """CKA of all batches; 0 where one side is constant.
+
+        Raises:
+            InputError: no batch of at least 4 rows came.
+        """
+        if self.rows == 0:
+            raise InputError(f"cka: expected a batch of at least 4 rows, got none ({self.skipped} smaller ones)")
+        cross, own_x, own_y = self.sums
+        if own_x <= 0 or own_y <= 0:
+            return 0.0
+        return cross / (own_x * own_y) ** 0.5
+
+
+# ---------------------------------------------------------------------------------------------------------------- inside
+
+
+def _check(x: Tensor, y: Tensor, at_least: int) -> None:
+    for which, side in (("first", x), ("second", y)):
+        if side.ndim != 2 or side.shape[1] == 0:
+            raise InputError(f"cka, {which} side: expected (n, D), got {tuple(side.shape)}")
+    if len(x) != len(y):
+        raise InputError(f"cka: expected as many rows on both sides, got {tuple(x.shape)} and {tuple(y.shape)}")
+    if len(x) < at_least:
+        raise InputError(
+            f"cka: expected a batch of at least {at_least} samples, got {len(x)}; take a larger batch "
+            "(a last one that is too small may be dropped)"
+        )
+
+
+def _cka(x: Tensor, y: Tensor, debiased: bool, form: Form) -> tuple[Tensor, Tensor]:
+    """CKA, and whether the second side is constant."""
+    if form not in ("auto", "gram", "features"):
+        raise InputError(f"form: expected 'auto', 'gram' or 'features', got {form!r}")
+    _check(x, y, 4 if debiased else 2)
+    (x, flat_x), (y, flat_y) = _prepared(x), _prepared(y)
+    cross, _ = _product(x, y, debiased, form)
+    own = []
+    for side, flat in ((x, flat_x), (y, flat_y)):
+        value, largest = _product(side, side, debiased, form)
+        # not `>`: a NaN must stay one
+        own.append((value, flat | (value <= ROUNDING * torch.finfo(value.dtype).eps * largest)))
+    none = own[0][1] | own[1][1]
+    root = (own[0][0].masked_fill(none, 1.0) * own[1][0].masked_fill(none, 1.0)).sqrt()
+    return cross * ~none / root, own[1][1]
+
+
+def _prepared(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Centered, the largest number near 1 (CKA does not see the scale, squares in float32 do), and whether nothing varies."""
+    x = x.to(torch.promote_types(x.dtype, torch.complex64)).resolve_conj() if x.is_complex() else wide(x)
+    largest = x.detach().abs().amax()
+    x = _centered(x / largest.masked_fill(largest == 0, 1.0))
+    spread = x.detach().abs().amax()
+    flat = spread <= 4 * torch.finfo(x.dtype).eps
+    return x / spread.masked_fill(flat, 1.0), flat
+
+
+def _centered(x: Tensor) -> Tensor:
+    return x - x.mean(dim=0)
+
+
+def _product(x: Tensor, y: Tensor, debiased: bool, form: Form) -> tuple[Tensor, Tensor]:
+    """HSIC of two centered sides up to the factor (n - 1)^2 or n (n - 3) that CKA cancels, and its largest part."""
+    n = len(x)
+    joint = torch.promote_types(x.dtype, y.dtype)
+    x, y = x.to(joint), y.to(joint)
+    if form == "auto":
+        form = "features" if x.shape[1] * y.shape[1] < n * (x.shape[1] + y.shape[1]) else "gram"
+    twisted = None  # sum of products with one side not conjugated: differs from the trace for complex features only
+    if form == "gram":
+        gram_x, gram_y = x @ x.mH, y @ y.mH
+        trace = _real(gram_x * gram_y.conj()).sum()
+        if x.is_complex():
+            twisted = _real(gram_x * gram_y).sum()
+        own_x, own_y = _real(gram_x.diagonal()), _real(gram_y.diagonal())
+        rows_x, rows_y = gram_x.sum(dim=1) - own_x, gram_y.sum(dim=1) - own_y
+    else:
+        trace = _squared(y.mH @ x).sum()
+        if x.is_complex():
+            twisted = _squared(y.mT @ x).sum()
+        own_x, own_y = _squared(x).sum(dim=1), _squared(y).sum(dim=1)
+        # rows sum to 0 once centered, up to rounding that the two forms share
+        rows_x, rows_y = x @ x.sum(dim=0).conj() - own_x, y @ y.sum(dim=0).conj() - own_y
+    if not debiased:
+        return trace, trace.detach()
+    own = (own_x * own_y).sum()
+    total = _real(rows_x).sum() * _real(rows_y).sum()
+    mixed = _real(rows_x * rows_y.conj()).sum()
+    value = trace - own + total / ((n - 1) * (n - 2)) - 2 / (n - 2) * mixed
+    if twisted is not None:
+        # of four different samples, the pairs (i, j) and (q, r) may touch crosswise too: real products cannot tell
+        crosswise = _real(rows_x * rows_y).sum()
+        value = value + (2 * (mixed - crosswise) - (trace - twisted)) / ((n - 1) * (n - 2))
+    return value, trace.detach()
+
+
+def _real(x: Tensor) -> Tensor:
+    return x.real if x.is_complex() else x
+
+
+def _squared(x: Tensor) -> Tensor:
+    return _real(x * x.conj())

@@ -1,0 +1,256 @@
+"""Centered kernel alignment against a closed form in numpy, its invariances, and what the bias does to small batches."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.losses.cka import MinibatchCKA, cka_loss, linear_cka
+
+both_forms = pytest.mark.parametrize("form", ["gram", "features"])
+both_kinds = pytest.mark.parametrize("debiased", [True, False])
+
+
+def points(seed, rows=16, width=5, dtype=torch.float64, mean=0.0):
+    return mean + torch.randn(rows, width, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def by_definition(x, y, debiased):
+    """Song et al. 2012, eq. 5, on plain Gram matrices; else the trace form with the centering matrix."""
+    n = len(x)
+    k, m = x @ x.conj().T, y @ y.conj().T
+    one = np.ones(n)
+
+    def hsic(a, b):
+        if not debiased:
+            h = np.eye(n) - 1 / n
+            return np.trace(a @ h @ b @ h).real
+        a, b = a - np.diag(np.diag(a)), b - np.diag(np.diag(b))
+        total = (one @ a @ one) * (one @ b @ one) / ((n - 1) * (n - 2))
+        return (np.trace(a @ b) + total - 2 / (n - 2) * one @ a @ b @ one).real / (n * (n - 3))
+
+    return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+
+
+@both_forms
+@both_kinds
+@pytest.mark.parametrize("mean", [0.0, 3.0])
+def test_both_forms_equal_the_definition(form, debiased, mean):
+    """The form in feature space never sees a Gram matrix: a forgotten diagonal or mean would only show here."""
+    for rows, width in ((6, 20), (40, 3)):
+        x, y = points(0, rows, width, mean=mean), points(1, rows, 7, mean=-mean)
+        y[:, :3] += x[:, :3]
+        expected = by_definition(x.numpy(), y.numpy(), debiased)
+        assert linear_cka(x, y, debiased=debiased, form=form).item() == pytest.approx(expected, rel=1e-8)
+        single = linear_cka(x.float(), y.float(), debiased=debiased, form=form).item()
+        assert single == pytest.approx(expected, abs=2e-4)
+        assert linear_cka(x, y, debiased=debiased).item() == pytest.approx(expected, rel=1e-8)
+
+
+@both_forms
+@both_kinds
+def test_equal_up_to_rotation_scale_and_shift_is_one(form, debiased):
+    """And not up to any linear map: that would find every student right."""
+    x = points(0)
+    rotation = torch.linalg.qr(points(3, 9, 5))[0]
+    for same in (x, -3 * x @ rotation.T + 2, x[:, [3, 1, 0, 2, 4]]):
+        assert linear_cka(x, same, debiased=debiased, form=form).item() == pytest.approx(1, abs=1e-12)
+    other = linear_cka(x, x @ torch.diag(torch.tensor([10.0, 1, 1, 1, 1]).double()), debiased=debiased, form=form)
+    assert other < 0.9
+    order = torch.randperm(16)
+    y = points(1)
+    torch.testing.assert_close(linear_cka(x[order], y[order], debiased=debiased), linear_cka(x, y, debiased=debiased))
+
+
+def test_unrelated_features_are_alike_only_to_the_biased_form():
+    """Wide features in a small batch: the plain form says .93 of independent noise, as a loss it has nothing to teach."""
+    plain, fair = [], []
+    for seed in range(6):
+        x, y = points(2 * seed, 32, 312), points(2 * seed + 1, 32, 768)
+        plain.append(linear_cka(x, y, debiased=False).item())
+        fair.append(linear_cka(x, y).item())
+    assert np.mean(plain) == pytest.approx(0.934, abs=0.01)
+    assert abs(np.mean(fair)) < 0.03
+    x, y = points(0, 256, 312, mean=2.0), points(1, 256, 768, mean=2.0)
+    assert linear_cka(x, y, debiased=False).item() == pytest.approx(0.64, abs=0.02)  # not .9989: it is centered
+
+
+def over_quadruples(x, y):
+    """The unbiased estimate from differences of four different samples: needs no centering, complex or not."""
+    n = len(x)
+    k, m = x @ x.conj().T, y @ y.conj().T
+
+    def hsic(a, b):
+        def kernel(g, i, j, q, r):
+            return g[i, j] - g[i, r] - g[q, j] + g[q, r]
+
+        quadruples = list(itertools.permutations(range(n), 4))
+        return np.mean([kernel(a, *four) * np.conj(kernel(b, *four)) for four in quadruples]).real / 4
+
+    return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+
+
+@both_forms
+def test_complex_features_are_alike_up_to_a_unitary_map(form):
+    """Radar features: taking the real part would lose half of them, and a phase would look like another feature."""
+    x = torch.complex(points(0, 7), points(1, 7))
+    unitary = torch.linalg.qr(torch.complex(points(2, 5, 5), points(3, 5, 5)))[0]
+    y = torch.complex(points(4, 7, 8), points(5, 7, 8))
+    y[:, :5] += 2 * x
+    for debiased, definition in ((True, over_quadruples), (False, lambda a, b: by_definition(a, b, False))):
+        same = linear_cka(x, 1 - 2j + 3j * x @ unitary, debiased=debiased, form=form)
+        assert same.item() == pytest.approx(1, abs=1e-12)
+        for other in (y, y.real):
+            value = linear_cka(x, other, debiased=debiased, form=form)
+            assert value.item() == pytest.approx(definition(x.numpy(), other.numpy()), rel=1e-8)
+    assert linear_cka(x, x.real, form=form).item() < 0.95
+    student = x.clone().requires_grad_()
+    cka_loss(student, y.to(torch.complex64), form=form).backward()
+    assert student.grad.imag.abs().sum() > 0
+
+
+@both_forms
+def test_unrelated_complex_features_have_no_bias(form):
+    """The estimate for real products is not unbiased for complex ones."""
+    values = []
+    for seed in range(40):
+        x, y = (torch.complex(points(4 * seed + i, 8, 30), points(4 * seed + i + 1, 8, 30)) for i in (0, 2))
+        values.append(linear_cka(x, y, form=form).item())
+    assert abs(np.mean(values)) < 3 * np.std(values) / 40**0.5
+
+
+@both_forms
+@both_kinds
+def test_gradient_is_that_of_the_value_and_the_teachers_is_none(form, debiased):
+    """The loss scales its inputs; the scale must not leak into the gradient."""
+    x, y = points(0, 6, 3).requires_grad_(), points(1, 6, 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda s: cka_loss(s, y.detach(), debiased=debiased, form=form), (x,))
+    cka_loss(x, y, debiased=debiased, form=form).backward()
+    assert y.grad is None
+    assert x.grad.abs().sum() > 0
+
+
+def test_free_points_reach_the_teachers_arrangement():
+    """A loss that does not fall is none."""
+    s, t = points(0).requires_grad_(), points(1)
+    optimizer = torch.optim.Adam([s], lr=0.1)
+    for _ in range(200):
+        optimizer.zero_grad()
+        value = cka_loss(s, t)
+        value.backward()
+        optimizer.step()
+    assert value < 0.02
+
+
+@both_forms
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_a_constant_side_has_a_defined_value(offset, form):
+    """0 / 0 would be NaN, and rounding over rounding anything at all."""
+    x, constant = points(0, dtype=torch.float32), torch.full((16, 3), 0.1 + offset, requires_grad=True)
+    for debiased in (True, False):
+        assert linear_cka(x, constant, debiased=debiased, form=form).item() == 0
+        assert cka_loss(x, constant, debiased=debiased, form=form).item() == 0
+        value = cka_loss(constant, x, debiased=debiased, form=form)
+        assert value.item() == 1
+        value.backward()
+        assert constant.grad.isfinite().all()
+
+
+@both_forms
+def test_rows_all_equal_but_one_have_no_debiased_value(form):
+    """The unbiased product of such a side with itself is exactly 0 although it varies: a rounding error would divide."""
+    x = torch.zeros(8, 3)
+    x[2] = torch.tensor([1.0, -2.0, 0.7])
+    assert linear_cka(x, points(0, 8, dtype=torch.float32), form=form).item() == 0
+    assert linear_cka(x, x, debiased=False, form=form).item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("scale", [1e-15, 1e15])
+def test_scale_costs_no_digits(scale):
+    """Fourth powers of features leave float32 soon."""
+    x, y = points(0, dtype=torch.float32), points(1, dtype=torch.float32)
+    torch.testing.assert_close(linear_cka(scale * x, y), linear_cka(x, y), rtol=1e-4, atol=1e-5)
+
+
+def test_mixed_precision_does_not_reach_the_products():
+    """The loop runs losses under autocast."""
+    x, y = points(0, dtype=torch.float32), points(1, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = linear_cka(x, y), cka_loss(x, y)
+    torch.testing.assert_close(inside, (linear_cka(x, y), cka_loss(x, y)), rtol=0, atol=0)
+
+
+def test_nan_stays_nan():
+    """Also beside a constant side."""
+    x = points(0)
+    x[1, 1] = float("nan")
+    assert cka_loss(x, points(1)).isnan()
+    assert cka_loss(points(1), x).isnan()
+    assert cka_loss(x, torch.ones(16, 2)).isnan()
+
+
+def test_what_cannot_be_compared_says_so():
+    """A batch of 3 divides by n - 3."""
+    with pytest.raises(InputError, match="batch of at least 4 samples, got 3"):
+        linear_cka(points(0, 3), points(1, 3))
+    with pytest.raises(InputError, match="batch of at least 2 samples, got 1"):
+        linear_cka(points(0, 1), points(1, 1), debiased=False)
+    with pytest.raises(InputError, match=r"as many rows on both sides, got \(5, 5\) and \(6, 5\)"):
+        cka_loss(points(0, 5), points(1, 6))
+    with pytest.raises(InputError, match=r"first side: expected \(n, D\), got \(5,\)"):
+        cka_loss(torch.zeros(5), points(1, 5))
+    with pytest.raises(InputError, match="form: expected 'auto', 'gram' or 'features', got 'dual'"):
+        linear_cka(points(0), points(1), form="dual")
+
+
+def test_batches_are_summed_before_they_are_divided():
+    """Small batches summed tend to the value of all rows; plain CKA of each, averaged, stays far above it."""
+    mixing = points(9, 40, 60)
+    x, noise = points(0, 4000, 40), points(1, 4000, 60)
+    y = x @ mixing / 40**0.5 + 2 * noise
+    measure = MinibatchCKA()
+    for rows in range(0, 4000, 40):
+        measure.update(x[rows : rows + 40], y[rows : rows + 40])
+    whole = linear_cka(x, y).item()
+    averaged = np.mean([linear_cka(x[r : r + 40], y[r : r + 40], debiased=False).item() for r in range(0, 4000, 40)])
+    assert measure.compute() == pytest.approx(whole, abs=0.02)
+    assert averaged > whole + 0.1
+
+
+def test_the_sum_over_batches_is_weighted_by_rows_and_skips_the_tiny():
+    """By definition: sums of n HSIC_1 of each batch, then the quotient; a batch of 3 has no estimate."""
+    sizes, sums = (5, 9, 20), np.zeros(3)
+    measure = MinibatchCKA()
+    for n in sizes:
+        x, y = points(n, n, 4), points(n + 50, n, 6)
+        y[:, :4] += x
+        measure.update(x, y)
+        u = [_u_centered(side.numpy()) for side in (x, y)]
+        scale = n / (n * (n - 3))
+        sums += [scale * (a * b).sum() for a, b in ((u[0], u[1]), (u[0], u[0]), (u[1], u[1]))]
+    measure.update(points(0, 3), points(1, 3))
+    assert measure.compute() == pytest.approx(sums[0] / np.sqrt(sums[1] * sums[2]))
+    assert (measure.rows, measure.skipped) == (34, 1)
+
+
+def _u_centered(x):
+    """Székely's U-centered Gram matrix, whose inner product is n (n - 3) HSIC_1: another way than the one under test."""
+    n = len(x)
+    k = x @ x.T
+    np.fill_diagonal(k, 0)
+    rows = k.sum(1)
+    k = k - rows[:, None] / (n - 2) - rows[None, :] / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+    np.fill_diagonal(k, 0)
+    return k
+
+
+def test_a_measure_of_nothing_says_so():
+    """And a constant side measures 0, not NaN."""
+    measure = MinibatchCKA()
+    measure.update(points(0, 2), points(1, 2))
+    with pytest.raises(InputError, match=r"at least 4 rows, got none \(1 smaller ones\)"):
+        measure.compute()
+    measure.update(torch.ones(6, 2), points(1, 6))
+    assert measure.compute() == 0.0

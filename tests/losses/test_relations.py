@@ -1,0 +1,279 @@
+"""Relational losses: what must not change them, where they are 0, and closed forms by scipy and eigenvalues."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import pdist
+from scipy.stats import pearsonr
+
+from stillhouse.checks import InputError
+from stillhouse.losses.relations import (
+    gram_mse,
+    pairwise_distances,
+    pearson_of_distances,
+    pkt,
+    rkd_angle,
+    rkd_distance,
+    similarity_preserving,
+)
+
+LOSSES = {
+    "rkd-distance": rkd_distance,
+    "rkd-angle": rkd_angle,
+    "sp": similarity_preserving,
+    "sp-uncentered": lambda s, t: similarity_preserving(s, t, center=False),
+    "gram": gram_mse,
+    "sphere": lambda s, t: gram_mse(s, t, sphere=True),
+    "pkt": pkt,
+    "pearson": pearson_of_distances,
+}
+AT_LEAST = dict.fromkeys(LOSSES, 2) | {"rkd-angle": 3, "pkt": 3, "pearson": 3}
+every = pytest.mark.parametrize("name", LOSSES)
+
+
+def points(seed, rows=12, width=5, dtype=torch.float64):
+    return torch.randn(rows, width, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def orthonormal(rows, columns, seed=7):
+    return torch.linalg.qr(points(seed, rows, columns))[0]
+
+
+@every
+def test_only_relations_count(name):
+    """A loss tied to coordinates compares arbitrary axes: rotation or exchange of axes on either side would change it."""
+    loss, s, t = LOSSES[name], points(0), points(1, width=9)
+    value = loss(s, t)
+    assert value.ndim == 0
+    assert value > 1e-4
+    torch.testing.assert_close(loss(s @ orthonormal(5, 5), t), value)
+    torch.testing.assert_close(loss(s, t @ orthonormal(9, 9)), value)
+    torch.testing.assert_close(loss(s, t[:, torch.randperm(9)]), value)
+    order = torch.randperm(12)
+    torch.testing.assert_close(loss(s[order], t[order]), value)
+    assert not torch.isclose(loss(s[order], t), value)
+
+
+@every
+def test_an_isometric_teacher_leaves_nothing_to_learn(name):
+    """A floor above 0 hides progress: a 5-D student of a 64-D teacher that is its own embedding is perfect."""
+    z = points(0)
+    assert LOSSES[name](z, z @ orthonormal(64, 5).T).abs() < 1e-12
+    assert LOSSES[name](z.float(), (z @ orthonormal(64, 5).T).float()).abs() < 1e-5
+
+
+@pytest.mark.parametrize("name", [n for n in LOSSES if n != "gram"])
+@pytest.mark.parametrize("scale", [1e-12, 30.0, 1e12])
+def test_scale_does_not_count(name, scale):
+    """Float32 squares of small or large features underflow or overflow, and the loss is then made of rounding."""
+    s, t = points(0, dtype=torch.float32), points(1, width=9, dtype=torch.float32)
+    value = LOSSES[name](s, t)
+    torch.testing.assert_close(LOSSES[name](s * scale, t), value, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(LOSSES[name](s, t * scale), value, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["rkd-distance", "rkd-angle", "sp", "gram", "pearson"])
+def test_a_common_offset_does_not_count(name):
+    """Features with a large mean: every uncentered Gram matrix is alike, whatever the student learnt."""
+    s, t = points(0), points(1, width=9)
+    torch.testing.assert_close(LOSSES[name](s + 100, t - 50), LOSSES[name](s, t))
+
+
+def test_centering_is_what_tells_features_with_a_mean_apart():
+    """The published similarity-preserving loss almost vanishes between unrelated features that share a mean."""
+    s, t = points(0) + 10, points(1, width=9) + 10
+    assert similarity_preserving(s, t, center=False) < 0.01 * similarity_preserving(s, t)
+
+
+@every
+def test_no_gradient_reaches_the_teacher_and_a_finite_one_the_student(name):
+    """Equal rows and rows of zeros are where roots and divisions have no slope: one NaN ends the run."""
+    s, t = points(0, dtype=torch.float32), points(1, width=9, dtype=torch.float32).requires_grad_()
+    s[1] = s[0]
+    s[2] = 0
+    with torch.no_grad():
+        t[3] = t[4]
+        t[5] = 0
+    s.requires_grad_()
+    LOSSES[name](s, t).backward()
+    assert t.grad is None
+    assert s.grad.isfinite().all()
+    assert 0 < s.grad.abs().max() < 1e3
+
+
+@every
+def test_a_collapsed_student_is_far_from_right(name):
+    """All rows equal: 0 / 0 must be neither NaN nor a small loss."""
+    t = points(1, width=9)
+    s = torch.ones(12, 5, dtype=torch.float64, requires_grad=True)
+    value = LOSSES[name](s, t)
+    value.backward()
+    assert s.grad.isfinite().all()
+    assert value > 1e-3
+    assert torch.isfinite(LOSSES[name](t, s.detach()))
+
+
+@every
+def test_gradients_are_those_of_the_value(name):
+    """Scales taken as constants and masked pairs must leave the gradient what it is."""
+    s, t = points(0, rows=5, width=3).requires_grad_(), points(1, rows=5)
+    assert torch.autograd.gradcheck(lambda x: LOSSES[name](x, t), (s,))
+
+
+@every
+def test_student_can_learn_the_relations(name):
+    """A loss that does not fall when student points are free is no loss."""
+    t, s = points(1, width=5), points(0, width=5).requires_grad_()
+    optimizer = torch.optim.Adam([s], lr=0.05)
+    first = LOSSES[name](s, t).item()
+    for _ in range(150):
+        optimizer.zero_grad()
+        value = LOSSES[name](s, t)
+        value.backward()
+        optimizer.step()
+    assert value < 0.05 * first
+
+
+@every
+def test_too_small_a_batch_says_so(name):
+    """One sample has no relations: a silent 0 or NaN would pass as learnt."""
+    few = AT_LEAST[name] - 1
+    with pytest.raises(InputError, match=rf"batch of at least {few + 1} samples, got {few}"):
+        LOSSES[name](points(0, rows=few), points(1, rows=few))
+    assert torch.isfinite(LOSSES[name](points(0, rows=few + 1), points(1, rows=few + 1)))
+    with pytest.raises(InputError, match=r"as many rows on both sides, got \(4, 5\) and \(5, 5\)"):
+        LOSSES[name](points(0, rows=4), points(1, rows=5))
+    with pytest.raises(InputError, match=r"student: expected \(B, D\), got \(4, 2, 5\)"):
+        LOSSES[name](torch.zeros(4, 2, 5), points(1, rows=4))
+    with pytest.raises(InputError, match=r"teacher: expected \(B, D\), got \(4, 0\)"):
+        LOSSES[name](points(1, rows=4), torch.zeros(4, 0))
+
+
+@every
+@pytest.mark.parametrize("side", [0, 1])
+def test_nan_stays_nan(name, side):
+    """Masking near pairs must not mask a NaN: the loop stops on it."""
+    pair = [points(0), points(1)]
+    pair[side][3, 2] = float("nan")
+    assert LOSSES[name](*pair).isnan()
+
+
+@every
+def test_mixed_precision_does_not_reach_the_gram_matrix(name):
+    """The loop runs losses under autocast: there a matrix product is in bf16, and distances are its rounding."""
+    s, t = points(0, dtype=torch.float32), points(1, dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = LOSSES[name](s, t)
+    assert inside.dtype == torch.float32
+    torch.testing.assert_close(inside, LOSSES[name](s, t), rtol=0, atol=0)
+    torch.testing.assert_close(LOSSES[name](s.bfloat16(), t.bfloat16()), LOSSES[name](s, t), rtol=0.2, atol=0.01)
+
+
+@every
+def test_complex_rows_are_pairs_of_real_numbers(name):
+    """A cast to float would drop the imaginary half with no more than a warning."""
+    s = torch.complex(points(0), points(2))
+    t = points(1)
+    torch.testing.assert_close(LOSSES[name](s, t), LOSSES[name](torch.cat([points(0), points(2)], 1), t))
+
+
+def test_distances_equal_scipys():
+    """The expansion by products must keep its digits, far from the origin too."""
+    x = points(0, rows=20, width=7)
+    row, column = torch.triu_indices(20, 20, offset=1)
+    torch.testing.assert_close(pairwise_distances(x)[row, column], torch.tensor(pdist(x.numpy())))
+    torch.testing.assert_close(pairwise_distances(x.float() + 1e3), pairwise_distances(x).float(), rtol=1e-3, atol=1e-3)
+
+
+def test_values_equal_those_from_scipys_distances():
+    """Which mean divides a distance, and over which pairs: the diagonal must not count."""
+    s, t = points(0), points(1, width=9)
+    ours, theirs = pdist(s.numpy()), pdist(t.numpy())
+    gap = np.abs(ours / ours.mean() - theirs / theirs.mean())
+    huber = np.where(gap < 1, gap**2 / 2, gap - 0.5).mean()
+    assert rkd_distance(s, t).item() == pytest.approx(huber)
+    assert pearson_of_distances(s, t).item() == pytest.approx(1 - pearsonr(ours, theirs).statistic)
+
+
+def test_angles_equal_those_by_hand():
+    """Vertex and legs of a triple are easily exchanged, and i = k would add cosines of 1."""
+    s, t = points(0, rows=6).numpy(), points(1, rows=6).numpy()
+
+    def cosine(x, i, j, k):
+        a, b = x[i] - x[j], x[k] - x[j]
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    triples = [(i, j, k) for i in range(6) for j in range(6) for k in range(6) if len({i, j, k}) == 3]
+    gaps = np.array([abs(cosine(s, *ijk) - cosine(t, *ijk)) for ijk in triples])
+    expected = np.where(gaps < 1, gaps**2 / 2, gaps - 0.5).mean()
+    assert rkd_angle(torch.tensor(s), torch.tensor(t)).item() == pytest.approx(expected)
+
+
+def test_drawn_triples_estimate_all_of_them():
+    """A draw with i = k, or one that favours some triples, is biased; another generator must give another draw."""
+    s, t = points(0, rows=30), points(1, rows=30)
+    whole = rkd_angle(s, t)
+    drawn = torch.stack([rkd_angle(s, t, triples=2000, generator=torch.Generator().manual_seed(n)) for n in range(50)])
+    assert drawn.std() > 0
+    assert (drawn.mean() - whole).abs() < 4 * drawn.std() / 50**0.5
+    again = rkd_angle(s, t, triples=2000, generator=torch.Generator().manual_seed(0))
+    assert again == drawn[0]
+    torch.testing.assert_close(rkd_angle(s, t, triples=30 * 29 * 28), whole, rtol=0, atol=0)
+    with pytest.raises(InputError, match="triples: expected at least 1, got 0"):
+        rkd_angle(s, t, triples=0)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_gram_reaches_the_optimum_of_the_principal_components_and_no_better(width):
+    """Eckart and Young: the least sum of squares over free points is what the smaller eigenvalues leave."""
+    t = points(1, rows=10, width=6)
+    centered = t - t.mean(0)
+    values, vectors = torch.linalg.eigh(centered @ centered.T)
+    floor = values.square().sum() - values[-width:].square().sum()
+    best = vectors[:, -width:] * values[-width:].sqrt()
+    assert gram_mse(best, t).item() * 100 == pytest.approx(floor.item())
+    s = (0.1 * points(0, rows=10, width=width)).requires_grad_()
+    optimizer = torch.optim.LBFGS([s], max_iter=300, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        value = gram_mse(s, t)
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    assert gram_mse(s, t).item() * 100 == pytest.approx(floor.item(), rel=1e-4)
+
+
+def test_pkt_equals_its_definition():
+    """The sample itself has similarity 1 and would take most of the probability on both sides."""
+    s, t = points(0, rows=6).numpy(), points(1, rows=6).numpy()
+
+    def distribution(x):
+        x = x / np.linalg.norm(x, axis=1, keepdims=True)
+        kernel = (x @ x.T + 1) / 2
+        np.fill_diagonal(kernel, 0)
+        return kernel / kernel.sum(1, keepdims=True)
+
+    p, q = distribution(t), distribution(s)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        expected = np.nansum(p * np.log(p / q), axis=1).mean()
+    assert pkt(torch.tensor(s), torch.tensor(t)).item() == pytest.approx(expected, rel=1e-3)
+
+
+def test_pkt_of_exact_opposites_is_finite():
+    """A similarity of 0 has no logarithm."""
+    s = torch.tensor([[1.0], [-1.0], [1.0]], requires_grad=True)
+    value = pkt(s, torch.tensor([[1.0], [1.0], [1.0]]))
+    value.backward()
+    assert value.isfinite()
+    assert s.grad.isfinite().all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from(sorted(LOSSES)), st.integers(3, 8), st.integers(1, 6))
+def test_losses_are_never_negative(seed, name, rows, width):
+    """Whatever the points."""
+    assert LOSSES[name](points(seed, rows, width), points(seed + 1, rows, 4)) >= -1e-12
