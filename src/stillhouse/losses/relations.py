@@ -142,7 +142,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor, *, center: bool = Tr
     Source: Tung, Mori 2019, arXiv:1907.09682 (SP), eq. 2 to 4.
     """
     ours, theirs = (_centered(x, center) for x in _rows(student, teacher, "similarity preserving", 2))
-    ours, theirs = (_unit(x @ x.t()) for x in (_scaled(ours), _scaled(theirs)))
+    ours, theirs = (unit_rows(x @ x.t()) for x in (_scaled(ours), _scaled(theirs)))
     return (ours - theirs).square().mean()
 
 
@@ -176,7 +176,7 @@ def gram_mse(student: Tensor, teacher: Tensor, *, sphere: bool = False) -> Tenso
     Source: Torgerson 1952 (classical scaling); Eckart, Young 1936.
     """
     ours, theirs = _rows(student, teacher, "gram", 2)
-    ours, theirs = (_unit(_scaled(x)) if sphere else _centered(x) for x in (ours, theirs))
+    ours, theirs = (unit_rows(x) if sphere else _centered(x) for x in (ours, theirs))
     return (ours @ ours.t() - theirs @ theirs.t()).square().mean()
 
 
@@ -210,7 +210,7 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
     Source: Passalis, Tefas 2018, arXiv:1803.10837 (PKT), eq. 5 to 8.
     """
     ours, theirs = _rows(student, teacher, "pkt", 3)
-    log_q, log_p = (_log_neighbors(_unit(_scaled(x))) for x in (ours, theirs))
+    log_q, log_p = (_log_neighbors(unit_rows(x)) for x in (ours, theirs))
     return (log_p.exp() * (log_p - log_q)).sum(dim=1).mean()
 
 
@@ -271,6 +271,27 @@ def pairwise_distances(x: Tensor) -> Tensor:
     return squared.masked_fill(near, 1.0).sqrt().masked_fill(near, 0.0)
 
 
+def unit_rows(x: Tensor) -> Tensor:
+    """Rows of length 1; one that is 0 beside the others keeps a length near 0, and a gradient that 1 / length does not blow up.
+
+    Args:
+        x: (B, D), floating point.
+
+    Returns:
+        (B, D).
+
+    Example:
+        >>> unit_rows(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        [[0.6000000238418579, 0.800000011920929], [0.0, 0.0]]
+
+    Source: none.
+    """
+    x = _scaled(x)
+    squared = x.square().sum(dim=1, keepdim=True)
+    none = squared <= torch.finfo(x.dtype).eps ** 2 * squared.detach().amax()
+    return x / squared.masked_fill(none, 1.0).sqrt()
+
+
 # ---------------------------------------------------------------------------------------------------------------- inside
 
 
@@ -311,13 +332,6 @@ def _scaled(x: Tensor) -> Tensor:
 
 def _centered(x: Tensor, center: bool = True) -> Tensor:
     return x - x.mean(dim=0) if center else x
-
-
-def _unit(x: Tensor) -> Tensor:
-    """Rows of length 1; a row within rounding of 0 stays as it is, so its gradient does too (1 / length would explode)."""
-    squared = x.square().sum(dim=1, keepdim=True)
-    none = squared <= torch.finfo(x.dtype).eps ** 2 * squared.detach().amax()
-    return x / squared.masked_fill(none, 1.0).sqrt()
 
 
 def _angles(x: Tensor) -> Tensor:

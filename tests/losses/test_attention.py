@@ -1,0 +1,191 @@
+"""Attention and relations against scipy, row by row; padding and causal rows must be as if they were not there."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import rel_entr, softmax
+
+from stillhouse.checks import InputError
+from stillhouse.losses.attention import attention_kl, attention_score_mse, attention_scores, relation_kl
+
+BOTH = [attention_kl, attention_score_mse]
+
+
+def noise(seed, *shape, scale=2.0):
+    return scale * torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def by_hand(s, t, mask=None, causal=False):
+    """Each query's keys picked out one by one; nothing is masked because nothing else is looked at."""
+    B, H, L, _ = s.shape
+    means = []
+    for b in range(B):
+        there = [i for i in range(L) if mask is None or mask[b, i]]
+        rows = []
+        for h in range(H):
+            for i in there:
+                keys = [j for j in there if j <= i or not causal]
+                p, q = (softmax(x[b, h, i, keys].numpy()) for x in (t, s))
+                rows.append(rel_entr(p, q).sum())
+        means.append(np.mean(rows) if rows else 0.0)
+    return torch.tensor(means)
+
+
+MASK = torch.tensor([[True, True, True, True, False], [True, False, False, False, False], [False] * 5])
+
+
+@pytest.mark.parametrize("mask", [None, MASK, ~MASK])
+@pytest.mark.parametrize("causal", [False, True])
+def test_kl_equals_scipys_over_the_keys_that_are_there(mask, causal):
+    """Padding looked at, averaged over, or a mean over H L L entries: each would be another number."""
+    s, t = noise(0, 3, 2, 5, 5), noise(1, 3, 2, 5, 5)
+    value = attention_kl(s, t, mask=mask, causal=causal)
+    assert value.shape == (3,)
+    torch.testing.assert_close(value, by_hand(s, t, mask, causal))
+    torch.testing.assert_close(attention_kl(t, t, mask=mask, causal=causal), torch.zeros(3, dtype=torch.float64))
+
+
+def test_direction_is_teacher_first():
+    """KL(A_T || A_S): the mirror is another loss."""
+    s, t = noise(0, 2, 1, 4, 4), noise(1, 2, 1, 4, 4)
+    assert not torch.allclose(attention_kl(s, t), attention_kl(t, s))
+    s.requires_grad_()
+    attention_kl(s, t).sum().backward()
+    expected = (torch.softmax(s, 3) - torch.softmax(t, 3)) / 4
+    torch.testing.assert_close(s.grad, expected.detach())
+
+
+@pytest.mark.parametrize("loss", BOTH)
+@pytest.mark.parametrize("causal", [False, True])
+def test_what_is_padding_has_no_effect_and_no_gradient(loss, causal):
+    """Whatever stands there, NaN included: it must equal the loss of the cut sequence."""
+    s, t = noise(0, 2, 2, 5, 5), noise(1, 2, 2, 5, 5)
+    mask = torch.tensor([[True, True, True, False, False]] * 2)
+    cut = loss(s[:, :, :3, :3], t[:, :, :3, :3], causal=causal)
+    for x in (s, t):
+        x[:, :, 3:] = float("nan")
+        x[:, :, :, 3:] = float("nan")
+    s.requires_grad_()
+    value = loss(s, t, mask=mask, causal=causal)
+    torch.testing.assert_close(value, cut)
+    value.sum().backward()
+    assert s.grad.isfinite().all()
+    assert s.grad[:, :, 3:].abs().sum() == s.grad[:, :, :, 3:].abs().sum() == 0
+    assert s.grad[:, :, :3, :3].abs().sum() > 0
+    if causal:
+        assert (s.grad.triu(1) == 0).all()
+
+
+@pytest.mark.parametrize("loss", BOTH)
+def test_a_sample_without_tokens_is_zero_with_a_finite_gradient(loss):
+    """A softmax over nothing is NaN, and one NaN in the batch ends the run."""
+    s, t = noise(0, 3, 2, 5, 5).requires_grad_(), noise(1, 3, 2, 5, 5)
+    for mask in (MASK, MASK.flip(1)):  # padding on the left and causal: the first rows see no key at all
+        value = loss(s, t, mask=mask, causal=True)
+        assert value[2] == 0
+        assert value[0] > 0
+        value.sum().backward()
+        assert s.grad.isfinite().all()
+
+
+def test_scores_by_hand_count_only_pairs_that_see_each_other():
+    """TinyBERT's mean over all entries makes the loss small where much is padding."""
+    s, t = noise(0, 3, 2, 5, 5), noise(1, 3, 2, 5, 5)
+    torch.testing.assert_close(attention_score_mse(s, t), (s - t).square().mean(dim=(1, 2, 3)))
+    masked = attention_score_mse(s, t, mask=MASK)
+    torch.testing.assert_close(masked[0], (s - t)[0, :, :4, :4].square().mean())
+    torch.testing.assert_close(masked[1], (s - t)[1, :, 0, 0].square().mean())
+    causal = attention_score_mse(s, t, causal=True)
+    row, column = torch.tril_indices(5, 5)
+    torch.testing.assert_close(causal, (s - t)[:, :, row, column].square().mean(dim=(1, 2)))
+    shifted = attention_score_mse(s, s + 3)
+    torch.testing.assert_close(shifted, torch.full((3,), 9.0, dtype=torch.float64))  # a softmax would not see it
+    torch.testing.assert_close(attention_kl(s, s + 3), torch.zeros(3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("loss", BOTH)
+def test_the_teacher_gets_no_gradient(loss):
+    """Nor does it move towards the student."""
+    s, t = noise(0, 2, 2, 4, 4).requires_grad_(), noise(1, 2, 2, 4, 4).requires_grad_()
+    loss(s, t).sum().backward()
+    assert t.grad is None
+    assert s.grad.abs().sum() > 0
+    x, y = noise(0, 2, 4, 6).requires_grad_(), noise(1, 2, 4, 8).requires_grad_()
+    relation_kl(x, y, heads=2).sum().backward()
+    assert y.grad is None
+    assert x.grad.abs().sum() > 0
+
+
+def test_scores_are_those_of_torchs_fused_attention():
+    """Heads cut out of the width in the wrong order give plausible numbers of no network."""
+    q, k, v = (noise(n, 2, 5, 12) for n in range(3))
+    heads = [x.reshape(2, 5, 3, 4).transpose(1, 2) for x in (q, k, v)]
+    fused = torch.nn.functional.scaled_dot_product_attention(*heads)
+    torch.testing.assert_close(attention_scores(q, k, heads=3).softmax(3) @ heads[2], fused)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_relations_equal_their_definition_at_any_two_widths(causal):
+    """sqrt of the head's width, each side its own; widths and numbers of attention heads may differ."""
+    s, t = noise(0, 3, 5, 6, scale=1.0), noise(1, 3, 5, 16, scale=1.0)
+
+    def gram(x, heads):
+        x = x.reshape(3, 5, heads, -1).transpose(1, 2)
+        return x @ x.transpose(2, 3) / math.sqrt(x.shape[3])
+
+    for heads in (1, 2):
+        for mask in (None, MASK):
+            expected = by_hand(gram(s, heads), gram(t, heads), mask, causal)
+            torch.testing.assert_close(relation_kl(s, t, heads=heads, mask=mask, causal=causal), expected)
+    assert not torch.allclose(relation_kl(s, t, heads=1), relation_kl(s, t, heads=2))
+
+
+def test_relations_do_not_see_coordinates():
+    """Rotation within a head leaves them; so does any isometry into a wider space, up to the root of the widths."""
+    s = noise(0, 3, 5, 6, scale=1.0)
+    turn = torch.linalg.qr(noise(1, 6, 6))[0]
+    torch.testing.assert_close(
+        relation_kl(s, s @ turn, heads=1), torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0
+    )
+    wide = s @ torch.linalg.qr(noise(2, 24, 6))[0].T * math.sqrt(math.sqrt(24 / 6))
+    torch.testing.assert_close(relation_kl(s, wide, heads=1), torch.zeros(3, dtype=torch.float64), atol=1e-12, rtol=0)
+
+
+def test_mixed_precision_does_not_reach_the_products():
+    """The loop runs losses under autocast."""
+    s, t = noise(0, 2, 5, 8).float(), noise(1, 2, 5, 8).float()
+    expected = attention_scores(s, t, heads=2), relation_kl(s, t, heads=2)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close((attention_scores(s, t, heads=2), relation_kl(s, t, heads=2)), expected)
+    assert attention_kl(expected[0].bfloat16(), expected[0].bfloat16()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("loss", BOTH)
+def test_nan_stays_nan(loss):
+    """Where there is a token."""
+    s, t = noise(0, 2, 2, 4, 4), noise(1, 2, 2, 4, 4)
+    s[0, 0, 1, 1] = float("nan")
+    assert loss(s, t).isnan().tolist() == [True, False]
+    assert loss(t, s).isnan().tolist() == [True, False]
+
+
+def test_what_does_not_fit_says_so():
+    """Broadcasting 1 head against 4 would compare them all with the same one."""
+    with pytest.raises(InputError, match=r"expected shape \(2, 4, 5, 5\), got \(2, 1, 5, 5\)"):
+        attention_kl(noise(0, 2, 4, 5, 5), noise(0, 2, 1, 5, 5))
+    with pytest.raises(InputError, match=r"expected \(B, H, L, L\), got \(2, 4, 5, 6\)"):
+        attention_score_mse(noise(0, 2, 4, 5, 6), noise(0, 2, 4, 5, 6))
+    with pytest.raises(InputError, match=r"mask: expected \(2, 5\) of bool, got \(2, 4\) of torch.bool"):
+        attention_kl(noise(0, 2, 4, 5, 5), noise(0, 2, 4, 5, 5), mask=torch.ones(2, 4, dtype=torch.bool))
+    with pytest.raises(InputError, match=r"mask: expected \(2, 5\) of bool, got \(2, 5\) of torch.float32"):
+        attention_kl(noise(0, 2, 4, 5, 5), noise(0, 2, 4, 5, 5), mask=torch.ones(2, 5))
+    with pytest.raises(InputError, match="student: expected heads that divide the width 8, got 3"):
+        relation_kl(noise(0, 2, 5, 8), noise(0, 2, 5, 9), heads=3)
+    with pytest.raises(InputError, match=r"same batch and length on both sides, got \(2, 5, 8\) and \(2, 6, 8\)"):
+        relation_kl(noise(0, 2, 5, 8), noise(0, 2, 6, 8), heads=2)
+    with pytest.raises(InputError, match=r"keys: expected shape \(2, 5, 8\), got \(2, 5, 4\)"):
+        attention_scores(noise(0, 2, 5, 8), noise(0, 2, 5, 4), heads=2)
+    with pytest.raises(InputError, match=r"queries: expected \(B, L, D\), got \(5, 8\)"):
+        attention_scores(noise(0, 5, 8), noise(0, 5, 8), heads=2)
