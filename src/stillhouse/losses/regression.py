@@ -108,7 +108,7 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: (B, ..., D), the same shape; gets no gradient.
 
     Returns:
-        (B,) in [0, 2].
+        (B,) in [0, 2]. A vector of zeros (a position where no unit fires) has no direction: it is at 1, without gradient.
 
     Raises:
         InputError: shapes differ.
@@ -120,13 +120,49 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
         0.2929
 
     Relations:
-        `mse` times D / 2, for vectors of length 1.
+        `mse` times D / 2, for vectors of length 1; half of `normalized_mse`.
 
     Source: Sanh et al. 2019, arXiv:1910.01108 (DistilBERT).
     """
     same_shape("teacher features", tuple(teacher.shape), tuple(student.shape))
-    cosine = torch.cosine_similarity(wide(student), wide(teacher.detach()), dim=-1)
-    return _per_sample(1 - cosine)
+    return _per_sample(1 - (_direction(wide(student)) * _direction(wide(teacher.detach()))).sum(dim=-1))
+
+
+def normalized_mse(student: Tensor, teacher: Tensor) -> Tensor:
+    """Squared distance of vectors brought to length 1, averaged over positions: what patient distillation compares.
+
+    Args:
+        student: (B, ..., D).
+        teacher: (B, ..., D), the same shape; gets no gradient.
+
+    Returns:
+        (B,) in [0, 4]: summed over D, since vectors of length 1 shrink with their width otherwise. A vector of zeros stays
+        one, without gradient.
+
+    Raises:
+        InputError: shapes differ.
+
+    Example:
+        (1, 0) and (0, 1) after their lengths are taken off: 1 + 1.
+
+        >>> normalized_mse(torch.tensor([[3.0, 0.0]]), torch.tensor([[0.0, 5.0]])).item()
+        2.0
+
+    Relations:
+        Twice `cosine_distance`, for vectors that are not zero; `mse` where lengths carry meaning.
+
+    Source: Sun et al. 2019, arXiv:1908.09355 (Patient Knowledge Distillation), section 3.2.
+    """
+    same_shape("teacher features", tuple(teacher.shape), tuple(student.shape))
+    gap = _direction(wide(student)) - _direction(wide(teacher.detach()))
+    return _per_sample(gap.square().sum(dim=-1))
+
+
+def _direction(x: Tensor) -> Tensor:
+    """Length 1 over the last axis; zeros stay zeros, where x / max(|x|, 1e-8) has a gradient of 1e8."""
+    squares = x.square().sum(dim=-1, keepdim=True)
+    dead = squares == 0  # NaN is not, and stays
+    return x / torch.where(dead, torch.ones_like(squares), squares).sqrt() * ~dead
 
 
 def _gap(student: Tensor, teacher: Tensor) -> Tensor:

@@ -1,0 +1,238 @@
+"""Bridges between the features of unlike networks: tensors of any kind read as (B, N, D), and two of them joined.
+
+Shapes: B batch, T time steps, N positions, D width, H W grid, L length of a line. A vector is one position.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.checks import InputError, nearest
+from stillhouse.signals.config.features import Pool, Resize, SideLayout
+from stillhouse.types import OutputSpec
+
+# layout: (plain layout, place of the time axis with the batch counted, complex numbers)
+LAYOUTS: dict[str, tuple[str, int | None, bool]] = {
+    **{plain: (plain, None, False) for plain in ("vector", "tokens", "nchw", "nhwc", "sequence", "ncl")},
+    **{f"complex-{plain}": (plain, None, True) for plain in ("vector", "tokens", "nchw", "sequence", "ncl")},
+    **{"tbd": ("vector", 0, False), "btd": ("vector", 1, False), "bdt": ("vector", -1, False)},
+    **{"tbnd": ("tokens", 0, False), "btnd": ("tokens", 1, False), "bndt": ("tokens", -1, False)},
+    **{"tbchw": ("nchw", 0, False), "btchw": ("nchw", 1, False), "bchwt": ("nchw", -1, False)},
+}
+AXES = {"vector": 1, "tokens": 2, "sequence": 2, "ncl": 2, "nchw": 3, "nhwc": 3}
+INSTEAD = "take pool: mean, or a relational loss, which compares samples in place of positions"
+
+
+@dataclass(frozen=True)
+class Side:
+    """How the tensor of one side is read as (B, N, D).
+
+    Attributes:
+        path: sub-module that puts it out.
+        shape: without the first axis, as the specification has it.
+        layout: vector, tokens, sequence, nchw, nhwc or ncl, once time is averaged away.
+        width: D; twice as many as channels where the tensor is complex (real and imaginary parts).
+        positions: N.
+        grid: (H, W) of the positions; None where they are no grid.
+        skip_first: leave out a leading class token, which has no place in the image.
+        time: axis of time steps, batch counted; spikes are averaged over it to rates.
+        is_complex: numbers are complex.
+
+    Example:
+        >>> side = Side.of("student", "body", OutputSpec(2, {"body": (4, 3, 3)}))
+        >>> side.width, side.positions, tuple(side.tokens(torch.zeros(5, 4, 3, 3)).shape)
+        (4, 9, (5, 9, 4))
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    layout: str
+    width: int
+    positions: int
+    grid: tuple[int, int] | None
+    skip_first: bool = False
+    time: int | None = None
+    is_complex: bool = False
+
+    @classmethod
+    def of(cls, who: str, path: str, spec: OutputSpec, layout: SideLayout = "auto") -> Side:
+        """The reader of a feature.
+
+        Raises:
+            InputError: a name that is not there, or axes that cannot be read.
+        """
+        if path not in spec.features:
+            raise InputError(f"{who} feature {path!r} is not among its outputs; {nearest(path, spec.features)}")
+        shape = spec.features[path]
+        chosen = {1: "vector", 2: "tokens", 3: "nchw"}.get(len(shape), "") if layout == "auto" else layout
+        plain, time, is_complex = LAYOUTS.get(chosen, ("", None, False))
+        # with time first, the batch axis of the example stands where a feature's first axis would
+        rest = shape if time is None else shape[:-1] if time == -1 else shape[1:]
+        if AXES.get(plain) != len(rest) or (time is not None and len(shape) != len(rest) + 1):
+            raise InputError(
+                f"{who} feature {path!r}: expected (D), (N, D), (D, H, W), or a layout that says what its axes are, "
+                f"got {shape} read as {chosen or layout}"
+            )
+        width, grid = {
+            "vector": (rest[0], (1, 1)),
+            "tokens": (rest[-1], _square(rest[0])),
+            "sequence": (rest[-1], None),
+            "ncl": (rest[0], None),
+            "nchw": (rest[0], rest[1:]),
+            "nhwc": (rest[-1], rest[:2]),
+        }[plain]
+        positions = math.prod(rest) // max(1, width)
+        return cls(path, shape, plain, width * (1 + is_complex), positions, grid, time=time, is_complex=is_complex)  # type: ignore[arg-type]
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """(B, N, D) in float32, without a class token that has to be skipped.
+
+        Raises:
+            InputError: complex numbers that the layout does not say, or the other way round; float() would drop a half.
+        """
+        if x.is_complex() != self.is_complex:
+            asked = "complex numbers" if self.is_complex else "real numbers (complex ones want layout: complex-tokens)"
+            raise InputError(f"feature {self.path!r}: expected {asked}, got {x.dtype}")
+        x = x.to(torch.complex64) if self.is_complex else x.float()
+        if self.time is not None:
+            x = x.mean(self.time)
+        if self.layout == "vector":
+            x = x.unsqueeze(1)
+        elif self.layout == "ncl":
+            x = x.transpose(1, 2)
+        elif self.layout == "nchw":
+            x = x.flatten(2).transpose(1, 2)
+        elif self.layout == "nhwc":
+            x = x.flatten(1, 2)
+        if self.is_complex:
+            x = torch.view_as_real(x.resolve_conj()).flatten(2)
+        return x[:, int(self.skip_first) :]
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """Two sides read at as many positions each.
+
+    Attributes:
+        ours: reader of the student's tensor.
+        theirs: reader of the teacher's.
+        pool: mean, first, or none (position by position).
+        size: grid or length that both are resized to; None where the positions agree already.
+        resize: average or linear.
+    """
+
+    ours: Side
+    theirs: Side
+    pool: str
+    size: tuple[int, ...] | None = None
+    resize: Resize = "average"
+
+    @classmethod
+    def between(cls, ours: Side, theirs: Side, *, pool: Pool = "mean", resize: Resize = "average") -> Bridge:
+        """Join two sides.
+
+        Args:
+            ours: the student's.
+            theirs: the teacher's.
+            pool: mean (every position counts, a class token too); first (the class token); none (position by position: as
+                many on both sides, or grids, or sequences, resized); auto (none if that can be, else mean).
+            resize: average (both to the coarser size) or linear (the student's to the teacher's).
+
+        Raises:
+            InputError: positions that cannot be joined one by one; both names and shapes are printed.
+        """
+        if pool == "auto":
+            try:
+                return cls.between(ours, theirs, pool="none", resize=resize)
+            except InputError:
+                pool = "mean"
+        if pool == "first":
+            for who, side in (("student", ours), ("teacher", theirs)):
+                if side.layout not in ("tokens", "vector"):
+                    raise InputError(
+                        f"{who} feature {side.path!r} {side.shape}: expected tokens to take the first of, got {side.layout}"
+                    )
+        if pool != "none":
+            return cls(ours, theirs, pool)
+        ours, theirs, size = _join(ours, theirs, resize)
+        return cls(ours, theirs, "none", size, resize)
+
+    def __str__(self) -> str:
+        return _both(self.ours, self.theirs)
+
+    def student(self, features: Mapping[str, Tensor]) -> Tensor:
+        """(B, N, S) of the student, with its gradient."""
+        return self._read(features[self.ours.path], self.ours)
+
+    def teacher(self, features: Mapping[str, Tensor]) -> Tensor:
+        """(B, N, D) of the teacher, detached."""
+        return self._read(features[self.theirs.path], self.theirs).detach()
+
+    def _read(self, x: Tensor, side: Side) -> Tensor:
+        tokens = side.tokens(x)
+        if self.pool == "mean":
+            return tokens.mean(dim=1, keepdim=True)
+        if self.pool == "first":
+            return tokens[:, :1]
+        have = side.grid if side.grid is not None else (side.positions,)
+        if self.size is None or self.size == have:
+            return tokens
+        maps = tokens.transpose(1, 2).unflatten(2, have)
+        return _resized(maps, self.size, self.resize).flatten(2).transpose(1, 2)
+
+
+def standardized(x: Tensor) -> Tensor:
+    """Zero mean and unit variance over the last axis, so that neither loudness nor a few huge channels rule."""
+    return nn.functional.layer_norm(x, x.shape[-1:])
+
+
+def _resized(x: Tensor, size: tuple[int, ...], resize: Resize) -> Tensor:
+    if resize == "linear":
+        mode: Literal["linear", "bilinear"] = "linear" if len(size) == 1 else "bilinear"
+        return nn.functional.interpolate(x, size=size, mode=mode, align_corners=False)
+    if len(size) == 1:
+        return nn.functional.adaptive_avg_pool1d(x, size[0])
+    return nn.functional.adaptive_avg_pool2d(x, (size[0], size[1]))
+
+
+def _square(count: int) -> tuple[int, int] | None:
+    root = math.isqrt(count)
+    return (root, root) if root * root == count and count > 0 else None
+
+
+def _without_class_token(side: Side) -> Side:
+    """Tokens that are a square grid once the first is left out; any other side as it is."""
+    grid = _square(side.positions - 1)
+    if side.layout != "tokens" or side.grid is not None or grid is None:
+        return side
+    return replace(side, positions=side.positions - 1, grid=grid, skip_first=True)
+
+
+def _both(ours: Side, theirs: Side) -> str:
+    return f"student {ours.path!r} {ours.shape} and teacher {theirs.path!r} {theirs.shape}"
+
+
+def _join(ours: Side, theirs: Side, resize: Resize) -> tuple[Side, Side, tuple[int, ...] | None]:
+    """Both sides as they are read, and the size that both are resized to; None where the positions agree already."""
+    patches = (_without_class_token(ours), _without_class_token(theirs))
+    lines = ("tokens", "sequence", "ncl")  # the square grid of tokens is a guess, and a line has none
+    for a, b in ((ours, theirs), patches):
+        # so as many positions in another grid (2 x 8 for 16) are taken to be that one
+        if a.positions == b.positions and (a.grid == b.grid or a.layout in lines or b.layout in lines):
+            return a, b, None
+    if {ours.layout, theirs.layout} <= {"sequence", "ncl"}:
+        lengths = (ours.positions, theirs.positions)
+        return ours, theirs, (theirs.positions if resize == "linear" else min(lengths),)
+    a, b = patches
+    if a.grid is None or b.grid is None:
+        raise InputError(
+            f"{_both(ours, theirs)}: {a.positions} and {b.positions} positions cannot be joined one by one; {INSTEAD}; "
+            "ordered lines of unlike length want layout: sequence (or ncl) on both sides"
+        )
+    return a, b, b.grid if resize == "linear" else (min(a.grid[0], b.grid[0]), min(a.grid[1], b.grid[1]))

@@ -1,0 +1,298 @@
+"""Tensors of any kind read as (B, N, D), and joined place by place or with a reason why not."""
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.config import ConfigError, parse
+from stillhouse.layers.taps import Tapped
+from stillhouse.losses.regression import normalized_mse
+from stillhouse.signals.bridges import LAYOUTS, Bridge, Side
+from stillhouse.signals.config.features import FeaturesConfig
+from stillhouse.types import Batch, Outputs, OutputSpec, Progress
+
+NOW = Progress(0, 1)
+NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+
+
+def side(shape, layout="auto", who="student"):
+    return Side.of(who, "x", OutputSpec(2, {"x": shape}), layout)
+
+
+def read(x, layout="auto"):
+    return side(tuple(x.shape[1:]), layout).tokens(x)
+
+
+PLAIN = {  # (B, N, D) -> the layout
+    "vector": ((2, 1, 3), lambda t: t[:, 0]),
+    "tokens": ((2, 5, 3), lambda t: t),
+    "sequence": ((2, 5, 3), lambda t: t),
+    "ncl": ((2, 5, 3), lambda t: t.transpose(1, 2)),
+    "nchw": ((2, 6, 3), lambda t: t.transpose(1, 2).reshape(2, 3, 2, 3)),
+    "nhwc": ((2, 6, 3), lambda t: t.reshape(2, 2, 3, 3)),
+}
+
+
+@pytest.mark.parametrize("layout", PLAIN)
+def test_a_plain_layout_is_read_back(layout):
+    """A transposed axis trains too, on nonsense."""
+    torch.manual_seed(0)
+    shape, to = PLAIN[layout]
+    x = torch.randn(shape)
+    assert torch.equal(read(to(x), layout), x)
+    made = side(tuple(to(x).shape[1:]), layout)
+    assert (made.positions, made.width) == shape[1:]
+
+
+@pytest.mark.parametrize("layout", [name for name, (_, time, _) in LAYOUTS.items() if time is not None])
+def test_spikes_are_read_as_rates(layout):
+    """Time first is the batch of no ordinary tensor: its mean must be over steps, never over samples."""
+    torch.manual_seed(0)
+    plain, time, _ = LAYOUTS[layout]
+    shape, to = PLAIN[plain]
+    spikes = (torch.rand(7, *shape) < 0.3).float()  # (T, B, N, D)
+    tensor = torch.stack([to(step) for step in spikes], dim=time)
+    torch.testing.assert_close(read(tensor, layout), spikes.mean(0))
+    grown = tensor.clone().requires_grad_()
+    read(grown, layout).sum().backward()
+    torch.testing.assert_close(grown.grad, torch.full_like(grown, 1 / 7))
+
+
+@pytest.mark.parametrize("layout", [name for name, (_, _, pair) in LAYOUTS.items() if pair])
+def test_complex_tensors_are_pairs_of_real_ones(layout):
+    """The real part alone throws the phase away, which in radar is the signal."""
+    torch.manual_seed(0)
+    shape, to = PLAIN[LAYOUTS[layout][0]]
+    x = torch.randn(*shape, dtype=torch.complex64)
+    made = read(to(x), layout)
+    assert made.shape == (shape[0], shape[1], 2 * shape[2])
+    assert side(tuple(to(x).shape[1:]), layout).width == 2 * shape[2]
+    torch.testing.assert_close(torch.view_as_complex(made.unflatten(2, (shape[2], 2))), x)
+    turned = read(to(x * 1j), layout)
+    assert (turned - made).abs().max() > 0.1
+    torch.testing.assert_close(turned.square().sum(), made.square().sum())
+
+
+def test_complex_numbers_are_never_halved_in_silence():
+    """float() on a complex tensor keeps its real part with no more than a warning."""
+    with pytest.raises(InputError, match=r"expected real numbers.*complex-tokens.*got torch.complex64"):
+        read(torch.zeros(2, 5, 3, dtype=torch.complex64))
+    with pytest.raises(InputError, match=r"expected complex numbers, got torch.float32"):
+        read(torch.zeros(2, 5, 3), "complex-tokens")
+
+
+def test_a_conjugated_tensor_is_read():
+    """A lazy conjugate has no real view."""
+    x = torch.randn(2, 3, dtype=torch.complex64)
+    torch.testing.assert_close(read(x.conj(), "complex-vector")[:, 0, 1::2], -x.imag)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layout"),
+    [((2, 3, 4, 5), "auto"), ((), "auto"), ((5, 3), "vector"), ((5,), "tbnd"), ((5, 3), "nchw"), ((5,), "bdt")],
+)
+def test_axes_that_do_not_fit_are_named(shape, layout):
+    """Rather than reshaped into something."""
+    with pytest.raises(InputError, match=r"student feature 'x'.*a layout that says") as error:
+        side(shape, layout)
+    assert str(shape) in str(error.value)
+
+
+def bridge(ours, theirs, **options):
+    return Bridge.between(side(*ours), side(*theirs, who="teacher"), **options)
+
+
+def positions(made):
+    batch = {"x": torch.zeros(2, *made.ours.shape)}, {"x": torch.zeros(2, *made.theirs.shape)}
+    return made.student(batch[0]).shape[1], made.teacher(batch[1]).shape[1]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "resize", "count"),
+    [
+        (((8, 3), "sequence"), ((4, 5), "sequence"), "average", 4),
+        (((4, 3), "sequence"), ((5, 8), "ncl"), "average", 4),
+        (((4, 3), "sequence"), ((5, 8), "ncl"), "linear", 8),
+        (((8, 3), "sequence"), ((4, 5), "sequence"), "linear", 4),
+        (((3, 4, 4),), ((5, 2, 2),), "average", 4),
+        (((3, 2, 2),), ((5, 4, 4),), "average", 4),
+        (((3, 2, 2),), ((5, 4, 4),), "linear", 16),
+        (((5, 3),), ((5, 7, 7),), "linear", 49),
+        (((16, 3), "sequence"), ((5, 4, 4),), "average", 16),
+        (((6, 3), "sequence"), ((6, 5),), "average", 6),
+    ],
+)
+def test_unlike_sizes_meet(ours, theirs, resize, count):
+    """Average goes to the coarser of both, linear to the teacher's."""
+    assert positions(bridge(ours, theirs, pool="none", resize=resize)) == (count, count)
+
+
+def test_a_longer_line_is_averaged_and_a_shorter_one_drawn_out():
+    """By hand: halves of 0 1 2 3, and a ramp of two points at four places."""
+    x = {"x": torch.arange(4.0).reshape(1, 4, 1)}
+    halves = bridge(((4, 1), "sequence"), ((2, 1), "sequence"), pool="none")
+    assert halves.student(x).flatten().tolist() == [0.5, 2.5]
+    ramp = bridge(((2, 1), "sequence"), ((4, 1), "sequence"), pool="none", resize="linear")
+    assert ramp.student({"x": torch.tensor([[[0.0], [1.0]]])}).flatten().tolist() == [0.0, 0.25, 0.75, 1.0]
+    assert torch.equal(ramp.teacher(x), x["x"])
+
+
+def test_auto_joins_where_it_can_and_averages_elsewhere():
+    """And the error of `none` says what else there is."""
+    assert bridge(((7, 3),), ((7, 5),), pool="auto").pool == "none"
+    assert bridge(((7, 3),), ((5, 5),), pool="auto").pool == "mean"
+    assert positions(bridge(((7, 3),), ((5, 5),), pool="auto")) == (1, 1)
+    with pytest.raises(InputError, match=r"\(7, 3\).*\(5, 5\).*pool: mean, or a relational loss.*layout: sequence"):
+        bridge(((7, 3),), ((5, 5),), pool="none")
+
+
+def test_first_is_the_class_token():
+    """Patient distillation compares it alone; a map has none."""
+    torch.manual_seed(0)
+    x, y = torch.randn(2, 5, 3), torch.randn(2, 3)
+    made = bridge(((5, 3),), ((3,),), pool="first")
+    assert torch.equal(made.student({"x": x}), x[:, :1])
+    assert torch.equal(made.teacher({"x": y}), y.unsqueeze(1))
+    with pytest.raises(InputError, match=r"teacher feature 'x' \(3, 4, 4\): expected tokens.*nchw"):
+        bridge(((5, 3),), ((3, 4, 4),), pool="first")
+
+
+@pytest.mark.parametrize("rows", [1, 0])
+def test_a_batch_of_one_or_none_is_read(rows):
+    """The last batch of an epoch."""
+    made = bridge(((5, 3),), ((4, 7, 7),), pool="none")
+    assert made.student({"x": torch.zeros(rows, 5, 3)}).shape == (rows, 4, 3)
+    assert made.teacher({"x": torch.zeros(rows, 4, 7, 7)}).shape == (rows, 4, 4)
+
+
+class Spiking(torch.nn.Module):
+    """Time first inside, as SpikingJelly; rates at the end."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = torch.nn.Linear(6, 4)
+
+    def forward(self, x):
+        steps = torch.stack([x, 2 * x, 3 * x])  # (T, B, D)
+        return self.body(steps).mean(0)
+
+
+def test_a_spiking_student_is_tapped_and_taught():
+    """From the tap's shapes on: the first axis that the tap drops is time, not batch."""
+    torch.manual_seed(0)
+    tapped = Tapped(Spiking(), ["body"])
+    spec = tapped.spec(torch.zeros(2, 6))
+    teacher = OutputSpec(4, {"c": (9,)})
+    signal = FeaturesConfig(student="body", teacher="c", student_layout="tbd").build(spec, teacher)
+    value = signal(tapped(torch.randn(5, 6)), Outputs(torch.zeros(5, 4), {"c": torch.randn(5, 9)}), NO_BATCH, NOW)
+    assert value.shape == (5,)
+    value.sum().backward()
+    assert tapped.module.body.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("projector", ["linear", "none"])
+def test_complex_features_are_matched_to_complex_ones(projector):
+    """Equal ones are at 0 without a projector, and a turned phase is seen."""
+    torch.manual_seed(0)
+    x = torch.randn(3, 5, 2, dtype=torch.complex64)
+    config = FeaturesConfig(
+        student="x",
+        teacher="x",
+        student_layout="complex-tokens",
+        teacher_layout="complex-tokens",
+        pool="none",
+        projector=projector,
+        normalize=False,
+    )
+    signal = config.build(OutputSpec(2, {"x": (5, 2)}), OutputSpec(2, {"x": (5, 2)}))
+    said = Outputs(torch.zeros(3, 2), {"x": x.clone().requires_grad_()})
+    value = signal(said, Outputs(torch.zeros(3, 2), {"x": 1j * x}), NO_BATCH, NOW)
+    value.sum().backward()
+    assert said.features["x"].grad.abs().sum() > 0
+    if projector == "none":
+        torch.testing.assert_close(value, (x - 1j * x).abs().square().mean((1, 2)) / 2)
+        assert signal(said, Outputs(torch.zeros(3, 2), {"x": x}), NO_BATCH, NOW).sum() == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"distance": "normalized-mse"},
+        {"projector": "mlp"},
+        {"projector": "orthogonal"},
+        {"initialize": "orthogonal"},
+        {"initialize": "least-squares"},
+        {"pool": "none"},
+        {"pool": "first"},
+        {"pool": "none", "student_layout": "sequence", "teacher_layout": "sequence"},
+        {"pool": "none", "student_layout": "sequence", "teacher_layout": "sequence", "resize": "linear"},
+    ],
+)
+def test_every_setting_of_the_features_signal_changes_it(change):
+    """A flag that is parsed and not read."""
+    values = []
+    for one in ({}, {"pool": "none"} if "student_layout" in change else {}, change):
+        torch.manual_seed(0)
+        signal = FeaturesConfig(student="a", teacher="c", **one).build(
+            OutputSpec(2, {"a": (16, 6)}), OutputSpec(2, {"c": (25, 8)})
+        )
+        torch.manual_seed(1)
+        a, c = torch.randn(4, 16, 6), torch.randn(4, 25, 8)
+        values.append(signal(Outputs(a[:, 0], {"a": a}), Outputs(a[:, 0], {"c": c}), NO_BATCH, NOW))
+    assert not torch.allclose(values[2], values[0])
+    assert not torch.allclose(values[2], values[1])
+
+
+def test_least_squares_leave_only_what_no_linear_map_explains():
+    """Targets that are a linear map of the features are at 0 from the first step."""
+    torch.manual_seed(0)
+    a = torch.randn(64, 6)
+    c = a @ torch.randn(6, 4) + 1
+    for initialize, most in (("least-squares", 0.01), ("default", None)):
+        config = FeaturesConfig(student="a", teacher="c", initialize=initialize, normalize=False)
+        signal = config.build(OutputSpec(2, {"a": (6,)}), OutputSpec(2, {"c": (4,)}))
+        value = signal(Outputs(a, {"a": a}), Outputs(a, {"c": c}), NO_BATCH, NOW).mean()
+        assert value < most if most else value > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"initialize": "least-squares", "projector": "mlp"},
+            "initialize: least-squares does nothing with projector mlp",
+        ),
+        ({"resize": "linear"}, "resize: linear does nothing with pool mean"),
+        ({"student_layout": "tbnx"}, "student_layout"),
+    ],
+)
+def test_a_features_setting_without_effect_is_refused(change, words):
+    """Rather than believed."""
+    with pytest.raises(ConfigError, match=words):
+        parse(FeaturesConfig, {"student": "a", "teacher": "c", **change})
+
+
+def test_a_dead_position_does_not_blow_up_a_direction():
+    """Where no unit fires a cosine has no direction: 1, and a gradient of 0, not of 1e8."""
+    for distance, at in (("cosine", 1.0), ("normalized-mse", 1.0)):
+        config = FeaturesConfig(student="x", teacher="x", distance=distance, projector="none", normalize=False)
+        signal = config.build(OutputSpec(2, {"x": (3,)}), OutputSpec(2, {"x": (3,)}))
+        x = torch.zeros(1, 3, requires_grad=True)
+        value = signal(Outputs(x, {"x": x}), Outputs(x, {"x": torch.ones(1, 3)}), NO_BATCH, NOW)
+        value.sum().backward()
+        assert value.item() == pytest.approx(at)
+        assert x.grad.abs().max() == 0
+
+
+def test_normalized_mse_is_twice_torchs_cosine_distance():
+    """Summed over channels: a mean would shrink with the width."""
+    torch.manual_seed(0)
+    a, b = torch.randn(4, 3, 6), 5 * torch.randn(4, 3, 6)
+    expected = 2 * (1 - torch.cosine_similarity(a, b, dim=-1)).mean(1)
+    torch.testing.assert_close(normalized_mse(a, b), expected)
+    a.requires_grad_()
+    b.requires_grad_()
+    normalized_mse(a, b).sum().backward()
+    assert b.grad is None
+    assert a.grad.abs().sum() > 0
+    assert normalized_mse(torch.full((1, 2), float("nan")), torch.ones(1, 2)).isnan().all()

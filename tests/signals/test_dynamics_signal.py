@@ -1,0 +1,248 @@
+"""Feature dynamics: at rest for equal networks, blind to what the derivative is blind to, alive in every layer."""
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.config import ConfigError, parse
+from stillhouse.losses import forward_kl
+from stillhouse.signals.config.dynamics import DynamicsConfig
+from stillhouse.signals.dynamics import delta_loss
+from stillhouse.types import Batch, Outputs, OutputSpec, Progress
+
+NOW = Progress(0, 1)
+NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+EVEN = (0.25, 0.5, 0.75, 1.0)
+
+
+def path(seed, layers=4, shape=(3, 5, 6)):
+    torch.manual_seed(seed)
+    return [torch.randn(shape) for _ in range(layers)]
+
+
+def net(values, prefix):
+    features = {f"{prefix}.{i}": x for i, x in enumerate(values)}
+    return OutputSpec(3, {k: tuple(v.shape[1:]) for k, v in features.items()}), Outputs(
+        torch.zeros(len(values[0]), 3), features
+    )
+
+
+def config(student=4, teacher=4, **more):
+    more = {"start": 0.0, **more}
+    return DynamicsConfig(student="b.{}", student_layers=student, teacher="t.{}", teacher_layers=teacher, **more)
+
+
+def value(made, ours, theirs):
+    (spec, said), (other, told) = net(ours, "b"), net(theirs, "t")
+    torch.manual_seed(0)
+    signal = made.build(spec, other)
+    return signal(said, told, NO_BATCH, NOW), signal
+
+
+@pytest.mark.parametrize("pool", ["mean", "none"])
+@pytest.mark.parametrize("delta", ["cosine", "mse"])
+@pytest.mark.parametrize("space", [{"projector": "none"}, {"space": "logits"}])
+def test_equal_networks_are_at_rest(pool, delta, space):
+    """A distance that is not 0 there pulls a perfect student away."""
+    got, _ = value(config(pool=pool, delta=delta, **space), path(0), path(0))
+    torch.testing.assert_close(got, torch.zeros(3), atol=1e-5, rtol=0)
+    other, _ = value(config(pool=pool, delta=delta, **space), path(1), path(0))
+    assert (other > 0.1).all()
+
+
+def deltas(ours, theirs, compare="cosine", at=EVEN, its=EVEN):
+    return delta_loss(ours, theirs, student_depths=at, teacher_depths=its, compare=compare)
+
+
+@pytest.mark.parametrize("compare", ["cosine", "mse"])
+def test_the_derivative_is_blind_to_a_constant_of_each_layer(compare):
+    """A softmax does not see a constant added to all its scores; a loss that does fights over nothing."""
+    ours, theirs = path(0), path(1)
+    moved = [x + 7.0 * j for j, x in enumerate(ours)]
+    torch.testing.assert_close(deltas(moved, theirs, compare), deltas(ours, theirs, compare), atol=1e-4, rtol=1e-4)
+    held = [y - 3.0 * j for j, y in enumerate(theirs)]
+    torch.testing.assert_close(deltas(ours, held, compare), deltas(ours, theirs, compare), atol=1e-4, rtol=1e-4)
+
+
+def test_the_direction_is_blind_to_the_length_of_steps():
+    """Positive scaling leaves a cosine as it is, negative turns it round; mse sees both."""
+    ours, theirs = path(0), path(1)
+    plain, scaled = deltas(ours, theirs), deltas([5 * x for x in ours], theirs)
+    torch.testing.assert_close(scaled, plain, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(deltas([-x for x in ours], theirs), 2 - plain, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(deltas([5 * x for x in ours], theirs, "mse"), deltas(ours, theirs, "mse"))
+
+
+def test_derivatives_not_differences_are_compared():
+    """A student of half the depth takes steps of twice the length along the same curve: nothing to correct."""
+    torch.manual_seed(0)
+    slope = torch.randn(3, 5, 6)
+    student = [slope * depth for depth in (0.5, 1.0)]
+    teacher = [slope * depth for depth in (0.75, 1.0)]  # a map that is not even
+    even = deltas(student, teacher, "mse", at=(0.5, 1.0), its=(0.75, 1.0))
+    torch.testing.assert_close(even, torch.zeros(3), atol=1e-8, rtol=0)
+    assert (deltas(student, teacher, "mse", at=(0.5, 1.0), its=(0.5, 1.0)) > 0.1).all()
+
+
+def test_the_signal_gives_both_sides_their_own_depths():
+    """2 layers on 3 of 5: the teacher's second layer of the pair is deeper by another step."""
+    torch.manual_seed(0)
+    slope = torch.randn(3, 6)
+    slope -= slope.mean(1, keepdim=True)
+    student, teacher = [slope * j / 2 for j in (1, 2)], [slope * k / 5 for k in range(1, 6)]
+    made = config(2, 5, projector="none", normalize=False, delta="mse", trajectory_weight=0.0)
+    got, signal = value(made, student, teacher)
+    assert signal.depths == ([0.5, 1.0], [0.6, 1.0])
+    torch.testing.assert_close(got, torch.zeros(3), atol=1e-8, rtol=0)
+
+
+def test_a_teacher_that_stands_still_teaches_no_direction():
+    """0 over 0 is NaN; and where the student stands still its gradient is finite."""
+    still, moving = [torch.ones(2, 1, 4)] * 2, path(0, 2, (2, 1, 4))
+    assert deltas(moving, still, at=(0.5, 1.0), its=(0.5, 1.0)).tolist() == [0.0, 0.0]
+    x = torch.ones(2, 1, 4, requires_grad=True)
+    deltas([torch.ones(2, 1, 4), x], moving, at=(0.5, 1.0), its=(0.5, 1.0)).sum().backward()
+    assert x.grad.isfinite().all()
+
+
+def test_one_layer_has_no_derivative():
+    """Only the trajectory is left, whatever the weight of the derivative."""
+    for weight in (0.0, 1.0):
+        got, signal = value(config(start=0.9, projector="none", delta_weight=weight), path(0), path(1))
+        assert set(signal.figures()) == {"trajectory"}
+        only, _ = value(config(start=0.9, projector="none", delta_weight=0.0), path(0), path(1))
+        torch.testing.assert_close(got, only)
+
+
+def test_the_value_is_the_sum_of_both_parts():
+    """Weights of 1 and 0.5; a weight of 0 leaves a part out."""
+    parts = {
+        weights: value(
+            config(projector="none", trajectory_weight=weights[0], delta_weight=weights[1]), path(0), path(1)
+        )[0]
+        for weights in ((1.0, 0.0), (0.0, 1.0), (1.0, 0.5))
+    }
+    torch.testing.assert_close(parts[1.0, 0.5], parts[1.0, 0.0] + 0.5 * parts[0.0, 1.0])
+    assert not torch.allclose(parts[1.0, 0.0], parts[1.0, 0.5])
+
+
+@pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("space", [{"projector": "linear"}, {"projector": "orthogonal"}, {"space": "logits"}])
+def test_every_layer_is_taught(weights, space):
+    """And the teacher is not."""
+    made = config(trajectory_weight=weights[0], delta_weight=weights[1], **space)
+    width = 6 if "space" in space else 8
+    ours, theirs = path(0), path(1, shape=(3, 5, width))
+    for x in (*ours, *theirs):
+        x.requires_grad_()
+    got, signal = value(made, ours, theirs)
+    assert got.shape == (3,)
+    got.sum().backward()
+    assert all(x.grad.abs().sum() > 0 for x in ours)
+    assert all(x.grad is None for x in theirs)
+    for name, p in signal.named_parameters():
+        # a constant added to every layer is not seen by its derivative
+        assert p.grad is not None
+        assert p.grad.abs().sum() > 0 or (weights[0] == 0 and name.endswith("bias"))
+    assert set(signal.figures()) == {name for name, w in zip(("trajectory", "delta"), weights) if w > 0}
+
+
+def test_logits_are_compared_as_distributions():
+    """T^2 KL at each layer, by the loss that is tested on its own."""
+    ours, theirs = path(0, 2, (3, 6)), path(1, 2, (3, 6))
+    got, _ = value(config(2, 2, space="logits", temperature=2.0, delta_weight=0.0), ours, theirs)
+    torch.testing.assert_close(got, sum(forward_kl(a, b, temperature=2.0) for a, b in zip(ours, theirs)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("start", "pairs"),
+    [
+        (1 / 3, [(2, 4), (3, 6), (4, 8), (5, 10), (6, 12)]),
+        (0.0, [(1, 2), (2, 4), (3, 6), (4, 8), (5, 10), (6, 12)]),
+        (0.9, [(6, 12)]),
+    ],
+)
+def test_the_path_starts_where_it_is_told(start, pairs):
+    """Early layers have little to say; 2 / 6 is a third in spite of rounding."""
+    made = config(6, 12, start=start)
+    assert list(made.pairs()) == pairs
+    assert made.student_features() == tuple(f"b.{j - 1}" for j, _ in pairs)
+    assert made.teacher_features() == tuple(f"t.{k - 1}" for _, k in pairs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"start": 0.5},
+        {"projector": "orthogonal"},
+        {"projector": "none"},
+        {"initialize": "least-squares"},
+        {"distance": "cosine"},
+        {"delta": "mse"},
+        {"trajectory_weight": 2.0},
+        {"delta_weight": 0.0},
+        {"pool": "none"},
+        {"normalize": False},
+        {"space": "logits"},
+        {"space": "logits", "temperature": 3.0},
+    ],
+)
+def test_every_setting_of_the_dynamics_signal_changes_it(change):
+    """A flag that is parsed and not read."""
+    plain = config(space="logits") if "temperature" in change else config()
+    values = [value(one, path(0), path(1))[0] for one in (plain, config(**change))]
+    assert not torch.allclose(*values)
+
+
+def test_the_distance_falls_when_the_student_learns():
+    """The sign of every part."""
+    ours, theirs = [x.requires_grad_() for x in path(0)], path(1, shape=(3, 5, 8))
+    (spec, said), (other, told) = net(ours, "b"), net(theirs, "t")
+    torch.manual_seed(0)
+    signal = config(pool="none").build(spec, other)
+    optimizer = torch.optim.Adam([*ours, *signal.parameters()], lr=0.05)
+    figures = []
+    for _ in range(80):
+        optimizer.zero_grad()
+        signal(said, told, NO_BATCH, NOW).mean().backward()
+        optimizer.step()
+        figures.append(signal.figures())
+    assert all(figures[-1][name] < 0.5 * figures[0][name] for name in ("trajectory", "delta"))
+
+
+def test_a_batch_of_one_has_a_value():
+    """The last batch of an epoch."""
+    made = config(projector="none")
+    one, _ = value(made, [x[:1] for x in path(0)], [x[:1] for x in path(1)])
+    torch.testing.assert_close(one, value(made, path(0), path(1))[0][:1])
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"temperature": 2.0}, "temperature: does nothing in space projector"),
+        ({"space": "logits", "distance": "cosine"}, "do nothing in space logits"),
+        ({"trajectory_weight": 0, "delta_weight": 0}, "expected one above 0"),
+        ({"trajectory_weight": 0, "start": 0.9}, "one layer has no derivative"),
+        ({"student_layers": 9}, "at most as many as the teacher's 4, got 9"),
+        ({"projector": "mlp"}, "projector"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(more, words):
+    """When they are written."""
+    values = {"student": "b.{}", "student_layers": 4, "teacher": "t.{}", "teacher_layers": 4, **more}
+    with pytest.raises(ConfigError, match=words):
+        parse(DynamicsConfig, values)
+
+
+def test_layers_of_unlike_width_and_scores_of_unlike_classes_are_refused():
+    """A difference between spaces is no derivative."""
+    unlike = [torch.randn(2, 4), torch.randn(2, 5)]
+    with pytest.raises(InputError, match=r"layers of one width.*\(4,\).*\(5,\)"):
+        value(config(2, 2), unlike, path(0, 2, (2, 4)))
+    with pytest.raises(InputError, match="scores of the same classes"):
+        value(config(2, 2, space="logits"), path(0, 2, (2, 4)), path(0, 2, (2, 5)))
+    with pytest.raises(InputError, match="at least 2"):
+        deltas(path(0, 1), path(0, 1), at=(1.0,), its=(1.0,))
+    with pytest.raises(InputError, match="expected rising ones"):
+        deltas(path(0, 2), path(0, 2), at=(0.5, 0.5), its=(0.5, 1.0))

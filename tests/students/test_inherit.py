@@ -1,0 +1,157 @@
+"""Layers taken over from the teacher: the right ones, bit by bit, or an error and nothing changed."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from stillhouse.checks import InputError
+from stillhouse.students.inherit import inherit_layers, layer_skipping_map
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "keep", "expected"),
+    [
+        (12, 6, "every-nth", (0, 2, 4, 6, 8, 10)),
+        (4, 2, "every-nth", (0, 2)),
+        (12, 6, "both-ends", (0, 2, 4, 7, 9, 11)),
+        (12, 1, "both-ends", (11,)),
+        (5, 2, "every-nth", (0, 2)),
+        (3, 3, "every-nth", (0, 1, 2)),
+        (3, 3, "both-ends", (0, 1, 2)),
+    ],
+)
+def test_layers_are_taken_at_equal_distances(teacher, student, keep, expected):
+    """One layer twice would make a student of fewer layers."""
+    assert layer_skipping_map(teacher, student, keep=keep) == expected
+
+
+@pytest.mark.parametrize("keep", ["every-nth", "both-ends"])
+def test_no_layer_is_taken_twice_or_from_beyond(keep):
+    """For every pair of depths."""
+    for teacher in range(1, 30):
+        for student in range(1, teacher + 1):
+            layers = layer_skipping_map(teacher, student, keep=keep)
+            assert len(layers) == len(set(layers)) == student
+            assert list(layers) == sorted(layers)
+            assert min(layers) >= 0
+            assert max(layers) < teacher
+    with pytest.raises(InputError, match="from 1 to the teacher's 3, got 4"):
+        layer_skipping_map(3, 4, keep=keep)
+
+
+def vit(depth, seed, width=24):
+    torch.manual_seed(seed)
+    return timm.create_model(
+        "vit_tiny_patch16_224",
+        pretrained=False,
+        img_size=32,
+        patch_size=8,
+        embed_dim=width,
+        depth=depth,
+        num_heads=3,
+        num_classes=5,
+    ).eval()
+
+
+def pairs():
+    layers = {f"blocks.{j}": f"blocks.{k}" for j, k in enumerate(layer_skipping_map(4, 2))}
+    return {"patch_embed": "patch_embed", "pos_embed": "pos_embed", "cls_token": "cls_token", **layers}
+
+
+def test_inherited_layers_put_out_what_the_teachers_do():
+    """Bit by bit: the student's second block is the teacher's third."""
+    student, teacher = vit(2, 1), vit(4, 2)
+    before = {k: v.clone() for k, v in teacher.state_dict().items()}
+    head = student.head.weight.clone()
+    copied = inherit_layers(student, teacher, pairs())
+    x, tokens = torch.rand(2, 3, 32, 32), torch.randn(2, 17, 24)
+    with torch.no_grad():
+        assert torch.equal(student.patch_embed(x), teacher.patch_embed(x))
+        assert torch.equal(student.blocks[0](tokens), teacher.blocks[0](tokens))
+        assert torch.equal(student.blocks[1](tokens), teacher.blocks[2](tokens))
+        assert not torch.equal(student.blocks[1](tokens), teacher.blocks[1](tokens))
+    assert {"pos_embed", "cls_token", "blocks.1.mlp.fc1.weight", "patch_embed.proj.bias"} <= set(copied)
+    assert not [name for name in copied if name.startswith(("head", "norm"))]
+    assert torch.equal(student.head.weight, head)
+    assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
+    every = {"norm": "norm", "head": "head"}
+    inherit_layers(student, teacher, every)
+    short = nn.Sequential(*[teacher.blocks[k] for k in (0, 2)])
+    teacher.blocks = short
+    with torch.no_grad():
+        assert torch.equal(student(x), teacher(x))
+
+
+def test_the_student_learns_on_alone():
+    """A shared tensor would teach the teacher."""
+    student, teacher = vit(2, 1), vit(4, 2)
+    inherit_layers(student, teacher, pairs())
+    student(torch.rand(2, 3, 32, 32)).square().sum().backward()
+    with torch.no_grad():
+        for p in student.parameters():
+            p -= 0.1 * p.grad
+    assert student.blocks[1].mlp.fc1.weight.requires_grad
+    assert not torch.equal(student.blocks[1].mlp.fc1.weight, teacher.blocks[2].mlp.fc1.weight)
+
+
+def test_statistics_of_batch_norm_come_along():
+    """Weights without their running statistics put out something else in evaluation."""
+    student, teacher = nn.Sequential(nn.BatchNorm1d(3)), nn.Sequential(nn.BatchNorm1d(3))
+    teacher(torch.randn(64, 3) * 4 + 2)
+    copied = inherit_layers(student, teacher, {"0": "0"})
+    assert "0.running_mean" in copied
+    x = torch.randn(5, 3)
+    assert torch.equal(student.eval()(x), teacher.eval()(x))
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_nothing_copied_is_an_error_with_shapes(strict):
+    """A wider student would start at random, and its user would believe otherwise; no half-copied student either."""
+    student, teacher = vit(2, 1, width=48), vit(4, 2)
+    before = {k: v.clone() for k, v in student.state_dict().items()}
+    with pytest.raises(
+        InputError, match=r"blocks.0.attn.qkv.weight \(144, 48\) <- blocks.0.attn.qkv.weight \(72, 24\)"
+    ):
+        inherit_layers(student, teacher, {"blocks.0": "blocks.0"}, strict=strict)
+    with pytest.raises(InputError, match=r"cls_token \(1, 1, 48\) <- cls_token \(1, 1, 24\)"):
+        inherit_layers(student, teacher, {"head.bias": "head.bias", "cls_token": "cls_token"}, strict=strict)
+    assert all(torch.equal(v, before[k]) for k, v in student.state_dict().items())
+
+
+def test_what_fits_is_copied_where_that_is_asked_for():
+    """And what was not is missing in the report."""
+    student = nn.Sequential(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 3)}))
+    teacher = nn.Sequential(nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 4), "c": nn.Linear(1, 1)}))
+    with pytest.raises(InputError, match=r"0.c.weight \(none\) <- 0.c.weight \(1, 1\)"):
+        inherit_layers(student, teacher, {"0": "0"})
+    assert inherit_layers(student, teacher, {"0": "0"}, strict=False) == ["0.a.weight", "0.a.bias"]
+    assert torch.equal(student[0]["a"].weight, teacher[0]["a"].weight)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ({"blocks.9": "blocks.0"}, "student path 'blocks.9'.*did you mean"),
+        ({"blocks.0": "block.0"}, "teacher path 'block.0'.*did you mean"),
+        ({}, "at least one"),
+    ],
+)
+def test_wrong_paths_are_named(pairs, words):
+    """With the near one."""
+    with pytest.raises(InputError, match=words):
+        inherit_layers(vit(2, 1), vit(4, 2), pairs)
+
+
+def test_a_tied_weight_is_found_under_both_names():
+    """A head that shares its embedding's weight has a parameter of one name only, by default."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.head = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
+            self.head.weight = self.embed.weight
+
+    student, teacher = Tied(), Tied()
+    assert inherit_layers(student, teacher, {"head": "head"}) == ["head.weight"]
+    assert torch.equal(student.embed.weight, teacher.embed.weight)
