@@ -1,0 +1,62 @@
+"""Selectivity from the position: deramping, the time-varying part that lets a short filter focus a long chirp.
+
+Shapes: B batch, L length, H channels. Positions are (B, L, 2) float64: range code, azimuth line number.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class Deramp(nn.Module):
+    """Multiplies by exp(+j pi K eta^2) before the filter and by exp(-j pi K eta^2), and a window of eta, after it.
+
+    With eta = t - center, a filter k between the two is the time-varying k(tau) exp(j pi K tau^2) exp(-j 2 pi K eta tau):
+    at eta = 0 the matched filter of a chirp of rate -K, whatever the order of k. Away from it the Doppler band moves out, so
+    each channel has a center of its own in a block of lines, eta is wrapped into that block, and a learned window keeps each
+    channel to its surroundings.
+
+    Args:
+        channels: H.
+        rate: K at the start, cycles a squared line (azimuth rate over squared pulse rate).
+        block: lines from a channel's center to its next one; at least the aperture.
+
+    Example:
+        What enters and leaves at once keeps its phase and is weighed by the window alone.
+
+        >>> part = Deramp(2, rate=0.01, block=16); u = torch.ones(1, 3, 2) + 0j
+        >>> places = torch.tensor([[[0.0, 4.0], [0.0, 5.0], [0.0, 12.0]]], dtype=torch.float64)
+        >>> part.leave(part.enter(u, places), places).angle().abs().max().item() < 1e-6
+        True
+
+    Source: Cumming, Wong 2005, Digital Processing of SAR Data, chapter 9 (SPECAN).
+    """
+
+    def __init__(self, channels: int, *, rate: float, block: int) -> None:
+        super().__init__()
+        self.rate, self.block = rate, block
+        self.center = nn.Parameter((torch.arange(channels) + 0.5) * (block / channels))
+        self.log_width = nn.Parameter(torch.full((channels,), math.log(max(1.0, block / channels))))
+        self.rate_change = nn.Parameter(torch.zeros(channels))
+        self.range_slope = nn.Parameter(torch.zeros(()))
+
+    def enter(self, u: Tensor, places: Tensor) -> Tensor:
+        """Deramp (B, L, H) before the filter."""
+        return u * self._phasor(places)[0].to(u.dtype)
+
+    def leave(self, y: Tensor, places: Tensor) -> Tensor:
+        """Ramp (B, L, H) again after the filter, and weigh it by the window; the places of the *outputs*."""
+        phasor, window = self._phasor(places)
+        return y * (phasor.conj() * window).to(y.dtype)
+
+    def _phasor(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit phasors and windows (B, L, H), in double precision: pi K eta^2 is thousands of radians."""
+        reach, line = places.double().unbind(-1)
+        center, width = self.center.double(), self.log_width.double().exp()
+        eta = torch.remainder(line.unsqueeze(-1) - center + self.block / 2, self.block) - self.block / 2
+        change = 1 + self.rate_change.double() + self.range_slope.double() * reach.unsqueeze(-1)
+        phase = math.pi * self.rate * change * eta.square()
+        return torch.complex(torch.cos(phase), torch.sin(phase)), torch.exp(-0.5 * (eta / width).square())

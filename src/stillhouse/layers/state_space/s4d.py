@@ -1,0 +1,172 @@
+"""A diagonal state-space layer for complex signals: one-sided complex kernel, FFT form and step form.
+
+Shapes: B batch, L length, H channels, M complex modes. Layout (B, L, H).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.checks import InputError
+from stillhouse.layers.state_space.kernel import carried, convolve, discretize, last_state, one_sided_kernel
+from stillhouse.layers.state_space.pairs import complex_sequence, joined
+
+
+class S4D(nn.Module):
+    """One single-input single-output filter a channel: K[l] = sum_n dC_n dA_n^l, no conjugate half, so Doppler has a sign.
+
+    A focusing filter weighs samples before *and* after its output. How far it sees ahead is a parameter:
+
+    - `look_ahead=None`: everything. A second kernel, of the same poles, runs backwards; the layer cannot stream.
+    - `look_ahead=D`: D samples. The causal filter is learned on the delayed output, y[t] = (K * u)[t + D]: past the end of the
+      signal the filter reads zeros. The recurrence computes the same number D samples later: exact, with no window to cut.
+    - `look_ahead=0`: causal; about half of a focusing kernel's energy is out of reach.
+
+    Args:
+        channels: H.
+        modes: M, complex modes a channel.
+        look_ahead: as above.
+        real_kernel: keep K real, 2 Re(...), by a conjugate twin for every mode (the ablation; twice the state).
+        shared_modes: one set of poles for all channels (each has its own time unit), else poles a channel.
+        doppler_band: the poles' frequencies are spread over this share of the sampling rate at the start.
+        memory: samples after which a mode has decayed to 1/e at the start.
+
+    Example:
+        One undamped-like mode at zero frequency sums what came: a step answers with a ramp.
+
+        >>> layer = S4D(1, 1, memory=1e6)
+        >>> _ = layer.output.data.copy_(torch.tensor([[[1.0, 0.0]]])); _ = layer.feedthrough.data.zero_()
+        >>> layer(torch.ones(1, 3, 1) + 0j).real.flatten().round(decimals=4).tolist()
+        [1.0, 2.0, 3.0]
+
+    Source: Gu, Gupta, Goel, Re 2022, arXiv:2206.11893 (S4D); the kernel is theirs without 2 Re.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        modes: int,
+        *,
+        look_ahead: int | None = 0,
+        real_kernel: bool = False,
+        shared_modes: bool = True,
+        doppler_band: float = 1.0,
+        memory: float = 64.0,
+    ) -> None:
+        super().__init__()
+        self.channels, self.modes, self.look_ahead, self.real_kernel = channels, modes, look_ahead, real_kernel
+        rows = 1 if shared_modes else channels
+        self.log_dt = nn.Parameter(torch.zeros(channels))
+        self.log_decay = nn.Parameter(torch.full((rows, modes), -math.log(memory)))
+        self.frequency = nn.Parameter(frequency_bank(rows, modes, doppler_band))
+        self.output = nn.Parameter(self._unit_output(look_ahead is None))
+        self.later_output = nn.Parameter(self._unit_output(True)) if look_ahead is None else None
+        self.feedthrough = nn.Parameter(torch.randn(channels, 2) * math.sqrt(0.5))
+
+    @property
+    def states(self) -> int:
+        """Complex numbers of state a channel."""
+        return 2 * self.modes if self.real_kernel else self.modes
+
+    def poles(self) -> Tensor:
+        """dA (H, M) of the modes, without the conjugate twins of a real kernel."""
+        return discretize(self.log_decay, self.frequency, self.log_dt)[0]
+
+    def weights(self) -> Tensor:
+        """dC (H, M): what each mode weighs in the kernel, without the conjugate twins."""
+        return joined(self.output) * discretize(self.log_decay, self.frequency, self.log_dt)[1]
+
+    def discrete(self, later: bool = False) -> tuple[Tensor, Tensor]:
+        """(dA, dC), both (H, states): all that the recurrence needs besides the feedthrough.
+
+        Args:
+            later: of the backward kernel of a bidirectional layer.
+        """
+        poles, factor = discretize(self.log_decay, self.frequency, self.log_dt)
+        chosen = self.later_output if later else self.output
+        if chosen is None:
+            raise InputError(
+                "backward kernel: expected a bidirectional layer (look_ahead=None), got one that looks back"
+            )
+        weights = joined(chosen) * factor
+        if not self.real_kernel:
+            return poles, weights
+        return torch.cat([poles, poles.conj()], -1), torch.cat([weights, weights.conj()], -1)
+
+    def through(self) -> Tensor:
+        """D (H) complex; its imaginary part is left out where the kernel is real."""
+        if self.real_kernel:
+            return torch.complex(self.feedthrough[:, 0], torch.zeros_like(self.feedthrough[:, 0]))
+        return joined(self.feedthrough)
+
+    def kernel(self, length: int, *, later: bool = False) -> Tensor:
+        """K (H, length), the causal one or the backward one; entry 0 of the backward one weighs the next sample."""
+        poles, weights = self.discrete(later)
+        return one_sided_kernel(weights, poles, length)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The training form: (B, L, H) complex to the same, by FFT.
+
+        Raises:
+            InputError: real numbers, or another shape.
+        """
+        complex_sequence("input of the state-space layer", u, self.channels)
+        length, ahead = u.shape[1], self.look_ahead or 0
+        back = self.kernel(length, later=True) if self.look_ahead is None else None
+        y = convolve(u.transpose(1, 2), self.kernel(length + ahead), earlier=back, ahead=ahead)
+        return y.transpose(1, 2) + self.through() * u
+
+    def initial(self, batch: int) -> Tensor:
+        """The state before the first sample, (B, H, states) of zeros.
+
+        Raises:
+            InputError: the layer sees the whole signal and has no step form.
+        """
+        if self.look_ahead is None:
+            raise InputError(
+                "streaming: expected a causal network or one with a fixed look_ahead, got a bidirectional one, which needs "
+                "the last line before it says the first"
+            )
+        kind = torch.complex128 if self.log_decay.dtype == torch.float64 else torch.complex64
+        return torch.zeros(batch, self.channels, self.states, dtype=kind, device=self.log_decay.device)
+
+    def advance(self, u: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """A chunk of the causal filter with carried state, without the feedthrough and before any delay.
+
+        Args:
+            u: (B, L, H), the newest samples.
+            state: (B, H, states) after all earlier ones.
+
+        Returns:
+            (K * u)[t] (B, L, H) for these samples, and the state after them.
+        """
+        poles, weights = self.discrete()
+        length, inner = u.shape[1], u.transpose(1, 2)
+        y = convolve(inner, one_sided_kernel(weights, poles, length)) + carried(weights, poles, state, length)
+        return y.transpose(1, 2), last_state(poles, inner, state)
+
+    def _unit_output(self, halved: bool) -> Tensor:
+        """C (H, M, 2), scaled so that white input of unit power comes out with unit power on average."""
+        with torch.no_grad():
+            poles, factor = discretize(self.log_decay, self.frequency, self.log_dt)
+            energy = (factor.abs().square() / (1 - poles.abs().square())).sum(-1)
+            energy = energy * (2 if halved else 1) * (2 if self.real_kernel else 1)
+            random = torch.randn(self.channels, self.modes, 2) * math.sqrt(0.5)
+            return random / energy.sqrt()[:, None, None]
+
+
+def frequency_bank(rows: int, modes: int, band: float) -> Tensor:
+    """Centers of `modes` equal parts of the band (-pi band, pi band), (rows, modes) in radians a sample.
+
+    Rows are staggered by a fraction of a part, so that channels with poles of their own do not start as copies.
+
+    Example:
+        >>> (frequency_bank(1, 2, 1.0) / math.pi).tolist()
+        [[-0.5, 0.5]]
+    """
+    places = (torch.arange(modes) + 0.5) / modes
+    stagger = ((torch.arange(rows) + 0.5) / rows - 0.5) / modes
+    return math.pi * band * (2 * (places + stagger.unsqueeze(-1)) - 1)

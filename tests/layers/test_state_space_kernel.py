@@ -1,0 +1,223 @@
+"""The state-space filter against brute force in double precision, and its forms against each other."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import toeplitz
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from stillhouse.checks import InputError
+from stillhouse.layers.state_space import S4D
+from stillhouse.layers.state_space.kernel import carried, last_state, one_sided_kernel, powers
+
+LENGTHS = [1, 7, 512, 2048]
+
+
+def noise(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.complex64, generator=generator)
+
+
+def layer(seed=0, **settings):
+    torch.manual_seed(seed)
+    return S4D(**{"channels": 3, "modes": 10, "memory": 200.0, **settings})
+
+
+def off(a, b):
+    """Relative error: energy of the difference over that of the reference."""
+    return ((a - b).norm() / b.norm()).item()
+
+
+def brute_kernel(s4d, length, which="output"):
+    """K[h, l] in numpy and double precision, from the definition."""
+    dt = np.exp(s4d.log_dt.detach().double().numpy())[:, None]
+    decay, turn = (p.detach().double().numpy() for p in (s4d.log_decay, s4d.frequency))
+    w = -np.exp(decay) + 1j * turn
+    c = getattr(s4d, which).detach().double().numpy()
+    pole = np.exp(dt * w)
+    weight = (c[..., 0] + 1j * c[..., 1]) * (pole - 1) / w
+    return (weight[:, :, None] * pole[:, :, None] ** np.arange(length)).sum(1)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_kernel_is_its_definition_without_the_conjugate_half(length, shared):
+    """With 2 Re a kernel cannot tell approaching from receding: half of the focused energy is lost."""
+    s4d = layer(shared_modes=shared)
+    got = s4d.kernel(length).detach().numpy()
+    brute = brute_kernel(s4d, length)
+    assert np.linalg.norm(got - brute) < 2e-4 * np.linalg.norm(brute)  # float32 poles drift by l half-ulps
+    assert np.abs(got.imag).max() > 0.1 * np.abs(got).max()
+    exact = s4d.double().kernel(length).detach().numpy()
+    np.testing.assert_allclose(exact, brute, rtol=1e-9, atol=1e-11)
+
+
+def test_a_real_kernel_is_twice_the_real_part():
+    """The ablation has to be that of the public code, and its imaginary part nothing but rounding."""
+    torch.manual_seed(0)
+    s4d = S4D(3, 10, real_kernel=True).double()
+    got = s4d.kernel(64)
+    np.testing.assert_allclose(got.real.detach().numpy(), 2 * brute_kernel(s4d, 64).real, rtol=1e-9, atol=1e-12)
+    assert got.imag.abs().max().item() < 1e-12
+    real = noise(1, 64, 3).real.to(torch.complex128)
+    assert s4d(real).imag.abs().max().item() < 1e-10
+    spectrum = torch.fft.fft(got, n=256).abs()
+    torch.testing.assert_close(spectrum[:, 1:], spectrum[:, 1:].flip(-1))
+
+
+@pytest.mark.parametrize("look_ahead", [0, 1, 5, 40, None])
+def test_the_convolution_is_a_toeplitz_product(look_ahead):
+    """A circular wrap, a flipped kernel or a shift by one would all train, on another problem."""
+    s4d = layer(look_ahead=look_ahead).double()
+    u, length = noise(2, 24, 3).to(torch.complex128), 24
+    ahead = look_ahead or 0
+    k = brute_kernel(s4d, length + ahead)
+    k2 = brute_kernel(s4d, length, "later_output") if look_ahead is None else None
+    through = torch.view_as_complex(s4d.feedthrough.detach()).numpy()
+    expected = np.empty((2, length, 3), complex)
+    for h in range(3):
+        padded = np.r_[np.zeros(length), k[h], np.zeros(length)]  # lag l at index length + ahead + l
+        center = length + ahead
+        column, row = padded[center : center + length], padded[center - length + 1 : center + 1][::-1].copy()
+        if k2 is not None:
+            row[1:] = k2[h][: length - 1]
+        matrix = toeplitz(column, row) + through[h] * np.eye(length)
+        expected[..., h] = u[..., h].numpy() @ matrix.T
+    np.testing.assert_allclose(s4d(u).detach().numpy(), expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("real_kernel", [False, True])
+def test_recurrence_and_convolution_agree(length, real_kernel):
+    """The form that ships is not the form that was trained, unless both use the same rounded poles."""
+    s4d = layer(real_kernel=real_kernel, memory=5000.0)
+    u = noise(2, length, 3)
+    with torch.no_grad():
+        poles, weights = s4d.discrete()
+        state, said = s4d.initial(2), []
+        for t in range(length):
+            state = poles * state + u[:, t].unsqueeze(-1)
+            said.append((weights * state).sum(-1) + s4d.through() * u[:, t])
+        assert off(torch.stack(said, 1), s4d(u)) < 1e-5
+        assert off(last_state(poles, u.transpose(1, 2), s4d.initial(2)), state) < 1e-5
+
+
+@pytest.mark.parametrize("cuts", [(1, 6), (7, 505), (128, 129, 255), (511, 1)])
+def test_chunks_with_carried_state_are_the_whole(cuts):
+    """A state that is dropped or off by one power at a border gives a seam every chunk."""
+    s4d, length = layer(memory=5000.0), sum(cuts)
+    u = noise(2, length, 3)
+    with torch.no_grad():
+        state, parts = s4d.initial(2), []
+        for chunk in u.split(cuts, 1):
+            y, state = s4d.advance(chunk, state)
+            parts.append(y + s4d.through() * chunk)
+        assert off(torch.cat(parts, 1), s4d(u)) < 1e-5
+
+
+def test_the_look_ahead_is_exactly_the_delayed_causal_filter():
+    """The latency is a promise: no sample beyond it may matter, and the last one within it has to."""
+    s4d, u = layer(look_ahead=4), noise(1, 30, 3)
+    changed = u.clone()
+    changed[:, 20] += 1
+    difference = (s4d(changed) - s4d(u)).abs().amax(-1)[0]
+    assert difference[:16].max().item() < 1e-5 * difference.max().item()
+    assert difference[16:].min().item() > 1e-3 * difference.max().item()
+
+
+def test_white_input_keeps_its_power_at_the_start():
+    """Without it six layers multiply or bury the signal: the amplitude collapse of the public code."""
+    for settings in ({}, {"look_ahead": None}, {"real_kernel": True}):
+        s4d = layer(channels=64, modes=32, memory=50.0, **settings)
+        s4d.feedthrough.data.zero_()
+        power = s4d(noise(4, 1000, 64)).abs().square().mean().item()
+        assert power == pytest.approx(1.0, rel=0.25)
+
+
+def test_gradients_reach_every_parameter_and_are_right():
+    """A detached pole never moves; torch checks the analytic gradient against differences."""
+    s4d = layer(channels=2, modes=3, look_ahead=None, shared_modes=False).double()
+    names, parameters = zip(*s4d.named_parameters())
+    u = noise(1, 9, 2).to(torch.complex128)
+
+    def run(*values):
+        return torch.view_as_real(torch.func.functional_call(s4d, dict(zip(names, values)), (u,)))
+
+    assert set(names) == {"log_dt", "log_decay", "frequency", "output", "later_output", "feedthrough"}
+    assert torch.autograd.gradcheck(run, parameters)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the largest tensor that any operation made."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, torch.Tensor):
+                self.numel = max(self.numel, tensor.numel())
+        return out
+
+
+def test_no_tensor_of_the_vandermonde_size_is_made():
+    """The public layer holds channels x modes x length at once: 1.4 GB at length 10 000."""
+    channels, modes, length = 2, 50, 10_000
+    weights, poles = noise(channels, modes), 0.99 * torch.exp(1j * noise(channels, modes).real)
+    for work in (
+        lambda: one_sided_kernel(weights, poles, length),
+        lambda: last_state(poles, noise(1, channels, length), weights[None]),
+        lambda: carried(weights, poles, weights[None], length),
+    ):
+        with Largest() as seen:
+            work()
+        assert seen.numel <= 2 * max(channels * modes * (math.isqrt(length) + 1), 2 * channels * length)
+
+
+def test_powers_of_a_pole_on_the_circle_stay_on_it():
+    """exp(l log pole) in float32 loses the phase: pi times 100 000 has no digits left after the point's third."""
+    pole = torch.tensor([[torch.exp(torch.tensor(3.0j))]])
+    many = pole.to(torch.complex128) ** 100_000
+    assert (powers(pole, torch.tensor([100_000])).flatten() - many.flatten()).abs().item() < 1e-6
+
+
+def test_extreme_decay_is_no_nan():
+    """A mode that dies within a sample underflows; its logarithm would poison every output."""
+    s4d = layer()
+    s4d.log_decay.data.fill_(8.0)
+    y = s4d(noise(1, 12, 3))
+    y.abs().sum().backward()
+    assert torch.isfinite(y).all()
+    assert all(torch.isfinite(p.grad).all() for p in s4d.parameters())
+
+
+@pytest.mark.parametrize(
+    ("u", "words"),
+    [
+        (torch.zeros(1, 4, 3), "expected complex numbers, got torch.float32"),
+        (torch.zeros(1, 4, 2) + 0j, r"expected shape \(batch, length, 3\).*\(1, 4, 2\)"),
+        (torch.zeros(1, 0, 3) + 0j, "without empty axes"),
+        (torch.zeros(4, 3) + 0j, r"got \(4, 3\)"),
+    ],
+)
+def test_wrong_inputs_are_named(u, words):
+    """A real input would be promoted and lose its imaginary part without a word."""
+    with pytest.raises(InputError, match=words):
+        layer()(u)
+
+
+def test_a_bidirectional_layer_has_no_state():
+    """Streaming its causal half would give another network."""
+    with pytest.raises(InputError, match="look_ahead, got a bidirectional one"):
+        layer(look_ahead=None).initial(1)
+    with pytest.raises(InputError, match="backward kernel"):
+        layer().kernel(4, later=True)
+
+
+def test_nan_in_nan_out():
+    """The loop stops on NaN; a layer that hides one trains on."""
+    u = noise(1, 8, 3)
+    u[0, 3, 0] = complex("nan")
+    assert layer()(u)[..., 0].isnan().any()

@@ -1,0 +1,217 @@
+"""Complex maps, activations, gate and deramping: phase, closed forms, and that each does something."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.layers.state_space import (
+    S4D,
+    ComplexDropout,
+    ComplexLinear,
+    ComplexRMSNorm,
+    Deramp,
+    ModulusActivation,
+    PhaseGate,
+    StateSpaceBlock,
+)
+from stillhouse.layers.state_space.activation import NAMES, canonical
+
+TURN = torch.exp(torch.tensor(2.1j))
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_linear_map_multiplies_complex_numbers():
+    """Two real maps on the parts, as in the public code, are not complex multiplication."""
+    torch.manual_seed(0)
+    linear, x = ComplexLinear(5, 4), noise(2, 3, 5)
+    w = linear.weight.detach().numpy()
+    expected = x.numpy() @ (w[..., 0] + 1j * w[..., 1]).T
+    np.testing.assert_allclose(linear(x).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+    wide = ComplexLinear(400, 300, gain=0.5)(noise(50, 400))
+    assert wide.abs().square().mean().sqrt().item() == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_real_map_keeps_the_parts_apart():
+    """The ablation of the split linear: real in, real out."""
+    linear = ComplexLinear(5, 4, real=True)
+    assert linear(noise(3, 5).real + 0j).imag.abs().max() == 0
+    assert linear(noise(3, 5)).imag.abs().max() > 0
+    assert linear.weight.numel() == 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_activations_keep_the_phase_and_act_on_the_modulus(name):
+    """An activation of the parts turns phases; one that is the identity on moduli does nothing."""
+    activation, x = ModulusActivation(name, 6, threshold=0.4), noise(4, 6)
+    y = activation(x)
+    torch.testing.assert_close(activation(TURN * x), TURN * y)
+    alive = y.abs() > 1e-6
+    assert (y[alive] / x[alive]).imag.abs().max().item() < 1e-6
+    assert (y[alive] / x[alive]).real.min().item() > 0
+    assert torch.allclose(y, x) == (name == "identity")
+    steps = activation(torch.linspace(0, 5, 301).unsqueeze(-1).expand(-1, 6) + 0j).abs()
+    assert (steps.diff(dim=0) >= -1e-6).all()
+    assert steps.diff(dim=0).max().item() < 0.05  # no jump
+    zero = torch.zeros(2, 6, dtype=torch.complex64, requires_grad=True)
+    activation(zero).abs().sum().backward()
+    assert torch.isfinite(torch.view_as_real(zero.grad)).all()
+
+
+def test_activation_values():
+    """Worked: tanh 1 = 0.7616, silu 1 = 0.7311, hardswish 1 = 2/3, modReLU and its leak at |x| = 1, t = 0.4 and 0.95."""
+    one = torch.tensor([[1j]])
+    for name, threshold, value in [
+        ("tanh", 0.4, math.tanh(1)),
+        ("silu", 0.4, 1 / (1 + math.exp(-1))),
+        ("hardswish", 0.4, 2 / 3),
+        ("relu", 0.4, 0.6),
+        ("leakyrelu", 0.95, 0.125),
+    ]:
+        assert ModulusActivation(name, 1, threshold=threshold)(one).item() == pytest.approx(value * 1j, rel=1e-5)
+
+
+def test_names_of_activations():
+    """A name that is taken for the identity trains a linear network."""
+    assert (canonical("linear"), canonical("swish")) == ("identity", "silu")
+    with pytest.raises(InputError, match="did you mean 'gelu'"):
+        canonical("gelo")
+    for name in ("sigmoid", "glu"):
+        with pytest.raises(InputError, match="take 'silu'"):
+            canonical(name)
+
+
+def test_the_norm_takes_the_power_and_leaves_the_phase():
+    """Norms of the parts apart turn every phase that is not on a diagonal."""
+    norm, x = ComplexRMSNorm(7), 5 * noise(3, 7)
+    y = norm(x)
+    torch.testing.assert_close(y.abs().square().mean(-1), torch.ones(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(norm(TURN * x), TURN * y)
+    torch.testing.assert_close(torch.angle(y), torch.angle(x))
+    assert norm(torch.zeros(2, 7) + 0j).abs().max() == 0
+
+
+def test_dropout_has_one_mask_for_both_parts():
+    """Two masks leave purely real and purely imaginary numbers: random phases."""
+    torch.manual_seed(0)
+    dropout, x = ComplexDropout(0.3), noise(10_000)
+    y = dropout(x)
+    kept = y != 0
+    torch.testing.assert_close(y[kept], x[kept] / 0.7)
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.02)
+    assert torch.equal(dropout.eval()(x), x)
+
+
+def test_the_gate_reads_magnitude_and_relative_phase_only():
+    """A raw angle jumps at pi and follows the global phase; |h| alone cannot see Doppler."""
+    torch.manual_seed(0)
+    gate, h = PhaseGate(4), noise(2, 9, 4)
+    factors = gate(h)
+    assert factors.min() > 0
+    assert factors.max() < 2
+    torch.testing.assert_close(gate(TURN * h), factors, atol=1e-5, rtol=0)
+    ramp = torch.exp(0.7j * torch.arange(9.0)).reshape(1, 9, 1)
+    assert (gate(ramp * h) - factors)[:, 1:].abs().max() > 1e-3  # another Doppler
+    assert (gate(3 * h) - factors).abs().max() > 1e-3  # another magnitude
+    torch.testing.assert_close(gate(h[:, 4:], h[:, 3]), factors[:, 4:])
+    assert (gate(h[:, 4:]) - factors[:, 4:])[:, 0].abs().max() > 1e-4
+    across = torch.exp(1j * torch.tensor([math.pi - 1e-3, -math.pi + 1e-3]))  # the same turn within 2e-3
+    close = gate(torch.stack([torch.ones(2), across], 1).reshape(2, 2, 1).expand(-1, -1, 4))
+    assert (close[0] - close[1]).abs().max() < 1e-2
+    silent = torch.zeros(1, 3, 4, dtype=torch.complex64, requires_grad=True)
+    gate(silent).sum().backward()
+    assert torch.isfinite(torch.view_as_real(silent.grad)).all()
+
+
+def places(length, start=0, reach=0.0):
+    numbers = torch.arange(start, start + length, dtype=torch.float64)
+    return torch.stack([torch.full_like(numbers, reach), numbers], -1).unsqueeze(0)
+
+
+def test_a_deramped_boxcar_is_the_matched_filter_at_its_center():
+    """exp(+j) and exp(-j) swapped, or pi K for 2 pi K, would focus nothing: here a sum focuses a chirp."""
+    rate, aperture, center = 0.01, 65, 100
+    part = Deramp(1, rate=rate, block=200)
+    part.center.data.fill_(center)
+    t = torch.arange(200, dtype=torch.float64)
+    echo = torch.exp(-1j * math.pi * rate * (t - center).square()) * ((t - center).abs() <= aperture // 2)
+    lines = echo.reshape(1, -1, 1).to(torch.complex64)
+    summed = part.enter(lines, places(200)).cumsum(1)  # a filter of order one
+    assert summed[0, -1, 0].abs().item() == pytest.approx(aperture, rel=1e-4)
+    assert lines.cumsum(1).abs().max().item() < 0.3 * aperture
+    off_center = part.enter(lines.roll(30, 1), places(200)).cumsum(1).abs().max().item()
+    assert off_center < 0.5 * aperture
+
+
+def test_deramping_is_a_phasor_and_its_inverse():
+    """Power is kept before the filter; after it only the window weighs, by the wrapped distance to the center."""
+    torch.manual_seed(0)
+    part, u = Deramp(3, rate=0.02, block=16), noise(2, 40, 3)
+    there = part.enter(u, places(40).expand(2, -1, -1))
+    torch.testing.assert_close(there.abs(), u.abs())
+    assert (there - u).abs().max() > 0.5
+    back = part.leave(there, places(40).expand(2, -1, -1)) / u
+    assert back.imag.abs().max().item() < 1e-5
+    torch.testing.assert_close(back.real[:, :16], back.real[:, 16:32], atol=1e-5, rtol=0)  # periodic
+    torch.testing.assert_close(part.enter(TURN * u, places(40)), TURN * part.enter(u, places(40)))
+
+
+def test_the_rate_follows_range_and_learns():
+    """The azimuth rate falls with range: a rate that no gradient reaches stays wrong by 10 to 30 percent."""
+    part, u = Deramp(3, rate=0.02, block=16), noise(1, 16, 3)
+    near = part.enter(u, places(16, reach=0.5))
+    torch.testing.assert_close(near, part.enter(u, places(16)))
+    part.range_slope.data.fill_(0.3)
+    assert (part.enter(u, places(16, reach=0.5)) - near).abs().max() > 0.1
+    part.leave(part.enter(u, places(16, reach=0.5)) * noise(1, 16, 3), places(16)).real.sum().backward()
+    assert all(p.grad.abs().max() > 0 for p in part.parameters())
+
+
+def block(**settings):
+    torch.manual_seed(1)
+    return StateSpaceBlock(S4D(4, 6, look_ahead=settings.pop("look_ahead", 0)), **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"look_ahead": 3},
+        {"look_ahead": 3, "norm": True, "activation": "gelu", "gate": PhaseGate(4)},
+        {"look_ahead": 3, "activation": "relu", "deramp": Deramp(4, rate=0.01, block=32)},
+    ],
+    ids=["causal", "ahead", "gate", "deramp"],
+)
+@pytest.mark.parametrize("cuts", [(1,) * 9, (2, 7), (40, 1, 100)])
+def test_a_block_in_chunks_is_the_block(settings, cuts):
+    """Delay line, previous sample and places have to cross every border, also those inside the look-ahead."""
+    part, length = block(**settings).eval(), sum(cuts)
+    h, where = noise(2, length, 4), places(length).expand(2, -1, -1) if "deramp" in settings else None
+    with torch.no_grad():
+        expected, state, said, start = part(h, where), part.initial(2), [], 0
+        for count in cuts:
+            there = None if where is None else where[:, start : start + count]
+            said.append(part.advance(h[:, start : start + count], there, state)[0])
+            start += count
+        ahead = part.look_ahead
+        nowhere = None if where is None else torch.zeros(2, ahead, 2, dtype=torch.float64)
+        if ahead:
+            said.append(part.advance(torch.zeros(2, ahead, 4) + 0j, nowhere, state)[0])
+        got = torch.cat(said, 1)
+    assert got.shape == expected.shape
+    assert ((got - expected).norm() / expected.norm()).item() < 1e-5
+
+
+def test_each_part_of_a_block_changes_what_it_says():
+    """A part that is built and never called has happened (`gate` in the public factory)."""
+    h = noise(1, 20, 4)
+    plain = block()(h)
+    for settings in ({"norm": True}, {"activation": "gelu"}, {"gate": PhaseGate(4)}, {"look_ahead": 2}):
+        assert (block(**settings)(h) - plain).abs().max().item() > 1e-3, settings
+    ramped = block(deramp=Deramp(4, rate=0.01, block=32))
+    assert (ramped(h, places(20)) - plain).abs().max().item() > 1e-3
