@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from stillhouse.cli.main import COMMANDS, main
+from stillhouse.config import merge, parse, to_mapping
+from stillhouse.plan import RunConfig
 from stillhouse.recipes import load_run
 
 ROOT = Path(__file__).parents[1]
@@ -47,7 +50,15 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "CONTRIBUTING.md", "docs/choosing.md", "docs/extending.md", "benchmarks/README.md"]
+    "name",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/choosing.md",
+        "docs/techniques.md",
+        "docs/extending.md",
+        "benchmarks/README.md",
+    ],
 )
 def test_links_lead_somewhere(name):
     """Relative links only; a moved page leaves a dead one."""
@@ -61,3 +72,15 @@ def test_print_config_of_the_readme(capsys):
     """The first thing a careful user tries."""
     assert main(["distill", "digits", "--out", "runs/mine", "--epochs", "60", "--print-config"]) == 0
     assert "epochs: 60" in capsys.readouterr().out
+
+
+BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "techniques.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_every_technique_of_the_page_is_read(block):
+    """As a change of a run; a renamed setting would leave the page wrong."""
+    change = yaml.safe_load(block)
+    if "arms" not in change:
+        change["arms"] = ["kd"]
+    assert parse(RunConfig, merge(to_mapping(RunConfig()), change))

@@ -9,7 +9,7 @@ from stillhouse.plan import RunConfig
 from stillhouse.recipes import RECIPES, load_run
 from stillhouse.run import run
 
-STAGED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0, "over": "stages"}}
+CONSTANT = {"kind": "constant", "value": 4.0}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,10 @@ STAGED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end
         ({"judge": "student"}, "without a curriculum"),
         ({"signals": [{"kind": "logits", "weight": 0.0}]}, "signals.0.weight: 0"),
         ({"signals": [{"kind": "exits", "exits": ["blocks.0"]}]}, "no signal with a weight listens"),
-        ({"signals": [{"kind": "logits", "temperature": STAGED}]}, "there is none: it stays at its start"),
+        (
+            {"signals": [{"kind": "logits", "temperature": {"kind": "scheduled", "schedule": CONSTANT}}]},
+            "alone says the same",
+        ),
     ],
 )
 def test_a_setting_without_effect_is_said(change, words):

@@ -19,6 +19,7 @@ from stillhouse.students.card import load_student
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training.checkpoint import load_checkpoint
 
+STAGED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0, "over": "stages"}}
 FEATURES = FeaturesConfig(student="blocks.0", teacher="layer2", weight=1.0)
 
 
@@ -159,6 +160,11 @@ def test_the_students_average_teaches_it(tmp_path):
         ({"stages": [{"name": "a", "carry": ["optimizer"]}]}, "no stage before"),
         ({"arms": ["kd", "direct"]}, "there is none"),
         ({"student": {"kind": "timm"}, "arms": ["kd", "mlp"]}, "control of clauses"),
+        ({"signals": [{"kind": "logits", "temperature": STAGED}]}, "take over: steps"),
+        ({"curriculum": {"measures": ["rouge-l"]}}, "generated texts"),
+        ({"curriculum": {}, "arms": ["no-kd"]}, "no arm is 'kd'"),
+        ({"curriculum": {}, "teacher": {"source": "self:average"}}, "judge: student"),
+        ({"inherit": {"a": "b"}, "arms": ["no-kd"]}, "copies from the teacher"),
         ({"stages": [{"name": "a", "epoch": 3}]}, "did you mean 'epochs'"),
         ({"student": {"kind": "tim"}}, "did you mean 'timm'"),
         ({"teacher": {"source": "self:avg"}}, "self:average"),
@@ -211,3 +217,26 @@ def test_weights_of_a_curriculum_reach_the_loss(tmp_path):
         expected = 0.25 * terms["labels"] if first else terms["labels"] + 2 * terms["logits"]
         assert line["loss"] == pytest.approx(expected, rel=1e-5)
         assert ("logits" in terms) is not first
+
+
+def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
+    """An inherited layer that was never copied looks like one that learned nothing new."""
+    from stillhouse.data import DataConfig
+    from stillhouse.teachers import Teacher
+
+    torch.manual_seed(3)
+    data = DataConfig(name="digits", train_limit=64, test_limit=60).build()
+    body = TimmStudentConfig(architecture="test_resnet").build(data.task)
+    teacher = Teacher.from_module(body, data.task)
+    config = small(
+        student=TimmStudentConfig(architecture="test_resnet"),
+        inherit={"network.layer1": "network.layer1"},
+        arms=("kd", "no-kd"),
+        stages=(StageConfig(name="head", train_only=("network.fc",)),),
+    )
+    run(config, tmp_path / "run", data=data, teacher=teacher, force=True)
+    kept, own = (weights(tmp_path / f"run/arms/{arm}/seed-0") for arm in ("kd", "no-kd"))
+    name = "network.layer1.0.conv1.weight"
+    assert torch.equal(kept[name], body.state_dict()[name])
+    assert not torch.equal(own[name], body.state_dict()[name])
+    assert torch.equal(kept["network.layer2.0.conv1.weight"], own["network.layer2.0.conv1.weight"])

@@ -21,6 +21,7 @@ from stillhouse.records import write_arrays, write_json
 from stillhouse.signals import build_signals, needs_teacher, student_features, teacher_features
 from stillhouse.students import StudentConfig
 from stillhouse.students.card import save_student
+from stillhouse.students.inherit import inherit_layers
 from stillhouse.teachers import AverageTeacher, CachedTeacher, EnsembleTeacher, Teacher
 from stillhouse.teaching import Tutor
 from stillhouse.training.classification import ClassificationJob, Lesson
@@ -86,6 +87,11 @@ def _train(
     """A student through all stages; each but the last has a folder of its own, and is done again from its checkpoint at no cost."""
     torch.manual_seed(seed)
     student = chosen.build(setting.data.task)
+    if taught and setting.config.inherit:
+        tutor = next((tutor for tutor in tutors if tutor is not None), None)
+        if tutor is None or not isinstance(tutor.teacher, Teacher):
+            raise InputError("inherit: expected a teacher whose parts can be copied, got none")
+        inherit_layers(student, tutor.teacher.module, setting.config.inherit)
     stages = setting.config.stages_of(taught)
     before: Path | None = None
     seconds = 0.0

@@ -82,6 +82,10 @@ class RunConfig:
     chain_teachers: Literal["last", "all"] = Field(
         default="last", description="who teaches a link of the chain: the one before it, or all before it"
     )
+    inherit: dict[str, str] = Field(
+        default_factory=dict,
+        description="start taught students from parts of the teacher: path in the student -> path in the teacher",
+    )
     curriculum: CurriculumConfig | None = Field(
         default=None, description="which samples first, for taught arms (the difficulty is the judge's knowledge)"
     )
@@ -113,6 +117,12 @@ class RunConfig:
             raise ValueError(
                 "training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out"
             )
+        for signal in (signal for signals in lessons for signal in signals):
+            schedule = getattr(getattr(signal, "temperature", None), "schedule", None)
+            if getattr(schedule, "over", "steps") == "stages" and self.curriculum is None:
+                raise ValueError(
+                    "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps"
+                )
         if ("direct" in self.arms) and not self.chain:
             raise ValueError("arms: 'direct' leaves out the chain of assistants, but there is none")
         for arm in {"clauses-off", "mlp"}.intersection(self.arms):
@@ -132,6 +142,8 @@ class RunConfig:
             and (self.teacher is None or self.teacher.is_student)
         ):
             raise ValueError("judge: 'teacher' needs a teacher; take judge: student")
+        if self.inherit and ("kd" not in self.arms or self.more_teachers):
+            raise ValueError("inherit: copies from the teacher of arm 'kd'; expected that arm and one teacher")
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"stages: expected different names, got {', '.join(names)}")
@@ -185,7 +197,15 @@ class RunConfig:
         arms = tuple(dict.fromkeys("no-kd" if arm in {"kd", "direct"} else arm for arm in self.arms))
         stages = tuple(replace(stage, signals=(), teacher=None) for stage in self.stages)
         return replace(
-            self, teacher=None, more_teachers=(), signals=(), chain=(), stages=stages, arms=arms, curriculum=None
+            self,
+            teacher=None,
+            more_teachers=(),
+            signals=(),
+            chain=(),
+            stages=stages,
+            arms=arms,
+            curriculum=None,
+            inherit={},
         )
 
 

@@ -12,9 +12,11 @@ from pydantic import Field
 
 from stillhouse.checks import InputError
 from stillhouse.signals.config.dual_head import DualHeadConfig
+from stillhouse.signals.config.dynamics import DynamicsConfig
 from stillhouse.signals.config.ensemble import EnsembleConfig
 from stillhouse.signals.config.exits import ExitsConfig
 from stillhouse.signals.config.features import FeaturesConfig
+from stillhouse.signals.config.hidden import HiddenConfig
 from stillhouse.signals.config.logits import LogitsConfig
 from stillhouse.types import OutputSpec
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 SignalConfig = Annotated[
-    LogitsConfig | FeaturesConfig | EnsembleConfig | ExitsConfig | DualHeadConfig, Field(discriminator="kind")
+    LogitsConfig | FeaturesConfig | HiddenConfig | DynamicsConfig | EnsembleConfig | ExitsConfig | DualHeadConfig,
+    Field(discriminator="kind"),
 ]
 
 
