@@ -1,0 +1,69 @@
+"""Two dimensions: exact geometry against the parabola, and the correction of range migration."""
+
+import numpy as np
+import pytest
+
+from stillhouse.checks import InputError
+from stillhouse.data.sar.parameters import SPEED_OF_LIGHT, SarParameters, preset
+from stillhouse.data.sar.range_doppler import (
+    Point,
+    azimuth_compressed,
+    migration,
+    migration_corrected,
+    range_compressed,
+    range_spacing,
+)
+from stillhouse.data.sar.simulate import point_lines
+
+S1 = preset("sentinel-1")
+ROWS, COLUMNS = 1600, 40
+
+
+def test_migration_is_the_parabola_of_the_geometry():
+    """Vr^2 t^2 / (2 R0), 2.6 m at the end of the aperture: more than a range cell, so it must not be left out at level rc."""
+    edge = S1.aperture_seconds / 2
+    assert float(migration(S1, edge)) == pytest.approx(S1.velocity**2 * edge**2 / (2 * S1.distance), rel=1e-4)
+    assert range_spacing(S1) == pytest.approx(SPEED_OF_LIGHT / 2 / 100.1e6)
+    assert float(migration(S1, edge)) > range_spacing(S1)
+
+
+@pytest.mark.parametrize("antenna", ["rect", "sinc2"])
+def test_one_and_two_dimensions_agree(antenna):
+    """The exact distance against the parabolic phase: 2 mrad at most over Sentinel-1's aperture; a wrong Ka would be turns."""
+    radar = SarParameters(prf=1700.0, slant_range=800e3, antenna=antenna)
+    flat = range_compressed(radar, [Point(800.3, 20.0, 2j)], rows=ROWS, columns=COLUMNS, with_migration=False)
+    line = point_lines(radar, [800.3], length=ROWS, amplitudes=2j).raw[0]
+    np.testing.assert_allclose(flat[:, 20], line, atol=5e-3)
+
+
+def test_the_echo_wanders_by_the_migration_and_comes_back():
+    """Before the correction the peak moves over the aperture by the migration; after it, it stays."""
+    point = Point(800.0, 20.0)
+    data = range_compressed(S1, [point], rows=ROWS, columns=COLUMNS)
+    wander = float(migration(S1, 480 / S1.prf)) / range_spacing(S1)
+
+    def place(row):  # centroid of the range power
+        power = np.abs(row) ** 2
+        return np.sum(np.arange(COLUMNS) * power) / power.sum()
+
+    assert place(data[800 + 480]) - place(data[800]) == pytest.approx(wander, abs=0.15)
+    fixed = migration_corrected(S1, data)
+    flat = range_compressed(S1, [point], rows=ROWS, columns=COLUMNS, with_migration=False)
+    assert np.sum(np.abs(fixed - flat) ** 2) / np.sum(np.abs(flat) ** 2) < 0.01
+    assert np.sum(np.abs(data - flat) ** 2) / np.sum(np.abs(flat) ** 2) > 0.2
+
+
+def test_migration_costs_the_focus_what_its_correction_gives_back():
+    """From level rc a one-column model has an error that no training removes."""
+    data = range_compressed(S1, [Point(800.0, 20.0, 1j)], rows=ROWS, columns=COLUMNS)
+    blurred, sharp = azimuth_compressed(S1, data), azimuth_compressed(S1, migration_corrected(S1, data))
+    assert np.abs(sharp).max() == pytest.approx(1, abs=0.01)
+    assert np.unravel_index(np.abs(sharp).argmax(), sharp.shape) == (800, 20)
+    assert np.angle(sharp[800, 20]) == pytest.approx(np.pi / 2, abs=0.01)
+    assert np.abs(blurred).max() < 0.8
+
+
+def test_one_line_is_no_image():
+    """A one-dimensional array would be shifted along azimuth."""
+    with pytest.raises(InputError, match=r"expected \(azimuth, range\), got shape \(8,\)"):
+        migration_corrected(S1, np.ones(8, complex))

@@ -1,0 +1,316 @@
+"""The radar's physics against closed forms: echo, matched filter, noise, scenes. No value comes from our own output."""
+
+import numpy as np
+import pytest
+
+from stillhouse.checks import InputError
+from stillhouse.config import ConfigError, parse
+from stillhouse.data.sar.matched_filter import echo, filtered, half_aperture, impulse_response, matched_filter, valid
+from stillhouse.data.sar.parameters import PRESETS, SarParameters, preset
+from stillhouse.data.sar.scene import KINDS, SceneConfig, draw_scene, gamma_texture, speckle, stepwise
+from stillhouse.data.sar.simulate import add_noise, point_lines, simulate_lines
+
+TOY = preset("toy-64")
+SPECKLE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)
+
+
+def seeded(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_sentinel_1_has_the_worked_numbers():
+    """Ka = 2 Vr^2 / (lambda R0), 973 taps, 4 m a line, 0.886 PRF / Bd = 1.159 samples."""
+    s1 = preset("sentinel-1")
+    assert s1.rate == pytest.approx(2 * 7100**2 / (299792458 / 5.405e9 * 800e3))
+    assert s1.taps == 973
+    assert s1.time_bandwidth == pytest.approx(1300**2 / s1.rate)
+    assert s1.spacing == pytest.approx(4.0)
+    assert s1.resolution == pytest.approx(1.1585, abs=2e-3)
+
+
+@pytest.mark.parametrize("pulses", [64, 128, 256])
+def test_toys_are_the_same_physics_from_nearer(pulses):
+    """PRF / Bd stays 1.3, so the time-bandwidth product is pulses / 1.3; the distance gives the same rate."""
+    toy = preset(f"toy-{pulses}")
+    assert toy.aperture_samples == pytest.approx(pulses)
+    assert toy.oversampling == pytest.approx(1.3)
+    assert toy.time_bandwidth == pytest.approx(pulses / 1.3)
+    assert SarParameters(prf=toy.prf, slant_range=toy.distance).rate == pytest.approx(toy.rate)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_instantaneous_frequency_is_minus_ka_t(name):
+    """A wrong sign or factor 2 in the phase still gives a chirp, of another radar."""
+    radar = preset(name)
+    response = impulse_response(radar)
+    frequency = np.angle(response[1:] * np.conj(response[:-1])) / (2 * np.pi) * radar.prf
+    middles = (np.arange(radar.taps - 1) - radar.taps // 2 + 0.5) / radar.prf
+    np.testing.assert_allclose(frequency, -radar.rate * middles, atol=1e-6 * radar.prf)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_doppler_spectrum_is_the_band(name):
+    """All but the chirp's own leakage lies within Bd / 2; with a centroid the band moves there."""
+    radar = preset(name)
+    for centroid in (0.0, 100.0, -100.0):
+        power = np.abs(np.fft.fft(impulse_response(radar, doppler_centroid=centroid), 8192)) ** 2
+        frequency = np.fft.fftfreq(8192) * radar.prf
+        inside = np.abs(frequency - centroid) <= radar.doppler_bandwidth / 2
+        assert power[inside].sum() / power.sum() > 0.95
+        turns = np.exp(2j * np.pi * frequency / radar.prf)
+        mean = np.angle(np.sum(power * turns)) / (2 * np.pi) * radar.prf
+        assert mean == pytest.approx(centroid, abs=15)
+
+
+@pytest.mark.parametrize("antenna", ["rect", "sinc2"])
+@pytest.mark.parametrize("centroid", [0.0, 80.0])
+def test_a_point_on_a_sample_focuses_to_its_amplitude(antenna, centroid):
+    """The filter is over the echo's energy: peak, phase and place are those of the point, squinted or weighted."""
+    radar = SarParameters(azimuth_rate=TOY.rate, antenna=antenna)
+    lines = point_lines(radar, [150.0], length=300, amplitudes=3 * np.exp(0.7j), doppler_centroid=centroid)
+    assert np.abs(lines.focused[0]).argmax() == 150
+    np.testing.assert_allclose(lines.focused[0, 150], 3 * np.exp(0.7j), rtol=1e-12)
+
+
+def test_a_sinc_squared_beam_is_down_3_db_at_the_edge():
+    """sinc^2 amplitude of 1/sqrt(2) squared: half, two-way."""
+    radar = SarParameters(azimuth_rate=TOY.rate, antenna="sinc2")
+    np.testing.assert_allclose(np.abs(echo([0.0, 32.0], radar)), [1.0, 0.5], atol=1e-3)
+
+
+def test_the_focus_is_the_autocorrelation_of_the_echo():
+    """A kernel that is not reversed, or not conjugated, gives a chirp of twice the length instead."""
+    response = impulse_response(TOY)
+    lines = point_lines(TOY, [100.0], length=260)
+    expected = np.correlate(response, response, "full") / np.sum(np.abs(response) ** 2)
+    np.testing.assert_allclose(lines.focused[0, 100 - 64 : 100 + 65], expected, atol=1e-12)
+    assert np.abs(lines.focused[0, 165:]).max() < 1e-12
+
+
+def test_matched_filtering_keeps_energy_as_parseval_says():
+    """Energy of the focus: the spectrum of the echo to the fourth power."""
+    lines = point_lines(TOY, [150.0], length=400)
+    power = np.abs(np.fft.fft(impulse_response(TOY), 512)) ** 2
+    assert np.sum(np.abs(lines.focused) ** 2) == pytest.approx(np.mean(power**2) / np.mean(power) ** 2, rel=1e-9)
+
+
+def test_everything_is_linear():
+    """Two points together are the sum of each, raw, focused and ideal."""
+    places, amplitudes = [120.3, 131.8], np.array([1.0, 2j])
+    each = point_lines(TOY, places, length=256, amplitudes=amplitudes)
+    kernels = matched_filter(TOY)
+    raw = each.raw.sum(axis=0)
+    both = filtered(raw, kernels)[each.valid]
+    np.testing.assert_allclose(both, each.focused.sum(axis=0)[each.valid], atol=1e-12)
+    np.testing.assert_allclose(filtered(1j * raw, kernels)[each.valid], 1j * both, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["toy-64", "toy-128", "sentinel-1"])
+def test_the_valid_crop_is_the_full_aperture_result(name):
+    """A target whose aperture is cut by the line's end cannot be learned: such samples must lie outside `valid`, no others."""
+    radar = preset(name)
+    length = 2 * radar.taps + 100
+    lines = simulate_lines(radar, SceneConfig(), seeded(), lines=3, length=length)
+    assert lines.valid == valid(length, radar.taps)
+    focused = filtered(lines.raw, matched_filter(radar))
+    scale = np.abs(lines.focused).max()
+    np.testing.assert_allclose(focused[:, lines.valid], lines.focused[:, lines.valid], atol=1e-10 * scale)
+    just_outside = [lines.valid.start - 1, lines.valid.stop]
+    assert (np.abs(focused - lines.focused)[:, just_outside] > 1e-6 * scale).all()
+
+
+def test_the_valid_crop_holds_where_rates_and_centroids_differ():
+    """One common region for lines of several rates and a moved beam, or batches could not be formed."""
+    rate, centroid = TOY.rate * np.array([0.85, 1.0, 1.15]), np.array([90.0, 0.0, -90.0])
+    how = {"azimuth_rate": rate, "doppler_centroid": centroid}
+    lines = simulate_lines(TOY, SceneConfig(), seeded(), lines=3, length=300, **how)
+    half = half_aperture(TOY, **how)
+    focused = filtered(lines.raw, matched_filter(TOY, half=half, **how))
+    scale = np.abs(lines.focused).max()
+    np.testing.assert_allclose(focused[:, lines.valid], lines.focused[:, lines.valid], atol=1e-10 * scale)
+    wrong = filtered(lines.raw, matched_filter(TOY, half=half))[:, lines.valid]
+    error = np.sum(np.abs(wrong - lines.focused[:, lines.valid]) ** 2, 1) / np.sum(np.abs(wrong) ** 2, 1)
+    assert error[1] < 1e-20
+    assert (error[[0, 2]] > 0.1).all(), "the wrong rate must cost something, or the position channel would not matter"
+
+
+@pytest.mark.parametrize("position", [150.0, 150.25, 150.5, 149.8])
+def test_points_between_samples_are_where_they_should_be(position):
+    """Rounding to a sample would be 0.5 samples wrong; the centroid of the focused power is the position."""
+    lines = point_lines(preset("toy-256"), [position], length=600)
+    power = np.abs(lines.focused[0, 130:171]) ** 2
+    assert np.sum(np.arange(130, 171) * power) / power.sum() == pytest.approx(position, abs=0.03)
+    ideal = np.abs(lines.ideal[0, 130:171]) ** 2
+    assert np.sum(np.arange(130, 171) * ideal) / ideal.sum() == pytest.approx(position, abs=0.03)
+
+
+def test_the_ideal_scene_is_a_sinc_and_near_the_matched_filter():
+    """Ground truth (ii) is not (i): they differ by the ripple of a chirp's spectrum, less for longer chirps."""
+    lines = point_lines(TOY, [150.4], length=300, amplitudes=2j)
+    np.testing.assert_allclose(lines.ideal[0], 2j * np.sinc((np.arange(300) - 150.4) / 1.3), atol=1e-12)
+    errors = []
+    for name in ("toy-64", "toy-256", "sentinel-1"):
+        radar = preset(name)
+        drawn = simulate_lines(radar, SPECKLE, seeded(), lines=4, length=radar.taps + 1000)
+        difference = np.abs(drawn.ideal - drawn.focused)[:, drawn.valid] ** 2
+        errors.append(difference.sum() / np.sum(np.abs(drawn.focused[:, drawn.valid]) ** 2))
+    assert 0.1 > errors[0] > errors[1] > errors[2] > 0.005
+
+
+def test_raw_and_focused_have_little_in_common():
+    """Coherence of about 1 / sqrt(taps): doing nothing scores nearly 0."""
+    radar = preset("toy-256")
+    lines = simulate_lines(radar, SPECKLE, seeded(), lines=16, length=1024)
+    raw, focused = lines.raw[:, lines.valid], lines.focused[:, lines.valid]
+    coherence = np.abs(np.vdot(raw, focused)) / np.linalg.norm(raw) / np.linalg.norm(focused)
+    assert coherence < 2 / np.sqrt(radar.taps)
+
+
+@pytest.mark.parametrize("snr_db", [0.0, 20.0])
+def test_noise_has_the_power_that_was_asked_for(snr_db):
+    """Over the noise-free mean of each line; the filter then passes the share of white noise that lies in its band."""
+    lines = simulate_lines(TOY, SPECKLE, seeded(), lines=64, length=512, snr_db=snr_db)
+    noise = lines.raw - lines.clean
+    ratio = np.sum(np.abs(lines.clean) ** 2) / np.sum(np.abs(noise) ** 2)
+    assert 10 * np.log10(ratio) == pytest.approx(snr_db, abs=0.2)
+    error = filtered(noise, matched_filter(TOY))[:, lines.valid]
+    nmse = np.sum(np.abs(error) ** 2) / np.sum(np.abs(lines.focused[:, lines.valid]) ** 2)
+    assert nmse == pytest.approx(10 ** (-snr_db / 10) / 1.3, rel=0.1)
+
+
+def test_targets_hold_no_noise():
+    """A noisy target would make the best model score worse than 0 error."""
+    how = {"lines": 2, "length": 200}
+    noisy, clean = (simulate_lines(TOY, SPECKLE, seeded(), snr_db=snr, **how) for snr in (3.0, None))
+    np.testing.assert_array_equal(noisy.focused, clean.focused)
+    np.testing.assert_array_equal(clean.raw, clean.clean)
+    assert not np.allclose(noisy.raw, noisy.clean)
+
+
+def test_a_line_of_zeros_stays_zeros_under_noise():
+    """Noise relative to nothing is nothing, not NaN."""
+    assert not add_noise(np.zeros((1, 8), complex), 10.0, seeded()).any()
+
+
+def test_one_seed_one_scene():
+    """Equal seeds give equal lines, other seeds others."""
+    one, same, other = (simulate_lines(TOY, SceneConfig(), seeded(s), lines=2, length=200) for s in (1, 1, 2))
+    np.testing.assert_array_equal(one.raw, same.raw)
+    assert not np.allclose(one.raw, other.raw)
+
+
+def test_speckle_is_circular_gaussian():
+    """Intensity exponential: second moment 2, no pseudo-covariance, amplitude contrast sqrt(4 / pi - 1)."""
+    drawn = speckle(seeded(), (200_000,))
+    intensity = np.abs(drawn) ** 2
+    assert intensity.mean() == pytest.approx(1, abs=0.01)
+    assert (intensity**2).mean() == pytest.approx(2, rel=0.02)
+    assert abs((drawn**2).mean()) < 0.01
+    assert np.abs(drawn).std() / np.abs(drawn).mean() == pytest.approx(np.sqrt(4 / np.pi - 1), rel=0.01)
+
+
+@pytest.mark.parametrize("order", [1.0, 3.0])
+def test_texture_is_gamma_and_its_clutter_k_distributed(order):
+    """Mean 1, variance 1 / order; intensity of the clutter has second moment 2 (1 + 1 / order)."""
+    rng = seeded()
+    texture = gamma_texture(rng, 400_000, order=order, length=5.0)
+    assert texture.mean() == pytest.approx(1, rel=0.02)
+    assert texture.var() == pytest.approx(1 / order, rel=0.06)
+    intensity = texture * np.abs(speckle(rng, texture.shape)) ** 2
+    assert (intensity**2).mean() / intensity.mean() ** 2 == pytest.approx(2 * (1 + 1 / order), rel=0.05)
+
+
+def test_texture_is_correlated_over_the_length_that_was_asked_for():
+    """White texture would be indistinguishable from spiky speckle."""
+
+    def correlation(length, lag):
+        field = gamma_texture(seeded(), 200_000, order=4.0, length=length)
+        field = field - field.mean()
+        return np.mean(field[lag:] * field[:-lag]) / field.var()
+
+    assert correlation(20.0, 5) > 0.9
+    assert correlation(20.0, 20) == pytest.approx(np.exp(-0.5), abs=0.06)
+    assert abs(correlation(20.0, 100)) < 0.05
+
+
+def test_regions_are_steps_within_their_depth():
+    """Levels from -20 to 0 dB, a mean length as asked."""
+    levels = stepwise(seeded(), 50_000, 100.0, 20.0)
+    jumps = np.flatnonzero(np.diff(levels))
+    assert 10 * np.log10(levels).min() >= -20
+    assert levels.max() <= 1
+    assert 50_000 / len(jumps) == pytest.approx(100, rel=0.15)
+
+
+def test_the_mix_and_the_number_of_points_are_those_asked_for():
+    """Shares that are ignored would train on one kind of scene."""
+    mix = SceneConfig(homogeneous=1, texture=0, regions=2, points=1, points_min=3, points_max=7)
+    scene = draw_scene(mix, seeded(), 2000, 8)
+    shares = np.bincount(scene.kinds, minlength=4) / 2000
+    np.testing.assert_allclose(shares, [0.25, 0, 0.5, 0.25], atol=0.04)
+    counts = np.bincount(scene.point_line, minlength=2000)
+    assert (counts.min(), counts.max()) == (3, 7)
+    bare = scene.kinds == KINDS.index("points")
+    assert not scene.clutter[bare].any()
+
+
+def test_the_signal_to_clutter_ratio_is_that_of_the_focused_image():
+    """Peak of the point over the mean focused clutter; a white scene of power 1 focuses to power PRF / Bd."""
+    mix = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=1, points_max=1, scr_db_min=20, scr_db_max=20)
+    lines = simulate_lines(TOY, mix, seeded(), lines=4, length=200)
+    clutter = simulate_lines(TOY, SPECKLE, seeded(1), lines=200, length=512).focused
+    ratio = np.abs(lines.point_amplitude) ** 2 / np.mean(np.abs(clutter) ** 2)
+    np.testing.assert_allclose(10 * np.log10(ratio), 20, atol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "slant_range, azimuth_rate: expected one of them, got neither"),
+        ({"slant_range": 8e5, "azimuth_rate": 2e3}, "got both"),
+        ({"slant_range": 8e5, "prf": 1000.0}, "prf: expected at least doppler_bandwidth"),
+        ({"azimuth_rate": 1e7}, "aperture: expected 3 pulses or more"),
+        ({"azimuth_rate": -1.0}, "azimuth_rate"),
+        ({"slant_range": "far"}, "slant_range"),
+    ],
+)
+def test_impossible_radars_are_refused(settings, message):
+    """An aliased or empty aperture gives numbers, not an error, further on."""
+    with pytest.raises(ConfigError, match=message):
+        parse(SarParameters, settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"homogeneous": 0, "texture": 0, "regions": 0}, "expected a share above 0"),
+        ({"points_min": 9, "points_max": 3}, "points_min: expected at most points_max"),
+        ({"scr_db_min": 50.0}, "scr_db_min: expected at most scr_db_max"),
+        ({"points": 1.0, "points_min": 0, "points_max": 0}, "points_max: expected at least 1"),
+    ],
+)
+def test_impossible_scenes_are_refused(settings, message):
+    """They would fail later, inside NumPy, with words of NumPy."""
+    with pytest.raises(ConfigError, match=message):
+        parse(SceneConfig, settings)
+
+
+def test_a_number_that_yaml_reads_as_text_is_a_number():
+    """YAML 1.1 takes 8e5 for a string."""
+    assert parse(SarParameters, {"slant_range": "8e5"}).slant_range == 800_000.0
+
+
+def test_clear_errors():
+    """Names, what was expected and what came."""
+    with pytest.raises(InputError, match="preset: no 'toy-65'; did you mean 'toy-64'"):
+        preset("toy-65")
+    with pytest.raises(InputError, match=r"length: expected at least one aperture \(65 samples\), got 64"):
+        simulate_lines(TOY, SPECKLE, seeded(), lines=1, length=64)
+    with pytest.raises(InputError, match="expected an odd number of taps, got 4"):
+        filtered(np.ones(8), np.ones(4))
+    with pytest.raises(InputError, match="half: expected at least 32"):
+        matched_filter(TOY, half=10)
+    with pytest.raises(InputError, match="positions: expected 0 to 199"):
+        point_lines(TOY, [300.0], length=200)
+    with pytest.raises(InputError, match="expected at least one aperture"):
+        valid(10, 65)

@@ -1,0 +1,167 @@
+"""Point target figures against the sinc, its tabulated windows and the radar's own matched filter."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import sici
+
+from stillhouse.checks import InputError
+from stillhouse.data.sar.parameters import SarParameters, preset
+from stillhouse.data.sar.simulate import point_lines
+from stillhouse.metrics.sar_point import measure_point, point_errors, upsampled
+
+LENGTH = 1024
+
+
+def sinc(position=512.0, width=1.3, length=LENGTH):
+    return np.sinc((np.arange(length) - position) / width) + 0j
+
+
+def sinc_islr(extent):
+    """dB; integral of sinc^2 to x is Si(2 pi x) / pi - sin^2(pi x) / (pi^2 x)."""
+
+    def energy(x):
+        return sici(2 * math.pi * x)[0] / math.pi - math.sin(math.pi * x) ** 2 / (math.pi**2 * x)
+
+    return 10 * math.log10((energy(extent) - energy(1)) / energy(1))
+
+
+@pytest.mark.parametrize("width", [1.1, 1.3, 2.0])
+@pytest.mark.parametrize("position", [512.0, 512.3, 511.5])
+def test_the_sinc(width, position):
+    """0.8859 of the width, -13.26 dB, place and phase: wherever it lies between samples."""
+    point = measure_point(2j * sinc(position, width))
+    assert point.irw == pytest.approx(0.88589 * width, rel=2e-3)
+    assert point.pslr_db == pytest.approx(-13.2615, abs=0.03)
+    assert point.position == pytest.approx(position, abs=2e-3)
+    assert abs(point.peak) == pytest.approx(2, rel=2e-3)
+    assert np.angle(point.peak) == pytest.approx(math.pi / 2, abs=2e-3)
+
+
+@pytest.mark.parametrize("extent", [10.0, 20.0])
+def test_the_sidelobe_energy_of_the_sinc(extent):
+    """Side energy up to the extent over the energy between the first nulls, by the sine integral."""
+    point = measure_point(sinc(), extent_irw=extent)
+    assert point.islr_db == pytest.approx(sinc_islr(extent * 0.88589), abs=0.06)
+    whole = measure_point(sinc(), extent_irw=None)
+    assert point.islr_db < whole.islr_db
+    assert whole.islr_db == pytest.approx(-9.68, abs=0.06)
+
+
+def test_far_sidelobes_of_the_sinc():
+    """Beyond 10 widths the highest is near 1 / (pi x)^2 at x = 9.5 nulls out."""
+    expected = -20 * math.log10(math.pi * 9.5)
+    assert measure_point(sinc()).sslr_db == pytest.approx(expected, abs=0.3)
+
+
+@pytest.mark.parametrize(("sides", "widened"), [("hamming", 1.47), ("hann", 1.63)])
+def test_weighted_spectra_have_their_textbook_sidelobes(sides, widened):
+    """Hamming about -42.7 dB and 1.47 times as wide, Hann -31.5 dB and 1.63 times (Harris 1978: 1.30 and 1.44 bins for 0.89)."""
+    size, band = LENGTH, 787  # an odd number of bins, centred on 0
+    window = {"hamming": 0.54 + 0.46 * np.cos(np.linspace(-np.pi, np.pi, band)), "hann": np.hanning(band)}[sides]
+    spectrum = np.zeros(size, complex)
+    spectrum[np.arange(band) - band // 2] = window
+    spectrum *= np.exp(-2j * np.pi * np.fft.fftfreq(size) * 512.0)
+    point = measure_point(np.fft.ifft(spectrum))
+    assert point.pslr_db == pytest.approx({"hamming": -42.7, "hann": -31.5}[sides], abs=0.4)
+    assert point.irw == pytest.approx(0.886 * widened * size / band, rel=0.02)
+
+
+def test_the_worked_check_of_sentinel_1():
+    """973 taps: PSLR -13.27 dB, ISLR -9.78 dB; width 0.886 PRF / Bd = 1.159 samples (a count of fine samples reads wider)."""
+    s1 = preset("sentinel-1")
+    point = measure_point(point_lines(s1, [2500.0], length=5000).focused[0])
+    assert point.irw == pytest.approx(s1.resolution, rel=0.01)
+    assert point.irw * s1.spacing == pytest.approx(0.886 * 6800 / 1300, rel=0.01)
+    assert point.pslr_db == pytest.approx(-13.27, abs=0.05)
+    assert point.islr_db == pytest.approx(-9.78, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["toy-64", "toy-128", "toy-256"])
+def test_matched_filters_of_the_toys(name):
+    """Short chirps ripple: within 2 % of the width and 0.25 dB of the sidelobe that theory gives a long one."""
+    toy = preset(name)
+    point = measure_point(point_lines(toy, [700.0], length=1400).focused[0])
+    assert point.irw == pytest.approx(toy.resolution, rel=0.02)
+    assert point.pslr_db == pytest.approx(-13.26, abs=0.25)
+    assert -10.1 < point.islr_db < -9.6
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.2, 0.5, 0.77])
+@pytest.mark.parametrize("centroid", [0.0, 90.0])
+def test_places_and_phases_of_focused_points_are_exact(offset, centroid):
+    """A hundredth of a sample and of a radian, with a moved beam too: zeros put into the wrong gap of the spectrum break it."""
+    toy = preset("toy-128")
+    line = point_lines(toy, [600 + offset], length=1200, amplitudes=np.exp(2j), doppler_centroid=centroid).focused[0]
+    point = measure_point(line, near=600 + offset)
+    assert point.position == pytest.approx(600 + offset, abs=0.02)
+    carrier = 2 * math.pi * centroid / toy.prf * (point.position - 600 - offset)  # the squinted focus turns as it goes
+    assert np.angle(point.peak * np.exp(-1j * (2 + carrier))) == pytest.approx(0, abs=0.02)
+    assert abs(point.peak) == pytest.approx(1, abs=0.02)
+
+
+def test_a_weighted_beam_trades_width_for_sidelobes():
+    """A sinc^2 antenna tapers the spectrum: wider and lower than the rectangle."""
+    toy = preset("toy-256")
+    weighted = SarParameters(azimuth_rate=toy.rate, antenna="sinc2")
+    plain, tapered = (measure_point(point_lines(r, [700.0], length=1400).focused[0]) for r in (toy, weighted))
+    assert tapered.irw > 1.1 * plain.irw
+    assert tapered.pslr_db < plain.pslr_db - 4
+
+
+def test_upsampling_keeps_samples_and_moved_spectra():
+    """Band-limited interpolation of a tone at any frequency is that tone."""
+    n, fine = np.arange(64), np.arange(64 * 16) / 16
+    for frequency in (3, -20, 30):
+        tone = np.exp(2j * np.pi * frequency * n / 64)
+        np.testing.assert_allclose(upsampled(tone, 16), np.exp(2j * np.pi * frequency * fine / 64), atol=1e-10)
+    noise = np.random.default_rng(0).standard_normal(63) + 0j
+    np.testing.assert_allclose(upsampled(noise, 16)[::16], noise, atol=1e-10)
+
+
+def test_more_oversampling_changes_nothing():
+    """16 is enough where the peak is refined; a coarse count of samples would be 5 % too wide."""
+    line = sinc(512.37)
+    coarse, fine = (measure_point(line, oversample=k) for k in (16, 128))
+    assert coarse.irw == pytest.approx(fine.irw, rel=2e-3)
+    assert coarse.pslr_db == pytest.approx(fine.pslr_db, abs=0.03)
+    assert coarse.position == pytest.approx(fine.position, abs=2e-3)
+
+
+def test_errors_against_a_reference():
+    """Moved by a quarter of a sample, turned, halved."""
+    r, p = sinc(512.0), 0.5 * np.exp(0.3j) * sinc(512.25)
+    said = point_errors(p, r)
+    assert said["position_error"] == pytest.approx(0.25, abs=2e-3)
+    assert said["phase_error"] == pytest.approx(0.3, abs=2e-3)
+    assert said["peak_loss_db"] == pytest.approx(-6.02, abs=0.02)
+    assert said["irw_ratio"] == pytest.approx(1, abs=1e-3)
+    assert said["pslr_difference_db"] == pytest.approx(0, abs=0.02)
+    assert said["islr_difference_db"] == pytest.approx(0, abs=0.02)
+
+
+def test_the_point_that_was_meant_is_measured():
+    """Beside a brighter neighbour far away."""
+    line = sinc(300.2) + 3 * sinc(700.0)
+    assert measure_point(line).position == pytest.approx(700, abs=0.01)
+    assert measure_point(line, near=301.0).position == pytest.approx(300.2, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("line", "options", "message"),
+    [
+        (np.ones(4, complex), {}, "8 samples or more"),
+        (np.ones((2, 16), complex), {}, r"got shape \(2, 16\)"),
+        (np.ones(32), {}, "expected complex numbers"),
+        (np.zeros(32, complex), {}, "zeros only"),
+        (np.full(32, np.nan + 0j), {}, "NaN"),
+        (sinc(), {"oversample": 8}, "oversample: expected 16 or more, got 8"),
+        (sinc(), {"near": 5000.0}, "near: expected a place on the line"),
+        (np.ones(32, complex), {}, "expected a peak"),
+    ],
+)
+def test_lines_without_a_point_are_refused(line, options, message):
+    """A width of a flat or broken line would be an index of nothing."""
+    with pytest.raises(InputError, match=message):
+        measure_point(line, **options)
