@@ -259,6 +259,8 @@ def test_cka_draws_the_same_rows_at_the_same_step():
         ({"distance": "cka"}, "projector: expected none with distance cka"),
         ({"gate_learning_rate": 0.1}, "does nothing with map uniform"),
         ({"shared": True, "projector": "none"}, "shared: does nothing"),
+        ({"shared": True, "initialize": "least-squares"}, "fits one pair of layers"),
+        ({"rows": 64}, "rows: does nothing with distance mse"),
         ({"include": (3,)}, r"include: expected layers among \[1, 2\], got \[3\]"),
         ({"exclude": (1, 2)}, "nothing is left"),
         ({"layer_weights": (1.0,)}, "layer_weights: expected 2"),

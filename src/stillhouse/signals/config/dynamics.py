@@ -26,7 +26,7 @@ class DynamicsConfig(LayersConfig):
 
     `space: projector` compares features, the student's through one projector for all layers (one each would bend the path):
     for any two networks. `space: logits` compares class scores: the paths must put out (K) or (N, K), as exits or a language
-    model's head over its layers do; the trajectory is then T^2 KL.
+    model's head over its layers do; the trajectory is then T^2 KL, nothing is projected and nothing standardized.
 
     The published abstract and figures leave the norms open; these are ours.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stillhouse.signals.hidden import HiddenSignal
 
 PATHS_HELP = "the {}'s layers: a pattern with {{}} for the number, as blocks.{{}}, or all paths, first to last"
+MOST_ROWS = 1024
 COUNT_HELP = "how many layers the {}'s pattern stands for; leave it out with a list of paths"
 
 
@@ -96,7 +97,7 @@ class HiddenConfig(LayersConfig):
         default="default", description="how a linear projector starts; least-squares: fitted to the first batch"
     )
     rows: int = Field(
-        default=1024, ge=4, description="cka with pool none: most positions of a batch, drawn anew each step"
+        default=MOST_ROWS, ge=4, description="cka with pool none: most positions of a batch, drawn anew each step"
     )
     gate_learning_rate: float | None = Field(
         default=None, gt=0, description="map learned: of the gates alone; they drift to the easiest layer if it is high"
@@ -116,6 +117,10 @@ class HiddenConfig(LayersConfig):
             raise ValueError(f"gate_learning_rate: does nothing with map {self.map}; it is for learned")
         if self.shared and self.projector == "none":
             raise ValueError("shared: does nothing with projector none")
+        if self.shared and self.initialize == "least-squares":
+            raise ValueError("initialize: least-squares fits one pair of layers; expected shared: false, got true")
+        if self.rows != MOST_ROWS and self.distance != "cka":
+            raise ValueError(f"rows: does nothing with distance {self.distance}; it is for cka")
         pairs = self.pairs()
         if self.layer_weights and len(self.layer_weights) != len(pairs):
             raise ValueError(
