@@ -75,7 +75,6 @@ def techniques(paths: Paths, student: Change) -> dict[str, Change]:
             projector="none",
             weight=1.0,
         ),
-        "FDD": beside(kind="dynamics", student=list(paths.student), teacher=list(paths.teacher), weight=1.0),
         "RKD": relation("rkd", 1.0),
         "similarity preserving": relation("similarity-preserving", 100.0),
         "PKT": relation("pkt", 10.0),
@@ -128,6 +127,8 @@ def techniques(paths: Paths, student: Change) -> dict[str, Change]:
             "student_heads": paths.student_heads,
             "teacher_heads": paths.teacher_heads,
         }
+        # layers of one width only: a transformer's, not the stages of a CNN
+        found["FDD"] = beside(kind="dynamics", student=list(paths.student), teacher=list(paths.teacher), weight=1.0)
         found["value relations (MiniLM)"] = beside(kind="attention", what="values", **ends)
         found["Q, K, V relations (MiniLMv2)"] = beside(kind="attention", what="qkv-relations", relation_heads=4, **ends)
     return found
