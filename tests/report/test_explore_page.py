@@ -1,0 +1,350 @@
+"""The explorer: nothing from outside, any text survives, and in a real browser it searches, selects and moves."""
+
+import base64
+import html
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from stillhouse.checks import InputError
+from stillhouse.report.explore import write_explorer
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--virtual-time-budget=20000"),
+    *("--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", "--v=0", "--window-size=1300,900"),
+]
+NASTY = [
+    "</script><script>window.broken = 1</script>",
+    "<!-- <script>",
+    "\"quotes\" and 'quotes' and `ticks` ${1+1} {{ 1 }} {% raw %}",
+    "emoji 🦜🏳️‍🌈, 漢字, עברית",
+    "line\u2028separator\u2029and\x00nul\ttab\nnewline \\u0041",
+    "&amp; <b>bold</b> <img src=x onerror='window.broken = 2'>",
+    "half \ud83d of a pair",
+]
+needs_browser = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome is installed"),
+]
+
+
+def made(n=60, d=5, seed=0):
+    rng = np.random.default_rng(seed)
+    codes = rng.normal(size=(n, d)).astype(np.float32)
+    teacher, student = (rng.permuted(np.tile(np.arange(n), (n, 1)), axis=1)[:, :4] for _ in range(2))
+    return codes, {"teacher_neighbours": teacher, "student_neighbours": student}
+
+
+def stored(page):
+    """What the page holds, read back as a browser would: the script's text, then JSON, then base64."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
+
+
+def unpacked(text, kind):
+    return np.frombuffer(base64.b64decode(text), kind)
+
+
+def test_the_page_holds_what_it_was_given(tmp_path):
+    """A transposed or rounded array would still draw a cloud."""
+    codes, sides = made()
+    labels = ["b", "a", "b"] * 20
+    path = write_explorer(
+        tmp_path / "x" / "page.html", codes, texts=[f"t{i}" for i in range(60)], labels=labels, **sides
+    )
+    held = stored(path.read_text(encoding="utf-8"))
+    assert np.array_equal(unpacked(held["codes"], "<f4").reshape(60, 5), codes)
+    for side in ("teacher", "student"):
+        assert held[side]["k"] == 4
+        assert np.array_equal(unpacked(held[side]["rows"], "<i4").reshape(60, 4), sides[f"{side}_neighbours"])
+    assert held["labels"] == [["b", 40], ["a", 20]]
+    assert unpacked(held["label"], "<u4").tolist()[:3] == [0, 1, 0]
+    assert held["texts"][59] == "t59"
+
+
+def test_the_page_asks_for_nothing_from_outside(tmp_path):
+    """A page that loads a library from somewhere is blank on the day it matters, and tells somebody who reads what."""
+    codes, sides = made()
+    page = write_explorer(tmp_path / "page.html", codes, **sides).read_text()
+    assert not re.search(
+        r"https?:|//[a-z0-9]+\.|@import|url\(|<link(?![^>]*data:,)|src=|\bfetch\b|XMLHttp|WebSocket", page
+    )
+    assert "default-src 'none'" in page
+
+
+def test_any_text_is_data_and_stays_what_it_is(tmp_path):
+    """`</script>` in a text ends the script of a page that only quotes it."""
+    codes, _ = made(len(NASTY))
+    path = tmp_path / "page.html"
+    write_explorer(path, codes, texts=NASTY, labels=NASTY, title=NASTY[0], metrics={NASTY[5]: NASTY[0]}, axes=NASTY[:5])
+    page = path.read_text(encoding="utf-8")
+    assert page.count("</script>") == 2
+    assert stored(page)["texts"] == [text.replace("\ud83d", "?") for text in NASTY]
+    assert html.escape(NASTY[0]) in page
+    assert "<b>bold" not in page
+
+
+def test_twenty_thousand_rows_stay_small(tmp_path):
+    """Numbers written as JSON would be three times as much."""
+    rng = np.random.default_rng(0)
+    neighbours = rng.integers(20_000, size=(20_000, 10))
+    path = write_explorer(
+        tmp_path / "p.html", rng.normal(size=(20_000, 5)), teacher_neighbours=neighbours, student_neighbours=neighbours
+    )
+    assert path.stat().st_size < 20_000 * (5 + 2 * 10) * 4 * 1.34 + 40_000
+
+
+def test_metrics_and_axes_are_said(tmp_path):
+    codes, sides = made()
+    axes = [("Size", "small", "large"), "Tone", *"abc"]
+    metrics = {"knn_overlap@10": 0.35678, "rows": 12000, "spearman": None, "stress": float("nan"), "teacher": "MiniLM"}
+    page = write_explorer(tmp_path / "p.html", codes, axes=axes, metrics=metrics, **sides).read_text()
+    for words in (
+        "<b>0.357</b><span>knn overlap@10",
+        "<b>12,000</b>",
+        "<b>not measured</b><span>stress",
+        "<b>MiniLM</b>",
+    ):
+        assert words in page
+    assert stored(page)["axes"][:2] == [["Size", "small", "large"], ["Tone", "", ""]]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"codes": np.zeros((0, 5))}, "codes: expected"),
+        ({"codes": np.zeros((4, 1))}, "2 or more axes"),
+        ({"codes": np.full((4, 5), np.nan)}, "NaN or infinite ones in row 0 and 3 more"),
+        ({"texts": ["a"] * 59}, "texts: expected 60, one a row of codes, got 59"),
+        ({"labels": [1]}, "labels: expected 60"),
+        ({"axes": ["a", "b"]}, "axes: expected 5 names"),
+        ({"axes": [("a", "b")] * 5}, "axes: expected names, or"),
+        ({"teacher_neighbours": np.zeros((59, 4), int)}, "teacher_neighbours: expected whole numbers .60, k."),
+        ({"student_neighbours": np.zeros((60, 4))}, "student_neighbours: expected whole numbers .60, k., got float64"),
+        ({"student_neighbours": np.full((60, 4), 60)}, "expected rows from 0 to 59"),
+    ],
+)
+def test_bad_input_is_named(tmp_path, change, words):
+    codes, sides = made()
+    with pytest.raises(InputError, match=words):
+        write_explorer(tmp_path / "p.html", **{"codes": codes, **sides, **change})
+    assert not (tmp_path / "p.html").exists()
+
+
+def test_no_torch_is_imported():
+    code = "import sys; sys.modules['torch'] = None; import stillhouse.report.explore"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ------------------------------------------------------------------------------------------------- in a real browser
+
+# frames of a page that nobody sees come when they like; timers keep to the virtual clock
+CLOCK = "<script>window.requestAnimationFrame = done => setTimeout(done, 1);</script>"
+HANDS = """<script>
+const at = id => document.getElementById(id), map = at("map"), said = {};
+const rest = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+const type = (id, value, kind = "input") => { at(id).value = value; at(id).dispatchEvent(new Event(kind)); return rest(); };
+const point = (kind, [x, y]) => {
+  const box = map.getBoundingClientRect();
+  map.dispatchEvent(new PointerEvent(kind, { clientX: box.left + x, clientY: box.top + y, pointerId: 1, bubbles: true }));
+};
+const press = key => { map.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })); return rest(); };
+const wheel = async (turn, [x, y]) => {  // at a whole pixel, as wheels are
+  const box = map.getBoundingClientRect(), clientX = Math.round(box.left + x), clientY = Math.round(box.top + y);
+  map.dispatchEvent(new WheelEvent("wheel", { deltaY: turn, clientX, clientY, cancelable: true }));
+  await rest();
+  return [clientX - box.left, clientY - box.top];
+};
+const marked = id => [...at(id).querySelectorAll("button")].filter(b => b.querySelector(".both")).map(b => +b.dataset.row);
+const listed = id => [...at(id).querySelectorAll("button")].map(b => +b.dataset.row);
+const picture = () => map.toDataURL();
+addEventListener("load", async () => {
+  await rest();
+  try { %s } catch (error) { said.error = String(error); }
+  const out = document.createElement("output");
+  out.textContent = JSON.stringify(said);
+  document.body.append(out);
+});
+</script>"""
+
+
+def visit(page, folder, steps):
+    """Open a copy of the page that plays the steps; returns what they wrote down, the console messages and the requests."""
+    folder.mkdir()
+    played = folder / "played.html"
+    text = page.read_text(encoding="utf-8")
+    text = text.replace("<body>", "<body>" + CLOCK).replace("</body>", HANDS % steps + "</body>")
+    played.write_text(text, encoding="utf-8")
+    log = folder / "net.json"
+    places = [f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--dump-dom", played.as_uri()]
+    done = subprocess.run([CHROMIUM, *FLAGS, *places], capture_output=True, timeout=90, check=True)
+    dom, stderr = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    console = [line for line in stderr.splitlines() if ":CONSOLE" in line]
+    events = [json.loads(line.rstrip(",")) for line in log.read_text().splitlines() if '"initiator":' in line]
+    asked = {e["params"]["url"] for e in events if e["params"]["initiator"] != "not an origin"}
+    said = json.loads(html.unescape(re.findall(r"<output>(.*?)</output>", dom, re.S)[-1]))
+    return said, console, {address for address in asked if not address.startswith("data:")}
+
+
+class TestBrowser:
+    pytestmark = needs_browser
+
+    def test_search_click_and_axes_do_what_they_say(self, tmp_path):
+        """Everything that a reader does with the page, by events as a hand makes them."""
+        codes, sides = made()
+        texts = [f"sentence number {i}" for i in range(60)]
+        texts[17] = "A Plane is taking off"
+        page = write_explorer(tmp_path / "p.html", codes, texts=texts, labels=["u", "v"] * 30, **sides)
+        said, console, asked = visit(
+            page,
+            tmp_path / "v",
+            """
+            await type("search", "plane IS"); said.found = listed("results"); said.count = at("count").textContent;
+            at("results").querySelector("button").click(); await rest();
+            said.which = at("which").textContent; said.text = at("text").textContent;
+            said.told = listed("teacher"); said.said = listed("student"); said.shared = at("shared").textContent;
+            said.marked = marked("teacher");
+            await type("search", "42"); said.number = listed("results")[0];
+            await type("search", "no such thing"); said.nothing = at("count").textContent;
+            await type("search", "");
+            said.place = explorer.place(23); const clear = picture();
+            point("pointermove", said.place); await rest(); said.tip = at("tip").hidden ? null : at("tip").textContent;
+            point("pointerdown", said.place); point("pointerup", said.place); await rest();
+            said.clicked = at("which").textContent; said.ringed = picture() !== clear;
+            const before = picture();
+            await type("x", "3", "change"); said.moved = [explorer.place(23), picture() !== before];
+            at("teacher").querySelector("button").click(); await rest(); said.stepped = at("which").textContent;
+            """,
+        )
+        assert console == []
+        assert asked == set()
+        assert said["found"] == [17]
+        assert said["count"].startswith("1 found")
+        assert (said["which"], said["text"]) == ("Row 17: v", "A Plane is taking off")
+        told, student = sides["teacher_neighbours"], sides["student_neighbours"]
+        assert (said["told"], said["said"]) == (told[17].tolist(), student[17].tolist())
+        shared = sorted(set(told[17]) & set(student[17]))
+        assert sorted(said["marked"]) == shared
+        assert said["shared"] == f"{len(shared)} of the teacher's 4 are among the student's 4."
+        assert said["number"] == 42
+        assert said["nothing"] == "Nothing found."
+        assert said["tip"] == "sentence number 23 · row 23 · v"
+        assert said["clicked"] == "Row 23: v"
+        assert said["ringed"] is True
+        assert said["moved"][0] != said["place"]
+        assert said["moved"][1] is True
+        assert said["stepped"].startswith(f"Row {told[23][0]}:")
+
+    def test_overlap_is_marked_where_there_is_some(self, tmp_path):
+        """Random neighbours may share none, and then a page without marks would pass."""
+        codes, _ = made(10)
+        told, student = (np.tile(np.array(r), (10, 1)) for r in ([1, 2, 3], [3, 5, 1]))
+        page = write_explorer(tmp_path / "p.html", codes, teacher_neighbours=told, student_neighbours=student)
+        said, console, _ = visit(
+            page,
+            tmp_path / "v",
+            """
+            await press("]"); said.which = at("which").textContent; said.shared = at("shared").textContent;
+            said.teacher = marked("teacher"); said.student = marked("student");
+            """,
+        )
+        assert console == []
+        assert said["which"] == "Row 0"
+        assert said["shared"] == "2 of the teacher's 3 are among the student's 3."
+        assert (said["teacher"], said["student"]) == ([1, 3], [3, 1])
+
+    def test_points_are_drawn_where_they_are(self, tmp_path):
+        """Checked by plane geometry: equal units on both axes, up is up, and zoom and drag keep what is under the hand."""
+        codes = np.array([[0.0, 0, 9], [2, 0, 9], [0, 1, 9], [2, 1, -9]], np.float32)
+        page = write_explorer(tmp_path / "p.html", codes)
+        said, console, _ = visit(
+            page,
+            tmp_path / "v",
+            """
+            const all = () => [0, 1, 2, 3].map(explorer.place);
+            said.first = all(); said.size = [map.clientWidth, map.clientHeight];
+            said.hand = await wheel(-500, [200, 150]); said.zoomed = all();
+            point("pointerdown", [50, 50]); point("pointermove", [80, 90]); point("pointerup", [80, 90]);
+            await rest(); said.dragged = all();
+            said.chosen = at("which").textContent;
+            at("fit").click(); await rest(); said.fitted = all();
+            await press("ArrowRight"); said.arrow = all(); await press("0"); await press("+"); said.plus = all();
+            """,
+        )
+        assert console == []
+        first = np.array(said["first"])
+        across, up = first[1] - first[0], first[2] - first[0]
+        assert across[0] > 0
+        assert abs(across[1]) < 1e-6
+        np.testing.assert_allclose([up[0], up[1]], [0, -across[0] / 2], atol=1e-3)
+        assert (first > 0).all()
+        assert (first < np.array(said["size"])).all()
+        zoomed = np.array(said["zoomed"])
+        np.testing.assert_allclose(zoomed - said["hand"], np.exp(0.75) * (first - said["hand"]), atol=1e-3)
+        np.testing.assert_allclose(np.array(said["dragged"]) - zoomed, [[30, 40]] * 4, atol=1e-3)
+        assert said["chosen"] == "No row chosen"  # a drag is no click
+        np.testing.assert_allclose(said["fitted"], first, atol=1e-3)
+        np.testing.assert_allclose(np.array(said["arrow"]) - first, [[-40, 0]] * 4, atol=1e-3)
+        assert np.ptp(np.array(said["plus"])[:, 0]) == pytest.approx(1.25 * np.ptp(first[:, 0]), rel=1e-3)
+
+    def test_keys_colours_and_nasty_texts(self, tmp_path):
+        """Without a mouse, with any text, in any colouring: no message, and nothing in a text runs."""
+        codes, _ = made(len(NASTY))
+        page = write_explorer(tmp_path / "p.html", codes, texts=NASTY, labels=NASTY, title=NASTY[0], axes=NASTY[:5])
+        said, console, asked = visit(
+            page,
+            tmp_path / "v",
+            """
+            said.texts = []; map.focus();
+            for (let i = 0; i < 7; i++) { await press("]"); said.texts.push(at("text").textContent); }
+            await press("["); said.back = at("which").textContent.slice(0, 5);
+            await press("Enter"); said.enter = at("which").textContent.startsWith("Row ");
+            await press("Escape"); said.gone = at("which").textContent;
+            said.pictures = [];
+            for (const color of ["label", "2", "none"]) { await type("color", color, "change"); said.pictures.push(picture()); }
+            await type("search", "<" + "/script>"); said.found = listed("results");
+            said.broken = window.broken || 0;
+            """,
+        )
+        assert console == []
+        assert asked == set()
+        assert said["texts"] == [t.replace("\ud83d", "?") for t in NASTY]
+        assert said["back"] == "Row 5"
+        assert said["enter"] is True
+        assert said["gone"] == "No row chosen"
+        assert len(set(said["pictures"])) == 3
+        assert said["found"] == [0]
+        assert said["broken"] == 0
+
+    def test_twenty_thousand_points_are_fluent(self, tmp_path):
+        """Drawn, searched and hit in far less than a second each."""
+        rng = np.random.default_rng(0)
+        texts = [f"row of words {i}" for i in range(20_000)]
+        page = write_explorer(tmp_path / "p.html", rng.normal(size=(20_000, 5)), texts=texts)
+        said, console, _ = visit(
+            page,
+            tmp_path / "v",
+            """
+            await type("search", "words 19999"); said.found = listed("results");
+            said.place = explorer.place(19999); point("pointerdown", said.place); point("pointerup", said.place); await rest();
+            said.which = at("which").textContent;
+            """,
+        )
+        assert console == []
+        assert said["found"] == [19999]
+        assert said["which"].startswith("Row ")
+
+    def test_the_checks_above_would_see_a_fault(self, tmp_path):
+        """A check that cannot fail proves nothing."""
+        page = tmp_path / "bad.html"
+        page.write_text("<!DOCTYPE html><body><canvas id=map></canvas><img src='http://127.0.0.1:9/x.png'></body>")
+        said, console, asked = visit(page, tmp_path / "v", "console.error('seen'); at('search').value;")
+        assert "TypeError" in said["error"]
+        assert any("seen" in line for line in console)
+        assert "http://127.0.0.1:9/x.png" in asked
