@@ -26,6 +26,7 @@ from stillhouse.losses.softened import checked_temperature
 Divergence = Literal["forward-kl", "reverse-kl", "js"]
 TeacherLogits = Callable[[Tensor], Tensor]
 Comparison = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Grads = list[Tensor | None]
 
 # logits of a chunk, 32 MiB in float32: a smaller one passes over the gradient of the weight too often, a larger one gains little
 CHUNK_ELEMENTS = 2**23
@@ -185,7 +186,7 @@ class _Task:
 
     def run(
         self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
-    ) -> tuple[Tensor, list[Tensor | None]]:
+    ) -> tuple[Tensor, Grads]:
         """The value and its gradients in hidden, weight and bias, None where not wanted."""
         # autocast would make the logits bf16 behind the back of the dtypes that were given
         with torch.autocast(device_type=hidden.device.type, enabled=False):
@@ -193,26 +194,32 @@ class _Task:
 
     def _run(
         self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
-    ) -> tuple[Tensor, list[Tensor | None]]:
+    ) -> tuple[Tensor, Grads]:
         dtype = wide(hidden[:0]).dtype
         leaves = (hidden, weight, bias)
         grads = [torch.zeros_like(x, dtype=dtype) if w and x is not None else None for x, w in zip(leaves, wanted)]
-        d_hidden, d_weight, d_bias = grads
         total = torch.zeros((), dtype=dtype, device=hidden.device)
-        scale = self.temperature / self.count  # d(T^2 L / count) / dz, where L sees z / T
         for rows in self.rows.split(self.chunk):
-            h = hidden[rows]
-            s_CV = wide(nn.functional.linear(h, weight, bias))
-            t_CV = self._told(rows, s_CV)
-            loss, g_CV = self.compare(s_CV.div_(self.temperature), t_CV)
-            total += loss.sum()
-            if d_hidden is not None:
-                d_hidden[rows] = (g_CV.to(weight.dtype) @ weight).to(dtype) * scale
-            if d_weight is not None:
-                d_weight.addmm_(g_CV.t(), h.to(dtype) * scale)
-            if d_bias is not None:
-                d_bias.add_(g_CV.sum(0), alpha=scale)
+            total += self._add_chunk(rows, leaves, grads)
         return total * (self.temperature**2 / self.count), grads
+
+    def _add_chunk(self, rows: Tensor, leaves: tuple[Tensor, Tensor, Tensor | None], grads: Grads) -> Tensor:
+        """The summed loss of some tokens; their gradients are added. A function of its own, so that its logits end with it."""
+        hidden, weight, bias = leaves
+        d_hidden, d_weight, d_bias = grads
+        scale = self.temperature / self.count  # d(T^2 L / count) / dz, where L sees z / T
+        h = hidden[rows]
+        s_CV = wide(nn.functional.linear(h, weight, bias))
+        t_CV = self._told(rows, s_CV)
+        loss, g_CV = self.compare(s_CV.div_(self.temperature), t_CV)
+        del s_CV, t_CV  # one of them is the gradient now
+        if d_hidden is not None:
+            d_hidden[rows] = (g_CV.to(weight.dtype) @ weight).to(d_hidden.dtype) * scale
+        if d_weight is not None:
+            d_weight.addmm_(g_CV.t(), h.to(d_weight.dtype) * scale)
+        if d_bias is not None:
+            d_bias.add_(g_CV.sum(0), alpha=scale)
+        return loss.sum()
 
     def _told(self, rows: Tensor, s_CV: Tensor) -> Tensor:
         """A copy of the teacher's logits over T that may be overwritten."""
