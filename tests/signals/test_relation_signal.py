@@ -1,0 +1,229 @@
+"""The signal of relations between unlike networks: resolved before training, alive in it, loud when it cannot be."""
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.config import ConfigError, dump_yaml, parse, to_mapping
+from stillhouse.layers.taps import Tapped
+from stillhouse.losses.cka import cka_loss
+from stillhouse.losses.relations import gram_mse, rkd_angle, rkd_distance, similarity_preserving
+from stillhouse.signals.config.relations import RelationsConfig
+from stillhouse.signals.relations import RELATIONS
+from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+from stillhouse.types import Batch, Outputs, OutputSpec, Progress
+
+NOW = Progress(0, 10)
+NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
+every = pytest.mark.parametrize("relation", RELATIONS)
+
+
+def spec(**features):
+    return OutputSpec(3, dict(features))
+
+
+def outputs(seed, name, *shape, dtype=torch.float32):
+    generator = torch.Generator().manual_seed(seed)
+    return Outputs(torch.zeros(shape[0], 3), {name: torch.randn(shape, generator=generator, dtype=dtype)})
+
+
+def value(config, said, told, now=NOW):
+    """Of a signal made for these very tensors."""
+    shapes = [OutputSpec(3, {n: tuple(x.shape[1:]) for n, x in o.features.items()}) for o in (said, told)]
+    return config.build(*shapes)(said, told, NO_BATCH, now)
+
+
+@every
+@pytest.mark.parametrize("pool", ["mean", "none"])
+def test_gradient_reaches_the_tapped_student_of_another_kind(relation, pool):
+    """A signal whose graph is cut somewhere trains nothing and says nothing."""
+    torch.manual_seed(0)
+    model = UnifiedTMTransformer(3, image_size=8, in_channels=1, embed_dim=12, depths=1, num_heads=2, patch_size=4)
+    student = Tapped(model, ["blocks.0"])
+    teacher = Tapped(torch.nn.Sequential(torch.nn.Conv2d(1, 9, 4, 4), torch.nn.Flatten(), torch.nn.LazyLinear(3)), "0")
+    pixels = torch.rand(6, 1, 8, 8)
+    config = RelationsConfig(student="blocks.0", teacher="0", relation=relation, pool=pool)
+    told = teacher(pixels)
+    signal = config.build(student.spec(pixels), teacher.spec(pixels))
+    loss = signal(student(pixels), told, NO_BATCH, NOW)
+    assert loss.ndim == 0
+    assert loss > 0
+    loss.backward()
+    assert model.patch_embed.weight.grad.abs().sum() > 0
+    assert model.blocks[0].attention.qkv.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in teacher.module.parameters())
+    assert all(p.grad.abs().sum() > 0 for p in signal.parameters())
+    assert bool(list(signal.parameters())) == (relation == "contrastive")
+
+
+@pytest.mark.parametrize("relation", sorted(set(RELATIONS) - {"contrastive"}))
+def test_equal_networks_leave_nothing_to_learn(relation):
+    """And unlike ones do, at unlike widths."""
+    said = outputs(0, "a", 8, 5, 6)
+    config = RelationsConfig(student="a", teacher="a", relation=relation, pool="none")
+    assert value(config, said, said).abs() < 1e-5
+    assert value(config, said, outputs(1, "a", 8, 5, 9)) > 1e-4
+
+
+def test_relations_are_those_of_the_losses():
+    """A flag that does not arrive is believed and does nothing."""
+    said, told = outputs(0, "a", 8, 6), outputs(1, "c", 8, 9)
+    ours, theirs = said.features["a"], told.features["c"]
+
+    def of(relation, **settings):
+        return value(RelationsConfig(student="a", teacher="c", relation=relation, **settings), said, told)
+
+    both = rkd_distance(ours, theirs) + 2 * rkd_angle(ours, theirs)
+    torch.testing.assert_close(of("rkd"), both)
+    torch.testing.assert_close(
+        of("similarity-preserving", center=False), similarity_preserving(ours, theirs, center=False)
+    )
+    torch.testing.assert_close(of("gram", sphere=True), gram_mse(ours, theirs, sphere=True))
+    torch.testing.assert_close(of("cka", debiased=False), cka_loss(ours, theirs, debiased=False))
+    for relation, flag in (
+        ("similarity-preserving", {"center": False}),
+        ("gram", {"sphere": True}),
+        ("cka", {"debiased": False}),
+        ("rkd", {"triples": 20}),
+        ("rkd-angle", {"triples": 20}),
+    ):
+        assert not torch.isclose(of(relation, **flag), of(relation))
+    torch.manual_seed(0)
+    plain = of("contrastive")
+    for flag in ({"temperature": 1.0}, {"symmetric": True}, {"projector": "mlp"}):
+        torch.manual_seed(0)
+        assert not torch.isclose(of("contrastive", **flag), plain)
+
+
+def test_rows_are_means_class_tokens_or_all_positions():
+    """Each compares something else."""
+    said, told = outputs(0, "a", 8, 5, 6), outputs(1, "c", 8, 5, 9)
+    ours, theirs = said.features["a"], told.features["c"]
+    expected = {
+        "mean": rkd_distance(ours.mean(1), theirs.mean(1)),
+        "first": rkd_distance(ours[:, 0], theirs[:, 0]),
+        "none": rkd_distance(ours.flatten(0, 1), theirs.flatten(0, 1)),
+    }
+    for pool, number in expected.items():
+        config = RelationsConfig(student="a", teacher="c", relation="rkd-distance", pool=pool)
+        torch.testing.assert_close(value(config, said, told), number)
+
+
+def test_a_map_and_tokens_are_joined_place_by_place():
+    """Positions of the two sides must be the same places: the class token has none."""
+    grid = torch.randn(3, 7, 4, 4)
+    tokens = torch.cat([torch.full((3, 1, 7), 9.0), grid.flatten(2).transpose(1, 2)], dim=1)
+    config = RelationsConfig(student="a", teacher="c", relation="gram", pool="none")
+    said, told = Outputs(torch.zeros(3, 3), {"a": tokens}), Outputs(torch.zeros(3, 3), {"c": grid})
+    assert value(config, said, told) < 1e-6
+    nhwc = RelationsConfig(student="a", teacher="c", relation="gram", pool="none", teacher_layout="nhwc")
+    told = Outputs(torch.zeros(3, 3), {"c": grid.permute(0, 2, 3, 1)})
+    assert value(nhwc, said, told) < 1e-6
+
+
+def test_many_positions_are_drawn_by_the_step():
+    """B N x B N Gram matrices do not fit; a draw that no seed decides would break the bit-exact resume."""
+    said, told = outputs(0, "a", 6, 10, 6), outputs(1, "c", 6, 10, 9)
+    config = RelationsConfig(student="a", teacher="c", relation="rkd-distance", pool="none", rows=16)
+    first, again, other = (value(config, said, told, Progress(step, 10)) for step in (0, 0, 1))
+    assert first == again != other
+    said.features["a"].requires_grad_()
+    value(config, said, told).backward()
+    assert (said.features["a"].grad.abs().sum(2) > 0).sum() == 16
+    same = RelationsConfig(student="a", teacher="a", relation="rkd-distance", pool="none", rows=16)
+    assert value(same, said, said) < 1e-6  # the same positions of both sides
+    angles = RelationsConfig(student="a", teacher="c", relation="rkd-angle", triples=50)
+    first, again, other = (value(angles, said, told, Progress(step, 10)) for step in (0, 0, 1))
+    assert first == again != other
+
+
+def test_a_common_phase_of_complex_features_does_not_count():
+    """Read as pairs of real numbers, a phase is a rotation too; the real part alone would be another network."""
+    said = outputs(0, "a", 8, 6, dtype=torch.complex64)
+    told = Outputs(said.logits, {"a": said.features["a"] * 1j})
+    for relation in ("cka", "rkd", "pearson"):
+        config = RelationsConfig(
+            student="a",
+            teacher="a",
+            relation=relation,
+            student_layout="complex-vector",
+            teacher_layout="complex-vector",
+        )
+        assert value(config, said, told).abs() < 1e-5
+    real = RelationsConfig(student="a", teacher="a", relation="cka", student_layout="complex-vector")
+    torch.testing.assert_close(
+        value(real, said, outputs(1, "a", 8, 9)),
+        cka_loss(said.features["a"], outputs(1, "a", 8, 9).features["a"]),
+    )
+    with pytest.raises(InputError, match="expected real numbers"):
+        value(RelationsConfig(student="a", teacher="a"), said, told)
+
+
+@every
+def test_a_batch_of_one_is_refused_and_a_small_last_one_left_out(relation):
+    """An epoch that ends with one row must not end the run; a run of single rows must not pretend to learn."""
+    config = RelationsConfig(student="a", teacher="c", relation=relation)
+    signal = config.build(spec(a=(6,)), spec(c=(9,)))
+    one = outputs(0, "a", 1, 6), outputs(1, "c", 1, 9)
+    with pytest.raises(InputError, match=r"batch of at least [234] samples, got 1"):
+        signal(*one, NO_BATCH, NOW)
+    assert signal.figures() == {}
+    assert signal(outputs(0, "a", 8, 6), outputs(1, "c", 8, 9), NO_BATCH, NOW) > 0
+    resumed = config.build(spec(a=(6,)), spec(c=(9,)))
+    resumed.load_state_dict(signal.state_dict())
+    for each in (signal, resumed):
+        one[0].features["a"].requires_grad_()
+        left_out = each(*one, NO_BATCH, NOW)
+        assert left_out == 0
+        left_out.backward()
+        assert each.figures() == {"skipped": 1.0}
+
+
+def test_nan_in_the_student_stays_nan():
+    """Also in a last batch that is left out: the loop stops on it."""
+    config = RelationsConfig(student="a", teacher="c")
+    signal = config.build(spec(a=(6,)), spec(c=(9,)))
+    signal(outputs(0, "a", 8, 6), outputs(1, "c", 8, 9), NO_BATCH, NOW)
+    for rows in (8, 1):
+        said = outputs(0, "a", rows, 6)
+        said.features["a"][0, 0] = float("nan")
+        assert signal(said, outputs(1, "c", rows, 9), NO_BATCH, NOW).isnan()
+
+
+def test_what_does_not_fit_says_so():
+    """Before any training."""
+    config = RelationsConfig(student="blocks.1", teacher="c")
+    with pytest.raises(
+        InputError, match=r"student feature 'blocks.1' is not among its outputs; did you mean 'blocks.0'"
+    ):
+        config.build(OutputSpec(3, {"blocks.0": (6,)}), spec(c=(9,)))
+    with pytest.raises(InputError, match=r"positions cannot be joined one by one"):
+        RelationsConfig(student="a", teacher="c", pool="none").build(spec(a=(5, 6)), spec(c=(7, 9)))
+    with pytest.raises(InputError, match="widths 6 and 9 differ"):
+        RelationsConfig(student="a", teacher="c", relation="contrastive", projector="none").build(
+            spec(a=(6,)), spec(c=(9,))
+        )
+
+
+def test_a_setting_without_effect_is_refused():
+    """It would be believed."""
+    base = {"student": "a", "teacher": "c"}
+    for settings, message in (
+        ({"relation": "gram", "triples": 5}, "triples: does nothing under relation 'gram'"),
+        ({"relation": "cka", "center": True}, "center: does nothing under relation 'cka'"),
+        ({"relation": "rkd", "temperature": 0.5}, "take 'contrastive'"),
+        ({"rows": 64}, "rows: does nothing under pool 'mean'"),
+        ({"relation": "rdk"}, "relation: expected"),
+        ({"relaton": "rkd"}, "did you mean 'relation'"),
+        ({"pool": "none", "rows": 3}, "greater than or equal to 4"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            parse(RelationsConfig, base | settings)
+
+
+def test_a_configuration_survives_yaml():
+    """What is written to the run folder must be what ran."""
+    config = RelationsConfig(student="a", teacher="c", relation="gram", sphere=True, pool="none", rows=64, weight=0.5)
+    assert parse(RelationsConfig, to_mapping(config)) == config
+    assert "sphere: true" in dump_yaml(config)
+    assert (config.student_features(), config.teacher_features()) == (("a",), ("c",))
