@@ -1,7 +1,10 @@
 """Losses: plain functions of tensors to (B,), student first, teacher second, one paper each."""
 
+from stillhouse.losses.attention import attention_kl, attention_score_mse, relation_kl
 from stillhouse.losses.chunked import fused_linear_divergence, fused_linear_divergence_to
+from stillhouse.losses.cka import cka_loss, linear_cka
 from stillhouse.losses.classification import label_cross_entropy
+from stillhouse.losses.contrastive import contrastive_distillation, supervised_contrastive
 from stillhouse.losses.correlation import dist_inter, dist_intra, dist_relations, pearson_distance
 from stillhouse.losses.decoupled import decoupled_kl
 from stillhouse.losses.divergence import (
@@ -13,11 +16,16 @@ from stillhouse.losses.divergence import (
     symmetric_kl,
     total_variation,
 )
-from stillhouse.losses.regression import cosine_distance, mse, mse_logits, smooth_l1
+from stillhouse.losses.regression import cosine_distance, mse, mse_logits, normalized_mse, smooth_l1
+from stillhouse.losses.relations import gram_mse, pkt, rkd_angle, rkd_distance, similarity_preserving
 from stillhouse.losses.standardize import standardize_logits
 from stillhouse.losses.top_k import topk_kl
 
 __all__ = [
+    "attention_kl",
+    "attention_score_mse",
+    "cka_loss",
+    "contrastive_distillation",
     "cosine_distance",
     "decoupled_kl",
     "dist_inter",
@@ -27,15 +35,24 @@ __all__ = [
     "fused_linear_divergence",
     "fused_linear_divergence_to",
     "generalized_js",
+    "gram_mse",
     "label_cross_entropy",
+    "linear_cka",
     "mse",
     "mse_logits",
+    "normalized_mse",
     "pearson_distance",
+    "pkt",
+    "relation_kl",
     "reverse_kl",
+    "rkd_angle",
+    "rkd_distance",
+    "similarity_preserving",
     "skew_forward_kl",
     "skew_reverse_kl",
     "smooth_l1",
     "standardize_logits",
+    "supervised_contrastive",
     "symmetric_kl",
     "topk_kl",
     "total_variation",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from stillhouse.checks import InputError
+from stillhouse.signals.config.attention import AttentionConfig
 from stillhouse.signals.config.dual_head import DualHeadConfig
 from stillhouse.signals.config.dynamics import DynamicsConfig
 from stillhouse.signals.config.ensemble import EnsembleConfig
@@ -18,13 +19,22 @@ from stillhouse.signals.config.exits import ExitsConfig
 from stillhouse.signals.config.features import FeaturesConfig
 from stillhouse.signals.config.hidden import HiddenConfig
 from stillhouse.signals.config.logits import LogitsConfig
+from stillhouse.signals.config.relations import RelationsConfig
 from stillhouse.types import OutputSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
 SignalConfig = Annotated[
-    LogitsConfig | FeaturesConfig | HiddenConfig | DynamicsConfig | EnsembleConfig | ExitsConfig | DualHeadConfig,
+    LogitsConfig
+    | FeaturesConfig
+    | HiddenConfig
+    | RelationsConfig
+    | AttentionConfig
+    | DynamicsConfig
+    | EnsembleConfig
+    | ExitsConfig
+    | DualHeadConfig,
     Field(discriminator="kind"),
 ]
 

@@ -67,7 +67,7 @@ class ClassificationJob(Job):
         """Labels, every signal of non-zero weight, and what a signal adds to keep itself in bounds."""
         batch = self._batch(rows, progress.step)
         said = self.student(batch.inputs)
-        said = Outputs(said.logits.float(), {name: x.float() for name, x in said.features.items()})
+        said = Outputs(said.logits.float(), {n: x if x.is_complex() else x.float() for n, x in said.features.items()})
         terms: Terms = {}
         factors = (
             {"labels": 1.0, "signals": 1.0} if self.lesson.curriculum is None else self.lesson.curriculum.weights()
