@@ -1,0 +1,232 @@
+"""Who is near whom: each sample's distribution over the others, as the teacher has it and as the student has it.
+
+Shapes: B batch, D width of either side. Every loss is (B,) and 0 at its least, unchanged when either side is rotated, and sees
+only who is near: two widths need nothing in common. A row is never its own neighbor (its distance 0 would outweigh all).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from stillhouse.checks import InputError
+from stillhouse.losses.precision import wide
+from stillhouse.losses.relations import unit_rows, without_autocast
+
+BISECTIONS = 40  # halvings of the bandwidth: 2^-40 of the first bracket
+NOBODY = -1e30  # score of a row that is no candidate: exp of it is 0, and 0 times it is no NaN
+
+
+@without_autocast
+def neighbor_kl(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    perplexity: float = 10.0,
+    degrees: float = math.inf,
+    student_bandwidth: Literal["unit", "teacher"] = "unit",
+    nearest: int | None = None,
+    candidates: Tensor | None = None,
+) -> Tensor:
+    """KL(P_i || Q_i) of each row's neighbors: P Gaussian with as many effective neighbors in every row, Q of the student.
+
+    P_i(j) is proportional to exp(-b_i |t_i - t_j|^2), where b_i is found by bisection so that exp(H(P_i)) is the perplexity:
+    a dense and a sparse region teach alike. Q_i(j) is proportional to exp(-|s_i - s_j|^2), or to a Student t of `degrees`.
+    Many dimensions do not fit into few without crowding; a tail lets what is far move further away.
+
+    Args:
+        student: (B, Ds).
+        teacher: (B, Dt); gets no gradient. Rows of length 1 make the distance a cosine.
+        perplexity: effective number of neighbors, at least 1 and below the number of candidates.
+        degrees: inf is Gaussian, 1 Cauchy (as t-SNE), d of a d-dimensional student lies between: Q falls as |.|^-(degrees + 1).
+        student_bandwidth: `unit` for both sides of any scale (the student sets its own), `teacher` for Q with the teacher's
+            b_i: 0 where the student is the teacher under an isometry, which asks for equal lengths as well.
+        nearest: P is kept on so many nearest candidates only (3 times the perplexity is usual); Q is over all. None: all.
+        candidates: (B, B) bool, who may be whose neighbor; None: all others. The diagonal is never one.
+
+    Returns:
+        (B,) in nats.
+
+    Raises:
+        InputError: not two matrices of as many rows, fewer than 3, a row with too few candidates for the perplexity, degrees or
+            perplexity out of range, or a mask of another shape.
+
+    Example:
+        At perplexity 2 of two candidates P is (1/2, 1/2); a student with squared distances 0 and ln 3 has Q = (3/4, 1/4):
+        KL = 1/2 ln 2/3 + 1/2 ln 2 = 0.1438.
+
+        >>> ours = torch.tensor([[0.0], [0.0], [math.log(3) ** 0.5]])
+        >>> round(neighbor_kl(ours, torch.eye(3), perplexity=2.0)[0].item(), 4)
+        0.1438
+
+    Relations:
+        `cosine_neighbor_kl` has one temperature in place of the bandwidths. `rkd_distance` sees far pairs, this one near ones.
+
+    Source: Hinton, Roweis 2002 (SNE); van der Maaten, Hinton 2008 (t-SNE); van der Maaten 2009 (parametric, degrees of
+    freedom); van der Maaten 2014, arXiv:1301.3342 (three times the perplexity).
+    """
+    ours, theirs = checked_rows(student, teacher)
+    if not degrees > 0:
+        raise InputError(f"degrees: expected a number above 0 (inf: Gaussian), got {degrees}")
+    allowed = _allowed(candidates, ours)
+    with torch.no_grad():
+        distances = squared_distances(theirs).masked_fill(~allowed, math.inf)
+        log_p, columns, bandwidth = _teacher_side(distances, allowed, perplexity, nearest)
+    scores = squared_distances(ours)
+    if student_bandwidth == "teacher":
+        scores = scores * bandwidth
+    scores = -scores if math.isinf(degrees) else -(degrees + 1) / 2 * torch.log1p(scores / degrees)
+    scores = scores.masked_fill(~allowed, NOBODY)
+    p = log_p.exp()
+    log_q = scores.gather(1, columns) - scores.logsumexp(dim=1, keepdim=True)
+    return (p * (log_p.clamp(min=NOBODY) - log_q)).sum(dim=1)
+
+
+@without_autocast
+def cosine_neighbor_kl(
+    student: Tensor, teacher: Tensor, *, tau: float = 0.1, student_tau: float | None = None, scale_tau2: bool = True
+) -> Tensor:
+    """tau^2 KL(P_i || Q_i) of each row's softmax over its cosines with the others, at a temperature.
+
+    The lower tau, the fewer neighbors count: 4 compares all pairs, nearly by squares; 0.05 only the nearest.
+
+    Args:
+        student: (B, Ds).
+        teacher: (B, Dt); gets no gradient.
+        tau: divides the teacher's cosines.
+        student_tau: divides the student's; None: tau.
+        scale_tau2: multiply by tau^2, as a distillation loss does.
+
+    Returns:
+        (B,) in nats (times tau^2). 0 where all cosines are equal, so under any rotation and any scale of a row.
+
+    Raises:
+        InputError: not two matrices of as many rows, fewer than 3 (one other row has probability 1 on both sides), or a
+            temperature that is not positive and finite.
+
+    Example:
+        Teacher: all at right angles, P = (1/2, 1/2). Student row 0: cosines 1 and 0; at tau 1 Q = (0.731, 0.269);
+        KL = -ln 2 - (ln 0.731 + ln 0.269) / 2 = 0.1201.
+
+        >>> ours = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 1.0]])
+        >>> round(cosine_neighbor_kl(ours, torch.eye(3), tau=1.0)[0].item(), 4)
+        0.1201
+
+    Relations:
+        `neighbor_kl` gives every row its own bandwidth.
+
+    Source: Passalis, Tefas 2018, arXiv:1803.10837 (PKT); with the softmax of Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
+    """
+    ours, theirs = checked_rows(student, teacher)
+    student_tau = tau if student_tau is None else student_tau
+    for name, value in (("tau", tau), ("student_tau", student_tau)):
+        if not 0 < value < math.inf:
+            raise InputError(f"{name}: expected a positive number, got {value}")
+    own = torch.eye(len(ours), dtype=torch.bool, device=ours.device)
+    log_q, log_p = (
+        (unit @ unit.t() / t).masked_fill(own, NOBODY).log_softmax(dim=1)
+        for unit, t in ((unit_rows(ours), student_tau), (unit_rows(theirs), tau))
+    )
+    value = (log_p.exp() * (log_p - log_q)).masked_fill(own, 0.0).sum(dim=1)
+    return value * tau**2 if scale_tau2 else value
+
+
+def row_log_probabilities(distances: Tensor, perplexity: float) -> tuple[Tensor, Tensor]:
+    """Gaussian neighbor distributions of a given perplexity: the bandwidth of each row by bisection.
+
+    Args:
+        distances: (B, N) squared distances; inf: no candidate.
+        perplexity: exp of the entropy that every row is given, from 1 to its number of candidates.
+
+    Returns:
+        log P (B, N), and b (B, 1) with P_i(j) proportional to exp(-b_i distance). A row whose nearest candidates tie cannot
+        get below their number: it gets as near as it can.
+
+    Example:
+        >>> log_p, _ = row_log_probabilities(torch.tensor([[0.0, 1.0, 4.0, 9.0]]), 2.0)
+        >>> round(math.exp(-(log_p.exp() * log_p).sum().item()), 3)
+        2.0
+
+    Source: Hinton, Roweis 2002 (SNE), section 2.
+    """
+    # taken from the nearest: the same distribution, and exp never underflows in a whole row
+    distances = distances - distances.amin(dim=1, keepdim=True)
+    none = distances.isinf()
+    finite = distances.masked_fill(none, 0.0)
+    count = (~none).sum(dim=1, keepdim=True)
+    b = count / finite.sum(dim=1, keepdim=True).clamp(min=torch.finfo(distances.dtype).tiny)
+    low, high = torch.zeros_like(b), torch.full_like(b, math.inf)
+    for _ in range(BISECTIONS):
+        weights = (-b * finite).exp().masked_fill(none, 0.0)
+        total = weights.sum(dim=1, keepdim=True)
+        entropy = total.log() + b * (weights * finite).sum(dim=1, keepdim=True) / total
+        broad = entropy > math.log(perplexity)
+        low, high = torch.where(broad, b, low), torch.where(broad, high, b)
+        b = torch.where(high.isinf(), b * 2, (low + high) / 2).clamp(max=torch.finfo(b.dtype).max / 4)
+    return (-b * finite).masked_fill(none, -math.inf).log_softmax(dim=1), b
+
+
+def squared_distances(x: Tensor) -> Tensor:
+    """(B, B) squared Euclidean distances, at least 0; taken from the mean, so that an offset costs no digits.
+
+    Example:
+        >>> squared_distances(torch.tensor([[0.0, 0.0], [3.0, 4.0]])).tolist()
+        [[0.0, 25.0], [25.0, 0.0]]
+    """
+    x = wide(x)
+    x = x - x.mean(dim=0)
+    square = x.square().sum(dim=1)
+    return (square[:, None] + square[None, :] - 2 * (x @ x.t())).clamp(min=0)
+
+
+def checked_rows(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides as (B, D) in float32 at least, the teacher's without gradient.
+
+    Raises:
+        InputError: not two matrices of as many rows, or fewer than 3.
+    """
+    for side, x in (("student", student), ("teacher", teacher)):
+        if x.ndim != 2:
+            raise InputError(f"{side}: expected (B, D), got {tuple(x.shape)}")
+    if len(student) != len(teacher):
+        raise InputError(
+            f"batch: expected as many rows on both sides, got {tuple(student.shape)} and {tuple(teacher.shape)}"
+        )
+    if len(student) < 3:
+        raise InputError(
+            f"batch: expected at least 3 rows to tell near from far, got a batch of {len(student)}: one other row is the "
+            "nearest on both sides, whatever the student does"
+        )
+    return wide(student), wide(teacher.detach())
+
+
+def _allowed(candidates: Tensor | None, x: Tensor) -> Tensor:
+    B = len(x)
+    apart = ~torch.eye(B, dtype=torch.bool, device=x.device)
+    if candidates is None:
+        return apart
+    if candidates.shape != (B, B) or candidates.dtype != torch.bool:
+        raise InputError(f"candidates: expected bool ({B}, {B}), got {candidates.dtype} {tuple(candidates.shape)}")
+    return candidates.to(x.device) & apart
+
+
+def _teacher_side(
+    distances: Tensor, allowed: Tensor, perplexity: float, nearest: int | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log P (B, k), the columns (B, k) it belongs to, and the bandwidths (B, 1)."""
+    fewest = int(allowed.sum(dim=1).min())
+    if not 1 <= perplexity <= fewest:
+        raise InputError(f"perplexity: expected 1 to the number of candidates ({fewest}), got {perplexity:g}")
+    B = distances.shape[1]
+    k = B if nearest is None else min(nearest, B)
+    if k < B and not perplexity <= min(k, fewest):
+        raise InputError(f"nearest: expected at least the perplexity ({perplexity:g}), got {nearest}")
+    if k == B:
+        columns = torch.arange(B, device=distances.device).expand(len(distances), B)
+    else:
+        distances, columns = distances.topk(k, dim=1, largest=False)
+    log_p, bandwidth = row_log_probabilities(distances, perplexity)
+    return log_p, columns, bandwidth

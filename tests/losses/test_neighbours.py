@@ -1,0 +1,176 @@
+"""Neighbor losses: against scikit-learn, closed forms, and what they must not see."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.manifold._utils import _binary_search_perplexity
+
+from stillhouse.checks import InputError
+from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl, row_log_probabilities, squared_distances
+
+
+def rows(count, width, seed=0):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def rotation(width, seed=1):
+    return torch.linalg.qr(rows(width, width, seed).double())[0].float()
+
+
+def entropy(log_p):
+    return -(log_p.exp() * log_p.clamp(min=-1e30)).sum(1)
+
+
+@pytest.mark.parametrize("perplexity", [2.0, 10.0, 30.0])
+def test_bandwidths_are_those_of_scikit_learn(perplexity):
+    """A bisection that stops early gives every row another perplexity."""
+    distances = squared_distances(rows(50, 8)).fill_diagonal_(math.inf)
+    log_p, _ = row_log_probabilities(distances, perplexity)
+    assert torch.allclose(entropy(log_p).exp(), torch.tensor(perplexity), rtol=1e-4)
+    others = distances[~torch.eye(50, dtype=torch.bool)].reshape(50, 49).numpy()
+    theirs = _binary_search_perplexity(others, perplexity, 0)
+    ours = log_p.exp()[~torch.eye(50, dtype=torch.bool)].reshape(50, 49).numpy()
+    np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+def test_it_is_the_kl_of_two_explicit_distributions():
+    """In float64, with numpy: a wrong tail exponent or a counted diagonal shows."""
+    s, t = rows(12, 3).double(), rows(12, 7, 1).double()
+    got = neighbor_kl(s, t, perplexity=4.0, degrees=3.0)
+    log_p, _ = row_log_probabilities(squared_distances(t).fill_diagonal_(math.inf), 4.0)
+    for i in range(12):
+        others = [j for j in range(12) if j != i]
+        q = np.array([(1 + float((s[i] - s[j]).square().sum()) / 3) ** -2 for j in others])
+        p = log_p[i, others].exp().numpy()
+        assert got[i].item() == pytest.approx(float((p * np.log(p / (q / q.sum()))).sum()), rel=1e-6)
+
+
+def test_many_degrees_are_gaussian():
+    """Student t tends to the Gaussian exp(-d / 2 * (nu + 1) / nu): compare at sqrt(2) times the scale."""
+    s, t = rows(20, 5).double(), rows(20, 9, 1).double()
+    wide = neighbor_kl(s * 2**0.5, t, degrees=1e9)
+    assert torch.allclose(wide, neighbor_kl(s, t), atol=1e-6)
+
+
+def test_zero_on_a_teacher_that_fits_exactly():
+    """A floor above 0 hides progress."""
+    z = rows(40, 5).double()
+    teacher = z @ torch.linalg.qr(rows(64, 5, 2).double())[0].T
+    assert neighbor_kl(z, teacher, student_bandwidth="teacher").abs().max() < 1e-9
+    assert cosine_neighbor_kl(z, teacher, tau=0.1).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("loss", [neighbor_kl, cosine_neighbor_kl])
+def test_rotation_and_order_change_nothing(loss):
+    """A loss tied to coordinates is no relational one."""
+    s, t = rows(30, 5), rows(30, 16, 1)
+    said = loss(s, t)
+    assert (said > 0).all()
+    for other in (loss(s @ rotation(5), t), loss(s, t @ rotation(16)), loss(s, t[:, torch.randperm(16)])):
+        assert torch.allclose(other, said, atol=1e-4)
+    order = torch.randperm(30)
+    assert torch.allclose(loss(s[order], t[order]), said[order], atol=1e-5)
+
+
+@pytest.mark.parametrize("loss", [neighbor_kl, cosine_neighbor_kl])
+def test_gradient_reaches_the_student_alone_and_is_finite(loss):
+    """Two equal rows and a row of zeros must not give NaN."""
+    s, t = rows(20, 5), rows(20, 16, 1)
+    s[1], s[2], t[3] = s[0], 0.0, t[4]
+    s.requires_grad_(), t.requires_grad_()
+    loss(s, t).sum().backward()
+    assert t.grad is None
+    assert torch.isfinite(s.grad).all()
+    assert s.grad.abs().sum() > 0
+
+
+def test_temperature_and_perplexity_turn_the_gradient():
+    """The curriculum of the founding document changed nothing."""
+    s, t = rows(64, 5), rows(64, 32, 1)
+
+    def direction(loss, **settings):
+        x = s.clone().requires_grad_()
+        loss(x, t, **settings).mean().backward()
+        return torch.nn.functional.normalize(x.grad.flatten(), dim=0)
+
+    for loss, name, high, low in ((cosine_neighbor_kl, "tau", 4.0, 0.1), (neighbor_kl, "perplexity", 40.0, 3.0)):
+        assert direction(loss, **{name: high}) @ direction(loss, **{name: low}) < 0.98
+
+
+def test_nearest_keeps_almost_all_of_the_mass():
+    """Three times the perplexity is an approximation of all, not another loss."""
+    s, t = rows(200, 5), rows(200, 6, 1)
+    whole, part = neighbor_kl(s, t, perplexity=5.0), neighbor_kl(s, t, perplexity=5.0, nearest=15)
+    assert torch.allclose(part.mean(), whole.mean(), rtol=0.1)
+    assert torch.allclose(neighbor_kl(s, t, nearest=199), neighbor_kl(s, t), atol=1e-4)
+
+
+def test_candidates_rule_out_rows():
+    """A masked row must count neither as a neighbor nor in the normalization."""
+    s, t = rows(10, 3), rows(10, 6, 1)
+    mask = torch.zeros(10, 10, dtype=torch.bool)
+    mask[:6, :6] = mask[6:, 6:] = True
+    apart = neighbor_kl(s, t, perplexity=2.0, candidates=mask)
+    assert torch.allclose(apart[:6], neighbor_kl(s[:6], t[:6], perplexity=2.0), atol=1e-5)
+    with pytest.raises(InputError, match="candidates: expected bool"):
+        neighbor_kl(s, t, candidates=mask.float())
+
+
+def test_descent_gathers_neighbors():
+    """Sign: a loss that drives neighbors apart falls too, in its own way."""
+    t = torch.cat([rows(15, 8) + 4, rows(15, 8, 1) - 4])
+    s = rows(30, 2, 3).requires_grad_()
+    optimizer = torch.optim.Adam([s], lr=0.1)
+    for _ in range(100):
+        optimizer.zero_grad()
+        neighbor_kl(s, t, perplexity=5.0).mean().backward()
+        optimizer.step()
+    apart = torch.cdist(s, s)
+    own = torch.arange(30)[:, None] // 15 == torch.arange(30)[None] // 15
+    assert apart[own].mean() < 0.5 * apart[~own].mean()
+
+
+def test_half_precision_is_summed_in_float32():
+    """Cosines near 1 have two digits in bfloat16."""
+    s, t = rows(16, 5), rows(16, 8, 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(cosine_neighbor_kl(s, t), cosine_neighbor_kl(s.clone(), t))
+    assert neighbor_kl(s.bfloat16(), t.bfloat16(), perplexity=4.0).dtype == torch.float32
+
+
+def test_nan_is_not_hidden():
+    """The training loop stops on NaN only if the loss has one."""
+    s, t = rows(12, 3), rows(12, 4, 1)
+    s[5, 0] = float("nan")
+    assert neighbor_kl(s, t).isnan().any()
+    assert cosine_neighbor_kl(s, t).isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"perplexity": 9.5}, "perplexity: expected 1 to the number of candidates"),
+        ({"perplexity": 0.5}, "perplexity"),
+        ({"perplexity": 5.0, "nearest": 3}, "nearest: expected at least the perplexity"),
+        ({"perplexity": 3.0, "degrees": 0.0}, "degrees"),
+    ],
+)
+def test_settings_out_of_range_are_named(settings, message):
+    """A perplexity that cannot be reached would quietly become another."""
+    with pytest.raises(InputError, match=message):
+        neighbor_kl(rows(10, 3), rows(10, 6), **settings)
+
+
+def test_batches_without_relations_are_refused():
+    """Two rows: the only other one has probability 1 on both sides, gradient 0, forever."""
+    for loss in (neighbor_kl, cosine_neighbor_kl):
+        with pytest.raises(InputError, match=r"at least 3 rows.*batch of 2"):
+            loss(rows(2, 5), rows(2, 8))
+        with pytest.raises(InputError, match="as many rows"):
+            loss(rows(4, 5), rows(5, 8))
+        with pytest.raises(InputError, match=r"expected \(B, D\)"):
+            loss(rows(4, 5)[0], rows(4, 8))
+    with pytest.raises(InputError, match="tau: expected a positive"):
+        cosine_neighbor_kl(rows(4, 5), rows(4, 8), tau=0.0)
