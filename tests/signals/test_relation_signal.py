@@ -104,9 +104,12 @@ def test_rows_are_means_class_tokens_or_all_positions():
         "first": rkd_distance(ours[:, 0], theirs[:, 0]),
         "none": rkd_distance(ours.flatten(0, 1), theirs.flatten(0, 1)),
     }
+    names = set()
     for pool, number in expected.items():
         config = RelationsConfig(student="a", teacher="c", relation="rkd-distance", pool=pool)
         torch.testing.assert_close(value(config, said, told), number)
+        names.add(config.build(spec(a=(5, 6)), spec(c=(5, 9))).name)
+    assert len(names) == 3  # side by side in one run they need names of their own
 
 
 def test_a_map_and_tokens_are_joined_place_by_place():

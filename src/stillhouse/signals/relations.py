@@ -59,7 +59,8 @@ class RelationSignal(nn.Module):
 
     def __init__(self, config: RelationsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__()
-        self.name = f"relations:{config.relation}:{config.student}->{config.teacher}"
+        rows = "" if config.pool == "mean" else f":{config.pool}"
+        self.name = f"relations:{config.relation}{rows}:{config.student}->{config.teacher}"
         self.weight, self.config = config.weight, config
         self.bridge = Bridge.between(
             Side.of("student", config.student, student, config.student_layout),
