@@ -1,0 +1,216 @@
+"""Complex losses: closed forms, what a global phase does, and finite gradients where nothing was said."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.losses.complex import (
+    coherence_loss,
+    complex_mse,
+    complex_nmse,
+    doppler_loss,
+    log_intensity_mse,
+    phase_loss,
+    robust_nmse,
+)
+from stillhouse.metrics import sar as metrics
+
+
+def lines(seed, shape=(3, 32, 1)):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.complex128)
+
+
+def robust(student, teacher):
+    return robust_nmse(student, teacher, temperature=0.7)
+
+
+LOSSES = [complex_mse, complex_nmse, robust, coherence_loss, log_intensity_mse, doppler_loss, phase_loss]
+PHASE_BLIND = [coherence_loss, log_intensity_mse, doppler_loss]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_equal_lines_cost_nothing(loss):
+    """A loss that is not 0 at the teacher pulls away from it."""
+    x = lines(0)
+    assert loss(x, x).abs().max() < 1e-12
+    assert loss(x, x).shape == (3,)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_phase_on_both_sides_changes_nothing(loss):
+    """Separate losses of real and imaginary part would see the axes of the plane."""
+    s, t, turn = lines(0), lines(1), np.exp(0.7j)
+    torch.testing.assert_close(loss(turn * s, turn * t), loss(s, t))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_phase_on_one_side_is_seen_where_it_is_said_to_be(loss):
+    """What is blind to phase must not be taken for a task loss."""
+    s, t = lines(0), lines(1)
+    moved = (loss(1j * s, t) - loss(s, t)).abs().max()
+    assert (moved < 1e-12) == (loss in PHASE_BLIND)
+
+
+def test_nmse_coherence_and_spectrum_are_those_of_the_metrics():
+    """The training objective and the reported figure must be one thing; NumPy's side shares no code."""
+    s, t = lines(0, (1, 40)), lines(1, (1, 40))
+    assert complex_nmse(s, t).item() == pytest.approx(metrics.nmse(s, t))
+    assert 1 - coherence_loss(s, t).item() == pytest.approx(metrics.coherence(s, t))
+    S, T = (np.abs(np.fft.fft(x.numpy()[0])) for x in (s, t))
+    assert doppler_loss(s, t).item() == pytest.approx(((S - T) ** 2).sum() / (T**2).sum())
+
+
+@pytest.mark.parametrize("angle", [0.1, 1.0, math.pi / 2, 3.0])
+def test_a_turned_line_costs_what_the_angle_says(angle):
+    """2 (1 - cos) for the squared error, 1 - cos for the phase; smooth through pi."""
+    t = lines(1)
+    s = np.exp(1j * angle) * t
+    torch.testing.assert_close(complex_nmse(s, t), torch.full((3,), 2 * (1 - math.cos(angle)), dtype=torch.float64))
+    torch.testing.assert_close(phase_loss(s, t), torch.full((3,), 1 - math.cos(angle), dtype=torch.float64))
+
+
+def test_a_factor_costs_what_amplitude_says():
+    """(1 - a)^2 of the squared error, (2 ln a)^2 of the log intensity, nothing of coherence and phase."""
+    t, a = lines(1), 1.7
+    torch.testing.assert_close(complex_nmse(a * t, t), torch.full((3,), (1 - a) ** 2, dtype=torch.float64))
+    torch.testing.assert_close(doppler_loss(a * t, t), torch.full((3,), (1 - a) ** 2, dtype=torch.float64))
+    expected = torch.full((3,), (2 * math.log(a)) ** 2, dtype=torch.float64)
+    torch.testing.assert_close(log_intensity_mse(a * t, t, floor=1e-9), expected, rtol=1e-5, atol=0)
+    assert coherence_loss(a * t, t).max() < 1e-12
+    assert phase_loss(a * t, t).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_gradients_are_those_of_finite_differences(loss):
+    """A wrong conjugate trains towards the mirrored spectrum."""
+    s, t = lines(0, (2, 6)).requires_grad_(), lines(1, (2, 6))
+    assert torch.autograd.gradcheck(lambda x: loss(x, t), (s,))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("silent", ["student", "teacher", "both"])
+def test_silence_has_a_value_and_a_gradient(loss, silent):
+    """An untrained student may start at 0 and a cut may hold no target: a NaN there ends the run."""
+    s, t = lines(0).to(torch.complex64), lines(1).to(torch.complex64)
+    s, t = s * (silent == "teacher"), t * (silent == "student")
+    s.requires_grad_()
+    value = loss(s, t)
+    value.sum().backward()
+    assert torch.isfinite(value).all()
+    assert torch.isfinite(torch.view_as_real(s.grad)).all()
+
+
+@pytest.mark.parametrize("loss", [complex_mse, complex_nmse, robust, phase_loss])
+def test_a_silent_student_is_pulled_towards_the_teacher(loss):
+    """A gradient of exactly 0 at 0 would leave it silent for ever."""
+    s, t = torch.zeros(2, 8, dtype=torch.complex128, requires_grad=True), lines(1, (2, 8))
+    loss(s, t).sum().backward()
+    assert ((-s.grad * t.conj()).real.sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_nan_is_never_hidden(loss):
+    """The loop stops on it; a clamp that swallows it would train on."""
+    s, t = lines(0), lines(1)
+    s[1, 3] = complex(math.nan, 0)
+    assert loss(s, t).isnan().tolist() == [False, True, False]
+    assert loss(t, s).isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_teacher_gets_no_gradient(loss):
+    """Else it would be pulled towards the student."""
+    s, t = lines(0).requires_grad_(), lines(1).requires_grad_()
+    loss(s, t).sum().backward()
+    assert t.grad is None
+    assert s.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_bad_input_is_said(loss):
+    """Real numbers would lose the phase, (B, L, 1) against (B, L) would broadcast."""
+    with pytest.raises(InputError, match=r"expected complex numbers, got torch\.float64"):
+        loss(lines(0).real, lines(1).real)
+    with pytest.raises(InputError, match=r"expected shape \(3, 32, 1\), got \(3, 32\)"):
+        loss(lines(0), lines(1)[..., 0])
+    with pytest.raises(InputError, match="at least one sample"):
+        loss(lines(0)[:, :0], lines(1)[:, :0])
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_line_of_one_sample_and_a_batch_of_one(loss):
+    """Length 1 has no neighbors to look at; only the looks must be asked for accordingly."""
+    s, t = lines(0, (1, 1, 1)), lines(1, (1, 1, 1))
+    value = log_intensity_mse(s, t, looks=1) if loss is log_intensity_mse else loss(s, t)
+    assert torch.isfinite(value).all()
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_batch_is_the_list_of_its_lines(loss):
+    """A mean over the batch inside would make micro-batches change the weight."""
+    s, t = lines(0), lines(1)
+    torch.testing.assert_close(loss(s, t), torch.cat([loss(s[:1], t[:1]), loss(s[1:], t[1:])]))
+
+
+def test_the_temperature_changes_value_and_gradient_and_ends_in_the_plain_error():
+    """A temperature that is stored and never used is what the documents have."""
+    t = lines(1)
+    gradients, values = [], []
+    for temperature in (0.5, 2.0, 1e6):
+        s = (t + 3 * lines(0)).requires_grad_()
+        value = robust_nmse(s, t, temperature=temperature)
+        value.sum().backward()
+        values.append(value.detach())
+        gradients.append(s.grad)
+    assert (values[0] < values[1]).all()
+    assert (values[1] < values[2]).all()
+    torch.testing.assert_close(values[2], complex_nmse(t + 3 * lines(0), t))
+    assert (gradients[0] - gradients[1]).abs().max() > 1e-3
+    # not only another size: at low temperature the worst sample has a smaller share of the pull
+    shares = [(g.abs().amax((1, 2)) / g.abs().sum((1, 2))) for g in gradients]
+    assert (shares[0] < shares[2]).all()
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0, math.nan, math.inf, True, "4", None])
+def test_an_impossible_temperature_is_refused(temperature):
+    """A negative one squares to a positive one and looks right."""
+    with pytest.raises(InputError, match="temperature"):
+        robust_nmse(lines(0), lines(1), temperature=temperature)
+
+
+def test_the_band_leaves_other_frequencies_alone():
+    """Outside the processed band there is only noise; inside, the same tone must count."""
+    n = torch.arange(64, dtype=torch.float64)
+    inside, outside = (torch.polar(torch.ones_like(n), 2 * math.pi * f * n / 64)[None] for f in (5, 28))
+    assert doppler_loss(inside + outside, inside, band=0.5).item() < 1e-20
+    assert doppler_loss(inside + outside, inside).item() == pytest.approx(1.0)
+    for band in (0.0, 1.5):
+        with pytest.raises(InputError, match="band"):
+            doppler_loss(inside, inside, band=band)
+
+
+def test_looks_average_before_the_log():
+    """Single-look logs of independent speckle differ by pi^2 / 3 nepers squared, 8 looks by 2 psi'(8) = 0.266."""
+    s, t = lines(0, (4, 8192)), lines(1, (4, 8192))
+    assert log_intensity_mse(s, t, looks=1, floor=1e-9).mean().item() == pytest.approx(math.pi**2 / 3, rel=0.05)
+    assert log_intensity_mse(s, t, looks=8, floor=1e-9).mean().item() == pytest.approx(0.2663, rel=0.05)
+    for looks in (0, 9):
+        with pytest.raises(InputError, match="looks"):
+            log_intensity_mse(s[:, :8], t[:, :8], looks=looks)
+
+
+@pytest.mark.parametrize("loss", [complex_nmse, doppler_loss, phase_loss, log_intensity_mse])
+def test_a_floor_of_zero_is_refused(loss):
+    """It would divide by 0 on the first silent line."""
+    with pytest.raises(InputError, match="floor"):
+        loss(lines(0), lines(1), floor=0.0)
+
+
+def test_half_precision_gradients_do_not_overflow_on_dark_samples():
+    """|s| has no derivative at 0; the phase must fade instead of growing without bound."""
+    s = torch.full((1, 16), 1e-30, dtype=torch.complex64, requires_grad=True)
+    phase_loss(s, lines(1, (1, 16)).to(torch.complex64)).sum().backward()
+    assert s.grad.abs().max() < 1e4
