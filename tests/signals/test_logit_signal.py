@@ -160,18 +160,19 @@ def test_a_temperature_by_entropy_is_of_the_scores_that_are_softened():
 
 def test_a_learned_temperature_is_learned_saved_and_shown():
     """Not registered it would neither move nor be resumed; its anchor would never reach the loss."""
-    signals = build_signals((LogitsConfig(temperature=LearnedTemperature(initial=4.0, anchor=2.0)),), SPEC, SPEC)
+    learned = LearnedTemperature(initial=4.0, anchor=2.0, anchor_weight=0.03, learning_rate=0.02)
+    signals = build_signals((LogitsConfig(temperature=learned),), SPEC, SPEC)
     signal = signals[0]
     assert list(dict(signal.named_parameters())) == ["temperature.weight"]
     assert "temperature.weight" in signal.state_dict()
-    assert signal.parameter_groups() == [{"params": [signal.temperature.weight], "lr": 0.01, "weight_decay": 0.0}]
-    assert [g["lr"] for g in extra_groups(signals)] == [0.01]  # once, though the temperature answers too
+    assert signal.parameter_groups() == [{"params": [signal.temperature.weight], "lr": 0.02, "weight_decay": 0.0}]
+    assert [g["lr"] for g in extra_groups(signals)] == [0.02]  # once, though the temperature answers too
     s, t = logits(0), logits(1)
     signal(Outputs(s), Outputs(t), BATCH, Progress(10, 10)).mean().backward()
     assert signal.temperature.weight.grad.abs() > 0
     assert signal.figures() == {"temperature": pytest.approx(4.0), "lambda": 1.0}
     weight, distance = signal.regularizers()["temperature-anchor"]
-    assert (weight, distance.item()) == (0.01, pytest.approx(math.log(2) ** 2, rel=1e-5))
+    assert (weight, distance.item()) == (0.03, pytest.approx(math.log(2) ** 2, rel=1e-5))
     copy.deepcopy(signals)
 
 
