@@ -77,7 +77,7 @@ def rkd_angle(
         student: (B, Ds).
         teacher: (B, Dt); gets no gradient.
         triples: how many triples to draw (with replacement) where there are more; None takes all B (B - 1) (B - 2), in memory
-            of B^3 numbers a side.
+            of some B^3 numbers.
         generator: for the draw.
 
     Returns:
@@ -105,12 +105,13 @@ def rkd_angle(
         raise InputError(f"triples: expected at least 1, got {triples}")
     if triples is not None and triples < B * (B - 1) * (B - 2):
         drawn = _draw_triples(B, triples, generator, ours.device)
-        ours, theirs = (_sampled_angles(_scaled(x), *drawn) for x in (ours, theirs))
+        ours, theirs = (_angles(_scaled(x), drawn) for x in (ours, theirs))
         return torch.nn.functional.smooth_l1_loss(ours, theirs)
     same = torch.eye(B, dtype=torch.bool, device=ours.device)
     apart = ~(same[:, :, None] | same[:, None, :] | same[None, :, :])
-    ours, theirs = (_angles(_scaled(x))[apart] for x in (ours, theirs))
-    return torch.nn.functional.smooth_l1_loss(ours, theirs)
+    ours, theirs = (_angles(_scaled(x), None) for x in (ours, theirs))
+    gaps = torch.nn.functional.smooth_l1_loss(ours, theirs, reduction="none")
+    return gaps.masked_fill(~apart, 0.0).sum() / (B * (B - 1) * (B - 2))
 
 
 @without_autocast
@@ -334,14 +335,20 @@ def _centered(x: Tensor, center: bool = True) -> Tensor:
     return x - x.mean(dim=0) if center else x
 
 
-def _angles(x: Tensor) -> Tensor:
-    """(B, B, B) cosines of the angle at [j] between the ways to [i] and to [k], from products alone: memory without D."""
+def _angles(x: Tensor, triples: tuple[Tensor, Tensor, Tensor] | None) -> Tensor:
+    """Cosines of the angle at j between the ways to i and to k, from products of rows alone: memory without D.
+
+    (count,) for triples (i, j, k); (B, B, B) for None, with j first.
+    """
     x = _centered(x)
     gram, distance = x @ x.t(), pairwise_distances(x)
     near = distance == 0
     inverse = distance.masked_fill(near, 1.0).reciprocal().masked_fill(near, 0.0)
     own = gram.diagonal()
-    # <x_i - x_j, x_k - x_j>, with j first
+    if triples is not None:
+        i, j, k = triples
+        return (gram[i, k] - gram[i, j] - gram[j, k] + own[j]) * inverse[i, j] * inverse[k, j]
+    # <x_i - x_j, x_k - x_j>
     products = gram[None, :, :] - gram[:, :, None] - gram[:, None, :] + own[:, None, None]
     return products * inverse[:, :, None] * inverse[:, None, :]
 
@@ -358,17 +365,6 @@ def _draw_triples(
     j, first, second = draw(B), 1 + draw(B - 1), 1 + draw(B - 2)
     second = second + (second >= first).to(second.dtype)
     return ((j + first) % B).to(device), j.to(device), ((j + second) % B).to(device)
-
-
-def _sampled_angles(x: Tensor, i: Tensor, j: Tensor, k: Tensor) -> Tensor:
-    """(count,) cosines of the angle at j."""
-    x = _centered(x)
-    one, other = x[i] - x[j], x[k] - x[j]
-    tiny = 4 * torch.finfo(x.dtype).eps * x.detach().square().sum(dim=1).amax()
-    squares = (one.square().sum(dim=1), other.square().sum(dim=1))
-    lengths = [torch.sqrt(s.masked_fill(s <= tiny, 1.0)) for s in squares]
-    none = (squares[0] <= tiny) | (squares[1] <= tiny)
-    return ((one * other).sum(dim=1) / (lengths[0] * lengths[1])).masked_fill(none, 0.0)
 
 
 def _log_neighbors(unit: Tensor) -> Tensor:
