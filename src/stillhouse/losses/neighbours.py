@@ -122,15 +122,15 @@ def cosine_neighbor_kl(
     """
     ours, theirs = checked_rows(student, teacher)
     student_tau = tau if student_tau is None else student_tau
-    for name, value in (("tau", tau), ("student_tau", student_tau)):
-        if not 0 < value < math.inf:
-            raise InputError(f"{name}: expected a positive number, got {value}")
+    for name, given in (("tau", tau), ("student_tau", student_tau)):
+        if not 0 < given < math.inf:
+            raise InputError(f"{name}: expected a positive number, got {given}")
     own = torch.eye(len(ours), dtype=torch.bool, device=ours.device)
     log_q, log_p = (
         (unit @ unit.t() / t).masked_fill(own, NOBODY).log_softmax(dim=1)
         for unit, t in ((unit_rows(ours), student_tau), (unit_rows(theirs), tau))
     )
-    value = (log_p.exp() * (log_p - log_q)).masked_fill(own, 0.0).sum(dim=1)
+    value: Tensor = (log_p.exp() * (log_p - log_q)).masked_fill(own, 0.0).sum(dim=1)
     return value * tau**2 if scale_tau2 else value
 
 

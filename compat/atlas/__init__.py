@@ -1,0 +1,1 @@
+"""The import path of the Atlas documents; all work is done by stillhouse."""

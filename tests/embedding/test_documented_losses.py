@@ -1,0 +1,369 @@
+"""What the documented losses do, and do not do."""
+
+import json
+import math
+import pickle
+import warnings
+
+import pytest
+import torch
+from scipy.spatial import procrustes
+
+from stillhouse.checks import InputError
+from stillhouse.embedding import (
+    CURRICULUM_CONFIG,
+    FAST_CONFIG,
+    CurriculumSchedule,
+    DistillationConfig,
+    combined_distill_loss,
+    create_curriculum_schedule,
+    curriculum_distill_step,
+    distill_loss,
+    kl_distill_loss,
+)
+
+RELATIONAL = ("neighbors", "gram", "rkd", "procrustes")
+
+
+def rows(count, width, seed=0):
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+def rotation(width, seed=1):
+    return torch.linalg.qr(rows(width, width, seed).double())[0]
+
+
+# ---------------------------------------------------------------------------------------------- equal widths
+
+
+def test_equal_widths_compare_directions():
+    """T1: same 0, opposite 2, right angle 1, whatever the lengths."""
+    unit = torch.nn.functional.normalize(rows(8, 16))
+    assert distill_loss(unit, unit).item() < 1e-6
+    assert distill_loss(unit, -unit).item() == pytest.approx(2, abs=1e-6)
+    assert distill_loss(torch.eye(4), torch.eye(4).roll(1, 0)).item() == pytest.approx(1, abs=1e-6)
+    s, t, lengths = rows(8, 16), rows(8, 16, 1), torch.rand(8, 1) + 0.1
+    assert distill_loss(s * lengths, t / lengths).item() == pytest.approx(distill_loss(s, t).item(), rel=1e-5)
+    expected = (1 - torch.cosine_similarity(s, t)).mean()
+    assert distill_loss(s, t).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["cosine", *RELATIONAL])
+def test_sum_is_the_batch_times_the_mean(mode):
+    """A sum over something else scales with the batch twice."""
+    s, t = rows(6, 8), rows(6, 8, 1)
+    whole = distill_loss(s, t, reduction="sum", mode=mode)
+    assert whole.ndim == 0
+    assert whole.item() == pytest.approx(6 * distill_loss(s, t, mode=mode).item(), rel=1e-4)
+
+
+def test_leading_axes_are_one_batch():
+    """(2, 3, D) must be six rows, not two."""
+    s, t = rows(6, 5), rows(6, 20, 1)
+    assert torch.equal(distill_loss(s.reshape(2, 3, 5), t.reshape(2, 3, 20)), distill_loss(s, t))
+
+
+# ---------------------------------------------------------------------------------------------- unequal widths
+
+
+def test_tau_turns_the_gradient():
+    """T2: the document's curriculum had the same loss and gradient at every stage."""
+    t = rows(32, 1536, 1)
+
+    def said(tau):
+        s = rows(32, 5).requires_grad_()
+        loss = distill_loss(s, t, tau=tau)
+        loss.backward()
+        return loss.item(), torch.nn.functional.normalize(s.grad.flatten(), dim=0)
+
+    (high, warm), (low, cool) = said(4.0), said(0.5)
+    assert abs(high - low) > 0.01 * high
+    assert (warm @ cool).item() < 0.999
+    assert (said(0.1)[1] @ warm).item() < 0.95
+
+
+@pytest.mark.parametrize("mode", RELATIONAL)
+def test_rotation_and_permutation_change_nothing(mode):
+    """T3: a loss tied to arbitrary axes is no comparison of meaning."""
+    s, t = rows(20, 5).double(), rows(20, 32, 1).double()
+    said = distill_loss(s, t, mode=mode).item()
+    order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
+    assert distill_loss(s @ rotation(5), t, mode=mode).item() == pytest.approx(said, rel=1e-6)
+    assert distill_loss(s, t @ rotation(32), mode=mode).item() == pytest.approx(said, rel=1e-6)
+    assert distill_loss(s, t.flip(1), mode=mode).item() == pytest.approx(said, rel=1e-6)
+    assert distill_loss(s[order], t[order], mode=mode).item() == pytest.approx(said, rel=1e-6)
+
+
+def test_truncation_is_kept_for_parity_and_warns():
+    """It depends on the order of the teacher's coordinates, which is why nothing takes it unasked."""
+    s, t = rows(20, 5), rows(20, 32, 1)
+    with pytest.warns(UserWarning, match="arbitrary"):
+        said = distill_loss(s, t, mode="truncate")
+    unit = torch.nn.functional.normalize
+    assert said.item() == pytest.approx((unit(s) - unit(t)[:, :5]).square().mean().item(), rel=1e-5)
+    with pytest.warns(UserWarning, match="arbitrary"):
+        assert distill_loss(s, t.flip(1), mode="truncate").item() != pytest.approx(said.item(), rel=1e-3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        distill_loss(s, t)
+
+
+@pytest.mark.parametrize("mode", ["auto", *RELATIONAL])
+def test_zero_on_a_teacher_that_fits_exactly(mode):
+    """T4: five dimensions inside 1536; a floor above 0 hides progress."""
+    z = rows(24, 5).double()
+    teacher = z @ torch.linalg.qr(rows(1536, 5, 2).double())[0].T
+    assert distill_loss(z, teacher, mode=mode).abs().item() < 1e-9
+    assert distill_loss(rows(24, 5, 3).double(), teacher, mode=mode).item() > 1e-3
+
+
+def test_procrustes_is_scipys():
+    """SciPy's disparity on padded sides."""
+    s, t = rows(20, 5).double(), rows(20, 9, 1).double()
+    padded = torch.cat([s, torch.zeros(20, 4).double()], 1)
+    expected = procrustes(t.numpy(), padded.numpy())[2]
+    assert distill_loss(s, t, mode="procrustes").item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["auto", *RELATIONAL])
+def test_only_the_student_learns(mode):
+    """T5: and equal rows and a row of zeros leave its gradient finite."""
+    s, t = rows(12, 5), rows(12, 32, 1)
+    s[1], s[2] = s[0], 0.0
+    s.requires_grad_(), t.requires_grad_()
+    distill_loss(s, t, mode=mode).backward()
+    assert t.grad is None
+    assert torch.isfinite(s.grad).all()
+    assert s.grad.abs().sum() > 0
+
+
+def test_a_zero_row_of_equal_widths_has_a_bounded_gradient():
+    """1 / length at length 0 would be the first step's end."""
+    s = torch.zeros(2, 4, requires_grad=True)
+    distill_loss(s, torch.ones(2, 4), eps=1e-6).backward()
+    assert torch.isfinite(s.grad).all()
+
+
+def test_the_teacher_learns_where_asked():
+    """`detach_teacher=False` must do something."""
+    t = rows(6, 8, 1).requires_grad_()
+    distill_loss(rows(6, 8), t, detach_teacher=False).backward()
+    assert t.grad.abs().sum() > 0
+
+
+# ---------------------------------------------------------------------------------------------- bad input
+
+
+def test_relations_need_rows():
+    """T9: with one row the answer would be 0 or NaN, with two 0 and no gradient."""
+    for count in (1, 2):
+        with pytest.raises(InputError, match=f"at least 3.*batch of {count}"):
+            distill_loss(rows(count, 5), rows(count, 32, 1))
+    assert distill_loss(rows(1, 8), rows(1, 8, 1)).item() > 0
+    with pytest.raises(InputError, match="at least one row"):
+        distill_loss(rows(0, 5), rows(0, 32))
+
+
+def test_shapes_are_compared():
+    """Broadcasting would compare the wrong rows."""
+    with pytest.raises(InputError, match=r"\(4, 5\).*\(5, 32\)"):
+        distill_loss(rows(4, 5), rows(5, 32))
+    with pytest.raises(InputError, match=r"\(5,\)"):
+        distill_loss(rows(1, 5)[0], rows(1, 5)[0])
+    with pytest.raises(InputError, match="expected equal widths, got 5 and 32"):
+        distill_loss(rows(4, 5), rows(4, 32), mode="cosine")
+
+
+def test_bad_teacher_rows_are_named_or_left_out():
+    """NaN must not spread silently; zeros teach nothing."""
+    s, t = rows(6, 5), rows(6, 32, 1)
+    broken = t.clone()
+    broken[4, 7] = float("inf")
+    with pytest.raises(InputError, match="rows 4"):
+        distill_loss(s, broken)
+    zero = t.clone()
+    zero[2] = 0
+    kept = [0, 1, 3, 4, 5]
+    assert torch.equal(distill_loss(s, zero), distill_loss(s[kept], t[kept]))
+    with pytest.raises(InputError, match="zeros in rows 2"):
+        distill_loss(s, zero, strict=True)
+    with pytest.raises(InputError, match="direction"):
+        distill_loss(s, torch.zeros_like(t))
+    s[0, 0] = float("nan")
+    assert distill_loss(s, t).isnan()
+
+
+def test_words_are_checked():
+    """Error texts that the document's users test for."""
+    s, t = rows(6, 5), rows(6, 5, 1)
+    with pytest.raises(ValueError, match=r"^reduction must be"):
+        distill_loss(s, t, reduction="none")
+    with pytest.raises(ValueError, match="mode must be one of"):
+        distill_loss(s, t, mode="cosin")
+    with pytest.raises(ValueError, match="tau must be positive"):
+        distill_loss(s, t, tau=0.0)
+
+
+# ---------------------------------------------------------------------------------------------- KL
+
+
+def test_kl_is_the_mean_over_rows():
+    """PyTorch's `mean` divides by the classes too: a loss K times too small."""
+    s, t = rows(6, 4), rows(6, 4, 1)
+    reference = torch.nn.functional.kl_div(
+        (s / 2).log_softmax(1), (t / 2).log_softmax(1), log_target=True, reduction="batchmean"
+    ).item()
+    assert kl_distill_loss(s, t, tau=2.0).item() == pytest.approx(4 * reference, rel=1e-5)
+    assert kl_distill_loss(s, t, tau=2.0, scale_tau2=False).item() == pytest.approx(reference, rel=1e-5)
+    element = kl_distill_loss(s, t, tau=2.0, reduction="elementmean", scale_tau2=False).item()
+    assert element == pytest.approx(reference / 4, rel=1e-5)
+    each = kl_distill_loss(s, t, tau=2.0, reduction="none")
+    assert each.shape == (6,)
+    assert kl_distill_loss(s, t, tau=2.0, reduction="sum").item() == pytest.approx(each.sum().item(), rel=1e-5)
+    assert kl_distill_loss(t, t).item() < 1e-6
+
+
+def test_kl_takes_classes_that_are_ruled_out():
+    """0 times infinity."""
+    p = torch.tensor([[0.0, 0.0, -math.inf]])
+    assert kl_distill_loss(p, p).item() == 0
+    with pytest.raises(ValueError, match="tau"):
+        kl_distill_loss(p, p, tau=-1.0)
+    with pytest.raises(ValueError, match="reduction"):
+        kl_distill_loss(p, p, reduction="avg")
+
+
+# ---------------------------------------------------------------------------------------------- mixing
+
+
+def test_alpha_mixes():
+    """T9: 0 is the reconstruction alone, 1 the distillation alone, nothing to rebuild leaves it whole."""
+    s, t = rows(6, 5), rows(6, 32, 1)
+    told = distill_loss(s, t)
+    assert combined_distill_loss(s, t, torch.tensor(0.3), alpha=0.0).item() == pytest.approx(0.3)
+    assert torch.equal(combined_distill_loss(s, t, torch.tensor(0.3), alpha=1.0), told)
+    assert torch.equal(combined_distill_loss(s, t, alpha=0.2), told)
+    mixed = combined_distill_loss(s, t, 0.3, alpha=0.25)
+    assert mixed.item() == pytest.approx(0.25 * told.item() + 0.225, rel=1e-5)
+
+
+def test_a_part_of_share_nought_does_no_harm():
+    """0 times NaN is NaN."""
+    s = torch.full((6, 5), float("nan"))
+    assert combined_distill_loss(s, rows(6, 32), torch.tensor(0.3), alpha=0.0).item() == pytest.approx(0.3)
+    assert combined_distill_loss(rows(6, 5), rows(6, 32), float("nan"), alpha=1.0).isfinite()
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.5, float("nan")])
+def test_alpha_outside_is_refused(alpha):
+    """In both functions, with a reconstruction and without."""
+    s, t = rows(6, 5), rows(6, 32, 1)
+    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got"):
+        combined_distill_loss(s, t, alpha=alpha)
+    with pytest.raises(ValueError, match=r"alpha must be in \[0, 1\], got"):
+        curriculum_distill_step(s, t, 0, lambda stage: 1.0, alpha=alpha)
+
+
+def test_reconstruction_is_one_number():
+    """A (B,) loss would make the total a vector."""
+    with pytest.raises(ValueError, match=r"reconstruction_loss.*\(6,\)"):
+        combined_distill_loss(rows(6, 5), rows(6, 32), torch.ones(6))
+
+
+def test_a_step_says_its_temperature():
+    """Loss and tau belong together."""
+    s, t = rows(6, 5), rows(6, 32, 1)
+    loss, tau = curriculum_distill_step(s, t, 3, create_curriculum_schedule(4.0, 0.5, 5))
+    assert tau == 1.375
+    assert torch.equal(loss, distill_loss(s, t, tau=1.375))
+
+
+# ---------------------------------------------------------------------------------------------- schedules
+
+
+@pytest.mark.parametrize("kind", ["linear", "exponential", "cosine"])
+def test_schedules_fall_and_stay_in_bounds(kind):
+    """T7: the document's formula gave -0.375 one stage too far."""
+    schedule = create_curriculum_schedule(4.0, 0.5, 5, kind)
+    assert (schedule(0), schedule(4)) == (4.0, 0.5)
+    assert list(schedule.values) == sorted(schedule.values, reverse=True)
+    assert (schedule(-1), schedule(99)) == (4.0, 0.5)
+    strict = create_curriculum_schedule(4.0, 0.5, 5, kind, strict=True)
+    for stage in (-1, 5):
+        with pytest.raises(IndexError, match="expected 0 to 4"):
+            strict(stage)
+
+
+def test_schedules_travel():
+    """A closure can be neither pickled nor written into a checkpoint."""
+    schedule = create_curriculum_schedule(4.0, 0.5, 5, "cosine")
+    assert pickle.loads(pickle.dumps(schedule)) == schedule
+    assert CurriculumSchedule.from_state_dict(json.loads(json.dumps(schedule.state_dict()))) == schedule
+    assert create_curriculum_schedule(4.0, 0.5, 1)(0) == 4.0
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((0.5, 4.0, 5), "start_tau"),
+        ((4.0, 4.0, 5), "start_tau"),
+        ((4.0, 0.5, 0), "num_stages"),
+        ((4.0, 0.0, 5), "end_tau must be positive"),
+        ((4.0, 0.5, 5, "quadratic"), "schedule_type must be 'linear', 'exponential', or 'cosine', got quadratic"),
+    ],
+)
+def test_schedules_out_of_range_are_refused(values, message):
+    """At creation, not at some later stage."""
+    with pytest.raises(ValueError, match=message):
+        create_curriculum_schedule(*values)
+
+
+def test_rising_schedules_are_allowed_where_asked():
+    """Other papers raise the temperature."""
+    assert create_curriculum_schedule(1.0, 4.0, 4, direction="any").values == (1.0, 2.0, 3.0, 4.0)
+
+
+# ---------------------------------------------------------------------------------------------- configuration
+
+
+def test_configuration_survives_json():
+    """A tuple that comes back as a list makes equal configurations differ."""
+    again = DistillationConfig.from_dict(json.loads(json.dumps(CURRICULUM_CONFIG.to_dict())))
+    assert again == CURRICULUM_CONFIG
+    with pytest.raises(TypeError, match="temperature"):
+        DistillationConfig.from_dict({"temperature": 1.0})
+
+
+def test_presets_cannot_be_changed_for_all():
+    """They were shared and mutable."""
+    with pytest.raises(AttributeError):
+        FAST_CONFIG.tau = 3.0
+    assert FAST_CONFIG.replace(tau=3.0).tau == 3.0
+    assert FAST_CONFIG.tau == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"alpha": 1.5}, r"alpha must be in \[0, 1\], got 1.5"),
+        ({"tau": 0.0}, "tau must be positive"),
+        ({"loss_type": "mse"}, "loss_type must be 'cosine' or 'kl', got mse"),
+        ({"device": "tpu"}, "device must be"),
+        ({"student_dim": 0}, "student_dim"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"curriculum": True, "curriculum_stages": 0}, "curriculum_stages"),
+        ({"curriculum": True, "curriculum_tau_schedule": (0.5, 3.0)}, "start_tau"),
+        ({"curriculum": True, "schedule_type": "steps"}, "schedule_type"),
+    ],
+)
+def test_settings_out_of_range_are_named(change, message):
+    """Widths, rates and batches too."""
+    with pytest.raises(ValueError, match=message):
+        DistillationConfig(**change)
+
+
+def test_a_configuration_can_express_every_schedule():
+    """The document's knew the linear one only."""
+    config = CURRICULUM_CONFIG.replace(schedule_type="exponential")
+    assert config.get_tau_for_stage(1) == pytest.approx(4 * (1 / 8) ** 0.25)
+    assert FAST_CONFIG.get_tau_for_stage(3) == 0.5

@@ -1,0 +1,110 @@
+"""Teachers from files: every format, and nothing that runs code."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from stillhouse.checks import InputError
+from stillhouse.embedding import load_teacher_checkpoint
+
+X = torch.arange(12.0).reshape(4, 3)
+
+
+class Harmful:
+    """Would run on loading."""
+
+    def __reduce__(self):
+        return (print, ("code of the file ran",))
+
+
+def write(path):
+    if path.suffix in {".pt", ".pth"}:
+        torch.save(X, path)
+    elif path.suffix == ".npy":
+        np.save(path, X.numpy())
+    elif path.suffix == ".npz":
+        np.savez(path, vectors=X.numpy(), ids=np.arange(4))
+    elif path.suffix == ".safetensors":
+        save_file({"vectors": X}, str(path))
+    else:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pq.write_table(pa.table({"embeddings": X.tolist()}), path)
+
+
+@pytest.mark.parametrize("ending", [".pt", ".pth", ".npy", ".npz", ".safetensors", ".parquet"])
+def test_every_format_gives_the_same(ending, tmp_path):
+    """A bare array is the embeddings."""
+    write(tmp_path / f"teacher{ending}")
+    found = load_teacher_checkpoint(tmp_path / f"teacher{ending}", device="auto")
+    assert torch.equal(found["embeddings"].cpu(), X)
+    assert (found["model_state"], found["metadata"]) == (None, {})
+
+
+def test_all_three_parts_are_read(tmp_path):
+    """Weights and metadata beside vectors; a bare mapping of tensors is weights."""
+    parts = {"embeddings": X.half(), "model_state": {"w": torch.ones(2)}, "metadata": {"model": "m", "n": 3}, "more": 1}
+    torch.save(parts, tmp_path / "a.pt")
+    found = load_teacher_checkpoint(tmp_path / "a.pt")
+    assert found["embeddings"].dtype == torch.float16
+    assert (found["metadata"], found["more"]) == ({"model": "m", "n": 3}, 1)
+    torch.save({"layer.weight": torch.ones(2, 2)}, tmp_path / "b.pt")
+    found = load_teacher_checkpoint(tmp_path / "b.pt")
+    assert (found["embeddings"], list(found["model_state"])) == (None, ["layer.weight"])
+    save_file({"embeddings": X, "model_state.w": torch.ones(2)}, str(tmp_path / "c.safetensors"), {"model": "m"})
+    found = load_teacher_checkpoint(tmp_path / "c.safetensors")
+    assert (list(found["model_state"]), found["metadata"]) == (["w"], {"model": "m"})
+    assert torch.equal(load_teacher_checkpoint(tmp_path / "a.pt", key="embeddings")["embeddings"], X.half())
+
+
+def test_no_code_of_a_file_runs(tmp_path, capsys):
+    """The document's loader executed whatever a checkpoint said."""
+    torch.save({"embeddings": X, "metadata": Harmful()}, tmp_path / "teacher.pt")
+    with pytest.raises(RuntimeError, match=r"Failed to load checkpoint.*may run code.*trust=True"):
+        load_teacher_checkpoint(tmp_path / "teacher.pt")
+    assert "ran" not in capsys.readouterr().out
+    load_teacher_checkpoint(tmp_path / "teacher.pt", trust=True)
+    assert "ran" in capsys.readouterr().out
+    np.save(tmp_path / "teacher.npy", np.array([Harmful()], dtype=object))
+    with pytest.raises(RuntimeError, match="Failed to load checkpoint"):
+        load_teacher_checkpoint(tmp_path / "teacher.npy")
+
+
+@pytest.mark.parametrize("ending", [".pt", ".npy", ".npz", ".safetensors", ".parquet"])
+@pytest.mark.parametrize("size", [0, 40])
+def test_damage_is_said(ending, size, tmp_path):
+    """Empty and cut files, in the document's words."""
+    path = tmp_path / f"teacher{ending}"
+    write(path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(RuntimeError, match="Failed to load checkpoint"):
+        load_teacher_checkpoint(path)
+
+
+def test_missing_and_unknown_files(tmp_path):
+    """As the document has it."""
+    with pytest.raises(FileNotFoundError, match="Checkpoint not found: "):
+        load_teacher_checkpoint(tmp_path / "none.pt")
+    (tmp_path / "teacher.csv").write_text("1,2")
+    with pytest.raises(RuntimeError, match=r"ending '.csv'; known: .npy"):
+        load_teacher_checkpoint(tmp_path / "teacher.csv")
+    torch.save({"vectors": 3}, tmp_path / "other.pt")
+    with pytest.raises(RuntimeError, match=r"expected 'embeddings'.*got 'vectors'"):
+        load_teacher_checkpoint(tmp_path / "other.pt")
+    with pytest.raises(RuntimeError, match="no 'x' in it, but 'vectors'"):
+        load_teacher_checkpoint(tmp_path / "other.pt", key="x")
+
+
+def test_embeddings_are_judged(tmp_path):
+    """NaN would show as a NaN loss an hour later."""
+    bad = X.clone()
+    bad[2, 1] = float("nan")
+    torch.save(bad, tmp_path / "nan.pt")
+    with pytest.raises(InputError, match="row 2"):
+        load_teacher_checkpoint(tmp_path / "nan.pt")
+    for shape in ((4,), (0, 3), (2, 2, 2)):
+        torch.save({"embeddings": torch.ones(shape)}, tmp_path / "shape.pt")
+        with pytest.raises(InputError, match=r"expected \(N, D\)"):
+            load_teacher_checkpoint(tmp_path / "shape.pt")
