@@ -196,10 +196,10 @@ def flags(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[Flag]:
         elif isinstance(value, tuple) and value and all(is_dataclass(v) for v in value):
             for number, entry in enumerate(value):
                 yield from flags(entry, (*path, str(number)))
+        elif name != "kind" and (_takes_plain(info.annotation) or not _holds_configs(info.annotation)):
+            yield Flag(path, info.annotation, value, info.description or "")
         elif value is None and _holds_configs(info.annotation):
             yield from flags(_members(info.annotation)[0](), path)  # an optional part, with its own defaults
-        elif name != "kind" and not _holds_configs(info.annotation):
-            yield Flag(path, info.annotation, value, info.description or "")
 
 
 def kinds(union: Any) -> dict[str, type]:
@@ -236,6 +236,11 @@ def _members(annotation: Any) -> list[Any]:
 
 def _is_literal(kind: Any) -> bool:
     return typing.get_origin(kind) is typing.Literal
+
+
+def _takes_plain(annotation: Any) -> bool:
+    """A field that takes a number or a word beside configurations: a flag gives the plain one."""
+    return any(kind in (int, float, str) for kind in _members(annotation))
 
 
 def _holds_configs(annotation: Any) -> bool:

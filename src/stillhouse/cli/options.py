@@ -148,4 +148,4 @@ def _plain(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    return value if isinstance(value, (int, float, bool)) else text
+    return value if isinstance(value, (int, float, bool, dict)) else text
