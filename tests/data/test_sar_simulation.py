@@ -144,6 +144,17 @@ def test_points_between_samples_are_where_they_should_be(position):
     assert np.sum(np.arange(130, 171) * ideal) / ideal.sum() == pytest.approx(position, abs=0.03)
 
 
+@pytest.mark.parametrize("offset", [0.0, 0.1, 0.4, 0.5, 0.6, 0.9])
+@pytest.mark.parametrize("name", ["toy-64", "sentinel-1"])
+def test_no_pulse_of_a_point_is_lost(name, offset):
+    """Between samples the aperture (972.7 pulses at Sentinel-1) can hold one pulse more than the filter has to that side."""
+    radar = preset(name)
+    length = 3 * radar.taps
+    position = length // 2 + offset
+    raw = point_lines(radar, [position], length=length, amplitudes=2j).raw[0]
+    np.testing.assert_allclose(raw, 2j * echo(np.arange(length) - position, radar), atol=1e-12)
+
+
 def test_the_ideal_scene_is_a_sinc_and_near_the_matched_filter():
     """Ground truth (ii) is not (i): they differ by the ripple of a chirp's spectrum, less for longer chirps."""
     lines = point_lines(TOY, [150.4], length=300, amplitudes=2j)

@@ -116,6 +116,9 @@ def test_upsampling_keeps_samples_and_moved_spectra():
     for frequency in (3, -20, 30):
         tone = np.exp(2j * np.pi * frequency * n / 64)
         np.testing.assert_allclose(upsampled(tone, 16), np.exp(2j * np.pi * frequency * fine / 64), atol=1e-10)
+    over_the_edge = np.exp(2j * np.pi * 30 * n / 64) + np.exp(2j * np.pi * 34 * n / 64)  # 34 is -30 to a centre of 0
+    wanted = np.exp(2j * np.pi * 30 * fine / 64) + np.exp(2j * np.pi * 34 * fine / 64)
+    np.testing.assert_allclose(np.abs(upsampled(over_the_edge, 16)), np.abs(wanted), atol=1e-10)
     noise = np.random.default_rng(0).standard_normal(63) + 0j
     np.testing.assert_allclose(upsampled(noise, 16)[::16], noise, atol=1e-10)
 
