@@ -126,6 +126,7 @@ def techniques(paths: Paths, student: Change) -> dict[str, Change]:
             "teacher": paths.teacher_qkv,
             "student_heads": paths.student_heads,
             "teacher_heads": paths.teacher_heads,
+            "padding": 0,
         }
         # layers of one width only: a transformer's, not the stages of a CNN
         found["FDD"] = beside(kind="dynamics", student=list(paths.student), teacher=list(paths.teacher), weight=1.0)

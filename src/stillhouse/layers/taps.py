@@ -58,10 +58,13 @@ class Tapped:
     @torch.no_grad()
     def spec(self, example: Tensor) -> OutputSpec:
         """Shapes without the batch axis, from one forward pass in eval mode on an example (B, C, H, W)."""
-        was_training = self.module.training
+        modes = [(part, part.training) for part in self.module.modules()]
         self.module.eval()
-        outputs = self(example)
-        self.module.train(was_training)
+        try:
+            outputs = self(example)
+        finally:
+            for part, mode in modes:  # part by part: a frozen part of a module in training stays in eval mode
+                part.training = mode
         if outputs.logits.ndim != 2:
             raise InputError(f"logits: expected (B, K), got {tuple(outputs.logits.shape)}")
         return OutputSpec(outputs.logits.shape[1], {name: tuple(x.shape[1:]) for name, x in outputs.features.items()})
