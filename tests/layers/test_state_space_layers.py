@@ -163,7 +163,7 @@ def test_deramping_is_a_phasor_and_its_inverse():
 
 def test_the_rate_follows_range_and_learns():
     """The azimuth rate falls with range: a rate that no gradient reaches stays wrong by 10 to 30 percent."""
-    part, u = Deramp(3, rate=0.02, block=16), noise(1, 16, 3)
+    part, u = Deramp(3, rate=0.02, block=16, by_range=True), noise(1, 16, 3)
     near = part.enter(u, places(16, reach=0.5))
     torch.testing.assert_close(near, part.enter(u, places(16)))
     part.range_slope.data.fill_(0.3)

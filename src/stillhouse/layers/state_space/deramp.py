@@ -23,6 +23,7 @@ class Deramp(nn.Module):
         channels: H.
         rate: K at the start, cycles a squared line (azimuth rate over squared pulse rate).
         block: lines from a channel's center to its next one; at least the aperture.
+        by_range: let the rate follow the range code; without one it is always 0 and says nothing.
 
     Example:
         What enters and leaves at once keeps its phase and is weighed by the window alone.
@@ -35,13 +36,13 @@ class Deramp(nn.Module):
     Source: Cumming, Wong 2005, Digital Processing of SAR Data, chapter 9 (SPECAN).
     """
 
-    def __init__(self, channels: int, *, rate: float, block: int) -> None:
+    def __init__(self, channels: int, *, rate: float, block: int, by_range: bool = False) -> None:
         super().__init__()
         self.rate, self.block = rate, block
         self.center = nn.Parameter((torch.arange(channels) + 0.5) * (block / channels))
         self.log_width = nn.Parameter(torch.full((channels,), math.log(max(1.0, block / channels))))
         self.rate_change = nn.Parameter(torch.zeros(channels))
-        self.range_slope = nn.Parameter(torch.zeros(()))
+        self.range_slope = nn.Parameter(torch.zeros(())) if by_range else None
 
     def enter(self, u: Tensor, places: Tensor) -> Tensor:
         """Deramp (B, L, H) before the filter."""
@@ -57,6 +58,9 @@ class Deramp(nn.Module):
         reach, line = places.double().unbind(-1)
         center, width = self.center.double(), self.log_width.double().exp()
         eta = torch.remainder(line.unsqueeze(-1) - center + self.block / 2, self.block) - self.block / 2
-        change = 1 + self.rate_change.double() + self.range_slope.double() * reach.unsqueeze(-1)
-        phase = math.pi * self.rate * change * eta.square()
+        change = 1 + self.rate_change.double()
+        if self.range_slope is not None:
+            change = change + self.range_slope.double() * reach.unsqueeze(-1)
+        turns = 0.5 * self.rate * change * eta.square()
+        phase = 2 * math.pi * (turns - turns.detach().floor())
         return torch.complex(torch.cos(phase), torch.sin(phase)), torch.exp(-0.5 * (eta / width).square())

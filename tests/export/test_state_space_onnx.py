@@ -1,0 +1,133 @@
+"""The step form in onnxruntime against the training form in torch."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.layers.state_space.activation import NAMES
+from stillhouse.students.state_space import StateSpaceConfig
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+from stillhouse.export.state_space_onnx import OnnxStream, export_step
+
+DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
+KINDS = {
+    "causal": {"look_ahead": 0},
+    "gate": {"look_ahead": 10, "use_selectivity": "gate", "norm": "rms"},
+    "deramp": {"look_ahead": 10, **DERAMP},
+    "positions": {"look_ahead": 10, "input_dim": 2, "position": "modulate", "position_lines": 100.0, **DERAMP},
+    "channel": {"look_ahead": 4, "input_dim": 3, "position": "channel", "output_dim": 2},
+    "real": {"look_ahead": 5, "real_kernel": True},
+    **{name: {"look_ahead": 3, "activation": name} for name in NAMES},
+}
+
+
+def network(**settings):
+    torch.manual_seed(0)
+    model = StateSpaceConfig(**{"model_dim": 4, "state_dim": 12, "num_layers": 2, **settings}).build().eval()
+    for parameter in model.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    return model
+
+
+def scene(model, length, batch):
+    lines = torch.randn(batch, length, model.config.input_dim, dtype=torch.complex64)
+    if model.config.position != "none":
+        lines[..., -1] = torch.complex(torch.tensor(0.4), torch.arange(length) / 100).expand(batch, -1)
+    return lines
+
+
+def streamed(stream, lines):
+    said = [stream.step(lines[:, t]) for t in range(lines.shape[1])]
+    assert [x is None for x in said] == [t < stream.latency for t in range(len(said))]
+    return np.concatenate([*(x[:, None] for x in said if x is not None), stream.finish()], 1)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_onnxruntime_says_what_torch_says(kind, tmp_path):
+    """A graph of another formula, or that forgets its latency at either end of the scene, is another network."""
+    model = network(**KINDS[kind])
+    path = export_step(model, tmp_path / "step.onnx")
+    for batch, length in ((1, 40), (3, 2)):  # the batch is free; a scene may be shorter than the latency
+        lines = scene(model, length, batch)
+        with torch.no_grad():
+            expected = model(lines).numpy()
+        got = streamed(OnnxStream(path, batch), lines.numpy())
+        assert got.shape == expected.shape
+        assert np.linalg.norm(got - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+def test_the_state_is_handed_over(tmp_path):
+    """State in and out are inputs and outputs of the graph: any other program can hold them."""
+    import onnxruntime
+
+    model = network(**KINDS["gate"])
+    path = export_step(model, tmp_path / "step.onnx")
+    lines = scene(model, 40, 1).numpy()
+    whole, first, second = (OnnxStream(path) for _ in range(3))
+    expected = [whole.step(lines[:, t]) for t in range(40)]
+    for t in range(20):
+        first.step(lines[:, t])
+    second.state, second.count = dict(first.state), first.count
+    np.testing.assert_array_equal(np.array([second.step(lines[:, t]) for t in range(20, 40)]), np.array(expected[20:]))
+    session = onnxruntime.InferenceSession(str(path))
+    names = [entry.name for entry in session.get_inputs()]
+    assert names[:3] == ["line", "count", "total"]
+    assert [entry.name for entry in session.get_outputs()] == ["focused", "ready", *(f"next.{n}" for n in names[3:])]
+    assert session.get_inputs()[0].shape == ["batch", 1, 2]
+    second.reset()
+    np.testing.assert_array_equal(streamed(second, lines)[:, 0], np.array(expected[10]))
+
+
+def test_what_cannot_be_exported_says_so(tmp_path):
+    """A bidirectional network has no step; doubles would be rounded silently."""
+    with pytest.raises(InputError, match="got a bidirectional one"):
+        export_step(network(), tmp_path / "step.onnx")
+    with pytest.raises(InputError, match=r"expected a float32 network, got torch\.float64"):
+        export_step(network(look_ahead=0).double(), tmp_path / "step.onnx")
+
+
+def test_wrong_input_is_named(tmp_path):
+    """As in `Stream`."""
+    path = export_step(network(look_ahead=2), tmp_path / "step.onnx")
+    stream = OnnxStream(path)
+    for line, words in [
+        (np.ones((1, 1)), "expected complex numbers, got float64"),
+        (np.ones((2, 1), complex), r"expected shape \(1, 1\), got \(2, 1\)"),
+        (np.full((1, 1), np.nan + 0j), "expected finite numbers"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            stream.step(line)
+    assert stream.finish().shape == (1, 0, 1)
+    with pytest.raises(InputError, match="finished"):
+        stream.step(np.ones((1, 1), complex))
+    with pytest.raises(InputError, match="got nothing at"):
+        OnnxStream(tmp_path / "none.onnx")
+
+
+def test_another_onnx_file_is_refused(tmp_path):
+    """It might even run."""
+    import onnx
+
+    value = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1])
+    out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["x"], ["y"])], "other", [value], [out])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=9)
+    onnx.save(model, str(tmp_path / "other.onnx"))
+    with pytest.raises(InputError, match="expected a network of export_step"):
+        OnnxStream(tmp_path / "other.onnx")
+
+
+def test_running_one_takes_no_torch(tmp_path):
+    """A deployment that has to install torch has gained nothing."""
+    path = export_step(network(look_ahead=2), tmp_path / "step.onnx")
+    code = (
+        "import sys, numpy as np; from pathlib import Path; from stillhouse.export.state_space_onnx import OnnxStream;"
+        f"OnnxStream(Path({str(path)!r})).step(np.ones((1, 1), complex)); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

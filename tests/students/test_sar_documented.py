@@ -1,0 +1,124 @@
+"""`get_model_from_configs`: each documented key is honoured or refused, none is swallowed."""
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.config import ConfigError
+from stillhouse.students.state_space import SIZES
+from stillhouse.students.state_space.documented import HONOURED, REFUSED, documented_parameters, get_model_from_configs
+
+SMALL = {
+    "name": "s4_ssm",
+    "dim_head": 1,
+    "input_dim": 2,
+    "model_dim": 4,
+    "state_dim": 8,
+    "output_dim": 1,
+    "num_layers": 2,
+}
+DOCUMENTED = {**SMALL, "dropout": 0.2, "use_pos_encoding": True, "complex_valued": True, "activation_function": "gelu"}
+
+
+def count(**config):
+    return sum(p.numel() for p in get_model_from_configs(**config).parameters())
+
+
+def test_the_documented_teacher_and_student_are_not_the_same_network():
+    """In the public factory they were: `use_selectivity` was swallowed."""
+    teacher = get_model_from_configs(**DOCUMENTED, use_selectivity=True)
+    student = get_model_from_configs(**DOCUMENTED, use_selectivity=False)
+    assert (teacher.config.use_selectivity, student.config.use_selectivity) == ("gate", "none")
+    assert teacher.config.activation == "gelu"
+    assert teacher.config.dropout == 0.2
+    gates = sum(p.numel() for n, p in teacher.named_parameters() if "gate" in n)
+    assert gates > 0
+    assert count(**DOCUMENTED, use_selectivity=True) - count(**DOCUMENTED, use_selectivity=False) == gates
+
+
+def test_the_integration_example_runs():
+    """The document's own lines: model from a dict, weights loaded, output of complex lines."""
+    model = get_model_from_configs(**DOCUMENTED, use_selectivity=False)
+    again = get_model_from_configs(**DOCUMENTED, use_selectivity=False)
+    again.load_state_dict(model.state_dict())
+    lines = torch.randn(2, 10, 1, 2, dtype=torch.complex64)
+    with torch.no_grad():
+        assert torch.equal(again.eval()(lines), model.eval()(lines))
+        assert model(lines).shape == (2, 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"use_selectivty": True}, "did you mean 'use_selectivity'"),
+        ({"name": "mamba_ssm"}, "'mamba_ssm' is not offered"),
+        ({"name": "s4_smm"}, "did you mean 's4_ssm'"),
+        ({"complex_valued": False}, "complex_valued: expected true"),
+        ({"dim_head": 2}, "dim_head: expected 1"),
+        ({"mode": "recurrent"}, r"Stream\(model\)"),
+        ({"use_pos_encoding": "yes"}, "use_pos_encoding: expected true or false"),
+        ({"use_pos_encoding": True, "input_dim": 1}, "got input_dim 1"),
+        ({"use_pos_encoding": True, "position": "none"}, "contradicts position 'none'"),
+        ({"activation_function": "glu"}, "halves the channels"),
+        ({"activation_function": "gelu", "activation": "gelu"}, "leave one out"),
+        ({"bidirectional": True, "look_ahead": 4}, "leave one out"),
+        ({"bidirectional": "no"}, "bidirectional: expected true or false"),
+        *(({key: 3}, f"model.{key}: {REFUSED[key][:20]}") for key in REFUSED),
+    ],
+)
+def test_what_is_refused_says_why(change, words):
+    """Keys that are swallowed are the public code's worst habit: `wraper: false` was obeyed by nothing."""
+    with pytest.raises(InputError, match=words):
+        get_model_from_configs(**{**SMALL, **change})
+
+
+@pytest.mark.parametrize("change", [{"num_layers": "four"}, {"dropout": 1.5}, {"state_dim": 7}, {"model_dim": 2.5}])
+def test_wrong_values_are_named(change):
+    """YAML gives text for numbers more often than one thinks."""
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        get_model_from_configs(**{**SMALL, **change})
+
+
+def test_every_honoured_key_does_something():
+    """Each one changes the configuration, or is checked against the only value it can have."""
+    fixed = {"name", "dim_head", "mode", "complex_valued"}
+    others = {
+        "input_dim": 3, "model_dim": 6, "state_dim": 10, "output_dim": 2, "num_layers": 1, "dropout": 0.3,
+        "use_pos_encoding": False, "use_selectivity": True, "activation_function": "relu", "bidirectional": False,
+    }  # fmt: skip
+    assert set(others) | fixed == set(HONOURED)
+    base = get_model_from_configs(**SMALL).config
+    for key, value in others.items():
+        assert get_model_from_configs(**{**SMALL, key: value}).config != base, key
+
+
+def test_positions_and_directions():
+    """Two input channels are signal and position, as documented; a network that cannot focus is not the default."""
+    assert get_model_from_configs(**SMALL).config.position == "modulate"
+    assert get_model_from_configs(**SMALL, use_pos_encoding=False).config.position == "none"
+    assert get_model_from_configs(**SMALL, position="channel").config.position == "channel"
+    assert get_model_from_configs(**{**SMALL, "input_dim": 1}).config.position == "none"
+    assert get_model_from_configs(**SMALL).config.look_ahead is None
+    assert get_model_from_configs(**SMALL, bidirectional=False).config.look_ahead == 0
+    assert get_model_from_configs(**SMALL, bidirectional=False, look_ahead=5).config.look_ahead == 5
+    assert get_model_from_configs(**SMALL, look_ahead=5).config.look_ahead == 5
+
+
+def test_parameter_counts_of_the_document():
+    """The public code's true counts (the document's percentages do not follow from them), and ours beside them."""
+    teacher = documented_parameters(*SIZES["standard"], selectivity=True)
+    standard, compressed, tiny = (
+        documented_parameters(*SIZES[n], selectivity=False) for n in ("standard", "compressed", "tiny")
+    )
+    assert (teacher, teacher - standard, compressed, tiny) == (320_299, 8_321, 51_330, 17_234)
+    assert [round(1 - x / teacher, 3) for x in (standard, compressed, tiny)] == [0.026, 0.84, 0.946]
+
+
+@pytest.mark.parametrize("size", ["standard", "compressed", "tiny"])
+def test_parameter_counts_of_ours(size):
+    """Of a causal one: as the public one, less biases and the second map, and with a complex feedthrough."""
+    width, states, layers = SIZES[size]
+    config = {"input_dim": 1, "model_dim": width, "state_dim": states, "num_layers": layers, "bidirectional": False}
+    modes = states // 2
+    filters = width + 2 * modes + 2 * width * modes + 2 * width
+    assert count(**config) == layers * (filters + 2 * width * width) + 2 * width + 2 * width

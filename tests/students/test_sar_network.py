@@ -1,0 +1,264 @@
+"""The focusing network: phase, selectivity, taps, gradients, configuration, and that it can learn what theory says it can."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.config import ConfigError, dump_yaml, parse
+from stillhouse.layers.taps import Tapped
+from stillhouse.metrics.sar_bars import linear_bar
+from stillhouse.students.state_space import SIZES, StateSpaceConfig
+from stillhouse.students.state_space.network import DYNAMICS
+
+DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
+KINDS = [
+    {},
+    {"look_ahead": 0},
+    {"look_ahead": 7, "norm": "rms", "activation": "gelu"},
+    {"look_ahead": 7, "use_selectivity": "gate", "activation": "relu"},
+    {"look_ahead": 7, **DERAMP},
+    {"input_dim": 2, "position": "modulate", "use_selectivity": "gate"},
+    {"input_dim": 3, "position": "modulate", "position_lines": 100.0, **DERAMP},
+    {"real_kernel": True},
+]
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+
+
+def network(seed=0, **settings):
+    torch.manual_seed(seed)
+    model = StateSpaceConfig(**{"model_dim": 6, "state_dim": 16, "num_layers": 3, **settings}).build().eval()
+    for parameter in model.parameters():  # zero starts would hide parts that do nothing
+        parameter.data.add_(0.02 * torch.randn_like(parameter))
+    return model
+
+
+def scene(model, length=60, batch=2):
+    lines = noise(batch, length, model.config.input_dim)
+    if model.config.position != "none":
+        lines[..., -1] = torch.complex(torch.tensor(0.4), torch.arange(length) / 100).expand(batch, -1)
+    return lines
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_a_global_phase_passes_through(settings):
+    """The phase of a scene is arbitrary: a network that sees it learns nothing that holds for the next scene."""
+    model = network(**settings)
+    lines, turn = scene(model), torch.exp(torch.tensor(1.3j))
+    turned = lines.clone()
+    turned[..., : model.config.signal_channels] *= turn
+    with torch.no_grad():
+        torch.testing.assert_close(model(turned), turn * model(lines), rtol=1e-4, atol=1e-5)
+
+
+def test_a_position_added_as_a_channel_breaks_the_phase_and_says_so():
+    """The documented input adds a constant that does not turn; that is why it is not the default."""
+    model, lines = network(input_dim=2, position="channel"), noise(1, 20, 2)
+    turned = lines * torch.tensor([1j, 1.0])
+    assert (model(turned) - 1j * model(lines)).abs().max().item() > 1e-2
+
+
+def test_every_switch_changes_the_output():
+    """The public factory dropped `use_selectivity`: teacher and student were the same network."""
+    base = {"input_dim": 2, "position": "modulate", "look_ahead": 6}
+    lines = scene(network(**base))
+    plain = network(**base)(lines)
+    for change in (
+        {"use_selectivity": "gate"},
+        DERAMP,
+        {"norm": "rms"},
+        {"activation": "gelu"},
+        {"look_ahead": 0},
+        {"look_ahead": None},
+        {"look_ahead_split": "first"},
+        {"real_kernel": True},
+        {"memory": 5.0},
+        {"doppler_band": 0.5},
+        {"position": "channel"},
+    ):
+        assert (network(**{**base, **change})(lines) - plain).abs().max().item() > 1e-3, change
+    moved = lines.clone()
+    moved[..., 1] += 0.3
+    for settings in (base, {**base, **DERAMP, "position_lines": 100.0}):
+        model = network(**settings)
+        assert (model(moved) - model(lines)).abs().max().item() > 1e-3, "the position is not read"
+
+
+def test_selectivity_makes_the_network_time_varying():
+    """Without it (and with a linear activation) a shifted scene gives the shifted output: there is no selection."""
+    for settings, varies in (({}, False), ({"use_selectivity": "gate"}, False), (DERAMP, True)):
+        model = network(look_ahead=0, memory=3.0, **settings).double()
+        lines = torch.cat([torch.zeros(1, 10, 1), scene(model, 30, 1), torch.zeros(1, 20, 1)], 1).to(torch.complex128)
+        shift = (model(lines.roll(7, 1)) - model(lines).roll(7, 1))[:, 7:].abs().max().item()
+        assert (shift > 1e-3) == varies
+    gated, linear = network(use_selectivity="gate"), network()
+    lines = scene(gated)
+    assert (gated(3 * lines) - 3 * gated(lines)).abs().max().item() > 1e-2
+    torch.testing.assert_close(linear(3 * lines), 3 * linear(lines), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_gradients_reach_every_parameter(settings):
+    """A part outside the graph is dead weight in the optimizer; complex parameters are real pairs, so any optimizer takes them."""
+    model = network(**settings)
+    out = model(scene(model))
+    out.abs().square().mean().backward()
+    dead = [
+        n for n, p in model.named_parameters() if p.grad is None or not torch.isfinite(p.grad).all() or not p.grad.any()
+    ]
+    assert dead == []
+    assert not any(p.is_complex() for p in model.parameters())
+
+
+def test_features_are_tapped_by_path():
+    """In the public pipeline the features were always None and the feature loss 0."""
+    model, lines = network(), noise(2, 20, 1)
+    paths = ("blocks.0", "blocks.1.s4d", "blocks.2.mix")
+    tapped = Tapped(model, paths)
+    said = tapped(lines)
+    assert {n: tuple(x.shape) for n, x in said.features.items()} == dict.fromkeys(paths, (2, 20, 6))
+    assert all(x.is_complex() for x in said.features.values())
+    said.features["blocks.1.s4d"].abs().sum().backward()
+    assert model.blocks[0].s4d.output.grad.abs().max() > 0
+    assert model.blocks[2].s4d.output.grad is None
+
+
+def test_the_documented_batch_shape_is_taken():
+    """The documented loader gives (B, L, 1, C)."""
+    model, lines = network(input_dim=2, position="modulate"), noise(2, 9, 2)
+    assert torch.equal(model(lines.unsqueeze(2)), model(lines))
+
+
+@pytest.mark.parametrize("length", [1, 2])
+def test_short_scenes(length):
+    """A length of 1 has no previous line, no future and no second sample."""
+    for settings in KINDS:
+        model = network(**settings)
+        assert torch.isfinite(model(scene(model, length))).all()
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (torch.zeros(2, 9, 1), "lines: expected complex numbers, got torch.float32"),
+        (torch.zeros(2, 9, 2) + 0j, r"lines: expected shape \(batch, length, 1\)"),
+        (torch.zeros(2, 0, 1) + 0j, "without empty axes"),
+    ],
+)
+def test_wrong_lines_are_named(lines, words):
+    """Real lines would be promoted and focus to nothing."""
+    with pytest.raises(InputError, match=words):
+        network()(lines)
+
+
+def test_dropout_and_seeds():
+    """Dropout in eval mode, or weights that the seed does not fix, make every comparison noise."""
+    model, lines = network(dropout=0.5), noise(1, 20, 1)
+    assert torch.equal(model(lines), model(lines))
+    assert (model.train()(lines) - model(lines)).abs().max() > 1e-3
+    assert torch.equal(network(seed=3)(lines), network(seed=3)(lines))
+
+
+def test_parameter_groups():
+    """Decay pulls a log-decay to a memory of one line and every frequency to zero Doppler."""
+    model = network(
+        use_selectivity="gate", activation="relu", dynamics_learning_rate=1e-4, input_dim=2, position="modulate"
+    )
+    decayed, free, dynamics = model.parameter_groups(0.1)
+    names = {id(p): n for n, p in model.named_parameters()}
+    assert sorted(names[id(p)] for g in (decayed, free, dynamics) for p in g["params"]) == sorted(names.values())
+    assert {names[id(p)].rpartition(".")[2] for p in decayed["params"]} == {"weight", "output", "later_output"}
+    assert {names[id(p)].rpartition(".")[2] for p in dynamics["params"]} == set(DYNAMICS[:3])
+    assert (decayed["weight_decay"], free["weight_decay"], dynamics["weight_decay"]) == (0.1, 0.0, 0.0)
+    assert dynamics["lr"] == 1e-4
+    assert "lr" not in network().parameter_groups(0.1)[2]
+    torch.optim.AdamW(model.parameter_groups(0.1), lr=1e-3)
+
+
+def test_the_configuration_round_trips_and_refuses():
+    """A setting that does nothing is a fault of ours: it is refused, with the field's name."""
+    config = StateSpaceConfig(look_ahead=9, use_selectivity="gate")
+    import yaml
+
+    assert parse(StateSpaceConfig, yaml.safe_load(dump_yaml(config))) == config
+    assert parse(StateSpaceConfig, {"use_selectivity": True}).use_selectivity == "gate"
+    assert parse(StateSpaceConfig, {"use_selectivity": False}).use_selectivity == "none"
+    assert config.without_special_part().use_selectivity == "none"
+    assert {n: (c.model_dim, c.state_dim, c.num_layers) for n in SIZES if (c := config.sized(n))} == SIZES
+    with pytest.raises(InputError, match="did you mean 'tiny'"):
+        config.sized("tinny")
+    for settings, words in [
+        ({"state_dim": 7}, "state_dim: expected an even number"),
+        ({"use_selectivity": "deramp"}, "deramp_rate, deramp_block: use_selectivity 'deramp' needs both"),
+        ({"deramp_rate": 0.1}, "do nothing with use_selectivity 'none'"),
+        ({"position": "modulate"}, "position: 'modulate' takes the last of input_dim channels"),
+        ({"position_lines": 5.0}, "position_lines: it does nothing"),
+        ({"model_dim": 0}, "model_dim"),
+        ({"use_selectivty": True}, "did you mean 'use_selectivity'"),
+    ]:
+        with pytest.raises(ConfigError, match=words):
+            parse(StateSpaceConfig, settings)
+
+
+@pytest.mark.parametrize(("layers", "total"), [(3, 8), (3, 2), (1, 5), (4, 0)])
+def test_the_look_ahead_is_shared_out(layers, total):
+    """The latency that is promised is the sum over the layers."""
+    even = StateSpaceConfig(num_layers=layers, look_ahead=total).layer_look_ahead()
+    first = StateSpaceConfig(num_layers=layers, look_ahead=total, look_ahead_split="first").layer_look_ahead()
+    assert sum(even) == sum(first) == total
+    assert max(even) - min(even) <= 1
+    assert first[0] == total
+
+
+TAPS, LENGTH = 33, 160  # time-bandwidth product 33 / 1.3 = 25
+
+
+def focusing(batch, generator):
+    """Range-compressed lines of a white scene and their matched filter, unit power, by the physics of a chirp."""
+    t = torch.arange(TAPS, dtype=torch.float64) - TAPS // 2
+    chirp = torch.exp(-1j * math.pi / (1.3 * TAPS) * t.square())
+    scene = torch.randn(batch, LENGTH + 4 * TAPS, dtype=torch.complex128, generator=generator)
+    size = 2 * scene.shape[1]
+    spectrum = torch.fft.fft(chirp, n=size)
+    raw = torch.fft.ifft(torch.fft.fft(scene, n=size) * spectrum)
+    focused = torch.fft.ifft(torch.fft.fft(raw) * spectrum.conj())
+    lines, target = raw[:, 2 * TAPS + TAPS // 2 :][:, :LENGTH], focused[:, 2 * TAPS :][:, :LENGTH]
+    return (lines / TAPS**0.5).to(torch.complex64)[..., None], (target / TAPS / 1.3**-0.5).to(torch.complex64)[
+        ..., None
+    ]
+
+
+def trained(steps=120, **settings):
+    torch.manual_seed(0)
+    model = StateSpaceConfig(model_dim=6, state_dim=64, num_layers=1, memory=30.0, **settings).build()
+    optimizer = torch.optim.AdamW(model.parameter_groups(0.0), lr=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps, pct_start=0.1)
+    generator, inside = torch.Generator().manual_seed(1), slice(TAPS, LENGTH - TAPS)
+    for _ in range(steps):
+        lines, target = focusing(8, generator)
+        error = (model(lines) - target)[:, inside].abs().square().sum() / target[:, inside].abs().square().sum()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        schedule.step()
+    with torch.no_grad():
+        lines, target = focusing(64, torch.Generator().manual_seed(2))
+        return ((model(lines) - target)[:, inside].abs().square().sum() / target[:, inside].abs().square().sum()).item()
+
+
+def test_theory_bars_of_the_ablations():
+    """No real and no causal filter can focus (about half of the energy each): ours reach those bars, only the full one passes."""
+    t = np.arange(TAPS) - TAPS // 2
+    echo = np.exp(-1j * np.pi / (1.3 * TAPS) * t**2)
+    real, causal = linear_bar(echo, real=True), linear_bar(echo, look_ahead=0)
+    assert 0.4 < real < 0.5
+    assert 0.4 < causal < 0.5
+    assert trained(real_kernel=True) == pytest.approx(real, abs=0.03)
+    assert trained(look_ahead=0) == pytest.approx(causal, abs=0.03)
+    assert trained() < 0.01
+    assert trained(look_ahead=TAPS // 2) < 0.05

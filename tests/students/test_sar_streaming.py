@@ -1,0 +1,195 @@
+"""The step form against the training form: every module, every border, constant memory."""
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.students.state_space import StateSpaceConfig
+from stillhouse.students.state_space.cost import step_cost
+from stillhouse.students.state_space.streaming import Stream, measure_latency
+
+DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
+KINDS = {
+    "causal": {"look_ahead": 0},
+    "ahead": {"look_ahead": 11},
+    "first": {"look_ahead": 11, "look_ahead_split": "first"},
+    "norm-gelu": {"look_ahead": 5, "norm": "rms", "activation": "gelu"},
+    "relu": {"look_ahead": 5, "activation": "relu"},
+    "gate": {"look_ahead": 11, "use_selectivity": "gate", "activation": "silu"},
+    "deramp": {"look_ahead": 11, **DERAMP},
+    "positions": {"look_ahead": 11, "input_dim": 2, "position": "modulate", "position_lines": 100.0, **DERAMP},
+    "channel": {"look_ahead": 4, "input_dim": 3, "position": "channel", "use_selectivity": "gate"},
+    "real": {"look_ahead": 11, "real_kernel": True},
+    "own-poles": {"look_ahead": 3, "shared_modes": False, "norm": "rms"},
+}
+
+
+def network(**settings):
+    torch.manual_seed(0)
+    config = StateSpaceConfig(**{"model_dim": 4, "state_dim": 12, "num_layers": 3, "memory": 500.0, **settings})
+    model = config.build().eval()
+    for parameter in model.parameters():
+        parameter.data.add_(0.02 * torch.randn_like(parameter))
+    return model
+
+
+def scene(model, length, batch=2):
+    generator = torch.Generator().manual_seed(1)
+    lines = torch.randn(batch, length, model.config.input_dim, dtype=torch.complex64, generator=generator)
+    if model.config.position != "none":
+        lines[..., -1] = torch.complex(torch.tensor(0.4), torch.arange(length) / 100).expand(batch, -1)
+    return lines
+
+
+def stepped(stream, lines):
+    said = [stream.step(lines[:, t]) for t in range(lines.shape[1])]
+    assert [x is None for x in said] == [t < stream.latency for t in range(len(said))]
+    ready = [x.unsqueeze(1) for x in said if x is not None]
+    return torch.cat([*ready, stream.finish()], 1)
+
+
+def close(got, expected):
+    assert got.shape == expected.shape
+    assert ((got - expected).norm() / expected.norm()).item() < 1e-5
+    assert ((got - expected).abs().max() / expected.abs().max()).item() < 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [1, 7, 512])
+def test_line_by_line_is_the_training_form(kind, length):
+    """In the public code the step form has another gate, no norm, and states that start as None."""
+    model = network(**KINDS[kind])
+    lines = scene(model, length)
+    with torch.no_grad():
+        close(stepped(Stream(model, 2), lines), model(lines))
+
+
+@pytest.mark.parametrize("kind", ["causal", "gate", "positions"])
+def test_line_by_line_over_a_long_scene(kind):
+    """Rounding that grows with length stays unseen in a test of 100 lines."""
+    model = network(**KINDS[kind])
+    lines = scene(model, 2048, 1)
+    with torch.no_grad():
+        close(stepped(Stream(model), lines), model(lines))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunks_of_any_size_with_carried_state(kind):
+    """Borders inside the look-ahead, chunks of one line, and steps between chunks."""
+    model = network(**KINDS[kind])
+    lines, stream = scene(model, 700), Stream(network(**KINDS[kind]), 2)
+    said = [stream.push(chunk) for chunk in lines[:, :200].split([3, 1, 9, 187], 1)]
+    for t in range(200, 220):
+        line = stream.step(lines[:, t])
+        said.append(line.unsqueeze(1))
+    said += [stream.push(lines[:, 220:]), stream.finish()]
+    with torch.no_grad():
+        close(torch.cat(said, 1), model(lines))
+
+
+@pytest.mark.parametrize("kind", ["causal", "gate", "positions"])
+def test_the_state_goes_out_and_in(kind):
+    """A product that is focused on two machines, or after a stop, must not show a seam."""
+    model = network(**KINDS[kind])
+    lines, whole, first, second = scene(model, 60), *(Stream(model, 2) for _ in range(3))
+    expected = stepped(whole, lines)
+    said = [x.unsqueeze(1) for t in range(30) if (x := first.step(lines[:, t])) is not None]
+    kept = first.state
+    first.step(lines[:, 30])  # going on does not change what was taken out
+    second.load_state(kept)
+    said += [second.step(lines[:, t]).unsqueeze(1) for t in range(30, 60)]
+    torch.testing.assert_close(torch.cat([*said, second.finish()], 1), expected)
+    second.reset()
+    torch.testing.assert_close(stepped(second, lines), expected)
+
+
+def test_memory_does_not_grow():
+    """A recurrence that keeps its history is a convolution in disguise."""
+    model = network(look_ahead=6, use_selectivity="gate", num_layers=1)
+    stream = Stream(model)
+    lines = scene(model, 1000, 1)
+    sizes = set()
+    for _ in range(100):
+        stream.push(lines)
+        sizes.add(stream.state_bytes)
+    assert int(stream.state["seen"]) == 100_000
+    for t in range(1000):
+        stream.step(lines[:, t])
+    sizes.add(stream.state_bytes)
+    assert len(sizes) == 1
+    held = {n: t.numel() * t.element_size() for n, t in stream.state.items()}
+    small = held["seen"] + held["blocks.0.seen"] + held["blocks.0.places"]  # what only deramping reads, and counters
+    assert sum(held.values()) - small == step_cost(model).state_bytes
+    assert all(layer.state.modes.untyped_storage().nbytes() == 4 * 6 * 8 for layer in stream._layers)
+
+
+def test_a_bidirectional_network_cannot_stream():
+    """Its causal half alone would be another network, at half the energy."""
+    with pytest.raises(InputError, match="look_ahead, got a bidirectional one"):
+        Stream(network())
+
+
+def test_wrong_lines_leave_the_state_alone():
+    """One NaN in a state is there for ever: it is refused before it gets in, with the number of the line."""
+    stream = Stream(network(look_ahead=2))
+    stream.step(torch.ones(1, 1) + 0j)
+    before = stream.state
+    for line, words in [
+        (torch.full((1, 1), float("nan")) + 0j, "line 1: expected finite numbers"),
+        (torch.full((1, 1), float("inf")) + 0j, "line 1: expected finite numbers"),
+        (torch.ones(1, 1), "line 1: expected complex numbers, got torch.float32"),
+        (torch.ones(2, 1) + 0j, r"line 1: expected shape \(1, 1\), got \(2, 1\)"),
+    ]:
+        with pytest.raises(InputError, match=words):
+            stream.step(line)
+    assert all(torch.equal(before[n], t) for n, t in stream.state.items())
+    assert stream.push(torch.zeros(1, 0, 1) + 0j).shape == (1, 0, 1)
+    with pytest.raises(InputError, match="expected shape"):
+        stream.push(torch.ones(1, 1) + 0j)
+    stream.finish()
+    with pytest.raises(InputError, match=r"finished; call reset\(\)"):
+        stream.step(torch.ones(1, 1) + 0j)
+
+
+def test_a_state_of_another_network_is_refused():
+    """It would run and say nonsense."""
+    stream = Stream(network(look_ahead=2))
+    with pytest.raises(InputError, match="missing or too many"):
+        stream.load_state(Stream(network(look_ahead=2, num_layers=2)).state)
+    with pytest.raises(InputError, match="expected shape"):
+        stream.load_state(Stream(network(look_ahead=3)).state)
+
+
+def test_a_scene_shorter_than_the_latency_comes_out_whole():
+    """All its lines are said by `finish`, none is lost or made up."""
+    model = network(look_ahead=11)
+    lines, stream = scene(model, 4, 1), Stream(model)
+    assert all(stream.step(lines[:, t]) is None for t in range(4))
+    with torch.no_grad():
+        close(stream.finish(), model(lines))
+
+
+def test_dropout_must_be_off():
+    """Chunks would be dropped into, steps would not."""
+    with pytest.raises(InputError, match=r"call model.eval\(\)"):
+        Stream(network(look_ahead=0, dropout=0.1).train())
+
+
+def test_latency_is_measured_and_counted():
+    """The time of a warm-up, or of lines that give nothing yet, is not the time of a line."""
+    model = network(look_ahead=9)
+    found = measure_latency(model, lines=30, warm_up=3)
+    assert found.latency_lines == 9
+    assert found.lines == 30
+    assert 0 < found.median_ms <= found.slowest_tenth_ms
+
+
+def test_costs_by_hand():
+    """Counted by the definition: input, output; per layer update and readout, feedthrough, mixing; gates are real."""
+    cost = step_cost(network(look_ahead=6, use_selectivity="gate"))
+    assert cost.complex_macs == 4 + 4 + 3 * (2 * 4 * 6 + 4 + 16)
+    assert cost.real_macs == 3 * (12 * 4 + 4 * 4)
+    assert cost.state_bytes == 8 * (3 * 4 * 6 + 6 * 4 + 3 * 4)
+    assert cost.parameters == sum(p.numel() for p in network(use_selectivity="gate", look_ahead=6).parameters())
+    both = step_cost(network())
+    assert both.complex_macs == 4 + 4 + 3 * (4 * 4 * 6 + 4 + 16)
