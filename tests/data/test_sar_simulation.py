@@ -277,8 +277,10 @@ def test_the_signal_to_clutter_ratio_is_that_of_the_focused_image():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "slant_range, azimuth_rate: expected one of them, got neither"),
-        ({"slant_range": 8e5, "azimuth_rate": 2e3}, "got both"),
+        (
+            {"slant_range": 8e5, "azimuth_rate": 2e3},
+            "slant_range, azimuth_rate: expected at most one of them, got both",
+        ),
         ({"slant_range": 8e5, "prf": 1000.0}, "prf: expected at least doppler_bandwidth"),
         ({"azimuth_rate": 1e7}, "aperture: expected 3 pulses or more"),
         ({"azimuth_rate": -1.0}, "azimuth_rate"),
@@ -304,6 +306,13 @@ def test_impossible_scenes_are_refused(settings, message):
     """They would fail later, inside NumPy, with words of NumPy."""
     with pytest.raises(ConfigError, match=message):
         parse(SceneConfig, settings)
+
+
+def test_the_slant_range_is_a_satellites_where_none_is_given():
+    """Flags need a radar without arguments; the distance and the rate must still agree."""
+    assert SarParameters().distance == 800e3
+    assert SarParameters().rate == SarParameters(slant_range=800e3).rate
+    assert SarParameters(azimuth_rate=SarParameters().rate).distance == pytest.approx(800e3)
 
 
 def test_a_number_that_yaml_reads_as_text_is_a_number():

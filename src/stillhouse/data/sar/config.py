@@ -23,7 +23,9 @@ class ProductsConfig:
     """Zarr products in the Maya4 layout, and which of them go where: split by year, or by acquisition where no years are given."""
 
     root: str = Field(
-        min_length=1, description="folder that holds the products (in PT1, PT2, ... or not), or one product"
+        default="maya4",
+        min_length=1,
+        description="folder that holds the products (in PT1, PT2, ... or not), or one product",
     )
     level_from: Level = Field(default="rcmc", description="what the model sees; rc still has range migration in it")
     level_to: Level = Field(default="az", description="what it should say")

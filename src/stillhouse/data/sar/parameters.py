@@ -15,12 +15,13 @@ from stillhouse.checks import InputError, nearest
 from stillhouse.config import configclass
 
 SPEED_OF_LIGHT = 299_792_458.0  # m/s
+SLANT_RANGE = 800e3  # m, of a satellite
 UNWEIGHTED_IRW = 0.8859  # 3 dB width of sinc, in units of 1 / bandwidth
 
 
 @configclass
 class SarParameters:
-    """A zero-squint stripmap radar. Either the slant range or the azimuth rate is given; the other follows.
+    """A zero-squint stripmap radar. The slant range or the azimuth rate is given (800 km where neither is); the other follows.
 
     Example:
         The worked check of Sentinel-1's stripmap: 973 pulses an aperture, a time-bandwidth product of 744.
@@ -34,7 +35,7 @@ class SarParameters:
 
     prf: float = Field(default=1690.0, gt=0, description="pulses a second, Hz")
     doppler_bandwidth: float = Field(default=1300.0, gt=0, description="Doppler bandwidth that is processed, Hz")
-    slant_range: float | None = Field(default=None, gt=0, description="closest distance to the scene, m")
+    slant_range: float | None = Field(default=None, gt=0, description="closest distance to the scene, m [800 km]")
     azimuth_rate: float | None = Field(default=None, gt=0, description="Ka, Hz/s, in place of the slant range")
     velocity: float = Field(default=7100.0, gt=0, description="effective radar velocity Vr, m/s")
     ground_velocity: float = Field(default=6800.0, gt=0, description="of the beam on the ground, m/s: spacing of lines")
@@ -47,9 +48,8 @@ class SarParameters:
     range_sampling: float = Field(default=100.1e6, gt=0, description="range samples a second, Hz")
 
     def __post_init__(self) -> None:
-        if (self.slant_range is None) == (self.azimuth_rate is None):
-            got = "neither" if self.slant_range is None else "both"
-            raise ValueError(f"slant_range, azimuth_rate: expected one of them, got {got}")
+        if self.slant_range is not None and self.azimuth_rate is not None:
+            raise ValueError("slant_range, azimuth_rate: expected at most one of them, got both")
         if self.prf < self.doppler_bandwidth:
             raise ValueError(
                 f"prf: expected at least doppler_bandwidth ({self.doppler_bandwidth:g} Hz), got {self.prf:g}: "
@@ -69,13 +69,14 @@ class SarParameters:
         """Ka in Hz/s: 2 Vr^2 / (wavelength * slant range)."""
         if self.azimuth_rate is not None:
             return self.azimuth_rate
-        assert self.slant_range is not None
-        return 2 * self.velocity**2 / (self.wavelength * self.slant_range)
+        return 2 * self.velocity**2 / (self.wavelength * self.distance)
 
     @property
     def distance(self) -> float:
         """Slant range in m, given or from the azimuth rate."""
-        return self.slant_range or 2 * self.velocity**2 / (self.wavelength * self.rate)
+        if self.azimuth_rate is not None:
+            return 2 * self.velocity**2 / (self.wavelength * self.azimuth_rate)
+        return SLANT_RANGE if self.slant_range is None else self.slant_range
 
     @property
     def aperture_seconds(self) -> float:
