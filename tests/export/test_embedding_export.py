@@ -288,3 +288,25 @@ def test_an_onnx_file_that_says_something_else_is_not_exported(tmp_path, monkeyp
     with pytest.raises(InputError, match="expected the codes of numpy within 1e-05"):
         export_embedder(saved(tmp_path / "in"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("output", ["euclidean", "sphere", "tanh"])
+def test_a_student_of_this_library_is_the_same_after_its_export(tmp_path, output):
+    """The files above are made by hand: those that training saves must be read the same."""
+    import onnxruntime
+
+    from stillhouse.students.embedding import EmbeddingStudentConfig
+    from stillhouse.students.embedding.network import EmbeddingStudent, save_embedder
+
+    torch.manual_seed(0)
+    config = EmbeddingStudentConfig(levels=(5, 25), hidden=(16, 8), output=output)
+    student = EmbeddingStudent.from_vectors(config, vectors(400))
+    torch.nn.init.normal_(student.w3)
+    save_embedder(tmp_path / "in", student, teacher={"name": "MiniLM"})
+    folder = export_embedder(tmp_path / "in", tmp_path / "out")
+    assert "as the teacher MiniLM gives them" in (folder / "README.md").read_text()
+    x = vectors(100, seed=2)
+    codes = NumpyEmbedder.load(folder).encode(x)
+    np.testing.assert_allclose(codes, student.encode(x), rtol=0, atol=1e-5)
+    (said,) = onnxruntime.InferenceSession(str(folder / "model.onnx")).run(None, {"vectors": x})
+    np.testing.assert_allclose(said, codes, rtol=0, atol=1e-5)

@@ -17,7 +17,7 @@ from stillhouse.students.embedding.text import StaticTextStudent
 from stillhouse.students.embedding.text_config import TextStudentConfig
 from stillhouse.students.embedding.words import Bags, HashTokenizer, PieceTokenizer, input_table
 from stillhouse.training.config import TrainingConfig
-from stillhouse.training.text_embedding import distill_text_student, neighbor_kl, split_texts, token_weights
+from stillhouse.training.text_embedding import distill_text_student, split_texts, token_weights
 
 WORDS = [a + b for a in ("ka", "lo", "mi", "nu", "re", "so") for b in ("dan", "fel", "gim", "hop", "jut", "pex", "tav")]
 HASH = TextStudentConfig(tokens="hash", start="random", buckets=512, width=16, hidden=8, token_dropout=0.0)
@@ -183,36 +183,6 @@ def test_the_linear_start_is_ridge_regression():
     fitted = Ridge(alpha=alpha).fit(x, y)
     np.testing.assert_allclose(student.skip.detach(), fitted.coef_, atol=1e-5)
     np.testing.assert_allclose(student.bias.detach(), fitted.intercept_, atol=1e-5)
-
-
-def test_neighbor_kl_is_zero_at_equality_and_falls_towards_it():
-    """And it sees neighbours, not places: a shift or a rotation of the student changes nothing."""
-    z = torch.tensor(np.random.default_rng(0).normal(size=(20, 5)))
-    turn = torch.linalg.qr(torch.tensor(np.random.default_rng(1).normal(size=(5, 5)))).Q
-    assert neighbor_kl(z, z, perplexity=5).item() == pytest.approx(0.0, abs=1e-12)
-    assert neighbor_kl(z @ turn + 3, z, perplexity=5).item() == pytest.approx(0.0, abs=1e-9)
-    noise = torch.tensor(np.random.default_rng(2).normal(size=(20, 5)))
-    far, near = (neighbor_kl(z + by * noise, z, perplexity=5).item() for by in (1.0, 0.1))
-    assert far > near > 0
-    student = (z + noise).requires_grad_()
-    duplicates = torch.cat([student, student[:1].detach().requires_grad_()])
-    loss = neighbor_kl(duplicates, torch.cat([z, z[:1]]), perplexity=5)
-    loss.backward()
-    assert torch.isfinite(student.grad).all()
-
-
-def test_neighbor_kl_against_a_plain_loop():
-    """Two rows at distances 1 and 2 of a third, by the formula."""
-    told, said = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [2.0], [3.0]])
-    expected = 0.0
-    for i, bandwidth in enumerate([1.0, 1.0, 4.0]):  # squared distance to the nearest
-        others = [j for j in range(3) if j != i]
-        p, q = (
-            np.exp([-((x[i] - x[j]) ** 2).item() / bandwidth for j in others]) for x in (told.numpy(), said.numpy())
-        )
-        p, q = p / p.sum(), q / q.sum()
-        expected += (p * np.log(p / q)).sum() / 3
-    assert neighbor_kl(said, told, perplexity=1.2).item() == pytest.approx(expected, rel=1e-5)
 
 
 # --------------------------------------------------------------------------------------------------------- training

@@ -95,10 +95,11 @@ def _fill(partial: Path, folder: Path, embedder: NumpyEmbedder, *, onnx: bool) -
 
 def _readme(embedder: NumpyEmbedder, onnx: bool) -> str:
     levels, teacher = embedder.levels, embedder.card.get("teacher")
+    name = teacher.get("name") if isinstance(teacher, dict) else teacher
     return USAGE.format(
         numbers=sum(levels),
         width=embedder.card["teacher_dim"],
-        teacher=f" {teacher}" if isinstance(teacher, str) else "",
+        teacher=f" {name}" if isinstance(name, str) else "",
         levels=" + ".join(map(str, levels)) if len(levels) > 1 else "one level",
         prefix=f"; level=1 gives the first {levels[0]}" if len(levels) > 1 else "",
         distance="cosine" if embedder.card["output"] == "sphere" else "Euclidean distance",

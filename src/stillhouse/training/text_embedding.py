@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 
 from stillhouse.checks import InputError
+from stillhouse.losses.neighbours import neighbor_kl
 from stillhouse.metrics.neighbourhood import checked_vectors, knn_overlap
 from stillhouse.records import CARD, versions, write_atomically, write_json
 from stillhouse.students.embedding.text import StaticTextStudent
@@ -185,8 +186,9 @@ class TextEmbeddingJob(Job):
         terms: Terms = {"error": (1.0, sum(errors[1:], errors[0]))}
         if self.config.neighbor_weight and len(rows) > 2:
             first = self.parts[0]
-            loss = neighbor_kl(said[:, first], told[:, first], perplexity=self.config.perplexity)
-            terms["neighbors"] = (self.config.neighbor_weight, loss)
+            perplexity = min(self.config.perplexity, 0.9 * (len(rows) - 1))  # the last batch of an epoch may be small
+            loss = neighbor_kl(said[:, first], told[:, first], perplexity=perplexity, student_bandwidth="teacher")
+            terms["neighbors"] = (self.config.neighbor_weight, loss.mean())
         return terms
 
     def validate(self, model: nn.Module) -> Validation:
@@ -215,26 +217,6 @@ class TextEmbeddingJob(Job):
             ends = np.concatenate([[0], np.cumsum(kept)])
             bags = Bags(bags.ids[kept], ends[bags.starts])
         return torch.from_numpy(bags.ids).to(self.device), torch.from_numpy(bags.starts[:-1]).to(self.device)
-
-
-def neighbor_kl(student: Tensor, teacher: Tensor, *, perplexity: float) -> Tensor:
-    """KL of each row's soft neighbours in the batch: softmax of -(distance / bandwidth)^2, the bandwidth from the teacher's side.
-
-    Args:
-        student: (B, d).
-        teacher: (B, d) codes in the same space; gets no gradient.
-        perplexity: bandwidth of a row: its distance to the so many nearest.
-
-    Returns:
-        0-d, mean over rows; 0 where the distances are the same.
-    """
-    told = torch.cdist(teacher.detach(), teacher.detach()).square()
-    own = torch.eye(len(told), dtype=torch.bool, device=told.device)
-    said = (student[:, None] - student[None]).square().sum(2)  # not cdist: its root has no slope at 0
-    nearest = min(len(told) - 1, max(1, round(perplexity)))
-    bandwidth = told.masked_fill(own, float("inf")).kthvalue(nearest, dim=1, keepdim=True).values.clamp_min(1e-12)
-    log_p, log_q = (torch.log_softmax((-x / bandwidth).masked_fill(own, -1e9), dim=1) for x in (told, said))
-    return (log_p.exp() * (log_p - log_q)).sum(1).mean()
 
 
 # ---------------------------------------------------------------------------------------------------------- pieces

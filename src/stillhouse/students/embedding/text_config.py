@@ -32,7 +32,7 @@ class TextStudentConfig:
     neighbor_weight: float = Field(
         default=0.1, ge=0, description="weight of the neighbour term beside the squared error"
     )
-    perplexity: float = Field(default=10.0, gt=1, description="neighbours of a row that the neighbour term looks at")
+    perplexity: float = Field(default=10.0, gt=1, description="effective number of neighbours in the neighbour term")
     token_dropout: float = Field(default=0.0, ge=0, lt=1, description="share of the tokens left out while training")
     validation_share: float = Field(default=0.1, gt=0, lt=1, description="of the texts, to choose the best epoch by")
     half: bool = Field(default=True, description="store the table in float16")
