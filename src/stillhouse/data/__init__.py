@@ -1,4 +1,4 @@
-"""Data. Labelled images: bundled digits, torchvision's sets, a folder, a `.npz` file, arrays; embeddings. No torch until it is built.
+"""Data. Labelled images: bundled digits, torchvision's sets, a folder, `.npz`, arrays; embeddings. No torch until built.
 
     DataConfig(name="mnist").build()            -> ImageData: train, validation, test, task, sha256
     ImageData.from_arrays(images, labels, ...)  -> the same from NumPy arrays or tensors
