@@ -17,7 +17,9 @@ from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.students import TimmStudentConfig
 from stillhouse.students.card import load_student
 from stillhouse.teachers import TeacherConfig
+from stillhouse.temperature import LearnedTemperature
 from stillhouse.training.checkpoint import load_checkpoint
+from stillhouse.training.doctor_config import DoctorConfig
 
 STAGED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0, "over": "stages"}}
 FEATURES = FeaturesConfig(student="blocks.0", teacher="layer2", weight=1.0)
@@ -240,3 +242,16 @@ def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     assert torch.equal(kept[name], body.state_dict()[name])
     assert not torch.equal(own[name], body.state_dict()[name])
     assert torch.equal(kept["network.layer2.0.conv1.weight"], own["network.layer2.0.conv1.weight"])
+
+
+def test_a_learned_temperature_at_its_bound_is_said_in_the_report(tmp_path):
+    """At the end of its range a temperature has no gradient left; the run would go on as if it were learned."""
+    hot = LogitsConfig(temperature=LearnedTemperature(initial=2.999, low=1.0, high=3.0))
+    training = replace(small().training, epochs=2, doctor=DoctorConfig(every=1, patience=2))
+    run(small(signals=(hot,), training=training), tmp_path)
+    seed = tmp_path / "arms" / "kd" / "seed-0"
+    found = [
+        line for r in records.read_records(seed / records.RECORDS) if r["split"] == "doctor" for line in r["findings"]
+    ]
+    assert any("logits/temperature" in str(line) and "upper bound (1 to 3)" in str(line) for line in found), found
+    assert "upper bound (1 to 3)" in (tmp_path / records.REPORT).read_text()

@@ -90,6 +90,10 @@ class LogitSignal(nn.Module):
         """What a temperature that changes wants to be seen."""
         return dict(self._ask("figures"))
 
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Between what a learned temperature stays."""
+        return dict(self._ask("bounds"))
+
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
         """What a learned temperature adds to the loss."""
         return dict(self._ask("regularizers"))

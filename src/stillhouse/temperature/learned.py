@@ -58,6 +58,10 @@ class _Learned(nn.Module):
             figures["temperature-spread"] = now.std(correction=0).item()
         return figures
 
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """What the sigmoid keeps the temperature between: at an edge it has no gradient left, which the doctor says."""
+        return {"temperature": (self.config.low, self.config.high)}
+
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
         """(log T - log anchor)^2 of the last forward, taken before the reversal: after it the anchor would repel."""
         if self._last is None or self.config.anchor_weight == 0:
