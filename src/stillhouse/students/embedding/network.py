@@ -99,6 +99,8 @@ class EmbeddingStudent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Codes (B, d) of vectors (B, D)."""
+        if x.ndim != 2 or x.shape[1] != self.teacher_dim:
+            raise InputError(f"vectors: expected (B, {self.teacher_dim}), got {tuple(x.shape)}")
         if self.training or torch.compiler.is_exporting():
             return self._codes(x)
         return torch.cat([self._block(some) for some in x.split(BLOCK)]) if len(x) else self._codes(x)
@@ -108,8 +110,6 @@ class EmbeddingStudent(nn.Module):
         return self._codes(nn.functional.pad(x, (0, 0, 0, short)))[: len(x)] if short else self._codes(x)
 
     def _codes(self, x: Tensor) -> Tensor:
-        if x.ndim != 2 or x.shape[1] != self.teacher_dim:
-            raise InputError(f"vectors: expected (B, {self.teacher_dim}), got {tuple(x.shape)}")
         c = (_unit(x) if self.config.normalize else x) - self.mean
         linear, bend = nn.functional.linear, nn.functional.gelu
         hidden = bend(linear(c * self.gain, self.w1, self.b1), approximate="tanh")

@@ -1,0 +1,163 @@
+"""The embedding student: it begins as PCA, its rows do not see each other, and it is saved as it computes."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import pdist
+from sklearn.decomposition import PCA
+
+from stillhouse.checks import InputError
+from stillhouse.export.numpy_embedder import NumpyEmbedder
+from stillhouse.students.embedding import EmbeddingStudentConfig
+from stillhouse.students.embedding.levels import level_weights, prefixes, widths
+from stillhouse.students.embedding.network import EmbeddingStudent, load_embedder, save_embedder
+
+
+def vectors(count=200, width=24, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(count, width)) * np.linspace(3, 0.3, width) + 1).astype(np.float32)
+
+
+def student(x=None, trained=True, **settings):
+    """With weights that are no longer those of the start."""
+    torch.manual_seed(0)
+    made = EmbeddingStudent.from_vectors(
+        EmbeddingStudentConfig(**{"hidden": (16, 8), **settings}), vectors() if x is None else x
+    )
+    if trained:
+        with torch.no_grad():
+            for parameter in made.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    return made.eval()
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_it_begins_as_pca(normalize):
+    """Then training starts at the anchor that it has to beat; another scale a coordinate would not be PCA."""
+    x = vectors()
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True) if normalize else x
+    expected = pdist(PCA(5).fit_transform(unit.astype(np.float64)))
+    got = pdist(student(trained=False, normalize=normalize).encode(x))
+    np.testing.assert_allclose(got / got.mean(), expected / expected.mean(), rtol=1e-4)
+
+
+def test_codes_begin_with_the_spread_that_the_kernel_wants():
+    """Whatever the unit of the teacher."""
+    for factor in (0.01, 100.0):
+        codes = student(vectors() * factor, trained=False, normalize=False).encode(vectors() * factor)
+        assert np.sqrt(np.square(codes).mean()) == pytest.approx(1.25, rel=1e-3)
+
+
+def test_rows_do_not_see_each_other():
+    """In chunks, one by one or at once: the same bits."""
+    made, x = student(), vectors(333)
+    whole = made.encode(x)
+    assert np.array_equal(made.encode(x, batch_size=50), whole)
+    assert np.array_equal(np.concatenate([made.encode(x[i : i + 1]) for i in range(5)]), whole[:5])
+    assert made.encode(x[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize("output", ["euclidean", "sphere", "tanh"])
+@pytest.mark.parametrize("normalize", [True, False])
+def test_saved_and_read_it_says_the_same(output, normalize, tmp_path):
+    """By torch and by numpy: a factor that is not folded into the weights shows here."""
+    made, x = student(levels=(5, 10), output=output, normalize=normalize), vectors(70, seed=3)
+    assert float(made.gain) != 1.0
+    save_embedder(tmp_path, made, teacher={"name": "t"}, metrics={"spearman": 0.5})
+    codes = made.encode(x)
+    np.testing.assert_allclose(load_embedder(tmp_path).encode(x), codes, atol=2e-5)
+    np.testing.assert_allclose(NumpyEmbedder.load(tmp_path).encode(x), codes, atol=2e-5)
+    card = json.loads((tmp_path / "card.json").read_text())
+    assert (card["format"], card["teacher_dim"], card["levels"]) == ("stillhouse-embedder-1", 24, [5, 10])
+    assert (card["axes"][0], len(card["axes"])) == (["axis 1", "low 1", "high 1"], 5)
+
+
+def test_outputs_keep_their_promise():
+    """Length 1, or inside the box; later levels as they are."""
+    x = vectors()
+    sphere = student(levels=(5, 10), output="sphere").encode(x)
+    np.testing.assert_allclose(np.linalg.norm(sphere[:, :5], axis=1), 1, atol=1e-5)
+    box = student(levels=(5, 10), output="tanh", trained=False).encode(x)
+    assert np.abs(box[:, :5]).max() < 1
+    assert (np.abs(box[:, :5]) > np.tanh(1)).mean() == pytest.approx(0.01, abs=0.005)
+    assert np.abs(box[:, 5:]).max() > 1
+
+
+def test_every_weight_learns_after_the_first_step():
+    """w3 is 0 at the start, so w1 and w2 wait for it, and no longer."""
+    made, x = student(trained=False).train(), torch.from_numpy(vectors())
+    optimizer = torch.optim.SGD(made.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        made(x).square().sum(1).sqrt().mean().backward()
+        optimizer.step()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in made.parameters())
+
+
+def test_more_numbers_than_the_teacher_has():
+    """155 numbers of a 24-dimensional teacher: no axis may start dead."""
+    made = student(levels=(5, 25, 125), trained=False)
+    assert made.skip.shape == (155, 24)
+    assert made.skip.norm(dim=1).min() > 0
+    parts = prefixes(made.encode(vectors()), (5, 25, 125))
+    assert [part.shape[1] for part in parts] == list(widths((5, 25, 125)))
+    np.testing.assert_allclose(parts[0], student(trained=False).encode(vectors()), atol=1e-4)
+
+
+def test_a_zero_row_has_a_code():
+    """Length 0 must not become NaN."""
+    assert np.isfinite(student().encode(np.zeros((2, 24), np.float32))).all()
+
+
+def test_bad_vectors_are_refused():
+    """At the door."""
+    with pytest.raises(InputError, match="finite"):
+        student(np.full((5, 24), np.nan, np.float32))
+    with pytest.raises(InputError, match="rows that differ, got 5 equal"):
+        student(np.ones((5, 24), np.float32))
+    with pytest.raises(InputError, match=r"expected \(B, 24\), got \(2, 8\)"):
+        student().encode(np.ones((2, 8), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"levels": (5, 0)}, "levels"),
+        ({"levels": (1,), "output": "sphere"}, "two points"),
+        ({"axes": (("Size", "small", "large"),)}, "axes: expected 5"),
+        ({"hidden": (0, 4)}, "hidden"),
+    ],
+)
+def test_settings_are_checked(settings, message):
+    """Named, with what came."""
+    with pytest.raises(ValueError, match=message):
+        EmbeddingStudentConfig(**settings)
+
+
+def test_files_that_do_not_go_together_are_refused(tmp_path):
+    """Another student's weights under this card would be read as noise."""
+    save_embedder(tmp_path, student())
+    card = json.loads((tmp_path / "card.json").read_text())
+    (tmp_path / "card.json").write_text(json.dumps({**card, "hidden": [4, 4]}))
+    with pytest.raises(InputError, match=r"w1: expected \(4, 24\), got \(16, 24\)"):
+        load_embedder(tmp_path)
+    (tmp_path / "card.json").write_text(json.dumps({**card, "format": "other"}))
+    with pytest.raises(InputError, match="expected format"):
+        load_embedder(tmp_path)
+    (tmp_path / "card.json").write_text(json.dumps({k: v for k, v in card.items() if k != "levels"}))
+    with pytest.raises(InputError, match="without sense"):
+        load_embedder(tmp_path)
+    (tmp_path / "card.json").write_text(json.dumps(card))
+    (tmp_path / "student.safetensors").write_bytes(b"not it")
+    with pytest.raises(InputError, match="not safetensors"):
+        load_embedder(tmp_path)
+
+
+def test_level_weights():
+    """Half as much a level, or as given, one a level."""
+    assert level_weights((5, 25)) == (1.0, 0.5)
+    assert level_weights((5, 25), (0.7, 0.3)) == (0.7, 0.3)
+    with pytest.raises(InputError, match="expected 2"):
+        level_weights((5, 25), (1.0,))
