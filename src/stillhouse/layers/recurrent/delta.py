@@ -1,0 +1,152 @@
+"""The generalized delta rule of RWKV-7: a memory that forgets by channel and replaces what a key held before.
+
+Shapes: B batch, H heads, L length, K key width, V value width, N chunks, C tokens of a chunk.
+
+    M_t = (diag(w_t) + b_t c_t^T) M_{t-1} + k_t v_t^T          y_t = M_t^T r_t
+
+with b = -(a * kappa), c = kappa: what the direction kappa held is taken out (share a) before the new value goes in.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from stillhouse.checks import InputError
+
+LOWEST_LOG_DECAY = -0.6065306597126334
+"""-exp(-1/2): RWKV-7's lowest log of a decay, so w > 0.545. Chunks rely on it: their factors stay within exp(0.304 C)."""
+
+LARGEST_CHUNK = 128
+
+
+def delta_recurrent(
+    r: Tensor, k: Tensor, v: Tensor, log_w: Tensor, b: Tensor, c: Tensor, memory: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The definition, a token at a time: what generation runs and what the chunked form is tested against.
+
+    Args:
+        r: (B, H, L, K) what is asked for.
+        k: (B, H, L, K) keys that are written.
+        v: (B, H, L, V) values.
+        log_w: (B, H, L, K) logs of the decays, at most 0.
+        b: (B, H, L, K) minus the share that is taken out, along the key.
+        c: (B, H, L, K) the key that is looked up for it, of unit length.
+        memory: (B, H, K, V) before the first token; None: empty.
+
+    Returns:
+        (B, H, L, V) answers, and the memory after the last token.
+
+    Example:
+        A key is written twice with a full removal: the second value replaces the first, 5 and not 3 + 5.
+
+        >>> key, zero = torch.ones(1, 1, 2, 1), torch.zeros(1, 1, 2, 1)
+        >>> v = torch.tensor([3.0, 5.0]).reshape(1, 1, 2, 1)
+        >>> delta_recurrent(key, key, v, zero, -key, key)[0].flatten().tolist()
+        [3.0, 5.0]
+
+    Source: Peng et al. 2025, arXiv:2503.14456, section 4; the plain delta rule: Yang et al. 2024, arXiv:2406.06484.
+    """
+    memory = _start(k, v, memory)
+    answers = []
+    for t in range(k.shape[2]):
+        held = torch.einsum("bhk,bhkv->bhv", c[:, :, t], memory)
+        memory = memory * log_w[:, :, t].exp().unsqueeze(-1)
+        memory = (
+            memory + b[:, :, t].unsqueeze(-1) * held.unsqueeze(-2) + k[:, :, t].unsqueeze(-1) * v[:, :, t].unsqueeze(-2)
+        )
+        answers.append(torch.einsum("bhk,bhkv->bhv", r[:, :, t], memory))
+    return torch.stack(answers, 2), memory
+
+
+def delta_chunked(
+    r: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_w: Tensor,
+    b: Tensor,
+    c: Tensor,
+    memory: Tensor | None = None,
+    *,
+    chunk: int = 32,
+) -> tuple[Tensor, Tensor]:
+    """`delta_recurrent` in matrix products: all chunks at once, one small product from chunk to chunk.
+
+    Within a chunk, the values that removals look up depend on each other through a unit triangular system, which is solved
+    once (the WY form of products of rank-one changes). Decays enter as exp(g_t - m) and exp(m - g_s) with g the running sum of
+    their logs and m its middle: both are bounded by exp(0.304 C), nothing is divided by a product that has vanished.
+
+    Args:
+        r: (B, H, L, K), as the rest, see `delta_recurrent`; `log_w` not below `LOWEST_LOG_DECAY`.
+        k: see there.
+        v: see there.
+        log_w: see there.
+        b: see there.
+        c: see there.
+        memory: see there.
+        chunk: tokens of a chunk; the last one is filled up with tokens that change nothing.
+
+    Returns:
+        (B, H, L, V) and (B, H, K, V), as there.
+
+    Example:
+        >>> key, zero = torch.ones(1, 1, 2, 1), torch.zeros(1, 1, 2, 1)
+        >>> v = torch.tensor([3.0, 5.0]).reshape(1, 1, 2, 1)
+        >>> delta_chunked(key, key, v, zero, -key, key, chunk=2)[0].flatten().tolist()
+        [3.0, 5.0]
+
+    Source: chunks of the delta rule: Yang et al. 2024, arXiv:2406.06484; with decays: Yang et al. 2024, arXiv:2412.06464.
+    """
+    check_chunk(chunk)
+    memory, length, width = _start(k, v, memory), k.shape[2], v.shape[3]
+    size = min(chunk, length)
+    r, k, v, log_w, b, c = (in_chunks(x, size) for x in (r, k, v, log_w, b, c))
+    g = log_w.cumsum(-2)
+    total, middle = g[..., -1:, :], g[..., size // 2, :].unsqueeze(-2)
+    down, up, before = (g - middle).exp(), (middle - g).exp(), (g - log_w).exp()
+
+    asked = torch.cat(
+        [c * (down * (-log_w).exp()), r * down], -2
+    )  # (B, H, N, 2 C, K); c sees the memory before its decay
+    given = torch.cat([b * up, k * up], -2)
+    scores = (asked @ given.mT).masked_fill(_hidden(size, k.device), 0.0)
+    c_scores, r_scores = scores[..., :size, :], scores[..., size:, :]
+    system = -c_scores[..., :size]
+    held = torch.linalg.solve_triangular(
+        system, torch.cat([c_scores[..., size:] @ v, c * before], -1), upper=False, unitriangular=True
+    )  # what removals look up: a part of its own, and a part that is a product with the memory before the chunk
+    written = torch.cat([held, pad(v, (0, k.shape[-1]))], -2)  # (B, H, N, 2 C, V + K)
+    answers = r_scores @ written
+    left = (total - g).exp()
+    change = torch.cat([b * left, k * left], -2).mT @ written  # (B, H, N, K, V + K)
+    gain, carry = change[..., :width], change[..., width:] + torch.diag_embed(total.squeeze(-2).exp())
+
+    memories = []
+    for n in range(g.shape[2]):
+        memories.append(memory)
+        memory = carry[:, :, n] @ memory + gain[:, :, n]
+    y = answers[..., :width] + (answers[..., width:] + r * g.exp()) @ torch.stack(memories, 2)
+    return y.flatten(2, 3)[:, :, :length], memory
+
+
+def in_chunks(x: Tensor, size: int) -> Tensor:
+    """(B, H, L, W) as (B, H, N, size, W), filled up with zeros: no key, no value, and a decay of exp(0) = 1."""
+    missing = -x.shape[2] % size
+    return (pad(x, (0, 0, 0, missing)) if missing else x).unflatten(2, (-1, size))
+
+
+def check_chunk(chunk: int) -> None:
+    """Raise `InputError` for a chunk whose factors would leave float32."""
+    if not 1 <= chunk <= LARGEST_CHUNK:
+        raise InputError(f"chunk: expected 1 to {LARGEST_CHUNK} tokens, got {chunk}")
+
+
+def _hidden(size: int, device: torch.device) -> Tensor:
+    """(2 C, 2 C) true where a token must not see: removals see earlier tokens, answers see their own too."""
+    later = torch.ones(size, size, dtype=torch.bool, device=device).triu()
+    return torch.cat([later, later.triu(1)]).repeat(1, 2)
+
+
+def _start(k: Tensor, v: Tensor, memory: Tensor | None) -> Tensor:
+    return k.new_zeros(*k.shape[:2], k.shape[3], v.shape[3]) if memory is None else memory

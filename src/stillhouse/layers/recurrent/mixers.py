@@ -1,0 +1,233 @@
+"""Token mixers with an explicit state, three recurrences behind one interface: `mixer(x, state) -> (y, state)`.
+
+Shapes: B batch, L length, D width, H heads, K key width of a head (D / H, and the value width).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stillhouse.checks import InputError, same_shape
+from stillhouse.layers.recurrent.delta import LOWEST_LOG_DECAY, delta_chunked, delta_recurrent
+from stillhouse.layers.recurrent.gated import gated_chunked, gated_recurrent
+from stillhouse.layers.recurrent.scalar import scalar_chunked, scalar_recurrent
+from stillhouse.layers.spikes import Quantization
+
+
+class MixerState(NamedTuple):
+    """What a mixer keeps of the past, the same size whatever its length.
+
+    Attributes:
+        last: (B, D) the input of the last token.
+        memory: (B, H, K, V), or (B, D) for the scalar recurrence.
+    """
+
+    last: Tensor
+    memory: Tensor
+
+
+class TokenShift(nn.Module):
+    """Blends of a token with the one before it, one learned blend a channel and stream: x + mu * (previous - x).
+
+    Args:
+        width: D.
+        streams: number of blends.
+
+    Example:
+        >>> shift = TokenShift(1, 1)
+        >>> x, last = torch.tensor([[[2.0], [4.0]]]), torch.tensor([[0.0]])
+        >>> shift(x, last)[0].flatten().tolist()
+        [1.0, 3.0]
+
+    Source: Peng et al. 2023, arXiv:2305.13048 (RWKV).
+    """
+
+    def __init__(self, width: int, streams: int) -> None:
+        super().__init__()
+        start = torch.linspace(0, 1, width) if width > 1 else torch.tensor([0.5])
+        self.mu = nn.Parameter(start.repeat(streams, 1))
+
+    def forward(self, x: Tensor, last: Tensor) -> tuple[Tensor, ...]:
+        """(B, L, D) of each stream, of tokens (B, L, D) and the one before them (B, D)."""
+        change = torch.cat([last.unsqueeze(1), x[:, :-1]], 1) - x
+        return tuple(torch.addcmul(x, mu, change) for mu in self.mu)
+
+
+class LowRank(nn.Module):
+    """A small data-dependent vector: W2 f(W1 x) + bias, with W2 zero at the start."""
+
+    def __init__(self, make: Quantization, width: int, rank: int, bias: Tensor, activation: str) -> None:
+        super().__init__()
+        self.down = make.linear("gates", width, rank)
+        self.up = nn.Parameter(torch.zeros(width, rank))
+        self.bias = nn.Parameter(bias)
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D)."""
+        h = self.down(x)
+        h = torch.tanh(h) if self.activation == "tanh" else torch.sigmoid(h) if self.activation == "sigmoid" else h
+        return F.linear(h, self.up, self.bias)
+
+
+class MatrixMixer(nn.Module):
+    """RWKV-7's time mixing (`removal`: the generalized delta rule) or gated linear attention (without): a matrix a head.
+
+    Left out of RWKV-7: values blended with those of the first layer, so that a layer needs nothing but its input.
+
+    Args:
+        width: D.
+        heads: H, a divisor of D.
+        make: makes the linear layers: parts "mixer" (r, k, v), "gates" and "output".
+        removal: whether a key's old value is taken out before the new one goes in.
+        chunk: tokens of a chunk of the parallel form.
+        gain: of the output's first weights.
+
+    Raises:
+        InputError: a width that the heads do not divide.
+
+    Example:
+        >>> mixer = MatrixMixer(8, 2, Quantization(), removal=True)
+        >>> y, state = mixer(torch.randn(3, 5, 8))
+        >>> tuple(y.shape), tuple(state.memory.shape)
+        ((3, 5, 8), (3, 2, 4, 4))
+
+    Source: Peng et al. 2025, arXiv:2503.14456, section 4; without removal: Yang et al. 2023, arXiv:2312.06635.
+    """
+
+    def __init__(
+        self, width: int, heads: int, make: Quantization, *, removal: bool, chunk: int = 32, gain: float = 1.0
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise InputError(f"heads: expected a divisor of the width {width}, got {heads}")
+        self.width, self.heads, self.removal, self.chunk = width, heads, removal, chunk
+        rank = max(8, width // 8)
+        self.shift = TokenShift(width, 6 if removal else 5)
+        self.receptance = make.linear("mixer", width, width)
+        self.key = make.linear("mixer", width, width)
+        self.value = make.linear("mixer", width, width)
+        self.output = make.linear("output", width, width, gain=gain)
+        memories = torch.linspace(-7, 0, width // heads).repeat(
+            heads
+        )  # a memory of 1800 down to 3 tokens in every head
+        self.decay = LowRank(make, width, rank, memories, "tanh")
+        self.gate = LowRank(make, width, 2 * rank, torch.zeros(width), "sigmoid")
+        self.bonus = nn.Parameter(torch.zeros(width))
+        self.norm_gain = nn.Parameter(torch.ones(width))
+        if removal:
+            self.rate = LowRank(make, width, rank, torch.zeros(width), "none")
+            self.removal_gain = nn.Parameter(torch.ones(width))
+            self.rate_share = nn.Parameter(torch.ones(width))
+
+    def initial_state(self, batch: int) -> MixerState:
+        """Zeros, on the device of the weights."""
+        zeros, size = self.bonus.new_zeros, self.width // self.heads
+        return MixerState(zeros(batch, self.width), zeros(batch, self.heads, size, size))
+
+    def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
+        """(B, L, D) of (B, L, D), and the state after the last token.
+
+        Raises:
+            InputError: another width, or a state of another batch.
+        """
+        state = checked_state(self.initial_state(len(x)), x, state)
+        streams = self.shift(x, state.last)
+        r, k, v = (self._heads(layer(z)) for layer, z in zip((self.receptance, self.key, self.value), streams))
+        log_w = self._heads(LOWEST_LOG_DECAY * torch.sigmoid(self.decay(streams[3])))
+        if self.removal:
+            rate = self._heads(torch.sigmoid(self.rate(streams[5])))
+            kappa = F.normalize(k * self._vector(self.removal_gain), dim=-1, eps=1e-6)
+            k = k * (1 + (rate - 1) * self._vector(self.rate_share))
+            if x.shape[1] == 1:
+                y, memory = delta_recurrent(r, k, v, log_w, -rate * kappa, kappa, state.memory)
+            else:
+                y, memory = delta_chunked(r, k, v, log_w, -rate * kappa, kappa, state.memory, chunk=self.chunk)
+        elif x.shape[1] == 1:
+            y, memory = gated_recurrent(r, k, v, log_w, state.memory)
+        else:
+            y, memory = gated_chunked(r, k, v, log_w, state.memory, chunk=self.chunk)
+        # a head's answer at unit size, whatever its memory holds: what the output's spikes rely on
+        y = F.layer_norm(y, y.shape[-1:], eps=1e-5)
+        y = y * self._vector(self.norm_gain) + (r * k * self._vector(self.bonus)).sum(-1, keepdim=True) * v
+        y = y.transpose(1, 2).flatten(2) * (2 * torch.sigmoid(self.gate(streams[4])))
+        return self.output(y), MixerState(x[:, -1], memory)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, H, L, K) float32 or wider of (B, L, D)."""
+        split = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return split if split.dtype == torch.float64 else split.float()
+
+    def _vector(self, x: Tensor) -> Tensor:
+        """(H, 1, K) of (D,)."""
+        return x.view(self.heads, 1, -1)
+
+
+class ScalarMixer(nn.Module):
+    """The public spiking design's recurrence, computed rightly: s = d s + k v a channel, with a constant decay. A baseline.
+
+    Args:
+        width: D.
+        make: makes the linear layers.
+        chunk: tokens of a chunk of the parallel form.
+        gain: of the output's first weights.
+        decay: start of d; the design's is sigmoid(-0.5) = 0.378, which is 3e-14 after 32 tokens.
+
+    Source: RWKV-like in outline, Zhu et al. 2023, arXiv:2302.13939 (SpikeGPT); no outer product, no removal, no norm.
+    """
+
+    def __init__(
+        self, width: int, make: Quantization, *, chunk: int = 32, gain: float = 1.0, decay: float = 0.3775
+    ) -> None:
+        super().__init__()
+        self.width, self.chunk = width, chunk
+        self.shift = TokenShift(width, 3)
+        self.receptance = make.linear("mixer", width, width)
+        self.key = make.linear("mixer", width, width)
+        self.value = make.linear("mixer", width, width)
+        self.output = make.linear("output", width, width, gain=gain)
+        self.decay = nn.Parameter(torch.full((width,), decay).logit())
+
+    def initial_state(self, batch: int) -> MixerState:
+        """Zeros, on the device of the weights."""
+        return MixerState(*(self.decay.new_zeros(batch, self.width) for _ in range(2)))
+
+    def forward(self, x: Tensor, state: MixerState | None = None) -> tuple[Tensor, MixerState]:
+        """(B, L, D) of (B, L, D), and the state after the last token.
+
+        Raises:
+            InputError: another width, or a state of another batch.
+        """
+        state = checked_state(self.initial_state(len(x)), x, state)
+        streams = self.shift(x, state.last)
+        r, k, v = (layer(z) for layer, z in zip((self.receptance, self.key, self.value), streams))
+        log_d = F.logsigmoid(self.decay)
+        if x.shape[1] == 1:
+            s, memory = scalar_recurrent(k * v, log_d, state.memory)
+        else:
+            s, memory = scalar_chunked(k * v, log_d, state.memory, chunk=self.chunk)
+        return torch.sigmoid(r) * self.output(s), MixerState(x[:, -1], memory)
+
+
+Mixer = MatrixMixer | ScalarMixer
+
+
+def checked_state(empty: MixerState, x: Tensor, state: MixerState | None) -> MixerState:
+    """The state to start from: the given one if it fits, else `empty`.
+
+    Raises:
+        InputError: x is not (B, L, D) with a token at least, or the state has other shapes.
+    """
+    if x.ndim != 3 or x.shape[1] == 0 or x.shape[2] != empty.last.shape[1]:
+        raise InputError(
+            f"mixer input: expected (B, L, {empty.last.shape[1]}) of at least one token, got {tuple(x.shape)}"
+        )
+    if state is None:
+        return empty
+    same_shape("state, last token", tuple(state.last.shape), tuple(empty.last.shape))
+    same_shape("state, memory", tuple(state.memory.shape), tuple(empty.memory.shape))
+    return state

@@ -1,0 +1,291 @@
+"""The spiking language model: one pass equals single steps, every switch does something, products take real spikes."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from stillhouse.checks import InputError
+from stillhouse.layers.spikes import SpikeLinear
+from stillhouse.students.spiking import SpikeConfig, SpikingLMConfig
+from stillhouse.students.spiking.blocks import quantized_layers
+from stillhouse.students.spiking.network import detached
+
+SMALL = SpikingLMConfig(vocab_size=13, width=16, layers=2, heads=2, ffn=2.0, chunk=8)
+
+
+def model(config=SMALL, seed=0):
+    torch.manual_seed(seed)
+    made = config.build()
+    for name, parameter in made.named_parameters():
+        if name.endswith((".up", ".bias", ".bonus")):
+            parameter.data += 0.3 * torch.randn_like(parameter)  # what is zero at the start must not hide a fault
+    return made
+
+
+def tokens(length=20, batch=2, seed=1):
+    return torch.randint(0, 13, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("mixer", ["delta", "gated", "scalar"])
+@pytest.mark.parametrize("length", [1, 7, 8, 9, 65])
+def test_single_steps_equal_one_pass(mixer, length):
+    """What is trained and what generates would be two models; borders of chunks are where they part."""
+    made, ids = model(replace(SMALL, mixer=mixer)).double(), tokens(length)
+    whole = made(ids).logits
+    state, steps = made.initial_state(2), []
+    for t in range(length):
+        logits, state = made.step(ids[:, t], state)
+        steps.append(logits)
+    torch.testing.assert_close(torch.stack(steps, 1), whole, atol=1e-4, rtol=1e-4)
+
+
+def test_pieces_with_a_carried_state_equal_one_pass():
+    """Long texts go piece by piece; a detached state must hold the same numbers."""
+    made, ids = model().double(), tokens(40)
+    whole, _ = made.hidden(ids)
+    state, pieces = None, []
+    for piece in ids.split([5, 8, 1, 26], 1):
+        hidden, state = made.hidden(piece, state)
+        state = detached(state)
+        pieces.append(hidden)
+    torch.testing.assert_close(torch.cat(pieces, 1), whole, atol=1e-4, rtol=1e-4)
+    assert not state[0].mixer.memory.requires_grad
+
+
+def test_logits_do_not_depend_on_later_tokens():
+    """Also through spikes, norms and shifts of the whole network."""
+    made, ids = model().double(), tokens(30)
+    changed = ids.clone()
+    changed[:, 17:] = (changed[:, 17:] + 1) % 13
+    one, other = made(ids).logits, made(changed).logits
+    torch.testing.assert_close(one[:, :17], other[:, :17], atol=1e-10, rtol=0)
+    assert (one[:, 17] - other[:, 17]).abs().max() > 1e-3
+
+
+def test_the_readout_of_the_hidden_states_is_the_logits():
+    """The chunked divergence multiplies `hidden` with `readout.weight` itself."""
+    for config in (SMALL, replace(SMALL, tie_embeddings=False, ternary_weights=("readout",))):
+        made, ids = model(config), tokens()
+        torch.testing.assert_close(made.hidden(ids)[0] @ made.readout.weight.T, made(ids).logits)
+        assert made.readout.weight.shape == (13, 16)
+
+
+class Products(TorchDispatchMode):
+    """Keeps the left factor of every matrix product that it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.inputs = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.mm.default:
+            self.inputs.append(args[0].detach().clone())
+        return function(*args, **(kwargs or {}))
+
+
+def test_matrix_products_are_given_ternary_inputs_and_ternary_weights():
+    """In the public design nothing multiplies by its spikes: here the factor of the product itself is looked at."""
+    made, ids = model(), tokens()
+    for name, layer in quantized_layers(made).items():
+        x = torch.randn(40, layer.inputs)
+        with Products() as seen, torch.no_grad():
+            layer(x)
+        spikes_here = ".decay." not in name and ".gate." not in name and ".rate." not in name
+        (factor,) = seen.inputs
+        values = (factor / layer.spike.amplitude).unique() if spikes_here else factor.unique()
+        assert set(values.tolist()) <= {-1.0, 0.0, 1.0} if spikes_here else len(values) > 3, name
+        assert (len(layer.effective_weight().abs().unique()) <= 2) == spikes_here, name
+    with Products() as seen, torch.no_grad():
+        made(ids)
+    spiking = sum(len(x.abs().unique()) <= 1 + x.shape[1] and (x == 0).float().mean() > 0.2 for x in seen.inputs)
+    assert spiking >= 2 * 6  # r, k, v, output and two of the feed-forward layer, in both blocks
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spikes": None},
+        {"spikes": SpikeConfig(parts=("mixer",))},
+        {"spikes": SpikeConfig(parts=("mixer", "output", "ffn", "gates"))},
+        {"spikes": SpikeConfig(parts=("mixer", "output", "ffn", "readout"))},
+        {"spikes": SpikeConfig(levels=3)},
+        {"spikes": SpikeConfig(hidden_levels=3)},
+        {"spikes": SpikeConfig(density=0.6)},
+        {"ternary_weights": ()},
+        {"ternary_weights": ("ffn",)},
+        {"ternary_weights": ("mixer", "output", "ffn", "gates", "readout")},
+        {"ternary_scale": "row"},
+    ],
+)
+def test_every_switch_changes_what_is_said(change):
+    """A flag that reaches nothing makes an ablation of nothing; the weights are the same on both sides."""
+    plain, other = model(), model(replace(SMALL, **change))
+    missing, _ = other.load_state_dict(
+        {
+            k: v
+            for k, v in plain.state_dict().items()
+            if "share" not in k and "threshold" not in k and "amplitude" not in k
+        },
+        strict=False,
+    )
+    assert not [name for name in missing if not name.endswith(("share", "threshold", "amplitude"))]
+    assert (plain(tokens()).logits - other(tokens()).logits).abs().max() > 1e-3
+
+
+def test_settings_that_need_not_change_what_is_said_do_what_they_say():
+    """Surrogates act backward only, chunks not at all, dropout in training only."""
+    plain, ids = model(), tokens()
+    triangle = model(replace(SMALL, spikes=SpikeConfig(surrogate="triangle")))
+    chunked = model(replace(SMALL, chunk=3))
+    dropped = model(replace(SMALL, dropout=0.5))
+    said = plain(ids).logits
+    for other in (triangle, chunked, dropped.eval()):
+        torch.testing.assert_close(other(ids).logits, said, atol=1e-4, rtol=1e-4)
+    assert (dropped.train()(ids).logits - said).abs().max() > 1e-3
+    for made in (plain, triangle):
+        made(ids).logits.square().sum().backward()
+    assert not torch.allclose(plain.embedding.weight.grad, triangle.embedding.weight.grad)
+
+
+def test_share_zero_is_the_dense_network_of_equal_size():
+    """The ramp starts from the dense student; anything else at share 0 makes the start of the ramp a jump."""
+    made, ids = model(), tokens()
+    dense = SMALL.without_special_part().build()
+    state = made.state_dict()
+    dense.load_state_dict(
+        {name: state[name] if "share" not in name else value for name, value in dense.state_dict().items()}
+    )
+    made.quantize(0.0)
+    torch.testing.assert_close(made(ids).logits, dense(ids).logits)
+    assert made.regularizers() == {}
+    assert made.figures() == {}
+    said = []
+    for shares in ((0.5, None), (1.0, 0.0), (1.0, 1.0)):
+        made.quantize(shares[0], spikes=shares[1])
+        said.append(made(ids).logits)
+    assert all((a - b).abs().max() > 1e-3 for a, b in ((said[0], said[1]), (said[1], said[2]), (said[0], said[2])))
+    again = SMALL.build()
+    made.quantize(0.25)
+    again.load_state_dict(made.state_dict())
+    torch.testing.assert_close(again(ids).logits, made(ids).logits)
+    with pytest.raises(InputError, match=r"in \[0, 1\], got 1.5"):
+        made.quantize(1.5)
+
+
+@pytest.mark.parametrize("mixer", ["delta", "gated", "scalar"])
+def test_the_first_of_512_tokens_is_still_heard(mixer):
+    """Gradient of the last hidden state in the first embedding, decays near 1; in the scalar design it is 0."""
+    made = model(replace(SMALL, mixer=mixer, layers=1)).double()
+    if mixer != "scalar":
+        made.blocks[0].mixer.decay.bias.data.fill_(-9.0)
+    if mixer == "delta":
+        made.blocks[0].mixer.rate.bias.data.fill_(-6.0)  # few removals: full ones would rightly take it out
+    ids = tokens(512, batch=1) % 12
+    ids[0, 0] = 12  # nowhere else
+    hidden, _ = made.hidden(ids)
+    hidden[0, -1].square().sum().backward()
+    first, last = made.embedding.weight.grad[12].norm(), made.embedding.weight.grad[ids[0, -1]].norm()
+    assert first < 1e-12 if mixer == "scalar" else first > 1e-3 * last
+
+
+def test_every_parameter_gets_a_gradient():
+    """Thresholds and amplitudes too."""
+    made = model()
+    made(tokens(60, batch=4)).logits.square().sum().backward()
+    for name, parameter in made.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_a_short_training_learns_and_moves_the_density():
+    """Quantized from the first step: copying the token before the last needs the shift, the memory and all gradients."""
+    torch.manual_seed(0)
+    spikes = SpikeConfig(density=0.4, density_weight=3.0, learning_rate=0.02)
+    made = replace(SMALL, width=32, spikes=spikes).build()
+    made.calibrate(tokens(40, batch=8))
+    for unit in made.spike_units().values():
+        unit.raw_threshold.data += 1.0
+    optimizer = torch.optim.AdamW(made.parameter_groups(0.01), lr=5e-3)
+    losses, densities = [], []
+    for step in range(120):
+        ids = tokens(24, batch=16, seed=step)
+        logits = made(ids).logits
+        loss = torch.nn.functional.cross_entropy(logits[:, 2:].flatten(0, 1), ids[:, 1:-1].flatten())
+        weight, value = made.regularizers()["spike_density"]
+        optimizer.zero_grad()
+        (loss + weight * value).backward()
+        optimizer.step()
+        losses.append(loss.item())
+        densities.append(made.figures()["density"])
+    assert losses[0] > 2.3
+    assert losses[-1] < 1.0
+    assert abs(densities[-1] - 0.4) < 0.06 < abs(densities[0] - 0.4)
+
+
+def test_calibration_gives_the_density_without_training():
+    """Thresholds for unit inputs are wrong where a layer's inputs are small; units must be left as they were."""
+    made, ids = model(), tokens(200, batch=4)
+    for unit in made.spike_units().values():
+        unit.raw_threshold.data.fill_(9.0)
+    made.calibrate(ids)
+    made(ids)
+    assert made.figures()["density"] == pytest.approx(0.3, abs=0.06)
+    assert all(unit.share.item() == 1_000_000 and unit.recording is None for unit in made.spike_units().values())
+
+
+def test_parameter_groups_take_every_parameter_once():
+    """A parameter in no group is never trained; one in two groups is refused by torch."""
+    made = replace(SMALL, tie_embeddings=False, spikes=SpikeConfig(learning_rate=1e-4)).build()
+    groups = made.parameter_groups(0.1)
+    listed = [p for group in groups for p in group["params"]]
+    assert len(listed) == len({id(p) for p in listed}) == len(list(made.parameters()))
+    decayed = {id(p) for p in groups[0]["params"]}
+    names = {name for name, p in made.named_parameters() if id(p) in decayed}
+    assert "blocks.0.ffn.up.weight" in names
+    assert "embedding.weight" not in names
+    assert not [name for name in names if name.endswith(("mu", "norm_gain", "threshold", "amplitude", "readout.dense"))]
+    assert groups[-1]["lr"] == 1e-4
+
+
+def test_a_used_network_can_be_copied_and_its_layers_tapped():
+    """Averages of weights copy the network; alignment taps blocks and mixers, and calls a mixer on given inputs."""
+    made, ids = model(), tokens()
+    said = made(ids).logits
+    other = copy.deepcopy(made)
+    torch.testing.assert_close(other(ids).logits, said)
+    other.embedding.weight.data.zero_()
+    assert other(ids).logits.abs().max() == 0  # tied in the copy too
+    y, state = made.blocks[0].mixer(torch.randn(2, 5, 16))
+    assert y.shape == (2, 5, 16)
+    assert state.memory.shape == (2, 2, 8, 8)
+    assert isinstance(made.get_submodule("blocks.1.ffn.down"), SpikeLinear)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (torch.tensor([[0, 13]]), "ids of 0 to 12, got 13"),
+        (torch.tensor([[-1, 3]]), "got -1"),
+        (torch.tensor([1, 2]), r"expected \(B, L\) int64"),
+        (torch.tensor([[1.0]]), "int64"),
+        (torch.zeros(2, 0, dtype=torch.int64), "at least one token"),
+    ],
+)
+def test_wrong_tokens_are_named(ids, message):
+    """An id of another tokenizer reads another row, or fails deep inside."""
+    with pytest.raises(InputError, match=message):
+        SMALL.build()(ids)
+
+
+def test_settings_that_cannot_be_are_refused():
+    """Before any training."""
+    with pytest.raises(ValidationError, match="divisor of width 16"):
+        SpikingLMConfig(width=16, heads=3)
+    with pytest.raises(ValidationError, match="at least one part"):
+        SpikeConfig(parts=())
+    with pytest.raises(ValidationError, match="less than density"):
+        SpikeConfig(density=0.1, floor=0.2)
