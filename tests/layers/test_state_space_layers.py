@@ -161,6 +161,15 @@ def test_deramping_is_a_phasor_and_its_inverse():
     torch.testing.assert_close(part.enter(TURN * u, places(40)), TURN * part.enter(u, places(40)))
 
 
+def test_plain_channels_are_left_alone():
+    """A layer that deramps everything has lost the ordinary filter that it was."""
+    part, u = Deramp(5, plain=2, rate=0.02, block=16), noise(1, 16, 5)
+    there = part.enter(u, places(16))
+    assert torch.equal(there[..., :2], u[..., :2])
+    assert torch.equal(part.leave(u, places(16))[..., :2], u[..., :2])
+    torch.testing.assert_close(there[..., 2:], Deramp(3, rate=0.02, block=16).enter(u[..., 2:], places(16)))
+
+
 def test_the_rate_follows_range_and_learns():
     """The azimuth rate falls with range: a rate that no gradient reaches stays wrong by 10 to 30 percent."""
     part, u = Deramp(3, rate=0.02, block=16, by_range=True), noise(1, 16, 3)

@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "score a saved student on the test split of a data set",
     "report": "make report.html again from a run folder",
     "list": "recipes, data sets, teachers, signals and students that there are",
+    "sar": "focus synthetic aperture radar with state-space networks: simulate, train, distill, compare, stream, evaluate",
 }
 
 HELP = """usage: stillhouse COMMAND [options]

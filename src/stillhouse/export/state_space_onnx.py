@@ -331,22 +331,24 @@ class _Layer:
         def wide(value: Any) -> str:
             return g.number(value, np.float64)
 
-        def learned(value: Tensor) -> Array:
-            return value.detach().cpu().double().numpy()
+        def learned(value: Tensor | Array) -> Array:
+            """A value a channel: 0 for the plain ones, which gives them the phasor and the window 1."""
+            array = value if isinstance(value, np.ndarray) else value.detach().cpu().double().numpy()
+            return np.pad(np.broadcast_to(array, part.center.shape), (part.plain, 0))
 
         reach, line = (g.add("Gather", place, g.integers(i), axis=1) for i in (0, 1))  # (B, 1)
         shifted = g.add("Add", line, wide(part.block / 2 - learned(part.center)))
         blocks = g.add("Floor", g.add("Div", shifted, wide(float(part.block))))
         inside = g.add("Sub", shifted, g.add("Mul", blocks, wide(float(part.block))))
         eta = g.add("Sub", inside, wide(part.block / 2))
-        rate = wide(1 + learned(part.rate_change))
+        rate = wide(learned(1 + part.rate_change))
         if part.range_slope is not None:
             rate = g.add("Add", g.add("Mul", reach, wide(learned(part.range_slope))), rate)
         half = g.add("Mul", g.add("Mul", eta, eta), wide(0.5 * part.rate))
         turns = g.add("Mul", rate, half)
         left = g.add("Cast", g.add("Sub", turns, g.add("Floor", turns)), to=single)
         phase = g.add("Mul", left, g.number(2 * math.pi))
-        spread = g.add("Cast", g.add("Div", eta, wide(np.exp(learned(part.log_width)))), to=single)
+        spread = g.add("Cast", g.add("Mul", eta, wide(learned((-part.log_width).double().exp()))), to=single)
         window = g.add("Exp", g.add("Mul", g.add("Mul", spread, spread), g.number(-0.5)))
         return (g.add("Cos", phase), g.add("Sin", phase)), window
 

@@ -45,7 +45,9 @@ class StateSpaceConfig:
         default="even", description="share the latency evenly among the layers, or give it all to the first"
     )
     use_selectivity: Literal["none", "gate", "deramp"] = Field(
-        default="none", description="gate: by magnitude and relative phase (`true` means this); deramp: by position"
+        default="none",
+        description="gate: by magnitude and relative phase (`true` means this); deramp: half of the channels"
+        " by position",
     )
     deramp_rate: float | None = Field(
         default=None, gt=0, description="azimuth rate over squared pulse rate at the start, cycles a squared line"

@@ -121,8 +121,13 @@ def _block(config: StateSpaceConfig, look_ahead: int | None) -> StateSpaceBlock:
     if config.use_selectivity == "deramp":
         if config.deramp_rate is None or config.deramp_block is None:
             raise InputError("deramp_rate, deramp_block: use_selectivity 'deramp' needs both")
-        by_range = config.position != "none"
-        deramp = Deramp(width, rate=config.deramp_rate, block=config.deramp_block, by_range=by_range)
+        deramp = Deramp(
+            width,
+            plain=width // 2,
+            rate=config.deramp_rate,
+            block=config.deramp_block,
+            by_range=config.position != "none",
+        )
     return StateSpaceBlock(
         s4d,
         activation=config.activation,
