@@ -22,7 +22,7 @@ from stillhouse.checks import InputError
 from stillhouse.config import configclass
 from stillhouse.data.vector_cache import tracked
 from stillhouse.data.vector_rows import Part
-from stillhouse.data.vector_stores import CHUNK_BYTES, TEXTS, open_parts, read_column
+from stillhouse.data.vector_stores import CHUNK_BYTES, LABELS, TEXTS, open_parts, read_column
 
 Index = NDArray[np.int64]
 SHOWN = 5
@@ -249,7 +249,9 @@ class VectorsConfig:
         description="texts in a file of their own: .txt, a line a row, or .jsonl with 'text'",
     )
     labels_file: str | None = Field(
-        default=None, min_length=1, description="labels in a file of their own: .txt, a line a row, or .npy"
+        default=None,
+        min_length=1,
+        description="labels in a file of their own: .txt, a line a row, or .npy [a capture of several files: their names]",
     )
     validation_fraction: float = Field(default=0.1, gt=0, lt=1, description="share of rows that picks the best step")
     test_fraction: float = Field(default=0.1, gt=0, lt=1, description="share of rows that is judged once, at the end")
@@ -282,6 +284,9 @@ class VectorsConfig:
             _checked_texts(texts, path)
         if self.labels_key or self.labels_file:
             labels = read_column(path, self.labels_key) if self.labels_key else _labels_of(Path(self.labels_file or ""))
+        elif (path / LABELS).is_file():
+            named = _texts_of(path / LABELS)
+            labels = named if len(set(named)) > 1 else None  # texts of one file: nothing to tell apart
         return split_rows(open_vectors(path, key=self.key, texts=texts, labels=labels), self)
 
 

@@ -28,6 +28,10 @@ class EmbeddingLessonConfig:
     curriculum_share: float = Field(
         default=0.5, gt=0, le=1, description="share of the run after which perplexity is at its end"
     )
+    tau: tuple[float, ...] = Field(
+        default=(),
+        description="in place of perplexity: a temperature of the rows' cosines, or one a stage, as 4,2,0.5 (output sphere)",
+    )
     tail: Literal["student", "gaussian"] = Field(
         default="student", description="student: a tail that lets what is far move further; gaussian: none"
     )
@@ -70,6 +74,12 @@ class EmbeddingLessonConfig:
         if self.start_perplexity is not None and self.start_perplexity <= self.perplexity:
             raise ValueError(
                 f"start_perplexity: expected above perplexity ({self.perplexity:g}), since it falls, got {self.start_perplexity:g}"
+            )
+        if any(tau <= 0 for tau in self.tau):
+            raise ValueError(f"tau: expected temperatures above 0, got {self.tau}")
+        if self.tau and (self.start_perplexity is not None or self.tail == "gaussian" or self.degrees is not None):
+            raise ValueError(
+                "tau: takes the place of perplexity, tail and degrees; leave start_perplexity, tail, degrees out"
             )
         if any(weight < 0 for weight in self.level_weights):
             raise ValueError(f"level_weights: expected numbers from 0, got {self.level_weights}")

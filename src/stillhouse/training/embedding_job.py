@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from stillhouse.checks import InputError
 from stillhouse.data.vectors import VectorStore
 from stillhouse.losses.cka import cka_loss
-from stillhouse.losses.neighbours import neighbor_kl
+from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
 from stillhouse.losses.relations import pearson_of_distances, rkd_angle, rkd_distance
 from stillhouse.metrics.neighbourhood import nearest_neighbors, overlap_of_neighbors
 from stillhouse.students.embedding.levels import level_weights, prefixes
@@ -130,7 +130,7 @@ class EmbeddingJob(Job):
             raise InputError(f"graph: expected neighbors of {len(train)} rows, got {len(self.graph)}")
         highest = max(lesson.perplexity, lesson.start_perplexity or 0.0)
         fewest = min(batch_size, len(train)) // 2
-        if lesson.neighbor_weight and highest >= fewest:
+        if lesson.neighbor_weight and not lesson.tau and highest >= fewest:
             raise InputError(
                 f"perplexity: expected below half of a batch ({fewest} of {len(train)} training rows), got {highest:g}"
             )
@@ -181,13 +181,12 @@ class EmbeddingJob(Job):
             noisy = vectors + self.noise / vectors.shape[1] ** 0.5 * draw
         vectors = vectors.to(self.device)
         codes = self._stretched(self.model(noisy.to(self.device)))
-        perplexity = self._perplexity(progress)
-        self.now = {"perplexity": perplexity}
+        self.now = {"tau": self._tau(progress)} if self.lesson.tau else {"perplexity": self._perplexity(progress)}
         terms: Terms = {}
         for number, (code, weight) in enumerate(zip(prefixes(codes, self.student.config.levels), self.weights)):
             name = "" if len(self.weights) == 1 else f"/{code.shape[1]}"
             if weight and self.lesson.neighbor_weight:
-                value = self._near(code, vectors, perplexity)
+                value = self._near(code, vectors)
                 terms[f"neighbors{name}"] = (weight * self.lesson.neighbor_weight, value)
             if weight and self.lesson.global_weight:
                 value = self._far(code[:random], vectors[:random], generator)
@@ -202,7 +201,10 @@ class EmbeddingJob(Job):
             terms["poles"] = (self.lesson.pole_weight, self._at_poles(generator))
         return terms
 
-    def _near(self, code: Tensor, vectors: Tensor, perplexity: float) -> Tensor:
+    def _near(self, code: Tensor, vectors: Tensor) -> Tensor:
+        if self.lesson.tau:
+            return cosine_neighbor_kl(code, vectors, tau=self.now["tau"]).mean()
+        perplexity = self.now["perplexity"]
         degrees = math.inf if self.lesson.tail == "gaussian" else self.lesson.degrees or float(code.shape[1])
         nearest = math.ceil(3 * perplexity)
         return neighbor_kl(code, vectors, perplexity=perplexity, degrees=degrees, nearest=nearest).mean()
@@ -249,6 +251,11 @@ class EmbeddingJob(Job):
             return end
         return float(start * (end / start) ** min(1.0, progress.fraction / self.lesson.curriculum_share))
 
+    def _tau(self, progress: Progress) -> float:
+        """The temperature of the stage: stages are equal shares of the run."""
+        stages = self.lesson.tau
+        return stages[min(len(stages) - 1, int(progress.fraction * len(stages)))]
+
     # ------------------------------------------------------------------------------------------------ score
 
     def validate(self, model: nn.Module) -> Validation:
@@ -257,7 +264,7 @@ class EmbeddingJob(Job):
         return self.judge(model)
 
     def figures(self) -> dict[str, float]:
-        """The perplexity now, and the unit of a bounded code."""
+        """The perplexity or temperature now, and the unit of a bounded code."""
         stretch = self.learned.log_stretch
         return self.now if stretch is None else {**self.now, "stretch": float(stretch.detach().exp())}
 
