@@ -75,7 +75,7 @@ def delta_chunked(
 
     Within a chunk, the values that removals look up depend on each other through a unit triangular system, which is solved
     once (the WY form of products of rank-one changes). Decays enter as exp(g_t - m) and exp(m - g_s) with g the running sum of
-    their logs and m its middle: both are bounded by exp(0.304 C), nothing is divided by a product that has vanished.
+    their logs and m its middle: both are within exp(0.304 C) of 1, nothing is divided by a product that has vanished.
 
     Args:
         r: (B, H, L, K), as the rest, see `delta_recurrent`; `log_w` not below `LOWEST_LOG_DECAY`.
@@ -103,30 +103,31 @@ def delta_chunked(
     size = min(chunk, length)
     r, k, v, log_w, b, c = (in_chunks(x, size) for x in (r, k, v, log_w, b, c))
     g = log_w.cumsum(-2)
-    total, middle = g[..., -1:, :], g[..., size // 2, :].unsqueeze(-2)
-    down, up, before = (g - middle).exp(), (middle - g).exp(), (g - log_w).exp()
+    middle, total = g[..., size // 2, :], g[..., -1, :]  # (B, H, N, K)
+    down = (g - middle.unsqueeze(-2)).exp()
+    up = down.reciprocal()
+    r_down, c_down = r * down, c * ((-log_w).exp() * down)  # c sees the memory before its decay
+    b_up, k_up = b * up, k * up
 
-    asked = torch.cat(
-        [c * (down * (-log_w).exp()), r * down], -2
-    )  # (B, H, N, 2 C, K); c sees the memory before its decay
-    given = torch.cat([b * up, k * up], -2)
-    scores = (asked @ given.mT).masked_fill(_hidden(size, k.device), 0.0)
-    c_scores, r_scores = scores[..., :size, :], scores[..., size:, :]
-    system = -c_scores[..., :size]
-    held = torch.linalg.solve_triangular(
-        system, torch.cat([c_scores[..., size:] @ v, c * before], -1), upper=False, unitriangular=True
-    )  # what removals look up: a part of its own, and a part that is a product with the memory before the chunk
-    written = torch.cat([held, pad(v, (0, k.shape[-1]))], -2)  # (B, H, N, 2 C, V + K)
-    answers = r_scores @ written
-    left = (total - g).exp()
-    change = torch.cat([b * left, k * left], -2).mT @ written  # (B, H, N, K, V + K)
-    gain, carry = change[..., :width], change[..., width:] + torch.diag_embed(total.squeeze(-2).exp())
+    own = k.new_ones(size, size).tril()  # factors, since masks take ten times as long on a CPU
+    system, looked_up = -c_down @ b_up.mT, (c_down @ k_up.mT) * own.tril(-1)
+    # what removals look up: a part from the chunk itself, and a part that is a product with the memory before the chunk
+    held = torch.linalg.solve_triangular(  # reads below the diagonal only
+        system, torch.cat([looked_up @ v, c_down], -1), upper=False, unitriangular=True
+    )  # (B, H, N, C, V + K)
+    from_held = ((r_down @ b_up.mT) * own) @ held
+    from_chunk, from_memory = from_held.split([width, k.shape[-1]], -1)
+    from_chunk = from_chunk + ((r_down @ k_up.mT) * own) @ v
+    gain, carry = (b_up.mT @ held).split([width, k.shape[-1]], -1)
+    to_end, from_start = (total - middle).exp().unsqueeze(-1), middle.exp()
+    gain = (gain + k_up.mT @ v) * to_end
+    carry = carry * to_end * from_start.unsqueeze(-2) + torch.diag_embed(total.exp())
 
     memories = []
-    for n in range(g.shape[2]):
+    for gain_n, carry_n in zip(gain.unbind(2), carry.unbind(2)):
         memories.append(memory)
-        memory = carry[:, :, n] @ memory + gain[:, :, n]
-    y = answers[..., :width] + (answers[..., width:] + r * g.exp()) @ torch.stack(memories, 2)
+        memory = carry_n @ memory + gain_n
+    y = from_chunk + (from_memory + r_down) @ (torch.stack(memories, 2) * from_start.unsqueeze(-1))
     return y.flatten(2, 3)[:, :, :length], memory
 
 
@@ -140,12 +141,6 @@ def check_chunk(chunk: int) -> None:
     """Raise `InputError` for a chunk whose factors would leave float32."""
     if not 1 <= chunk <= LARGEST_CHUNK:
         raise InputError(f"chunk: expected 1 to {LARGEST_CHUNK} tokens, got {chunk}")
-
-
-def _hidden(size: int, device: torch.device) -> Tensor:
-    """(2 C, 2 C) true where a token must not see: removals see earlier tokens, answers see their own too."""
-    later = torch.ones(size, size, dtype=torch.bool, device=device).triu()
-    return torch.cat([later, later.triu(1)]).repeat(1, 2)
 
 
 def _start(k: Tensor, v: Tensor, memory: Tensor | None) -> Tensor:

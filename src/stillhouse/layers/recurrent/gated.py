@@ -75,13 +75,15 @@ def gated_chunked(
     size = min(chunk, length)
     r, k, v, log_w = (in_chunks(x, size) for x in (r, k, v, log_w))
     g = log_w.cumsum(-2)
-    total, middle = g[..., -1:, :], g[..., size // 2, :].unsqueeze(-2)
-    later = torch.ones(size, size, dtype=torch.bool, device=k.device).triu(1)
-    scores = ((r * (g - middle).exp()) @ (k * (middle - g).exp()).mT).masked_fill(later, 0.0)
-    gain, carry = (k * (total - g).exp()).mT @ v, total.exp().mT
+    middle, total = g[..., size // 2, :], g[..., -1, :]  # (B, H, N, K)
+    down = (g - middle.unsqueeze(-2)).exp()
+    r_down, k_up = r * down, k * down.reciprocal()
+    own = k.new_ones(size, size).tril()
+    gain = (k_up.mT @ v) * (total - middle).exp().unsqueeze(-1)
+    carry, from_start = total.exp().unsqueeze(-1), middle.exp().unsqueeze(-1)
     memories = []
-    for n in range(g.shape[2]):
+    for gain_n, carry_n in zip(gain.unbind(2), carry.unbind(2)):
         memories.append(memory)
-        memory = carry[:, :, n] * memory + gain[:, :, n]
-    y = scores @ v + (r * g.exp()) @ torch.stack(memories, 2)
+        memory = carry_n * memory + gain_n
+    y = ((r_down @ k_up.mT) * own) @ v + r_down @ (torch.stack(memories, 2) * from_start)
     return y.flatten(2, 3)[:, :, :length], memory

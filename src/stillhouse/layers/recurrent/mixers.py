@@ -159,7 +159,7 @@ class MatrixMixer(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, H, L, K) float32 or wider of (B, L, D)."""
-        split = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        split = x.unflatten(-1, (self.heads, -1)).transpose(1, 2).contiguous()
         return split if split.dtype == torch.float64 else split.float()
 
     def _vector(self, x: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class Block(nn.Module):
     def __init__(self, config: SpikingLMConfig, make: Quantization) -> None:
         super().__init__()
         gain = (2 * config.layers) ** -0.5  # the sum over the layers keeps its size
-        self.mixer_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.mixer_norm = nn.LayerNorm(config.width)
         self.mixer: Mixer = (
             ScalarMixer(config.width, make, chunk=config.chunk, gain=gain)
             if config.mixer == "scalar"
@@ -61,7 +61,7 @@ class Block(nn.Module):
                 config.width, config.heads, make, removal=config.mixer == "delta", chunk=config.chunk, gain=gain
             )
         )
-        self.ffn_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.ffn_norm = nn.LayerNorm(config.width)
         self.ffn = ChannelMix(config.width, config.hidden, make, gain=gain)
         self.dropout = nn.Dropout(config.dropout)
 

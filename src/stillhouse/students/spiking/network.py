@@ -45,9 +45,9 @@ class SpikingLM(nn.Module):
         make = quantization(config)
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         nn.init.normal_(self.embedding.weight, std=0.5 * config.width**-0.5)
-        self.embedding_norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.embedding_norm = nn.LayerNorm(config.width)
         self.blocks = nn.ModuleList(Block(config, make) for _ in range(config.layers))
-        self.norm = nn.RMSNorm(config.width, eps=1e-6)
+        self.norm = nn.LayerNorm(config.width)
         self.readout_spike = make.unit("readout", config.width)
         self.readout = Readout(config, self.embedding)
 
