@@ -1,8 +1,8 @@
 """Can a student look something up? Multi-query associative recall at a distance, per mixer, dense and with spikes.
 
 A text begins by binding keys to values (k v k v ...); after filler each key is asked for once, in random order, and its value
-must follow: `distance` tokens after it was bound or up to 4 * pairs more. Keys, values and filler are disjoint sets of tokens, new bindings in every text, so nothing can
-be learnt by heart: only a memory that binds can do it. Chance is 1 / values.
+must follow: `distance` tokens after it was bound or up to 4 * pairs more. Keys, values and filler are disjoint sets of tokens,
+new bindings in every text, so nothing can be learnt by heart: only a memory that binds can do it. Chance is 1 / values.
 
     python -m benchmarks.associative_recall --out runs/recall            # all arms, then the table and the plot
     python -m benchmarks.associative_recall --out runs/recall --only delta-dense-32
