@@ -259,9 +259,20 @@ class EmbeddingJob(Job):
     # ------------------------------------------------------------------------------------------------ score
 
     def validate(self, model: nn.Module) -> Validation:
-        """Overlap of neighbors, Spearman of distances, and their mean, by which the best epoch is kept."""
+        """Overlap of neighbors, Spearman of distances, share of poles on their side: the best is kept by their mean."""
         assert isinstance(model, EmbeddingStudent)
-        return self.judge(model)
+        found = self.judge(model)
+        if self.poles is None or found.rank[0] < 0:
+            return found
+        right = self._right(model)
+        # the principal axes know no names: without this share training would be undone for what it was asked to do
+        return Validation({**found.metrics, "poles_right": right}, ((2 * found.rank[0] + right) / 3,))
+
+    def _right(self, model: EmbeddingStudent) -> float:
+        assert self.poles is not None
+        codes = torch.from_numpy(model.encode(self.train(self.poles.positions).numpy()))
+        values = codes.gather(1, self.poles.axes[:, None]).squeeze(1)
+        return float((values.sign() == self.poles.signs).float().mean())
 
     def figures(self) -> dict[str, float]:
         """The perplexity or temperature now, and the unit of a bounded code."""

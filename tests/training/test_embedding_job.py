@@ -1,0 +1,289 @@
+"""The embedding lesson: every term does what it says, batches hold neighbours, and training ends no worse than it began."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from stillhouse.checks import InputError
+from stillhouse.data.vectors import open_vectors
+from stillhouse.students.embedding import EmbeddingStudentConfig
+from stillhouse.students.embedding.network import EmbeddingStudent
+from stillhouse.training.config import TrainingConfig
+from stillhouse.training.embedding_config import EmbeddingLessonConfig, embedding_training
+from stillhouse.training.embedding_graph import neighbor_graph
+from stillhouse.training.embedding_job import EmbeddingJob, Poles, VectorRows, fit_embedder
+from stillhouse.types import Progress
+
+WIDTH, ROWS, HELD = 24, 400, 120
+TRAINING = {
+    "batch_size": 64,
+    "learning_rate": 5e-3,
+    "warmup_epochs": 1.0,
+    "weight_decay": 0.0,
+    "device": "cpu",
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Clusters in two levels, of unequal sizes."""
+    rng = np.random.default_rng(0)
+    centers = (rng.normal(size=(12, 1, WIDTH)) + 0.6 * rng.normal(size=(12, 4, WIDTH))).reshape(-1, WIDTH)
+    x = centers[rng.integers(48, size=ROWS + HELD)] + 0.35 * rng.normal(size=(ROWS + HELD, WIDTH))
+    path = tmp_path_factory.mktemp("store") / "x.npy"
+    np.save(path, x.astype(np.float32))
+    return open_vectors(path)
+
+
+def job(store, lesson=None, student=None, *, seed=0, batch=64, graph=True, poles=None, rows=ROWS):
+    torch.manual_seed(seed)
+    train = VectorRows(store, np.arange(rows), normalize=True)
+    validation = VectorRows(store, np.arange(ROWS, ROWS + HELD), normalize=True)
+    config = EmbeddingStudentConfig(**{"hidden": (32, 16), **(student or {})})
+    lesson = EmbeddingLessonConfig(**{"perplexity": 5.0, "epoch_steps": 8, "anchors": 8, **(lesson or {})})
+    model = EmbeddingStudent.from_vectors(config, train.held)
+    near = neighbor_graph(train, rows, k=6) if graph else None
+    return EmbeddingJob(model, train, validation, lesson, batch_size=batch, seed=seed, graph=near, poles=poles)
+
+
+def terms(made, step=0, total=100):
+    made.model.train()
+    return made.terms(made.order(0)[:64], Progress(step, total))
+
+
+def gradient(made, **progress):
+    """Of the whole loss on the first batch."""
+    made.model.zero_grad()
+    sum(weight * value for weight, value in terms(made, **progress).values()).backward()
+    return torch.cat([p.grad.flatten() for p in made.model.parameters() if p.grad is not None])
+
+
+def test_training_beats_the_principal_axes_near_and_far(store, tmp_path):
+    """On rows that were held out: the reason for all of this."""
+    made = job(store, {"epoch_steps": 40})
+    begun = made.validate(made.model).metrics
+    done = fit_embedder(made, TrainingConfig(epochs=4, **TRAINING), seed=0, folder=tmp_path)
+    assert done.best["knn_overlap@10"] > begun["knn_overlap@10"] + 0.01
+    assert done.best["spearman"] > begun["spearman"] + 0.01
+    assert made.validate(made.model).metrics == done.best
+
+
+def test_a_training_that_harms_is_undone(store, tmp_path):
+    """What is shipped is never worse than PCA on the validation rows."""
+    made = job(store)
+    start = {name: x.clone() for name, x in made.model.state_dict().items()}
+    training = TrainingConfig(epochs=1, **{**TRAINING, "learning_rate": 30.0, "warmup_epochs": 0.0})
+    done = fit_embedder(made, training, seed=0, folder=tmp_path)
+    assert done.best_epoch == 0
+    assert all(torch.equal(x, start[name]) for name, x in made.model.state_dict().items())
+
+
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does(store, tmp_path):
+    """To the last bit: rows, noise and neighbours are functions of seed and step."""
+    training = TrainingConfig(epochs=3, checkpoint_seconds=0.0, **TRAINING)
+    whole = job(store)
+    fit_embedder(whole, training, seed=0, folder=tmp_path / "whole")
+
+    def stop(progress, news):
+        if progress.step == 13:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_embedder(job(store), training, seed=0, folder=tmp_path / "torn", tell=stop)
+    torn = job(store)
+    fit_embedder(torn, training, seed=0, folder=tmp_path / "torn", resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), torn.model.parameters()))
+
+
+def test_each_term_is_there_when_it_has_a_weight_and_reaches_the_student(store):
+    """A term of weight 0 is not computed; one with a weight has a gradient of its own."""
+    assert set(terms(job(store))) == {"neighbors", "pearson"}
+    alone = {"neighbor_weight": 0.0, "global_weight": 0.0, "noise": 0.0}
+    for change, name in [
+        ({"neighbor_weight": 1.0}, "neighbors"),
+        ({"global_weight": 1.0}, "pearson"),
+        ({"global_weight": 1.0, "global_loss": "rkd-distance"}, "rkd-distance"),
+        ({"global_weight": 1.0, "global_loss": "rkd-angle"}, "rkd-angle"),
+        ({"global_weight": 1.0, "global_loss": "cka"}, "cka"),
+        ({"reconstruction_weight": 1.0}, "reconstruction"),
+    ]:
+        made = job(store, {**alone, **change})
+        assert set(terms(made)) == {name}
+        assert gradient(made).norm() > 0
+    more = terms(job(store, {"spread_weight": 0.1, "decorrelation_weight": 0.2}))
+    assert (more["spread"][0], more["decorrelation"][0]) == (0.1, 0.2)
+    # principal axes are not correlated, and all but the first spread less than 1.25
+    assert more["decorrelation"][1] < 0.1
+    assert more["spread"][1] > 0
+
+
+def test_a_weight_of_the_frontier_turns_the_gradient(store):
+    """More weight on near rows must not only lengthen it."""
+    near, far = (gradient(job(store, {"neighbor_weight": weight})) for weight in (10.0, 0.1))
+    assert torch.cosine_similarity(near, far, dim=0) < 0.95
+
+
+def test_perplexity_falls_and_turns_the_gradient(store):
+    """From start to end by equal ratios over the first half; then it stays."""
+    made = job(store, {"start_perplexity": 20.0, "perplexity": 5.0, "global_weight": 0.0, "noise": 0.0})
+    found = []
+    for step in (0, 25, 50, 90):
+        terms(made, step=step)
+        found.append(made.figures()["perplexity"])
+    assert found == pytest.approx([20.0, 10.0, 5.0, 5.0])
+    first, last = gradient(made, step=0), gradient(made, step=90)
+    assert torch.cosine_similarity(first, last, dim=0) < 0.99
+
+
+def test_temperatures_fall_stage_by_stage_and_turn_the_gradient(store):
+    """The document's own loss was the same in every stage."""
+    sphere = {"output": "sphere"}
+    made = job(store, {"tau": (4.0, 2.0, 0.5), "global_weight": 0.0, "noise": 0.0}, sphere)
+    losses, found = [], []
+    for step in (0, 34, 67, 99):
+        losses.append(float(terms(made, step=step)["neighbors"][1].detach()))
+        found.append(made.figures()["tau"])
+    assert found == [4.0, 2.0, 0.5, 0.5]
+    assert abs(losses[0] - losses[2]) > 1e-3
+    assert torch.cosine_similarity(gradient(made, step=0), gradient(made, step=99), dim=0) < 0.99
+
+
+def test_levels_are_weighed_prefix_by_prefix(store):
+    """The later numbers of a code must not change what is asked of the first."""
+    made = job(store, student={"levels": (3, 6)})
+    said = terms(made)
+    assert {name: weight for name, (weight, _) in said.items()} == {
+        "neighbors/3": 1.0,
+        "pearson/3": 1.0,
+        "neighbors/9": 0.5,
+        "pearson/9": 0.5,
+    }
+    first = job(store, {"level_weights": (1.0, 0.0)}, {"levels": (3, 6)})
+    assert set(terms(first)) == {"neighbors/3", "pearson/3"}
+    assert torch.equal(terms(first)["neighbors/3"][1], said["neighbors/3"][1])
+
+
+@pytest.mark.parametrize("output", ["sphere", "tanh"])
+def test_bounded_codes_learn_their_unit(output, store):
+    """A box has no room for the kernel's unit; the factor is learnt along and not kept."""
+    made = job(store, student={"output": output})
+    gradient(made)
+    assert made.learned.log_stretch.grad.abs() > 0
+    assert made.figures()["stretch"] > 1
+
+
+def test_poles_name_an_axis(store, tmp_path):
+    """Rows that were never labelled fall on the right side of an axis that was told its name."""
+    x = VectorRows(store, np.arange(ROWS + HELD), normalize=True).held
+    direction = torch.from_numpy(np.random.default_rng(5).normal(size=WIDTH).astype(np.float32))
+    side = torch.where((x - x[:ROWS].mean(0)) @ direction > 0, 1.0, -1.0)
+    at = torch.arange(0, ROWS, 2)
+    poles = Poles(at, torch.full((len(at),), 2), side[at])
+
+    def right(made):
+        codes = torch.from_numpy(made.model.encode(x.numpy()))
+        return float((codes[1:ROWS:2, 2].sign() == side[1:ROWS:2]).float().mean())
+
+    told, untold = (job(store, {"epoch_steps": 30, "pole_weight": w}, poles=poles) for w in (3.0, 0.0))
+    for made, name in ((told, "told"), (untold, "untold")):
+        fit_embedder(made, TrainingConfig(epochs=2, **TRAINING), seed=0, folder=tmp_path / name)
+    assert right(told) > 0.85 > right(untold)
+
+
+def test_every_row_comes_as_often_as_any_other(store):
+    """Across the border of two epochs too, and the same for the same seed."""
+    made = job(store)
+    epochs = torch.cat([made.order(epoch) for epoch in range(25)])
+    counts = epochs.bincount(minlength=ROWS)
+    assert len(epochs) == 25 * 8 * 64
+    assert counts.max() - counts.min() <= 1
+    assert torch.equal(made.order(3), job(store).order(3))
+    assert not torch.equal(made.order(3), job(store, seed=1).order(3))
+
+
+def test_batches_bring_neighbours_along(store):
+    """A random batch of a large corpus holds next to none of them."""
+    made = job(store, {"drawn": 3})
+    rows = made.order(0)[:64]
+    positions, random = made._batch(rows, torch.Generator().manual_seed(0))
+    assert len(positions.unique()) == len(positions) <= 64
+    brought = positions[random:]
+    near = made.graph[positions[:random]].flatten()
+    assert len(brought) > 0
+    assert torch.isin(brought, near).all()
+    alone, count = job(store, graph=False)._batch(rows, torch.Generator())
+    assert count == len(alone)
+
+
+def test_noise_changes_what_the_student_sees_alone(store):
+    """And is the same again for the same step."""
+    still, noisy = (job(store, {"noise": noise, "neighbor_weight": 0.0}) for noise in (0.0, 0.5))
+    a, b, c = (float(terms(made)["pearson"][1].detach()) for made in (still, noisy, noisy))
+    assert a != b == c
+
+
+def test_the_graph_is_scikit_learns_and_blocks_come_near(store, monkeypatch):
+    """Within blocks a neighbour is one of a sample; still far nearer than chance."""
+    from stillhouse.training import embedding_graph
+
+    rows = VectorRows(store, np.arange(ROWS), normalize=True)
+    expected = NearestNeighbors(n_neighbors=6).fit(rows.held).kneighbors(return_distance=False)
+    exact = neighbor_graph(rows, ROWS, k=6)
+    assert (np.sort(exact) == np.sort(expected)).mean() > 0.999
+    monkeypatch.setattr(embedding_graph, "BLOCK_ROWS", 100)
+    blocks = neighbor_graph(rows, ROWS, k=6, form="blocks", seed=0)
+    assert (blocks != np.arange(ROWS)[:, None]).all()
+
+    def distance(graph):
+        return float((rows.held[:, None] - rows.held[torch.from_numpy(graph.astype(np.int64))]).norm(dim=2).mean())
+
+    chance = distance(np.random.default_rng(0).integers(ROWS, size=(ROWS, 6)))
+    assert distance(exact) < distance(blocks) < 0.7 * chance
+    with pytest.raises(InputError, match="k: expected 1 to 399"):
+        neighbor_graph(rows, ROWS, k=ROWS)
+
+
+def test_rows_are_the_same_from_memory_and_from_disk(store):
+    """What is larger than memory must not be another lesson."""
+    held, read = (VectorRows(store, np.arange(50, 90), normalize=True, in_memory=m) for m in (True, False))
+    at = torch.tensor([7, 3, 3, 39])
+    assert torch.equal(held(at), read(at))
+    assert read.held is None
+    assert len(read) == 40
+
+
+def test_batches_that_are_too_small_are_refused(store):
+    """One row, two rows: no relation; and a perplexity that no batch can have."""
+    with pytest.raises(InputError, match="perplexity: expected below half of a batch"):
+        job(store, {"perplexity": 32.0})
+    made = job(store, graph=False)
+    made.model.train()
+    for count in (1, 2):
+        with pytest.raises(InputError, match=f"at least 3 rows.*got a batch of {count}"):
+            made.terms(torch.arange(count), Progress(0, 10))
+    with pytest.raises(InputError, match="graph: expected neighbors of 400 rows, got 10"):
+        EmbeddingJob(made.model, made.train, made.train, made.lesson, batch_size=64, seed=0, graph=np.zeros((10, 3)))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"neighbor_weight": 0.0, "global_weight": 0.0}, "nothing to learn"),
+        ({"tail": "gaussian", "degrees": 3.0}, "a gaussian has none"),
+        ({"start_perplexity": 5.0}, "expected above perplexity"),
+        ({"tau": (0.5, 0.0)}, "temperatures above 0"),
+        ({"tau": (0.5,), "start_perplexity": 50.0}, "takes the place of perplexity"),
+        ({"level_weights": (1.0, -1.0)}, "numbers from 0"),
+    ],
+)
+def test_settings_that_do_nothing_are_refused(settings, message):
+    """A knob that is turned and does nothing misleads."""
+    with pytest.raises(ValueError, match=message):
+        EmbeddingLessonConfig(**settings)
+
+
+def test_the_measured_training_is_what_ships():
+    """Full precision, no decay."""
+    assert (embedding_training().epochs, embedding_training().precision) == (24, "32-true")
