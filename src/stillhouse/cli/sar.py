@@ -243,7 +243,7 @@ def _dashed(word: str) -> str:
 
 
 def _add_run_flags(parser: Parser) -> None:
-    parser.add_argument("--save-dir", help="run folder [the file's training.save_dir]")
+    parser.add_argument("--save-dir", "--out", dest="save_dir", help="run folder [the file's training.save_dir]")
     parser.add_argument("--num-epochs", help="passes over the training lines")
     parser.add_argument("--learning-rate", help="peak of the schedule")
     parser.add_argument("--batch-size", help="lines an optimizer step")

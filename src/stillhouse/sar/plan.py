@@ -16,8 +16,8 @@ from stillhouse.training.sar_config import ComplexLoss, SarObjective
 SarArm = Literal["kd", "no-kd"]
 LOG_EVERY = 50
 
-# settings of the shared loop that mean something for class labels only, with their reason
-LABELS_ONLY = {
+# settings of the shared loop that are not for focusing, with their reason
+NOT_HERE = {
     "label_weight": "there are no labels; alpha weighs the ground truth",
     "label_smoothing": "there are no labels",
     "teacher_view": "lines are not augmented, so there is one view",
@@ -25,6 +25,10 @@ LABELS_ONLY = {
     "gradients": "it holds terms against that of the labels, which there is none of",
     "optimizer": "only adamw honours the groups of a state-space network (poles without decay)",
     "momentum": "it belongs to sgd and dot",
+    "delta": "it belongs to dot; training.delta of a documented file is that of early stopping",
+    "mixing": "a mixture of two scenes is one more scene; draw more lines instead",
+    "clause_specialize": "there are no clauses",
+    "centralize_gradients": "its mean runs over real and imaginary parts alike, so a global phase would no longer commute",
 }
 
 
@@ -37,12 +41,12 @@ def complete(training: TrainingConfig) -> TrainingConfig:
     """The same with the precision that complex transforms have.
 
     Raises:
-        ValueError: a setting that would do nothing here, or half precision.
+        ValueError: a setting that means nothing here, or half precision.
     """
     plain = TrainingConfig()
-    for name, why in LABELS_ONLY.items():
+    for name, why in NOT_HERE.items():
         if getattr(training, name) != getattr(plain, name):
-            raise ValueError(f"training.{name}: does nothing for focusing: {why}; leave it out")
+            raise ValueError(f"training.{name}: is not for focusing: {why}; leave it out")
     if training.precision not in ("auto", "32-true"):
         raise ValueError(
             f"training.precision: expected 32-true (complex Fourier transforms have no half precision), got {training.precision}"

@@ -1,0 +1,356 @@
+"""`stillhouse sar ...` as a user meets it: every command on tiny data, resumed runs, and plain words for what is wrong."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from sar_tiny import STUDENT, TEACHER, distill_words, sar, written
+
+from stillhouse.cli.main import main
+from stillhouse.sar.saved import load_model
+from stillhouse.students.state_space.documented import get_model_from_configs
+from stillhouse.training.loop import _Trainer
+
+
+def said(capsys, *words):
+    status = sar(*words)
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+def test_help_names_every_command(capsys):
+    """And starts without torch, as all help does."""
+    status, text = said(capsys, "--help")
+    assert status == 0
+    assert all(name in text for name in ("simulate", "train", "distill", "compare", "stream", "evaluate"))
+    assert said(capsys, "destill") == (2, "stillhouse sar: unknown command 'destill'; did you mean 'distill'?\n")
+
+
+def test_simulate_writes_arrays_once(tmp_path, capsys):
+    """The seed fixes them; a file that is there is not overwritten."""
+    words = ["--set", "train=3", "--set", "validation=2", "--set", "test=2", "--set", "length=96"]
+    assert said(capsys, "simulate", "--out", tmp_path / "a.npz", *words)[0] == 0
+    assert said(capsys, "simulate", "--out", tmp_path / "b.npz", *words)[0] == 0
+    first, second = (np.load(tmp_path / name) for name in ("a.npz", "b.npz"))
+    assert first["train_inputs"].shape == (3, 96)
+    assert first["train_inputs"].dtype == np.complex64
+    assert all(np.array_equal(first[name], second[name]) for name in first.files)
+    status, text = said(capsys, "simulate", "--out", tmp_path / "a.npz", *words)
+    assert status == 2
+    assert "it exists" in text
+
+
+def test_simulated_products_train_a_network(tmp_path, capsys):
+    """The document's own way: Zarr products, split by year, rcmc to az, a position channel, nothing but documented keys."""
+    sizes = ["train=6", "validation=4", "test=4", "length=120", "acquisitions=2"]
+    change = [word for size in sizes for word in ("--set", size)]
+    assert said(capsys, "simulate", "--out", tmp_path / "maya4", *change)[0] == 0
+    splits = {"train": (6, 2023), "validation": (4, 2024), "test": (4, 2025)}
+    loader = {
+        "level_from": "rcmc",
+        "level_to": "az",
+        "patch_size": [120, 1],
+        "positional_encoding": True,
+        **{
+            name: {
+                "batch_size": 2,
+                "samples_per_prod": count // 2,
+                "max_products": 2,
+                "filters": {"years": [year], "polarizations": ["vv"]},
+            }
+            for name, (count, year) in splits.items()
+        },
+    }
+    model = {
+        "name": "s4_ssm",
+        "input_dim": 2,
+        "model_dim": 2,
+        "state_dim": 8,
+        "num_layers": 1,
+        "use_pos_encoding": True,
+    }
+    training = {"epochs": 1, "lr": 0.01, "save_dir": str(tmp_path / "run"), "threads": 1}
+    file = {
+        "data_dir": str(tmp_path / "maya4"),
+        "model": model,
+        "training": training,
+        "dataloader": loader,
+        "device": "cpu",
+    }
+    status, text = said(capsys, "train", "--config", written(tmp_path / "t.yaml", file), "--quiet")
+    assert status == 0, text
+    assert "6 train, 4 validation, 4 test" in text
+    assert json.loads((tmp_path / "run" / "comparison.json").read_text())["rows"][0].get("points") is None
+    missing = {**loader, "level_from": "rc"}
+    status, text = said(
+        capsys,
+        "train",
+        "--config",
+        written(tmp_path / "m.yaml", {**file, "dataloader": missing}),
+        "--out",
+        tmp_path / "m",
+    )
+    assert status == 2
+    assert "expected level 'rc', got a product with rcmc, az" in text
+    wrong = {**loader, **{name: {**loader[name], "filters": {"polarizations": ["hv"]}} for name in splits}}
+    status, text = said(
+        capsys,
+        "train",
+        "--config",
+        written(tmp_path / "w.yaml", {**file, "dataloader": wrong}),
+        "--out",
+        tmp_path / "w",
+    )
+    assert status == 2
+    assert "hv" in text
+    assert "vv" in text
+
+
+def test_train_leaves_the_documented_files(teacher_run):
+    """The document loads results/.../checkpoints/best_model.pth, which the public code never wrote."""
+    model, _ = load_model(teacher_run)
+    state = torch.load(teacher_run / "checkpoints" / "best_model.pth", weights_only=True)
+    assert set(state) == set(model.state_dict())
+    assert all(torch.equal(state[name], tensor) for name, tensor in model.state_dict().items())
+    result = json.loads((teacher_run / "result.json").read_text())
+    assert np.isfinite(result["metrics"]["quality"])
+    assert (teacher_run / "report.html").is_file()
+
+
+def test_distill_says_whether_it_helped(student_run):
+    """Both arms, all seeds, verdicts on quality and coherence, and the documented student files."""
+    summary = json.loads((student_run / "summary.json").read_text())
+    assert [row["metric"] for row in summary["comparisons"]] == ["quality", "coherence"]
+    assert summary["verdict"] in ("helps", "hurts", "no difference shown", "not tested")
+    assert {arm: len(entry["quality"]["values"]) for arm, entry in summary["arms"].items()} == {"kd": 2, "no-kd": 2}
+    rows = {row["name"]: row for row in json.loads((student_run / "comparison.json").read_text())["rows"]}
+    wanted = {"teacher", "kd", "no-kd", "teacher truncated to state_dim 16", "matched filter", "identity (unfocused)"}
+    assert wanted <= set(rows)
+    assert rows["kd"]["ms_line"] > 0
+    assert rows["kd"]["latency_lines"] == 32
+    block = yaml.safe_load((student_run / "final_student_config.yaml").read_text())["model"]
+    model = get_model_from_configs(**block)
+    model.load_state_dict(torch.load(student_run / "final_student_model.pth", weights_only=True))
+    kept, _ = load_model(student_run / "arms" / "kd" / "seed-0")
+    lines = torch.randn(1, 50, 1, dtype=torch.complex64)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(lines), kept(lines))
+
+
+def test_arms_of_a_seed_differ_only_by_the_teacher(student_run):
+    """Else the verdict compares luck: same start, same lines, other weights at the end."""
+    kd, control = (load_model(student_run / "arms" / arm / "seed-0")[0].state_dict() for arm in ("kd", "no-kd"))
+    other = load_model(student_run / "arms" / "kd" / "seed-1")[0].state_dict()
+    assert any(not torch.equal(kd[name], control[name]) for name in kd)
+    assert any(not torch.equal(kd[name], other[name]) for name in kd)
+
+
+def test_stream_evaluate_and_compare_read_what_was_saved(student_run, teacher_run, tmp_path, capsys):
+    """One network, three commands, one set of numbers."""
+    folder = student_run / "arms" / "kd" / "seed-0"
+    status, text = said(capsys, "stream", folder, "--lines", "300", "--check")
+    assert status == 0
+    assert "300 lines, latency 32 lines" in text
+    assert float(text.rsplit("form: ", 1)[1].split()[0]) < 1e-5
+    status, text = said(capsys, "evaluate", folder)
+    assert status == 0
+    figures = json.loads(text)
+    result = json.loads((folder / "result.json").read_text())
+    assert figures["quality"] == pytest.approx(result["metrics"]["quality"], abs=1e-6)
+    assert figures["points"]["points"] == 16
+    status, text = said(capsys, "compare", student_run, "--out", tmp_path)
+    assert status == 0
+    assert "run kd" in text
+    assert (tmp_path / "comparison.json").is_file()
+    assert said(capsys, "compare", teacher_run)[0] == 2
+
+
+def test_evaluate_on_other_data(student_run, files, tmp_path, capsys):
+    """Noisier lines through the same network are in its units and come out worse."""
+    noisy = {**TEACHER, "data": {**TEACHER["data"], "snr_db": -10.0}}
+    folder = student_run / "arms" / "kd" / "seed-0"
+    own, other = (
+        json.loads(said(capsys, "evaluate", folder, "--config", path)[1])
+        for path in (files[0], written(tmp_path / "noisy.yaml", noisy))
+    )
+    assert own["quality"] > other["quality"]
+
+
+def test_compare_without_runs_shows_the_documented_sizes(capsys, monkeypatch):
+    """`distillation_example.py --compare`: real parameters and times beside the percentages of the document."""
+    import stillhouse.sar.compare as part
+
+    monkeypatch.setattr(
+        part, "network_cost", lambda model, length: {"parameters": sum(p.numel() for p in model.parameters())}
+    )
+    status, text = said(capsys, "compare")
+    assert status == 0
+    assert "320,299 in the public code" in text
+    assert "the document says 40-60 %" in text
+
+
+def test_flags_take_dashes_and_underscores(files, capsys):
+    """The document writes --num_epochs; every other command here --num-epochs."""
+    found = []
+    for form in (str, lambda flag: flag.replace("_", "-")):
+        flags = ["--num_epochs", "--learning_rate", "--batch_size", "--scheduler_type"]
+        values = ["7", "3e-4", "2", "constant"]
+        words = [word for flag, value in zip(flags, values) for word in (form(flag), value)]
+        status, text = said(capsys, "train", "--config", files[0], *words, "--print_config")
+        assert status == 0
+        found.append(yaml.safe_load(text)["training"])
+    assert found[0] == found[1]
+    assert [found[0][key] for key in ("epochs", "learning_rate", "batch_size", "schedule")] == [7, 3e-4, 2, "constant"]
+
+
+def test_the_documented_tiny_command(files, capsys):
+    """Flag by flag as the document prints it; alpha and beta alone leave the rest to the features."""
+    words = ["distill", "--teacher_config", files[0], "--teacher_checkpoint", "x", "--student_config", files[1]]
+    words += ["--student_model_dim", "24", "--student_state_dim", "128", "--student_num_layers", "3"]
+    words += ["--temperature", "6.0", "--alpha", "0.1", "--beta", "0.7", "--save_dir", "y", "--print-config"]
+    status, text = said(capsys, *words)
+    assert status == 0
+    config = yaml.safe_load(text)
+    assert [config["student"][k] for k in ("model_dim", "state_dim", "num_layers")] == [24, 128, 3]
+    assert [config["objective"][k] for k in ("temperature", "alpha", "beta", "gamma")] == [6.0, 0.1, 0.7, None]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--temperature", "0"], "temperature: expected greater than 0, got 0"),
+        (["--temperature", "4", "--beta", "0"], "does nothing where beta is 0"),
+        (["--alpha", "0.9", "--beta", "0.9"], "alpha, beta: expected a sum of at most 1"),
+        (["--alpha", "warm"], "alpha: expected a"),
+        (["--arms", "kd", "kd"], "arms: expected each once"),
+        (["--arms", "teacher"], "arms"),
+        (["--student_state_dim", "7"], "state_dim: expected an even number"),
+        (["--num_epochs", "2.5"], "epochs: expected"),
+        (["--set", "distillation.temprature=3"], "temprature: unknown key; did you mean 'temperature'"),
+        (["--set", "distillation.feature_matching=false"], "gamma: 0.2 does nothing with feature_matching false"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(files, capsys, flags, words):
+    """Each was accepted and ignored by the public scripts."""
+    base = ["distill", "--teacher_config", files[0], "--teacher_checkpoint", "x", "--student_config", files[1]]
+    status, text = said(capsys, *base, *flags, "--print-config")
+    assert status == 2
+    assert words in text
+
+
+def test_a_teacher_that_is_not_there_or_another_one(files, teacher_run, tmp_path, capsys):
+    """Missing, of another width, a plain file of another network, a pickle: each said in a line."""
+    words = ["distill", "--teacher_config", files[0], "--student_config", files[1], "--save_dir", tmp_path / "out"]
+    status, text = said(capsys, *words, "--teacher_checkpoint", tmp_path / "none.pth")
+    assert (status, "there is nothing; train one first" in text) == (2, True)
+    wide = {**TEACHER, "model": {**TEACHER["model"], "model_dim": 6}}
+    words[2] = written(tmp_path / "wide.yaml", wide)
+    status, text = said(capsys, *words, "--teacher_checkpoint", teacher_run)
+    assert (status, "model_dim: 6 there, 4 trained" in text) == (2, True)
+    loose = tmp_path / "loose.pth"
+    loose.write_bytes((teacher_run / "checkpoints" / "best_model.pth").read_bytes())
+    status, text = said(capsys, *words, "--teacher_checkpoint", loose)
+    assert (status, "model_dim 4, the configuration 6" in text) == (2, True)
+    loose.write_bytes(loose.read_bytes()[:100])
+    status, text = said(capsys, *words, "--teacher_checkpoint", loose)
+    assert (status, "truncated, or no file of weights" in text) == (2, True)
+    torch.save({"model": TEACHER, "fit": test_help_names_every_command}, loose)
+    status, text = said(capsys, *words, "--teacher_checkpoint", loose)
+    assert status == 2
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_the_documented_checkpoint_path_is_a_teacher(files, teacher_run, tmp_path, capsys):
+    """--teacher_checkpoint .../checkpoints/best_model.pth, as the document has it, with the scale of its run."""
+    words = ["distill", "--teacher_config", files[0], "--student_config", files[1], "--save_dir", tmp_path / "out"]
+    words += [
+        "--teacher_checkpoint",
+        teacher_run / "checkpoints" / "best_model.pth",
+        "--seeds",
+        "1",
+        "--num_epochs",
+        "1",
+    ]
+    status, text = said(capsys, *words, "--arms", "kd", "--quiet", "--force")
+    assert status == 0
+    assert "not tested (needs the arms kd and no-kd)" in text
+
+
+def test_a_teacher_worse_than_silence_is_refused(files, tmp_path, capsys):
+    """Distilling noise costs hours; --force is there for those who want it."""
+    blank = TEACHER["model"] | {"position": "none"}
+    model = get_model_from_configs(**blank)
+    with torch.no_grad():
+        model.output.weight.mul_(100)
+    torch.save(model.state_dict(), tmp_path / "loud.pth")
+    words = ["distill", "--teacher_config", files[0], "--student_config", files[1], "--save_dir", tmp_path / "out"]
+    status, text = said(capsys, *words, "--teacher_checkpoint", tmp_path / "loud.pth", "--quiet")
+    assert status == 2
+    assert "better than silence" in text
+    assert "--force" in text
+
+
+def test_a_folder_that_is_taken(files, teacher_run, capsys):
+    """Training into a finished run would mix two of them."""
+    status, text = said(capsys, "train", "--config", files[0], "--save_dir", teacher_run, "--quiet")
+    assert status == 2
+    assert "resume" in text
+    status, text = said(
+        capsys, "train", "--config", files[0], "--save_dir", teacher_run, "--resume", "--num_epochs", "9"
+    )
+    assert status == 2
+
+
+def test_resume_repeats_the_uninterrupted_run(files, teacher_run, student_run, tmp_path, monkeypatch):
+    """Cut off in the middle of an arm and gone on with: bit for bit the weights of the run that was left alone."""
+    folder, saves, save = tmp_path / "run", [], _Trainer.save
+
+    def cut(trainer):
+        save(trainer)
+        saves.append(trainer.state.step)
+        if len(saves) == 6:
+            raise OSError("power cut")
+
+    words = distill_words(files, teacher_run, folder, "--force", "--set", "training.checkpoint_seconds=0")
+    with monkeypatch.context() as patched:
+        patched.setattr(_Trainer, "save", cut)
+        with pytest.raises(OSError, match="power cut"):
+            sar(*words)
+    assert not (folder / "summary.json").exists()
+    cut_arm = next(arm for arm in ("kd", "no-kd") if not (folder / "arms" / arm / "seed-0" / "result.json").exists())
+    assert (folder / "arms" / cut_arm / "seed-0" / "checkpoint.pt").is_file()
+    assert sar(*words, "--resume") == 0
+    for arm, seed in (("kd", 0), ("no-kd", 0), ("no-kd", 1)):
+        ours, theirs = (
+            load_model(run / "arms" / arm / f"seed-{seed}")[0].state_dict() for run in (folder, student_run)
+        )
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_wandb_without_the_package_says_what_to_do(files, tmp_path, capsys):
+    """And nothing is trained first."""
+    try:
+        import wandb  # noqa: F401
+    except ImportError:
+        pass
+    else:
+        pytest.skip("wandb is installed; tests/training/test_sar_monitor.py runs it offline")
+    status, text = said(capsys, "train", "--config", files[0], "--save_dir", tmp_path / "w", "--wandb", "--quiet")
+    assert status == 2
+    assert "pip install wandb" in text
+
+
+def test_student_file_is_not_a_teacher_file(files, tmp_path, capsys):
+    """Its distillation block would be ignored."""
+    path = written(tmp_path / "s.yaml", STUDENT)
+    status, text = said(capsys, "train", "--config", path, "--print-config")
+    assert status == 2
+    assert "distillation: it belongs to the student's file" in text
+
+
+def test_main_finds_the_family(capsys):
+    """One line in the table of commands."""
+    assert main(["sar"]) == 2
+    assert "Focus synthetic aperture radar" in capsys.readouterr().out
