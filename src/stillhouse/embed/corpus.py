@@ -65,7 +65,7 @@ def gather(
         limit: take at most so many of each source.
 
     Returns:
-        (n) texts and (n) names.
+        (n) texts and (n) names: the file's, with its folder's where two files have the same.
 
     Raises:
         InputError: as `read_texts`, no sources.
@@ -73,8 +73,11 @@ def gather(
     if not sources:
         raise InputError("texts: expected at least one file (FILE, FILE:COLUMNS, FILE:tokenized)")
     kept: dict[str, tuple[str, str]] = {}
-    for text_source in sources:
-        source = Source.parse(text_source)
+    parsed = [Source.parse(text_source) for text_source in sources]
+    stems = [source.path.stem for source in parsed]
+    for source in parsed:
+        stem = source.path.stem
+        name = stem if stems.count(stem) == 1 else f"{source.path.resolve().parent.name}/{stem}"
         found = read_texts(
             source.path,
             columns=source.columns,
@@ -84,7 +87,7 @@ def gather(
             limit=limit,
         )
         for text in found:
-            kept.setdefault(text.casefold(), (text, source.path.stem))
+            kept.setdefault(text.casefold(), (text, name))
     return [text for text, _ in kept.values()], [name for _, name in kept.values()]
 
 

@@ -21,7 +21,7 @@ from stillhouse import records
 from stillhouse.checks import InputError
 from stillhouse.config import to_mapping
 from stillhouse.embed.judge import best_seed, summarize, teacher_figures
-from stillhouse.embed.material import Material, graph_of, open_material, split_digest
+from stillhouse.embed.material import Material, graph_of, open_material, split_digest, teacher_folder
 from stillhouse.embed.plan import STUDENT, TEXT, EmbedRunConfig
 from stillhouse.embed.train import Tell, data_facts, fit_control, train_student, train_text, tree_scale
 from stillhouse.records import arm_folder, open_run_folder, read_json, write_json
@@ -63,9 +63,14 @@ def distill(
     """
     from stillhouse.report.embedding import write_embedding_report
 
-    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "anchors", "frontier", "text:"))
+    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "anchors", "frontier", "text"))
     _on_device(config.training)
     _check_packages(config)
+    if config.text is not None and config.text.student.tokens == "pieces" and teacher_folder(config) is None:
+        raise InputError(
+            "text.teacher: expected the teacher's folder, whose word pieces the text student reads; name it, or take "
+            "text.student.tokens: hash (with start: random)"
+        )
     material = open_material(config)
     about = _about(config, material, command)
     _same_data(out, about)

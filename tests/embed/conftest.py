@@ -1,0 +1,67 @@
+"""Vectors, texts and a run that are small enough for every test."""
+
+import numpy as np
+import pytest
+
+from stillhouse.config import merge, parse
+from stillhouse.embed.plan import EmbedRunConfig
+from stillhouse.embed.run import distill
+
+WORDS = (
+    "river",
+    "plane",
+    "stone",
+    "piano",
+    "winter",
+    "garden",
+    "engine",
+    "letter",
+    "candle",
+    "market",
+    "harbor",
+    "violin",
+)
+TINY = {
+    "name": "tiny",
+    "student": {"hidden": [16, 8], "levels": [3, 6]},
+    "lesson": {"epoch_steps": 6, "perplexity": 5.0, "anchors": 8, "validation_rows": 60},
+    "training": {
+        **{"epochs": 2, "batch_size": 64, "threads": 1, "device": "cpu", "learning_rate": 5e-3},
+        **{"warmup_epochs": 1.0, "weight_decay": 0.0, "label_weight": 0.0, "checkpoint_seconds": 0.0},
+    },
+    "anchors": ["pca", "random-projection"],
+    "seeds": 2,
+}
+
+
+def write_vectors(path, *, rows=600, width=16, seed=0, **arrays):
+    """Clusters with texts and labels, in one file."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(12, size=rows)
+    x = rng.normal(size=(12, width))[labels] + 0.4 * rng.normal(size=(rows, width))
+    texts = np.array([f"the {WORDS[label]} number {row} of the {WORDS[label]}s" for row, label in enumerate(labels)])
+    np.savez(path, **{"embeddings": x.astype(np.float32), "texts": texts, "labels": labels, **arrays})
+    return path
+
+
+def config_of(path, **changes):
+    base = {**TINY, "data": {"path": str(path), "texts_key": "texts", "labels_key": "labels"}}
+    return parse(EmbedRunConfig, merge(base, changes))
+
+
+@pytest.fixture(scope="session")
+def vectors(tmp_path_factory):
+    return write_vectors(tmp_path_factory.mktemp("vectors") / "x.npz")
+
+
+HASHED = {"student": {"tokens": "hash", "start": "random", "buckets": 512, "width": 16, "hidden": 8}, "epochs": 2}
+
+
+@pytest.fixture(scope="session")
+def finished(vectors, tmp_path_factory):
+    """A finished run with every kind of arm, shared: do not change it."""
+    out = tmp_path_factory.mktemp("run") / "out"
+    summary = distill(
+        config_of(vectors, text={**HASHED, "batch_size": 64}, frontier=[0.0]), out, command="stillhouse embed"
+    )
+    return out, summary
