@@ -1,0 +1,140 @@
+"""The inner loops of the packed generator, compiled by numba. Arrays are changed in place; nothing is allocated.
+
+Shapes: D width, I inputs, O outputs, H heads, K key width, V value width, S streams.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+
+@numba.njit(cache=True)
+def layer_norm(x: np.ndarray, gain: np.ndarray, bias: np.ndarray, out: np.ndarray) -> None:
+    """(x - mean) / sqrt(variance + 1e-5) * gain + bias of (D,) into `out`."""
+    size = x.size
+    mean = 0.0
+    for i in range(size):
+        mean += x[i]
+    mean /= size
+    variance = 0.0
+    for i in range(size):
+        variance += (x[i] - mean) ** 2
+    factor = 1.0 / math.sqrt(variance / size + 1e-5)
+    for i in range(size):
+        out[i] = (x[i] - mean) * factor * gain[i] + bias[i]
+
+
+@numba.njit(cache=True)
+def blend(x: np.ndarray, last: np.ndarray, mu: np.ndarray, out: np.ndarray) -> None:
+    """x + mu * (last - x) for every stream, (S, D); `last` becomes x."""
+    for s in range(mu.shape[0]):
+        for i in range(x.size):
+            out[s, i] = x[i] + mu[s, i] * (last[i] - x[i])
+    for i in range(x.size):
+        last[i] = x[i]
+
+
+@numba.njit(cache=True)
+def fire(
+    x: np.ndarray,
+    threshold: np.ndarray,
+    amplitude: np.ndarray,
+    levels: int,
+    signed: bool,
+    index: np.ndarray,
+    value: np.ndarray,
+) -> int:
+    """Which of (I,) inputs fire, and with how much: fills `index` and `value`, returns how many."""
+    active = 0
+    for i in range(x.size):
+        ratio = x[i] / threshold[i]
+        count = min(math.floor(abs(ratio)), levels)
+        if count >= 1 and (signed or ratio > 0):
+            index[active] = i
+            value[active] = amplitude[i] * count * (1 if ratio > 0 else -1)
+            active += 1
+    return active
+
+
+@numba.njit(cache=True)
+def nonzero(x: np.ndarray, index: np.ndarray, value: np.ndarray) -> int:
+    """`fire` for inputs that do not spike: those that are not 0, as they are."""
+    active = 0
+    for i in range(x.size):
+        if x[i] != 0:
+            index[active] = i
+            value[active] = x[i]
+            active += 1
+    return active
+
+
+@numba.njit(cache=True, fastmath=True)
+def add_rows(index: np.ndarray, value: np.ndarray, active: int, rows: np.ndarray, out: np.ndarray) -> None:
+    """out = the sum of the active rows (I, O) times their values; rows of silent inputs are not read."""
+    out[:] = 0
+    for a in range(active):
+        row, factor = rows[index[a]], value[a]
+        for o in range(row.size):
+            out[o] += factor * row[o]
+
+
+@numba.njit(cache=True)
+def add_trits(
+    index: np.ndarray, value: np.ndarray, active: int, rows: np.ndarray, table: np.ndarray, out: np.ndarray
+) -> None:
+    """`add_rows` of codes packed five to a byte (I, ceil(O / 5)), looked up in `table` (256, 5)."""
+    out[:] = 0
+    size, whole = out.size, out.size // 5
+    for a in range(active):
+        row, factor = rows[index[a]], value[a]
+        for b in range(whole):
+            codes = table[row[b]]
+            start = 5 * b
+            for j in range(5):
+                out[start + j] += factor * codes[j]
+        for o in range(5 * whole, size):
+            out[o] += factor * table[row[whole], o - 5 * whole]
+
+
+@numba.njit(cache=True)
+def add_planes(index: np.ndarray, value: np.ndarray, active: int, rows: np.ndarray, out: np.ndarray) -> None:
+    """`add_rows` of codes as two planes of bits (I, 2, ceil(O / 8)): added where one is set, taken off where the other is."""
+    out[:] = 0
+    for a in range(active):
+        plus, minus, factor = rows[index[a], 0], rows[index[a], 1], value[a]
+        for o in range(out.size):
+            shift = 7 - (o & 7)
+            out[o] += factor * (np.int8((plus[o >> 3] >> shift) & 1) - np.int8((minus[o >> 3] >> shift) & 1))
+
+
+@numba.njit(cache=True, fastmath=True)
+def write_and_read(
+    memory: np.ndarray,
+    r: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    log_w: np.ndarray,
+    removed: np.ndarray,
+    looked_up: np.ndarray,
+    removal: bool,
+    held: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """One token of the delta rule, or of gated linear attention: `memory` (H, K, V) changes, answers (H, V) go to `out`."""
+    heads, keys, values = memory.shape
+    for h in range(heads):
+        held[:] = 0
+        if removal:
+            for i in range(keys):
+                for j in range(values):
+                    held[j] += looked_up[h, i] * memory[h, i, j]
+        for j in range(values):
+            out[h, j] = 0
+        for i in range(keys):
+            decay = math.exp(log_w[h, i])
+            for j in range(values):
+                memory[h, i, j] = decay * memory[h, i, j] + removed[h, i] * held[j] + k[h, i] * v[h, j]
+                out[h, j] += r[h, i] * memory[h, i, j]

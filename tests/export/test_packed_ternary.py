@@ -1,0 +1,171 @@
+"""Packing and the packed generator: every code comes back, and the generator says what the fake-quantized network says."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.export.packed_ternary import load_packed, pack, pack_student, unpack
+from stillhouse.students.spiking import SpikeConfig, SpikingLMConfig
+from stillhouse.students.spiking.blocks import quantized_layers
+
+pytest.importorskip("numba")
+from stillhouse.export.spiking_generator import SpikingGenerator
+
+SMALL = SpikingLMConfig(vocab_size=23, width=16, layers=2, heads=2, ffn=2.5, chunk=8)
+VARIANTS = {
+    "delta": SMALL,
+    "gated": replace(SMALL, mixer="gated"),
+    "scalar": replace(SMALL, mixer="scalar"),
+    "levels": replace(SMALL, spikes=SpikeConfig(levels=3, hidden_levels=4)),
+    "everything": replace(
+        SMALL,
+        spikes=SpikeConfig(parts=("mixer", "output", "gates", "ffn", "readout")),
+        ternary_weights=("mixer", "output", "gates", "ffn", "readout"),
+        ternary_scale="row",
+    ),
+    "spiking readout": replace(SMALL, spikes=SpikeConfig(parts=("readout",)), ternary_weights=(), tie_embeddings=False),
+    "dense": SMALL.without_special_part(),
+    "weights only": replace(SMALL, spikes=None, tie_embeddings=False, ternary_weights=("ffn", "readout")),
+}
+
+
+def model(config, seed=0):
+    torch.manual_seed(seed)
+    made = config.build().double().eval()
+    for name, parameter in made.named_parameters():
+        if name.endswith((".up", ".bias", ".bonus", "norm_gain", "rate_share", "removal_gain")):
+            parameter.data += 0.3 * torch.randn_like(parameter)
+    return made
+
+
+def tokens(count=40):
+    return torch.randint(0, 23, (count,), generator=torch.Generator().manual_seed(3)).tolist()
+
+
+@pytest.mark.parametrize("packing", ["trits", "planes"])
+def test_every_group_of_codes_comes_back(packing):
+    """All 243 groups of five, and every length of a last group."""
+    codes = np.array(list(itertools.product((-1, 0, 1), repeat=5)), np.int8)
+    np.testing.assert_array_equal(unpack(pack(codes, packing), 5, packing), codes)
+    for length in range(1, 18):
+        row = np.random.default_rng(length).integers(-1, 2, (3, length)).astype(np.int8)
+        packed = pack(row, packing)
+        np.testing.assert_array_equal(unpack(packed, length, packing), row)
+        assert packed.nbytes == 3 * (-(-length // 5) if packing == "trits" else 2 * -(-length // 8))
+    with pytest.raises(InputError, match="expected -1, 0 or 1, got 2"):
+        pack(np.array([0, 2]))
+
+
+@pytest.mark.parametrize("packing", ["trits", "planes"])
+def test_packed_weights_are_those_of_the_network(packing):
+    """A transposed or misscaled matrix runs without an error."""
+    made = model(VARIANTS["everything"])
+    packed = pack_student(made, packing)
+    for path, layer in quantized_layers(made).items():
+        np.testing.assert_array_equal(packed.weight(path), layer.effective_weight().detach().numpy())
+    np.testing.assert_array_equal(packed.weight("readout"), made.readout.weight.detach().numpy())
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_generator_equals_the_network(name, tmp_path):
+    """Packed, saved, loaded and run a token at a time in numpy: the logits of one torch pass, in float64 to 1e-9."""
+    made, ids = model(VARIANTS[name]), tokens()
+    with torch.no_grad():
+        expected = made(torch.tensor([ids])).logits[0].numpy()
+    for packing, resident in (("trits", "int8"), ("trits", "packed"), ("planes", "packed")):
+        pack_student(made, packing).save(tmp_path / "student.safetensors")
+        generator = SpikingGenerator(load_packed(tmp_path / "student.safetensors"), resident=resident, dtype=np.float64)
+        got = np.stack([generator.step(token) for token in ids])
+        np.testing.assert_allclose(got, expected, atol=1e-9, rtol=1e-9)
+
+
+def test_silent_inputs_are_not_read():
+    """The saving is claimed: rows of inputs that never fire may hold anything."""
+    made, ids = model(replace(SMALL, ternary_weights=())), tokens()
+    layer = made.blocks[0].ffn.up
+    layer.spike.raw_threshold.data[:4] = 50.0  # four inputs that never fire
+    packed = pack_student(made)
+    plain = [SpikingGenerator(packed, dtype=np.float64)]
+    poisoned = {**packed.arrays, "blocks.0.ffn.up.weight": packed.arrays["blocks.0.ffn.up.weight"].copy()}
+    poisoned["blocks.0.ffn.up.weight"][:4] = np.nan
+    plain.append(SpikingGenerator(replace(packed, arrays=poisoned), dtype=np.float64))
+    one, other = ([g.step(token) for token in ids] for g in plain)
+    np.testing.assert_array_equal(one, other)
+    assert 0.2 < plain[0].silent_share < 0.95
+    dense = SpikingGenerator(pack_student(model(VARIANTS["dense"])))
+    dense.step(3)
+    assert dense.silent_share < 0.2  # relu^2 alone is silent at times
+
+
+def test_memory_is_small_and_does_not_grow():
+    """The state of 300 tokens is that of 3; packed weights take less than two bits a weight."""
+    packed = pack_student(model(SMALL).float())
+    generator = SpikingGenerator(packed, resident="packed")
+    generator.generate([1, 2], 3)
+    early = generator.state_bytes
+    generator.generate([1, 2], 300)
+    size = SMALL.width // SMALL.heads
+    assert generator.state_bytes == early == SMALL.layers * 4 * (2 * SMALL.width + SMALL.heads * size * size)
+    codes = sum(a.nbytes for n, a in packed.arrays.items() if n.endswith(".codes"))
+    weights = sum(layer.weight.numel() for layer in quantized_layers(model(SMALL)).values() if layer.ternary)
+    assert 8 * codes / weights < 2.0
+    assert generator.weight_bytes <= packed.bytes
+    assert SpikingGenerator(packed).weight_bytes > generator.weight_bytes
+
+
+def test_generation_is_greedy_or_drawn_and_goes_on_from_the_state():
+    """A prompt given in two parts is one prompt; draws follow the seed and stay within the likeliest."""
+    packed = pack_student(model(SMALL))
+    whole, parts = (SpikingGenerator(packed, dtype=np.float64) for _ in range(2))
+    ids = tokens(12)
+    expected = whole.generate(ids, 5)
+    for token in ids[:7]:
+        parts.step(token)
+    assert parts.generate(ids[7:], 5) == expected
+    parts.reset()
+    assert parts.generate(ids, 5, temperature=1.0, top_k=1) == expected
+    drawn = []
+    for seed in (0, 0, 1):
+        parts.reset()
+        drawn.append(parts.generate(ids, 20, temperature=2.0, seed=seed))
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_what_cannot_be_packed_or_read_is_refused(tmp_path):
+    """A network on its ramp packs to another one; a cut file must not give random weights."""
+    made = model(SMALL)
+    made.quantize(0.9)
+    with pytest.raises(InputError, match=r"at share 1, got 0\.9"):
+        pack_student(made)
+    made.quantize(1.0)
+    made.blocks[0].ffn.up.weight.data[0, 0] = float("nan")
+    with pytest.raises(InputError, match="finite weights"):
+        pack_student(made)
+    file = tmp_path / "x.safetensors"
+    pack_student(model(SMALL)).save(file)
+    file.write_bytes(file.read_bytes()[:500])
+    with pytest.raises(InputError, match="expected a safetensors file"):
+        load_packed(file)
+    with pytest.raises(InputError, match="expected a safetensors file"):
+        load_packed(tmp_path / "nothing")
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(1)}, str(file))
+    with pytest.raises(InputError, match="expected stillhouse-packed-ternary 1, got None None"):
+        load_packed(file)
+
+
+def test_wrong_prompts_are_named():
+    """An id outside of the vocabulary would read another row from the end."""
+    generator = SpikingGenerator(pack_student(model(SMALL)))
+    for token in (-1, 23):
+        with pytest.raises(InputError, match=f"0 to 22, got {token}"):
+            generator.step(token)
+    with pytest.raises(InputError, match="at least one token"):
+        generator.generate([], 3)
+    with pytest.raises(InputError, match="temperature"):
+        generator.generate([1], 3, temperature=-1)

@@ -1,0 +1,154 @@
+"""Spike statistics and counted energy: against spikes counted by hand and operations counted by torch."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from stillhouse.checks import InputError
+from stillhouse.layers.spikes import SpikeLinear, SpikeUnit
+from stillhouse.metrics.energy import (
+    LABEL,
+    OperationEnergies,
+    Operations,
+    spiking_operations,
+    synapse_operations,
+    transformer_operations,
+)
+from stillhouse.metrics.spiking import measure_spikes, spike_summary
+from stillhouse.students.spiking import SpikeConfig, SpikingLMConfig
+
+SMALL = SpikingLMConfig(vocab_size=13, width=16, layers=2, heads=2, ffn=2.0)
+
+
+def total(operations):
+    return sum(operations.values(), Operations())
+
+
+def pieces(count=3):
+    torch.manual_seed(1)
+    return [torch.randint(0, 13, (2, 20)) for _ in range(count)]
+
+
+def test_rates_are_those_of_the_spikes_that_reach_the_products():
+    """Statistics taken from something else than what is multiplied would prove nothing."""
+    torch.manual_seed(0)
+    model = replace(SMALL, spikes=SpikeConfig(levels=3)).build().train()
+    layer = model.blocks[1].mixer.key
+    seen = []
+    handle = layer.spike.register_forward_hook(lambda m, args, out: seen.append(out.detach() / m.amplitude.detach()))
+    activities = measure_spikes(model, pieces(), model.hidden)
+    handle.remove()
+    counts = torch.cat([x.reshape(-1, 16) for x in seen]).round()
+    one = activities["blocks.1.mixer.key.spike"]
+    torch.testing.assert_close(one.rate, (counts != 0).double().mean(0))
+    torch.testing.assert_close(one.spikes, counts.abs().double().mean(0))
+    assert one.tokens == 120
+    assert (one.spikes > one.rate).any()
+    assert model.training
+    assert len(activities) == 2 * 6
+
+
+def test_dead_and_saturated_channels_are_found():
+    """A mean density of a half may be one half dead and one half always on."""
+    unit = SpikeUnit(4)
+    unit.raw_threshold.data = torch.tensor([90.0, -20.0, -20.0, 0.5])
+    summary = spike_summary(measure_spikes(nn.Sequential(unit), [torch.randn(3000, 4) + 0.001]))
+    assert summary["dead_channels"] == 0.25
+    assert summary["saturated_channels"] == 0.5
+    assert summary["density"] == summary["density.0"]
+    assert spike_summary({}) == {}
+
+
+def test_synaptic_additions_are_counted_at_weights_that_are_there():
+    """SynOps = spikes x weights that are not 0, here counted one by one."""
+    torch.manual_seed(0)
+    layer = SpikeLinear(12, 7, spike=SpikeUnit(12, levels=2), ternary=True)
+    x = 1.5 * torch.randn(500, 12)
+    activity = measure_spikes(layer, [x])["spike"]
+    spikes = (layer.spike(x) / layer.spike.amplitude).detach().round()
+    codes = layer.effective_weight().detach() != 0
+    expected = sum(spikes[t].abs()[i].item() * codes[:, i].sum().item() for t in range(500) for i in range(12)) / 500
+    got = synapse_operations(layer, activity)
+    assert got.additions == pytest.approx(expected)
+    assert got.macs == 0
+    assert got.multiplications == 7  # the scale, once an output
+    assert got.weight_bytes == pytest.approx((spikes != 0).float().mean(0).sum().item() * 7 / 5)
+    dense = synapse_operations(SpikeLinear(12, 7), None)
+    assert (dense.macs, dense.additions, dense.weight_bytes) == (84, 0, 4 * 84)
+
+
+@pytest.mark.parametrize("mixer", ["delta", "gated"])
+def test_a_dense_networks_products_are_those_that_torch_counts(mixer):
+    """Linear layers, low-rank gates and readout; what remains are the state's products and elementwise work."""
+    model = replace(SMALL.without_special_part(), mixer=mixer).build().eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 64, dtype=torch.int64))
+    linear = (
+        sum(v for k, v in counter.get_flop_counts()["Global"].items() if str(k) in ("aten.mm", "aten.addmm")) / 2 / 64
+    )
+    operations = spiking_operations(model, {})
+    state = 2 * (4 if mixer == "delta" else 2) * 16 * 8 + 2 * 6 * 16 + 2 * (6 if mixer == "delta" else 5) * 16 + 2 * 16
+    counted = operations["synapses"].macs + operations["mixers"].macs + operations["readout"].macs
+    assert counted == linear + state
+
+
+def test_fewer_spikes_and_ternary_weights_cost_less():
+    """The ratio is what is reported: it must fall with density, and traffic with packed weights."""
+    torch.manual_seed(0)
+    energies = {}
+    for name, config in {
+        "dense": SMALL.without_special_part(),
+        "often": replace(SMALL, spikes=SpikeConfig(density=0.5)),
+        "seldom": replace(SMALL, spikes=SpikeConfig(density=0.1)),
+        "readout": replace(
+            SMALL,
+            spikes=SpikeConfig(density=0.1, parts=("mixer", "output", "ffn", "readout")),
+            ternary_weights=("mixer", "output", "ffn", "readout"),
+        ),
+    }.items():
+        model = config.build()
+        model.calibrate(torch.cat(pieces()))
+        operations = spiking_operations(model, measure_spikes(model, pieces()))
+        energies[name] = total(operations).energy()
+    for key in ("operations_pj", "with_weight_traffic_pj"):
+        assert energies["dense"][key] > energies["often"][key] > energies["seldom"][key] > energies["readout"][key]
+    assert energies["dense"]["label"] == LABEL
+    assert "not measured" in LABEL
+
+
+def test_energy_is_the_table_times_the_counts():
+    """By hand: 2 multiply-adds, 3 additions, 4 multiplications, 5 bytes of weights, 6 of state."""
+    energy = Operations(2, 3, 4, 5, 6).energy(OperationEnergies(addition=1, multiplication=10, memory_byte=100))
+    assert energy["operations_pj"] == 2 * 11 + 3 + 40
+    assert energy["with_weight_traffic_pj"] == 65 + 500
+    assert energy["with_all_traffic_pj"] == 65 + 500 + 600
+
+
+def test_a_transformers_operations_are_those_of_its_weights():
+    """SmolLM2-135M: 30 layers of 576, 3 heads of 9 for keys, gated 1536, 49152 tokens: 134.5 million weights in products."""
+    counted = transformer_operations(
+        width=576, layers=30, hidden=1536, vocabulary=49152, context=1, key_value_width=192, gated=True
+    )
+    weights = 134_515_008 - 61 * 576  # all parameters but the gains of its norms; the readout is the embedding
+    assert counted.macs == weights + 30 * 2 * 576
+    longer = transformer_operations(width=8, layers=1, hidden=8, vocabulary=8, context=100)
+    assert longer.state_bytes == 2 * 101 * 8 * 4
+
+
+def test_what_cannot_be_counted_is_refused():
+    """Energy of a network on its ramp is that of neither; without a measurement there is no count."""
+    model = SMALL.build()
+    with pytest.raises(InputError, match="measure it first"):
+        spiking_operations(model, {})
+    with pytest.raises(InputError, match="at least one piece"):
+        measure_spikes(model, [])
+    activities = measure_spikes(model, pieces())
+    model.quantize(0.5)
+    with pytest.raises(InputError, match=r"ramp at 0\.5"):
+        spiking_operations(model, activities)
+    model.quantize(0.0)
+    with pytest.raises(InputError, match="share 0"):
+        measure_spikes(model, pieces())
