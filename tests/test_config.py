@@ -175,3 +175,13 @@ def test_load_yaml_of_a_folder(tmp_path):
     """A folder is not a file."""
     with pytest.raises(ConfigError, match="cannot read"):
         load_yaml(tmp_path)
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    """YAML libraries take the last one: half of a merged file would be lost without a word."""
+    path = tmp_path / "twice.yaml"
+    path.write_text("seeds: 1\nname: x\nseeds: 2\n")
+    with pytest.raises(ConfigError, match="'seeds' stands twice in one mapping, again in line 3"):
+        load_yaml(path)
+    path.write_text("a: &a {x: 1}\nb: {<<: *a, x: 2}\n")
+    assert load_yaml(path)["b"] == {"x": 2}  # a merge key is no repetition

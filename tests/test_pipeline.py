@@ -255,3 +255,18 @@ def test_a_learned_temperature_at_its_bound_is_said_in_the_report(tmp_path):
     ]
     assert any("logits/temperature" in str(line) and "upper bound (1 to 3)" in str(line) for line in found), found
     assert "upper bound (1 to 3)" in (tmp_path / records.REPORT).read_text()
+
+
+def test_the_doctor_reads_the_weights_that_are_applied(tmp_path):
+    """Read before balancing, a signal brought down long ago would still be called dominating."""
+    training = replace(
+        small().training, epochs=3, log_every=1, doctor=DoctorConfig(every=1, balance=True, smoothing=0.5)
+    )
+    run(small(signals=(LogitsConfig(weight=50.0),), training=training), tmp_path)
+    found = list(records.read_records(tmp_path / "arms" / "kd" / "seed-0" / records.RECORDS))
+    last = [r for r in found if r["split"] == "doctor"][-2:]
+    step = next(r for r in found if r["split"] == "train" and r["step"] == last[0]["step"] + 1)
+    weight = (step["loss"] - step["terms"]["labels"]) / step["terms"]["logits"]
+    assert weight == pytest.approx(last[1]["weights"]["logits"], rel=1e-3)
+    assert weight < 5.0
+    assert last[1]["readings"]["logits"]["ratio"] < 5.0

@@ -7,7 +7,16 @@ import subprocess
 import pytest
 
 from stillhouse.checks import InputError
-from stillhouse.records import append_record, keep_records_until, read_json, read_records, write_atomically, write_json
+from stillhouse.records import (
+    RUN,
+    append_record,
+    keep_records_until,
+    open_run_folder,
+    read_json,
+    read_records,
+    write_atomically,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -67,3 +76,18 @@ def test_a_full_disk_is_said_plainly(tmp_path):
         assert os.listdir(disk) == []
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_a_run_grows_and_does_not_shrink(tmp_path):
+    """With fewer seeds than before, the report would be made of a part of the run without saying so."""
+    before = {"seeds": 2, "arms": ["kd", "no-kd"], "signals": [{"weight": 1.0, "kind": "logits"}]}
+    write_json(tmp_path / RUN, {"config": before})
+    grow = ("seeds", "arms")
+    open_run_folder(tmp_path, {**before, "seeds": 3, "arms": ["mlp", "no-kd", "kd"]}, resume=True, may_grow=grow)
+    with pytest.raises(InputError, match=r"seeds: was 2, is 1 \(a run can grow, but not shrink\)"):
+        open_run_folder(tmp_path, {**before, "seeds": 1}, resume=True, may_grow=grow)
+    with pytest.raises(InputError, match="arms: was"):
+        open_run_folder(tmp_path, {**before, "arms": ["kd"]}, resume=True, may_grow=grow)
+    other = {**before, "signals": [{"weight": 2.0, "kind": "logits"}]}
+    with pytest.raises(InputError, match=r"signals.0.weight: was 1.0, is 2.0\n"):
+        open_run_folder(tmp_path, other, resume=True, may_grow=grow)

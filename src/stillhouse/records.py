@@ -60,7 +60,7 @@ def open_run_folder(out: Path, config: Mapping[str, Any], *, resume: bool, may_g
         out: the folder.
         config: the configuration as plain data.
         resume: go on with what is there.
-        may_grow: keys that may differ on resume.
+        may_grow: keys that may differ on resume: a number may rise, a list may get more entries.
 
     Raises:
         InputError: something else is there, a run that is not to be resumed, or one of another configuration.
@@ -71,10 +71,17 @@ def open_run_folder(out: Path, config: Mapping[str, Any], *, resume: bool, may_g
         return
     if not resume:
         raise InputError(f"{out} holds a run already; go on with --resume, or choose another --out")
-    changed = [f"{k}: was {a!r}, is {b!r}" for k, a, b in _differences(read_json(out / RUN)["config"], config)]
-    changed = [line for line in changed if not line.startswith(may_grow)]
+    changed = [
+        f"{key}: was {was!r}, is {now!r}" + (" (a run can grow, but not shrink)" if key in may_grow else "")
+        for key, was, now in _differences(read_json(out / RUN)["config"], config, whole=may_grow)
+        if not (key in may_grow and _grew(was, now))
+    ]
     if changed:
-        raise InputError("--resume needs the configuration of the run; it differs in\n  " + "\n  ".join(changed))
+        text = "\n  ".join(changed)
+        raise InputError(
+            f"{out}: --resume needs the configuration of the run; it differs in\n  {text}\n"
+            "take another --out for another run, or delete the folder"
+        )
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -201,11 +208,29 @@ def command_line() -> str:
     return shlex.join(words)
 
 
-def _differences(before: Any, now: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
+def _differences(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
+    """(path, before, now) of every leaf that differs; lists of one length entry by entry, except those named `whole`."""
+    if before == now:
+        return []
+    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now) and path not in whole:
+        before, now = dict(enumerate(before)), dict(enumerate(now))
+    if isinstance(before, Mapping) and isinstance(now, Mapping) and path not in whole:
         keys = dict.fromkeys([*before, *now])
-        return [d for k in keys for d in _differences(before.get(k), now.get(k), f"{path}.{k}" if path else k)]
-    return [] if before == now else [(path, before, now)]
+        return [
+            d
+            for k in keys
+            for d in _differences(before.get(k), now.get(k), f"{path}.{k}" if path else str(k), whole=whole)
+        ]
+    return [(path, before, now)]
+
+
+def _grew(before: Any, now: Any) -> bool:
+    """Whether `now` holds all that was before: a larger number, a longer list, something in place of nothing."""
+    if isinstance(before, list) and isinstance(now, list):
+        return all(entry in now for entry in before)
+    if isinstance(before, int) and isinstance(now, int):
+        return now >= before
+    return before is None
 
 
 def _finite(value: Any) -> Any:

@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 
 from stillhouse.cli.main import COMMANDS, main
 
@@ -48,6 +49,22 @@ def test_light_commands_do_not_load_torch(words):
     """Reading a configuration is not training."""
     code = f"from stillhouse.cli.main import main\ntry: main({words!r})\nexcept SystemExit: pass"
     assert "torch" not in loads(code)
+
+
+def test_a_signals_setting_does_not_take_the_flag_of_another_part(tmp_path, capsys):
+    """signals.1.student_heads was offered as --student-heads, which is the student's own: no run could start."""
+    path = tmp_path / "attention.yaml"
+    path.write_text(
+        "signals: [{kind: logits}, {kind: attention, what: values, student: [blocks.1.attention.qkv], "
+        "teacher: [blocks.3.attn.qkv], student_heads: 2, teacher_heads: 2}]"
+    )
+    status, text = said(
+        capsys, "distill", path, "--print-config", "--student-heads", "4", "--signals-1-teacher-heads", "1"
+    )
+    assert status == 0, text
+    told = yaml.safe_load(text)
+    assert told["student"]["heads"] == 4
+    assert (told["signals"][1]["student_heads"], told["signals"][1]["teacher_heads"]) == (2, 1)
 
 
 def test_help_starts_within_half_a_second():

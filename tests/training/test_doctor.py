@@ -205,6 +205,30 @@ def test_balanced_weights_stay_in_bounds_and_off_by_default():
     assert idle.balanced_weights(configured) == configured
 
 
+def test_a_weight_held_at_its_limit_is_said():
+    """Else a balanced run far from its target ratio looks balanced."""
+    x = point(1.0)
+    doctor = SignalDoctor(DoctorConfig(balance=True, smoothing=0.0, patience=1, limit=2.0))
+    configured = {"labels": 1.0, "logits": 1.0}
+    for step in range(2):
+        weights = doctor.balanced_weights(configured)
+        terms = {"labels": (1.0, 2 * x.sum()), "logits": (weights["logits"], 40 * x.sum())}
+        found = doctor.examine(terms, [x], step=step, configured=configured)
+    assert found.record["logits"]["ratio"] == pytest.approx(10.0)  # weight 0.5, as it is applied
+    assert ("logits", "at the limit") in kinds(found)
+
+
+def test_the_task_has_to_be_a_term():
+    """A misspelt task would give ratios to nothing, and balance nothing."""
+    x = point(1.0)
+    with pytest.raises(InputError, match="expected one of the terms labels, logits, got 'foo'"):
+        SignalDoctor(DoctorConfig(task="foo")).examine(
+            {"labels": (1.0, x.sum()), "logits": (1.0, x.sum())}, [x], step=0
+        )
+    found = SignalDoctor(DoctorConfig(balance=True, patience=1)).examine({"logits": (1.0, x.sum())}, [x], step=0)
+    assert ("labels", "no reference") in kinds(found)
+
+
 def test_the_state_makes_the_round_trip():
     """A resumed run must not count its patience anew, nor jump back to the configured weights."""
     config, x = DoctorConfig(patience=3, balance=True), point(1.0, 0.0)

@@ -101,12 +101,13 @@ def _add_flags(parser: Parser, config: Any) -> list[Flag]:
     offered = list(flags(config))
     short = Counter(flag.path[-1] for flag in offered)
     taken = {name for action in parser._actions for name in action.option_strings}
+    long = {flag.name for flag in offered}  # signals.1.student_heads must not take the name of student.heads
     groups: dict[str, Any] = {}
     kept = []
     for flag in offered:
         names = [flag.name]
         alias = "--" + flag.path[-1].replace("_", "-")
-        if short[flag.path[-1]] == 1 and alias not in {flag.name, *taken}:
+        if short[flag.path[-1]] == 1 and alias not in {*long, *taken}:
             names.append(alias)
         if taken.intersection(names):
             continue

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from stillhouse.checks import InputError
-from stillhouse.training.doctor_config import DoctorConfig
+from stillhouse.training.doctor_config import TASK, DoctorConfig
 from stillhouse.training.gradients import Gradient, cosine, inner, per_term_gradients
 
 SAME = 1e-6  # relative change of a value below which it counts as constant
@@ -37,7 +37,8 @@ class Finding:
 
     Attributes:
         subject: name of the term or figure.
-        kind: `dominating`, `vanishing`, `disconnected`, `conflicting`, `saturated`, `constant` or `not finite`.
+        kind: `dominating`, `vanishing`, `disconnected`, `conflicting`, `saturated`, `constant`, `at the limit`,
+            `no reference` or `not finite`.
         text: what it is, with the numbers, and what helps.
         since: step of the first examination that said so; say it to the user where it equals the current step.
     """
@@ -115,19 +116,23 @@ class SignalDoctor:
         step: int,
         figures: Mapping[str, float] | None = None,
         bounds: Mapping[str, tuple[float, float]] | None = None,
+        configured: Mapping[str, float] | None = None,
     ) -> Checkup:
         """Gradients of all terms at the shared place; call it before the backward pass, the graph is kept.
 
         Args:
-            terms: name -> (weight, 0-d value); those of weight 0 are left out.
+            terms: name -> (weight, 0-d value), as they are weighed now; those of weight 0 are left out.
             shared: parameters, or one activation, that the terms were computed from.
             step: of the optimizer.
             figures: numbers of the signals, as a learned temperature.
             bounds: (low, high) of those figures that have any.
+            configured: the weights that balancing keeps near [those of `terms`].
 
         Raises:
-            InputError: nothing shared that learns, or a term that is not a single number.
+            InputError: nothing shared that learns, a term that is not a single number, or a task that no term is called.
         """
+        if self.config.task not in terms and self.config.task != TASK:
+            raise InputError(f"doctor.task: expected one of the terms {', '.join(terms)}, got {self.config.task!r}")
         if not any(x.requires_grad for x in shared):
             raise InputError(f"shared: expected tensors of which at least one learns, got {len(shared)} that do not")
         gradients = per_term_gradients(terms, shared, keep_graph=True)
@@ -137,9 +142,10 @@ class SignalDoctor:
             *self._about_values(terms),
             *self._about_figures(figures or {}, bounds or {}),
         ]
-        findings = self._patiently(said, step)
         if self.config.balance:
             self._balance(terms, readings)
+            said += self._about_balance(terms, configured or {name: weight for name, (weight, _) in terms.items()})
+        findings = self._patiently(said, step)
         return Checkup(step, {name: asdict(reading) for name, reading in readings.items()}, findings)
 
     def balanced_weights(self, configured: Mapping[str, float]) -> dict[str, float]:
@@ -228,6 +234,21 @@ class SignalDoctor:
             value = float(tensor.detach())
             if weight != 0 and self._unchanged(name, value):
                 said.append((name, "constant", f"{name}: its value stays {value:.5g}; nothing in it is learned"))
+        return said
+
+    def _about_balance(self, terms: Mapping[str, Any], configured: Mapping[str, float]) -> list[tuple[str, str, str]]:
+        if self.config.task not in terms:
+            text = f"there is no term {self.config.task!r} to balance the others against, so no weight is changed"
+            return [(self.config.task, "no reference", text)]
+        said = []
+        for name, weight in self.balanced_weights(configured).items():
+            wanted = math.exp(self._log_weights.get(name, math.log(weight) if weight > 0 else 0.0))
+            if weight > 0 and name in self._log_weights and not math.isclose(weight, wanted, rel_tol=1e-6):
+                text = (
+                    f"{name}: the target ratio wants weight {wanted:.3g}, which is beyond {self.config.limit:g} times the "
+                    f"configured {configured[name]:.3g} either way; it is held at {weight:.3g}"
+                )
+                said.append((name, "at the limit", text))
         return said
 
     def _about_figures(

@@ -11,6 +11,8 @@ from stillhouse.config import configclass
 if TYPE_CHECKING:
     from stillhouse.training.doctor import SignalDoctor
 
+TASK = "labels"  # the term that the others are held against, unless another is named
+
 
 @configclass
 class DoctorConfig:
@@ -21,7 +23,7 @@ class DoctorConfig:
     """
 
     every: int = Field(default=100, gt=0, description="optimizer steps between two examinations")
-    task: str = Field(default="labels", min_length=1, description="the term that the others are held against")
+    task: str = Field(default=TASK, min_length=1, description="the term that the others are held against")
     dominating: float = Field(
         default=10.0, gt=1, description="ratio to the task's gradient above which a term dominates"
     )

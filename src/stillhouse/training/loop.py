@@ -19,14 +19,13 @@ from stillhouse.checks import StillhouseError
 from stillhouse.records import CHECKPOINT, RECORDS, append_record, keep_records_until
 from stillhouse.training.checkpoint import load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
+from stillhouse.training.doctor_config import TASK
 from stillhouse.training.dot import DOT
 from stillhouse.training.gradients import Gradient, add_gradients, combine, per_term_gradients, total
 from stillhouse.training.interrupt import Interrupted, StopRequest
 from stillhouse.training.job import Job, Terms
 from stillhouse.training.optimizer import build_optimizer
 from stillhouse.types import Progress
-
-TASK = "labels"  # the term that the others are held against
 
 
 class Diverged(StillhouseError):
@@ -201,18 +200,24 @@ class _Trainer:
         return {}
 
     def _examined(self, terms: Terms, part: int, progress: Progress) -> Terms:
-        """Let the doctor look at the first micro-batch of a step that is due; weights as it balances them."""
+        """Let the doctor look at the first micro-batch of a step that is due, as it is weighed; then weights as it sets them."""
         assert self.doctor is not None
+        configured = {name: weight for name, (weight, _) in terms.items()}
+        weights = self.doctor.balanced_weights(configured)
         if part == 0 and self.doctor.due(progress.step):
             shared = [p for p in self.model.parameters() if p.requires_grad]
             found = self.doctor.examine(
-                terms, shared, step=progress.step, figures=self.job.figures(), bounds=self.job.bounds()
+                {name: (weights[name], value) for name, (_, value) in terms.items()},
+                shared,
+                step=progress.step,
+                figures=self.job.figures(),
+                bounds=self.job.bounds(),
+                configured=configured,
             )
             findings = [f"{finding.kind}: {finding.text}" for finding in found.news]
-            self._record(
-                "doctor", progress.step / self.steps_per_epoch, {"readings": found.record, "findings": findings}
-            )
-        weights = self.doctor.balanced_weights({name: weight for name, (weight, _) in terms.items()})
+            record = {"readings": found.record, "weights": weights, "findings": findings}
+            self._record("doctor", progress.step / self.steps_per_epoch, record)
+            weights = self.doctor.balanced_weights(configured)
         return {name: (weights[name], value) for name, (_, value) in terms.items()}
 
     def _progress(self) -> Progress:
