@@ -214,7 +214,7 @@ class _File:
     def training(self) -> tuple[Block, Block]:
         """(settings of the loop, loss and delta)."""
         block = self._block("training")
-        own = set(settings(TrainingConfig)) - {"delta"}  # that one belongs to an optimizer; the documented one to patience
+        own = set(settings(TrainingConfig)) - {"delta"}  # an optimizer's; the documented one belongs to patience
         found = self._renamed("training", block, TRAINING_NAMES)
         self._fixed("training", found, TRAINING_FIXED, TRAINING_REFUSED)
         self._unknown("training", found, [*own, *TRAINING_NAMES, *TRAINING_EXTRA])
