@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -152,7 +154,10 @@ def _distill(words: Sequence[str]) -> int:
         changes = [f"{path}={yaml.safe_dump(value, default_flow_style=True)}" for path, value in _leaves(change)]
         return load_embedding(source, [*changes, *assignments], recipe=early.get("recipe"))
 
-    options, config = read_config(parser, words, load, "runs/corpus")
+    try:
+        options, config = read_config(parser, words, load, "runs/corpus")
+    except ConfigError as error:
+        raise _nearer(error) from None
     if options.print_config:
         print_config(config)
         return 0
@@ -308,6 +313,13 @@ def _documented(words: list[str]) -> tuple[list[str], dict[str, str], Change]:
         given.pop("save_every", None)  # each validation is saved
         change = documented(given)
     return rest, early, change
+
+
+def _nearer(error: ConfigError) -> ConfigError:
+    """An unknown flag that is nearly a short or documented one, of which the parser does not know."""
+    found = re.match(r"unknown flag --([\w-]+);", str(error))
+    near = difflib.get_close_matches(found[1], [*SHORT, *DOCUMENTED], n=1, cutoff=0.8) if found else []
+    return ConfigError(f"unknown flag --{found[1]}; did you mean '--{near[0]}'?") if found and near else error
 
 
 def _text_arm(teacher: str | None) -> Change:

@@ -16,6 +16,7 @@ COMMANDS = {
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
     "evaluate": "score a saved student on the test split of a data set",
     "report": "make report.html again from a run folder",
+    "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
     "list": "recipes, data sets, teachers, signals and students that there are",
     "sar": "focus synthetic aperture radar with state-space networks: simulate, train, distill, compare, stream, evaluate",
 }
