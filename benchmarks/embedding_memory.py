@@ -1,11 +1,14 @@
-"""Peak memory of reading random batches from a file of vectors that is larger than what may be held.
+"""Peak memory of reading random batches from a file of vectors that is larger than what may be held, and of a whole run on it.
 
     python benchmarks/embedding_memory.py --folder /scratch                   1 000 000 x 1536 float32: 6.1 GB on disk
+    python benchmarks/embedding_memory.py --folder /scratch --distill         the same, and then a student is trained from it
     python benchmarks/embedding_memory.py --folder /scratch --rows 100000     a smaller run
 
 Writes FOLDER/vectors-ROWSxWIDTH.npy in chunks (random clusters in three levels, unit length), once, then opens it in a process of
 its own, checks every row (one pass) and reads random batches. Prints the peak resident memory of that process before the file
-is opened, after the pass and after the batches, and the rate of each. The file is removed unless --keep.
+is opened, after the pass and after the batches, and the rate of each. With --distill another process runs the recipe
+embedding-fast on the file (neighbours of all training rows, 200 steps of 1024 rows, PCA beside it) and says its peak. The file is
+removed unless --keep.
 """
 
 from __future__ import annotations
@@ -33,12 +36,20 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=400, help="random batches to read [400]")
     parser.add_argument("--seed", type=int, default=0, help="of the vectors and of the batches [0]")
     parser.add_argument("--folder", type=Path, default=Path("."), help="where the file is written [.]")
+    parser.add_argument("--threads", type=int, default=1, help="of a whole run [1]")
     parser.add_argument("--keep", action="store_true", help="leave the file for another run")
     parser.add_argument("--reader", action="store_true", help=argparse.SUPPRESS)  # the process that is measured
+    parser.add_argument("--distill", action="store_true", help="also train a student from the file")
+    parser.add_argument(
+        "--distiller", action="store_true", help=argparse.SUPPRESS
+    )  # the second process that is measured
     args = parser.parse_args()
     path = args.folder / f"vectors-{args.rows}x{args.width}.npy"
     if args.reader:
         print(json.dumps(read(path, args.batch, args.batches, args.seed)))
+        return
+    if args.distiller:
+        print(json.dumps(distill(path, args.threads)))
         return
     if path.is_file():
         print(f"{path}: there already, not written again")
@@ -90,6 +101,25 @@ def read(path: Path, batch: int, batches: int, seed: int) -> dict[str, float]:
     return {**said, "read_seconds": time.perf_counter() - start, "read_mb": peak_mb(), "sum": total}
 
 
+def distill(path: Path, threads: int) -> dict[str, float]:
+    """In the measured process: a whole run, its peak memory in MB, its seconds and what it reached."""
+    import tempfile
+
+    from stillhouse.embed.run import distill as run
+    from stillhouse.recipes.embedding import load_embedding
+
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        config = load_embedding(
+            str(path), ["anchors=[pca]", f"training.threads={threads}", "training.device=cpu"], recipe="embedding-fast"
+        )
+        arms = run(config, Path(folder) / "run")["arms"]
+    said = {"distilled_mb": peak_mb(), "distill_seconds": time.perf_counter() - start}
+    for arm in ("student", "pca"):
+        said |= {f"{arm} {name}": arms[arm][name]["mean"] for name in ("knn_overlap@10", "spearman")}
+    return said
+
+
 def peak_mb() -> float:
     """Largest resident set of this process so far."""
     status = Path("/proc/self/status")
@@ -101,11 +131,11 @@ def peak_mb() -> float:
 
 
 def report(path: Path, args: argparse.Namespace) -> None:
-    """Run the reader in a process of its own, whose peak is not that of the writer."""
+    """Run reader and distiller in processes of their own, whose peaks are not that of the writer."""
     options = ["--rows", args.rows, "--width", args.width, "--batch", args.batch, "--batches", args.batches]
-    options += ["--seed", args.seed, "--folder", args.folder, "--reader"]
+    options += ["--seed", args.seed, "--folder", args.folder, "--threads", args.threads]
     command = [sys.executable, __file__, *map(str, options)]
-    said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    said = json.loads(subprocess.run([*command, "--reader"], check=True, capture_output=True, text=True).stdout)
     size, read_rows = path.stat().st_size / 1e6, args.batch * args.batches
     steps = [
         ("imports only", "imported_mb", ""),
@@ -114,7 +144,14 @@ def report(path: Path, args: argparse.Namespace) -> None:
     ]
     print(f"{'file':32}{size:8.0f} MB")
     for what, key, rate in steps:
-        print(f"{'peak memory, ' + what:32}{said[key]:8.0f} MB  {rate}".rstrip())
+        print(f"{'peak memory, ' + what:32}{said[key]:8.0f} MB  {rate}".rstrip(), flush=True)
+    if args.distill:
+        done = subprocess.run([*command, "--distiller"], check=True, stdout=subprocess.PIPE, text=True).stdout
+        said = json.loads(done.splitlines()[-1])
+        print(
+            f"{'peak memory, a whole run':32}{said.pop('distilled_mb'):8.0f} MB  in {said.pop('distill_seconds'):.0f} s"
+        )
+        print("test rows: " + ", ".join(f"{name} {value:.3f}" for name, value in said.items()))
 
 
 if __name__ == "__main__":

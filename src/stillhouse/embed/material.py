@@ -139,7 +139,8 @@ def open_material(config: EmbedRunConfig) -> Material:
     return Material(
         data=data,
         train=VectorRows(data.store, data.train, normalize=normalize),
-        validation=VectorRows(data.store, data.validation, normalize=normalize),
+        # a few thousand of them are scored, and read once
+        validation=VectorRows(data.store, data.validation, normalize=normalize, in_memory=False),
         test=test,
         pairs=pairs,
         poles=None if config.poles_file is None else _poles(config, data),

@@ -106,7 +106,7 @@ def evaluate(folder: Path, vectors: str | None = None, *, key: str | None = None
         from stillhouse.embed.material import open_material
 
         material = open_material(config)
-        store, rows, train = material.data.store, material.test, material.anchor_vectors(50_000)
+        store, rows, train = material.data.store, material.test, material.anchor_vectors(config.anchor_rows)
         labels, fitted = material.data.labels(rows), "training rows of the run"
     else:
         store = open_vectors(vectors, key=key)
