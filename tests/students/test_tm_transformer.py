@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.checks import InputError, StillhouseError
 from stillhouse.students import TsetlinViTConfig
 from stillhouse.students.tsetlin.interpret import clause_votes, strongest_clauses
 from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
@@ -68,12 +68,16 @@ def test_every_keyword_changes_the_model(change):
     assert not torch.allclose(plain(pixels), changed(pixels))
 
 
-def test_tau_is_the_threshold_of_every_bank():
-    """Literals at the start are as many at any tau, so a tau that reaches nothing would go unseen above."""
+def test_tau_is_the_threshold_of_every_bank_and_is_saved():
+    """Literals at the start are as many at any tau, so a tau that reaches nothing would go unseen above; and a scheduled
+    one that is not saved changes the answers at reload."""
     pixels = torch.rand(4, 1, 8, 8)
-    model, other = build().eval(), build(tm_tau=0.3).eval()
+    model, before = build().eval(), build().eval()(pixels)
+    model.set_tau(0.3)
+    assert not torch.allclose(model(pixels), before)
+    other = build(tm_tau=0.5).eval()
     other.load_state_dict(model.state_dict())
-    assert not torch.allclose(model(pixels), other(pixels))
+    assert torch.equal(model(pixels), other(pixels))
 
 
 @pytest.mark.parametrize("change", [{"drop_rate": 0.5}, {"attn_drop_rate": 0.5}, {"drop_path_rate": 0.5}])
@@ -109,13 +113,29 @@ def test_a_patch_that_does_not_divide_pads_and_never_cuts():
     [
         ({"patch_size": 9}, r"at most the image \(8 x 8\), got 9"),
         ({"embed_dim": 25}, r"multiple of num_heads \(3\), got 25"),
-        ({"use_cls_token": False}, "class token"),
-        ({"architecture": "swin"}, "swin"),
+        ({"use_cls_token": False, "pool": "cls"}, "class token"),
+        ({"architecture": "conv"}, "'vit' or 'swin', got 'conv'"),
+        ({"tm_clauses": 31}, "even numbers of at least 2, got 31"),
+        ({"tm_clauses": (32, 31)}, "even numbers of at least 2, got 31"),
+        ({"tm_clauses": (32, 32, 32)}, r"1 \(one a stage\) or 2 \(one a block\), got 3"),
+        ({"embed_dim": (24, 48)}, r"embed_dim: expected one number or a list of 1"),
+        ({"mlp_ratio": (2.0, 2.0)}, r"mlp_ratio: expected one number or a list of 1"),
+        ({"depths": (1, 1)}, "one number for a ViT, got 2"),
+        ({"depths": 0}, "at least 1 block"),
+        ({"num_classes": 1}, "num_classes: expected greater than or equal to 2, got 1"),
+        ({"tm_tau": 1.0}, "tm_tau: expected less than 1"),
+        ({"tm_tau": 0.0}, "tm_tau: expected greater than 0"),
+        ({"tm_tau": 0.97, "learnable_tau": True}, "between tau_min and tau_max"),
+        ({"tau_min": 0.6, "tau_max": 0.5}, "tau_min: expected below tau_max"),
+        ({"backend": "stcm", "learnable_tau": True}, "ternary clauses have a band and no tau"),
+        ({"ternary_voting": True}, "ternary bank"),
+        ({"relative_position_type": "rotary", "embed_dim": 18}, "multiple of 4 channels, got 6"),
+        ({"tm_clause": 32}, "tm_clause: unknown key; did you mean 'tm_clauses'"),
     ],
 )
-def test_impossible_geometry_is_refused(change, message):
+def test_impossible_settings_are_refused(change, message):
     """Each error prints what was expected and what came."""
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(StillhouseError, match=message):
         build(**change)
 
 
@@ -140,7 +160,7 @@ def test_config_reaches_the_model():
     assert config.without_special_part().build(TASK).blocks[0].feed_forward is None
     names = dict(config.with_ordinary_part().build(TASK).named_modules())
     assert "blocks.0.feed_forward.0" in names
-    with pytest.raises(InputError, match="image"):
+    with pytest.raises(ValueError, match="image"):
         TsetlinViTConfig(patch_size=16, embed_dim=24, depth=1, heads=3).build(TASK)
 
 

@@ -50,12 +50,28 @@ def hard_step(x: Tensor, slope: float = 1.0) -> Tensor:
     return bits
 
 
-def hard_include(logits: Tensor, tau: float = 0.5) -> Tensor:
-    """The include mask of literals: 1 where `sigmoid(logits) > tau`, with the gradient of the sigmoid.
+class _Include(torch.autograd.Function):
+    """1[logit > threshold] forward; backward the sigmoid's slope to the logits, -1 to tau (the surrogate is p - tau)."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, logits: Tensor, tau: Tensor) -> Tensor:
+        ctx.save_for_backward(logits)
+        return (logits > torch.logit(tau)).to(logits.dtype)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        (logits,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        p = torch.sigmoid(logits)
+        to_tau = -grad[0].sum() if ctx.needs_input_grad[1] else None  # type: ignore[attr-defined]
+        return grad[0] * p * (1 - p), to_tau
+
+
+def hard_include(logits: Tensor, tau: float | Tensor = 0.5) -> Tensor:
+    """The include mask of literals: 1 where `sigmoid(logits) > tau`, with the gradient of `sigmoid(logits) - tau`.
 
     Args:
         logits: (...) include logits.
-        tau: threshold on the include probability, in (0, 1).
+        tau: threshold on the include probability, in (0, 1); a 0-d tensor gets a gradient too.
 
     Returns:
         (...) of 0 and 1.
@@ -66,9 +82,13 @@ def hard_include(logits: Tensor, tau: float = 0.5) -> Tensor:
         [0.0, 1.0, 1.0]
         >>> mask.sum().backward(); bool((logits.grad > 0).all())
         True
+        >>> tau = torch.tensor(0.5, requires_grad=True)
+        >>> hard_include(logits.detach(), tau).sum().backward(); tau.grad.item()
+        -3.0
     """
-    p = torch.sigmoid(logits)
-    return (p > tau).to(p.dtype) + (p - p.detach())
+    threshold = tau if isinstance(tau, Tensor) else torch.tensor(tau, dtype=logits.dtype, device=logits.device)
+    mask: Tensor = _Include.apply(logits, threshold)
+    return mask
 
 
 class _LeakyBackwardReLU(torch.autograd.Function):

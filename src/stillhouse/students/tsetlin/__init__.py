@@ -9,6 +9,7 @@ from pydantic import Field
 
 from stillhouse.checks import InputError
 from stillhouse.config import configclass
+from stillhouse.students.tsetlin.config import UnifiedTMConfig
 from stillhouse.types import ImageTask, TextTask
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class TsetlinViTConfig:
     failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause; keep literals well above it")
     literals: float = Field(default=12.0, gt=0, description="literals that a clause includes at the start, on average")
     tau: float = Field(default=0.5, gt=0, lt=1, description="include threshold on the sigmoid of the include logits")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the embedded tokens")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on tokens and on both branches")
     attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the attention weights")
     drop_path: float = Field(default=0.0, ge=0, lt=1, description="stochastic depth of the last block")
     class_token: bool = Field(default=True, description="prepend a learned class token")
@@ -64,15 +65,9 @@ class TsetlinViTConfig:
         Raises:
             InputError: the image is smaller than a patch.
         """
-        from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
-
         if not isinstance(task, ImageTask):
             raise InputError(f"student {self.kind!r}: expected images, got texts of {task.length} tokens")
-        channels, height, width = task.shape
-        return UnifiedTMTransformer(
-            task.num_classes,
-            image_size=(height, width),
-            in_channels=channels,
+        config = UnifiedTMConfig(
             patch_size=self.patch_size,
             embed_dim=self.embed_dim,
             depths=self.depth,
@@ -88,9 +83,10 @@ class TsetlinViTConfig:
             use_cls_token=self.class_token,
             pool=self.pool,
             feed_forward=self.feed_forward,
-            pixel_mean=task.pixel_mean,
-            pixel_std=task.pixel_std,
+            use_layerscale=False,
+            clause_bias_init=None,
         )
+        return config.build(task)
 
 
-__all__ = ["TsetlinViTConfig"]
+__all__ = ["TsetlinViTConfig", "UnifiedTMConfig"]

@@ -1,6 +1,6 @@
 """A bank of fuzzy pattern clauses: soft ANDs over bits, trained by gradient, exact as bit operations.
 
-Shapes: ... any leading axes, F bits (2F literals: each bit and its negation), C clauses, D outputs.
+Shapes: ... any leading axes, F bits (2F literals: each bit and its negation), C clauses.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.checks import InputError
-from stillhouse.layers.straight_through import hard_include, revivable_relu
+from stillhouse.layers.straight_through import hard_include, hard_step, revivable_relu
+from stillhouse.students.tsetlin.options import ClauseOptions, Operator
+from stillhouse.students.tsetlin.tau import Tau
 
 
 class ClauseBank(nn.Module):
@@ -29,6 +31,10 @@ class ClauseBank(nn.Module):
         tau: include threshold on the sigmoid of the include logits, in (0, 1).
         literals: how many literals a clause includes at the start, on average.
         leak: backward slope of a silent clause.
+        operator: "capacity" as above, or "product": `exp(-4 misses / LF)`, which never falls silent.
+        literal_dropout: share of the literals that no clause cares about in a training step; they count as not included.
+        literal_budget: L, only the L most included literals of a clause count.
+        threshold: a `Tau` to use in place of a fixed one.
 
     Attributes:
         include_logits: (2, C, F) parameter; [0] the literals x, [1] the literals not x.
@@ -55,29 +61,68 @@ class ClauseBank(nn.Module):
         tau: float = 0.5,
         literals: float = 12.0,
         leak: float = 0.1,
+        operator: Operator = "capacity",
+        literal_dropout: float = 0.0,
+        literal_budget: int | None = None,
+        threshold: Tau | None = None,
     ) -> None:
         super().__init__()
         if num_clauses < 1:
             raise InputError(f"clauses: expected at least 1, got {num_clauses}")
         if failures < 1:
             raise InputError(f"failures (LF): expected at least 1, got {failures}")
-        if not 0.0 < tau < 1.0:
-            raise InputError(f"tau: expected a number in (0, 1), got {tau}")
-        self.num_bits, self.num_clauses, self.failures, self.tau, self.leak = num_bits, num_clauses, failures, tau, leak
-        self.include_logits = nn.Parameter(torch.empty(2, num_clauses, num_bits))
+        self.num_bits, self.num_clauses, self.failures, self.leak = num_bits, num_clauses, failures, leak
+        self.literals = literals
+        self.operator, self.literal_dropout, self.literal_budget = operator, literal_dropout, literal_budget
+        self.threshold = self._threshold(tau, threshold)
+        self.include_logits = nn.Parameter(torch.empty(self._planes, num_clauses, num_bits))
         self.reset_parameters(literals)
+
+    _planes = 2
+
+    def _threshold(self, tau: float, threshold: Tau | None) -> Tau | None:
+        return Tau(tau) if threshold is None else threshold
+
+    def inclusion_quantile(self, literals: float) -> float:
+        """z with P(normal > -z) = share of the 2F literals that `literals` of them are; within 0.1 % to 90 %."""
+        share = min(max(literals / (2 * self.num_bits), 1e-3), 0.9)
+        return float(2**0.5 * torch.erfinv(torch.tensor(2 * share - 1, device="cpu")))
 
     def reset_parameters(self, literals: float, spread: float = 0.5) -> None:
         """Normal include logits whose mean puts `literals` of the 2F literals of a clause above the threshold."""
-        share = min(max(literals / (2 * self.num_bits), 1e-4), 0.5)
-        threshold = torch.logit(torch.tensor(self.tau)).item()
-        mean = threshold - spread * torch.special.ndtri(torch.tensor(1.0 - share)).item()
-        nn.init.normal_(self.include_logits, mean=mean, std=spread)
+        assert self.threshold is not None
+        level = float(torch.logit(torch.tensor(self.threshold.start, device="cpu")))
+        nn.init.normal_(self.include_logits, mean=level + spread * self.inclusion_quantile(literals), std=spread)
+
+    def soft_literals(self) -> Tensor:
+        """(C) expected number of literals in each clause by the include probabilities: what a penalty can shrink."""
+        return torch.sigmoid(self.include_logits).sum((0, 2))
+
+    def _include(self) -> Tensor:
+        """(2, C, F) hard masks of what the logits say."""
+        assert self.threshold is not None
+        return hard_include(self.include_logits, self.threshold())
+
+    def _priority(self) -> Tensor:
+        """(2, C, F) which literals a budget keeps first."""
+        return self.include_logits
 
     def masks(self) -> tuple[Tensor, Tensor]:
         """The hard include masks, (C, F) each: of the literals x and of the literals not x."""
-        include = hard_include(self.include_logits, self.tau)
+        include = self._include()
+        if self.literal_budget is not None:
+            include = include * self._within_budget(self.literal_budget)
+        if self.training and self.literal_dropout > 0:
+            kept = torch.rand(2, 1, self.num_bits, device=include.device) >= self.literal_dropout
+            include = include * kept
         return include[0], include[1]
+
+    def _within_budget(self, budget: int) -> Tensor:
+        """(2, C, F) of 0 and 1: the `budget` literals of each clause with the largest logits."""
+        flat = self._priority().detach().transpose(0, 1).flatten(1)  # (C, 2F)
+        chosen = flat.topk(min(budget, flat.shape[1]), dim=1).indices
+        kept = torch.zeros_like(flat).scatter_(1, chosen, 1.0)
+        return kept.unflatten(1, (2, self.num_bits)).transpose(0, 1)
 
     def capacity(self, positive: Tensor, negated: Tensor) -> Tensor:
         """(C) the value of a clause without a miss, before division by LF: min(n, LF)."""
@@ -94,11 +139,118 @@ class ClauseBank(nn.Module):
             raise InputError(f"bits: expected (..., {self.num_bits}), got {tuple(bits.shape)}")
         positive, negated = self.masks()
         misses_of_zeros = positive.sum(1)  # an all-zero input misses every positive literal
-        margin = self.capacity(positive, negated) - misses_of_zeros
         # under autocast the product runs in bf16: bits and masks are exact there, and so are counts up to 256
-        scores = nn.functional.linear(bits, positive - negated) + margin
-        return revivable_relu(scores, self.leak) / self.failures
+        hits = nn.functional.linear(bits, positive - negated)
+        if self.operator == "product":
+            return torch.exp((hits - misses_of_zeros).clamp(max=0) * (4 / self.failures))
+        margin = self.capacity(positive, negated) - misses_of_zeros
+        return revivable_relu(hits + margin, self.leak) / self.failures
 
     def extra_repr(self) -> str:
         """What `print(module)` shows."""
-        return f"bits={self.num_bits}, clauses={self.num_clauses}, failures={self.failures}, tau={self.tau}"
+        return f"bits={self.num_bits}, clauses={self.num_clauses}, failures={self.failures}, operator={self.operator}"
+
+
+class TernaryBank(ClauseBank):
+    """Clauses with one logit a bit: above `band` the bit must be 1, below -`band` it must be 0, else it is ignored.
+
+    Half the include parameters of `ClauseBank`, and a clause can never ask for a bit and its negation.
+
+    Args:
+        num_bits: F.
+        num_clauses: C.
+        band: half-width of the dead zone.
+        temperature: flattens the gradient of the masks.
+        failures: LF.
+        literals: literals a clause includes at the start, on average.
+        leak: backward slope of a silent clause.
+        operator: see `ClauseBank`.
+        literal_dropout: see `ClauseBank`.
+        literal_budget: see `ClauseBank`.
+
+    Source: after the balanced ternary logic of the Setun computer (Brusentsov 1962), as the documents' backend `stcm`.
+    """
+
+    _planes = 1
+    _usual = 0.5
+
+    def __init__(
+        self,
+        num_bits: int,
+        num_clauses: int,
+        *,
+        band: float = 0.1,
+        temperature: float = 1.0,
+        failures: int = 4,
+        literals: float = 12.0,
+        leak: float = 0.1,
+        operator: Operator = "capacity",
+        literal_dropout: float = 0.0,
+        literal_budget: int | None = None,
+    ) -> None:
+        self.band, self.temperature = band, temperature
+        super().__init__(
+            num_bits,
+            num_clauses,
+            failures=failures,
+            literals=literals,
+            leak=leak,
+            operator=operator,
+            literal_dropout=literal_dropout,
+            literal_budget=literal_budget,
+        )
+
+    def _threshold(self, tau: float, threshold: Tau | None) -> Tau | None:
+        return None
+
+    def reset_parameters(self, literals: float, spread: float = 0.5) -> None:
+        """Logits with as many as `literals` of them outside the band (half on either side).
+
+        With the usual spread they are normal around 0; with a small one they lie close to the borders of the band.
+        """
+        if spread >= self._usual:
+            nn.init.normal_(self.include_logits, std=self.band / max(-self.inclusion_quantile(literals), 0.05))
+            return
+        far = -self.inclusion_quantile(2 * literals)  # here one tail lies outside, on either side by the sign
+        nn.init.normal_(self.include_logits, mean=self.band - spread * far, std=spread)
+        sign = torch.randint(0, 2, self.include_logits.shape, device=self.include_logits.device) * 2 - 1
+        with torch.no_grad():
+            self.include_logits.mul_(sign)
+
+    def soft_literals(self) -> Tensor:
+        """(C) expected number of literals of each clause."""
+        return torch.sigmoid((self.include_logits[0].abs() - self.band) / self.temperature).sum(1)
+
+    def _include(self) -> Tensor:
+        logits = self.include_logits[0]
+        return hard_step(torch.stack([logits - self.band, -logits - self.band]), 1 / self.temperature)
+
+    def _priority(self) -> Tensor:
+        return torch.cat([self.include_logits, -self.include_logits])
+
+
+def make_bank(num_bits: int, num_clauses: int, options: ClauseOptions) -> ClauseBank:
+    """The bank that the options describe."""
+    shared = {"failures": options.failures, "literals": options.literals, "leak": options.leak}
+    dropout, budget, operator = options.literal_dropout, options.literal_budget, options.operator
+    if options.ternary:
+        return TernaryBank(
+            num_bits,
+            num_clauses,
+            band=options.ternary_band,
+            temperature=options.ternary_temperature,
+            operator=operator,
+            literal_dropout=dropout,
+            literal_budget=budget,
+            **shared,  # type: ignore[arg-type]
+        )
+    learned = {"learnable": options.learnable_tau, "low": options.tau_min, "high": options.tau_max}
+    return ClauseBank(
+        num_bits,
+        num_clauses,
+        threshold=Tau(options.tau, ema=options.tau_ema, **learned),  # type: ignore[arg-type]
+        operator=operator,
+        literal_dropout=dropout,
+        literal_budget=budget,
+        **shared,  # type: ignore[arg-type]
+    )

@@ -1,56 +1,117 @@
-"""What follows attention in a block: a clause bank, or, as controls, an MLP of the same width or nothing at all.
+"""What follows attention in a block: clauses with what may surround them, or, as a control, an MLP of the same width.
 
 Shapes: B batch, N tokens, D width, F bits (the hidden width of the block), C clauses.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
-from stillhouse.layers.straight_through import hard_step
 from stillhouse.students.tsetlin.clauses import ClauseBank
+from stillhouse.students.tsetlin.config import UnifiedTMConfig
+from stillhouse.students.tsetlin.core import DeepTM, Voted
+from stillhouse.students.tsetlin.gates import BitwiseMix, GatedProjection
 
 
-class ClauseFeedForward(nn.Module):
-    """Tokens -> bits -> clauses -> votes: (B, N, D) -> (B, N, D).
+class TokenConv(nn.Module):
+    """A residual 3 x 3 depthwise convolution over the map of tokens; a class token gets the mean of what it adds.
 
-    `bits = 1[W x + b > 0]` (straight through, so `b` is a learned threshold per bit), `c = bank(bits)`, `votes = V c + v`.
-    Because the bits and the include masks are hard in the forward pass, the bank can be evaluated with bit operations
-    and gives the same numbers.
+    The documents' one runs along the flattened tokens, across the class token and from the end of one row into the next.
 
     Args:
         width: D.
-        bits: F.
-        clauses: C.
-        failures: LF of the bank.
-        tau: include threshold of the bank.
-        literals: literals a clause includes at the start, on average.
-        vote_std: standard deviation of the initial votes V.
+        grid: (rows, columns).
+        prefix: tokens ahead of the grid.
     """
 
-    def __init__(
-        self, width: int, bits: int, clauses: int, *, failures: int, tau: float, literals: float, vote_std: float = 0.1
-    ) -> None:
+    def __init__(self, width: int, grid: tuple[int, int], prefix: int) -> None:
         super().__init__()
-        self.thresholds = nn.Linear(width, bits)
-        self.bank = ClauseBank(bits, clauses, failures=failures, tau=tau, literals=literals)
-        self.votes = nn.Linear(clauses, width)
-        nn.init.xavier_uniform_(self.thresholds.weight)
-        nn.init.zeros_(self.thresholds.bias)
-        nn.init.normal_(self.votes.weight, std=vote_std)
-        nn.init.zeros_(self.votes.bias)
+        self.grid, self.prefix = grid, prefix
+        self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) normalized tokens to (B, N, D) votes."""
-        return self.votes(self.bank(hard_step(self.thresholds(x))))
+        """(B, N, D) to (B, N, D)."""
+        ahead, tokens = x[:, : self.prefix], x[:, self.prefix :]
+        spread = self.conv(tokens.transpose(1, 2).unflatten(2, self.grid)).flatten(2).transpose(1, 2)
+        return torch.cat([ahead + spread.mean(1, keepdim=True), tokens + spread], dim=1)
 
 
 class MLPFeedForward(nn.Sequential):
     """The ordinary transformer feed-forward of hidden width F with GELU, as a control for the clauses."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, dropout: float = 0.0) -> None:
         inner, outer = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        super().__init__(inner, nn.GELU(), outer)
+        super().__init__(inner, nn.GELU(), outer, nn.Dropout(dropout))
         for layer in (inner, outer):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+
+class ClauseFeedForward(nn.Module):
+    """Tokens -> bits -> clauses -> votes: (B, N, D) -> (B, N, D).
+
+    In order: linear and depthwise mixing, gated projection to F numbers, bitwise mixing, threshold to bits, clauses, votes,
+    clause attention, clause routing, bypass, linear mixing, dropout. Bits and include masks are hard in the forward pass,
+    so the clauses can be evaluated with bit operations and give the same numbers.
+
+    Args:
+        width: D.
+        hidden: F.
+        clauses: C.
+        config: which of the parts there are.
+        grid: (rows, columns) of the tokens.
+        prefix: tokens ahead of the grid.
+    """
+
+    def __init__(
+        self, width: int, hidden: int, clauses: int, config: UnifiedTMConfig, *, grid: tuple[int, int], prefix: int
+    ) -> None:
+        super().__init__()
+        options, mix = config.clause_options(), config.ff_mix_type
+        self.before = nn.Linear(width, width) if "linear" in mix else nn.Identity()
+        self.conv = TokenConv(width, grid, prefix) if "depthwise" in mix else nn.Identity()
+        self.project = GatedProjection(
+            width, hidden, config.ff_gate, config.ff_gate_activation, clauses=clauses, options=options
+        )
+        self.bitwise = BitwiseMix(hidden) if config.ff_bitwise_mix else nn.Identity()
+        inner, last = ((hidden,), clauses * config.deeptm_last_factor) if config.deep else ((), clauses)
+        self.core = DeepTM(hidden, inner, width, clauses, options, last_clauses=last, dropout=config.drop_rate)
+        self.attention = (
+            nn.Sequential(nn.LayerNorm(last), nn.Linear(last, hidden), nn.GELU(), nn.Linear(hidden, width))
+            if config.clause_attention
+            else None
+        )
+        self.routing = nn.Sequential(nn.LayerNorm(last), nn.Linear(last, width)) if config.clause_routing else None
+        self.bypass = MLPFeedForward(width, hidden) if config.continuous_bypass else None
+        self.bypass_gain = nn.Parameter(torch.tensor(config.bypass_scale)) if config.continuous_bypass else None
+        self.after = nn.Linear(width, width) if "linear" in mix else nn.Identity()
+        self.drop = nn.Dropout(config.drop_rate)
+
+    @property
+    def bank(self) -> ClauseBank:
+        """The clauses that vote (of the last layer)."""
+        return self.core.last.bank
+
+    @property
+    def votes(self) -> nn.Linear:
+        """Their votes."""
+        return self.core.last.votes
+
+    def bits_from(self, x: Tensor) -> Tensor:
+        """(B, N, F) numbers whose signs are the bits of normalized tokens (B, N, D)."""
+        numbers: Tensor = self.bitwise(self.project(self.conv(self.before(x))))
+        return numbers
+
+    def forward(self, x: Tensor) -> Voted:
+        """(B, N, D) normalized tokens to (B, N, D) votes, and the strengths (B, N, C) of the clauses."""
+        votes, strength = self.core(self.bits_from(x))
+        if self.attention is not None:
+            votes = votes + self.attention(strength)
+        if self.routing is not None:
+            votes = votes * (
+                2 * torch.sigmoid(self.routing(strength))
+            )  # starts around 1, so that it takes nothing away
+        if self.bypass is not None and self.bypass_gain is not None:
+            votes = votes + torch.tanh(self.bypass_gain) * self.bypass(x)
+        return Voted(self.drop(self.after(votes)), strength)

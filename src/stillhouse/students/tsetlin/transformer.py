@@ -1,92 +1,39 @@
-"""A vision transformer whose feed-forward is a bank of clauses.
+"""A transformer whose feed-forward is made of clauses: ViT and Swin.
 
 Shapes: B batch, C channels, H W pixels, P patch side, N tokens, D width, K classes.
 """
 
 from __future__ import annotations
 
-import inspect
-import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
+from torch.utils.checkpoint import checkpoint
 
 from stillhouse.checks import InputError
-from stillhouse.students.tsetlin.feed_forward import ClauseFeedForward, MLPFeedForward
-
-FeedForward = Literal["clauses", "mlp", "none"]
-
-
-class Attention(nn.Module):
-    """Multi-head self-attention over all tokens, (B, N, D) -> (B, N, D)."""
-
-    def __init__(self, width: int, heads: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.qkv = nn.Linear(width, 3 * width)
-        self.projection = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Attend; scaled dot products by torch's fused kernel."""
-        batch, tokens, width = x.shape
-        q, k, v = self.qkv(x).reshape(batch, tokens, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
-        return self.projection(mixed.transpose(1, 2).reshape(batch, tokens, width))
-
-
-class Block(nn.Module):
-    """Attention, then the feed-forward (if any), each normalized before, added after and dropped at `drop_path`."""
-
-    def __init__(self, width: int, attention: Attention, feed_forward: nn.Module | None, drop_path: float) -> None:
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attention = attention
-        self.drop_path = StochasticDepth(drop_path, "row") if drop_path > 0 else nn.Identity()
-        self.norm2 = nn.LayerNorm(width) if feed_forward is not None else None
-        self.feed_forward = feed_forward
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)."""
-        x = x + self.drop_path(self.attention(self.norm1(x)))
-        if self.feed_forward is not None and self.norm2 is not None:
-            x = x + self.drop_path(self.feed_forward(self.norm2(x)))
-        return x
+from stillhouse.config import parse, to_mapping
+from stillhouse.students.tsetlin.blocks import Block, PatchMerge, SwinStage, Told
+from stillhouse.students.tsetlin.clauses import ClauseBank
+from stillhouse.students.tsetlin.config import UnifiedTMConfig
+from stillhouse.students.tsetlin.diagnostics import DiagnosticHeads, Diagnostics, head_activity, part_name
+from stillhouse.students.tsetlin.feed_forward import ClauseFeedForward
 
 
 class UnifiedTMTransformer(nn.Module):
-    """Vision transformer with clause feed-forwards (ViT form, straight-through backend).
+    """Vision transformer, or Swin transformer, with clause feed-forwards.
 
     It takes raw pixels in [0, 1] and normalizes them itself, so a saved student needs nothing beside it. A patch side that
-    does not divide the image pads the right and the bottom with the mean pixel (never cuts); an image smaller than one
-    patch is refused.
+    does not divide the image pads the right and the bottom with the mean pixel (never cuts).
 
     Args:
         num_classes: K.
-        architecture: "vit".
-        backend: "ste".
-        image_size: (H, W) or one side, in pixels.
-        in_channels: C.
-        patch_size: P, in pixels.
-        embed_dim: D, a multiple of `num_heads`.
-        depths: number of blocks.
-        num_heads: attention heads.
-        mlp_ratio: hidden width of the feed-forward (bits of the clauses) over D.
-        tm_clauses: clauses of each block.
-        tm_failures: LF, misses that silence a clause; at least as many literals are silent clauses' due, so keep
-            `tm_literals` well above it.
-        tm_literals: literals that a clause includes at the start, on average.
-        tm_tau: include threshold on the sigmoid of the include logits.
-        drop_rate: dropout on the embedded tokens.
-        attn_drop_rate: dropout on attention weights.
-        drop_path_rate: stochastic depth of the last block; it rises linearly from 0 at the first.
-        use_cls_token: prepend a learned class token.
-        pool: "cls" reads the class token, "mean" the mean of the patch tokens.
-        feed_forward: "clauses"; "mlp" (same hidden width) and "none" are the controls.
-        pixel_mean: (C) or one number, subtracted from the pixels.
-        pixel_std: (C) or one number, divides them.
+        **options: fields of `UnifiedTMConfig`; an unknown one is refused with the near one.
+
+    Attributes:
+        config: the configuration, defaults included.
+        model_kwargs: what builds the same network again: `UnifiedTMTransformer(**model_kwargs)`.
 
     Example:
         >>> model = UnifiedTMTransformer(num_classes=10, image_size=8, in_channels=1, patch_size=2, embed_dim=24, depths=1)
@@ -94,102 +41,117 @@ class UnifiedTMTransformer(nn.Module):
         (4, 10)
         >>> again = UnifiedTMTransformer(**model.model_kwargs)
 
-    Source: Dosovitskiy et al. 2021, arXiv:2010.11929 (ViT); Hnilov 2025, arXiv:2508.08350 (fuzzy-pattern clauses).
+    Raises:
+        ConfigError: an unknown keyword, a value out of range, sizes that do not fit.
+
+    Source: Dosovitskiy et al. 2021, arXiv:2010.11929 (ViT); Liu et al. 2021, arXiv:2103.14030, and 2022, arXiv:2111.09883
+    (Swin, Swin V2); Hnilov 2025, arXiv:2508.08350 (fuzzy-pattern clauses).
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        architecture: Literal["vit"] = "vit",
-        backend: Literal["ste"] = "ste",
-        image_size: int | Sequence[int] = (32, 32),
-        in_channels: int = 3,
-        patch_size: int = 4,
-        embed_dim: int = 96,
-        depths: int = 4,
-        num_heads: int = 3,
-        mlp_ratio: float = 4.0,
-        tm_clauses: int = 256,
-        tm_failures: int = 4,
-        tm_literals: float = 12.0,
-        tm_tau: float = 0.5,
-        drop_rate: float = 0.0,
-        attn_drop_rate: float = 0.0,
-        drop_path_rate: float = 0.1,
-        use_cls_token: bool = True,
-        pool: Literal["cls", "mean"] = "cls",
-        feed_forward: FeedForward = "clauses",
-        pixel_mean: float | Sequence[float] = 0.0,
-        pixel_std: float | Sequence[float] = 1.0,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name in inspect.signature(type(self)).parameters}
+    def __init__(self, num_classes: int = 10, **options: Any) -> None:
         super().__init__()
-        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        if architecture != "vit" or backend != "ste":
-            raise InputError(f"expected architecture 'vit' with backend 'ste', got {architecture!r} with {backend!r}")
-        if min(height, width) < patch_size:
-            raise InputError(f"patch_size: expected at most the image ({height} x {width}), got {patch_size}")
-        if embed_dim % num_heads:
-            raise InputError(f"embed_dim: expected a multiple of num_heads ({num_heads}), got {embed_dim}")
-        if pool == "cls" and not use_cls_token:
-            raise InputError("pool='cls' reads the class token, but use_cls_token is off; take pool='mean'")
-        self.model_kwargs: dict[str, Any] = {
-            name: list(value) if isinstance(value, (tuple, list)) else value for name, value in given.items()
-        }
-        self.pool = pool
-        self.image_shape = (in_channels, height, width)
-        self.patch_size = patch_size
-        self.grid = (math.ceil(height / patch_size), math.ceil(width / patch_size))
-        self.padding = (self.grid[1] * patch_size - width, self.grid[0] * patch_size - height)
+        config = parse(UnifiedTMConfig, {"num_classes": num_classes, **options})
+        self.config = config
+        self.model_kwargs: dict[str, Any] = {n: v for n, v in to_mapping(config).items() if n != "kind"}
+        stages, channels = config.stages(), config.in_channels
+        _, height, width = self.image_shape = config.image_shape
+        self.pool, self.patch_size, self.grid = config.readout, config.patch_size, stages[0].grid
+        self.padding = (self.grid[1] * self.patch_size - width, self.grid[0] * self.patch_size - height)
 
         self.pixel_mean: Tensor
         self.pixel_std: Tensor
-        self.register_buffer("pixel_mean", torch.as_tensor(pixel_mean, dtype=torch.float32).reshape(-1, 1, 1))
-        self.register_buffer("pixel_std", torch.as_tensor(pixel_std, dtype=torch.float32).reshape(-1, 1, 1))
-        self.patch_embed = nn.Conv2d(in_channels, embed_dim, patch_size, stride=patch_size)
-        self.patch_norm = nn.LayerNorm(embed_dim)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, embed_dim)) if use_cls_token else None
-        tokens = self.grid[0] * self.grid[1] + int(use_cls_token)
-        self.positions = nn.Parameter(torch.zeros(1, tokens, embed_dim))
-        self.dropout = nn.Dropout(drop_rate)
-
-        def branch() -> nn.Module | None:
-            hidden = int(embed_dim * mlp_ratio)
-            if feed_forward == "mlp":
-                return MLPFeedForward(embed_dim, hidden)
-            if feed_forward == "none":
-                return None
-            return ClauseFeedForward(
-                embed_dim, hidden, tm_clauses, failures=tm_failures, tau=tm_tau, literals=tm_literals
-            )
-
-        rates = [drop_path_rate * i / max(1, depths - 1) for i in range(depths)]
-        self.blocks = nn.Sequential(
-            *(Block(embed_dim, Attention(embed_dim, num_heads, attn_drop_rate), branch(), rate) for rate in rates)
+        self.register_buffer("pixel_mean", torch.as_tensor(config.pixel_mean, dtype=torch.float32).reshape(-1, 1, 1))
+        self.register_buffer("pixel_std", torch.as_tensor(config.pixel_std, dtype=torch.float32).reshape(-1, 1, 1))
+        self.patch_embed = nn.Conv2d(channels, stages[0].width, self.patch_size, stride=self.patch_size)
+        self.patch_norm = nn.LayerNorm(stages[0].width)
+        self.class_token: nn.Parameter | None = None
+        self.positions: nn.Parameter | None = None
+        self.dropout = nn.Dropout(config.drop_rate)
+        if config.architecture == "vit":
+            self._make_vit()
+        else:
+            self._make_swin()
+        self.norm = nn.LayerNorm(stages[-1].width)
+        self.head = nn.Linear(stages[-1].width, num_classes)
+        self.diagnostic_heads = (
+            DiagnosticHeads(stages, num_classes, swin=self.swin, detached=not config.diagnostic_gradient)
+            if config.diagnostic_heads
+            else None
         )
-        self.norm = nn.LayerNorm(embed_dim)
-        self.head = nn.Linear(embed_dim, num_classes)
+        self._penalty: Tensor | None = None
         self._reset_parameters()
 
+    @classmethod
+    def from_config(cls, config: UnifiedTMConfig) -> UnifiedTMTransformer:
+        """The network of a configuration, weights from torch's global generator."""
+        return cls(**{name: value for name, value in to_mapping(config).items() if name != "kind"})
+
+    @property
+    def swin(self) -> bool:
+        """Whether it attends in windows."""
+        return self.config.architecture == "swin"
+
+    def _make_vit(self) -> None:
+        (stage,), config = self.config.stages(), self.config
+        prefix = int(config.class_token)
+        if prefix:
+            self.class_token = nn.Parameter(torch.zeros(1, 1, stage.width))
+        self.positions = nn.Parameter(torch.zeros(1, stage.grid[0] * stage.grid[1] + prefix, stage.width))
+        self.blocks = nn.ModuleList(
+            Block(config, stage, clauses, rate, shifted=False, prefix=prefix)
+            for clauses, rate in zip(stage.clauses, config.drop_paths())
+        )
+
+    def _make_swin(self) -> None:
+        config, stages = self.config, self.config.stages()
+        rates = iter(config.drop_paths())
+        made = []
+        for place, stage in enumerate(stages):
+            before = stages[place - 1]
+            merge = PatchMerge(before.width, stage.width, before.grid) if place else None
+            blocks = [
+                Block(config, stage, clauses, next(rates), shifted=bool(number % 2), prefix=0)
+                for number, clauses in enumerate(stage.clauses)
+            ]
+            made.append(SwinStage(blocks, merge))
+        self.stages = nn.ModuleList(made)
+
     def _reset_parameters(self) -> None:
-        for module in self.modules():
-            if isinstance(module, Attention):
-                nn.init.xavier_uniform_(module.qkv.weight)
-                nn.init.xavier_uniform_(module.projection.weight)
-                nn.init.zeros_(module.qkv.bias)
-                nn.init.zeros_(module.projection.bias)
         nn.init.kaiming_normal_(self.patch_embed.weight, mode="fan_out")
         nn.init.zeros_(self.patch_embed.bias)  # type: ignore[arg-type]
-        # patch tokens leave their norm at scale 1: positions of the usual 0.02 would be invisible for the first epochs
-        nn.init.trunc_normal_(self.positions, std=0.2)
+        if self.positions is not None:
+            # patch tokens leave their norm at scale 1: positions of the usual 0.02 would be invisible for the first epochs
+            nn.init.trunc_normal_(self.positions, std=0.2)
         for parameter in (self.head.weight, self.class_token):
             if parameter is not None:
                 nn.init.trunc_normal_(parameter, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Logits (B, K) of raw pixels (B, C, H, W) in [0, 1]."""
+    def named_blocks(self) -> Iterator[tuple[str, Block]]:
+        """Every block by the documents' name, first to last: block_1, or stage1_block1."""
+        stages = self.stages if self.swin else [self]
+        for stage_number, stage in enumerate(stages, start=1):
+            for number, block in enumerate(stage.blocks, start=1):  # type: ignore[arg-type]
+                assert isinstance(block, Block)
+                yield part_name(stage_number, number, swin=self.swin), block
+
+    def banks(self) -> Iterator[ClauseBank]:
+        """Every clause bank, those of gates and hidden layers included."""
+        return (module for module in self.modules() if isinstance(module, ClauseBank))
+
+    def feed_forwards(self) -> dict[str, ClauseFeedForward]:
+        """The clause feed-forward of every block that has one, by the block's name."""
+        found = {name: block.feed_forward for name, block in self.named_blocks()}
+        return {name: part for name, part in found.items() if isinstance(part, ClauseFeedForward)}
+
+    def set_tau(self, value: float) -> None:
+        """Put the include threshold of every bank at a value in (0, 1): what a schedule calls."""
+        for bank in self.banks():
+            if bank.threshold is not None:
+                bank.threshold.set(value)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Tokens (B, N, D) ahead of the first block of raw pixels (B, C, H, W)."""
         if tuple(pixels.shape[1:]) != self.image_shape:
             raise InputError(
                 f"pixels: expected (B, {', '.join(map(str, self.image_shape))}), got {tuple(pixels.shape)}"
@@ -200,12 +162,101 @@ class UnifiedTMTransformer(nn.Module):
         x = self.patch_norm(self.patch_embed(x).flatten(2).transpose(1, 2))
         if self.class_token is not None:
             x = torch.cat([self.class_token.expand(x.shape[0], -1, -1), x], dim=1)
-        x = self.blocks(self.dropout(x + self.positions))
-        if self.pool == "cls":
-            pooled = self.norm(x[:, 0])
-        else:
-            pooled = self.norm(x[:, int(self.class_token is not None) :]).mean(1)
-        return self.head(pooled)
+        if self.positions is not None:
+            x = x + self.positions
+        return self.dropout(x)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """(B, N, D) tokens to (B, D): the class token, or the mean of the patches."""
+        return x[:, 0] if self.pool == "cls" else x[:, int(self.class_token is not None) :].mean(1)
+
+    @overload
+    def forward(self, pixels: Tensor) -> Tensor: ...
+
+    @overload
+    def forward(self, pixels: Tensor, collect_diagnostics: bool, return_features: bool = False) -> Any: ...
+
+    @overload
+    def forward(self, pixels: Tensor, *, return_features: Literal[True]) -> tuple[Tensor, Tensor]: ...
+
+    def forward(self, pixels: Tensor, collect_diagnostics: bool = False, return_features: bool = False) -> Any:
+        """Logits (B, K) of raw pixels (B, C, H, W) in [0, 1].
+
+        Args:
+            pixels: the images.
+            collect_diagnostics: also a `Diagnostics`.
+            return_features: also the pooled features (B, D) that the head reads.
+
+        Returns:
+            logits, or a tuple of logits, diagnostics and features, as far as asked for.
+        """
+        if self.training:
+            for bank in self.banks():
+                if bank.threshold is not None:
+                    bank.threshold.advance()
+        notes = Diagnostics() if collect_diagnostics else None
+        features = self._features(pixels, notes)
+        logits = self.head(features)
+        if notes is not None:
+            notes.logits["final_decision"] = logits
+        extras = [part for part, wanted in ((notes, collect_diagnostics), (features, return_features)) if wanted]
+        return (logits, *extras) if extras else logits
+
+    def _features(self, pixels: Tensor, notes: Diagnostics | None) -> Tensor:
+        x, carried, penalties = self.embed(pixels), None, []
+        self._note(notes, "patch_embed", x)
+        stage_of = {id(stage.blocks[0]): stage for stage in self.stages} if self.swin else {}  # type: ignore[index]
+        for name, block in self.named_blocks():
+            stage = stage_of.get(id(block))
+            if stage is not None:  # residual attention does not cross a merging
+                x, carried = stage.merge(x), None  # type: ignore[operator]
+            told: Told = self._run(block, x, carried)
+            x, carried = told.tokens, told.attended
+            if told.strength is not None and self.config.ff_sparsity_weight > 0:
+                penalties.append(told.strength.mean())
+            self._note(notes, name, x, told, block)
+        self._penalty = torch.stack(penalties).sum() if penalties else None
+        features = self.pooled(self.norm(x)) if self.pool == "mean" else self.norm(self.pooled(x))
+        if notes is not None and self.diagnostic_heads is not None:
+            notes.logits["pre_head"] = self.diagnostic_heads.part("pre_head", features)
+        return features
+
+    def _run(self, block: Block, x: Tensor, carried: Tensor | None) -> Told:
+        if self.config.grad_checkpoint and self.training and torch.is_grad_enabled():
+            told: Told = checkpoint(block, x, carried, use_reentrant=False)
+            return told
+        told = block(x, carried)
+        return told
+
+    def _note(
+        self, notes: Diagnostics | None, name: str, x: Tensor, told: Told | None = None, block: Block | None = None
+    ) -> None:
+        if notes is None:
+            return
+        readers = self.diagnostic_heads
+        if readers is not None:
+            notes.logits[name] = readers.part(name, self.pooled(x))
+            stage = name.partition("_")[0] + "_out"
+            if stage in readers.parts:  # overwritten by each block: the last one of the stage stays
+                notes.logits[stage] = readers.part(stage, self.pooled(x))
+        if told is None or block is None:
+            return
+        if readers is not None:
+            notes.logits |= readers.of_heads(name, self.pooled(told.context))
+        if told.strength is not None:
+            notes.clause_mean[name] = told.strength.detach().mean((0, 1))
+            notes.head_mean[name] = head_activity(told.context, told.strength, block.heads.heads)
+
+    def regularizers(self) -> dict[str, tuple[float, Tensor]]:
+        """Loss terms of the last forward pass, (weight, 0-d): clause activity, and literals included."""
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if self._penalty is not None:
+            terms["clause_sparsity"] = (self.config.ff_sparsity_weight, self._penalty)
+        if self.config.ff_literal_weight > 0:
+            shares = [bank.soft_literals().mean() / (2 * bank.num_bits) for bank in self.banks()]
+            if shares:
+                terms["literal_count"] = (self.config.ff_literal_weight, torch.stack(shares).sum())
+        return terms
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Groups for an optimizer: matrices decay; biases, norms, positions, tokens and include logits do not.

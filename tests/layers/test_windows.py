@@ -1,0 +1,77 @@
+"""Windows against a loop over tokens: who may attend to whom is decided by where the tokens stand in the map."""
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.layers.norms import ScaleNorm, make_norm
+from stillhouse.layers.windows import Windows
+
+CASES = [
+    (8, 8, 4, True),
+    (6, 6, 4, True),
+    (7, 5, 3, True),
+    (7, 5, 3, False),
+    (4, 4, 4, True),
+    (3, 9, 4, True),
+    (1, 1, 7, True),
+]
+
+
+@pytest.mark.parametrize(("height", "width", "side", "shifted"), CASES)
+def test_split_and_join_are_inverse(height, width, side, shifted):
+    """A roll or a crop the wrong way round moves every token, and nothing else notices."""
+    windows = Windows(height, width, side, shifted=shifted)
+    x = torch.rand(2, height, width, 3)
+    parts = windows.split(x)
+    assert parts.shape == (2 * windows.count, windows.tokens, 3)
+    assert torch.equal(windows.join(parts), x)
+
+
+@pytest.mark.parametrize(("height", "width", "side", "shifted"), CASES)
+def test_mask_against_a_loop(height, width, side, shifted):
+    """Without the mask, tokens of opposite borders and padding attend to each other (the public code has none)."""
+    windows = Windows(height, width, side, shifted=shifted)
+    places = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"), -1) + 1.0
+    parts = windows.split(places[None])  # (G, N, 2), padding is (0, 0)
+    for group, tokens in enumerate(parts.tolist()):
+        for i, a in enumerate(tokens):
+            for j, b in enumerate(tokens):
+                real_a, real_b = a != [0.0, 0.0], b != [0.0, 0.0]
+                # of one region: both real, and no further apart than a window is wide
+                near = all(abs(p - q) < m for p, q, m in zip(a, b, windows.sides))
+                expected = (real_a and real_b and near) if real_a or real_b else None
+                got = True if windows.mask is None else bool(windows.mask[group, i, j])
+                if expected is not None:
+                    assert got == expected
+    if windows.mask is not None:
+        assert windows.mask.diagonal(dim1=1, dim2=2).all()  # a row without any key would be NaN
+
+
+def test_a_window_as_large_as_the_map_is_not_shifted():
+    """Shifting it would only cut the map in pieces."""
+    windows = Windows(4, 8, 6, shifted=True)
+    assert windows.sides == (4, 6)
+    assert windows.shift == (0, 3)
+    assert Windows(4, 4, 7, shifted=True).mask is None
+
+
+def test_bad_sizes_are_named():
+    """Both sizes stand in the message."""
+    with pytest.raises(InputError, match="4 x 0 map and window 2"):
+        Windows(4, 0, 2)
+    with pytest.raises(InputError, match="expected a 4 x 4 map, got 4 x 5"):
+        Windows(4, 4, 2).split(torch.zeros(1, 4, 5, 3))
+
+
+def test_norms_by_name():
+    """Each name gives its formula: unit mean square, or the learned length."""
+    x = torch.randn(5, 16) * 3
+    torch.testing.assert_close(
+        make_norm("rms", 16)(x), x / x.square().mean(-1, keepdim=True).sqrt(), atol=1e-4, rtol=1e-4
+    )
+    torch.testing.assert_close(make_norm("scalenorm", 16)(x).norm(dim=-1), torch.full((5,), 4.0))
+    torch.testing.assert_close(make_norm("ln", 16)(x).mean(-1), torch.zeros(5), atol=1e-5, rtol=0)
+    assert ScaleNorm(4)(torch.zeros(1, 4)).tolist() == [[0.0] * 4]
+    with pytest.raises(InputError, match="did you mean 'rmsnorm'"):
+        make_norm("rmsnor", 4)

@@ -1,0 +1,295 @@
+"""Every option of the clause transformer is alive: it changes a forward value, a gradient, a loss term, or the work done."""
+
+from dataclasses import fields
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from stillhouse.students.tsetlin.config import UnifiedTMConfig
+from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+
+VIT = {
+    "num_classes": 3,
+    "image_size": 8,
+    "in_channels": 1,
+    "patch_size": 2,
+    "embed_dim": 24,
+    "depths": 2,
+    "num_heads": 2,
+}
+VIT |= {"mlp_ratio": 2.0, "tm_clauses": 32, "drop_path_rate": 0.0}
+SWIN = VIT | {"architecture": "swin", "depths": (2, 1), "window_size": 2}
+DEEP, STCM = VIT | {"backend": "deeptm"}, VIT | {"backend": "stcm"}
+LEARNED = VIT | {"learnable_tau": True}
+
+# option: (base, change, effect). shape: other parameters, all of them trained (below). value: the same weights give other
+# logits. train: other logits in training only. start: weights start elsewhere. gradient: same logits, other gradients.
+EFFECTS = {
+    "num_classes": (VIT, {"num_classes": 4}, "shape"),
+    "architecture": (VIT, {"architecture": "swin", "window_size": 2}, "shape"),
+    "backend": (VIT, {"backend": "deeptm"}, "shape"),
+    "image_size": (VIT, {"image_size": (8, 12)}, "shape"),
+    "in_channels": (VIT, {"in_channels": 2}, "shape"),
+    "patch_size": (VIT, {"patch_size": 4}, "shape"),
+    "embed_dim": (VIT, {"embed_dim": 32}, "shape"),
+    "depths": (VIT, {"depths": 3}, "shape"),
+    "num_heads": (VIT, {"num_heads": 4}, "shape"),
+    "mlp_ratio": (VIT, {"mlp_ratio": 3.0}, "shape"),
+    "tm_clauses": (VIT, {"tm_clauses": (32, 48)}, "shape"),
+    "tm_tau": (VIT, {"tm_tau": 0.3}, "start"),
+    "tm_failures": (VIT, {"tm_failures": 2}, "value"),
+    "tm_literals": (VIT, {"tm_literals": 30.0}, "start"),
+    "tm_literal_budget": (VIT, {"tm_literal_budget": 5}, "value"),
+    "tm_operator": (VIT, {"tm_operator": "product"}, "value"),
+    "ternary_voting": (STCM, {"ternary_voting": True}, "value"),
+    "ternary_band": (STCM, {"ternary_band": 0.2}, "value"),
+    "ternary_temperature": (STCM, {"ternary_temperature": 0.1}, "gradient"),
+    "deeptm_last_factor": (DEEP, {"deeptm_last_factor": 1}, "shape"),
+    "feed_forward": (VIT, {"feed_forward": "mlp"}, "shape"),
+    "drop_rate": (VIT, {"drop_rate": 0.3}, "train"),
+    "attn_drop_rate": (VIT, {"attn_drop_rate": 0.3}, "train"),
+    "drop_path_rate": (VIT, {"drop_path_rate": 0.5}, "train"),
+    "drop_path_schedule": (VIT | {"depths": 3, "drop_path_rate": 0.6}, {"drop_path_schedule": "cosine"}, "rates"),
+    "window_size": (SWIN, {"window_size": 4}, "value"),
+    "use_cls_token": (VIT | {"pool": "mean"}, {"use_cls_token": False}, "shape"),
+    "pool": (VIT, {"pool": "mean"}, "value"),
+    "swin_version": (SWIN, {"swin_version": 2}, "shape"),
+    "grad_checkpoint": (VIT, {"grad_checkpoint": True}, "recompute"),
+    "ff_gate": (VIT, {"ff_gate": "geglu"}, "shape"),
+    "ff_gate_activation": (VIT | {"ff_gate": "linear"}, {"ff_gate_activation": "tanh"}, "value"),
+    "ff_mix_type": (VIT, {"ff_mix_type": "linear_depthwise"}, "shape"),
+    "ff_bitwise_mix": (VIT, {"ff_bitwise_mix": True}, "shape"),
+    "ff_sparsity_weight": (VIT, {"ff_sparsity_weight": 0.5}, "loss"),
+    "ff_literal_weight": (VIT, {"ff_literal_weight": 0.5}, "loss"),
+    "layerscale_init": (VIT, {"layerscale_init": 0.1}, "start"),
+    "use_layerscale": (VIT, {"use_layerscale": False}, "shape"),
+    "clause_dropout": (VIT, {"clause_dropout": 0.4}, "train"),
+    "literal_dropout": (VIT, {"literal_dropout": 0.3}, "train"),
+    "clause_bias_init": (VIT, {"clause_bias_init": 0.3}, "start"),
+    "norm_type": (VIT, {"norm_type": "rmsnorm"}, "shape"),
+    "learnable_tau": (VIT, {"learnable_tau": True}, "shape"),
+    "tau_min": (LEARNED, {"tau_min": 0.3}, "value"),
+    "tau_max": (LEARNED, {"tau_max": 0.6}, "value"),
+    "tau_ema_beta": (LEARNED, {"tau_ema_beta": 0.9}, "average"),
+    "clause_attention": (VIT, {"clause_attention": True}, "shape"),
+    "clause_routing": (VIT, {"clause_routing": True}, "shape"),
+    "continuous_bypass": (VIT, {"continuous_bypass": True}, "shape"),
+    "bypass_scale": (VIT | {"continuous_bypass": True}, {"bypass_scale": 0.5}, "start"),
+    "use_flash_attention": (VIT, {"use_flash_attention": True}, "kernel"),
+    "use_residual_attention": (VIT, {"use_residual_attention": True}, "value"),
+    "relative_position_type": (VIT, {"relative_position_type": "rotary"}, "value"),
+    "diagnostic_heads": (VIT, {"diagnostic_heads": True}, "shape"),
+    "diagnostic_gradient": (VIT | {"diagnostic_heads": True}, {"diagnostic_gradient": True}, "trunk"),
+    "pixel_mean": (VIT, {"pixel_mean": 0.5}, "start"),
+    "pixel_std": (VIT, {"pixel_std": 0.5}, "start"),
+}
+LABELS = torch.arange(24) % 3
+
+
+def build(settings, seed=0):
+    torch.manual_seed(seed)
+    return UnifiedTMTransformer(**settings)
+
+
+def pixels_for(model, count=24):
+    return torch.rand(count, *model.image_shape, generator=torch.Generator().manual_seed(5))
+
+
+def twins(base, change):
+    """The plain model, and the changed one with the same weights wherever both have them."""
+    plain, changed = build(base), build(base | change)
+    missing = changed.load_state_dict(plain.state_dict(), strict=False)
+    assert not missing.missing_keys
+    return plain, changed
+
+
+def answer(model, training=False):
+    model.train(training)
+    torch.manual_seed(7)
+    return model(pixels_for(model))
+
+
+def gradients(model, loss):
+    model.zero_grad(set_to_none=True)
+    loss.backward()
+    return {name: p.grad for name, p in model.named_parameters()}
+
+
+def test_the_table_holds_every_option():
+    """An option added without a proof that it does something."""
+    assert set(EFFECTS) == {field.name for field in fields(UnifiedTMConfig)} - {"kind"}
+
+
+@pytest.mark.parametrize(
+    "option", [n for n, (_, _, effect) in EFFECTS.items() if effect in {"shape", "value", "train"}]
+)
+def test_option_changes_the_answer(option):
+    """A keyword that nothing reads leaves parameters and logits as they are."""
+    base, change, effect = EFFECTS[option]
+    if effect == "shape":
+        before, after = (build(settings).state_dict() for settings in (base, base | change))
+        assert {n: t.shape for n, t in before.items()} != {n: t.shape for n, t in after.items()}
+        return
+    plain, changed = twins(base, change)
+    same = torch.equal(answer(plain), answer(changed))
+    assert same == (effect == "train")
+    if effect == "train":
+        assert not torch.allclose(answer(plain, True), answer(changed, True))
+
+
+@pytest.mark.parametrize("option", [n for n, (_, _, effect) in EFFECTS.items() if effect == "start"])
+def test_option_changes_where_training_starts(option):
+    """The same draw of weights but for what the option sets."""
+    base, change, _ = EFFECTS[option]
+    plain, changed = build(base), build(base | change)
+    moved = {n for n, t in plain.state_dict().items() if not torch.equal(t, changed.state_dict()[n])}
+    wanted = {"tm_tau": "include_logits", "tm_literals": "include_logits", "layerscale_init": "gain.gain"}
+    wanted |= {"clause_bias_init": "clause_bias", "bypass_scale": "bypass_gain"}
+    assert moved
+    assert all(n.endswith((wanted.get(option, option), "threshold.value")) for n in moved)
+    # as many literals are included at any tau: it sets how steep their sigmoid is where they are learned
+    assert torch.allclose(answer(plain), answer(changed)) == (option == "tm_tau")
+    if option == "tm_tau":
+        steep = [gradients(m, m(pixels_for(m)).square().sum()) for m in (plain, changed)]
+        name = "blocks.0.feed_forward.core.layers.0.bank.include_logits"
+        assert not torch.allclose(steep[0][name], steep[1][name])
+
+
+@pytest.mark.parametrize("option", ["ff_sparsity_weight", "ff_literal_weight"])
+def test_option_adds_a_loss_term_that_moves_the_include_logits(option):
+    """A penalty that is made but reaches nothing."""
+    base, change, _ = EFFECTS[option]
+    plain, changed = twins(base, change)
+    answer(plain, True)
+    assert plain.regularizers() == {}
+    answer(changed, True)
+    ((weight, term),) = changed.regularizers().values()
+    assert weight == 0.5
+    assert 0 < term.item() < 4
+    grad = gradients(changed, term)["blocks.0.feed_forward.core.layers.0.bank.include_logits"]
+    assert grad is not None
+    assert grad.abs().sum() > 0
+    if option == "ff_literal_weight":
+        assert (grad >= 0).all()  # descending excludes literals
+
+
+def test_temperature_of_ternary_masks_changes_gradients_only():
+    """Hard masks do not depend on it, the learning does."""
+    plain, changed = twins(*EFFECTS["ternary_temperature"][:2])
+    name = "blocks.0.feed_forward.core.layers.0.bank.include_logits"
+    grads = [gradients(m, cross_entropy(answer(m), LABELS))[name] for m in (plain, changed)]
+    assert torch.equal(answer(plain), answer(changed))
+    assert not torch.allclose(*grads)
+
+
+def test_drop_path_schedules():
+    """Linear and cosine in closed form over three blocks; a one-block model drops nothing."""
+    base, change, _ = EFFECTS["drop_path_schedule"]
+    rates = [
+        [getattr(b.drop_path, "drop_prob", 0.0) for _, b in build(s).named_blocks()] for s in (base, base | change)
+    ]
+    assert rates[0] == pytest.approx([0.0, 0.3, 0.6])
+    assert rates[1] == pytest.approx([0.0, 0.3, 0.6])
+    five = UnifiedTMConfig(depths=5, drop_path_rate=0.4, drop_path_schedule="cosine").drop_paths()
+    assert five == pytest.approx([0.0, 0.4 * 0.1464466, 0.2, 0.4 * 0.8535534, 0.4])
+    assert UnifiedTMConfig(depths=1, drop_path_rate=0.4).drop_paths() == [0.0]
+
+
+def test_checkpointing_recomputes_blocks_and_keeps_gradients():
+    """The same gradients to the bit, from a second run of every block."""
+    plain, changed = twins(VIT | {"drop_rate": 0.2, "ff_sparsity_weight": 0.1}, {"grad_checkpoint": True})
+    runs, grads = [], []
+    for model in (plain, changed):
+        calls = []
+        model.blocks[0].norm1.register_forward_hook(lambda *a, calls=calls: calls.append(1))
+        loss = cross_entropy(answer(model, True), LABELS) + model.regularizers()["clause_sparsity"][1]
+        grads.append(gradients(model, loss))
+        runs.append(len(calls))
+    assert runs == [1, 2]
+    assert all(torch.equal(a, b) for a, b in zip(grads[0].values(), grads[1].values()))
+
+
+def test_average_of_tau_lags_behind_and_stands_still_in_eval():
+    """The public average ran in eval mode too, and its tau never moved because nothing reached it."""
+    base, change, _ = EFFECTS["tau_ema_beta"]
+    model = build(base | change)
+    threshold = model.blocks[0].feed_forward.bank.threshold
+    model.set_tau(0.7)
+    answer(model)
+    assert threshold().item() == pytest.approx(0.5)
+    answer(model, True)
+    assert threshold().item() == pytest.approx(0.9 * 0.5 + 0.1 * 0.7, abs=1e-6)
+    assert threshold.now().item() == pytest.approx(0.7, abs=1e-6)
+
+
+def test_learned_tau_moves_towards_fewer_literals_when_asked():
+    """The public learnable tau got no gradient at all. The loss counts literals: tau must rise."""
+    model = build(LEARNED)
+    bank = model.blocks[0].feed_forward.bank
+    sum(mask.sum() for mask in bank.masks()).backward()
+    assert bank.threshold.raw.grad.item() < 0
+
+
+def test_fused_kernels_only(monkeypatch):
+    """The flag must reach the kernel choice; without it the slow one stays allowed."""
+    seen = []
+    real = torch.nn.functional.scaled_dot_product_attention
+
+    def spy(*args, **kwargs):
+        seen.append(torch.backends.cuda.math_sdp_enabled())
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
+    plain, changed = twins(*EFFECTS["use_flash_attention"][:2])
+    torch.testing.assert_close(answer(plain), answer(changed))
+    assert seen == [True, True, False, False]
+
+
+def test_auxiliary_heads_reach_the_trunk_only_when_asked():
+    """Read-outs that disturb what they measure, or auxiliary heads that help nobody."""
+    base, change, _ = EFFECTS["diagnostic_gradient"]
+    for model, reaches in zip(twins(base, change), (False, True)):
+        notes = model(pixels_for(model), True)[1]
+        logits = [x for name, x in notes.logits.items() if name != "final_decision"]
+        assert len(logits) == 1 + 2 * (1 + 2) + 1
+        grads = gradients(model, sum(cross_entropy(x, LABELS) for x in logits))
+        assert (grads["blocks.0.attention.qkv.weight"] is not None) == reaches
+        assert all(g is not None and g.abs().sum() > 0 for n, g in grads.items() if n.startswith("diagnostic_heads"))
+
+
+@pytest.mark.parametrize("base", [VIT, SWIN], ids=["vit", "swin"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"backend": "deeptm"},
+        {"backend": "stcm"},
+        {"backend": "deep_stcm", "ternary_voting": True},
+        {"ff_gate": "linear"},
+        {"ff_gate": "geglu"},
+        {"ff_gate": "swiglu"},
+        {"ff_gate": "tm", "ff_gate_activation": "tanh"},
+        {"ff_gate": "deeptm"},
+        {"ff_mix_type": "linear_depthwise", "ff_bitwise_mix": True},
+        {"learnable_tau": True, "tau_ema_beta": 0.9},
+        {"clause_attention": True, "clause_routing": True, "continuous_bypass": True},
+        {"norm_type": "rms", "use_residual_attention": True},
+        {"norm_type": "scale", "swin_version": 2, "relative_position_type": "log"},
+        {"relative_position_type": "learned"},
+        {"relative_position_type": "rotary", "swin_version": 2},
+        {"tm_operator": "product", "tm_literal_budget": 6},
+        {"clause_bias_init": None, "use_layerscale": False},
+        {"feed_forward": "mlp"},
+        {"feed_forward": "none"},
+    ],
+    ids=lambda change: "-".join(change) or "plain",
+)
+def test_gradients_reach_every_parameter(base, change):
+    """A frozen mask, a detached vote or a part that is never called leaves None or zeros somewhere."""
+    if "log" in change.values() and base is VIT:  # no distance to a class token: in the last block nothing else is read
+        change = change | {"pool": "mean"}
+    model = build(base | change)
+    grads = gradients(model, cross_entropy(answer(model, True), LABELS))
+    silent = [n for n, g in grads.items() if g is None or not g.abs().sum() > 0]
+    assert silent == []

@@ -1,0 +1,119 @@
+"""Templates of clauses, and the one-file checkpoint."""
+
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.students.tsetlin.checkpoint import load_transformer, save_transformer
+from stillhouse.students.tsetlin.priors import apply_prior
+from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+
+SMALL = {
+    "num_classes": 3,
+    "image_size": 8,
+    "in_channels": 1,
+    "patch_size": 2,
+    "embed_dim": 24,
+    "depths": 1,
+    "num_heads": 2,
+}
+SMALL |= {"mlp_ratio": 4.0, "tm_clauses": 64, "tm_tau": 0.4, "clause_bias_init": 0.2}
+
+
+def build(**change):
+    torch.manual_seed(0)
+    return UnifiedTMTransformer(**{**SMALL, **change})
+
+
+@pytest.mark.parametrize("backend", ["ste", "deeptm", "stcm"])
+def test_symmetric_partners_are_complementary_and_clauses_differ(backend):
+    """The published template makes all clauses of a half equal, and nothing ever tells them apart."""
+    model = build(backend=backend)
+    assert apply_prior(model, "symmetric") == (2 if backend == "deeptm" else 1)
+    layer = model.blocks[0].feed_forward.core.last
+    positive, negated = layer.bank.masks()
+    half = len(positive) // 2
+    assert torch.equal(positive[half:], negated[:half])
+    assert torch.equal(negated[half:], positive[:half])
+    assert torch.equal(layer.votes.weight[:, half:], -layer.votes.weight[:, :half])
+    assert torch.unique(torch.cat([positive, negated], 1), dim=0).shape[0] == 2 * half
+    assert layer.clause_bias.eq(0.05).all()
+    assert (positive + negated).sum() > 0
+
+
+@pytest.mark.parametrize("backend", ["ste", "stcm"])
+def test_zero_starts_every_literal_near_the_threshold(backend):
+    """All logits within reach of a few steps, as many included as asked, no clause like another."""
+    model = build(backend=backend)
+    before = model.blocks[0].feed_forward.bank.include_logits.clone()
+    apply_prior(model, "zero")
+    bank = model.blocks[0].feed_forward.bank
+    positive, negated = bank.masks()
+    level = 0.1 if backend == "stcm" else torch.logit(torch.tensor(0.4)).item()
+    distance = bank.include_logits.abs() - level if backend == "stcm" else bank.include_logits - level
+    assert distance.abs().max() < 0.4
+    if backend == "ste":
+        assert before.sub(level).abs().max() > 1.0
+    assert (positive.sum() + negated.sum()).item() / 64 == pytest.approx(12, rel=0.25)
+    assert torch.unique(torch.cat([positive, negated], 1), dim=0).shape[0] == 64
+    assert model.blocks[0].feed_forward.core.last.clause_bias.eq(0).all()
+
+
+@pytest.mark.parametrize("template", ["symmetric", "zero"])
+def test_partners_part_in_training(template):
+    """Symmetry must break by itself: after a step no clause equals another."""
+    model = build()
+    apply_prior(model, template)
+    bank = model.blocks[0].feed_forward.bank
+    (model(torch.rand(8, 1, 8, 8)) * torch.randn(8, 3)).sum().backward()
+    assert torch.unique(bank.include_logits.grad.flatten(2).transpose(0, 1).flatten(1), dim=0).shape[0] == 64
+
+
+def test_none_and_bad_templates():
+    """A misspelt template that changes nothing would be believed."""
+    model = build()
+    before = [p.clone() for p in model.parameters()]
+    assert apply_prior(model, "none") == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters()))
+    with pytest.raises(InputError, match="did you mean 'symmetric'"):
+        apply_prior(model, "symetric")
+    with pytest.raises(InputError, match="Linear has no clauses"):
+        apply_prior(torch.nn.Linear(2, 2), "zero")
+
+
+def test_checkpoint_as_documented(tmp_path):
+    """torch.load, UnifiedTMTransformer(**model_kwargs), load_state_dict: the same logits to the bit, head gains and all."""
+    model, path = build(learnable_tau=True, tau_ema_beta=0.9), tmp_path / "deep" / "student.pth"
+    model.blocks[0].heads.head_gains.mul_(torch.tensor([0.5, 1.5]))
+    pixels = torch.rand(4, 1, 8, 8)
+    save_transformer(path, model, train_args={"lr": 1e-3}, train_metrics={"test_accuracy": None}, meta={"seed": 3})
+    ckpt = torch.load(path, map_location="cpu")
+    student = UnifiedTMTransformer(**ckpt["model_kwargs"])
+    student.load_state_dict(ckpt["model_state"])
+    student.eval()
+    assert torch.equal(student(pixels), model.eval()(pixels))
+    again, held = load_transformer(path)
+    assert torch.equal(again(pixels), model(pixels))
+    assert held["meta"]["seed"] == 3
+    assert held["meta"]["num_classes"] == 3
+    assert held["train_args"] == {"lr": 1e-3}
+    assert [p.name for p in path.parent.iterdir()] == ["student.pth"]
+
+
+def test_bad_checkpoints_are_named(tmp_path):
+    """Missing, truncated, foreign and mismatched files are told apart."""
+    path = tmp_path / "student.pth"
+    with pytest.raises(InputError, match="cannot read"):
+        load_transformer(path)
+    save_transformer(path, build())
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="not a checkpoint"):
+        load_transformer(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(InputError, match="model_kwargs, model_state missing"):
+        load_transformer(path)
+    model = build()
+    torch.save({"model_state": model.state_dict(), "model_kwargs": model.model_kwargs | {"tm_clauses": 32}}, path)
+    with pytest.raises(InputError, match="of another model"):
+        load_transformer(path)

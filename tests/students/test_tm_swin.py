@@ -1,0 +1,151 @@
+"""The Swin form: windows, positions, merging, and the whole against attention worked out token by token."""
+
+import pytest
+import torch
+
+from stillhouse.checks import StillhouseError
+from stillhouse.layers.windows import Windows
+from stillhouse.students.tsetlin.attention import Attention, WindowAttention
+from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+
+SMALL = {"num_classes": 3, "architecture": "swin", "image_size": 12, "in_channels": 1, "patch_size": 1, "embed_dim": 8}
+SMALL |= {"depths": (2, 1), "num_heads": 2, "mlp_ratio": 2.0, "tm_clauses": 8, "window_size": 4, "drop_path_rate": 0.0}
+
+
+def build(**change):
+    torch.manual_seed(0)
+    return UnifiedTMTransformer(**{**SMALL, **change})
+
+
+def dense(attention, x, mask=None):
+    """Softmax attention without torch's kernel."""
+    q, k, v = attention.qkv(x).unflatten(-1, (3, attention.heads, -1)).permute(2, 0, 3, 1, 4)
+    scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return attention.projection((scores.softmax(-1) @ v).transpose(1, 2).flatten(2))
+
+
+def test_fused_attention_is_attention():
+    """The kernel against the formula; the weights for pictures give the same context."""
+    torch.manual_seed(0)
+    attention, x = Attention(8, 2), torch.randn(3, 5, 8)
+    torch.testing.assert_close(attention(x).out, dense(attention, x))
+    assert torch.allclose(attention.weights(x).sum(-1), torch.ones(3, 2, 5))
+
+
+@pytest.mark.parametrize("size", [(6, 6), (5, 7), (4, 4)])
+def test_shifted_windows_attend_within_their_region_only(size):
+    """Each token against a softmax over the tokens of its shifted window, found by its place in the map."""
+    torch.manual_seed(0)
+    windows = Windows(*size, 4, shifted=True)
+    attention = Attention(8, 2)
+    x = torch.randn(2, size[0] * size[1], 8)
+    got = WindowAttention(windows, attention)(x).out
+    for row in range(size[0]):
+        for column in range(size[1]):
+            cell = [(p + (m - s if s else 0)) // m for p, s, m in zip((row, column), windows.shift, windows.sides)]
+            near = [
+                r * size[1] + c
+                for r in range(size[0])
+                for c in range(size[1])
+                if [(p + (m - s if s else 0)) // m for p, s, m in zip((r, c), windows.shift, windows.sides)] == cell
+            ]
+            here = row * size[1] + column
+            expected = dense(attention, x[:, near])[:, near.index(here)]
+            torch.testing.assert_close(got[:, here], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_head_gains_weight_heads_and_are_saved():
+    """A gain of 0 takes a head out; gains that are not in the state dict would be lost (they were)."""
+    torch.manual_seed(0)
+    attention, x = Attention(8, 2), torch.randn(2, 5, 8)
+    attention.head_gains.copy_(torch.tensor([1.0, 0.0]))
+    context = attention(x).context
+    assert context[..., 4:].abs().sum() == 0
+    assert context[..., :4].abs().sum() > 0
+    assert "head_gains" in attention.state_dict()
+
+
+@pytest.mark.parametrize("position", ["learned", "log", "rotary"])
+def test_relative_positions_see_distance_and_not_place(position):
+    """Moving content within a window moves the answer with it, up to what the window shows."""
+    torch.manual_seed(0)
+    attention = Attention(8, 2, grid=(1, 6), position=position)
+    if position == "learned":
+        torch.nn.init.normal_(attention.bias.relative_position_bias_table)
+    pair = torch.randn(1, 2, 8)
+    blank = torch.zeros(1, 4, 8)
+    weights = [
+        attention.weights(torch.cat([blank[:, :k], pair, blank[:, k:]], 1))[0, :, k, k + 1]
+        / attention.weights(torch.cat([blank[:, :k], pair, blank[:, k:]], 1))[0, :, k, k]
+        for k in (0, 2, 4)
+    ]
+    torch.testing.assert_close(weights[0], weights[1], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(weights[0], weights[2], atol=1e-5, rtol=1e-4)
+    shuffled = attention.weights(torch.cat([pair[:, :1], blank, pair[:, 1:]], 1))[0]
+    assert not torch.allclose(shuffled[:, 0, 5] / shuffled[:, 0, 0], weights[0], atol=1e-4)
+
+
+def test_swin_v2_ignores_the_length_of_its_input():
+    """Cosine attention: queries and keys ten times as long give the same weights."""
+    torch.manual_seed(0)
+    attention, x = Attention(8, 2, cosine=True), torch.randn(2, 5, 8)
+    torch.testing.assert_close(attention.weights(x), attention.weights(10 * x), atol=1e-5, rtol=1e-5)
+
+
+def test_every_pixel_matters_where_nothing_divides():
+    """11 x 13 pixels, window 4, odd merges: padding must lose no pixel and invent none."""
+    model = build(image_size=(11, 13), depths=(1, 1, 1)).eval()
+    pixels = torch.rand(1, 1, 11, 13, requires_grad=True)
+    model(pixels).square().sum().backward()
+    assert (pixels.grad != 0).all()
+
+
+def test_documented_window_on_small_maps_runs():
+    """Window 7 on 8 x 8 patches and stages of 4, 2 and 1 patches, as the documents' CIFAR-10 command has it."""
+    model = UnifiedTMTransformer(
+        architecture="swin",
+        embed_dim=(8, 16, 32, 64),
+        num_heads=(1, 2, 4, 8),
+        depths=(1, 2, 1, 1),
+        tm_clauses=8,
+        mlp_ratio=1.0,
+    )
+    assert [stage.grid for stage in model.config.stages()] == [(8, 8), (4, 4), (2, 2), (1, 1)]
+    assert model.eval()(torch.rand(2, 3, 32, 32)).isfinite().all()
+
+
+def test_reloads_to_the_bit():
+    """Swin with everything that keeps a state: gains, tau and its average, head gains."""
+    change = {"learnable_tau": True, "tau_ema_beta": 0.5, "swin_version": 2, "relative_position_type": "log"}
+    model = build(**change, diagnostic_heads=True, ff_gate="tm").train()
+    pixels = torch.rand(4, 1, 12, 12)
+    model(pixels).sum().backward()
+    torch.optim.SGD(model.parameters(), 0.1).step()
+    model(pixels)
+    again = UnifiedTMTransformer(**model.model_kwargs)
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(model.eval()(pixels), again.eval()(pixels))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"window_size": 13}, r"at most the first map \(12 x 12 patches\), got 13"),
+        ({"embed_dim": (8, 16, 32)}, r"embed_dim: expected one number or a list of 2 \(one a stage\), got 3"),
+        ({"num_heads": (2,)}, "num_heads: expected one number or a list of 2"),
+        ({"num_heads": (3, 4)}, r"multiple of num_heads \(3\), got 8"),
+        ({"mlp_ratio": (2.0, 2.0, 2.0)}, "mlp_ratio: expected one number or a list of 2"),
+        ({"tm_clauses": (8, 8, 8, 8)}, r"2 \(one a stage\) or 3 \(one a block\), got 4"),
+        ({"use_cls_token": True}, "Swin reads the mean"),
+        ({"pool": "cls"}, "Swin reads the mean"),
+        ({"patch_size": 13}, r"at most the image \(12 x 12\), got 13"),
+        ({"patch_size": 6, "window_size": 2, "depths": (1, 1, 1)}, "one token after stage 2"),
+        ({"depths": ()}, "at least 1 block"),
+    ],
+)
+def test_impossible_sizes_are_refused(change, message):
+    """Each error prints what was expected and what came."""
+    with pytest.raises(StillhouseError, match=message):
+        build(**change)
