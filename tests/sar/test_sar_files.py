@@ -1,0 +1,280 @@
+"""The documented YAML files: every key is honoured or refused with its reason, all faults of a file at once."""
+
+import copy
+
+import pytest
+import yaml
+from sar_tiny import STUDENT, TEACHER, written
+
+from stillhouse.config import ConfigError, to_mapping
+from stillhouse.recipes.sar import SAR_RECIPES, recipe_path
+from stillhouse.sar import documented
+from stillhouse.sar.documented import read_student, read_teacher
+
+# the teacher's file as it is in the public repository, without its conflict markers
+PUBLIC = """
+data_dir: /data/maya4
+model: {name: s4_ssm, dim_head: 1, input_dim: 2, model_dim: 64, state_dim: 540, output_dim: 1, num_layers: 6, dropout: 0.2,
+  use_pos_encoding: true, complex_valued: true, use_selectivity: true, activation_function: gelu}
+training: {patience: 50, delta: 0.00001, weight_decay: 0.001, epochs: 300, lr: 0.0001, scheduler_type: cosine,
+  loss_fn: complex_mse, save_dir: results, mode: parallel, warmup_epochs: 5, warmup_start_lr: 0.00001}
+device: cpu
+dataloader:
+  data_dir: /data/maya4
+  level_from: rc
+  level_to: az
+  num_workers: 0
+  patch_mode: rectangular
+  patch_size: [10000, 1]
+  buffer: [1000, 1000]
+  stride: [10000, 1]
+  max_base_sample_size: [5000, 5000]
+  shuffle_files: false
+  complex_valued: true
+  save_samples: false
+  backend: zarr
+  verbose: false
+  cache_size: 1000
+  online: true
+  concatenate_patches: false
+  concat_axis: 0
+  positional_encoding: true
+  train: {batch_size: 32, samples_per_prod: 1000, patch_order: row, max_products: 5,
+    filters: {years: [2023], polarizations: [vv]}}
+  validation: {batch_size: 32, samples_per_prod: 1000, patch_order: row, max_products: 5,
+    filters: {years: [2024], polarizations: [vv]}}
+  test: {batch_size: 32, samples_per_prod: 1000, patch_order: row, max_products: 5,
+    filters: {years: [2025], polarizations: [vv]}}
+  inference: {batch_size: 32, samples_per_prod: 5000, patch_order: row, max_products: 1,
+    filters: {years: [2023], polarizations: [vv]}}
+transforms: {normalize: true, complex_valued: true, rc_min: -2000, rc_max: 2000, gt_min: -2000, gt_max: 2000}
+"""
+REFUSED = {
+    "training.warmup_start_lr",
+    "dataloader.max_base_sample_size",
+    "dataloader.online",
+    "dataloader.inference",
+    "dataloader.train.patch_order",
+    "dataloader.validation.patch_order",
+    "dataloader.test.patch_order",
+    "transforms.rc_min",
+    "transforms.rc_max",
+    "transforms.gt_min",
+    "transforms.gt_max",
+}
+
+
+def public():
+    return yaml.safe_load(PUBLIC)
+
+
+def corrected():
+    """Without the keys that are refused."""
+    mapping = public()
+    for key in REFUSED:
+        block, *path, last = key.split(".")
+        inner = mapping[block]
+        for part in path:
+            inner = inner[part]
+        inner.pop(last, None)
+    return mapping
+
+
+def faults(path, read=read_teacher):
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    return str(caught.value)
+
+
+def test_every_key_of_the_public_file_is_honoured_or_refused_by_name(tmp_path):
+    """None is swallowed: the faults name just the keys that are refused, each with a reason, all at once."""
+    text = faults(written(tmp_path / "public.yaml", public()))
+    named = {line.strip().split(": ")[0] for line in text.splitlines()[1:]}
+    assert named == REFUSED
+    assert all(len(line.split(": ", 1)[1]) > 30 for line in text.splitlines()[1:])
+
+
+def test_every_honoured_key_lands_somewhere(tmp_path):
+    """Value by value."""
+    config = read_teacher(written(tmp_path / "mine.yaml", corrected()))
+    model, training, data = config.model, config.training, config.data
+    assert (model.input_dim, model.model_dim, model.state_dim, model.output_dim, model.num_layers) == (2, 64, 540, 1, 6)
+    assert (model.dropout, model.position, model.use_selectivity, model.activation) == (0.2, "modulate", "gate", "gelu")
+    assert (training.patience, training.weight_decay, training.epochs) == (50, 1e-3, 300)
+    assert (training.learning_rate, training.schedule, training.warmup_epochs) == (1e-4, "cosine", 5)
+    assert (training.batch_size, training.evaluation_batch_size, training.device) == (32, 32, "cpu")
+    assert config.delta == 1e-5
+    assert (config.loss.mse, config.loss.nmse) == (1.0, 0.0)
+    products = data.products
+    assert (products.root, products.level_from, products.level_to) == ("/data/maya4", "rc", "az")
+    assert (products.row_buffer, products.column_buffer, products.row_stride, products.column_stride) == (
+        1000,
+        1000,
+        10000,
+        1,
+    )
+    assert (data.length, data.train, data.validation, data.test, data.position_channel) == (
+        10000,
+        5000,
+        5000,
+        5000,
+        True,
+    )
+    assert (products.train_years, products.validation_years, products.test_years) == ((2023,), (2024,), (2025,))
+    assert (products.polarizations, products.max_products, products.cache_chunks) == (("vv",), 5, 1000)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("model.dropout", 0.1, lambda c: c.model.dropout),
+        ("model.use_selectivity", False, lambda c: c.model.use_selectivity),
+        ("model.activation_function", "silu", lambda c: c.model.activation),
+        ("training.patience", 3, lambda c: c.training.patience),
+        ("training.delta", 0.5, lambda c: c.delta),
+        ("training.weight_decay", 0.5, lambda c: c.training.weight_decay),
+        ("training.epochs", 7, lambda c: c.training.epochs),
+        ("training.lr", 0.5, lambda c: c.training.learning_rate),
+        ("training.scheduler_type", "constant", lambda c: c.training.schedule),
+        ("training.loss_fn", "complex_nmse", lambda c: c.loss),
+        ("training.warmup_epochs", 1, lambda c: c.training.warmup_epochs),
+        ("training.gradient_clip_val", 0.5, lambda c: c.training.clip_norm),
+        ("dataloader.level_from", "rcmc", lambda c: c.data.products.level_from),
+        ("dataloader.patch_size", [500, 1], lambda c: c.data.length),
+        ("dataloader.buffer", [3, 5], lambda c: c.data.products.column_buffer),
+        ("dataloader.stride", [3, 5], lambda c: c.data.products.column_stride),
+        ("dataloader.cache_size", 2, lambda c: c.data.products.cache_chunks),
+        ("dataloader.train", {"samples_per_prod": 3, "max_products": 2}, lambda c: c.data.train),
+    ],
+)
+def test_a_changed_value_changes_the_run(tmp_path, key, value, shown):
+    """A key that is read into nothing."""
+    plain, other = corrected(), corrected()
+    for split in ("train", "validation", "test"):
+        for mapping in (plain, other):
+            mapping["dataloader"][split] = {"filters": mapping["dataloader"][split]["filters"]}
+    block, name = key.split(".")
+    if name == "train":
+        value = {**other[block][name], **value}
+    other[block][name] = value
+    first, second = (read_teacher(written(tmp_path / f"{n}.yaml", m)) for n, m in enumerate((plain, other)))
+    assert shown(first) != shown(second)
+    assert to_mapping(first) != to_mapping(second)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("model.complex_valued", False, "model.complex_valued: expected true"),
+        ("model.mode", "recurrent", "model.mode: expected 'parallel'"),
+        ("model.use_selectivty", True, "did you mean 'use_selectivity'"),
+        ("training.mode", "recurrent", "training.mode: expected parallel"),
+        ("training.scheduler_type", "plateau", "training.scheduler_type: expected cosine or constant"),
+        ("training.loss_fn", "polarimetric", "training.loss_fn: expected one of complex_mse, complex_nmse"),
+        ("training.wraper", False, "training.wraper: unknown key"),
+        ("training.num_epochs", 3, "it and epochs are the same and differ"),
+        ("training.lr", "fast", "training.learning_rate: expected a valid number"),
+        ("training.epochs", 2.5, "training.epochs: expected"),
+        ("training.epochs", True, "training.epochs: expected"),
+        ("dataloader.backend", "npy", "dataloader.backend: expected zarr"),
+        ("dataloader.patch_size", [100, 4], "expected one range column"),
+        ("dataloader.patch_size", 100, r"expected [azimuth, range], got 100"),
+        ("dataloader.level_from", "slc", "level_from"),
+        ("dataloader.num_wrokers", 0, "dataloader.num_wrokers: unknown key"),
+        ("dataloader.train", {"filters": {"polarisations": ["vv"]}}, "did you mean 'polarizations'"),
+        ("dataloader.train", {"filters": {"polarizations": ["xx"]}}, "polarizations"),
+        ("dataloader.train", {"filters": {"polarizations": ["hh"]}}, "expected the same for these splits"),
+        ("transforms.normalize", False, "always divided by one RMS"),
+        ("model", "s4", "model: expected a mapping"),
+        ("optimizer", {"lr": 1}, "optimizer: unknown key"),
+        ("distillation", {"alpha": 1}, "it belongs to the student's file"),
+    ],
+)
+def test_what_cannot_be_honoured_is_said(tmp_path, key, value, words):
+    """In the words of the file, not of our classes."""
+    mapping = corrected()
+    block, _, name = key.partition(".")
+    if name:
+        mapping.setdefault(block, {})[name] = value
+    else:
+        mapping[block] = value
+    assert words in faults(written(tmp_path / "bad.yaml", mapping))
+
+
+def test_a_number_as_text_is_the_number(tmp_path):
+    """`lr: 5e-4` and `weight_decay: "1e-3"` are text to YAML 1.1: in the public student's file they were, and stayed so."""
+    path = tmp_path / "text.yaml"
+    path.write_text(yaml.safe_dump(TEACHER).replace("lr: 0.02", "lr: 5e-4\n  weight_decay: '1e-3'"))
+    assert isinstance(yaml.safe_load(path.read_text())["training"]["lr"], str)
+    config = read_teacher(path)
+    assert (config.training.learning_rate, config.training.weight_decay) == (5e-4, 1e-3)
+
+
+def test_conflict_markers_and_broken_yaml(tmp_path):
+    """The public file has a committed merge conflict; PyYAML's own message does not say so."""
+    text = yaml.safe_dump(TEACHER)
+    cases = {
+        text + "<<<<<<< HEAD\nseed: 1\n=======\nseed: 2\n>>>>>>> other\n": "merge-conflict markers in lines",
+        text + "seed: 1\nseed: 2\n": "key 'seed' stands twice",
+        "model: [": "is not YAML",
+        "- a\n- b\n": "expected a mapping (key: value) on top, got list",
+        "": "expected a mapping (key: value) on top, got NoneType",
+    }
+    for number, (content, words) in enumerate(cases.items()):
+        path = tmp_path / f"{number}.yaml"
+        path.write_text(content)
+        assert words in faults(path)
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "cannot read" in faults(tmp_path / "b.yaml")
+    assert "cannot read" in faults(tmp_path / "none.yaml")
+
+
+def test_the_students_file(files, tmp_path):
+    """It learns on the teacher's data unless it has its own; alpha and beta alone leave the rest to the features."""
+    teacher = read_teacher(files[0])
+    config = read_student(files[1], teacher, "x")
+    assert config.data == teacher.data
+    assert config.teacher == teacher.model
+    assert config.objective.weights == (0.3, 0.5, 0.2)
+    assert config.objective.temperature == 4.0
+    assert config.seeds == 2
+    mapping = copy.deepcopy(STUDENT)
+    mapping["data"] = {"preset": "toy-128"}
+    mapping["seed"] = 3
+    with pytest.raises(ConfigError, match="seed: arms run under seeds"):
+        read_student(written(tmp_path / "s.yaml", mapping), teacher, "x")
+    del mapping["seed"]
+    assert read_student(written(tmp_path / "s.yaml", mapping), teacher, "x").data.preset == "toy-128"
+
+
+def test_loss_fn_is_that_of_the_student_term(files, tmp_path):
+    """Unless the distillation block has its own."""
+    teacher = read_teacher(files[0])
+    mapping = copy.deepcopy(STUDENT)
+    mapping["training"]["loss_fn"] = "complex_mse"
+    assert read_student(written(tmp_path / "s.yaml", mapping), teacher, "x").objective.student_loss.mse == 1.0
+    mapping["distillation"]["student_loss"] = {"nmse": 2.0}
+    assert read_student(written(tmp_path / "s.yaml", mapping), teacher, "x").objective.student_loss.nmse == 2.0
+
+
+def test_shipped_recipes_are_read():
+    """The two documented ones at their documented sizes, and the toys."""
+    teacher = read_teacher(recipe_path("s4_ssm_complex"))
+    student = read_student(recipe_path("s4_ssm_student"), teacher, "x")
+    assert (teacher.model.model_dim, teacher.model.state_dim, teacher.model.num_layers) == (64, 540, 6)
+    assert teacher.model.use_selectivity == "gate"
+    assert student.student == teacher.model.without_special_part()
+    assert (student.objective.temperature, student.objective.weights) == (4.0, (0.3, 0.5, 0.2))
+    toy = read_teacher(recipe_path("s4_ssm_complex_toy"))
+    read_student(recipe_path("s4_ssm_student_toy"), toy, "x")
+    assert set(SAR_RECIPES) == {path.stem for path in recipe_path("s4_ssm_complex").parent.glob("*.yaml")}
+    for name, words in (("s4_smm_complex", "did you mean"), ("training/s4_ssm_complex.yaml", "take s4_ssm_complex")):
+        with pytest.raises(ConfigError, match=words):
+            recipe_path(name)
+
+
+def test_no_setting_is_in_two_lists():
+    """A key that is both honoured and refused is neither."""
+    fixed, refused = set(documented.LOADER_FIXED), set(documented.LOADER_REFUSED)
+    assert not fixed & refused
+    assert not (fixed | refused) & {*documented.LOADER_NAMES, *documented.LOADER_EXTRA}
