@@ -195,6 +195,14 @@ def test_only_what_is_shared_is_projected():
         assert (figures == {"dropped/logits": pytest.approx(-(0.5**0.5))}) == (kind == "cosine-gate")
 
 
+def test_a_step_without_labels_has_nothing_to_gate():
+    """A stage with label_weight 0, or the last of a curriculum, stopped a run in the middle with words about a name."""
+    w = nn.Parameter(torch.zeros(2))
+    g = {"logits": [torch.tensor([1.0, 0.0])], "features": [torch.tensor([-2.0, 1.0])]}
+    assert combine("cosine-gate", g, [w]) == {}
+    assert w.grad.tolist() == [-1.0, 1.0]
+
+
 def test_faults_are_named():
     """A mean that was forgotten, or nothing to learn."""
     w = nn.Parameter(torch.ones(2))

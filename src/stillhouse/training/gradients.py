@@ -208,7 +208,8 @@ def combine(
         shared: only the first so many are what the terms share (the student's); the rest (projectors, temperatures) get
             the plain sum: a term's own parameters are no place of conflict, and an adversary's sign must not be projected.
             [all]
-        task: the term that `cosine-gate` never drops.
+        task: the term that `cosine-gate` never drops; a step without it (its weight is 0 in a stage) has nothing that another
+            could be against, and keeps all.
         threshold: of `cosine-gate`.
         generator: of the order in `pcgrad`.
 
@@ -221,7 +222,7 @@ def combine(
     shared = len(parameters) if shared is None else shared
     front = {name: gradient[:shared] for name, gradient in gradients.items()}
     dropped: dict[str, float] = {}
-    if kind == "sum":
+    if kind == "sum" or (kind == "cosine-gate" and task not in front):
         head = total(list(front.values()))
     elif kind == "pcgrad":
         head = pcgrad(front, generator=generator)
