@@ -1,0 +1,44 @@
+"""Memory and time per line of the step form, from a thousand lines to a million; each length in a process of its own.
+
+python -m benchmarks.sar.streaming runs/sar/least/arms/kd/seed-0 --lines 1000 10000 100000 1000000
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from stillhouse.sar.stream import stream
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--lines", nargs="+", type=int, default=[1000, 10_000, 100_000, 1_000_000])
+    options = parser.parse_args()
+    if len(options.lines) == 1:
+        torch.set_num_threads(1)
+        print(json.dumps(asdict(stream(options.folder, lines=options.lines[0]))))
+        return
+    print(
+        "| lines | ms a line, median | in the first 1 024 | in the last | state, bytes, before and after | peak memory grew by |"
+    )
+    print("|---|---|---|---|---|---|", flush=True)
+    for lines in options.lines:
+        command = [sys.executable, "-m", "benchmarks.sar.streaming", str(options.folder), "--lines", str(lines)]
+        said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        print(
+            f"| {lines:,} | {said['median_ms']:.4f} | {said['first_ms']:.4f} | {said['last_ms']:.4f} | "
+            f"{said['state_bytes']:,} and {said['state_bytes_end']:,} | {said['peak_growth_bytes'] / 1024:,.0f} kB |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
