@@ -36,6 +36,14 @@ def test_a_rising_loss_and_one_at_zero_are_plateaus():
     assert first(ByPlateau().build(3), [0.0] * 20, "nll") == 4
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1.0, 1e3])
+def test_improvement_is_relative_to_the_loss(unit):
+    """Taken in nats, a small loss would stand still from the start and a large one never."""
+    shrinking, standing = ([unit * share**i for i in range(30)] for share in (0.95, 0.9999))
+    assert first(ByPlateau().build(3), shrinking, "nll") is None
+    assert first(ByPlateau().build(3), standing, "nll") == 4
+
+
 def test_it_fires_where_an_exponential_has_flattened():
     """Closed form without smoothing: 1 + e^-t over a window of 1 improves by less than 1 % from t = 5 to 6 on."""
     values = [1 + math.exp(-t) for t in range(30)]
