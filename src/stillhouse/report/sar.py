@@ -173,7 +173,9 @@ def _fixed(value: Any, digits: int) -> str:
 
 def _decibels(value: Any, signed: bool = False) -> str:
     found = number(value)
-    return NONE if found is None else f"{found:{'+' if signed else ''}.2f}{GAP}dB".replace("-", MINUS)
+    if found is None:
+        return NONE
+    return f"{round(found, 2) + 0.0:{'+' if signed else ''}.2f}{GAP}dB".replace("-", MINUS)  # no negative zero
 
 
 def _percent(value: float | None, signed: bool = False) -> str:

@@ -1,0 +1,111 @@
+"""What docs/sar.md promises is run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from sar_tiny import STUDENT, sar, written
+
+from stillhouse.recipes.sar import recipe_path
+from stillhouse.sar.documented import read_student, read_teacher
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "sar.md").read_text()
+BLOCKS = {kind: re.findall(rf"```{kind}\n(.*?)```", TEXT, re.DOTALL) for kind in ("sh", "yaml", "python")}
+SMALL = ["--set data.train=8 --set data.validation=4 --set data.test=4 --set data.length=96", "--num_epochs 1 --quiet"]
+
+
+def test_the_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
+    """As printed, on fewer and shorter lines, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    data = " ".join(SMALL)
+    more = {
+        "simulate": "--set train=4 --set validation=2 --set test=2",
+        "train": f"{data} --set model.model_dim=4 --set model.state_dim=32",
+        "distill": "--num_epochs 1 --seeds 1 --quiet --force",
+        "stream": "--lines 80",
+    }
+    done = set()
+    for line in BLOCKS["sh"][0].strip().splitlines():
+        program, family, command, *words = shlex.split(line)
+        assert (program, family) == ("stillhouse", "sar")
+        if command == "compare" and not words:
+            continue  # sizes of minutes; tests/sar/test_sar_commands.py runs it
+        if command == "distill":
+            # the teacher's file as the smaller training above left it
+            teacher = yaml.safe_load(recipe_path("s4_ssm_complex_toy").read_text())
+            teacher["model"] |= {"model_dim": 4, "state_dim": 32}
+            teacher["data"] |= {"train": 8, "validation": 4, "test": 4, "length": 96}
+            words[words.index("s4_ssm_complex_toy")] = str(written(tmp_path / "teacher.yaml", teacher))
+        assert sar(command, *words, *shlex.split(more.get(command, ""))) == 0, line
+        done.add(command)
+    assert done == {"simulate", "train", "distill", "stream", "evaluate", "compare"}
+    assert "kd" in capsys.readouterr().out
+
+
+def test_the_yaml_is_a_students_file(files, tmp_path):
+    """A renamed key would leave the page wrong."""
+    path = tmp_path / "student.yaml"
+    path.write_text(BLOCKS["yaml"][0])
+    config = read_student(path, read_teacher(files[0]), "x")
+    assert config.objective.curriculum.outputs_from == 0.05
+    assert config.student.look_ahead == 64
+
+
+def test_the_python_runs(tmp_path, monkeypatch):
+    """And says what its comments say."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(BLOCKS["python"][0], scope)
+    torch.testing.assert_close(scope["focused"], scope["whole"], rtol=1e-4, atol=1e-4)
+    assert scope["first"] is None
+    assert scope["report"].state_snr_db > 0
+    assert scope["shorter"].config.state_dim == 16
+
+
+def test_every_key_of_the_table_is_known(files):
+    """Each `block.key` of the page is one that the reader honours or refuses by name."""
+    from stillhouse.config import settings
+    from stillhouse.sar import documented
+    from stillhouse.students.state_space import StateSpaceConfig
+    from stillhouse.students.state_space.documented import HONOURED, REFUSED
+    from stillhouse.training.sar_config import SarObjective
+
+    known = {
+        "model": {*HONOURED, *REFUSED, *settings(StateSpaceConfig)},
+        "training": {
+            *documented.TRAINING_NAMES,
+            *documented.TRAINING_NAMES.values(),
+            *documented.TRAINING_REFUSED,
+            *documented.TRAINING_EXTRA,
+            *("weight_decay", "patience", "warmup_epochs"),
+        },
+        "dataloader": {
+            *documented.LOADER_FIXED,
+            *documented.LOADER_REFUSED,
+            *documented.LOADER_NAMES,
+            *documented.LOADER_EXTRA,
+            *documented.SPLIT_KEYS,
+            *documented.SPLIT_REFUSED,
+            *("level_from", "level_to"),
+        },
+        "transforms": {*documented.TRANSFORMS_FIXED, *documented.TRANSFORMS_REFUSED},
+        "distillation": set(settings(SarObjective)),
+    }
+    rows = re.findall(r"^\| `(\w+)\.(.*?)\|", TEXT, re.MULTILINE)
+    assert len(rows) > 15
+    for block, keys in rows:
+        for key in re.findall(r"\w+", keys.replace("SPLIT.", "")):
+            assert key in known[block], f"{block}.{key}"
+    assert set(STUDENT["distillation"]) <= known["distillation"]
+
+
+def test_links_lead_somewhere():
+    """Relative links only; a moved page leaves a dead one."""
+    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
+        if "://" not in target:
+            assert (ROOT / "docs" / target).exists(), target
