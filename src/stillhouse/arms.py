@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from stillhouse.teaching import Tutor
 from stillhouse.training.classification import ClassificationJob, Lesson
 from stillhouse.training.loop import Fit, fit
 from stillhouse.training.predict import predict
-from stillhouse.types import Progress
+from stillhouse.types import OutputSpec, Progress
 
 Tell = Callable[[Progress, Mapping[str, float | None]], None]
 
@@ -87,6 +88,10 @@ def _train(
     """A student through all stages; each but the last has a folder of its own, and is done again from its checkpoint at no cost."""
     torch.manual_seed(seed)
     student = chosen.build(setting.data.task)
+    if setting.config.prior != "none":
+        from stillhouse.students.tsetlin.priors import apply_prior
+
+        apply_prior(student, setting.config.prior)
     if taught and setting.config.inherit:
         tutor = next((tutor for tutor in tutors if tutor is not None), None)
         if tutor is None or not isinstance(tutor.teacher, Teacher):
@@ -120,24 +125,42 @@ def _train(
 
 
 def _lesson(setting: Setting, stage: Stage, tutor: Tutor | None, student: nn.Module, seed: int) -> Lesson:
+    config, task = setting.config, setting.data.task
     agreed = next((t.validation_probabilities for t in reversed(setting.tutors) if t is not None), None)
-    if not stage.signals:
+    if not stage.signals and not config.own:
         return Lesson(validation_probabilities=agreed)
-    features = student_features(stage.signals)
+    features = student_features((*stage.signals, *config.own))
     tapped = Tapped(student, features)
-    spec = tapped.spec(setting.data.task.example(2))
+    spec = tapped.spec(task.example(2))
     tapped.close()
     torch.manual_seed(seed + 7)  # projectors start alike, whatever the student drew
+    teacher, told = _teller(setting, stage, tutor, student, spec)
+    signals, own = build_signals(stage.signals, spec, told), build_signals(config.own, spec, spec)
+    twice = {str(signal.name) for signal in signals} & {str(signal.name) for signal in own}
+    if twice:
+        raise InputError(f"own: {', '.join(map(repr, sorted(twice)))} is a name among signals too; name one otherwise")
+    average = None
+    if config.own_decay is not None:
+        average = AverageTeacher(student, task.example(2), decay=config.own_decay)
+    return Lesson(teacher, signals, features, agreed, own=own, average=average)
+
+
+def _teller(
+    setting: Setting, stage: Stage, tutor: Tutor | None, student: nn.Module, spec: OutputSpec
+) -> tuple[Any, OutputSpec]:
+    """Who tells the signals of a stage, and the shapes of what it says; nobody where they need no teacher."""
+    if not stage.signals:
+        return None, spec
     if stage.teacher is not None and stage.teacher.is_student:
         decay = 0.999 if stage.teacher.decay is None else stage.teacher.decay
         example, wanted = setting.data.task.example(2), teacher_features(stage.signals)
         average = AverageTeacher(student, example, decay=decay, features=wanted)
-        return Lesson(average, build_signals(stage.signals, spec, average.spec), features, agreed)
+        return average, average.spec
     if tutor is None:
         if any(needs_teacher(signal) for signal in stage.signals):
             raise InputError(f"stage {stage.name!r}: its signals need a teacher, and it has none")
-        return Lesson(None, build_signals(stage.signals, spec, spec), features, agreed)
-    return Lesson(tutor.tells, build_signals(stage.signals, spec, tutor.spec), features, agreed)
+        return None, spec
+    return tutor.tells, tutor.spec
 
 
 def _ease(
@@ -194,12 +217,12 @@ def _succeed(
     config: RunConfig, data: ImageData, tutors: tuple[Tutor | None, ...], met: list[Teacher]
 ) -> tuple[Tutor | None, ...]:
     """The tutors of the next link: the newest assistant, or all assistants together with the first teacher."""
-    size, view = config.training.evaluation_batch_size, config.training.teacher_view
+    size, training = config.training.evaluation_batch_size, config.training
     if config.chain_teachers == "last":
-        return tuple(Tutor.of(met[-1], data, size, view) for _ in tutors[:1]) * len(tutors)
+        return tuple(Tutor.of(met[-1], data, size, training) for _ in tutors[:1]) * len(tutors)
     first = next(t.teacher for t in tutors if t is not None) if len(met) == 1 else None
     together = _everyone(first, tutors, met)
-    return (Tutor.of(together, data, size, view),) * len(tutors)
+    return (Tutor.of(together, data, size, training),) * len(tutors)
 
 
 def _everyone(first: object, tutors: tuple[Tutor | None, ...], met: list[Teacher]) -> EnsembleTeacher:

@@ -72,6 +72,18 @@ class RunConfig:
     student: StudentConfig = Field(default_factory=TsetlinViTConfig)
     signals: tuple[SignalConfig, ...] = Field(default=(LogitsConfig(),), description="what is learnt from the teacher")
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    own: tuple[SignalConfig, ...] = Field(
+        default=(), description="what every arm learns beside labels, without a teacher: probes, contrastive, exits"
+    )
+    own_decay: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="of the student's moving average, which tells own logits (self-distillation)",
+    )
+    prior: Literal["none", "symmetric", "zero"] = Field(
+        default="none", description="how include logits of clauses start: drawn; in complementary pairs; all empty"
+    )
     more_teachers: tuple[TeacherConfig, ...] = Field(
         default=(), description="further teachers: all are asked, signals of kind 'ensemble' weigh them"
     )
@@ -123,6 +135,7 @@ class RunConfig:
                 raise ValueError(
                     "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps"
                 )
+        self._check_own(lessons)
         if ("direct" in self.arms) and not self.chain:
             raise ValueError("arms: 'direct' leaves out the chain of assistants, but there is none")
         for arm in {"clauses-off", "mlp"}.intersection(self.arms):
@@ -150,6 +163,23 @@ class RunConfig:
         if self.stages and self.stages[0].carry:
             raise ValueError("stages.0.carry: there is no stage before the first")
 
+    def _check_own(self, lessons: list[tuple[SignalConfig, ...]]) -> None:
+        told = [signal.kind for signal in self.own if needs_teacher(signal)]
+        if any(kind != "logits" for kind in told):
+            raise ValueError(
+                f"own: is learnt without a teacher, but {', '.join(told)} listens to one; put it in signals"
+            )
+        if bool(told) != (self.own_decay is not None):
+            raise ValueError(
+                "own_decay: expected together with own logits (the average tells them), or neither of them"
+            )
+        if self.training.mixing.on and any(
+            getattr(signal, "loss", "") == "dkd" or signal.kind == "ensemble"
+            for signals in (*lessons, self.own)
+            for signal in signals
+        ):
+            raise ValueError("training.mixing: 'dkd' and 'ensemble' read one label an image, and a mixed image has two")
+
     @property
     def reference(self) -> str:
         """The arm that the controls are held against: taught if any arm is."""
@@ -164,8 +194,8 @@ class RunConfig:
         if name == "no-kd":
             return Arm(name, self.student, False)
         taught = self.reference == "kd"
-        assert isinstance(self.student, TsetlinViTConfig)  # no other student has these controls: see __post_init__
-        changed = self.student.with_ordinary_part() if name == "mlp" else self.student.without_special_part()
+        student: Any = self.student  # one with a special part: see __post_init__
+        changed = student.with_ordinary_part() if name == "mlp" else student.without_special_part()
         return Arm(name, changed, taught, self.chain if taught else ())
 
     def stages_of(self, taught: bool) -> tuple[Stage, ...]:

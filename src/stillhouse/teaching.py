@@ -26,6 +26,7 @@ from stillhouse.teachers import (
     check_teacher,
     fit_head,
 )
+from stillhouse.training import TrainingConfig
 from stillhouse.training.predict import predict
 from stillhouse.types import OutputSpec
 
@@ -47,10 +48,10 @@ class Tutor:
     validation_probabilities: np.ndarray
 
     @classmethod
-    def of(cls, teacher: Any, data: ImageData, batch_size: int, view: str) -> Tutor:
+    def of(cls, teacher: Any, data: ImageData, batch_size: int, training: TrainingConfig) -> Tutor:
         """Ask a ready teacher what can be asked beforehand: with fixed images, everything that fits in memory."""
         tells = teacher
-        fixed = data.augmentation == "none" or view == "clean"
+        fixed = not training.mixing.on and (not data.changes or training.teacher_view == "clean")
         if fixed and CachedTeacher.fits(teacher.spec, len(data.train)):
             tells = _cached(teacher, data, batch_size)
         return cls(teacher.spec, tells, teacher, predict(lambda b: teacher(b).logits, data.validation, batch_size))
@@ -132,12 +133,12 @@ def _tutor(
     if not several:
         _several_are_wanted(stage, members[0])
         write_json(out / records.TEACHER, reports[0])
-        return Tutor.of(members[0], data, batch_size, config.training.teacher_view)
+        return Tutor.of(members[0], data, batch_size, config.training)
     together = EnsembleTeacher(members)
     report = check_teacher(together, data.validation.batches(batch_size))
     write_json(out / records.TEACHER, {**report.to_mapping(), "params": together.params, "members": reports})
     say(describe(report))
-    return Tutor.of(together, data, batch_size, config.training.teacher_view)
+    return Tutor.of(together, data, batch_size, config.training)
 
 
 def _several_are_wanted(stage: Stage, teacher: Any) -> None:

@@ -18,11 +18,18 @@ class Batch:
         inputs: (B, C, H, W) float32, raw pixels in [0, 1]; every model applies its own normalization.
         labels: (B,) int64, class numbers from 0.
         index: (B,) int64, rows of the split the batch was taken from (the key of a teacher cache).
+        soft_labels: (B, K) shares of the classes where images were mixed; None where `labels` say it all.
     """
 
     inputs: Tensor
     labels: Tensor
     index: Tensor
+    soft_labels: Tensor | None = None
+
+    @property
+    def targets(self) -> Tensor:
+        """(B,) labels, or (B, K) shares of a mixed batch: what a loss with the labels should read."""
+        return self.labels if self.soft_labels is None else self.soft_labels
 
 
 @dataclass(frozen=True, slots=True)

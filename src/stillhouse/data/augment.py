@@ -15,7 +15,7 @@ from torch import Tensor
 Augmentation = Literal["none", "affine", "crop-flip"]
 
 
-def augment(inputs: Tensor, how: Augmentation, seed: int) -> Tensor:
+def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[int, int] | None = None) -> Tensor:
     """A changed copy of the images; every image has its own draw, the global random state is left alone.
 
     Args:
@@ -23,6 +23,7 @@ def augment(inputs: Tensor, how: Augmentation, seed: int) -> Tensor:
         how: `affine` turns by up to 10 degrees, shifts by up to a tenth and scales by up to a tenth; `crop-flip` shifts by
             up to an eighth and mirrors.
         seed: fixes the draw.
+        randaugment: operations and magnitude (0 to 30) of a RandAugment that follows.
 
     Returns:
         (B, C, H, W) in [0, 1]; what comes in from outside the image is 0.
@@ -31,10 +32,12 @@ def augment(inputs: Tensor, how: Augmentation, seed: int) -> Tensor:
         >>> x = torch.rand(2, 1, 8, 8)
         >>> torch.equal(augment(x, "affine", seed=7), augment(x, "affine", seed=7))
         True
+
+    Source: Cubuk et al. 2020, arXiv:1909.13719 (RandAugment).
     """
-    if how == "none":
+    if how == "none" and randaugment is None:
         return inputs
-    change = _transform(how, inputs.shape[-2], inputs.shape[-1])
+    change = _transform(how, inputs.shape[-2], inputs.shape[-1], randaugment)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         # one by one: torchvision gives a whole batch a single draw
@@ -42,14 +45,20 @@ def augment(inputs: Tensor, how: Augmentation, seed: int) -> Tensor:
 
 
 @cache
-def _transform(how: Augmentation, height: int, width: int) -> Callable[[Tensor], Tensor]:
+def _transform(
+    how: Augmentation, height: int, width: int, randaugment: tuple[int, int] | None
+) -> Callable[[Tensor], Tensor]:
     from torchvision.transforms import v2
 
-    change: Callable[[Tensor], Tensor]
+    steps: list[Callable[[Tensor], Tensor]] = []
+    bilinear = v2.InterpolationMode.BILINEAR
     if how == "affine":
-        bilinear = v2.InterpolationMode.BILINEAR
-        change = v2.RandomAffine(degrees=10, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation=bilinear)
-    else:
+        steps.append(v2.RandomAffine(degrees=10, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation=bilinear))
+    elif how == "crop-flip":
         padding = [max(1, width // 8), max(1, height // 8)]
-        change = v2.Compose([v2.RandomCrop((height, width), padding=padding), v2.RandomHorizontalFlip()])
-    return change
+        steps += [v2.RandomCrop((height, width), padding=padding), v2.RandomHorizontalFlip()]
+    if randaugment is not None:
+        operations, magnitude = randaugment
+        steps.append(v2.RandAugment(num_ops=operations, magnitude=magnitude, interpolation=bilinear))
+    changed: Callable[[Tensor], Tensor] = v2.Compose(steps)
+    return changed

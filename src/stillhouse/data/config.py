@@ -44,6 +44,9 @@ class DataConfig:
     channels: Literal[1, 3] | None = Field(
         default=None, description="1: to gray, 3: to RGB; as the images are where not given"
     )
+    num_classes: int | None = Field(
+        default=None, ge=2, description="classes of the head, at least those of the data: more leave room for later"
+    )
     validation_fraction: float = Field(
         default=0.1, gt=0, lt=1, description="share of the training split on which the best epoch is picked"
     )
@@ -60,6 +63,9 @@ class DataConfig:
     augment: Literal["none", "affine", "crop-flip"] = Field(
         default="none", description="affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror"
     )
+    randaugment: bool = Field(default=False, description="further random changes of each training image (RandAugment)")
+    randaugment_operations: int = Field(default=2, ge=1, le=14, description="of randaugment: changes of one image")
+    randaugment_magnitude: int = Field(default=9, ge=0, le=30, description="of randaugment: how strong, 30 is the most")
 
     def build(self) -> ImageData:
         """Read the data set, check it and split it.

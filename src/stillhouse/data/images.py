@@ -71,6 +71,7 @@ class ImageData:
         test: read once, at the end.
         task: class names, shape and pixel statistics.
         augmentation: what `augment` does.
+        randaugment: operations and magnitude of a RandAugment after it.
     """
 
     name: str
@@ -79,6 +80,12 @@ class ImageData:
     test: ImageSplit
     task: ImageTask
     augmentation: Augmentation = "none"
+    randaugment: tuple[int, int] | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether a training image differs from one epoch to the next."""
+        return self.augmentation != "none" or self.randaugment is not None
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -93,7 +100,7 @@ class ImageData:
 
     def augment(self, inputs: Tensor, *, seed: int) -> Tensor:
         """A training batch (B, C, H, W), randomly changed as `augmentation` says; the same seed gives the same batch."""
-        return augment(inputs, self.augmentation, seed)
+        return augment(inputs, self.augmentation, seed, randaugment=self.randaugment)
 
     @classmethod
     def from_arrays(
@@ -168,6 +175,8 @@ def assemble(loaded: Loaded, config: DataConfig) -> ImageData:
     for split, rows in (("validation", validation), ("test", test)):
         same_shape(f"{split} images", tuple(rows.images.shape[1:]), tuple(train.images.shape[1:]))
 
+    if config.num_classes is not None:
+        names = _with_room(names, config.num_classes)
     _, c, h, w = train.images.shape
     mean, std = pixel_statistics(train.images)
     return ImageData(
@@ -177,4 +186,11 @@ def assemble(loaded: Loaded, config: DataConfig) -> ImageData:
         test=ImageSplit(test.images, test.labels),
         task=ImageTask(names, (c, h, w), mean, std),
         augmentation=config.augment,
+        randaugment=(config.randaugment_operations, config.randaugment_magnitude) if config.randaugment else None,
     )
+
+
+def _with_room(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+    if count < len(names):
+        raise InputError(f"num_classes: expected at least the {len(names)} classes of the data, got {count}")
+    return (*names, *(f"unused {number}" for number in range(len(names), count)))

@@ -64,6 +64,11 @@ class TextData:
     augmentation: str = "none"
 
     @property
+    def changes(self) -> bool:
+        """Texts are the same in every epoch."""
+        return False
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Rows of every split."""
         return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from stillhouse.checks import InputError
 from stillhouse.signals.config.attention import AttentionConfig
+from stillhouse.signals.config.contrastive import ContrastiveConfig
 from stillhouse.signals.config.dual_head import DualHeadConfig
 from stillhouse.signals.config.dynamics import DynamicsConfig
 from stillhouse.signals.config.ensemble import EnsembleConfig
@@ -19,12 +20,14 @@ from stillhouse.signals.config.exits import ExitsConfig
 from stillhouse.signals.config.features import FeaturesConfig
 from stillhouse.signals.config.hidden import HiddenConfig
 from stillhouse.signals.config.logits import LogitsConfig
+from stillhouse.signals.config.probes import ProbesConfig
 from stillhouse.signals.config.relations import RelationsConfig
 from stillhouse.types import OutputSpec
 
 if TYPE_CHECKING:
     from torch import nn
 
+RESERVED = frozenset({"labels", "loss"})  # names of the terms that every training has
 SignalConfig = Annotated[
     LogitsConfig
     | FeaturesConfig
@@ -34,7 +37,9 @@ SignalConfig = Annotated[
     | DynamicsConfig
     | EnsembleConfig
     | ExitsConfig
-    | DualHeadConfig,
+    | DualHeadConfig
+    | ProbesConfig
+    | ContrastiveConfig,
     Field(discriminator="kind"),
 ]
 
@@ -63,13 +68,16 @@ def build_signals(configs: Sequence[Any], student: OutputSpec, teacher: OutputSp
     """All signals of a run.
 
     Raises:
-        InputError: two of one name would overwrite each other in the record of terms.
+        InputError: two of one name, or one of a name of the run's own, would overwrite each other in the record of terms.
     """
     from torch import nn
 
     signals = nn.ModuleList(config.build(student, teacher) for config in configs)
     names = [str(signal.name) for signal in signals]
     twice = sorted({name for name in names if names.count(name) > 1})
+    taken = sorted(RESERVED.intersection(names))
+    if taken:
+        raise InputError(f"signals: the name {taken[0]!r} belongs to the run's own record; choose another")
     if twice:
         raise InputError(f"signals: expected different names, {', '.join(map(repr, twice))} stands more than once")
     return signals

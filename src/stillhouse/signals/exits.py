@@ -57,7 +57,7 @@ class ExitSignal(nn.Module):
         for path, stop in zip(config.exits, self.exits):
             logits, hint = stop(said)
             answers[path] = logits.detach()
-            total = total + (1 - config.alpha) * label_cross_entropy(logits, batch.labels)
+            total = total + (1 - config.alpha) * label_cross_entropy(logits, batch.targets)
             if config.alpha > 0:
                 total = total + config.alpha * forward_kl(logits, teacher, temperature=config.temperature)
             if self.deepest is not None:

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Tag
 
 from stillhouse.students.ordinary import TimmStudentConfig
 from stillhouse.students.text import TextTransformerConfig
-from stillhouse.students.tsetlin import TsetlinViTConfig
+from stillhouse.students.tsetlin import TsetlinViTConfig, UnifiedTMConfig
 
 
 def _kind(value: Any) -> Any:
@@ -17,9 +17,10 @@ def _kind(value: Any) -> Any:
 
 StudentConfig = Annotated[
     Annotated[TsetlinViTConfig, Tag("tsetlin-vit")]
+    | Annotated[UnifiedTMConfig, Tag("unified-tm")]
     | Annotated[TimmStudentConfig, Tag("timm")]
     | Annotated[TextTransformerConfig, Tag("text-transformer")],
     Discriminator(_kind),
 ]
 
-__all__ = ["StudentConfig", "TextTransformerConfig", "TimmStudentConfig", "TsetlinViTConfig"]
+__all__ = ["StudentConfig", "TextTransformerConfig", "TimmStudentConfig", "TsetlinViTConfig", "UnifiedTMConfig"]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from stillhouse.config import configclass
 from stillhouse.training.doctor_config import DoctorConfig
+from stillhouse.training.mixing_config import MixingConfig
 
 
 @configclass
@@ -22,11 +23,23 @@ class TrainingConfig:
     learning_rate: float = Field(default=2e-3, gt=0, description="peak learning rate of AdamW")
     final_learning_rate: float = Field(default=1e-5, ge=0, description="learning rate at the end of the cosine")
     schedule: Literal["cosine", "constant"] = Field(default="cosine", description="learning rate after the warm-up")
+    cycle_steps: int = Field(
+        default=0, ge=0, description="optimizer steps after which the cosine starts again from the peak; 0: one cosine"
+    )
     warmup_epochs: float = Field(
         default=0.5, ge=0, description="linear warm-up from a hundredth of the peak, in epochs"
     )
+    layer_decay: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="learning rate of a layer over that of the next one; the head has all of it",
+    )
     weight_decay: float = Field(default=0.05, ge=0, description="decoupled weight decay of matrices")
     clip_norm: float = Field(default=1.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+    centralize_gradients: bool = Field(
+        default=False, description="take from each weight vector's gradient its mean, before clipping"
+    )
     label_weight: float = Field(default=1.0, ge=0, description="weight of the cross-entropy with the labels")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of that cross-entropy")
     optimizer: Literal["adamw", "sgd", "dot"] = Field(
@@ -42,6 +55,19 @@ class TrainingConfig:
     )
     doctor: DoctorConfig | None = Field(
         default=None, description="examine each term's gradient now and then, and balance weights if asked"
+    )
+    mixing: MixingConfig = Field(default_factory=MixingConfig, description="mixup and CutMix of training images")
+    clause_specialize: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="how far attention heads are weighed by the clauses they feed, each epoch; 0: off",
+    )
+    report_train: bool = Field(
+        default=False, description="record accuracy on the training batches as they were seen, per epoch"
+    )
+    report_test: bool = Field(
+        default=False, description="record accuracy on the test split after each epoch; nothing is ever chosen by it"
     )
     teacher_view: Literal["same", "independent", "clean"] = Field(
         default="same",
@@ -85,6 +111,20 @@ class TrainingConfig:
         if self.precision == "16-mixed" and (self.gradients != "sum" or self.optimizer == "dot"):
             raise ValueError(
                 "precision: 16-mixed scales the loss, which gradients a term apart cannot have; take bf16-mixed"
+            )
+        if self.centralize_gradients and (self.gradients != "sum" or self.optimizer == "dot"):
+            raise ValueError("centralize_gradients: works on the gradient of the sum; take gradients: sum, and not dot")
+        if self.cycle_steps and self.schedule != "cosine":
+            raise ValueError(f"cycle_steps: restarts a cosine, but schedule is {self.schedule!r}")
+        if self.mixing.on and self.batch_size // self.accumulate < 2:
+            raise ValueError(
+                f"mixing: mixup and CutMix need at least 2 images to mix, and a micro-batch has "
+                f"{self.batch_size // self.accumulate}; raise batch_size or lower accumulate"
+            )
+        if self.mixing.on and self.teacher_view != "same":
+            raise ValueError(
+                f"teacher_view: {self.teacher_view!r} would show the teacher unmixed images, whose classes are others; "
+                "under mixing take 'same'"
             )
         if self.patience and self.keep == "last":
             raise ValueError("patience: waits for a better epoch, but keep is 'last'; take keep: best")

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
+from torch.optim.lr_scheduler import (
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    LambdaLR,
+    LinearLR,
+    LRScheduler,
+    SequentialLR,
+)
 
+from stillhouse.checks import InputError
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.dot import DOT
 
@@ -41,24 +52,114 @@ def extra_groups(extras: nn.Module) -> list[dict[str, Any]]:
     return groups + ([{"params": rest, "weight_decay": 0.0}] if rest else [])
 
 
+def layer_numbers(model: nn.Module) -> dict[str, int]:
+    """The layer of every parameter by name: 0 before the first block, one a block, the last for what follows.
+
+    Blocks are the entries of lists called blocks, layers, stages or layerN, as nearly all image models name them; what lies
+    between two blocks (a merging of patches) belongs to the one before.
+
+    Raises:
+        InputError: no such list.
+
+    Example:
+        >>> net = nn.Sequential()
+        >>> net.stem, net.blocks, net.head = nn.Linear(1, 1), nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)), nn.Linear(1, 1)
+        >>> {name: layer for name, layer in layer_numbers(net).items() if name.endswith("weight")}
+        {'stem.weight': 0, 'blocks.0.weight': 1, 'blocks.1.weight': 2, 'head.weight': 3}
+    """
+    names = [name for name, _ in model.named_parameters()]
+    blocks = [_BLOCK.match(name) for name in names]
+    found = list(dict.fromkeys(match.group(1) for match in blocks if match is not None))
+    if not found:
+        raise InputError(
+            f"layer_decay: {type(model).__name__} has no blocks (lists called blocks, layers, stages or layerN); take 1"
+        )
+    last = max(number for number, match in enumerate(blocks) if match is not None)
+    numbers: dict[str, int] = {}
+    current = 0
+    for number, (name, match) in enumerate(zip(names, blocks)):
+        current = current if match is None else 1 + found.index(match.group(1))
+        numbers[name] = len(found) + 1 if number > last else current
+    return numbers
+
+
+_BLOCK = re.compile(r"^((?:.*?\.)?(?:stages\.\d+\.(?:blocks|layers)|blocks|layers|stages|layer\d+)\.\d+)\.")
+
+
+def by_layer(
+    groups: list[dict[str, Any]], model: nn.Module, *, learning_rate: float, decay: float
+) -> list[dict[str, Any]]:
+    """Each group split by layer, with a learning rate that shrinks by `decay` for every layer below the head.
+
+    Source: Clark et al. 2020, arXiv:2003.10555 (layer-wise learning rate decay).
+    """
+    numbers = layer_numbers(model)
+    layer = {id(p): numbers[name] for name, p in model.named_parameters()}
+    top = max(numbers.values())
+    split: list[dict[str, Any]] = []
+    for group in groups:
+        for number in range(top + 1):
+            chosen = [p for p in group["params"] if layer[id(p)] == number]
+            if chosen:
+                rate = group.get("lr", learning_rate) * decay ** (top - number)
+                split.append({**group, "params": chosen, "lr": rate})
+    return split
+
+
+def centralize_gradients(model: nn.Module) -> None:
+    """Subtract from every gradient its mean over all axes but the first, as soon as it is there.
+
+    Include logits are left alone: without the mean, no clause could take up or drop literals as a whole.
+
+    Source: Yong et al. 2020, arXiv:2004.01461.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.ndim > 1 and "include" not in name:
+            parameter.register_post_accumulate_grad_hook(_centralize)
+
+
+def _centralize(parameter: torch.Tensor) -> None:
+    # a projection, so that doing it to a sum of micro-batches, part by part, is the same as doing it once
+    assert parameter.grad is not None
+    parameter.grad.sub_(parameter.grad.mean(dim=tuple(range(1, parameter.ndim)), keepdim=True))
+
+
 def build_optimizer(
     model: nn.Module, extras: nn.Module, config: TrainingConfig, steps_per_epoch: int
 ) -> tuple[torch.optim.Optimizer, LRScheduler]:
     """The optimizer over the model and what is learnt along (projectors, temperatures), with warm-up and cosine per step."""
-    groups = parameter_groups(model, config.weight_decay) + extra_groups(extras)
-    optimizer = _optimizer(groups, config)
+    own = parameter_groups(model, config.weight_decay)
+    if config.layer_decay < 1:
+        own = by_layer(own, model, learning_rate=config.learning_rate, decay=config.layer_decay)
+    if config.centralize_gradients:
+        centralize_gradients(model)
+    optimizer = _optimizer(own + extra_groups(extras), config)
     total = config.epochs * steps_per_epoch
     warmup = min(round(config.warmup_epochs * steps_per_epoch), total - 1)
-    rest = max(1, total - warmup)
-    after: LRScheduler = (
-        CosineAnnealingLR(optimizer, T_max=rest, eta_min=config.final_learning_rate)
-        if config.schedule == "cosine"
-        else ConstantLR(optimizer, factor=1.0, total_iters=0)
-    )
+    after = _after_warmup(optimizer, config, max(1, total - warmup))
     if warmup == 0:
         return optimizer, after
     start = LinearLR(optimizer, start_factor=0.01, total_iters=warmup)
     return optimizer, SequentialLR(optimizer, [start, after], milestones=[warmup])
+
+
+def _after_warmup(optimizer: torch.optim.Optimizer, config: TrainingConfig, steps: int) -> LRScheduler:
+    if config.schedule == "constant":
+        return ConstantLR(optimizer, factor=1.0, total_iters=0)
+    cycle = config.cycle_steps or steps
+    if config.layer_decay < 1:
+        # torch's cosines end at one rate for all groups, which would take the layers' ratios away on the way down
+        lowest = config.final_learning_rate / config.learning_rate
+        return LambdaLR(
+            optimizer, lambda step: lowest + (1 - lowest) * (1 + math.cos(math.pi * _place(step, cycle, config))) / 2
+        )
+    if config.cycle_steps:
+        return CosineAnnealingWarmRestarts(optimizer, T_0=cycle, eta_min=config.final_learning_rate)
+    return CosineAnnealingLR(optimizer, T_max=cycle, eta_min=config.final_learning_rate)
+
+
+def _place(step: int, cycle: int, config: TrainingConfig) -> float:
+    return (step % cycle if config.cycle_steps else min(step, cycle)) / cycle
 
 
 def _optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:

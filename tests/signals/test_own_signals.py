@@ -1,0 +1,146 @@
+"""Probes that measure without touching, auxiliary heads that touch, contrast of one's own classes."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stillhouse.checks import InputError
+from stillhouse.data import DataConfig, ImageData
+from stillhouse.losses.contrastive import supervised_contrastive
+from stillhouse.plan import RunConfig
+from stillhouse.signals import FeaturesConfig, LogitsConfig
+from stillhouse.signals.config.contrastive import ContrastiveConfig
+from stillhouse.signals.config.probes import ProbesConfig
+from stillhouse.training.classification import ClassificationJob, Lesson
+from stillhouse.types import Batch, Outputs, OutputSpec, Progress
+
+SPEC = OutputSpec(3, {"a": (4,), "b": (5, 6)})
+NOW = Progress(0, 10)
+
+
+def said(grad=True):
+    torch.manual_seed(0)
+    features = {"a": torch.randn(8, 4, requires_grad=grad), "b": torch.randn(8, 5, 6, requires_grad=grad)}
+    return Outputs(torch.randn(8, 3), features)
+
+
+def batch(soft=None):
+    return Batch(torch.zeros(8, 1, 2, 2), torch.arange(8) % 3, torch.arange(8), soft)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_probes_learn_and_the_student_feels_them_only_with_a_weight(weight):
+    """As published, read-outs without a weight got no gradient at all: their accuracies were of random projections."""
+    signal = ProbesConfig(places=("a", "b"), weight=weight).build(SPEC)
+    told = said()
+    value = signal(told, None, batch(), NOW).mean()
+    name, (own_weight, own) = next(iter(signal.regularizers().items()))
+    assert (name, own_weight) == ("probes", 1.0)
+    torch.testing.assert_close(own.detach(), value.detach())
+    (weight * value + own_weight * own).backward() if weight else own.backward()
+    assert all(p.grad.abs().sum() > 0 for p in signal.parameters())
+    assert (told.features["a"].grad is not None) == (weight > 0)
+    if weight:  # the heads get exactly the gradient that they get without a weight
+        alone = ProbesConfig(places=("a", "b")).build(SPEC)
+        alone.load_state_dict(signal.state_dict())
+        alone(said(), None, batch(), NOW)
+        alone.regularizers()["probes"][1].backward()
+        for p, q in zip(signal.parameters(), alone.parameters()):
+            torch.testing.assert_close(p.grad, q.grad)
+
+
+def test_probes_find_what_is_linearly_there_and_validation_says_so():
+    """`component/PLACE` must be a trained read-out's accuracy, of the model that is scored."""
+    rng = np.random.default_rng(0)
+    images = (rng.random((120, 1, 2, 2)) * 255).astype(np.uint8)
+    labels = (images[:, 0, 0, 0] > 127).astype(np.int64)
+    data = ImageData.from_arrays(images, labels, config=DataConfig(test_fraction=0.2, validation_fraction=0.3))
+    net = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(4, 2))
+    spec = OutputSpec(2, {"1": (4,)})
+    signals = nn.ModuleList([ProbesConfig(places=("1",)).build(spec)])
+    job = ClassificationJob(net, data, on_cpu(), seed=0, lesson=Lesson(features=("1",), own=signals))
+    before = [p.detach().clone() for p in net.parameters()]
+    optimizer = torch.optim.Adam(signals.parameters(), lr=0.05)
+    for step in range(150):
+        optimizer.zero_grad()
+        terms = job.terms(torch.arange(len(data.train)), Progress(step, 150))
+        assert terms["aux_loss"][0] == 0.0
+        sum(weight * value for weight, value in terms.values()).backward()
+        optimizer.step()
+    assert job.validate(net).metrics["component/1"] > 0.75
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters()))
+    assert not list(signals[0].heads[0][0].parameters())  # standardizing learns nothing
+
+
+def on_cpu():
+    from stillhouse.training import TrainingConfig
+
+    return TrainingConfig(device="cpu")
+
+
+def test_contrast_reads_mixed_labels():
+    """With hard labels under mixup, images would be drawn to a class that they are half of."""
+    signal = ContrastiveConfig(place="a", temperature=0.5).build(SPEC)
+    told = said()
+    plain = signal(told, None, batch(), NOW)
+    torch.testing.assert_close(plain, supervised_contrastive(told.features["a"], torch.arange(8) % 3, temperature=0.5))
+    shares = torch.full((8, 3), 1 / 3)
+    mixed = signal(told, None, batch(shares), NOW)
+    torch.testing.assert_close(mixed, supervised_contrastive(told.features["a"], shares, temperature=0.5))
+    assert not torch.allclose(mixed, plain)
+    plain.sum().backward()
+    assert told.features["a"].grad.abs().sum() > 0
+
+
+def test_contrast_of_tokens_and_of_one():
+    """The first token where it is asked for; a last batch of one has nobody beside it."""
+    mean, first = (ContrastiveConfig(place="b", pool=pool).build(SPEC) for pool in ("mean", "first"))
+    told = said()
+    torch.testing.assert_close(
+        first(told, None, batch(), NOW), supervised_contrastive(told.features["b"][:, 0], torch.arange(8) % 3)
+    )
+    assert not torch.allclose(first(told, None, batch(), NOW), mean(told, None, batch(), NOW))
+    one = Outputs(told.logits[:1], {"b": told.features["b"][:1]})
+    alone = Batch(torch.zeros(1, 1, 2, 2), torch.zeros(1).long(), torch.zeros(1).long())
+    assert mean(one, None, alone, NOW).tolist() == [0.0]
+    with pytest.raises(InputError, match="first token"):
+        ContrastiveConfig(place="a", pool="first").build(SPEC)
+
+
+def test_own_signals_are_learnt_in_every_arm_and_need_no_teacher():
+    """An untaught arm that lost them would make the teacher look better than it is."""
+    own = (ProbesConfig(places=("norm",)),)
+    config = RunConfig(own=own, arms=("kd", "no-kd"))
+    assert config.own == own
+    with pytest.raises(ValueError, match="listens to one"):
+        RunConfig(own=(FeaturesConfig(student="a", teacher="b"),))
+    with pytest.raises(ValueError, match="own_decay"):
+        RunConfig(own=(LogitsConfig(name="ema_kd_loss"),))
+    with pytest.raises(ValueError, match="own_decay"):
+        RunConfig(own_decay=0.9)
+    assert RunConfig(own=(LogitsConfig(name="ema_kd_loss"),), own_decay=0.9).own_decay == 0.9
+
+
+def test_the_average_tells_own_logits():
+    """Self-distillation beside an external teacher: its own term, from the average's answers, which follow the student."""
+    rng = np.random.default_rng(0)
+    images = (rng.random((60, 1, 2, 2)) * 255).astype(np.uint8)
+    data = ImageData.from_arrays(images, np.arange(60) % 2, config=DataConfig(test_fraction=0.2))
+    from stillhouse.teachers import AverageTeacher
+
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    average = AverageTeacher(net, data.task.example(2), decay=0.9)
+    spec = OutputSpec(2)
+    own = nn.ModuleList([LogitsConfig(name="ema_kd_loss", weight=0.5).build(spec, spec)])
+    job = ClassificationJob(net, data, on_cpu(), seed=0, lesson=Lesson(own=own, average=average))
+    weight, value = job.terms(torch.arange(10), NOW)["ema_kd_loss"]
+    assert weight == 0.5
+    assert value.abs() < 1e-6  # at the start both are one network
+    with torch.no_grad():
+        net[1].weight.add_(torch.randn_like(net[1].weight))
+    apart = job.terms(torch.arange(10), NOW)["ema_kd_loss"][1]
+    assert apart > 1e-3
+    job.stepped(1)
+    assert job.terms(torch.arange(10), NOW)["ema_kd_loss"][1] < apart
+    assert "average" in job.state_dict()

@@ -1,0 +1,115 @@
+"""Layer-wise rates that outlive the schedule, restarts, centralized gradients."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
+
+from stillhouse.checks import InputError
+from stillhouse.training import TrainingConfig
+from stillhouse.training.optimizer import build_optimizer, layer_numbers
+
+
+def net():
+    torch.manual_seed(0)
+    module = nn.Module()
+    module.stem = nn.Linear(4, 4)
+    module.blocks = nn.ModuleList(nn.Linear(4, 4) for _ in range(3))
+    module.norm = nn.LayerNorm(4)
+    module.head = nn.Linear(4, 2)
+    return module
+
+
+def rates(optimizer, module):
+    """Learning rate of every parameter by name."""
+    by_id = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    return {name: by_id[id(p)] for name, p in module.named_parameters()}
+
+
+QUICK = TrainingConfig(epochs=4, learning_rate=1e-2, warmup_epochs=1, final_learning_rate=1e-4, layer_decay=0.5)
+
+
+def test_layer_rates_keep_their_ratio_at_every_step():
+    """The published schedule overwrites the rates of all groups with one number."""
+    module = net()
+    optimizer, schedule = build_optimizer(module, nn.Module(), QUICK, 10)
+    for step in range(40):
+        found = rates(optimizer, module)
+        assert found["blocks.0.weight"] / found["head.weight"] == pytest.approx(0.5**3)
+        assert found["stem.weight"] / found["norm.weight"] == pytest.approx(0.5**4)
+        if step == 10:  # warm-up is over
+            assert found["head.weight"] == pytest.approx(1e-2)
+        optimizer.step()
+        schedule.step()
+    assert rates(optimizer, module)["head.weight"] == pytest.approx(1e-4, rel=0.1)
+
+
+def test_the_cosine_is_the_same_with_and_without_layers():
+    """Two code paths, one curve."""
+    found = []
+    for decay in (1.0, 0.999999999):
+        module = net()
+        optimizer, schedule = build_optimizer(module, nn.Module(), replace(QUICK, layer_decay=decay), 10)
+        course = []
+        for _ in range(40):
+            course.append(rates(optimizer, module)["head.weight"])
+            optimizer.step()
+            schedule.step()
+        found.append(course)
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.999999999])
+def test_restarts_are_those_of_torch(decay):
+    """Period, floor and jump, after the warm-up."""
+    config = replace(QUICK, cycle_steps=7, warmup_epochs=0, layer_decay=decay)
+    module = net()
+    optimizer, schedule = build_optimizer(module, nn.Module(), config, 10)
+    other = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1e-2)
+    expected = CosineAnnealingWarmRestarts(other, T_0=7, eta_min=1e-4)
+    for _ in range(30):
+        assert rates(optimizer, module)["head.weight"] == pytest.approx(other.param_groups[0]["lr"], rel=1e-6)
+        for part in (optimizer, other, schedule, expected):
+            part.step()
+
+
+def test_layers_of_known_architectures():
+    """Stages with blocks inside count block by block; a network without blocks is told so."""
+    import timm
+
+    with torch.device("meta"):
+        vit = layer_numbers(timm.create_model("test_vit", pretrained=False))
+        resnet = layer_numbers(timm.create_model("resnet18", pretrained=False))
+    assert vit["cls_token"] == 0
+    assert vit["patch_embed.proj.weight"] == 0
+    assert vit["head.weight"] == max(vit.values())
+    assert resnet["layer1.0.conv1.weight"] == 1
+    assert resnet["layer4.1.conv2.weight"] == 8
+    assert resnet["fc.weight"] == 9
+    with pytest.raises(InputError, match="has no blocks"):
+        layer_numbers(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_centralized_gradients_have_mean_zero_and_include_logits_are_left_alone():
+    """In micro-batches too; without the mean of an include logit's gradient no clause could grow."""
+    module = net()
+    module.include_logits = nn.Parameter(torch.randn(2, 3, 4))
+    build_optimizer(module, nn.Module(), replace(QUICK, layer_decay=1.0, centralize_gradients=True), 10)
+    for _ in range(2):
+        x = torch.randn(8, 4)
+        (module.head(module.stem(x)) ** 2).sum().backward()
+        (module.include_logits.exp().sum()).backward()
+    assert module.stem.weight.grad.mean(1).abs().max() < 1e-6
+    assert module.stem.weight.grad.abs().max() > 1e-3
+    assert module.stem.bias.grad.abs().max() > 1e-3
+    assert module.include_logits.grad.mean() > 0.1
+
+
+def test_what_would_do_nothing_is_refused():
+    """Restarts of a constant rate; centralizing what is never summed."""
+    with pytest.raises(ValueError, match="cycle_steps"):
+        TrainingConfig(schedule="constant", cycle_steps=5)
+    with pytest.raises(ValueError, match="centralize_gradients"):
+        TrainingConfig(gradients="pcgrad", centralize_gradients=True)
