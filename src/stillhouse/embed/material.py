@@ -182,8 +182,15 @@ def teacher_folder(config: EmbedRunConfig) -> Path | None:
     if config.text is not None and config.text.teacher:
         return Path(config.text.teacher).expanduser()
     manifest = Path(config.data.path).expanduser() / CAPTURE
-    named = Path(str(read_json(manifest).get("model", ""))).expanduser() if manifest.is_file() else None
-    return named if named is not None and named.is_dir() else None
+    named = str(read_json(manifest).get("model", "")) if manifest.is_file() else ""
+    if not named:
+        return None
+    from stillhouse.teachers.from_sentence_transformers import model_folder
+
+    try:
+        return model_folder(named)  # a folder, or a name in the local cache
+    except InputError:
+        return None
 
 
 def split_digest(data: VectorData) -> str:

@@ -180,8 +180,8 @@ def _frontier(arms: Mapping[str, Any]) -> Markup:
             label = arm.removeprefix("near-") if small else arm_name(arm)
             axes.annotate(label, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8.5, color=color)
         axes.set(xlabel="global: Spearman of distances", ylabel="local: share of the 10 nearest kept")
-        axes.set_ylim(bottom=0)
-        axes.margins(x=0.15, y=0.12)
+        axes.set_ylim(0, 1.15 * max(y for _, y in known.values()) or 1.0)
+        axes.margins(x=0.2)
         said = "; ".join(f"{arm_name(arm)} {y:.3f} local, {x:.3f} global" for arm, (x, y) in known.items())
         return figures._svg(figure, "frontier", f"Local against global quality of every method. {said}.")
 

@@ -73,7 +73,7 @@ def capture(
     out = Path(out).expanduser()
     if batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {batch_size}")
-    folder = _model_folder(model)
+    folder = model_folder(model)
     plan: dict[str, Any] = {
         "format": FORMAT,
         "model_sha256": _model_sha256(folder),
@@ -144,7 +144,7 @@ def check_capture(
         raise InputError(f"rows: expected at least 1, got {rows}")
     lines = [line for line in (folder / TEXTS).read_text(encoding="utf-8").split("\n") if line]
     picked = np.sort(np.random.default_rng(seed).permutation(manifest["rows"])[:rows])
-    encoder = _load(_model_folder(model or manifest["model"]), device)
+    encoder = _load(model_folder(model or manifest["model"]), device)
     texts = [json.loads(lines[row])["text"] for row in picked]
     live = _encode(encoder, texts, 0, batch_size=32, normalize=manifest["normalize"])
     if live.shape[1] != manifest["width"]:
@@ -276,7 +276,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _model_folder(model: str | Path) -> Path:
+def model_folder(model: str | Path) -> Path:
     """The folder of a model: as given, or of a name in the local cache, or fetched into it."""
     path = Path(model).expanduser()
     if path.is_dir():
