@@ -58,6 +58,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         "docs/choosing.md",
         "docs/techniques.md",
         "docs/extending.md",
+        "docs/embedding.md",
         "benchmarks/README.md",
     ],
 )
