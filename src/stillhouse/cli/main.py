@@ -17,6 +17,7 @@ COMMANDS = {
     "evaluate": "score a saved student on the test split of a data set",
     "report": "make report.html again from a run folder",
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
+    "lm": "distil a transformer language model into a recurrent one with ternary spikes: train, cache, distill, generate",
     "list": "recipes, data sets, teachers, signals and students that there are",
     "sar": "focus synthetic aperture radar with state-space networks: simulate, train, distill, compare, stream, evaluate",
 }

@@ -1,0 +1,242 @@
+"""Language-model runs from configuration to report: train a teacher, cache what it says, distill students, say what helped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stillhouse import records
+from stillhouse.checks import InputError
+from stillhouse.config import to_mapping
+from stillhouse.data.language.corpus import Corpus
+from stillhouse.lm.material import Material, cache_of, fitted, load_material, load_teacher, load_text
+from stillhouse.lm.plan import LmRunConfig, LmTeacherRunConfig, taught
+from stillhouse.lm.saved import save_lm
+from stillhouse.lm.score import Examination, Scored, ngram_nll
+from stillhouse.lm.summary import NGRAM, NLL, summarize
+from stillhouse.metrics.language import cut_windows, model_nll, teacher_nll
+from stillhouse.metrics.spiking import measure_spikes, spike_summary
+from stillhouse.records import arm_folder, open_run_folder, read_json, write_arrays, write_json
+from stillhouse.report.language import write_lm_report
+from stillhouse.students.spiking.network import SpikingLM
+from stillhouse.teachers.language.cache import LogitCache
+from stillhouse.training.config import TrainingConfig
+from stillhouse.training.language_config import complete
+from stillhouse.training.language_job import LanguageJob
+from stillhouse.training.loop import Fit, fit
+from stillhouse.types import Progress
+
+Tell = Callable[[str, int, Progress, Mapping[str, float | None]], None]
+Say = Callable[[str], None]
+SPIKE_PIECES = 8  # of 16 windows: tokens whose spikes are counted
+
+
+def train_teacher(
+    config: LmTeacherRunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    command: str | None = None,
+    say: Say = lambda line: None,
+    tell: Tell = lambda arm, seed, progress, news: None,
+) -> dict[str, Any]:
+    """Train a small transformer; the folder is then a teacher: config.json, model.safetensors, tokenizer.json.
+
+    Args:
+        config: the run as one value.
+        out: run folder.
+        resume: go on from the checkpoint.
+        command: what to print as the command that reproduces the run.
+        say: told a line for each stage.
+        tell: told the progress of the training.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        InputError: text or folder do not fit.
+        Interrupted: stopped on request, state saved.
+    """
+    open_run_folder(out, to_mapping(config), resume=resume)
+    training = _on_device(complete(config.training))
+    corpus = load_text(config.corpus, say)
+    write_json(out / records.RUN, _about("lm-teacher", config, corpus, command))
+    if resume and (out / records.RESULT).is_file():
+        return dict(read_json(out / records.RESULT))
+    torch.manual_seed(config.seed)
+    model = config.model.build(corpus.tokenizer.vocab_size)
+    job = LanguageJob(
+        model,
+        corpus.train,
+        corpus.valid,
+        config.lesson,
+        batch_size=training.batch_size,
+        total_steps=training.epochs * config.epoch_steps,
+        seed=config.seed,
+    )
+    done = fit(job, training, seed=config.seed, folder=out, resume=resume, tell=partial(tell, "teacher", config.seed))
+    model.cpu().save(out)
+    corpus.tokenizer.save(out)
+    examination = Examination.of(corpus, config.score, config.window)
+    scored = examination.score(model_nll(model), most=config.model.context)
+    result = {
+        **_result("teacher", config.seed, model, done, scored),
+        "tokens_trained": _tokens(training, config.lesson),
+    }
+    write_json(out / records.RESULT, result)
+    return result
+
+
+def cache(config: LmRunConfig, folder: Path, *, say: Say = lambda line: None) -> LogitCache:
+    """Ask a run's teacher for its cache and nothing else; a killed one goes on.
+
+    Raises:
+        InputError: see `material.load_material`.
+    """
+    corpus = load_text(config.corpus, say)
+    return cache_of(config, corpus, load_teacher(config.teacher, corpus), folder, say)
+
+
+def distill(
+    config: LmRunConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    command: str | None = None,
+    say: Say = lambda line: None,
+    tell: Tell = lambda arm, seed, progress, news: None,
+) -> dict[str, Any]:
+    """Train every arm and seed on the same tokens, score all in the same windows, say whether the teacher helped.
+
+    Args:
+        config: the run as one value.
+        out: run folder.
+        resume: skip finished arms, go on inside the unfinished one and inside an unfinished cache.
+        command: what to print as the command that reproduces the run.
+        say: told a line for each stage.
+        tell: told the progress of each training.
+
+    Returns:
+        What `summary.json` holds.
+
+    Raises:
+        InputError: text, teacher, cache or folder do not fit.
+        Interrupted: stopped on request, state saved.
+    """
+    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "arms", "score"))
+    training = _on_device(complete(config.training))
+    material = load_material(config, out, say)
+    corpus = material.corpus
+    write_json(out / records.RUN, _about("lm-distill", config, corpus, command))
+    examination = Examination.of(corpus, config.score, config.lesson.window)
+    _score_references(config, material, examination, out, say)
+    for seed in range(config.seeds):
+        for arm in config.arms:
+            if not (arm_folder(out, arm, seed) / records.RESULT).is_file():
+                _train_arm(config, training, arm, seed, material, examination, out, resume=resume, tell=tell)
+    summary = summarize(config, out, corpus, examination, command or records.command_line())
+    say(f"report: {write_lm_report(out)}")
+    return summary
+
+
+def _score_references(config: LmRunConfig, material: Material, examination: Examination, out: Path, say: Say) -> None:
+    """The teacher above and the n-gram below, once a run."""
+    if not (out / records.TEACHER).is_file():
+        say("scoring the teacher on the test tokens")
+        teacher = material.teacher
+        scored = examination.score(teacher_nll(teacher), most=teacher.context)
+        write_arrays(out / f"teacher-{NLL}", windows=scored.windows, positions=scored.positions)
+        about = {"name": teacher.name, "source": config.teacher.source, "identity": teacher.identity}
+        write_json(out / records.TEACHER, {**about, "params": teacher.params, "metrics": scored.metrics})
+    if config.score.ngram and not (out / f"{NGRAM}.json").is_file():
+        say(f"counting {config.score.ngram}-grams of the train split")
+        scored = examination.score(ngram_nll(material.corpus, config.score.ngram))
+        write_arrays(out / f"{NGRAM}-{NLL}", windows=scored.windows, positions=scored.positions)
+        write_json(out / f"{NGRAM}.json", {"order": config.score.ngram, "metrics": scored.metrics})
+
+
+def _train_arm(
+    config: LmRunConfig,
+    training: TrainingConfig,
+    arm: str,
+    seed: int,
+    material: Material,
+    examination: Examination,
+    out: Path,
+    *,
+    resume: bool,
+    tell: Tell,
+) -> None:
+    """All arms of a seed see the same rows in the same order; those of one architecture start from the same weights."""
+    folder, corpus = arm_folder(out, arm, seed), material.corpus
+    torch.manual_seed(seed)
+    model = fitted(config.student_of(arm), corpus.tokenizer.vocab_size).build()
+    job = LanguageJob(
+        model,
+        corpus.train,
+        corpus.valid,
+        config.lesson,
+        batch_size=training.batch_size,
+        total_steps=training.epochs * config.lesson.epoch_steps,
+        seed=seed,
+        teacher=material.teacher if taught(arm) else None,
+        cache=material.cache if taught(arm) else None,
+        ease=material.ease,
+    )
+    done = fit(job, training, seed=seed, folder=folder, resume=resume, tell=partial(tell, arm, seed))
+    model.cpu()
+    scored = examination.score(model_nll(model), model=model)
+    save_lm(folder, model, corpus.tokenizer, window=config.lesson.window)
+    write_arrays(folder / NLL, windows=scored.windows, positions=scored.positions)
+    result = _result(arm, seed, model, done, scored)
+    result |= {"spikes": _spikes(model, examination), "tokens_trained": _tokens(training, config.lesson)}
+    write_json(folder / records.RESULT, result)
+
+
+def _spikes(model: SpikingLM, examination: Examination) -> dict[str, float]:
+    """Density, dead and saturated channels over the beginning of the test tokens; {} for a dense network."""
+    if not model.spike_units():
+        return {}
+    pieces = (piece[0] for piece in cut_windows(examination.ids, examination.window, stride=None, batch=16))
+    return spike_summary(measure_spikes(model, islice(pieces, SPIKE_PIECES), call=model.hidden))
+
+
+def _result(arm: str, seed: int, model: torch.nn.Module, done: Fit, scored: Scored) -> dict[str, Any]:
+    return {
+        "arm": arm,
+        "seed": seed,
+        "metrics": scored.metrics,
+        "epochs": done.epochs,
+        "steps": done.step,
+        "seconds": done.seconds,
+        "params": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def _tokens(training: TrainingConfig, lesson: Any) -> int:
+    return int(training.epochs * lesson.epoch_steps * training.batch_size * lesson.window)
+
+
+def _on_device(training: TrainingConfig) -> TrainingConfig:
+    if training.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("device: expected a GPU for 'cuda', got none; take --set training.device=cpu")
+    return replace(training)
+
+
+def _about(kind: str, config: Any, corpus: Corpus, command: str | None) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "config": to_mapping(config),
+        "command": command or records.command_line(),
+        "versions": records.versions(),
+        "machine": {**records.machine(), "threads": torch.get_num_threads()},
+        "data": corpus.about,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

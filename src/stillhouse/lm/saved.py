@@ -1,0 +1,70 @@
+"""A trained language student on disk: safetensors, a card that says how to build it, and its tokenizer beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from stillhouse.checks import InputError
+from stillhouse.config import parse, to_mapping
+from stillhouse.data.language.tokenizer import Tokenizer, load_tokenizer
+from stillhouse.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.students.spiking import SpikingLMConfig
+from stillhouse.students.spiking.network import SpikingLM
+
+FORMAT = "stillhouse-lm-1"
+
+
+def save_lm(folder: Path, model: SpikingLM, tokenizer: Tokenizer, *, window: int) -> None:
+    """Write `student.safetensors`, `tokenizer.json` and `card.json` into a folder.
+
+    Args:
+        folder: made if it is not there.
+        model: the network.
+        tokenizer: that its tokens are of.
+        window: tokens of the rows that it was trained on.
+    """
+    weights = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
+    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+    tokenizer.save(folder)
+    card = {
+        "format": FORMAT,
+        "model": to_mapping(model.config),
+        "window": window,
+        "tokenizer": {"name": tokenizer.name, "sha256": tokenizer.fingerprint},
+        "input": "token ids (B, L) of tokenizer.json; logits of the token after each",
+        "versions": versions(),
+    }
+    write_json(folder / CARD, card)
+
+
+def load_lm(folder: Path) -> tuple[SpikingLM, Tokenizer, dict[str, Any]]:
+    """The network of a folder with its weights, in eval mode on the CPU; its tokenizer; its card.
+
+    Raises:
+        InputError: no card, another format, weights missing, truncated or of another network.
+    """
+    card = read_json(folder / CARD)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got something else")
+    model = parse(SpikingLMConfig, card["model"]).build()
+    path = folder / STUDENT
+    try:
+        weights = load(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is truncated or not safetensors: {error}") from None
+    expected = {name: tuple(x.shape) for name, x in model.state_dict().items()}
+    got = {name: tuple(x.shape) for name, x in weights.items()}
+    if expected != got:
+        wrong = [n for n in {**expected, **got} if expected.get(n) != got.get(n)]
+        shown = "; ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:5])
+        raise InputError(f"{path} holds another network than its card: {len(wrong)} entries differ ({shown})")
+    model.load_state_dict(weights)
+    with torch.no_grad():
+        return model.eval(), load_tokenizer(str(folder)), card

@@ -1,0 +1,104 @@
+"""Cross-entropy with the text and divergence from a teacher on the same tokens, in pieces where the logits would be large.
+
+Shapes: N tokens, D width, V vocabulary, k kept by a cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from stillhouse.losses import forward_kl, topk_kl
+from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence, fused_linear_divergence_to
+
+WHOLE_ELEMENTS = 2**24  # logits of a batch, 64 MiB in float32: up to here pieces cost more than they save
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a cache says: ids (N, k) and log-probabilities (N, k) at the temperature."""
+
+    ids: Tensor
+    log_probabilities: Tensor
+    tail: bool = True
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a teacher says: logits (c, V) of token numbers (c,), made when they are asked for."""
+
+    logits: Callable[[Tensor], Tensor]
+    divergence: Divergence = "forward-kl"
+
+
+def language_losses(
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    told: Kept | Live | None = None,
+    *,
+    temperature: float | Tensor = 1.0,
+    chunk: int | None = None,
+) -> dict[str, Tensor]:
+    """Means over tokens of the cross-entropy (`labels`), and of T^2 times the divergence from the teacher (`kd`).
+
+    Args:
+        hidden: (N, D) of the student; its logits are `hidden @ weight.T`.
+        weight: (V, D).
+        targets: (N,) int64, the tokens that came.
+        told: what the teacher said; None: `labels` only.
+        temperature: a number, or a tensor () that is learned.
+        chunk: tokens at a time; None: all at once up to 2^24 logits, pieces of 2^23 beyond. No piece's logits outlive it.
+
+    Returns:
+        0-d tensors in nats, the same whatever the pieces.
+
+    Example:
+        Two tokens, scores all equal: ln 2 nats of cross-entropy, and no divergence from a teacher who says the same.
+
+        >>> hidden, weight = torch.zeros(3, 4), torch.ones(2, 4)
+        >>> found = language_losses(hidden, weight, torch.tensor([0, 1, 1]), Live(lambda rows: torch.zeros(len(rows), 2)))
+        >>> round(found["labels"].item(), 4), found["kd"].item()
+        (0.6931, 0.0)
+    """
+    N, V = len(hidden), len(weight)
+    size = chunk or (N if N * V <= WHOLE_ELEMENTS else max(1, CHUNK_ELEMENTS // V))
+    fused = isinstance(told, Live) and not isinstance(temperature, Tensor)
+    # one pass for both where the logits are there anyway; the fused form makes them again, but keeps none
+    whole = size >= N and not (isinstance(told, Live) and told.divergence != "forward-kl")
+    beside = told if not fused or whole else None
+    sums: dict[str, Tensor] = {}
+    for rows in torch.arange(N, device=hidden.device).split(size):
+        if size >= N:
+            found = _piece(hidden, weight, targets, rows, beside, temperature)
+        else:
+            found = checkpoint(
+                _piece, hidden[rows], weight, targets[rows], rows, beside, temperature, use_reentrant=False
+            )
+        for name, value in found.items():
+            sums[name] = sums.get(name, torch.zeros_like(value)) + value
+    means = {name: value / N for name, value in sums.items()}
+    if isinstance(told, Live) and beside is None:
+        means["kd"] = fused_linear_divergence_to(
+            hidden, weight, told.logits, divergence=told.divergence, temperature=float(temperature), chunk=chunk
+        )
+    return means
+
+
+def _piece(
+    hidden: Tensor, weight: Tensor, targets: Tensor, rows: Tensor, told: Kept | Live | None, temperature: float | Tensor
+) -> dict[str, Tensor]:
+    """Sums over some tokens."""
+    logits = F.linear(hidden, weight)
+    sums = {"labels": F.cross_entropy(logits.float(), targets, reduction="sum")}
+    if isinstance(told, Kept):
+        kept = told.ids[rows], told.log_probabilities[rows]
+        sums["kd"] = topk_kl(logits, *kept, tail=told.tail, temperature=temperature).sum()
+    elif told is not None:
+        sums["kd"] = forward_kl(logits, told.logits(rows), temperature=temperature).sum()
+    return sums

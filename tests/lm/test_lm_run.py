@@ -1,0 +1,235 @@
+"""Language-model runs from end to end, as a user starts them: teacher, cache, students, verdict, use."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.cli.main import main
+from stillhouse.config import ConfigError, parse, to_mapping
+from stillhouse.lm.plan import ARMS, LmRunConfig, taught
+from stillhouse.lm.run import distill, train_teacher
+from stillhouse.lm.saved import load_lm
+from stillhouse.lm.use import evaluate, generate, probe
+from stillhouse.recipes.language import RUNS, TEACHERS, load_lm_run, load_lm_teacher
+from stillhouse.records import read_json
+from stillhouse.report.language import write_lm_report
+from stillhouse.teachers.language.cache import MANIFEST
+
+WINDOW = 16
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A text, a teacher of it and a whole run, made once."""
+    root = tmp_path_factory.mktemp("lm")
+    text = root / "text"
+    text.mkdir()
+    generator = np.random.default_rng(0)
+    words = np.array(["the", "a", "river", "stone", "sang", "ran", "over", "under", "and", "."])
+    for name, count in {"train": 900, "valid": 150, "test": 200}.items():
+        chosen = words[generator.choice(len(words), count, p=np.arange(10, 0, -1) / 55)]
+        (text / f"{name}.txt").write_text("\n".join(" ".join(part) for part in np.array_split(chosen, count // 10)))
+    teacher = load_lm_teacher(
+        "wikitext-2-teacher",
+        [
+            f"corpus.source={text}", "corpus.tokenizer=bpe:280", f"corpus.cache={root / 'ids'}", "model.width=16",
+            "model.layers=2", "model.heads=2", "model.context=64", f"window={WINDOW}", "epoch_steps=4", "training.epochs=2",
+            "validation_tokens=64", "score.tokens=200", "score.long_window=32", "score.position_windows=4",
+        ],
+    )  # fmt: skip
+    train_teacher(teacher, root / "teacher")
+    plan = load_lm_run("wikitext-2", changes(root))
+    summary = distill(plan, root / "run")
+    return root, plan, summary
+
+
+def changes(root):
+    return [
+        f"corpus.source={root / 'text'}", f"corpus.tokenizer={root / 'teacher'}", f"corpus.cache={root / 'ids'}",
+        "corpus.most_bytes=null", f"teacher.source={root / 'teacher'}", "student.width=16", "student.layers=1",
+        "student.heads=2", "student.chunk=8", f"lesson.window={WINDOW}", "lesson.epoch_steps=3", "lesson.k=8",
+        "lesson.validation_tokens=64", "training.epochs=2", "training.batch_size=4", "score.tokens=200",
+        "score.sliding_tokens=100", "score.long_window=32", "score.position_windows=4", "score.ngram=3",
+        "score.dynamic_rate=0.01", "arms=[kd, no-kd, dense, scalar]", "seeds=2",
+    ]  # fmt: skip
+
+
+def test_a_run_compares_what_it_says(made):
+    """A verdict from other windows, other tokens or one seed is none."""
+    root, _, summary = made
+    pairs = {(entry["arm"], entry["control"]) for entry in summary["comparisons"]}
+    assert {("kd", "no-kd"), ("kd", "dense"), ("kd", "scalar"), ("kd", "ngram")} <= pairs
+    first = summary["comparisons"][0]
+    assert first["seeds"] == 2
+    assert first["items"] == 200 // WINDOW
+    assert first["verdict"] == summary["verdict"]
+    bits = {arm: found["windows"]["mean"] for arm, found in summary["arms"].items()}
+    assert first["difference"] == pytest.approx(bits["no-kd"] - bits["kd"])
+    assert summary["gap"] == pytest.approx(bits["kd"] / bits["dense"] - 1)
+    for found in summary["arms"].values():
+        assert len(found["positions"]) == 32
+        assert found["tokens_trained"] == 2 * 3 * 4 * WINDOW
+    assert summary["arms"]["dense"]["density"] is None
+    assert 0 < summary["arms"]["kd"]["density"]["mean"] < 1
+    assert (root / "run" / "report.html").is_file()
+
+
+def test_the_same_window_scores_for_all(made):
+    """Teacher, students and n-gram must be asked about the same tokens."""
+    root, _, summary = made
+    shapes = {np.load(path)["windows"].shape for path in (root / "run").rglob("*nll.npz")}
+    assert shapes == {(200 // WINDOW, WINDOW)}
+    teacher = read_json(root / "teacher" / "result.json")["metrics"]
+    assert summary["references"]["teacher"]["metrics"]["nll"] == pytest.approx(teacher["nll"], rel=1e-4)
+
+
+def test_dynamic_evaluation_is_beside_not_instead(made):
+    """Scores after adaptation may not pass for scores without."""
+    _, _, summary = made
+    metrics = summary["arms"]["kd"]
+    assert metrics["dynamic_nll"]["mean"] != metrics["nll"]["mean"]
+
+
+def test_resume_repeats_nothing_and_grows(made):
+    """A finished arm trained again is hours lost."""
+    root, plan, summary = made
+    stamp = (root / "run/arms/kd/seed-0/student.safetensors").stat().st_mtime_ns
+    cache = (root / "run/logits" / MANIFEST).stat().st_mtime_ns
+    again = distill(plan, root / "run", resume=True)
+    assert again["arms"]["kd"]["nll"] == summary["arms"]["kd"]["nll"]
+    assert (root / "run/arms/kd/seed-0/student.safetensors").stat().st_mtime_ns == stamp
+    assert (root / "run/logits" / MANIFEST).stat().st_mtime_ns == cache
+    with pytest.raises(InputError, match=r"it differs in\s+student\.layers"):
+        distill(
+            parse(LmRunConfig, {**to_mapping(plan), "student": {**to_mapping(plan.student), "layers": 2}}),
+            root / "run",
+            resume=True,
+        )
+
+
+def test_both_arms_begin_alike_and_end_unlike(made):
+    """A control from other first weights measures the seed; an equal end means the teacher was never heard."""
+    root, _, _ = made
+    kd, alone = (
+        torch.load(root / f"run/arms/{arm}/seed-0/checkpoint.pt", weights_only=True)["model"] for arm in ("kd", "no-kd")
+    )
+    assert any(not torch.equal(kd[name], alone[name]) for name in kd)
+    terms = [
+        json.loads(line)["terms"]
+        for line in (root / "run/arms/kd/seed-0/records.jsonl").read_text().splitlines()
+        if '"train"' in line
+    ]
+    assert "kd" in terms[0]
+    assert "labels" in terms[0]
+
+
+def test_the_saved_student_is_the_scored_one(made):
+    """The file must hold the weights whose score is reported."""
+    root, _, summary = made
+    found = evaluate(root / "run/arms/kd/seed-1")
+    assert found["nll"] == pytest.approx(summary["arms"]["kd"]["nll"]["values"][1], rel=1e-5)
+    assert evaluate(root / "teacher")["nll"] == pytest.approx(
+        summary["references"]["teacher"]["metrics"]["nll"], rel=1e-4
+    )
+    model, _, _ = load_lm(root / "run/arms/kd/seed-1")
+    assert all(unit.share.item() == 1_000_000 for unit in model.spike_units().values())
+
+
+def test_the_packed_student_writes_what_the_network_writes(made):
+    """Also after a prompt longer than any training window: nothing in the network has a length."""
+    root, _, _ = made
+    folder, prompt = root / "run/arms/kd/seed-0", "the river ran over the stone . " * 12
+    _, tokenizer, _ = load_lm(folder)
+    assert len(tokenizer.encode(prompt)) > 2 * WINDOW
+    packed, torch_ = (generate(folder, prompt, 12, packed=how) for how in (True, False))
+    assert packed["tokens"] == torch_["tokens"]
+    assert packed["state_bytes"] > 0
+    with pytest.raises(InputError, match=r"at least one token"):
+        generate(folder, "", 3)
+
+
+def test_a_prompt_longer_than_the_teachers_context_is_told(made):
+    """A student has no longest prompt; a transformer has one."""
+    _root, plan, _ = made
+    teacher = plan.teacher.build()
+    with pytest.raises(InputError, match=r"at most 64 tokens at once"):
+        teacher.hidden(torch.zeros(1, 80, dtype=torch.int64))
+
+
+def test_probes_have_their_controls(made):
+    """Also against the same network before training."""
+    root, _, _ = made
+    found = probe(root / "run/arms/kd/seed-0", tokens=150)
+    assert {"real", "time-shuffle", "sign-shuffle", "teacher-shuffle", "untrained"} <= set(found)
+    with pytest.raises(InputError, match=r"expected a student with spikes"):
+        probe(root / "run/arms/dense/seed-0")
+
+
+def test_another_tokenizer_or_window_is_refused(made, tmp_path):
+    """The student's tokens must be the teacher's, and windows within its context."""
+    root, _, _ = made
+    with pytest.raises(InputError, match=r"expected that of the teacher"):
+        distill(load_lm_run("wikitext-2", [*changes(root), "corpus.tokenizer=bytes"]), tmp_path / "a")
+    with pytest.raises(InputError, match=r"context of 64 tokens, got 65"):
+        distill(load_lm_run("wikitext-2", [*changes(root), "lesson.window=65"]), tmp_path / "b")
+    with pytest.raises(InputError, match=r"the tokenizer's \d+, got 99"):
+        distill(load_lm_run("wikitext-2", [*changes(root), "student.vocab_size=99"]), tmp_path / "c")
+
+
+def test_a_cache_of_another_teacher_is_refused(made, tmp_path):
+    """A run folder copied beside a new teacher."""
+    import shutil
+
+    root, _, _ = made
+    shutil.copytree(root / "run/logits", tmp_path / "x/logits")
+    shutil.copy(root / "run/run.json", tmp_path / "x/run.json")
+    manifest = read_json(tmp_path / "x/logits" / MANIFEST)
+    manifest["key"]["teacher"] = "0" * 64
+    (tmp_path / "x/logits" / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"another teacher"):
+        distill(load_lm_run("wikitext-2", changes(root)), tmp_path / "x", resume=True)
+
+
+def test_commands_do_what_they_say(made, tmp_path, capsys):
+    """Flags that reach nothing."""
+    root, _, _ = made
+    student = str(root / "run/arms/kd/seed-0")
+    assert main(["lm", "generate", student, "--prompt", "the river", "--tokens", "3"]) == 0
+    assert capsys.readouterr().out.startswith("the river")
+    assert main(["lm", "export", student, "--out", str(tmp_path / "packed")]) == 0
+    assert "times smaller" in capsys.readouterr().out
+    assert (tmp_path / "packed/tokenizer.json").is_file()
+    assert main(["lm", "evaluate", student, "--tokens", "100"]) == 0
+    assert json.loads(capsys.readouterr().out)["perplexity"] > 1
+    assert main(["lm", "distill", "wikitext-2", "--seeds", "5", "--print-config"]) == 0
+    assert "seeds: 5" in capsys.readouterr().out
+    flags = [word for change in changes(root) for word in ("--set", change)]
+    assert main(["lm", "cache", "wikitext-2", *flags, "--out", str(root / "run/logits")]) == 0
+    assert "8 logits each" in capsys.readouterr().out
+    assert main(["lm", "generate", student, "--prompt", "", "--tokens", "3"]) == 2
+    assert main(["lm", "distil"]) == 2
+    assert "did you mean 'distill'" in capsys.readouterr().err
+    assert main(["lm"]) == 2
+    assert main(["lm", "--help"]) == 0
+
+
+def test_recipes_are_whole_and_arms_are_described():
+    """A recipe that does not parse is found by a user."""
+    for name in RUNS:
+        assert parse(LmRunConfig, to_mapping(load_lm_run(name))) == load_lm_run(name)
+    for name in TEACHERS:
+        assert load_lm_teacher(name).name == name
+    assert [arm for arm in ARMS if not taught(arm)] == ["no-kd", "dense-no-kd"]
+    with pytest.raises(ConfigError, match=r"did you mean 'wikitext-2'"):
+        load_lm_run("wikitext2")
+    with pytest.raises(ConfigError, match=r"dense is the student without spikes"):
+        load_lm_run("wikitext-2", ["student.spikes=null", "student.ternary_weights=[]"])
+
+
+def test_a_report_of_something_else_is_refused(tmp_path):
+    """A page of an unfinished run would look finished."""
+    with pytest.raises(InputError, match=r"finished folder"):
+        write_lm_report(tmp_path)

@@ -1,0 +1,238 @@
+"""Language teachers and the cache of what they said."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.losses import forward_kl, topk_kl
+from stillhouse.teachers.language import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.teachers.language.cache import MANIFEST, CacheKey, LogitCache, check_cache, write_cache
+from stillhouse.teachers.language.teacher import LanguageTeacher
+from stillhouse.types import Outputs
+
+V, L, ROWS = 23, 6, 7
+
+
+def network(seed=0, **changes):
+    torch.manual_seed(seed)
+    return SmallTransformerConfig(width=16, layers=2, heads=2, **{"context": 12, **changes}).build(V)
+
+
+def teacher(seed=0, **changes):
+    model = network(seed)
+    with torch.no_grad():  # far from uniform, or every top k is a draw
+        model.network.get_input_embeddings().weight.mul_(40)
+    return LanguageTeacher(model.network, "small", **changes)
+
+
+class Rows:
+    def __init__(self, rows=ROWS):
+        self.ids = np.random.default_rng(1).integers(0, V, (rows, L + 1))
+
+    def __len__(self):
+        return len(self.ids)
+
+    def __call__(self, rows):
+        both = torch.from_numpy(self.ids[np.asarray(rows)])
+        return both[:, :-1], both[:, 1:]
+
+
+def key(told, **changes):
+    return CacheKey(**{"teacher": told.identity, "data": "d", "rows": ROWS, "length": L, "k": 5, **changes})
+
+
+def test_hidden_and_logits_are_the_networks_own():
+    """A head applied to the wrong hidden states is a teacher of noise."""
+    told = teacher(vocab_size=20)
+    tokens = torch.randint(0, 20, (2, 7))
+    own = told.network(input_ids=tokens).logits[..., :20]
+    torch.testing.assert_close(told(tokens).logits, own)
+    assert not told(tokens).logits.requires_grad
+    assert not any(p.requires_grad for p in told.network.parameters())
+
+
+def test_folder_round_trip_and_identity(tmp_path):
+    """The identity names a cache: equal weights, equal name; one weight changed, another name."""
+    model = network()
+    model.save(tmp_path)
+    loaded = LanguageTeacherConfig(source=str(tmp_path)).build(vocab_size=V)
+    assert loaded.identity == LanguageTeacher(model.network, "x").identity
+    assert loaded.context == 12
+    with torch.no_grad():
+        model.network.get_input_embeddings().weight[0, 0] += 1
+    assert loaded.identity != LanguageTeacher(model.network, "x").identity
+
+
+def test_wrong_sources_are_told(tmp_path):
+    """transformers' own errors are pages long, or a request to the hub."""
+    with pytest.raises(InputError, match=r"there is none of them"):
+        LanguageTeacherConfig(source=str(tmp_path)).build()
+    with pytest.raises(InputError, match=r"no such file"):
+        LanguageTeacherConfig(source=str(tmp_path / "x.gguf")).build()
+    (tmp_path / "x.gguf").write_bytes(b"GGUF nonsense")
+    with pytest.raises(InputError, match=r"cannot read it|needs"):
+        LanguageTeacherConfig(source=str(tmp_path / "x.gguf")).build()
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"cannot read it"):
+        LanguageTeacherConfig(source=str(tmp_path)).build()
+
+
+def test_a_vocabulary_context_or_token_that_does_not_fit_is_told():
+    """Fewer logits than tokens: the student's last tokens would never be taught."""
+    with pytest.raises(InputError, match=r"at least 30 logits"):
+        teacher(vocab_size=30)
+    with pytest.raises(InputError, match=r"at most 12 tokens at once, got 13"):
+        teacher()(torch.zeros(1, 13, dtype=torch.int64))
+    with pytest.raises(InputError, match=r"ids of 0 to 22, got 23"):
+        teacher()(torch.full((1, 3), 23))
+
+
+def test_features_are_tapped():
+    """Signals listen at sub-modules."""
+    told = teacher()
+    told.tap(("model.layers.0", "model.layers.1.self_attn"))
+    assert told.spec(torch.zeros(1, 4, dtype=torch.int64)).features == {
+        "model.layers.0": (4, 16),
+        "model.layers.1.self_attn": (4, 16),
+    }
+
+
+def test_generate_goes_on_from_the_prompt():
+    """Greedy tokens are the argmax of its own logits."""
+    told = teacher()
+    tokens = told.generate(torch.tensor([[1, 2, 3]]), 4)
+    assert tokens.shape == (1, 7)
+    assert int(told(tokens[:, :-1]).logits[0, -1].argmax()) == int(tokens[0, -1])
+
+
+# ------------------------------------------------------------------------------------------------------ cache
+
+
+def test_cache_holds_the_largest_and_the_mass_of_all(tmp_path):
+    """Renormalized or shifted logits would teach a surer teacher."""
+    told = teacher()
+    cache = write_cache(told, Rows(), key(told, temperatures=(1.0, 2.0)), tmp_path / "c", batch=3)
+    for temperature in (1.0, 2.0):
+        ids, logs = cache.at(np.array([2, 6]), temperature)
+        live = torch.log_softmax(told(Rows()(np.array([2, 6]))[0]).logits / temperature, -1)
+        best = live.topk(5)
+        assert torch.equal(ids, best.indices)
+        torch.testing.assert_close(logs, best.values, atol=5e-3, rtol=1e-3)
+    assert check_cache(cache, told, Rows()) < 0.01
+
+
+def test_all_logits_kept_is_the_live_divergence(tmp_path):
+    """k = V is the one case in which cache and teacher must agree exactly."""
+    told = teacher()
+    cache = write_cache(told, Rows(), key(told, k=V), tmp_path / "c")
+    inputs = Rows()(np.arange(2))[0]
+    said = torch.randn(2 * L, V, generator=torch.Generator().manual_seed(0))
+    ids, logs = cache.at(np.arange(2), 1.0)
+    kept = topk_kl(said, ids.flatten(0, 1), logs.flatten(0, 1))
+    torch.testing.assert_close(kept, forward_kl(said, told(inputs).logits.flatten(0, 1)), atol=5e-3, rtol=5e-3)
+
+
+def test_a_temperature_that_was_not_kept_is_refused(tmp_path):
+    """Logits at T = 1 do not tell the mass of the rest at T = 1.5."""
+    told = teacher()
+    cache = write_cache(told, Rows(), key(told), tmp_path / "c")
+    with pytest.raises(InputError, match=r"temperature of 1 .* got 1\.5"):
+        cache.at(np.array([0]), 1.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"data": "e"}, "another data"), ({"k": 4}, "another k"), ({"temperatures": (1.5,)}, "temperatures")],
+)
+def test_a_cache_of_something_else_is_refused(tmp_path, change, said):
+    """Rows of another text are other rows under the same numbers."""
+    told = teacher()
+    write_cache(told, Rows(), key(told), tmp_path / "c")
+    with pytest.raises(InputError, match=said):
+        LogitCache(tmp_path / "c", key(told, **change))
+
+
+def test_a_cache_of_another_teacher_is_refused(tmp_path):
+    """The same files, another network: by name, and by asking it."""
+    told, other = teacher(), teacher(1)
+    cache = write_cache(told, Rows(), key(told), tmp_path / "c")
+    with pytest.raises(InputError, match=r"another teacher"):
+        write_cache(other, Rows(), key(other), tmp_path / "c")
+    with pytest.raises(InputError, match=r"differ from the live teacher's"):
+        check_cache(cache, other, Rows())
+    with pytest.raises(InputError, match=r"expected a key of teacher"):
+        write_cache(other, Rows(), key(told), tmp_path / "d")
+
+
+def test_a_stopped_caching_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
+    """A cache with a hole of zeros teaches that token 0 is certain."""
+    monkeypatch.setattr("stillhouse.teachers.language.cache.FLUSH_SECONDS", 0.0)
+    told = teacher()
+    whole = write_cache(told, Rows(), key(told), tmp_path / "whole", batch=2)
+
+    class Killed(Exception):
+        pass
+
+    def kill(done, total):
+        if done >= 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        write_cache(told, Rows(), key(told), tmp_path / "cut", batch=2, tell=kill)
+    with pytest.raises(InputError, match=r"4 of 7 rows are done"):
+        LogitCache(tmp_path / "cut", key(told))
+    seen = []
+    again = write_cache(told, Rows(), key(told), tmp_path / "cut", batch=2, tell=lambda done, total: seen.append(done))
+    assert seen[0] == 6  # rows 0 to 3 were not asked for again
+    for name in ("ids", "logits", "sums"):
+        assert np.array_equal(getattr(whole, name), getattr(again, name))
+
+
+class Told:
+    """Speaks without transformers, whose import takes longer than the test."""
+
+    identity, name, vocab_size = "spoken", "told", V
+
+    def __call__(self, tokens):
+        table = torch.randn(V, V, generator=torch.Generator().manual_seed(0)) * 3
+        return Outputs(table[tokens])
+
+
+KILL = """
+import os, signal, sys
+sys.path.insert(0, {here!r})
+import stillhouse.teachers.language.cache as cache
+from test_language_teacher import Rows, Told, key
+from pathlib import Path
+cache.FLUSH_SECONDS = 0.0
+told = Told()
+cache.write_cache(told, Rows(), key(told), Path({folder!r}), batch=2,
+                  tell=lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done >= 4 else None)
+"""
+
+
+def test_a_killed_caching_run_goes_on(tmp_path):
+    """SIGKILL runs no cleanup: what the manifest counts must be on disk."""
+    code = KILL.format(here=os.path.dirname(__file__), folder=str(tmp_path / "c"))
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert done.returncode == -signal.SIGKILL
+    told = Told()
+    cache = write_cache(told, Rows(), key(told), tmp_path / "c", batch=2)
+    assert check_cache(cache, told, Rows(), rows=ROWS) < 0.01
+
+
+def test_no_cache_and_strange_files_are_told(tmp_path):
+    """A missing cache is a command away."""
+    with pytest.raises(InputError, match=r"lm cache"):
+        LogitCache(tmp_path)
+    (tmp_path / MANIFEST).write_text("{}")
+    with pytest.raises(InputError, match=r"expected format"):
+        LogitCache(tmp_path)
+    with pytest.raises(InputError, match=r"k from 1"):
+        CacheKey("t", "d", 1, 1, 0)
