@@ -70,10 +70,17 @@ def test_the_start_hits_the_density_on_normal_inputs():
     assert made.rate.tolist() == pytest.approx([0.3] * 4, abs=0.015)
 
 
-def test_one_sided_units_are_silent_below_zero():
+@pytest.mark.parametrize("surrogate", ["rectangle", "triangle"])
+def test_one_sided_units_are_silent_below_zero(surrogate):
     """Spikes for relu^2 must not fire at what relu^2 cuts off."""
-    made = unit(signed=False, levels=2)
+    made = unit(signed=False, levels=2, surrogate=surrogate)
     assert made(torch.tensor([[-5.0], [0.5], [1.5], [9.0]])).flatten().tolist() == [0.0, 0.0, 2.0, 4.0]
+    x = torch.linspace(-5, 12, 17001).unsqueeze(1).requires_grad_()
+    made(x).sum().backward()
+    assert (
+        x.grad[x < 0].abs().max() == 0
+    )  # nor may it learn there: its weights would be pushed by units that said nothing
+    assert x.grad.sum().item() / 1000 == pytest.approx(4.0, rel=1e-2)
     made.share.zero_()
     assert made(torch.tensor([[-5.0], [3.0]])).flatten().tolist() == [0.0, 9.0]
 

@@ -47,7 +47,7 @@ class _Spike(torch.autograd.Function):
         levels, signed, surrogate = ctx.settings  # type: ignore[attr-defined]
         grad_amplitude = _rows(_counts(ratio, levels, signed).mul_(grad)).sum(0)
         u = ratio.abs() if signed else ratio.clamp(min=-1)
-        slope = _windowed(grad * (amplitude / threshold), u, levels, surrogate)  # d/dx: the signs of x cancel
+        slope = _windowed(grad * (amplitude / threshold), u, levels, signed, surrogate)  # d/dx: the signs of x cancel
         grad_threshold = -_rows(slope * ratio).sum(0)
         # The rate moves thresholds alone, through a window that ends nowhere: silent and saturated channels come back too.
         some = _rows(u)[:: max(1, u.numel() // u.shape[-1] // ROWS_OF_RATE)]
@@ -55,7 +55,7 @@ class _Spike(torch.autograd.Function):
         return slope, grad_threshold - grad_rate * near.mean(0) / threshold, grad_amplitude, None, None, None
 
 
-def _windowed(grad: Tensor, u: Tensor, levels: int, surrogate: Surrogate) -> Tensor:
+def _windowed(grad: Tensor, u: Tensor, levels: int, signed: bool, surrogate: Surrogate) -> Tensor:
     """`grad` times d counts / d u of the surrogate: windows of area 1 around 1, 2, ..., levels, added up; in place.
 
     With floors and clamps: on a CPU, comparisons and masks take ten times as long.
@@ -64,6 +64,8 @@ def _windowed(grad: Tensor, u: Tensor, levels: int, surrogate: Surrogate) -> Ten
         return grad.mul_(torch.minimum(u, levels + 1 - u).clamp_(0, 1))
     below = u.floor()
     windows = (levels + 1 - below).clamp_(0, 1)  # 1 up to D + 1
+    if not signed:
+        windows.mul_((below + 1).clamp_(0, 1))  # 0 below 0
     if levels > 1:
         windows += (levels - below).clamp_(0, 1).mul_(below.clamp(0, 1))  # a second one between 1 and D
     return grad.mul_(windows.mul_(0.5))
