@@ -189,7 +189,7 @@ def _related(rows: list[Row]) -> list[Row]:
         for key, name in (("quality", "quality_kept"), ("coherence", "coherence_kept")):
             if teacher.get(key) and row.get(key) is not None:
                 row[name] = row[key] / teacher[key]
-        for key, name in (("ms_line", "faster"), ("ms_line_whole", "faster_whole")):
+        for key, name in (("processor_ms_line", "faster"), ("processor_ms_line_whole", "faster_whole")):
             if teacher.get(key) and row.get(key):
                 row[name] = 1 - row[key] / teacher[key]
         if row is not teacher and row["size"] in CLAIMS and "truncated" not in row["name"]:

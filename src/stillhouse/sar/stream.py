@@ -33,6 +33,7 @@ class StreamReport:
         state_bytes: remembered, at the start.
         state_bytes_end: the same after the last line.
         median_ms: a line, over all chunks.
+        processor_ms: a line, over all lines; what other work on the machine does not stretch.
         first_ms: a line, in the first chunk.
         last_ms: in the last one.
         peak_growth_bytes: by how much the process's peak memory grew after the first chunk.
@@ -44,6 +45,7 @@ class StreamReport:
     state_bytes: int
     state_bytes_end: int
     median_ms: float
+    processor_ms: float
     first_ms: float
     last_ms: float
     peak_growth_bytes: int
@@ -75,11 +77,12 @@ def stream(
     flow = Stream(model, batch)
     sink = None if out is None else np.lib.format.open_memmap(out, "w+", np.complex64, (total, batch))
     before, written, waits, kept = flow.state_bytes, 0, list[float](), list[Tensor]()
-    peak = 0
+    peak, busy = 0, 0.0
     for number, chunk in enumerate(feed.chunks()):
-        started = time.perf_counter()
+        started, begun = time.perf_counter(), time.process_time()
         said = [line for lines_in in chunk if (line := flow.step(lines_in)) is not None]
         waits.append(1000 * (time.perf_counter() - started) / len(chunk))
+        busy += 1000 * (time.process_time() - begun)
         written = _write(sink, said, written, scale)
         kept += said if check else []
         peak = _peak() if number == 0 else peak
@@ -88,7 +91,16 @@ def stream(
     _write(sink, rest, written, scale)
     error = _error(model, feed, torch.stack([*kept, *rest], 1)) if check else None
     return StreamReport(
-        total, flow.latency, before, flow.state_bytes, statistics.median(waits), waits[0], waits[-1], growth, error
+        lines=total,
+        latency_lines=flow.latency,
+        state_bytes=before,
+        state_bytes_end=flow.state_bytes,
+        median_ms=statistics.median(waits),
+        processor_ms=busy / total,
+        first_ms=waits[0],
+        last_ms=waits[-1],
+        peak_growth_bytes=growth,
+        error=error,
     )
 
 
