@@ -197,6 +197,8 @@ def test_every_recipe_is_a_run(name):
             "schedule_type must be 'linear', 'exponential'",
         ),
         (["distill", "x.npy", "--curriculum-stages", "3"], "does nothing without curriculum"),
+        (["distill", "x.npy", "--student_dim", "five"], "student_dim: expected a whole number, got 'five'"),
+        (["distill", "x.npy", "--curriculum", "--curriculum_tau_schedule", "4,x"], "expected a number, got 'x'"),
         (["distill", "x.npy", "--tau", "0"], "tau must be positive"),
         (["distill", "x.npy", "--levels", "0"], "levels: expected numbers above 0"),
         (["distill", "x.npy", "--anchors", "isomap"], "anchors"),
@@ -282,6 +284,8 @@ def test_a_text_student_needs_texts_alone_and_a_vector_student_says_so(run, tmp_
     assert (rows[1][-1], rows[0][-1], len(rows)) == ("word3 in row 2000", "text", 3)
     status, text = said(capsys, "encode", run, tmp_path / "t.txt", "--out", tmp_path / "u.csv")
     assert (status, "give --teacher MODEL" in text) == (2, True)
+    status, text = said(capsys, "export", run / "text-student", "--out", tmp_path / "out")
+    assert (status, "copy the folder" in text) == (2, True)
 
 
 def test_the_page_holds_the_test_rows_with_texts_and_neighbours(run, tmp_path, capsys):

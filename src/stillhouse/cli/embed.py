@@ -247,8 +247,15 @@ def _export(words: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--no-onnx", action="store_true", help="numpy alone")
     options = parser.parse(words)
+    from stillhouse.checks import InputError
+    from stillhouse.embed.use import NumpyTextEmbedder, load_student
     from stillhouse.export.embedding import export_embedder
 
+    if isinstance(load_student(options.folder), NumpyTextEmbedder):
+        raise InputError(
+            f"{options.folder}: a text student is used as it lies: copy the folder; "
+            "stillhouse.export.numpy_text.NumpyTextEmbedder reads it without torch"
+        )
     inside = options.folder / "student"
     out = export_embedder(inside if inside.is_dir() else options.folder, options.out, onnx=not options.no_onnx)
     for file in sorted(out.iterdir()):

@@ -113,6 +113,7 @@ def documented(settings: Mapping[str, Any]) -> Mapped:
     if wrong is not None:
         raise ConfigError(f"{wrong}: unknown key among documented ones; {nearest(wrong, known)}")
     given = dict(settings)
+    _check_types(given)
     try:
         whole = DistillationConfig(**given)  # judges every value, in the documented words
     except TypeError as error:
@@ -151,6 +152,17 @@ def documented(settings: Mapping[str, Any]) -> Mapped:
         change.setdefault("lesson", {})["tau"] = taus
         change.setdefault("student", {})["output"] = "sphere"
     return change
+
+
+def _check_types(given: Mapping[str, Any]) -> None:
+    """The documented configuration compares without looking: a word where a number belongs would be a Python error."""
+    for key, value in given.items():
+        default = DistillationConfig.__dataclass_fields__[key].default
+        entries = list(value) if isinstance(default, tuple) and isinstance(value, (list, tuple)) else [value]
+        whole = isinstance(default, int)
+        for entry in entries if isinstance(default, (int, float, tuple)) and not isinstance(default, bool) else []:
+            if isinstance(entry, bool) or not isinstance(entry, int if whole else (int, float)):
+                raise ConfigError(f"{key}: expected {'a whole number' if whole else 'a number'}, got {entry!r}")
 
 
 def _temperatures(whole: DistillationConfig, given: Mapping[str, Any]) -> list[float]:
