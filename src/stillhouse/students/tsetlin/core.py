@@ -6,7 +6,7 @@ Shapes: ... leading axes, F bits, C clauses, O outputs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,8 @@ from stillhouse.layers.straight_through import hard_step
 from stillhouse.layers.ternary import ternary_weight
 from stillhouse.students.tsetlin.clauses import ClauseBank, make_bank
 from stillhouse.students.tsetlin.options import ClauseOptions
+
+Part = Literal["clauses", "mlp", "none"]
 
 
 class Voted(NamedTuple):
@@ -141,3 +143,41 @@ class DeepTM(nn.Module):
             x = norm(self.drop(layer(hard_step(x)).votes) + path(x))
         voted: Voted = self.layers[-1](hard_step(x))
         return voted
+
+
+class ControlCore(nn.Module):
+    """What stands where a clause layer was, in a control: an MLP with as many hidden units as clauses, or a linear map.
+
+    Args:
+        inputs: F.
+        hidden: units of the MLP; 0 for a linear map.
+        outputs: O.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(inputs, hidden) if hidden else None
+        self.outer = nn.Linear(hidden or inputs, outputs)
+
+    def forward(self, x: Tensor) -> Voted:
+        """Numbers (..., F) to (..., O)."""
+        strength = x if self.inner is None else nn.functional.gelu(self.inner(x))
+        return Voted(self.outer(strength), strength)
+
+
+def make_core(
+    part: Part, inputs: int, clauses: int, outputs: int, options: ClauseOptions, hidden: Sequence[int] = ()
+) -> DeepTM | ControlCore:
+    """A clause layer behind a threshold (or several), or its control.
+
+    Args:
+        part: "clauses"; "mlp" has a hidden unit for each clause; "none" is a linear map.
+        inputs: F.
+        clauses: C.
+        outputs: O.
+        options: the rule of the clauses.
+        hidden: widths between several layers.
+    """
+    if part == "clauses":
+        return DeepTM(inputs, hidden, outputs, clauses, options)
+    return ControlCore(inputs, clauses if part == "mlp" else 0, outputs)

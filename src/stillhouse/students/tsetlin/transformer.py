@@ -12,16 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from stillhouse.checks import InputError
-from stillhouse.config import parse, to_mapping
+from stillhouse.students.tsetlin.base import ClauseModel
 from stillhouse.students.tsetlin.blocks import Block, PatchMerge, SwinStage, Told
-from stillhouse.students.tsetlin.clauses import ClauseBank
 from stillhouse.students.tsetlin.config import UnifiedTMConfig
 from stillhouse.students.tsetlin.diagnostics import DiagnosticHeads, Diagnostics, head_activity, part_name
 from stillhouse.students.tsetlin.feed_forward import ClauseFeedForward
 
 
-class UnifiedTMTransformer(nn.Module):
+class UnifiedTMTransformer(ClauseModel):
     """Vision transformer, or Swin transformer, with clause feed-forwards.
 
     It takes raw pixels in [0, 1] and normalizes them itself, so a saved student needs nothing beside it. A patch side that
@@ -48,20 +46,16 @@ class UnifiedTMTransformer(nn.Module):
     (Swin, Swin V2); Hnilov 2025, arXiv:2508.08350 (fuzzy-pattern clauses).
     """
 
+    config_class = UnifiedTMConfig
+
     def __init__(self, num_classes: int = 10, **options: Any) -> None:
-        super().__init__()
-        config = parse(UnifiedTMConfig, {"num_classes": num_classes, **options})
-        self.config = config
-        self.model_kwargs: dict[str, Any] = {n: v for n, v in to_mapping(config).items() if n != "kind"}
+        super().__init__(num_classes=num_classes, **options)
+        config: UnifiedTMConfig = self.config
         stages, channels = config.stages(), config.in_channels
-        _, height, width = self.image_shape = config.image_shape
+        _, height, width = self.image_shape
         self.pool, self.patch_size, self.grid = config.readout, config.patch_size, stages[0].grid
         self.padding = (self.grid[1] * self.patch_size - width, self.grid[0] * self.patch_size - height)
 
-        self.pixel_mean: Tensor
-        self.pixel_std: Tensor
-        self.register_buffer("pixel_mean", torch.as_tensor(config.pixel_mean, dtype=torch.float32).reshape(-1, 1, 1))
-        self.register_buffer("pixel_std", torch.as_tensor(config.pixel_std, dtype=torch.float32).reshape(-1, 1, 1))
         self.patch_embed = nn.Conv2d(channels, stages[0].width, self.patch_size, stride=self.patch_size)
         self.patch_norm = nn.LayerNorm(stages[0].width)
         self.class_token: nn.Parameter | None = None
@@ -80,11 +74,6 @@ class UnifiedTMTransformer(nn.Module):
         )
         self._penalty: Tensor | None = None
         self._reset_parameters()
-
-    @classmethod
-    def from_config(cls, config: UnifiedTMConfig) -> UnifiedTMTransformer:
-        """The network of a configuration, weights from torch's global generator."""
-        return cls(**{name: value for name, value in to_mapping(config).items() if name != "kind"})
 
     @property
     def swin(self) -> bool:
@@ -135,28 +124,14 @@ class UnifiedTMTransformer(nn.Module):
                 assert isinstance(block, Block)
                 yield part_name(stage_number, number, swin=self.swin), block
 
-    def banks(self) -> Iterator[ClauseBank]:
-        """Every clause bank, those of gates and hidden layers included."""
-        return (module for module in self.modules() if isinstance(module, ClauseBank))
-
     def feed_forwards(self) -> dict[str, ClauseFeedForward]:
         """The clause feed-forward of every block that has one, by the block's name."""
         found = {name: block.feed_forward for name, block in self.named_blocks()}
         return {name: part for name, part in found.items() if isinstance(part, ClauseFeedForward)}
 
-    def set_tau(self, value: float) -> None:
-        """Put the include threshold of every bank at a value in (0, 1): what a schedule calls."""
-        for bank in self.banks():
-            if bank.threshold is not None:
-                bank.threshold.set(value)
-
     def embed(self, pixels: Tensor) -> Tensor:
         """Tokens (B, N, D) ahead of the first block of raw pixels (B, C, H, W)."""
-        if tuple(pixels.shape[1:]) != self.image_shape:
-            raise InputError(
-                f"pixels: expected (B, {', '.join(map(str, self.image_shape))}), got {tuple(pixels.shape)}"
-            )
-        x = (pixels - self.pixel_mean) / self.pixel_std
+        x = self.normalized(pixels)
         if any(self.padding):
             x = nn.functional.pad(x, (0, self.padding[0], 0, self.padding[1]))
         x = self.patch_norm(self.patch_embed(x).flatten(2).transpose(1, 2))
@@ -190,10 +165,7 @@ class UnifiedTMTransformer(nn.Module):
         Returns:
             logits, or a tuple of logits, diagnostics and features, as far as asked for.
         """
-        if self.training:
-            for bank in self.banks():
-                if bank.threshold is not None:
-                    bank.threshold.advance()
+        self.advance_tau()
         notes = Diagnostics() if collect_diagnostics else None
         features = self._features(pixels, notes)
         logits = self.head(features)
@@ -257,15 +229,3 @@ class UnifiedTMTransformer(nn.Module):
             if shares:
                 terms["literal_count"] = (self.config.ff_literal_weight, torch.stack(shares).sum())
         return terms
-
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
-        """Groups for an optimizer: matrices decay; biases, norms, positions, tokens and include logits do not.
-
-        Decay would pull an include logit towards 0, which is the threshold: it would include literals, not forget them.
-        """
-        decayed: list[nn.Parameter] = []
-        free: list[nn.Parameter] = []
-        for name, parameter in self.named_parameters():
-            keep = parameter.ndim < 2 or name.endswith("include_logits") or name in {"positions", "class_token"}
-            (free if keep else decayed).append(parameter)
-        return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
