@@ -185,3 +185,11 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
         load_yaml(path)
     path.write_text("a: &a {x: 1}\nb: {<<: *a, x: 2}\n")
     assert load_yaml(path)["b"] == {"x": 2}  # a merge key is no repetition
+
+
+def test_a_switch_is_no_number():
+    """`temperature: true` would be temperature 1."""
+    with pytest.raises(ConfigError, match=r"signals.0.temperature: expected a number, got true"):
+        parse(RunConfig, {"signals": [{"kind": "logits", "temperature": True}]})
+    with pytest.raises(ConfigError, match=r"seeds: expected a number, got true"):
+        parse(RunConfig, {"seeds": True})

@@ -9,6 +9,7 @@ from stillhouse.plan import RunConfig
 from stillhouse.recipes import RECIPES, load_run
 from stillhouse.run import run
 
+STAGE = {"name": "a", "epochs": 1, "signals": [{"kind": "logits"}]}
 CONSTANT = {"kind": "constant", "value": 4.0}
 
 
@@ -26,12 +27,34 @@ CONSTANT = {"kind": "constant", "value": 4.0}
             {"training": {"accumulate": 4}, "signals": [{"kind": "relations", "student": "a", "teacher": "b"}]},
             "micro-batch of",
         ),
+        (
+            {"training": {"accumulate": 4}, "signals": [{"kind": "logits", "loss": "dist"}]},
+            "signals.0 compares within a micro-batch",
+        ),
+        ({"training": {"gradients": "cosine-gate", "label_weight": 0.0}, "arms": ["kd"]}, "'cosine-gate' holds"),
         ({"arms": ["no-kd"]}, "no arm is taught"),
         ({"more_teachers": [{"source": "timm:resnet18"}]}, "no signal of kind 'ensemble'"),
         ({"chain_teachers": "all"}, "'all' does nothing without a chain"),
         ({"judge": "student"}, "without a curriculum"),
         ({"signals": [{"kind": "logits", "weight": 0.0}]}, "signals.0.weight: 0"),
         ({"signals": [{"kind": "exits", "exits": ["blocks.0"]}]}, "no signal with a weight listens"),
+        ({"training": {"doctor": {"target_ratio": 2.0}}}, "target_ratio: does nothing without balance"),
+        (
+            {"training": {"label_weight": 0.0, "doctor": {"balance": True}}, "arms": ["kd"]},
+            "no gradient of labels to balance against",
+        ),
+        ({"training": {"epochs": 2, "patience": 5, "keep": "best"}}, "never stops earlier"),
+        ({"training": {"optimizer": "dot"}, "arms": ["no-kd"]}, "one of them is missing"),
+        ({"training": {"gradients": "pcgrad", "label_weight": 0.0}, "arms": ["kd"]}, "'pcgrad' needs two terms"),
+        ({"stages": [STAGE], "signals": [{"kind": "logits", "weight": 7.0}]}, "every stage has signals of its own"),
+        ({"stages": [STAGE], "training": {"epochs": 9}}, "training.epochs: 9 does nothing"),
+        ({"curriculum": {}, "training": {"epochs": 3}}, "4 stages in 3 epochs"),
+        ({"curriculum": {}, "stages": [STAGE], "training": {"epochs": 9}}, "begins anew in every stage"),
+        ({"curriculum": {"order": "none", "replay": 0.2}}, "curriculum.replay: does nothing under order 'none'"),
+        ({"chain": [{"kind": "timm", "architecture": "test_resnet"}], "arms": ["no-kd"]}, "no assistant is trained"),
+        ({"teacher": {"source": "self:average"}, "student": {"dropout": 0.0}}, "says nearly the same"),
+        ({"student": {"feed_forward": "mlp"}, "arms": ["kd", "mlp"]}, "is the student itself"),
+        ({"signals": [{"kind": "dynamics", "student": ["a"], "teacher": ["b"]}]}, "one layer has no derivative"),
         (
             {"signals": [{"kind": "logits", "temperature": {"kind": "scheduled", "schedule": CONSTANT}}]},
             "alone says the same",

@@ -108,7 +108,7 @@ def test_moments_are_carried_only_when_asked(tmp_path):
         first[carry] = found[-1]["loss"]
     assert first[()] != first[("optimizer",)]
     stages = (StageConfig(name="a", signals=(FEATURES,)), StageConfig(name="b", carry=("optimizer",)))
-    with pytest.raises(StillhouseError, match="parameter groups"):
+    with pytest.raises(StillhouseError, match="same learned parts"):
         run(small(stages=stages), tmp_path / "unlike")
 
 
@@ -270,3 +270,48 @@ def test_the_doctor_reads_the_weights_that_are_applied(tmp_path):
     assert weight == pytest.approx(last[1]["weights"]["logits"], rel=1e-3)
     assert weight < 5.0
     assert last[1]["readings"]["logits"]["ratio"] < 5.0
+
+
+@pytest.mark.parametrize("parts", [["extras"], ["optimizer"]])
+def test_what_cannot_be_carried_is_refused_before_the_first_stage(tmp_path, parts):
+    """Found out at the second stage, the first was trained for nothing."""
+    first = StageConfig(name="a", epochs=1, signals=(FEATURES,))
+    second = StageConfig(name="b", epochs=1, signals=(LogitsConfig(),), carry=parts)
+    with pytest.raises(StillhouseError, match=r"stages \(b\).carry: "):
+        run(small(stages=(first, second)), tmp_path)
+    assert not list(tmp_path.rglob(records.RECORDS))
+
+
+def test_a_signal_does_not_take_the_name_of_the_labels(tmp_path):
+    """Its term would stand in the place of the labels', which were then not learned."""
+    with pytest.raises(StillhouseError, match="'labels' belongs to the run's own record"):
+        run(small(signals=(LogitsConfig(name="labels"),)), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"signals": [{"kind": "logits", "weight": 0}], "training": {"label_weight": 0}},
+        {"stages": [{"name": "a", "label_weight": 0, "signals": []}, {"name": "b"}]},
+        {"curriculum": {"shares": [0.5, 1.0], "signal_weights": [0.0, 1.0]}, "training": {"label_weight": 0}},
+    ],
+)
+def test_nothing_to_learn_is_refused(change):
+    """It ended in torch's words about tensors without grad."""
+    with pytest.raises(ConfigError, match="nothing is left to learn from"):
+        parse(RunConfig, {"arms": ["kd"], **change})
+
+
+def test_an_assistant_without_the_tapped_features_is_refused_before_it_is_trained(tmp_path):
+    """It was found out when the assistant was to teach, after its whole training."""
+    with pytest.raises(StillhouseError, match=r"chain.0: signals tap 'layer2'"):
+        run(small(signals=(FEATURES,), chain=(TimmStudentConfig(architecture="test_efficientnet"),)), tmp_path)
+    assert not list(tmp_path.rglob(records.RECORDS))
+
+
+def test_features_of_several_teachers_are_refused():
+    """Several teachers have no features together; the error spoke of an empty list."""
+    several = {"more_teachers": [{"source": "timm:resnet18"}]}
+    taps = {"signals": [{"kind": "features", "student": "blocks.0", "teacher": "layer2"}]}
+    with pytest.raises(ConfigError, match="are those of one teacher"):
+        parse(RunConfig, {**several, **taps})

@@ -46,6 +46,7 @@ def train_arm(setting: Setting, arm: Arm, seed: int, folder: Path, *, resume: bo
     """Train one arm with one seed and leave its student, predictions and `result.json` in a folder."""
     config, data = setting.config, setting.data
     tutors: tuple[Tutor | None, ...] = setting.tutors
+    _check_chain(setting, arm)
     met: list[Teacher] = []
     seconds = 0.0
     for number, link in enumerate(arm.chain):
@@ -98,6 +99,7 @@ def _train(
             raise InputError("inherit: expected a teacher whose parts can be copied, got none")
         inherit_layers(student, tutor.teacher.module, setting.config.inherit)
     stages = setting.config.stages_of(taught)
+    _check_carry(setting, stages, tutors if taught else (None,) * len(tutors), student, seed)
     before: Path | None = None
     seconds = 0.0
     for number, stage in enumerate(stages):
@@ -143,6 +145,50 @@ def _lesson(setting: Setting, stage: Stage, tutor: Tutor | None, student: nn.Mod
     if config.own_decay is not None:
         average = AverageTeacher(student, task.example(2), decay=config.own_decay)
     return Lesson(teacher, signals, features, agreed, own=own, average=average)
+
+
+def _check_chain(setting: Setting, arm: Arm) -> None:
+    """Raise InputError before anything is trained, if an assistant has not the features that signals want of a teacher."""
+    wanted = _wanted(setting.config)
+    for number, link in enumerate(arm.chain if wanted else ()):
+        names = [name for name, _ in link.build(setting.data.task).named_modules() if name]
+        for path in wanted:
+            if path not in names:
+                raise InputError(
+                    f"chain.{number}: signals tap {path!r} in whoever teaches, and this assistant has no such module; "
+                    f"{nearest(path, names)}; take an assistant like the teacher, or signals on class scores"
+                )
+
+
+def _wanted(config: RunConfig) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(p for stage in config.stages_of(True) for p in teacher_features(stage.signals)))
+
+
+def _check_carry(
+    setting: Setting, stages: tuple[Stage, ...], tutors: tuple[Tutor | None, ...], student: nn.Module, seed: int
+) -> None:
+    """Raise InputError before the first stage is trained, if a later one is to take over what cannot be there."""
+    for number, stage in enumerate(stages):
+        if not stage.carry:
+            continue
+        before, now = (
+            {
+                n: tuple(x.shape)
+                for n, x in _lesson(setting, stages[i], tutors[i], student, seed).signals.state_dict().items()
+            }
+            for i in (number - 1, number)
+        )
+        if "extras" in stage.carry and not before.items() & now.items():
+            raise InputError(
+                f"stages ({stage.name}).carry: 'extras' are what signals learn, and stage {stages[number - 1].name!r} has "
+                f"{', '.join(before) or 'none'}, this one {', '.join(now) or 'none'}; leave it out"
+            )
+        if "optimizer" in stage.carry and (before != now or stages[number - 1].train_only != stage.train_only):
+            raise InputError(
+                f"stages ({stage.name}).carry: 'optimizer' needs the same learned parts and train_only in both stages; "
+                f"stage {stages[number - 1].name!r} learns {', '.join(before) or 'no projectors'}, this one "
+                f"{', '.join(now) or 'none'}"
+            )
 
 
 def _teller(
@@ -209,8 +255,7 @@ class _only:
 
 def _as_teacher(student: nn.Module, config: RunConfig, data: ImageData, name: str) -> Teacher:
     """A trained assistant, which now teaches; it takes raw pixels as every student does."""
-    wanted = tuple(dict.fromkeys(p for stage in config.stages_of(True) for p in teacher_features(stage.signals)))
-    return Teacher.from_module(student, data.task, name=name, features=wanted)
+    return Teacher.from_module(student, data.task, name=name, features=_wanted(config))
 
 
 def _succeed(

@@ -24,6 +24,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
         'known: epochs, learning_rate'
     """
     names = sorted(set(known))
+    if not names:
+        return "there are none"
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
     if close:
         return f"did you mean '{close[0]}'?"

@@ -49,10 +49,14 @@ def parse(kind: type[T], mapping: Mapping[str, Any]) -> T:
         ConfigError: unknown key, wrong type, value out of range, missing key.
     """
     try:
-        return TypeAdapter(kind).validate_python(dict(mapping))
+        parsed = TypeAdapter(kind).validate_python(dict(mapping))
     except ValidationError as error:
         lines = [_explain(kind, dict(e)) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+    switches = list(_switches_as_numbers(mapping, to_mapping(parsed)))
+    if switches:
+        raise ConfigError("\n".join(f"{path}: expected a number, got {str(given).lower()}" for path, given in switches))
+    return parsed
 
 
 def to_mapping(config: Any) -> Any:
@@ -251,6 +255,20 @@ def _members(annotation: Any) -> list[Any]:
         found = [m for part in typing.get_args(annotation) for m in _members(part)]
         return [m for m in found if m is not type(None)]
     return [annotation]
+
+
+def _switches_as_numbers(given: Any, parsed: Any, path: str = "") -> Iterator[tuple[str, bool]]:
+    """(path, value) of each true or false that pydantic took for 1 or 0."""
+    if isinstance(given, bool) and type(parsed) in (int, float):
+        yield path, given
+    if isinstance(given, Mapping) and isinstance(parsed, dict):
+        pairs = [(str(key), value, parsed.get(key)) for key, value in given.items()]
+    elif isinstance(given, (list, tuple)) and isinstance(parsed, list):
+        pairs = [(str(number), *both) for number, both in enumerate(zip(given, parsed, strict=False))]
+    else:
+        return
+    for key, value, came in pairs:
+        yield from _switches_as_numbers(value, came, f"{path}.{key}" if path else key)
 
 
 def _is_literal(kind: Any) -> bool:

@@ -10,7 +10,7 @@ from pydantic import Field
 from stillhouse.config import configclass
 from stillhouse.curricula import CurriculumConfig
 from stillhouse.data import DataConfig
-from stillhouse.signals import LogitsConfig, SignalConfig, needs_teacher
+from stillhouse.signals import LogitsConfig, SignalConfig, needs_teacher, teacher_features
 from stillhouse.students import StudentConfig, TsetlinViTConfig
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training import TrainingConfig
@@ -135,6 +135,14 @@ class RunConfig:
                 raise ValueError(
                     "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps"
                 )
+        if "kd" in self.arms:
+            for stage in self._stages():
+                self._check_something_to_learn(stage)
+        if self.more_teachers and (wanted := [p for signals in lessons for p in teacher_features(signals)]):
+            raise ValueError(
+                f"more_teachers: features ({', '.join(wanted)}) are those of one teacher; with several only class scores are "
+                "compared (kinds logits and ensemble)"
+            )
         self._check_own(lessons)
         if ("direct" in self.arms) and not self.chain:
             raise ValueError("arms: 'direct' leaves out the chain of assistants, but there is none")
@@ -162,6 +170,23 @@ class RunConfig:
             raise ValueError(f"stages: expected different names, got {', '.join(names)}")
         if self.stages and self.stages[0].carry:
             raise ValueError("stages.0.carry: there is no stage before the first")
+
+    def _check_something_to_learn(self, stage: Stage) -> None:
+        where = "" if stage.name == "whole" else f"stages ({stage.name}): "
+        heard = any(s.weight > 0 for s in stage.signals)
+        own = any(s.weight > 0 for s in self.own)
+        curriculum = self.curriculum
+        for part in range(1 if curriculum is None else len(curriculum.shares)):
+            labels, signals = (
+                (1.0, 1.0) if curriculum is None else (curriculum.label_weight(part), curriculum.signal_weight(part))
+            )
+            if not own and stage.training.label_weight * labels == 0 and not (heard and signals > 0):
+                place = (
+                    f"stage {part} of the curriculum"
+                    if curriculum
+                    else "label_weight is 0 and no signal has a weight above 0"
+                )
+                raise ValueError(f"{where}{place}: nothing is left to learn from")
 
     def _check_own(self, lessons: list[tuple[SignalConfig, ...]]) -> None:
         told = [signal.kind for signal in self.own if needs_teacher(signal)]

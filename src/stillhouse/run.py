@@ -22,6 +22,7 @@ from stillhouse.students import TsetlinViTConfig
 from stillhouse.summary import summarize
 from stillhouse.teachers import Teacher
 from stillhouse.teaching import prepare_tutors, write_teacher_test
+from stillhouse.training.device import check_device
 from stillhouse.types import Progress
 
 Tell = Callable[[str, int, Progress, Mapping[str, float | None]], None]
@@ -60,6 +61,7 @@ def run(
         TeacherAtChance: the teacher is no better than guessing and `force` is off.
         Interrupted: stopped on request, state saved.
     """
+    check_device(config.training.device)
     command = command or records.command_line()
     open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "arms"))
     data = config.data.build() if data is None else data

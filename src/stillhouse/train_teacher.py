@@ -16,6 +16,7 @@ from stillhouse.plan import TeacherRunConfig
 from stillhouse.records import open_run_folder, write_json
 from stillhouse.teachers import Teacher, save_teacher
 from stillhouse.training.classification import fit_classifier
+from stillhouse.training.device import check_device
 from stillhouse.training.predict import predict
 from stillhouse.types import Progress
 
@@ -50,6 +51,7 @@ def train_teacher(
     Raises:
         InputError: the folder holds another training and `resume` is off.
     """
+    check_device(config.training.device)
     open_run_folder(out, to_mapping(config), resume=resume)
     data = config.data.build()
     say(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")

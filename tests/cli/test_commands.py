@@ -56,15 +56,15 @@ def test_a_signals_setting_does_not_take_the_flag_of_another_part(tmp_path, caps
     path = tmp_path / "attention.yaml"
     path.write_text(
         "signals: [{kind: logits}, {kind: attention, what: values, student: [blocks.1.attention.qkv], "
-        "teacher: [blocks.3.attn.qkv], student_heads: 2, teacher_heads: 2}]"
+        "teacher: [blocks.3.attn.qkv], student_heads: 2, teacher_heads: 1}]"
     )
     status, text = said(
-        capsys, "distill", path, "--print-config", "--student-heads", "4", "--signals-1-teacher-heads", "1"
+        capsys, "distill", path, "--print-config", "--student-heads", "4", "--signals-1-teacher-heads", "2"
     )
     assert status == 0, text
     told = yaml.safe_load(text)
     assert told["student"]["heads"] == 4
-    assert (told["signals"][1]["student_heads"], told["signals"][1]["teacher_heads"]) == (2, 1)
+    assert (told["signals"][1]["student_heads"], told["signals"][1]["teacher_heads"]) == (2, 2)
 
 
 def test_help_starts_within_half_a_second():

@@ -153,6 +153,22 @@ def test_least_steps_count_from_the_beginning_of_the_stage():
     assert stages == [0] * 4 + [1] * 5 + [2] * 5 + [3]
 
 
+def test_a_resume_knows_when_its_stage_began():
+    """Counted from 0 again, a stage of measured length would end at the first validation after the resume."""
+    transition = ByValidation(patience=1, min_steps=50)
+    whole, before, after = (make(transition=transition) for _ in range(3))
+    stages = []
+    for step in range(10, 110, 10):
+        for curriculum in (whole, before) if step <= 60 else (whole, after):
+            curriculum.observe({"accuracy": 0.5}, step=step, fraction=0.0)
+        if step == 60:
+            after.load_state_dict(before.state_dict())
+            assert after.stage == 1
+        stages.append((whole.stage, (before if step <= 60 else after).stage))
+    assert all(expected == resumed for expected, resumed in stages)
+    assert stages[-1] == (2, 2)
+
+
 def test_weights_and_temperature_follow_the_stages_as_released():
     """POCL: kd_ratio .7 .8 .9 1 with T 1, 1.33, 1.67, 2; its table says the opposite."""
     curriculum = make(label_weights=(0.3, 0.2, 0.1, 0.0), signal_weights=(0.7, 0.8, 0.9, 1.0))

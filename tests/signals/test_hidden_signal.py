@@ -317,6 +317,14 @@ def test_cka_leaves_out_a_last_batch_that_is_too_small():
     assert few[0].features["b.0"].grad.abs().max() == 0
 
 
+def test_cka_of_batches_that_are_all_too_small_is_refused():
+    """Left out each time, it would never teach and look like a signal whose distance is 0."""
+    signal, said, told = built(config(distance="cka", projector="none"))
+    few = [Outputs(o.logits[:3], {k: v[:3] for k, v in o.features.items()}) for o in (said, told)]
+    with pytest.raises(InputError, match="at least 4 rows, and the first batch has 3"):
+        signal(*few, NO_BATCH, NOW)
+
+
 @pytest.mark.parametrize("more", [{}, {"map": "learned"}, {"pool": "none"}])
 def test_a_batch_of_one_has_a_value(more):
     """The last batch of an epoch."""

@@ -27,11 +27,13 @@ class HiddenSignal(nn.Module):
     """Mean over layer pairs of the distance of projected student features to teacher features; unweighted.
 
     (B,), or a scalar where the distance compares whole batches (cka). A batch of fewer than 4 rows, as the last of an epoch may
-    be, has no unbiased cka: it is left out (0) and counted as `skipped` in the figures.
+    be, has no unbiased cka: it is left out (0) and counted as `skipped` in the figures; if the first is one, all are.
 
     Raises:
         InputError: a name that is not there, shapes that cannot be joined, or a shared projector over unlike widths.
     """
+
+    seen: Tensor
 
     def __init__(self, config: HiddenConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__()
@@ -46,6 +48,8 @@ class HiddenSignal(nn.Module):
         )
         self._last: dict[str, Tensor] = {}
         self.skipped = 0
+        # travels with a checkpoint: a run resumed at the small last batch of an epoch must not take it for the first
+        self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
 
     def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) distance of each sample, or a scalar."""
@@ -57,6 +61,11 @@ class HiddenSignal(nn.Module):
             ours = bridges[0].student(said.features)
             ours = project(self.projectors[number % len(self.projectors)], ours, target)
             if self.config.distance == "cka" and ours.shape[0] * ours.shape[1] < FEWEST_ROWS:
+                if not self.seen:
+                    raise InputError(
+                        f"signal {self.name!r}: unbiased cka compares at least {FEWEST_ROWS} rows, and the first batch has "
+                        f"{ours.shape[0] * ours.shape[1]}; take a larger batch_size, or pool: none"
+                    )
                 self.skipped += 1
                 self._last = {}
                 return 0 * ours.sum()
@@ -64,6 +73,7 @@ class HiddenSignal(nn.Module):
             self._last[f"layer_{layer}"] = value.detach()
             if self.shares[number] > 0:  # 0 times an infinite value is NaN
                 total = self.shares[number] * value + (0 if total is None else total)
+        self.seen.fill_(True)
         assert total is not None  # the configuration refuses weights of 0 alone
         return total
 

@@ -144,10 +144,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             if path.suffix == ".safetensors"
             else torch.load(path, map_location="cpu", weights_only=True)
         )
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
+    except pickle.UnpicklingError:  # its text advises to load it unsafely
         raise InputError(
-            f"checkpoint {path} holds more than tensors, or is no checkpoint, and is not unpickled: {reason}"
+            f"checkpoint {path} is no checkpoint, or holds more than tensors, which is not unpickled: it could run any code; "
+            "save its state_dict() alone"
         ) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise InputError(f"checkpoint {path} is truncated or not a checkpoint: {str(error).splitlines()[0]}") from None

@@ -30,6 +30,10 @@ Loss = Literal[
 ]
 
 
+# beyond it T^2 times the rounding of float32 is percents of the loss, which is centered-mse in that limit anyway
+HOTTEST = 1000.0
+
+
 def _form(value: Any) -> str:
     """A number, or the `kind` of a temperature: one of them is validated, so that an error speaks of what was meant."""
     if isinstance(value, Mapping):
@@ -44,7 +48,7 @@ else:
     Softness = Annotated[
         Union[  # noqa: UP007 - its members are computed
             tuple(
-                [Annotated[float, Field(gt=0), Tag("number")]]
+                [Annotated[float, Field(gt=0, le=HOTTEST), Tag("number")]]
                 + [Annotated[config, Tag(config.__dataclass_fields__["kind"].default)] for config in _CONFIGS]
             )
         ],
