@@ -56,6 +56,15 @@ def test_a_window_as_large_as_the_map_is_not_shifted():
     assert Windows(4, 4, 7, shifted=True).mask is None
 
 
+def test_an_uncapped_window_pads_the_map():
+    """The documents' SwinTM: a map of 2 x 2 in a window of 4 is 4 real tokens that see each other and no padding."""
+    windows = Windows(2, 2, 4, shifted=True, cap=False)
+    assert (windows.padded, windows.shift, windows.tokens) == ((4, 4), (0, 0), 16)
+    real = windows.split(torch.ones(1, 2, 2, 1)).flatten().bool()
+    assert torch.equal(windows.mask[0][real][:, real], torch.ones(4, 4, dtype=torch.bool))
+    assert not windows.mask[0][real][:, ~real].any()
+
+
 def test_bad_sizes_are_named():
     """Both sizes stand in the message."""
     with pytest.raises(InputError, match="4 x 0 map and window 2"):

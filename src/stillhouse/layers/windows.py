@@ -24,6 +24,7 @@ class Windows:
         width: W.
         side: M.
         shifted: shift by half a window.
+        cap: shrink a window that is larger than the map; else the map is padded to the window.
 
     Attributes:
         shift: (rows, columns) that the map is rolled by; 0 where one window covers the map on that axis.
@@ -40,11 +41,11 @@ class Windows:
     Source: Liu et al. 2021, arXiv:2103.14030 (Swin), section 3.2; the padding mask is ours.
     """
 
-    def __init__(self, height: int, width: int, side: int, *, shifted: bool = False) -> None:
+    def __init__(self, height: int, width: int, side: int, *, shifted: bool = False, cap: bool = True) -> None:
         if min(height, width, side) < 1:
             raise InputError(f"windows: expected sizes of at least 1, got a {height} x {width} map and window {side}")
         self.map = (height, width)
-        self.sides = (min(side, height), min(side, width))
+        self.sides = (min(side, height), min(side, width)) if cap else (side, side)
         self.padded = (-(-height // self.sides[0]) * self.sides[0], -(-width // self.sides[1]) * self.sides[1])
         self.shift = tuple(m // 2 if shifted and m < n else 0 for m, n in zip(self.sides, self.map))
         self.count = (self.padded[0] // self.sides[0]) * (self.padded[1] // self.sides[1])
