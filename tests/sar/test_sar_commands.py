@@ -292,6 +292,44 @@ def test_a_teacher_worse_than_silence_is_refused(files, tmp_path, capsys):
     assert "--force" in text
 
 
+def test_what_is_refused_takes_no_folder(files, teacher_run, tmp_path, capsys):
+    """After a wrong device, teacher or level the corrected command must not be told that the folder is taken."""
+    out = tmp_path / "out"
+    distill = ["distill", "--teacher_config", files[0], "--student_config", files[1], "--save_dir", out]
+    zarr = {
+        **{k: v for k, v in TEACHER.items() if k != "data"},
+        "data_dir": str(tmp_path),
+        "dataloader": {"patch_size": [99, 1]},
+    }
+    for words in (
+        [*distill, "--teacher_checkpoint", tmp_path / "none.pth"],
+        ["train", "--config", written(tmp_path / "z.yaml", zarr), "--save_dir", out],
+    ):
+        assert said(capsys, *words)[0] == 2
+        assert not out.exists()
+
+
+def test_a_few_short_lines_are_a_run(files, tmp_path, capsys):
+    """Fewer equations than taps, a valid region shorter than a window of coherence: no fault after the training is paid."""
+    for length in (66, 70):
+        sizes = {"data.train": 2, "data.validation": 1, "data.test": 1, "data.length": length, "training.batch_size": 1}
+        change = [word for key, value in sizes.items() for word in ("--set", f"{key}={value}")]
+        status, text = said(
+            capsys,
+            "train",
+            "--config",
+            files[0],
+            *change,
+            "--num_epochs",
+            "1",
+            "--quiet",
+            "--save_dir",
+            tmp_path / str(length),
+        )
+        assert status == 0, text
+        assert (tmp_path / str(length) / "report.html").is_file()
+
+
 def test_a_folder_that_is_taken(files, teacher_run, capsys):
     """Training into a finished run would mix two of them."""
     status, text = said(capsys, "train", "--config", files[0], "--save_dir", teacher_run, "--quiet")

@@ -37,7 +37,7 @@ from stillhouse.training.config import TrainingConfig
 from stillhouse.training.loop import Fit, fit
 from stillhouse.training.sar_config import SarObjective
 from stillhouse.training.sar_job import FocusTeacher, SarJob
-from stillhouse.training.sar_monitor import SarMonitor
+from stillhouse.training.sar_monitor import SarMonitor, find_wandb
 from stillhouse.types import Progress
 from stillhouse.verdict import compare, mean_interval
 
@@ -77,9 +77,11 @@ def train(
         InputError: data, folder or device do not fit.
         Interrupted: stopped on request, state saved.
     """
-    open_run_folder(out, to_mapping(config), resume=resume)
     training = _on_device(complete(config.training))
+    if wandb:
+        find_wandb()
     data = _data(config.data, say)
+    open_run_folder(out, to_mapping(config), resume=resume)  # after all that can be refused: the folder is then taken
     write_json(out / records.RUN, _about("sar-train", config, data, command))
     if not (resume and (out / records.RESULT).is_file()):
         torch.manual_seed(config.seed)
@@ -128,11 +130,11 @@ def distill(
         InputError: data, folder, device or teacher do not fit; the teacher focuses nothing and `force` is off.
         Interrupted: stopped on request, state saved.
     """
-    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "arms"))
     training = _on_device(complete(config.training))
+    if wandb:
+        find_wandb()
     data = _data(config.data, say)
     teacher = teacher_of(config, data)
-    write_json(out / records.RUN, _about("sar-distill", config, data, command))
     told = judge(focused(teacher, data.test.inputs), data.test, data.valid)
     say(f"teacher: quality {told['quality']:.4f}, coherence {told['coherence']:.4f} on the test lines")
     if told["quality"] <= 0 and not force:
@@ -140,6 +142,8 @@ def distill(
             f"teacher: expected one that is better than silence (quality above 0), got {told['quality']:.3f}: it has nothing to "
             "teach; train it longer, or take --force"
         )
+    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "arms"))  # as in `train`
+    write_json(out / records.RUN, _about("sar-distill", config, data, command))
     write_json(out / records.TEACHER, {"checkpoint": config.teacher_checkpoint, "metrics": told})
     for seed in range(config.seeds):
         for arm in config.arms:

@@ -176,7 +176,8 @@ def rivals(data: SarData, fir_taps: int | None = None) -> dict[str, tuple[Focuse
             lambda x: np.asarray(anchors.apply_filter(signal(x), cut_points), np.complex64),
             filter_cost(short),
         )
-    short = fir_taps or (short if known else 65)
+    equations = len(data.train) * (data.valid.stop - data.valid.start)  # a filter has no more taps than they settle
+    short = min(fir_taps or (short if known else 65), (equations - 1) | 1)
     fitted = anchors.fit_fir(signal(data.train.inputs), data.train.targets[..., 0].numpy(), short, valid=data.valid)
     apply: Focuser = lambda x: np.asarray(anchors.apply_filter(signal(x), fitted), np.complex64)  # noqa: E731
     found[f"fitted FIR of {short} taps"] = (apply, apply, filter_cost(short))

@@ -130,17 +130,26 @@ def _by_layer(squares: Mapping[str, float]) -> dict[str, float]:
     return {**{name: math.sqrt(total) for name, total in sums.items()}, "total": math.sqrt(sum(squares.values()))}
 
 
-def _offline_run(folder: Path, name: str, settings: dict[str, Any]) -> Any:
+def find_wandb() -> Any:
+    """The module of Weights & Biases.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
-        wandb: Any = importlib.import_module("wandb")
+        return importlib.import_module("wandb")
     except ImportError:
         raise InputError(
             "wandb: expected the wandb package, which is not installed: pip install wandb, or leave --wandb out (the same "
             "scalars go to TensorBoard)"
         ) from None
+
+
+def _offline_run(folder: Path, name: str, settings: dict[str, Any]) -> Any:
+    wandb = find_wandb()
     folder.mkdir(parents=True, exist_ok=True)
     # offline: nothing leaves the machine until the user runs `wandb sync`
     return wandb.init(project="stillhouse-sar", name=name, dir=str(folder), mode="offline", config=settings)
 
 
-__all__ = ["EVERY", "GradientWatch", "SarMonitor", "layer_of", "weight_norms"]
+__all__ = ["EVERY", "GradientWatch", "SarMonitor", "find_wandb", "layer_of", "weight_norms"]
