@@ -103,8 +103,8 @@ class ClauseBank(nn.Module):
         assert self.threshold is not None
         return hard_include(self.include_logits, self.threshold())
 
-    def _priority(self) -> Tensor:
-        """(2, C, F) which literals a budget keeps first."""
+    def literal_scores(self) -> Tensor:
+        """(2, C, F) how sure a literal is to be included: what a budget keeps first."""
         return self.include_logits
 
     def masks(self) -> tuple[Tensor, Tensor]:
@@ -119,7 +119,7 @@ class ClauseBank(nn.Module):
 
     def _within_budget(self, budget: int) -> Tensor:
         """(2, C, F) of 0 and 1: the `budget` literals of each clause with the largest logits."""
-        flat = self._priority().detach().transpose(0, 1).flatten(1)  # (C, 2F)
+        flat = self.literal_scores().detach().transpose(0, 1).flatten(1)  # (C, 2F)
         chosen = flat.topk(min(budget, flat.shape[1]), dim=1).indices
         kept = torch.zeros_like(flat).scatter_(1, chosen, 1.0)
         return kept.unflatten(1, (2, self.num_bits)).transpose(0, 1)
@@ -225,7 +225,8 @@ class TernaryBank(ClauseBank):
         logits = self.include_logits[0]
         return hard_step(torch.stack([logits - self.band, -logits - self.band]), 1 / self.temperature)
 
-    def _priority(self) -> Tensor:
+    def literal_scores(self) -> Tensor:
+        """(2, C, F) how sure a literal is to be included."""
         return torch.cat([self.include_logits, -self.include_logits])
 
 

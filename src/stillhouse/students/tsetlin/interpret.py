@@ -9,42 +9,56 @@ Shapes: B images, N patch tokens, C clauses, K classes, L blocks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.students.tsetlin.feed_forward import ClauseFeedForward
+from stillhouse.checks import InputError
 from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
 
 
-def clause_votes(model: UnifiedTMTransformer, pixels: Tensor, class_number: int) -> Tensor:
-    """Signed votes (L, B, N, C) of every clause of every block at every patch for one class; class token left out.
+def block_votes(model: UnifiedTMTransformer, pixels: Tensor, class_number: int) -> dict[str, Tensor]:
+    """Signed votes (B, N, C) of every clause at every patch for one class, by block; class token left out.
 
     Args:
         model: in eval mode, with clause feed-forwards.
         pixels: (B, channels, H, W) in [0, 1].
         class_number: k.
+
+    Raises:
+        InputError: a model without clause feed-forwards.
     """
-    kept: list[Tensor] = []
+    kept: dict[str, Tensor] = {}
 
-    def keep(module: torch.nn.Module, args: object, strength: Tensor) -> None:
-        strength.retain_grad()
-        kept.append(strength)
+    def keeper(name: str) -> Callable[[torch.nn.Module, object, Tensor], None]:
+        def keep(module: torch.nn.Module, args: object, strength: Tensor) -> None:
+            strength.retain_grad()
+            kept[name] = strength
 
-    banks = [b.feed_forward.bank for b in model.blocks if isinstance(b.feed_forward, ClauseFeedForward)]
-    hooks = [bank.register_forward_hook(keep) for bank in banks]
+        return keep
+
+    parts = model.feed_forwards()
+    if not parts:
+        raise InputError("clause votes: expected a transformer with clauses, this one has none")
+    hooks = [part.bank.register_forward_hook(keeper(name)) for name, part in parts.items()]
     try:
         with torch.enable_grad():
             model(pixels)[:, class_number].sum().backward()
     finally:
         for hook in hooks:
             hook.remove()
-    votes = [strength.detach() * strength.grad for strength in kept if strength.grad is not None]
-    model.zero_grad(set_to_none=True)
     first = int(model.class_token is not None)
-    return torch.stack(votes)[:, :, first:]
+    votes = {name: (x.detach() * x.grad)[:, first:] for name, x in kept.items() if x.grad is not None}
+    model.zero_grad(set_to_none=True)
+    return votes
+
+
+def clause_votes(model: UnifiedTMTransformer, pixels: Tensor, class_number: int) -> Tensor:
+    """`block_votes` of a model whose blocks are all of one size, stacked: (L, B, N, C)."""
+    return torch.stack(list(block_votes(model, pixels, class_number).values()))
 
 
 def strongest_clauses(
@@ -73,6 +87,8 @@ def strongest_clauses(
     """
     model.eval()
     height, width = images.shape[-2:]
+    parts = model.feed_forwards()
+    names = list(parts)
     classes: list[dict[str, Any]] = []
     pictures: list[np.ndarray] = []
     maps: list[np.ndarray] = []
@@ -80,26 +96,25 @@ def strongest_clauses(
         chosen = images[labels == number][:rows]
         if not len(chosen):
             continue
-        votes = clause_votes(model, chosen, number)  # (L, B, N, C)
-        mean = votes.sum(2).mean(1)  # (L, C)
-        positive = mean.clamp(min=0)
+        votes = list(block_votes(model, chosen, number).values())  # L times (B, N, C)
+        positive = torch.cat([v.sum(1).mean(0).clamp(min=0) for v in votes])
         share = positive / positive.sum().clamp(min=1e-12)
+        owners = [(block, clause) for block, v in enumerate(votes) for clause in range(v.shape[2])]
         entries = []
-        for flat in share.flatten().topk(min(per_class, share.numel())).indices.tolist():
-            block, clause = divmod(flat, share.shape[1])
-            own = votes[block, :, :, clause]  # (B, N)
+        for flat in share.topk(min(per_class, share.numel())).indices.tolist():
+            block, clause = owners[flat]
+            own = votes[block][:, :, clause]  # (B, N)
             best = own.sum(1).topk(min(examples, len(chosen))).indices
             first = len(pictures)
             for image in best.tolist():
                 pictures.append((chosen[image] * 255).round().to(torch.uint8).numpy())
-                maps.append(_spread(own[image], model, height, width))
-            bank = model.blocks[block].feed_forward.bank
-            masks = bank.masks()
+                maps.append(_spread(own[image], model, height, width, names[block]))
+            masks = parts[names[block]].bank.masks()
             entries.append(
                 {
                     "block": block,
                     "clause": clause,
-                    "share": float(share[block, clause]),
+                    "share": float(share[flat]),
                     "positive_literals": int(masks[0][clause].sum()),
                     "negated_literals": int(masks[1][clause].sum()),
                     "images": list(range(first, len(pictures))),
@@ -109,7 +124,10 @@ def strongest_clauses(
     return {"classes": classes}, np.stack(pictures), np.stack(maps).astype(np.float32)
 
 
-def _spread(votes: Tensor, model: UnifiedTMTransformer, height: int, width: int) -> np.ndarray:
-    """(N) votes of the patches as (H, W): every pixel of a patch carries the patch's vote; padding is left out."""
-    grid = votes.reshape(model.grid).repeat_interleave(model.patch_size, 0).repeat_interleave(model.patch_size, 1)
-    return grid[:height, :width].numpy()
+def _spread(votes: Tensor, model: UnifiedTMTransformer, height: int, width: int, block: str) -> np.ndarray:
+    """(N) votes of a block's tokens as (H, W): every pixel of a token carries its vote; padding is left out."""
+    stages = model.config.stages()
+    stage = int(block.removeprefix("stage").partition("_")[0]) - 1 if model.swin else 0
+    grid, side = stages[stage].grid, model.patch_size * 2**stage
+    pixels = votes.reshape(grid).repeat_interleave(side, 0).repeat_interleave(side, 1)
+    return pixels[:height, :width].numpy()
