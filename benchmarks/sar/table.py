@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from stillhouse.records import read_json
+from stillhouse.verdict import compare
 
 Row = Mapping[str, Any]
 
@@ -33,16 +36,23 @@ def teachers(runs: Path) -> None:
 
 
 def verdicts(runs: Path, students: list[str]) -> None:
-    print("\n| student | measure | taught | untaught | taught keeps | difference, 95 % interval | verdict |")
-    print("|---|---|---|---|---|---|---|")
+    """From the figures of every test line, as `summary.json` has them; seeds that only one arm has yet are left out."""
+    print("\n| student | seeds | measure | taught | untaught | taught keeps | difference, 95 % interval | verdict |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in students:
-        summary = read_json(runs / name / "summary.json")
-        for entry in summary["comparisons"]:
-            arms = [summary["arms"][arm][entry["metric"]] for arm in ("kd", "no-kd")]
-            means = " | ".join(f"{arm['mean']:.4f} ({', '.join(f'{v:.4f}' for v in arm['values'])})" for arm in arms)
+        told = read_json(runs / "teacher-64" / "comparison.json")["rows"][0]
+        folders = {arm: runs / name / "arms" / arm for arm in ("kd", "no-kd")}
+        seeds = [s for s in range(9) if all((f / f"seed-{s}" / "result.json").is_file() for f in folders.values())]
+        for metric in ("quality", "coherence") if seeds else ():
+            saved = {
+                arm: np.stack([np.load(folder / f"seed-{seed}" / "lines.npz")[metric] for seed in seeds])
+                for arm, folder in folders.items()
+            }
+            found = compare(saved["kd"], saved["no-kd"])
+            means = " | ".join(f"{x.mean():.4f} ({', '.join(f'{v:.4f}' for v in x.mean(1))})" for x in saved.values())
             print(
-                f"| {name} | {entry['metric']} | {means} | {100 * arms[0]['kept']:.2f} % | {entry['difference']:+.5f} "
-                f"({entry['low']:+.5f} to {entry['high']:+.5f}) | {entry['verdict']} |"
+                f"| {name} | {len(seeds)} | {metric} | {means} | {100 * saved['kd'].mean() / told[metric]:.2f} % | "
+                f"{found.difference:+.5f} ({found.low:+.5f} to {found.high:+.5f}) | {found.verdict} |"
             )
 
 
@@ -93,7 +103,7 @@ def main() -> None:
     parser.add_argument("--compared", type=Path)
     options = parser.parse_args()
     teachers(options.runs)
-    verdicts(options.runs, [name for name in options.students if (options.runs / name / "summary.json").is_file()])
+    verdicts(options.runs, options.students)
     if options.compared is not None:
         costs(options.compared)
 
