@@ -18,7 +18,7 @@ from stillhouse.lint import lint
 from stillhouse.plan import RunConfig
 from stillhouse.records import arm_folder, open_run_folder, write_arrays, write_json
 from stillhouse.report import write_report
-from stillhouse.students import TsetlinViTConfig
+from stillhouse.students import StudentConfig, TsetlinViTConfig, UnifiedTMConfig
 from stillhouse.summary import summarize
 from stillhouse.teachers import Teacher
 from stillhouse.teaching import prepare_tutors, write_teacher_test
@@ -106,10 +106,10 @@ def _about(config: RunConfig, data: ImageData, command: str) -> dict[str, Any]:
 
 def student_notice(config: RunConfig, data: ImageData, say: Callable[[str], None]) -> None:
     """Say it when the image is padded: nothing is ever cut silently."""
-    if not isinstance(config.student, TsetlinViTConfig):
+    side: int | None = getattr(config.student, "patch_size", None)
+    if side is None:
         return
     _, height, width = data.task.shape
-    side = config.student.patch_size
     if min(height, width) >= side and (height % side or width % side):
         padded = (-(-height // side) * side, -(-width // side) * side)
         say(f"patch {side} does not divide {height} x {width}: padded right and below to {padded[0]} x {padded[1]}")
@@ -120,7 +120,7 @@ def _write_clauses(config: RunConfig, data: ImageData, out: Path) -> None:
     from stillhouse.students.card import load_student
     from stillhouse.students.tsetlin.interpret import strongest_clauses
 
-    if not isinstance(config.student, TsetlinViTConfig) or config.student.feed_forward != "clauses":
+    if not _has_votes_by_patch(config.student):
         return
     student = load_student(arm_folder(out, config.reference, 0))
     split = data.validation
@@ -128,3 +128,11 @@ def _write_clauses(config: RunConfig, data: ImageData, out: Path) -> None:
     index, images, maps = strongest_clauses(student, pixels, split.labels, data.task.class_names)
     write_arrays(out / records.CLAUSE_IMAGES, images=images, maps=maps)
     write_json(out / records.CLAUSES, index)
+
+
+def _has_votes_by_patch(student: StudentConfig) -> bool:
+    """Clause transformers without windows, with as many clauses in each block: their votes are one table of patches."""
+    if isinstance(student, UnifiedTMConfig):
+        same = len({clauses for stage in student.stages() for clauses in stage.clauses}) == 1
+        return student.feed_forward == "clauses" and student.architecture == "vit" and same
+    return isinstance(student, TsetlinViTConfig) and student.feed_forward == "clauses"

@@ -8,6 +8,15 @@ from pydantic import Discriminator, Tag
 from stillhouse.students.ordinary import TimmStudentConfig
 from stillhouse.students.text import TextTransformerConfig
 from stillhouse.students.tsetlin import TsetlinViTConfig, UnifiedTMConfig
+from stillhouse.students.tsetlin.model_configs import (
+    ConvTMConfig,
+    DeepTMConfig,
+    FlatTMConfig,
+    HybridTMConfig,
+    PyramidTMConfig,
+    ResNetTMConfig,
+    SwinTMConfig,
+)
 
 
 def _kind(value: Any) -> Any:
@@ -18,6 +27,13 @@ def _kind(value: Any) -> Any:
 StudentConfig = Annotated[
     Annotated[TsetlinViTConfig, Tag("tsetlin-vit")]
     | Annotated[UnifiedTMConfig, Tag("unified-tm")]
+    | Annotated[FlatTMConfig, Tag("flat-tm")]
+    | Annotated[DeepTMConfig, Tag("deep-tm")]
+    | Annotated[ResNetTMConfig, Tag("resnet-tm")]
+    | Annotated[SwinTMConfig, Tag("swin-tm")]
+    | Annotated[PyramidTMConfig, Tag("pyramid-tm")]
+    | Annotated[ConvTMConfig, Tag("conv-tm")]
+    | Annotated[HybridTMConfig, Tag("hybrid-tm")]
     | Annotated[TimmStudentConfig, Tag("timm")]
     | Annotated[TextTransformerConfig, Tag("text-transformer")],
     Discriminator(_kind),

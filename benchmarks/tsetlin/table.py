@@ -1,0 +1,31 @@
+"""Prints what runs under a folder found, as a markdown table: python benchmarks/tsetlin/table.py runs/tsetlin"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+
+def main(root: Path) -> None:
+    print("| run | arm | test accuracy | 95 % interval | seeds | parameters | s an epoch | command |")
+    print("|---|---|---|---|---|---|---|---|")
+    for path in sorted(root.rglob("results.json")):
+        results = json.loads(path.read_text())
+        for model, found in results["models"].items():
+            for arm, accuracy in found["arms"].items():
+                first = arm == next(iter(found["arms"]))
+                name = path.parent.relative_to(root)
+                label = f"{name} ({model})" if len(results["models"]) > 1 else str(name)
+                interval = f"{accuracy['low']:.2%} to {accuracy['high']:.2%}"
+                print(
+                    f"| {label if first else ''} | {arm} | {accuracy['mean']:.2%} | {interval} "
+                    f"| {len(found['seeds'])} | {found['params'] if first else ''} "
+                    f"| {found['seconds_per_epoch']:.0f} | {'`' + results['command'] + '`' if first else ''} |"
+                )
+            if found.get("teacher_kd_loss") is not None:
+                print(f"| | teacher_kd_loss of the last epoch | {found['teacher_kd_loss']:.3f} | | | | | |")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/tsetlin"))

@@ -1,0 +1,128 @@
+"""The clauses that vote most for each class, in words: for any network with clause banks in it.
+
+Legend: B images, C clauses, F bits, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.data import ImageData
+from stillhouse.records import write_atomically
+from stillhouse.students.tsetlin.clauses import ClauseBank
+
+RULES = "rules.txt"
+LITERALS, CLAUSES, IMAGES = 12, 3, 64  # shown of a clause; shown of a class; averaged over for a class
+
+
+def in_words(positive: Tensor, negated: Tensor, failures: int, names: Sequence[str]) -> str:
+    """One clause as a sentence.
+
+    Args:
+        positive: (F) mask of literals x.
+        negated: (F) mask of literals not x.
+        failures: LF, misses that silence the clause.
+        names: (F) what the bits are called.
+
+    Example:
+        >>> in_words(torch.tensor([1, 0, 1.0]), torch.tensor([0, 1, 0.0]), 2, ["a", "b", "c"])
+        'a, c, not b (3 literals; silent from 2 misses on)'
+    """
+    wanted = [names[bit] for bit in positive.nonzero().flatten().tolist()]
+    unwanted = [f"not {names[bit]}" for bit in negated.nonzero().flatten().tolist()]
+    both = wanted + unwanted
+    more = f", ... {len(both) - LITERALS} more" if len(both) > LITERALS else ""
+    literals = ", ".join(both[:LITERALS]) + more if both else "nothing asked"
+    return f"{literals} ({len(both)} literals; silent from {failures} misses on)"
+
+
+def votes_of(model: nn.Module, pixels: Tensor, number: int) -> dict[str, Tensor]:
+    """Signed votes (C) of every clause bank for one class, by module path: strength times gradient of the class score.
+
+    Summed over the places that a bank is asked at (tokens, the class token too), mean over the images. To first order they add
+    up to what the clauses give the score.
+
+    Args:
+        model: in eval mode.
+        pixels: (B, channels, H, W).
+        number: of the class.
+
+    Source: Shrikumar et al. 2017, arXiv:1704.02685.
+    """
+    kept: dict[str, list[Tensor]] = {}
+
+    def keep(name: str) -> Any:
+        def hook(module: nn.Module, args: object, strength: Tensor) -> None:
+            if strength.requires_grad:
+                strength.retain_grad()
+                kept.setdefault(name, []).append(strength)
+
+        return hook
+
+    banks = [(name, part) for name, part in model.named_modules() if isinstance(part, ClauseBank)]
+    hooks = [part.register_forward_hook(keep(name)) for name, part in banks]
+    try:
+        with torch.enable_grad():
+            said = model(pixels)
+            logits = said[0] if isinstance(said, tuple) else said
+            logits[:, number].sum().backward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    model.zero_grad(set_to_none=True)
+    return {
+        name: torch.stack([(x.detach() * x.grad).flatten(0, -2).sum(0) for x in strengths if x.grad is not None]).sum(0)
+        / len(pixels)
+        for name, strengths in kept.items()
+        if any(x.grad is not None for x in strengths)
+    }
+
+
+def write_rules(student: Any, data: ImageData, folder: Path) -> Path | None:
+    """`rules.txt` in the run folder, from validation images; None for a student without clauses."""
+    banks = {name: part for name, part in student.named_modules() if isinstance(part, ClauseBank)}
+    if not banks:
+        return None
+    student.eval()
+    lines = ["The clauses that vote most for each class (share of its positive clause votes, validation images)."]
+    lines.append(
+        "A bit of a bank is a pixel (row, column) where the bank reads the image, else one learned threshold test."
+    )
+    split = data.validation
+    for number, name in enumerate(data.task.class_names):
+        rows = (split.labels == number).nonzero().flatten()[:IMAGES]
+        if not len(rows):
+            continue
+        votes = votes_of(student, split.batch(rows).inputs, number)
+        lines += ["", f"class {name}", *_best(votes, banks, data)]
+    text = "\n".join(lines) + "\n"
+    write_atomically(folder / RULES, lambda file: file.write(text.encode()))
+    return folder / RULES
+
+
+def _best(votes: dict[str, Tensor], banks: dict[str, ClauseBank], data: ImageData) -> list[str]:
+    positive = {name: x.clamp(min=0) for name, x in votes.items()}
+    total = sum(float(x.sum()) for x in positive.values()) or 1.0
+    ranked = sorted(((float(v), name, j) for name, x in positive.items() for j, v in enumerate(x)), reverse=True)
+    lines = []
+    for vote, name, clause in ranked[:CLAUSES]:
+        bank = banks[name]
+        wanted, unwanted = (mask[clause].detach() for mask in bank.masks())
+        words = in_words(wanted, unwanted, bank.failures, _bit_names(bank.num_bits, data))
+        lines.append(f"  {name}, clause {clause}, share {vote / total:.1%}: {words}")
+    return lines
+
+
+def _bit_names(bits: int, data: ImageData) -> list[str]:
+    channels, height, width = data.task.shape
+    if bits != channels * height * width:
+        return [f"bit {bit}" for bit in range(bits)]
+    prefix = (lambda c: "") if channels == 1 else (lambda c: f"channel {c} ")
+    return [
+        f"{prefix(c)}({row}, {column})" for c in range(channels) for row in range(height) for column in range(width)
+    ]

@@ -1,0 +1,354 @@
+"""Whole runs of `stillhouse vision`: the files they promise, several models, clauses shared out, boolean features."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.cli.main import main
+from stillhouse.cli.vision import read
+from stillhouse.data import DataConfig, ImageData
+from stillhouse.data.boolean_cache import PackedSplit, with_boolean_features
+from stillhouse.data.boolean_features import BITS, boolean_features, copies
+from stillhouse.data.boolean_features_config import FeaturesMode
+from stillhouse.records import read_json
+from stillhouse.students.tsetlin.flat import FlatTM
+from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+from stillhouse.training.specialize import clause_usage
+from stillhouse.vision.auto_clause import divide, share_out
+from stillhouse.vision.packed import PackedTM, pack
+
+TINY = [
+    *(
+        "--dataset",
+        "digits",
+        "--train-limit",
+        "160",
+        "--test-limit",
+        "40",
+        "--transformer-patch",
+        "2",
+        "--device",
+        "cpu",
+    ),
+    *(
+        "--transformer-d-model",
+        "12",
+        "--transformer-heads",
+        "3",
+        "--transformer-layers",
+        "2",
+        "--transformer-clauses",
+        "12",
+    ),
+    *("--transformer-mlp-ratio", "2", "--batch-size", "32", "--threads", "1", "--quiet"),
+]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """One run with every loss term, specialization and all files."""
+    out = tmp_path_factory.mktemp("vision")
+    words = [
+        *("vision", *TINY, "--epochs", "2", "--out", str(out / "run"), "--lr", "0.01", "--log-interval", "1"),
+        *("--distill-teacher-source", "builtin:digits", "--distill-teacher-weight", "0.5"),
+        *("--transformer-ema-decay", "0.9", "--transformer-self-distill-weight", "0.5", "--mixup-alpha", "0.2"),
+        *("--transformer-aux-weight", "0.1", "--transformer-contrastive-weight", "0.1", "--lr-layer-decay", "0.8"),
+        *("--transformer-sparsity-weight", "0.01", "--transformer-clause-specialize", "--report-epoch-test"),
+        *("--transformer-save-path", str(out / "student.pth"), "--transformer-log-dir", str(out / "board")),
+        *("--visualize-overlays", str(out / "pictures"), "--visualize-samples", "2", "--visualize-topk", "4"),
+    ]
+    assert main(words) == 0
+    return out
+
+
+def test_a_whole_run_leaves_what_it_promises(whole, monkeypatch):
+    """Checkpoint, TensorBoard groups, overlays, rules, results: each from its flag."""
+    results = read_json(whole / "run" / "results.json")
+    found = results["models"]["transformer"]
+    assert {"teacher_kd_loss", "ema_kd_loss", "aux_loss", "contrastive_loss", "clause_sparsity", "labels"} <= set(
+        found["losses"]
+    )
+    assert found["teacher_kd_loss"] == found["losses"]["teacher_kd_loss"] > 0
+    assert [epoch["epoch"] for epoch in found["epochs"]] == [1, 2]
+    assert found["epochs"][0]["mixup_alpha"] == 0.0
+    assert found["epochs"][1]["mixup_alpha"] == pytest.approx(0.2)
+    assert "component/blocks.1" in found["epochs"][1]
+    assert 0 <= found["epochs"][1]["test_accuracy"] <= 1
+    assert results["command"]
+    assert results["config"]["lesson"]["aux_weight"] == 0.1
+    assert results["versions"]["torch"]
+    pictures = sorted(path.name for path in (whole / "pictures").iterdir())
+    assert pictures == ["sample_00000.png", "sample_00001.png"]
+    assert "class 3" in (whole / "run" / "transformer" / "rules.txt").read_text()
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(whole / "board")).Reload()
+    tags = board.Tags()["scalars"]
+    for name in ("loss/train", "aux/teacher_kd_loss", "components/blocks.0", "augment/mixup_alpha", "test/accuracy"):
+        assert f"Transformer-VIT/{name}" in tags
+    assert [event.step for event in board.Scalars("Transformer-VIT/validation/accuracy")] == [1, 2]
+
+    from stillhouse.report import overlays
+
+    bars = []
+    monkeypatch.setattr(overlays, "_bars", lambda axis, p, names, topk, label: bars.append(topk))
+    overlays.draw_overlays(whole / "run" / "transformer", whole / "again", topk=4)
+    assert bars == [4, 4]
+    with pytest.raises(InputError, match=r"no overlays\.npz"):
+        overlays.draw_overlays(whole / "board", whole / "again")
+
+
+def test_the_checkpoint_reloads_as_documented(whole):
+    """Same logits as the saved student to the bit, head gains of the specialization included."""
+    from stillhouse.students.card import load_student
+
+    held = torch.load(whole / "student.pth", map_location="cpu", weights_only=True)
+    student = UnifiedTMTransformer(**held["model_kwargs"])
+    student.load_state_dict(held["model_state"])
+    saved = load_student(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
+    x = torch.rand(5, 1, 8, 8)
+    assert torch.equal(student.eval()(x), saved(x))
+    gains = torch.stack([value for name, value in held["model_state"].items() if name.endswith("head_gains")])
+    assert not torch.equal(gains, torch.ones_like(gains))
+    assert (
+        held["train_metrics"]["test_accuracy"]
+        == read_json(whole / "run" / "results.json")["models"]["transformer"]["test_accuracy"]
+    )
+
+
+def test_gains_come_from_validation_and_are_those_that_were_scored(whole):
+    """As published they came from the test split, were not saved, and never reached the average that was evaluated."""
+    from stillhouse.students.card import load_student
+
+    student = load_student(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
+    data = read([*TINY])[1].data.build()
+    usage = clause_usage(student, data.validation)
+    for name, block in student.named_blocks():
+        activity = usage[name]["heads"]
+        expected = 0.5 + 0.5 * activity / activity.mean()
+        # means before the gains that these means gave: correlation does not see a gain on its own head, later blocks do
+        torch.testing.assert_close(block.attention.head_gains, expected, atol=0.15, rtol=0)
+    kept = read_json(whole / "run" / "transformer" / "clause_usage.json")
+    assert set(kept["before"]) == set(kept["after"]) == {"block_1", "block_2"}
+    assert kept["before"]["block_2"]["heads"] != kept["after"]["block_2"]["heads"]
+
+
+def test_a_finished_run_is_resumed_for_nothing_and_another_one_is_refused(whole, capsys):
+    """A run must not be trained again, nor be overwritten by another configuration."""
+    command = json.loads((whole / "run" / "run.json").read_text())["config"]
+    assert command["training"]["epochs"] == 2
+    assert main(["vision", *TINY, "--out", str(whole / "run"), "--epochs", "3", "--resume"]) == 2
+    assert "training.epochs" in capsys.readouterr().err
+
+
+def test_models_run_one_after_another(tmp_path, capsys):
+    """One command, one folder each, one table."""
+    words = [
+        "vision",
+        *TINY,
+        "--epochs",
+        "1",
+        "--out",
+        str(tmp_path / "two"),
+        "--models",
+        "transformer",
+        "tm",
+        "--bitpack",
+    ]
+    assert main([*words, "--tm-n-clauses", "20"]) == 0
+    results = read_json(tmp_path / "two" / "results.json")
+    assert list(results["models"]) == ["transformer", "tm"]
+    assert results["models"]["tm"]["config"]["student"]["clauses"] == 20
+    assert read_json(tmp_path / "two" / "tm" / "packed.json")["same_answers"] == 1.0
+    assert results["models"]["tm"]["packed"]["packed_accuracy"] == pytest.approx(
+        results["models"]["tm"]["test_accuracy"]
+    )
+    assert (tmp_path / "two" / "tm" / "report.html").is_file()
+    assert (
+        "(0, 3)" in (tmp_path / "two" / "tm" / "rules.txt").read_text()
+        or "(" in (tmp_path / "two" / "tm" / "rules.txt").read_text()
+    )
+    assert "transformer" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [{}, {"voting": "team", "clauses": 40}, {"levels": 3}])
+def test_packed_and_dense_agree(options):
+    """To the last clause: bits and masks are hard."""
+    torch.manual_seed(0)
+    model = FlatTM(image_size=9, in_channels=1, num_classes=10, **{"clauses": 30, **options}).eval()
+    x = torch.rand(20, 1, 9, 9)
+    packed = PackedTM(model)
+    with torch.no_grad():
+        voted = model.voted(x)
+        np.testing.assert_array_equal(
+            packed.strength(pack(model.bits(x).numpy())).astype(np.float32), voted.strength.numpy()
+        )
+        torch.testing.assert_close(packed.logits(x), voted.votes)
+    assert voted.strength.max() > 0
+    with pytest.raises(InputError, match="flat machine"):
+        PackedTM(FlatTM(image_size=9, in_channels=1, rule={"operator": "product"}))
+
+
+def test_the_device_is_used_or_refused(tmp_path, capsys):
+    """As published, a missing device fell back with a notice."""
+    if torch.cuda.is_available():
+        pytest.skip("has a GPU")
+    words = [word for word in TINY if word not in {"--device", "cpu"}]
+    assert main(["vision", *words, "--device", "cuda", "--epochs", "1", "--out", str(tmp_path / "x")]) == 2
+    assert "cuda" in capsys.readouterr().err
+
+
+def test_shares_add_up_to_the_total():
+    """As published a target of 0 let the total grow by half."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        scores = rng.random(rng.integers(1, 13)) + 1e-3
+        total = 2 * int(rng.integers(4 * len(scores), 400))
+        counts = divide(scores.tolist(), total)
+        assert sum(counts) == total
+        assert all(count % 2 == 0 and count >= 8 for count in counts)
+        assert counts[int(np.argmax(scores))] == max(counts)
+    with pytest.raises(InputError, match="even"):
+        divide([1.0, 1.0], 33)
+    with pytest.raises(InputError, match="at least 8"):
+        divide([1.0, 1.0, 1.0], 20)
+
+
+def test_auto_clause_holds_the_sum(tmp_path):
+    """Weak blocks get more, the sum stays, a target is met; batches and steps change what is measured."""
+    base = [
+        *TINY,
+        *("--train-limit", "400", "--transformer-clauses", "40", "--transformer-auto-clause", "--lr", "0.01"),
+    ]
+    data = read(base)[1].data.build()
+    found = {}
+    for name, words in {
+        "plain": [],
+        "target": ["--transformer-clause-target", "60"],
+        "batches": ["--transformer-auto-clause-batches", "1"],
+        "steps": ["--transformer-auto-clause-steps", "1"],
+    }.items():
+        config = read([*base, *words])[1]
+        plan = config.run_config("transformer")
+        path = tmp_path / name / "auto_clause.json"
+        counts = share_out(config.clauses, plan.student, plan, data, path, resume=False)
+        found[name] = read_json(path)
+        assert counts == found[name]["after"] == share_out(config.clauses, plan.student, plan, data, path, resume=True)
+    assert sum(found["plain"]["after"]) == sum(found["plain"]["before"]) == 80
+    assert sum(found["target"]["after"]) == 60
+    assert found["batches"]["accuracy"] != found["plain"]["accuracy"]
+    assert found["steps"]["accuracy"] != found["plain"]["accuracy"]
+
+
+def test_the_student_is_built_with_what_was_shared_out(tmp_path, monkeypatch):
+    """For a ViT the published list was averaged back to one number, so that nothing moved."""
+    import stillhouse.vision.run as module
+
+    monkeypatch.setattr(module, "share_out", lambda *args, **rest: [8, 16])
+    words = [
+        "vision",
+        *TINY,
+        "--transformer-auto-clause",
+        "--epochs",
+        "1",
+        "--train-limit",
+        "64",
+        "--out",
+        str(tmp_path / "x"),
+    ]
+    assert main(words) == 0
+    assert read_json(tmp_path / "x" / "results.json")["models"]["transformer"]["config"]["student"]["tm_clauses"] == [
+        8,
+        16,
+    ]
+
+
+def test_boolean_features_replace_pixels(tmp_path):
+    """Mode, preset, size and color each give other bits; the cache is used again only for exactly the same."""
+    rng = np.random.default_rng(0)
+    images = (rng.random((40, 12, 12, 3)) * 255).astype(np.uint8)
+    data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(test_fraction=0.2))
+
+    def made(**change):
+        return with_boolean_features(data, FeaturesMode(cache=str(tmp_path), **change))
+
+    assert made() is data
+    conv = made(mode="conv")
+    assert conv.task.shape == (3 * BITS, 12, 12)
+    batch = conv.test.batch(torch.tensor([2, 0]))
+    expected = boolean_features(data.test.batch(torch.tensor([2, 0])).inputs).float()
+    assert torch.equal(batch.inputs, expected)
+    assert torch.equal(batch.labels, data.test.labels[[2, 0]])
+    many = made(mode="fashion_aug")
+    assert len(many.train) == 6 * len(data.train)
+    assert len(many.test) == len(data.test)
+    assert made(mode="conv", grayscale=True).task.shape[0] == BITS
+    assert made(mode="conv", size=(6, 8)).task.shape[1:] == (6, 8)
+    assert made(mode="conv", preset="mnist").task.shape == (BITS, 28, 28)
+    folders = sorted(tmp_path.iterdir())
+    before = {folder: folder.stat().st_mtime_ns for folder in folders}
+    assert isinstance(made(mode="conv").train, PackedSplit)
+    assert {folder: folder.stat().st_mtime_ns for folder in tmp_path.iterdir()} == before
+    other = ImageData.from_arrays(255 - images, np.arange(40) % 2, config=DataConfig(test_fraction=0.2))
+    with_boolean_features(other, FeaturesMode(cache=str(tmp_path), mode="conv"))
+    assert len(list(tmp_path.iterdir())) == len(folders) + 1
+    folder = next(
+        f for f in folders if "conv" in f.name and read_json(f / "manifest.json")["shape"] == [3 * BITS, 12, 12]
+    )
+    packed = np.load(folder / "train.npy")
+    packed[0, 0] ^= 255
+    np.save(folder / "train.npy", packed)
+    with pytest.raises(InputError, match="damaged"):
+        made(mode="conv")
+    assert torch.equal(made(mode="conv", force=True).test.batch(torch.tensor([2, 0])).inputs, expected)
+
+
+def test_boolean_features_are_what_they_say():
+    """Mirrored is left to right; a vertical edge fires the Sobel bit and its turn does not."""
+    x = torch.zeros(1, 1, 9, 9)
+    x[..., 5:] = 1.0
+    bits = boolean_features(x)[0]
+    assert bits[0].equal(x[0, 0] > 0)
+    assert bits[4, 4, 4]  # Sobel in x, above 0, at the edge
+    assert not bits[13, 4, 4]  # its quarter turn
+    assert torch.equal(copies(x)[5], x.flip(-1))
+    assert all(torch.equal(c.shape and torch.tensor(c.shape), torch.tensor(x.shape)) for c in copies(x))
+
+
+def test_nothing_half_written_is_left(tmp_path, monkeypatch):
+    """A kill while features are built must not leave a folder that looks whole."""
+    import stillhouse.data.boolean_cache as cache
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    data = ImageData.from_arrays(
+        np.zeros((20, 6, 6), np.uint8), np.arange(20) % 2, config=DataConfig(test_fraction=0.2)
+    )
+    monkeypatch.setattr(cache, "boolean_features", stop)
+    with pytest.raises(KeyboardInterrupt):
+        with_boolean_features(data, FeaturesMode(cache=str(tmp_path), mode="conv"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gray_image_is_shown_to_a_teacher_of_colors():
+    """The teacher's own channels and normalization, not an error deep inside it."""
+    from torch import nn
+
+    from stillhouse.teachers import Teacher
+    from stillhouse.types import Batch
+
+    data = ImageData.from_arrays(
+        np.zeros((20, 6, 6), np.uint8), np.arange(20) % 2, config=DataConfig(test_fraction=0.2)
+    )
+    net = nn.Sequential(nn.Conv2d(3, 2, 6), nn.Flatten())
+    teacher = Teacher.from_module(net, data.task, channels=3)
+    gray = torch.rand(4, 1, 6, 6)
+    said = teacher(Batch(gray, torch.zeros(4).long(), torch.arange(4)))
+    torch.testing.assert_close(said.logits, net(gray.expand(-1, 3, -1, -1)))
+    with pytest.raises(InputError, match="cannot take inputs"):
+        Teacher.from_module(net, data.task)
