@@ -1,0 +1,83 @@
+"""`embed capture`: files to vectors with the names of the files as labels, and on into a run."""
+
+import json
+
+import numpy as np
+import pytest
+
+from stillhouse.checks import InputError
+from stillhouse.cli.main import main
+from stillhouse.data.vectors import VectorsConfig, open_vectors
+from stillhouse.embed.corpus import Source, gather
+from stillhouse.teachers import from_sentence_transformers as teacher
+
+
+class Letters:
+    """A teacher that counts letters."""
+
+    def encode(self, texts, *, normalize_embeddings, **settings):
+        x = np.array([[1.0 + text.lower().count(letter) for letter in "abcdefgh"] for text in texts], np.float32)
+        return x / np.linalg.norm(x, axis=1, keepdims=True) if normalize_embeddings else x
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "modules.json").write_text("[]")
+    monkeypatch.setattr(teacher, "_load", lambda folder, device: Letters())
+    return folder
+
+
+def test_a_capture_is_opened_with_texts_and_names(model, tmp_path, capsys):
+    """Texts and rows must stay in one order, through the command line."""
+    (tmp_path / "a.txt").write_text("".join(f"a bag of {n} beads and {'g' * n}\n" for n in range(1, 30)))
+    (tmp_path / "b.csv").write_text("".join(f"one {'c' * n} cab,{n}\n" for n in range(1, 20)))
+    words = ["embed", "capture", str(tmp_path / "a.txt"), f"{tmp_path / 'b.csv'}:0", "--model", str(model)]
+    words += ["--out", str(tmp_path / "out"), "--min_chars", "9", "--quiet"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "a: 29 texts" in said
+    assert "48 vectors of 8" in said
+    store = open_vectors(tmp_path / "out")
+    assert store.texts[30] == "one cc cab"
+    np.testing.assert_allclose(store.read([30])[0], Letters().encode([store.texts[30]], normalize_embeddings=True)[0])
+    data = VectorsConfig(path=str(tmp_path / "out")).build()
+    assert data.labels(np.array([0, 28, 29, 47])).tolist() == ["a", "a", "b", "b"]
+    assert main(words) == 0  # finished: it returns at once
+    assert main([*words, "--no-resume"]) == 2
+
+
+def test_texts_of_one_file_have_no_labels(model, tmp_path):
+    """One name for all tells nothing apart."""
+    (tmp_path / "a.txt").write_text("".join(f"{'abc' * n}\n" for n in range(1, 40)))
+    assert (
+        main(
+            [
+                "embed",
+                "capture",
+                str(tmp_path / "a.txt"),
+                "--model",
+                str(model),
+                "--out",
+                str(tmp_path / "o"),
+                "--quiet",
+            ]
+        )
+        == 0
+    )
+    assert VectorsConfig(path=str(tmp_path / "o")).build().store.labels is None
+
+
+def test_sources_say_what_is_read(tmp_path):
+    """Columns by number or name, a field, articles; a path with a colon that is there is taken as it stands."""
+    (tmp_path / "odd:0").mkdir()
+    assert Source.parse(str(tmp_path / "odd:0")).columns is None
+    assert Source.parse("t.csv:first,2").columns == ("first", 2)
+    assert Source.parse("t.txt:prose").articles == "prose"
+    (tmp_path / "t.jsonl").write_text(json.dumps({"body": "One. Two."}) + "\n")
+    assert gather([f"{tmp_path / 't.jsonl'}:body"]) == (["One. Two."], ["t"])
+    (tmp_path / "p.txt").write_text("It rained. He left at once.\n")
+    assert gather([f"{tmp_path / 'p.txt'}:prose"], min_chars=11)[0] == ["He left at once."]
+    with pytest.raises(InputError, match="expected at least one file"):
+        gather([])
