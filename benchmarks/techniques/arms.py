@@ -24,8 +24,9 @@ class Paths:
 KD = {"kind": "logits", "temperature": 4.0}
 
 
-def techniques(paths: Paths, student: Change) -> dict[str, Change]:
+def techniques(paths: Paths, student: Change, epochs: int) -> dict[str, Change]:
     """name -> changes of the base run. `kd` (T = 4, equal weights of labels and teacher) and `no-kd` are the two controls."""
+    general = round(0.3 * epochs)  # of two stages; together they are as long as everything else
     near, far = paths.student[-1], paths.teacher[-1]
 
     def logits(**settings: Any) -> Change:
@@ -84,11 +85,11 @@ def techniques(paths: Paths, student: Change) -> dict[str, Change]:
             "stages": [
                 {
                     "name": "general",
-                    "epochs": 3,
+                    "epochs": general,
                     "label_weight": 0.0,
                     "signals": [{"kind": "features", "student": near, "teacher": far}],
                 },
-                {"name": "task", "epochs": 7, "signals": [KD]},
+                {"name": "task", "epochs": epochs - general, "signals": [KD]},
             ]
         },
         "curriculum, easy first": {"signals": [KD], "curriculum": {"order": "easy-first"}},

@@ -144,7 +144,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="train nothing, make the table from what is there")
     options = parser.parse_args()
     task = {"fashion": fashion, "sentiment": sentiment}[options.task](options)
-    changes = {**techniques(task.paths, to_mapping(task.base.student)), **task.more}
+    changes = {**techniques(task.paths, to_mapping(task.base.student), task.base.training.epochs), **task.more}
     unknown = set(options.only) - set(changes)
     if unknown:
         parser.error(f"unknown techniques: {', '.join(sorted(unknown))}; there are {', '.join(changes)}")
