@@ -1,5 +1,7 @@
 """The clause bank against logic: expected values are counted bit by bit, never by the bank itself."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhouse.checks import InputError
-from stillhouse.students.tsetlin.clauses import ClauseBank
+from stillhouse.students.tsetlin.clauses import ClauseBank, make_bank
+from stillhouse.students.tsetlin.options import ClauseOptions
 
 
 def bank_with(positive, negated, failures):
@@ -64,6 +67,36 @@ def test_bf16_is_exact():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = bank(bits)
     assert torch.equal(mixed.float(), bank(bits))
+
+
+@pytest.mark.parametrize("ternary", [False, True])
+@pytest.mark.parametrize("operator", ["capacity", "product"])
+def test_integer_evaluation_is_exact_and_follows_the_weights(ternary, operator):
+    """int8 without gradients, float with them: the same strengths to the bit, also after weights or tau have moved."""
+    torch.manual_seed(0)
+    options = ClauseOptions(literals=20, ternary=ternary, operator=operator, literal_budget=12)
+    bank = make_bank(60, 32, options).eval()
+    bits = (torch.rand(3, 11, 60) > 0.5).float()
+
+    def agree():
+        exact = bank(bits)
+        assert exact.requires_grad
+        with torch.no_grad():
+            quick = bank(bits)
+        assert torch.equal(exact.detach(), quick)
+        return quick
+
+    first = agree()
+    other = copy.deepcopy(bank)
+    with torch.no_grad():
+        bank.include_logits.add_(torch.randn_like(bank.include_logits) * 0.3)
+    second = agree()
+    assert not torch.equal(first, second)
+    if not ternary:
+        bank.threshold.set(0.8)
+        assert not torch.equal(agree(), second)
+    with torch.no_grad():
+        assert torch.equal(other(bits), first)
 
 
 def test_gradient_reaches_every_include_logit_of_a_live_clause_and_the_bits():

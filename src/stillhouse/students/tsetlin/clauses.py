@@ -5,11 +5,14 @@ Shapes: ... any leading axes, F bits (2F literals: each bit and its negation), C
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from stillhouse.checks import InputError
 from stillhouse.layers.straight_through import hard_include, hard_step, revivable_relu
+from stillhouse.students.tsetlin.exact_product import can_count, count_hits
 from stillhouse.students.tsetlin.options import ClauseOptions, Operator
 from stillhouse.students.tsetlin.tau import Tau
 
@@ -74,6 +77,7 @@ class ClauseBank(nn.Module):
         self.num_bits, self.num_clauses, self.failures, self.leak = num_bits, num_clauses, failures, leak
         self.literals = literals
         self.operator, self.literal_dropout, self.literal_budget = operator, literal_dropout, literal_budget
+        self._cache: tuple[tuple[tuple[int, int], ...], tuple[Tensor, Tensor, Tensor]] | None = None
         self.threshold = self._threshold(tau, threshold)
         self.include_logits = nn.Parameter(torch.empty(self._planes, num_clauses, num_bits))
         self.reset_parameters(literals)
@@ -137,14 +141,35 @@ class ClauseBank(nn.Module):
         """
         if bits.shape[-1] != self.num_bits:
             raise InputError(f"bits: expected (..., {self.num_bits}), got {tuple(bits.shape)}")
-        positive, negated = self.masks()
-        misses_of_zeros = positive.sum(1)  # an all-zero input misses every positive literal
-        # under autocast the product runs in bf16: bits and masks are exact there, and so are counts up to 256
-        hits = nn.functional.linear(bits, positive - negated)
+        if not self.training and can_count(bits):
+            kernel, misses_of_zeros, capacity = self._frozen()
+            hits = count_hits(bits, kernel)
+        else:
+            positive, negated = self.masks()
+            misses_of_zeros = positive.sum(1)  # an all-zero input misses every positive literal
+            # under autocast the product runs in bf16: bits and masks are exact there, and so are counts up to 256
+            hits = nn.functional.linear(bits, positive - negated)
+            capacity = self.capacity(positive, negated)
         if self.operator == "product":
             return torch.exp((hits - misses_of_zeros).clamp(max=0) * (4 / self.failures))
-        margin = self.capacity(positive, negated) - misses_of_zeros
-        return revivable_relu(hits + margin, self.leak) / self.failures
+        return revivable_relu(hits + (capacity - misses_of_zeros), self.leak) / self.failures
+
+    def _frozen(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Kernel (F, C) int8, misses of an all-zero input (C), capacity (C); made again when a weight has changed."""
+        held = [
+            self.include_logits,
+            *(() if self.threshold is None else (*self.threshold.parameters(), *self.threshold.buffers())),
+        ]
+        state = tuple((tensor.data_ptr(), tensor._version) for tensor in held)
+        if self._cache is None or self._cache[0] != state:
+            positive, negated = self.masks()
+            kernel = (positive - negated).to(torch.int8).T.contiguous()
+            self._cache = state, (kernel, positive.sum(1), self.capacity(positive, negated))
+        return self._cache[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what is kept from the last evaluation: a copy has other weights' addresses."""
+        return self.__dict__ | {"_cache": None}
 
     def extra_repr(self) -> str:
         """What `print(module)` shows."""
