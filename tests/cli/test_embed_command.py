@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from stillhouse.cli.embed import COMMANDS, SHORT
+from stillhouse.cli.embed import COMMANDS
+from stillhouse.cli.embed_flags import SHORT
 from stillhouse.cli.main import main
 from stillhouse.config import flags
 from stillhouse.embed.corpus import gather

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from stillhouse.checks import nearest
+from stillhouse.cli.embed_flags import dashed, leaves, nearer, take_documented, text_arm
 from stillhouse.cli.options import Parser, print_config, read_config
 from stillhouse.config import ConfigError
 
@@ -62,7 +61,7 @@ Change = dict[str, Any]
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command of the family."""
-    words = [_dashed(word) for word in arguments]
+    words = [dashed(word) for word in arguments]
     if not words or words[0] in {"-h", "--help", "help"}:
         width = max(map(len, COMMANDS))
         print(HELP.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
@@ -130,12 +129,12 @@ def _capture(words: Sequence[str]) -> int:
 def _distill(words: Sequence[str]) -> int:
     from stillhouse.recipes.embedding import DEFAULT, load_embedding
 
-    words, early, change = _documented(list(words))
+    words, early, change = take_documented(list(words))
     parser = Parser(
         prog="stillhouse embed distill",
         description=COMMANDS["distill"],
         epilog=DISTILL,
-        usage=_usage("distill", "SOURCE"),
+        usage="stillhouse embed distill SOURCE [--recipe NAME] [--out DIR] [--resume] [any setting below]",
     )
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
     parser.add_argument("--recipe", help=f"what to start from: embedding, embedding-tree, embedding-fast [{DEFAULT}]")
@@ -148,16 +147,16 @@ def _distill(words: Sequence[str]) -> int:
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     if early.get("student") == "text":
-        change["text"] = _text_arm(early.get("text-teacher"))
+        change["text"] = text_arm(early.get("text-teacher"))
 
     def load(source: str, assignments: Sequence[str]) -> Any:
-        changes = [f"{path}={yaml.safe_dump(value, default_flow_style=True)}" for path, value in _leaves(change)]
+        changes = [f"{path}={yaml.safe_dump(value, default_flow_style=True)}" for path, value in leaves(change)]
         return load_embedding(source, [*changes, *assignments], recipe=early.get("recipe"))
 
     try:
         options, config = read_config(parser, words, load, "runs/corpus")
     except ConfigError as error:
-        raise _nearer(error) from None
+        raise nearer(error) from None
     if options.print_config:
         print_config(config)
         return 0
@@ -261,113 +260,3 @@ def _export(words: Sequence[str]) -> int:
     for file in sorted(out.iterdir()):
         print(f"{file.stat().st_size:>12,}  {file}")
     return 0
-
-
-# ---------------------------------------------------------------------------------------------------- flags
-
-ALIASES = {"--save-dir": "--out", "--teacher-checkpoint": "", "--vectors": ""}
-DOCUMENTED = (
-    *("student-dim", "alpha", "tau", "loss-type", "curriculum-stages", "curriculum-tau-schedule", "schedule-type"),
-    *("max-epochs", "validation-split", "early-stopping-patience", "save-every"),
-)
-# a text student has settings of these names too; the short flag is the vector student's
-SHORT = {
-    "epochs": "training-epochs",
-    "batch-size": "training-batch-size",
-    "learning-rate": "training-learning-rate",
-    "perplexity": "lesson-perplexity",
-    "neighbor-weight": "lesson-neighbor-weight",
-    "hidden": "student-hidden",
-}
-
-
-def _documented(words: list[str]) -> tuple[list[str], dict[str, str], Change]:
-    """Documented flags taken out of the words: (the rest, values that decide which flags there are, their meaning as changes)."""
-    rest: list[str] = []
-    given: Change = {}
-    early: dict[str, str] = {}
-    at = 0
-    while at < len(words):
-        name, equals, value = words[at].partition("=")
-        at += 1
-        key = name.removeprefix("--")
-        if not name.startswith("--"):
-            rest.append(words[at - 1])
-        elif key == "curriculum":
-            given[key] = True
-        elif key in DOCUMENTED or name in ALIASES or key in ("recipe", "student", "text-teacher"):
-            values = [value] if equals else []
-            many = 2 if key == "curriculum-tau-schedule" else 1
-            while not equals and at < len(words) and not words[at].startswith("--") and len(values) < many:
-                values += words[at].split(",") if many > 1 else [words[at]]
-                at += 1
-            if not values:
-                raise ConfigError(f"{name}: expected a value")
-            if key in DOCUMENTED:
-                parts = [part for text in values for part in (text.split(",") if many > 1 else [text])]
-                given[key.replace("-", "_")] = [_plain(part) for part in parts] if many > 1 else _plain(values[0])
-            elif name in ALIASES:
-                rest += [ALIASES[name], values[0]] if ALIASES[name] else values
-            else:
-                early[key] = values[0]
-                rest += [name, values[0]]
-        else:
-            rest.append(f"--{SHORT.get(key, key)}{equals}{value}")
-    change: Change = {}
-    if given:
-        from stillhouse.recipes.embedding import documented
-
-        given.pop("save_every", None)  # each validation is saved
-        change = documented(given)
-    return rest, early, change
-
-
-def _nearer(error: ConfigError) -> ConfigError:
-    """An unknown flag that is nearly a short or documented one, of which the parser does not know."""
-    found = re.match(r"unknown flag --([\w-]+);", str(error))
-    near = difflib.get_close_matches(found[1], [*SHORT, *DOCUMENTED], n=1, cutoff=0.8) if found else []
-    return ConfigError(f"unknown flag --{found[1]}; did you mean '--{near[0]}'?") if found and near else error
-
-
-def _text_arm(teacher: str | None) -> Change:
-    if teacher == "hash":
-        return {"student": {"tokens": "hash", "start": "random"}}
-    return {} if teacher is None else {"teacher": teacher}
-
-
-def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    """`a.b` and value of every entry; an empty mapping is a value.
-
-    Example:
-        >>> _leaves({"a": {"b": 1, "c": {}}})
-        [('a.b', 1), ('a.c', {})]
-    """
-    found: list[tuple[str, Any]] = []
-    for key, value in mapping.items():
-        if isinstance(value, Mapping) and value:
-            found += _leaves(value, f"{prefix}{key}.")
-        else:
-            found.append((prefix + key, value))
-    return found
-
-
-def _dashed(word: str) -> str:
-    """`--student_dim=3` as `--student-dim=3`; values keep their underscores.
-
-    Example:
-        >>> _dashed("--student_dim=my_value"), _dashed("my_file.yaml")
-        ('--student-dim=my_value', 'my_file.yaml')
-    """
-    if not word.startswith("--"):
-        return word
-    name, equals, value = word.partition("=")
-    return name.replace("_", "-") + equals + value
-
-
-def _usage(command: str, source: str) -> str:
-    return f"stillhouse embed {command} {source} [--recipe NAME] [--out DIR] [--resume] [any setting below]"
-
-
-def _plain(text: str) -> Any:
-    value = yaml.safe_load(text)
-    return value if isinstance(value, (int, float, bool)) else text
