@@ -1,12 +1,18 @@
 """Clauses in words and in pictures: what is said is what the network does."""
 
+import copy
+
 import pytest
 import torch
 
 from stillhouse.checks import InputError
+from stillhouse.students.tsetlin.conv import ConvTM
 from stillhouse.students.tsetlin.flat import FlatTM
 from stillhouse.students.tsetlin.interpret import block_votes, strongest_clauses
+from stillhouse.students.tsetlin.maps import clause_maps
+from stillhouse.students.tsetlin.resnet import ResNetTM
 from stillhouse.students.tsetlin.rules import flat_rules, transformer_rules
+from stillhouse.students.tsetlin.swin import SwinTM
 from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
 
 
@@ -91,3 +97,59 @@ def test_block_votes_need_clauses():
     )
     with pytest.raises(InputError, match="has none"):
         block_votes(model, torch.rand(2, 1, 8, 8), 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "shapes"),
+    [
+        (UnifiedTMTransformer, {"patch_size": 4, "embed_dim": 12, "depths": 2}, {"blocks.1": (8, 4, 4)}),
+        (
+            UnifiedTMTransformer,
+            {"architecture": "swin", "patch_size": 2, "embed_dim": 12, "depths": (1, 2), "window_size": 4},
+            {"stages.0.blocks.0": (8, 8, 8), "stages.1.blocks.1": (8, 4, 4)},
+        ),
+        (ResNetTM, {"width": 4, "stem": "small", "clauses": 8}, {"stages.0.0": (8, 16, 16), "stages.3.1": (8, 2, 2)}),
+        (ConvTM, {"clauses": (8, 8, 8)}, {"blocks.0": (8, 16, 16), "blocks.2": (8, 4, 4)}),
+        (
+            SwinTM,
+            {"embed_dim": 8, "depths": (1, 1), "num_heads": (2, 2), "patch_size": 2, "window_size": 4, "clauses": 8},
+            {"stages.0.0": (8, 2, 2), "stages.1.0": (8, 1, 1)},
+        ),
+    ],
+)
+def test_clause_maps_lie_where_the_image_does(kind, settings, shapes):
+    """A transposed map would point at the wrong patch: a change in one corner must show in that corner of the first block."""
+    torch.manual_seed(0)
+    if kind is UnifiedTMTransformer:
+        settings = settings | {"tm_clauses": 8, "mlp_ratio": 2.0}
+    model = kind(num_classes=3, image_size=16, in_channels=1, **settings)
+    with torch.no_grad():
+        model(torch.rand(8, 1, 16, 16))  # running statistics
+    model.eval()
+    pixels = torch.rand(6, 1, 16, 16)
+    maps = clause_maps(model, pixels)
+    assert {name: tuple(maps[name].shape[1:]) for name in shapes} == shapes
+    assert all((m >= 0).all() and (m <= 1).all() and m.std() > 0 for m in maps.values())
+    if kind is ConvTM:
+        pixels[:, :, :4, 12:] = 1 - pixels[:, :, :4, 12:]
+        moved = (clause_maps(model, pixels)["blocks.0"] - maps["blocks.0"]).abs().sum((0, 1)) > 0
+        rows, columns = torch.nonzero(moved, as_tuple=True)
+        assert rows.max() <= 4
+        assert columns.min() >= 11
+
+
+def test_models_without_places_and_controls_say_so():
+    """An empty dictionary would be drawn as nothing, without a word."""
+    for model in (FlatTM(image_size=4, clauses=8), ResNetTM(width=4, image_size=8, part="none")):
+        with pytest.raises(InputError, match="no clauses with a place"):
+            clause_maps(model, torch.rand(1, 3, *model.image_shape[1:]))
+
+
+def test_a_model_can_be_copied_after_a_training_step():
+    """The penalty of the last forward pass hangs on its graph, which cannot be copied: weight averages would crash."""
+    model = UnifiedTMTransformer(3, image_size=8, in_channels=1, embed_dim=12, depths=1, ff_sparsity_weight=0.1)
+    model(torch.rand(2, 1, 8, 8))
+    other = copy.deepcopy(model)
+    assert other.regularizers() == {}
+    assert set(model.regularizers()) == {"clause_sparsity"}
+    assert torch.equal(other.eval()(torch.ones(1, 1, 8, 8)), model.eval()(torch.ones(1, 1, 8, 8)))

@@ -67,6 +67,10 @@ class ClauseModel(nn.Module):
         """Raw pixels (B, C, H, W), checked, minus the mean, over the deviation."""
         return (self.checked(pixels) - self.pixel_mean) / self.pixel_std
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the loss terms of the last forward pass: their graph cannot be copied or pickled."""
+        return {name: None if name == "_penalty" else value for name, value in self.__dict__.items()}
+
     def banks(self) -> Iterator[ClauseBank]:
         """Every clause bank, those of gates and hidden layers included."""
         return (module for module in self.modules() if isinstance(module, ClauseBank))

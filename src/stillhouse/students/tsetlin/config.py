@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from stillhouse.checks import InputError
-from stillhouse.config import configclass
+from stillhouse.config import configclass, parse, to_mapping
 from stillhouse.students.tsetlin.geometry import Numbers, Stage, Wholes, stages_of
 from stillhouse.students.tsetlin.options import ClauseOptions, Operator
 from stillhouse.types import ImageTask, TextTask
@@ -212,18 +212,23 @@ class UnifiedTMConfig:
         return replace(self, feed_forward="mlp")
 
     def for_task(self, task: ImageTask | TextTask) -> UnifiedTMConfig:
-        """This configuration with the classes, the image and the pixel statistics of a data set."""
+        """This configuration with the classes, the image and the pixel statistics of a data set.
+
+        Raises:
+            InputError: not images.
+            ConfigError: sizes that do not fit the image.
+        """
         if not isinstance(task, ImageTask):
             raise InputError(f"student {self.kind!r}: expected images, got texts of {task.length} tokens")
         channels, height, width = task.shape
-        return replace(
-            self,
-            num_classes=task.num_classes,
-            image_size=(height, width),
-            in_channels=channels,
-            pixel_mean=tuple(task.pixel_mean),
-            pixel_std=tuple(task.pixel_std),
-        )
+        fitted = {
+            "num_classes": task.num_classes,
+            "image_size": (height, width),
+            "in_channels": channels,
+            "pixel_mean": tuple(task.pixel_mean),
+            "pixel_std": tuple(task.pixel_std),
+        }
+        return parse(type(self), {**to_mapping(self), **fitted})  # an image that does not fit is the user's fault
 
     def build(self, task: ImageTask | TextTask) -> UnifiedTMTransformer:
         """The network for a data set, with weights from torch's global generator."""

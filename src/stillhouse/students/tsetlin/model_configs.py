@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from pydantic import Field
 
 from stillhouse.checks import InputError
-from stillhouse.config import configclass
+from stillhouse.config import configclass, parse, to_mapping
 from stillhouse.students.tsetlin.options import ClauseOptions
 from stillhouse.types import ImageTask, TextTask
 
@@ -62,7 +62,7 @@ class ClauseModelConfig:
         }
         if hasattr(self, "pixel_mean"):
             found |= {"pixel_mean": tuple(task.pixel_mean), "pixel_std": tuple(task.pixel_std)}
-        return replace(self, **found)
+        return parse(type(self), {**to_mapping(self), **found})  # an image that does not fit is the user's fault
 
     def model_class(self) -> type[ClauseModel]:
         """The class of the network."""
