@@ -27,7 +27,16 @@ def test_pictures_before_and_after(page):
 
 def test_points_and_costs(page, student_run):
     """Width, sidelobes, phase; parameters, state, operations, time: a number for each focuser."""
-    for word in ("IRW", "PSLR", "ISLR", "phase", "parameters", "state", "complex operations", "ms a line", "latency"):
+    for word in (
+        "IRW (half-power width)",
+        "PSLR",
+        "ISLR",
+        "phase",
+        "parameters",
+        "complex operations",
+        "ms a line",
+        "latency",
+    ):
         assert word.lower() in page.lower(), word
     for name in ("teacher truncated to state_dim 16", "matched filter cut to 33 taps", "identity (unfocused)"):
         assert name in page

@@ -170,6 +170,7 @@ class SarJob(Job):
 
     # ------------------------------------------------------------------------------------------------ the score
 
+    @torch.no_grad()
     def validate(self, model: nn.Module) -> Validation:
         """Quality (mean over lines of 1 - NMSE) decides; the documented losses stand beside it."""
         split, sums, count = self.data.validation, dict[str, float](), 0
