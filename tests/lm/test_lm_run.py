@@ -9,6 +9,7 @@ import torch
 from stillhouse.checks import InputError
 from stillhouse.cli.main import main
 from stillhouse.config import ConfigError, parse, to_mapping
+from stillhouse.lm.energy import count_energy
 from stillhouse.lm.plan import ARMS, LmRunConfig, taught
 from stillhouse.lm.run import distill, train_teacher
 from stillhouse.lm.saved import load_lm
@@ -42,7 +43,7 @@ def made(tmp_path_factory):
     )  # fmt: skip
     train_teacher(teacher, root / "teacher")
     plan = load_lm_run("wikitext-2", changes(root))
-    summary = distill(plan, root / "run")
+    summary = distill(plan, root / "run", force=True)
     return root, plan, summary
 
 
@@ -98,7 +99,7 @@ def test_resume_repeats_nothing_and_grows(made):
     root, plan, summary = made
     stamp = (root / "run/arms/kd/seed-0/student.safetensors").stat().st_mtime_ns
     cache = (root / "run/logits" / MANIFEST).stat().st_mtime_ns
-    again = distill(plan, root / "run", resume=True)
+    again = distill(plan, root / "run", resume=True, force=True)
     assert again["arms"]["kd"]["nll"] == summary["arms"]["kd"]["nll"]
     assert (root / "run/arms/kd/seed-0/student.safetensors").stat().st_mtime_ns == stamp
     assert (root / "run/logits" / MANIFEST).stat().st_mtime_ns == cache
@@ -168,6 +169,21 @@ def test_probes_have_their_controls(made):
         probe(root / "run/arms/dense/seed-0")
 
 
+def test_energy_is_counted_and_labelled(made):
+    """An estimate passed off as a measurement; a teacher counted without its context."""
+    root, _plan, _ = made
+    folder = root / "run/arms/kd/seed-0"
+    found, longer = count_energy(folder), count_energy(folder, context=64)
+    assert "counted" in found["label"]
+    assert sum(found["student_parts"].values()) == pytest.approx(found["student"]["operations_pj"])
+    assert longer["student"] == found["student"]
+    # 2 layers, width 16: a score and a sum for each of 48 more tokens, 4.6 pJ each
+    more = longer["teacher"]["operations_pj"] - found["teacher"]["operations_pj"]
+    assert more == pytest.approx(2 * 2 * 48 * 16 * 4.6)
+    with pytest.raises(InputError, match=r"expected a student with spikes"):
+        count_energy(root / "run/arms/dense/seed-0")
+
+
 def test_another_tokenizer_or_window_is_refused(made, tmp_path):
     """The student's tokens must be the teacher's, and windows within its context."""
     root, _, _ = made
@@ -177,6 +193,17 @@ def test_another_tokenizer_or_window_is_refused(made, tmp_path):
         distill(load_lm_run("wikitext-2", [*changes(root), "lesson.window=65"]), tmp_path / "b")
     with pytest.raises(InputError, match=r"the tokenizer's \d+, got 99"):
         distill(load_lm_run("wikitext-2", [*changes(root), "student.vocab_size=99"]), tmp_path / "c")
+
+
+def test_a_teacher_that_knows_nothing_is_refused(made, tmp_path):
+    """Hours of training towards noise; and short splits are told before, not after."""
+    root, _, _ = made
+    with pytest.raises(InputError, match=r"better than the frequencies of tokens"):
+        distill(load_lm_run("wikitext-2", changes(root)), tmp_path / "a")
+    with pytest.raises(InputError, match=r"at least 17 tokens"):
+        distill(load_lm_run("wikitext-2", [*changes(root), "score.tokens=10"]), tmp_path / "b")
+    with pytest.raises(InputError, match=r"at least 17 tokens"):
+        distill(load_lm_run("wikitext-2", [*changes(root), "lesson.validation_tokens=9"]), tmp_path / "c", force=True)
 
 
 def test_a_cache_of_another_teacher_is_refused(made, tmp_path):

@@ -102,6 +102,9 @@ def _distill(words: Sequence[str]) -> int:
 
     parser = Parser(prog="stillhouse lm distill", description=COMMANDS["distill"])
     _add_run_flags(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="go on with a teacher that knows only how frequent tokens are"
+    )
     options, config = read_config(parser, words, load_lm_run, "wikitext-2")
     if options.print_config:
         print_config(config)
@@ -111,7 +114,7 @@ def _distill(words: Sequence[str]) -> int:
 
     out = options.out or Path("runs") / config.name
     with RunDisplay(len(config.arms) * config.seeds, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        summary = distill(config, out, resume=options.resume, say=display.say, tell=display.tell)
+        summary = distill(config, out, resume=options.resume, force=options.force, say=display.say, tell=display.tell)
     print_lm_summary(summary)
     return 0
 
@@ -124,6 +127,9 @@ def _evaluate(words: Sequence[str]) -> int:
     parser.add_argument("--window", type=int, help="tokens of a window [those of its run]")
     parser.add_argument("--dynamic", type=float, metavar="RATE", help="also learn from each window after it was scored")
     parser.add_argument("--probe", action="store_true", help="instead: what of the teacher can be read off its spikes")
+    parser.add_argument(
+        "--energy", action="store_true", help="instead: counted operations of a token, against the teacher's"
+    )
     parser.add_argument("--layer", help="of --probe [the last feed-forward layer]")
     options = parser.parse(words)
     from stillhouse.config import parse
@@ -133,6 +139,11 @@ def _evaluate(words: Sequence[str]) -> int:
 
     if options.probe:
         print(json.dumps(probe(options.folder, layer=options.layer), indent=2))
+        return 0
+    if options.energy:
+        from stillhouse.lm.energy import count_energy
+
+        print(json.dumps(count_energy(options.folder), indent=2))
         return 0
     run = run_of(options.folder)
     known = {} if run is None else run["config"]

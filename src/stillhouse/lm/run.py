@@ -21,7 +21,7 @@ from stillhouse.lm.plan import LmRunConfig, LmTeacherRunConfig, taught
 from stillhouse.lm.saved import save_lm
 from stillhouse.lm.score import Examination, Scored, ngram_nll
 from stillhouse.lm.summary import NGRAM, NLL, summarize
-from stillhouse.metrics.language import cut_windows, model_nll, teacher_nll
+from stillhouse.metrics.language import cut_windows, model_nll, score_text, teacher_nll
 from stillhouse.metrics.spiking import measure_spikes, spike_summary
 from stillhouse.records import arm_folder, open_run_folder, read_json, write_arrays, write_json
 from stillhouse.report.language import write_lm_report
@@ -67,6 +67,7 @@ def train_teacher(
     open_run_folder(out, to_mapping(config), resume=resume)
     training = _on_device(complete(config.training))
     corpus = load_text(config.corpus, say)
+    examination = Examination.of(corpus, config.score, config.window)
     write_json(out / records.RUN, _about("lm-teacher", config, corpus, command))
     if resume and (out / records.RESULT).is_file():
         return dict(read_json(out / records.RESULT))
@@ -84,7 +85,6 @@ def train_teacher(
     done = fit(job, training, seed=config.seed, folder=out, resume=resume, tell=partial(tell, "teacher", config.seed))
     model.cpu().save(out)
     corpus.tokenizer.save(out)
-    examination = Examination.of(corpus, config.score, config.window)
     scored = examination.score(model_nll(model), most=config.model.context)
     result = {
         **_result("teacher", config.seed, model, done, scored),
@@ -109,6 +109,7 @@ def distill(
     out: Path,
     *,
     resume: bool = False,
+    force: bool = False,
     command: str | None = None,
     say: Say = lambda line: None,
     tell: Tell = lambda arm, seed, progress, news: None,
@@ -118,6 +119,7 @@ def distill(
     Args:
         config: the run as one value.
         out: run folder.
+        force: distill although the teacher is no better than the frequencies of tokens.
         resume: skip finished arms, go on inside the unfinished one and inside an unfinished cache.
         command: what to print as the command that reproduces the run.
         say: told a line for each stage.
@@ -127,16 +129,20 @@ def distill(
         What `summary.json` holds.
 
     Raises:
-        InputError: text, teacher, cache or folder do not fit.
+        InputError: text, teacher, cache or folder do not fit; the teacher has nothing to teach and `force` is off.
         Interrupted: stopped on request, state saved.
     """
-    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "arms", "score"))
+    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "arms"))
     training = _on_device(complete(config.training))
     material = load_material(config, out, say)
     corpus = material.corpus
     write_json(out / records.RUN, _about("lm-distill", config, corpus, command))
+    for arm in config.arms:
+        fitted(config.student_of(arm), corpus.tokenizer.vocab_size)  # refused now or after the teacher's hours
     examination = Examination.of(corpus, config.score, config.lesson.window)
     _score_references(config, material, examination, out, say)
+    if not force:
+        _check_teacher(material, examination, read_json(out / records.TEACHER)["metrics"]["nll"])
     for seed in range(config.seeds):
         for arm in config.arms:
             if not (arm_folder(out, arm, seed) / records.RESULT).is_file():
@@ -160,6 +166,17 @@ def _score_references(config: LmRunConfig, material: Material, examination: Exam
         scored = examination.score(ngram_nll(material.corpus, config.score.ngram))
         write_arrays(out / f"{NGRAM}-{NLL}", windows=scored.windows, positions=scored.positions)
         write_json(out / f"{NGRAM}.json", {"order": config.score.ngram, "metrics": scored.metrics})
+
+
+def _check_teacher(material: Material, examination: Examination, nll: float) -> None:
+    """Refuse a teacher that knows no more than how frequent each token is."""
+    known = ngram_nll(material.corpus, 1)
+    frequencies = float(score_text(known, examination.ids, length=examination.window).mean())
+    if nll >= frequencies:
+        raise InputError(
+            f"teacher: expected one that is better than the frequencies of tokens ({frequencies:.3f} nats a token), got {nll:.3f}: "
+            "it has nothing to teach; train it longer, or take --force"
+        )
 
 
 def _train_arm(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from stillhouse.data.language.corpus import Corpus
+from stillhouse.data.language.windows import check_length
 from stillhouse.lm.plan import LmScoreConfig
 from stillhouse.metrics.language import Nll, bits_per_byte, dynamic_nll, loss_by_position, perplexity, score_text
 from stillhouse.metrics.ngram import NGram
@@ -55,11 +56,17 @@ class Examination:
 
     @classmethod
     def of(cls, corpus: Corpus, config: LmScoreConfig, window: int) -> Examination:
-        """Of a corpus's test split; `window` is that of training, where the configuration names none."""
+        """Of a corpus's test split; `window` is that of training, where the configuration names none.
+
+        Raises:
+            InputError: the split is shorter than a window: said before hours of training.
+        """
         ids = np.asarray(corpus.test.ids[: None if config.tokens is None else config.tokens + 1])
-        part = ids[: config.sliding_tokens + 1]
-        size, sliding = (len(corpus.tokenizer.decode(x[1:]).encode()) for x in (ids, part))
         own = config.window or window
+        check_length(len(ids), own)
+        part = ids[: config.sliding_tokens + 1]
+        check_length(len(part), own)
+        size, sliding = (len(corpus.tokenizer.decode(x[1:]).encode()) for x in (ids, part))
         return cls(ids, size, sliding, own, config.stride or max(1, own // 2), config)
 
     @property

@@ -40,7 +40,7 @@ def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreCon
         InputError: nothing there, or a text cut by another tokenizer.
     """
     run = run_of(folder)
-    text = corpus or parse(CorpusConfig, _part(run, folder, "corpus"))
+    text = corpus or parse(CorpusConfig, part_of(run, folder, "corpus"))
     how = score or (LmScoreConfig() if run is None else parse(LmScoreConfig, run["config"]["score"]))
     built = load_text(text, lambda line: None)
     if (folder / records.CARD).is_file():
@@ -69,8 +69,8 @@ def probe(folder: Path, *, layer: str | None = None, tokens: int = PROBED) -> di
         InputError: a student without spikes, or that belongs to no run.
     """
     run = run_of(folder)
-    built = load_text(parse(CorpusConfig, _part(run, folder, "corpus")), lambda line: None)
-    teacher = load_teacher(parse(LanguageTeacherConfig, _part(run, folder, "teacher")), built)
+    built = load_text(parse(CorpusConfig, part_of(run, folder, "corpus")), lambda line: None)
+    teacher = load_teacher(parse(LanguageTeacherConfig, part_of(run, folder, "teacher")), built)
     model, _, card = load_lm(folder)
     units = model.spike_units()
     if not units:
@@ -205,7 +205,12 @@ def run_of(folder: Path) -> dict[str, Any] | None:
     return None if found is None else dict(read_json(found))
 
 
-def _part(run: dict[str, Any] | None, folder: Path, name: str) -> Any:
+def part_of(run: dict[str, Any] | None, folder: Path, name: str) -> Any:
+    """A part of a run's configuration as plain data.
+
+    Raises:
+        InputError: no run, or one without that part.
+    """
     if run is None or name not in run["config"]:
         raise InputError(f"{folder}: it belongs to no run that names its {name}; say which")
     return run["config"][name]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stillhouse.checks import InputError
 from stillhouse.curricula import Curriculum, fuse
 from stillhouse.data.language.corpus import Split
-from stillhouse.data.language.windows import Windows
+from stillhouse.data.language.windows import Windows, check_length
 from stillhouse.layers.taps import Tapped
 from stillhouse.metrics.language import model_nll, score_text
 from stillhouse.signals import build_signals, student_features, teacher_features
@@ -76,6 +76,7 @@ class LanguageJob(Job):
         scoring_rows: int = 16,
     ) -> None:
         self.windows, self.valid, self.lesson = Windows(train.ids, lesson.window), valid, lesson
+        check_length(min(len(valid), lesson.validation_tokens + 1), lesson.window)
         self.cache, self.teacher = cache, teacher
         self.total_steps, self.scoring_rows = total_steps, scoring_rows
         self.taught = teacher is not None or cache is not None

@@ -21,6 +21,7 @@ class CausalLM(nn.Module):
         network: a `...ForCausalLM`.
 
     Example:
+        >>> import torch
         >>> model = SmallTransformerConfig(width=16, layers=1, heads=2).build(vocab_size=11)
         >>> tuple(model(torch.zeros(2, 3, dtype=torch.int64)).logits.shape)
         (2, 3, 11)
