@@ -144,13 +144,14 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="*", help="arms by name, as delta-dense-32")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps an arm")
+    parser.add_argument("--table", action="store_true", help="no training: the table and the plot of what is there")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     for distance in (32, 64):
         for arm, config in ARMS.items():
             name = f"{arm}-{distance}"
             file = arguments.out / f"{name}.json"
-            if file.exists() or (arguments.only and name not in arguments.only):
+            if arguments.table or file.exists() or (arguments.only and name not in arguments.only):
                 continue
             print(name, flush=True)
             file.write_text(json.dumps(train(config, distance, steps=arguments.steps), indent=1), encoding="utf-8")

@@ -204,7 +204,7 @@ def test_every_parameter_gets_a_gradient():
 def test_a_short_training_learns_and_moves_the_density():
     """Quantized from the first step: copying the token before the last needs the shift, the memory and all gradients."""
     torch.manual_seed(0)
-    spikes = SpikeConfig(density=0.4, density_weight=3.0, learning_rate=0.02)
+    spikes = SpikeConfig(density=0.4, learning_rate=0.02)
     made = replace(SMALL, width=32, spikes=spikes).build()
     made.calibrate(tokens(40, batch=8))
     for unit in made.spike_units().values():

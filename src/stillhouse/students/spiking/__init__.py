@@ -29,7 +29,9 @@ class SpikeConfig:
         default=1, ge=1, le=127, description="largest count inside a feed-forward layer, where spikes are one-sided"
     )
     density: float = Field(default=0.3, gt=0, lt=1, description="target share of channels that fire at a token")
-    density_weight: float = Field(default=1.0, ge=0, description="weight of the squared distance from that target")
+    density_weight: float = Field(
+        default=10.0, ge=0, description="weight of the squared distance from that target, a mean over the units"
+    )
     density_rule: Literal["target", "ceiling"] = Field(
         default="target", description="target: pull from both sides; ceiling: from above only"
     )
