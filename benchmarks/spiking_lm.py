@@ -122,7 +122,7 @@ def section_main(runs: Path) -> str:
     teacher = read(runs / TEACHER / "result.json")
     config = read(runs / RUN / "run.json").get("config", {})
     if not summary:
-        return f"## WikiText-2\n\nNot finished (the command above goes on): {done(runs / RUN)}\n"
+        return f"## WikiText-2\n\n{trained_teacher(teacher)}\nNot finished (the command above goes on): {done(runs / RUN)}\n"
     data, machine = summary["data"], summary["machine"]
     model = config["student"]
     lines = [
@@ -164,6 +164,18 @@ def section_main(runs: Path) -> str:
             f"Spikes and ternary weights cost {summary['gap']:+.2%} bits per byte against the dense student of equal size.",
         ]
     return "\n".join([*lines, "", *positions(summary), ""])
+
+
+def trained_teacher(result: dict[str, Any]) -> str:
+    """The teacher's own figures, for a page without a finished run."""
+    if not result:
+        return "The teacher is not trained."
+    found = result["metrics"]
+    return (
+        f"Teacher (`lm train-teacher {TEACHER}`): {result['params']:,} weights, {result['tokens_trained']:,} tokens, "
+        f"{result['seconds']:.0f} s: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f} "
+        f"({found['sliding_perplexity']:.2f} with sliding windows).\n"
+    )
 
 
 def positions(summary: dict[str, Any]) -> list[str]:
