@@ -28,6 +28,7 @@ from stillhouse.teaching import Tutor
 from stillhouse.training.classification import ClassificationJob, Lesson
 from stillhouse.training.loop import Fit, fit
 from stillhouse.training.predict import predict
+from stillhouse.training.specialize import has_clauses
 from stillhouse.types import OutputSpec, Progress
 
 Tell = Callable[[Progress, Mapping[str, float | None]], None]
@@ -89,7 +90,7 @@ def _train(
     """A student through all stages; each but the last has a folder of its own, and is done again from its checkpoint at no cost."""
     torch.manual_seed(seed)
     student = chosen.build(setting.data.task)
-    if setting.config.prior != "none":
+    if setting.config.prior != "none" and has_clauses(student):  # controls have none
         from stillhouse.students.tsetlin.priors import apply_prior
 
         apply_prior(student, setting.config.prior)

@@ -144,6 +144,7 @@ class RunConfig:
                 "compared (kinds logits and ensemble)"
             )
         self._check_own(lessons)
+        self._check_clauses()
         if ("direct" in self.arms) and not self.chain:
             raise ValueError("arms: 'direct' leaves out the chain of assistants, but there is none")
         for arm in {"clauses-off", "mlp"}.intersection(self.arms):
@@ -187,6 +188,18 @@ class RunConfig:
                     else "label_weight is 0 and no signal has a weight above 0"
                 )
                 raise ValueError(f"{where}{place}: nothing is left to learn from")
+
+    def _check_clauses(self) -> None:
+        for name, on in (
+            ("prior", self.prior != "none"),
+            ("training.clause_specialize", self.training.clause_specialize > 0),
+        ):
+            if on and self.student.special_part != "clauses":
+                raise ValueError(f"{name}: is about clauses, and a student of kind {self.student.kind!r} has none")
+        if self.training.clause_specialize > 0 and self.student.kind not in {"unified-tm", "tsetlin-vit"}:
+            raise ValueError(
+                f"training.clause_specialize: weighs attention heads, and a student of kind {self.student.kind!r} has none"
+            )
 
     def _check_own(self, lessons: list[tuple[SignalConfig, ...]]) -> None:
         told = [signal.kind for signal in self.own if needs_teacher(signal)]

@@ -18,7 +18,7 @@ from stillhouse.lint import lint
 from stillhouse.plan import RunConfig
 from stillhouse.records import arm_folder, open_run_folder, write_arrays, write_json
 from stillhouse.report import write_report
-from stillhouse.students import StudentConfig, TsetlinViTConfig, UnifiedTMConfig
+from stillhouse.students import TsetlinViTConfig, UnifiedTMConfig
 from stillhouse.summary import summarize
 from stillhouse.teachers import Teacher
 from stillhouse.teaching import prepare_tutors, write_teacher_test
@@ -120,7 +120,8 @@ def _write_clauses(config: RunConfig, data: ImageData, out: Path) -> None:
     from stillhouse.students.card import load_student
     from stillhouse.students.tsetlin.interpret import strongest_clauses
 
-    if not _has_votes_by_patch(config.student):
+    wanted = isinstance(config.student, (TsetlinViTConfig, UnifiedTMConfig))
+    if not wanted or getattr(config.student, "feed_forward", "") != "clauses":
         return
     student = load_student(arm_folder(out, config.reference, 0))
     split = data.validation
@@ -128,11 +129,3 @@ def _write_clauses(config: RunConfig, data: ImageData, out: Path) -> None:
     index, images, maps = strongest_clauses(student, pixels, split.labels, data.task.class_names)
     write_arrays(out / records.CLAUSE_IMAGES, images=images, maps=maps)
     write_json(out / records.CLAUSES, index)
-
-
-def _has_votes_by_patch(student: StudentConfig) -> bool:
-    """Clause transformers without windows, with as many clauses in each block: their votes are one table of patches."""
-    if isinstance(student, UnifiedTMConfig):
-        same = len({clauses for stage in student.stages() for clauses in stage.clauses}) == 1
-        return student.feed_forward == "clauses" and student.architecture == "vit" and same
-    return isinstance(student, TsetlinViTConfig) and student.feed_forward == "clauses"

@@ -22,7 +22,7 @@ from stillhouse.training.job import Job, Terms, Validation
 from stillhouse.training.loop import Fit, fit
 from stillhouse.training.mixing import mix
 from stillhouse.training.predict import predict
-from stillhouse.training.specialize import specialize
+from stillhouse.training.specialize import has_clauses, specialize
 from stillhouse.types import Batch, ImageTask, Outputs, Progress
 
 
@@ -145,7 +145,7 @@ class ClassificationJob(Job):
             return said.logits
 
         specialized = {}
-        if self.config.clause_specialize > 0:
+        if self.config.clause_specialize > 0 and has_clauses(model):
             specialized = specialize((self.model, model), split, self.config.clause_specialize, size)
         try:
             probabilities = predict(logits_of, split, size)

@@ -35,7 +35,7 @@ def clause_usage(
     Raises:
         InputError: a model without clauses or heads.
     """
-    if not hasattr(model, "named_blocks") or not any(True for _ in _banks(model)):
+    if not hasattr(model, "named_blocks") or not has_clauses(model):
         raise InputError(f"clause usage: expected a transformer with clauses, got {type(model).__name__}")
     was_training = model.training
     model.eval()
@@ -97,6 +97,7 @@ def specialize(
     return found | {f"clause_usage/{block}": float(entry["clauses"].mean()) for block, entry in usage.items()}
 
 
-def _banks(model: nn.Module) -> Any:
+def has_clauses(model: nn.Module) -> bool:
+    """Whether there is a clause bank in a model; controls have none."""
     banks = getattr(model, "banks", None)
-    return banks() if callable(banks) else ()
+    return callable(banks) and any(True for _ in banks())

@@ -12,7 +12,7 @@ from stillhouse.data import ImageData
 from stillhouse.plan import RunConfig
 from stillhouse.records import arm_folder, read_json, write_json
 from stillhouse.students.card import load_student
-from stillhouse.training.specialize import clause_usage, set_gains
+from stillhouse.training.specialize import clause_usage, has_clauses, set_gains
 from stillhouse.vision.config import VisionConfig
 
 USAGE = "clause_usage.json"
@@ -29,7 +29,7 @@ def write_outputs(
     first = arm_folder(folder, plan.reference, 0)
     student = load_student(first)
     found: dict[str, Any] = {}
-    if hasattr(student, "named_blocks") and any(True for _ in student.banks()):
+    if hasattr(student, "named_blocks") and has_clauses(student):
         found["clause_usage"] = _usage(student, plan, data, folder)
     if config.output.save_path is not None and hasattr(student, "named_blocks"):
         path = _own_path(config, plan, Path(config.output.save_path))

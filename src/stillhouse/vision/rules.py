@@ -1,4 +1,7 @@
-"""The clauses that vote most for each class, in words: for any network with clause banks in it.
+"""The clauses that vote most for each class, in words: a file in the run folder.
+
+Flat machines and transformers have rules of their own (`students.tsetlin.rules`); here is what serves any other network with
+clause banks in it.
 
 Legend: B images, C clauses, F bits, K classes.
 """
@@ -15,9 +18,17 @@ from torch import Tensor, nn
 from stillhouse.data import ImageData
 from stillhouse.records import write_atomically
 from stillhouse.students.tsetlin.clauses import ClauseBank
+from stillhouse.students.tsetlin.flat import FlatTM
+from stillhouse.students.tsetlin.rules import flat_rules, transformer_rules
+from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
 
 RULES = "rules.txt"
-LITERALS, CLAUSES, IMAGES = 12, 3, 64  # shown of a clause; shown of a class; averaged over for a class
+LITERALS, CLAUSES, IMAGES, ROWS = (
+    12,
+    3,
+    64,
+    2048,
+)  # shown of a clause, of a class; images averaged over, of a class, in all
 
 
 def in_words(positive: Tensor, negated: Tensor, failures: int, names: Sequence[str]) -> str:
@@ -85,27 +96,38 @@ def votes_of(model: nn.Module, pixels: Tensor, number: int) -> dict[str, Tensor]
 
 def write_rules(student: Any, data: ImageData, folder: Path) -> Path | None:
     """`rules.txt` in the run folder, from validation images; None for a student without clauses."""
-    banks = {name: part for name, part in student.named_modules() if isinstance(part, ClauseBank)}
-    if not banks:
+    if not any(isinstance(part, ClauseBank) for part in student.modules()):
         return None
     student.eval()
-    lines = ["The clauses that vote most for each class (share of its positive clause votes, validation images)."]
-    lines.append(
-        "A bit of a bank is a pixel (row, column) where the bank reads the image, else one learned threshold test."
-    )
-    split = data.validation
-    for number, name in enumerate(data.task.class_names):
-        rows = (split.labels == number).nonzero().flatten()[:IMAGES]
-        if not len(rows):
-            continue
-        votes = votes_of(student, split.batch(rows).inputs, number)
-        lines += ["", f"class {name}", *_best(votes, banks, data)]
+    batch = data.validation.batch(torch.arange(min(len(data.validation), ROWS)))
+    told = (batch.inputs, batch.labels, data.task.class_names)
+    if isinstance(student, FlatTM):
+        lines = ["What separates each class best, validation images. A literal is a pixel (row, column).", ""]
+        lines += [str(rule) for rule in flat_rules(student, *told)]
+    elif isinstance(student, UnifiedTMTransformer):
+        lines = [
+            "What separates each class best, validation images. A bit is one learned threshold test on a patch.",
+            "",
+        ]
+        lines += [str(rule) for rule in transformer_rules(student, *told)]
+    else:
+        lines = _of_any(student, *told)
     text = "\n".join(lines) + "\n"
     write_atomically(folder / RULES, lambda file: file.write(text.encode()))
     return folder / RULES
 
 
-def _best(votes: dict[str, Tensor], banks: dict[str, ClauseBank], data: ImageData) -> list[str]:
+def _of_any(student: nn.Module, images: Tensor, labels: Tensor, class_names: Sequence[str]) -> list[str]:
+    banks = {name: part for name, part in student.named_modules() if isinstance(part, ClauseBank)}
+    lines = ["The clauses that vote most for each class (share of its positive clause votes, validation images)."]
+    for number, name in enumerate(class_names):
+        chosen = images[labels == number][:IMAGES]
+        if len(chosen):
+            lines += ["", f"class {name}", *_best(votes_of(student, chosen, number), banks)]
+    return lines
+
+
+def _best(votes: dict[str, Tensor], banks: dict[str, ClauseBank]) -> list[str]:
     positive = {name: x.clamp(min=0) for name, x in votes.items()}
     total = sum(float(x.sum()) for x in positive.values()) or 1.0
     ranked = sorted(((float(v), name, j) for name, x in positive.items() for j, v in enumerate(x)), reverse=True)
@@ -113,16 +135,6 @@ def _best(votes: dict[str, Tensor], banks: dict[str, ClauseBank], data: ImageDat
     for vote, name, clause in ranked[:CLAUSES]:
         bank = banks[name]
         wanted, unwanted = (mask[clause].detach() for mask in bank.masks())
-        words = in_words(wanted, unwanted, bank.failures, _bit_names(bank.num_bits, data))
+        words = in_words(wanted, unwanted, bank.failures, [f"bit {bit}" for bit in range(bank.num_bits)])
         lines.append(f"  {name}, clause {clause}, share {vote / total:.1%}: {words}")
     return lines
-
-
-def _bit_names(bits: int, data: ImageData) -> list[str]:
-    channels, height, width = data.task.shape
-    if bits != channels * height * width:
-        return [f"bit {bit}" for bit in range(bits)]
-    prefix = (lambda c: "") if channels == 1 else (lambda c: f"channel {c} ")
-    return [
-        f"{prefix(c)}({row}, {column})" for c in range(channels) for row in range(height) for column in range(width)
-    ]

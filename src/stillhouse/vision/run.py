@@ -68,7 +68,7 @@ def run_models(
         Interrupted: stopped on request, state saved.
     """
     command = command or records.command_line()
-    open_run_folder(out, to_mapping(config), resume=resume)
+    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("models", "seeds", "arms"))
     about = {"config": to_mapping(config), "command": command, "versions": records.versions()}
     write_json(out / records.RUN, {**about, "machine": records.machine()})
     data = with_boolean_features(config.data.build() if data is None else data, config.features, quiet=quiet)

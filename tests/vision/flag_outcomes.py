@@ -1,0 +1,199 @@
+"""What a command line of `stillhouse vision` amounts to: for `test_flag_table`, which compares two of them."""
+
+from functools import cache
+
+import torch
+import yaml
+
+from stillhouse.arms import Setting, _lesson
+from stillhouse.cli.vision import read
+from stillhouse.config import dump_yaml, parse, to_mapping
+from stillhouse.data import DataConfig
+from stillhouse.students.tsetlin.priors import apply_prior
+from stillhouse.teachers import Teacher
+from stillhouse.teaching import Tutor
+from stillhouse.training.classification import ClassificationJob
+from stillhouse.training.optimizer import build_optimizer
+from stillhouse.types import Progress
+from stillhouse.vision.models import student_of
+from stillhouse.vision.places import places_of
+
+
+def words(text):
+    return text.split()
+
+
+BASE = [
+    *words(
+        "--dataset digits --train-limit 60 --test-limit 40 --transformer-patch 4 --transformer-clauses 8 --device cpu"
+    ),
+    *words("--transformer-mlp-ratio 2 --batch-size 16 --epochs 4 --transformer-drop-path 0 --transformer-dropout 0"),
+]
+VIT = [*BASE, *words("--transformer-d-model 12 --transformer-heads 3 --transformer-layers 2")]
+SWIN = [*BASE, *words("--transformer-arch swin --transformer-patch 1 --transformer-window 4")]
+SMALL_SWIN = words("--transformer-embed-dims 8,16 --transformer-depths 2,1 --transformer-stage-heads 2,4")
+WIDE = [*SWIN, "--transformer-depths", "1,1", "--transformer-d-model", "8", "--transformer-heads", "2"]
+
+
+def config(*line):
+    """Later words win, as argparse has it."""
+    return read(line)[1]
+
+
+@cache
+def data_of(text):
+
+    return parse(DataConfig, yaml.safe_load(text)).build()
+
+
+def data(chosen):
+    return data_of(dump_yaml(chosen.data))
+
+
+def built(chosen):
+    torch.manual_seed(0)
+    plan = chosen.run_config("transformer")
+    model = plan.student.build(data(chosen).task)
+    apply_prior(model, plan.prior)
+    return model
+
+
+def student(*line):
+    """Parameters, two training forwards with a step between, penalties: what a setting of the network can change."""
+    chosen = config(*line)
+    model = built(chosen)
+    x = data(chosen).task.example(6)
+    found = {"params": sum(p.numel() for p in model.parameters())}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for step in range(2):
+        torch.manual_seed(1)
+        logits = model.train()(x)
+        penalty = sum((w * v for w, v in model.regularizers().values()), torch.zeros(()))
+        found[f"forward {step}"] = logits.detach().flatten().tolist()
+        found[f"penalty {step}"] = float(penalty)
+        optimizer.zero_grad()
+        (logits.square().sum() + penalty).backward()
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        optimizer.step()
+        found[f"update {step}"] = {
+            name: float((p.detach() - before[name]).norm()) for name, p in model.named_parameters()
+        }
+    return found
+
+
+def teacher(task):
+    torch.manual_seed(3)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, task.num_classes))
+    return Teacher.from_module(net, task)
+
+
+def training(*line, taught=False):
+    """Loss terms in the first and last epoch, learning rates of all steps, scores: what a setting of the training can change."""
+    chosen = config(*line)
+    here = data(chosen)
+    plan = chosen.run_config("transformer", places_of(student_of(chosen.model, "transformer"), here.task))
+    tutor = Tutor.of(teacher(here.task), here, 16, plan.training) if taught else None
+    setting = Setting(plan, here, (tutor,))
+    torch.manual_seed(0)
+    model = plan.student.build(here.task)
+    lesson = _lesson(setting, plan.stages_of(taught)[0], tutor, model, 0)
+    job = ClassificationJob(model, here, plan.training, seed=0, lesson=lesson)
+    steps = -(-len(here.train) // plan.training.batch_size)
+    optimizer, schedule = build_optimizer(model, job.extras, plan.training, steps)
+    total = plan.training.epochs * steps
+    found = {"steps": total, "rates": []}
+    for step in range(total):
+        found["rates"].append([group["lr"] for group in optimizer.param_groups])
+        if step in (0, total - 1):
+            torch.manual_seed(1)
+            model.train()
+            optimizer.zero_grad()
+            terms = job.terms(job.order(0)[: plan.training.batch_size], Progress(step, total))
+            found[f"terms {step}"] = {name: (w, float(v.detach())) for name, (w, v) in terms.items()}
+            sum(w * v for w, v in terms.values()).backward()
+            found[f"gradient {step}"] = float(model.head.weight.grad.mean(1).abs().sum())
+            optimizer.step()
+            job.stepped(step + 1)
+        else:
+            optimizer.step()
+        schedule.step()
+    calls = []
+    hook = model.register_forward_hook(lambda *args: calls.append(1))
+    found["metrics"] = job.validate(model.eval()).metrics
+    hook.remove()
+    found["scoring passes"] = len(calls)
+    found["ema"] = plan.training.ema_decay
+    return found
+
+
+def taught(*line):
+    return training(*line, taught=True)
+
+
+def splits(*line):
+    """Shapes, sizes, pixels and classes of the data, and what augmentation makes of them."""
+    chosen = config(*line)
+    here = data(chosen)
+    x = here.train.batch(torch.arange(8)).inputs
+    changed = here.augment(x, seed=1)
+    return {
+        "sha": here.sha256,
+        "sizes": here.sizes,
+        "classes": here.task.num_classes,
+        "seen": changed.flatten().tolist(),
+    }
+
+
+def reaches(*line):
+    """The run's configuration: for settings of the library whose effect its own tests show (tests/training, tests/teachers)."""
+    chosen = config(*line)
+    return {**to_mapping(chosen.run_config(chosen.models[0])), "features": to_mapping(chosen.features)}
+
+
+def other(*line):
+    """The same of another model: parameters, training forwards, updates."""
+    chosen = config(*line)
+    here = data(chosen)
+    torch.manual_seed(0)
+    model = chosen.run_config(chosen.models[0]).student.build(here.task)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    found = {"params": sum(p.numel() for p in model.parameters())}
+    x = here.task.example(6)
+    for step in range(2):
+        torch.manual_seed(1)
+        said = model.train()(x)
+        logits = said[0] if isinstance(said, tuple) else said
+        found[f"forward {step}"] = logits.detach().flatten().tolist()
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(logits, torch.arange(6)).backward()
+        found[f"gradient {step}"] = {
+            name: float(p.grad.norm()) for name, p in model.named_parameters() if p.grad is not None
+        }
+        optimizer.step()
+    return found
+
+
+def size(*line):
+    """Of large models: names and shapes of all weights, made on no device."""
+    chosen = config(*line)
+    with torch.device("meta"):
+        model = chosen.run_config(chosen.models[0]).student.build(data(chosen).task)
+    return {name: tuple(x.shape) for name, x in (*model.named_parameters(), *model.named_buffers())}
+
+
+def backbone(*line):
+    """Sizes of every stage of SwinTM, which has 66 million weights at the least; its own tests build it smaller."""
+    chosen = config(*line)
+    return [repr(stage) for stage in chosen.run_config(chosen.models[0]).student.backbone().stages()]
+
+
+TM = [*BASE, *words("--models tm --tm-n-clauses 40")]
+DEEP = [*BASE, *words("--models deep_tm --deeptm-hidden-dims 12 --deeptm-n-clauses 12")]
+HYBRID = [*BASE, *words("--models hybrid --hybrid-clauses 12")]
+CONV = [
+    *BASE,
+    *words("--models deep_ctm --deepctm-channels 6 --deepctm-kernels 3 --deepctm-strides 1 --deepctm-pools 2"),
+    *words("--deepctm-clauses 8 --deepctm-head-clauses 8"),
+]
+RESNET = [*BASE, "--models", "resnet_tm"]
+PYRAMID = [*BASE, *words("--models pyramid_tm --pyramid-clauses 12,12,12,12")]

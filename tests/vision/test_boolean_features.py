@@ -1,0 +1,80 @@
+"""Boolean features: what each bit says, and a cache that is used again only for exactly the same."""
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.checks import InputError
+from stillhouse.data import DataConfig, ImageData
+from stillhouse.data.boolean_cache import PackedSplit, with_boolean_features
+from stillhouse.data.boolean_features import BITS, boolean_features, copies
+from stillhouse.data.boolean_features_config import FeaturesMode
+from stillhouse.records import read_json
+
+
+def test_boolean_features_replace_pixels(tmp_path):
+    """Mode, preset, size and color each give other bits; the cache is used again only for exactly the same."""
+    rng = np.random.default_rng(0)
+    images = (rng.random((40, 12, 12, 3)) * 255).astype(np.uint8)
+    data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(test_fraction=0.2))
+
+    def made(**change):
+        return with_boolean_features(data, FeaturesMode(cache=str(tmp_path), **change))
+
+    assert made() is data
+    conv = made(mode="conv")
+    assert conv.task.shape == (3 * BITS, 12, 12)
+    batch = conv.test.batch(torch.tensor([2, 0]))
+    expected = boolean_features(data.test.batch(torch.tensor([2, 0])).inputs).float()
+    assert torch.equal(batch.inputs, expected)
+    assert torch.equal(batch.labels, data.test.labels[[2, 0]])
+    many = made(mode="fashion_aug")
+    assert len(many.train) == 6 * len(data.train)
+    assert len(many.test) == len(data.test)
+    assert made(mode="conv", grayscale=True).task.shape[0] == BITS
+    assert made(mode="conv", size=(6, 8)).task.shape[1:] == (6, 8)
+    assert made(mode="conv", preset="mnist").task.shape == (BITS, 28, 28)
+    folders = sorted(tmp_path.iterdir())
+    before = {folder: folder.stat().st_mtime_ns for folder in folders}
+    assert isinstance(made(mode="conv").train, PackedSplit)
+    assert {folder: folder.stat().st_mtime_ns for folder in tmp_path.iterdir()} == before
+    other = ImageData.from_arrays(255 - images, np.arange(40) % 2, config=DataConfig(test_fraction=0.2))
+    with_boolean_features(other, FeaturesMode(cache=str(tmp_path), mode="conv"))
+    assert len(list(tmp_path.iterdir())) == len(folders) + 1
+    folder = next(
+        f for f in folders if "conv" in f.name and read_json(f / "manifest.json")["shape"] == [3 * BITS, 12, 12]
+    )
+    packed = np.load(folder / "train.npy")
+    packed[0, 0] ^= 255
+    np.save(folder / "train.npy", packed)
+    with pytest.raises(InputError, match="damaged"):
+        made(mode="conv")
+    assert torch.equal(made(mode="conv", force=True).test.batch(torch.tensor([2, 0])).inputs, expected)
+
+
+def test_boolean_features_are_what_they_say():
+    """Mirrored is left to right; a vertical edge fires the Sobel bit and its turn does not."""
+    x = torch.zeros(1, 1, 9, 9)
+    x[..., 5:] = 1.0
+    bits = boolean_features(x)[0]
+    assert bits[0].equal(x[0, 0] > 0)
+    assert bits[4, 4, 4]  # Sobel in x, above 0, at the edge
+    assert not bits[13, 4, 4]  # its quarter turn
+    assert torch.equal(copies(x)[5], x.flip(-1))
+    assert all(torch.equal(c.shape and torch.tensor(c.shape), torch.tensor(x.shape)) for c in copies(x))
+
+
+def test_nothing_half_written_is_left(tmp_path, monkeypatch):
+    """A kill while features are built must not leave a folder that looks whole."""
+    import stillhouse.data.boolean_cache as cache
+
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    data = ImageData.from_arrays(
+        np.zeros((20, 6, 6), np.uint8), np.arange(20) % 2, config=DataConfig(test_fraction=0.2)
+    )
+    monkeypatch.setattr(cache, "boolean_features", stop)
+    with pytest.raises(KeyboardInterrupt):
+        with_boolean_features(data, FeaturesMode(cache=str(tmp_path), mode="conv"))
+    assert list(tmp_path.iterdir()) == []
