@@ -5,87 +5,16 @@ Defaults are the configurations of the documents' table 6.1 (32 x 32 RGB, ten cl
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from stillhouse.checks import InputError
-from stillhouse.config import configclass, parse, to_mapping
+from stillhouse.config import configclass
+from stillhouse.students.tsetlin.base_config import NormalizedConfig, PixelBitsConfig, expect_even
 from stillhouse.students.tsetlin.options import ClauseOptions
-from stillhouse.types import ImageTask, TextTask
 
 if TYPE_CHECKING:
     from stillhouse.students.tsetlin.base import ClauseModel
-
-
-@configclass
-class ClauseModelConfig:
-    """What every model has; not a model itself."""
-
-    special_part: ClassVar[str] = "clauses"
-
-    num_classes: int = Field(default=10, ge=2, description="K; the data set says it when a run builds the student")
-    image_size: int | tuple[int, int] = Field(default=(32, 32), description="height and width, or one side, in pixels")
-    in_channels: int = Field(default=3, gt=0, description="channels of the image")
-    part: Literal["clauses", "mlp", "none"] = Field(
-        default="clauses",
-        description="clause layers; mlp (as many units as clauses) and none (linear) are the controls",
-    )
-    rule: ClauseOptions = Field(default_factory=ClauseOptions, description="how clauses are evaluated and learned")
-
-    @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
-        size = self.image_size
-        return (self.in_channels, size, size) if isinstance(size, int) else (self.in_channels, *size)
-
-    def without_special_part(self) -> Self:
-        """The same network, linear where clause layers were."""
-        return replace(self, part="none")
-
-    def with_ordinary_part(self) -> Self:
-        """The same network with MLPs where clause layers were."""
-        return replace(self, part="mlp")
-
-    def for_task(self, task: ImageTask | TextTask) -> Self:
-        """This configuration with the classes, the image and the pixel statistics of a data set."""
-        if not isinstance(task, ImageTask):
-            raise InputError(
-                f"student {getattr(self, 'kind', '')!r}: expected images, got texts of {task.length} tokens"
-            )
-        channels, height, width = task.shape
-        found: dict[str, Any] = {
-            "image_size": (height, width),
-            "in_channels": channels,
-            "num_classes": task.num_classes,
-        }
-        if hasattr(self, "pixel_mean"):
-            found |= {"pixel_mean": tuple(task.pixel_mean), "pixel_std": tuple(task.pixel_std)}
-        return parse(type(self), {**to_mapping(self), **found})  # an image that does not fit is the user's fault
-
-    def model_class(self) -> type[ClauseModel]:
-        """The class of the network."""
-        raise NotImplementedError
-
-    def build(self, task: ImageTask | TextTask) -> ClauseModel:
-        """The network for a data set, with weights from torch's global generator."""
-        return self.model_class().from_config(self.for_task(task))
-
-
-def _even(name: str, *clauses: int) -> None:
-    odd = next((c for c in clauses if c < 2 or c % 2), None)
-    if odd is not None:
-        raise ValueError(f"{name}: expected even numbers of at least 2, got {odd}")
-
-
-@configclass
-class PixelBitsConfig(ClauseModelConfig):
-    """Models whose literals are pixels compared with fixed levels."""
-
-    levels: int = Field(
-        default=1, gt=0, description="bits a pixel: brighter than i / (levels + 1); bits pass as they are"
-    )
 
 
 @configclass
@@ -104,7 +33,7 @@ class FlatTMConfig(PixelBitsConfig):
     )
 
     def __post_init__(self) -> None:
-        _even("clauses", self.clauses)
+        expect_even("clauses", self.clauses)
         if self.voting == "team" and self.clauses % (2 * self.num_classes):
             raise ValueError(
                 f"clauses: expected a multiple of 2 x {self.num_classes} classes for voting 'team', got {self.clauses}"
@@ -134,7 +63,7 @@ class DeepTMConfig(PixelBitsConfig):
     input_noise: float = Field(default=0.0, ge=0, description="deviation of noise on the pixels in training")
 
     def __post_init__(self) -> None:
-        _even("clauses", self.clauses)
+        expect_even("clauses", self.clauses)
         if any(width < 1 for width in self.hidden_dims):
             raise ValueError(f"hidden_dims: expected positive widths, got {self.hidden_dims}")
 
@@ -143,14 +72,6 @@ class DeepTMConfig(PixelBitsConfig):
         from stillhouse.students.tsetlin.flat import DeepTMClassifier
 
         return DeepTMClassifier
-
-
-@configclass
-class NormalizedConfig(ClauseModelConfig):
-    """Models that standardize their pixels."""
-
-    pixel_mean: float | tuple[float, ...] = Field(default=0.0, description="subtracted from the pixels in [0, 1]")
-    pixel_std: float | tuple[float, ...] = Field(default=1.0, description="divides them")
 
 
 @configclass
@@ -173,7 +94,7 @@ class ResNetTMConfig(NormalizedConfig):
     )
 
     def __post_init__(self) -> None:
-        _even("clauses", self.clauses)
+        expect_even("clauses", self.clauses)
         if self.taus is not None and not all(0 < tau < 1 for tau in self.taus):
             raise ValueError(f"taus: expected numbers in (0, 1), got {self.taus}")
 
@@ -220,7 +141,7 @@ class SwinTMConfig(NormalizedConfig):
     attn_drop_rate: float = Field(default=0.0, ge=0, lt=1, description="dropout on the attention weights")
 
     def __post_init__(self) -> None:
-        _even("clauses, head_clauses", self.clauses, self.head_clauses)
+        expect_even("clauses, head_clauses", self.clauses, self.head_clauses)
         self.backbone()
 
     def backbone(self) -> Any:
@@ -275,7 +196,7 @@ class PyramidTMConfig(NormalizedConfig):
     )
 
     def __post_init__(self) -> None:
-        _even("clauses", *self.clauses)
+        expect_even("clauses", *self.clauses)
         count = len(self.sides())
         for name, value in (
             ("widths", self.widths),
@@ -324,7 +245,7 @@ class ConvTMConfig(NormalizedConfig):
     )
 
     def __post_init__(self) -> None:
-        _even("clauses, head_clauses", *self.clauses, self.head_clauses)
+        expect_even("clauses, head_clauses", *self.clauses, self.head_clauses)
         for name in ("kernels", "strides", "pools", "clauses"):
             value = getattr(self, name)
             if len(value) != len(self.channels):
@@ -358,7 +279,7 @@ class HybridTMConfig(NormalizedConfig):
     clauses: int = Field(default=384, gt=0, description="clauses, even")
 
     def __post_init__(self) -> None:
-        _even("clauses", self.clauses)
+        expect_even("clauses", self.clauses)
 
     def model_class(self) -> type[ClauseModel]:
         """HybridTM."""
