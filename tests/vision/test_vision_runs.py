@@ -168,7 +168,14 @@ def test_models_run_one_after_another(tmp_path, capsys):
     )
     assert (tmp_path / "two" / "tm" / "report.html").is_file()
     assert "pixel (" in (tmp_path / "two" / "tm" / "rules.txt").read_text()
-    assert "transformer" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Transformer-VIT | epoch 1/1 | loss" in said
+    assert "flat-tm | epoch 1/1 | loss" in said
+    assert "train " in said
+    assert main([*words, "--tm-n-clauses", "20", "--resume"]) == 0
+    again = capsys.readouterr().out
+    assert "epoch 1/1" not in again
+    assert "trained" not in again
 
 
 @pytest.mark.parametrize("options", [{}, {"voting": "team", "clauses": 40}, {"levels": 3}])

@@ -1,8 +1,8 @@
-"""A TensorBoard folder with one point an epoch under the documents' tags, written while a run goes on."""
+"""Every finished epoch, while a run goes on: a line to read, and a point in a TensorBoard folder under the documents' tags."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,14 +24,22 @@ class Board:
         folder: TensorBoard folder; None writes nothing.
         plan: of the run.
         out: its run folder.
+        say: told a line an epoch.
     """
 
-    def __init__(self, folder: str | None, plan: RunConfig, out: Path) -> None:
-        self.folder, self.plan, self.out = folder, plan, out
+    def __init__(
+        self, folder: str | None, plan: RunConfig, out: Path, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.folder, self.plan, self.out, self.say = folder, plan, out, say
         self.written: dict[tuple[str, int], int] = {}
+        self.told: dict[tuple[str, int], int] = {}
         self.writer: Any = None
 
     def __enter__(self) -> Board:
+        for arm in self.plan.arms:  # what an earlier process has told already, where a run is gone on with
+            for seed in range(self.plan.seeds):
+                epochs = epochs_of(self.plan, arm_folder(self.out, arm, seed) / records.RECORDS)
+                self.told[arm, seed] = max((epoch["epoch"] for epoch in epochs), default=0)
         if self.folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -41,22 +49,19 @@ class Board:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.writer is None:
-            return
         for arm in self.plan.arms:
             for seed in range(self.plan.seeds):
                 self._copy(arm, seed)
                 path = arm_folder(self.out, arm, seed) / records.RESULT
-                if path.is_file():
+                if self.writer is not None and path.is_file():
                     found = read_json(path)
                     tag = f"{self._prefix(arm, seed)}/final/test_accuracy"
                     self.writer.add_scalar(tag, found["metrics"]["accuracy"], found["epochs"])
-        self.writer.close()
+        if self.writer is not None:
+            self.writer.close()
 
     def following(self, tell: Tell) -> Tell:
-        """The same `tell`, after which finished epochs are copied."""
-        if self.writer is None:
-            return tell
+        """The same `tell`, after which finished epochs are told and copied."""
 
         def both(arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
             tell(arm, seed, progress, news)
@@ -76,9 +81,14 @@ class Board:
             if epoch["epoch"] <= self.written.get((arm, seed), 0):
                 continue
             self.written[arm, seed] = epoch["epoch"]
+            if epoch["epoch"] > self.told.get((arm, seed), 0):
+                self.say(f"{self._prefix(arm, seed)} | {line_of(epoch, self.plan.training.epochs)}")
+            if self.writer is None:
+                continue
             for tag, value in _scalars(epoch):
                 self.writer.add_scalar(f"{self._prefix(arm, seed)}/{tag}", value, epoch["epoch"])
-        self.writer.flush()
+        if self.writer is not None:
+            self.writer.flush()
 
 
 def epochs_of(plan: RunConfig, path: Path) -> list[dict[str, Any]]:
@@ -101,6 +111,22 @@ def epochs_of(plan: RunConfig, path: Path) -> list[dict[str, Any]]:
             found.append({**entry, "mixup_alpha": mixup, "cutmix_alpha": cutmix})
             sums, steps = {}, 0
     return found
+
+
+def line_of(epoch: Mapping[str, Any], epochs: int) -> str:
+    """One epoch in a line.
+
+    Example:
+        >>> line_of({"epoch": 2, "losses": {"loss": 0.5, "labels": 0.3, "teacher_kd_loss": 0.4}, "accuracy": 0.9,
+        ...          "best_accuracy": 0.9, "train_accuracy": 0.88, "learning_rate": 1e-3, "seconds": 61.2}, 3)
+        'epoch 2/3 | loss 0.5000 | train 88.00 % | validation 90.00 % | best 90.00 % | rate 0.001 | teacher_kd_loss 0.4000 | 61 s'
+    """
+    parts = [f"epoch {epoch['epoch']}/{epochs}", f"loss {epoch['losses'].get('loss', 0.0):.4f}"]
+    shares = {"train_accuracy": "train", "accuracy": "validation", "best_accuracy": "best", "test_accuracy": "test"}
+    parts += [f"{word} {100 * epoch[name]:.2f} %" for name, word in shares.items() if epoch.get(name) is not None]
+    parts.append(f"rate {epoch['learning_rate']:.3g}")
+    parts += [f"{n} {v:.4f}" for n, v in epoch["losses"].items() if n not in {"loss", "labels"} and "/" not in n]
+    return " | ".join([*parts, f"{epoch['seconds']:.0f} s"])
 
 
 def _scalars(epoch: Mapping[str, Any]) -> list[tuple[str, float]]:

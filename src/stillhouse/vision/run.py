@@ -77,7 +77,7 @@ def run_models(
         say(f"model: {model}")
         plan = _plan(config, model, data, out, resume, say)
         folder = out / model
-        with Board(config.output.log_dir, plan, folder) as board:
+        with Board(config.output.log_dir, plan, folder, say) as board:
             summary = run(
                 plan,
                 folder,
