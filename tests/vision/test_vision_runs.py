@@ -252,17 +252,9 @@ def test_controls_have_no_clauses_to_start_or_to_specialize(tmp_path, monkeypatc
     import stillhouse.vision.run as module
 
     monkeypatch.setattr(module, "share_out", lambda *args, **rest: [8, 16])
-    words = [
-        "vision",
-        *TINY,
-        "--transformer-auto-clause",
-        "--epochs",
-        "1",
-        "--train-limit",
-        "64",
-        "--out",
-        str(tmp_path / "x"),
-    ]
+    line = " ".join(TINY).replace("--transformer-layers 2 ", "")  # depth by default: 2 of the command line
+    words = ["vision", *line.split(), "--transformer-auto-clause", "--epochs", "1", "--train-limit", "64"]
+    words += ["--out", str(tmp_path / "x")]
     words += ["--tm-prior-template", "symmetric", "--transformer-clause-specialize", "--arms", "no-kd", "clauses-off"]
     assert main(words) == 0
     found = read_json(tmp_path / "x" / "results.json")["models"]["transformer"]

@@ -104,7 +104,7 @@ def _plan(
         student: Any = plan.student
         counts = share_out(config.clauses, student, plan, data, out / "auto_clause.json", resume=resume)
         say(f"Auto-tuned clause counts: {', '.join(map(str, counts))}")
-        transformer = replace(config.model.transformer, tm_clauses=tuple(counts))
+        transformer = replace(student, tm_clauses=tuple(counts))
         config = replace(config, model=replace(config.model, transformer=transformer))
         plan = config.run_config(model)
     return config.run_config(model, places_of(plan.student, data.task))
