@@ -56,7 +56,7 @@ def test_a_signals_setting_does_not_take_the_flag_of_another_part(tmp_path, caps
     path = tmp_path / "attention.yaml"
     path.write_text(
         "signals: [{kind: logits}, {kind: attention, what: values, student: [blocks.1.attention.qkv], "
-        "teacher: [blocks.3.attn.qkv], student_heads: 2, teacher_heads: 1}]"
+        "teacher: [blocks.3.attn.qkv], student_heads: 2, teacher_heads: 2}]"
     )
     status, text = said(
         capsys, "distill", path, "--print-config", "--student-heads", "4", "--signals-1-teacher-heads", "2"
@@ -80,9 +80,11 @@ def test_help_starts_within_half_a_second():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command, capsys):
     """With a line on what it does."""
-    with pytest.raises(SystemExit) as stop:
-        main([command, "--help"])
-    assert stop.value.code == 0
+    try:
+        status = main([command, "--help"])
+    except SystemExit as stop:  # argparse leaves, families of commands return
+        status = stop.code
+    assert status == 0
     assert f"stillhouse {command}" in capsys.readouterr().out
 
 

@@ -13,6 +13,7 @@ from stillhouse.embed.judge import figures
 from stillhouse.embed.material import open_material
 from stillhouse.embed.plan import EmbedRunConfig, complete
 from stillhouse.embed.run import distill
+from stillhouse.embed.use import evaluate
 from stillhouse.metrics.anchors import fit_anchor
 from stillhouse.metrics.neighbourhood import judge
 from stillhouse.records import read_json
@@ -103,6 +104,15 @@ def test_other_vectors_under_the_same_path_are_noticed(tmp_path):
     write_vectors(path, rows=300, seed=1)
     with pytest.raises(InputError, match="--resume needs the data of the run, got other vectors"):
         distill(config, tmp_path / "run", resume=True)
+
+
+def test_a_run_is_not_judged_on_a_file_that_changed_its_rows(tmp_path):
+    """Split again, its test rows would hold rows that the student was trained on."""
+    path = write_vectors(tmp_path / "x.npz", rows=300)
+    distill(config_of(path, seeds=1), tmp_path / "run")
+    write_vectors(path, rows=250)
+    with pytest.raises(InputError, match="is not what the run in"):
+        evaluate(tmp_path / "run")
 
 
 def test_a_file_that_shrinks_in_a_run_is_an_error(tmp_path):

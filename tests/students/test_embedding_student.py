@@ -111,6 +111,16 @@ def test_a_zero_row_has_a_code():
     assert np.isfinite(student().encode(np.zeros((2, 24), np.float32))).all()
 
 
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_the_scale_of_a_vector_says_nothing(scale, tmp_path):
+    """Under `normalize` only directions count: squares that vanish or overflow in float32 made all codes one."""
+    made, x = student(), vectors()
+    scaled = (x.astype(np.float64) * scale).astype(np.float32)
+    np.testing.assert_allclose(made.encode(scaled), made.encode(x), atol=1e-5)
+    save_embedder(tmp_path, made)
+    np.testing.assert_allclose(NumpyEmbedder.load(tmp_path).encode(scaled), made.encode(x), atol=1e-5)
+
+
 def test_bad_vectors_are_refused():
     """At the door."""
     with pytest.raises(InputError, match="finite"):

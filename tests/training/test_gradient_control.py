@@ -100,8 +100,8 @@ def test_balanced_weights_bring_the_ratio_to_the_target(data, tmp_path):
     trained(data, tmp_path / "run", **config)
     for step, reading in zip(records(tmp_path / "run", "train"), records(tmp_path / "run", "doctor"), strict=True):
         weight = (step["loss"] - step["terms"]["labels"]) / step["terms"]["logits"]
-        ratio = reading["readings"]["logits"]["ratio"]  # at the configured weight
-        assert ratio * weight / 1000 == pytest.approx(0.5, rel=1e-3)
+        ratio = reading["readings"]["logits"]["ratio"]  # at the weight that the doctor found
+        assert ratio * weight / reading["weights"]["logits"] == pytest.approx(0.5, rel=1e-3)
 
 
 def test_all_of_it_survives_a_resume(data, tmp_path):

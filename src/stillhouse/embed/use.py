@@ -59,6 +59,21 @@ def run_of(folder: Path) -> EmbedRunConfig | None:
     return None
 
 
+def _material_of(folder: Path, config: EmbedRunConfig) -> Any:
+    """The data of a run, as the run saw them: of another file under that name the split would hold rows it was trained on."""
+    from stillhouse.embed.material import open_material, split_digest
+
+    material = open_material(config)
+    place = next(p for p in (Path(folder).resolve(), *Path(folder).resolve().parents) if (p / RUN).is_file())
+    was = read_json(place / RUN).get("data", {}).get("splits_sha256")
+    if was is not None and was != split_digest(material.data):
+        raise InputError(
+            f"{material.data.store.path}: it is not what the run in {place} was made of (other rows or splits), so its test "
+            "rows are not known any more; put the file back, or name vectors with --vectors"
+        )
+    return material
+
+
 def codes_of(student: Student, store: VectorStore, rows: np.ndarray) -> np.ndarray:
     """Codes of rows of a store: of its vectors, or of its texts for a student that reads texts.
 
@@ -103,10 +118,10 @@ def evaluate(folder: Path, vectors: str | None = None, *, key: str | None = None
             raise InputError(
                 f"{folder}: it belongs to no run, so its test rows are not known; name vectors with --vectors"
             )
-        from stillhouse.embed.material import open_material
-
-        material = open_material(config)
+        material = _material_of(folder, config)
         store, rows, train = material.data.store, material.test, material.anchor_vectors(config.anchor_rows)
+        if len(rows) > limit:
+            rows = rows[:limit]
         labels, fitted = material.data.labels(rows), "training rows of the run"
     else:
         store = open_vectors(vectors, key=key)

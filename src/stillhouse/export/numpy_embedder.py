@@ -102,6 +102,8 @@ class NumpyEmbedder:
         blocks = np.zeros((-(-rows // BLOCK), BLOCK, width), np.float32)
         blocks.reshape(-1, width)[:rows] = x
         if self.card["normalize"]:
+            # by the largest number first: squares of 1e-30 vanish in float32, those of 1e30 are infinite
+            blocks /= np.maximum(np.abs(blocks).max(axis=2, keepdims=True), np.finfo(np.float32).tiny)
             blocks /= np.maximum(np.linalg.norm(blocks, axis=2, keepdims=True), np.float32(1e-12))
         w = self.weights
         blocks -= w["mean"]

@@ -226,6 +226,8 @@ def load_embedder(folder: str | Path) -> EmbeddingStudent:
 
 
 def _unit(x: Tensor) -> Tensor:
+    # by its largest number first: squares of 1e-30 vanish in float32, those of 1e30 are infinite
+    x = x / x.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
     return x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=1e-12)
 
 
