@@ -131,6 +131,6 @@ def techniques(paths: Paths, student: Change, epochs: int) -> dict[str, Change]:
         }
         # layers of one width only: a transformer's, not the stages of a CNN
         found["FDD"] = beside(kind="dynamics", student=list(paths.student), teacher=list(paths.teacher), weight=1.0)
-        found["value relations (MiniLM)"] = beside(kind="attention", what="values", **ends)
+        found["value relations (MiniLM)"] = beside(kind="attention", what="values", relation_heads=4, **ends)
         found["Q, K, V relations (MiniLMv2)"] = beside(kind="attention", what="qkv-relations", relation_heads=4, **ends)
     return found

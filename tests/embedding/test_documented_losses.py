@@ -367,3 +367,13 @@ def test_a_configuration_can_express_every_schedule():
     config = CURRICULUM_CONFIG.replace(schedule_type="exponential")
     assert config.get_tau_for_stage(1) == pytest.approx(4 * (1 / 8) ** 0.25)
     assert FAST_CONFIG.get_tau_for_stage(3) == 0.5
+
+
+def test_arrays_and_words_are_told_as_what_they_are():
+    """An array ended in an empty StopIteration, a word in a comparison of str and int."""
+    x = torch.randn(4, 5)
+    with pytest.raises(InputError, match="student vectors: expected a torch tensor, got ndarray"):
+        distill_loss(x.numpy(), x.numpy())
+    for loss in (distill_loss, kl_distill_loss):
+        with pytest.raises(InputError, match="tau must be positive, got 'x'"):
+            loss(x, x, tau="x")

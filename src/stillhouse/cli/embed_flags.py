@@ -50,7 +50,9 @@ def take_documented(words: list[str]) -> tuple[list[str], dict[str, str], Change
                 at += 1
             if not values:
                 raise ConfigError(f"{name}: expected a value")
-            if key in DOCUMENTED:
+            if key == "tau" and "," in values[0]:  # one a stage is our own setting; the documented tau is one number
+                rest += ["--lesson-tau", values[0]]
+            elif key in DOCUMENTED:
                 parts = [part for text in values for part in (text.split(",") if many > 1 else [text])]
                 given[key.replace("-", "_")] = [_plain(part) for part in parts] if many > 1 else _plain(values[0])
             elif name in ALIASES:

@@ -82,8 +82,8 @@ def distill_loss(
         raise InputError(f"reduction must be 'mean' or 'sum', got {reduction}")
     if mode not in get_args(Mode):
         raise InputError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode}")
-    if not tau > 0:
-        raise InputError(f"tau must be positive, got {tau}")
+    if not isinstance(tau, (int, float)) or not tau > 0:
+        raise InputError(f"tau must be positive, got {tau!r}")
     student, teacher = _flat(student_vec, teacher_vec)
     teacher = teacher.detach() if detach_teacher else teacher
     kept = _directed(teacher, eps, strict)
@@ -137,8 +137,8 @@ def kl_distill_loss(
     known = ("mean", "batchmean", "elementmean", "sum", "none")
     if reduction not in known:
         raise InputError(f"reduction must be one of {', '.join(known)}, got {reduction}")
-    if not tau > 0:
-        raise InputError(f"tau must be positive, got {tau}")
+    if not isinstance(tau, (int, float)) or not tau > 0:
+        raise InputError(f"tau must be positive, got {tau!r}")
     student, teacher = _flat(student_logits, teacher_logits)
     rows = forward_kl(student, teacher, temperature=tau)
     rows = rows if scale_tau2 else rows / tau**2
@@ -272,6 +272,11 @@ def _unit(x: Tensor, eps: float) -> Tensor:
 
 
 def _flat(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    for name, x in (("student", student), ("teacher", teacher)):
+        if not isinstance(x, Tensor):
+            raise InputError(
+                f"{name} vectors: expected a torch tensor, got {type(x).__name__}; torch.as_tensor(x) makes one"
+            )
     if student.ndim < 2 or teacher.ndim < 2 or student.shape[:-1] != teacher.shape[:-1]:
         raise InputError(
             f"vectors: expected student (B, Ds) and teacher (B, Dt) of one batch, got {tuple(student.shape)} and "

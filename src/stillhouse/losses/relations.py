@@ -27,7 +27,7 @@ def without_autocast(loss: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
     @wraps(loss)
     def exact(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        device = next(x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+        device = next((x.device.type for x in (*args, *kwargs.values()) if isinstance(x, Tensor)), "cpu")
         with torch.autocast(device_type=device, enabled=False):
             return loss(*args, **kwargs)
 
