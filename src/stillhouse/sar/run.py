@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -137,6 +138,8 @@ def distill(
     teacher = teacher_of(config, data)
     told = judge(focused(teacher, data.test.inputs), data.test, data.valid)
     say(f"teacher: quality {told['quality']:.4f}, coherence {told['coherence']:.4f} on the test lines")
+    if not math.isfinite(told["quality"]):
+        raise InputError("teacher: its outputs are not finite numbers; its weights hold a NaN or an infinity")
     if told["quality"] <= 0 and not force:
         raise InputError(
             f"teacher: expected one that is better than silence (quality above 0), got {told['quality']:.3f}: it has nothing to "

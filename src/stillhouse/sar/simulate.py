@@ -81,8 +81,8 @@ def _product(out: Path, data: SarData, split: str, acquisition: int) -> str:
     radar = to_mapping(data.parameters) if data.parameters is not None else None
     partial = out / ".partial"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     try:
+        partial.mkdir(parents=True)
         levels = {"rcmc": _raw(data, lines)[chosen].T, "az": _focused(data, lines)[chosen].T}
         write_product(partial / name, levels, attributes={"simulated": True, "radar": radar, "columns": facts})
         os.replace(partial / name, out / name)

@@ -75,7 +75,10 @@ def stream(
             f"{folder}: expected a network of one input channel, got {model.config.input_dim} (position codes)"
         )
     flow = Stream(model, batch)
-    sink = None if out is None else np.lib.format.open_memmap(out, "w+", np.complex64, (total, batch))
+    try:
+        sink = None if out is None else np.lib.format.open_memmap(out, "w+", np.complex64, (total, batch))
+    except OSError as fault:
+        raise InputError(f"cannot write {out}: {fault.strerror}") from None
     before, written, waits, kept = flow.state_bytes, 0, list[float](), list[Tensor]()
     peak, busy = 0, 0.0
     for number, chunk in enumerate(feed.chunks()):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.checks import InputError
+from stillhouse.config import parse
 from stillhouse.data.sar.config import ProductsConfig, SarConfig
 from stillhouse.data.sar.matched_filter import half_aperture
+from stillhouse.data.sar.parameters import SarParameters
 from stillhouse.data.sar.patches import Origins, patch_origins, pick_patches, reading_order
 from stillhouse.data.sar.products import (
     BEAMS,
@@ -26,6 +28,7 @@ from stillhouse.data.sar.products import (
     row_list,
 )
 from stillhouse.data.sar.sequences import SarData, SarScale, SarSplit, as_inputs, as_lines, position_code, rms
+from stillhouse.records import read_json
 
 SPLITS = ("train", "validation", "test")
 
@@ -60,15 +63,16 @@ def product_data(config: SarConfig) -> SarData:
         rms(np.stack(taken["train"].inputs), "inputs"),
         rms(np.stack(taken["train"].targets), "targets"),
     )
+    radar = config.radar or _written_radar(sides["train"][0], config.samples)
     splits = {split: _scaled(part, scale, config.position_channel) for split, part in taken.items()}
     return SarData(
         name=Path(wanted.root).name,
         train=splits["train"],
         validation=splits["validation"],
         test=splits["test"],
-        valid=_valid(config),
+        valid=_valid(radar, config.samples),
         scale=scale,
-        parameters=config.radar,
+        parameters=radar,
         skipped=sum(part.skipped for part in taken.values()),
     )
 
@@ -194,11 +198,20 @@ def _scaled(part: _Taken, scale: SarScale, with_position: bool) -> SarSplit:
     )
 
 
-def _valid(config: SarConfig) -> slice:
-    radar = config.radar
+def _written_radar(product: ProductName, samples: int) -> SarParameters | None:
+    """The radar that a simulated product was written with, where its lines are longer than an aperture; else it is unknown."""
+    meta = product.path / "zarr.json"
+    said = read_json(meta).get("attributes", {}).get("radar") if meta.is_file() else None
+    if not isinstance(said, Mapping):
+        return None
+    radar = parse(SarParameters, said)
+    return radar if samples > 2 * half_aperture(radar) else None
+
+
+def _valid(radar: SarParameters | None, samples: int) -> slice:
     if radar is None:
-        return slice(0, config.samples)
+        return slice(0, samples)
     half = half_aperture(radar)
-    if config.samples <= 2 * half:
-        raise InputError(f"length: expected more than one aperture ({2 * half + 1} samples), got {config.samples}")
-    return slice(half, config.samples - half)
+    if samples <= 2 * half:
+        raise InputError(f"length: expected more than one aperture ({2 * half + 1} samples), got {samples}")
+    return slice(half, samples - half)
