@@ -26,7 +26,7 @@ from stillhouse.embed.plan import STUDENT, TEXT, EmbedRunConfig
 from stillhouse.embed.train import Tell, data_facts, fit_control, train_student, train_text, tree_scale
 from stillhouse.records import arm_folder, open_run_folder, read_json, write_json
 from stillhouse.students.embedding.network import load_embedder
-from stillhouse.training.config import TrainingConfig
+from stillhouse.training.device import check_device
 
 KIND = "embed"
 SHIPPED, SHIPPED_TEXT = "student", "text-student"
@@ -64,7 +64,11 @@ def distill(
     from stillhouse.report.embedding import write_embedding_report
 
     open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "anchors", "frontier", "text"))
-    _on_device(config.training)
+    check_device(config.training.device)
+    if config.training.threads is not None:
+        import torch
+
+        torch.set_num_threads(config.training.threads)
     _check_packages(config)
     if config.text is not None and config.text.student.tokens == "pieces" and teacher_folder(config) is None:
         raise InputError(
@@ -163,12 +167,3 @@ def _check_packages(config: EmbedRunConfig) -> None:
             raise InputError(
                 f"anchors: {name!r} needs a package that is not installed: pip install {wanted}; or leave it out"
             )
-
-
-def _on_device(training: TrainingConfig) -> None:
-    import torch
-
-    if training.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("training.device: expected a device that is here, got cuda; take auto or cpu")
-    if training.threads is not None:
-        torch.set_num_threads(training.threads)

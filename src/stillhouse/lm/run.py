@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import islice
@@ -28,6 +27,7 @@ from stillhouse.report.language import write_lm_report
 from stillhouse.students.spiking.network import SpikingLM
 from stillhouse.teachers.language.cache import LogitCache
 from stillhouse.training.config import TrainingConfig
+from stillhouse.training.device import check_device
 from stillhouse.training.language_config import complete
 from stillhouse.training.language_job import LanguageJob
 from stillhouse.training.loop import Fit, fit
@@ -65,7 +65,8 @@ def train_teacher(
         Interrupted: stopped on request, state saved.
     """
     open_run_folder(out, to_mapping(config), resume=resume)
-    training = _on_device(complete(config.training))
+    training = complete(config.training)
+    check_device(training.device)
     corpus = load_text(config.corpus, say)
     examination = Examination.of(corpus, config.score, config.window)
     write_json(out / records.RUN, _about("lm-teacher", config, corpus, command))
@@ -133,7 +134,8 @@ def distill(
         Interrupted: stopped on request, state saved.
     """
     open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "arms"))
-    training = _on_device(complete(config.training))
+    training = complete(config.training)
+    check_device(training.device)
     material = load_material(config, out, say)
     corpus = material.corpus
     write_json(out / records.RUN, _about("lm-distill", config, corpus, command))
@@ -239,12 +241,6 @@ def _result(arm: str, seed: int, model: torch.nn.Module, done: Fit, scored: Scor
 
 def _tokens(training: TrainingConfig, lesson: Any) -> int:
     return int(training.epochs * lesson.epoch_steps * training.batch_size * lesson.window)
-
-
-def _on_device(training: TrainingConfig) -> TrainingConfig:
-    if training.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: expected a GPU for 'cuda', got none; take --set training.device=cpu")
-    return replace(training)
 
 
 def _about(kind: str, config: Any, corpus: Corpus, command: str | None) -> dict[str, Any]:

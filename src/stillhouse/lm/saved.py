@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 
 from stillhouse.checks import InputError
 from stillhouse.config import parse, to_mapping
 from stillhouse.data.language.tokenizer import Tokenizer, load_tokenizer
 from stillhouse.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.students.card import read_weights
 from stillhouse.students.spiking import SpikingLMConfig
 from stillhouse.students.spiking.network import SpikingLM
 
@@ -52,19 +52,6 @@ def load_lm(folder: Path) -> tuple[SpikingLM, Tokenizer, dict[str, Any]]:
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got something else")
     model = parse(SpikingLMConfig, card["model"]).build()
-    path = folder / STUDENT
-    try:
-        weights = load(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path} is truncated or not safetensors: {error}") from None
-    expected = {name: tuple(x.shape) for name, x in model.state_dict().items()}
-    got = {name: tuple(x.shape) for name, x in weights.items()}
-    if expected != got:
-        wrong = [n for n in {**expected, **got} if expected.get(n) != got.get(n)]
-        shown = "; ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:5])
-        raise InputError(f"{path} holds another network than its card: {len(wrong)} entries differ ({shown})")
-    model.load_state_dict(weights)
+    read_weights(folder / STUDENT, model)
     with torch.no_grad():
         return model.eval(), load_tokenizer(str(folder)), card

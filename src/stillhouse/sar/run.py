@@ -35,6 +35,7 @@ from stillhouse.sar.saved import (
 from stillhouse.sar.score import CUT_AXIS, POINTS, judge, line_figures, point_cut, point_figures, rivals
 from stillhouse.students.state_space.network import SarSSM
 from stillhouse.training.config import TrainingConfig
+from stillhouse.training.device import check_device
 from stillhouse.training.loop import Fit, fit
 from stillhouse.training.sar_config import SarObjective
 from stillhouse.training.sar_job import FocusTeacher, SarJob
@@ -78,7 +79,8 @@ def train(
         InputError: data, folder or device do not fit.
         Interrupted: stopped on request, state saved.
     """
-    training = _on_device(complete(config.training))
+    training = complete(config.training)
+    check_device(training.device)
     if wandb:
         find_wandb()
     data = _data(config.data, say)
@@ -131,7 +133,8 @@ def distill(
         InputError: data, folder, device or teacher do not fit; the teacher focuses nothing and `force` is off.
         Interrupted: stopped on request, state saved.
     """
-    training = _on_device(complete(config.training))
+    training = complete(config.training)
+    check_device(training.device)
     if wandb:
         find_wandb()
     data = _data(config.data, say)
@@ -342,12 +345,6 @@ def _data(config: SarConfig, say: Say) -> SarData:
     if data.skipped:
         say(f"left out {data.skipped} damaged patches")
     return data
-
-
-def _on_device(training: TrainingConfig) -> TrainingConfig:
-    if training.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("device: expected a GPU for 'cuda', got none; take --device cpu")
-    return training
 
 
 def _about(kind: str, config: Any, data: SarData, command: str | None) -> dict[str, Any]:

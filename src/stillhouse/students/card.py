@@ -54,6 +54,27 @@ def read_card(folder: Path) -> tuple[StudentConfig, ImageTask | TextTask]:
     return student, TextTask(**task) if "vocabulary" in task else ImageTask(**task)
 
 
+def read_weights(path: Path, module: nn.Module) -> None:
+    """Fill a module with the weights of a safetensors file.
+
+    Raises:
+        InputError: the file is missing or truncated, or holds the weights of another module.
+    """
+    try:
+        weights = load(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is truncated or not safetensors: {error}") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    got = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected != got:
+        wrong = [n for n in {**expected, **got} if expected.get(n) != got.get(n)]
+        shown = "; ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:5])
+        raise InputError(f"{path} holds another model than its card: {len(wrong)} entries differ ({shown})")
+    module.load_state_dict(weights)
+
+
 def load_student(folder: Path) -> Any:
     """Build the student of a folder and load its weights; in eval mode, on the CPU.
 
@@ -62,19 +83,6 @@ def load_student(folder: Path) -> Any:
     """
     config, task = read_card(folder)
     student = config.build(task)
-    path = folder / STUDENT
-    try:
-        weights = load(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path} is truncated or not safetensors: {error}") from None
-    expected = {name: tuple(tensor.shape) for name, tensor in student.state_dict().items()}
-    got = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if expected != got:
-        wrong = [n for n in {**expected, **got} if expected.get(n) != got.get(n)]
-        shown = "; ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:5])
-        raise InputError(f"{path} holds another model: {len(wrong)} entries differ ({shown})")
-    student.load_state_dict(weights)
+    read_weights(folder / STUDENT, student)
     with torch.no_grad():
         return student.eval()

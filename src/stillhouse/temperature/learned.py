@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from stillhouse.types import Progress
 FLOOR = -50.0  # nats: a class that is ruled out (-inf) must not turn the network's input into a NaN
 
 
-class _Learned(nn.Module):
+class _Learned(nn.Module, ABC):
     """Bounds, reversal, anchor and figures; what is inside the sigmoid is the subclass's."""
 
     def __init__(self, config: LearnedTemperature) -> None:
@@ -27,9 +28,9 @@ class _Learned(nn.Module):
         self._last: Tensor | None = None
         self._strength = 0.0
 
+    @abstractmethod
     def raw(self, student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
         """What the sigmoid bounds: () or (B,)."""
-        raise NotImplementedError
 
     def forward(self, student_logits: Tensor, teacher_logits: Tensor, progress: Progress) -> Tensor:
         """The temperature, () or (B,), in float32 at least; its gradient into the weights is reversed.

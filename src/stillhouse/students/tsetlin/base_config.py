@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @configclass
-class ClauseModelConfig:
+class ClauseModelConfig(ABC):
     """What every model has; not a model itself."""
 
     special_part: ClassVar[str] = "clauses"
@@ -61,9 +62,9 @@ class ClauseModelConfig:
             found |= {"pixel_mean": tuple(task.pixel_mean), "pixel_std": tuple(task.pixel_std)}
         return parse(type(self), {**to_mapping(self), **found})  # an image that does not fit is the user's fault
 
+    @abstractmethod
     def model_class(self) -> type[ClauseModel]:
         """The class of the network."""
-        raise NotImplementedError
 
     def build(self, task: ImageTask | TextTask) -> ClauseModel:
         """The network for a data set, with weights from torch's global generator."""
