@@ -161,7 +161,7 @@ def main() -> None:
             key: round(said[key], 3) for key in ("density", "dead_channels", "saturated_channels") if key in said
         }
         print(f"{file.stem:40s} {said['accuracy']} {figures} {said['seconds']:.0f} s")
-    plot(arguments.out / "influence.png")
+    plot(arguments.out / "influence.svg")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "spiking-lm.md"
-TEACHER, RUN, SMOLLM2 = "wikitext-2-teacher", "wikitext-2", "smollm2"
+TEACHER, RUN, COUNTS, SMOLLM2 = "wikitext-2-teacher", "wikitext-2", "wikitext-2-counts", "smollm2"
 PROMPT = "The river was first described in the nineteenth century , when"
 DYNAMIC_TOKENS, DYNAMIC_RATE = 16_384, 0.03
 WRITTEN = 400
@@ -39,7 +39,8 @@ def main() -> None:
         teacher = str(runs / TEACHER)
         stillhouse("train-teacher", TEACHER, "--set", text, out=runs / TEACHER)
         student = ["--set", text, "--set", f"corpus.tokenizer={teacher}", "--set", f"teacher.source={teacher}"]
-        stillhouse("distill", RUN, *student, out=runs / RUN)
+        for run in (RUN, COUNTS):
+            stillhouse("distill", run, *student, out=runs / run)
         if options.smollm2:
             model = ["--set", f"corpus.tokenizer={options.smollm2}", "--set", f"teacher.source={options.smollm2}"]
             stillhouse("distill", SMOLLM2, "--set", text, *model, out=runs / SMOLLM2)
@@ -100,7 +101,8 @@ def speed(runs: Path) -> dict[str, float]:
 
 def page(runs: Path) -> str:
     parts = ["# Spiking language models: what was measured (2026-11-21)\n", INTRO]
-    parts.append(section_main(runs))
+    parts.append(section_main(runs, RUN, "WikiText-2, spikes of one level"))
+    parts.append(section_main(runs, COUNTS, "WikiText-2, spike counts up to 4"))
     parts.append(section_further(runs))
     parts.append(section_smollm2(runs))
     return "\n".join(parts)
@@ -117,16 +119,18 @@ seconds say little.
 """
 
 
-def section_main(runs: Path) -> str:
-    summary = read(runs / RUN / "summary.json")
+def section_main(runs: Path, run: str, title: str) -> str:
+    summary = read(runs / run / "summary.json")
     teacher = read(runs / TEACHER / "result.json")
-    config = read(runs / RUN / "run.json").get("config", {})
+    config = read(runs / run / "run.json").get("config", {})
     if not summary:
-        return f"## WikiText-2\n\n{trained_teacher(teacher)}\nNot finished (the command above goes on): {done(runs / RUN)}\n"
+        return (
+            f"## {title}\n\n{trained_teacher(teacher)}\nNot finished (the command above goes on): {done(runs / run)}\n"
+        )
     data, machine = summary["data"], summary["machine"]
     model = config["student"]
     lines = [
-        "## WikiText-2",
+        f"## {title}",
         "",
         f"Tokenizer: a BPE of {data['vocabulary']:,} tokens. Machine: {machine['cpu']}, one thread. Teacher: a transformer of "
         f"{summary['references']['teacher']['params']:,} weights, {teacher.get('tokens_trained', 0):,} tokens of "

@@ -44,7 +44,7 @@ CASES = {
     "--mixup-schedule": (training, [*VIT, *MIX], "constant"),
     "--cutmix-schedule": (training, [*VIT, *CUT], "constant"),
     "--label-smoothing": (training, VIT, "0.1"),
-    "--lr": (training, VIT, "0.001"),
+    "--lr": (training, VIT, "0.003"),
     "--min-lr": (training, VIT, "0.001"),
     "--warmup-epochs": (training, VIT, "1"),
     "--lr-cycle-steps": (training, VIT, "3"),

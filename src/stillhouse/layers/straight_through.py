@@ -24,7 +24,7 @@ class _Step(torch.autograd.Function):
         (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
         slope = ctx.slope  # type: ignore[attr-defined]
         p = torch.sigmoid(slope * x)
-        return grad[0] * (p * (1 - p)).mul_(slope), None
+        return torch.ops.aten.sigmoid_backward(grad[0], p).mul_(slope), None
 
 
 def hard_step(x: Tensor, slope: float = 1.0) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
@@ -20,8 +21,9 @@ from stillhouse.training import TrainingConfig
 from stillhouse.training.mixing_config import MixingConfig
 from stillhouse.vision.models import ModelName, ModelsConfig, student_of
 
-RATES = {"transformer": 2e-3}  # what a model is trained with where --lr is not given
+RATES = {"transformer": 2e-3, "tm": 3e-2}  # what a model is trained with without --lr
 OTHER_RATE = 5e-3
+USUAL_BATCH = 64
 SELF_DECAY = 0.999  # of the average that teaches, where the scored weights are not averaged
 SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}
 DATASETS = {"fashionmnist": "fashion-mnist"}  # the documents' spelling
@@ -91,7 +93,7 @@ class VisionConfig:
     features: FeaturesMode = Field(default_factory=FeaturesMode, description="boolean features in place of pixels")
     model: ModelsConfig = Field(default_factory=ModelsConfig, description="settings of each model")
     learning_rate: float | None = Field(
-        default=None, gt=0, description="peak; none: 2e-3 for the transformer, 5e-3 others"
+        default=None, gt=0, description="peak; none: transformer 2e-3 x sqrt(batch size / 64), tm 3e-2, others 5e-3"
     )
     training: TrainingConfig = Field(
         default_factory=lambda: TrainingConfig(
@@ -161,7 +163,7 @@ class VisionConfig:
         """
         lesson, training = self.lesson, self.training
         strength = self.clauses.specialize_strength if self.clauses.specialize else 0.0
-        rate = self.learning_rate or RATES.get(model, OTHER_RATE)
+        rate = self.learning_rate or self._usual_rate(model)
         training = replace(
             training,
             learning_rate=rate,
@@ -185,6 +187,11 @@ class VisionConfig:
             arms=self.arms or (("kd",) if taught else ("no-kd",)),
             seeds=self.seeds,
         )
+
+    def _usual_rate(self, model: ModelName) -> float:
+        """Without --lr; a transformer's grows with the root of the batch (Malladi et al. 2022, arXiv:2205.10287)."""
+        rate = RATES.get(model, OTHER_RATE)
+        return rate * math.sqrt(self.training.batch_size / USUAL_BATCH) if model == "transformer" else rate
 
     def _own(self, places: tuple[str, ...]) -> tuple[Any, ...]:
         lesson = self.lesson

@@ -62,6 +62,8 @@ class Attention(nn.Module):
         for layer in (self.qkv, self.projection):
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
+        if not cosine:  # products of standard deviation 4: heads look somewhere from the first step, not everywhere
+            nn.init.normal_(self.qkv.weight[: 2 * width], std=2 * width**-0.5)
         self.head_gains: Tensor
         self.register_buffer("head_gains", torch.ones(heads))
         self.log_scale = nn.Parameter(torch.full((heads, 1, 1), 2.3026)) if cosine else None

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, overload
 
 import torch
+from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -17,6 +18,18 @@ from stillhouse.students.tsetlin.blocks import Block, PatchMerge, SwinStage, Tol
 from stillhouse.students.tsetlin.config import UnifiedTMConfig
 from stillhouse.students.tsetlin.diagnostics import DiagnosticHeads, Diagnostics, head_activity, part_name
 from stillhouse.students.tsetlin.feed_forward import ClauseFeedForward
+
+
+def waves(grid: tuple[int, int], width: int) -> Tensor:
+    """(N, D) sines and cosines of the row and the column of each token, where learned positions begin.
+
+    Patch tokens leave their norm at scale 1: positions of the usual 0.02 would be invisible for the first epochs. The longest
+    wave is 100 tokens long, as the maps here are small.
+
+    Source: Beyer, Zhai, Kolesnikov 2022, arXiv:2205.01580.
+    """
+    found: Tensor = build_sincos2d_pos_embed(list(grid), dim=4 * -(-width // 4), temperature=100)
+    return found[:, :width]
 
 
 class UnifiedTMTransformer(ClauseModel):
@@ -109,8 +122,8 @@ class UnifiedTMTransformer(ClauseModel):
         nn.init.kaiming_normal_(self.patch_embed.weight, mode="fan_out")
         nn.init.zeros_(self.patch_embed.bias)  # type: ignore[arg-type]
         if self.positions is not None:
-            # patch tokens leave their norm at scale 1: positions of the usual 0.02 would be invisible for the first epochs
-            nn.init.trunc_normal_(self.positions, std=0.2)
+            with torch.no_grad():
+                self.positions[:, -self.grid[0] * self.grid[1] :] = waves(self.grid, self.positions.shape[2])
         for parameter in (self.head.weight, self.class_token):
             if parameter is not None:
                 nn.init.trunc_normal_(parameter, std=0.02)
