@@ -53,7 +53,14 @@ def arm_folder(out: Path, arm: str, seed: int) -> Path:
     return out / "arms" / arm / f"seed-{seed}"
 
 
-def open_run_folder(out: Path, config: Mapping[str, Any], *, resume: bool, may_grow: tuple[str, ...] = ()) -> None:
+def open_run_folder(
+    out: Path,
+    config: Mapping[str, Any],
+    *,
+    resume: bool,
+    may_grow: tuple[str, ...] = (),
+    may_hold: tuple[str, ...] = (),
+) -> None:
     """See that a run may write here: a new or empty folder, or with `resume` a folder of the same configuration.
 
     Args:
@@ -61,12 +68,13 @@ def open_run_folder(out: Path, config: Mapping[str, Any], *, resume: bool, may_g
         config: the configuration as plain data.
         resume: go on with what is there.
         may_grow: keys that may differ on resume: a number may rise, a list may get more entries.
+        may_hold: names of entries that a new folder may hold already, made ahead of the run.
 
     Raises:
         InputError: something else is there, a run that is not to be resumed, or one of another configuration.
     """
     if not (out / RUN).is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and (not out.is_dir() or any(entry.name not in may_hold for entry in out.iterdir())):
             raise InputError(f"cannot write {out}: it exists and is not a run folder; choose another --out")
         return
     if not resume:

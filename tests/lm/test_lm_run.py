@@ -1,6 +1,7 @@
 """Language-model runs from end to end, as a user starts them: teacher, cache, students, verdict, use."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from stillhouse.cli.main import main
 from stillhouse.config import ConfigError, parse, to_mapping
 from stillhouse.lm.energy import count_energy
 from stillhouse.lm.plan import ARMS, LmRunConfig, taught
-from stillhouse.lm.run import distill, train_teacher
+from stillhouse.lm.run import cache, distill, train_teacher
 from stillhouse.lm.saved import load_lm
 from stillhouse.lm.use import evaluate, generate, probe
 from stillhouse.recipes.language import RUNS, TEACHERS, load_lm_run, load_lm_teacher
@@ -217,7 +218,7 @@ def test_a_cache_of_another_teacher_is_refused(made, tmp_path):
     manifest["key"]["teacher"] = "0" * 64
     (tmp_path / "x/logits" / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"another teacher"):
-        distill(load_lm_run("wikitext-2", changes(root)), tmp_path / "x", resume=True)
+        distill(load_lm_run("wikitext-2", changes(root)), tmp_path / "x", resume=True, force=True)
 
 
 def test_commands_do_what_they_say(made, tmp_path, capsys):
@@ -260,3 +261,74 @@ def test_a_report_of_something_else_is_refused(tmp_path):
     """A page of an unfinished run would look finished."""
     with pytest.raises(InputError, match=r"finished folder"):
         write_lm_report(tmp_path)
+
+
+def small(made, *further):
+    """The run of `made` with one seed and two arms."""
+    root = made[0]
+    return load_lm_run("wikitext-2", [*changes(root), "seeds=1", "arms=[kd, no-kd]", *further])
+
+
+def test_a_cache_made_ahead_is_used(made, tmp_path):
+    """A folder that held nothing but the cache was refused: `lm cache` and then `lm distill` could not be done."""
+    plan, told = small(made), []
+    cache(plan, tmp_path / "run" / "logits")
+    filled = (tmp_path / "run" / "logits" / "ids.npy").stat().st_mtime_ns
+    distill(plan, tmp_path / "run", force=True, say=told.append)
+    assert (tmp_path / "run" / "logits" / "ids.npy").stat().st_mtime_ns == filled
+    assert (tmp_path / "run" / "summary.json").is_file()
+
+
+def test_a_run_killed_inside_its_cache_goes_on(made, tmp_path, monkeypatch):
+    """run.json was written after the cache: what was killed before could neither be resumed nor begun."""
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    plan = small(made)
+    with monkeypatch.context() as patch:
+        patch.setattr("stillhouse.lm.material.write_cache", killed)
+        with pytest.raises(KeyboardInterrupt):
+            distill(plan, tmp_path / "run", force=True)
+    assert distill(plan, tmp_path / "run", force=True, resume=True)["seeds"] == [0]
+
+
+def test_a_resumed_run_refuses_another_text_and_another_teacher(made, tmp_path):
+    """Seeds of two texts, or of two teachers, went into one verdict."""
+    root = made[0]
+    text = tmp_path / "text"
+    shutil.copytree(root / "text", text)
+    shutil.copytree(root / "teacher", tmp_path / "teacher")
+    words = [f"corpus.source={text}", f"teacher.source={tmp_path / 'teacher'}", "lesson.source=live"]
+    distill(small(made, *words), tmp_path / "run", force=True)
+    more = small(made, *words, "seeds=2")
+    kept = (text / "test.txt").read_text()
+    (text / "test.txt").write_text(kept + " the river sang and the stone ran under a river .")
+    with pytest.raises(InputError, match="needs the text of the run"):
+        distill(more, tmp_path / "run", force=True, resume=True)
+    (text / "test.txt").write_text(kept)
+    teacher = more.teacher.build(vocab_size=280)
+    with torch.no_grad():
+        next(teacher.network.parameters()).mul_(1.5)
+    teacher.network.save_pretrained(tmp_path / "teacher")
+    with pytest.raises(InputError, match="needs the teacher of the run"):
+        distill(more, tmp_path / "run", force=True, resume=True)
+
+
+def test_what_can_be_refused_leaves_no_folder(made, tmp_path):
+    """A refusal after the teacher's hours left a folder that blocked the mended run."""
+    with pytest.raises(InputError, match="vocab_size"):
+        distill(small(made, "student.vocab_size=77"), tmp_path / "run", force=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_cache_is_not_learned_from(made, tmp_path):
+    """NaN in the cache went through as a loss of null: four rows alone were compared."""
+    plan = small(made)
+    distill(plan, tmp_path / "run", force=True)
+    shutil.rmtree(tmp_path / "run" / "arms")
+    sums = np.load(tmp_path / "run" / "logits" / "logsumexp.npy")
+    sums[1:] = np.nan
+    np.save(tmp_path / "run" / "logits" / "logsumexp.npy", sums)
+    with pytest.raises(InputError, match="damaged"):
+        distill(plan, tmp_path / "run", force=True, resume=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stillhouse.checks import nearest
+from stillhouse.checks import InputError, nearest
 from stillhouse.cli.options import Parser, print_config, read_config
 from stillhouse.config import ConfigError
+from stillhouse.records import CARD
 
 COMMANDS = {
     "train-teacher": "train a small transformer on a text: a teacher for quick runs",
@@ -132,7 +134,8 @@ def _evaluate(words: Sequence[str]) -> int:
     )
     parser.add_argument("--layer", help="of --probe [the last feed-forward layer]")
     options = parser.parse(words)
-    from stillhouse.config import parse
+    _check_evaluation(options)
+    from stillhouse.config import parse, to_mapping
     from stillhouse.data.language import CorpusConfig
     from stillhouse.lm.plan import LmScoreConfig
     from stillhouse.lm.use import evaluate, probe, run_of
@@ -149,12 +152,35 @@ def _evaluate(words: Sequence[str]) -> int:
     known = {} if run is None else run["config"]
     corpus = None
     if options.source is not None:
-        corpus = CorpusConfig(source=options.source, tokenizer=str(options.folder))
+        corpus = parse(CorpusConfig, {"source": options.source, "tokenizer": str(options.folder)})
     score = parse(LmScoreConfig, known["score"]) if "score" in known else LmScoreConfig()
     changes = {"tokens": options.tokens, "window": options.window, "dynamic_rate": options.dynamic}
-    score = replace(score, **{name: value for name, value in changes.items() if value is not None})
+    given = {name: value for name, value in changes.items() if value is not None}
+    score = parse(LmScoreConfig, {**to_mapping(score), **given})
     print(json.dumps(evaluate(options.folder, corpus, score), indent=2))
     return 0
+
+
+def _check_evaluation(options: Namespace) -> None:
+    """Refuse a folder of neither kind, and flags that what was asked for would leave unread."""
+    student = (options.folder / CARD).is_file()
+    network = (options.folder / "config.json").is_file() or options.folder.suffix.lower() == ".gguf"
+    if not student and not network:
+        raise InputError(
+            f"{options.folder}: expected a student's folder (card.json; a run's lie in arms/ARM/seed-K), a teacher's "
+            "(config.json) or a GGUF file, got none of them"
+        )
+    flags = ("source", "tokens", "window", "dynamic", "probe", "energy", "layer")
+    given = [name for name in flags if getattr(options, name) not in (None, False)]
+    chosen = "probe" if options.probe else "energy" if options.energy else None
+    taken = {"probe": {"probe", "layer"}, "energy": {"energy"}, None: {"source", "tokens", "window", "dynamic"}}[chosen]
+    if unread := [f"--{name}" for name in given if name not in taken]:
+        expected = f"--{chosen} without them" if chosen else "it together with --probe"
+        raise ConfigError(f"evaluate: expected {expected}, got {', '.join(unread)}")
+    if not student and (chosen or options.dynamic is not None):
+        raise ConfigError(
+            f"--{chosen or 'dynamic'}: expected a student's folder (card.json), got a teacher's ({options.folder})"
+        )
 
 
 def _generate(words: Sequence[str]) -> int:
@@ -166,10 +192,12 @@ def _generate(words: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the draws [0]")
     parser.add_argument("--torch", action="store_true", help="by the torch network, not by the packed one")
     options = parser.parse(words)
-    if options.tokens < 1 or options.temperature < 0:
+    if options.tokens < 1 or not 0 <= options.temperature < math.inf:
         raise ConfigError(
-            f"expected --tokens from 1 and --temperature from 0, got {options.tokens}, {options.temperature}"
+            f"expected --tokens from 1 and a finite --temperature from 0, got {options.tokens}, {options.temperature}"
         )
+    if not 0 <= options.seed < 2**64:  # what torch takes
+        raise ConfigError(f"--seed: expected 0 to 2^64 - 1, got {options.seed}")
     from stillhouse.lm.use import generate
 
     said = generate(
@@ -200,6 +228,10 @@ def _export(words: Sequence[str]) -> int:
     )
     parser.add_argument("--nir", metavar="PART", help="instead: a part as a NIR graph, as blocks.0.ffn")
     options = parser.parse(words)
+    if options.nir is None and options.out.exists() and not options.out.is_dir():
+        raise InputError(f"--out: expected a folder, got the file {options.out}")
+    if options.nir is not None and options.out.is_dir():
+        raise InputError(f"--out: expected the file of a NIR graph, got the folder {options.out}")
     from stillhouse.lm.use import export
 
     said = export(options.folder, options.out, packing=options.packing, nir=options.nir)

@@ -8,6 +8,7 @@ Shapes: I inputs, O outputs.
 
 from __future__ import annotations
 
+import io
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stillhouse.checks import InputError, nearest
+from stillhouse.records import write_atomically
 
 if TYPE_CHECKING:
     from torch import nn
@@ -98,11 +100,11 @@ def export_nir(model: nn.Module, path: str, file: str | Path) -> None:
     """Write `to_nir(model, path)` as a NIR file (HDF5).
 
     Raises:
-        InputError: see `to_nir`.
+        InputError: see `to_nir`; or it cannot be written there, and what was there is left as it was.
     """
-    graph = to_nir(model, path)
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    _nir().write(str(file), graph)
+    buffer = io.BytesIO()
+    _nir().write(buffer, to_nir(model, path))
+    write_atomically(Path(file), lambda opened: opened.write(buffer.getbuffer()))
 
 
 class _Graph:
@@ -159,11 +161,11 @@ def _why(part: nn.Module) -> str:
     for inner in part.modules():
         kind = type(inner).__name__
         if kind in REASONS:
-            reasons[kind] = REASONS[kind]
+            reasons[kind] = f"is {REASONS[kind]}"
         elif isinstance(inner, SpikeLinear) and inner.spike is None:
-            reasons[kind] = "a dense input"
+            reasons[kind] = "has a dense input"
     return (
-        "; ".join(f"{kind} is {reason}" for kind, reason in reasons.items())
+        "; ".join(f"{kind} {reason}" for kind, reason in reasons.items())
         or f"{type(part).__name__} is no layer that spikes"
     )
 
@@ -177,4 +179,4 @@ def _nir() -> Any:
     try:
         return import_module("nir")
     except ImportError as error:
-        raise InputError(f"nir export needs the package nir ({error}): pip install 'stillhouse[spiking]'") from None
+        raise InputError(f"nir export needs the package nir ({error}): pip install 'stillhouse[lm]'") from None

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from stillhouse.checks import InputError
 from stillhouse.config import ConfigError, parse, to_mapping
+from stillhouse.records import write_atomically
 from stillhouse.students.spiking import SpikingLMConfig
 
 if TYPE_CHECKING:
@@ -111,6 +112,9 @@ class PackedStudent:
 
         Returns:
             Bytes of the file.
+
+        Raises:
+            InputError: it cannot be written there; what was there is left as it was.
         """
         header = {
             "format": FORMAT,
@@ -119,9 +123,9 @@ class PackedStudent:
             "config": json.dumps(to_mapping(self.config)),
             "outputs": json.dumps(dict(self.outputs)),
         }
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: np.ascontiguousarray(a) for name, a in self.arrays.items()}, str(file), header)
-        return Path(file).stat().st_size
+        packed = save({name: np.ascontiguousarray(a) for name, a in self.arrays.items()}, header)
+        write_atomically(Path(file), lambda opened: opened.write(packed))
+        return len(packed)
 
 
 def load_packed(file: str | Path) -> PackedStudent:

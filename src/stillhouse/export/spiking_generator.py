@@ -17,7 +17,7 @@ from stillhouse.export.packed_ternary import TRITS, PackedStudent, load_packed
 try:
     from stillhouse.export import spiking_kernels as kernels
 except ImportError as error:  # pragma: no cover
-    raise InputError(f"the packed generator needs numba ({error}): pip install 'stillhouse[spiking]'") from None
+    raise InputError(f"the packed generator needs numba ({error}): pip install 'stillhouse[lm]'") from None
 
 Resident = Literal["int8", "packed"]
 LOWEST_LOG_DECAY = -0.6065306597126334
@@ -176,12 +176,15 @@ class SpikingGenerator:
             seed: of the draws.
 
         Raises:
-            InputError: an empty prompt, a negative temperature, `top_k` below 1, or logits that are not finite.
+            InputError: an empty prompt, a temperature that is negative or not finite, `top_k` below 1, a negative seed, or logits
+                that are not finite.
         """
         if len(prompt) == 0:
             raise InputError("prompt: expected at least one token, got none")
-        if temperature < 0 or (top_k is not None and top_k < 1):
-            raise InputError(f"expected temperature >= 0 and top_k >= 1, got {temperature} and {top_k}")
+        if not 0 <= temperature < np.inf or (top_k is not None and top_k < 1):
+            raise InputError(f"expected a finite temperature >= 0 and top_k >= 1, got {temperature} and {top_k}")
+        if seed < 0:
+            raise InputError(f"seed: expected 0 or more, got {seed}")
         generator, made = np.random.default_rng(seed), []
         for token in prompt[:-1]:
             self.step(token)
@@ -257,8 +260,10 @@ def _draw(logits: np.ndarray, temperature: float, top_k: int | None, generator: 
         raise InputError("generate: expected finite logits, got a NaN or an infinity")
     if temperature == 0:
         return int(logits.argmax())
-    scaled = logits.astype(np.float64) / temperature
+    wide = logits.astype(np.float64)
+    with np.errstate(over="ignore"):  # at a tiny temperature all but the likeliest are at -infinity, as in the limit
+        scaled = (wide - wide.max()) / temperature
     if top_k is not None and top_k < len(scaled):
         scaled[scaled < np.partition(scaled, -top_k)[-top_k]] = -np.inf
-    p = np.exp(scaled - scaled.max())
+    p = np.exp(scaled)
     return int(generator.choice(len(p), p=p / p.sum()))

@@ -35,26 +35,34 @@ class Material:
     ease: np.ndarray | None
 
 
-def load_material(config: LmRunConfig, out: Path, say: Say) -> Material:
-    """Everything but the students; the cache is written, or gone on with, under the run's folder.
+def ask_teacher(config: LmRunConfig, corpus: Corpus, teacher: LanguageTeacher, out: Path, say: Say) -> Material:
+    """What the teacher is asked for before training: the cache, written or gone on with under the run's folder, and a curriculum.
 
     Raises:
-        InputError: a tokenizer other than the teacher's, windows longer than its context, and what each part refuses.
+        InputError: see `cache_of`.
     """
-    corpus = load_text(config.corpus, say)
-    teacher = load_teacher(config.teacher, corpus)
-    longest = max(config.lesson.window, config.score.window or 0)
-    if teacher.context is not None and longest > teacher.context:
-        raise InputError(
-            f"lesson.window: expected at most the teacher's context of {teacher.context} tokens, got {longest}"
-        )
-    say(f"teacher: {teacher.name}, {teacher.params:,} weights, {teacher.identity[:12]}")
     cache = cache_of(config, corpus, teacher, out / CACHE, say) if config.lesson.source == "cache" else None
     ease = None
     if config.lesson.curriculum is not None:
         say("asking the teacher how easy each window is")
         ease = window_ease(teacher, Windows(corpus.train.ids, config.lesson.window), config.lesson.curriculum.measures)
     return Material(corpus, teacher, cache, ease)
+
+
+def teacher_of(config: LmRunConfig, corpus: Corpus, say: Say) -> LanguageTeacher:
+    """The teacher of a run.
+
+    Raises:
+        InputError: a tokenizer other than the corpus's, windows longer than its context.
+    """
+    teacher = load_teacher(config.teacher, corpus)
+    for name, window in (("lesson.window", config.lesson.window), ("score.window", config.score.window or 0)):
+        if teacher.context is not None and window > teacher.context:
+            raise InputError(
+                f"{name}: expected at most the teacher's context of {teacher.context} tokens, got {window}"
+            )
+    say(f"teacher: {teacher.name}, {teacher.params:,} weights, {teacher.identity[:12]}")
+    return teacher
 
 
 def load_text(config: CorpusConfig, say: Say) -> Corpus:

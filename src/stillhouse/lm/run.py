@@ -15,7 +15,7 @@ from stillhouse import records
 from stillhouse.checks import InputError
 from stillhouse.config import to_mapping
 from stillhouse.data.language.corpus import Corpus
-from stillhouse.lm.material import Material, cache_of, fitted, load_material, load_teacher, load_text
+from stillhouse.lm.material import CACHE, Material, ask_teacher, cache_of, fitted, load_text, teacher_of
 from stillhouse.lm.plan import LmRunConfig, LmTeacherRunConfig, taught
 from stillhouse.lm.saved import save_lm
 from stillhouse.lm.score import Examination, Scored, ngram_nll
@@ -26,6 +26,7 @@ from stillhouse.records import arm_folder, open_run_folder, read_json, write_arr
 from stillhouse.report.language import write_lm_report
 from stillhouse.students.spiking.network import SpikingLM
 from stillhouse.teachers.language.cache import LogitCache
+from stillhouse.teachers.language.teacher import LanguageTeacher
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.device import check_device
 from stillhouse.training.language_config import complete
@@ -68,6 +69,7 @@ def train_teacher(
     training = complete(config.training)
     check_device(training.device)
     corpus = load_text(config.corpus, say)
+    _check_same_text(out, corpus)
     examination = Examination.of(corpus, config.score, config.window)
     write_json(out / records.RUN, _about("lm-teacher", config, corpus, command))
     if resume and (out / records.RESULT).is_file():
@@ -99,10 +101,10 @@ def cache(config: LmRunConfig, folder: Path, *, say: Say = lambda line: None) ->
     """Ask a run's teacher for its cache and nothing else; a killed one goes on.
 
     Raises:
-        InputError: see `material.load_material`.
+        InputError: see `material.teacher_of` and `material.cache_of`.
     """
     corpus = load_text(config.corpus, say)
-    return cache_of(config, corpus, load_teacher(config.teacher, corpus), folder, say)
+    return cache_of(config, corpus, teacher_of(config, corpus, say), folder, say)
 
 
 def distill(
@@ -133,18 +135,21 @@ def distill(
         InputError: text, teacher, cache or folder do not fit; the teacher has nothing to teach and `force` is off.
         Interrupted: stopped on request, state saved.
     """
-    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "arms"))
+    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "arms"), may_hold=(CACHE,))
     training = complete(config.training)
     check_device(training.device)
-    material = load_material(config, out, say)
-    corpus = material.corpus
-    write_json(out / records.RUN, _about("lm-distill", config, corpus, command))
+    corpus = load_text(config.corpus, say)
+    _check_same_text(out, corpus)
     for arm in config.arms:
-        fitted(config.student_of(arm), corpus.tokenizer.vocab_size)  # refused now or after the teacher's hours
+        fitted(config.student_of(arm), corpus.tokenizer.vocab_size)
     examination = Examination.of(corpus, config.score, config.lesson.window)
-    _score_references(config, material, examination, out, say)
+    teacher = teacher_of(config, corpus, say)
+    # from here on the folder is a run: what can be refused was refused, and a run killed inside the cache can go on
+    write_json(out / records.RUN, _about("lm-distill", config, corpus, command))
+    _score_references(config, corpus, teacher, examination, out, say)
     if not force:
-        _check_teacher(material, examination, read_json(out / records.TEACHER)["metrics"]["nll"])
+        _check_teacher(corpus, examination, read_json(out / records.TEACHER)["metrics"]["nll"])
+    material = ask_teacher(config, corpus, teacher, out, say)
     for seed in range(config.seeds):
         for arm in config.arms:
             if not (arm_folder(out, arm, seed) / records.RESULT).is_file():
@@ -154,25 +159,45 @@ def distill(
     return summary
 
 
-def _score_references(config: LmRunConfig, material: Material, examination: Examination, out: Path, say: Say) -> None:
+def _check_same_text(out: Path, corpus: Corpus) -> None:
+    """Refuse to go on with a run on another text: its arms and its references would not be of the same tokens."""
+    if not (out / records.RUN).is_file():
+        return
+    was = read_json(out / records.RUN).get("data", {})
+    for what in ("sha256", "tokenizer_sha256"):
+        if was.get(what) != corpus.about[what]:
+            raise InputError(
+                f"{out}: --resume needs the text of the run; {what} was {was.get(what)}, is {corpus.about[what]}; "
+                "take another --out for another text"
+            )
+
+
+def _score_references(
+    config: LmRunConfig, corpus: Corpus, teacher: LanguageTeacher, examination: Examination, out: Path, say: Say
+) -> None:
     """The teacher above and the n-gram below, once a run."""
-    if not (out / records.TEACHER).is_file():
+    known = read_json(out / records.TEACHER)["identity"] if (out / records.TEACHER).is_file() else None
+    if known not in (None, teacher.identity) and (out / "arms").exists():
+        raise InputError(
+            f"{out}: --resume needs the teacher of the run, {known[:12]}, got {teacher.identity[:12]} from "
+            f"{config.teacher.source}; take another --out for another teacher"
+        )
+    if known != teacher.identity:
         say("scoring the teacher on the test tokens")
-        teacher = material.teacher
         scored = examination.score(teacher_nll(teacher), most=teacher.context)
         write_arrays(out / f"teacher-{NLL}", windows=scored.windows, positions=scored.positions)
         about = {"name": teacher.name, "source": config.teacher.source, "identity": teacher.identity}
         write_json(out / records.TEACHER, {**about, "params": teacher.params, "metrics": scored.metrics})
     if config.score.ngram and not (out / f"{NGRAM}.json").is_file():
         say(f"counting {config.score.ngram}-grams of the train split")
-        scored = examination.score(ngram_nll(material.corpus, config.score.ngram))
+        scored = examination.score(ngram_nll(corpus, config.score.ngram))
         write_arrays(out / f"{NGRAM}-{NLL}", windows=scored.windows, positions=scored.positions)
         write_json(out / f"{NGRAM}.json", {"order": config.score.ngram, "metrics": scored.metrics})
 
 
-def _check_teacher(material: Material, examination: Examination, nll: float) -> None:
+def _check_teacher(corpus: Corpus, examination: Examination, nll: float) -> None:
     """Refuse a teacher that knows no more than how frequent each token is."""
-    known = ngram_nll(material.corpus, 1)
+    known = ngram_nll(corpus, 1)
     frequencies = float(score_text(known, examination.ids, length=examination.window).mean())
     if nll >= frequencies:
         raise InputError(

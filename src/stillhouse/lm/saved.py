@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save
 
 from stillhouse.checks import InputError
-from stillhouse.config import parse, to_mapping
+from stillhouse.config import ConfigError, parse, to_mapping
 from stillhouse.data.language.tokenizer import Tokenizer, load_tokenizer
 from stillhouse.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
 from stillhouse.students.card import read_weights
@@ -46,12 +46,25 @@ def load_lm(folder: Path) -> tuple[SpikingLM, Tokenizer, dict[str, Any]]:
     """The network of a folder with its weights, in eval mode on the CPU; its tokenizer; its card.
 
     Raises:
-        InputError: no card, another format, weights missing, truncated or of another network.
+        InputError: no card, another format, a part of the card missing, weights missing, truncated, of another network or not
+            finite.
     """
     card = read_json(folder / CARD)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got something else")
-    model = parse(SpikingLMConfig, card["model"]).build()
+    missing = [name for name, kind in (("model", dict), ("window", int)) if not isinstance(card.get(name), kind)]
+    if missing:
+        raise InputError(
+            f"{folder / CARD}: expected model (settings) and window (tokens), got a card without {' and '.join(missing)}"
+        )
+    try:
+        config = parse(SpikingLMConfig, card["model"])
+    except ConfigError as error:
+        raise InputError(f"{folder / CARD}: model: {error}") from None
+    model = config.build()
     read_weights(folder / STUDENT, model)
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise InputError(f"{folder / STUDENT}: {name}: expected finite weights, got a NaN or an infinity")
     with torch.no_grad():
         return model.eval(), load_tokenizer(str(folder)), card

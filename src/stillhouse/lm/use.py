@@ -165,7 +165,8 @@ def write(model: SpikingLM, prompt: list[int], count: int, *, temperature: float
     made: list[int] = []
     for _ in range(count):
         if temperature:
-            token = torch.multinomial((logits / temperature).softmax(-1), 1, generator=generator)[:, 0]
+            wide = logits.double()  # the largest is taken away first: a tiny temperature would overflow
+            token = torch.multinomial(((wide - wide.max()) / temperature).softmax(-1), 1, generator=generator)[:, 0]
         else:
             token = logits.argmax(-1)
         made.append(int(token))

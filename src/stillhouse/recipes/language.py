@@ -59,10 +59,13 @@ def wikitext_2() -> LmRunConfig:
 
 
 def wikitext_2_counts() -> LmRunConfig:
-    """The same students with integer spike counts up to 4 in place of one level; weights stay ternary."""
+    """The same students with integer spike counts up to 4 in place of one level, quantized earlier; weights stay ternary."""
     ternary = wikitext_2()
-    spikes = SpikeConfig(levels=4, hidden_levels=4)
-    return replace(ternary, name="wikitext-2-counts", student=replace(ternary.student, spikes=spikes))
+    student = replace(ternary.student, spikes=SpikeConfig(levels=4, hidden_levels=4))
+    lesson = replace(
+        ternary.lesson, weights_ramp=(0.0, 0.1), spikes_ramp=(0.1, 0.3)
+    )  # a long polish is worth 0.03 bits
+    return replace(ternary, name="wikitext-2-counts", student=student, lesson=lesson)
 
 
 def smollm2() -> LmRunConfig:

@@ -6,6 +6,7 @@ A run is a pure function of (job, config, seed): the order of the rows depends o
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -178,6 +179,11 @@ class _Trainer:
         if not log:
             return {}
         values = {name: float(value) for name, value in sums.items()}
+        if not all(map(math.isfinite, values.values())):  # a term whose gradient is 0 or masked passes `_clip`
+            shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            raise Diverged(
+                f"step {self.state.step - 1}: a loss term is not finite ({shown}); look for NaN in the inputs"
+            )
         total = values.pop("loss")
         record = {"loss": total, "terms": values, "learning_rate": rate, "gradient_norm": norm}
         figures = {**self.job.figures(), **further}

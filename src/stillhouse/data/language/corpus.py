@@ -93,7 +93,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
     kind, _, size = config.tokenizer.partition(":")
     trained = kind == "bpe"
-    if trained and not size.isdigit():
+    if trained and not (size.isdecimal() and size.isascii()):
         raise InputError(f"tokenizer {config.tokenizer}: expected bpe:N with a whole number N")
     given = None if trained else load_tokenizer(config.tokenizer)
     said = f"{FORMAT} {sorted(hashes.items())} {config.tokenizer if given is None else given.fingerprint}"

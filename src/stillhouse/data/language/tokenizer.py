@@ -189,7 +189,7 @@ def _from_gguf(path: Path) -> Tokenizer:
 
         wrapped = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
     except ImportError as error:
-        raise InputError(f"tokenizer {path}: reading GGUF needs `pip install 'stillhouse[text]'`: {error}") from None
+        raise InputError(f"tokenizer {path}: reading GGUF needs `pip install 'stillhouse[lm]'`: {error}") from None
     except Exception as error:  # transformers and gguf raise many kinds for a broken file
         raise InputError(f"tokenizer {path}: cannot be read as GGUF: {error}") from None
     return Tokenizer(wrapped.backend_tokenizer, path.name)

@@ -93,13 +93,14 @@ class LogitCache:
             raise InputError(
                 f"cache {folder}: {manifest['rows_done']:,} of {self.key.rows:,} rows are done; go on with `stillhouse lm cache`"
             )
-        self.ids, self.logits, self.sums = _arrays(folder, self.key, manifest["vocab"], "r")
+        self.vocab = int(manifest["vocab"])
+        self.ids, self.logits, self.sums = _arrays(folder, self.key, self.vocab, "r")
 
     def at(self, rows: NDArray[Any] | Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """Tokens (B, L, k) int64 and their log-probabilities (B, L, k) at a temperature, as `losses.topk_kl` takes them.
 
         Raises:
-            InputError: a temperature whose sum over all tokens was not kept.
+            InputError: a temperature whose sum over all tokens was not kept; rows that are damaged.
         """
         known = self.key.temperatures
         match = [i for i, t in enumerate(known) if abs(t - temperature) < 1e-6]
@@ -111,7 +112,13 @@ class LogitCache:
         at = np.asarray(rows, np.int64)
         logits = torch.from_numpy(self.logits[at].astype(np.float32))
         sums = torch.from_numpy(self.sums[at, :, match[0]])
-        return torch.from_numpy(self.ids[at].astype(np.int64)), logits / temperature - sums.unsqueeze(-1)
+        ids, kept = torch.from_numpy(self.ids[at].astype(np.int64)), logits / temperature - sums.unsqueeze(-1)
+        if not bool(torch.isfinite(kept).all()) or int(ids.max()) >= self.vocab:
+            raise InputError(
+                f"cache {self.folder}: expected finite log-probabilities of tokens below {self.vocab}, got others in rows "
+                f"{at.min()} to {at.max()}: it is damaged; delete {self.folder} and write it again"
+            )
+        return ids, kept
 
 
 def write_cache(
@@ -147,7 +154,10 @@ def write_cache(
     done = 0 if manifest is None else int(manifest["rows_done"])
     facts = {"format": FORMAT, "key": asdict(key), "name": teacher.name, "vocab": teacher.vocab_size}
     if done < key.rows:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write {folder}: {error.strerror}") from None
         arrays = _arrays(folder, key, teacher.vocab_size, "w+" if manifest is None else "r+")
         if manifest is None:
             write_json(folder / MANIFEST, {**facts, "rows_done": 0})
@@ -242,8 +252,11 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _key(manifest: dict[str, Any]) -> CacheKey:
-    said = manifest["key"]
-    return CacheKey(**{**said, "temperatures": tuple(said["temperatures"])})
+    try:
+        said = manifest["key"]
+        return CacheKey(**{**said, "temperatures": tuple(said["temperatures"])})
+    except (KeyError, TypeError) as error:
+        raise InputError(f"cache: its {MANIFEST} is damaged ({error}); delete the folder and write it again") from None
 
 
 def _check_key(folder: Path, got: CacheKey, expected: CacheKey) -> None:

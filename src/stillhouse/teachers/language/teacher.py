@@ -159,7 +159,7 @@ def load_language_teacher(
     try:
         network = AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, config.precision), **options)
     except ImportError as error:
-        raise InputError(f"teacher {config.source}: needs `pip install 'stillhouse[text]'`: {error}") from None
+        raise InputError(f"teacher {config.source}: needs `pip install 'stillhouse[lm]'`: {error}") from None
     except Exception as error:  # transformers, safetensors and gguf raise many kinds for what they cannot read
         raise InputError(f"teacher {config.source}: transformers cannot read it as a causal model: {error}") from None
     teacher = LanguageTeacher(network, Path(where).name, vocab_size=vocab_size, features=features)

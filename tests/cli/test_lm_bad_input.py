@@ -1,0 +1,240 @@
+"""What a user can get wrong with `stillhouse lm`: one line that says what was expected and what came, status 2, no traceback."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from stillhouse.checks import InputError
+from stillhouse.cli.main import main
+from stillhouse.data.language import CorpusConfig
+from stillhouse.data.language.tokenizer import byte_tokenizer, load_tokenizer
+from stillhouse.lm.saved import load_lm, save_lm
+from stillhouse.records import CARD, STUDENT, read_json, write_json
+from stillhouse.students.spiking import SpikingLMConfig
+from stillhouse.teachers.language import LanguageTeacherConfig, SmallTransformerConfig
+
+pytest.importorskip("numba")
+from stillhouse.export.nir import export_nir
+from stillhouse.export.packed_ternary import load_packed, pack_student
+from stillhouse.export.spiking_generator import SpikingGenerator, _draw
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("student")
+    torch.manual_seed(0)
+    model = SpikingLMConfig(vocab_size=256, width=16, layers=1, heads=2, chunk=8).build()
+    model.quantize(1)
+    save_lm(folder, model, byte_tokenizer(), window=16)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teacher")
+    SmallTransformerConfig(width=16, layers=1, heads=2).build(256).network.save_pretrained(folder)
+    byte_tokenizer().save(folder)
+    return folder
+
+
+@pytest.fixture
+def text(tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "text.txt"
+    file.write_text("the river ran over a stone\n" * 200)
+    return file
+
+
+def refused(capsys, *words):
+    """The message of a command that must be refused."""
+    assert main(["lm", *map(str, words)]) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said
+
+
+def test_the_same_folder_is_taken_when_nothing_is_wrong(student, teacher, text, capsys):
+    """Refusals that refuse everything would pass all tests below."""
+    how = ["--source", text, "--tokens", "200", "--window", "16"]
+    assert main(["lm", "evaluate", *map(str, [student, *how, "--dynamic", "0.01"])]) == 0
+    assert "dynamic_nll" in capsys.readouterr().out
+    assert main(["lm", "evaluate", *map(str, [teacher, *how])]) == 0
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--tokens", "-5", "tokens: expected greater than 1, got -5"),
+        ("--window", "1", "window: expected greater than 1, got 1"),
+        ("--dynamic", "-1", "dynamic_rate: expected greater than 0, got -1.0"),
+        ("--dynamic", "nan", "dynamic_rate: expected a finite number, got nan"),
+        ("--source", "", "source: "),
+    ],
+)
+def test_a_number_out_of_its_range_is_named(student, capsys, flag, value, said):
+    """A flag past the schema ended in a traceback of pydantic's."""
+    assert said in refused(capsys, "evaluate", student, f"{flag}={value}")
+
+
+@pytest.mark.parametrize("flags", [["--source", "x"], ["--tokens", "5"], ["--window", "5"], ["--dynamic", "0.1"]])
+@pytest.mark.parametrize("instead", ["--probe", "--energy"])
+def test_flags_that_would_not_be_read_are_refused(student, capsys, instead, flags):
+    """A number for a text that was not read would pass for one of that text."""
+    assert f"expected {instead} without them, got {flags[0]}" in refused(capsys, "evaluate", student, instead, *flags)
+
+
+def test_a_layer_needs_a_probe(student, teacher, capsys):
+    """Silently scored instead of probed; and a teacher adapts to nothing."""
+    assert "got --layer" in refused(capsys, "evaluate", student, "--layer", "blocks.0.ffn.up")
+    assert "got --layer" in refused(capsys, "evaluate", student, "--energy", "--layer", "blocks.0.ffn.up")
+    assert "got --energy" in refused(capsys, "evaluate", student, "--energy", "--probe")
+    assert "--dynamic: expected a student's folder" in refused(capsys, "evaluate", teacher, "--dynamic", "0.01")
+    assert "--probe: expected a student's folder" in refused(capsys, "evaluate", teacher, "--probe")
+
+
+def test_a_folder_of_neither_kind_is_called_so(tmp_path, capsys):
+    """A run's folder is near, and the message was about its text."""
+    for folder in (tmp_path, tmp_path / "absent"):
+        said = refused(capsys, "evaluate", folder)
+        assert "(card.json; a run's lie in arms/ARM/seed-K)" in said
+        assert "got none of them" in said
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--temperature", "nan"), ("--temperature", "inf"), ("--temperature", "-1"), ("--seed", "-1"), ("--seed", 2**64)],
+)
+def test_draws_that_cannot_be_made_are_refused(student, capsys, flag, value):
+    """NaN is not below 0: it passed."""
+    words = ["generate", student, "--prompt", "x", "--tokens", "2", "--temperature", "1", f"{flag}={value}"]
+    said = refused(capsys, *words)
+    assert flag in said
+    assert str(value) in said
+
+
+def test_the_generator_refuses_them_too(student):
+    """It is called without the command line as well."""
+    generator = SpikingGenerator(pack_student(load_lm(student)[0]))
+    for temperature in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(InputError, match="finite temperature"):
+            generator.generate([1], 1, temperature=temperature)
+    with pytest.raises(InputError, match="seed: expected 0 or more, got -1"):
+        generator.generate([1], 1, temperature=1.0, seed=-1)
+
+
+def test_a_tiny_temperature_is_its_limit(student, capsys):
+    """Logits divided by 1e-320 are infinities, and their difference is no number."""
+    logits, generator = np.array([1.0, 3.0, 2.0], np.float32), np.random.default_rng(0)
+    assert [_draw(logits, 1e-320, k, generator) for k in (None, 1, 2)] == [1, 1, 1]
+    drawn = [_draw(np.log([0.2, 0.8]), 1.0, None, generator) for _ in range(2000)]
+    assert abs(np.mean(drawn) - 0.8) < 4 * np.sqrt(0.16 / 2000)
+    outs = []
+    for value in ("1e-320", "0"):
+        assert main(["lm", "generate", str(student), "--prompt", "x", "--tokens", "3", "--temperature", value]) == 0
+        outs.append(capsys.readouterr().out)
+    assert outs[0] == outs[1]
+
+
+@pytest.mark.parametrize("flags", [[], ["--nir", "blocks.0.ffn"]])
+def test_an_export_that_cannot_be_written_is_said(student, tmp_path, capsys, flags):
+    """A place that is a file, in a file, or of the system's ended in a traceback."""
+    pytest.importorskip("nir")
+    (tmp_path / "t.txt").write_text("mine")
+    for out in (tmp_path / "t.txt" / "sub", "/proc/x"):
+        assert "cannot write" in refused(capsys, "export", student, "--out", out, *flags)
+    if flags:
+        assert "got the folder" in refused(capsys, "export", student, "--out", tmp_path, *flags)
+    else:
+        assert "got the file" in refused(capsys, "export", student, "--out", tmp_path / "t.txt")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
+    assert (tmp_path / "t.txt").read_text() == "mine"
+
+
+def test_exports_are_whole_or_not_there(student, tmp_path):
+    """A killed export must not leave half a file under the name of a whole one; what is written can be read."""
+    nir = pytest.importorskip("nir")
+    model = load_lm(student)[0]
+    size = pack_student(model).save(tmp_path / "new" / "p.safetensors")
+    assert size == (tmp_path / "new" / "p.safetensors").stat().st_size
+    np.testing.assert_array_equal(
+        load_packed(tmp_path / "new" / "p.safetensors").weight("blocks.0.ffn.up"),
+        pack_student(model).weight("blocks.0.ffn.up"),
+    )
+    export_nir(model, "blocks.0.ffn", tmp_path / "new" / "g.nir")
+    assert "up_synapses" in nir.read(tmp_path / "new" / "g.nir").nodes
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["g.nir", "p.safetensors"]
+
+
+def test_a_card_without_its_parts_names_them(student, tmp_path):
+    """KeyError: 'model' is no message."""
+    folder = shutil.copytree(student, tmp_path / "s")
+    card = read_json(folder / CARD)
+    write_json(folder / CARD, {"format": card["format"]})
+    with pytest.raises(InputError, match=r"card\.json: expected model .*, got a card without model and window"):
+        load_lm(folder)
+    write_json(folder / CARD, {**card, "window": None})
+    with pytest.raises(InputError, match="got a card without window"):
+        load_lm(folder)
+    write_json(folder / CARD, {**card, "model": {**card["model"], "width": -1}})
+    with pytest.raises(InputError, match=r"card\.json: model: width: expected greater than 1, got -1"):
+        load_lm(folder)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(student, tmp_path, wrong):
+    """A score of NaN says nothing about why."""
+    folder = shutil.copytree(student, tmp_path / "s")
+    weights = load_file(folder / STUDENT)
+    weights["blocks.0.ffn.up.weight"][0, 0] = wrong
+    save_file(weights, folder / STUDENT)
+    with pytest.raises(InputError, match=r"blocks\.0\.ffn\.up\.weight: expected finite weights"):
+        load_lm(folder)
+
+
+@pytest.mark.parametrize("size", ["²", "٣٠٠", "", "-300"])
+def test_a_vocabulary_is_counted_in_plain_digits(text, size):
+    """A superscript two is a digit, and int does not read it."""
+    with pytest.raises(InputError, match="expected bpe:N with a whole number N"):
+        CorpusConfig(source=str(text), tokenizer=f"bpe:{size}").build()
+
+
+def test_hints_name_an_extra_that_there_is(tmp_path, monkeypatch):
+    """`pip install` of an extra without the missing package leaves the user where they were."""
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    def absent(*words, **options):
+        raise ImportError("No module named 'gguf'")
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", absent)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", absent)
+    with pytest.raises(InputError, match=r"stillhouse\[lm\]"):
+        load_tokenizer(str(file))
+    with pytest.raises(InputError, match=r"stillhouse\[lm\]"):
+        LanguageTeacherConfig(source=str(file)).build()
+
+
+def test_exports_name_that_extra_too(student, monkeypatch):
+    """numba and nir come with `lm`; there is no extra `spiking`."""
+    import importlib
+    import sys
+
+    model = load_lm(student)[0]
+    monkeypatch.setitem(sys.modules, "nir", None)
+    with pytest.raises(InputError, match=r"stillhouse\[lm\]"):
+        export_nir(model, "blocks.0.ffn", "never.nir")
+    monkeypatch.delitem(sys.modules, "stillhouse.export.spiking_generator")
+    monkeypatch.delattr("stillhouse.export.spiking_kernels")
+    monkeypatch.setitem(sys.modules, "stillhouse.export.spiking_kernels", None)
+    with pytest.raises(InputError, match=r"stillhouse\[lm\]"):
+        importlib.import_module("stillhouse.export.spiking_generator")
+
+
+def test_a_dense_layer_has_a_dense_input(student):
+    """It is none."""
+    with pytest.raises(InputError, match="SpikeLinear has a dense input"):
+        export_nir(load_lm(student)[0], "blocks.0.mixer.gate.down", "never.nir")
