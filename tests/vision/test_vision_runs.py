@@ -1,6 +1,7 @@
 """Whole runs of `stillhouse vision`: the files they promise, several models, clauses shared out, boolean features."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -81,7 +82,8 @@ def test_a_whole_run_leaves_what_it_promises(whole, monkeypatch):
     assert results["versions"]["torch"]
     pictures = sorted(path.name for path in (whole / "pictures").iterdir())
     assert pictures == ["sample_00000.png", "sample_00001.png"]
-    assert "block_2, clause" in (whole / "run" / "transformer" / "rules.txt").read_text()
+    # which block separates a class best is learned, and not the same for every start
+    assert re.search(r"block_[12], clause \d+", (whole / "run" / "transformer" / "rules.txt").read_text())
 
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
