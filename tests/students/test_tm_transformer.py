@@ -6,7 +6,7 @@ import torch
 from stillhouse.checks import InputError, StillhouseError
 from stillhouse.students import TsetlinViTConfig
 from stillhouse.students.tsetlin.interpret import clause_votes, strongest_clauses
-from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer, waves
 from stillhouse.types import ImageTask
 
 SMALL = {"num_classes": 5, "image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 24, "depths": 2}
@@ -187,3 +187,24 @@ def test_strongest_clauses_point_at_pixels():
     for entry in index["classes"]:
         assert all(0 <= clause["share"] <= 1 for clause in entry["clauses"])
         assert all(row < 20 for clause in entry["clauses"] for row in clause["images"])
+
+
+def test_attention_begins_by_looking_somewhere():
+    """Almost even attention learns nothing for its first hundred steps: products of unit tokens have standard deviation 4."""
+    model = build(embed_dim=96, num_heads=3)
+    attention = model.blocks[0].attention
+    q, k, _ = attention.qkv(torch.randn(4, 64, 96)).unflatten(-1, (3, 3, 32)).permute(2, 0, 3, 1, 4)
+    products = q @ k.transpose(-1, -2) / 32**0.5
+    assert products.std().item() == pytest.approx(4, rel=0.15)  # q and k have 2 each: 2 x 2 x sqrt(32) / sqrt(32)
+
+
+def test_positions_begin_as_waves_of_row_and_column():
+    """sin^2 + cos^2 = 1 in D / 2 pairs, and products depend on the offset alone; the class token begins without a place."""
+    grid = (5, 7)
+    found = waves(grid, 24).reshape(*grid, 24)
+    torch.testing.assert_close(found.square().sum(-1), torch.full(grid, 12.0))
+    torch.testing.assert_close(found[0, 0] @ found[1, 2], found[3, 4] @ found[4, 6])
+    assert found[0, 0] @ found[0, 1] > found[0, 0] @ found[0, 3]
+    model = build()
+    torch.testing.assert_close(model.positions[0, 1:], waves(model.grid, 24))
+    assert not model.positions[0, 0].any()

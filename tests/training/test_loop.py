@@ -281,6 +281,14 @@ def test_a_term_of_weight_zero_is_not_computed(data, tmp_path):
     fit(net(), data, replace(QUICK, epochs=1), seed=0, folder=tmp_path, lesson=lesson)
 
 
+def test_a_term_of_nan_without_a_gradient_is_an_error(data, tmp_path):
+    """Its gradient of 0 passed the test of the norm, and the records said null."""
+    model = net()
+    model.regularizers = lambda: {"broken": (1.0, torch.tensor(float("nan")))}
+    with pytest.raises(Diverged, match="broken nan"):
+        fit(model, data, replace(QUICK, epochs=1), seed=0, folder=tmp_path)
+
+
 def test_divergence_is_an_error_that_names_the_terms(data, tmp_path):
     """A run that goes on with NaN weights wastes hours and ends at chance."""
     model = net()
