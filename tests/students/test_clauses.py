@@ -155,3 +155,23 @@ def test_wrong_width_prints_both():
     """Expected and got stand in the message."""
     with pytest.raises(InputError, match=r"\(\.\.\., 4\), got \(2, 5\)"):
         ClauseBank(4, 2)(torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize("ternary", [False, True])
+@pytest.mark.parametrize("change", ["fused optimizer", "data"])
+def test_evaluation_follows_weights_whose_version_did_not_change(ternary: bool, change: str) -> None:
+    torch.manual_seed(0)
+    bank = make_bank(20, 8, ClauseOptions(literals=8, ternary=ternary, literal_budget=6))
+    bits = (torch.rand(64, 20) > 0.5).float()
+    with torch.no_grad():
+        before = bank.eval()(bits)
+    if change == "data":
+        bank.include_logits.data.neg_()
+    else:
+        bank.include_logits.grad = torch.randn_like(bank.include_logits)
+        torch.optim.SGD([bank.include_logits], lr=3.0, fused=True).step()
+    with torch.no_grad():
+        after = bank(bits)
+        exact = bank(bits[:8])  # too few rows for the integer product: the float one
+    assert not torch.equal(before, after)
+    assert torch.equal(after[:8], exact)

@@ -42,8 +42,10 @@ class TrainingConfig:
     )
     label_weight: float = Field(default=1.0, ge=0, description="weight of the cross-entropy with the labels")
     label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of that cross-entropy")
-    optimizer: Literal["adamw", "sgd", "dot"] = Field(
-        default="adamw", description="dot: SGD that remembers the teacher's gradients longer than the labels'"
+    optimizer: Literal["adamw", "muon", "sgd", "dot"] = Field(
+        default="adamw",
+        description="muon: Muon for the matrices inside blocks, AdamW for the rest; dot: SGD that remembers the "
+        "teacher's gradients longer than the labels'",
     )
     momentum: float | None = Field(default=None, ge=0, lt=1, description="of sgd and dot [0.9]")
     delta: float | None = Field(
@@ -100,8 +102,8 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.momentum is not None and self.optimizer == "adamw":
-            raise ValueError("momentum: does nothing under adamw; it belongs to sgd and dot")
+        if self.momentum is not None and self.optimizer in {"adamw", "muon"}:
+            raise ValueError(f"momentum: does nothing under {self.optimizer}; it belongs to sgd and dot")
         if self.delta is not None and self.optimizer != "dot":
             raise ValueError(f"delta: does nothing under {self.optimizer}; it belongs to dot")
         if self.gradients != "sum" and self.optimizer == "dot":

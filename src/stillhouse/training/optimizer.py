@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import torch
@@ -18,9 +17,10 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from stillhouse.checks import InputError
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.dot import DOT
+from stillhouse.training.layers import layer_numbers
+from stillhouse.training.muon import MuonAdamW, with_matrices_apart
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -50,40 +50,6 @@ def extra_groups(extras: nn.Module) -> list[dict[str, Any]]:
                     groups.append({"weight_decay": 0.0, **group, "params": fresh})
     rest = [p for p in extras.parameters() if id(p) not in taken]
     return groups + ([{"params": rest, "weight_decay": 0.0}] if rest else [])
-
-
-def layer_numbers(model: nn.Module) -> dict[str, int]:
-    """The layer of every parameter by name: 0 before the first block, one a block, the last for what follows.
-
-    Blocks are the entries of lists called blocks, layers, stages or layerN, as nearly all image models name them; what lies
-    between two blocks (a merging of patches) belongs to the one before.
-
-    Raises:
-        InputError: no such list.
-
-    Example:
-        >>> net = nn.Sequential()
-        >>> net.stem, net.blocks, net.head = nn.Linear(1, 1), nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1)), nn.Linear(1, 1)
-        >>> {name: layer for name, layer in layer_numbers(net).items() if name.endswith("weight")}
-        {'stem.weight': 0, 'blocks.0.weight': 1, 'blocks.1.weight': 2, 'head.weight': 3}
-    """
-    names = [name for name, _ in model.named_parameters()]
-    blocks = [_BLOCK.match(name) for name in names]
-    found = list(dict.fromkeys(match.group(1) for match in blocks if match is not None))
-    if not found:
-        raise InputError(
-            f"layer_decay: {type(model).__name__} has no blocks (lists called blocks, layers, stages or layerN); take 1"
-        )
-    last = max(number for number, match in enumerate(blocks) if match is not None)
-    numbers: dict[str, int] = {}
-    current = 0
-    for number, (name, match) in enumerate(zip(names, blocks)):
-        current = current if match is None else 1 + found.index(match.group(1))
-        numbers[name] = len(found) + 1 if number > last else current
-    return numbers
-
-
-_BLOCK = re.compile(r"^((?:.*?\.)?(?:stages\.\d+\.(?:blocks|layers)|blocks|layers|stages|layer\d+)\.\d+)\.")
 
 
 def by_layer(
@@ -131,6 +97,8 @@ def build_optimizer(
     own = parameter_groups(model, config.weight_decay)
     if config.layer_decay < 1:
         own = by_layer(own, model, learning_rate=config.learning_rate, decay=config.layer_decay)
+    if config.optimizer == "muon":
+        own = with_matrices_apart(own, model, learning_rate=config.learning_rate)
     if config.centralize_gradients:
         centralize_gradients(model)
     optimizer = _optimizer(own + extra_groups(extras), config)
@@ -147,8 +115,8 @@ def _after_warmup(optimizer: torch.optim.Optimizer, config: TrainingConfig, step
     if config.schedule == "constant":
         return ConstantLR(optimizer, factor=1.0, total_iters=0)
     cycle = config.cycle_steps or steps
-    if config.layer_decay < 1:
-        # torch's cosines end at one rate for all groups, which would take the layers' ratios away on the way down
+    if len({group["lr"] for group in optimizer.param_groups}) > 1:
+        # torch's cosines end at one rate for all groups, which would take the groups' ratios away on the way down
         lowest = config.final_learning_rate / config.learning_rate
         return LambdaLR(
             optimizer, lambda step: lowest + (1 - lowest) * (1 + math.cos(math.pi * _place(step, cycle, config))) / 2
@@ -165,6 +133,8 @@ def _place(step: int, cycle: int, config: TrainingConfig) -> float:
 def _optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
     if config.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=config.learning_rate)
+    if config.optimizer == "muon":
+        return MuonAdamW(groups, lr=config.learning_rate)
     momentum = 0.9 if config.momentum is None else config.momentum
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum)

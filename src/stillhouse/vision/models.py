@@ -28,7 +28,7 @@ VIT_DEPTH = 2  # of the documents' command line; the class itself has 4
 class ModelsConfig:
     """Settings of every model; only those of the models that are trained are read."""
 
-    transformer: UnifiedTMConfig = Field(default_factory=lambda: UnifiedTMConfig(tm_clauses=192, drop_rate=0.1))
+    transformer: UnifiedTMConfig = Field(default_factory=lambda: UnifiedTMConfig(tm_clauses=192, drop_path_rate=0.0))
     tm: FlatTMConfig = Field(default_factory=FlatTMConfig)
     deep_tm: DeepTMConfig = Field(default_factory=DeepTMConfig)
     hybrid: HybridTMConfig = Field(default_factory=HybridTMConfig)

@@ -5,8 +5,6 @@ Shapes: ... any leading axes, F bits (2F literals: each bit and its negation), C
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -77,7 +75,6 @@ class ClauseBank(nn.Module):
         self.num_bits, self.num_clauses, self.failures, self.leak = num_bits, num_clauses, failures, leak
         self.literals = literals
         self.operator, self.literal_dropout, self.literal_budget = operator, literal_dropout, literal_budget
-        self._cache: tuple[tuple[tuple[int, int], ...], tuple[Tensor, Tensor, Tensor]] | None = None
         self.threshold = self._threshold(tau, threshold)
         self.include_logits = nn.Parameter(torch.empty(self._planes, num_clauses, num_bits))
         self.reset_parameters(literals)
@@ -106,6 +103,11 @@ class ClauseBank(nn.Module):
         """(2, C, F) hard masks of what the logits say."""
         assert self.threshold is not None
         return hard_include(self.include_logits, self.threshold())
+
+    def _included(self) -> Tensor:
+        """(2, C, F) the same, as truth values."""
+        assert self.threshold is not None
+        return self.include_logits > torch.logit(self.threshold())
 
     def literal_scores(self) -> Tensor:
         """(2, C, F) how sure a literal is to be included: what a budget keeps first."""
@@ -142,7 +144,7 @@ class ClauseBank(nn.Module):
         if bits.shape[-1] != self.num_bits:
             raise InputError(f"bits: expected (..., {self.num_bits}), got {tuple(bits.shape)}")
         if not self.training and can_count(bits):
-            kernel, misses_of_zeros, capacity = self._frozen()
+            kernel, misses_of_zeros, capacity = self._counted()
             hits = count_hits(bits, kernel)
         else:
             positive, negated = self.masks()
@@ -154,22 +156,19 @@ class ClauseBank(nn.Module):
             return torch.exp((hits - misses_of_zeros).clamp(max=0) * (4 / self.failures))
         return revivable_relu(hits + (capacity - misses_of_zeros), self.leak) / self.failures
 
-    def _frozen(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Kernel (F, C) int8, misses of an all-zero input (C), capacity (C); made again when a weight has changed."""
-        held = [
-            self.include_logits,
-            *(() if self.threshold is None else (*self.threshold.parameters(), *self.threshold.buffers())),
-        ]
-        state = tuple((tensor.data_ptr(), tensor._version) for tensor in held)
-        if self._cache is None or self._cache[0] != state:
-            positive, negated = self.masks()
-            kernel = (positive - negated).to(torch.int8).T.contiguous()
-            self._cache = state, (kernel, positive.sum(1), self.capacity(positive, negated))
-        return self._cache[1]
+    def _counted(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Kernel (F, C) int8, misses of an all-zero input (C), capacity (C).
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Without what is kept from the last evaluation: a copy has other weights' addresses."""
-        return self.__dict__ | {"_cache": None}
+        Made at every call, which costs less than the product: what was kept from the last call cannot be trusted, since
+        fused optimizers and `.data` change a weight without touching its version.
+        """
+        include = self._included()
+        if self.literal_budget is not None:
+            include = include & self._within_budget(self.literal_budget).bool()
+        positive, negated = include[0], include[1]
+        kernel = (positive.view(torch.int8) - negated.view(torch.int8)).T
+        count = self.include_logits.dtype
+        return kernel, positive.sum(1).to(count), self.capacity(positive, negated).to(count)
 
     def extra_repr(self) -> str:
         """What `print(module)` shows."""
@@ -249,6 +248,10 @@ class TernaryBank(ClauseBank):
     def _include(self) -> Tensor:
         logits = self.include_logits[0]
         return hard_step(torch.stack([logits - self.band, -logits - self.band]), 1 / self.temperature)
+
+    def _included(self) -> Tensor:
+        logits = self.include_logits[0]
+        return torch.stack([logits > self.band, logits < -self.band])
 
     def literal_scores(self) -> Tensor:
         """(2, C, F) how sure a literal is to be included."""

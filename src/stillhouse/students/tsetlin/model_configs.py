@@ -11,7 +11,7 @@ from pydantic import Field
 
 from stillhouse.config import configclass
 from stillhouse.students.tsetlin.base_config import NormalizedConfig, PixelBitsConfig, expect_even
-from stillhouse.students.tsetlin.options import ClauseOptions
+from stillhouse.students.tsetlin.options import ClauseOptions, PixelClauseOptions
 
 if TYPE_CHECKING:
     from stillhouse.students.tsetlin.base import ClauseModel
@@ -22,9 +22,8 @@ class FlatTMConfig(PixelBitsConfig):
     """One layer of clauses over all pixels: the classical Tsetlin machine with fuzzy clauses."""
 
     kind: Literal["flat-tm"] = "flat-tm"
-    rule: ClauseOptions = Field(
-        default_factory=lambda: ClauseOptions(failures=16, literals=36),
-        description="how clauses are evaluated and learned",
+    rule: PixelClauseOptions = Field(
+        default_factory=PixelClauseOptions, description="how clauses are evaluated and learned"
     )
     clauses: int = Field(default=512, gt=0, description="clauses in all, even")
     voting: Literal["dense", "team"] = Field(
@@ -53,9 +52,8 @@ class DeepTMConfig(PixelBitsConfig):
     """Several layers of clauses over all pixels."""
 
     kind: Literal["deep-tm"] = "deep-tm"
-    rule: ClauseOptions = Field(
-        default_factory=lambda: ClauseOptions(failures=16, literals=36),
-        description="how clauses are evaluated and learned",
+    rule: PixelClauseOptions = Field(
+        default_factory=PixelClauseOptions, description="how clauses are evaluated and learned"
     )
     hidden_dims: tuple[int, ...] = Field(default=(256, 128), description="widths between the layers")
     clauses: int = Field(default=256, gt=0, description="clauses of each layer, even")

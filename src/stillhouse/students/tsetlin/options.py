@@ -57,3 +57,11 @@ class ClauseOptions:
             raise ValueError("learnable_tau, tau_ema: ternary clauses have a band and no tau; expected both off")
         if self.ternary_voting and not self.ternary:
             raise ValueError("ternary_voting: expected a ternary bank (backend stcm or deep_stcm)")
+
+
+@configclass
+class PixelClauseOptions(ClauseOptions):
+    """The rule for clauses that read a whole image: more literals, more of which may fail."""
+
+    failures: int = Field(default=16, ge=1, description="LF: misses that silence a clause; keep literals well above it")
+    literals: float = Field(default=36.0, gt=0, description="literals that a clause includes at the start, on average")

@@ -1,0 +1,99 @@
+"""Muon beside AdamW: who moves what, one schedule, one state, and a resume that repeats the run."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from stillhouse.checks import InputError
+from stillhouse.training import TrainingConfig
+from stillhouse.training.muon import STRIDE
+from stillhouse.training.optimizer import build_optimizer
+
+CONFIG = TrainingConfig(epochs=2, learning_rate=1e-2, warmup_epochs=0, final_learning_rate=1e-4, optimizer="muon")
+
+
+def net():
+    torch.manual_seed(0)
+    module = nn.Module()
+    module.stem = nn.Linear(6, 8)
+    module.blocks = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
+    module.head = nn.Linear(8, 3)
+    return module
+
+
+def give_gradients(module, seed):
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in module.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+
+
+def steps(module, optimizer, schedule, seeds):
+    for seed in seeds:
+        give_gradients(module, seed)
+        optimizer.step()
+        schedule.step()
+
+
+def test_matrices_in_blocks_move_along_orthogonal_directions_and_the_rest_as_under_adamw():
+    module, plain = net(), net()
+    optimizer, _ = build_optimizer(module, nn.Module(), CONFIG, 10)
+    adamw, _ = build_optimizer(plain, nn.Module(), replace(CONFIG, optimizer="adamw"), 10)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    for network, its in ((module, optimizer), (plain, adamw)):
+        give_gradients(network, 1)
+        its.step()
+    for (name, mine), other in zip(module.named_parameters(), plain.parameters()):
+        if name.startswith("blocks") and name.endswith("weight"):
+            decay = 1 - STRIDE * CONFIG.learning_rate * CONFIG.weight_decay
+            values = torch.linalg.svdvals((mine - decay * before[name]).detach())
+            # 0.2 sqrt(8) x 5 x lr, which five Newton-Schulz steps meet within 0.68 and 1.14
+            size = 0.2 * 8**0.5 * STRIDE * CONFIG.learning_rate
+            assert values.min() > 0.6 * size and values.max() < 1.2 * size, name
+        else:
+            assert torch.equal(mine, other), name
+
+
+def test_the_student_comes_first_and_what_is_learnt_along_last():
+    module, extras = net(), nn.Linear(2, 2)
+    optimizer, _ = build_optimizer(module, extras, CONFIG, 10)
+    order = [id(p) for group in optimizer.param_groups for p in group["params"]]
+    assert set(order[: len(list(module.parameters()))]) == {id(p) for p in module.parameters()}
+    assert set(order[-2:]) == {id(p) for p in extras.parameters()}
+
+
+@pytest.mark.parametrize("changes", [{}, {"layer_decay": 0.5}, {"cycle_steps": 7}])
+def test_one_schedule_for_both(changes):
+    module = net()
+    optimizer, schedule = build_optimizer(module, nn.Module(), replace(CONFIG, **changes), 10)
+    start = [group["lr"] for group in optimizer.param_groups]
+    for step in range(20):
+        ratios = {round(group["lr"] / first, 6) for group, first in zip(optimizer.param_groups, start)}
+        assert len(ratios) == 1, step
+        steps(module, optimizer, schedule, [step])
+    assert changes or ratios.pop() < 0.02
+
+
+def test_a_checkpoint_holds_the_state_of_both():
+    whole, cut = net(), net()
+    optimizer, schedule = build_optimizer(whole, nn.Module(), CONFIG, 10)
+    steps(whole, optimizer, schedule, range(8))
+
+    first, clock = build_optimizer(cut, nn.Module(), CONFIG, 10)
+    steps(cut, first, clock, range(4))
+    saved = copy.deepcopy((cut.state_dict(), first.state_dict(), clock.state_dict()))
+    again = net()
+    second, clock = build_optimizer(again, nn.Module(), CONFIG, 10)
+    again.load_state_dict(saved[0])
+    second.load_state_dict(saved[1])
+    clock.load_state_dict(saved[2])
+    steps(again, second, clock, range(4, 8))
+    for name, expected in whole.state_dict().items():
+        assert torch.equal(again.state_dict()[name], expected), name
+
+
+def test_a_network_without_blocks_is_told_so():
+    with pytest.raises(InputError, match="muon.*Sequential has none; take adamw"):
+        build_optimizer(nn.Sequential(nn.Linear(2, 2)), nn.Module(), CONFIG, 10)
