@@ -110,7 +110,7 @@ def main() -> None:
                 "--transformer-layers",
                 "4",
             ),
-            *("--transformer-clauses", "256", "--transformer-dropout", "0", "--epochs", "30", "--batch-size", "128"),
+            *("--transformer-clauses", "256", "--epochs", "30", "--batch-size", "128"),
             *("--distill-teacher-source", f"ckpt:{options.teacher.name}", "--distill-teacher-weight", "1.0"),
             *("--distill-teacher-temp", "2.0", "--arms", "kd", "no-kd", "--transformer-ema-decay", "0.999", *words),
         ]

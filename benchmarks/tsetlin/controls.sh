@@ -4,7 +4,7 @@
 . "$(dirname "$0")/settings.sh"
 mnist_teacher
 want() { [ -z "${ONLY:-}" ] || case " $ONLY " in *" $1 "*) true ;; *) false ;; esac }
-SMALL="--dataset mnist --train-limit 6000 --epochs 6 --batch-size 64 --lr 3e-3 --transformer-dropout 0 --transformer-drop-path 0 \
+SMALL="--dataset mnist --train-limit 6000 --epochs 6 --batch-size 64 \
  --distill-teacher-checkpoint $TEACHER --distill-teacher-weight 1.0 --distill-teacher-temp 2.0 \
  --arms kd no-kd clauses-off mlp --seeds 3"
 # shellcheck disable=SC2086

@@ -5,9 +5,8 @@
 . "$(dirname "$0")/settings.sh"
 CLAUSES=${CLAUSES:-428}
 EPOCHS=${EPOCHS:-10}
-NET="--dataset mnist --train-limit 6000 --batch-size 64 --lr 3e-3 --transformer-patch 4 --transformer-embed-dims 64 \
- --transformer-layers 2 --transformer-heads 4 --transformer-dropout 0 \
- --transformer-drop-path 0 --seeds 3"
+NET="--dataset mnist --train-limit 6000 --batch-size 64 --transformer-patch 4 --transformer-embed-dims 64 \
+ --transformer-layers 2 --transformer-heads 4 --seeds 3"
 # shellcheck disable=SC2086
 {
     run deep --transformer-backend deeptm --transformer-clauses 128 --epochs 5 $NET

@@ -4,8 +4,7 @@
 # The controls at a smaller size: controls.sh. ONLY="vit" runs that alone.
 . "$(dirname "$0")/settings.sh"
 mnist_teacher
-KD="--distill-teacher-checkpoint $TEACHER --distill-teacher-weight 1.0 --distill-teacher-temp 2.0 --epochs 10 --batch-size 64 \
- --lr 3e-3 --warmup-epochs 0.5 --transformer-dropout 0 --transformer-drop-path 0"
+KD="--distill-teacher-checkpoint $TEACHER --distill-teacher-weight 1.0 --distill-teacher-temp 2.0 --epochs 10 --batch-size 64"
 want() { [ -z "${ONLY:-}" ] || case " $ONLY " in *" $1 "*) true ;; *) false ;; esac }
 # shellcheck disable=SC2086
 {

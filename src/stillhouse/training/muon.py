@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from stillhouse.checks import InputError
 from stillhouse.training.layers import in_block
 
-STRIDE = 5.0  # over AdamW's rate: torch's "match_rms_adamw" makes steps of root mean square 0.2 lr, Adam's first ones are 1 lr
+STRIDE = 2.0  # Muon's rate over AdamW's; torch's "match_rms_adamw" makes steps of root mean square 0.2 lr of it
 
 
 class MuonAdamW(Optimizer):
@@ -25,6 +25,7 @@ class MuonAdamW(Optimizer):
     Args:
         groups: as every optimizer; those made by `with_matrices_apart` are Muon's.
         lr: learning rate of groups without their own.
+        fused: of AdamW: one pass over the weights.
 
     Example:
         A gradient of which one direction is a hundred times another moves both alike:
@@ -44,11 +45,11 @@ class MuonAdamW(Optimizer):
     (the size of a step).
     """
 
-    def __init__(self, groups: list[dict[str, Any]], lr: float) -> None:
+    def __init__(self, groups: list[dict[str, Any]], lr: float, *, fused: bool = False) -> None:
         theirs = [group for group in groups if group.get("matrices")]
         others = [group for group in groups if not group.get("matrices")]
         self._muon = torch.optim.Muon(theirs, lr=lr * STRIDE, adjust_lr_fn="match_rms_adamw")
-        self._adamw = torch.optim.AdamW(others or [{"params": []}], lr=lr)
+        self._adamw = torch.optim.AdamW(others or [{"params": []}], lr=lr, fused=fused)
         super().__init__(groups, {"lr": lr})  # the same dictionaries, which those two have filled, in the given order
         self._share()
 

@@ -131,10 +131,13 @@ def _place(step: int, cycle: int, config: TrainingConfig) -> float:
 
 
 def _optimizer(groups: list[dict[str, Any]], config: TrainingConfig) -> torch.optim.Optimizer:
+    fused = (
+        config.precision != "16-mixed"
+    )  # one pass over the weights; under a loss scale such a step cannot be clipped
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate)
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=fused)
     if config.optimizer == "muon":
-        return MuonAdamW(groups, lr=config.learning_rate)
+        return MuonAdamW(groups, lr=config.learning_rate, fused=fused)
     momentum = 0.9 if config.momentum is None else config.momentum
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=config.learning_rate, momentum=momentum)

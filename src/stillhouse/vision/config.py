@@ -23,6 +23,7 @@ from stillhouse.vision.models import ModelName, ModelsConfig, student_of
 
 RATES = {"transformer": 2e-3, "tm": 3e-2}  # what a model is trained with without --lr
 OTHER_RATE = 5e-3
+MUON_RATE = 3e-3
 USUAL_BATCH = 64
 SELF_DECAY = 0.999  # of the average that teaches, where the scored weights are not averaged
 SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}
@@ -93,13 +94,15 @@ class VisionConfig:
     features: FeaturesMode = Field(default_factory=FeaturesMode, description="boolean features in place of pixels")
     model: ModelsConfig = Field(default_factory=ModelsConfig, description="settings of each model")
     learning_rate: float | None = Field(
-        default=None, gt=0, description="peak; none: transformer 2e-3 x sqrt(batch size / 64), tm 3e-2, others 5e-3"
+        default=None,
+        gt=0,
+        description="peak; none: transformer 3e-3 x sqrt(batch size / 64) (2e-3 without muon), tm 3e-2, others 5e-3",
     )
     training: TrainingConfig = Field(
         default_factory=lambda: TrainingConfig(
             epochs=25,
             batch_size=128,
-            warmup_epochs=0.0,
+            warmup_epochs=0.1,
             optimizer="muon",
             evaluation_batch_size=512,
             mixing=MixingConfig(mixup_schedule="cosine", cutmix_schedule="cosine"),
@@ -194,6 +197,8 @@ class VisionConfig:
     def _usual_rate(self, model: ModelName) -> float:
         """Without --lr; a transformer's grows with the root of the batch (Malladi et al. 2022, arXiv:2205.10287)."""
         rate = RATES.get(model, OTHER_RATE)
+        if model == "transformer" and self.training.optimizer == "muon":
+            rate = MUON_RATE
         return rate * math.sqrt(self.training.batch_size / USUAL_BATCH) if model == "transformer" else rate
 
     def _own(self, places: tuple[str, ...]) -> tuple[Any, ...]:

@@ -121,7 +121,8 @@ class ClauseBank(nn.Module):
         if self.training and self.literal_dropout > 0:
             kept = torch.rand(2, 1, self.num_bits, device=include.device) >= self.literal_dropout
             include = include * kept
-        return include[0], include[1]
+        positive, negated = include.unbind(0)  # one gradient for both: indexing twice would make two, mostly zeros
+        return positive, negated
 
     def _within_budget(self, budget: int) -> Tensor:
         """(2, C, F) of 0 and 1: the `budget` literals of each clause with the largest logits."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from stillhouse.config import configclass
 from stillhouse.students.tsetlin.base_config import NormalizedConfig, PixelBitsConfig, expect_even
-from stillhouse.students.tsetlin.options import ClauseOptions, PixelClauseOptions
+from stillhouse.students.tsetlin.options import PixelClauseOptions
 
 if TYPE_CHECKING:
     from stillhouse.students.tsetlin.base import ClauseModel
