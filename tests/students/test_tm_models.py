@@ -201,7 +201,7 @@ def test_reloads_to_the_bit_and_takes_a_prior(kind):
 @MODELS
 def test_configurations_build_for_a_task_with_their_controls(kind):
     """The arms of a run: the same network without its clauses, and with MLPs."""
-    config = kind.config_class(**{n: ClauseOptions(**v) if n == "rule" else v for n, v in SMALL[kind].items()})
+    config = kind.config_class(**SMALL[kind])
     assert tuple(config.build(TASK)(torch.rand(2, 1, 16, 16)).shape) == (2, 3)
     for arm in (config.without_special_part(), config.with_ordinary_part()):
         student = arm.build(TASK)
@@ -289,3 +289,10 @@ def test_wrong_image_prints_both_shapes(kind):
     """Expected and got stand in the message."""
     with pytest.raises(InputError, match=r"\(B, 1, 16, 16\), got \(2, 3, 16, 16\)"):
         build(kind)(torch.zeros(2, 3, 16, 16))
+
+
+@pytest.mark.parametrize("kind", [FlatTM, DeepTMClassifier])
+def test_one_setting_of_a_rule_leaves_the_others_at_the_model_s_own_defaults(kind):
+    """Clauses over a whole image have 36 literals and 16 failures; a rule with one entry once fell back to 12 and 4."""
+    rule = kind(image_size=8, in_channels=1, rule={"clause_dropout": 0.2}).config.rule
+    assert (rule.failures, rule.literals, rule.clause_dropout) == (16, 36, 0.2)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.cli.vision import read
+from stillhouse.cli.vision import described, read
 from stillhouse.types import ImageTask
 from stillhouse.vision.config import SIDES
-from stillhouse.vision.flags import TABLE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tsetlin.md").read_text()
 COMMANDS = [block.strip() for block in re.findall(r"```sh\n(stillhouse vision.*?)```", PAGE, re.DOTALL)]
@@ -38,11 +37,20 @@ def test_there_are_all_of_them():
 
 
 def test_the_table_of_flags_is_the_code_s():
-    """A renamed setting would leave the page wrong."""
-    rows = re.findall(r"^\| `(--[\w-]+)`( \+)? \| `([\w.]+)` \|", PAGE, re.MULTILINE)
-    assert rows == [(row.name, "" if row.starred else " +", row.path) for row in _in_groups()]
+    """A renamed setting, another default or other words would leave the page wrong."""
+    rows = re.findall(r"^\| `(--[\w-]+)`( \+)? \| `([\w.]+)` \| (.*?) \| (.*) \|$", PAGE, re.MULTILINE)
+    assert rows == [
+        (row.name, "" if row.starred else " +", row.path, _shown(flag.default), flag.help) for row, flag in _in_groups()
+    ]
 
 
 def _in_groups():
-    groups = list(dict.fromkeys(row.group for row in TABLE))
-    return [row for group in groups for row in TABLE if row.group == group]
+    rows = list(described())
+    groups = list(dict.fromkeys(row.group for row, _ in rows))
+    return [(row, flag) for group in groups for row, flag in rows if row.group == group]
+
+
+def _shown(default):
+    if default is None or default == ():
+        return "none"
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

@@ -288,6 +288,10 @@ def test_a_gray_image_is_shown_to_a_teacher_of_colors():
 def test_the_usual_rate_grows_with_the_root_of_the_batch():
     """One rate for every batch size left few large steps far too small; --lr is taken as it is."""
     words = ["--batch-size", "256", "--models", "transformer", "tm"]
-    assert read(words)[1].run_config("transformer").training.learning_rate == pytest.approx(2 * 2e-3)
+    assert read(words)[1].run_config("transformer").training.learning_rate == pytest.approx(2 * 3e-3)
+    plain = read([*words, "--optimizer", "adamw"])[1].run_config("transformer").training
+    assert (plain.optimizer, plain.learning_rate) == ("adamw", pytest.approx(2 * 2e-3))
     assert read(words)[1].run_config("tm").training.learning_rate == pytest.approx(3e-2)
+    assert read(words)[1].run_config("transformer").training.optimizer == "muon"
+    assert read(words)[1].run_config("tm").training.optimizer == "adamw"
     assert read([*words, "--lr", "0.001"])[1].run_config("transformer").training.learning_rate == pytest.approx(1e-3)
