@@ -149,3 +149,27 @@ def test_impossible_sizes_are_refused(change, message):
     """Each error prints what was expected and what came."""
     with pytest.raises(StillhouseError, match=message):
         build(**change)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"), [({}, True), ({"relative_position_type": "none"}, False), ({"embed_dim": 12}, True)]
+)
+def test_swin_sees_where_in_a_window_a_token_is(change, told):
+    """Without positions a window is a bag: the sum over its tokens stays when two of them change places."""
+    attention = build(**change).stages[0].blocks[0].attention.attention.eval()
+    if attention.bias is not None:
+        torch.nn.init.normal_(attention.bias.relative_position_bias_table)
+    x = torch.randn(1, 16, attention.qkv.in_features)
+    swapped = x[:, [5, *range(1, 5), 0, *range(6, 16)]]
+    same = torch.allclose(attention(x).out.sum(1), attention(swapped).out.sum(1), atol=1e-4)
+    assert same is not told
+    kinds = {name for name in ("bias", "rotary") if getattr(attention, name) is not None}
+    assert kinds == (set() if not told else {"bias"} if change else {"rotary"})  # 12 / 2 is no multiple of 4
+
+
+def test_vit_keeps_its_own_positions_alone():
+    vit = UnifiedTMTransformer(
+        image_size=8, in_channels=1, patch_size=4, embed_dim=8, depths=1, num_heads=2, tm_clauses=8
+    )
+    assert vit.blocks[0].attention.rotary is None
+    assert vit.positions is not None

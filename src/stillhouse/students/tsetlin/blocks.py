@@ -115,7 +115,7 @@ def make_attention(config: UnifiedTMConfig, stage: Stage, *, shifted: bool, pref
         config.attn_drop_rate,
         grid=stage.grid if windows is None else windows.sides,
         prefix=prefix,
-        position=config.relative_position_type,
+        position=config.relative_position(stage.width // stage.heads),
         cosine=config.swin_version == 2,
         fused_only=config.use_flash_attention,
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Mix = Literal["none", "linear", "depthwise", "linear_depthwise"]
 Gate = Literal["none", "linear", "geglu", "swiglu", "tm", "deeptm"]
-Position = Literal["none", "learned", "rotary", "log"]
+Position = Literal["auto", "none", "learned", "rotary", "log"]
 Norm = Literal["layernorm", "rmsnorm", "scalenorm", "ln", "rms", "scale"]
 
 
@@ -120,7 +120,9 @@ class UnifiedTMConfig:
     )
     use_residual_attention: bool = Field(default=False, description="add the previous block's attention output")
     relative_position_type: Position = Field(
-        default="none", description="bias table, rotary in two axes, or log-spaced MLP (Swin V2) in attention"
+        default="auto",
+        description="bias table, rotary in two axes, or log-spaced MLP (Swin V2) in attention; auto: rotary for Swin, whose "
+        "windows have no other place (a table where heads are no multiple of 4 wide), none for ViT",
     )
     diagnostic_heads: bool = Field(
         default=False, description="a linear read-out after every part, on detached features"
@@ -146,6 +148,14 @@ class UnifiedTMConfig:
                 raise ValueError(
                     f"relative_position_type: rotary expects heads of a multiple of 4 channels, got {width}"
                 )
+
+    def relative_position(self, head_width: int) -> Literal["none", "learned", "rotary", "log"]:
+        """How attention of this head width is told places, `auto` resolved."""
+        if self.relative_position_type != "auto":
+            return self.relative_position_type
+        if self.architecture == "vit":
+            return "none"
+        return "learned" if head_width % 4 else "rotary"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
