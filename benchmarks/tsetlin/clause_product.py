@@ -2,7 +2,7 @@
 
 python benchmarks/tsetlin/clause_product.py [--rows 512] [--bits 784] [--clauses 2000]
 
-"bank" is what `ClauseBank` does in evaluation (masks and int8 product) against its float form (what training does without a gradient).
+"bank" is what `ClauseBank` does in evaluation (masks and int8 product) against its float form (that of training).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from stillhouse.checks import InputError
 from stillhouse.layers.straight_through import hard_include, hard_step, revivable_relu
 from stillhouse.students.tsetlin.exact_product import can_count, count_hits
+from stillhouse.students.tsetlin.hits import hits_and_counts
 from stillhouse.students.tsetlin.options import ClauseOptions, Operator
 from stillhouse.students.tsetlin.tau import Tau
 
@@ -147,6 +148,10 @@ class ClauseBank(nn.Module):
         if not self.training and can_count(bits):
             kernel, misses_of_zeros, capacity = self._counted()
             hits = count_hits(bits, kernel)
+        elif self._plain(bits):
+            assert self.threshold is not None
+            hits, misses_of_zeros, negations = hits_and_counts(bits, self.include_logits, self.threshold())
+            capacity = (misses_of_zeros + negations).clamp(max=float(self.failures))
         else:
             positive, negated = self.masks()
             misses_of_zeros = positive.sum(1)  # an all-zero input misses every positive literal
@@ -156,6 +161,19 @@ class ClauseBank(nn.Module):
         if self.operator == "product":
             return torch.exp((hits - misses_of_zeros).clamp(max=0) * (4 / self.failures))
         return revivable_relu(hits + (capacity - misses_of_zeros), self.leak) / self.failures
+
+    def _plain(self, bits: Tensor) -> bool:
+        """Whether the masks are those of the logits alone, in full precision: then there is a shorter way to learn them."""
+        dropped = self.training and self.literal_dropout > 0
+        return (
+            self.threshold is not None
+            and self.literal_budget is None
+            and not dropped
+            and torch.is_grad_enabled()
+            and bits.dtype == self.include_logits.dtype
+            and not torch.is_autocast_enabled(bits.device.type)
+            and not torch.compiler.is_compiling()
+        )
 
     def _counted(self) -> tuple[Tensor, Tensor, Tensor]:
         """Kernel (F, C) int8, misses of an all-zero input (C), capacity (C).
