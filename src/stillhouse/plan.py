@@ -118,6 +118,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         if len(set(self.arms)) < len(self.arms):
             raise ValueError(f"arms: expected each arm once, got {', '.join(self.arms)}")
+        if self.reference not in self.arms:
+            raise ValueError(
+                f"arms: expected 'kd' or 'no-kd' among them, which the others are held against, got {', '.join(self.arms)}"
+            )
         lessons = [stage.signals for stage in self._stages()]
         if "kd" in self.arms and not any(lessons):
             raise ValueError("arms: 'kd' needs at least one signal; take 'no-kd' to train on labels alone")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from stillhouse import records
+from stillhouse.checks import StillhouseError
 from stillhouse.data import ImageData
 from stillhouse.plan import RunConfig
 from stillhouse.records import arm_folder, read_json, write_json
@@ -62,10 +64,10 @@ def _per_item(out: Path, arm: str, seeds: list[int]) -> dict[str, np.ndarray]:
     """(S, N) figures of every seed on every test image: right or wrong, negative log-likelihood, agreement."""
     told = None
     if (out / records.TEACHER_PREDICTIONS).is_file():
-        told = np.load(out / records.TEACHER_PREDICTIONS)["probabilities"].argmax(1)
+        told = _kept(out / records.TEACHER_PREDICTIONS)["probabilities"].argmax(1)
     values: dict[str, list[np.ndarray]] = {"accuracy": [], "nll": [], "agreement": []}
     for seed in seeds:
-        saved = np.load(arm_folder(out, arm, seed) / records.PREDICTIONS)
+        saved = _kept(arm_folder(out, arm, seed) / records.PREDICTIONS)
         labels, probabilities = saved["labels"], saved["probabilities"]
         said = probabilities.argmax(1)
         values["accuracy"].append(said == labels)
@@ -74,6 +76,18 @@ def _per_item(out: Path, arm: str, seeds: list[int]) -> dict[str, np.ndarray]:
         if told is not None:
             values["agreement"].append(said == told)
     return {name: np.stack(rows).astype(float) for name, rows in values.items() if rows}
+
+
+def _kept(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a file that a finished training left."""
+    try:
+        with np.load(path) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise StillhouseError(
+            f"{path}: expected the predictions of a finished training, got {type(error).__name__}; delete its folder and go "
+            "on with --resume"
+        ) from None
 
 
 def _metrics(items: dict[str, np.ndarray], results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:

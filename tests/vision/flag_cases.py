@@ -123,7 +123,7 @@ CASES = {
     "--keep": (reaches, VIT, "last"),
     "--download": (reaches, [*VIT, "--no-download"], None),
     "--dataset-root": (reaches, VIT, "here"),
-    "--optimizer": (reaches, VIT, "sgd"),
+    "--optimizer": (reaches, VIT, "adamw"),
     "--weight-decay": (reaches, VIT, "0.1"),
     "--clip-grad": (reaches, VIT, "0.5"),
     "--tm-feature-cache": (reaches, VIT, "here"),

@@ -138,7 +138,7 @@ def _value(flag: Flag, given: Any) -> Any:
         return given
     if flag.is_list:
         return [_plain(word) for text in given for word in text.split(",") if word]
-    return _plain(given)
+    return given if given in flag.choices else _plain(given)  # "none" may be one of the words
 
 
 def _plain(text: str) -> Any:

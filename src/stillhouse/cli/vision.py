@@ -23,6 +23,8 @@ EXAMPLES = """examples:
 every command of the documents: docs/tsetlin.md
 """
 SOURCES = {"--distill-teacher-timm": "timm:{}", "--distill-teacher-source": "{}"}
+KINDS = ("builtin", "timm", "torchvision", "ckpt", "self")
+LESSONS = ("lesson.teacher_weight", "lesson.teacher_temperature")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -66,6 +68,8 @@ def print_variants(results: Mapping[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from stillhouse.cli.show import comparison_words
+
     console = Console(highlight=False)
     sizes = results["data"]["sizes"]
     title = f"{results['data']['name']}, {sizes['test']:,} test images"
@@ -77,11 +81,14 @@ def print_variants(results: Mapping[str, Any], out: Path) -> None:
             table.add_row(
                 row,
                 f"{accuracy['mean']:.2%}",
-                f"{found['validation_accuracy']:.2%}" if reference else "",
-                f"{found['params']:,}" if reference else "",
+                f"{found['validation_accuracies'][arm]:.2%}",
+                f"{found['arm_params'][arm]:,}",
                 f"{found['seconds_per_epoch']:.1f}" if reference else "",
             )
     console.print(table)
+    for name, found in results["models"].items():
+        for entry in found["comparisons"] if len(found["arms"]) > 1 else ():
+            console.print(f"{name}: {comparison_words(entry)}", markup=False, soft_wrap=True)
     console.print(f"results: {out / 'results.json'}", markup=False, soft_wrap=True)
 
 
@@ -140,11 +147,11 @@ def _mapping(options: argparse.Namespace) -> dict[str, Any]:
 
 def _value(row: VisionFlag, flag: Flag, given: Any) -> Any:
     if row.name in SOURCES:
-        return SOURCES[row.name].format(given)
+        return given if given.partition(":")[0] in KINDS and ":" in given else SOURCES[row.name].format(given)
     if flag.is_bool:
         return given
     if not isinstance(given, list):
-        return _plain(given)
+        return given if given in flag.choices else _plain(given)  # "none" may be one of the words
     words = [_plain(word) for text in given for word in text.split(",") if word]
     if row.name == "--tm-target-size":
         if len(set(words)) > 1:
@@ -159,6 +166,13 @@ def _name_teacher(mapping: dict[str, Any], given: Mapping[str, str]) -> None:
     if "teacher.checkpoint" in given and mapping["teacher"].get("source") is None:
         path = mapping["teacher"].pop("checkpoint")
         mapping["teacher"]["source"] = f"ckpt:{path}"
+    named = (mapping.get("teacher") or {}).get("source") is not None
+    about = [name for path, name in given.items() if path.startswith("teacher.") or path in LESSONS]
+    if about and not named:
+        raise ConfigError(
+            f"{about[0]}: there is no teacher; name one by --distill-teacher-checkpoint FILE, --distill-teacher-timm NAME "
+            "or --distill-teacher-source builtin:digits"
+        )
 
 
 def _dashed(word: str) -> str:

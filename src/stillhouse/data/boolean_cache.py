@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,13 @@ class PackedSplit:
     packed: np.ndarray
     labels: Tensor
     shape: tuple[int, int, int]
+
+    @property
+    def held(self) -> Tensor:
+        """(N, ...) what is on disk: the packed bits, read as they are looked at."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says that the file is not writable; nobody writes
+            return torch.from_numpy(self.packed)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -90,10 +98,16 @@ def _open(data: ImageData, folder: Path, key: dict[str, Any]) -> ImageData:
     shape: tuple[int, int, int] = tuple(manifest["shape"])
     splits = {}
     for name, about in manifest["splits"].items():
-        packed = np.load(folder / f"{name}.npy", mmap_mode="r")
+        try:
+            packed = np.load(folder / f"{name}.npy", mmap_mode="r")
+            labels = np.load(folder / f"{name}-labels.npy")
+        except (OSError, ValueError, EOFError):  # gone, or cut off
+            raise InputError(
+                f"{folder}: the features of {name} cannot be read; delete the folder, or give --tm-feature-force"
+            ) from None
         if list(packed.shape) != about["packed_shape"] or _fingerprint(packed) != about["sha256"]:
             raise InputError(f"{folder / f'{name}.npy'}: damaged; delete the folder, or give --tm-feature-force")
-        splits[name] = PackedSplit(packed, torch.from_numpy(np.load(folder / f"{name}-labels.npy")), shape)
+        splits[name] = PackedSplit(packed, torch.from_numpy(labels), shape)
     task = ImageTask(data.task.class_names, shape, (0.0,) * shape[0], (1.0,) * shape[0])
     return ImageData(name=f"{data.name} ({manifest['key']['mode']})", task=task, **splits)  # type: ignore[arg-type]
 

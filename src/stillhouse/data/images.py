@@ -36,6 +36,11 @@ class ImageSplit:
     images: Tensor
     labels: Tensor
 
+    @property
+    def held(self) -> Tensor:
+        """(N, ...) what is in memory: the images."""
+        return self.images
+
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -96,7 +101,7 @@ class ImageData:
     def sha256(self) -> str:
         """Fingerprint of the pixels and labels of all splits: two runs with the same one saw the same data."""
         splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return fingerprint((name, split.images, split.labels) for name, split in splits.items())
+        return fingerprint((name, split.held, split.labels) for name, split in splits.items())
 
     def augment(self, inputs: Tensor, *, seed: int) -> Tensor:
         """A training batch (B, C, H, W), randomly changed as `augmentation` says; the same seed gives the same batch."""

@@ -150,7 +150,8 @@ class _Trainer:
     def _step(self, rows: Tensor) -> dict[str, float | None]:
         """One optimizer step over a batch, in micro-batches; returns figures on the steps that log."""
         config, progress = self.config, self._progress()
-        log = progress.step % config.log_every == 0 or progress.step == self.total - 1
+        ends = (progress.step + 1) % self.steps_per_epoch == 0  # each epoch has a record, however short it is
+        log = progress.step % config.log_every == 0 or ends
         sums: dict[str, Tensor] = {}
         gradients: dict[str, Gradient] = {}
         self.optimizer.zero_grad()

@@ -13,6 +13,8 @@ from stillhouse.records import arm_folder, read_json, read_records
 from stillhouse.run import Tell
 from stillhouse.types import Progress
 
+PROBES = "/probes"  # terms that the read-outs alone learn from
+
 
 class Board:
     """Reads what the training writes, and copies each finished epoch to `Transformer-VIT/...` or `Transformer-SWIN/...`.
@@ -92,14 +94,19 @@ class Board:
 
 
 def epochs_of(plan: RunConfig, path: Path) -> list[dict[str, Any]]:
-    """One entry a finished epoch of a training: mean of each loss term by name, scores, strengths of mixing."""
+    """One entry a finished epoch of a training: each loss term by name (mean over its records), scores, strengths of mixing.
+
+    `loss` is what the student feels: what read-outs learn from, which does not reach it, is not in the sum.
+    """
     found: list[dict[str, Any]] = []
     sums: dict[str, float] = {}
     steps, rate, best = 0, 0.0, 0.0
     for record in read_records(path):
         if record["split"] == "train":
             steps, rate = steps + 1, record["learning_rate"]
-            for name, value in {"loss": record["loss"], **record["terms"]}.items():
+            terms = record["terms"]
+            felt = record["loss"] - sum(value or 0.0 for name, value in terms.items() if name.endswith(PROBES))
+            for name, value in {"loss": felt, **terms}.items():
                 sums[name] = sums.get(name, 0.0) + (value or 0.0)
         elif record["split"] == "validation":
             number = round(record["epoch"])

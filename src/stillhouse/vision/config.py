@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from stillhouse.config import configclass, parse
+from stillhouse.checks import InputError
+from stillhouse.config import ConfigError, configclass, parse
 from stillhouse.data import DataConfig
 from stillhouse.data.boolean_features_config import FeaturesMode
 from stillhouse.plan import ArmName, RunConfig
@@ -81,6 +83,25 @@ class OutputConfig:
     )
     overlay_topk: int = Field(default=3, gt=0, description="of overlays: classes in the bars")
 
+    def check(self) -> None:
+        """Refuse places that cannot be written, before hours of training and not after.
+
+        Raises:
+            InputError: a folder where a file is wanted, or a file where a folder is.
+        """
+        if self.save_path is not None and Path(self.save_path).is_dir():
+            raise InputError(f"output.save_path: expected a file, {self.save_path} is a folder")
+        folders = {"overlays": self.overlays, "log_dir": self.log_dir}
+        if self.save_path is not None:
+            folders["save_path"] = str(Path(self.save_path).parent)
+        for name, folder in folders.items():
+            if folder is None:
+                continue
+            try:
+                Path(folder).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InputError(f"output.{name}: cannot make the folder {folder}: {error.strerror}") from None
+
 
 @configclass
 class VisionConfig:
@@ -124,6 +145,11 @@ class VisionConfig:
             raise ValueError(
                 "training.learning_rate: say learning_rate (--lr), which each model has its own default of"
             )
+        if self.learning_rate is None and self.training.optimizer in {"sgd", "dot"}:
+            raise ValueError(
+                f"learning_rate: the usual ones are AdamW's and far too small for {self.training.optimizer}; give --lr"
+            )
+        self._check_arms()
         if len(set(self.models)) < len(self.models):
             raise ValueError(f"models: expected each model once, got {', '.join(self.models)}")
         if self.data.num_classes == 1:
@@ -139,8 +165,26 @@ class VisionConfig:
                 raise ValueError("training.mixing: boolean features cannot be blended; take features.mode raw")
         if self.output.bitpack and "tm" not in self.models:
             raise ValueError("output.bitpack: evaluates flat machines, and no model is tm")
+        if "transformer" not in self.models:
+            for what in ("save_path", "overlays"):
+                if getattr(self.output, what) is not None:
+                    raise ValueError(f"output.{what}: is made of a transformer, and no model is one")
+        if self.clauses.target and not self.clauses.auto:
+            raise ValueError("clauses.target: shares out nothing without clauses.auto (--transformer-auto-clause)")
         if self.clauses.auto and "transformer" not in self.models:
             raise ValueError("clauses.auto: shares out the clauses of a transformer's blocks, and no model is one")
+
+    @property
+    def taught(self) -> bool:
+        """Whether the reference arm has an external teacher."""
+        return self.teacher is not None and self.lesson.teacher_weight > 0
+
+    def _check_arms(self) -> None:
+        if "kd" in self.arms and not self.taught:
+            raise ValueError(
+                "arms: 'kd' needs a teacher (--distill-teacher-checkpoint FILE, or another --distill-teacher-... of a weight "
+                "above 0); take 'no-kd' to train on labels alone"
+            )
 
     @classmethod
     def read(cls, mapping: Mapping[str, Any]) -> VisionConfig:
@@ -149,6 +193,11 @@ class VisionConfig:
         Raises:
             ConfigError: what the schema does not take.
         """
+        for name in ("data", "model"):
+            if not isinstance(mapping.get(name, {}), Mapping):
+                raise ConfigError(
+                    f"{name}: expected settings under it (as data: {{name: mnist}}), got {mapping[name]!r}"
+                )
         data, model = dict(mapping.get("data", {})), dict(mapping.get("model", {}))
         data["name"] = DATASETS.get(data.get("name", "mnist"), data.get("name", "mnist"))
         side = data.get("image_size") or SIDES.get(data["name"], 224)
@@ -176,21 +225,29 @@ class VisionConfig:
             final_learning_rate=min(rate, training.final_learning_rate),
             clause_specialize=strength if model == "transformer" else 0.0,
         )
-        taught = self.teacher is not None and lesson.teacher_weight > 0
         told = (
             LogitsConfig(name="teacher_kd_loss", weight=lesson.teacher_weight, temperature=lesson.teacher_temperature),
         )
+        try:
+            return self._run_config(model, training, told if self.taught else (), places)
+        except ValidationError as error:
+            raise ConfigError("\n".join(e["msg"].removeprefix("Value error, ") for e in error.errors())) from None
+
+    def _run_config(
+        self, model: ModelName, training: TrainingConfig, told: tuple[LogitsConfig, ...], places: tuple[str, ...]
+    ) -> RunConfig:
+        lesson = self.lesson
         return RunConfig(
             name=f"{self.name}-{model}",
             data=self.data,
             teacher=self.teacher,
             student=student_of(self.model, model),
-            signals=told if taught else (),
+            signals=told,
             own=self._own(places),
             own_decay=(training.ema_decay or SELF_DECAY) if lesson.self_weight > 0 else None,
             prior=self.prior,
             training=training,
-            arms=self.arms or (("kd",) if taught else ("no-kd",)),
+            arms=self.arms or (("kd",) if self.taught else ("no-kd",)),
             seeds=self.seeds,
         )
 

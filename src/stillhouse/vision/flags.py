@@ -7,7 +7,7 @@ for every row what it changes.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from stillhouse.config import Flag, flags
 from stillhouse.teachers import TeacherConfig
@@ -275,10 +275,11 @@ def schema() -> dict[str, Flag]:
 
 
 def described() -> Iterator[tuple[VisionFlag, Flag]]:
-    """The rows, each with its setting."""
+    """The rows, each with its setting; there is no teacher unless one is named."""
     known = schema()
     for row in TABLE:
-        yield row, known[row.path]
+        flag = known[row.path]
+        yield row, replace(flag, default=None) if row.path == "teacher.source" else flag
 
 
 def starred() -> tuple[str, ...]:

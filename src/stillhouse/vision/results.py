@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from stillhouse import records
@@ -26,19 +27,22 @@ def result_of(plan: RunConfig, folder: Path, summary: Mapping[str, Any], extras:
     result = read_json(first / records.RESULT)
     epochs = epochs_of(plan, first / records.RECORDS)
     last = epochs[-1]["losses"] if epochs else {}
+    validation = {arm: _validation(folder, arm, summary["seeds"]) for arm in summary["arms"]}
     return {
         "label": plan.name,
         "test_accuracy": summary["arms"][plan.reference]["accuracy"]["mean"],
         "test_accuracies": summary["arms"][plan.reference]["accuracy"]["values"],
         "arms": {arm: found["accuracy"] for arm, found in summary["arms"].items()},
         "comparisons": summary["comparisons"],
-        "validation_accuracy": result["validation"]["accuracy"],
+        "validation_accuracy": validation[plan.reference],
+        "validation_accuracies": validation,
         "train_accuracy": epochs[-1].get("train_accuracy") if epochs else None,
         "best_epoch": result["best_epoch"],
         "teacher_kd_loss": last.get("teacher_kd_loss"),
         "losses": last,
         "epochs": epochs,
         "params": result["params"],
+        "arm_params": {arm: costs["params"] for arm, costs in summary["costs"].items()},
         "train_seconds": result["seconds"],
         "seconds_per_epoch": result["seconds"] / max(1, result["epochs"]),
         "cost": summary["student"],
@@ -47,3 +51,8 @@ def result_of(plan: RunConfig, folder: Path, summary: Mapping[str, Any], extras:
         "config": to_mapping(plan),
         **extras,
     }
+
+
+def _validation(folder: Path, arm: str, seeds: Sequence[int]) -> float:
+    """Mean over the seeds, of the weights that were kept."""
+    return fmean(read_json(arm_folder(folder, arm, seed) / records.RESULT)["validation"]["accuracy"] for seed in seeds)

@@ -109,6 +109,12 @@ def write_rules(student: Any, data: ImageData, folder: Path) -> Path | None:
             "What separates each class best, validation images. A bit is one learned threshold test on a patch.",
             "",
         ]
+        if student.pool == "cls" and len(list(student.named_blocks())) == 1:
+            lines += [
+                "The only block's clauses at the patches come after the last attention: nothing of them reaches the class",
+                "token, and their votes are 0. Take two blocks, or --transformer-pool mean, for rules that count.",
+                "",
+            ]
         lines += [str(rule) for rule in transformer_rules(student, *told)]
     else:
         lines = _of_any(student, *told)

@@ -68,6 +68,9 @@ def run_models(
         Interrupted: stopped on request, state saved.
     """
     command = command or records.command_line()
+    for model in config.models:
+        config.run_config(model)  # what does not fit is told before anything is written
+    config.output.check()
     open_run_folder(out, to_mapping(config), resume=resume, may_grow=("models", "seeds", "arms"))
     about = {"config": to_mapping(config), "command": command, "versions": records.versions()}
     write_json(out / records.RUN, {**about, "machine": records.machine()})

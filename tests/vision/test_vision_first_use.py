@@ -1,0 +1,134 @@
+"""What a first user runs into: words that mean nothing, arms without a teacher, places not to be written, damaged files."""
+
+import numpy as np
+import pytest
+
+from stillhouse.cli.main import main
+from stillhouse.cli.vision import described, read
+from stillhouse.config import ConfigError
+from stillhouse.records import read_json
+
+DIGITS = [
+    *("--dataset", "digits", "--train-limit", "160", "--test-limit", "40", "--device", "cpu", "--epochs", "2"),
+    *(
+        "--transformer-patch",
+        "2",
+        "--transformer-d-model",
+        "12",
+        "--transformer-heads",
+        "3",
+        "--transformer-layers",
+        "1",
+    ),
+    *("--transformer-clauses", "12", "--transformer-mlp-ratio", "2", "--threads", "1", "--quiet"),
+]
+
+
+def refused(capsys, *words):
+    """What is said, with exit status 2."""
+    assert main(["vision", *DIGITS, *words]) == 2
+    return capsys.readouterr().err
+
+
+def test_none_is_a_word_where_it_is_one_of_the_choices():
+    """The page recommends `--transformer-relative-pos none`; it was read as nothing and refused."""
+    options = [(row.name, flag) for row, flag in described() if "none" in flag.choices]
+    assert {"--transformer-relative-pos", "--transformer-ff-gate", "--tm-prior-template", "--augment"} <= {
+        name for name, _ in options
+    }
+    for name, _ in options:
+        read([name, "none"])
+    assert read(["--transformer-relative-pos", "none"])[1].model.transformer.relative_position_type == "none"
+    assert read(["--transformer-clause-bias", "none"])[1].model.transformer.clause_bias_init is None
+
+
+@pytest.mark.parametrize("source", ["builtin:digits", "ckpt:teacher.safetensors"])
+def test_a_teacher_with_its_kind_is_taken_by_either_flag(source):
+    assert read(["--distill-teacher-timm", source])[1].teacher.source == source
+    assert read(["--distill-teacher-timm", "resnet18"])[1].teacher.source == "timm:resnet18"
+
+
+@pytest.mark.parametrize("flag", ["--distill-teacher-weight", "--distill-teacher-temp", "--distill-teacher-image-size"])
+def test_settings_of_no_teacher_are_refused(flag):
+    """They changed nothing, or turned a teacher of other data on."""
+    with pytest.raises(ConfigError, match="there is no teacher; name one"):
+        read([flag, "2"])
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--arms", "kd", "no-kd"], "'kd' needs a teacher"),
+        (["--arms", "clauses-off", "mlp"], "expected 'kd' or 'no-kd' among them"),
+        (["--optimizer", "sgd"], "give --lr"),
+        (["--models", "tm", "--transformer-save-path", "x.pth"], "no model is one"),
+        (["--models", "tm", "--visualize-overlays", "x"], "no model is one"),
+        (["--transformer-clause-target", "40"], "without clauses.auto"),
+    ],
+)
+def test_what_would_do_nothing_or_fail_late_is_refused_at_once(words, told, capsys, tmp_path):
+    assert told in refused(capsys, "--out", str(tmp_path / "run"), *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_places_that_cannot_be_written_are_told_before_training(capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    out = ("--out", str(tmp_path / "run"))
+    assert "is a folder" in refused(capsys, *out, "--transformer-save-path", str(tmp_path))
+    assert "cannot make the folder" in refused(capsys, *out, "--visualize-overlays", str(tmp_path / "file"))
+    assert "cannot make the folder" in refused(capsys, *out, "--transformer-log-dir", str(tmp_path / "file"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_that_are_no_mapping_are_told(capsys, tmp_path):
+    (tmp_path / "my.yaml").write_text("data: digits\n")
+    assert main(["vision", "--config", str(tmp_path / "my.yaml")]) == 2
+    assert "data" in capsys.readouterr().err
+
+
+def test_every_epoch_has_its_losses_and_the_table_the_mean_of_the_seeds(capsys, tmp_path):
+    """Epochs shorter than --log-interval had none; read-outs counted into the loss; validation was the first seed's."""
+    assert main(["vision", *DIGITS, "--seeds", "2", "--arms", "no-kd", "mlp", "--out", str(tmp_path / "run")]) == 0
+    found = read_json(tmp_path / "run" / "results.json")["models"]["transformer"]
+    for epoch in found["epochs"]:
+        losses = epoch["losses"]
+        assert losses["labels"] > 0
+        assert losses["loss"] == pytest.approx(losses["labels"], rel=1e-5)  # aux weight 0: nothing else is felt
+        assert losses["aux_loss/probes"] > 0
+    seeds = tmp_path / "run" / "transformer" / "arms" / "mlp"
+    scores = [read_json(seeds / f"seed-{n}" / "result.json")["validation"]["accuracy"] for n in (0, 1)]
+    assert found["validation_accuracies"]["mlp"] == pytest.approx(sum(scores) / 2)
+    said = capsys.readouterr().out
+    assert "clauses against MLP:" in said
+    assert "95 % interval" in said
+
+    rules = (tmp_path / "run" / "transformer" / "rules.txt").read_text()
+    assert "their votes are 0" in rules  # one block and a class token: said, not shown as rules
+
+    (seeds / "seed-1" / "predictions.npz").write_bytes(b"cut off")
+    again = ["vision", *DIGITS, "--seeds", "2", "--arms", "no-kd", "mlp", "--out", str(tmp_path / "run"), "--resume"]
+    assert main(again) == 2
+    assert "delete its folder" in capsys.readouterr().err
+
+
+def test_boolean_features_from_the_command_line(capsys, tmp_path):
+    """The data's fingerprint once asked packed bits for pixels: every such run stopped after building its cache."""
+    words = [
+        "--models",
+        "tm",
+        "--tm-n-clauses",
+        "40",
+        "--tm-feature-mode",
+        "conv",
+        "--tm-feature-cache",
+        str(tmp_path / "f"),
+    ]
+    assert main(["vision", *DIGITS, *words, "--out", str(tmp_path / "run")]) == 0
+    assert read_json(tmp_path / "run" / "results.json")["models"]["tm"]["test_accuracy"] > 0.2  # chance is 0.1
+    capsys.readouterr()
+
+    features = next((tmp_path / "f").glob("*/train.npy"))
+    whole = features.read_bytes()
+    assert np.load(features).dtype == np.uint8
+    features.write_bytes(whole[: len(whole) // 2])
+    assert "cannot be read; delete the folder" in refused(capsys, *words, "--out", str(tmp_path / "other"))
