@@ -79,6 +79,7 @@ EFFECTS = {
     "use_flash_attention": (VIT, {"use_flash_attention": True}, "kernel"),
     "use_residual_attention": (VIT, {"use_residual_attention": True}, "value"),
     "relative_position_type": (VIT, {"relative_position_type": "rotary"}, "value"),
+    "use_absolute_positions": (SWIN, {"use_absolute_positions": False}, "shape"),
     "diagnostic_heads": (VIT, {"diagnostic_heads": True}, "shape"),
     "diagnostic_gradient": (VIT | {"diagnostic_heads": True}, {"diagnostic_gradient": True}, "trunk"),
     "pixel_mean": (VIT, {"pixel_mean": 0.5}, "start"),

@@ -173,3 +173,12 @@ def test_vit_keeps_its_own_positions_alone():
     )
     assert vit.blocks[0].attention.rotary is None
     assert vit.positions is not None
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_swin_sees_which_window_a_stroke_is_in(told):
+    """One block, one window a map: without positions on the patches the mean of all tokens stays when windows change places."""
+    model = build(depths=(1,), image_size=8, use_absolute_positions=told).eval()
+    x = torch.rand(1, 1, 8, 8)
+    moved = x.roll(4, dims=-1)  # windows are 4 x 4 patches of one pixel
+    assert torch.allclose(model(x), model(moved), atol=1e-5) is not told

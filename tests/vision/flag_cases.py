@@ -136,6 +136,7 @@ CASES = {
     "--augment": (splits, VIT, "affine"),
     "--transformer-attention-dropout": (student, VIT, "0.5"),
     "--transformer-relative-pos": (student, VIT, "learned"),
+    "--transformer-absolute-pos": (student, [*VIT, "--no-transformer-absolute-pos"], None),
     "--transformer-swin-version": (student, WIDE, "2"),
     "--transformer-layerscale-init": (student, VIT, "0.1"),
     "--transformer-use-layerscale": (student, [*VIT, "--no-transformer-use-layerscale"], None),

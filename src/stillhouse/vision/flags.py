@@ -147,6 +147,7 @@ TABLE: tuple[VisionFlag, ...] = (
         False,
         ("--transformer-attention-dropout", f"{T}.attn_drop_rate"),
         ("--transformer-relative-pos", f"{T}.relative_position_type"),
+        ("--transformer-absolute-pos", f"{T}.use_absolute_positions"),
         ("--transformer-swin-version", f"{T}.swin_version"),
         ("--transformer-layerscale-init", f"{T}.layerscale_init"),
         ("--transformer-use-layerscale", f"{T}.use_layerscale"),

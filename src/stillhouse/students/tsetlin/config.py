@@ -124,6 +124,9 @@ class UnifiedTMConfig:
         description="bias table, rotary in two axes, or log-spaced MLP (Swin V2) in attention; auto: rotary for Swin, whose "
         "windows have no other place (a table where heads are no multiple of 4 wide), none for ViT",
     )
+    use_absolute_positions: bool = Field(
+        default=True, description="learned positions on the patches, which begin as sines and cosines"
+    )
     diagnostic_heads: bool = Field(
         default=False, description="a linear read-out after every part, on detached features"
     )

@@ -74,6 +74,9 @@ class UnifiedTMTransformer(ClauseModel):
         self.class_token: nn.Parameter | None = None
         self.positions: nn.Parameter | None = None
         self.dropout = nn.Dropout(config.drop_rate)
+        if config.use_absolute_positions:
+            tokens = self.grid[0] * self.grid[1] + int(config.class_token)
+            self.positions = nn.Parameter(torch.zeros(1, tokens, stages[0].width))
         if config.architecture == "vit":
             self._make_vit()
         else:
@@ -98,7 +101,6 @@ class UnifiedTMTransformer(ClauseModel):
         prefix = int(config.class_token)
         if prefix:
             self.class_token = nn.Parameter(torch.zeros(1, 1, stage.width))
-        self.positions = nn.Parameter(torch.zeros(1, stage.grid[0] * stage.grid[1] + prefix, stage.width))
         self.blocks = nn.ModuleList(
             Block(config, stage, clauses, rate, shifted=False, prefix=prefix)
             for clauses, rate in zip(stage.clauses, config.drop_paths())
