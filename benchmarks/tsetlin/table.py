@@ -17,11 +17,12 @@ def main(root: Path) -> None:
                 first = arm == next(iter(found["arms"]))
                 name = path.parent.relative_to(root)
                 label = f"{name} ({model})" if len(results["models"]) > 1 else str(name)
+                command = f"`{results['command']}`" if first else ""
+                seconds = f"{found['seconds_per_epoch']:.0f}" if first else ""
                 interval = f"{accuracy['low']:.2%} to {accuracy['high']:.2%}"
                 print(
                     f"| {label if first else ''} | {arm} | {accuracy['mean']:.2%} | {interval} "
-                    f"| {len(found['seeds'])} | {found['params'] if first else ''} "
-                    f"| {found['seconds_per_epoch']:.0f} | {'`' + results['command'] + '`' if first else ''} |"
+                    f"| {len(found['seeds'])} | {found['params'] if first else ''} | {seconds} | {command} |"
                 )
             if found.get("teacher_kd_loss") is not None:
                 print(f"| | teacher_kd_loss of the last epoch | {found['teacher_kd_loss']:.3f} | | | | | |")
