@@ -182,3 +182,13 @@ def test_swin_sees_which_window_a_stroke_is_in(told):
     x = torch.rand(1, 1, 8, 8)
     moved = x.roll(4, dims=-1)  # windows are 4 x 4 patches of one pixel
     assert torch.allclose(model(x), model(moved), atol=1e-5) is not told
+
+
+def test_an_unsaid_window_fits_a_small_map():
+    """Digits of 8 x 8 have 2 x 2 patches of 4: the usual window of 7 is capped, one that is asked for is refused."""
+    small = {"image_size": 8, "patch_size": 4, "depths": (1, 1)}
+    model = build(**small, window_size=None)
+    assert model.config.stages()[0].window == 7
+    assert torch.isfinite(model(torch.rand(2, 1, 8, 8))).all()
+    with pytest.raises(StillhouseError, match="at most the first map"):
+        build(**small, window_size=7)

@@ -59,7 +59,12 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
     from stillhouse.teachers import TeacherConfig
 
     if not path.is_file():
-        raise InputError(f"teacher file {path} does not exist; `stillhouse train-teacher` makes one")
+        what = (
+            "is a folder; name the file in it"
+            if path.is_dir()
+            else "does not exist; `stillhouse train-teacher` makes one"
+        )
+        raise InputError(f"teacher file {path} {what}")
     about = _metadata(path)
     if about is None:
         keys = list(read_state_dict(path))

@@ -37,6 +37,10 @@ def _rows(group: str, starred: bool, *pairs: tuple[str, str]) -> tuple[VisionFla
     return tuple(VisionFlag(name, path, group, starred) for name, path in pairs)
 
 
+HELP = {  # where a flag takes more than its setting
+    "--distill-teacher-timm": "name of a timm network; with a kind (ckpt:FILE, torchvision:NAME, builtin:digits) that one",
+    "--distill-teacher-checkpoint": "alone: a FILE of train-teacher; beside the name of a network: its state dict",
+}
 T = "model.transformer"
 TABLE: tuple[VisionFlag, ...] = (
     *_rows(
@@ -280,7 +284,11 @@ def described() -> Iterator[tuple[VisionFlag, Flag]]:
     known = schema()
     for row in TABLE:
         flag = known[row.path]
-        yield row, replace(flag, default=None) if row.path == "teacher.source" else flag
+        if row.path == "teacher.source":
+            flag = replace(flag, default=None)
+        if row.name in HELP:
+            flag = replace(flag, help=HELP[row.name])
+        yield row, flag
 
 
 def starred() -> tuple[str, ...]:

@@ -68,8 +68,8 @@ class UnifiedTMConfig:
     drop_path_schedule: Literal["linear", "cosine"] = Field(
         default="linear", description="how it rises from 0 at the first block"
     )
-    window_size: int = Field(
-        default=7, gt=0, description="Swin: side of a window, at most the first map; later maps cap it"
+    window_size: int | None = Field(
+        default=None, gt=0, description="Swin: side of a window, at most the first map; none: 7; smaller maps cap it"
     )
     use_cls_token: bool | None = Field(default=None, description="class token; none: on for ViT, off for Swin")
     pool: Literal["cls", "mean"] | None = Field(

@@ -13,6 +13,9 @@ Wholes = int | tuple[int, ...]
 Numbers = float | tuple[float, ...]
 
 
+USUAL_WINDOW = 7  # of Swin
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One stage: blocks of one width over one map.
@@ -107,7 +110,7 @@ def stages_of(config: UnifiedTMConfig) -> tuple[Stage, ...]:
     if min(height, across) < config.patch_size:
         raise ValueError(f"patch_size: expected at most the image ({height} x {across}), got {config.patch_size}")
     grid = (-(-height // config.patch_size), -(-across // config.patch_size))
-    if swin and config.window_size > max(grid):
+    if swin and config.window_size is not None and config.window_size > max(grid):
         raise ValueError(
             f"window_size: expected at most the first map ({grid[0]} x {grid[1]} patches), got {config.window_size}"
         )
@@ -122,6 +125,6 @@ def stages_of(config: UnifiedTMConfig) -> tuple[Stage, ...]:
         hidden = int(widths[place] * ratios[place])
         if hidden < 1:
             raise ValueError(f"mlp_ratio: expected at least one hidden bit, got {ratios[place]} x {widths[place]}")
-        window = config.window_size if swin else 0
+        window = (config.window_size or USUAL_WINDOW) if swin else 0
         stages.append(Stage(depths[place], widths[place], heads[place], hidden, clauses[place], grid, window))
     return tuple(stages)

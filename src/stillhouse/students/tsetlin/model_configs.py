@@ -123,7 +123,9 @@ class SwinTMConfig(NormalizedConfig):
     depths: tuple[int, ...] | None = Field(default=None, description="blocks of each stage in place of the size's")
     num_heads: tuple[int, ...] | None = Field(default=None, description="heads of each stage in place of the size's")
     patch_size: int = Field(default=4, gt=0, description="side of a patch; an image it does not divide is padded")
-    window_size: int = Field(default=7, gt=0, description="side of a window, at most the first map; later maps cap it")
+    window_size: int | None = Field(
+        default=None, gt=0, description="side of a window, at most the first map; none: 7; smaller maps cap it"
+    )
     cap_windows: bool = Field(
         default=True,
         description="shrink windows to small maps; off, as documented: pad maps to the window (175 M parameters)",
