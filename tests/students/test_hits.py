@@ -14,7 +14,7 @@ def plain(bits, logits, tau):
     return torch.nn.functional.linear(bits, positive - negated), positive.sum(1), negated.sum(1)
 
 
-@pytest.mark.parametrize("leading", [(7,), (3, 5), ()])
+@pytest.mark.parametrize("leading", [(7,), (3, 5), (), (4, 30)])
 @pytest.mark.parametrize("threshold", [0.5, 0.3])
 def test_it_is_the_straight_through_product(leading, threshold):
     """In float64, where rounding cannot hide a missing term; bits get a gradient as inside a transformer."""

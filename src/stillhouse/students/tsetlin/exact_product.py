@@ -13,10 +13,14 @@ SMALLEST = 17  # rows, below which the integer kernel of a GPU refuses and a CPU
 
 def can_count(bits: Tensor) -> bool:
     """Whether `count_hits` may stand in for the float product: nothing to differentiate, nothing to trace, on a CPU."""
+    return not torch.is_grad_enabled() and counts_exactly(bits)
+
+
+def counts_exactly(bits: Tensor) -> bool:
+    """Whether there is an integer kernel for these bits and nobody traces: on a CPU, in full precision, with enough rows."""
     return (
         type(bits) is Tensor
         and bits.device.type == "cpu"
-        and not torch.is_grad_enabled()
         and not torch.jit.is_tracing()
         and not torch.compiler.is_compiling()
         and not torch.onnx.is_in_onnx_export()

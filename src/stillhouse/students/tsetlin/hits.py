@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from stillhouse.students.tsetlin.exact_product import count_hits, counts_exactly
+
 
 class _Hits(torch.autograd.Function):
     """The product and both counts forward; backward one product a factor, and one pass of the surrogate's slope."""
@@ -18,10 +20,13 @@ class _Hits(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, bits: Tensor, logits: Tensor, tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         positive, negated = logits > torch.logit(tau)
-        kernel = (positive.view(torch.int8) - negated.view(torch.int8)).to(logits.dtype)
+        small = positive.view(torch.int8) - negated.view(torch.int8)
+        kernel = small.to(logits.dtype)
         ctx.save_for_backward(bits, logits, kernel)
         counts = [mask.view(torch.int8).sum(1, dtype=torch.int32).to(logits.dtype) for mask in (positive, negated)]
-        return torch.nn.functional.linear(bits, kernel), counts[0], counts[1]
+        exact = counts_exactly(bits)  # bits and masks are small integers: the same sums, several times faster
+        hits = count_hits(bits, small.T) if exact else torch.nn.functional.linear(bits, kernel)
+        return hits, counts[0], counts[1]
 
     @staticmethod
     @once_differentiable
