@@ -1,11 +1,12 @@
 #!/bin/sh
 # Is DeepTM more accurate than STE, as the documents say? At equal parameters (by the clauses of the STE net) and at equal time (by its
-# epochs), 3 seeds, 6 000 MNIST images, width 64, 2 blocks. About 20 minutes on one core. Parameters and seconds are in results.json: adjust
+# epochs), 3 seeds, 6 000 MNIST images (LIMIT), width 64, 2 blocks. About 20 minutes on one core. Parameters and seconds are in results.json: adjust
 # CLAUSES and EPOCHS if they are not within 5 % on your machine.
 . "$(dirname "$0")/settings.sh"
 CLAUSES=${CLAUSES:-428}
 EPOCHS=${EPOCHS:-10}
-NET="--dataset mnist --train-limit 6000 --batch-size 64 --transformer-patch 4 --transformer-embed-dims 64 \
+LIMIT=${LIMIT:-6000}
+NET="--dataset mnist --train-limit $LIMIT --batch-size 64 --transformer-patch 4 --transformer-embed-dims 64 \
  --transformer-layers 2 --transformer-heads 4 --seeds 3"
 # shellcheck disable=SC2086
 {
