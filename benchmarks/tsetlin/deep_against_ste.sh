@@ -1,6 +1,6 @@
 #!/bin/sh
 # Is DeepTM more accurate than STE, as the documents say? At equal parameters (by the clauses of the STE net) and at equal time (by its
-# epochs), 3 seeds, 6 000 MNIST images (LIMIT), width 64, 2 blocks. About 20 minutes on one core. Parameters and seconds are in results.json: adjust
+# epochs), 3 seeds, 6 000 MNIST images (LIMIT), width 64, 2 blocks. With LIMIT=3000 11 minutes on a busy core. Parameters and seconds are in results.json: adjust
 # CLAUSES and EPOCHS if they are not within 5 % on your machine.
 . "$(dirname "$0")/settings.sh"
 CLAUSES=${CLAUSES:-428}

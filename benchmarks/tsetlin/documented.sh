@@ -1,6 +1,6 @@
 #!/bin/sh
 # The documents' MNIST commands at their sizes, 60 000 images, test read once. Numbers are those of docs/tsetlin.md.
-# On one core about: 1: 15 min, 2: 40 min, 3: 5 min, 4: 10 min, 5: 40 min, 10: 4 h (196 tokens), 11: 10 min, 13: 5 min.
+# Minutes on one of two busy cores: 1: 9, 2: 26, 4: 4, 5: 15.
 # ONLY="01 04" runs those alone. Then: python benchmarks/tsetlin/table.py runs/tsetlin
 . "$(dirname "$0")/settings.sh"
 mnist_teacher

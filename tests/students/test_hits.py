@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from stillhouse.layers.straight_through import hard_include
+from stillhouse.students.tsetlin import hits
 from stillhouse.students.tsetlin.clauses import ClauseBank, make_bank
+from stillhouse.students.tsetlin.exact_product import count_hits
 from stillhouse.students.tsetlin.hits import hits_and_counts
 from stillhouse.students.tsetlin.options import ClauseOptions
 
@@ -67,3 +69,18 @@ def test_two_terms_can_go_back_through_one_pass():
     first = torch.autograd.grad(strength.sum(), bank.include_logits, retain_graph=True)[0]
     again = torch.autograd.grad(strength.sum(), bank.include_logits)[0]
     assert torch.equal(first, again)
+
+
+def test_training_counts_in_small_integers_where_it_can(monkeypatch):
+    """Equal sums hide whether the faster kernel is asked at all."""
+    asked = []
+
+    def counted(bits, kernel):
+        asked.append(kernel.dtype)
+        return count_hits(bits, kernel)
+
+    monkeypatch.setattr(hits, "count_hits", counted)
+    bank = ClauseBank(12, 4).train()
+    bank((torch.rand(40, 12) > 0.5).float())
+    bank((torch.rand(4, 12) > 0.5).float())  # too few rows
+    assert asked == [torch.int8]

@@ -19,8 +19,7 @@ class MuonAdamW(Optimizer):
     """Two optimizers of torch over disjoint parameters, with one state and one schedule.
 
     The weights of linear maps inside blocks move along the orthogonalized momentum, so that every direction of a matrix
-    moves at the same pace; embeddings, norms, biases, clauses and the head move by AdamW. A student reaches in a hundred
-    steps what takes AdamW several hundred (`docs/tsetlin.md` has figures).
+    moves at the same pace; embeddings, norms, biases, clauses and the head move by AdamW.
 
     Args:
         groups: as every optimizer; those made by `with_matrices_apart` are Muon's.
@@ -66,12 +65,8 @@ class MuonAdamW(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of both."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        self._adamw.step()
+        """One step of both; a closure is called once."""
+        loss = self._adamw.step(closure)
         self._muon.step()
         return loss
 

@@ -217,10 +217,10 @@ class VisionConfig:
         lesson, training = self.lesson, self.training
         strength = self.clauses.specialize_strength if self.clauses.specialize else 0.0
         rate = self.learning_rate or self._usual_rate(model)
-        muon = training.optimizer == "muon" and model == "transformer"  # the others have hardly a matrix to move
+        plain = training.optimizer == "muon" and model != "transformer"  # the others have hardly a matrix to move
         training = replace(
             training,
-            optimizer="adamw" if training.optimizer == "muon" and not muon else training.optimizer,
+            optimizer="adamw" if plain else training.optimizer,
             learning_rate=rate,
             final_learning_rate=min(rate, training.final_learning_rate),
             clause_specialize=strength if model == "transformer" else 0.0,

@@ -49,8 +49,8 @@ class _Hits(torch.autograd.Function):
 def hits_and_counts(bits: Tensor, logits: Tensor, tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """What `ClauseBank` needs of its masks `1[sigmoid(logits) > tau]`, with straight-through gradients.
 
-    The same numbers and gradients as `hard_include` and a linear map, in about half the passes over tensors of the size of
-    the masks, which for wide banks and small batches take longer than the product itself.
+    The same numbers and gradients as `hard_include` and a linear map, in fewer passes over tensors of the size of the
+    masks, which for wide banks and small batches take longer than the product itself.
 
     Args:
         bits: (..., F) of 0 and 1.
