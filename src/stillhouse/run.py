@@ -70,7 +70,7 @@ def run(
     for line in lint(config):
         say(f"without effect: {line}")
     write_json(out / records.RUN, _about(config, data, command))
-    setting = Setting(config, data, prepare_tutors(config, data, out, force=force, given=teacher, say=say))
+    setting = Setting(config, data, prepare_tutors(config, data.for_teachers, out, force=force, given=teacher, say=say))
     for seed in range(config.seeds):
         for name in config.arms:
             folder = arm_folder(out, name, seed)
@@ -79,7 +79,7 @@ def run(
             train_arm(setting, config.arm(name), seed, folder, resume=resume, tell=partial(tell, name, seed))
     last = next((tutor for tutor in reversed(setting.tutors) if tutor is not None), None)
     if last is not None:
-        write_teacher_test(last, config, data, out)
+        write_teacher_test(last, config, data.for_teachers, out)
     _write_clauses(config, data, out)
     summary = summarize(config, out, data, command)
     write_report(out)

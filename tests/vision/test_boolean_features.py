@@ -52,6 +52,25 @@ def test_boolean_features_replace_pixels(tmp_path):
     assert torch.equal(made(mode="conv", force=True).test.batch(torch.tensor([2, 0])).inputs, expected)
 
 
+@pytest.mark.parametrize("mode", ["conv", "fashion_aug"])
+def test_teachers_are_shown_the_images_that_bits_were_made_of(mode, tmp_path):
+    """Row for row: a teacher's answer is kept by row, and a row off by one would teach another image's classes."""
+    images = (np.random.default_rng(0).random((30, 9, 9)) * 255).astype(np.uint8)
+    data = ImageData.from_arrays(images, np.arange(30) % 2, config=DataConfig(test_fraction=0.2))
+    bits = with_boolean_features(data, FeaturesMode(cache=str(tmp_path), mode=mode, batch_size=4))
+    seen = bits.for_teachers
+    assert seen.task.shape == (1, 9, 9)
+    assert len(seen.train) == len(bits.train)
+    for split in ("train", "validation", "test"):
+        rows = 0
+        for batch in getattr(seen, split).batches(5):
+            packed = getattr(bits, split).batch(batch.index)
+            assert torch.equal(boolean_features(batch.inputs).float(), packed.inputs)
+            assert torch.equal(batch.labels, packed.labels)
+            rows += len(batch.index)
+        assert rows == len(getattr(bits, split))
+
+
 def test_boolean_features_are_what_they_say():
     """Mirrored is left to right; a vertical edge fires the Sobel bit and its turn does not."""
     x = torch.zeros(1, 1, 9, 9)

@@ -125,6 +125,14 @@ def test_boolean_features_from_the_command_line(capsys, tmp_path):
     ]
     assert main(["vision", *DIGITS, *words, "--out", str(tmp_path / "run")]) == 0
     assert read_json(tmp_path / "run" / "results.json")["models"]["tm"]["test_accuracy"] > 0.2  # chance is 0.1
+
+    # a teacher reads pixels, its student bits
+    taught = [*words, "--distill-teacher-source", "builtin:digits", "--arms", "kd", "no-kd"]
+    assert main(["vision", *DIGITS, *taught, "--out", str(tmp_path / "taught")]) == 0
+    assert read_json(tmp_path / "taught" / "tm" / "teacher.json")["test_score"] > 0.9
+    found = read_json(tmp_path / "taught" / "results.json")["models"]["tm"]
+    assert all(epoch["losses"]["teacher_kd_loss"] > 0 for epoch in found["epochs"])
+    assert set(found["validation_accuracies"]) == {"kd", "no-kd"}
     capsys.readouterr()
 
     features = next((tmp_path / "f").glob("*/train.npy"))

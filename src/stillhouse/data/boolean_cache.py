@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from stillhouse.checks import InputError
-from stillhouse.data.boolean_features import BITS, boolean_features, copies
+from stillhouse.data.boolean_features import BITS, COPIES, boolean_features, copies
 from stillhouse.data.boolean_features_config import FeaturesMode
 from stillhouse.data.images import ImageData, ImageSplit
 from stillhouse.records import read_json, write_json
 from stillhouse.types import Batch, ImageTask
 
-FORMAT = "stillhouse-boolean-features-1"
+FORMAT = "stillhouse-boolean-features-3"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,29 @@ class PackedSplit:
             yield self.batch(torch.arange(start, min(start + size, len(self))))
 
 
+@dataclass(frozen=True)
+class CopiedSplit:
+    """The images that the bits of `fashion_aug` were made of, row by row: for teachers, who read pixels.
+
+    Attributes:
+        split: N images.
+    """
+
+    split: ImageSplit
+
+    def __len__(self) -> int:
+        return len(COPIES) * len(self.split)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All copies of `size` images at a time, in the order of the bits."""
+        place = 0
+        for batch in self.split.batches(size):
+            images = _side_by_side(batch.inputs)
+            index = torch.arange(place, place + len(images))
+            yield Batch(images, batch.labels.repeat_interleave(len(COPIES)), index)
+            place += len(images)
+
+
 def with_boolean_features(data: ImageData, config: FeaturesMode, *, quiet: bool = True) -> ImageData:
     """The same splits as bits; from the cache if it holds exactly them.
 
@@ -74,6 +97,9 @@ def with_boolean_features(data: ImageData, config: FeaturesMode, *, quiet: bool 
         data: images.
         config: mode, size, channels, cache.
         quiet: no progress bar.
+
+    Returns:
+        Splits of bits; `shown` are the images, for teachers.
 
     Raises:
         InputError: the cache folder cannot be written, or what it holds is damaged.
@@ -88,7 +114,8 @@ def with_boolean_features(data: ImageData, config: FeaturesMode, *, quiet: bool 
         shutil.rmtree(folder)
     if not folder.exists():
         _build(data, config, shape, key, folder, quiet)
-    return _open(data, folder, key)
+    seen = replace(data, train=CopiedSplit(data.train)) if config.mode == "fashion_aug" else data  # type: ignore[arg-type]
+    return replace(_open(data, folder, key), shown=seen)
 
 
 def _open(data: ImageData, folder: Path, key: dict[str, Any]) -> ImageData:
@@ -146,7 +173,7 @@ def _write(
 ) -> dict[str, Any]:
     """Write one split (all copies of a batch after one another) as `NAME.npy` and its labels; returns its part of the manifest."""
     channels, height, width = shape
-    factor = len(copies(torch.zeros(1, 1, 4, 4))) if many else 1
+    factor = len(COPIES) if many else 1
     bytes_a_row = -(-channels * BITS * height * width // 8)
     packed_shape = (len(split) * factor, bytes_a_row)
     out = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=packed_shape)
@@ -154,15 +181,19 @@ def _write(
     bar = bars.add_task(f"boolean features: {name}", total=len(split))
     for batch in split.batches(config.batch_size):
         images = _fitted(batch.inputs, shape)
-        for version in copies(images) if many else [images]:
-            bits = boolean_features(version).flatten(1).numpy()
-            out[place : place + len(bits)] = np.packbits(bits, axis=1)
-            labels.append(batch.labels)
-            place += len(bits)
+        bits = boolean_features(_side_by_side(images) if many else images).flatten(1).numpy()
+        out[place : place + len(bits)] = np.packbits(bits, axis=1)
+        labels.append(batch.labels.repeat_interleave(factor))
+        place += len(bits)
         bars.update(bar, advance=len(batch.labels))
     out.flush()
     np.save(folder / f"{name}-labels.npy", torch.cat(labels).numpy())
     return {"rows": place, "packed_shape": list(packed_shape), "sha256": _fingerprint(out)}
+
+
+def _side_by_side(images: Tensor) -> Tensor:
+    """(B, C, H, W) to (copies x B, C, H, W), the copies of an image next to each other."""
+    return torch.stack(copies(images), dim=1).flatten(0, 1)
 
 
 def _fitted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:

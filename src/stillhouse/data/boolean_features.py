@@ -59,8 +59,8 @@ def boolean_features(images: Tensor) -> Tensor:
     maps = images.reshape(count * channels, 1, height, width)
     bits = [maps > 0, *(maps > level for level in _levels(maps, RAW))]
     for kernel in filters():
-        said = torch.nn.functional.conv2d(maps, kernel[None, None] / kernel.abs().sum(), padding="same")
-        said = torch.where(said.abs() < 1e-6, 0.0, said)  # sums of float zeros are not all zero
+        # in whole numbers (halves of gray levels): places that are alike are equal, whatever order floats are summed in
+        said = torch.nn.functional.conv2d(maps * 255, 2 * kernel[None, None], padding="same").round()
         bits.append(said > 0)
         bits += [said > level for level in _levels(said, POSITIVE)]
         bits += [said < -level for level in _levels(-said, NEGATIVE)]

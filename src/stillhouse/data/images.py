@@ -77,6 +77,7 @@ class ImageData:
         task: class names, shape and pixel statistics.
         augmentation: what `augment` does.
         randaugment: operations and magnitude of a RandAugment after it.
+        shown: what teachers look at, row for row, where students read something else that was made of it; None: the same.
     """
 
     name: str
@@ -86,6 +87,12 @@ class ImageData:
     task: ImageTask
     augmentation: Augmentation = "none"
     randaugment: tuple[int, int] | None = None
+    shown: ImageData | None = None
+
+    @property
+    def for_teachers(self) -> ImageData:
+        """The images that a teacher looks at."""
+        return self.shown or self
 
     @property
     def changes(self) -> bool:
