@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stillhouse.checks import InputError
 from stillhouse.students.tsetlin.clauses import ClauseBank, make_bank
-from stillhouse.students.tsetlin.options import ClauseOptions
+from stillhouse.students.tsetlin.options import ClauseOptions, PixelClauseOptions
 
 
 def bank_with(positive, negated, failures):
@@ -139,6 +139,17 @@ def test_a_new_bank_includes_as_many_literals_as_asked(literals):
     torch.manual_seed(0)
     positive, negated = ClauseBank(256, 400, literals=literals, tau=0.4).masks()
     assert (positive.sum() + negated.sum()).item() / 400 == pytest.approx(literals, rel=0.05)
+
+
+@pytest.mark.parametrize("failures", [16, 64])
+def test_clauses_over_very_many_bits_are_awake_at_the_start(failures):
+    """Literals follow LF, however many bits there are: 120 where 36 were asked for kept LF 16 silent on boolean features."""
+    torch.manual_seed(0)
+    bank = make_bank(60_000, 20, PixelClauseOptions(failures=failures))
+    positive, negated = bank.masks()
+    assert (positive.sum() + negated.sum()).item() / 20 == pytest.approx(2.25 * failures, rel=0.2)
+    strength = bank((torch.rand(50, 60_000) < 0.3).float())
+    assert (strength > 0).float().mean() > 0.2
 
 
 @pytest.mark.parametrize(

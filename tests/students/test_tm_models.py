@@ -295,4 +295,4 @@ def test_wrong_image_prints_both_shapes(kind):
 def test_one_setting_of_a_rule_leaves_the_others_at_the_model_s_own_defaults(kind):
     """Clauses over a whole image have 36 literals and 16 failures; a rule with one entry once fell back to 12 and 4."""
     rule = kind(image_size=8, in_channels=1, rule={"clause_dropout": 0.2}).config.rule
-    assert (rule.failures, rule.literals, rule.clause_dropout) == (16, 36, 0.2)
+    assert (rule.failures, rule.literals_at_start, rule.clause_dropout) == (16, 36, 0.2)

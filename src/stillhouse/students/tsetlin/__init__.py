@@ -29,8 +29,10 @@ class TsetlinViTConfig:
     heads: int = Field(default=3, gt=0, description="attention heads")
     mlp_ratio: float = Field(default=4.0, gt=0, description="bits that the clauses read, per token width")
     clauses: int = Field(default=256, gt=0, description="clauses in each block")
-    failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause; keep literals well above it")
-    literals: float = Field(default=12.0, gt=0, description="literals that a clause includes at the start, on average")
+    failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause")
+    literals: float | None = Field(
+        default=None, gt=0, description="literals that a clause includes at the start, on average; none: 3 LF"
+    )
     tau: float = Field(default=0.5, gt=0, lt=1, description="include threshold on the sigmoid of the include logits")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on tokens and on both branches")
     attention_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on the attention weights")

@@ -86,9 +86,9 @@ class ClauseBank(nn.Module):
         return Tau(tau) if threshold is None else threshold
 
     def inclusion_quantile(self, literals: float) -> float:
-        """z with P(normal > -z) = share of the 2F literals that `literals` of them are; within 0.1 % to 90 %."""
-        share = min(max(literals / (2 * self.num_bits), 1e-3), 0.9)
-        return float(2**0.5 * torch.erfinv(torch.tensor(2 * share - 1, device="cpu")))
+        """z with P(normal > -z) = share of the 2F literals that `literals` of them are; at most 90 %."""
+        share = min(literals / (2 * self.num_bits), 0.9)
+        return float(2**0.5 * torch.erfinv(torch.tensor(2 * share - 1, dtype=torch.float64, device="cpu")))
 
     def reset_parameters(self, literals: float, spread: float = 0.5) -> None:
         """Normal include logits whose mean puts `literals` of the 2F literals of a clause above the threshold."""
@@ -279,7 +279,7 @@ class TernaryBank(ClauseBank):
 
 def make_bank(num_bits: int, num_clauses: int, options: ClauseOptions) -> ClauseBank:
     """The bank that the options describe."""
-    shared = {"failures": options.failures, "literals": options.literals, "leak": options.leak}
+    shared = {"failures": options.failures, "literals": options.literals_at_start, "leak": options.leak}
     dropout, budget, operator = options.literal_dropout, options.literal_budget, options.operator
     if options.ternary:
         return TernaryBank(

@@ -50,7 +50,7 @@ class UnifiedTMConfig:
     )
     tm_tau: float = Field(default=0.5, gt=0, lt=1, description="include threshold on the sigmoid of the include logits")
     tm_failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause")
-    tm_literals: float = Field(default=12.0, gt=0, description="literals of a clause at the start; keep well above LF")
+    tm_literals: float | None = Field(default=None, gt=0, description="literals of a clause at the start; none: 3 LF")
     tm_literal_budget: int | None = Field(default=None, gt=0, description="L: most literals that a clause may include")
     tm_operator: Operator = Field(default="capacity", description="capacity, or product: exp(-4 misses / LF)")
     ternary_voting: bool = Field(default=False, description="votes of -1, 0, 1 times a scale (stcm, deep_stcm)")

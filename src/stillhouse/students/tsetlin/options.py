@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -15,8 +15,10 @@ Operator = Literal["capacity", "product"]
 class ClauseOptions:
     """The rule of one bank of clauses; `failures` well below `literals` makes a clause a soft AND and not a count."""
 
-    failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause; keep literals well above it")
-    literals: float = Field(default=12.0, gt=0, description="literals that a clause includes at the start, on average")
+    failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause")
+    literals: float | None = Field(
+        default=None, gt=0, description="literals that a clause includes at the start, on average; none: 3 LF"
+    )
     operator: Operator = Field(
         default="capacity",
         description="capacity: relu(min(n, LF) - misses) / LF; product: exp(-4 misses / LF), never silent",
@@ -46,6 +48,13 @@ class ClauseOptions:
     )
     leak: float = Field(default=0.1, ge=0, le=1, description="backward slope of a silent clause, so that it can return")
 
+    per_failure: ClassVar[float] = 3.0
+
+    @property
+    def literals_at_start(self) -> float:
+        """Literals of a clause at the start. Half of them are drawn wrong for a given input: far above 2 LF nothing fires."""
+        return self.per_failure * self.failures if self.literals is None else self.literals
+
     def __post_init__(self) -> None:
         if not self.tau_min < self.tau_max:
             raise ValueError(f"tau_min: expected below tau_max ({self.tau_max}), got {self.tau_min}")
@@ -63,5 +72,8 @@ class ClauseOptions:
 class PixelClauseOptions(ClauseOptions):
     """The rule for clauses that read a whole image: more literals, more of which may fail."""
 
-    failures: int = Field(default=16, ge=1, description="LF: misses that silence a clause; keep literals well above it")
-    literals: float = Field(default=36.0, gt=0, description="literals that a clause includes at the start, on average")
+    failures: int = Field(default=16, ge=1, description="LF: misses that silence a clause")
+    literals: float | None = Field(
+        default=None, gt=0, description="literals that a clause includes at the start, on average; none: 2.25 LF"
+    )
+    per_failure: ClassVar[float] = 2.25
