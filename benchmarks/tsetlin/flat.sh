@@ -12,8 +12,8 @@ ARMS=${ARMS:---arms kd no-kd clauses-off mlp}
 {
     want mnist && run flat-mnist --models tm --dataset mnist --tm-n-clauses 2000 --batch-size 128 --epochs 12 --bitpack \
         --distill-teacher-checkpoint $TEACHER $KD $ARMS
-    want fashion && run flat-fashion --models tm --dataset fashion-mnist --tm-n-clauses 1024 --tm-levels 7 --tm-lf 50 \
-        --tm-literals 120 --batch-size 128 --epochs 10 --lr 2e-2 --distill-teacher-checkpoint $FASHION_TEACHER $KD $ARMS
+    want fashion && run flat-fashion --models tm --dataset fashion-mnist --tm-n-clauses 1024 --tm-levels 7 --tm-lf 100 \
+        --tm-literals 200 --batch-size 128 --epochs 10 --lr 2e-2 --distill-teacher-checkpoint $FASHION_TEACHER $KD $ARMS
     want features && run flat-fashion-features --models tm --dataset fashion-mnist --tm-n-clauses 512 --tm-feature-mode fashion_aug \
         --tm-feature-cache "$OUT/features" --tm-lf 200 --tm-literals 300 --batch-size 256 --epochs 2 --lr 4e-2 \
         --distill-teacher-checkpoint "$FASHION_TEACHER" $KD $ARMS
