@@ -10,6 +10,7 @@ from typing import Any
 from stillhouse.plan import RunConfig, Stage
 from stillhouse.schedules import Constant
 from stillhouse.signals import needs_teacher
+from stillhouse.students.tsetlin.idle import idle_settings
 from stillhouse.temperature import ScheduledTemperature
 
 
@@ -32,6 +33,7 @@ def lint(config: RunConfig) -> tuple[str, ...]:
         training.label_smoothing: 0.1 does nothing, since label_weight is 0
     """
     found = [*_training(config), *_teachers(config), *_stages(config), *_curriculum(config)]
+    found += [f"student.{line}" for line in idle_settings(config.student)]
     for stage in config.stages_of("kd" in config.arms or config.reference == "kd"):
         found += _stage(config, stage)
     return tuple(dict.fromkeys(found))

@@ -149,7 +149,7 @@ def test_clauses_over_very_many_bits_are_awake_at_the_start(failures):
     positive, negated = bank.masks()
     assert (positive.sum() + negated.sum()).item() / 20 == pytest.approx(2.25 * failures, rel=0.2)
     strength = bank((torch.rand(50, 60_000) < 0.3).float())
-    assert (strength > 0).float().mean() > 0.2
+    assert (strength > 0).float().mean() > 0.05  # binomial: 0.20 and 0.08; with 119 literals of LF 16 below 1e-9
 
 
 @pytest.mark.parametrize(

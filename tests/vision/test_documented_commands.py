@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.cli.vision import described, read
+from stillhouse.cli.vision import described, idle_flags, read
+from stillhouse.students.tsetlin.idle import idle_settings
 from stillhouse.types import ImageTask
 from stillhouse.vision.config import SIDES
 
@@ -27,6 +28,15 @@ def test_the_command_is_read_and_fits_its_data(command):
         student = plan.student.for_task(task)
         assert student.image_shape == task.shape
         assert (plan.reference == "kd") == ("--distill-teacher-timm" in command)
+
+
+@pytest.mark.parametrize("command", OF_DOCUMENTS)
+def test_its_clauses_have_no_idle_setting(command):
+    """A flag that another one turns off is said before a run; in the documents' commands none is."""
+    options, config = read(shlex.split(command)[2:])
+    assert not list(idle_flags(options, config))
+    for model in config.models:
+        assert not list(idle_settings(config.run_config(model).student))
 
 
 def test_there_are_all_of_them():

@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from stillhouse.cli.main import main
-from stillhouse.cli.vision import described, read
+from stillhouse.cli.vision import described, idle_flags, read
 from stillhouse.config import ConfigError
+from stillhouse.lint import lint
+from stillhouse.plan import RunConfig
 from stillhouse.records import read_json
+from stillhouse.students.tsetlin.config import UnifiedTMConfig
+from stillhouse.students.tsetlin.idle import idle_settings
+from stillhouse.students.tsetlin.model_configs import FlatTMConfig
+from stillhouse.students.tsetlin.options import PixelClauseOptions
 
 DIGITS = [
     *("--dataset", "digits", "--train-limit", "160", "--test-limit", "40", "--device", "cpu", "--epochs", "2"),
@@ -69,6 +75,37 @@ def test_settings_of_no_teacher_are_refused(flag):
 def test_what_would_do_nothing_or_fail_late_is_refused_at_once(words, told, capsys, tmp_path):
     assert told in refused(capsys, "--out", str(tmp_path / "run"), *words)
     assert not (tmp_path / "run").exists()
+
+
+def test_flags_of_models_that_are_not_trained_are_said():
+    """`--tm-n-clauses` beside the default model changed nothing, and nobody was told."""
+
+    def idle(*words):
+        return dict(idle_flags(*read(list(words))))
+
+    assert idle("--tm-n-clauses", "40", "--deeptm-tau", "0.4") == {"--tm-n-clauses": "tm", "--deeptm-tau": "deep_tm"}
+    assert not idle("--models", "tm", "--tm-n-clauses", "40", "--tm-tau", "0.4", "--epochs", "3")
+
+
+@pytest.mark.parametrize(
+    ("student", "said"),
+    [
+        (UnifiedTMConfig(window_size=4), "window_size: 4 does nothing: needs architecture 'swin'"),
+        (UnifiedTMConfig(tau_ema_beta=0.9), "tau_ema_beta: 0.9 does nothing: needs learnable_tau"),
+        (UnifiedTMConfig(bypass_scale=0.5), "bypass_scale: 0.5 does nothing: needs continuous_bypass"),
+        (
+            UnifiedTMConfig(feed_forward="mlp", tm_failures=8),
+            "tm_failures: 8 does nothing: needs feed_forward 'clauses'",
+        ),
+        (
+            FlatTMConfig(rule=PixelClauseOptions(ternary_band=0.2)),
+            "rule.ternary_band: 0.2 does nothing: needs ternary",
+        ),
+    ],
+)
+def test_settings_that_another_one_turns_off_are_said(student, said):
+    assert list(idle_settings(student)) == [said]
+    assert lint(RunConfig(student=student))[-1] == f"student.{said}"
 
 
 def test_places_that_cannot_be_written_are_told_before_training(capsys, tmp_path):

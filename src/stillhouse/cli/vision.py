@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     quiet = options.quiet or not sys.stdout.isatty()
     trainings = len(config.models) * config.seeds * max(1, len(config.arms))
     with RunDisplay(trainings, quiet=quiet) as display:
+        for name, models in idle_flags(options, config):
+            display.say(f"without effect: {name} is a setting of {models}, which --models does not name")
         try:
             results = run_models(
                 config,
@@ -61,6 +63,17 @@ def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, VisionConfig]:
     """What a command line says: the options that are no setting, and the configuration."""
     options = _parser().parse([_dashed(word) for word in arguments])
     return options, VisionConfig.read(_mapping(options))
+
+
+def idle_flags(options: argparse.Namespace, config: VisionConfig) -> Iterator[tuple[str, str]]:
+    """Flags that were given and are of other models than those trained, each with these models' names."""
+    for row, _ in described():
+        places = [path.split(".") for path in (row.path, *row.also)]
+        if getattr(options, row.name) is None or any(place[0] != "model" for place in places):
+            continue
+        models = [place[1] for place in places]
+        if not set(models) & set(config.models):
+            yield row.name, ", ".join(models)
 
 
 def print_variants(results: Mapping[str, Any], out: Path) -> None:
