@@ -82,7 +82,8 @@ class RunConfig:
         description="of the student's moving average, which tells own logits (self-distillation)",
     )
     prior: Literal["none", "symmetric", "zero"] = Field(
-        default="none", description="how include logits of clauses start: drawn; in complementary pairs; all empty"
+        default="none",
+        description="how include logits of clauses start: drawn; in complementary pairs; all close to the threshold",
     )
     more_teachers: tuple[TeacherConfig, ...] = Field(
         default=(), description="further teachers: all are asked, signals of kind 'ensemble' weigh them"

@@ -59,6 +59,7 @@ def open_run_folder(
     *,
     resume: bool,
     may_grow: tuple[str, ...] = (),
+    may_change: tuple[str, ...] = (),
     may_hold: tuple[str, ...] = (),
 ) -> None:
     """See that a run may write here: a new or empty folder, or with `resume` a folder of the same configuration.
@@ -68,6 +69,7 @@ def open_run_folder(
         config: the configuration as plain data.
         resume: go on with what is there.
         may_grow: keys that may differ on resume: a number may rise, a list may get more entries.
+        may_change: dotted keys of settings that decide no result.
         may_hold: names of entries that a new folder may hold already, made ahead of the run.
 
     Raises:
@@ -82,7 +84,7 @@ def open_run_folder(
     changed = [
         f"{key}: was {was!r}, is {now!r}" + (" (a run can grow, but not shrink)" if key in may_grow else "")
         for key, was, now in _differences(read_json(out / RUN)["config"], config, whole=may_grow)
-        if not (key in may_grow and _grew(was, now))
+        if key not in may_change and not (key in may_grow and _grew(was, now))
     ]
     if changed:
         text = "\n  ".join(changed)

@@ -1,10 +1,15 @@
 """Boolean features: what each bit says, and a cache that is used again only for exactly the same."""
 
+import os
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from stillhouse.checks import InputError
+from stillhouse.config import ConfigError, parse
 from stillhouse.data import DataConfig, ImageData
 from stillhouse.data.boolean_cache import PackedSplit, with_boolean_features
 from stillhouse.data.boolean_features import BITS, boolean_features, copies
@@ -50,6 +55,15 @@ def test_boolean_features_replace_pixels(tmp_path):
     with pytest.raises(InputError, match="damaged"):
         made(mode="conv")
     assert torch.equal(made(mode="conv", force=True).test.batch(torch.tensor([2, 0])).inputs, expected)
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match=r"not JSON.*--tm-feature-force"):
+        made(mode="conv")
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, -1)])
+def test_sizes_without_a_pixel_are_refused(size):
+    with pytest.raises(ConfigError, match="at least 1, got"):
+        parse(FeaturesMode, {"size": size})
 
 
 @pytest.mark.parametrize("mode", ["conv", "fashion_aug"])
@@ -97,3 +111,20 @@ def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         with_boolean_features(data, FeaturesMode(cache=str(tmp_path), mode="conv"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_build_left_is_removed_but_not_what_another_is_writing(tmp_path):
+    data = ImageData.from_arrays(
+        np.zeros((20, 6, 6), np.uint8), np.arange(20) % 2, config=DataConfig(test_fraction=0.2)
+    )
+    config = FeaturesMode(cache=str(tmp_path), mode="conv")
+    with_boolean_features(data, config)
+    name = next(tmp_path.iterdir()).name
+    for kind, age in (("old", 3600), ("new", 5)):
+        left = tmp_path / f".{name}.{kind}"
+        left.mkdir()
+        (left / "train.npy").write_bytes(b"half")
+        for path in (left / "train.npy", left):
+            os.utime(path, (time.time() - age,) * 2)
+    with_boolean_features(data, replace(config, force=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".{name}.new", name]

@@ -10,6 +10,7 @@ from stillhouse.cli.vision import described, idle_flags, read
 from stillhouse.students.tsetlin.idle import idle_settings
 from stillhouse.types import ImageTask
 from stillhouse.vision.config import SIDES
+from stillhouse.vision.idle import idle_settings as vision_idle
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tsetlin.md").read_text()
 COMMANDS = [block.strip() for block in re.findall(r"```sh\n(stillhouse vision.*?)```", PAGE, re.DOTALL)]
@@ -35,6 +36,7 @@ def test_its_clauses_have_no_idle_setting(command):
     """A flag that another one turns off is said before a run; in the documents' commands none is."""
     options, config = read(shlex.split(command)[2:])
     assert not list(idle_flags(options, config))
+    assert not list(vision_idle(config))
     for model in config.models:
         assert not list(idle_settings(config.run_config(model).student))
 

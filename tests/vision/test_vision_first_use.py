@@ -13,6 +13,7 @@ from stillhouse.students.tsetlin.config import UnifiedTMConfig
 from stillhouse.students.tsetlin.idle import idle_settings
 from stillhouse.students.tsetlin.model_configs import FlatTMConfig
 from stillhouse.students.tsetlin.options import PixelClauseOptions
+from stillhouse.vision.idle import idle_settings as vision_idle
 
 DIGITS = [
     *("--dataset", "digits", "--train-limit", "160", "--test-limit", "40", "--device", "cpu", "--epochs", "2"),
@@ -108,6 +109,29 @@ def test_settings_that_another_one_turns_off_are_said(student, said):
     assert lint(RunConfig(student=student))[-1] == f"student.{said}"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--tm-feature-size 12 12", "features.size: (12, 12) does nothing: needs features.mode conv or fashion_aug"),
+        ("--visualize-topk 5", "output.overlay_topk: 5 does nothing: needs output.overlays"),
+        ("--mixup-schedule linear", "training.mixing.mixup_schedule: linear does nothing: needs a mixup_alpha above 0"),
+        ("--transformer-self-distill-temp 3", "lesson.self_temperature: 3.0 does nothing: needs a self_weight above 0"),
+        (
+            "--transformer-auto-clause-batches 9",
+            "clauses.auto_batches: 9 does nothing: needs clauses.auto",
+        ),
+    ],
+)
+def test_settings_of_a_vision_run_that_another_one_turns_off_are_said(words, said):
+    assert list(vision_idle(read(words.split())[1])) == [said]
+
+
+def test_more_literals_than_there_are_are_refused(capsys, tmp_path):
+    """They were cut to nine tenths, all clauses were silent, and accuracy was chance."""
+    words = ("--models", "tm", "--tm-n-clauses", "20", "--tm-literals", "1000", "--out", str(tmp_path / "run"))
+    assert "at most the 128 literals of 64 bits, got 1000" in refused(capsys, *words)
+
+
 def test_places_that_cannot_be_written_are_told_before_training(capsys, tmp_path):
     (tmp_path / "file").write_text("")
     out = ("--out", str(tmp_path / "run"))
@@ -162,6 +186,12 @@ def test_boolean_features_from_the_command_line(capsys, tmp_path):
     ]
     assert main(["vision", *DIGITS, *words, "--out", str(tmp_path / "run")]) == 0
     assert read_json(tmp_path / "run" / "results.json")["models"]["tm"]["test_accuracy"] > 0.2  # chance is 0.1
+
+    # what decides no result may differ, the page is that of the model
+    again = [*words, "--tm-feature-batch", "7", "--tm-feature-force", "--out", str(tmp_path / "run"), "--resume"]
+    assert main(["vision", *DIGITS, *again]) == 0
+    assert main(["report", str(tmp_path / "run")]) == 0
+    assert str(tmp_path / "run" / "tm" / "report.html") in capsys.readouterr().out
 
     # a teacher reads pixels, its student bits
     taught = [*words, "--distill-teacher-source", "builtin:digits", "--arms", "kd", "no-kd"]

@@ -12,11 +12,15 @@ def main(arguments: Sequence[str]) -> int:
     """Parse, write, print where."""
     parser = Parser(
         prog="stillhouse report",
-        description="Write report.html, one self-contained page, from the files of a run folder.",
+        description="Write report.html, one self-contained page, from the files of a run folder; of a folder of several models "
+        "(stillhouse vision) one page each.",
     )
     parser.add_argument("folder", type=Path, help="run folder, for example runs/demo")
     options = parser.parse(arguments)
+    from stillhouse import records
     from stillhouse.report import write_report
 
-    print(write_report(options.folder))
+    inside = sorted(path.parent for path in options.folder.glob(f"*/{records.RUN}"))
+    for folder in inside or [options.folder]:
+        print(write_report(folder))
     return 0

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from stillhouse.data.images import ImageData, ImageSplit
 from stillhouse.records import read_json, write_json
 from stillhouse.types import Batch, ImageTask
 
+ABANDONED = 600.0  # seconds without a write, after which a folder is that of a build that was killed
 FORMAT = "stillhouse-boolean-features-3"
 
 
@@ -119,9 +121,12 @@ def with_boolean_features(data: ImageData, config: FeaturesMode, *, quiet: bool 
 
 
 def _open(data: ImageData, folder: Path, key: dict[str, Any]) -> ImageData:
-    manifest = read_json(folder / "manifest.json")
+    try:
+        manifest = read_json(folder / "manifest.json")
+    except InputError as error:
+        raise InputError(f"{error}; delete the folder, or give --tm-feature-force") from None
     if manifest.get("key") != key:
-        raise InputError(f"{folder}: its manifest is of other features; delete it, or give --tm-feature-force")
+        raise InputError(f"{folder}: its manifest is of other features; delete the folder, or give --tm-feature-force")
     shape: tuple[int, int, int] = tuple(manifest["shape"])
     splits = {}
     for name, about in manifest["splits"].items():
@@ -146,6 +151,9 @@ def _build(
 
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
+        for old in folder.parent.glob(f".{folder.name}.*"):
+            if time.time() - max(path.stat().st_mtime for path in (old, *old.iterdir())) > ABANDONED:
+                shutil.rmtree(old, ignore_errors=True)
         unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
         raise InputError(f"cannot write {folder}: {error.strerror}") from None

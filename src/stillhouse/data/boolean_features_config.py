@@ -31,11 +31,17 @@ class FeaturesMode:
         description="raw pixels; conv: 76 bits a pixel; fashion_aug: those of zoomed, turned, mirrored copies too",
     )
     preset: Preset | None = Field(default=None, description="size and channels by name; none: as the images are")
-    size: tuple[int, int] | None = Field(default=None, description="height and width that images are resized to first")
+    size: tuple[int, int] | None = Field(
+        default=None, description="two numbers, height and width, that images are resized to first"
+    )
     grayscale: bool | None = Field(default=None, description="gray first; none: as the preset says, or as they are")
     cache: str = Field(default="~/.cache/stillhouse/boolean-features", description="folder of the packed bits")
     force: bool = Field(default=False, description="build them again")
     batch_size: int = Field(default=256, gt=0, description="images at a time while building")
+
+    def __post_init__(self) -> None:
+        if self.size is not None and min(self.size) < 1:
+            raise ValueError(f"size: expected a height and a width of at least 1, got {self.size[0]} {self.size[1]}")
 
     def check(self, data: DataConfig) -> None:
         """Refuse what cannot be cached: images that change from epoch to epoch.

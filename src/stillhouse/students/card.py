@@ -75,12 +75,13 @@ def read_weights(path: Path, module: nn.Module) -> None:
     module.load_state_dict(weights)
 
 
-def load_student(folder: Path) -> Any:
+def load_student(folder: Path | str) -> Any:
     """Build the student of a folder and load its weights; in eval mode, on the CPU.
 
     Raises:
         InputError: files missing or truncated, or weights of another model.
     """
+    folder = Path(folder)
     config, task = read_card(folder)
     student = config.build(task)
     read_weights(folder / STUDENT, student)

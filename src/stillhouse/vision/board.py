@@ -36,6 +36,7 @@ class Board:
         self.written: dict[tuple[str, int], int] = {}
         self.told: dict[tuple[str, int], int] = {}
         self.writer: Any = None
+        self.current: tuple[str, int] | None = None
 
     def __enter__(self) -> Board:
         for arm in self.plan.arms:  # what an earlier process has told already, where a run is gone on with
@@ -66,6 +67,9 @@ class Board:
         """The same `tell`, after which finished epochs are told and copied."""
 
         def both(arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
+            if self.current not in {None, (arm, seed)}:
+                self._copy(*self.current)  # the last epoch of the training before
+            self.current = (arm, seed)
             tell(arm, seed, progress, news)
             if news.get("loss") is not None:  # steps that log
                 self._copy(arm, seed)

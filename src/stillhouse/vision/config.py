@@ -134,7 +134,8 @@ class VisionConfig:
     lesson: LessonConfig = Field(default_factory=LessonConfig)
     clauses: ClauseConfig = Field(default_factory=ClauseConfig)
     prior: Literal["none", "symmetric", "zero"] = Field(
-        default="none", description="how include logits start: drawn; clauses in complementary pairs; all empty"
+        default="none",
+        description="how include logits start: drawn; clauses in complementary pairs; all close to the threshold",
     )
     output: OutputConfig = Field(default_factory=OutputConfig)
     arms: tuple[ArmName, ...] = Field(default=(), description="controls too; none: kd with a teacher, no-kd without")

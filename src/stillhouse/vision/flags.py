@@ -38,6 +38,7 @@ def _rows(group: str, starred: bool, *pairs: tuple[str, str]) -> tuple[VisionFla
 
 
 HELP = {  # where a flag takes more than its setting
+    "--tm-tau": "include threshold on the sigmoid of the include logits; of tm and hybrid too",
     "--distill-teacher-timm": "name of a timm network; with a kind (ckpt:FILE, torchvision:NAME, builtin:digits) that one",
     "--distill-teacher-checkpoint": "alone: a FILE of train-teacher; beside the name of a network: its state dict",
 }

@@ -25,12 +25,16 @@ from stillhouse.teachers import Teacher
 from stillhouse.vision.auto_clause import share_out
 from stillhouse.vision.board import Board
 from stillhouse.vision.config import VisionConfig
+from stillhouse.vision.idle import idle_settings
 from stillhouse.vision.models import ModelName
 from stillhouse.vision.outputs import write_outputs
 from stillhouse.vision.places import places_of
 from stillhouse.vision.results import result_of
 
 RESULTS = "results.json"
+
+
+FREE = ("features.cache", "features.batch_size", "features.force")  # decide no result, so may differ on --resume
 
 
 def run_models(
@@ -71,9 +75,11 @@ def run_models(
     for model in config.models:
         config.run_config(model)  # what does not fit is told before anything is written
     config.output.check()
-    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("models", "seeds", "arms"))
+    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("models", "seeds", "arms"), may_change=FREE)
     about = {"config": to_mapping(config), "command": command, "versions": records.versions()}
     write_json(out / records.RUN, {**about, "machine": records.machine()})
+    for line in idle_settings(config):
+        say(f"without effect: {line}")
     data = with_boolean_features(config.data.build() if data is None else data, config.features, quiet=quiet)
     found: dict[str, Any] = {}
     for model in config.models:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stillhouse.checks import InputError
 from stillhouse.students.tsetlin.base import ClauseModel
 from stillhouse.students.tsetlin.clauses import ClauseBank, make_bank
 from stillhouse.students.tsetlin.core import ControlCore, DeepTM, Voted, make_core
@@ -97,6 +98,10 @@ class FlatTM(ClauseModel):
         config: FlatTMConfig = self.config
         channels, height, width = self.image_shape
         bits = config.levels * channels * height * width
+        if config.rule.literals is not None and config.rule.literals > 2 * bits:
+            raise InputError(
+                f"literals: expected at most the {2 * bits} literals of {bits} bits, got {config.rule.literals:g}"
+            )
         self.bits = Thermometer(config.levels)
         self.core: TeamCore | DeepTM | ControlCore
         if config.voting == "team":
