@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.cli.vision import read
-from stillhouse.data import ImageData
+from stillhouse.data import DataConfig, ImageData
 from stillhouse.teachers import Teacher, TeacherConfig
 from stillhouse.teachers.from_checkpoint import read_state_dict
 from stillhouse.vision.run import run_models
@@ -88,6 +88,27 @@ class ResNet56(nn.Module):
         return self.linear(x.mean((2, 3)))
 
 
+def data_of(root: Path, config: DataConfig) -> ImageData:
+    folder = root / "cifar-10-batches-py"
+    parts = [load((folder / f"data_batch_{i}").open("rb")) for i in range(1, 6)]
+    test = load((folder / "test_batch").open("rb"))
+    return ImageData.from_arrays(
+        np.concatenate([images for images, _ in parts]),
+        np.concatenate([labels for _, labels in parts]),
+        class_names=NAMES,
+        name="cifar10",
+        test_images=test[0],
+        test_labels=test[1],
+        config=config,
+    )
+
+
+def teacher_of(weights: Path, data: ImageData) -> Teacher:
+    network = ResNet56()
+    network.load_state_dict(read_state_dict(weights))
+    return Teacher.from_module(network, data.task, mean=MEAN, std=STD, name="ResNet-56")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
@@ -95,9 +116,6 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/tsetlin/cifar10"))
     parser.add_argument("--resume", action="store_true")
     options, words = parser.parse_known_args()
-    folder = options.data / "cifar-10-batches-py"
-    parts = [load((folder / f"data_batch_{i}").open("rb")) for i in range(1, 6)]
-    test = load((folder / "test_batch").open("rb"))
     config = read(
         [
             *(
@@ -116,18 +134,8 @@ def main() -> None:
         ]
     )[1]
     assert isinstance(config.teacher, TeacherConfig)
-    data = ImageData.from_arrays(
-        np.concatenate([images for images, _ in parts]),
-        np.concatenate([labels for _, labels in parts]),
-        class_names=NAMES,
-        name="cifar10",
-        test_images=test[0],
-        test_labels=test[1],
-        config=config.data,
-    )
-    network = ResNet56()
-    network.load_state_dict(read_state_dict(options.teacher))
-    teacher = Teacher.from_module(network, data.task, mean=MEAN, std=STD, name="ResNet-56")
+    data = data_of(options.data, config.data)
+    teacher = teacher_of(options.teacher, data)
     found = run_models(config, options.out, resume=options.resume, data=data, teacher=teacher, say=print)
     print({arm: accuracy["mean"] for arm, accuracy in found["models"]["transformer"]["arms"].items()})
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Flat machines on hard bits: MNIST (aim 98.5 %), Fashion-MNIST raw (aim 91 %) and with boolean features (aim 93 %), taught by the recipes'
-# teachers, each beside the same network on labels alone, without clauses and with an MLP (`mlp`: at rates of its own).
+# teachers, each beside the same network on labels alone, without clauses and with an MLP (`linear`, `mlp`: at rates of their own).
 # ONLY="mnist" runs that alone. ARMS="--arms kd" trains fewer, and more can follow.
 . "$(dirname "$0")/settings.sh"
 mnist_teacher
@@ -14,7 +14,18 @@ ARMS=${ARMS:---arms kd no-kd clauses-off mlp}
         --distill-teacher-checkpoint $TEACHER $KD $ARMS
     want fashion && run flat-fashion --models tm --dataset fashion-mnist --tm-n-clauses 1024 --tm-levels 7 --tm-lf 100 \
         --tm-literals 200 --batch-size 128 --epochs 10 --lr 2e-2 --distill-teacher-checkpoint $FASHION_TEACHER $KD $ARMS
-    # the MLP of the arms has the clauses' rate, 10 to 30 times what suits it: here it has its own
+    # the controls among the arms have the clauses' rate, 10 to 1 000 times what suits them: here they have their own
+    for rate in 1e-4 1e-3; do
+        want linear && run flat-mnist-linear-$rate --models tm --dataset mnist --batch-size 128 --epochs 12 \
+            --set model.tm.part=none --lr $rate --distill-teacher-checkpoint "$TEACHER" $KD --arms kd
+        want linear && run flat-fashion-linear-$rate --models tm --dataset fashion-mnist --tm-levels 7 --batch-size 128 \
+            --epochs 10 --set model.tm.part=none --lr $rate --distill-teacher-checkpoint "$FASHION_TEACHER" $KD --arms kd
+    done
+    for rate in 1e-5 1e-4; do
+        want linear && run flat-fashion-features-linear-$rate --models tm --dataset fashion-mnist --tm-feature-mode fashion_aug \
+            --tm-feature-cache "$OUT/features" --batch-size 256 --epochs 2 --set model.tm.part=none --lr $rate \
+            --distill-teacher-checkpoint "$FASHION_TEACHER" $KD --arms kd
+    done
     for rate in 1e-3 3e-3; do
         want mlp && run flat-mnist-mlp-$rate --models tm --dataset mnist --tm-n-clauses 2000 --batch-size 128 --epochs 12 \
             --set model.tm.part=mlp --lr $rate --distill-teacher-checkpoint "$TEACHER" $KD --arms kd
