@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import reduce
-from typing import Any
 
+from stillhouse.students.tsetlin.idle import Row, said
 from stillhouse.vision.config import VisionConfig
-
-Row = tuple[str, bool, str]  # setting, whether it does anything, what it would need
 
 
 def idle_settings(config: VisionConfig) -> Iterator[str]:
@@ -18,11 +15,7 @@ def idle_settings(config: VisionConfig) -> Iterator[str]:
         >>> print(*idle_settings(VisionConfig.read({"output": {"overlay_topk": 5}})))
         output.overlay_topk: 5 does nothing: needs output.overlays
     """
-    usual = VisionConfig()
-    for path, works, need in _rows(config):
-        given = _at(config, path)
-        if not works and given != _at(usual, path):
-            yield f"{path}: {given} does nothing: needs {need}"
+    yield from said(config, _rows(config))
 
 
 def _rows(config: VisionConfig) -> list[Row]:
@@ -40,7 +33,3 @@ def _rows(config: VisionConfig) -> list[Row]:
         ("clauses", ("specialize_strength",), clauses.specialize, "clauses.specialize"),
     ]
     return [(f"{part}.{name}", bool(works), need) for part, names, works, need in groups for name in names]
-
-
-def _at(config: Any, path: str) -> Any:
-    return reduce(getattr, path.split("."), config)

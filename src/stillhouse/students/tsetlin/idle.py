@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 from stillhouse.students.tsetlin.config import UnifiedTMConfig
@@ -22,18 +23,19 @@ def idle_settings(config: Any) -> Iterator[str]:
         window_size: 7 does nothing: needs architecture 'swin'
     """
     if isinstance(config, UnifiedTMConfig):
-        yield from _said(config, _of_transformer(config))
+        yield from said(config, _of_transformer(config))
     rule = getattr(config, "rule", None)
     if isinstance(rule, ClauseOptions):
-        yield from (f"rule.{line}" for line in _said(rule, _of_rule(rule)))
+        yield from (f"rule.{line}" for line in said(rule, _of_rule(rule)))
 
 
-def _said(config: Any, rows: list[Row]) -> Iterator[str]:
+def said(config: Any, rows: list[Row]) -> Iterator[str]:
+    """One line a row whose setting differs from its default and does nothing; a setting may be a dotted path."""
     usual = type(config)()
-    for name, works, need in rows:
-        given = getattr(config, name)
-        if not works and given != getattr(usual, name):
-            yield f"{name}: {given} does nothing: needs {need}"
+    for path, works, need in rows:
+        given = attrgetter(path)(config)
+        if not works and given != attrgetter(path)(usual):
+            yield f"{path}: {given} does nothing: needs {need}"
 
 
 def _of_transformer(config: UnifiedTMConfig) -> list[Row]:
