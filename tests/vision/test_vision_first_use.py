@@ -9,6 +9,7 @@ from stillhouse.config import ConfigError
 from stillhouse.lint import lint
 from stillhouse.plan import RunConfig
 from stillhouse.records import read_json
+from stillhouse.students.card import load_student
 from stillhouse.students.tsetlin.config import UnifiedTMConfig
 from stillhouse.students.tsetlin.idle import idle_settings
 from stillhouse.students.tsetlin.model_configs import FlatTMConfig
@@ -157,9 +158,13 @@ def test_every_epoch_has_its_losses_and_the_table_the_mean_of_the_seeds(capsys, 
         assert losses["loss"] == pytest.approx(losses["labels"], rel=1e-5)  # aux weight 0: nothing else is felt
         assert losses["aux_loss/probes"] > 0
     seeds = tmp_path / "run" / "transformer" / "arms" / "mlp"
+    assert sum(p.numel() for p in load_student(str(seeds / "seed-0")).parameters()) == found["arm_params"]["mlp"]
     scores = [read_json(seeds / f"seed-{n}" / "result.json")["validation"]["accuracy"] for n in (0, 1)]
     assert found["validation_accuracies"]["mlp"] == pytest.approx(sum(scores) / 2)
     said = capsys.readouterr().out
+    assert said.index("/mlp-seed-0 | epoch 2/2") < said.index(
+        "/no-kd-seed-1 | epoch 2/2"
+    )  # once all were told at the end
     assert "clauses against MLP:" in said
     assert "95 % interval" in said
 
