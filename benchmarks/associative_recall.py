@@ -22,9 +22,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
+from stillhouse.families.lm.students.network import SpikingLM
 from stillhouse.layers.recurrent import published_scalar_scan, scalar_recurrent
-from stillhouse.students.spiking import SpikeConfig, SpikingLMConfig
-from stillhouse.students.spiking.network import SpikingLM
 
 PAIRS, KEYS, VALUES, FILLERS = 6, 16, 16, 8
 VOCABULARY = KEYS + VALUES + FILLERS

@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stillhouse.core.records import machine, versions, write_json
 from stillhouse.losses import forward_kl, fused_linear_divergence
 from stillhouse.losses.chunked import CHUNK_ELEMENTS
-from stillhouse.records import machine, versions, write_json
 
 FORMS = ("dense", "dense torch", "chunked")
 MEMORY_TARGET, TIME_TARGET = 1 / 6, 1.2

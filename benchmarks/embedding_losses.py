@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from stillhouse.embedding import create_curriculum_schedule, distill_loss
+from stillhouse.families.embed.documented import create_curriculum_schedule, distill_loss
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
 from stillhouse.losses.relations import pearson_of_distances, rkd_angle, rkd_distance

@@ -89,7 +89,7 @@ def write(path: Path, rows: int, width: int, seed: int) -> None:
 
 def read(path: Path, batch: int, batches: int, seed: int) -> dict[str, float]:
     """In the measured process: peak memory in MB and seconds, step by step."""
-    from stillhouse.data.vectors import open_vectors
+    from stillhouse.families.embed.data.vectors import open_vectors
 
     said = {"imported_mb": peak_mb()}
     start = time.perf_counter()
@@ -105,8 +105,8 @@ def distill(path: Path, threads: int) -> dict[str, float]:
     """In the measured process: a whole run, its peak memory in MB, its seconds and what it reached."""
     import tempfile
 
-    from stillhouse.embed.run import distill as run
-    from stillhouse.recipes.embedding import load_embedding
+    from stillhouse.families.embed.recipes import load_embedding
+    from stillhouse.families.embed.run import distill as run
 
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:

@@ -62,9 +62,9 @@ def main() -> None:
 
 def vector_tasks(args: argparse.Namespace, scratch: Path) -> list[Task]:
     """Encoding of the same random vectors by every runtime."""
-    from stillhouse.export.embedding import export_embedder
-    from stillhouse.export.numpy_embedder import NumpyEmbedder
-    from stillhouse.students.embedding.network import load_embedder
+    from stillhouse.families.embed.export.embedding import export_embedder
+    from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
+    from stillhouse.families.embed.students.network import load_embedder
 
     folder = args.student or random_student(scratch / "vector", args.width, tuple(args.hidden))
     embedder, network = NumpyEmbedder.load(folder), load_embedder(folder)
@@ -94,8 +94,8 @@ def text_tasks(args: argparse.Namespace, scratch: Path) -> list[Task]:
     """The static student, the teacher, and the teacher with the vector student behind it, on the same texts."""
     from sentence_transformers import SentenceTransformer
 
-    from stillhouse.export.numpy_embedder import NumpyEmbedder
-    from stillhouse.export.numpy_text import NumpyTextEmbedder
+    from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
+    from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 
     teacher = SentenceTransformer(args.teacher, device="cpu")
     texts = read(args.texts, args.student_limit)
@@ -137,8 +137,8 @@ def batches(work: Callable[[np.ndarray], Any], x: np.ndarray, size: int) -> None
 
 def random_student(folder: Path, width: int, hidden: tuple[int, int]) -> Path:
     """A vector student that learned nothing."""
-    from stillhouse.students.embedding import EmbeddingStudentConfig
-    from stillhouse.students.embedding.network import EmbeddingStudent, save_embedder
+    from stillhouse.families.embed.students import EmbeddingStudentConfig
+    from stillhouse.families.embed.students.network import EmbeddingStudent, save_embedder
 
     x = np.random.default_rng(1).standard_normal((2 * width, width), dtype=np.float32)
     save_embedder(folder, EmbeddingStudent.from_vectors(EmbeddingStudentConfig(hidden=hidden), x))
@@ -149,8 +149,8 @@ def brief_student(folder: Path, texts: list[str], teacher: str) -> Path:
     """A text student of the usual size after one epoch on random codes; of hashed words where the teacher is no folder."""
     from dataclasses import replace
 
-    from stillhouse.students.embedding.text_config import TextStudentConfig
-    from stillhouse.training.text_embedding import TRAINING, distill_text_student
+    from stillhouse.families.embed.students.text_config import TextStudentConfig
+    from stillhouse.families.embed.text import TRAINING, distill_text_student
 
     local = Path(teacher).is_dir()
     config = TextStudentConfig() if local else TextStudentConfig(tokens="hash", start="random")

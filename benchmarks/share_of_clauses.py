@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import torch
 
+from stillhouse.core.records import machine
+from stillhouse.core.types import ImageTask
 from stillhouse.recipes import load_run
-from stillhouse.records import machine
-from stillhouse.types import ImageTask
 
 ROUNDS, STEPS, BATCH = 7, 5, 128
 

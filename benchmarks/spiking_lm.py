@@ -63,8 +63,8 @@ def further(runs: Path) -> None:
     file = runs / RUN / "further.json"
     if file.is_file():
         return
-    from stillhouse.lm.plan import LmScoreConfig
-    from stillhouse.lm.use import evaluate, probe
+    from stillhouse.families.lm.plan import LmScoreConfig
+    from stillhouse.families.lm.use import evaluate, probe
 
     student = runs / RUN / "arms" / "kd" / "seed-0"
     score = LmScoreConfig(tokens=DYNAMIC_TOKENS, sliding_tokens=1024, position_windows=8, dynamic_rate=DYNAMIC_RATE)
@@ -76,9 +76,9 @@ def speed(runs: Path) -> dict[str, float]:
     """Tokens a second of the packed student and of its teacher's `generate`, on this machine, in turn."""
     import torch
 
-    from stillhouse.lm.saved import load_lm
-    from stillhouse.lm.use import generate
-    from stillhouse.teachers.language import LanguageTeacherConfig
+    from stillhouse.families.lm.saved import load_lm
+    from stillhouse.families.lm.teachers import LanguageTeacherConfig
+    from stillhouse.families.lm.use import generate
 
     student = runs / RUN / "arms" / "kd" / "seed-0"
     _, tokenizer, _ = load_lm(student)

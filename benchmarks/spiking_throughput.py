@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from stillhouse.students.spiking import SpikingLMConfig
+from stillhouse.families.lm.students import SpikingLMConfig
 
 
 def tokens_per_second(config: SpikingLMConfig, *, texts: int, length: int, steps: int) -> float:

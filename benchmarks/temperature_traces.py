@@ -18,15 +18,15 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
+from stillhouse.core.records import command_line, machine, versions, write_json
+from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.losses import forward_kl
-from stillhouse.records import command_line, machine, versions, write_json
 from stillhouse.temperature import (
     FixedTemperature,
     LearnedTemperature,
     Temperature,
     TemperatureConfig,
 )
-from stillhouse.types import OutputSpec, Progress
 
 CLASSES, GROUPS, WIDTH, NOISE = 100, 20, 24, 0.75
 TRAIN, TEST, BATCH, HIDDEN = 3000, 4000, 64, 32

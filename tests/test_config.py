@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 import yaml
 
-from stillhouse.config import ConfigError, dump_yaml, flags, load_yaml, merge, parse, to_mapping
-from stillhouse.plan import RunConfig, TeacherRunConfig
+from stillhouse.classification.plan import RunConfig, TeacherRunConfig
+from stillhouse.core.config import ConfigError, dump_yaml, flags, load_yaml, merge, parse, to_mapping
 from stillhouse.recipes import RECIPES, TEACHER_RECIPES, load_run, load_teacher_run
 
 STARTER = """data: {name: mnist}

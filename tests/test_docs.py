@@ -9,9 +9,9 @@ import torch
 import yaml
 from torch import nn
 
+from stillhouse.classification.plan import RunConfig
 from stillhouse.cli.main import COMMANDS, main
-from stillhouse.config import merge, parse, to_mapping
-from stillhouse.plan import RunConfig
+from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.recipes import load_run
 
 ROOT = Path(__file__).parents[1]

@@ -2,12 +2,12 @@
 
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.config import merge, parse, to_mapping
-from stillhouse.lint import lint
-from stillhouse.plan import RunConfig
+from stillhouse.classification.lint import lint
+from stillhouse.classification.plan import RunConfig
+from stillhouse.classification.run import run
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.recipes import RECIPES, load_run
-from stillhouse.run import run
 
 STAGE = {"name": "a", "epochs": 1, "signals": [{"kind": "logits"}]}
 CONSTANT = {"kind": "constant", "value": 4.0}

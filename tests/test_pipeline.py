@@ -6,16 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stillhouse import records
-from stillhouse.checks import StillhouseError
-from stillhouse.config import ConfigError, parse, to_mapping
+from stillhouse.classification.card import load_student
+from stillhouse.classification.plan import RunConfig, StageConfig
+from stillhouse.classification.run import run
+from stillhouse.classification.students import TimmStudentConfig
+from stillhouse.core import records
+from stillhouse.core.checks import StillhouseError
+from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.curricula import CurriculumConfig
-from stillhouse.plan import RunConfig, StageConfig
 from stillhouse.recipes import load_run
-from stillhouse.run import run
 from stillhouse.signals import FeaturesConfig, LogitsConfig
-from stillhouse.students import TimmStudentConfig
-from stillhouse.students.card import load_student
 from stillhouse.teachers import TeacherConfig
 from stillhouse.temperature import LearnedTemperature
 from stillhouse.training.checkpoint import load_checkpoint
@@ -84,7 +84,7 @@ def test_only_the_named_parts_learn_in_a_stage(tmp_path):
     config = small(stages=(StageConfig(name="head", train_only=("head",)),))
     run(config, tmp_path / "run")
     torch.manual_seed(0)
-    from stillhouse.types import ImageTask
+    from stillhouse.core.types import ImageTask
 
     card = json.loads((tmp_path / "run/arms/kd/seed-0" / records.CARD).read_text())
     task = ImageTask(**{name: tuple(value) for name, value in card["task"].items()})
@@ -223,7 +223,7 @@ def test_weights_of_a_curriculum_reach_the_loss(tmp_path):
 
 def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     """An inherited layer that was never copied looks like one that learned nothing new."""
-    from stillhouse.data import DataConfig
+    from stillhouse.classification.data import DataConfig
     from stillhouse.teachers import Teacher
 
     torch.manual_seed(3)

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.records import (
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import (
     RUN,
     append_record,
     keep_records_until,

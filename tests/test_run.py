@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse import records
-from stillhouse.checks import InputError
+from stillhouse.classification.card import load_student, read_card
+from stillhouse.classification.run import run
+from stillhouse.classification.summary import COMPARISONS
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
 from stillhouse.recipes import RECIPES, load_run
-from stillhouse.run import run
-from stillhouse.students.card import load_student, read_card
-from stillhouse.summary import COMPARISONS
 from stillhouse.teachers import Teacher, TeacherAtChance, TeacherConfig
 
 FAST = ["training.epochs=1", "seeds=2", "data.train_limit=64", "data.test_limit=60", "training.batch_size=32"]
@@ -180,7 +180,7 @@ def test_shipped_offline_recipes_run(name, tmp_path):
 @pytest.mark.parametrize("name", [name for name in RECIPES if not name.startswith("digits")])
 def test_other_recipes_build_their_student(name):
     """On a task of their data's shape, without the data."""
-    from stillhouse.types import ImageTask
+    from stillhouse.core.types import ImageTask
 
     channels, side = (3, 32) if name.startswith("cifar") else (1, 28)
     task = ImageTask(tuple("0123456789"), (channels, side, side), (0.5,) * channels, (0.25,) * channels)

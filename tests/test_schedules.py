@@ -2,10 +2,10 @@
 
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, configclass, dump_yaml, parse
-from stillhouse.schedules import Constant, Cosine, Exponential, Linear, ScheduleConfig, Steps, reach
-from stillhouse.types import Progress
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, configclass, dump_yaml, parse
+from stillhouse.core.schedules import Constant, Cosine, Exponential, Linear, ScheduleConfig, Steps, reach
+from stillhouse.core.types import Progress
 
 SHAPES = {
     Linear: [4.0, 3.125, 2.25, 1.375, 0.5],

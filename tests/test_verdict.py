@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from stillhouse.checks import InputError
-from stillhouse.verdict import compare, mean_interval, seed_interval
+from stillhouse.core.checks import InputError
+from stillhouse.core.verdict import compare, mean_interval, seed_interval
 
 
 def effects(rng, S, N, seed=0.0, item=0.0, rest=0.0):

@@ -12,15 +12,15 @@ from typing import Any
 
 import torch
 
-from stillhouse.config import parse, to_mapping
-from stillhouse.data.sar import preset
-from stillhouse.data.sar.matched_filter import impulse_response
-from stillhouse.data.sar.parameters import SarParameters
-from stillhouse.metrics.sar_bars import hankel_order, kernel_bar, linear_bar
-from stillhouse.records import read_json
-from stillhouse.sar.documented import read_teacher
-from stillhouse.sar.plan import SarTrainConfig
-from stillhouse.sar.run import train
+from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.records import read_json
+from stillhouse.families.sar.data import preset
+from stillhouse.families.sar.data.matched_filter import impulse_response
+from stillhouse.families.sar.data.parameters import SarParameters
+from stillhouse.families.sar.documented import read_teacher
+from stillhouse.families.sar.metrics.bars import hankel_order, kernel_bar, linear_bar
+from stillhouse.families.sar.plan import SarTrainConfig
+from stillhouse.families.sar.run import train
 
 HERE = Path(__file__).parent
 ABLATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # name: (of the network, of the bar)

@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stillhouse.data.sar.sequences import SarData
-from stillhouse.sar.run import data_of
-from stillhouse.sar.saved import load_model
-from stillhouse.sar.score import focus, judge
-from stillhouse.students.state_space.network import SarSSM
-from stillhouse.students.state_space.pruning import prune
-from stillhouse.students.state_space.quantization import quantize
-from stillhouse.students.state_space.streaming import Stream
-from stillhouse.students.state_space.truncation import truncate
+from stillhouse.families.sar.data.sequences import SarData
+from stillhouse.families.sar.run import data_of
+from stillhouse.families.sar.saved import load_model
+from stillhouse.families.sar.score import focus, judge
+from stillhouse.families.sar.students.network import SarSSM
+from stillhouse.families.sar.students.pruning import prune
+from stillhouse.families.sar.students.quantization import quantize
+from stillhouse.families.sar.students.streaming import Stream
+from stillhouse.families.sar.students.truncation import truncate
 
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 STREAMED = 16  # test lines that are streamed with a rounded state

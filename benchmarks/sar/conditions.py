@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from stillhouse.sar.compare import focused, in_units
-from stillhouse.sar.run import data_of
-from stillhouse.sar.saved import load_model
-from stillhouse.sar.score import judge, rivals
+from stillhouse.families.sar.compare import focused, in_units
+from stillhouse.families.sar.run import data_of
+from stillhouse.families.sar.saved import load_model
+from stillhouse.families.sar.score import judge, rivals
 
 
 def main() -> None:

@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from benchmarks.sar.train import STUDENTS
 
-from stillhouse.sar.compare import CLAIMS
-from stillhouse.sar.documented import read_student, read_teacher
-from stillhouse.sar.score import network_cost
-from stillhouse.students.state_space.documented import documented_parameters
+from stillhouse.families.sar.compare import CLAIMS
+from stillhouse.families.sar.documented import read_student, read_teacher
+from stillhouse.families.sar.score import network_cost
+from stillhouse.families.sar.students.documented import documented_parameters
 
 HERE = Path(__file__).parent
 

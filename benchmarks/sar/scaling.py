@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from stillhouse.core.records import machine
+from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.streaming import Stream
 from stillhouse.layers.state_space import S4D
-from stillhouse.records import machine
-from stillhouse.students.state_space import StateSpaceConfig
-from stillhouse.students.state_space.streaming import Stream
 
 CHANNELS, MODES, REPEATS = 16, 32, 5
 LENGTHS = tuple(2**n for n in range(8, 16))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from stillhouse.sar.stream import stream
+from stillhouse.families.sar.stream import stream
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.records import read_json
-from stillhouse.verdict import compare
+from stillhouse.core.records import read_json
+from stillhouse.core.verdict import compare
 
 Row = Mapping[str, Any]
 

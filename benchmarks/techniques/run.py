@@ -22,15 +22,15 @@ from typing import Any
 import numpy as np
 from benchmarks.techniques.arms import Paths, techniques
 
-from stillhouse import records
-from stillhouse.config import merge, parse, to_mapping
-from stillhouse.plan import RunConfig
-from stillhouse.records import arm_folder, machine, read_json, versions, write_atomically, write_json
-from stillhouse.run import run
+from stillhouse.classification.plan import RunConfig
+from stillhouse.classification.run import run
+from stillhouse.core import records
+from stillhouse.core.config import merge, parse, to_mapping
+from stillhouse.core.records import arm_folder, machine, read_json, versions, write_atomically, write_json
+from stillhouse.core.types import Batch, Outputs, OutputSpec
+from stillhouse.core.verdict import compare, mean_interval
 from stillhouse.signals import teacher_features
 from stillhouse.teachers import TeacherConfig
-from stillhouse.types import Batch, Outputs, OutputSpec
-from stillhouse.verdict import compare, mean_interval
 
 
 class Remembered:

@@ -12,12 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from stillhouse.data.labelled_texts import TextData
-from stillhouse.metrics import evaluate
+from stillhouse.classification.data.labelled_texts import TextData
+from stillhouse.classification.job import fit_classifier
+from stillhouse.classification.metrics import evaluate
+from stillhouse.classification.predict import predict
 from stillhouse.teachers import Teacher
 from stillhouse.training import TrainingConfig
-from stillhouse.training.classification import fit_classifier
-from stillhouse.training.predict import predict
 
 LENGTH = 40
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stillhouse.cli.vision import read
-from stillhouse.data import DataConfig, ImageData
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.families.clauses.commands import read
+from stillhouse.families.clauses.vision.run import run_models
 from stillhouse.teachers import Teacher, TeacherConfig
 from stillhouse.teachers.from_checkpoint import read_state_dict
-from stillhouse.vision.run import run_models
 
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # the checkpoint was trained with ImageNet's

@@ -15,8 +15,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from stillhouse.students.tsetlin.clauses import ClauseBank
-from stillhouse.students.tsetlin.exact_product import count_hits
+from stillhouse.families.clauses.students.clauses import ClauseBank
+from stillhouse.families.clauses.students.exact_product import count_hits
 
 
 def in_turns(actions: dict[str, Callable[[], torch.Tensor]], rounds: int) -> dict[str, float]:

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from benchmarks.tsetlin.cifar10 import data_of, teacher_of
 
-from stillhouse.cli.vision import read
-from stillhouse.records import write_json
+from stillhouse.core.records import write_json
+from stillhouse.families.clauses.commands import read
+from stillhouse.families.clauses.vision.run import run_models
 from stillhouse.teachers import TeacherConfig
-from stillhouse.vision.run import run_models
 
 PAGE = Path(__file__).parents[2] / "docs" / "tsetlin.md"
 LIMITS = [

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from stillhouse.config import parse
-from stillhouse.records import machine, versions
-from stillhouse.students.tsetlin.config import UnifiedTMConfig
-from stillhouse.students.tsetlin.model_configs import (
+from stillhouse.core.config import parse
+from stillhouse.core.records import machine, versions
+from stillhouse.families.clauses.students.config import UnifiedTMConfig
+from stillhouse.families.clauses.students.model_configs import (
     ConvTMConfig,
     DeepTMConfig,
     FlatTMConfig,
@@ -114,7 +114,7 @@ def _model(config: Any) -> torch.nn.Module:
 
 
 def _transformer(config: UnifiedTMConfig) -> Any:
-    from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+    from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
     return UnifiedTMTransformer.from_config(config)
 

@@ -8,14 +8,14 @@ import sys
 import numpy as np
 import pytest
 
-from stillhouse.cli.embed import COMMANDS
-from stillhouse.cli.embed_flags import SHORT
 from stillhouse.cli.main import main
-from stillhouse.config import flags
-from stillhouse.embed.corpus import gather
-from stillhouse.embed.plan import TextArmConfig
-from stillhouse.export.numpy_embedder import NumpyEmbedder
-from stillhouse.recipes.embedding import EMBEDDING_RECIPES, load_embedding
+from stillhouse.core.config import flags
+from stillhouse.families.embed.commands import COMMANDS
+from stillhouse.families.embed.corpus import gather
+from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
+from stillhouse.families.embed.flags import SHORT
+from stillhouse.families.embed.plan import TextArmConfig
+from stillhouse.families.embed.recipes import EMBEDDING_RECIPES, load_embedding
 
 TINY = [
     "--epochs",
@@ -146,7 +146,7 @@ def test_documented_names_mean_ours(capsys):
 
 def test_a_file_of_documented_settings_is_read(tmp_path, capsys):
     """As `DistillationConfig.to_dict` writes it."""
-    from stillhouse.embedding import CURRICULUM_CONFIG
+    from stillhouse.families.embed.documented import CURRICULUM_CONFIG
 
     path = tmp_path / "documented.json"
     settings = CURRICULUM_CONFIG.replace(teacher_checkpoint="t.npy").to_dict()

@@ -7,19 +7,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stillhouse.checks import InputError
 from stillhouse.cli.main import main
-from stillhouse.data.language import CorpusConfig
-from stillhouse.data.language.tokenizer import byte_tokenizer, load_tokenizer
-from stillhouse.lm.saved import load_lm, save_lm
-from stillhouse.records import CARD, STUDENT, read_json, write_json
-from stillhouse.students.spiking import SpikingLMConfig
-from stillhouse.teachers.language import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import CARD, STUDENT, read_json, write_json
+from stillhouse.families.lm.data import CorpusConfig
+from stillhouse.families.lm.data.tokenizer import byte_tokenizer, load_tokenizer
+from stillhouse.families.lm.saved import load_lm, save_lm
+from stillhouse.families.lm.students import SpikingLMConfig
+from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 
 pytest.importorskip("numba")
-from stillhouse.export.nir import export_nir
-from stillhouse.export.packed_ternary import load_packed, pack_student
-from stillhouse.export.spiking_generator import SpikingGenerator, _draw
+from stillhouse.families.lm.export.nir import export_nir
+from stillhouse.families.lm.export.packed_ternary import load_packed, pack_student
+from stillhouse.families.lm.export.spiking_generator import SpikingGenerator, _draw
 
 
 @pytest.fixture(scope="module")
@@ -227,11 +227,11 @@ def test_exports_name_that_extra_too(student, monkeypatch):
     monkeypatch.setitem(sys.modules, "nir", None)
     with pytest.raises(InputError, match=r"stillhouse\[lm\]"):
         export_nir(model, "blocks.0.ffn", "never.nir")
-    monkeypatch.delitem(sys.modules, "stillhouse.export.spiking_generator")
-    monkeypatch.delattr("stillhouse.export.spiking_kernels")
-    monkeypatch.setitem(sys.modules, "stillhouse.export.spiking_kernels", None)
+    monkeypatch.delitem(sys.modules, "stillhouse.families.lm.export.spiking_generator")
+    monkeypatch.delattr("stillhouse.families.lm.export.spiking_kernels")
+    monkeypatch.setitem(sys.modules, "stillhouse.families.lm.export.spiking_kernels", None)
     with pytest.raises(InputError, match=r"stillhouse\[lm\]"):
-        importlib.import_module("stillhouse.export.spiking_generator")
+        importlib.import_module("stillhouse.families.lm.export.spiking_generator")
 
 
 def test_a_dense_layer_has_a_dense_input(student):

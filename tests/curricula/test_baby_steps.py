@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.curricula import balanced_over_classes, nested_subsets, rows_in_order, score_difficulty
 from stillhouse.curricula.baby_steps import draw
 from stillhouse.curricula.difficulty import loss_of_samples

@@ -9,11 +9,11 @@ import pytest
 import torch
 import yaml
 
-from stillhouse.checks import InputError
-from stillhouse.config import dump_yaml, parse
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import dump_yaml, parse
+from stillhouse.core.schedules import Linear
+from stillhouse.core.types import Progress
 from stillhouse.curricula import ByPlateau, ByTime, ByValidation, Curriculum, CurriculumConfig
-from stillhouse.schedules import Linear
-from stillhouse.types import Progress
 
 ROWS = 120
 EASE = np.random.default_rng(0).random(ROWS)
@@ -246,7 +246,7 @@ def test_the_configuration_survives_yaml():
 def test_importing_the_configuration_is_light():
     """`stillhouse --help` reads every configuration; torch and scipy.stats take seconds."""
     code = (
-        "import sys, stillhouse.curricula, stillhouse.schedules, stillhouse.temperature;"
+        "import sys, stillhouse.curricula, stillhouse.core.schedules, stillhouse.temperature;"
         "sys.exit(any(m in sys.modules for m in ('torch', 'scipy')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

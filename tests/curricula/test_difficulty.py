@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.curricula import fuse, ranks, reciprocal_rank_fusion, rouge_l, score_difficulty
 from stillhouse.curricula.difficulty import loss_of_samples, margin_of_samples
 

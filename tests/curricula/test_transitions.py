@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.curricula import ByPlateau, ByTime, ByValidation
 
 

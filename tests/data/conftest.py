@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from numbered_images import numbered
 
-from stillhouse.data import ImageData
+from stillhouse.classification.data import ImageData
 
 
 @pytest.fixture

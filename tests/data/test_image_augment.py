@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.data import DataConfig, ImageData
-from stillhouse.data.augment import augment
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.data.augment import augment
 
 HOWS = ("affine", "crop-flip")
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from numbered_images import numbered
 
-from stillhouse.config import ConfigError, parse
-from stillhouse.data import DataConfig, ImageData, ImageSplit
+from stillhouse.classification.data import DataConfig, ImageData, ImageSplit
+from stillhouse.core.config import ConfigError, parse
 
 
 def test_a_batch_has_pixels_from_0_to_1_and_its_rows():
@@ -120,7 +120,9 @@ def test_channels_are_mixed_as_pillow_mixes_them_and_repeated():
 
 def test_the_configuration_needs_no_torch():
     """`stillhouse --help` would wait for seconds."""
-    code = "import sys; from stillhouse.data import DataConfig; DataConfig(); print('torch' in sys.modules)"
+    code = (
+        "import sys; from stillhouse.classification.data import DataConfig; DataConfig(); print('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
 
 
@@ -132,7 +134,7 @@ def test_a_wrong_setting_is_refused_with_its_name(fault):
 
 def test_an_unknown_name_of_the_package_is_an_attribute_error():
     """A lazy `__getattr__` that answers anything breaks `hasattr` and star imports."""
-    import stillhouse.data
+    import stillhouse.classification.data
 
-    assert not hasattr(stillhouse.data, "ImageDatas")
-    assert stillhouse.data.ImageData is ImageData
+    assert not hasattr(stillhouse.classification.data, "ImageDatas")
+    assert stillhouse.classification.data.ImageData is ImageData

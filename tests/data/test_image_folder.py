@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from stillhouse.checks import InputError
-from stillhouse.data import DataConfig, folder_cache
+from stillhouse.classification.data import DataConfig, folder_cache
+from stillhouse.core.checks import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -278,7 +278,7 @@ def test_an_interrupted_build_leaves_nothing(root, cache, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from stillhouse.data import DataConfig, folder_cache
+from stillhouse.classification.data import DataConfig, folder_cache
 folder_cache.AT_ONCE, seen, decode = 4, [], folder_cache.decode
 def killed(*arguments):
     seen.append(1)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from numbered_images import numbered, rows_of
 
-from stillhouse.checks import InputError
-from stillhouse.data import DataConfig, ImageData
-from stillhouse.data.splits import stratified_subset
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.data.splits import stratified_subset
+from stillhouse.core.checks import InputError
 
 
 def test_no_row_is_in_two_splits_and_none_is_lost(data):

@@ -6,10 +6,10 @@ import math
 import numpy as np
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.data.language import CorpusConfig, Windows, check_same_tokenizer, load_tokenizer, write_ids
-from stillhouse.data.language.corpus import MANIFEST
-from stillhouse.data.language.tokenizer import TOKENIZER_FILE, byte_tokenizer, train_bpe
+from stillhouse.core.checks import InputError
+from stillhouse.families.lm.data import CorpusConfig, Windows, check_same_tokenizer, load_tokenizer, write_ids
+from stillhouse.families.lm.data.corpus import MANIFEST
+from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, byte_tokenizer, train_bpe
 
 WORDS = "the river ran over the stones and the stones sang of naïve \N{SNOWMAN} rivers .\n"
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from numbered_images import numbered
 
-from stillhouse.checks import InputError
-from stillhouse.data import DataConfig, ImageData
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.core.checks import InputError
 
 
 def build(path, **settings):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stillhouse.data import DataConfig
+from stillhouse.classification.data import DataConfig
 
 pytestmark = pytest.mark.assets
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 import zarr
 
-from stillhouse.checks import InputError
-from stillhouse.data.sar import ProductsConfig, SarConfig
-from stillhouse.data.sar.patches import patch_origins, pick_patches, reading_order
-from stillhouse.data.sar.products import (
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.data import ProductsConfig, SarConfig
+from stillhouse.families.sar.data.patches import patch_origins, pick_patches, reading_order
+from stillhouse.families.sar.data.products import (
     ChunkCache,
     check_levels,
     find_products,
@@ -387,10 +387,15 @@ def test_patches_longer_than_the_product_are_refused(maya):
 
 def test_a_simulated_product_is_focused_like_a_simulated_line(tmp_path):
     """The whole chain on disk: rc with migration, rcmc, az; from rcmc the matched filter gives az, from rc it does not."""
-    from stillhouse.data.sar.matched_filter import filtered
-    from stillhouse.data.sar.parameters import preset
-    from stillhouse.data.sar.range_doppler import Point, azimuth_compressed, migration_corrected, range_compressed
-    from stillhouse.metrics.sar import scale_invariant_nmse
+    from stillhouse.families.sar.data.matched_filter import filtered
+    from stillhouse.families.sar.data.parameters import preset
+    from stillhouse.families.sar.data.range_doppler import (
+        Point,
+        azimuth_compressed,
+        migration_corrected,
+        range_compressed,
+    )
+    from stillhouse.families.sar.metrics.lines import scale_invariant_nmse
 
     radar = preset("sentinel-1")
     rng = np.random.default_rng(0)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.data.sar.parameters import SPEED_OF_LIGHT, SarParameters, preset
-from stillhouse.data.sar.range_doppler import (
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.data.parameters import SPEED_OF_LIGHT, SarParameters, preset
+from stillhouse.families.sar.data.range_doppler import (
     Point,
     azimuth_compressed,
     migration,
@@ -13,7 +13,7 @@ from stillhouse.data.sar.range_doppler import (
     range_compressed,
     range_spacing,
 )
-from stillhouse.data.sar.simulate import point_lines
+from stillhouse.families.sar.data.simulate import point_lines
 
 S1 = preset("sentinel-1")
 ROWS, COLUMNS = 1600, 40

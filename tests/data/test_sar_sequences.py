@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, dump_yaml, flags, parse, to_mapping
-from stillhouse.data.sar import SarConfig, SarParameters, SceneConfig
-from stillhouse.data.sar.matched_filter import filtered
-from stillhouse.data.sar.sequences import SarScale, as_inputs, position_code, rate_at, rms
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, dump_yaml, flags, parse, to_mapping
+from stillhouse.families.sar.data import SarConfig, SarParameters, SceneConfig
+from stillhouse.families.sar.data.matched_filter import filtered
+from stillhouse.families.sar.data.sequences import SarScale, as_inputs, position_code, rate_at, rms
 
 SMALL = {"train": 12, "validation": 4, "test": 6, "length": 200}
 WHITE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)
@@ -237,8 +237,6 @@ def test_an_unknown_radar_has_no_filter():
 
 def test_importing_the_configuration_does_not_import_torch():
     """`--help` would wait for it."""
-    code = (
-        "import sys, stillhouse.data.sar as s; s.SarConfig(); print('torch' in sys.modules or 'scipy' in sys.modules)"
-    )
+    code = "import sys, stillhouse.families.sar.data as s; s.SarConfig(); print('torch' in sys.modules or 'scipy' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "False"

@@ -3,12 +3,19 @@
 import numpy as np
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, parse
-from stillhouse.data.sar.matched_filter import echo, filtered, half_aperture, impulse_response, matched_filter, valid
-from stillhouse.data.sar.parameters import PRESETS, SarParameters, preset
-from stillhouse.data.sar.scene import KINDS, SceneConfig, draw_scene, gamma_texture, speckle, stepwise
-from stillhouse.data.sar.simulate import add_noise, point_lines, simulate_lines
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.families.sar.data.matched_filter import (
+    echo,
+    filtered,
+    half_aperture,
+    impulse_response,
+    matched_filter,
+    valid,
+)
+from stillhouse.families.sar.data.parameters import PRESETS, SarParameters, preset
+from stillhouse.families.sar.data.scene import KINDS, SceneConfig, draw_scene, gamma_texture, speckle, stepwise
+from stillhouse.families.sar.data.simulate import add_noise, point_lines, simulate_lines
 
 TOY = preset("toy-64")
 SPECKLE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.data.texts import read_lines, read_pairs, read_table, read_texts, sentences
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.data.texts import read_lines, read_pairs, read_table, read_texts, sentences
 
 ASSETS = Path(os.environ.get("STILLHOUSE_ASSETS", Path(__file__).parents[2].parent / "shared" / "assets")) / "text"
 

@@ -14,8 +14,8 @@ import pytest
 import torch
 from torchvision import datasets
 
-from stillhouse.checks import InputError
-from stillhouse.data import DataConfig
+from stillhouse.classification.data import DataConfig
+from stillhouse.core.checks import InputError
 
 
 def idx(array):

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from stillhouse.config import merge, parse
-from stillhouse.embed.plan import EmbedRunConfig
-from stillhouse.embed.run import distill
+from stillhouse.core.config import merge, parse
+from stillhouse.families.embed.plan import EmbedRunConfig
+from stillhouse.families.embed.run import distill
 
 WORDS = (
     "river",

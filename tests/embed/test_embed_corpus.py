@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from stillhouse.checks import InputError
 from stillhouse.cli.main import main
-from stillhouse.data.vectors import VectorsConfig, open_vectors
-from stillhouse.embed.corpus import Source, gather
-from stillhouse.teachers import from_sentence_transformers as teacher
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed import capture as teacher
+from stillhouse.families.embed.corpus import Source, gather
+from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
 
 
 class Letters:

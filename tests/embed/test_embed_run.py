@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from conftest import HASHED, config_of, write_vectors
 
-from stillhouse.checks import InputError
-from stillhouse.data.vectors import open_vectors
-from stillhouse.embed import run as run_module
-from stillhouse.embed.judge import figures
-from stillhouse.embed.material import open_material
-from stillhouse.embed.plan import EmbedRunConfig, complete
-from stillhouse.embed.run import distill
-from stillhouse.embed.use import evaluate
-from stillhouse.metrics.anchors import fit_anchor
-from stillhouse.metrics.neighbourhood import judge
-from stillhouse.records import read_json
-from stillhouse.report.embedding import write_embedding_report
-from stillhouse.students.embedding.network import load_embedder
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import read_json
+from stillhouse.families.embed import run as run_module
+from stillhouse.families.embed.data.vectors import open_vectors
+from stillhouse.families.embed.judge import figures
+from stillhouse.families.embed.material import open_material
+from stillhouse.families.embed.metrics.anchors import fit_anchor
+from stillhouse.families.embed.metrics.neighbourhood import judge
+from stillhouse.families.embed.plan import EmbedRunConfig, complete
+from stillhouse.families.embed.report import write_embedding_report
+from stillhouse.families.embed.run import distill
+from stillhouse.families.embed.students.network import load_embedder
+from stillhouse.families.embed.use import evaluate
 
 
 def result(out, arm, seed=0):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from stillhouse.cli.embed import COMMANDS
 from stillhouse.cli.main import main
-from stillhouse.recipes.embedding import load_embedding
+from stillhouse.families.embed.commands import COMMANDS
+from stillhouse.families.embed.recipes import load_embedding
 
 PAGE = (Path(__file__).parents[2] / "docs" / "embedding.md").read_text()
 LINES = [

@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.spatial import procrustes
 
-from stillhouse.checks import InputError
-from stillhouse.embedding import (
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.documented import (
     CURRICULUM_CONFIG,
     FAST_CONFIG,
     CurriculumSchedule,

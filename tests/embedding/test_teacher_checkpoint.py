@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from stillhouse.checks import InputError
-from stillhouse.embedding import load_teacher_checkpoint
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.documented import load_teacher_checkpoint
 
 X = torch.arange(12.0).reshape(4, 3)
 

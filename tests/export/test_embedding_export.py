@@ -11,9 +11,9 @@ import safetensors.numpy
 import torch
 import torch.nn.functional as F
 
-from stillhouse.checks import InputError
-from stillhouse.export.embedding import export_embedder
-from stillhouse.export.numpy_embedder import NumpyEmbedder, gelu, read_safetensors
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.export.embedding import export_embedder
+from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder, gelu, read_safetensors
 
 D = 24
 
@@ -255,8 +255,8 @@ def test_neither_export_nor_inference_imports_torch(tmp_path):
     saved(tmp_path / "in")
     code = (
         "import sys\nsys.modules['torch'] = None\n"
-        "from stillhouse.export.embedding import export_embedder\n"
-        "from stillhouse.export.numpy_embedder import NumpyEmbedder\nimport numpy\n"
+        "from stillhouse.families.embed.export.embedding import export_embedder\n"
+        "from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder\nimport numpy\n"
         "NumpyEmbedder.load(export_embedder('in', 'out')).encode(numpy.ones((2, 24)))\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
@@ -264,7 +264,7 @@ def test_neither_export_nor_inference_imports_torch(tmp_path):
 
 def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
     """A half-written folder that looks like an export is found by somebody."""
-    from stillhouse.export import embedding
+    from stillhouse.families.embed.export import embedding
 
     folder = saved(tmp_path / "in")
     monkeypatch.setattr(embedding, "save_onnx", lambda embedder, path: 1 / 0)
@@ -282,7 +282,7 @@ def test_an_export_is_whole_or_not_there(tmp_path, monkeypatch):
 
 def test_an_onnx_file_that_says_something_else_is_not_exported(tmp_path, monkeypatch):
     """The comparison at export must be able to fail."""
-    from stillhouse.export import onnx_graph
+    from stillhouse.families.embed.export import onnx_graph
 
     monkeypatch.setattr(onnx_graph._Graph, "gelu", lambda self, x: self.add("Relu", x))
     with pytest.raises(InputError, match="expected the codes of numpy within 1e-05"):
@@ -295,8 +295,8 @@ def test_a_student_of_this_library_is_the_same_after_its_export(tmp_path, output
     """The files above are made by hand: those that training saves must be read the same."""
     import onnxruntime
 
-    from stillhouse.students.embedding import EmbeddingStudentConfig
-    from stillhouse.students.embedding.network import EmbeddingStudent, save_embedder
+    from stillhouse.families.embed.students import EmbeddingStudentConfig
+    from stillhouse.families.embed.students.network import EmbeddingStudent, save_embedder
 
     torch.manual_seed(0)
     config = EmbeddingStudentConfig(levels=(5, 25), hidden=(16, 8), output=output)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.export.nir import export_nir, nir_parts, to_nir
-from stillhouse.students.spiking import SpikeConfig, SpikingLMConfig
+from stillhouse.core.checks import InputError
+from stillhouse.families.lm.export.nir import export_nir, nir_parts, to_nir
+from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
 
 nir = pytest.importorskip("nir")
 SMALL = SpikingLMConfig(

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.export.packed_ternary import load_packed, pack, pack_student, unpack
-from stillhouse.students.spiking import SpikeConfig, SpikingLMConfig
-from stillhouse.students.spiking.blocks import quantized_layers
+from stillhouse.core.checks import InputError
+from stillhouse.families.lm.export.packed_ternary import load_packed, pack, pack_student, unpack
+from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
+from stillhouse.families.lm.students.blocks import quantized_layers
 
 pytest.importorskip("numba")
-from stillhouse.export.spiking_generator import SpikingGenerator
+from stillhouse.families.lm.export.spiking_generator import SpikingGenerator
 
 SMALL = SpikingLMConfig(vocab_size=23, width=16, layers=2, heads=2, ffn=2.5, chunk=8)
 VARIANTS = {

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.layers.state_space.activation import NAMES
-from stillhouse.students.state_space import StateSpaceConfig
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from stillhouse.export.state_space_onnx import OnnxStream, export_step
+from stillhouse.families.sar.onnx import OnnxStream, export_step
 
 DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
 KINDS = {
@@ -127,7 +127,7 @@ def test_running_one_takes_no_torch(tmp_path):
     """A deployment that has to install torch has gained nothing."""
     path = export_step(network(look_ahead=2), tmp_path / "step.onnx")
     code = (
-        "import sys, numpy as np; from pathlib import Path; from stillhouse.export.state_space_onnx import OnnxStream;"
+        "import sys, numpy as np; from pathlib import Path; from stillhouse.families.sar.onnx import OnnxStream;"
         f"OnnxStream(Path({str(path)!r})).step(np.ones((1, 1), complex)); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.layers.recurrent import (
     LOWEST_LOG_DECAY,
     MatrixMixer,

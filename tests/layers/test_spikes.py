@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.layers.spikes import SHARE_UNIT, Quantization, SpikeLinear, SpikeUnit, spike_counts
 from stillhouse.layers.ternary import ternary_codes, ternary_weight
 

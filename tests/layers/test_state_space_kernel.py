@@ -8,7 +8,7 @@ import torch
 from scipy.linalg import toeplitz
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.layers.state_space import S4D
 from stillhouse.layers.state_space.kernel import carried, last_state, one_sided_kernel, powers
 

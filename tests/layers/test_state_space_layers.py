@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.layers.state_space import (
     S4D,
     ComplexDropout,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.layers.norms import ScaleNorm, make_norm
 from stillhouse.layers.windows import Windows
 

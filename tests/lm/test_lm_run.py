@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
 from stillhouse.cli.main import main
-from stillhouse.config import ConfigError, parse, to_mapping
-from stillhouse.lm.energy import count_energy
-from stillhouse.lm.plan import ARMS, LmRunConfig, taught
-from stillhouse.lm.run import cache, distill, train_teacher
-from stillhouse.lm.saved import load_lm
-from stillhouse.lm.use import evaluate, generate, probe
-from stillhouse.recipes.language import RUNS, TEACHERS, load_lm_run, load_lm_teacher
-from stillhouse.records import read_json
-from stillhouse.report.language import write_lm_report
-from stillhouse.teachers.language.cache import MANIFEST
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.records import read_json
+from stillhouse.families.lm.energy import count_energy
+from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
+from stillhouse.families.lm.recipes import RUNS, TEACHERS, load_lm_run, load_lm_teacher
+from stillhouse.families.lm.report import write_lm_report
+from stillhouse.families.lm.run import cache, distill, train_teacher
+from stillhouse.families.lm.saved import load_lm
+from stillhouse.families.lm.teachers.cache import MANIFEST
+from stillhouse.families.lm.use import evaluate, generate, probe
 
 WINDOW = 16
 
@@ -287,7 +287,7 @@ def test_a_run_killed_inside_its_cache_goes_on(made, tmp_path, monkeypatch):
 
     plan = small(made)
     with monkeypatch.context() as patch:
-        patch.setattr("stillhouse.lm.material.write_cache", killed)
+        patch.setattr("stillhouse.families.lm.material.write_cache", killed)
         with pytest.raises(KeyboardInterrupt):
             distill(plan, tmp_path / "run", force=True)
     assert distill(plan, tmp_path / "run", force=True, resume=True)["seeds"] == [0]

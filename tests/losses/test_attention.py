@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import rel_entr, softmax
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses.attention import attention_kl, attention_score_mse, attention_scores, relation_kl
 
 BOTH = [attention_kl, attention_score_mse]

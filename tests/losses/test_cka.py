@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses.cka import MinibatchCKA, cka_loss, linear_cka
 
 both_forms = pytest.mark.parametrize("form", ["gram", "features"])

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.metrics import lines as metrics
 from stillhouse.losses.complex import (
     coherence_loss,
     complex_mse,
@@ -16,7 +17,6 @@ from stillhouse.losses.complex import (
     phase_loss,
     robust_nmse,
 )
-from stillhouse.metrics import sar as metrics
 
 
 def lines(seed, shape=(3, 32, 1)):

@@ -8,7 +8,7 @@ import torch
 from scipy.special import softmax
 from scipy.stats import pearsonr
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses import dist_inter, dist_intra, dist_relations, pearson_distance
 
 

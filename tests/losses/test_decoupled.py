@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.special import rel_entr, softmax
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses import decoupled_kl, forward_kl
 
 LABELS = torch.tensor([0, 6, 2, 2, 5])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cityblock, jensenshannon
 from scipy.special import rel_entr, softmax
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses import (
     forward_kl,
     generalized_js,

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses import label_cross_entropy
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.manifold._utils import _binary_search_perplexity
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl, row_log_probabilities, squared_distances
 
 

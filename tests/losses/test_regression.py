@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses import cosine_distance, mse, mse_logits, smooth_l1
 
 

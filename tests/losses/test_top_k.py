@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.special import rel_entr
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses import forward_kl, topk_kl
 
 B, V = 6, 19

@@ -10,11 +10,11 @@ import torch
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
 
-from stillhouse.checks import InputError
-from stillhouse.metrics import anchors
-from stillhouse.metrics.anchors import ANCHORS, fit_anchor
-from stillhouse.metrics.neighbourhood import judge
-from stillhouse.metrics.similarity import similarities, sts_spearman
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.metrics import anchors
+from stillhouse.families.embed.metrics.anchors import ANCHORS, fit_anchor
+from stillhouse.families.embed.metrics.neighbourhood import judge
+from stillhouse.families.embed.metrics.similarity import similarities, sts_spearman
 
 QUICK = [name for name in ANCHORS if name not in ("umap", "pacmap")]
 

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.metrics.hierarchy import (
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.metrics.hierarchy import (
     MAX_DRIFT,
     PARAGRAPH_TO_DOCUMENT,
     PERTURBATIONS,
@@ -104,7 +104,10 @@ def test_perturbations_are_what_they_are_called():
 
 def test_a_perturbation_is_the_same_in_every_process():
     """Python salts `hash` of a string: a generator seeded with it is no seed."""
-    code = "from stillhouse.metrics.hierarchy import perturb; print(perturb('Many words stand here', 'noise', seed=3))"
+    code = (
+        "from stillhouse.families.embed.metrics.hierarchy import perturb\n"
+        "print(perturb('Many words stand here', 'noise', seed=3))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == perturb("Many words stand here", "noise", seed=3)
     assert len({perturb("Many words stand here", "noise", seed=s) for s in range(9)}) > 1

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
-from stillhouse.metrics.language import (
+from stillhouse.core.checks import InputError
+from stillhouse.families.lm.metrics.ngram import NGram
+from stillhouse.families.lm.metrics.nll import (
     bits_per_byte,
     dynamic_nll,
     loss_by_position,
@@ -18,8 +19,7 @@ from stillhouse.metrics.language import (
     perplexity,
     score_text,
 )
-from stillhouse.metrics.language_probes import beats_controls, probe_spikes
-from stillhouse.metrics.ngram import NGram
+from stillhouse.families.lm.metrics.probes import beats_controls, probe_spikes
 
 
 class Context:

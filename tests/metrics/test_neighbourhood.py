@@ -7,9 +7,15 @@ from scipy.stats import spearmanr
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
-from stillhouse.checks import InputError
-from stillhouse.metrics import neighbourhood
-from stillhouse.metrics.neighbourhood import debiased_cka, effective_rank, judge, knn_overlap, nearest_neighbors
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.metrics import neighbourhood
+from stillhouse.families.embed.metrics.neighbourhood import (
+    debiased_cka,
+    effective_rank,
+    judge,
+    knn_overlap,
+    nearest_neighbors,
+)
 
 
 def related(n=300, width=12, seed=0):

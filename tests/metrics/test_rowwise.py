@@ -5,10 +5,10 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import spearmanr
 
-from stillhouse.checks import InputError
-from stillhouse.metrics import neighbourhood
-from stillhouse.metrics.neighbourhood import judge
-from stillhouse.metrics.rowwise import row_quality
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.metrics import neighbourhood
+from stillhouse.families.embed.metrics.neighbourhood import judge
+from stillhouse.families.embed.metrics.rowwise import row_quality
 
 
 def sides(n=80, seed=0):

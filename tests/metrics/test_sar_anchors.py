@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.data.sar.matched_filter import filtered, matched_filter
-from stillhouse.data.sar.parameters import preset
-from stillhouse.data.sar.scene import SceneConfig
-from stillhouse.data.sar.simulate import point_lines, simulate_lines
-from stillhouse.metrics.sar import coherence, nmse
-from stillhouse.metrics.sar_anchors import apply_filter, fit_fir, identity, matched, truncated, zero
-from stillhouse.metrics.sar_point import measure_point
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.data.matched_filter import filtered, matched_filter
+from stillhouse.families.sar.data.parameters import preset
+from stillhouse.families.sar.data.scene import SceneConfig
+from stillhouse.families.sar.data.simulate import point_lines, simulate_lines
+from stillhouse.families.sar.metrics.anchors import apply_filter, fit_fir, identity, matched, truncated, zero
+from stillhouse.families.sar.metrics.lines import coherence, nmse
+from stillhouse.families.sar.metrics.point import measure_point
 
 TOY = preset("toy-64")
 WHITE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from scipy.special import fresnel
 
-from stillhouse.checks import InputError
-from stillhouse.data.sar.matched_filter import impulse_response, matched_filter
-from stillhouse.data.sar.parameters import SarParameters, preset
-from stillhouse.data.sar.scene import speckle
-from stillhouse.metrics.sar_anchors import apply_filter, fit_fir
-from stillhouse.metrics.sar_bars import hankel_order, kernel_bar, linear_bar
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.data.matched_filter import impulse_response, matched_filter
+from stillhouse.families.sar.data.parameters import SarParameters, preset
+from stillhouse.families.sar.data.scene import speckle
+from stillhouse.families.sar.metrics.anchors import apply_filter, fit_fir
+from stillhouse.families.sar.metrics.bars import hankel_order, kernel_bar, linear_bar
 
 S1 = matched_filter(preset("sentinel-1"))
 

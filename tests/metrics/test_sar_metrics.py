@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.metrics import sar
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.metrics import lines as sar
 
 COMPARISONS = [
     sar.nmse,

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.special import sici
 
-from stillhouse.checks import InputError
-from stillhouse.data.sar.parameters import SarParameters, preset
-from stillhouse.data.sar.simulate import point_lines
-from stillhouse.metrics.sar_point import measure_point, point_errors, upsampled
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.data.parameters import SarParameters, preset
+from stillhouse.families.sar.data.simulate import point_lines
+from stillhouse.families.sar.metrics.point import measure_point, point_errors, upsampled
 
 LENGTH = 1024
 

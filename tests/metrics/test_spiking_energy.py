@@ -7,9 +7,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stillhouse.checks import InputError
-from stillhouse.layers.spikes import SpikeLinear, SpikeUnit
-from stillhouse.metrics.energy import (
+from stillhouse.core.checks import InputError
+from stillhouse.families.lm.metrics.energy import (
     LABEL,
     OperationEnergies,
     Operations,
@@ -17,8 +16,9 @@ from stillhouse.metrics.energy import (
     synapse_operations,
     transformer_operations,
 )
-from stillhouse.metrics.spiking import measure_spikes, spike_summary
-from stillhouse.students.spiking import SpikeConfig, SpikingLMConfig
+from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
+from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
+from stillhouse.layers.spikes import SpikeLinear, SpikeUnit
 
 SMALL = SpikingLMConfig(vocab_size=13, width=16, layers=2, heads=2, ffn=2.0)
 

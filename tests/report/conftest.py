@@ -1,4 +1,4 @@
-"""A small made-up run folder, laid out as `stillhouse.records` says, with summary numbers from `stillhouse.verdict`."""
+"""A small made-up run folder, laid out as `stillhouse.core.records` says, with summary numbers from `stillhouse.core.verdict`."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stillhouse import records
-from stillhouse.verdict import compare, mean_interval, seed_interval
+from stillhouse.core import records
+from stillhouse.core.verdict import compare, mean_interval, seed_interval
 
 ARMS = {"kd": 2.6, "no-kd": 2.1, "clauses-off": 1.6}
 SEEDS, ITEMS, CLASSES, EPOCHS = (0, 1, 2), 719, 10, 12

@@ -11,8 +11,8 @@ import sys
 import numpy as np
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.report.explore import write_explorer
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.explore_page import write_explorer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -138,7 +138,7 @@ def test_bad_input_is_named(tmp_path, change, words):
 
 
 def test_no_torch_is_imported():
-    code = "import sys; sys.modules['torch'] = None; import stillhouse.report.explore"
+    code = "import sys; sys.modules['torch'] = None; import stillhouse.families.embed.explore_page"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

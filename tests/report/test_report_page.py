@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from stillhouse import records
-from stillhouse.checks import InputError
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
 from stillhouse.report import write_report
 from stillhouse.report.words import GAP, MINUS, sentence
 
@@ -310,8 +310,8 @@ def test_no_end_of_an_interval_is_rounded_to_zero():
 
 def test_what_each_signal_did_is_shown(tmp_path):
     """The doctor's findings would otherwise stay in a log that nobody opens."""
+    from stillhouse.classification.run import run
     from stillhouse.recipes import load_run
-    from stillhouse.run import run
 
     fast = ["training.epochs=2", "seeds=1", "data.train_limit=64", "data.test_limit=40", "arms=[kd]", "student.depth=1"]
     doctor = ["training.doctor={every: 1, patience: 1}", "signals.0.weight=500", "training.device=cpu"]

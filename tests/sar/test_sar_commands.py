@@ -9,8 +9,8 @@ import yaml
 from sar_tiny import STUDENT, TEACHER, distill_words, sar, written
 
 from stillhouse.cli.main import main
-from stillhouse.sar.saved import load_model
-from stillhouse.students.state_space.documented import get_model_from_configs
+from stillhouse.families.sar.saved import load_model
+from stillhouse.families.sar.students.documented import get_model_from_configs
 from stillhouse.training.loop import _Trainer
 
 
@@ -181,7 +181,7 @@ def test_evaluate_on_other_data(student_run, files, tmp_path, capsys):
 
 def test_compare_without_runs_shows_the_documented_sizes(capsys, monkeypatch):
     """`distillation_example.py --compare`: real parameters and times beside the percentages of the document."""
-    import stillhouse.sar.compare as part
+    import stillhouse.families.sar.compare as part
 
     monkeypatch.setattr(
         part, "network_cost", lambda model, length: {"parameters": sum(p.numel() for p in model.parameters())}

@@ -9,8 +9,8 @@ import torch
 import yaml
 from sar_tiny import STUDENT, sar, written
 
-from stillhouse.recipes.sar import recipe_path
-from stillhouse.sar.documented import read_student, read_teacher
+from stillhouse.families.sar.documented import read_student, read_teacher
+from stillhouse.families.sar.recipes import recipe_path
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "sar.md").read_text()
@@ -69,11 +69,11 @@ def test_the_python_runs(tmp_path, monkeypatch):
 
 def test_every_key_of_the_table_is_known(files):
     """Each `block.key` of the page is one that the reader honours or refuses by name."""
-    from stillhouse.config import settings
-    from stillhouse.sar import documented
-    from stillhouse.students.state_space import StateSpaceConfig
-    from stillhouse.students.state_space.documented import HONOURED, REFUSED
-    from stillhouse.training.sar_config import SarObjective
+    from stillhouse.core.config import settings
+    from stillhouse.families.sar import documented
+    from stillhouse.families.sar.objective import SarObjective
+    from stillhouse.families.sar.students import StateSpaceConfig
+    from stillhouse.families.sar.students.documented import HONOURED, REFUSED
 
     known = {
         "model": {*HONOURED, *REFUSED, *settings(StateSpaceConfig)},

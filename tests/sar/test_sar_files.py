@@ -6,10 +6,10 @@ import pytest
 import yaml
 from sar_tiny import STUDENT, TEACHER, written
 
-from stillhouse.config import ConfigError, to_mapping
-from stillhouse.recipes.sar import SAR_RECIPES, recipe_path
-from stillhouse.sar import documented
-from stillhouse.sar.documented import read_student, read_teacher
+from stillhouse.core.config import ConfigError, to_mapping
+from stillhouse.families.sar import documented
+from stillhouse.families.sar.documented import read_student, read_teacher
+from stillhouse.families.sar.recipes import SAR_RECIPES, recipe_path
 
 # the teacher's file as it is in the public repository, without its conflict markers
 PUBLIC = """

@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.report.sar import write_sar_report
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.report import write_sar_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 

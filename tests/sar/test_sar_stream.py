@@ -5,9 +5,9 @@ import pytest
 import torch
 from sar_tiny import sar
 
-from stillhouse.checks import InputError
-from stillhouse.sar.saved import load_model
-from stillhouse.sar.stream import CHUNK, stream
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.saved import load_model
+from stillhouse.families.sar.stream import CHUNK, stream
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import timm
 import torch
 from scipy.special import rel_entr
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, parse, to_mapping
+from stillhouse.classification.students.text.transformer import TextTransformer
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress, TextTask
+from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses.attention import relation_kl
 from stillhouse.signals.config.attention import AttentionConfig
-from stillhouse.students.text.transformer import TextTransformer
-from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress, TextTask
 
 NOW = Progress(0, 10)
 QKV = "blocks.0.attn.qkv"

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, parse
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses.regression import normalized_mse
 from stillhouse.signals.bridges import LAYOUTS, Bridge, Side
 from stillhouse.signals.config.features import FeaturesConfig
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 NOW = Progress(0, 1)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))

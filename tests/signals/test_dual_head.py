@@ -5,12 +5,12 @@ import torch
 from scipy.special import expit, rel_entr
 from torch import nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses import forward_kl, label_cross_entropy
 from stillhouse.signals.config.dual_head import DualHeadConfig
 from stillhouse.signals.dual_head import binary_kl
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 NOW = Progress(0, 1)
 

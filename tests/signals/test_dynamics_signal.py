@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, parse
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl
 from stillhouse.signals.config.dynamics import DynamicsConfig
 from stillhouse.signals.dynamics import delta_loss
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 NOW = Progress(0, 1)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))

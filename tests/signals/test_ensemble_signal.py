@@ -8,15 +8,15 @@ import torch
 from scipy.optimize import minimize
 from sklearn.svm import OneClassSVM
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, parse
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
 from stillhouse.signals.config.ensemble import EnsembleConfig
 from stillhouse.signals.ensemble import EnsembleSignal
 from stillhouse.signals.learned_weights import LearnedWeights
 from stillhouse.signals.teacher_weights import confidence_weights, gradient_weights, min_norm_weights, uniform_weights
 from stillhouse.teachers.ensemble import EnsembleSpec
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 NOW = Progress(0, 1)
 POOLS = ["mean-probabilities", "mean-logits", "confidence", "gradient", "learned", "diverse"]

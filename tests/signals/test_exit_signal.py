@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, parse
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses import forward_kl, label_cross_entropy
 from stillhouse.signals.config.exits import ExitsConfig
 from stillhouse.signals.pooled import Pooled
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 NOW = Progress(0, 1)
 K = 3

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, dump_yaml, parse
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, dump_yaml, parse
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.signals.config.features import FeaturesConfig
 from stillhouse.signals.config.hidden import HiddenConfig
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 NOW = Progress(0, 1)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.signals.layer_maps import (
     count_layers,
     explicit_map,

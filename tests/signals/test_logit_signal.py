@@ -7,8 +7,11 @@ from typing import get_args
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, parse, to_mapping
+from stillhouse.classification.plan import RunConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.schedules import Constant, Linear
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import (
     cosine_distance,
     decoupled_kl,
@@ -23,14 +26,11 @@ from stillhouse.losses import (
     symmetric_kl,
     total_variation,
 )
-from stillhouse.plan import RunConfig
-from stillhouse.schedules import Constant, Linear
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.signals.config.logits import USED_BY, Loss
 from stillhouse.signals.logits import LOSSES
 from stillhouse.temperature import EntropyTemperature, FixedTemperature, LearnedTemperature, ScheduledTemperature
 from stillhouse.training.optimizer import extra_groups
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 B, K = 6, 5
 SPEC = OutputSpec(K)

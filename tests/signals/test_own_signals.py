@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
-from stillhouse.data import DataConfig, ImageData
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.job import ClassificationJob, Lesson
+from stillhouse.classification.plan import RunConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.contrastive import supervised_contrastive
-from stillhouse.plan import RunConfig
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.signals.config.contrastive import ContrastiveConfig
 from stillhouse.signals.config.probes import ProbesConfig
-from stillhouse.training.classification import ClassificationJob, Lesson
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 SPEC = OutputSpec(3, {"a": (4,), "b": (5, 6)})
 NOW = Progress(0, 10)

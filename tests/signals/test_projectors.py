@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.signals.projectors import LeastSquaresLinear, build_projector, project
 
 

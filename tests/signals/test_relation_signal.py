@@ -3,15 +3,15 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, dump_yaml, parse, to_mapping
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, dump_yaml, parse, to_mapping
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.relations import gram_mse, rkd_angle, rkd_distance, similarity_preserving
 from stillhouse.signals.config.relations import RelationsConfig
 from stillhouse.signals.relations import RELATIONS
-from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 NOW = Progress(0, 10)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))

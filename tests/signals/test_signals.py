@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, parse
-from stillhouse.plan import RunConfig
+from stillhouse.classification.plan import RunConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.signals import FeaturesConfig, LogitsConfig, build_signals, student_features, teacher_features
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 NOW = Progress(0, 1)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))

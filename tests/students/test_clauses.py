@@ -8,9 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stillhouse.checks import InputError
-from stillhouse.students.tsetlin.clauses import ClauseBank, make_bank
-from stillhouse.students.tsetlin.options import ClauseOptions, PixelClauseOptions
+from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.students.clauses import ClauseBank, make_bank
+from stillhouse.families.clauses.students.options import ClauseOptions, PixelClauseOptions
 
 
 def bank_with(positive, negated, failures):

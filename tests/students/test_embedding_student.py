@@ -8,11 +8,11 @@ import torch
 from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 
-from stillhouse.checks import InputError
-from stillhouse.export.numpy_embedder import NumpyEmbedder
-from stillhouse.students.embedding import EmbeddingStudentConfig
-from stillhouse.students.embedding.levels import level_weights, prefixes, widths
-from stillhouse.students.embedding.network import EmbeddingStudent, load_embedder, save_embedder
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
+from stillhouse.families.embed.students import EmbeddingStudentConfig
+from stillhouse.families.embed.students.levels import level_weights, prefixes, widths
+from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
 
 
 def vectors(count=200, width=24, seed=0):

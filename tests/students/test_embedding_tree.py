@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.students.embedding.axes import AXES, Axis, axes_from, describe, unnamed_axes
-from stillhouse.students.embedding.tree import (
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.students.axes import AXES, Axis, axes_from, describe, unnamed_axes
+from stillhouse.families.embed.students.tree import (
     HierarchicalVector,
     TreeNode,
     combined,
@@ -59,7 +59,7 @@ def test_the_same_code_gives_the_same_tree_in_every_process():
     """The founding project drew its children at random, unseeded."""
     text = to_json(encode(code()))
     again = (
-        "import numpy as np\nfrom stillhouse.students.embedding.tree import *\n"
+        "import numpy as np\nfrom stillhouse.families.embed.students.tree import *\n"
         "print(to_json(encode(np.random.default_rng(0).normal(size=155))))"
     )
     done = subprocess.run([sys.executable, "-c", again], capture_output=True, text=True, check=True)

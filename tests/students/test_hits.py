@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from stillhouse.families.clauses.students import hits
+from stillhouse.families.clauses.students.clauses import ClauseBank, make_bank
+from stillhouse.families.clauses.students.exact_product import count_hits
+from stillhouse.families.clauses.students.hits import hits_and_counts
+from stillhouse.families.clauses.students.options import ClauseOptions
 from stillhouse.layers.straight_through import hard_include
-from stillhouse.students.tsetlin import hits
-from stillhouse.students.tsetlin.clauses import ClauseBank, make_bank
-from stillhouse.students.tsetlin.exact_product import count_hits
-from stillhouse.students.tsetlin.hits import hits_and_counts
-from stillhouse.students.tsetlin.options import ClauseOptions
 
 
 def plain(bits, logits, tau):

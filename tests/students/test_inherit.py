@@ -5,8 +5,8 @@ import timm
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
-from stillhouse.students.inherit import inherit_layers, layer_skipping_map
+from stillhouse.classification.inherit import inherit_layers, layer_skipping_map
+from stillhouse.core.checks import InputError
 
 
 @pytest.mark.parametrize(

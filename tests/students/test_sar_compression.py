@@ -6,11 +6,11 @@ import math
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.students.state_space import StateSpaceConfig
-from stillhouse.students.state_space.pruning import prune
-from stillhouse.students.state_space.quantization import quantize, snr_db, to_int8
-from stillhouse.students.state_space.streaming import Stream
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.pruning import prune
+from stillhouse.families.sar.students.quantization import quantize, snr_db, to_int8
+from stillhouse.families.sar.students.streaming import Stream
 
 LINES = torch.randn(2, 60, 1, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError
-from stillhouse.students.state_space import SIZES
-from stillhouse.students.state_space.documented import HONOURED, REFUSED, documented_parameters, get_model_from_configs
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError
+from stillhouse.families.sar.students import SIZES
+from stillhouse.families.sar.students.documented import HONOURED, REFUSED, documented_parameters, get_model_from_configs
 
 SMALL = {
     "name": "s4_ssm",

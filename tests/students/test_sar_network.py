@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, dump_yaml, parse
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, dump_yaml, parse
+from stillhouse.families.sar.metrics.bars import hankel_order, linear_bar
+from stillhouse.families.sar.students import SIZES, StateSpaceConfig
+from stillhouse.families.sar.students.network import DYNAMICS
 from stillhouse.layers.taps import Tapped
-from stillhouse.metrics.sar_bars import hankel_order, linear_bar
-from stillhouse.students.state_space import SIZES, StateSpaceConfig
-from stillhouse.students.state_space.network import DYNAMICS
 
 DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
 KINDS = [

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.students.state_space import StateSpaceConfig
-from stillhouse.students.state_space.cost import step_cost
-from stillhouse.students.state_space.streaming import Stream, measure_latency
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.cost import step_cost
+from stillhouse.families.sar.students.streaming import Stream, measure_latency
 
 DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
 KINDS = {

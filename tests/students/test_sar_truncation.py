@@ -7,11 +7,11 @@ import pytest
 import torch
 from scipy.linalg import hankel, solve_discrete_lyapunov, svdvals
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.streaming import Stream
+from stillhouse.families.sar.students.truncation import balance, truncate, truncate_layer
 from stillhouse.layers.state_space import S4D
-from stillhouse.students.state_space import StateSpaceConfig
-from stillhouse.students.state_space.streaming import Stream
-from stillhouse.students.state_space.truncation import balance, truncate, truncate_layer
 
 
 def system(modes=12, seed=0, outputs=1):

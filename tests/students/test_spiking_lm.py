@@ -8,11 +8,11 @@ import torch
 from pydantic import ValidationError
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
+from stillhouse.families.lm.students.blocks import quantized_layers
+from stillhouse.families.lm.students.network import detached
 from stillhouse.layers.spikes import SpikeLinear
-from stillhouse.students.spiking import SpikeConfig, SpikingLMConfig
-from stillhouse.students.spiking.blocks import quantized_layers
-from stillhouse.students.spiking.network import detached
 
 SMALL = SpikingLMConfig(vocab_size=13, width=16, layers=2, heads=2, ffn=2.0, chunk=8)
 

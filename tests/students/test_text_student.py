@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.numpy import save_file
 
-from stillhouse.checks import InputError
-from stillhouse.export.numpy_text import NumpyTextEmbedder
-from stillhouse.students.embedding.text import StaticTextStudent
-from stillhouse.students.embedding.text_config import TextStudentConfig
-from stillhouse.students.embedding.words import Bags, HashTokenizer, PieceTokenizer, input_table
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
+from stillhouse.families.embed.students.text import StaticTextStudent
+from stillhouse.families.embed.students.text_config import TextStudentConfig
+from stillhouse.families.embed.students.words import Bags, HashTokenizer, PieceTokenizer, input_table
+from stillhouse.families.embed.text import distill_text_student, split_texts, token_weights
 from stillhouse.training.config import TrainingConfig
-from stillhouse.training.text_embedding import distill_text_student, split_texts, token_weights
 
 WORDS = [a + b for a in ("ka", "lo", "mi", "nu", "re", "so") for b in ("dan", "fel", "gim", "hop", "jut", "pex", "tav")]
 HASH = TextStudentConfig(tokens="hash", start="random", buckets=512, width=16, hidden=8, token_dropout=0.0)
@@ -93,7 +93,10 @@ def validations(folder):
 
 def test_hashed_words_are_the_same_in_every_process():
     """Python salts its own `hash`: a table trained in one process would be noise in the next."""
-    code = "from stillhouse.students.embedding.words import HashTokenizer as H; print(H().bags(['Ein Wörterbuch']).ids.tolist())"
+    code = (
+        "from stillhouse.families.embed.students.words import HashTokenizer as H\n"
+        "print(H().bags(['Ein Wörterbuch']).ids.tolist())"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == HashTokenizer().bags(["ein  wörterbuch"]).ids.tolist()
 
@@ -360,7 +363,7 @@ def test_a_full_table_is_equal_to_1e_5(tmp_path, teacher, output):
 def test_inference_needs_no_torch(trained):
     folder, _, texts, _ = trained
     code = (
-        "import sys; sys.modules['torch'] = None\nfrom stillhouse.export.numpy_text import NumpyTextEmbedder\n"
+        "import sys; sys.modules['torch'] = None\nfrom stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder\n"
         f"print(NumpyTextEmbedder.load({str(folder)!r}).encode({texts[:2]!r}).shape)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

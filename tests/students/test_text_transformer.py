@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.data.labelled_texts import TextData
-from stillhouse.students import TextTransformerConfig, TimmStudentConfig
-from stillhouse.students.card import load_student, save_student
-from stillhouse.types import ImageTask, TextTask
+from stillhouse.classification.card import load_student, save_student
+from stillhouse.classification.data.labelled_texts import TextData
+from stillhouse.classification.students import TextTransformerConfig, TimmStudentConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import ImageTask, TextTask
 
 TASK = TextTask(("no", "yes"), length=6, vocabulary=20)
 IMAGES = ImageTask(("a", "b", "c"), (1, 28, 28), (0.5,), (0.25,))

@@ -6,12 +6,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from stillhouse.config import to_mapping
-from stillhouse.students.tsetlin.config import UnifiedTMConfig
-from stillhouse.students.tsetlin.flat import FlatTM
-from stillhouse.students.tsetlin.idle import idle_settings
-from stillhouse.students.tsetlin.options import PixelClauseOptions
-from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+from stillhouse.core.config import to_mapping
+from stillhouse.families.clauses.students.config import UnifiedTMConfig
+from stillhouse.families.clauses.students.flat import FlatTM
+from stillhouse.families.clauses.students.idle import idle_settings
+from stillhouse.families.clauses.students.options import PixelClauseOptions
+from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
 TINY = {"image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 12, "depths": 3, "tm_clauses": 12}
 OTHER = {

@@ -6,17 +6,17 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from stillhouse.checks import InputError, StillhouseError
-from stillhouse.students.tsetlin.conv import ConvClauses, ConvTM
-from stillhouse.students.tsetlin.flat import DeepTMClassifier, FlatTM, Thermometer
-from stillhouse.students.tsetlin.hybrid import HybridTM
-from stillhouse.students.tsetlin.options import ClauseOptions
-from stillhouse.students.tsetlin.priors import apply_prior
-from stillhouse.students.tsetlin.pyramid import PyramidTM
-from stillhouse.students.tsetlin.resnet import ResNetTM
-from stillhouse.students.tsetlin.swin import SwinTM
-from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
-from stillhouse.types import ImageTask
+from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.types import ImageTask
+from stillhouse.families.clauses.students.conv import ConvClauses, ConvTM
+from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM, Thermometer
+from stillhouse.families.clauses.students.hybrid import HybridTM
+from stillhouse.families.clauses.students.options import ClauseOptions
+from stillhouse.families.clauses.students.priors import apply_prior
+from stillhouse.families.clauses.students.pyramid import PyramidTM
+from stillhouse.families.clauses.students.resnet import ResNetTM
+from stillhouse.families.clauses.students.swin import SwinTM
+from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
 TASK = ImageTask(("a", "b", "c"), (1, 16, 16), (0.4,), (0.3,))
 IMAGE = {"num_classes": 3, "in_channels": 1, "image_size": 16}

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from stillhouse.students.tsetlin.config import UnifiedTMConfig
-from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+from stillhouse.families.clauses.students.config import UnifiedTMConfig
+from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
 VIT = {
     "num_classes": 3,

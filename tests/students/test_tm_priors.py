@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.students.tsetlin.checkpoint import load_transformer, save_transformer
-from stillhouse.students.tsetlin.priors import apply_prior
-from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.students.checkpoint import load_transformer, save_transformer
+from stillhouse.families.clauses.students.priors import apply_prior
+from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
 SMALL = {
     "num_classes": 3,

@@ -5,15 +5,15 @@ import copy
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.students.tsetlin.conv import ConvTM
-from stillhouse.students.tsetlin.flat import FlatTM
-from stillhouse.students.tsetlin.interpret import block_votes, strongest_clauses
-from stillhouse.students.tsetlin.maps import clause_maps
-from stillhouse.students.tsetlin.resnet import ResNetTM
-from stillhouse.students.tsetlin.rules import flat_rules, transformer_rules
-from stillhouse.students.tsetlin.swin import SwinTM
-from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
+from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.students.conv import ConvTM
+from stillhouse.families.clauses.students.flat import FlatTM
+from stillhouse.families.clauses.students.interpret import block_votes, strongest_clauses
+from stillhouse.families.clauses.students.maps import clause_maps
+from stillhouse.families.clauses.students.resnet import ResNetTM
+from stillhouse.families.clauses.students.rules import flat_rules, transformer_rules
+from stillhouse.families.clauses.students.swin import SwinTM
+from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
 
 def planted(voting="dense"):

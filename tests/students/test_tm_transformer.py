@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from stillhouse.checks import InputError, StillhouseError
-from stillhouse.students import TsetlinViTConfig
-from stillhouse.students.tsetlin.interpret import clause_votes, strongest_clauses
-from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer, waves
-from stillhouse.types import ImageTask
+from stillhouse.classification.students import TsetlinViTConfig
+from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.types import ImageTask
+from stillhouse.families.clauses.students.interpret import clause_votes, strongest_clauses
+from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer, waves
 
 SMALL = {"num_classes": 5, "image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 24, "depths": 2}
 SMALL |= {"tm_clauses": 32, "drop_path_rate": 0.0}

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses import forward_kl
 from stillhouse.teachers.average import AverageTeacher
-from stillhouse.types import Batch
 
 
 class Student(nn.Module):

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, ImageTask
 from stillhouse.teachers.cached import CachedTeacher
 from stillhouse.teachers.ensemble import EnsembleTeacher
 from stillhouse.teachers.teacher import Teacher
-from stillhouse.types import Batch, ImageTask
 
 TASK = ImageTask(("a", "b", "c"), (1, 8, 8), (0.5,), (0.5,))
 

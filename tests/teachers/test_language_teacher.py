@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Outputs
+from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.families.lm.teachers.cache import MANIFEST, CacheKey, LogitCache, check_cache, write_cache
+from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.losses import forward_kl, topk_kl
-from stillhouse.teachers.language import LanguageTeacherConfig, SmallTransformerConfig
-from stillhouse.teachers.language.cache import MANIFEST, CacheKey, LogitCache, check_cache, write_cache
-from stillhouse.teachers.language.teacher import LanguageTeacher
-from stillhouse.types import Outputs
 
 V, L, ROWS = 23, 6, 7
 
@@ -172,7 +172,7 @@ def test_a_cache_of_another_teacher_is_refused(tmp_path):
 
 def test_a_stopped_caching_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
     """A cache with a hole of zeros teaches that token 0 is certain."""
-    monkeypatch.setattr("stillhouse.teachers.language.cache.FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("stillhouse.families.lm.teachers.cache.FLUSH_SECONDS", 0.0)
     told = teacher()
     whole = write_cache(told, Rows(), key(told), tmp_path / "whole", batch=2)
 
@@ -207,7 +207,7 @@ class Told:
 KILL = """
 import os, signal, sys
 sys.path.insert(0, {here!r})
-import stillhouse.teachers.language.cache as cache
+import stillhouse.families.lm.teachers.cache as cache
 from test_language_teacher import Rows, Told, key
 from pathlib import Path
 cache.FLUSH_SECONDS = 0.0

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stillhouse.checks import InputError
-from stillhouse.data.vectors import VectorsConfig, open_vectors
-from stillhouse.teachers import from_sentence_transformers as module
-from stillhouse.teachers.from_sentence_transformers import capture, check_capture, texts_sha256
+from stillhouse.core.checks import InputError
+from stillhouse.families.embed import capture as module
+from stillhouse.families.embed.capture import capture, check_capture, texts_sha256
+from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
 
 WORDS = [
     "a",

@@ -10,13 +10,13 @@ from safetensors import safe_open
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from stillhouse.checks import InputError
-from stillhouse.data import DataConfig
+from stillhouse.classification.data import DataConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, ImageTask, OutputSpec
 from stillhouse.teachers import CachedTeacher, Teacher, TeacherConfig, check_teacher, fit_head, save_teacher
 from stillhouse.teachers.from_checkpoint import read_state_dict
 from stillhouse.teachers.heads import final_linear
 from stillhouse.teachers.readiness import wilson_low
-from stillhouse.types import Batch, ImageTask, OutputSpec
 
 TASK = ImageTask(("a", "b", "c"), (1, 8, 8), (0.5,), (0.25,))
 TINY = {"source": "timm:test_resnet", "pretrained": False}

@@ -8,10 +8,10 @@ import torch
 from scipy.special import softmax
 from scipy.stats import entropy
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.temperature import EntropyTemperature
 from stillhouse.temperature.entropy import temperature_of_entropy
-from stillhouse.types import OutputSpec, Progress
 
 NOW = Progress(0, 1)
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 import yaml
 
-from stillhouse.checks import InputError
-from stillhouse.config import configclass, dump_yaml, parse
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import configclass, dump_yaml, parse
+from stillhouse.core.schedules import Constant, Cosine, Linear, Steps
+from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.losses import forward_kl
-from stillhouse.schedules import Constant, Cosine, Linear, Steps
 from stillhouse.temperature import (
     EntropyTemperature,
     FixedTemperature,
@@ -21,7 +22,6 @@ from stillhouse.temperature import (
 from stillhouse.temperature.learned import LearnedPerSample, LearnedScalar
 from stillhouse.temperature.reversal import reverse_gradient, scale_gradient
 from stillhouse.training.optimizer import extra_groups
-from stillhouse.types import OutputSpec, Progress
 
 FULL = Constant(value=1.0)
 NOW = Progress(step=50, total_steps=100)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, parse
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
 from stillhouse.training.doctor import SignalDoctor
 from stillhouse.training.doctor_config import DoctorConfig
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.training.dot import DOT
 
 

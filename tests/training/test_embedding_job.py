@@ -5,15 +5,15 @@ import pytest
 import torch
 from sklearn.neighbors import NearestNeighbors
 
-from stillhouse.checks import InputError
-from stillhouse.data.vectors import open_vectors
-from stillhouse.students.embedding import EmbeddingStudentConfig
-from stillhouse.students.embedding.network import EmbeddingStudent
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Progress
+from stillhouse.families.embed.data.vectors import open_vectors
+from stillhouse.families.embed.graph import neighbor_graph
+from stillhouse.families.embed.job import EmbeddingJob, Poles, VectorRows, fit_embedder
+from stillhouse.families.embed.lesson import EmbeddingLessonConfig, embedding_training
+from stillhouse.families.embed.students import EmbeddingStudentConfig
+from stillhouse.families.embed.students.network import EmbeddingStudent
 from stillhouse.training.config import TrainingConfig
-from stillhouse.training.embedding_config import EmbeddingLessonConfig, embedding_training
-from stillhouse.training.embedding_graph import neighbor_graph
-from stillhouse.training.embedding_job import EmbeddingJob, Poles, VectorRows, fit_embedder
-from stillhouse.types import Progress
 
 WIDTH, ROWS, HELD = 24, 400, 120
 TRAINING = {
@@ -226,7 +226,7 @@ def test_noise_changes_what_the_student_sees_alone(store):
 
 def test_the_graph_is_scikit_learns_and_blocks_come_near(store, monkeypatch):
     """Within blocks a neighbour is one of a sample; still far nearer than chance."""
-    from stillhouse.training import embedding_graph
+    from stillhouse.families.embed import graph as embedding_graph
 
     rows = VectorRows(store, np.arange(ROWS), normalize=True)
     expected = NearestNeighbors(n_neighbors=6).fit(rows.held).kneighbors(return_distance=False)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.config import ConfigError, parse, to_mapping
-from stillhouse.data import DataConfig, ImageData
-from stillhouse.records import RECORDS, read_records
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.job import Lesson, fit_classifier
+from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.records import RECORDS, read_records
+from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.training import TrainingConfig
-from stillhouse.training.classification import Lesson, fit_classifier
 from stillhouse.training.doctor_config import DoctorConfig
-from stillhouse.types import Outputs, OutputSpec
 
 QUICK = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu")
 

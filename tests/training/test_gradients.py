@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.training.gradients import (
     add_gradients,
     combine,

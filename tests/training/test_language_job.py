@@ -5,25 +5,25 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Progress
 from stillhouse.curricula import ByTime, CurriculumConfig
-from stillhouse.data.language.corpus import Split
-from stillhouse.data.language.windows import Windows
+from stillhouse.families.lm.align import attention_paths, inherit_embedding
+from stillhouse.families.lm.data.corpus import Split
+from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.lm.job import LanguageJob, window_ease
+from stillhouse.families.lm.lesson import LanguageLessonConfig, complete
+from stillhouse.families.lm.losses import Kept, Live, language_losses
+from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
+from stillhouse.families.lm.teachers import SmallTransformerConfig
+from stillhouse.families.lm.teachers.cache import CacheKey, write_cache
+from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.losses import forward_kl
 from stillhouse.signals import DynamicsConfig, HiddenConfig
-from stillhouse.students.spiking import SpikeConfig, SpikingLMConfig
-from stillhouse.teachers.language import SmallTransformerConfig
-from stillhouse.teachers.language.cache import CacheKey, write_cache
-from stillhouse.teachers.language.teacher import LanguageTeacher
 from stillhouse.temperature import FixedTemperature, LearnedTemperature
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.job import Validation
-from stillhouse.training.language_align import attention_paths, inherit_embedding
-from stillhouse.training.language_config import LanguageLessonConfig, complete
-from stillhouse.training.language_job import LanguageJob, window_ease
-from stillhouse.training.language_losses import Kept, Live, language_losses
 from stillhouse.training.loop import fit
-from stillhouse.types import Progress
 
 V, L = 11, 8
 

@@ -13,18 +13,18 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.checks import StillhouseError
-from stillhouse.data import DataConfig, ImageData
-from stillhouse.records import CHECKPOINT, RECORDS, read_records
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.job import Lesson
+from stillhouse.classification.job import fit_classifier as fit
+from stillhouse.core.checks import StillhouseError
+from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
+from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.training import TrainingConfig
 from stillhouse.training.checkpoint import load_checkpoint
-from stillhouse.training.classification import Lesson
-from stillhouse.training.classification import fit_classifier as fit
 from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.job import epoch_order
 from stillhouse.training.loop import Diverged
-from stillhouse.types import Outputs, OutputSpec
 
 QUICK = TrainingConfig(epochs=3, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu")
 
@@ -137,9 +137,9 @@ def test_kill_nine_in_an_epoch_resumes_from_the_last_checkpoint(tmp_path):
             """
             import os, signal, sys, pathlib, torch
             from torch import nn
-            from stillhouse.data import DataConfig
+            from stillhouse.classification.data import DataConfig
             from stillhouse.training import TrainingConfig
-            from stillhouse.training.classification import fit_classifier as fit
+            from stillhouse.classification.job import fit_classifier as fit
 
             folder, kill_at, resume = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "resume"
             torch.set_num_threads(1)
@@ -171,8 +171,8 @@ def test_kill_nine_in_an_epoch_resumes_from_the_last_checkpoint(tmp_path):
 
 def test_the_weights_that_are_scored_are_the_weights_that_remain(data, tmp_path):
     """A checkpoint of the last raw weights beside the best average's score is the classic mismatch."""
-    from stillhouse.metrics import evaluate
-    from stillhouse.training.predict import predict
+    from stillhouse.classification.metrics import evaluate
+    from stillhouse.classification.predict import predict
 
     model = net(batch_norm=True)
     done = fit(model, data, replace(QUICK, epochs=4, ema_decay=0.8), seed=0, folder=tmp_path)

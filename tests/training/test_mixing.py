@@ -7,16 +7,16 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
-from stillhouse.data import DataConfig, ImageData
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.job import ClassificationJob, Lesson
+from stillhouse.classification.mixing import mix
+from stillhouse.classification.mixing_config import MixingConfig
+from stillhouse.classification.plan import RunConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import label_cross_entropy
-from stillhouse.plan import RunConfig
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.training import TrainingConfig
-from stillhouse.training.classification import ClassificationJob, Lesson
-from stillhouse.training.mixing import mix
-from stillhouse.training.mixing_config import MixingConfig
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 
 def batch(count=6, classes=3):
@@ -154,7 +154,7 @@ def test_test_accuracy_is_recorded_when_asked_and_never_chosen_by(data):
 
 def test_texts_are_not_mixed(data):
     """Blending token numbers would train on nonsense."""
-    from stillhouse.data.labelled_texts import TextData
+    from stillhouse.classification.data.labelled_texts import TextData
 
     texts = TextData.from_texts(
         [(["ab"] * 4, [0, 1] * 2)] * 3, lambda t: [1, 2], class_names=["a", "b"], vocabulary=3, length=2

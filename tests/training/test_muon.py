@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.training import TrainingConfig
 from stillhouse.training.muon import STRIDE
 from stillhouse.training.optimizer import build_optimizer

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.training import TrainingConfig
 from stillhouse.training.optimizer import build_optimizer, layer_numbers
 

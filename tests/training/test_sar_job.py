@@ -6,15 +6,15 @@ import math
 import pytest
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.config import ConfigError, parse
-from stillhouse.data.sar import SarConfig
-from stillhouse.students.state_space import StateSpaceConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.types import Progress
+from stillhouse.families.sar.data import SarConfig
+from stillhouse.families.sar.job import FocusTeacher, SarJob, measure
+from stillhouse.families.sar.objective import ComplexLoss, SarCurriculum, SarObjective, layer_at
+from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.loop import fit
-from stillhouse.training.sar_config import ComplexLoss, SarCurriculum, SarObjective, layer_at
-from stillhouse.training.sar_job import FocusTeacher, SarJob, measure
-from stillhouse.types import Progress
 
 QUICK = TrainingConfig(
     epochs=2,
@@ -245,7 +245,7 @@ def test_delta_is_the_least_that_counts_as_better(data):
 
 def test_documented_losses_are_recorded(data, tmp_path):
     """train_total_loss is the weighted sum of the documented three at every logged step."""
-    from stillhouse.training.sar_monitor import SarMonitor
+    from stillhouse.families.sar.monitor import SarMonitor
 
     seen = {}
     monitor = SarMonitor(tmp_path / "tb")

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.data.sar import SarConfig
-from stillhouse.students.state_space import StateSpaceConfig
+from stillhouse.families.sar.data import SarConfig
+from stillhouse.families.sar.job import FocusTeacher, SarJob
+from stillhouse.families.sar.monitor import EVERY, GradientWatch, SarMonitor, layer_of, weight_norms
+from stillhouse.families.sar.objective import SarObjective
+from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.loop import fit
-from stillhouse.training.sar_config import SarObjective
-from stillhouse.training.sar_job import FocusTeacher, SarJob
-from stillhouse.training.sar_monitor import EVERY, GradientWatch, SarMonitor, layer_of, weight_norms
 
 
 def scalars(folder):

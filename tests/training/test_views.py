@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from stillhouse.data import DataConfig, ImageData
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.job import Lesson, fit_classifier
+from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.training import TrainingConfig
-from stillhouse.training.classification import Lesson, fit_classifier
-from stillhouse.types import Outputs, OutputSpec
 
 
 def seen_by(view, tmp_path):

@@ -5,18 +5,18 @@ from functools import cache
 import torch
 import yaml
 
-from stillhouse.arms import Setting, _lesson
-from stillhouse.cli.vision import read
-from stillhouse.config import dump_yaml, parse, to_mapping
-from stillhouse.data import DataConfig
-from stillhouse.students.tsetlin.priors import apply_prior
+from stillhouse.classification.arms import Setting, _lesson
+from stillhouse.classification.data import DataConfig
+from stillhouse.classification.job import ClassificationJob
+from stillhouse.classification.teaching import Tutor
+from stillhouse.core.config import dump_yaml, parse, to_mapping
+from stillhouse.core.types import Progress
+from stillhouse.families.clauses.commands import read
+from stillhouse.families.clauses.students.priors import apply_prior
+from stillhouse.families.clauses.vision.models import student_of
+from stillhouse.families.clauses.vision.places import places_of
 from stillhouse.teachers import Teacher
-from stillhouse.teaching import Tutor
-from stillhouse.training.classification import ClassificationJob
 from stillhouse.training.optimizer import build_optimizer
-from stillhouse.types import Progress
-from stillhouse.vision.models import student_of
-from stillhouse.vision.places import places_of
 
 
 def words(text):

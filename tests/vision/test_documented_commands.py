@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse.cli.vision import described, idle_flags, read
-from stillhouse.students.tsetlin.idle import idle_settings
-from stillhouse.types import ImageTask
-from stillhouse.vision.config import SIDES
-from stillhouse.vision.idle import idle_settings as vision_idle
+from stillhouse.core.types import ImageTask
+from stillhouse.families.clauses.commands import described, idle_flags, read
+from stillhouse.families.clauses.students.idle import idle_settings
+from stillhouse.families.clauses.vision.config import SIDES
+from stillhouse.families.clauses.vision.idle import idle_settings as vision_idle
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tsetlin.md").read_text()
 COMMANDS = [block.strip() for block in re.findall(r"```sh\n(stillhouse vision.*?)```", PAGE, re.DOTALL)]

@@ -8,10 +8,10 @@ import torch
 from flag_cases import CASES, DOCUMENTED, ELSEWHERE
 from flag_outcomes import VIT, built, config, data
 
-from stillhouse.checks import InputError
-from stillhouse.cli.vision import _parser
-from stillhouse.config import ConfigError
-from stillhouse.vision.flags import TABLE, described, starred
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError
+from stillhouse.families.clauses.commands import _parser
+from stillhouse.families.clauses.vision.flags import TABLE, described, starred
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -58,7 +58,7 @@ def test_underscores_are_taken_too():
 
 def test_fused_attention_is_demanded(monkeypatch):
     """Published, it fell back to the slow kernel silently."""
-    import stillhouse.students.tsetlin.attention as attention
+    import stillhouse.families.clauses.students.attention as attention
 
     asked = []
     kernel = attention.sdpa_kernel

@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 
+from stillhouse.classification.card import load_student
+from stillhouse.classification.lint import lint
+from stillhouse.classification.plan import RunConfig
 from stillhouse.cli.main import main
-from stillhouse.cli.vision import described, idle_flags, read
-from stillhouse.config import ConfigError
-from stillhouse.lint import lint
-from stillhouse.plan import RunConfig
-from stillhouse.records import read_json
-from stillhouse.students.card import load_student
-from stillhouse.students.tsetlin.config import UnifiedTMConfig
-from stillhouse.students.tsetlin.idle import idle_settings
-from stillhouse.students.tsetlin.model_configs import FlatTMConfig
-from stillhouse.students.tsetlin.options import PixelClauseOptions
-from stillhouse.vision.idle import idle_settings as vision_idle
+from stillhouse.core.config import ConfigError
+from stillhouse.core.records import read_json
+from stillhouse.families.clauses.commands import described, idle_flags, read
+from stillhouse.families.clauses.students.config import UnifiedTMConfig
+from stillhouse.families.clauses.students.idle import idle_settings
+from stillhouse.families.clauses.students.model_configs import FlatTMConfig
+from stillhouse.families.clauses.students.options import PixelClauseOptions
+from stillhouse.families.clauses.vision.idle import idle_settings as vision_idle
 
 DIGITS = [
     *("--dataset", "digits", "--train-limit", "160", "--test-limit", "40", "--device", "cpu", "--epochs", "2"),

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.checks import InputError
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.plan import RunConfig
+from stillhouse.classification.students import TimmStudentConfig
 from stillhouse.cli.main import main
-from stillhouse.cli.vision import read
-from stillhouse.data import DataConfig, ImageData
-from stillhouse.plan import RunConfig
-from stillhouse.records import read_json
-from stillhouse.students import TimmStudentConfig
-from stillhouse.students.tsetlin.flat import FlatTM
-from stillhouse.students.tsetlin.transformer import UnifiedTMTransformer
-from stillhouse.training.specialize import clause_usage
-from stillhouse.vision.auto_clause import divide, share_out
-from stillhouse.vision.packed import PackedTM, pack
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import read_json
+from stillhouse.families.clauses.commands import read
+from stillhouse.families.clauses.specialize import clause_usage
+from stillhouse.families.clauses.students.flat import FlatTM
+from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.families.clauses.vision.auto_clause import divide, share_out
+from stillhouse.families.clauses.vision.packed import PackedTM, pack
 
 TINY = [
     *(
@@ -93,7 +93,7 @@ def test_a_whole_run_leaves_what_it_promises(whole, monkeypatch):
         assert f"Transformer-VIT/{name}" in tags
     assert [event.step for event in board.Scalars("Transformer-VIT/validation/accuracy")] == [1, 2]
 
-    from stillhouse.report import overlays
+    from stillhouse.families.clauses import overlays_report as overlays
 
     bars = []
     monkeypatch.setattr(overlays, "_bars", lambda axis, p, names, topk, label: bars.append(topk))
@@ -105,7 +105,7 @@ def test_a_whole_run_leaves_what_it_promises(whole, monkeypatch):
 
 def test_the_checkpoint_reloads_as_documented(whole):
     """Same logits as the saved student to the bit, head gains of the specialization included."""
-    from stillhouse.students.card import load_student
+    from stillhouse.classification.card import load_student
 
     held = torch.load(whole / "student.pth", map_location="cpu", weights_only=True)
     student = UnifiedTMTransformer(**held["model_kwargs"])
@@ -123,7 +123,7 @@ def test_the_checkpoint_reloads_as_documented(whole):
 
 def test_gains_come_from_validation_and_are_those_that_were_scored(whole):
     """As published they came from the test split, were not saved, and never reached the average that was evaluated."""
-    from stillhouse.students.card import load_student
+    from stillhouse.classification.card import load_student
 
     student = load_student(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
     data = read([*TINY])[1].data.build()
@@ -251,7 +251,7 @@ def test_auto_clause_holds_the_sum(tmp_path):
 
 def test_controls_have_no_clauses_to_start_or_to_specialize(tmp_path, monkeypatch):
     """Nor did the published ViT use what was shared out: its list was averaged back to one number."""
-    import stillhouse.vision.run as module
+    import stillhouse.families.clauses.vision.run as module
 
     monkeypatch.setattr(module, "share_out", lambda *args, **rest: [8, 16])
     line = " ".join(TINY).replace("--transformer-layers 2 ", "")  # depth by default: 2 of the command line
@@ -270,8 +270,8 @@ def test_a_gray_image_is_shown_to_a_teacher_of_colors():
     """The teacher's own channels and normalization, not an error deep inside it."""
     from torch import nn
 
+    from stillhouse.core.types import Batch
     from stillhouse.teachers import Teacher
-    from stillhouse.types import Batch
 
     data = ImageData.from_arrays(
         np.zeros((20, 6, 6), np.uint8), np.arange(20) % 2, config=DataConfig(test_fraction=0.2)

@@ -1,6 +1,6 @@
-"""`from atlas.training import ...` as the distillation quickstart has it; all work is done by `stillhouse.embedding`."""
+"""`from atlas.training import ...` as the distillation quickstart has it."""
 
-from stillhouse.embedding import (
+from stillhouse.families.embed.documented import (
     CURRICULUM_CONFIG,
     DEFAULT_OPENAI_CONFIG,
     FAST_CONFIG,

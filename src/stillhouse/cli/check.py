@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stillhouse.checks import InputError
 from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.core.checks import InputError
 from stillhouse.recipes import load_run
 
 EXAMPLES = """examples:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     if config.teacher is None:
         raise InputError("the recipe has no teacher; name one with --teacher-source")
-    from stillhouse.teaching import describe, ready_teacher
+    from stillhouse.classification.teaching import describe, ready_teacher
 
     data = config.data.build()
     teacher = config.teacher.build(data.task)

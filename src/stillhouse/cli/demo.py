@@ -8,8 +8,8 @@ from pathlib import Path
 
 from stillhouse.cli.distill import distill
 from stillhouse.cli.options import Parser
+from stillhouse.core.records import RUN
 from stillhouse.recipes import load_run
-from stillhouse.records import RUN
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from stillhouse.classification.lint import lint
+from stillhouse.classification.plan import RunConfig
 from stillhouse.cli.options import Parser, print_config, read_config
-from stillhouse.lint import lint
-from stillhouse.plan import RunConfig
 from stillhouse.recipes import load_run
 
 EXAMPLES = """examples:
@@ -60,8 +60,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def distill(config: RunConfig, out: Path, *, resume: bool, force: bool, quiet: bool) -> None:
     """Run with progress bars, then print the table of arms and the verdict."""
+    from stillhouse.classification.run import run
     from stillhouse.cli.show import RunDisplay, print_summary
-    from stillhouse.run import run
     from stillhouse.training.interrupt import Interrupted
 
     with RunDisplay(len(config.arms) * config.seeds, quiet=quiet or not sys.stdout.isatty()) as display:

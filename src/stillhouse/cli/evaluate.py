@@ -6,9 +6,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from stillhouse.checks import InputError
 from stillhouse.cli.options import Parser
-from stillhouse.records import CARD, RUN, read_json
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import CARD, RUN, read_json
 
 EXAMPLES = """examples:
   stillhouse evaluate runs/demo/arms/kd/seed-0                          on the data of its run
@@ -32,11 +32,11 @@ def main(arguments: Sequence[str]) -> int:
     folder: Path = options.folder
     if not (folder / CARD).is_file():
         raise InputError(f"{folder}: expected a folder with {CARD} (for example runs/demo/arms/kd/seed-0)")
-    from stillhouse.config import parse
-    from stillhouse.data import DataConfig
-    from stillhouse.metrics import evaluate
-    from stillhouse.students.card import load_student, read_card
-    from stillhouse.training.predict import predict
+    from stillhouse.classification.card import load_student, read_card
+    from stillhouse.classification.data import DataConfig
+    from stillhouse.classification.metrics import evaluate
+    from stillhouse.classification.predict import predict
+    from stillhouse.core.config import parse
 
     run = next((parent / RUN for parent in folder.resolve().parents if (parent / RUN).is_file()), None)
     settings = read_json(run)["config"]["data"] if run is not None and options.data is None else {"name": options.data}

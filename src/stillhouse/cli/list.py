@@ -5,12 +5,12 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterable, Sequence
 
+from stillhouse.classification.data import DataConfig
+from stillhouse.classification.students import StudentConfig
 from stillhouse.cli.options import Parser
-from stillhouse.config import kinds, settings
-from stillhouse.data import DataConfig
+from stillhouse.core.config import kinds, settings
 from stillhouse.recipes import RECIPES, TEACHER_RECIPES
 from stillhouse.signals import SignalConfig
-from stillhouse.students import StudentConfig
 from stillhouse.temperature import TemperatureConfig
 
 

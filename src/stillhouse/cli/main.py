@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from stillhouse import __version__
-from stillhouse.checks import StillhouseError, nearest
+from stillhouse.core.checks import StillhouseError, nearest
 
 COMMANDS = {
     "demo": "distil a small clause student on bundled digits and print the verdict (two minutes, offline)",
@@ -21,6 +21,13 @@ COMMANDS = {
     "lm": "distil a transformer language model into a recurrent one with ternary spikes: train, cache, distill, generate",
     "list": "recipes, data sets, teachers, signals and students that there are",
     "sar": "focus synthetic aperture radar with state-space networks: simulate, train, distill, compare, stream, evaluate",
+}
+
+FAMILIES = {
+    "embed": "stillhouse.families.embed.commands",
+    "lm": "stillhouse.families.lm.commands",
+    "sar": "stillhouse.families.sar.commands",
+    "vision": "stillhouse.families.clauses.commands",
 }
 
 HELP = """usage: stillhouse COMMAND [options]
@@ -55,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"stillhouse: unknown command {words[0]!r}; {nearest(words[0], COMMANDS)}", file=sys.stderr)
         return 2
-    module = importlib.import_module(f"stillhouse.cli.{words[0].replace('-', '_')}")
+    home = FAMILIES.get(words[0], f"stillhouse.cli.{words[0].replace('-', '_')}")
+    module = importlib.import_module(home)
     try:
         return int(module.main(words[1:]))
     except StillhouseError as error:

@@ -10,8 +10,8 @@ from typing import Any, NoReturn, TypeVar
 
 import yaml
 
-from stillhouse.checks import nearest
-from stillhouse.config import ConfigError, Flag, dump_yaml, flags, parse, place, to_mapping
+from stillhouse.core.checks import nearest
+from stillhouse.core.config import ConfigError, Flag, dump_yaml, flags, parse, place, to_mapping
 
 T = TypeVar("T")
 

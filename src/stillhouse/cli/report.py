@@ -17,7 +17,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("folder", type=Path, help="run folder, for example runs/demo")
     options = parser.parse(arguments)
-    from stillhouse import records
+    from stillhouse.core import records
     from stillhouse.report import write_report
 
     inside = sorted(path.parent for path in options.folder.glob(f"*/{records.RUN}"))

@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from stillhouse.records import REPORT
-from stillhouse.types import Progress
+from stillhouse.core.records import REPORT
+from stillhouse.core.types import Progress
 
 
 class RunDisplay:

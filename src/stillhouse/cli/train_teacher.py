@@ -30,8 +30,8 @@ def main(arguments: Sequence[str]) -> int:
     if options.print_config:
         print_config(config)
         return 0
+    from stillhouse.classification.train_teacher import train_teacher
     from stillhouse.cli.show import RunDisplay
-    from stillhouse.train_teacher import train_teacher
 
     out = options.out or Path("runs") / config.name
     with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 Order = Literal["easy-first", "hard-first", "random", "none"]
 Rows = NDArray[np.int64]

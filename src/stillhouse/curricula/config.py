@@ -6,7 +6,7 @@ import math
 
 from pydantic import Field
 
-from stillhouse.config import configclass
+from stillhouse.core.config import configclass
 from stillhouse.curricula.baby_steps import Order, check_shares
 from stillhouse.curricula.difficulty import Measure
 from stillhouse.curricula.transitions import ByTime, TransitionConfig

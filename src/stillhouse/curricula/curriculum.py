@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.curricula.baby_steps import balanced_over_classes, draw, nested_subsets, rows_in_order
 from stillhouse.curricula.config import CurriculumConfig
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stillhouse.checks import InputError, nearest
+from stillhouse.core.checks import InputError, nearest
 
 Measure = Literal["loss", "margin", "rouge-l"]
 Floats = NDArray[np.float64]

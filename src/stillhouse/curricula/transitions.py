@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
-from stillhouse.checks import InputError, nearest
-from stillhouse.config import configclass
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.config import configclass
 
 Metrics = Mapping[str, float | None]
 

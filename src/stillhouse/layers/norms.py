@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError, nearest
+from stillhouse.core.checks import InputError, nearest
 
 NormName = Literal["layernorm", "rmsnorm", "scalenorm", "ln", "rms", "scale"]
 

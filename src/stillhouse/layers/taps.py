@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from stillhouse.checks import InputError, nearest
-from stillhouse.types import Outputs, OutputSpec
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.types import Outputs, OutputSpec
 
 
 class Tapped:

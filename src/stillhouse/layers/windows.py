@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 
 class Windows:

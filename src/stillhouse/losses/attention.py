@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError, same_shape
+from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
 from stillhouse.losses.relations import without_autocast
 from stillhouse.losses.softened import kl_of_logs

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from stillhouse.checks import InputError, same_shape
+from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.divergence import REVERSE_FLOOR
 from stillhouse.losses.precision import wide
 from stillhouse.losses.softened import checked_temperature

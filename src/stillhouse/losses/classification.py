@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses.precision import wide
 
 

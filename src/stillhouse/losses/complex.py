@@ -15,7 +15,7 @@ import math
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError, same_shape
+from stillhouse.core.checks import InputError, same_shape
 
 FLOOR = 1e-4  # of the mean power 1 that scaled data have: -40 dB
 
@@ -234,7 +234,7 @@ def check_temperature(temperature: float) -> None:
         >>> check_temperature(0.0)
         Traceback (most recent call last):
         ...
-        stillhouse.checks.InputError: temperature: expected a finite number above 0, got 0.0
+        stillhouse.core.checks.InputError: temperature: expected a finite number above 0, got 0.0
     """
     number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
     if not number or not 0 < temperature < math.inf:

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError, same_shape
+from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.softened import kl_of_logs, softened
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses.softened import kl_of_logs, log_mixture, softened
 
 REVERSE_FLOOR = -50.0  # nats

@@ -14,7 +14,7 @@ from typing import ParamSpec
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses.correlation import pearson_distance
 from stillhouse.losses.precision import wide
 

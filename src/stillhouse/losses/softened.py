@@ -8,7 +8,7 @@ from numbers import Real
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError, same_shape
+from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.losses.precision import wide
 
 

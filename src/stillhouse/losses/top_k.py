@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError, same_shape
+from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
 from stillhouse.losses.softened import checked_temperature, kl_of_logs
 

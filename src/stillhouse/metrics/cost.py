@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 WARM_UPS, MOST_REPEATS = 3, 200
 

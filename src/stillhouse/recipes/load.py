@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from stillhouse.config import ConfigError, load_yaml, merge, nearest, parse, set_path, to_mapping
-from stillhouse.plan import RunConfig, TeacherRunConfig
-from stillhouse.recipes import tsetlin
+from stillhouse.classification.plan import RunConfig, TeacherRunConfig
+from stillhouse.core.config import ConfigError, load_yaml, merge, nearest, parse, set_path, to_mapping
+from stillhouse.families.clauses import recipes as tsetlin
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from stillhouse.records import REPORT, write_atomically
+from stillhouse.core.records import REPORT, write_atomically
 from stillhouse.report import facts, figures, signals, tables
 from stillhouse.report.pictures import clause_pictures
 from stillhouse.report.read import RunFolder, mapping, number, read_run
@@ -35,7 +35,7 @@ def write_report(out: Path) -> Path:
     An unfinished run gives a report of what there is; a section whose files are missing says so in one line.
 
     Args:
-        out: the run folder (see `stillhouse.records`).
+        out: the run folder (see `stillhouse.core.records`).
 
     Returns:
         The path of the page: one file that asks for nothing from outside and runs no script.

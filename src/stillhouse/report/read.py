@@ -15,8 +15,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse import records
-from stillhouse.checks import InputError
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -59,7 +59,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """All that a report needs. Mappings are as written (see `stillhouse.records`), empty where the file is missing."""
+    """All that a report needs. Mappings are as written (see `stillhouse.core.records`), empty where the file is missing."""
 
     path: Path
     run: Mapping[str, Any]

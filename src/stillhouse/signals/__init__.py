@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import OutputSpec
 from stillhouse.signals.config.attention import AttentionConfig
 from stillhouse.signals.config.contrastive import ContrastiveConfig
 from stillhouse.signals.config.dual_head import DualHeadConfig
@@ -22,7 +23,6 @@ from stillhouse.signals.config.hidden import HiddenConfig
 from stillhouse.signals.config.logits import LogitsConfig
 from stillhouse.signals.config.probes import ProbesConfig
 from stillhouse.signals.config.relations import RelationsConfig
-from stillhouse.types import OutputSpec
 
 if TYPE_CHECKING:
     from torch import nn

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError, nearest
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.attention import attention_kl, attention_score_mse, attention_scores, relation_kl
 from stillhouse.signals.config.attention import PARTS, AttentionConfig
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 
 class AttentionSignal(nn.Module):

@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError, nearest
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.types import OutputSpec
 from stillhouse.signals.config.features import Pool, Resize, SideLayout
-from stillhouse.types import OutputSpec
 
 # layout: (plain layout, place of the time axis with the batch counted, complex numbers)
 LAYOUTS: dict[str, tuple[str, int | None, bool]] = {

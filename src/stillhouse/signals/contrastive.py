@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.contrastive import supervised_contrastive
 from stillhouse.losses.precision import wide
 from stillhouse.signals.config.contrastive import ContrastiveConfig
 from stillhouse.signals.pooled import Pooled
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 
 class ContrastiveSignal(nn.Module):

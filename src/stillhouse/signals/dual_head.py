@@ -10,12 +10,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError, same_shape
+from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl
 from stillhouse.losses.precision import wide
 from stillhouse.signals.config.dual_head import DualHeadConfig
 from stillhouse.signals.pooled import Pooled
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 
 def binary_kl(

@@ -11,7 +11,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, pearson_distance
 from stillhouse.losses.precision import wide
 from stillhouse.losses.regression import mse
@@ -19,7 +20,6 @@ from stillhouse.signals.bridges import Bridge, Side, standardized
 from stillhouse.signals.config.dynamics import DynamicsConfig
 from stillhouse.signals.features import DISTANCES, projector_for
 from stillhouse.signals.projectors import project
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 
 def delta_loss(

@@ -12,14 +12,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError, same_shape
+from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
 from stillhouse.losses.precision import wide
 from stillhouse.signals.config.ensemble import EnsembleConfig
 from stillhouse.signals.learned_weights import DiverseWeights, LearnedWeights
 from stillhouse.signals.pooled import Pooled
 from stillhouse.signals.teacher_weights import WeightsFn, confidence_weights, gradient_weights, uniform_weights
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 
 class EnsembleSignal(nn.Module):

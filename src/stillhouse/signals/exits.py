@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy, mse
 from stillhouse.signals.config.exits import ExitsConfig
 from stillhouse.signals.pooled import Pooled
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 
 class Exit(nn.Module):

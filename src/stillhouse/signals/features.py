@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.regression import cosine_distance, mse, normalized_mse, smooth_l1
 from stillhouse.signals.bridges import Bridge, Side, standardized
 from stillhouse.signals.config.features import FeaturesConfig
 from stillhouse.signals.projectors import Initialize, ProjectorKind, build_projector, project
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": mse,

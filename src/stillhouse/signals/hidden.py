@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss
 from stillhouse.signals.bridges import Bridge, Side, standardized
 from stillhouse.signals.config.hidden import HiddenConfig
 from stillhouse.signals.features import DISTANCES, projector_for
 from stillhouse.signals.layer_gates import LayerGates
 from stillhouse.signals.projectors import project
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 FEWEST_ROWS = 4  # of the unbiased cka
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 START = 3.0  # logit of a gate: sigmoid(3) = 0.953
 

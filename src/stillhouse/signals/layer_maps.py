@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 MapName = Literal["uniform", "skip", "last", "last-only", "explicit", "learned"]
 Pairs = tuple[tuple[int, int], ...]  # (layer of the student, layer of the teacher), from 1

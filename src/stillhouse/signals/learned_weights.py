@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.losses import label_cross_entropy, mse
 from stillhouse.losses.precision import wide
 from stillhouse.signals.pooled import Pooled
-from stillhouse.types import Outputs, OutputSpec
 
 
 class LearnedWeights(nn.Module):

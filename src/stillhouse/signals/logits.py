@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import (
     cosine_distance,
     decoupled_kl,
@@ -24,7 +25,6 @@ from stillhouse.losses import (
     total_variation,
 )
 from stillhouse.signals.config.logits import USED_BY, LogitsConfig
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "forward-kl": forward_kl,

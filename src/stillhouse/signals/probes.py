@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import label_cross_entropy
 from stillhouse.signals.config.probes import ProbesConfig
 from stillhouse.signals.pooled import Pooled
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 
 class ProbeSignal(nn.Module):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 ProjectorKind = Literal["linear", "mlp", "orthogonal", "none"]
 Initialize = Literal["default", "orthogonal", "least-squares"]

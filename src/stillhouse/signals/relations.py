@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.contrastive import contrastive_distillation
 from stillhouse.losses.relations import (
@@ -22,7 +23,6 @@ from stillhouse.losses.relations import (
 from stillhouse.signals.bridges import Bridge, Side
 from stillhouse.signals.config.relations import USED_BY, RelationsConfig
 from stillhouse.signals.projectors import build_projector
-from stillhouse.types import Batch, Outputs, OutputSpec, Progress
 
 ROWS, TRIPLES = 1024, 200_000
 FEWEST = {"rkd-angle": 3, "rkd": 3, "pkt": 3, "pearson": 3, "cka": 4}  # rows; 2 elsewhere

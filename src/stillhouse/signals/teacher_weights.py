@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stillhouse.core.types import Outputs
 from stillhouse.losses import label_cross_entropy
 from stillhouse.losses.precision import wide
-from stillhouse.types import Outputs
 
 WeightsFn = Callable[[Outputs, Sequence[Outputs], Tensor], Tensor]
 """(what the student said, what each teacher said, labels (B,)) -> weights (B, n) whose rows sum to 1."""

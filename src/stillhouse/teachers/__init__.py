@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from stillhouse.checks import InputError, StillhouseError
-from stillhouse.config import configclass
-from stillhouse.types import ImageTask
+from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.config import configclass
+from stillhouse.core.types import ImageTask
 
 if TYPE_CHECKING:
     from stillhouse.teachers.average import AverageTeacher
     from stillhouse.teachers.cached import CachedTeacher
     from stillhouse.teachers.ensemble import EnsembleTeacher
     from stillhouse.teachers.from_checkpoint import save_teacher
-    from stillhouse.teachers.from_sentence_transformers import capture, check_capture
     from stillhouse.teachers.probe import fit_head
     from stillhouse.teachers.readiness import TeacherReport, check_teacher
     from stillhouse.teachers.teacher import Teacher
@@ -95,8 +94,6 @@ _HOMES = {
     "EnsembleTeacher": "ensemble",
     "Teacher": "teacher",
     "TeacherReport": "readiness",
-    "capture": "from_sentence_transformers",
-    "check_capture": "from_sentence_transformers",
     "check_teacher": "readiness",
     "fit_head": "probe",
     "save_teacher": "from_checkpoint",
@@ -109,8 +106,6 @@ __all__ = [
     "TeacherAtChance",
     "TeacherConfig",
     "TeacherReport",
-    "capture",
-    "check_capture",
     "check_teacher",
     "fit_head",
     "save_teacher",

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.layers.taps import Tapped
-from stillhouse.types import Batch, Outputs, OutputSpec
 
 
 class AverageTeacher:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import ImageTask
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.from_checkpoint import load_foreign, load_own
 from stillhouse.teachers.heads import final_linear, replace_head
 from stillhouse.teachers.teacher import Origin, Teacher
-from stillhouse.types import ImageTask
 
 WEIGHTS = Path(__file__).parent / "weights"
 

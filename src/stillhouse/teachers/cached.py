@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError
-from stillhouse.types import Batch, Outputs, OutputSpec
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec
 
 MOST_BYTES = 2**31
 

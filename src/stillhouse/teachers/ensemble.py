@@ -13,9 +13,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.losses.precision import wide
-from stillhouse.types import Batch, Outputs, OutputSpec
 
 
 @dataclass(frozen=True, slots=True)

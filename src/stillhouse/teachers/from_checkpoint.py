@@ -18,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
-from stillhouse.records import write_atomically
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import write_atomically
+from stillhouse.core.types import ImageTask
 from stillhouse.teachers.heads import final_linear
 from stillhouse.teachers.teacher import Input, Origin, Teacher
-from stillhouse.types import ImageTask
 
 FORMAT = "stillhouse-teacher-1"
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "ema")

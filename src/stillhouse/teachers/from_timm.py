@@ -6,10 +6,10 @@ from typing import Any
 
 from torch import nn
 
-from stillhouse.checks import InputError, nearest
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.types import ImageTask
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.teacher import Input
-from stillhouse.types import ImageTask
 
 SMALLEST_SIDE = 32
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from stillhouse.checks import InputError, nearest
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.types import ImageTask
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.heads import final_linear, replace_head
 from stillhouse.teachers.teacher import Input
-from stillhouse.types import ImageTask
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SMALLEST_SIDE = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 
 def final_linear(module: nn.Module, name: str) -> str:

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch
 from stillhouse.teachers.heads import final_linear
 from stillhouse.teachers.teacher import Teacher
-from stillhouse.types import Batch
 
 
 def fit_head(teacher: Teacher, batches: Iterable[Batch], *, rows: int = 20_000) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.types import Batch
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch
 
 BINS = 15
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, TextTask
 from stillhouse.layers.taps import Tapped
-from stillhouse.types import Batch, ImageTask, Outputs, OutputSpec, TextTask
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import Field
 
+from stillhouse.core.types import Progress
 from stillhouse.temperature.config import (
     EntropyTemperature,
     FixedTemperature,
     LearnedTemperature,
     ScheduledTemperature,
 )
-from stillhouse.types import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor

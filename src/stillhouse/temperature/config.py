@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from stillhouse.checks import InputError
-from stillhouse.config import configclass
-from stillhouse.schedules import Constant, Cosine, ScheduleConfig, reach
-from stillhouse.types import OutputSpec
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import configclass
+from stillhouse.core.schedules import Constant, Cosine, ScheduleConfig, reach
+from stillhouse.core.types import OutputSpec
 
 if TYPE_CHECKING:
     from stillhouse.temperature.entropy import EntropyMatching

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Progress
 from stillhouse.losses.precision import wide
 from stillhouse.temperature.config import EntropyTemperature
-from stillhouse.types import Progress
 
 HALVINGS = 40  # of log(high / low): far below what float32 resolves
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from stillhouse.types import Progress
+from stillhouse.core.types import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,7 @@ class GivenTemperature:
     """The number that a schedule gives now, whatever the logits are.
 
     Example:
-        >>> from stillhouse.schedules import Linear
+        >>> from stillhouse.core.schedules import Linear
         >>> rising = GivenTemperature(Linear(start=1.0, end=4.0))
         >>> rising(None, None, Progress(step=50, total_steps=100)), rising.figures()
         (2.5, {'temperature': 2.5})

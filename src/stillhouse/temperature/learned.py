@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Progress
 from stillhouse.losses.precision import wide
 from stillhouse.temperature.config import LearnedTemperature
 from stillhouse.temperature.reversal import reverse_gradient, scale_gradient
-from stillhouse.types import Progress
 
 FLOOR = -50.0  # nats: a class that is ruled out (-inf) must not turn the network's input into a NaN
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 
 def reverse_gradient(x: Tensor, strength: float) -> Tensor:

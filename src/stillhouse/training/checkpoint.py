@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from stillhouse.checks import InputError
-from stillhouse.records import write_atomically
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import write_atomically
 
 FORMAT = "stillhouse-checkpoint-1"
 

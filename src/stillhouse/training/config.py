@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from stillhouse.config import configclass
+from stillhouse.classification.mixing_config import MixingConfig
+from stillhouse.core.config import configclass
 from stillhouse.training.doctor_config import DoctorConfig
-from stillhouse.training.mixing_config import MixingConfig
 
 
 @configclass

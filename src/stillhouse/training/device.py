@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 
 def check_device(device: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.training.doctor_config import TASK, DoctorConfig
 from stillhouse.training.gradients import Gradient, cosine, inner, per_term_gradients
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from stillhouse.config import configclass
+from stillhouse.core.config import configclass
 
 if TYPE_CHECKING:
     from stillhouse.training.doctor import SignalDoctor

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 
 class DOT(Optimizer):

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError, nearest
+from stillhouse.core.checks import InputError, nearest
 
 Gradient = list[Tensor | None]
 Combination = Literal["sum", "pcgrad", "cosine-gate"]

@@ -6,7 +6,7 @@ import signal
 import threading
 from types import FrameType, TracebackType
 
-from stillhouse.checks import StillhouseError
+from stillhouse.core.checks import StillhouseError
 
 
 class Interrupted(StillhouseError):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.types import Progress
+from stillhouse.core.types import Progress
 
 Terms = dict[str, tuple[float, Tensor]]
 

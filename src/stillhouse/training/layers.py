@@ -6,7 +6,7 @@ import re
 
 from torch import nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 
 def layer_numbers(model: nn.Module) -> dict[str, int]:

@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stillhouse.checks import StillhouseError
-from stillhouse.records import CHECKPOINT, RECORDS, append_record, keep_records_until
+from stillhouse.core.checks import StillhouseError
+from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, keep_records_until
+from stillhouse.core.types import Progress
 from stillhouse.training.checkpoint import load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.doctor_config import TASK
@@ -26,7 +27,6 @@ from stillhouse.training.gradients import Gradient, add_gradients, combine, per_
 from stillhouse.training.interrupt import Interrupted, StopRequest
 from stillhouse.training.job import Job, Terms
 from stillhouse.training.optimizer import build_optimizer
-from stillhouse.types import Progress
 
 
 class Diverged(StillhouseError):

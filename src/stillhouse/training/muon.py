@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.training.layers import in_block
 
 STRIDE = 2.0  # Muon's rate over AdamW's; torch's "match_rms_adamw" makes steps of root mean square 0.2 lr of it

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 LOWEST_LOG_DECAY = -0.6065306597126334
 """-exp(-1/2): RWKV-7's lowest log of a decay, so w > 0.545. Chunks rely on it: their factors stay within exp(0.304 C)."""

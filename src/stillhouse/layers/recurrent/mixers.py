@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stillhouse.checks import InputError, same_shape
+from stillhouse.core.checks import InputError, same_shape
 from stillhouse.layers.recurrent.delta import LOWEST_LOG_DECAY, delta_chunked, delta_recurrent
 from stillhouse.layers.recurrent.gated import gated_chunked, gated_recurrent
 from stillhouse.layers.recurrent.scalar import scalar_chunked, scalar_recurrent

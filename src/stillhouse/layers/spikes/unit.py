@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 Surrogate = Literal["rectangle", "triangle"]
 SHARE_UNIT = 1_000_000

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError, nearest
+from stillhouse.core.checks import InputError, nearest
 
 TINY = 1e-6
 LEAK = 0.125

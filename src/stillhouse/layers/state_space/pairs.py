@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 
 
 def joined(pairs: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def complex_sequence(name: str, x: Tensor, channels: int) -> None:
         >>> complex_sequence("lines", torch.zeros(1, 4, 2), 2)
         Traceback (most recent call last):
         ...
-        stillhouse.checks.InputError: lines: expected complex numbers, got torch.float32; use torch.complex(re, im)
+        stillhouse.core.checks.InputError: lines: expected complex numbers, got torch.float32; use torch.complex(re, im)
     """
     if not x.is_complex():
         raise InputError(f"{name}: expected complex numbers, got {x.dtype}; use torch.complex(re, im)")

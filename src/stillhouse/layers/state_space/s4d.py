@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from stillhouse.checks import InputError
+from stillhouse.core.checks import InputError
 from stillhouse.layers.state_space.kernel import carried, convolve, discretize, last_state, one_sided_kernel
 from stillhouse.layers.state_space.pairs import complex_sequence, joined
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from stillhouse.config import configclass
-from stillhouse.types import OutputSpec
+from stillhouse.core.config import configclass
+from stillhouse.core.types import OutputSpec
 
 if TYPE_CHECKING:
     from stillhouse.signals.attention import AttentionSignal

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from stillhouse.config import configclass
+from stillhouse.core.config import configclass
+from stillhouse.core.types import OutputSpec
 from stillhouse.signals.config.features import Distance, check_settings
 from stillhouse.signals.config.hidden import LayersConfig
 from stillhouse.signals.layer_maps import Pairs, uniform_map
-from stillhouse.types import OutputSpec
 
 if TYPE_CHECKING:
     from stillhouse.signals.dynamics import DynamicsSignal

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from stillhouse.config import configclass
+from stillhouse.core.config import configclass
+from stillhouse.core.types import OutputSpec
 from stillhouse.signals.config.features import LAYOUT_HELP, Pool, Resize, SideLayout, check_settings
 from stillhouse.signals.layer_maps import MapName, Pairs, layer_blocks, layer_map, layer_paths
-from stillhouse.types import OutputSpec
 
 if TYPE_CHECKING:
     from stillhouse.signals.hidden import HiddenSignal

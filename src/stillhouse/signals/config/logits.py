@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
 from pydantic import Discriminator, Field, Tag
 
-from stillhouse.config import configclass
+from stillhouse.core.config import configclass
+from stillhouse.core.types import OutputSpec
 from stillhouse.temperature import TemperatureConfig
-from stillhouse.types import OutputSpec
 
 if TYPE_CHECKING:
     from stillhouse.signals.logits import LogitSignal

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from stillhouse.config import configclass
+from stillhouse.core.config import configclass
+from stillhouse.core.types import OutputSpec
 from stillhouse.signals.config.features import Layout
-from stillhouse.types import OutputSpec
 
 if TYPE_CHECKING:
     from stillhouse.signals.probes import ProbeSignal

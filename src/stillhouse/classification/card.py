@@ -1,0 +1,89 @@
+"""A trained student on disk: safetensors, and a card that says how to build it again."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from stillhouse.classification.students import StudentConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.core.types import ImageTask, TextTask
+
+FORMAT = "stillhouse-student-1"
+
+
+def save_student(folder: Path, student: nn.Module, config: StudentConfig, task: ImageTask | TextTask) -> None:
+    """Write `student.safetensors` and `card.json` into a folder."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
+    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+    card = {
+        "format": FORMAT,
+        "student": to_mapping(config),
+        "task": asdict(task),
+        "class": type(student).__name__,
+        "model_kwargs": getattr(student, "model_kwargs", None),
+        "input": "raw pixels in [0, 1], (B, C, H, W); the student normalizes them itself"
+        if isinstance(task, ImageTask)
+        else "token ids (B, L), padded",
+        "versions": versions(),
+    }
+    write_json(folder / CARD, card)
+
+
+def read_card(folder: Path) -> tuple[StudentConfig, ImageTask | TextTask]:
+    """The configuration and the task of a saved student.
+
+    Raises:
+        InputError: no card, or one of another format.
+    """
+    card = read_json(folder / CARD)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise InputError(
+            f"{folder / CARD}: expected format {FORMAT!r}, got {card.get('format') if isinstance(card, dict) else card!r}"
+        )
+    task: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in card["task"].items()}
+    student: StudentConfig = parse(StudentConfig, card["student"])  # type: ignore[arg-type]
+    return student, TextTask(**task) if "vocabulary" in task else ImageTask(**task)
+
+
+def read_weights(path: Path, module: nn.Module) -> None:
+    """Fill a module with the weights of a safetensors file.
+
+    Raises:
+        InputError: the file is missing or truncated, or holds the weights of another module.
+    """
+    try:
+        weights = load(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (SafetensorError, ValueError) as error:
+        raise InputError(f"{path} is truncated or not safetensors: {error}") from None
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    got = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected != got:
+        wrong = [n for n in {**expected, **got} if expected.get(n) != got.get(n)]
+        shown = "; ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:5])
+        raise InputError(f"{path} holds another model than its card: {len(wrong)} entries differ ({shown})")
+    module.load_state_dict(weights)
+
+
+def load_student(folder: Path | str) -> Any:
+    """Build the student of a folder and load its weights; in eval mode, on the CPU.
+
+    Raises:
+        InputError: files missing or truncated, or weights of another model.
+    """
+    folder = Path(folder)
+    config, task = read_card(folder)
+    student = config.build(task)
+    read_weights(folder / STUDENT, student)
+    with torch.no_grad():
+        return student.eval()

@@ -1,0 +1,214 @@
+"""Images in memory: one split, and the whole of a data set with what models must know of it.
+
+Legend: B batch, N rows, C channels, H height, W width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stillhouse.classification.data.arrays import (
+    check_class_names,
+    check_rows,
+    infer_class_names,
+    optional_rows,
+    rows_from_arrays,
+)
+from stillhouse.classification.data.augment import Augmentation, augment
+from stillhouse.classification.data.config import DataConfig
+from stillhouse.classification.data.shape import fit
+from stillhouse.classification.data.sources import Loaded, Rows
+from stillhouse.classification.data.splits import check_every_class, hold_out, limit
+from stillhouse.classification.data.statistics import fingerprint, pixel_statistics
+from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.types import Batch, ImageTask
+
+
+@dataclass(frozen=True)
+class ImageSplit:
+    """One split, whole in memory.
+
+    Attributes:
+        images: (N, C, H, W) uint8, or float32 in [0, 1].
+        labels: (N) int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    @property
+    def held(self) -> Tensor:
+        """(N, ...) what is in memory: the images."""
+        return self.images
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The rows of an index.
+
+        Args:
+            index: (B) int64 rows from 0 to N - 1.
+
+        Returns:
+            inputs (B, C, H, W) float32 in [0, 1], labels (B), and the index.
+        """
+        rows = self.images.index_select(0, index)
+        inputs = rows.float().div_(255) if rows.dtype == torch.uint8 else rows
+        return Batch(inputs, self.labels.index_select(0, index), index)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All rows in order, `size` at a time; the last batch may be smaller."""
+        if size < 1:
+            raise InputError(f"batch size: expected at least 1, got {size}")
+        for start in range(0, len(self), size):
+            yield self.batch(torch.arange(start, min(start + size, len(self))))
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Three splits of one data set that share no row, and the task that they set.
+
+    Attributes:
+        name: of the data set.
+        train: what is learned from; pixel mean and deviation of the task are its own.
+        validation: on which the best epoch is picked, taken from the training split.
+        test: read once, at the end.
+        task: class names, shape and pixel statistics.
+        augmentation: what `augment` does.
+        randaugment: operations and magnitude of a RandAugment after it.
+        shown: what teachers look at, row for row, where students read something else that was made of it; None: the same.
+    """
+
+    name: str
+    train: ImageSplit
+    validation: ImageSplit
+    test: ImageSplit
+    task: ImageTask
+    augmentation: Augmentation = "none"
+    randaugment: tuple[int, int] | None = None
+    shown: ImageData | None = None
+
+    @property
+    def for_teachers(self) -> ImageData:
+        """The images that a teacher looks at."""
+        return self.shown or self
+
+    @property
+    def changes(self) -> bool:
+        """Whether a training image differs from one epoch to the next."""
+        return self.augmentation != "none" or self.randaugment is not None
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of every split."""
+        return {"train": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+
+    @cached_property
+    def sha256(self) -> str:
+        """Fingerprint of the pixels and labels of all splits: two runs with the same one saw the same data."""
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return fingerprint((name, split.held, split.labels) for name, split in splits.items())
+
+    def augment(self, inputs: Tensor, *, seed: int) -> Tensor:
+        """A training batch (B, C, H, W), randomly changed as `augmentation` says; the same seed gives the same batch."""
+        return augment(inputs, self.augmentation, seed, randaugment=self.randaugment)
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any,
+        *,
+        class_names: Sequence[str] | None = None,
+        name: str = "arrays",
+        test_images: Any = None,
+        test_labels: Any = None,
+        validation_images: Any = None,
+        validation_labels: Any = None,
+        config: DataConfig | None = None,
+    ) -> ImageData:
+        """A data set from NumPy arrays or tensors.
+
+        Args:
+            images: (N, H, W), (N, C, H, W) or (N, H, W, C) with C 1 or 3; uint8, or floats in [0, 1].
+            labels: (N) whole numbers from 0 to K - 1.
+            class_names: (K); the numbers as words where not given.
+            name: what reports call it.
+            test_images: a test split of its own; taken from `images` where not given.
+            test_labels: its labels.
+            validation_images: a validation split of its own; taken from `images` where not given.
+            validation_labels: its labels.
+            config: fractions, seed, limits, size, channels and augmentation; its `name`, `root` and `download` are not read.
+
+        Raises:
+            InputError: anything that could not be trained on; the message says what was expected and what came.
+
+        Example:
+            >>> import numpy as np
+            >>> images = np.arange(40 * 64, dtype=np.uint8).reshape(40, 8, 8)
+            >>> data = ImageData.from_arrays(images, np.arange(40) % 2, class_names=["even", "odd"])
+            >>> data.sizes, data.task.shape
+            ({'train': 21, 'validation': 3, 'test': 16}, (1, 8, 8))
+        """
+        train = rows_from_arrays(images, labels)
+        test = optional_rows(test_images, test_labels, "test_")
+        validation = optional_rows(validation_images, validation_labels, "validation_")
+        names = infer_class_names(train.labels) if class_names is None else tuple(str(word) for word in class_names)
+        return assemble(Loaded(name, names, train, validation, test), config or DataConfig())
+
+
+def assemble(loaded: Loaded, config: DataConfig) -> ImageData:
+    """Check, shape and split what a source has brought.
+
+    Raises:
+        InputError: see `check_rows`, `hold_out`, `limit` and `check_every_class`.
+    """
+    names, seed = loaded.class_names, config.split_seed
+    check_class_names(names)
+
+    def shaped(split: str, rows: Rows) -> Rows:
+        check_rows(split, rows, len(names))
+        return fit(rows, config.image_size, config.channels)
+
+    train = shaped("training", loaded.train)
+    check_every_class(train.labels, names)
+    if loaded.test is None:
+        train, test = hold_out(train, config.test_fraction, seed, names, "test")
+    else:
+        test = shaped("test", loaded.test)
+    if loaded.validation is None:
+        train, validation = hold_out(train, config.validation_fraction, seed, names, "validation")
+    else:
+        validation = shaped("validation", loaded.validation)
+    train = limit(train, config.train_limit, seed, len(names), "train")
+    test = limit(test, config.test_limit, seed, len(names), "test")
+    check_every_class(train.labels, names)
+    for split, rows in (("validation", validation), ("test", test)):
+        same_shape(f"{split} images", tuple(rows.images.shape[1:]), tuple(train.images.shape[1:]))
+
+    if config.num_classes is not None:
+        names = _with_room(names, config.num_classes)
+    _, c, h, w = train.images.shape
+    mean, std = pixel_statistics(train.images)
+    return ImageData(
+        name=loaded.name,
+        train=ImageSplit(train.images, train.labels),
+        validation=ImageSplit(validation.images, validation.labels),
+        test=ImageSplit(test.images, test.labels),
+        task=ImageTask(names, (c, h, w), mean, std),
+        augmentation=config.augment,
+        randaugment=(config.randaugment_operations, config.randaugment_magnitude) if config.randaugment else None,
+    )
+
+
+def _with_room(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+    if count < len(names):
+        raise InputError(f"num_classes: expected at least the {len(names)} classes of the data, got {count}")
+    return (*names, *(f"unused {number}" for number in range(len(names), count)))

@@ -1,0 +1,59 @@
+"""Arrays in a `.npz` file, read without pickles.
+
+Keys: `images` and `labels`; where they are there `test_images` with `test_labels`, `validation_images` with
+`validation_labels`, and `class_names`. What the arrays may be: see `rows_from_arrays`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from stillhouse.classification.data.arrays import infer_class_names, optional_rows, rows_from_arrays
+from stillhouse.classification.data.sources import Loaded
+from stillhouse.core.checks import InputError, nearest
+
+KEYS = ("images", "labels", "test_images", "test_labels", "validation_images", "validation_labels", "class_names")
+
+
+def load_npz(path: Path) -> Loaded:
+    """The arrays of a `.npz` file as a data set, named after the file.
+
+    Raises:
+        InputError: no such file, not a `.npz`, Python objects inside, an unknown or missing key, arrays of a wrong kind.
+    """
+    arrays = _read(path)
+    for key in arrays:
+        if key not in KEYS:
+            raise InputError(f"{path}: unknown array {key!r}; {nearest(key, KEYS)}")
+    for key in ("images", "labels"):
+        if key not in arrays:
+            raise InputError(f"{path}: expected an array {key!r}, got {', '.join(sorted(arrays)) or 'no arrays'}")
+    train = rows_from_arrays(arrays["images"], arrays["labels"])
+    test = optional_rows(arrays.get("test_images"), arrays.get("test_labels"), "test_")
+    validation = optional_rows(arrays.get("validation_images"), arrays.get("validation_labels"), "validation_")
+    names = _class_names(path, arrays["class_names"]) if "class_names" in arrays else infer_class_names(train.labels)
+    return Loaded(path.stem, names, train, validation, test)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise InputError(f"{path} (--data-root): expected a .npz file, got nothing there") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
+        # AttributeError, TypeError: a bare .npy array has neither `files` nor `with`
+        reason = "it holds Python objects" if "pickle" in str(error) else str(error) or type(error).__name__
+        raise InputError(
+            f"{path}: expected a .npz file with plain arrays, got one that cannot be read: {reason}"
+        ) from None
+
+
+def _class_names(path: Path, names: np.ndarray) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise InputError(f"{path}: class_names: expected (K,) strings, got {names.dtype} of shape {names.shape}")
+    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names.tolist())

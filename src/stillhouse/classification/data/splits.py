@@ -1,0 +1,101 @@
+"""Which rows go where: stratified, fixed by a seed, and nothing in two places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stillhouse.classification.data.sources import Rows
+from stillhouse.core.checks import InputError
+
+
+def hold_out(rows: Rows, fraction: float, seed: int, class_names: Sequence[str], split: str) -> tuple[Rows, Rows]:
+    """Take a stratified share of the rows away, both parts in the order in which they came.
+
+    Args:
+        rows: (N) rows.
+        fraction: share of N that is taken, in (0, 1), rounded up.
+        seed: fixes which rows.
+        class_names: (K), for messages.
+        split: what the taken part is for (`validation`, `test`), for messages.
+
+    Returns:
+        What is left, what was taken.
+
+    Raises:
+        InputError: a class with fewer than 2 rows, or a part smaller than the number of classes.
+    """
+    from sklearn.model_selection import train_test_split
+
+    labels = rows.labels.numpy()
+    counts = np.bincount(labels, minlength=len(class_names))
+    rare = int(counts.argmin())
+    if counts[rare] < 2:
+        raise InputError(
+            f"class {class_names[rare]!r}: expected at least 2 images to take a {split} split from, got {counts[rare]}"
+        )
+    taken = int(np.ceil(fraction * len(labels)))
+    if min(taken, len(labels) - taken) < len(class_names):
+        raise InputError(
+            f"{split} split: expected at least {len(class_names)} images (one a class) on both sides, got "
+            f"{taken} of {len(labels)} by {split}_fraction={fraction}"
+        )
+    left, held = train_test_split(np.arange(len(labels)), test_size=taken, stratify=labels, random_state=seed)
+    return pick(rows, np.sort(left)), pick(rows, np.sort(held))
+
+
+def limit(rows: Rows, count: int | None, seed: int, num_classes: int, split: str) -> Rows:
+    """At most `count` rows, every class in proportion; a smaller limit is a subset of a larger one.
+
+    Raises:
+        InputError: fewer than one row a class.
+    """
+    if count is None or count >= len(rows.labels):
+        return rows
+    if count < num_classes:
+        raise InputError(f"{split}_limit: expected at least {num_classes} (one a class), got {count}")
+    return pick(rows, stratified_subset(rows.labels, count, seed))
+
+
+def stratified_subset(labels: Tensor, count: int, seed: int) -> np.ndarray:
+    """Rows of a stratified subset, ascending.
+
+    scikit-learn refuses classes with one row and parts smaller than K, so each class is laid out evenly over [0, 1)
+    in a seeded order, its first row at 0, and the `count` lowest are kept: all shares are right to one row.
+
+    Args:
+        labels: (N) int64.
+        count: rows to keep, at most N.
+        seed: fixes which.
+
+    Example:
+        >>> stratified_subset(torch.tensor([0, 0, 0, 0, 1, 1]), 3, seed=0).size
+        3
+    """
+    numbers = labels.numpy()
+    order = np.random.default_rng(seed).permutation(len(numbers))
+    place = np.empty(len(numbers))
+    for label in np.unique(numbers):
+        own = order[numbers[order] == label]
+        place[own] = np.arange(len(own)) / len(own)
+    return np.sort(order[np.argsort(place[order], kind="stable")[:count]])
+
+
+def check_every_class(labels: Tensor, class_names: Sequence[str]) -> None:
+    """Raise unless every class has a training image: a class never seen cannot be learned, only guessed."""
+    counts = torch.bincount(labels, minlength=len(class_names))
+    missing = [name for name, count in zip(class_names, counts.tolist()) if count == 0]
+    if missing:
+        more = f" (nor have {len(missing) - 1} others)" if len(missing) > 1 else ""
+        raise InputError(
+            f"class {missing[0]!r} has no training images{more}: expected at least one for each of {len(class_names)} classes"
+        )
+
+
+def pick(rows: Rows, index: np.ndarray) -> Rows:
+    """The rows of an index, copied."""
+    where = torch.from_numpy(index)
+    return Rows(rows.images.index_select(0, where), rows.labels.index_select(0, where))

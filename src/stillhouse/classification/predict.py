@@ -1,0 +1,25 @@
+"""What a model says of a whole split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stillhouse.classification.data import ImageSplit
+from stillhouse.core.types import Batch
+
+
+@torch.no_grad()
+def predict(logits_of: Callable[[Batch], Tensor], split: ImageSplit, batch_size: int = 512) -> np.ndarray:
+    """Class probabilities (N, K) float32 of every row of a split, in order.
+
+    Args:
+        logits_of: (B, K) logits of a batch; the caller puts the model in eval mode.
+        split: N images.
+        batch_size: images per forward pass.
+    """
+    rows = [torch.softmax(logits_of(batch).float(), dim=1).cpu() for batch in split.batches(batch_size)]
+    return torch.cat(rows).numpy()

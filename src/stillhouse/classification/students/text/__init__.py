@@ -1,0 +1,46 @@
+"""A small transformer that classifies texts. The configuration is here; torch is loaded when one is built."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import configclass
+from stillhouse.core.types import ImageTask, TextTask
+
+if TYPE_CHECKING:
+    from stillhouse.classification.students.text.transformer import TextTransformer
+
+
+@configclass
+class TextTransformerConfig:
+    """A small transformer encoder over token ids, mean-pooled over the tokens that are there."""
+
+    kind: Literal["text-transformer"] = "text-transformer"
+    width: int = Field(default=64, gt=0, description="width of a token, a multiple of heads")
+    depth: int = Field(default=2, gt=0, description="number of blocks")
+    heads: int = Field(default=2, gt=0, description="attention heads")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout on embeddings and branches")
+
+    special_part: ClassVar[None] = None
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
+
+    def build(self, task: ImageTask | TextTask) -> TextTransformer:
+        """The network, with weights from torch's global generator.
+
+        Raises:
+            InputError: the task is one of images.
+        """
+        from stillhouse.classification.students.text.transformer import TextTransformer
+
+        if not isinstance(task, TextTask):
+            raise InputError(f"student 'text-transformer': expected labelled texts, got images of {task.shape}")
+        return TextTransformer(task, width=self.width, depth=self.depth, heads=self.heads, dropout=self.dropout)
+
+
+__all__ = ["TextTransformerConfig"]

@@ -1,0 +1,46 @@
+"""Small guards whose errors print the name, what was expected and what came. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class StillhouseError(Exception):
+    """Anything a user can mend: the command line prints its message without a traceback and exits with 2."""
+
+
+class InputError(StillhouseError, ValueError):
+    """Data, a file or a value is not what it must be."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A ready-made hint for a misspelt name: the near one, or the list of what there is.
+
+    Example:
+        >>> nearest("learning_rat", ["learning_rate", "epochs"])
+        "did you mean 'learning_rate'?"
+        >>> nearest("zzz", ["learning_rate", "epochs"])
+        'known: epochs, learning_rate'
+    """
+    names = sorted(set(known))
+    if not names:
+        return "there are none"
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    shown = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
+    return f"known: {shown}"
+
+
+def same_shape(name: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    """Raise `InputError` unless two shapes are equal.
+
+    Example:
+        >>> same_shape("logits", (4, 9), (4, 10))
+        Traceback (most recent call last):
+        ...
+        stillhouse.core.checks.InputError: logits: expected shape (4, 10), got (4, 9)
+    """
+    if tuple(got) != tuple(expected):
+        raise InputError(f"{name}: expected shape {tuple(expected)}, got {tuple(got)}")

@@ -1,0 +1,336 @@
+"""One schema for Python, YAML, `--set` and flags: frozen pydantic dataclasses in, the same dataclasses out. No torch.
+
+A configuration class is written once, with types, ranges and help:
+
+    @configclass
+    class TrainingConfig:
+        epochs: int = Field(default=20, gt=0, description="passes over the training split")
+
+Everything else (parsing, dumping, flags, suggestions for misspelt keys) is derived from it here.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass as plain_dataclass
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, dataclass_transform
+
+import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from stillhouse.core.checks import StillhouseError, nearest
+
+T = TypeVar("T")
+STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
+
+
+class ConfigError(StillhouseError, ValueError):
+    """A key, flag or value that the schema does not take; the message names the place and the near key."""
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
+def configclass(cls: type[T]) -> type[T]:
+    """A frozen, keyword-only dataclass whose fields pydantic validates, also when it is made in Python."""
+    return dataclass(frozen=True, kw_only=True, config=STRICT)(cls)  # type: ignore[return-value]
+
+
+# ---------------------------------------------------------------------------------------------- mapping <-> config
+
+
+def parse(kind: type[T], mapping: Mapping[str, Any]) -> T:
+    """Build a configuration from plain data; every fault is listed, misspelt keys with a suggestion.
+
+    Raises:
+        ConfigError: unknown key, wrong type, value out of range, missing key.
+    """
+    try:
+        parsed = TypeAdapter(kind).validate_python(dict(mapping))
+    except ValidationError as error:
+        lines = [_explain(kind, dict(e)) for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from None
+    switches = list(_switches_as_numbers(mapping, to_mapping(parsed)))
+    if switches:
+        raise ConfigError("\n".join(f"{path}: expected a number, got {str(given).lower()}" for path, given in switches))
+    return parsed
+
+
+def to_mapping(config: Any) -> Any:
+    """Plain JSON- and YAML-ready data (dicts, lists, numbers, strings) of a configuration."""
+    if is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_mapping(getattr(config, f.name)) for f in fields(config)}
+    if isinstance(config, Mapping):
+        return {key: to_mapping(value) for key, value in config.items()}
+    if isinstance(config, (tuple, list)):
+        return [to_mapping(value) for value in config]
+    return str(config) if isinstance(config, Path) else config
+
+
+def dump_yaml(config: Any) -> str:
+    """The configuration as YAML text that `load_yaml` and `parse` read back to an equal value."""
+    return yaml.safe_dump(to_mapping(config), sort_keys=False, allow_unicode=True, width=110)
+
+
+def load_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file whose top is a mapping.
+
+    Raises:
+        ConfigError: missing file, broken YAML, or something else than a mapping on top.
+    """
+    path = Path(path)
+    try:
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
+    except OSError as error:
+        raise ConfigError(f"cannot read the recipe file {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    if not isinstance(loaded, dict):
+        raise ConfigError(f"{path}: expected a mapping (key: value) on top, got {type(loaded).__name__}")
+    return loaded
+
+
+def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `change` over it, mapping by mapping; lists and numbers are replaced whole.
+
+    A mapping whose `kind` differs replaces the old one, since its keys belong to another class.
+
+    Example:
+        >>> merge({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}})
+        {'a': {'x': 1, 'y': 5}, 'b': 3}
+    """
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        if both and value.get("kind", old.get("kind")) == old.get("kind"):  # type: ignore[union-attr]
+            merged[key] = merge(old, value)  # type: ignore[arg-type]
+        else:
+            merged[key] = value
+    return merged
+
+
+def set_path(mapping: dict[str, Any], assignment: str) -> None:
+    """Carry out `a.b=c` in place: the value is read as YAML, a number in the path is a place in a list.
+
+    Example:
+        >>> config = {"training": {"epochs": 3}, "signals": [{"weight": 1.0}]}
+        >>> set_path(config, "training.epochs=5"); set_path(config, "signals.0.weight=0.5"); config
+        {'training': {'epochs': 5}, 'signals': [{'weight': 0.5}]}
+
+    Raises:
+        ConfigError: no `=`, a key of a plain value, or an index outside a list.
+    """
+    path, equals, text = assignment.partition("=")
+    if not equals:
+        raise ConfigError(f"--set takes key=value, got {assignment!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    place(mapping, path.strip().split("."), value)
+
+
+def place(mapping: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Put `value` at a path of keys and list indices, making mappings on the way; `parse` judges the keys."""
+    here: Any = mapping
+    for depth, key in enumerate(path):
+        where = ".".join(path[: depth + 1])
+        last = depth == len(path) - 1
+        if isinstance(here, list):
+            if not key.isdigit() or int(key) >= len(here):
+                raise ConfigError(f"{where}: expected an index below {len(here)}, got {key!r}")
+            if last:
+                here[int(key)] = value
+            else:
+                here = here[int(key)]
+        elif isinstance(here, dict):
+            if last:
+                here[key] = value
+            else:
+                if here.get(key) is None:
+                    here[key] = {}
+                here = here[key]
+        else:
+            raise ConfigError(f"{where}: {'.'.join(path[:depth])} is a plain value and has no keys")
+
+
+# ---------------------------------------------------------------------------------------------- flags
+
+
+@plain_dataclass(frozen=True)
+class Flag:
+    """One leaf of a configuration as a command-line flag."""
+
+    path: tuple[str, ...]
+    annotation: Any
+    default: Any
+    help: str
+
+    @property
+    def name(self) -> str:
+        """The long flag: `--training-batch-size` for training.batch_size."""
+        return "--" + "-".join(self.path).replace("_", "-")
+
+    @property
+    def choices(self) -> tuple[Any, ...]:
+        """The allowed words where the field is a Literal, else ()."""
+        return tuple(v for kind in _members(self.annotation) for v in typing.get_args(kind) if _is_literal(kind))
+
+    @property
+    def is_bool(self) -> bool:
+        """True for a switch (`--x/--no-x`)."""
+        return bool in _members(self.annotation)
+
+    @property
+    def is_list(self) -> bool:
+        """True where several values are taken (`2,2,6,2` or `64 64`)."""
+        return any(typing.get_origin(kind) is tuple for kind in _members(self.annotation))
+
+
+def flags(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[Flag]:
+    """Every leaf of a configuration value, depth first; the shape (which union member, how many signals) is the value's."""
+    for name, info in settings(type(config)).items():
+        value, path = getattr(config, name), (*prefix, name)
+        if is_dataclass(value):
+            yield from flags(value, path)
+        elif isinstance(value, tuple) and value and all(is_dataclass(v) for v in value):
+            for number, entry in enumerate(value):
+                yield from flags(entry, (*path, str(number)))
+        elif name != "kind" and (_takes_plain(info.annotation) or not _holds_configs(info.annotation)):
+            yield Flag(path, info.annotation, value, info.description or "")
+        elif value is None and _holds_configs(info.annotation):
+            yield from flags(_members(info.annotation)[0](), path)  # an optional part, with its own defaults
+
+
+def kinds(union: Any) -> dict[str, type]:
+    """The members of a union of configurations by their `kind`.
+
+    Example:
+        >>> from stillhouse.classification.students import StudentConfig
+        >>> "tsetlin-vit" in kinds(StudentConfig)
+        True
+    """
+    return {str(_tag(member)): member for member in _members(union)}
+
+
+def settings(kind: Any) -> dict[str, Any]:
+    """The fields of a configuration class as pydantic knows them (annotation, default, description); {} for others."""
+    return dict(getattr(kind, "__pydantic_fields__", {}))
+
+
+# ---------------------------------------------------------------------------------------------- inside
+
+
+class _OnceLoader(yaml.SafeLoader):
+    """YAML in which a key stands once in a mapping: PyYAML would take the last one and say nothing."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """The mapping of a node.
+
+        Raises:
+            yaml.YAMLError: a key stands twice.
+        """
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.YAMLError(
+                    f"key {key.value!r} stands twice in one mapping, again in line {key.start_mark.line + 1}"
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _members(annotation: Any) -> list[Any]:
+    """The members of a union without None, Annotated peeled off; [annotation] for anything else.
+
+    A field's annotation comes from pydantic with its discriminator already taken off; a nested one does not.
+    """
+    if typing.get_origin(annotation) is typing.Annotated:
+        annotation = typing.get_args(annotation)[0]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        found = [m for part in typing.get_args(annotation) for m in _members(part)]
+        return [m for m in found if m is not type(None)]
+    return [annotation]
+
+
+def _switches_as_numbers(given: Any, parsed: Any, path: str = "") -> Iterator[tuple[str, bool]]:
+    """(path, value) of each true or false that pydantic took for 1 or 0."""
+    if isinstance(given, bool) and type(parsed) in (int, float):
+        yield path, given
+    if isinstance(given, Mapping) and isinstance(parsed, dict):
+        pairs = [(str(key), value, parsed.get(key)) for key, value in given.items()]
+    elif isinstance(given, (list, tuple)) and isinstance(parsed, list):
+        pairs = [(str(number), *both) for number, both in enumerate(zip(given, parsed, strict=False))]
+    else:
+        return
+    for key, value, came in pairs:
+        yield from _switches_as_numbers(value, came, f"{path}.{key}" if path else key)
+
+
+def _is_literal(kind: Any) -> bool:
+    return typing.get_origin(kind) is typing.Literal
+
+
+def _takes_plain(annotation: Any) -> bool:
+    """A field that takes a number or a word beside configurations: a flag gives the plain one."""
+    return any(kind in (int, float, str) for kind in _members(annotation))
+
+
+def _holds_configs(annotation: Any) -> bool:
+    return any(
+        is_dataclass(kind) or any(is_dataclass(m) for arg in typing.get_args(kind) for m in _members(arg))
+        for kind in _members(annotation)
+    )
+
+
+def _members_at(kind: Any, place: Sequence[str | int]) -> list[Any]:
+    """The classes that the schema takes at a place of a pydantic error (union tags are part of such places)."""
+    here = _members(kind)
+    for step in place:
+        found: list[Any] = []
+        for one in here:
+            if step in settings(one):
+                found.append(settings(one)[str(step)].annotation)
+            elif isinstance(step, int) and typing.get_args(one):
+                found.append(typing.get_args(one)[0])
+            elif is_dataclass(one) and step == _tag(one):
+                found.append(one)
+        here = [m for annotation in found for m in _members(annotation)]
+    return here
+
+
+def _keys_at(kind: Any, place: Sequence[str | int]) -> list[str]:
+    return [name for one in _members_at(kind, place) for name in settings(one)]
+
+
+def _tag(kind: Any) -> Any:
+    info = settings(kind).get("kind")
+    return None if info is None else info.default
+
+
+def _explain(kind: type, error: dict[str, Any]) -> str:
+    loc = list(error["loc"])
+    tags = {"unexpected_keyword_argument", "extra_forbidden"}
+    shown = ".".join(str(part) for part in loc) or kind.__name__
+    if error["type"] in tags:
+        return f"{shown}: unknown key; {nearest(str(loc[-1]), _keys_at(kind, loc[:-1]))}"
+    if error["type"] == "missing":
+        return f"{shown}: missing"
+    if error["type"] in {"union_tag_not_found", "union_tag_invalid"}:
+        given = error.get("ctx", {}).get("tag")
+        known = error.get("ctx", {}).get("expected_tags") or ", ".join(repr(_tag(m)) for m in _members_at(kind, loc))
+        hint = "" if given is None else f"; {nearest(str(given), [word.strip(chr(39)) for word in known.split(', ')])}"
+        return f"{shown}.kind: expected one of {known}, got {'nothing' if given is None else repr(given)}{hint}"
+    got = error.get("input")
+    text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    if error["type"] in {"value_error", "assertion_error"}:
+        return f"{shown}: {text}" if loc else text
+    hint = ""
+    if error["type"] == "literal_error" and isinstance(got, str):
+        allowed = error.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
+        hint = f"; {nearest(got, [word.strip(chr(39)) for word in allowed])}"
+    return f"{shown}: expected {text}, got {got!r}{hint}"

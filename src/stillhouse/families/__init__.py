@@ -1,0 +1,1 @@
+"""The families of students; each is one package, and none imports another."""

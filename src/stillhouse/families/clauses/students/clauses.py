@@ -1,0 +1,304 @@
+"""A bank of fuzzy pattern clauses: soft ANDs over bits, trained by gradient, exact as bit operations.
+
+Shapes: ... any leading axes, F bits (2F literals: each bit and its negation), C clauses.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.students.exact_product import can_count, count_hits
+from stillhouse.families.clauses.students.hits import hits_and_counts
+from stillhouse.families.clauses.students.options import ClauseOptions, Operator
+from stillhouse.families.clauses.students.tau import Tau
+from stillhouse.layers.straight_through import hard_include, hard_step, revivable_relu
+
+
+class ClauseBank(nn.Module):
+    """Fuzzy capacity clauses: `c_j = relu(min(n_j, LF) - misses_j) / LF`, with hard literals.
+
+    Clause j includes some of the 2F literals (`include_logits`, hard masks by a straight-through estimator). `n_j` counts
+    them, `misses_j` counts those that are false for an input, `LF` (literal failures) is how many misses silence the
+    clause. LF = 1 is the ordinary all-or-nothing AND; LF at or above n_j would make the clause linear in the bits and
+    useless beside attention, which is why clauses start with about three times LF literals.
+
+    One matrix product evaluates the bank: misses = sum(m) - x (m - n)^T for positive masks m and negated masks n.
+
+    Args:
+        num_bits: F.
+        num_clauses: C.
+        failures: LF, at least 1.
+        tau: include threshold on the sigmoid of the include logits, in (0, 1).
+        literals: how many literals a clause includes at the start, on average.
+        leak: backward slope of a silent clause.
+        operator: "capacity" as above, or "product": `exp(-4 misses / LF)`, which never falls silent.
+        literal_dropout: share of the literals that no clause cares about in a training step; they count as not included.
+        literal_budget: L, only the L most included literals of a clause count.
+        threshold: a `Tau` to use in place of a fixed one.
+
+    Attributes:
+        include_logits: (2, C, F) parameter; [0] the literals x, [1] the literals not x.
+
+    Example:
+        A clause "bit 0 and not bit 1" with LF 1:
+
+        >>> bank = ClauseBank(num_bits=2, num_clauses=2, failures=1)
+        >>> with torch.no_grad():
+        ...     _ = bank.include_logits.fill_(-5.0)
+        ...     bank.include_logits[0, 0, 0] = bank.include_logits[1, 0, 1] = 5.0
+        >>> bank(torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]))[:, 0].tolist()
+        [1.0, 0.0, 0.0]
+
+    Source: Hnilov 2025, "Fuzzy-Pattern Tsetlin Machine", arXiv:2508.08350.
+    """
+
+    def __init__(
+        self,
+        num_bits: int,
+        num_clauses: int,
+        *,
+        failures: int = 4,
+        tau: float = 0.5,
+        literals: float = 12.0,
+        leak: float = 0.1,
+        operator: Operator = "capacity",
+        literal_dropout: float = 0.0,
+        literal_budget: int | None = None,
+        threshold: Tau | None = None,
+    ) -> None:
+        super().__init__()
+        if num_clauses < 1:
+            raise InputError(f"clauses: expected at least 1, got {num_clauses}")
+        if failures < 1:
+            raise InputError(f"failures (LF): expected at least 1, got {failures}")
+        self.num_bits, self.num_clauses, self.failures, self.leak = num_bits, num_clauses, failures, leak
+        self.literals = literals
+        self.operator, self.literal_dropout, self.literal_budget = operator, literal_dropout, literal_budget
+        self.threshold = self._threshold(tau, threshold)
+        self.include_logits = nn.Parameter(torch.empty(self._planes, num_clauses, num_bits))
+        self.reset_parameters(literals)
+
+    _planes = 2
+
+    def _threshold(self, tau: float, threshold: Tau | None) -> Tau | None:
+        return Tau(tau) if threshold is None else threshold
+
+    def inclusion_quantile(self, literals: float) -> float:
+        """z with P(normal > -z) = share of the 2F literals that `literals` of them are; at most 90 %."""
+        share = min(literals / (2 * self.num_bits), 0.9)
+        return float(2**0.5 * torch.erfinv(torch.tensor(2 * share - 1, dtype=torch.float64, device="cpu")))
+
+    def reset_parameters(self, literals: float, spread: float = 0.5) -> None:
+        """Normal include logits whose mean puts `literals` of the 2F literals of a clause above the threshold."""
+        assert self.threshold is not None
+        level = float(torch.logit(torch.tensor(self.threshold.start, device="cpu")))
+        nn.init.normal_(self.include_logits, mean=level + spread * self.inclusion_quantile(literals), std=spread)
+
+    def soft_literals(self) -> Tensor:
+        """(C) expected number of literals in each clause by the include probabilities: what a penalty can shrink."""
+        return torch.sigmoid(self.include_logits).sum((0, 2))
+
+    def _include(self) -> Tensor:
+        """(2, C, F) hard masks of what the logits say."""
+        assert self.threshold is not None
+        return hard_include(self.include_logits, self.threshold())
+
+    def _included(self) -> Tensor:
+        """(2, C, F) the same, as truth values."""
+        assert self.threshold is not None
+        return self.include_logits > torch.logit(self.threshold())
+
+    def literal_scores(self) -> Tensor:
+        """(2, C, F) how sure a literal is to be included: what a budget keeps first."""
+        return self.include_logits
+
+    def masks(self) -> tuple[Tensor, Tensor]:
+        """The hard include masks, (C, F) each: of the literals x and of the literals not x."""
+        include = self._include()
+        if self.literal_budget is not None:
+            include = include * self._within_budget(self.literal_budget)
+        if self.training and self.literal_dropout > 0:
+            kept = torch.rand(2, 1, self.num_bits, device=include.device) >= self.literal_dropout
+            include = include * kept
+        positive, negated = include.unbind(0)  # one gradient for both: indexing twice would make two, mostly zeros
+        return positive, negated
+
+    def _within_budget(self, budget: int) -> Tensor:
+        """(2, C, F) of 0 and 1: the `budget` literals of each clause with the largest logits."""
+        flat = self.literal_scores().detach().transpose(0, 1).flatten(1)  # (C, 2F)
+        chosen = flat.topk(min(budget, flat.shape[1]), dim=1).indices
+        kept = torch.zeros_like(flat).scatter_(1, chosen, 1.0)
+        return kept.unflatten(1, (2, self.num_bits)).transpose(0, 1)
+
+    def capacity(self, positive: Tensor, negated: Tensor) -> Tensor:
+        """(C) the value of a clause without a miss, before division by LF: min(n, LF)."""
+        count = positive.sum(1) + negated.sum(1)
+        return count.clamp(max=float(self.failures))
+
+    def forward(self, bits: Tensor) -> Tensor:
+        """Strength of every clause for bits (..., F) of 0 and 1.
+
+        Returns:
+            (..., C) in {0, 1/LF, ..., 1}.
+        """
+        if bits.shape[-1] != self.num_bits:
+            raise InputError(f"bits: expected (..., {self.num_bits}), got {tuple(bits.shape)}")
+        if not self.training and can_count(bits):
+            kernel, misses_of_zeros, capacity = self._counted()
+            hits = count_hits(bits, kernel)
+        elif self._plain(bits):
+            assert self.threshold is not None
+            hits, misses_of_zeros, negations = hits_and_counts(bits, self.include_logits, self.threshold())
+            capacity = (misses_of_zeros + negations).clamp(max=float(self.failures))
+        else:
+            positive, negated = self.masks()
+            misses_of_zeros = positive.sum(1)  # an all-zero input misses every positive literal
+            # under autocast the product runs in bf16: bits and masks are exact there, and so are counts up to 256
+            hits = nn.functional.linear(bits, positive - negated)
+            capacity = self.capacity(positive, negated)
+        if self.operator == "product":
+            return torch.exp((hits - misses_of_zeros).clamp(max=0) * (4 / self.failures))
+        return revivable_relu(hits + (capacity - misses_of_zeros), self.leak) / self.failures
+
+    def _plain(self, bits: Tensor) -> bool:
+        """Whether the masks are those of the logits alone, in full precision: then there is a shorter way to learn them."""
+        dropped = self.training and self.literal_dropout > 0
+        return (
+            self.threshold is not None
+            and self.literal_budget is None
+            and not dropped
+            and torch.is_grad_enabled()
+            and bits.dtype == self.include_logits.dtype
+            and not torch.is_autocast_enabled(bits.device.type)
+            and not torch.compiler.is_compiling()
+        )
+
+    def _counted(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Kernel (F, C) int8, misses of an all-zero input (C), capacity (C).
+
+        Made at every call, which costs less than the product: what was kept from the last call cannot be trusted, since
+        fused optimizers and `.data` change a weight without touching its version.
+        """
+        include = self._included()
+        if self.literal_budget is not None:
+            include = include & self._within_budget(self.literal_budget).bool()
+        positive, negated = include[0], include[1]
+        kernel = (positive.view(torch.int8) - negated.view(torch.int8)).T
+        count = self.include_logits.dtype
+        return kernel, positive.sum(1).to(count), self.capacity(positive, negated).to(count)
+
+    def extra_repr(self) -> str:
+        """What `print(module)` shows."""
+        return f"bits={self.num_bits}, clauses={self.num_clauses}, failures={self.failures}, operator={self.operator}"
+
+
+class TernaryBank(ClauseBank):
+    """Clauses with one logit a bit: above `band` the bit must be 1, below -`band` it must be 0, else it is ignored.
+
+    Half the include parameters of `ClauseBank`, and a clause can never ask for a bit and its negation.
+
+    Args:
+        num_bits: F.
+        num_clauses: C.
+        band: half-width of the dead zone.
+        temperature: flattens the gradient of the masks.
+        failures: LF.
+        literals: literals a clause includes at the start, on average.
+        leak: backward slope of a silent clause.
+        operator: see `ClauseBank`.
+        literal_dropout: see `ClauseBank`.
+        literal_budget: see `ClauseBank`.
+
+    Source: after the balanced ternary logic of the Setun computer (Brusentsov 1962), as the documents' backend `stcm`.
+    """
+
+    _planes = 1
+    _usual = 0.5
+
+    def __init__(
+        self,
+        num_bits: int,
+        num_clauses: int,
+        *,
+        band: float = 0.1,
+        temperature: float = 1.0,
+        failures: int = 4,
+        literals: float = 12.0,
+        leak: float = 0.1,
+        operator: Operator = "capacity",
+        literal_dropout: float = 0.0,
+        literal_budget: int | None = None,
+    ) -> None:
+        self.band, self.temperature = band, temperature
+        super().__init__(
+            num_bits,
+            num_clauses,
+            failures=failures,
+            literals=literals,
+            leak=leak,
+            operator=operator,
+            literal_dropout=literal_dropout,
+            literal_budget=literal_budget,
+        )
+
+    def _threshold(self, tau: float, threshold: Tau | None) -> Tau | None:
+        return None
+
+    def reset_parameters(self, literals: float, spread: float = 0.5) -> None:
+        """Logits with as many as `literals` of them outside the band (half on either side).
+
+        With the usual spread they are normal around 0; with a small one they lie close to the borders of the band.
+        """
+        if spread >= self._usual:
+            nn.init.normal_(self.include_logits, std=self.band / max(-self.inclusion_quantile(literals), 0.05))
+            return
+        far = -self.inclusion_quantile(2 * literals)  # here one tail lies outside, on either side by the sign
+        nn.init.normal_(self.include_logits, mean=self.band - spread * far, std=spread)
+        sign = torch.randint(0, 2, self.include_logits.shape, device=self.include_logits.device) * 2 - 1
+        with torch.no_grad():
+            self.include_logits.mul_(sign)
+
+    def soft_literals(self) -> Tensor:
+        """(C) expected number of literals of each clause."""
+        return torch.sigmoid((self.include_logits[0].abs() - self.band) / self.temperature).sum(1)
+
+    def _include(self) -> Tensor:
+        logits = self.include_logits[0]
+        return hard_step(torch.stack([logits - self.band, -logits - self.band]), 1 / self.temperature)
+
+    def _included(self) -> Tensor:
+        logits = self.include_logits[0]
+        return torch.stack([logits > self.band, logits < -self.band])
+
+    def literal_scores(self) -> Tensor:
+        """(2, C, F) how sure a literal is to be included."""
+        return torch.cat([self.include_logits, -self.include_logits])
+
+
+def make_bank(num_bits: int, num_clauses: int, options: ClauseOptions) -> ClauseBank:
+    """The bank that the options describe."""
+    shared = {"failures": options.failures, "literals": options.literals_at_start, "leak": options.leak}
+    dropout, budget, operator = options.literal_dropout, options.literal_budget, options.operator
+    if options.ternary:
+        return TernaryBank(
+            num_bits,
+            num_clauses,
+            band=options.ternary_band,
+            temperature=options.ternary_temperature,
+            operator=operator,
+            literal_dropout=dropout,
+            literal_budget=budget,
+            **shared,  # type: ignore[arg-type]
+        )
+    learned = {"learnable": options.learnable_tau, "low": options.tau_min, "high": options.tau_max}
+    return ClauseBank(
+        num_bits,
+        num_clauses,
+        threshold=Tau(options.tau, ema=options.tau_ema, **learned),  # type: ignore[arg-type]
+        operator=operator,
+        literal_dropout=dropout,
+        literal_budget=budget,
+        **shared,  # type: ignore[arg-type]
+    )

@@ -1,0 +1,262 @@
+"""`stillhouse embed`: capture, distill, evaluate, encode, explore, export. Flags with dashes or underscores."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.core.checks import nearest
+from stillhouse.core.config import ConfigError
+from stillhouse.families.embed.flags import dashed, leaves, nearer, take_documented, text_arm
+
+COMMANDS = {
+    "capture": "texts -> a teacher's vectors, encoded once into a folder",
+    "distill": "vectors -> a student of 5 numbers, beside PCA, UMAP and others, with a verdict and a report",
+    "evaluate": "score a student on its test rows, or on other vectors",
+    "encode": "vectors or texts -> codes, as .npy, .csv or .jsonl (with trees)",
+    "explore": "write the page on which the space can be looked at and searched",
+    "export": "one folder for those who use it: numpy alone, ONNX",
+}
+HELP = """usage: stillhouse embed COMMAND [options]
+
+Distil wide embeddings (384, 768, 1536 numbers) into few, and say what was kept: who is near, and how far the rest is.
+
+commands:
+{commands}
+
+start here:
+  stillhouse embed capture notes.txt --model all-MiniLM-L6-v2 --out runs/notes
+  stillhouse embed distill runs/notes --out runs/five
+  stillhouse embed distill ada.npy --recipe embedding-tree      vectors of any teacher; 5, 25 and 125 numbers
+  stillhouse embed explore runs/five --out five.html
+  stillhouse embed COMMAND --help                               the options of a command
+"""
+DISTILL = """examples:
+  stillhouse embed distill runs/notes                            a captured corpus, results in runs/embedding
+  stillhouse embed distill ada.parquet --key vector --seeds 5 --out runs/ada
+  stillhouse embed distill runs/notes --student text             also a student that reads texts, without the teacher
+  stillhouse embed distill runs/notes --neighbor-weight 2        nearer neighbours, for less of the rest
+  stillhouse embed distill runs/notes --frontier 0 0.3 3 10      the curve of local against global quality
+  stillhouse embed distill mine.yaml --set lesson.perplexity=20 --resume
+
+a starter file:
+  data: {path: runs/notes}
+  student: {levels: [5]}
+  lesson: {neighbor_weight: 1.0, global_weight: 1.0}
+  anchors: [pca, random-projection, umap]
+  seeds: 3
+
+short flags: --epochs, --batch-size, --learning-rate, --perplexity, --neighbor-weight, --hidden, and any name below that is
+the only one of its kind (--levels, --noise, --global-weight).
+documented names are taken too: --teacher_checkpoint, --teacher_dim, --student_dim, --alpha, --tau, --curriculum,
+--curriculum_stages, --curriculum_tau_schedule, --max_epochs, --validation_split, --early_stopping_patience, --save_dir
+"""
+Change = dict[str, Any]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command of the family."""
+    words = [dashed(word) for word in arguments]
+    if not words or words[0] in {"-h", "--help", "help"}:
+        width = max(map(len, COMMANDS))
+        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
+        if words:
+            raise SystemExit(0)
+        return 2
+    chosen: dict[str, Callable[[Sequence[str]], int]] = {
+        "capture": _capture,
+        "distill": _distill,
+        "evaluate": _evaluate,
+        "encode": _encode,
+        "explore": _explore,
+        "export": _export,
+    }
+    if words[0] not in chosen:
+        raise ConfigError(f"unknown command {words[0]!r}; {nearest(words[0], COMMANDS)}")
+    return chosen[words[0]](words[1:])
+
+
+# ---------------------------------------------------------------------------------------------------- commands
+
+
+def _capture(words: Sequence[str]) -> int:
+    parser = Parser(
+        prog="stillhouse embed capture",
+        description=COMMANDS["capture"],
+        epilog="a text file: FILE.txt (a line a text), FILE.csv:0,1 (columns), FILE.jsonl:body (a field),\n"
+        "FILE.txt:prose or FILE.txt:tokenized (articles, sentence by sentence). Equal texts are taken once. A capture that was\n"
+        "stopped goes on where it stopped; a finished one returns at once.",
+    )
+    parser.add_argument("texts", nargs="+", help="text files, see below")
+    parser.add_argument("--model", "--teacher", required=True, help="sentence-transformers folder or name")
+    parser.add_argument("--out", "--save-dir", type=Path, required=True, help="folder for vectors and texts")
+    parser.add_argument("--batch-size", type=int, default=64, help="texts at once in the model [64]")
+    parser.add_argument("--min-chars", type=int, default=1, help="drop shorter texts [1]")
+    parser.add_argument("--max-chars", type=int, help="drop longer texts")
+    parser.add_argument("--limit", type=int, help="at most so many texts of each file")
+    parser.add_argument("--device", help="as torch names it [the best there is]")
+    parser.add_argument("--raw-length", action="store_true", help="leave vectors at the model's own length")
+    parser.add_argument("--no-resume", action="store_true", help="refuse a folder in which a capture is")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options = parser.parse(words)
+    from stillhouse.families.embed.corpus import capture_sources
+
+    said = capture_sources(
+        options.texts,
+        options.model,
+        options.out,
+        min_chars=options.min_chars,
+        max_chars=options.max_chars,
+        limit=options.limit,
+        batch_size=options.batch_size,
+        normalize=not options.raw_length,
+        resume=not options.no_resume,
+        progress=not options.quiet,
+        device=options.device,
+    )
+    for name, count in said["files"].items():
+        print(f"{name}: {count:,} texts")
+    print(f"{said['rows']:,} vectors of {said['width']} in {options.out}")
+    print(f"go on with: stillhouse embed distill {options.out}")
+    return 0
+
+
+def _distill(words: Sequence[str]) -> int:
+    from stillhouse.families.embed.recipes import DEFAULT, load_embedding
+
+    words, early, change = take_documented(list(words))
+    parser = Parser(
+        prog="stillhouse embed distill",
+        description=COMMANDS["distill"],
+        epilog=DISTILL,
+        usage="stillhouse embed distill SOURCE [--recipe NAME] [--out DIR] [--resume] [any setting below]",
+    )
+    parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
+    parser.add_argument("--recipe", help=f"what to start from: embedding, embedding-tree, embedding-fast [{DEFAULT}]")
+    parser.add_argument("--student", choices=("vector", "text"), help="text: also a student that reads texts [vector]")
+    parser.add_argument(
+        "--text-teacher", help="with --student text: the teacher's folder [as captured]; hash: no teacher's tokens"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in the folder; finished arms are kept"
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    if early.get("student") == "text":
+        change["text"] = text_arm(early.get("text-teacher"))
+
+    def load(source: str, assignments: Sequence[str]) -> Any:
+        changes = [f"{path}={yaml.safe_dump(value, default_flow_style=True)}" for path, value in leaves(change)]
+        return load_embedding(source, [*changes, *assignments], recipe=early.get("recipe"))
+
+    try:
+        options, config = read_config(parser, words, load, "runs/corpus")
+    except ConfigError as error:
+        raise nearer(error) from None
+    if options.print_config:
+        print_config(config)
+        return 0
+    from stillhouse.families.embed.run import distill
+    from stillhouse.families.embed.show import EmbedDisplay, print_embedding
+    from stillhouse.training.interrupt import Interrupted
+
+    out = options.out or Path("runs") / config.name
+    with EmbedDisplay(config.fits, quiet=options.quiet or not sys.stdout.isatty()) as display:
+        try:
+            summary = distill(config, out, resume=options.resume, say=display.say, tell=display.tell)
+        except Interrupted as error:
+            raise Interrupted(f"{error}\ngo on with: the same command and --resume") from None
+    print_embedding(summary, out)
+    return 0
+
+
+def _evaluate(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse embed evaluate", description=COMMANDS["evaluate"])
+    parser.add_argument("folder", type=Path, help="a run, or the folder of a student")
+    parser.add_argument("--vectors", help="vectors of the same teacher [the test rows of its run]")
+    parser.add_argument("--key", help="which array or column of them")
+    parser.add_argument("--limit", type=int, default=5000, help="rows that are judged, at most [5000]")
+    parser.add_argument("--json", action="store_true", help="print all figures as JSON")
+    options = parser.parse(words)
+    from stillhouse.families.embed.use import evaluate
+
+    found = evaluate(options.folder, options.vectors, key=options.key, limit=options.limit)
+    if options.json:
+        import json
+
+        print(json.dumps(found, indent=2))
+        return 0
+    from stillhouse.families.embed.show import print_evaluation
+
+    print_evaluation(found)
+    return 0
+
+
+def _encode(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse embed encode", description=COMMANDS["encode"])
+    parser.add_argument("folder", type=Path, help="a run, or the folder of a student (RUN/text-student reads texts)")
+    parser.add_argument("source", help="vectors, a capture, or a text file (as in capture)")
+    parser.add_argument("--out", type=Path, required=True, help="FILE.npy, .csv (with texts) or .jsonl (with trees)")
+    parser.add_argument("--key", help="which array or column of the vectors")
+    parser.add_argument("--level", type=int, help="how many levels of the code [all]")
+    parser.add_argument("--teacher", "--model", help="for texts and a student of vectors: the model between them")
+    options = parser.parse(words)
+    from stillhouse.families.embed.use import encode
+
+    rows, numbers = encode(
+        options.folder, options.source, options.out, key=options.key, level=options.level, teacher=options.teacher
+    )
+    print(f"{rows:,} codes of {numbers} numbers in {options.out}")
+    return 0
+
+
+def _explore(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse embed explore", description=COMMANDS["explore"])
+    parser.add_argument("folder", type=Path, help="a run, or the folder of a student")
+    parser.add_argument("--out", type=Path, help="the page [explorer.html in the folder]")
+    parser.add_argument("--vectors", help="vectors of the same teacher [the test rows of its run]")
+    parser.add_argument("--key", help="which array or column of them")
+    parser.add_argument("--all", action="store_true", help="of a run: all rows, not the test split alone")
+    parser.add_argument("--limit", type=int, default=5000, help="rows on the page, at most [5000]")
+    parser.add_argument("--neighbors", type=int, default=10, help="neighbours of a row on either side [10]")
+    options = parser.parse(words)
+    from stillhouse.families.embed.use import explore
+
+    page = explore(
+        options.folder,
+        options.out or options.folder / "explorer.html",
+        options.vectors,
+        key=options.key,
+        limit=options.limit,
+        neighbors=options.neighbors,
+        every=options.all,
+        say=print,
+    )
+    print(f"open {page} in a browser; it asks for nothing from outside")
+    return 0
+
+
+def _export(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse embed export", description=COMMANDS["export"])
+    parser.add_argument("folder", type=Path, help="a run, or the folder of a vector student")
+    parser.add_argument("--out", type=Path, required=True, help="a new folder")
+    parser.add_argument("--no-onnx", action="store_true", help="numpy alone")
+    options = parser.parse(words)
+    from stillhouse.core.checks import InputError
+    from stillhouse.families.embed.export.embedding import export_embedder
+    from stillhouse.families.embed.use import NumpyTextEmbedder, load_student
+
+    if isinstance(load_student(options.folder), NumpyTextEmbedder):
+        raise InputError(
+            f"{options.folder}: a text student is used as it lies: copy the folder; "
+            "stillhouse.families.embed.export.numpy_text.NumpyTextEmbedder reads it without torch"
+        )
+    inside = options.folder / "student"
+    out = export_embedder(inside if inside.is_dir() else options.folder, options.out, onnx=not options.no_onnx)
+    for file in sorted(out.iterdir()):
+        print(f"{file.stat().st_size:>12,}  {file}")
+    return 0

@@ -1,0 +1,1 @@
+"""Texts and the vectors of a teacher."""

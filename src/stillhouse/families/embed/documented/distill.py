@@ -1,0 +1,311 @@
+"""The document's losses: `distill_loss`, `kl_distill_loss`, their mix with a reconstruction, and one curriculum step.
+
+Shapes: B batch, Ds and Dt widths of student and teacher, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from stillhouse.core.checks import InputError
+from stillhouse.losses.divergence import forward_kl
+from stillhouse.losses.neighbours import cosine_neighbor_kl
+from stillhouse.losses.precision import wide
+from stillhouse.losses.relations import gram_mse, rkd_angle, rkd_distance, without_autocast
+
+Mode = Literal["auto", "cosine", "gram", "rkd", "neighbors", "procrustes", "truncate"]
+Reduction = Literal["mean", "sum"]
+LEAST = {"gram": 2, "rkd": 3, "neighbors": 3, "procrustes": 3}  # rows that a relation needs
+TRIPLES = 100_000  # angles of `rkd`; all of them up to a batch of 47
+
+
+@without_autocast
+def distill_loss(
+    student_vec: Tensor,
+    teacher_vec: Tensor,
+    tau: float = 0.1,
+    reduction: Reduction = "mean",
+    *,
+    mode: Mode = "auto",
+    student_tau: float | None = None,
+    eps: float = 1e-8,
+    detach_teacher: bool = True,
+    strict: bool = False,
+) -> Tensor:
+    """How far a student's vectors are from a teacher's: directions where widths are equal, relations where they are not.
+
+    Of unequal widths no coordinate has anything to do with another. The document's code cut both to the shorter width, which
+    ties the student to the teacher's first few coordinates, and never read `tau`, so that its curriculum changed nothing. Here
+    each row's softmax over its cosines with the other rows is compared, at temperature tau: its gradient turns with tau.
+
+    Args:
+        student_vec: (B, Ds); more leading axes are read as one batch.
+        teacher_vec: (B, Dt).
+        tau: temperature of the cosines of unequal widths (cosines of equal widths have none, as documented).
+        reduction: `mean` over the batch, or `sum`: B times the mean.
+        mode: `auto`: `cosine` for equal widths, else `neighbors`.
+            `cosine`: 1 - cosine, in [0, 2]. `neighbors`: tau^2 KL of the rows' neighbors, see `cosine_neighbor_kl`.
+            `gram`: squared difference of all cosines. `rkd`: pairwise distances, and twice their angles.
+            `procrustes`: what the best rotation and scale leave of the centered student, in [0, 1].
+            `truncate`: the document's own comparison of the first coordinates; for parity only, and warned of.
+        student_tau: temperature of the student's cosines; None: tau.
+        eps: least length that a row is divided by, so that a zero row has a bounded gradient.
+        detach_teacher: the teacher gets no gradient. Only `cosine` and `truncate` can give it one.
+        strict: a teacher row of zeros is an error. It has no direction to learn, and is else left out.
+
+    Returns:
+        0-d, in float32 at least, 0 at its least.
+
+    Raises:
+        InputError: shapes or devices that do not fit, too few rows for a relation, NaN in the teacher, unknown mode or reduction.
+
+    Example:
+        Equal widths: the same direction 0, a right angle 1, the opposite 2.
+
+        >>> s = torch.tensor([[3.0, 0.0]])
+        >>> [distill_loss(s, torch.tensor([t])).item() for t in ([1.0, 0.0], [0.0, 1.0], [-1.0, 0.0])]
+        [0.0, 1.0, 2.0]
+
+    Relations:
+        `stillhouse.losses.neighbours.neighbor_kl` has a bandwidth for every row, and is what `stillhouse embed distill` trains.
+
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531 (temperature); Passalis, Tefas 2018, arXiv:1803.10837 (neighbors);
+    Park et al. 2019, arXiv:1904.05068 (rkd); Schönemann 1966 (procrustes).
+    """
+    if reduction not in get_args(Reduction):
+        raise InputError(f"reduction must be 'mean' or 'sum', got {reduction}")
+    if mode not in get_args(Mode):
+        raise InputError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode}")
+    if not isinstance(tau, (int, float)) or not tau > 0:
+        raise InputError(f"tau must be positive, got {tau!r}")
+    student, teacher = _flat(student_vec, teacher_vec)
+    teacher = teacher.detach() if detach_teacher else teacher
+    kept = _directed(teacher, eps, strict)
+    student, teacher = student[kept], teacher[kept]
+    if mode == "auto":
+        mode = "cosine" if student.shape[1] == teacher.shape[1] else "neighbors"
+    if len(student) < LEAST.get(mode, 1):
+        raise InputError(
+            f"batch: {mode!r} compares rows with each other and needs at least {LEAST.get(mode, 1)} (with a direction), "
+            f"got a batch of {len(student)}"
+        )
+    mean = _mean(mode, student, teacher, tau=tau, student_tau=student_tau, eps=eps)
+    return mean * len(student) if reduction == "sum" else mean
+
+
+def kl_distill_loss(
+    student_logits: Tensor,
+    teacher_logits: Tensor,
+    tau: float = 1.0,
+    reduction: Literal["mean", "sum", "none", "batchmean", "elementmean"] = "mean",
+    *,
+    scale_tau2: bool = True,
+) -> Tensor:
+    """tau^2 KL(teacher || student) of softened class distributions, averaged over the batch.
+
+    The document's `mean` divides by the number of classes as well (PyTorch's), and has no tau^2, so that its weight falls with
+    both; `reduction="elementmean", scale_tau2=False` gives that number.
+
+    Args:
+        student_logits: (B, K); more leading axes are read as one batch.
+        teacher_logits: (B, K); gets no gradient. A class of -inf is ruled out.
+        tau: temperature, above 0.
+        reduction: `mean` and `batchmean`: over the B rows. `elementmean`: over B K. `sum`, `none`: (B,).
+        scale_tau2: multiply by tau^2, so that the gradient keeps its size as tau changes.
+
+    Returns:
+        0-d, or (B,) for `none`, in nats.
+
+    Raises:
+        InputError: shapes differ, tau not positive, unknown reduction.
+
+    Example:
+        Teacher (3/4, 1/4), student (1/2, 1/2): 3/4 ln 3/2 + 1/4 ln 1/2 = 0.1308; the document's number is half of it.
+
+        >>> p, q = torch.tensor([[3.0, 1.0]]).log(), torch.tensor([[1.0, 1.0]]).log()
+        >>> round(kl_distill_loss(q, p).item(), 4), round(kl_distill_loss(q, p, reduction="elementmean").item(), 4)
+        (0.1308, 0.0654)
+
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531.
+    """
+    known = ("mean", "batchmean", "elementmean", "sum", "none")
+    if reduction not in known:
+        raise InputError(f"reduction must be one of {', '.join(known)}, got {reduction}")
+    if not isinstance(tau, (int, float)) or not tau > 0:
+        raise InputError(f"tau must be positive, got {tau!r}")
+    student, teacher = _flat(student_logits, teacher_logits)
+    rows = forward_kl(student, teacher, temperature=tau)
+    rows = rows if scale_tau2 else rows / tau**2
+    if reduction == "none":
+        return rows
+    if reduction == "sum":
+        return rows.sum()
+    return rows.mean() / student.shape[1] if reduction == "elementmean" else rows.mean()
+
+
+def combined_distill_loss(
+    student_vec: Tensor,
+    teacher_vec: Tensor,
+    reconstruction_loss: Tensor | float | None = None,
+    alpha: float = 0.5,
+    tau: float = 0.1,
+) -> Tensor:
+    """alpha * distill_loss + (1 - alpha) * reconstruction; `distill_loss` alone where there is no reconstruction.
+
+    Args:
+        student_vec: (B, Ds).
+        teacher_vec: (B, Dt).
+        reconstruction_loss: a number or 0-d. None: the distillation loss is NOT multiplied by alpha, as documented.
+        alpha: share of the distillation, from 0 to 1. A part of share 0 is left out, so that its NaN does no harm.
+        tau: see `distill_loss`.
+
+    Returns:
+        0-d.
+
+    Raises:
+        InputError: alpha outside [0, 1], a reconstruction that is no single number, or as `distill_loss`.
+
+    Example:
+        >>> s, t = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])  # a right angle: 1
+        >>> round(combined_distill_loss(s, t, reconstruction_loss=0.5, alpha=0.8).item(), 4)
+        0.9
+    """
+    _check_alpha(alpha)
+    if reconstruction_loss is None:
+        return distill_loss(student_vec, teacher_vec, tau=tau)
+    if isinstance(reconstruction_loss, Tensor) and reconstruction_loss.ndim:
+        raise InputError(
+            f"reconstruction_loss: expected a number or a 0-d tensor, got shape {tuple(reconstruction_loss.shape)}; "
+            "take its mean first"
+        )
+    rebuilt = torch.as_tensor(reconstruction_loss, device=student_vec.device)
+    if alpha == 0:
+        return rebuilt
+    told = alpha * distill_loss(student_vec, teacher_vec, tau=tau)
+    return told if alpha == 1 else told + (1 - alpha) * rebuilt
+
+
+def curriculum_distill_step(
+    student_vec: Tensor,
+    teacher_vec: Tensor,
+    stage: int,
+    tau_schedule: Callable[[int], float],
+    alpha: float = 0.5,
+    reconstruction_loss: Tensor | float | None = None,
+) -> tuple[Tensor, float]:
+    """`combined_distill_loss` at the temperature of a stage.
+
+    Args:
+        student_vec: (B, Ds).
+        teacher_vec: (B, Dt).
+        stage: number of the stage, from 0.
+        tau_schedule: stage -> temperature, see `create_curriculum_schedule`.
+        alpha: share of the distillation; without a reconstruction it does nothing, as documented.
+        reconstruction_loss: a number or 0-d.
+
+    Returns:
+        The loss (0-d), and the temperature that it was computed at.
+
+    Raises:
+        InputError: as `combined_distill_loss`; alpha is checked here too.
+
+    Example:
+        >>> student, teacher = torch.eye(3)[:, :2], torch.eye(3)
+        >>> loss, tau = curriculum_distill_step(student, teacher, 2, lambda stage: 4.0 / 2**stage)
+        >>> tau, loss.ndim
+        (1.0, 0)
+    """
+    tau = float(tau_schedule(stage))
+    return combined_distill_loss(student_vec, teacher_vec, reconstruction_loss, alpha=alpha, tau=tau), tau
+
+
+# ---------------------------------------------------------------------------------------------------------------- inside
+
+
+def _mean(mode: str, student: Tensor, teacher: Tensor, *, tau: float, student_tau: float | None, eps: float) -> Tensor:
+    if mode == "cosine":
+        if student.shape[1] != teacher.shape[1]:
+            raise InputError(
+                f"mode 'cosine': expected equal widths, got {student.shape[1]} and {teacher.shape[1]}; take 'neighbors'"
+            )
+        return (1 - (_unit(student, eps) * _unit(teacher, eps)).sum(dim=1)).mean()
+    if mode == "neighbors":
+        return cosine_neighbor_kl(student, teacher, tau=tau, student_tau=student_tau).mean()
+    if mode == "gram":
+        return gram_mse(student, teacher, sphere=True)
+    if mode == "rkd":
+        draw = torch.Generator(device=student.device).manual_seed(len(student))
+        return rkd_distance(student, teacher) + 2 * rkd_angle(student, teacher, triples=TRIPLES, generator=draw)
+    return _procrustes(student, teacher) if mode == "procrustes" else _truncated(student, teacher, eps)
+
+
+def _procrustes(student: Tensor, teacher: Tensor) -> Tensor:
+    """1 - (sum of singular values of S'T)^2 of centered sides of norm 1: 0 iff a rotation and a scale make them equal."""
+    sides = []
+    for x in (student, teacher):
+        x = x - x.mean(dim=0)
+        sides.append(x / x.norm().clamp(min=torch.finfo(x.dtype).tiny ** 0.5))
+    return 1 - torch.linalg.svdvals(sides[0].t() @ sides[1]).sum().square()
+
+
+def _truncated(student: Tensor, teacher: Tensor, eps: float) -> Tensor:
+    if student.shape[1] == teacher.shape[1]:
+        return _mean("cosine", student, teacher, tau=1.0, student_tau=None, eps=eps)
+    warnings.warn(
+        "mode 'truncate' compares the first coordinates of both sides, as the founding document's code did: it ties the "
+        "student's axes to arbitrary ones of the teacher and cannot reach 0; take 'neighbors'",
+        UserWarning,
+        stacklevel=5,
+    )
+    width = min(student.shape[1], teacher.shape[1])
+    return (_unit(student, eps)[:, :width] - _unit(teacher, eps)[:, :width]).square().mean()
+
+
+def _unit(x: Tensor, eps: float) -> Tensor:
+    return x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=eps)
+
+
+def _flat(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    for name, x in (("student", student), ("teacher", teacher)):
+        if not isinstance(x, Tensor):
+            raise InputError(
+                f"{name} vectors: expected a torch tensor, got {type(x).__name__}; torch.as_tensor(x) makes one"
+            )
+    if student.ndim < 2 or teacher.ndim < 2 or student.shape[:-1] != teacher.shape[:-1]:
+        raise InputError(
+            f"vectors: expected student (B, Ds) and teacher (B, Dt) of one batch, got {tuple(student.shape)} and "
+            f"{tuple(teacher.shape)}"
+        )
+    if not student.numel() or not teacher.numel():
+        raise InputError(f"vectors: expected at least one row, got {tuple(student.shape)} and {tuple(teacher.shape)}")
+    if student.device != teacher.device:
+        raise InputError(f"vectors: expected both on one device, got {student.device} and {teacher.device}")
+    return wide(student).flatten(0, -2), wide(teacher).flatten(0, -2)
+
+
+def _directed(teacher: Tensor, eps: float, strict: bool) -> Tensor:
+    """(n) rows of the teacher that have a direction."""
+    lengths = torch.linalg.vector_norm(teacher.detach(), dim=1)
+    if not bool(torch.isfinite(lengths).all()):
+        bad = torch.nonzero(~torch.isfinite(lengths)).flatten().tolist()
+        raise InputError(f"teacher_vec: expected finite numbers, got NaN or infinite ones in rows {_shown(bad)}")
+    none = lengths <= eps
+    if bool(none.any()) and (strict or bool(none.all())):
+        bad = torch.nonzero(none).flatten().tolist()
+        raise InputError(f"teacher_vec: expected rows with a direction, got zeros in rows {_shown(bad)}")
+    return torch.nonzero(~none).flatten()
+
+
+def _shown(rows: list[int]) -> str:
+    return ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
+
+
+def _check_alpha(alpha: float) -> None:
+    if not (0.0 <= alpha <= 1.0) or math.isnan(alpha):
+        raise InputError(f"alpha must be in [0, 1], got {alpha}")

@@ -1,0 +1,147 @@
+"""A page to look at codes with: any two axes, search, and the neighbours in teacher and student side by side. No torch.
+
+One HTML file that asks for nothing from outside: the numbers travel inside it as base64, the texts as JSON.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import write_atomically
+
+HERE = Path(__file__).parents[2] / "report"
+# in a script element these could end it, begin a comment or break a line of JavaScript
+ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+
+
+def write_explorer(
+    path: str | Path,
+    codes: np.ndarray,
+    *,
+    texts: Sequence[str] | None = None,
+    labels: Sequence[Any] | np.ndarray | None = None,
+    axes: Sequence[str | Sequence[str]] | None = None,
+    teacher_neighbours: np.ndarray | None = None,
+    student_neighbours: np.ndarray | None = None,
+    title: str = "Codes",
+    metrics: Mapping[str, float | str | None] | None = None,
+) -> Path:
+    """Write a self-contained page on which codes can be looked at, searched and compared with the teacher.
+
+    Args:
+        path: of the HTML file.
+        codes: (n, d) finite, d at least 2; 20 000 rows are fluent, some 40 bytes a number and row in all.
+        texts: (n) what a row stands for: shown, and searched.
+        labels: (n) classes, for colour; any values that print.
+        axes: (d) names, or (name, pole at -1, pole at +1).
+        teacher_neighbours: (n, k) rows nearest in the teacher, nearest first; -1: none.
+        student_neighbours: (n, k) the same in the student.
+        title: of the page.
+        metrics: shown on top, in this order.
+
+    Returns:
+        `path`.
+
+    Raises:
+        InputError: shapes that do not go together, NaN, neighbours that are no rows, or a path that cannot be written.
+    """
+    path = Path(path).expanduser()
+    codes = np.asarray(codes)
+    if codes.ndim != 2 or not len(codes) or codes.shape[1] < 2 or codes.dtype.kind not in "fiu":
+        raise InputError(f"codes: expected numbers (rows, 2 or more axes), got {codes.dtype} of shape {codes.shape}")
+    n, d = codes.shape
+    bad = np.flatnonzero(~np.isfinite(codes).all(1))
+    if len(bad):
+        raise InputError(
+            f"codes: expected finite numbers, got NaN or infinite ones in row {bad[0]} and {len(bad) - 1} more"
+        )
+    names, ids = _categories(labels, n)
+    about = {
+        "rows": n,
+        "width": d,
+        "codes": _base64(codes.astype("<f4")),
+        "axes": _axes(axes, d),
+        "texts": _texts(texts, n),
+        "labels": names,
+        "label": ids,
+        "teacher": _neighbours("teacher_neighbours", teacher_neighbours, n),
+        "student": _neighbours("student_neighbours", student_neighbours, n),
+    }
+    page = _page(title, about, metrics or {}).encode(errors="replace")
+    write_atomically(path, lambda file: file.write(page))
+    return path
+
+
+def _page(title: str, about: Mapping[str, Any], metrics: Mapping[str, float | str | None]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    data = json.dumps(about, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(ESCAPES)
+    tiles = [(name.replace("_", " "), _figure(value)) for name, value in metrics.items()]
+    return environment.get_template("explore.html").render(title=title, tiles=tiles, about=about, data=Markup(data))
+
+
+def _figure(value: float | str | None) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
+        return "not measured" if value is None else str(value)
+    if not math.isfinite(value):
+        return "not measured"
+    return f"{value:,}" if isinstance(value, (int, np.integer)) else f"{value:.3f}"
+
+
+def _axes(axes: Sequence[str | Sequence[str]] | None, d: int) -> list[list[str]]:
+    """(name, pole at -1, pole at +1) of every axis; poles may be empty."""
+    if axes is None:
+        return [[f"axis {number}", "", ""] for number in range(1, d + 1)]
+    if len(axes) != d:
+        raise InputError(f"axes: expected {d} names, one a column of codes, got {len(axes)}")
+    named = [[axis, "", ""] if isinstance(axis, str) else [str(word) for word in axis] for axis in axes]
+    if any(len(axis) != 3 for axis in named):
+        raise InputError(f"axes: expected names, or (name, pole at -1, pole at +1), got {axes}")
+    return named
+
+
+def _texts(texts: Sequence[str] | None, n: int) -> list[str] | None:
+    if texts is None:
+        return None
+    if len(texts) != n:
+        raise InputError(f"texts: expected {n}, one a row of codes, got {len(texts)}")
+    return [str(text) for text in texts]
+
+
+def _categories(labels: Sequence[Any] | np.ndarray | None, n: int) -> tuple[list[list[Any]], str | None]:
+    """The different labels with their counts, the most frequent first, and the number of each row's as base64."""
+    if labels is None:
+        return [], None
+    if len(labels) != n:
+        raise InputError(f"labels: expected {n}, one a row of codes, got {len(labels)}")
+    said = ["" if label is None else str(label) for label in labels]
+    counts = Counter(said).most_common()
+    place = {name: number for number, (name, _) in enumerate(counts)}
+    return [[name, count] for name, count in counts], _base64(np.array([place[name] for name in said], "<u4"))
+
+
+def _neighbours(name: str, rows: np.ndarray | None, n: int) -> dict[str, Any] | None:
+    if rows is None:
+        return None
+    rows = np.asarray(rows)
+    if rows.ndim != 2 or len(rows) != n or rows.dtype.kind not in "iu":
+        raise InputError(f"{name}: expected whole numbers ({n}, k), got {rows.dtype} of shape {rows.shape}")
+    if rows.size and (rows.min() < -1 or rows.max() >= n):
+        raise InputError(f"{name}: expected rows from 0 to {n - 1} (or -1: none), got {rows.min()} to {rows.max()}")
+    return {"k": rows.shape[1], "rows": _base64(rows.astype("<i4"))}
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()

@@ -1,0 +1,1 @@
+"""Embedding students outside torch."""

@@ -1,0 +1,125 @@
+"""An embedding student as one folder for those who use it: weights, card, a numpy-only file, ONNX.
+
+OUT/
+  student.safetensors   the weights, as they were
+  card.json             widths, output convention, axes, metrics, teacher, versions, and what was exported
+  embedder.py           inference in one file that needs numpy and nothing else
+  model.onnx            the same network: vectors (rows, D) -> codes (rows, d)
+  README.md             how to use it
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import write_json
+from stillhouse.families.embed.export import numpy_embedder
+from stillhouse.families.embed.export.numpy_embedder import CARD, WEIGHTS, NumpyEmbedder
+from stillhouse.families.embed.export.onnx_graph import save_onnx
+
+EMBEDDER, ONNX, README = "embedder.py", "model.onnx", "README.md"
+TOLERANCE = 1e-5  # largest difference of a code number between numpy and ONNX, relative to the largest code
+USAGE = """# A student in {numbers} numbers
+
+Takes vectors of width {width} as the teacher{teacher} gives them; returns {numbers} float32 numbers a row ({levels}).
+
+```python
+import numpy as np
+from embedder import NumpyEmbedder          # this folder's embedder.py; needs numpy only
+
+student = NumpyEmbedder.load(".")
+vectors = np.zeros((2, {width}), np.float32)    # your teacher's vectors
+codes = student.encode(vectors)             # (2, {numbers}){prefix}
+```
+
+Compare codes by {distance}.{onnx} What was measured, and on which data, is in `card.json`.
+"""
+ONNX_USAGE = """ `model.onnx` is the same network: input `vectors`, output `codes`, any number of rows,
+normalization and centering inside."""
+
+
+def export_embedder(folder: str | Path, out: str | Path, *, onnx: bool = True) -> Path:
+    """Write a trained embedding student as a folder that needs neither torch nor this library.
+
+    All is written beside `out` and then renamed, so that no half export is ever found.
+
+    Args:
+        folder: the trained student: `student.safetensors` and `card.json`.
+        out: a new or empty folder.
+        onnx: write `model.onnx` too (opset 18, any number of rows), and compare it with numpy where onnxruntime is there.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: no sound student in `folder`, `out` is in use or cannot be written, onnx is not installed, or the
+            exported network says something else than numpy does.
+    """
+    folder, out = Path(folder), Path(out).expanduser()
+    embedder = NumpyEmbedder.load(folder)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"cannot write {out}: expected a new or empty folder")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}") from None
+    try:
+        _fill(partial, folder, embedder, onnx=onnx)
+        partial.chmod(0o755)
+        os.replace(partial, out)
+    except OSError as error:
+        raise InputError(f"cannot write {out}: {error.strerror}; nothing half-written was left") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _fill(partial: Path, folder: Path, embedder: NumpyEmbedder, *, onnx: bool) -> None:
+    shutil.copyfile(folder / WEIGHTS, partial / WEIGHTS)
+    shutil.copyfile(numpy_embedder.__file__, partial / EMBEDDER)
+    exported: dict[str, Any] = {"numpy": EMBEDDER}
+    if onnx:
+        exported["onnx"] = {"file": ONNX, "opset": save_onnx(embedder, partial / ONNX)}
+        exported["onnx"]["largest_difference"] = _compare(embedder, partial / ONNX)
+    write_json(partial / CARD, {**embedder.card, "exported": exported})
+    (partial / README).write_text(_readme(embedder, onnx), encoding="utf-8")
+
+
+def _readme(embedder: NumpyEmbedder, onnx: bool) -> str:
+    levels, teacher = embedder.levels, embedder.card.get("teacher")
+    name = teacher.get("name") if isinstance(teacher, dict) else teacher
+    return USAGE.format(
+        numbers=sum(levels),
+        width=embedder.card["teacher_dim"],
+        teacher=f" {name}" if isinstance(name, str) else "",
+        levels=" + ".join(map(str, levels)) if len(levels) > 1 else "one level",
+        prefix=f"; level=1 gives the first {levels[0]}" if len(levels) > 1 else "",
+        distance="cosine" if embedder.card["output"] == "sphere" else "Euclidean distance",
+        onnx=ONNX_USAGE if onnx else "",
+    )
+
+
+def _compare(embedder: NumpyEmbedder, path: Path) -> float | None:
+    """The largest difference to numpy on 64 random rows; None where onnxruntime is not installed."""
+    try:
+        from onnxruntime import InferenceSession
+    except ImportError:
+        return None
+    rng, width = np.random.default_rng(0), embedder.card["teacher_dim"]
+    vectors = rng.standard_normal((64, width), dtype=np.float32) + embedder.weights["mean"]
+    codes = embedder.encode(vectors)
+    said = InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(["codes"], {"vectors": vectors})[0]
+    difference = float(np.abs(said - codes).max())
+    if not difference <= TOLERANCE * max(1.0, float(np.abs(codes).max())):
+        raise InputError(
+            f"{path.name}: expected the codes of numpy within {TOLERANCE}, got a difference of {difference}"
+        )
+    return difference

@@ -1,0 +1,335 @@
+"""The job of learning a small embedding from a teacher's vectors: who is near, how far the rest is.
+
+Shapes: B rows of a batch (the first R drawn at random, the rest neighbors that were brought along), N training rows, D teacher's
+width, d numbers of a code.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Progress
+from stillhouse.families.embed.data.vectors import VectorStore
+from stillhouse.families.embed.lesson import EmbeddingLessonConfig
+from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors, overlap_of_neighbors
+from stillhouse.families.embed.students.levels import level_weights, prefixes
+from stillhouse.families.embed.students.network import CODE_SPREAD, EmbeddingStudent
+from stillhouse.losses.cka import cka_loss
+from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
+from stillhouse.losses.relations import pearson_of_distances, rkd_angle, rkd_distance
+from stillhouse.training.config import TrainingConfig
+from stillhouse.training.job import Job, Terms, Validation
+from stillhouse.training.loop import Fit, fit
+
+Index = NDArray[np.int64]
+MEMORY_BYTES = 1 << 30  # training vectors up to here are held in memory, more are read as they are needed
+NEIGHBORS = 10  # of the validation score
+PAIRS = 100_000
+GLOBAL_ROWS = 512  # rows of a batch whose pairs the global term compares
+TRIPLES = 50_000
+POLE_ROWS = 64
+DECODER_HIDDEN = 256
+
+
+class VectorRows:
+    """Some rows of a store as tensors, by position: of length 1 if asked for, in memory if they fit."""
+
+    def __init__(self, store: VectorStore, rows: Index, *, normalize: bool, in_memory: bool | None = None) -> None:
+        self.store, self.rows, self.normalize = store, np.asarray(rows, np.int64), normalize
+        small = len(self.rows) * store.width * 4 <= MEMORY_BYTES
+        self.held = self._read(self.rows) if (small if in_memory is None else in_memory) else None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __call__(self, positions: Index | Tensor) -> Tensor:
+        """(n, D) float32 of positions 0..N - 1 in the order asked for."""
+        at = torch.as_tensor(positions)
+        return self.held[at] if self.held is not None else self._read(self.rows[at.numpy()])
+
+    def _read(self, rows: Index) -> Tensor:
+        x = torch.from_numpy(self.store.read(rows))
+        return nn.functional.normalize(x, dim=1) if self.normalize else x
+
+
+@dataclass(frozen=True)
+class Poles:
+    """Training rows that are known to lie at one end of an axis.
+
+    Attributes:
+        positions: (M) positions among the training rows.
+        axes: (M) numbers of axes.
+        signs: (M) -1 or +1.
+    """
+
+    positions: Tensor
+    axes: Tensor
+    signs: Tensor
+
+
+class _Learned(nn.Module):
+    """What is learnt along and not kept: the unit of a bounded code, and the way back to the vector."""
+
+    def __init__(self, student: EmbeddingStudent, rebuild: bool) -> None:
+        super().__init__()
+        d, output = sum(student.config.levels), student.config.output
+        # a sphere or a box has no room for the kernel's unit, so that its codes are stretched before they are compared
+        start = {"sphere": CODE_SPREAD * student.config.levels[0] ** 0.5, "tanh": float(student.scale)}.get(output)
+        self.log_stretch = None if start is None else nn.Parameter(torch.tensor(math.log(start)))
+        self.decoder = (
+            nn.Sequential(nn.Linear(d, DECODER_HIDDEN), nn.GELU(), nn.Linear(DECODER_HIDDEN, student.teacher_dim))
+            if rebuild
+            else None
+        )
+
+
+class EmbeddingJob(Job):
+    """Vectors of a teacher -> codes, by neighbors and by distances.
+
+    Args:
+        model: the student, as `EmbeddingStudent.from_vectors` made it.
+        train: training rows.
+        validation: held-out rows, of which at most `validation_rows` are scored.
+        lesson: loss terms and batches.
+        batch_size: rows drawn for a step; no more than there are.
+        seed: decides rows, neighbors and noise, a function of it and of the step alone.
+        graph: (N, k) neighbors of the training rows; None draws none.
+        poles: rows at known ends of axes.
+
+    Raises:
+        InputError: too few rows for the perplexity, a graph of other rows.
+    """
+
+    def __init__(
+        self,
+        model: EmbeddingStudent,
+        train: VectorRows,
+        validation: VectorRows,
+        lesson: EmbeddingLessonConfig,
+        *,
+        batch_size: int,
+        seed: int,
+        graph: NDArray[np.int32] | None = None,
+        poles: Poles | None = None,
+    ) -> None:
+        learned = _Learned(model, lesson.reconstruction_weight > 0)
+        super().__init__(model, rows=lesson.epoch_steps * batch_size, seed=seed, extras=learned)
+        self.student, self.learned, self.train, self.lesson = model, learned, train, lesson
+        self.weights = level_weights(model.config.levels, lesson.level_weights)
+        self.graph = None if graph is None else torch.from_numpy(np.asarray(graph, np.int64))
+        if self.graph is not None and len(self.graph) != len(train):
+            raise InputError(f"graph: expected neighbors of {len(train)} rows, got {len(self.graph)}")
+        highest = max(lesson.perplexity, lesson.start_perplexity or 0.0)
+        fewest = min(batch_size, len(train)) // 2
+        if lesson.neighbor_weight and not lesson.tau and highest >= fewest:
+            raise InputError(
+                f"perplexity: expected below half of a batch ({fewest} of {len(train)} training rows), got {highest:g}"
+            )
+        self.poles = poles if poles is not None and lesson.pole_weight and len(poles.positions) else None
+        self.noise = lesson.noise * self._length()
+        self.judge = _Judge(validation, lesson.validation_rows)
+        self.now: dict[str, float] = {}
+
+    # ------------------------------------------------------------------------------------------------ rows
+
+    def order(self, epoch: int) -> Tensor:
+        """Positions of an epoch: a stretch of an endless row of shuffles, so that every row comes as often as any other."""
+        start, N = epoch * self.rows, len(self.train)
+        shuffles = range(start // N, -(-(start + self.rows) // N))
+        stream = torch.cat([torch.randperm(N, generator=self._generator(number, 1)) for number in shuffles])
+        return stream[start - shuffles.start * N :][: self.rows]
+
+    def _batch(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, int]:
+        """Positions of a batch and R: different rows, the first R at random, the rest neighbors of the first of them."""
+        if self.graph is None:
+            drawn = rows.unique()
+            return drawn, len(drawn)
+        anchors = min(self.lesson.anchors, len(rows) // (2 * self.lesson.drawn + 2))
+        kept = rows[: len(rows) - anchors * self.lesson.drawn]
+        choice = torch.randint(self.graph.shape[1], (anchors, self.lesson.drawn), generator=generator)
+        brought = self.graph[kept[:anchors]].gather(1, choice).flatten().unique()
+        kept = kept.unique()
+        return torch.cat([kept, brought[~torch.isin(brought, kept)]]), len(kept)
+
+    def _generator(self, step: int, use: int) -> torch.Generator:
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4 + use)
+
+    def _length(self) -> float:
+        if self.student.config.normalize:
+            return 1.0
+        return float(self.train(np.arange(min(1000, len(self.train)))).norm(dim=1).mean())
+
+    # ------------------------------------------------------------------------------------------------ loss
+
+    def terms(self, rows: Tensor, progress: Progress) -> Terms:
+        """Neighbors and distances at every level, and what keeps the axes apart, spread and named."""
+        generator = self._generator(progress.step, 2)
+        positions, random = self._batch(rows, generator)
+        vectors = self.train(positions)
+        noisy = vectors
+        if self.lesson.noise:
+            draw = torch.randn(vectors.shape, generator=generator)
+            noisy = vectors + self.noise / vectors.shape[1] ** 0.5 * draw
+        vectors = vectors.to(self.device)
+        codes = self._stretched(self.model(noisy.to(self.device)))
+        self.now = {"tau": self._tau(progress)} if self.lesson.tau else {"perplexity": self._perplexity(progress)}
+        terms: Terms = {}
+        for number, (code, weight) in enumerate(zip(prefixes(codes, self.student.config.levels), self.weights)):
+            name = "" if len(self.weights) == 1 else f"/{code.shape[1]}"
+            if weight and self.lesson.neighbor_weight:
+                value = self._near(code, vectors)
+                terms[f"neighbors{name}"] = (weight * self.lesson.neighbor_weight, value)
+            if weight and self.lesson.global_weight:
+                value = self._far(code[:random], vectors[:random], generator)
+                terms[f"{self.lesson.global_loss}{name}"] = (weight * self.lesson.global_weight, value)
+            if number == 0:
+                terms |= self._regularizers(code)
+        if self.learned.decoder is not None:
+            target = vectors - self.student.mean
+            gap = (self.learned.decoder(codes) - target).square().sum(dim=1).mean()
+            terms["reconstruction"] = (self.lesson.reconstruction_weight, gap / target.square().sum(dim=1).mean())
+        if self.poles is not None:
+            terms["poles"] = (self.lesson.pole_weight, self._at_poles(generator))
+        return terms
+
+    def _near(self, code: Tensor, vectors: Tensor) -> Tensor:
+        if self.lesson.tau:
+            return cosine_neighbor_kl(code, vectors, tau=self.now["tau"]).mean()
+        perplexity = self.now["perplexity"]
+        degrees = math.inf if self.lesson.tail == "gaussian" else self.lesson.degrees or float(code.shape[1])
+        nearest = math.ceil(3 * perplexity)
+        return neighbor_kl(code, vectors, perplexity=perplexity, degrees=degrees, nearest=nearest).mean()
+
+    def _far(self, code: Tensor, vectors: Tensor, generator: torch.Generator) -> Tensor:
+        chosen = torch.randperm(len(code), generator=generator)[:GLOBAL_ROWS].to(code.device)
+        code, vectors = code[chosen], vectors[chosen]
+        if self.lesson.global_loss == "pearson":
+            return pearson_of_distances(code, vectors)
+        if self.lesson.global_loss == "rkd-distance":
+            return rkd_distance(code, vectors)
+        if self.lesson.global_loss == "cka":
+            return cka_loss(code, vectors)
+        draw = torch.Generator(device=code.device).manual_seed(int(torch.randint(1 << 30, (), generator=generator)))
+        return rkd_angle(code, vectors, triples=TRIPLES, generator=draw)
+
+    def _regularizers(self, code: Tensor) -> Terms:
+        terms: Terms = {}
+        lesson, centered = self.lesson, code - code.mean(dim=0)
+        deviation = (centered.square().mean(dim=0) + 1e-8).sqrt()
+        if lesson.spread_weight:
+            terms["spread"] = (lesson.spread_weight, nn.functional.relu(1 - deviation).mean())
+        if lesson.decorrelation_weight and code.shape[1] > 1:
+            correlation = centered.t() @ centered / len(code) / (deviation[:, None] * deviation[None, :])
+            apart = ~torch.eye(len(correlation), dtype=torch.bool, device=code.device)
+            terms["decorrelation"] = (lesson.decorrelation_weight, correlation[apart].square().mean())
+        return terms
+
+    def _at_poles(self, generator: torch.Generator) -> Tensor:
+        """Logistic loss of the side of its axis on which each labelled row lies."""
+        assert self.poles is not None
+        chosen = torch.randperm(len(self.poles.positions), generator=generator)[:POLE_ROWS]
+        codes = self._stretched(self.model(self.train(self.poles.positions[chosen]).to(self.device)))
+        axes, signs = self.poles.axes[chosen].to(self.device), self.poles.signs[chosen].to(self.device)
+        return nn.functional.softplus(-signs * codes.gather(1, axes[:, None]).squeeze(1)).mean()
+
+    def _stretched(self, codes: Tensor) -> Tensor:
+        return codes if self.learned.log_stretch is None else codes * self.learned.log_stretch.exp()
+
+    def _perplexity(self, progress: Progress) -> float:
+        """Falling by equal ratios from start to end."""
+        end, start = self.lesson.perplexity, self.lesson.start_perplexity
+        if start is None:
+            return end
+        return float(start * (end / start) ** min(1.0, progress.fraction / self.lesson.curriculum_share))
+
+    def _tau(self, progress: Progress) -> float:
+        """The temperature of the stage: stages are equal shares of the run."""
+        stages = self.lesson.tau
+        return stages[min(len(stages) - 1, int(progress.fraction * len(stages)))]
+
+    # ------------------------------------------------------------------------------------------------ score
+
+    def validate(self, model: nn.Module) -> Validation:
+        """Overlap of neighbors, Spearman of distances, share of poles on their side: the best is kept by their mean."""
+        assert isinstance(model, EmbeddingStudent)
+        found = self.judge(model)
+        if self.poles is None or found.rank[0] < 0:
+            return found
+        right = self._right(model)
+        # the principal axes know no names: without this share training would be undone for what it was asked to do
+        return Validation({**found.metrics, "poles_right": right}, ((2 * found.rank[0] + right) / 3,))
+
+    def _right(self, model: EmbeddingStudent) -> float:
+        assert self.poles is not None
+        codes = torch.from_numpy(model.encode(self.train(self.poles.positions).numpy()))
+        values = codes.gather(1, self.poles.axes[:, None]).squeeze(1)
+        return float((values.sign() == self.poles.signs).float().mean())
+
+    def figures(self) -> dict[str, float]:
+        """The perplexity or temperature now, and the unit of a bounded code."""
+        stretch = self.learned.log_stretch
+        return self.now if stretch is None else {**self.now, "stretch": float(stretch.detach().exp())}
+
+
+class _Judge:
+    """The held-out score: the teacher's neighbors and distances are found once."""
+
+    def __init__(self, rows: VectorRows, limit: int) -> None:
+        rng = np.random.default_rng(0)
+        kept = np.sort(rng.permutation(len(rows))[:limit])
+        if len(kept) <= NEIGHBORS + 1:
+            raise InputError(f"validation: expected more than {NEIGHBORS + 1} rows, got {len(kept)}")
+        self.vectors = rows(kept).numpy()
+        self.neighbors = nearest_neighbors(self.vectors, NEIGHBORS, metric="euclidean")
+        self.i, self.j = rng.integers(len(kept), size=PAIRS), rng.integers(len(kept) - 1, size=PAIRS)
+        self.j = self.j + (self.j >= self.i)
+        self.distances = self._apart(self.vectors)
+
+    def _apart(self, x: np.ndarray) -> NDArray[np.float64]:
+        pieces = np.array_split(np.arange(PAIRS), 20)
+        return np.concatenate([np.linalg.norm(x[self.i[p]] - x[self.j[p]], axis=1) for p in pieces]).astype(np.float64)
+
+    def __call__(self, model: EmbeddingStudent) -> Validation:
+        from scipy.stats import spearmanr
+
+        codes = model.encode(self.vectors)
+        if not np.isfinite(codes).all():
+            return Validation({"knn_overlap@10": None, "spearman": None}, (-1.0,))
+        first = codes[:, : model.config.levels[0]]
+        overlap = overlap_of_neighbors(self.neighbors, nearest_neighbors(first, NEIGHBORS, metric="euclidean"))
+        apart = self._apart(first)
+        rank = 0.0 if np.ptp(apart) == 0 else float(spearmanr(self.distances, apart).statistic)
+        return Validation({"knn_overlap@10": overlap, "spearman": rank}, ((overlap + rank) / 2,))
+
+
+def fit_embedder(
+    job: EmbeddingJob,
+    training: TrainingConfig,
+    *,
+    seed: int,
+    folder: Path,
+    resume: bool = False,
+    tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
+) -> Fit:
+    """`fit`, but a student that training made no better than it began (the principal axes) is put back there.
+
+    Raises:
+        Interrupted: stopped on request, state saved.
+        Diverged: a term or gradient is not finite.
+    """
+    start = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
+    begun = job.validate(job.model)
+    found = fit(job, training, seed=seed, folder=folder, resume=resume, tell=tell)
+    if found.best_rank <= begun.rank:
+        job.model.load_state_dict(start)
+        found.best, found.best_epoch, found.best_rank = dict(begun.metrics), 0, begun.rank
+    return found

@@ -1,0 +1,100 @@
+"""What an embedding student learns from, and how its batches are made. No torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from stillhouse.core.config import configclass
+from stillhouse.training.config import TrainingConfig
+
+
+@configclass
+class EmbeddingLessonConfig:
+    """Loss terms and batches. The defaults are what measured best on sentences; see docs for what each is worth.
+
+    Near and far are two tasks that pull apart: `neighbor_weight` keeps who is near (kNN overlap), `global_weight` keeps how far
+    the rest is (Spearman).
+    """
+
+    neighbor_weight: float = Field(default=1.0, ge=0, description="weight of the neighbors' KL: who is near")
+    perplexity: float = Field(default=10.0, gt=1, description="effective number of neighbors of a row in its batch")
+    start_perplexity: float | None = Field(
+        default=None,
+        gt=1,
+        description="perplexity at the start, falling: the large before the small [the same throughout]",
+    )
+    curriculum_share: float = Field(
+        default=0.5, gt=0, le=1, description="share of the run after which perplexity is at its end"
+    )
+    tau: tuple[float, ...] = Field(
+        default=(),
+        description="in place of perplexity: a temperature of the rows' cosines, or one a stage, as 4,2,0.5 (output sphere)",
+    )
+    tail: Literal["student", "gaussian"] = Field(
+        default="student", description="student: a tail that lets what is far move further; gaussian: none"
+    )
+    degrees: float | None = Field(
+        default=None, gt=0, description="of tail student: degrees of freedom, 1 is Cauchy [numbers of the code]"
+    )
+    global_loss: Literal["pearson", "rkd-distance", "rkd-angle", "cka"] = Field(
+        default="pearson", description="how far pairs are compared: correlation of distances, RKD, centered alignment"
+    )
+    global_weight: float = Field(default=1.0, ge=0, description="weight of that: how far the rest is")
+    reconstruction_weight: float = Field(default=0.0, ge=0, description="weight of rebuilding the vector from its code")
+    spread_weight: float = Field(default=0.0, ge=0, description="weight against axes that collapse (deviation below 1)")
+    decorrelation_weight: float = Field(default=0.0, ge=0, description="weight against axes that say the same")
+    pole_weight: float = Field(default=1.0, ge=0, description="weight of named poles (with poles_file)")
+    level_weights: tuple[float, ...] = Field(
+        default=(), description="weights of the loss at 5, 5+25, ... numbers [1,0.5,0.25,...]"
+    )
+    noise: float = Field(
+        default=0.5,
+        ge=0,
+        description="length of the noise on the student's input, against a vector's own; less overfitting",
+    )
+    graph: Literal["auto", "exact", "blocks", "off"] = Field(
+        default="auto",
+        description="neighbors drawn into batches: exact (auto up to 50 000 rows), within blocks, or none",
+    )
+    graph_neighbors: int = Field(default=30, gt=0, description="nearest rows of which some are drawn")
+    anchors: int = Field(default=64, gt=0, description="rows of a batch that bring neighbors along")
+    drawn: int = Field(default=4, gt=0, description="neighbors that each brings")
+    epoch_steps: int = Field(default=50, gt=0, description="optimizer steps between two validations: one 'epoch'")
+    validation_rows: int = Field(default=3000, ge=30, description="validation rows that are scored, at most")
+
+    def __post_init__(self) -> None:
+        if self.neighbor_weight == 0 and self.global_weight == 0 and self.reconstruction_weight == 0:
+            raise ValueError(
+                "neighbor_weight, global_weight, reconstruction_weight: expected one above 0, got nothing to learn"
+            )
+        if self.tail == "gaussian" and self.degrees is not None:
+            raise ValueError("degrees: a gaussian has none; leave it out, or take tail: student")
+        if self.start_perplexity is not None and self.start_perplexity <= self.perplexity:
+            raise ValueError(
+                f"start_perplexity: expected above perplexity ({self.perplexity:g}), since it falls, got {self.start_perplexity:g}"
+            )
+        if any(tau <= 0 for tau in self.tau):
+            raise ValueError(f"tau: expected temperatures above 0, got {self.tau}")
+        if self.tau and (self.start_perplexity is not None or self.tail == "gaussian" or self.degrees is not None):
+            raise ValueError(
+                "tau: takes the place of perplexity, tail and degrees; leave start_perplexity, tail, degrees out"
+            )
+        if any(weight < 0 for weight in self.level_weights):
+            raise ValueError(f"level_weights: expected numbers from 0, got {self.level_weights}")
+
+
+def embedding_training() -> TrainingConfig:
+    """The loop's knobs as they measured best for embedding students: 1200 steps of 1024 rows."""
+    return TrainingConfig(
+        epochs=24,
+        batch_size=1024,
+        learning_rate=5e-3,
+        final_learning_rate=1e-5,
+        warmup_epochs=2.0,
+        weight_decay=0.0,
+        clip_norm=10.0,
+        label_weight=0.0,
+        precision="32-true",
+    )

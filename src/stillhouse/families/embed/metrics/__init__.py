@@ -1,0 +1,1 @@
+"""What few numbers keep of many."""

@@ -1,0 +1,151 @@
+"""A whole embedding run as one value: vectors, student, lesson, training, controls and seeds. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+from pydantic import Field
+
+from stillhouse.core.config import configclass
+from stillhouse.families.embed.data.vectors import VectorsConfig
+from stillhouse.families.embed.lesson import EmbeddingLessonConfig, embedding_training
+from stillhouse.families.embed.students import EmbeddingStudentConfig
+from stillhouse.families.embed.students.text_config import TextStudentConfig
+from stillhouse.training.config import TrainingConfig
+
+AnchorName = Literal["pca", "pca-whitened", "random-projection", "truncation", "autoencoder", "umap", "pacmap"]
+STUDENT, TEXT = "student", "text"  # the arms that learn; all others are anchors, or points of the frontier
+DETERMINISTIC = ("pca", "pca-whitened", "truncation")  # fitted once, whatever the seeds
+
+# settings of the shared loop that mean something for class labels only, with their reason
+LABELS_ONLY = {
+    "label_weight": "there are no labels",
+    "label_smoothing": "there are no labels",
+    "teacher_view": "vectors are not augmented, so there is one view",
+    "doctor": "it holds terms against that of the labels, which there is none of",
+    "gradients": "it holds terms against that of the labels, which there is none of",
+    "optimizer": "only adamw was measured here",
+    "momentum": "it belongs to sgd and dot",
+    "delta": "it belongs to dot",
+    "accumulate": "a relation is between all rows of a batch; take a smaller batch_size",
+}
+
+
+@configclass
+class TextArmConfig:
+    """A student that reads texts and needs no teacher at inference, taught by the vector student's codes."""
+
+    student: TextStudentConfig = Field(default_factory=TextStudentConfig, description="its network")
+    teacher: str | None = Field(
+        default=None, min_length=1, description="folder of the teacher's model, for its tokens [as captured]"
+    )
+    epochs: int = Field(default=20, gt=0, description="passes over the texts")
+    batch_size: int = Field(default=512, gt=2, description="texts a step")
+    learning_rate: float = Field(default=1e-3, gt=0, description="peak of the schedule")
+
+
+@configclass
+class EmbedRunConfig:
+    """Everything that an embedding run depends on; saved with the run."""
+
+    name: str = Field(default="embedding", min_length=1, description="the folder is runs/NAME unless --out says else")
+    data: VectorsConfig = Field(description="the teacher's vectors and their splits")
+    student: EmbeddingStudentConfig = Field(default_factory=EmbeddingStudentConfig, description="vectors -> codes")
+    lesson: EmbeddingLessonConfig = Field(default_factory=EmbeddingLessonConfig, description="what it learns from")
+    training: TrainingConfig = Field(default_factory=embedding_training, description="the loop")
+    text: TextArmConfig | None = Field(
+        default=None, description="also a student that reads texts; {} for one as it comes (needs texts)"
+    )
+    anchors: tuple[AnchorName, ...] = Field(
+        default=("pca", "random-projection", "truncation", "autoencoder", "umap"),
+        description="what it is held against; pacmap where that is installed",
+    )
+    anchor_rows: int = Field(default=50_000, gt=10, description="training rows that anchors are fitted on, at most")
+    frontier: tuple[float, ...] = Field(
+        default=(), description="further neighbor weights to train, one seed each: the curve of local against global"
+    )
+    pairs_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="sentence pairs with a gold similarity (STS-B); their texts are captured too",
+    )
+    pairs_columns: tuple[int | str, int | str, int | str] = Field(
+        default=(0, 1, 2), description="its columns: first sentence, second, score; by number from 0 or by name"
+    )
+    poles_file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="rows at known ends of axes: .csv or .jsonl of text (or row), axis, pole",
+    )
+    teacher_dim: int | None = Field(default=None, gt=1, description="width that the vectors must have [as they come]")
+    test_rows: int = Field(default=5000, gt=21, description="test rows that are judged, at most")
+    seeds: int = Field(default=3, gt=0, description="trainings of each student (0, 1, ...); a verdict wants 3")
+
+    def __post_init__(self) -> None:
+        complete(self.training)
+        if len(set(self.anchors)) < len(self.anchors):
+            raise ValueError(f"anchors: expected each once, got {', '.join(self.anchors)}")
+        if any(weight < 0 for weight in self.frontier) or len(set(self.frontier)) < len(self.frontier):
+            raise ValueError(f"frontier: expected different weights from 0, got {list(self.frontier)}")
+        if 0.0 in self.frontier and not (self.lesson.global_weight or self.lesson.reconstruction_weight):
+            raise ValueError("frontier: at neighbor weight 0 nothing is left to learn, since global_weight is 0 too")
+        if self.lesson.tau and self.student.output != "sphere":
+            raise ValueError(
+                f"lesson.tau: compares directions, and codes of student.output {self.student.output!r} are compared by "
+                "distance; take student.output: sphere, or perplexity instead of tau"
+            )
+        if self.poles_file is not None and not self.student.axes:
+            raise ValueError("poles_file: expected student.axes with it: [[name, pole at -1, pole at +1], ...]")
+
+    @property
+    def trained(self) -> dict[str, EmbeddingLessonConfig]:
+        """The vector students to train: the run's own, then the points of the frontier."""
+        points = {
+            frontier_name(weight): replace(self.lesson, neighbor_weight=weight)
+            for weight in self.frontier
+            if weight != self.lesson.neighbor_weight
+        }
+        return {STUDENT: self.lesson, **points}
+
+    def seeds_of(self, arm: str) -> int:
+        """How many times an arm is made."""
+        return 1 if arm in DETERMINISTIC or arm.startswith("near-") else self.seeds
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Every arm in the order of the report."""
+        return (*self.trained, *((TEXT,) if self.text else ()), *self.anchors)
+
+    @property
+    def fits(self) -> int:
+        """How many trainings and fits there are in all."""
+        return sum(self.seeds_of(arm) for arm in self.arms)
+
+
+def frontier_name(weight: float) -> str:
+    """The arm of a neighbor weight.
+
+    Example:
+        >>> frontier_name(0.3), frontier_name(10.0)
+        ('near-0.3', 'near-10')
+    """
+    return f"near-{weight:g}"
+
+
+def complete(training: TrainingConfig) -> TrainingConfig:
+    """The same, in full precision: distances of near rows are differences of large numbers.
+
+    Raises:
+        ValueError: a setting that would do nothing here, or half precision.
+    """
+    plain = TrainingConfig(label_weight=0.0)
+    for name, why in LABELS_ONLY.items():
+        if getattr(training, name) not in (getattr(plain, name), getattr(TrainingConfig(), name)):
+            raise ValueError(f"training.{name}: does nothing for embeddings: {why}; leave it out")
+    if training.precision not in ("auto", "32-true"):
+        raise ValueError(
+            "training.precision: expected 32-true (near rows differ in digits that half precision has not), "
+            f"got {training.precision}"
+        )
+    return replace(training, precision="32-true")

@@ -1,0 +1,176 @@
+"""Embedding runs that are known to work, and the documented settings as one of ours. No torch.
+
+load_embedding("runs/corpus")                        the recipe `embedding` on vectors
+load_embedding("mine.yaml", ["training.epochs=5"])   a file, which may start from one (`recipe: embedding-tree`)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from typing import Any
+
+from stillhouse.core.config import ConfigError, load_yaml, merge, nearest, parse, set_path, to_mapping
+from stillhouse.families.embed.data.vectors import VectorsConfig
+from stillhouse.families.embed.documented.config import DistillationConfig
+from stillhouse.families.embed.documented.schedule import create_curriculum_schedule
+from stillhouse.families.embed.plan import EmbedRunConfig
+from stillhouse.families.embed.students import EmbeddingStudentConfig
+
+DEFAULT = "embedding"
+FILES = (".yaml", ".yml", ".json")
+Mapped = dict[str, Any]
+
+
+def embedding(path: str) -> EmbedRunConfig:
+    """5 numbers: neighbours and distances at equal weight, 1200 steps of 1024 rows, 3 seeds, all controls."""
+    anchors = ("pca", "random-projection", "truncation", "autoencoder", "umap")
+    # its transform is weak, but whoever has it will ask
+    more = ("pacmap",) if find_spec("pacmap") else ()
+    return EmbedRunConfig(data=VectorsConfig(path=path), anchors=(*anchors, *more))  # type: ignore[arg-type]
+
+
+def embedding_tree(path: str) -> EmbedRunConfig:
+    """5, 25 and 125 numbers, each level the code of the one before made finer: what trees are made of."""
+    return replace(embedding(path), name="embedding-tree", student=EmbeddingStudentConfig(levels=(5, 25, 125)))
+
+
+def embedding_fast(path: str) -> EmbedRunConfig:
+    """A look in a minute: 200 steps, one seed, PCA and random projection beside it."""
+    base = embedding(path)
+    training = replace(base.training, epochs=8, warmup_epochs=1.0)
+    lesson = replace(base.lesson, epoch_steps=25)
+    anchors = ("pca", "random-projection")
+    return replace(base, name="embedding-fast", training=training, lesson=lesson, anchors=anchors, seeds=1)  # type: ignore[arg-type]
+
+
+EMBEDDING_RECIPES: Mapping[str, Callable[[str], EmbedRunConfig]] = {
+    DEFAULT: embedding,
+    "embedding-tree": embedding_tree,
+    "embedding-fast": embedding_fast,
+}
+
+
+def load_embedding(source: str, assignments: Sequence[str] = (), *, recipe: str | None = None) -> EmbedRunConfig:
+    """The run that a file describes, or a recipe on vectors, with `a.b=c` assignments carried out.
+
+    Args:
+        source: a .yaml or .json file (of our settings or of documented ones), or vectors: anything `open_vectors` takes.
+        assignments: changes on top.
+        recipe: what to start from. [what the file says, else `embedding`]
+
+    Raises:
+        ConfigError: no such recipe, unknown key, wrong value.
+    """
+    change: Mapped = {}
+    if source.lower().endswith(FILES):
+        change = load_yaml(source)
+        named = change.pop("recipe", None)
+        if named is not None and recipe is not None and named != recipe:
+            raise ConfigError(f"--recipe {recipe}: {source} starts from {named!r}; leave one of them out")
+        recipe = named or recipe
+        if DOCUMENTED & set(change):
+            change = documented(change)
+    else:
+        change = {"data": {"path": source}}
+    if recipe is not None and recipe not in EMBEDDING_RECIPES:
+        raise ConfigError(f"recipe {recipe!r} is not known; {nearest(recipe, EMBEDDING_RECIPES)}")
+    for assignment in assignments:
+        set_path(change, assignment)
+    data = change.get("data")
+    path = data.get("path") if isinstance(data, dict) else None
+    if not isinstance(path, str):
+        raise ConfigError(f"{source}: data.path: missing; name the vectors of the teacher")
+    base = to_mapping(EMBEDDING_RECIPES[recipe or DEFAULT](path))
+    return parse(EmbedRunConfig, merge(base, change))
+
+
+# ------------------------------------------------------------------------------------------------ documented settings
+
+DOCUMENTED = set(DistillationConfig.__dataclass_fields__) - {"teacher_dim"}
+
+
+def documented(settings: Mapping[str, Any]) -> Mapped:
+    """Documented settings as changes of a run.
+
+    A temperature, or a curriculum of them, compares directions (output `sphere`); without one rows are compared by perplexity.
+    `alpha` is the share of what is learnt from the teacher's relations, the rest goes to rebuilding its vector. `save_dir` and
+    `save_every` belong to the command (`--out`; each validation is saved).
+
+    Raises:
+        ConfigError: an unknown setting, or one that cannot be honoured here.
+
+    Example:
+        >>> said = documented({"teacher_checkpoint": "t.npy", "student_dim": 5, "alpha": 0.7, "max_epochs": 20})
+        >>> said["data"], said["student"], said["training"]
+        ({'path': 't.npy'}, {'levels': [5]}, {'epochs': 20})
+        >>> said["lesson"]["neighbor_weight"], round(said["lesson"]["reconstruction_weight"], 3)
+        (0.7, 0.3)
+    """
+    known = DOCUMENTED | {"teacher_dim"}
+    wrong = next((key for key in settings if key not in known), None)
+    if wrong is not None:
+        raise ConfigError(f"{wrong}: unknown key among documented ones; {nearest(wrong, known)}")
+    given = dict(settings)
+    _check_types(given)
+    try:
+        whole = DistillationConfig(**given)  # judges every value, in the documented words
+    except TypeError as error:
+        raise ConfigError(str(error)) from None
+    if whole.loss_type == "kl":
+        raise ConfigError(
+            "loss_type: 'kl' compares logits of one set of classes, and vectors have none; take 'cosine', "
+            "or stillhouse.families.embed.documented.kl_distill_loss in a loop of your own"
+        )
+    change: Mapped = {}
+    places = {
+        "teacher_checkpoint": ("data", "path"),
+        "validation_split": ("data", "validation_fraction"),
+        "batch_size": ("training", "batch_size"),
+        "learning_rate": ("training", "learning_rate"),
+        "max_epochs": ("training", "epochs"),
+        "device": ("training", "device"),
+        "early_stopping_patience": ("training", "patience"),
+    }
+    for key, (part, name) in places.items():
+        if key in given:
+            change.setdefault(part, {})[name] = given[key]
+    if "teacher_dim" in given:
+        change["teacher_dim"] = whole.teacher_dim
+    if "student_dim" in given:
+        change.setdefault("student", {})["levels"] = [whole.student_dim]
+    if "alpha" in given:
+        weights = {
+            "neighbor_weight": whole.alpha,
+            "global_weight": whole.alpha,
+            "reconstruction_weight": round(1 - whole.alpha, 12),
+        }
+        change.setdefault("lesson", {}).update(weights)
+    taus = _temperatures(whole, given)
+    if taus:
+        change.setdefault("lesson", {})["tau"] = taus
+        change.setdefault("student", {})["output"] = "sphere"
+    return change
+
+
+def _check_types(given: Mapping[str, Any]) -> None:
+    """The documented configuration compares without looking: a word where a number belongs would be a Python error."""
+    for key, value in given.items():
+        default = DistillationConfig.__dataclass_fields__[key].default
+        entries = list(value) if isinstance(default, tuple) and isinstance(value, (list, tuple)) else [value]
+        whole = isinstance(default, int)
+        for entry in entries if isinstance(default, (int, float, tuple)) and not isinstance(default, bool) else []:
+            if isinstance(entry, bool) or not isinstance(entry, int if whole else (int, float)):
+                raise ConfigError(f"{key}: expected {'a whole number' if whole else 'a number'}, got {entry!r}")
+
+
+def _temperatures(whole: DistillationConfig, given: Mapping[str, Any]) -> list[float]:
+    """One a stage, or the one that was given."""
+    if not whole.curriculum:
+        idle = sorted({"curriculum_stages", "curriculum_tau_schedule", "schedule_type"} & set(given))
+        if idle:
+            raise ConfigError(f"{idle[0]}: does nothing without curriculum: true")
+        return [whole.tau] if "tau" in given else []
+    start, end = whole.curriculum_tau_schedule
+    return list(create_curriculum_schedule(start, end, whole.curriculum_stages, whole.schedule_type).values)

@@ -1,0 +1,317 @@
+"""Teach a text student the codes that a vector student gives: (text, f(teacher(text))) pairs, no teacher in the loop.
+
+Shapes: B texts of a batch, d numbers of a code, V vocabulary, h numbers a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+from torch import Tensor, nn
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import CARD, versions, write_atomically, write_json
+from stillhouse.core.types import Progress
+from stillhouse.families.embed.metrics.neighbourhood import checked_vectors, knn_overlap
+from stillhouse.families.embed.students.text import StaticTextStudent
+from stillhouse.families.embed.students.text_config import FORMAT, WEIGHTS, TextStudentConfig
+from stillhouse.families.embed.students.words import (
+    TOKENIZER,
+    Bags,
+    HashTokenizer,
+    PieceTokenizer,
+    Tokenizer,
+    input_table,
+)
+from stillhouse.losses.neighbours import neighbor_kl
+from stillhouse.training.config import TrainingConfig
+from stillhouse.training.job import Job, Terms, Validation
+from stillhouse.training.loop import Fit, fit
+
+NEIGHBORS = 10
+SCORED = 4000  # validation rows whose neighbours are compared
+LEVEL_WEIGHTS = 0.5  # of each level against the one before
+TRAINING = TrainingConfig(
+    epochs=20,
+    batch_size=512,
+    learning_rate=1e-3,
+    final_learning_rate=1e-5,
+    weight_decay=0.0,
+    warmup_epochs=0.5,
+    device="cpu",
+)
+
+
+@dataclass(frozen=True)
+class TextStudent:
+    """A trained text student: network, tokenizer, and how its training went."""
+
+    network: StaticTextStudent
+    tokenizer: Tokenizer
+    fit: Fit
+
+
+def distill_text_student(
+    texts: Sequence[str],
+    codes: np.ndarray,
+    *,
+    folder: str | Path,
+    config: TextStudentConfig | None = None,
+    training: TrainingConfig = TRAINING,
+    seed: int = 0,
+    teacher: str | Path | None = None,
+    table: np.ndarray | None = None,
+    levels: Sequence[int] | None = None,
+    output: str = "euclidean",
+    scale: float | None = None,
+    about: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
+) -> TextStudent:
+    """Train a student that needs no teacher to place a text, and save it where `NumpyTextEmbedder.load` reads it.
+
+    It starts as a ridge regression of the codes on the mean token vector of each text; what training adds is measured on texts
+    that were held out (equal ones never on both sides), and the best epoch is kept.
+
+    Args:
+        texts: (n).
+        codes: (n, d) what the vector student says of them.
+        folder: weights, card, records and checkpoint.
+        config: the student. [pieces of the teacher]
+        training: the loop.
+        seed: split, order, first weights.
+        teacher: folder of the teacher (transformers or sentence-transformers): its tokenizer, and its input embeddings as the
+            first table. Not needed for hashed words.
+        table: (V, any width) first token vectors in the place of the teacher's input embeddings: what the teacher says of
+            every token alone (`PieceTokenizer.pieces`) is a better start.
+        levels: numbers of each level. [one level of d]
+        output: the codes' convention for the first level: `euclidean`, `sphere`, `tanh`.
+        scale: of tanh.
+        about: further entries of the card (teacher, data, axes).
+        resume: go on from the folder's checkpoint.
+        tell: called after each step.
+
+    Returns:
+        The student with the weights of its best epoch, on the CPU.
+
+    Raises:
+        InputError: texts and codes do not go together, too few of them, no teacher where one is needed, NaN.
+        ValueError: a setting without effect.
+    """
+    config = config or TextStudentConfig()
+    folder = Path(folder)
+    codes = checked_vectors("codes", codes).astype(np.float32)
+    levels = tuple(levels or (codes.shape[1],))
+    if len(texts) != len(codes) or sum(levels) != codes.shape[1]:
+        raise InputError(
+            f"codes: expected a row for each of {len(texts)} texts and {sum(levels)} numbers (levels {list(levels)}), "
+            f"got shape {codes.shape}"
+        )
+    tokenizer = _tokenizer(config, teacher)
+    train, held = split_texts(texts, config.validation_share, seed)
+    bags = tokenizer.bags(texts)
+    first = _first_table(config, tokenizer, teacher, table, seed)
+    torch.manual_seed(seed)
+    network = StaticTextStudent(
+        torch.from_numpy(first),
+        torch.from_numpy(token_weights(bags.take(train).ids, tokenizer.vocabulary, config.rarity)),
+        levels=levels,
+        hidden=config.hidden,
+        output=output,
+        scale=scale,
+    )
+    job = TextEmbeddingJob(network, bags, codes, train, held, config, seed=seed)
+    job.start()
+    done = fit(job, training, seed=seed, folder=folder, resume=resume, tell=tell)
+    network.to("cpu").eval()
+    metrics = {name: value for name, value in done.best.items() if value is not None}
+    save_text_student(folder, network, tokenizer, half=config.half, about={**(about or {}), "metrics": metrics})
+    return TextStudent(network, tokenizer, done)
+
+
+class TextEmbeddingJob(Job):
+    """Squared error to the codes, and the neighbours that the codes give a text inside the batch.
+
+    Args:
+        network: the student.
+        bags: tokens of all texts.
+        codes: (n, d) of all texts.
+        train: rows to learn from.
+        held: rows to score on.
+        config: weights of the terms.
+        seed: order and token dropout.
+    """
+
+    def __init__(
+        self,
+        network: StaticTextStudent,
+        bags: Bags,
+        codes: NDArray[np.float32],
+        train: NDArray[np.int64],
+        held: NDArray[np.int64],
+        config: TextStudentConfig,
+        *,
+        seed: int,
+    ) -> None:
+        super().__init__(network, rows=len(train), seed=seed)
+        self.network, self.bags, self.codes, self.train, self.held, self.config = (
+            network,
+            bags,
+            codes,
+            train,
+            held,
+            config,
+        )
+        bounds = np.cumsum([0, *network.levels])
+        self.parts = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
+        # one number a level: dividing each axis by its own spread would change who is whose neighbour
+        self.spread = [max(float(codes[train][:, part].var(0).mean()), 1e-12) for part in self.parts]
+
+    def start(self) -> None:
+        """Ridge regression on the training texts: the linear map from which training goes on."""
+        with torch.no_grad():
+            pooled = self.network.pooled(*self._tokens(self.train, keep=1.0))
+        self.network.fit_linear(pooled, torch.from_numpy(self.codes[self.train]))
+
+    def terms(self, rows: Tensor, progress: Progress) -> Terms:
+        """`error` (mean squared error over the spread of the codes, level by level) and `neighbors`."""
+        chosen = self.train[rows.cpu().numpy()]
+        said = self.network(*self._tokens(chosen, keep=1.0 - self.config.token_dropout, step=progress.step))
+        told = torch.from_numpy(self.codes[chosen]).to(said.device)
+        errors = [
+            LEVEL_WEIGHTS**number * (said[:, part] - told[:, part]).square().mean() / spread
+            for number, (part, spread) in enumerate(zip(self.parts, self.spread))
+        ]
+        terms: Terms = {"error": (1.0, sum(errors[1:], errors[0]))}
+        if self.config.neighbor_weight and len(rows) > 2:
+            first = self.parts[0]
+            perplexity = min(self.config.perplexity, 0.9 * (len(rows) - 1))  # the last batch of an epoch may be small
+            loss = neighbor_kl(said[:, first], told[:, first], perplexity=perplexity, student_bandwidth="teacher")
+            terms["neighbors"] = (self.config.neighbor_weight, loss.mean())
+        return terms
+
+    def validate(self, model: nn.Module) -> Validation:
+        """`r2` of the first level (1: equal, 0: no better than the mean) and `knn_overlap@10` of its neighbours with the codes'."""
+        with torch.no_grad():
+            parts = [
+                model(*self._tokens(rows, keep=1.0)).cpu().numpy()
+                for rows in np.array_split(self.held, -(-len(self.held) // 4096))
+            ]
+        said, told = np.concatenate(parts), self.codes[self.held]
+        first = self.parts[0]
+        wrong = np.square(said[:, first] - told[:, first]).sum()
+        spread = np.square(told[:, first] - told[:, first].mean(0)).sum()
+        r2 = float(1.0 - wrong / spread) if spread > 0 else 0.0
+        if len(self.held) <= 2 * NEIGHBORS:
+            return Validation({"r2": r2}, (r2,))
+        some = slice(0, SCORED)
+        overlap = knn_overlap(told[some, first], said[some, first], k=NEIGHBORS, metric="euclidean")
+        return Validation({"r2": r2, f"knn_overlap@{NEIGHBORS}": overlap}, (overlap, r2))
+
+    def _tokens(self, rows: NDArray[np.int64], *, keep: float, step: int = 0) -> tuple[Tensor, Tensor]:
+        bags = self.bags.take(rows)
+        if keep < 1.0:
+            # a function of seed and step, so that a resumed run drops the same tokens
+            kept = np.random.default_rng((self.seed, step)).random(len(bags.ids)) < keep
+            ends = np.concatenate([[0], np.cumsum(kept)])
+            bags = Bags(bags.ids[kept], ends[bags.starts])
+        return torch.from_numpy(bags.ids).to(self.device), torch.from_numpy(bags.starts[:-1]).to(self.device)
+
+
+# ---------------------------------------------------------------------------------------------------------- pieces
+
+
+def split_texts(texts: Sequence[str], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to learn from and rows held out; texts that are equal but for case and space are never on both sides.
+
+    Example:
+        >>> train, held = split_texts(["a", "b", "A ", "c"], 0.3, seed=0)
+        >>> len(train) + len(held), bool({0, 2} <= {*train.tolist()}) != bool({0, 2} <= {*held.tolist()})
+        (4, True)
+    """
+    _, group = np.unique([" ".join(text.lower().split()) for text in texts], return_inverse=True)
+    groups = int(group.max()) + 1 if len(texts) else 0
+    count = round(share * groups)
+    if count < 1 or groups - count < 2:
+        raise InputError(f"texts: expected enough different ones to hold out a share of {share}, got {groups}")
+    held = np.isin(group, np.random.default_rng(seed).permutation(groups)[:count])
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def token_weights(ids: NDArray[np.int64], vocabulary: int, rarity: float) -> NDArray[np.float32]:
+    """(V,) a / (a + p) of every token: near 1 for rare ones, near 0 for "the"; a token that was not seen has 1.
+
+    Example:
+        >>> token_weights(np.array([0, 0, 0, 1]), 3, rarity=0.25).round(3).tolist()
+        [0.25, 0.5, 1.0]
+
+    Source: Arora et al. 2017 (SIF).
+    """
+    share = np.bincount(ids, minlength=vocabulary) / max(1, len(ids))
+    return (rarity / (rarity + share)).astype(np.float32)
+
+
+def save_text_student(
+    folder: Path,
+    network: StaticTextStudent,
+    tokenizer: Tokenizer,
+    *,
+    half: bool = True,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Write weights (the token weights folded into the table), card and tokenizer; the card last."""
+    weights = {name: x.detach().cpu().numpy() for name, x in network.state_dict().items()}
+    table = weights.pop("table") * np.exp(weights.pop("log_weight"))[:, None]
+    # only directions count, so the largest number can be brought to 1, far from the ends of float16
+    table /= max(float(np.abs(table).max()), 1e-30)
+    arrays = {**weights, "table": table.astype(np.float16 if half else np.float32)}
+    if isinstance(tokenizer, PieceTokenizer):
+        text = tokenizer.text
+        write_atomically(folder / TOKENIZER, lambda file: file.write(text.encode()))
+    packed = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+    write_atomically(folder / WEIGHTS, lambda file: file.write(packed))
+    card = {"levels": list(network.levels), "output": network.output, "scale": network.scale}
+    more = {"tokenizer": tokenizer.to_mapping(), "versions": versions()}
+    write_json(folder / CARD, {**(about or {}), "format": FORMAT, **card, **more})
+
+
+def _tokenizer(config: TextStudentConfig, teacher: str | Path | None) -> Tokenizer:
+    if config.tokens == "hash":
+        return HashTokenizer(config.buckets, config.letters)
+    if teacher is None:
+        raise InputError("teacher: expected the teacher's folder, whose tokenizer is used; or take tokens: hash")
+    return PieceTokenizer.from_folder(teacher)
+
+
+def _first_table(
+    config: TextStudentConfig, tokenizer: Tokenizer, teacher: str | Path | None, table: np.ndarray | None, seed: int
+) -> NDArray[np.float32]:
+    vocabulary = tokenizer.vocabulary
+    if table is None and config.start == "random":
+        scale = 1 / np.sqrt(config.width)
+        return (np.random.default_rng(seed).normal(size=(vocabulary, config.width)) * scale).astype(np.float32)
+    if table is None:
+        assert teacher is not None  # pieces come from the teacher's folder
+        table = input_table(teacher)
+    found = checked_vectors("table", table)
+    if len(found) < vocabulary:
+        raise InputError(f"table: expected a row for each of {vocabulary} tokens, got {len(found)}")
+    return _narrowed(found[:vocabulary], config.width)
+
+
+def _narrowed(table: NDArray[np.float64], width: int) -> NDArray[np.float32]:
+    """Centered rows on the leading principal axes, at most `width`, with the mean length of a row brought to 1."""
+    centered = table - table.mean(0)
+    if width < table.shape[1]:
+        _, axes = np.linalg.eigh(centered.T @ centered)
+        centered = centered @ axes[:, ::-1][:, :width]
+    length = np.linalg.norm(centered, axis=1).mean()
+    return (centered / (length if length > 0 else 1.0)).astype(np.float32)

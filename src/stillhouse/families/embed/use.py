@@ -1,0 +1,320 @@
+"""What a finished student is for: score it on vectors, code rows or texts, look at the space."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import parse
+from stillhouse.core.records import CARD, RUN, read_json, write_atomically
+from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
+from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
+from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
+from stillhouse.families.embed.metrics.anchors import fit_anchor
+from stillhouse.families.embed.metrics.neighbourhood import judge, nearest_neighbors
+from stillhouse.families.embed.plan import EmbedRunConfig
+from stillhouse.families.embed.students.axes import axes_from
+from stillhouse.families.embed.students.text_config import FORMAT as TEXT_FORMAT
+from stillhouse.families.embed.students.tree import encode as tree_of
+from stillhouse.families.embed.students.tree import to_json
+
+Student = NumpyEmbedder | NumpyTextEmbedder
+Say = Callable[[str], None]
+BESIDE = ("pca", "random-projection")
+CHUNK = 8192
+
+
+def load_student(folder: Path) -> Student:
+    """A student from its folder, or from the run that made it (`RUN/student`).
+
+    Raises:
+        InputError: no student there.
+    """
+    folder = Path(folder).expanduser()
+    if not (folder / CARD).is_file():
+        inside = next((folder / name for name in ("student", "text-student") if (folder / name / CARD).is_file()), None)
+        if inside is None:
+            raise InputError(
+                f"{folder}: expected the folder of a student ({CARD} in it) or of a finished run, got neither"
+            )
+        folder = inside
+    card = read_json(folder / CARD)
+    if isinstance(card, dict) and card.get("format") == TEXT_FORMAT:
+        return NumpyTextEmbedder.load(folder)
+    return NumpyEmbedder.load(folder)
+
+
+def run_of(folder: Path) -> EmbedRunConfig | None:
+    """The configuration of the run that a student belongs to, if it lies in one."""
+    for place in (Path(folder).resolve(), *Path(folder).resolve().parents):
+        if (place / RUN).is_file():
+            about = read_json(place / RUN)
+            return parse(EmbedRunConfig, about["config"]) if about.get("kind") == "embed" else None
+    return None
+
+
+def _material_of(folder: Path, config: EmbedRunConfig) -> Any:
+    """The data of a run, as the run saw them: of another file under that name the split would hold rows it was trained on."""
+    from stillhouse.families.embed.material import open_material, split_digest
+
+    material = open_material(config)
+    place = next(p for p in (Path(folder).resolve(), *Path(folder).resolve().parents) if (p / RUN).is_file())
+    was = read_json(place / RUN).get("data", {}).get("splits_sha256")
+    if was is not None and was != split_digest(material.data):
+        raise InputError(
+            f"{material.data.store.path}: it is not what the run in {place} was made of (other rows or splits), so its test "
+            "rows are not known any more; put the file back, or name vectors with --vectors"
+        )
+    return material
+
+
+def codes_of(student: Student, store: VectorStore, rows: np.ndarray) -> np.ndarray:
+    """Codes of rows of a store: of its vectors, or of its texts for a student that reads texts.
+
+    Raises:
+        InputError: vectors of another width, or no texts.
+    """
+    if isinstance(student, NumpyTextEmbedder):
+        if store.texts is None:
+            raise InputError(f"{store.path}: this student reads texts, and these vectors have none")
+        return student.encode([store.texts[int(row)] for row in rows])
+    expected = int(student.card["teacher_dim"])
+    if store.width != expected:
+        raise InputError(
+            f"{store.path}: expected vectors of width {expected}, as the student was taught, got {store.width}"
+        )
+    parts = [student.encode(store.read(some)) for some in np.array_split(rows, -(-len(rows) // CHUNK))]
+    return np.concatenate(parts)
+
+
+def evaluate(folder: Path, vectors: str | None = None, *, key: str | None = None, limit: int = 5000) -> dict[str, Any]:
+    """Score a student: on the test rows of its own run, or on vectors that are given.
+
+    Beside it stand PCA and a random projection; for given vectors both are fitted on the very rows that are judged, which
+    favours them: the student has not seen those rows.
+
+    Args:
+        folder: of the student or its run.
+        vectors: other vectors of the same teacher.
+        key: which array of them.
+        limit: rows that are judged, at most.
+
+    Returns:
+        `rows`, `data`, `local` and `global` figures of the student and of what stands beside it.
+
+    Raises:
+        InputError: no student, vectors of another width, too few rows.
+    """
+    student = load_student(folder)
+    if vectors is None:
+        config = run_of(folder)
+        if config is None:
+            raise InputError(
+                f"{folder}: it belongs to no run, so its test rows are not known; name vectors with --vectors"
+            )
+        material = _material_of(folder, config)
+        store, rows, train = material.data.store, material.test, material.anchor_vectors(config.anchor_rows)
+        if len(rows) > limit:
+            rows = rows[:limit]
+        labels, fitted = material.data.labels(rows), "training rows of the run"
+    else:
+        store = open_vectors(vectors, key=key)
+        rows = np.setdiff1d(np.arange(len(store)), store.scan.zero_rows)
+        if len(rows) > limit:
+            rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+        train = store.read(rows)
+        labels = None if store.labels is None else store.labels[rows]
+        fitted = "the judged rows themselves"
+    if len(rows) < 22:
+        raise InputError(f"{store.path}: expected at least 22 rows to compare neighbours on, got {len(rows)}")
+    told, width = store.read(rows), student.levels[0]
+    ks = tuple(k for k in (1, 10, 100) if k < len(rows) / 2)
+    found: dict[str, Any] = {"data": store.path.name, "rows": len(rows), "controls_fitted_on": fitted, "methods": {}}
+    codes = {"student": codes_of(student, store, rows)[:, :width]}
+    for name in BESIDE:
+        codes[name] = fit_anchor(name, train, width)(told)
+    for name, said in codes.items():
+        figures = judge(told, said, ks=ks, labels=labels)
+        near = {k: v for k, v in figures.items() if k.startswith(("knn", "trust", "cont", "label", "recall"))}
+        far = {k: v for k, v in figures.items() if k in ("spearman", "pearson", "stress", "triplet_accuracy", "cka")}
+        found["methods"][name] = {"local": near, "global": far}
+    return found
+
+
+def encode(
+    folder: Path,
+    source: str,
+    out: Path,
+    *,
+    key: str | None = None,
+    level: int | None = None,
+    teacher: str | None = None,
+) -> tuple[int, int]:
+    """Code vectors or texts into a file.
+
+    Args:
+        folder: of the student or its run.
+        source: vectors (a file or a capture), or texts (.txt, .csv, .tsv, .jsonl; see `corpus`).
+        out: .npy, .csv (with texts), or .jsonl: a line a row with text, code and, for 5, 25, 125 numbers, its tree.
+        key: which array of the vectors.
+        level: how many levels of the code. [all]
+        teacher: model that turns texts into vectors, for a student of vectors.
+
+    Returns:
+        Rows and numbers a row.
+
+    Raises:
+        InputError: no student, source and student do not go together, or `out` has another ending.
+    """
+    student = load_student(folder)
+    out = Path(out).expanduser()
+    if out.suffix not in (".npy", ".csv", ".jsonl"):
+        raise InputError(f"{out}: expected .npy, .csv or .jsonl, got {out.suffix!r}")
+    texts, chunks = _chunks(student, source, key, teacher)
+    levels = student.levels[:level]
+    if level is not None and not 1 <= level <= len(student.levels):
+        raise InputError(f"level: expected 1 to {len(student.levels)}, got {level}")
+    codes = np.concatenate([some[:, : sum(levels)] for some in chunks])
+    if out.suffix == ".npy":
+        buffer = io.BytesIO()
+        np.save(buffer, codes)
+        write_atomically(out, lambda file: file.write(buffer.getbuffer()))
+    else:
+        lines = _csv(codes, texts) if out.suffix == ".csv" else _json_lines(codes, texts, student, levels)
+        raw = "".join(lines).encode()
+        write_atomically(out, lambda file: file.write(raw))
+    return codes.shape[0], codes.shape[1]
+
+
+def explore(
+    folder: Path,
+    out: Path,
+    vectors: str | None = None,
+    *,
+    key: str | None = None,
+    limit: int = 5000,
+    neighbors: int = 10,
+    every: bool = False,
+    say: Say = lambda line: None,
+) -> Path:
+    """Write the page on which the space can be looked at: held-out rows of the student's own run, or vectors that are given.
+
+    Args:
+        folder: of the student or its run.
+        out: the HTML file.
+        vectors: other vectors of the same teacher (a capture has its texts).
+        key: which array of them.
+        limit: rows on the page, at most.
+        neighbors: of each row, on either side.
+        every: of a run: all of its rows, not the test split alone.
+        say: told what is done.
+
+    Raises:
+        InputError: no student, vectors of another width, too few rows.
+    """
+    from stillhouse.families.embed.explore_page import write_explorer
+
+    student, config = load_student(folder), run_of(folder)
+    if vectors is None and config is None:
+        raise InputError(f"{folder}: it belongs to no run, so its vectors are not known; name them with --vectors")
+    if vectors is None:
+        assert config is not None
+        data = config.data.build()
+        store, rows = data.store, np.arange(len(data.store)) if every else data.test
+    else:
+        store = open_vectors(vectors, key=key)
+        rows = np.arange(len(store))
+    rows = np.setdiff1d(rows, store.scan.zero_rows)
+    if len(rows) > limit:
+        rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+    if len(rows) < 3:
+        raise InputError(f"{store.path}: expected at least 3 rows to look at, got {len(rows)}")
+    first = codes_of(student, store, rows)[:, : student.levels[0]]
+    k = min(neighbors, len(rows) - 1)
+    say(f"finding the {k} nearest of {len(rows):,} rows on both sides")
+    told = store.read(rows)
+    figures = {}
+    if len(rows) >= 22:
+        said = judge(told, first, ks=(10,))
+        figures = {name: said[name] for name in ("knn_overlap@10", "knn_chance@10", "trustworthiness", "spearman")}
+    return write_explorer(
+        out,
+        first,
+        texts=None if store.texts is None else [store.texts[int(row)] for row in rows],
+        labels=None if store.labels is None else store.labels[rows],
+        axes=student.card.get("axes"),
+        teacher_neighbours=nearest_neighbors(told, k),
+        student_neighbours=nearest_neighbors(first, k, metric="euclidean"),
+        title=config.name if config is not None else store.path.stem,
+        metrics={"rows": len(rows), **figures},
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- pieces
+
+TABLES = (".txt", ".csv", ".tsv", ".jsonl")
+
+
+def _chunks(
+    student: Student, source: str, key: str | None, teacher: str | None
+) -> tuple[list[str] | None, Iterator[np.ndarray]]:
+    from stillhouse.families.embed.corpus import Source
+    from stillhouse.families.embed.data.texts import read_texts
+
+    place = Source.parse(source)
+    if place.path.suffix.lower() in TABLES:
+        texts = read_texts(place.path, columns=place.columns, articles=place.articles, deduplicate=False)
+        if isinstance(student, NumpyTextEmbedder):
+            return texts, (student.encode(texts[s : s + CHUNK]) for s in range(0, len(texts), CHUNK))
+        if teacher is None:
+            raise InputError(
+                f"{source}: this student takes its teacher's vectors, and these are texts; give --teacher MODEL to turn "
+                "them into vectors, or take a text student (embed distill --student text)"
+            )
+        return texts, iter([student.encode(_vectors(texts, teacher, int(student.card["teacher_dim"])))])
+    store = open_vectors(source, key=key)
+    rows = np.array_split(np.arange(len(store)), -(-len(store) // CHUNK))
+    return None if store.texts is None else list(store.texts), (codes_of(student, store, some) for some in rows)
+
+
+def _vectors(texts: list[str], teacher: str, width: int) -> np.ndarray:
+    import tempfile
+
+    from stillhouse.families.embed.capture import capture
+
+    with tempfile.TemporaryDirectory() as scratch:
+        store = open_vectors(capture(texts, teacher, Path(scratch) / "vectors"))
+        if store.width != width:
+            raise InputError(
+                f"teacher {teacher}: expected vectors of width {width}, as the student was taught, got {store.width}"
+            )
+        return store.read(np.arange(len(store)))
+
+
+def _csv(codes: np.ndarray, texts: list[str] | None) -> Iterator[str]:
+    import csv
+
+    for number, code in enumerate([None, *codes]):
+        buffer = io.StringIO()
+        head = [f"z{n}" for n in range(1, codes.shape[1] + 1)]
+        cells = head if code is None else [f"{value:.7g}" for value in code]
+        text = [] if texts is None else ["text"] if code is None else [texts[number - 1]]
+        csv.writer(buffer, lineterminator="\n").writerow([*cells, *text])
+        yield buffer.getvalue()
+
+
+def _json_lines(codes: np.ndarray, texts: list[str] | None, student: Student, levels: tuple[int, ...]) -> Iterator[str]:
+    scale = student.card.get("tree_scale")
+    axes = axes_from(student.card["axes"]) if student.card.get("axes") else None
+    for row, code in enumerate(codes):
+        said: dict[str, Any] = {} if texts is None else {"text": texts[row]}
+        said["code"] = [round(float(value), 6) for value in code]
+        if scale is not None and axes is not None and len(axes) == 5:
+            said["tree"] = json.loads(to_json(tree_of(code, scale=scale[: len(levels)], axes=axes)))
+        yield json.dumps(said, ensure_ascii=False) + "\n"

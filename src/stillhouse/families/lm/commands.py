@@ -1,0 +1,264 @@
+"""`stillhouse lm`: train-teacher, cache, distill, evaluate, generate, export."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.config import ConfigError
+from stillhouse.core.records import CARD
+
+COMMANDS = {
+    "train-teacher": "train a small transformer on a text: a teacher for quick runs",
+    "cache": "ask a run's teacher for its largest logits on every training window, once; a killed one goes on",
+    "distill": "train spiking students with the teacher and without, a dense one, an n-gram; verdict and report",
+    "evaluate": "score a saved student or teacher on a test split, or probe a student's spikes",
+    "generate": "let a student write, from its packed ternary weights in constant memory",
+    "export": "packed ternary weights, or a part as a NIR graph",
+}
+HELP = """usage: stillhouse lm COMMAND [options]
+
+Distil a transformer language model into a recurrent one with ternary spikes and weights, and prove whether it helped.
+
+commands:
+{commands}
+
+start here:
+  stillhouse lm train-teacher wikitext-2-teacher --corpus-source data/wikitext-2 --out runs/wikitext-2-teacher
+  stillhouse lm distill wikitext-2 --corpus-source data/wikitext-2 --out runs/wikitext-2
+  stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river" --tokens 60
+  stillhouse lm COMMAND --help                        the options of a command
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command of the family."""
+    words = list(arguments)
+    if not words or words[0] in {"-h", "--help", "help"}:
+        width = max(map(len, COMMANDS))
+        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
+        return 0 if words else 2
+    chosen: dict[str, Callable[[Sequence[str]], int]] = {
+        "train-teacher": _train_teacher,
+        "cache": _cache,
+        "distill": _distill,
+        "evaluate": _evaluate,
+        "generate": _generate,
+        "export": _export,
+    }
+    if words[0] not in chosen:
+        raise ConfigError(f"unknown command {words[0]!r}; {nearest(words[0], COMMANDS)}")
+    return chosen[words[0]](words[1:])
+
+
+def _train_teacher(words: Sequence[str]) -> int:
+    from stillhouse.families.lm.recipes import load_lm_teacher
+
+    parser = Parser(prog="stillhouse lm train-teacher", description=COMMANDS["train-teacher"])
+    _add_run_flags(parser)
+    options, config = read_config(parser, words, load_lm_teacher, "wikitext-2-teacher")
+    if options.print_config:
+        print_config(config)
+        return 0
+    from stillhouse.cli.show import RunDisplay
+    from stillhouse.families.lm.run import train_teacher
+
+    out = options.out or Path("runs") / config.name
+    with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
+        result = train_teacher(config, out, resume=options.resume, say=display.say, tell=display.tell)
+    found = result["metrics"]
+    print(f"test: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f}")
+    print(f"use it as --teacher-source {out} --corpus-tokenizer {out}")
+    return 0
+
+
+def _cache(words: Sequence[str]) -> int:
+    from stillhouse.families.lm.recipes import load_lm_run
+
+    parser = Parser(
+        prog="stillhouse lm cache",
+        description=COMMANDS["cache"],
+        epilog="`lm distill --out OUT` looks for its cache in OUT/logits, and writes it there if there is none.",
+    )
+    parser.add_argument("--out", type=Path, help="folder of the cache [runs/NAME/logits]")
+    options, config = read_config(parser, words, load_lm_run, "wikitext-2")
+    if options.print_config:
+        print_config(config)
+        return 0
+    from stillhouse.families.lm.run import cache
+
+    found = cache(config, options.out or Path("runs") / config.name / "logits", say=print)
+    print(f"{found.key.rows:,} rows of {found.key.length} tokens, {found.key.k} logits each, in {found.folder}")
+    return 0
+
+
+def _distill(words: Sequence[str]) -> int:
+    from stillhouse.families.lm.recipes import load_lm_run
+
+    parser = Parser(prog="stillhouse lm distill", description=COMMANDS["distill"])
+    _add_run_flags(parser)
+    parser.add_argument(
+        "--force", action="store_true", help="go on with a teacher that knows only how frequent tokens are"
+    )
+    options, config = read_config(parser, words, load_lm_run, "wikitext-2")
+    if options.print_config:
+        print_config(config)
+        return 0
+    from stillhouse.cli.show import RunDisplay
+    from stillhouse.families.lm.run import distill
+
+    out = options.out or Path("runs") / config.name
+    with RunDisplay(len(config.arms) * config.seeds, quiet=options.quiet or not sys.stdout.isatty()) as display:
+        summary = distill(config, out, resume=options.resume, force=options.force, say=display.say, tell=display.tell)
+    print_lm_summary(summary)
+    return 0
+
+
+def _evaluate(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse lm evaluate", description=COMMANDS["evaluate"])
+    parser.add_argument("folder", type=Path, help="a student (runs/wikitext-2/arms/kd/seed-0), or a teacher's folder")
+    parser.add_argument("--source", help="another text: a folder of splits or a file [that of its run]")
+    parser.add_argument("--tokens", type=int, help="of the test split [those of its run]")
+    parser.add_argument("--window", type=int, help="tokens of a window [those of its run]")
+    parser.add_argument("--dynamic", type=float, metavar="RATE", help="also learn from each window after it was scored")
+    parser.add_argument("--probe", action="store_true", help="instead: what of the teacher can be read off its spikes")
+    parser.add_argument(
+        "--energy", action="store_true", help="instead: counted operations of a token, against the teacher's"
+    )
+    parser.add_argument("--layer", help="of --probe [the last feed-forward layer]")
+    options = parser.parse(words)
+    _check_evaluation(options)
+    from stillhouse.core.config import parse, to_mapping
+    from stillhouse.families.lm.data import CorpusConfig
+    from stillhouse.families.lm.plan import LmScoreConfig
+    from stillhouse.families.lm.use import evaluate, probe, run_of
+
+    if options.probe:
+        print(json.dumps(probe(options.folder, layer=options.layer), indent=2))
+        return 0
+    if options.energy:
+        from stillhouse.families.lm.energy import count_energy
+
+        print(json.dumps(count_energy(options.folder), indent=2))
+        return 0
+    run = run_of(options.folder)
+    known = {} if run is None else run["config"]
+    corpus = None
+    if options.source is not None:
+        corpus = parse(CorpusConfig, {"source": options.source, "tokenizer": str(options.folder)})
+    score = parse(LmScoreConfig, known["score"]) if "score" in known else LmScoreConfig()
+    changes = {"tokens": options.tokens, "window": options.window, "dynamic_rate": options.dynamic}
+    given = {name: value for name, value in changes.items() if value is not None}
+    score = parse(LmScoreConfig, {**to_mapping(score), **given})
+    print(json.dumps(evaluate(options.folder, corpus, score), indent=2))
+    return 0
+
+
+def _check_evaluation(options: Namespace) -> None:
+    """Refuse a folder of neither kind, and flags that what was asked for would leave unread."""
+    student = (options.folder / CARD).is_file()
+    network = (options.folder / "config.json").is_file() or options.folder.suffix.lower() == ".gguf"
+    if not student and not network:
+        raise InputError(
+            f"{options.folder}: expected a student's folder (card.json; a run's lie in arms/ARM/seed-K), a teacher's "
+            "(config.json) or a GGUF file, got none of them"
+        )
+    flags = ("source", "tokens", "window", "dynamic", "probe", "energy", "layer")
+    given = [name for name in flags if getattr(options, name) not in (None, False)]
+    chosen = "probe" if options.probe else "energy" if options.energy else None
+    taken = {"probe": {"probe", "layer"}, "energy": {"energy"}, None: {"source", "tokens", "window", "dynamic"}}[chosen]
+    if unread := [f"--{name}" for name in given if name not in taken]:
+        expected = f"--{chosen} without them" if chosen else "it together with --probe"
+        raise ConfigError(f"evaluate: expected {expected}, got {', '.join(unread)}")
+    if not student and (chosen or options.dynamic is not None):
+        raise ConfigError(
+            f"--{chosen or 'dynamic'}: expected a student's folder (card.json), got a teacher's ({options.folder})"
+        )
+
+
+def _generate(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse lm generate", description=COMMANDS["generate"])
+    parser.add_argument("folder", type=Path, help="a student (runs/wikitext-2/arms/kd/seed-0)")
+    parser.add_argument("--prompt", required=True, help="text of any length")
+    parser.add_argument("--tokens", type=int, default=100, help="to write [100]")
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token [0]")
+    parser.add_argument("--seed", type=int, default=0, help="of the draws [0]")
+    parser.add_argument("--torch", action="store_true", help="by the torch network, not by the packed one")
+    options = parser.parse(words)
+    if options.tokens < 1 or not 0 <= options.temperature < math.inf:
+        raise ConfigError(
+            f"expected --tokens from 1 and a finite --temperature from 0, got {options.tokens}, {options.temperature}"
+        )
+    if not 0 <= options.seed < 2**64:  # what torch takes
+        raise ConfigError(f"--seed: expected 0 to 2^64 - 1, got {options.seed}")
+    from stillhouse.families.lm.use import generate
+
+    said = generate(
+        options.folder,
+        options.prompt,
+        options.tokens,
+        temperature=options.temperature,
+        seed=options.seed,
+        packed=not options.torch,
+    )
+    print(options.prompt + said["text"])
+    print(f"{said['tokens_per_second']:,.0f} tokens a second", file=sys.stderr)
+    if not options.torch:
+        print(
+            f"state {said['state_bytes']:,} bytes, weights {said['weight_bytes']:,} bytes, "
+            f"{said['silent_share']:.1%} of the weight rows skipped",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _export(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse lm export", description=COMMANDS["export"])
+    parser.add_argument("folder", type=Path, help="a student (runs/wikitext-2/arms/kd/seed-0)")
+    parser.add_argument("--out", type=Path, required=True, help="folder, or the file of a NIR graph")
+    parser.add_argument(
+        "--packing", choices=("trits", "planes"), default="trits", help="5 trits a byte, or 2 bit planes"
+    )
+    parser.add_argument("--nir", metavar="PART", help="instead: a part as a NIR graph, as blocks.0.ffn")
+    options = parser.parse(words)
+    if options.nir is None and options.out.exists() and not options.out.is_dir():
+        raise InputError(f"--out: expected a folder, got the file {options.out}")
+    if options.nir is not None and options.out.is_dir():
+        raise InputError(f"--out: expected the file of a NIR graph, got the folder {options.out}")
+    from stillhouse.families.lm.use import export
+
+    said = export(options.folder, options.out, packing=options.packing, nir=options.nir)
+    beside = f" ({said['dense_bytes'] / said['bytes']:.1f} times smaller than float32)" if "dense_bytes" in said else ""
+    print(f"{said['file']}: {said['bytes']:,} bytes{beside}")
+    return 0
+
+
+def _add_run_flags(parser: Parser) -> None:
+    parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def print_lm_summary(summary: Mapping[str, Any]) -> None:
+    """The table of all models and the comparisons in words."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from stillhouse.families.lm.report import HEAD, sentence, table_rows
+
+    table = Table(*HEAD[:-1])
+    for row in table_rows(summary):
+        table.add_row(*row[:-1])
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    for entry in summary["comparisons"]:
+        said = sentence(entry)
+        print(f"{said['lead']}: {said['detail']}")
+    if len(summary["seeds"]) < 3:
+        print(f"{len(summary['seeds'])} seed(s): take --seeds 3 or more for a verdict to stand on")

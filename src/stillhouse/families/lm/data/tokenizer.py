@@ -1,0 +1,195 @@
+"""Tokenizers behind one interface, all of them the Rust library's: bytes, a trained BPE, files of others, GGUF."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import write_atomically
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Backend
+
+TOKENIZER_FILE = "tokenizer.json"
+# what two tokenizers must cut alike beside having equal vocabularies: cases in which pre-tokenizers differ
+PROBE = (
+    "The 1st token's 2,048 = x@-@y \n\n  don't\tSTOP; naïve café \N{GREEK SMALL LETTER ALPHA} <unk> 東京 http://a.b/c_d"
+)
+
+
+class Tokenizer:
+    """Text to token ids and back.
+
+    Args:
+        backend: of the `tokenizers` library.
+        name: for messages.
+
+    Example:
+        >>> bytes_ = byte_tokenizer()
+        >>> bytes_.encode("Aé").tolist(), bytes_.decode([65, 195, 169]), bytes_.vocab_size
+        ([65, 195, 169], 'Aé', 256)
+    """
+
+    def __init__(self, backend: Backend, name: str) -> None:
+        self.backend, self.name = backend, name
+        self.vocab_size: int = backend.get_vocab_size()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides ids: the vocabulary, and how a text full of border cases is cut."""
+        facts = [sorted(self.backend.get_vocab().items()), self.encode(PROBE).tolist()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """(N,) ids, without special tokens."""
+        return np.asarray(self.backend.encode(text, add_special_tokens=False).ids, np.int64)
+
+    def encode_lines(self, lines: Iterable[str], *, batch: int = 2000) -> Iterator[NDArray[np.int64]]:
+        """Ids of pieces of text, each cut on its own, a batch of pieces at a time."""
+        pieces: list[str] = []
+        for line in lines:
+            pieces.append(line)
+            if len(pieces) == batch:
+                yield self._many(pieces)
+                pieces = []
+        if pieces:
+            yield self._many(pieces)
+
+    def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
+        """Text of ids; bytes that are not UTF-8 become the replacement character.
+
+        Raises:
+            InputError: an id that the vocabulary does not have.
+        """
+        listed = [int(i) for i in ids]
+        wrong = [i for i in listed if not 0 <= i < self.vocab_size]
+        if wrong:
+            raise InputError(f"token ids: expected 0 to {self.vocab_size - 1}, got {wrong[0]}")
+        return str(self.backend.decode(listed, skip_special_tokens=False))
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` into a folder."""
+        write_atomically(folder / TOKENIZER_FILE, lambda file: file.write(self.backend.to_str().encode()))
+
+    def _many(self, pieces: list[str]) -> NDArray[np.int64]:
+        found = self.backend.encode_batch_fast(pieces, add_special_tokens=False)
+        return np.concatenate([np.asarray(one.ids, np.int64) for one in found])
+
+
+def byte_tokenizer() -> Tokenizer:
+    """256 tokens, an id is a byte of UTF-8: nothing is out of its vocabulary."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers.models import BPE
+
+    shown = [b for b in range(256) if chr(b).isprintable() and not chr(b).isspace() and b not in (0xAD,)]
+    # GPT-2's alphabet: a printable byte is itself, the others follow from 256 on
+    hidden = {b: chr(256 + i) for i, b in enumerate(b for b in range(256) if b not in set(shown))}
+    return Tokenizer(
+        _byte_level(Backend(BPE({hidden.get(b, chr(b)): b for b in range(256)}, [])), regex=False), "bytes"
+    )
+
+
+def train_bpe(texts: Iterable[str], size: int) -> Tokenizer:
+    """A byte-level BPE of exactly `size` tokens, or fewer if the text has no more pairs; the same for the same text.
+
+    Raises:
+        InputError: fewer than 257 tokens, which is not more than bytes.
+    """
+    from tokenizers import Tokenizer as Backend
+    from tokenizers.models import BPE
+    from tokenizers.pre_tokenizers import ByteLevel
+    from tokenizers.trainers import BpeTrainer
+
+    if size < 257:
+        raise InputError(f"tokenizer bpe:{size}: expected at least 257 tokens (256 are bytes), got {size}")
+    backend = _byte_level(Backend(BPE()), regex=True)
+    trainer = BpeTrainer(vocab_size=size, initial_alphabet=sorted(ByteLevel.alphabet()), show_progress=False)
+    backend.train_from_iterator(texts, trainer)
+    return Tokenizer(backend, f"bpe:{size}")
+
+
+def load_tokenizer(source: str) -> Tokenizer:
+    """The tokenizer of a name, folder or file.
+
+    Args:
+        source: `bytes`; a folder with `tokenizer.json`, or with `vocab.json` and `merges.txt`; a `tokenizer.json`; a GGUF file.
+
+    Raises:
+        InputError: nothing there that can be read.
+    """
+    if source == "bytes":
+        return byte_tokenizer()
+    path = Path(source).expanduser()
+    if path.suffix.lower() == ".gguf":
+        return _from_gguf(path)
+    file = path / TOKENIZER_FILE if path.is_dir() else path
+    try:
+        if file.is_file():
+            from tokenizers import Tokenizer as Backend
+
+            return Tokenizer(Backend.from_file(str(file)), source)
+        if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
+            return _from_merges(path)
+    except Exception as error:  # the Rust side raises plain Exception
+        raise InputError(f"tokenizer {source}: cannot be read: {error}") from None
+    raise InputError(
+        f"tokenizer {source}: expected bytes, bpe:N, a folder with tokenizer.json or with vocab.json and merges.txt, or a GGUF "
+        "file; found none of them"
+    )
+
+
+def check_same_tokenizer(ours: Tokenizer, theirs: Tokenizer, *, what: str = "teacher") -> None:
+    """Refuse a teacher that cuts text otherwise: its answers would be about other tokens.
+
+    Raises:
+        InputError: unlike vocabularies or unlike cuts, with what differs.
+    """
+    if ours.fingerprint == theirs.fingerprint:
+        return
+    mine, other = ours.backend.get_vocab(), theirs.backend.get_vocab()
+    if mine != other:
+        shared = sum(other.get(token) == number for token, number in mine.items())
+        detail = f"{ours.vocab_size} and {theirs.vocab_size} tokens, {shared} of them the same with the same id"
+    else:
+        detail = "equal vocabularies, but a text is cut otherwise (another pre-tokenizer or other merges)"
+    raise InputError(
+        f"tokenizer: expected that of the {what} ({theirs.name}), got {ours.name}: {detail}; set corpus.tokenizer to the {what}'s"
+    )
+
+
+def _byte_level(backend: Backend, *, regex: bool) -> Backend:
+    from tokenizers import decoders, pre_tokenizers
+
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=regex)
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+def _from_merges(folder: Path) -> Tokenizer:
+    from tokenizers import Tokenizer as Backend
+    from tokenizers.models import BPE
+
+    model = BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+    return Tokenizer(_byte_level(Backend(model), regex=True), str(folder))
+
+
+def _from_gguf(path: Path) -> Tokenizer:
+    if not path.is_file():
+        raise InputError(f"tokenizer {path}: no such file")
+    try:
+        from transformers import AutoTokenizer
+
+        wrapped = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    except ImportError as error:
+        raise InputError(f"tokenizer {path}: reading GGUF needs `pip install 'stillhouse[lm]'`: {error}") from None
+    except Exception as error:  # transformers and gguf raise many kinds for a broken file
+        raise InputError(f"tokenizer {path}: cannot be read as GGUF: {error}") from None
+    return Tokenizer(wrapped.backend_tokenizer, path.name)

@@ -1,0 +1,1 @@
+"""Language students outside torch."""

@@ -1,0 +1,220 @@
+"""A spiking language model as a file of packed ternary weights: five weights a byte, or two planes of bits.
+
+Shapes: I inputs, O outputs. Codes lie input by input, since that is how a generator reads them: the row of a silent input never.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.records import write_atomically
+from stillhouse.families.lm.students import SpikingLMConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from stillhouse.families.lm.students.network import SpikingLM
+
+Packing = Literal["trits", "planes"]
+FORMAT, VERSION = "stillhouse-packed-ternary", "1"
+POWERS = 3 ** np.arange(5)
+TRITS = (np.arange(256)[:, None] // POWERS % 3 - 1).astype(np.int8)
+"""(256, 5): the five codes of every byte below 3^5 = 243."""
+
+
+def pack(codes: np.ndarray, packing: Packing = "trits") -> np.ndarray:
+    """Bytes of ternary codes along the last axis: 1.6 bits a code as trits, 2 as planes.
+
+    Args:
+        codes: (..., O) of -1, 0 and 1.
+        packing: trits: (..., ceil(O / 5)); planes: (..., 2, ceil(O / 8)), the places of 1, then those of -1.
+
+    Raises:
+        InputError: another code.
+
+    Example:
+        1 + 3 * 2 + 9 * 0 (for the codes 0, 1, -1) and the filling, 27 + 81 times 1:
+
+        >>> pack(np.array([0, 1, -1])).tolist()
+        [115]
+        >>> pack(np.array([0, 1, -1]), "planes").tolist()
+        [[64], [32]]
+    """
+    if codes.size and not np.isin(codes, (-1, 0, 1)).all():
+        wrong = np.asarray(codes)[~np.isin(codes, (-1, 0, 1))][0]
+        raise InputError(f"ternary codes: expected -1, 0 or 1, got {wrong}")
+    if packing == "planes":
+        return np.packbits(np.stack([codes == 1, codes == -1], -2), axis=-1)
+    missing = -codes.shape[-1] % 5
+    filled = np.concatenate([codes, np.zeros((*codes.shape[:-1], missing), codes.dtype)], -1)
+    digits = (filled + 1).reshape(*codes.shape[:-1], -1, 5).astype(np.int64)
+    return (digits @ POWERS).astype(np.uint8)
+
+
+def unpack(packed: np.ndarray, count: int, packing: Packing = "trits") -> np.ndarray:
+    """The codes (..., count) int8 that `pack` packed.
+
+    Example:
+        >>> unpack(pack(np.array([0, 1, -1, 1, 1, -1])), 6).tolist()
+        [0, 1, -1, 1, 1, -1]
+    """
+    if packing == "planes":
+        bits = np.unpackbits(packed, axis=-1, count=count).astype(np.int8)
+        return bits[..., 0, :] - bits[..., 1, :]
+    return TRITS[packed].reshape(*packed.shape[:-1], -1)[..., :count]
+
+
+@dataclass(frozen=True)
+class PackedStudent:
+    """A spiking language model as arrays; numpy alone.
+
+    Attributes:
+        config: of the network.
+        packing: of ternary weights.
+        arrays: by path. Of a linear layer: `<path>.codes` and `<path>.scale`, or `<path>.weight` (I, O) where it is dense;
+            `<path>.threshold` and `<path>.amplitude` where its input spikes. Everything else under the name of the parameter.
+        outputs: O of each linear layer by path.
+    """
+
+    config: SpikingLMConfig
+    packing: Packing
+    arrays: Mapping[str, np.ndarray]
+    outputs: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """Of all arrays."""
+        return sum(a.nbytes for a in self.arrays.values())
+
+    def weight(self, path: str) -> np.ndarray:
+        """(O, I) what the layer multiplies with, as the fake-quantized network has it."""
+        if f"{path}.weight" in self.arrays:
+            return self.arrays[f"{path}.weight"].T
+        codes, scale = self.codes(path), self.arrays[f"{path}.scale"]
+        return (codes.astype(scale.dtype) * scale).T
+
+    def codes(self, path: str) -> np.ndarray:
+        """(I, O) int8 of a ternary layer."""
+        return unpack(self.arrays[f"{path}.codes"], self.outputs[path], self.packing)
+
+    def save(self, file: str | Path) -> int:
+        """Write one safetensors file with the configuration in its header.
+
+        Returns:
+            Bytes of the file.
+
+        Raises:
+            InputError: it cannot be written there; what was there is left as it was.
+        """
+        header = {
+            "format": FORMAT,
+            "version": VERSION,
+            "packing": self.packing,
+            "config": json.dumps(to_mapping(self.config)),
+            "outputs": json.dumps(dict(self.outputs)),
+        }
+        packed = save({name: np.ascontiguousarray(a) for name, a in self.arrays.items()}, header)
+        write_atomically(Path(file), lambda opened: opened.write(packed))
+        return len(packed)
+
+
+def load_packed(file: str | Path) -> PackedStudent:
+    """Read what `PackedStudent.save` wrote.
+
+    Raises:
+        InputError: missing, cut off, or a file of another kind or version.
+    """
+    try:
+        with safe_open(str(file), framework="numpy") as opened:
+            header: dict[str, Any] = opened.metadata() or {}
+            arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"packed student {file}: expected a safetensors file, got {error}") from None
+    if header.get("format") != FORMAT or header.get("version") != VERSION:
+        found = f"{header.get('format')} {header.get('version')}"
+        raise InputError(f"packed student {file}: expected {FORMAT} {VERSION}, got {found}")
+    try:
+        config = parse(SpikingLMConfig, json.loads(header["config"]))
+        return PackedStudent(config, header["packing"], arrays, json.loads(header["outputs"]))
+    except (KeyError, json.JSONDecodeError, ConfigError) as error:
+        raise InputError(f"packed student {file}: its header cannot be read: {error}") from None
+
+
+def pack_student(model: SpikingLM, packing: Packing = "trits") -> PackedStudent:
+    """The arrays of a network that is quantized to the end.
+
+    Args:
+        model: at share 1 (`quantize(1)`); left as it is.
+        packing: of its ternary weights.
+
+    Raises:
+        InputError: a network on its ramp, which would be another one when packed, or weights that are not finite.
+    """
+    from stillhouse.families.lm.students.blocks import quantized_layers
+    from stillhouse.layers.spikes import SpikeUnit
+
+    packer = _Packer(packing)
+    for name, unit in ((n, part) for n, part in model.named_modules() if isinstance(part, SpikeUnit)):
+        _at_the_end(name, unit.share.item())
+        path = name.removesuffix(".spike").replace("readout_spike", "readout")
+        packer.put(f"{path}.threshold", unit.threshold)
+        packer.put(f"{path}.amplitude", unit.amplitude)
+        packer.done |= {f"{name}.raw_threshold", f"{name}.amplitude"}
+    for path, layer in quantized_layers(model).items():
+        packer.done.add(f"{path}.weight")
+        if layer.ternary:
+            _at_the_end(path, layer.share.item())
+            packer.put_codes(path, layer.weight, layer.per)
+        else:
+            packer.put(f"{path}.weight", layer.weight.T)
+            packer.outputs[path] = layer.outputs
+    readout = model.readout
+    if readout.ternary:
+        _at_the_end("readout", readout.share.item())
+        packer.put_codes("readout", model.embedding.weight if readout.dense is None else readout.dense, readout.per)
+        packer.done.add("readout.dense")
+    for name, parameter in model.named_parameters():
+        if name not in packer.done:
+            packer.put(name, parameter)
+    return PackedStudent(model.config, packing, packer.arrays, packer.outputs)
+
+
+class _Packer:
+    """The arrays so far, and the parameters that are in them under another name."""
+
+    def __init__(self, packing: Packing) -> None:
+        self.packing: Packing = packing
+        self.arrays: dict[str, np.ndarray] = {}
+        self.outputs: dict[str, int] = {}
+        self.done: set[str] = set()
+
+    def put(self, name: str, tensor: Tensor) -> None:
+        """A tensor as it is."""
+        array = tensor.detach().cpu().numpy().copy()
+        if not np.isfinite(array).all():
+            raise InputError(f"pack {name}: expected finite weights, got a NaN or an infinity")
+        self.arrays[name] = array
+
+    def put_codes(self, path: str, weight: Tensor, per: Literal["tensor", "row"]) -> None:
+        """A weight (O, I) as codes and scale."""
+        from stillhouse.layers.ternary import ternary_codes
+
+        codes, scale = ternary_codes(weight.detach().cpu(), per)
+        self.put(f"{path}.scale", scale.reshape(-1))  # NaN anywhere in a row is NaN here
+        self.arrays[f"{path}.codes"] = pack(codes.numpy().astype(np.int8).T, self.packing)
+        self.outputs[path] = weight.shape[0]
+
+
+def _at_the_end(name: str, millionths: float) -> None:
+    if millionths != 1_000_000:
+        raise InputError(f"pack {name}: expected a network at share 1, got {millionths / 1e6}; call quantize(1) first")

@@ -1,0 +1,226 @@
+"""How well a language model predicts: nats of every token, and what is made of them.
+
+Shapes: N tokens of a text, B rows, L tokens of a row, V vocabulary, D width.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from stillhouse.core.checks import InputError
+
+Nll = Callable[[Tensor, Tensor], Tensor]
+Floats = NDArray[np.float64]
+Piece = tuple[Tensor, Tensor, int, NDArray[np.int64]]
+CHUNK_ELEMENTS = 2**23
+
+
+def perplexity(nll: ArrayLike) -> float:
+    """exp of the mean nats a token; of the same tokenizer only is it comparable.
+
+    Example:
+        >>> perplexity([math.log(2), math.log(8)])  # the geometric mean of 2 and 8
+        4.0
+    """
+    return round(math.exp(min(float(np.mean(np.asarray(nll, np.float64))), 700.0)), 12)
+
+
+def bits_per_byte(nll: ArrayLike, size: int) -> float:
+    """Bits for each byte of the text, comparable between tokenizers.
+
+    Args:
+        nll: (N,) nats of each token.
+        size: bytes of the text that these tokens are.
+
+    Raises:
+        InputError: no bytes.
+
+    Example:
+        >>> round(bits_per_byte([math.log(16)], 2), 12)  # 4 bits over 2 bytes
+        2.0
+    """
+    if size < 1:
+        raise InputError(f"size: expected at least one byte, got {size}")
+    return float(np.asarray(nll, np.float64).sum()) / math.log(2) / size
+
+
+def model_nll(model: Any) -> Nll:
+    """Nats of targets (B, L) under a model with `hidden` and `readout.weight`; its logits are made in pieces."""
+
+    def scored(inputs: Tensor, targets: Tensor) -> Tensor:
+        device = model.readout.weight.device
+        hidden = model.hidden(inputs.to(device))[0]
+        return hidden_nll(hidden, lambda h: F.linear(h, model.readout.weight), targets.to(device))
+
+    return scored
+
+
+def teacher_nll(teacher: Any) -> Nll:
+    """The same for a `LanguageTeacher`."""
+
+    def scored(inputs: Tensor, targets: Tensor) -> Tensor:
+        hidden = teacher.hidden(inputs).logits
+        return hidden_nll(hidden, teacher.logits, targets.to(hidden.device))
+
+    return scored
+
+
+def hidden_nll(hidden: Tensor, logits: Callable[[Tensor], Tensor], targets: Tensor) -> Tensor:
+    """(B, L) float32 nats of targets, a few tokens' logits at a time."""
+    flat, right = hidden.flatten(0, 1), targets.flatten()
+    size = max(1, CHUNK_ELEMENTS // max(1, logits(flat[:1]).shape[-1]))
+    found = [
+        F.cross_entropy(logits(h).float(), t, reduction="none") for h, t in zip(flat.split(size), right.split(size))
+    ]
+    return torch.cat(found).view_as(targets)
+
+
+def score_text(nll: Nll, ids: NDArray[Any], *, length: int, stride: int | None = None, batch: int = 16) -> Floats:
+    """(N - 1,) nats of every token but the first, each from a window of its own or one that slides.
+
+    Args:
+        nll: (inputs, targets) -> (B, L).
+        ids: (N,) token ids.
+        length: of a window, the longest context.
+        stride: None: windows do not overlap, and a token sees half a window on average; s: each sees at least length - s.
+        batch: windows at a time.
+
+    Raises:
+        InputError: the text is shorter than a window.
+    """
+    found = np.empty(len(ids) - 1, np.float64)
+    with torch.no_grad():
+        for inputs, targets, counted, first in cut_windows(ids, length, stride=stride, batch=batch):
+            values = nll(inputs, targets)[:, -counted:].double().cpu().numpy()
+            found[(np.asarray(first)[:, None] + np.arange(counted)).ravel() - 1] = values.ravel()
+    return found
+
+
+def loss_by_position(nll: Nll, ids: NDArray[Any], *, length: int, batch: int = 16, most_rows: int = 512) -> Floats:
+    """(length,) mean nats at each place of a window: what a memory is for. One that remembers gets better to the end.
+
+    Args:
+        nll: (inputs, targets) -> (B, L).
+        ids: (N,) token ids.
+        length: of the windows, which may be longer than those of training.
+        batch: windows at a time.
+        most_rows: so many windows, spread over the text.
+
+    Raises:
+        InputError: the text is shorter than a window.
+    """
+    _check_length(ids, length)
+    rows = np.unique(np.linspace(0, (len(ids) - 1) // length - 1, most_rows).astype(np.int64))
+    total = np.zeros(length)
+    with torch.no_grad():
+        for some in np.array_split(rows, max(1, -(-len(rows) // batch))):
+            both = torch.from_numpy(ids[some[:, None] * length + np.arange(length + 1)].astype(np.int64))
+            total += nll(both[:, :-1], both[:, 1:]).double().sum(0).cpu().numpy()
+    return total / len(rows)
+
+
+def grouped_positions(values: ArrayLike, *, groups: int = 8) -> list[dict[str, float]]:
+    """Means over doubling ranges of positions, the last `groups` of them: [1, 2), [2, 4), [4, 8) ...
+
+    Example:
+        >>> [(g["from"], g["to"], g["mean"]) for g in grouped_positions([4.0, 3.0, 2.0, 1.0])]
+        [(1, 1, 4.0), (2, 3, 2.5), (4, 4, 1.0)]
+    """
+    x = np.asarray(values, np.float64)
+    starts = [2**i for i in range(len(x).bit_length()) if 2**i <= len(x)]
+    ends = [*starts[1:], len(x) + 1]
+    found = [{"from": a, "to": b - 1, "mean": float(x[a - 1 : b - 1].mean())} for a, b in zip(starts, ends)]
+    return found[-groups:]
+
+
+def dynamic_nll(
+    model: Any,
+    ids: NDArray[Any],
+    *,
+    length: int,
+    learning_rate: float = 1e-4,
+    reset_windows: int | None = None,
+    parameters: Sequence[str] | None = None,
+) -> Floats:
+    """(N - 1,) nats of a model that learns from every window *after* it has been scored on it (dynamic evaluation).
+
+    The model itself is left as it is; a copy adapts. No token is scored by a model that has seen it.
+
+    Args:
+        model: with `hidden` and `readout.weight`.
+        ids: (N,) token ids.
+        length: of a window; windows do not overlap.
+        learning_rate: of plain gradient steps, one a window; 0 is the model as it is.
+        reset_windows: go back to the first weights after so many windows (a document); None: never.
+        parameters: words in the names of the weights that adapt; None: all.
+
+    Returns:
+        As `score_text` without a stride.
+
+    Raises:
+        InputError: the text is shorter than a window, or no weight has such a name.
+
+    Source: Krause et al. 2018, arXiv:1709.07432.
+    """
+    _check_length(ids, length)
+    learner = copy.deepcopy(model).eval()
+    named = [
+        (n, p) for n, p in learner.named_parameters() if parameters is None or any(word in n for word in parameters)
+    ]
+    if not named:
+        raise InputError(f"parameters: expected words in the names of weights, got {list(parameters or ())}")
+    first = [p.detach().clone() for _, p in named]
+    chosen = [p for _, p in named]
+    optimizer = torch.optim.SGD(chosen, lr=learning_rate)
+    found = []
+    for number, (inputs, targets, counted, _) in enumerate(cut_windows(ids, length, stride=None, batch=1)):
+        if reset_windows and number % reset_windows == 0:
+            with torch.no_grad():
+                for parameter, value in zip(chosen, first):
+                    parameter.copy_(value)
+        with torch.enable_grad():
+            nll = model_nll(learner)(inputs, targets)[0, -counted:]
+            found.append(nll.detach().double().cpu().numpy())
+            optimizer.zero_grad()
+            nll.mean().backward()
+        torch.nn.utils.clip_grad_norm_(chosen, 1.0)
+        optimizer.step()
+    return np.concatenate(found)
+
+
+def cut_windows(ids: NDArray[Any], length: int, *, stride: int | None, batch: int) -> Iterator[Piece]:
+    """(inputs, targets, counted, first) pieces in the order of the text; every token but the first counts once."""
+    _check_length(ids, length)
+    step = length if stride is None else stride
+    if not 1 <= step <= length:
+        raise InputError(f"stride: expected 1 to the window's length {length}, got {stride}")
+
+    def rows(starts: NDArray[np.int64], size: int, counted: int) -> Piece:
+        both = torch.from_numpy(np.asarray(ids)[starts[:, None] + np.arange(size + 1)].astype(np.int64))
+        return both[:, :-1], both[:, 1:], counted, starts + size - counted + 1
+
+    last = len(ids) - 1  # the number of the last target
+    ends = np.arange(length, last + 1, length)
+    if step < length:
+        yield rows(np.array([0]), length, length)
+        ends = np.arange(length + step, last + 1, step)
+    for begin in range(0, len(ends), batch):
+        yield rows(ends[begin : begin + batch] - length, length, step)
+    done = int(ends[-1]) if len(ends) else length
+    if done < last:
+        start = done if step == length else last - length
+        yield rows(np.array([start]), last - start, last - done)
+
+
+def _check_length(ids: NDArray[Any], length: int) -> None:
+    if length < 1 or len(ids) < length + 1:
+        raise InputError(f"text: expected at least {length + 1} tokens (a window and the one after it), got {len(ids)}")

@@ -1,0 +1,70 @@
+"""A trained language student on disk: safetensors, a card that says how to build it, and its tokenizer beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from stillhouse.classification.card import read_weights
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.families.lm.data.tokenizer import Tokenizer, load_tokenizer
+from stillhouse.families.lm.students import SpikingLMConfig
+from stillhouse.families.lm.students.network import SpikingLM
+
+FORMAT = "stillhouse-lm-1"
+
+
+def save_lm(folder: Path, model: SpikingLM, tokenizer: Tokenizer, *, window: int) -> None:
+    """Write `student.safetensors`, `tokenizer.json` and `card.json` into a folder.
+
+    Args:
+        folder: made if it is not there.
+        model: the network.
+        tokenizer: that its tokens are of.
+        window: tokens of the rows that it was trained on.
+    """
+    weights = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
+    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+    tokenizer.save(folder)
+    card = {
+        "format": FORMAT,
+        "model": to_mapping(model.config),
+        "window": window,
+        "tokenizer": {"name": tokenizer.name, "sha256": tokenizer.fingerprint},
+        "input": "token ids (B, L) of tokenizer.json; logits of the token after each",
+        "versions": versions(),
+    }
+    write_json(folder / CARD, card)
+
+
+def load_lm(folder: Path) -> tuple[SpikingLM, Tokenizer, dict[str, Any]]:
+    """The network of a folder with its weights, in eval mode on the CPU; its tokenizer; its card.
+
+    Raises:
+        InputError: no card, another format, a part of the card missing, weights missing, truncated, of another network or not
+            finite.
+    """
+    card = read_json(folder / CARD)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got something else")
+    missing = [name for name, kind in (("model", dict), ("window", int)) if not isinstance(card.get(name), kind)]
+    if missing:
+        raise InputError(
+            f"{folder / CARD}: expected model (settings) and window (tokens), got a card without {' and '.join(missing)}"
+        )
+    try:
+        config = parse(SpikingLMConfig, card["model"])
+    except ConfigError as error:
+        raise InputError(f"{folder / CARD}: model: {error}") from None
+    model = config.build()
+    read_weights(folder / STUDENT, model)
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise InputError(f"{folder / STUDENT}: {name}: expected finite weights, got a NaN or an infinity")
+    with torch.no_grad():
+        return model.eval(), load_tokenizer(str(folder)), card

@@ -1,0 +1,208 @@
+"""The spiking language model: tokens in, logits out, in one pass over a text or a token at a time with an explicit state.
+
+Shapes: B batch, L length, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Outputs
+from stillhouse.families.lm.students import SpikingLMConfig
+from stillhouse.families.lm.students.blocks import Block, BlockState, Readout
+from stillhouse.layers.recurrent import MixerState
+from stillhouse.layers.spikes import SHARE_UNIT, Quantization, SpikeLinear, SpikeUnit
+
+State = tuple[BlockState, ...]
+DEAD, SATURATED = 0.001, 0.999
+UNDECAYED = ("mu", "bias", "bonus", "norm_gain", "removal_gain", "rate_share", "decay")
+
+
+class SpikingLM(nn.Module):
+    """Embedding, blocks of recurrent mixer and feed-forward layer, readout; no positions, so texts may be of any length.
+
+    A new network is quantized as its configuration says; `quantize(0)` makes it dense and a ramp leads back.
+
+    Args:
+        config: all of it; kept as `.config`.
+
+    Example:
+        >>> model = SpikingLMConfig(vocab_size=11, width=16, layers=2, heads=2).build()
+        >>> tuple(model(torch.zeros(3, 5, dtype=torch.int64)).logits.shape)
+        (3, 5, 11)
+
+    Source: mixer and feed-forward layer: Peng et al. 2025, arXiv:2503.14456 (RWKV-7); spikes: Xing et al. 2024, arXiv:2406.03287;
+    ternary weights: Ma et al. 2024, arXiv:2402.17764.
+    """
+
+    def __init__(self, config: SpikingLMConfig) -> None:
+        super().__init__()
+        self.config = config
+        make = quantization(config)
+        self.embedding = nn.Embedding(config.vocab_size, config.width)
+        nn.init.normal_(self.embedding.weight, std=0.5 * config.width**-0.5)
+        self.embedding_norm = nn.LayerNorm(config.width)
+        self.blocks = nn.ModuleList(Block(config, make) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.readout_spike = make.unit("readout", config.width)
+        self.readout = Readout(config, self.embedding)
+
+    def initial_state(self, batch: int) -> State:
+        """An empty past for so many texts: a tuple of named tuples of tensors."""
+        return tuple(block.initial_state(batch) for block in self._blocks())
+
+    def forward(self, tokens: Tensor, state: State | None = None) -> Outputs:
+        """Logits (B, L, V) of the next token after each of (B, L).
+
+        Raises:
+            InputError: see `hidden`.
+        """
+        return Outputs(self.readout(self.hidden(tokens, state)[0]))
+
+    def hidden(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """What the readout is given, (B, L, D), and the state after the last token.
+
+        Raises:
+            InputError: tokens are not (B, L) int64 of at least one token, or one is not in the vocabulary.
+        """
+        x = self.embedding_norm(self.embedding(self._checked(tokens)))
+        states = []
+        for block, before in zip(self._blocks(), self.initial_state(len(tokens)) if state is None else state):
+            x, after = block(x, before)
+            states.append(after)
+        x = self.norm(x)
+        return x if self.readout_spike is None else self.readout_spike(x), tuple(states)
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits (B, V) after one more token (B,), and the next state."""
+        hidden, state = self.hidden(tokens.unsqueeze(-1), state)
+        return self.readout(hidden[:, 0]), state
+
+    def quantize(self, share: float, *, spikes: float | None = None) -> None:
+        """Set how far the network is on its way from dense (0) to quantized (1); kept with the weights.
+
+        Args:
+            share: of ternary weights, in [0, 1].
+            spikes: of spikes, in [0, 1]; None: the same.
+
+        Raises:
+            InputError: a share outside [0, 1].
+        """
+        spikes = share if spikes is None else spikes
+        for name, value in (("share", share), ("spikes", spikes)):
+            if not 0 <= value <= 1:
+                raise InputError(f"quantize, {name}: expected a number in [0, 1], got {value}")
+        for part in self.modules():
+            if isinstance(part, SpikeUnit):
+                part.share.fill_(round(spikes * SHARE_UNIT))
+            elif isinstance(part, (SpikeLinear, Readout)) and part.ternary:
+                part.share.fill_(round(share * SHARE_UNIT))
+
+    @torch.no_grad()
+    def calibrate(self, tokens: Tensor) -> None:
+        """Fit thresholds and amplitudes to what the dense network's layers are given on a text (B, L); shares stay as they are.
+
+        Once before the ramp: a threshold far from its inputs fires always or never, and its window passes no gradient.
+        """
+        shares = {part: part.share.clone() for part in self.modules() if isinstance(part, SpikeUnit)}
+        for unit in shares:
+            unit.share.zero_()
+            unit.recording = []
+        try:
+            self.hidden(tokens)
+            for unit in shares:
+                unit.fit(torch.cat(unit.recording or []))
+        finally:
+            for unit, share in shares.items():
+                unit.share.copy_(share)
+                unit.recording = None
+
+    def regularizers(self) -> dict[str, tuple[float, Tensor]]:
+        """The distance of the last pass's firing rates from their target, as (weight, 0-d); {} without spikes or at share 0."""
+        spikes = self.config.spikes
+        if spikes is None or spikes.density_weight == 0:
+            return {}
+        rule = {"floor": spikes.floor, "ceiling_only": spikes.density_rule == "ceiling"}
+        found = [unit.penalty(**rule) for unit in self.spike_units().values()]  # type: ignore[arg-type]
+        known = [penalty for penalty in found if penalty is not None]
+        return {"spike_density": (spikes.density_weight, torch.stack(known).mean())} if known else {}
+
+    def figures(self) -> dict[str, float]:
+        """Of the last pass: `density` and `density.<path>`, `dead_channels`, `saturated_channels` as shares; {} at share 0."""
+        rates = {name: unit.rate.detach() for name, unit in self.spike_units().items() if unit.rate is not None}
+        if not rates:
+            return {}
+        every = torch.cat(list(rates.values()))
+        return {
+            "density": every.mean().item(),
+            "dead_channels": (every < DEAD).float().mean().item(),
+            "saturated_channels": (every > SATURATED).float().mean().item(),
+            **{f"density.{name}": rate.mean().item() for name, rate in rates.items()},
+        }
+
+    def spike_units(self) -> dict[str, SpikeUnit]:
+        """Every unit by the path of the layer whose input it makes."""
+        units = {name: part for name, part in self.named_modules() if isinstance(part, SpikeUnit)}
+        return {name.removesuffix(".spike").replace("readout_spike", "readout"): unit for name, unit in units.items()}
+
+    def parameter_groups(self, weight_decay: float = 0.0) -> list[dict[str, Any]]:
+        """Matrices decay; norms, blends, decays, embeddings, thresholds and amplitudes do not."""
+        spikes = {id(p) for unit in self.spike_units().values() for p in unit.parameters()}
+        groups: dict[str, list[nn.Parameter]] = {"decayed": [], "free": [], "spikes": []}
+        for name, parameter in self.named_parameters():
+            free = (
+                parameter.ndim < 2
+                or name.rpartition(".")[2] in UNDECAYED
+                or name in ("embedding.weight", "readout.dense")
+            )
+            groups["spikes" if id(parameter) in spikes else "free" if free else "decayed"].append(parameter)
+        own = self.config.spikes.learning_rate if self.config.spikes is not None else None
+        listed: list[dict[str, Any]] = [
+            {"params": groups["decayed"], "weight_decay": weight_decay},
+            {"params": groups["free"], "weight_decay": 0.0},
+            {"params": groups["spikes"], "weight_decay": 0.0, **({} if own is None else {"lr": own})},
+        ]
+        return [group for group in listed if group["params"]]
+
+    def _blocks(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    def _checked(self, tokens: Tensor) -> Tensor:
+        if tokens.ndim != 2 or tokens.dtype != torch.int64 or tokens.numel() == 0:
+            raise InputError(
+                f"tokens: expected (B, L) int64 of at least one token, got {tuple(tokens.shape)} {tokens.dtype}"
+            )
+        if tokens.device.type == "cpu":  # elsewhere reading them would wait for the device, whose own assertion fires
+            low, high = int(tokens.min()), int(tokens.max())
+            if low < 0 or high >= self.config.vocab_size:
+                wrong = low if low < 0 else high
+                raise InputError(f"tokens: expected ids of 0 to {self.config.vocab_size - 1}, got {wrong}")
+        return tokens
+
+
+def quantization(config: SpikingLMConfig) -> Quantization:
+    """The choice of parts that a configuration makes."""
+    spikes = config.spikes
+    if spikes is None:
+        return Quantization(ternary=config.ternary_weights, per=config.ternary_scale)
+    return Quantization(
+        spiking=spikes.parts,
+        ternary=config.ternary_weights,
+        levels=spikes.levels,
+        hidden_levels=spikes.hidden_levels,
+        density=spikes.density,
+        surrogate=spikes.surrogate,
+        per=config.ternary_scale,
+    )
+
+
+def detached(state: State) -> State:
+    """The same state without its gradient: carry it into the next piece of a text, and backpropagate within pieces only."""
+    return tuple(
+        BlockState(MixerState(block.mixer.last.detach(), block.mixer.memory.detach()), block.ffn.detach())
+        for block in state
+    )

@@ -1,0 +1,195 @@
+"""A frozen causal language model that is asked for logits, hidden states and features.
+
+Shapes: B batch, L length, N tokens, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Outputs, OutputSpec
+from stillhouse.families.lm.teachers import LanguageTeacherConfig
+from stillhouse.layers.taps import Tapped
+
+HUB = "hub:"
+
+
+class LanguageTeacher:
+    """A causal language model of transformers, frozen. A plain class: no training of a student reaches it.
+
+    Args:
+        network: a `...ForCausalLM`.
+        name: for messages and records.
+        vocab_size: logits beyond so many are cut off; None: all are kept.
+        features: paths of sub-modules whose outputs are wanted.
+
+    Raises:
+        InputError: fewer logits than tokens, or no such path.
+
+    Example:
+        >>> from stillhouse.families.lm.teachers import SmallTransformerConfig
+        >>> network = SmallTransformerConfig(width=16, layers=1, heads=2).build(11).network
+        >>> teacher = LanguageTeacher(network, "small", vocab_size=10)
+        >>> tuple(teacher(torch.zeros(2, 3, dtype=torch.int64)).logits.shape)
+        (2, 3, 10)
+    """
+
+    def __init__(self, network: Any, name: str, *, vocab_size: int | None = None, features: Sequence[str] = ()) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.name = name
+        logits = int(network.get_output_embeddings().weight.shape[0])
+        self.vocab_size = logits if vocab_size is None else vocab_size
+        if logits < self.vocab_size:
+            raise InputError(f"teacher {name}: expected at least {self.vocab_size} logits, one a token, got {logits}")
+        self.tapped = Tapped(network, features, call=self._last_hidden)
+
+    def tap(self, features: Sequence[str]) -> None:
+        """Listen at these sub-modules from now on, and no longer at those before.
+
+        Raises:
+            InputError: no such path.
+        """
+        self.tapped.close()
+        self.tapped = Tapped(self.network, features, call=self._last_hidden)
+
+    @property
+    def context(self) -> int | None:
+        """The longest text in tokens that it was made for, where its configuration tells."""
+        known = getattr(self.network.config, "max_position_embeddings", None)
+        return None if known is None else int(known)
+
+    @property
+    def params(self) -> int:
+        """Number of weights."""
+        return sum(p.numel() for p in self.network.parameters())
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 of its weights, by name: what a cache of its answers is a cache of."""
+        digest = hashlib.sha256(str(self.vocab_size).encode())
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def __call__(self, tokens: Tensor) -> Outputs:
+        """Logits (B, L, V) and features.
+
+        Raises:
+            InputError: see `hidden`.
+        """
+        said = self.hidden(tokens)
+        return Outputs(self.logits(said.logits), said.features)
+
+    @torch.no_grad()
+    def hidden(self, tokens: Tensor) -> Outputs:
+        """What its readout is given, (B, L, D), in the place of logits, and features; `logits` makes the rest, piece by piece.
+
+        Raises:
+            InputError: a text longer than it was made for, or an id outside its vocabulary.
+        """
+        if self.context is not None and tokens.shape[-1] > self.context:
+            raise InputError(
+                f"teacher {self.name}: expected at most {self.context} tokens at once, got {tokens.shape[-1]}"
+            )
+        if tokens.numel() and (int(tokens.min()) < 0 or int(tokens.max()) >= self.vocab_size):
+            wrong = int(tokens.min()) if int(tokens.min()) < 0 else int(tokens.max())
+            raise InputError(f"teacher {self.name}: expected token ids of 0 to {self.vocab_size - 1}, got {wrong}")
+        return self.tapped(tokens.to(self.device))
+
+    @torch.no_grad()
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., V) float32 of hidden states (..., D)."""
+        found: Tensor = self.network.get_output_embeddings()(hidden)
+        scale = getattr(self.network.config, "logit_scale", None)  # Cohere's and Granite's readouts are not plain
+        divisor = getattr(self.network.config, "logits_scaling", None)
+        cap = getattr(self.network.config, "final_logit_softcapping", None)
+        found = found[..., : self.vocab_size].float() * (1.0 if scale is None else scale) / (divisor or 1.0)
+        return torch.tanh(found / cap) * cap if cap else found
+
+    def spec(self, tokens: Tensor) -> OutputSpec:
+        """The shapes of its features for texts as long as `tokens` (B, L)."""
+        said = self.hidden(tokens)
+        return OutputSpec(self.vocab_size, {name: tuple(x.shape[1:]) for name, x in said.features.items()})
+
+    @torch.no_grad()
+    def generate(self, tokens: Tensor, count: int, *, temperature: float = 0.0) -> Tensor:
+        """(B, L + count) tokens by transformers' own `generate`; greedy at temperature 0."""
+        how: Mapping[str, Any] = (
+            {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
+        )
+        mask = torch.ones_like(tokens)
+        found: Tensor = self.network.generate(
+            tokens, attention_mask=mask, max_new_tokens=count, min_new_tokens=count, pad_token_id=0, **how
+        )
+        return found
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return next(iter(self.network.parameters())).device
+
+    def to(self, device: torch.device) -> LanguageTeacher:
+        """Move it."""
+        self.network.to(device)
+        return self
+
+    def _last_hidden(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self.network.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+        return found
+
+
+def load_language_teacher(
+    config: LanguageTeacherConfig, *, vocab_size: int | None = None, features: Sequence[str] = ()
+) -> LanguageTeacher:
+    """The teacher of a configuration; see `LanguageTeacherConfig.build`."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    where, options = _place(config.source)
+    try:
+        network = AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, config.precision), **options)
+    except ImportError as error:
+        raise InputError(f"teacher {config.source}: needs `pip install 'stillhouse[lm]'`: {error}") from None
+    except Exception as error:  # transformers, safetensors and gguf raise many kinds for what they cannot read
+        raise InputError(f"teacher {config.source}: transformers cannot read it as a causal model: {error}") from None
+    teacher = LanguageTeacher(network, Path(where).name, vocab_size=vocab_size, features=features)
+    _check_readout(teacher)
+    return teacher
+
+
+def _place(source: str) -> tuple[str, dict[str, Any]]:
+    """What `from_pretrained` wants to be told."""
+    if source.startswith(HUB):
+        return source.removeprefix(HUB), {}
+    path = Path(source).expanduser()
+    if path.suffix.lower() == ".gguf":
+        if not path.is_file():
+            raise InputError(f"teacher {source}: no such file")
+        return str(path.parent), {"gguf_file": path.name}
+    if not (path / "config.json").is_file():
+        raise InputError(
+            f"teacher {source}: expected a folder with config.json, a GGUF file, or hub:NAME; there is none of them"
+        )
+    return str(path), {}
+
+
+def _check_readout(teacher: LanguageTeacher) -> None:
+    """Our way from hidden states to logits must be the network's own."""
+    tokens = torch.arange(8).unsqueeze(0) % teacher.vocab_size
+    with torch.no_grad():
+        own = teacher.network(input_ids=tokens, use_cache=False).logits[..., : teacher.vocab_size].float()
+    ours = teacher(tokens).logits
+    if not torch.allclose(own, ours, rtol=1e-2, atol=1e-2 * float(own.abs().max())):
+        raise InputError(
+            f"teacher {teacher.name}: its logits are not its readout of its last hidden states ({type(teacher.network).__name__})"
+        )

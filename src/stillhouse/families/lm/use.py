@@ -1,0 +1,217 @@
+"""What is done with a trained student: score it again, probe its spikes, let it write, pack it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import parse
+from stillhouse.core.records import read_json
+from stillhouse.families.lm.data import CorpusConfig
+from stillhouse.families.lm.material import load_teacher, load_text
+from stillhouse.families.lm.metrics.nll import model_nll, teacher_nll
+from stillhouse.families.lm.metrics.probes import beats_controls, probe_spikes
+from stillhouse.families.lm.plan import LmScoreConfig
+from stillhouse.families.lm.saved import load_lm
+from stillhouse.families.lm.score import Examination
+from stillhouse.families.lm.students.network import SpikingLM
+from stillhouse.families.lm.teachers import LanguageTeacherConfig
+
+PROBED = 4096
+PACKED = "student.packed.safetensors"
+
+
+def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreConfig | None = None) -> dict[str, Any]:
+    """Scores of a saved student, or of a teacher's folder, on the test split of its own text or of another.
+
+    Args:
+        folder: of an arm and seed, or of a teacher (`config.json`).
+        corpus: another text; its tokenizer must be the model's. None: that of its run.
+        score: windows and tokens. None: those of its run.
+
+    Raises:
+        InputError: nothing there, or a text cut by another tokenizer.
+    """
+    run = run_of(folder)
+    text = corpus or parse(CorpusConfig, part_of(run, folder, "corpus"))
+    how = score or (LmScoreConfig() if run is None else parse(LmScoreConfig, run["config"]["score"]))
+    built = load_text(text, lambda line: None)
+    if (folder / records.CARD).is_file():
+        model, tokenizer, card = load_lm(folder)
+        if tokenizer.fingerprint != built.tokenizer.fingerprint:
+            raise InputError(
+                f"{folder}: its tokenizer is not that of the text ({built.tokenizer.name}); take its tokenizer.json"
+            )
+        scored = Examination.of(built, how, int(card["window"])).score(model_nll(model), model=model)
+    else:
+        teacher = load_teacher(LanguageTeacherConfig(source=str(folder)), built)
+        window = int(run["config"]["window"]) if run is not None and "window" in run["config"] else 128
+        scored = Examination.of(built, how, window).score(teacher_nll(teacher), most=teacher.context)
+    return {"text": built.name, "tokens": int(scored.windows.size), **scored.metrics}
+
+
+def probe(folder: Path, *, layer: str | None = None, tokens: int = PROBED) -> dict[str, Any]:
+    """Linear probes of one layer's spikes towards the teacher of its run, with their controls.
+
+    Args:
+        folder: of an arm and seed.
+        layer: as `model.spike_units()` names them; None: that of the last block's feed-forward layer, or the last there is.
+        tokens: of the test split.
+
+    Raises:
+        InputError: a student without spikes, or that belongs to no run.
+    """
+    run = run_of(folder)
+    built = load_text(parse(CorpusConfig, part_of(run, folder, "corpus")), lambda line: None)
+    teacher = load_teacher(parse(LanguageTeacherConfig, part_of(run, folder, "teacher")), built)
+    model, _, card = load_lm(folder)
+    units = model.spike_units()
+    if not units:
+        raise InputError(f"{folder}: expected a student with spikes, got a dense one")
+    chosen = layer or next((name for name in reversed(list(units)) if name.endswith("ffn.up")), list(units)[-1])
+    if chosen not in units:
+        raise InputError(f"layer: expected one of {', '.join(units)}, got {chosen}")
+    window = int(card["window"])
+    rows = max(1, min(tokens, len(built.test) - 1) // window)
+    at = np.arange(rows)[:, None] * window + np.arange(window + 1)
+    both = torch.from_numpy(np.asarray(built.test.ids)[at].astype(np.int64))
+    fresh = model.config.build()
+    told = teacher.hidden(both[:, :-1]).logits.flatten(0, 1).numpy()
+    found = probe_spikes(
+        spikes_of(model, chosen, both[:, :-1]),
+        told,
+        both[:, 1:].flatten().numpy(),
+        untrained=spikes_of(fresh.eval(), chosen, both[:, :-1]),
+    )
+    return {"layer": chosen, "tokens": len(told), "passes": beats_controls(found), **found}
+
+
+@torch.no_grad()
+def spikes_of(model: SpikingLM, layer: str, tokens: Tensor) -> np.ndarray:
+    """(N, C) what a layer's unit puts out for texts (B, L), N = B L."""
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, given: Any, made: Tensor) -> None:
+        kept.append(made.detach().reshape(-1, made.shape[-1]))
+
+    hook = model.spike_units()[layer].register_forward_hook(keep)
+    try:
+        model.hidden(tokens)
+    finally:
+        hook.remove()
+    return torch.cat(kept).numpy()
+
+
+def generate(
+    folder: Path, prompt: str, count: int, *, temperature: float = 0.0, seed: int = 0, packed: bool = True
+) -> dict[str, Any]:
+    """Let a student write on, a token at a time, in memory that does not grow; the prompt may be of any length.
+
+    Args:
+        folder: of an arm and seed.
+        prompt: text; at least one token.
+        count: tokens to make.
+        temperature: 0 takes the likeliest.
+        seed: of the draws.
+        packed: by the packed generator (numba), else by the torch network.
+
+    Returns:
+        text, tokens, seconds, tokens_per_second, and for the packed one state_bytes, weight_bytes, silent_share.
+
+    Raises:
+        InputError: an empty prompt, or files that are not there.
+    """
+    model, tokenizer, _ = load_lm(folder)
+    ids = tokenizer.encode(prompt).tolist()
+    if not ids:
+        raise InputError("prompt: expected at least one token, got none")
+    further: dict[str, Any] = {}
+    if packed:
+        from stillhouse.families.lm.export.packed_ternary import pack_student
+        from stillhouse.families.lm.export.spiking_generator import SpikingGenerator
+
+        generator = SpikingGenerator(pack_student(model))
+        generator.generate(ids[:1], 1)  # compiles the kernels
+        generator.reset()
+        started = time.perf_counter()
+        made = generator.generate(ids, count, temperature=temperature, seed=seed)
+        seconds = time.perf_counter() - started
+        further = {
+            "state_bytes": generator.state_bytes,
+            "weight_bytes": generator.weight_bytes,
+            "silent_share": generator.silent_share,
+        }
+    else:
+        started = time.perf_counter()
+        made = write(model, ids, count, temperature=temperature, seed=seed)
+        seconds = time.perf_counter() - started
+    rate = (len(ids) + count) / seconds
+    return {"text": tokenizer.decode(made), "tokens": made, "seconds": seconds, "tokens_per_second": rate, **further}
+
+
+@torch.no_grad()
+def write(model: SpikingLM, prompt: list[int], count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
+    """`count` tokens after a prompt, by the network's own steps."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden, state = model.hidden(torch.tensor([prompt]))
+    logits = model.readout(hidden[:, -1])
+    made: list[int] = []
+    for _ in range(count):
+        if temperature:
+            wide = logits.double()  # the largest is taken away first: a tiny temperature would overflow
+            token = torch.multinomial(((wide - wide.max()) / temperature).softmax(-1), 1, generator=generator)[:, 0]
+        else:
+            token = logits.argmax(-1)
+        made.append(int(token))
+        logits, state = model.step(token, state)
+    return made
+
+
+def export(folder: Path, out: Path, *, packing: str = "trits", nir: str | None = None) -> dict[str, Any]:
+    """Write a student as packed ternary weights with its tokenizer, or a part of it as NIR.
+
+    Args:
+        folder: of an arm and seed.
+        out: folder of the packed file, or the file of the NIR graph.
+        packing: trits (5 a byte) or planes (2 bits).
+        nir: path of the part, as `blocks.0.ffn`; None: pack the whole student.
+
+    Raises:
+        InputError: a part that NIR cannot express, a student that is not quantized to its end.
+    """
+    model, tokenizer, _ = load_lm(folder)
+    if nir is not None:
+        from stillhouse.families.lm.export.nir import export_nir
+
+        export_nir(model, nir, out)
+        return {"file": str(out), "bytes": out.stat().st_size, "part": nir}
+    from stillhouse.families.lm.export.packed_ternary import pack_student
+
+    size = pack_student(model, packing).save(out / PACKED)  # type: ignore[arg-type]
+    tokenizer.save(out)
+    return {"file": str(out / PACKED), "bytes": size, "dense_bytes": 4 * sum(p.numel() for p in model.parameters())}
+
+
+def run_of(folder: Path) -> dict[str, Any] | None:
+    """`run.json` of the run that a folder belongs to."""
+    places = [folder.resolve(), *folder.resolve().parents]
+    found = next((place / records.RUN for place in places if (place / records.RUN).is_file()), None)
+    return None if found is None else dict(read_json(found))
+
+
+def part_of(run: dict[str, Any] | None, folder: Path, name: str) -> Any:
+    """A part of a run's configuration as plain data.
+
+    Raises:
+        InputError: no run, or one without that part.
+    """
+    if run is None or name not in run["config"]:
+        raise InputError(f"{folder}: it belongs to no run that names its {name}; say which")
+    return run["config"][name]

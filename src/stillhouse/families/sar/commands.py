@@ -1,0 +1,365 @@
+"""`stillhouse sar`: simulate, train, distill, compare, stream, evaluate. Flags as documented, with dashes or underscores."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stillhouse.cli.options import Parser
+from stillhouse.core.checks import nearest
+from stillhouse.core.config import ConfigError, dump_yaml, place
+
+COMMANDS = {
+    "simulate": "write simulated lines to disk: one npz file, or Zarr products in the Maya4 layout",
+    "train": "train a focusing network (the teacher) on the ground truth",
+    "distill": "train students with a teacher and without, and say whether it helped",
+    "compare": "the table: teacher, students, truncation, filters; without runs: the documented sizes",
+    "stream": "focus line by line in constant memory and print the latency",
+    "evaluate": "score a saved network on a test split",
+}
+HELP = """usage: stillhouse sar COMMAND [options]
+
+Focus synthetic aperture radar lines with complex state-space networks, and distil them into students that stream.
+
+commands:
+{commands}
+
+start here:
+  stillhouse sar train --config s4_ssm_complex_toy --save_dir results/teacher
+  stillhouse sar distill --teacher_config s4_ssm_complex_toy --teacher_checkpoint results/teacher \\
+      --student_config s4_ssm_student_toy --save_dir results/student
+  stillhouse sar stream results/student/arms/kd/seed-0 --lines 2000 --check
+"""
+Change = dict[str, Any]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one command of the family."""
+    words = [_dashed(word) for word in arguments]
+    if not words or words[0] in {"-h", "--help", "help"}:
+        width = max(map(len, COMMANDS))
+        print(HELP.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
+        return 0 if words else 2
+    if words[0] not in COMMANDS:
+        raise ConfigError(f"unknown command {words[0]!r}; {nearest(words[0], COMMANDS)}")
+    chosen: dict[str, Callable[[Sequence[str]], int]] = {
+        "simulate": _simulate,
+        "train": _train,
+        "distill": _distill,
+        "compare": _compare,
+        "stream": _stream,
+        "evaluate": _evaluate,
+    }
+    return chosen[words[0]](words[1:])
+
+
+# ---------------------------------------------------------------------------------------------- commands
+
+
+def _simulate(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse sar simulate", description=COMMANDS["simulate"])
+    parser.add_argument("--out", type=Path, required=True, help="FILE.npz, or a folder for Zarr products")
+    parser.add_argument("--preset", help="toy-64, toy-128, toy-256 or sentinel-1 [toy-64]")
+    _add_changes(parser, "data setting: --set train=64, --set scene.points_max=9")
+    options = parser.parse(words)
+    from stillhouse.core.config import parse
+    from stillhouse.families.sar.data import SarConfig
+
+    mapping: Change = {} if options.preset is None else {"preset": options.preset}
+    _apply(mapping, options.set)
+    config = parse(SarConfig, mapping)
+    if options.print_config:
+        sys.stdout.write(dump_yaml(config))
+        return 0
+    from stillhouse.families.sar.simulate import simulate
+
+    about = simulate(config, options.out)
+    print(
+        f"{options.out}: {', '.join(f'{n:,} {split}' for split, n in about['sizes'].items())} lines of {about['length']}"
+    )
+    print(f"sha256 {about['sha256']}")
+    return 0
+
+
+def _train(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse sar train", description=COMMANDS["train"])
+    parser.add_argument(
+        "--config", required=True, help="documented YAML file, or a shipped recipe (s4_ssm_complex_toy)"
+    )
+    _add_run_flags(parser)
+    options = parser.parse(words)
+    from stillhouse.families.sar.documented import read_teacher, save_folder
+    from stillhouse.families.sar.recipes import recipe_path
+
+    path = recipe_path(options.config)
+    config = read_teacher(path, _changes(options))
+    if options.print_config:
+        sys.stdout.write(dump_yaml(config))
+        return 0
+    from stillhouse.cli.show import RunDisplay
+    from stillhouse.families.sar.run import train
+
+    out = Path(options.save_dir or save_folder(path) or f"results/{config.name}")
+    with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
+        result = train(config, out, resume=options.resume, wandb=options.wandb, say=display.say, tell=display.tell)
+    found = result["metrics"]
+    print(f"quality {found['quality']:.4f} (NMSE {-found['snr_db']:.2f} dB), coherence {found['coherence']:.4f}")
+    print(f"use it as --teacher_checkpoint {out}")
+    return 0
+
+
+def _distill(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse sar distill", description=COMMANDS["distill"])
+    parser.add_argument("--teacher-config", required=True, help="YAML file or recipe that the teacher was trained from")
+    parser.add_argument("--teacher-checkpoint", required=True, help="its run folder, or best_model.pth")
+    parser.add_argument("--student-config", required=True, help="YAML file or recipe of the student")
+    for name in ("model_dim", "state_dim", "num_layers"):
+        parser.add_argument(_dashed(f"--student_{name}"), dest=f"student_{name}", help=f"in place of the file's {name}")
+    parser.add_argument("--temperature", help="differences beyond so many RMS count linearly; none: all are squared")
+    parser.add_argument("--alpha", help="weight of the ground truth")
+    parser.add_argument("--beta", help="weight of the teacher's outputs")
+    parser.add_argument("--gamma", help="weight of its features [1 - alpha - beta where those are given here]")
+    parser.add_argument("--arms", nargs="+", help="kd, no-kd [both]")
+    parser.add_argument("--seeds", help="trainings of each arm [3]")
+    parser.add_argument("--force", action="store_true", help="go on with a teacher that focuses nothing")
+    _add_run_flags(parser)
+    options = parser.parse(words)
+    from stillhouse.families.sar.documented import read_student, read_teacher, save_folder
+    from stillhouse.families.sar.recipes import recipe_path
+
+    path = recipe_path(options.student_config)
+    teacher = read_teacher(recipe_path(options.teacher_config))
+    config = read_student(path, teacher, options.teacher_checkpoint, _student_changes(options))
+    if options.print_config:
+        sys.stdout.write(dump_yaml(config))
+        return 0
+    from stillhouse.cli.show import RunDisplay
+    from stillhouse.families.sar.run import distill
+
+    out = Path(options.save_dir or save_folder(path) or f"results/{config.name}")
+    total = len(config.arms) * config.seeds
+    with RunDisplay(total, quiet=options.quiet or not sys.stdout.isatty()) as display:
+        summary = distill(
+            config,
+            out,
+            resume=options.resume,
+            force=options.force,
+            wandb=options.wandb,
+            say=display.say,
+            tell=display.tell,
+        )
+    from stillhouse.core.records import read_json
+    from stillhouse.families.sar.report import COMPARISON
+
+    _print_rows(read_json(out / COMPARISON)["rows"])
+    for entry in summary["comparisons"]:
+        print(_verdict(entry))
+    if len(summary["seeds"]) < 3:
+        print(f"{len(summary['seeds'])} seed(s): take --seeds 3 or more for a verdict to stand on")
+    return 0
+
+
+def _compare(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse sar compare", description=COMMANDS["compare"])
+    parser.add_argument("runs", nargs="*", type=Path, help="folders of `stillhouse sar distill` on the same data")
+    parser.add_argument("--out", type=Path, help="folder for comparison.json")
+    parser.add_argument("--length", type=int, default=1000, help="without runs: lines of a whole scene [1000]")
+    options = parser.parse(words)
+    from stillhouse.families.sar.compare import compare_runs, compare_sizes
+
+    if options.runs:
+        _print_rows(compare_runs(options.runs, options.out))
+        return 0
+    rows = compare_sizes(options.length)
+    _print_rows(rows)
+    for row in rows:
+        said = row.get("documented") or {}
+        print(
+            f"{row['name']}: {row['parameters']:,} real parameters ({row['documented_parameters']:,} in the public code), "
+            f"{row['fewer_parameters']:.1%} fewer than the teacher"
+            + (f"; the document says {said['fewer_parameters']}" if said else "")
+        )
+    return 0
+
+
+def _stream(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse sar stream", description=COMMANDS["stream"])
+    parser.add_argument("folder", type=Path, help="a trained network (results/student/arms/kd/seed-0)")
+    parser.add_argument("--lines", type=int, default=1000, help="lines of white noise to make up [1000]")
+    parser.add_argument("--input", type=Path, help="instead: a .npy file of complex lines, (L) or (L, bins)")
+    parser.add_argument("--output", type=Path, help="a .npy file for the focused lines")
+    parser.add_argument("--check", action="store_true", help="hold the result against the whole-scene form")
+    options = parser.parse(words)
+    from stillhouse.families.sar.stream import stream
+
+    said = stream(options.folder, lines=options.lines, source=options.input, out=options.output, check=options.check)
+    print(f"{said.lines:,} lines, latency {said.latency_lines} lines")
+    print(f"{said.median_ms:.4f} ms a line, {said.processor_ms:.4f} of the processor's time")
+    print(f"{said.first_ms:.4f} ms a line in the first {min(said.lines, 1024)}, {said.last_ms:.4f} in the last")
+    print(
+        f"state {said.state_bytes:,} bytes before, {said.state_bytes_end:,} after; peak memory grew by {said.peak_growth_bytes:,}"
+    )
+    if said.error is not None:
+        print(f"largest difference from the whole-scene form: {said.error:.2e} of the output's RMS")
+    return 0
+
+
+def _evaluate(words: Sequence[str]) -> int:
+    parser = Parser(prog="stillhouse sar evaluate", description=COMMANDS["evaluate"])
+    parser.add_argument("folder", type=Path, help="a trained network (results/teacher)")
+    parser.add_argument("--config", help="YAML file or recipe whose data are meant [those of its run]")
+    options = parser.parse(words)
+    from stillhouse.families.sar.documented import read_teacher
+    from stillhouse.families.sar.recipes import recipe_path
+    from stillhouse.families.sar.run import evaluate
+
+    data = None if options.config is None else read_teacher(recipe_path(options.config)).data
+    print(json.dumps(evaluate(options.folder, data), indent=2))
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------- flags
+
+
+def _dashed(word: str) -> str:
+    """`--num_epochs=3` as `--num-epochs=3`; values keep their underscores.
+
+    Example:
+        >>> _dashed("--save_dir=my_runs"), _dashed("my_file.yaml")
+        ('--save-dir=my_runs', 'my_file.yaml')
+    """
+    if not word.startswith("--"):
+        return (
+            word.replace("_", "-") if word.isidentifier() and word in {n.replace("-", "_") for n in COMMANDS} else word
+        )
+    name, equals, value = word.partition("=")
+    return name.replace("_", "-") + equals + value
+
+
+def _add_run_flags(parser: Parser) -> None:
+    parser.add_argument("--save-dir", "--out", dest="save_dir", help="run folder [the file's training.save_dir]")
+    parser.add_argument("--num-epochs", help="passes over the training lines")
+    parser.add_argument("--learning-rate", help="peak of the schedule")
+    parser.add_argument("--batch-size", help="lines an optimizer step")
+    parser.add_argument("--scheduler-type", help="cosine or constant")
+    parser.add_argument("--device", help="auto, cpu or cuda")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    parser.add_argument("--wandb", action="store_true", help="also log to Weights & Biases, offline")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    _add_changes(parser, "change one key of the file: --set training.patience=5")
+
+
+def _add_changes(parser: Parser, text: str) -> None:
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
+    parser.add_argument("--print-config", action="store_true", help="print the resolved configuration as YAML and exit")
+
+
+def _changes(options: Any) -> Change:
+    """Flags and assignments as a mapping to be laid over the file."""
+    found: Change = {}
+    _apply(found, options.set)
+    training = {
+        "epochs": options.num_epochs,
+        "learning_rate": options.learning_rate,
+        "batch_size": options.batch_size,
+        "schedule": options.scheduler_type,
+    }
+    for key, value in training.items():
+        if value is not None:
+            place(found, ("training", key), _plain(value))
+    if options.device is not None:
+        found["device"] = options.device
+    return found
+
+
+def _student_changes(options: Any) -> Change:
+    found = _changes(options)
+    for key in ("model_dim", "state_dim", "num_layers"):
+        if (value := getattr(options, f"student_{key}")) is not None:
+            place(found, ("model", key), _plain(value))
+    if options.alpha is not None or options.beta is not None:
+        place(found, ("distillation", "gamma"), None)  # the file's third weight does not fit two others
+    for key in ("temperature", "alpha", "beta", "gamma"):
+        if (value := getattr(options, key)) is not None:
+            place(found, ("distillation", key), _plain(value))
+    if options.arms is not None:
+        found["arms"] = options.arms
+    if options.seeds is not None:
+        found["seeds"] = _plain(options.seeds)
+    return found
+
+
+def _apply(mapping: Change, assignments: Sequence[str]) -> None:
+    from stillhouse.core.config import set_path
+
+    for assignment in assignments:
+        set_path(mapping, assignment)
+
+
+def _plain(text: str) -> Any:
+    """A word as YAML would read it; what it does not take for a number stays text, for the schema to judge."""
+    if text.lower() in {"none", "null"}:
+        return None
+    value = yaml.safe_load(text)
+    return value if isinstance(value, (int, float)) else text
+
+
+# ---------------------------------------------------------------------------------------------- showing
+
+
+def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "",
+        "quality",
+        "NMSE dB",
+        "coherence",
+        "parameters",
+        "state B",
+        "MACs/pixel",
+        "ms/line",
+        "CPU ms/line",
+        "CPU whole",
+    )
+    for row in rows:
+        table.add_row(
+            str(row["name"]),
+            _shown(row.get("quality"), ".4f"),
+            "" if row.get("snr_db") is None else f"{-row['snr_db']:.2f}",
+            _shown(row.get("coherence"), ".4f"),
+            _shown(row.get("parameters"), ",.0f"),
+            _shown(row.get("state_bytes"), ",.0f"),
+            _shown(row.get("complex_macs"), ",.0f"),
+            _shown(row.get("ms_line"), ".4f"),
+            _shown(row.get("processor_ms_line"), ".4f"),
+            _shown(row.get("processor_ms_line_whole"), ".4f"),
+        )
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def _shown(value: Any, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    """One comparison in a line.
+
+    Example:
+        >>> _verdict({"metric": "quality", "verdict": "helps", "difference": 0.01, "low": 0.004, "high": 0.016,
+        ...           "arm": "kd", "control": "no-kd", "seeds": 3})
+        'quality: helps (kd minus no-kd: +0.0100, 95 % interval +0.0040 to +0.0160, 3 seeds)'
+    """
+    ends = [entry[key] for key in ("difference", "low", "high")]
+    if any(end is None or end != end for end in ends):
+        return f"{entry['metric']}: {entry['verdict']} (needs the arms {entry['arm']} and {entry['control']})"
+    return (
+        f"{entry['metric']}: {entry['verdict']} ({entry['arm']} minus {entry['control']}: {ends[0]:+.4f}, "
+        f"95 % interval {ends[1]:+.4f} to {ends[2]:+.4f}, {entry['seeds']} seeds)"
+    )

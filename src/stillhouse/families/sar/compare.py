@@ -1,0 +1,216 @@
+"""The table: teacher, students, truncation, short filters, matched filter and doing nothing, judged and timed in one go.
+
+A speed claim is a ratio of two things measured in one run, so costs are measured anew here, never read from other runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.records import arm_folder, read_json, write_json
+from stillhouse.families.sar.data.sequences import SarData
+from stillhouse.families.sar.job import FocusTeacher
+from stillhouse.families.sar.plan import SarDistillConfig
+from stillhouse.families.sar.saved import load_model, load_teacher
+from stillhouse.families.sar.score import POINTS, Complex, focus, judge, network_cost, point_figures, rivals
+from stillhouse.families.sar.students import SIZES, StateSpaceConfig
+from stillhouse.families.sar.students.documented import documented_parameters
+from stillhouse.families.sar.students.network import SarSSM
+from stillhouse.families.sar.students.truncation import truncate
+
+COMPARISON = "comparison.json"
+DOCUMENTED_TEACHER = StateSpaceConfig(input_dim=2, position="modulate", use_selectivity="gate", activation="gelu")
+CLAIMS = {
+    "standard": {"fewer_parameters": "10-20 %", "faster": "15-30 %", "quality_kept": "95-98 %"},
+    "compressed": {"fewer_parameters": "40-60 %", "faster": "", "quality_kept": "90-95 %"},
+    "tiny": {"fewer_parameters": "70-80 %", "faster": "", "quality_kept": "85-90 %"},
+}
+"""What the founding document expects of its three students; no log of it supports any of them."""
+
+Row = dict[str, Any]
+
+
+def size_of(config: StateSpaceConfig) -> str:
+    """The name of a network's size, `standard` for `toy-standard` too; empty for another.
+
+    Example:
+        >>> size_of(StateSpaceConfig(model_dim=24, state_dim=128, num_layers=3))
+        'tiny'
+    """
+    shape = config.model_dim, config.state_dim, config.num_layers
+    return next((name.removeprefix("toy-") for name, size in SIZES.items() if size == shape), "")
+
+
+def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: FocusTeacher) -> list[Row]:
+    """Rows of one distillation run, written to `comparison.json` in its folder."""
+    rows = [_network_row("teacher", teacher, data)]
+    rows += _arm_rows(config, out, data, label="")
+    rows += _free_rows(data, teacher, {config.student.state_dim})
+    return _written(out, rows, data)
+
+
+def teacher_rows(out: Path, data: SarData, network: FocusTeacher) -> list[Row]:
+    """Rows of one trained network and of what needs no training, written to `comparison.json` in its folder."""
+    rows = [_network_row("network", network, data), *_free_rows(data, network, set())]
+    return _written(out, rows, data)
+
+
+def compare_runs(runs: Sequence[Path], out: Path | None = None) -> list[Row]:
+    """Rows of several distillation runs on the same data, the first run's teacher above them.
+
+    Args:
+        runs: folders of `stillhouse sar distill`.
+        out: folder for `comparison.json`; None for none.
+
+    Raises:
+        InputError: no such run, an unfinished one, or runs on different data.
+    """
+    configs = [_config_of(run) for run in runs]
+    data = configs[0].data.build()
+    for run in runs:
+        stored = read_json(run / records.RUN)["data"]["sha256"]
+        if stored != data.sha256:
+            raise InputError(
+                f"{run}: expected data {data.sha256[:12]} as {runs[0]}, got {stored[:12]}: scores cannot be compared"
+            )
+    teacher = teacher_of(configs[0], data)
+    rows = [_network_row("teacher", teacher, data)]
+    for run, config in zip(runs, configs, strict=True):
+        rows += _arm_rows(config, run, data, label=run.name)
+    rows += _free_rows(data, teacher, {config.student.state_dim for config in configs})
+    return _written(out, rows, data)
+
+
+def compare_sizes(length: int = 1000) -> list[Row]:
+    """The documented teacher and its three students, untrained: real reductions and measured times beside the claims."""
+    teacher = _cost_row("teacher", DOCUMENTED_TEACHER, length)
+    rows = [teacher]
+    for name in CLAIMS:
+        rows.append(_cost_row(name, DOCUMENTED_TEACHER.without_special_part().sized(name), length))
+    return _related(rows)
+
+
+def teacher_of(config: SarDistillConfig, data: SarData) -> FocusTeacher:
+    """The teacher of a run, with factors from the units of these data to those that it learned from."""
+    model, scale = load_teacher(config.teacher, Path(config.teacher_checkpoint))
+    return in_units(model, scale, data, frozen=config.objective.freeze_teacher)
+
+
+def in_units(model: SarSSM, scale: Any, data: SarData, *, frozen: bool = True) -> FocusTeacher:
+    """A network that learned at one scale (None: that of these data), for lines of these data."""
+    if scale is None:
+        return FocusTeacher(model, frozen=frozen)
+    return FocusTeacher(
+        model,
+        input_factor=data.scale.input_rms / scale.input_rms,
+        output_factor=scale.target_rms / data.scale.target_rms,
+        frozen=frozen,
+    )
+
+
+def focused(network: FocusTeacher, inputs: Any) -> Complex:
+    """(N, L) what a network says of lines (N, L, C) in the units of the data."""
+    signal = network.model.config.signal_channels
+    scaled = inputs.clone()
+    scaled[..., :signal] *= network.input_factor
+    return np.asarray(focus(network.model, scaled) * network.output_factor, np.complex64)
+
+
+def _network_row(name: str, network: FocusTeacher, data: SarData) -> Row:
+    figures = judge(focused(network, data.test.inputs), data.test, data.valid)
+    row: Row = {"name": name, "kind": "network", "size": size_of(network.model.config), **figures}
+    row |= network_cost(network.model, data.length)
+    if data.parameters is not None:
+        row |= point_figures(lambda x: focused(network, x), data.points(POINTS), data.valid)
+    return row
+
+
+def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) -> list[Row]:
+    """A row an arm: quality and coherence are means over its seeds, points and costs of its first."""
+    rows = []
+    for arm in config.arms:
+        results = [read_json(arm_folder(out, arm, seed) / records.RESULT) for seed in range(config.seeds)]
+        model, scale = load_model(arm_folder(out, arm, 0))
+        row = _network_row(f"{label} {arm}".strip(), in_units(model, scale, data), data)
+        for key in ("quality", "coherence", "nmse"):
+            row[key] = float(np.mean([result["metrics"][key] for result in results]))
+        row["snr_db"] = float(-10 * np.log10(max(row["nmse"], 1e-300)))
+        rows.append({**row, "seeds": config.seeds, "arm": arm})
+    return rows
+
+
+def _free_rows(data: SarData, teacher: FocusTeacher, state_dims: set[int]) -> list[Row]:
+    """What takes no training: the truncated teacher, filters, nothing."""
+    rows = []
+    for state_dim in sorted(state_dims, reverse=True):
+        if state_dim < teacher.model.config.state_dim:
+            small, _ = truncate(teacher.model, state_dim)
+            cut = FocusTeacher(small, input_factor=teacher.input_factor, output_factor=teacher.output_factor)
+            rows.append(_network_row(f"teacher truncated to state_dim {state_dim}", cut, data))
+    points = data.points(POINTS) if data.parameters is not None else None
+    for name, (of_test, of_points, cost) in rivals(data).items():
+        row: Row = {
+            "name": name,
+            "kind": "filter",
+            "size": "",
+            **judge(of_test(data.test.inputs), data.test, data.valid),
+            **cost,
+        }
+        if points is not None:
+            row |= point_figures(of_points, points, data.valid)
+        rows.append(row)
+    return rows
+
+
+def _cost_row(name: str, config: StateSpaceConfig, length: int) -> Row:
+    # the documented networks look at the whole scene; their step form is timed at a fixed latency, which has the same cost
+    streaming = parse(StateSpaceConfig, {**to_mapping(config), "look_ahead": length // 2})
+    row: Row = {"name": name, "kind": "network", "size": size_of(config), **network_cost(streaming.build(), length)}
+    row["documented_parameters"] = documented_parameters(
+        config.model_dim, config.state_dim, config.num_layers, selectivity=config.use_selectivity != "none"
+    )
+    return row
+
+
+def _related(rows: list[Row]) -> list[Row]:
+    """Every row held against the first one, the teacher."""
+    teacher = rows[0]
+    for row in rows:
+        if row["kind"] != "network":
+            continue
+        row["fewer_parameters"] = 1 - row["parameters"] / teacher["parameters"]
+        for key, name in (("quality", "quality_kept"), ("coherence", "coherence_kept")):
+            if teacher.get(key) and row.get(key) is not None:
+                row[name] = row[key] / teacher[key]
+        for key, name in (("processor_ms_line", "faster"), ("processor_ms_line_whole", "faster_whole")):
+            if teacher.get(key) and row.get(key):
+                row[name] = 1 - row[key] / teacher[key]
+        if row is not teacher and row["size"] in CLAIMS and "truncated" not in row["name"]:
+            row["documented"] = CLAIMS[row["size"]]
+    return rows
+
+
+def _written(out: Path | None, rows: list[Row], data: SarData) -> list[Row]:
+    related = _related(rows)
+    if out is not None:
+        about: Mapping[str, Any] = {"name": data.name, "sha256": data.sha256, "test_lines": len(data.test)}
+        write_json(out / COMPARISON, {"rows": related, "data": about, "machine": records.machine()})
+    return related
+
+
+def _config_of(run: Path) -> SarDistillConfig:
+    if not (run / records.RUN).is_file():
+        raise InputError(f"{run}: expected a folder of `stillhouse sar distill`")
+    stored = read_json(run / records.RUN)
+    if stored.get("kind") != "sar-distill":
+        raise InputError(f"{run}: expected a folder of `stillhouse sar distill`, got one of {stored.get('kind')!r}")
+    if not (run / records.SUMMARY).is_file():
+        raise InputError(f"{run}: the run is not finished; go on with --resume")
+    return parse(SarDistillConfig, stored["config"])

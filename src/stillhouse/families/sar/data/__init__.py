@@ -1,0 +1,40 @@
+"""Synthetic aperture radar: range-compressed azimuth lines and their focus, simulated or read from products. No torch on import.
+
+    SarConfig(preset="toy-64").build()                       -> SarData: train, validation, test, valid, scale, kernels, points
+    SarConfig(source="zarr", length=1000,
+              products=ProductsConfig(root="Maya4")).build() -> the same from Zarr products
+
+`SarData.valid` is part of the task: outside it a line does not hold the whole aperture of its targets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from stillhouse.families.sar.data.config import ProductsConfig, SarConfig
+from stillhouse.families.sar.data.parameters import PRESETS, SarParameters, preset
+from stillhouse.families.sar.data.scene import SceneConfig
+
+if TYPE_CHECKING:
+    from stillhouse.families.sar.data.sequences import SarData, SarScale, SarSplit
+
+__all__ = [
+    "PRESETS",
+    "ProductsConfig",
+    "SarConfig",
+    "SarData",
+    "SarParameters",
+    "SarScale",
+    "SarSplit",
+    "SceneConfig",
+    "preset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # these hold tensors; `--help` reads SarConfig and must not wait for torch
+    if name in {"SarData", "SarScale", "SarSplit"}:
+        from stillhouse.families.sar.data import sequences
+
+        return getattr(sequences, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

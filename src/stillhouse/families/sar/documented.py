@@ -1,0 +1,383 @@
+"""The YAML files of the founding document: every key is honoured, or refused with its reason. Torch only where a network is named.
+
+A file has the documented blocks `model`, `training`, `dataloader`, `transforms`, `distillation`, `device`, `data_dir`; beside their
+documented keys, blocks take the names of our own settings. `data` (a `SarConfig`, for simulated lines) may stand in place of
+`dataloader`. All faults of a file are listed at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.config import ConfigError, parse, settings
+from stillhouse.families.sar.data import ProductsConfig, SarConfig
+from stillhouse.families.sar.objective import SarObjective
+from stillhouse.families.sar.plan import SarDistillConfig, SarTrainConfig, default_training
+from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.training.config import TrainingConfig
+
+Block = dict[str, Any]
+
+TOP = (
+    "name", "data_dir", "model", "training", "device", "data", "dataloader", "transforms", "distillation", "arms", "seeds", "seed",
+)  # fmt: skip
+LOSSES = {"complex_mse": {"mse": 1.0, "nmse": 0.0}, "complex_nmse": {"nmse": 1.0}}
+
+TRAINING_NAMES = {
+    "num_epochs": "epochs",
+    "lr": "learning_rate",
+    "scheduler_type": "schedule",
+    "gradient_clip_val": "clip_norm",
+    "accumulate_grad_batches": "accumulate",
+}
+TRAINING_FIXED = {"mode": ("parallel", "the step form of the same weights is `stillhouse sar stream`")}
+TRAINING_REFUSED = {
+    "warmup_start_lr": "the warm-up starts at a hundredth of the learning rate; warmup_epochs says how long it lasts",
+    "wrapper": "networks take lines of any length, so there is no overlap-add wrapper",
+}
+TRAINING_EXTRA = ("loss_fn", "save_dir", "delta")
+
+LOADER_FIXED = {
+    "num_workers": (0, "lines are held in memory"),
+    "patch_mode": (
+        "rectangular",
+        "azimuth lines are straight after range cell migration correction (level_from: rcmc)",
+    ),
+    "shuffle_files": (False, "patches are drawn over whole products and shuffled every epoch"),
+    "complex_valued": (True, "focusing turns phases; real parts apart cannot"),
+    "save_samples": (False, "`stillhouse sar simulate` writes data to disk"),
+    "backend": ("zarr", "products are Zarr"),
+    "verbose": (False, "the progress bar says where the run is"),
+    "online": (False, "products are read from disk; download them first"),
+    "concatenate_patches": (False, "a sample is one range column"),
+    "concat_axis": (0, "a sample is one range column"),
+}
+LOADER_REFUSED = {
+    "max_base_sample_size": "a product says itself how large it is",
+    "inference": "`stillhouse sar evaluate` and `stream` say what they read",
+}
+LOADER_NAMES = {"data_dir": "root", "cache_size": "cache_chunks", "positional_encoding": "position_channel"}
+LOADER_EXTRA = ("patch_size", "buffer", "stride", "train", "validation", "test")
+SPLIT_KEYS = ("batch_size", "samples_per_prod", "max_products", "filters")
+SPLIT_REFUSED = {
+    "patch_order": "patches are drawn at random over a product: the first ones of any order would be one narrow strip"
+}
+FILTERS = ("years", "polarizations", "beams", "parts")
+
+TRANSFORMS_FIXED = {
+    "normalize": (True, "lines are always divided by one RMS a side"),
+    "complex_valued": (True, "focusing turns phases; real parts apart cannot"),
+}
+MIN_MAX = (
+    "min-max scaling puts 97 % of a zero-mean signal's power into a constant; lines are divided by their RMS instead"
+)
+TRANSFORMS_REFUSED = dict.fromkeys(("rc_min", "rc_max", "gt_min", "gt_max"), MIN_MAX)
+
+
+def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> SarTrainConfig:
+    """The run that trains a network, from a documented file.
+
+    Args:
+        path: of the YAML file.
+        changes: laid over it, as `{"training": {"epochs": 3}}`; a None takes a key away.
+
+    Raises:
+        ConfigError: broken YAML, conflict markers, or any key or value that cannot be honoured: all of them are listed.
+    """
+    file = _File(path, changes)
+    file.unwanted(("distillation", "arms", "seeds"), "it belongs to the student's file")
+    training, extra = file.training()
+    found: Block = {
+        "name": file.top.get("name", Path(path).stem),
+        "data": file.data(training),
+        "model": file.model(),
+        "training": training,
+        "loss": extra.get("loss", {}),
+        **{key: file.top[key] for key in ("seed",) if key in file.top},
+        **{key: extra[key] for key in ("delta",) if key in extra},
+    }
+    return file.finished(SarTrainConfig, found)
+
+
+def read_student(
+    path: str | Path, teacher: SarTrainConfig, checkpoint: str, changes: Mapping[str, Any] | None = None
+) -> SarDistillConfig:
+    """The run that distils a student, from a documented file, its teacher's and the teacher's weights.
+
+    Args:
+        path: of the YAML file; without `data` and `dataloader` it takes the teacher's data.
+        teacher: what `read_teacher` gave.
+        checkpoint: the teacher's run folder or file of weights.
+        changes: as `read_teacher`.
+
+    Raises:
+        ConfigError: as `read_teacher`.
+    """
+    file = _File(path, changes)
+    file.unwanted(("seed",), "arms run under seeds: 0, 1, ...; say how many with seeds")
+    training, extra = file.training()
+    found: Block = {
+        "name": file.top.get("name", Path(path).stem),
+        "data": file.data(training) if {"data", "dataloader"} & set(file.top) else teacher.data,
+        "teacher": teacher.model,
+        "teacher_checkpoint": checkpoint,
+        "student": file.model(),
+        "training": training,
+        "objective": file.objective(extra),
+        **{key: file.top[key] for key in ("arms", "seeds") if key in file.top},
+        **{key: extra[key] for key in ("delta",) if key in extra},
+    }
+    return file.finished(SarDistillConfig, found)
+
+
+def save_folder(path: str | Path) -> str | None:
+    """`training.save_dir` of a file, where it has one."""
+    training = read_yaml(path).get("training")
+    return str(training["save_dir"]) if isinstance(training, dict) and training.get("save_dir") else None
+
+
+def read_yaml(path: str | Path) -> Block:
+    """A YAML file whose top is a mapping and in which no key stands twice.
+
+    Raises:
+        ConfigError: missing, not YAML, a key that stands twice, or the markers of an unresolved merge.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
+    marked = [n for n, line in enumerate(text.splitlines(), 1) if re.match(r"(<<<<<<<|=======|>>>>>>>)(\s|$)", line)]
+    if marked:
+        shown = ", ".join(map(str, marked))
+        raise ConfigError(
+            f"{path}: merge-conflict markers in lines {shown}: two versions of this file were never reconciled; keep one of them"
+        )
+    try:
+        found = yaml.load(text, _UniqueKeys)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: expected a mapping (key: value) on top, got {type(found).__name__}")
+    return found
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """A second value under one key would silently replace the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+class _File:
+    """One documented file on its way to our configuration; faults are collected and raised together."""
+
+    def __init__(self, path: str | Path, changes: Mapping[str, Any] | None) -> None:
+        self.path, self.faults = path, list[str]()
+        self.top: Block = _changed(read_yaml(path), changes or {})
+        self._unknown("", self.top, TOP)
+
+    def finished(self, kind: Any, found: Block) -> Any:
+        """The configuration, or all faults."""
+        if not self.faults:
+            try:
+                return parse(kind, found)
+            except ConfigError as error:
+                self.faults += str(error).splitlines()
+        raise ConfigError(f"{self.path}:\n  " + "\n  ".join(self.faults))
+
+    def unwanted(self, keys: Iterable[str], why: str) -> None:
+        """Top-level keys of the other file."""
+        self.faults += [f"{key}: {why}; leave it out" for key in keys if key in self.top]
+
+    def model(self) -> StateSpaceConfig:
+        """The `model` block, judged by the factory that the document names."""
+        from stillhouse.families.sar.students.documented import get_model_from_configs
+
+        try:
+            return get_model_from_configs(**self._block("model")).config
+        except (InputError, ConfigError) as error:
+            self.faults += [line if line.startswith("model") else f"model.{line}" for line in str(error).splitlines()]
+        return StateSpaceConfig()
+
+    def training(self) -> tuple[Block, Block]:
+        """(settings of the loop, loss and delta)."""
+        block = self._block("training")
+        own = set(settings(TrainingConfig)) - {"delta"}  # an optimizer's; the documented one belongs to patience
+        found = self._renamed("training", block, TRAINING_NAMES)
+        self._fixed("training", found, TRAINING_FIXED, TRAINING_REFUSED)
+        self._unknown("training", found, [*own, *TRAINING_NAMES, *TRAINING_EXTRA])
+        extra: Block = {}
+        if "loss_fn" in found:
+            chosen = str(found["loss_fn"])
+            if chosen not in LOSSES:
+                self.faults.append(f"training.loss_fn: expected one of {', '.join(LOSSES)}, got {chosen!r}")
+            extra["loss"] = LOSSES.get(chosen, {})
+        if "delta" in found:
+            extra["delta"] = found["delta"]
+        if found.get("schedule") not in (None, "cosine", "constant"):
+            self.faults.append(f"training.scheduler_type: expected cosine or constant, got {found['schedule']!r}")
+            del found["schedule"]
+        base = {name: getattr(default_training(), name) for name in ("precision", "log_every", "weight_decay")}
+        base["final_learning_rate"] = 0.0
+        if "device" in self.top:
+            base["device"] = self.top["device"]
+        return {**base, **{key: value for key, value in found.items() if key in own}}, extra
+
+    def objective(self, extra: Block) -> Block:
+        """The `distillation` block; `training.loss_fn` is that of the student term unless it has its own."""
+        found = dict(self._block("distillation"))
+        self._unknown("distillation", found, list(settings(SarObjective)))
+        if "loss" in extra:
+            found.setdefault("student_loss", extra["loss"])
+        return {key: value for key, value in found.items() if key in settings(SarObjective)}
+
+    def data(self, training: Block) -> Any:
+        """The `data` block as it is, or what `dataloader` and `transforms` say of Zarr products."""
+        if "data" in self.top:
+            self.unwanted(("dataloader", "transforms", "data_dir"), "the lines come from the data block")
+            return self.top["data"]
+        block = self._renamed("dataloader", self._block("dataloader"), LOADER_NAMES)
+        own = {**settings(ProductsConfig), **settings(SarConfig)}
+        self._fixed("dataloader", block, LOADER_FIXED, LOADER_REFUSED)
+        known = [*own, *LOADER_NAMES, *LOADER_EXTRA]
+        self._unknown("dataloader", block, known)
+        transforms = dict(self._block("transforms"))
+        self._fixed("transforms", transforms, TRANSFORMS_FIXED, TRANSFORMS_REFUSED)
+        self._unknown("transforms", transforms, [])
+        if "data_dir" in self.top:
+            block.setdefault("root", self.top["data_dir"])
+        found = {key: value for key, value in block.items() if key in settings(SarConfig)}
+        products = {key: value for key, value in block.items() if key in settings(ProductsConfig)}
+        self._geometry(block, found, products)
+        self._splits(block, found, products, training)
+        return {**found, "source": "zarr", "products": products}
+
+    def _geometry(self, block: Block, found: Block, products: Block) -> None:
+        """patch_size, buffer, stride: (azimuth, range)."""
+        pairs: dict[str, list[Any]] = {}
+        for key in ("patch_size", "buffer", "stride"):
+            value = block.get(key)
+            if value is None:
+                continue
+            if not isinstance(value, list) or len(value) != 2:
+                self.faults.append(f"dataloader.{key}: expected [azimuth, range], got {value!r}")
+            else:
+                pairs[key] = value
+        if "patch_size" in pairs:
+            found["length"], width = pairs["patch_size"]
+            if width != 1:
+                self.faults.append(
+                    f"dataloader.patch_size: expected one range column ([lines, 1]), got {pairs['patch_size']}"
+                )
+        for key, names in (("buffer", ("row_buffer", "column_buffer")), ("stride", ("row_stride", "column_stride"))):
+            products.update(zip(names, pairs.get(key, ())))
+
+    def _splits(self, block: Block, found: Block, products: Block, training: Block) -> None:
+        """Counts, batch sizes and filters of the three splits."""
+        said: dict[str, Block] = {}
+        for split in ("train", "validation", "test"):
+            entry = block.get(split, {})
+            if not isinstance(entry, Mapping):
+                continue  # a number of lines, as `SarConfig` has it
+            said[split] = one = dict(entry)
+            found.pop(split, None)
+            where = f"dataloader.{split}"
+            self._fixed(where, one, {}, SPLIT_REFUSED)
+            self._unknown(where, one, SPLIT_KEYS)
+            one["filters"] = one.get("filters") or {}
+            self._unknown(f"{where}.filters", one["filters"], FILTERS)
+            if "samples_per_prod" in one:
+                count = _whole(one["samples_per_prod"]), _whole(one.get("max_products", 1))
+                found[split] = None if None in count else count[0] * count[1]  # type: ignore[operator]
+            if "years" in one["filters"]:
+                products[f"{split}_years"] = one["filters"]["years"]
+        for key in ("polarizations", "beams", "parts"):
+            self._common(key, {s: e["filters"][key] for s, e in said.items() if key in e["filters"]}, products)
+        self._common("max_products", {s: e["max_products"] for s, e in said.items() if "max_products" in e}, products)
+        sizes = {s: e["batch_size"] for s, e in said.items() if "batch_size" in e}
+        if "train" in sizes:
+            training.setdefault("batch_size", sizes.pop("train"))
+        self._common("batch_size", sizes, training, "evaluation_batch_size")
+
+    def _common(self, key: str, values: dict[str, Any], into: Block, name: str | None = None) -> None:
+        """What must be said alike of all splits."""
+        if len({repr(value) for value in values.values()}) > 1:
+            shown = ", ".join(f"{split} {value!r}" for split, value in values.items())
+            self.faults.append(f"dataloader: {key}: expected the same for these splits, got {shown}")
+        elif values:
+            into.setdefault(name or key, next(iter(values.values())))
+
+    def _block(self, name: str) -> Block:
+        found = self.top.get(name)
+        if found is None:
+            return {}
+        if not isinstance(found, Mapping):
+            self.faults.append(f"{name}: expected a mapping (key: value), got {found!r}")
+            return {}
+        return dict(found)
+
+    def _renamed(self, where: str, block: Block, names: Mapping[str, str]) -> Block:
+        found: Block = {}
+        for key, value in block.items():
+            name = names.get(key, key)
+            if name in found and found[name] != value:
+                self.faults.append(f"{where}.{key}: it and {name} are the same and differ; leave one out")
+            found[name] = value
+        return found
+
+    def _fixed(
+        self, where: str, block: Block, fixed: Mapping[str, tuple[Any, str]], refused: Mapping[str, str]
+    ) -> None:
+        """Take out keys that have one value here, and those that are refused; say why."""
+        for key in list(block):
+            if key in fixed:
+                only, why = fixed[key]
+                value = block.pop(key)
+                if value != only or isinstance(value, bool) != isinstance(only, bool):
+                    self.faults.append(f"{where}.{key}: expected {str(only).lower()}, got {value!r}: {why}")
+            elif key in refused:
+                self.faults.append(f"{where}.{key}: is not honoured: {refused[key]}; leave it out")
+                del block[key]
+
+    def _unknown(self, where: str, block: Mapping[str, Any], known: Iterable[str]) -> None:
+        names = list(known)
+        for key in block:
+            if key not in names:
+                at = f"{where}.{key}" if where else str(key)
+                self.faults.append(f"{at}: unknown key; {nearest(str(key), names)}")
+
+
+def _whole(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _changed(base: Mapping[str, Any], change: Mapping[str, Any]) -> Block:
+    """`change` laid over `base`; None takes a key away, and a name replaces its documented twin."""
+    found = dict(base)
+    for key, value in change.items():
+        for old, new in TRAINING_NAMES.items():
+            if key in (old, new):
+                found.pop(old, None)
+                found.pop(new, None)
+        if value is None:
+            found.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(found.get(key), Mapping):
+            found[key] = _changed(found[key], value)
+        else:
+            found[key] = _changed({}, value) if isinstance(value, Mapping) else value
+    return found

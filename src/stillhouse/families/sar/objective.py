@@ -1,0 +1,146 @@
+"""What a focusing network is trained for: distances between complex lines; shares of task, teacher and features. No torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from stillhouse.core.config import configclass
+from stillhouse.core.types import Progress
+
+
+@configclass
+class ComplexLoss:
+    """A weighted sum of distances between complex lines; at least one of them must see the phase."""
+
+    mse: float = Field(default=0.0, ge=0, description="weight of the mean |s - t|^2 (`complex_mse`)")
+    nmse: float = Field(default=1.0, ge=0, description="weight of the squared error over each line's power")
+    coherence: float = Field(default=0.0, ge=0, description="weight of 1 - coherence; blind to a factor")
+    log_intensity: float = Field(default=0.0, ge=0, description="weight of multilooked log intensity; blind to phase")
+    doppler: float = Field(default=0.0, ge=0, description="weight of the Doppler spectrum; blind to phase and place")
+    phase: float = Field(default=0.0, ge=0, description="weight of 1 - cos(phase difference); blind to amplitude")
+    looks: int | None = Field(default=None, gt=0, description="of log_intensity: samples averaged before the log [4]")
+    band: float | None = Field(default=None, gt=0, le=1, description="of doppler: share of the pulse rate [1]")
+
+    def __post_init__(self) -> None:
+        if self.mse + self.nmse + self.phase == 0:
+            raise ValueError("mse, nmse, phase: expected a weight above 0: the others do not see the phase of an image")
+        if self.mse + self.nmse + self.log_intensity + self.doppler == 0:
+            raise ValueError("mse, nmse: expected a weight above 0: phase and coherence do not see the brightness")
+        if self.looks is not None and self.log_intensity == 0:
+            raise ValueError("looks: does nothing without log_intensity")
+        if self.band is not None and self.doppler == 0:
+            raise ValueError("band: does nothing without doppler")
+
+
+@configclass
+class SarCurriculum:
+    """Task first, then the teacher's outputs, then its features; each share grows linearly and the sum stays what it is.
+
+    Example:
+        Half the way into the ramp of the outputs.
+
+        >>> curriculum = SarCurriculum(outputs_from=0.2, features_from=0.6, ramp=0.2)
+        >>> [round(w, 3) for w in curriculum.shares((0.3, 0.5, 0.2), Progress(step=30, total_steps=100))]
+        [0.75, 0.25, 0.0]
+    """
+
+    outputs_from: float = Field(default=0.1, ge=0, lt=1, description="share of the run after which outputs begin")
+    features_from: float = Field(default=0.2, ge=0, lt=1, description="share of the run after which features begin")
+    ramp: float = Field(default=0.1, ge=0, le=1, description="share of the run in which each grows to its full weight")
+
+    def __post_init__(self) -> None:
+        if self.features_from < self.outputs_from:
+            raise ValueError(
+                f"features_from: expected at least outputs_from ({self.outputs_from:g}; task -> outputs -> features), "
+                f"got {self.features_from:g}"
+            )
+        if self.features_from + self.ramp > 1:
+            raise ValueError(
+                f"ramp: expected to end within the run (features_from + ramp at most 1), got {self.features_from + self.ramp:g}"
+            )
+
+    def shares(self, whole: tuple[float, float, float], progress: Progress) -> tuple[float, float, float]:
+        """Weights of task, outputs and features now; what is not yet given to the teacher belongs to the task."""
+        task, outputs, features = whole
+        now = [weight * self._grown(start, progress.fraction) for weight, start in self._parts(outputs, features)]
+        return task + outputs + features - sum(now), now[0], now[1]
+
+    def _parts(self, outputs: float, features: float) -> tuple[tuple[float, float], tuple[float, float]]:
+        return (outputs, self.outputs_from), (features, self.features_from)
+
+    def _grown(self, start: float, fraction: float) -> float:
+        if self.ramp == 0:
+            return float(fraction >= start)
+        return min(1.0, max(0.0, (fraction - start) / self.ramp))
+
+
+@configclass
+class SarObjective:
+    """total = alpha x student + beta x distillation + gamma x feature, as the founding document has it.
+
+    `temperature` is not that of a softmax: in a regression that one does nothing. It is the scale, in units of the teacher's RMS,
+    beyond which a difference from the teacher counts linearly instead of squared (`losses.complex.robust_nmse`).
+    """
+
+    alpha: float = Field(default=0.3, ge=0, description="weight of the student's error against the ground truth")
+    beta: float = Field(default=0.5, ge=0, description="weight of its distance from the teacher's outputs")
+    gamma: float | None = Field(default=None, ge=0, description="weight of the features [1 - alpha - beta]")
+    temperature: float | None = Field(
+        default=None,
+        gt=0,
+        description="differences beyond so many RMS of the teacher count linearly, not squared; none: all are squared",
+    )
+    student_loss: ComplexLoss = Field(default_factory=ComplexLoss, description="against the ground truth")
+    distillation_loss: ComplexLoss = Field(default_factory=ComplexLoss, description="against the teacher")
+    feature_matching: bool = Field(default=True, description="compare hidden lines too; false needs gamma 0")
+    feature_loss: Literal["projection", "cka"] = Field(
+        default="projection", description="NMSE after a trained complex linear map, or complex CKA"
+    )
+    feature_depths: tuple[float, ...] = Field(
+        default=(0.5,),
+        description="where in both networks layers are compared, as shares of their depth; 0.5 is n // 2",
+    )
+    freeze_teacher: bool = Field(default=True, description="false: the teacher goes on learning from the ground truth")
+    curriculum: SarCurriculum | None = Field(default=None, description="task -> outputs -> features; none: all at once")
+
+    def __post_init__(self) -> None:
+        if self.gamma is None and self.feature_matching and self.alpha + self.beta > 1 + 1e-9:
+            raise ValueError(
+                f"alpha, beta: expected a sum of at most 1 where gamma is the rest, got {self.alpha + self.beta:g}; give gamma too"
+            )
+        if sum(self.weights) == 0:
+            raise ValueError("alpha, beta, gamma: expected a weight above 0, got 0 for all")
+        if not self.feature_matching and self.gamma:
+            raise ValueError(
+                f"gamma: {self.gamma:g} does nothing with feature_matching false; set gamma: 0, or leave it out"
+            )
+        if any(not 0 <= depth <= 1 for depth in self.feature_depths) or not self.feature_depths:
+            raise ValueError(f"feature_depths: expected shares from 0 to 1, got {self.feature_depths}")
+        if self.temperature is not None and (self.beta == 0 or self.distillation_loss.nmse == 0):
+            why = "beta is 0" if self.beta == 0 else "distillation_loss.nmse is 0"
+            raise ValueError(
+                f"temperature: {self.temperature:g} does nothing where {why}: it is the scale at which the squared distance from "
+                "the teacher's outputs turns linear, not that of a softmax (a regression has none); set temperature: null"
+            )
+
+    @property
+    def weights(self) -> tuple[float, float, float]:
+        """(alpha, beta, gamma), the last one filled in."""
+        rest = max(0.0, 1 - self.alpha - self.beta) if self.feature_matching else 0.0
+        return self.alpha, self.beta, rest if self.gamma is None else self.gamma
+
+    def shares(self, progress: Progress) -> tuple[float, float, float]:
+        """The three weights now."""
+        return self.weights if self.curriculum is None else self.curriculum.shares(self.weights, progress)
+
+
+def layer_at(depth: float, layers: int) -> int:
+    """The layer at a share of a network's depth: 0.5 is n // 2, 1 the last one.
+
+    Example:
+        >>> [layer_at(0.5, n) for n in (1, 2, 3, 6)], layer_at(1.0, 6)
+        ([0, 1, 1, 3], 5)
+    """
+    return min(layers - 1, int(depth * layers))

@@ -1,0 +1,37 @@
+"""The documented YAML files of the focusing family, corrected, and versions of them that a CPU trains in minutes. No torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stillhouse.core.checks import nearest
+from stillhouse.core.config import ConfigError
+
+HERE = Path(__file__).parent
+SAR_RECIPES = {
+    "s4_ssm_complex": "the documented teacher (64 / 540 / 6, gate), on Zarr products",
+    "s4_ssm_student": "the documented student of it, without the gate",
+    "s4_ssm_complex_toy": "a teacher for simulated lines of 64 pulses an aperture, minutes on a CPU",
+    "s4_ssm_student_toy": "a streaming student of that teacher",
+}
+
+
+def recipe_path(name: str) -> Path:
+    """The YAML file of a path, or of a shipped recipe by its name, with or without `.yaml`.
+
+    Raises:
+        ConfigError: neither; a path whose last part is a shipped recipe says so.
+
+    Example:
+        >>> recipe_path("s4_ssm_student_toy").name
+        's4_ssm_student_toy.yaml'
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    stem = path.name.removesuffix(".yaml").removesuffix(".yml")
+    if stem in SAR_RECIPES and path.parent == Path():
+        return HERE / f"{stem}.yaml"
+    if stem in SAR_RECIPES:
+        raise ConfigError(f"cannot read {name}: no such file; the recipe of that name is shipped: take {stem}")
+    raise ConfigError(f"cannot read {name}: no such file, and no recipe of that name; {nearest(stem, SAR_RECIPES)}")

@@ -1,0 +1,294 @@
+"""The report of a focusing run: images, cuts through points, coherence, the table, all from the files of its folder. No torch.
+
+focus.npz holds, for a patch of test lines (W lines, L samples of the valid region):
+    image/NAME (W, L) complex, map/NAME (W, L) local coherence with the target, cut/NAME (P, X) dB along a few points,
+    cut_axis (X) samples from the point, spacing (m).
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import REPORT, read_json, read_records, write_atomically
+from stillhouse.report import figures
+from stillhouse.report.read import mapping, number
+from stillhouse.report.words import GAP, HEADLINES, MARKS, MINUS, plain
+
+HERE = Path(__file__).parents[2] / "report"
+FOCUS, COMPARISON = "focus.npz", "comparison.json"
+DARKEST, BRIGHTEST = 1.0, 99.5  # percentiles of the target's dB that are black and white in every picture
+STYLES = ("-", "--", "-.", ":")
+NONE = "\u2013"
+
+
+def write_sar_report(out: Path) -> Path:
+    """Write `report.html` into a folder of `stillhouse sar train` or `distill`; sections whose files are missing say so.
+
+    Raises:
+        InputError: `out` is no such folder, or the page cannot be written.
+    """
+    run = _read(out / records.RUN)
+    if not str(run.get("kind", "")).startswith("sar-"):
+        raise InputError(f"{out}: expected a folder of `stillhouse sar train` or `stillhouse sar distill`")
+    summary, comparison = _read(out / records.SUMMARY), _read(out / COMPARISON)
+    arrays = _arrays(out / FOCUS)
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    verdict = str(summary.get("verdict", ""))
+    page = environment.get_template("sar.html").render(
+        css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        name=str(mapping(run.get("config")).get("name", out.name)),
+        verdict=verdict,
+        headline=HEADLINES.get(verdict, "How well it focuses") if verdict else "How well it focuses",
+        mark=MARKS.get(verdict, MARKS["not tested"]),
+        sentences=[_sentence(row, summary) for row in summary.get("comparisons", [])],
+        head=TABLE_HEAD,
+        rows=[_table_row(row) for row in comparison.get("rows", [])],
+        claims=[_claim(row) for row in comparison.get("rows", []) if row.get("documented")],
+        machine=mapping(comparison.get("machine")).get("cpu", ""),
+        images=_images(arrays),
+        maps=_maps(arrays),
+        cuts=_cuts(arrays),
+        points=[_point_row(row) for row in comparison.get("rows", []) if row.get("points")],
+        curves=_curves(out),
+        facts=_facts(run, arrays),
+        configuration=yaml.safe_dump(run.get("config"), sort_keys=False, allow_unicode=True, width=100),
+        command=str(summary.get("command") or run.get("command") or ""),
+    )
+    write_atomically(out / REPORT, lambda file: file.write(page.encode(errors="replace")))
+    return out / REPORT
+
+
+# ---------------------------------------------------------------------------------------------- words and tables
+
+TABLE_HEAD = (
+    "", "quality (1 \u2212 NMSE)", "NMSE", "coherence", "of the teacher\u2019s quality", "parameters", "fewer", "state",
+    "complex operations a pixel", "ms a line, step form", "processor ms a line, step form", "processor ms a line, whole scene",
+    "latency",
+)  # fmt: skip
+
+
+def _table_row(row: Mapping[str, Any]) -> list[str]:
+    kept = number(row.get("quality_kept"))
+    fewer = number(row.get("fewer_parameters"))
+    return [
+        str(row.get("name", "")),
+        _fixed(row.get("quality"), 4),
+        _decibels(None if number(row.get("nmse")) is None else -(number(row.get("snr_db")) or 0.0)),
+        _fixed(row.get("coherence"), 4),
+        NONE if kept is None else f"{100 * kept:.1f}{GAP}%",
+        _whole(row.get("parameters")),
+        NONE if fewer is None else _percent(fewer),
+        _bytes(row.get("state_bytes")),
+        _whole(row.get("complex_macs")),
+        _fixed(row.get("ms_line"), 4),
+        _fixed(row.get("processor_ms_line"), 4),
+        _fixed(row.get("processor_ms_line_whole"), 4),
+        NONE if row.get("latency_lines") is None else f"{plain(row['latency_lines'])} lines",
+    ]
+
+
+def _claim(row: Mapping[str, Any]) -> list[str]:
+    """A student's measured numbers beside what the founding document says of its size."""
+    said = mapping(row.get("documented"))
+    fewer, kept, faster = (number(row.get(key)) for key in ("fewer_parameters", "quality_kept", "faster_whole"))
+    return [
+        f"{row.get('name')} ({row.get('size')})",
+        _percent(fewer),
+        str(said.get("fewer_parameters") or NONE),
+        _percent(kept),
+        str(said.get("quality_kept") or NONE),
+        _percent(faster),
+        str(said.get("faster") or NONE),
+    ]
+
+
+def _point_row(row: Mapping[str, Any]) -> list[str]:
+    phase = number(row.get("phase_error"))
+    ratio = number(row.get("irw_ratio"))
+    return [
+        str(row.get("name", "")),
+        f"{plain(row.get('points_with_a_peak', 0))} of {plain(row.get('points', 0))}",
+        _fixed(row.get("irw"), 3),
+        NONE if ratio is None else _percent(ratio - 1, signed=True),
+        _decibels(row.get("pslr_db")),
+        _decibels(row.get("pslr_difference_db"), signed=True),
+        _decibels(row.get("islr_db")),
+        _fixed(row.get("position_error"), 3),
+        NONE if phase is None else f"{np.degrees(phase):.1f}\u00b0",
+    ]
+
+
+def _sentence(row: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
+    """One comparison in words."""
+    verdict, metric = str(row.get("verdict", "not tested")), str(row.get("metric"))
+    arms = mapping(summary.get("arms"))
+    means = [
+        number(mapping(mapping(arms.get(str(row.get(key)))).get(metric)).get("mean")) for key in ("arm", "control")
+    ]
+    ends = [number(row.get(key)) for key in ("difference", "low", "high")]
+    detail = "one of the two arms has no results"
+    if None not in means and None not in ends:
+        shown = [f"{end:+.4f}".replace("-", MINUS) for end in ends if end is not None]
+        size = f"{plain(row.get('seeds', 0))} seeds, {plain(row.get('items', 0))} test lines"
+        sides = f"{row.get('arm')} {means[0]:.4f} against {row.get('control')} {means[1]:.4f}"
+        detail = f"{metric}: {sides}, difference {shown[0]} (95{GAP}% interval {shown[1]} to {shown[2]}), {size}"
+    lead = {"helps": "The teacher helps", "hurts": "The teacher hurts"}.get(
+        verdict,
+        "No difference shown for the teacher" if verdict == "no difference shown" else "The teacher was not tested",
+    )
+    return {"verdict": verdict, "mark": MARKS.get(verdict, MARKS["not tested"]), "lead": lead, "detail": detail}
+
+
+def _facts(run: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[tuple[str, str]]:
+    data = mapping(run.get("data"))
+    sizes = ", ".join(f"{plain(count)} {name}" for name, count in mapping(data.get("sizes")).items())
+    found = [
+        ("Data", f"{data.get('name', '')}: {sizes} lines of {data.get('length', '')} samples"),
+        ("Judged in", f"samples {' to '.join(map(str, data.get('valid', [])))}: there a line holds the whole aperture"),
+        ("Fingerprint", str(data.get("sha256", ""))),
+    ]
+    if "spacing" in arrays:
+        found.append(("Line spacing", f"{float(arrays['spacing']):.2f}{GAP}m"))
+    return found
+
+
+def _fixed(value: Any, digits: int) -> str:
+    found = number(value)
+    return NONE if found is None else f"{found:.{digits}f}".replace("-", MINUS)
+
+
+def _decibels(value: Any, signed: bool = False) -> str:
+    found = number(value)
+    if found is None:
+        return NONE
+    return f"{round(found, 2) + 0.0:{'+' if signed else ''}.2f}{GAP}dB".replace("-", MINUS)  # no negative zero
+
+
+def _percent(value: float | None, signed: bool = False) -> str:
+    return NONE if value is None else f"{100 * value:{'+' if signed else ''}.1f}{GAP}%".replace("-", MINUS)
+
+
+def _whole(value: Any) -> str:
+    found = number(value)
+    return NONE if found is None else f"{found:,.0f}"
+
+
+def _bytes(value: Any) -> str:
+    found = number(value)
+    if found is None:
+        return NONE
+    return f"{found:,.0f}{GAP}B" if found < 10_000 else f"{found / 1000:,.1f}{GAP}kB"
+
+
+# ---------------------------------------------------------------------------------------------- pictures
+
+
+def _images(arrays: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(name, data address) of the magnitudes in dB, all but the first on the target's scale."""
+    target = arrays.get("image/target")
+    if target is None:
+        return []
+    black, white = np.percentile(_db(target), [DARKEST, BRIGHTEST])
+    found = []
+    for name, image in _named(arrays, "image/"):
+        decibels = _db(image)
+        low, high = (black, white) if name != "before" else np.percentile(decibels, [DARKEST, BRIGHTEST])
+        found.append((name, _png((decibels - low) / max(high - low, 1e-9), "gray")))
+    return found
+
+
+def _maps(arrays: Mapping[str, Any]) -> list[tuple[str, str, float]]:
+    """(name, data address, mean) of local coherence with the target: black 0, bright 1."""
+    return [(name, _png(values, "magma"), float(np.mean(values))) for name, values in _named(arrays, "map/")]
+
+
+def _cuts(arrays: Mapping[str, Any]) -> list[Markup]:
+    """One drawing a point: power in dB along azimuth for every focuser."""
+    named = _named(arrays, "cut/")
+    axis = arrays.get("cut_axis")
+    if not named or axis is None:
+        return []
+    drawn = []
+    for point in range(len(named[0][1])):
+        with rc_context(figures.STYLE | {"font.size": 9}):
+            figure = Figure(figsize=(5, 3.3), layout="constrained")
+            axes = figure.add_subplot()
+            for place, (name, curves) in enumerate(named):
+                color, style = figures.look(place)["color"], STYLES[place % len(STYLES)]
+                axes.plot(axis, curves[point], style, color=color, linewidth=1.5, label=name)
+            axes.set(ylim=(-45, 3), xlabel="azimuth samples from the point", ylabel="power (dB)")
+            axes.legend(fontsize=8, loc="upper right", frameon=False)
+            names = ", ".join(name for name, _ in named)
+            drawn.append(figures._svg(figure, f"cut-{point}", f"Cut through point {point + 1}: {names}"))
+    return drawn
+
+
+def _curves(out: Path) -> Markup:
+    """Validation NMSE in dB against the epoch, one line a training."""
+    runs = sorted((out / "arms").glob("*/seed-*")) if (out / "arms").is_dir() else [out]
+    lines = {f"{run.parent.name}, {run.name}" if run != out else "training": _series(run) for run in runs}
+    lines = {name: line for name, line in lines.items() if line}
+    if not lines:
+        return Markup()
+    arms = list(dict.fromkeys(name.split(",")[0] for name in lines))
+    with rc_context(figures.STYLE | {"font.size": 10}):
+        figure = Figure(figsize=(5, 3.3), layout="constrained")
+        axes = figure.add_subplot()
+        for name, line in lines.items():
+            place = arms.index(name.split(",")[0])
+            label = arms[place] if name.endswith("seed-0") or name == "training" else None
+            axes.plot([e for e, _ in line], [v for _, v in line], color=figures.look(place)["color"], label=label)
+        axes.set(xlabel="epoch", ylabel="validation NMSE (dB)")
+        axes.legend(fontsize=9, frameon=False)
+        return figures._svg(figure, "curves", "Validation NMSE in dB against the epoch")
+
+
+def _series(run: Path) -> list[tuple[float, float]]:
+    found = []
+    for record in read_records(run / records.RECORDS):
+        value = number(record.get("nmse")) if record.get("split") == "validation" else None
+        if value is not None and value > 0:
+            found.append((float(record["epoch"]), float(10 * np.log10(value))))
+    return found
+
+
+def _named(arrays: Mapping[str, Any], prefix: str) -> Sequence[tuple[str, Any]]:
+    return [(name.removeprefix(prefix), values) for name, values in arrays.items() if name.startswith(prefix)]
+
+
+def _db(image: Any) -> Any:
+    return 20 * np.log10(np.maximum(np.abs(image), 1e-6))
+
+
+def _png(values: Any, colors: str) -> str:
+    """Azimuth upwards: the (lines, samples) patch turned so that lines are columns."""
+    buffer = io.BytesIO()
+    imsave(buffer, np.clip(values, 0, 1).T, cmap=colors, vmin=0, vmax=1, format="png", metadata={"Software": ""})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    return mapping(read_json(path)) if path.is_file() else {}
+
+
+def _arrays(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    with np.load(path) as saved:
+        return {name: saved[name] for name in saved.files}

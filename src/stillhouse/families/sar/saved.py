@@ -1,0 +1,168 @@
+"""A trained focusing network on disk: safetensors, a card that says how to build and scale it, and the documented .pth files."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import dump_yaml, parse, to_mapping
+from stillhouse.core.records import CARD, CHECKPOINT, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.families.sar.data.sequences import SarData, SarScale
+from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.network import SarSSM
+
+FORMAT = "stillhouse-sar-1"
+BEST = Path("checkpoints") / "best_model.pth"  # where the founding document looks for a teacher
+FINAL, FINAL_CONFIG = "final_student_model.pth", "final_student_config.yaml"  # and for a student
+
+
+def save_model(folder: Path, model: SarSSM, data: SarData) -> None:
+    """Write `student.safetensors` and `card.json` into a folder."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+    card = {
+        "format": FORMAT,
+        "model": to_mapping(model.config),
+        "scale": asdict(data.scale),
+        "valid": [data.valid.start, data.valid.stop],
+        "data": {"name": data.name, "sha256": data.sha256},
+        "input": "lines (B, L, C) complex64 in azimuth order, raw data over scale.input_rms; the output times scale.target_rms is"
+        " the focused line",
+        "versions": versions(),
+    }
+    write_json(folder / CARD, card)
+
+
+def save_documented(path: Path, model: SarSSM) -> None:
+    """A plain state dict, as `model.load_state_dict(torch.load(path))` takes it."""
+    buffer = io.BytesIO()
+    torch.save({name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def save_documented_config(path: Path, config: StateSpaceConfig) -> None:
+    """A `model:` block that `get_model_from_configs` builds the network from."""
+    block = {key: value for key, value in to_mapping(config).items() if key != "kind" and value is not None}
+    text = dump_yaml({"model": {"name": "s4_ssm", **block}})
+    write_atomically(path, lambda file: file.write(text.encode()))
+
+
+def load_model(folder: Path) -> tuple[SarSSM, SarScale]:
+    """Build the network of a folder and load its weights; in eval mode, on the CPU.
+
+    Raises:
+        InputError: no card, another format, weights missing, truncated or of another network.
+    """
+    card = _card(folder)
+    config = parse(StateSpaceConfig, card["model"])
+    return load_weights(config, folder / STUDENT), SarScale(**card["scale"])
+
+
+def load_weights(config: StateSpaceConfig, path: Path) -> SarSSM:
+    """A network of a configuration with the weights of a file: safetensors, a documented .pth, or a checkpoint of ours.
+
+    Raises:
+        InputError: missing, truncated, a pickle that is more than tensors, or weights of another network (another width).
+    """
+    weights = _read(path)
+    for prefix in ("model.", "module."):  # Lightning and DataParallel name their entries so
+        if weights and all(name.startswith(prefix) for name in weights):
+            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    model = config.build()
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    got = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected != got:
+        wrong = [name for name in {**expected, **got} if expected.get(name) != got.get(name)]
+        shown = "; ".join(f"{name}: expected {expected.get(name)}, got {got.get(name)}" for name in wrong[:5])
+        hint = _size_hint(config, got)
+        raise InputError(
+            f"{path} holds another network than its configuration: {len(wrong)} entries differ ({shown}){hint}"
+        )
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def load_teacher(config: StateSpaceConfig, checkpoint: Path) -> tuple[SarSSM, SarScale | None]:
+    """A teacher from its run folder or a file of weights, and the scale of the data that it learned from, where it is known.
+
+    Raises:
+        InputError: nothing there; a card of another network than `config`; as `load_weights`.
+    """
+    if not checkpoint.exists():
+        raise InputError(
+            f"teacher_checkpoint {checkpoint}: there is nothing; train one first: stillhouse sar train --config FILE --save_dir DIR"
+        )
+    folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
+    found = next((place for place in (folder, folder.parent) if (place / CARD).is_file()), None)
+    if checkpoint.is_dir() and found != checkpoint:
+        raise InputError(f"teacher_checkpoint {checkpoint}: expected a folder with {CARD}, or a file of weights")
+    if found is None:
+        return load_weights(config, checkpoint), None
+    card = _card(found)
+    stored = parse(StateSpaceConfig, card["model"])
+    if stored != config:
+        a, b = to_mapping(config), to_mapping(stored)
+        changed = ", ".join(f"{key}: {a[key]} there, {b[key]} trained" for key in a if a[key] != b[key])
+        raise InputError(f"teacher_checkpoint {checkpoint}: its network is not that of teacher_config ({changed})")
+    path = checkpoint / STUDENT if checkpoint.is_dir() else checkpoint
+    return load_weights(config, path), SarScale(**card["scale"])
+
+
+def _card(folder: Path) -> dict[str, Any]:
+    if not (folder / CARD).is_file():
+        raise InputError(
+            f"{folder}: expected a folder with {CARD} and {STUDENT} (of `stillhouse sar train` or `distill`)"
+        )
+    card = read_json(folder / CARD)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        got = card.get("format") if isinstance(card, dict) else card
+        raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got {got!r}")
+    return card
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load(raw))
+        state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path} is truncated, or no file of weights: {first}") from None
+    for key in ("best_weights", "state_dict", "model"):  # our checkpoint.pt, Lightning's, others'
+        if isinstance(state, dict) and isinstance(state.get(key), dict) and state[key]:
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(
+            f"{path}: expected a state dict (names and tensors), got {type(state).__name__} of something else"
+        )
+    return state
+
+
+def _size_hint(config: StateSpaceConfig, got: dict[str, tuple[int, ...]]) -> str:
+    width = got.get("input.weight", (config.model_dim,))[0]
+    layers = len({name.split(".")[1] for name in got if name.startswith("blocks.")})
+    said = []
+    if width != config.model_dim:
+        said.append(f"model_dim {width}, the configuration {config.model_dim}")
+    if layers and layers != config.num_layers:
+        said.append(f"{layers} layers, the configuration {config.num_layers}")
+    return f"; the weights are of {', '.join(said)}" if said else ""
+
+
+__all__ = [
+    "BEST", "CHECKPOINT", "FINAL", "FINAL_CONFIG", "load_model", "load_teacher", "load_weights", "save_documented",
+    "save_documented_config", "save_model",
+]  # fmt: skip

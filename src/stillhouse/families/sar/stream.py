@@ -1,0 +1,162 @@
+"""Focus line by line in constant memory, and say what that took."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.data.sequences import SarScale
+from stillhouse.families.sar.saved import load_model
+from stillhouse.families.sar.students.network import SarSSM
+from stillhouse.families.sar.students.streaming import Stream
+
+CHUNK = 1024  # lines that are drawn, timed and written together
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """What streaming took.
+
+    Attributes:
+        lines: that went in.
+        latency_lines: between a line and its focus.
+        state_bytes: remembered, at the start.
+        state_bytes_end: the same after the last line.
+        median_ms: a line, over all chunks.
+        processor_ms: a line, over all lines; what other work on the machine does not stretch.
+        first_ms: a line, in the first chunk.
+        last_ms: in the last one.
+        peak_growth_bytes: by how much the process's peak memory grew after the first chunk.
+        error: largest difference from the training form over the output's RMS; None where it was not checked.
+    """
+
+    lines: int
+    latency_lines: int
+    state_bytes: int
+    state_bytes_end: int
+    median_ms: float
+    processor_ms: float
+    first_ms: float
+    last_ms: float
+    peak_growth_bytes: int
+    error: float | None = None
+
+
+def stream(
+    folder: Path, *, lines: int = 1000, source: Path | None = None, out: Path | None = None, check: bool = False
+) -> StreamReport:
+    """Stream lines through a saved network.
+
+    Args:
+        folder: with its weights and card.
+        lines: how many to make up (white noise of the data's power) where there is no source.
+        source: a .npy file of complex lines in azimuth order, (L) or (L, B): B range bins side by side, in units of the raw data.
+        out: a .npy file for the focused lines, of the same shape; written through memory-mapping, never held whole.
+        check: hold the result against the training form of the whole scene (which needs memory for it).
+
+    Raises:
+        InputError: a network that cannot stream, a file that is not complex lines, a NaN in a line.
+    """
+    model, scale = load_model(folder)
+    feed = _from_file(source, scale) if source is not None else _made_up(lines)
+    total, batch = feed.lines, feed.batch
+    if model.config.input_dim != 1:
+        raise InputError(
+            f"{folder}: expected a network of one input channel, got {model.config.input_dim} (position codes)"
+        )
+    flow = Stream(model, batch)
+    try:
+        sink = None if out is None else np.lib.format.open_memmap(out, "w+", np.complex64, (total, batch))
+    except OSError as fault:
+        raise InputError(f"cannot write {out}: {fault.strerror}") from None
+    before, written, waits, kept = flow.state_bytes, 0, list[float](), list[Tensor]()
+    peak, busy = 0, 0.0
+    for number, chunk in enumerate(feed.chunks()):
+        started, begun = time.perf_counter(), time.process_time()
+        said = [line for lines_in in chunk if (line := flow.step(lines_in)) is not None]
+        waits.append(1000 * (time.perf_counter() - started) / len(chunk))
+        busy += 1000 * (time.process_time() - begun)
+        written = _write(sink, said, written, scale)
+        kept += said if check else []
+        peak = _peak() if number == 0 else peak
+    growth = _peak() - peak
+    rest = list(flow.finish().unbind(1))
+    _write(sink, rest, written, scale)
+    error = _error(model, feed, torch.stack([*kept, *rest], 1)) if check else None
+    return StreamReport(
+        lines=total,
+        latency_lines=flow.latency,
+        state_bytes=before,
+        state_bytes_end=flow.state_bytes,
+        median_ms=statistics.median(waits),
+        processor_ms=busy / total,
+        first_ms=waits[0],
+        last_ms=waits[-1],
+        peak_growth_bytes=growth,
+        error=error,
+    )
+
+
+@dataclass(frozen=True)
+class _Feed:
+    """Lines (B, 1) in the units of the network, chunk by chunk."""
+
+    lines: int
+    batch: int
+    values: NDArray[np.complexfloating] | None = None
+    factor: float = 1.0
+
+    def chunks(self) -> Iterator[list[Tensor]]:
+        random = torch.Generator().manual_seed(0)
+        for first in range(0, self.lines, CHUNK):
+            count = min(CHUNK, self.lines - first)
+            if self.values is None:
+                block = torch.randn(count, self.batch, 1, dtype=torch.complex64, generator=random)
+            else:
+                part = np.array(self.values[first : first + count], np.complex64) * np.float32(self.factor)
+                block = torch.from_numpy(part.reshape(count, self.batch, 1))
+            yield list(block)
+
+
+def _made_up(lines: int) -> _Feed:
+    if lines < 1:
+        raise InputError(f"lines: expected 1 or more, got {lines}")
+    return _Feed(lines, 1)
+
+
+def _from_file(path: Path, scale: SarScale) -> _Feed:
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read lines from {path}: {error}") from None
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "c" or values.ndim not in (1, 2) or values.size == 0:
+        got = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else "several arrays"
+        raise InputError(f"{path}: expected complex lines (L) or (L, B) in azimuth order, got {got}")
+    table = values.reshape(len(values), -1)
+    return _Feed(len(table), table.shape[1], table, 1 / scale.input_rms)
+
+
+def _write(sink: NDArray[np.complex64] | None, said: list[Tensor], at: int, scale: SarScale) -> int:
+    if sink is not None and said:
+        sink[at : at + len(said)] = torch.stack(said)[..., 0].numpy() * np.float32(scale.target_rms)
+    return at + len(said)
+
+
+@torch.no_grad()
+def _error(model: SarSSM, feed: _Feed, said: Tensor) -> float:
+    whole = model(torch.cat([torch.stack(chunk, 1) for chunk in feed.chunks()], 1))
+    return float((said - whole).abs().max() / whole.abs().square().mean().sqrt().clamp(min=1e-30))
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

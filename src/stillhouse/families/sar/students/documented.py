@@ -1,0 +1,155 @@
+"""`get_model_from_configs` with the keys of the founding document: every one is honoured, or refused with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.config import parse, settings
+from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.network import SarSSM
+from stillhouse.layers.state_space.activation import canonical
+
+NAME = "s4_ssm"
+OTHER_NAMES = {
+    "cv_transformer": "a transformer cannot stream and is not offered here",
+    "rv_transformer": "a transformer cannot stream and is not offered here",
+    "simple_ssm": "the public factory raised an error for it too; take 's4_ssm'",
+    "mamba_ssm": "the public factory raised an error for it too; take 's4_ssm'",
+    "ssm": "it names several networks in the public history; take 's4_ssm'",
+    "s4_ssm_final": "it was a real-valued network of split parts, which cannot focus; take 's4_ssm' with a small model_dim",
+    "s4_ssm_recurrent_minimal": "every network here has a step form; take 's4_ssm' and students.state_space.streaming.Stream",
+}
+REFUSED = {
+    "seq_len": "the network takes scenes of every length; leave it out",
+    "num_heads": "it belongs to the transformers; leave it out",
+    "ff_dim": "it belongs to the transformers; leave it out",
+    "preprocess": "it was stored and never read; leave it out",
+    "use_positional_as_token": "it was stored and never read; leave it out",
+    "use_skip_connection": "the public factory ignored it, and every layer here has a residual; leave it out",
+    "scaling": "the public factory ignored it; doppler_band says where the poles start; leave it out",
+}
+HONOURED = (
+    "name", "dim_head", "input_dim", "model_dim", "state_dim", "output_dim", "num_layers", "dropout", "mode",
+    "complex_valued", "use_pos_encoding", "use_selectivity", "activation_function", "bidirectional",
+)  # fmt: skip
+
+
+def get_model_from_configs(**config: Any) -> SarSSM:
+    """The focusing network of a `model:` block of the documented YAML files.
+
+    Beside the documented keys it takes those of `StateSpaceConfig` (`look_ahead`, `norm`, ...). Where the public code and the
+    document differ, the document holds: `use_selectivity: true` really builds the gate. Unless `look_ahead` (lines of latency)
+    or `bidirectional` is given, the network sees the whole scene: the public one was causal, and half of what a focused line is
+    made of comes after it.
+
+    Args:
+        **config: name (`s4_ssm`), dim_head (1), input_dim, model_dim, state_dim (real numbers of state a channel), output_dim,
+            num_layers, dropout, mode (`parallel`), complex_valued (true), use_pos_encoding (the last of two input channels is the
+            position code), use_selectivity, activation_function, bidirectional.
+
+    Returns:
+        The network; its configuration is `.config`.
+
+    Raises:
+        InputError: an unknown key, with the near one; a key or value that is refused, with the reason.
+        ConfigError: a value of the wrong type or range.
+
+    Example:
+        >>> model = get_model_from_configs(name="s4_ssm", input_dim=2, model_dim=4, state_dim=8, num_layers=1, output_dim=1)
+        >>> model.config.position, model.config.look_ahead
+        ('modulate', None)
+    """
+    own = set(settings(StateSpaceConfig)) - {"kind"}
+    for key, value in config.items():
+        if key in REFUSED:
+            raise InputError(f"model.{key}: {REFUSED[key]} (got {value!r})")
+        if key not in own and key not in HONOURED:
+            raise InputError(f"model.{key}: there is no such key; {nearest(key, {*own, *HONOURED})}")
+    _check_fixed(config)
+    given = {key: value for key, value in config.items() if key in own}
+    given["position"] = _position(config)
+    given["look_ahead"] = _look_ahead(config)
+    if "activation_function" in config:
+        if "activation" in config:
+            raise InputError("model.activation_function: it and activation are the same; leave one out")
+        given["activation"] = config["activation_function"]
+    given["activation"] = canonical(str(given.get("activation", "identity")))
+    return parse(StateSpaceConfig, given).build()
+
+
+def documented_parameters(
+    model_dim: int, state_dim: int, num_layers: int, *, selectivity: bool, input_dim: int = 2, output_dim: int = 1
+) -> int:
+    """Parameters that the public code has at this size, to set beside ours; the document's percentages do not follow from it.
+
+    A layer there: filter (time units, M poles, real C of 2M, feedthrough) and two split linear maps with biases. Ours has one
+    true complex map without bias, a complex feedthrough, and a gate a layer.
+
+    Example:
+        The teacher, and the document's "40-60 % smaller" student, which is 84 % smaller.
+
+        >>> teacher = documented_parameters(64, 540, 6, selectivity=True)
+        >>> small = documented_parameters(32, 256, 4, selectivity=False)
+        >>> teacher, small, round(1 - small / teacher, 2)
+        (320299, 51330, 0.84)
+    """
+    width, modes = model_dim, state_dim // 2
+    filters = width + 2 * modes + 2 * width * modes + width
+    mixing = 2 * 2 * (width * width + width)
+    ends = 2 * (input_dim * width + width) + 2 * (width * output_dim + output_dim) + 2 * 2 * width
+    gate = 2 * width * width + width + width + 1 if selectivity else 0
+    return num_layers * (filters + mixing) + ends + gate
+
+
+def _check_fixed(config: Mapping[str, Any]) -> None:
+    """Keys that have one value here."""
+    name = config.get("name", NAME)
+    if name in OTHER_NAMES:
+        raise InputError(f"model.name: {name!r} is not offered: {OTHER_NAMES[name]}")
+    if name != NAME:
+        raise InputError(f"model.name: there is no {name!r}; {nearest(str(name), [NAME, *OTHER_NAMES])}")
+    if config.get("complex_valued", True) is not True:
+        raise InputError(
+            f"model.complex_valued: expected true, got {config['complex_valued']!r}: focusing turns phases, which real maps of"
+            " the parts cannot; real_kernel: true builds the ablation"
+        )
+    if config.get("dim_head", 1) != 1:
+        raise InputError(f"model.dim_head: expected 1 (the layers have no heads), got {config['dim_head']!r}")
+    if config.get("mode", "parallel") != "parallel":
+        raise InputError(
+            f"model.mode: expected 'parallel', got {config['mode']!r}; the step form of the same weights is"
+            " students.state_space.streaming.Stream(model)"
+        )
+
+
+def _position(config: Mapping[str, Any]) -> str:
+    """What the second input channel is: `position` where given, else the documented switch."""
+    inputs, switch = config.get("input_dim", 1), config.get("use_pos_encoding")
+    if switch is not None and not isinstance(switch, bool):
+        raise InputError(f"model.use_pos_encoding: expected true or false, got {switch!r}")
+    if "position" in config:
+        if switch is not None and switch != (config["position"] != "none"):
+            raise InputError(
+                f"model.use_pos_encoding: {switch} contradicts position {config['position']!r}; leave one out"
+            )
+        return str(config["position"])
+    if switch and inputs != 2:
+        raise InputError(
+            f"model.use_pos_encoding: true takes the second of two input channels as the position code, got input_dim {inputs!r}"
+        )
+    return "modulate" if inputs == 2 and switch is not False else "none"
+
+
+def _look_ahead(config: Mapping[str, Any]) -> int | None:
+    """Lines of latency; None for the whole scene."""
+    if "bidirectional" not in config:
+        return config.get("look_ahead")
+    switch = config["bidirectional"]
+    if not isinstance(switch, bool):
+        raise InputError(f"model.bidirectional: expected true or false, got {switch!r}")
+    ahead = config.get("look_ahead")
+    if switch and ahead is not None:
+        raise InputError(f"model.bidirectional: true sees the whole scene, but look_ahead is {ahead!r}; leave one out")
+    return None if switch else (ahead or 0)

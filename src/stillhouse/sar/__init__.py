@@ -1,5 +1,0 @@
-"""Runs of the focusing family: simulate, train a teacher, distill students, compare, stream, evaluate. No torch on import."""
-
-from stillhouse.sar.plan import SarDistillConfig, SarTrainConfig
-
-__all__ = ["SarDistillConfig", "SarTrainConfig"]

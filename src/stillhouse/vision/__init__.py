@@ -1,5 +1,0 @@
-"""Clause networks on images under the documents' names: `stillhouse vision`, its flags, its runs, its files."""
-
-from stillhouse.vision.config import VisionConfig
-
-__all__ = ["VisionConfig"]
