@@ -108,9 +108,9 @@ def _train(
         place = folder if number == len(stages) - 1 else folder / "stages" / stage.name
         lesson = _lesson(setting, stage, tutors[number] if taught else None, student, seed)
         if taught and setting.config.curriculum is not None:
-            ease = _ease(setting, chosen, tutors[number], seed, place / "judge", resume)
+            scores = difficulty_scores(setting, chosen, tutors[number], seed, place / "judge", resume)
             labels = setting.data.train.labels.numpy()
-            lesson = replace(lesson, curriculum=Curriculum(setting.config.curriculum, ease, labels, seed=seed))
+            lesson = replace(lesson, curriculum=Curriculum(setting.config.curriculum, scores, labels, seed=seed))
         job = ClassificationJob(student, setting.data, stage.training, seed=seed + 1000 * number, lesson=lesson)
         with _only(student, stage.train_only):
             done = fit(
@@ -211,10 +211,10 @@ def _teller(
     return tutor.tells, tutor.spec
 
 
-def _ease(
+def difficulty_scores(
     setting: Setting, chosen: StudentConfig, tutor: Tutor | None, seed: int, folder: Path, resume: bool
 ) -> np.ndarray:
-    """(N,) how easy each training row is, to the teacher or to a student after one epoch on labels; high is easy."""
+    """(N,) how hard each training row is for the teacher, or for a student after one epoch on labels; high is hard."""
     config, data = setting.config, setting.data
     assert config.curriculum is not None
     if config.judge == "teacher":

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -16,13 +15,6 @@ from torch import Tensor
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.losses.precision import wide
-
-
-@dataclass(frozen=True, slots=True)
-class EnsembleSpec(OutputSpec):
-    """The shapes of a group's `Outputs`, and those of each member: a signal learns from it how many teachers there are."""
-
-    members: tuple[OutputSpec, ...] = ()
 
 
 class EnsembleTeacher:
@@ -79,7 +71,7 @@ class EnsembleTeacher:
                     f"teachers {first!r} and {name!r}: expected equal class counts, got {classes} and {member.spec.num_classes}"
                 )
         features = {f"{i}:{path}": shape for i, m in enumerate(self.members) for path, shape in m.spec.features.items()}
-        self.spec = EnsembleSpec(classes, features, tuple(member.spec for member in self.members))
+        self.spec = OutputSpec(classes, features, tuple(member.spec for member in self.members))
 
     def __call__(self, batch: Batch) -> Outputs:
         """What each member says, its features under `i:path`, and the logits (B, K) of the pool; no gradient."""
