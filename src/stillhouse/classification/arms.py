@@ -29,7 +29,7 @@ from stillhouse.families.clauses.specialize import has_clauses
 from stillhouse.layers.taps import Tapped
 from stillhouse.metrics.cost import measure_cost
 from stillhouse.signals import build_signals, needs_teacher, student_features, teacher_features
-from stillhouse.teachers import AverageTeacher, CachedTeacher, EnsembleTeacher, Teacher
+from stillhouse.teachers import AverageTeacher, CachedTeacher, EnsembleTeacher, NetworkTeacher, Teacher
 from stillhouse.training.loop import Fit, fit
 
 Tell = Callable[[Progress, Mapping[str, float | None]], None]
@@ -97,7 +97,7 @@ def _train(
         apply_prior(student, setting.config.prior)
     if taught and setting.config.inherit:
         tutor = next((tutor for tutor in tutors if tutor is not None), None)
-        if tutor is None or not isinstance(tutor.teacher, Teacher):
+        if tutor is None or not isinstance(tutor.teacher, NetworkTeacher):
             raise InputError("inherit: expected a teacher whose parts can be copied, got none")
         inherit_layers(student, tutor.teacher.module, setting.config.inherit)
     stages = setting.config.stages_of(taught)
@@ -272,7 +272,7 @@ def _succeed(
     return (Tutor.of(together, data, size, training),) * len(tutors)
 
 
-def _everyone(first: object, tutors: tuple[Tutor | None, ...], met: list[Teacher]) -> EnsembleTeacher:
+def _everyone(first: Teacher | None, tutors: tuple[Tutor | None, ...], met: list[Teacher]) -> EnsembleTeacher:
     if first is not None:
         return EnsembleTeacher([first, *met])
     before = next(t.teacher for t in tutors if t is not None)

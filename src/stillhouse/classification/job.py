@@ -23,6 +23,7 @@ from stillhouse.layers.taps import Tapped
 from stillhouse.losses import label_cross_entropy
 from stillhouse.signals import Signal, signals_in
 from stillhouse.teachers.average import AverageTeacher
+from stillhouse.teachers.teacher import Teacher
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.job import Job, Terms, Validation
 from stillhouse.training.loop import Fit, fit
@@ -76,7 +77,7 @@ class ClassificationJob(Job):
         self.seen = (0.0, 0)
         self.student = Tapped(model, self.lesson.features)
         teachers = {"teacher": self.lesson.teacher, "average": self.lesson.average}
-        self.followers = {name: x for name, x in teachers.items() if isinstance(x, AverageTeacher)}
+        self.followers = {name: x for name, x in teachers.items() if isinstance(x, Teacher)}
         self.active = [signal for signal in signals_in(self.lesson.signals) if signal.weight > 0]
         self.own = [signal for signal in signals_in(self.lesson.own) if signal.weight > 0 or signal.always]
 

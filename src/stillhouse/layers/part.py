@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -28,7 +28,9 @@ class TrainedPart(nn.Module):
 
 
 class Student(TrainedPart):
-    """The base of networks of our own; any other module can be a student too, with the defaults."""
+    """The base of networks of our own. Any module can be a student: one that has `regularizers` or `parameter_groups` without
+    this base is asked for them all the same.
+    """
 
     def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Optimizer groups: matrices decay, vectors do not."""
@@ -44,6 +46,23 @@ def matrices_decay(module: nn.Module, weight_decay: float) -> list[dict[str, Any
     ]
 
 
+@runtime_checkable
+class _Regularized(Protocol):
+    def regularizers(self) -> dict[str, tuple[float, Tensor]]: ...
+
+
+@runtime_checkable
+class _Grouped(Protocol):
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]: ...
+
+
 def regularizers(module: nn.Module) -> dict[str, tuple[float, Tensor]]:
-    """The regularizers of a part, and none of any other module (a timm model, a module of the user's)."""
-    return module.regularizers() if isinstance(module, TrainedPart) else {}
+    """The regularizers of any module that has some (a timm model has none)."""
+    return dict(module.regularizers()) if isinstance(module, _Regularized) else {}
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """The optimizer groups of any module: as it wants them, else matrices decay and vectors do not."""
+    if isinstance(module, _Grouped):
+        return module.parameter_groups(weight_decay)
+    return matrices_decay(module, weight_decay)

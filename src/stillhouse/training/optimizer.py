@@ -17,16 +17,11 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
-from stillhouse.layers.part import Student, TrainedPart, matrices_decay
+from stillhouse.layers.part import TrainedPart, parameter_groups
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.dot import DOT
 from stillhouse.training.layers import layer_numbers
 from stillhouse.training.muon import MuonAdamW, with_matrices_apart
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Those of a `Student`; of any other module: matrices decay, vectors do not."""
-    return model.parameter_groups(weight_decay) if isinstance(model, Student) else matrices_decay(model, weight_decay)
 
 
 def extra_groups(extras: nn.Module) -> list[dict[str, Any]]:
