@@ -66,7 +66,7 @@ def distill(config: RunConfig, out: Path, *, resume: bool, force: bool, quiet: b
 
     with RunDisplay(len(config.arms) * config.seeds, quiet=quiet or not sys.stdout.isatty()) as display:
         try:
-            summary = run(config, out, resume=resume, force=force, say=display.say, tell=display.tell)
+            summary = run(config, out, resume=resume, force=force, say=display.say, on_progress=display.on_progress)
         except Interrupted as error:
             raise Interrupted(f"{error}\ngo on with: the same command and --resume") from None
     print_summary(summary, out)

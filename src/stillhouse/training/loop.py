@@ -54,7 +54,7 @@ def fit(
     folder: Path,
     resume: bool = False,
     carry: tuple[Path, Sequence[str]] | None = None,
-    tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
+    on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
 ) -> Fit:
     """Train `job.model` in place; it ends with the weights of the best validation or the last (of the average, if there is one).
 
@@ -65,7 +65,7 @@ def fit(
         folder: records, TensorBoard events and the checkpoint are written here.
         resume: go on from the folder's checkpoint, if there is one.
         carry: checkpoint of the stage before, and what to start from beside weights: "optimizer" moments, "extras".
-        tell: called after each step with the progress and the latest figures.
+        on_progress: called after each step with the progress and the latest figures.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the state is saved.
@@ -77,7 +77,7 @@ def fit(
     elif carry is not None:
         trainer.take_over(*carry)
     with StopRequest() as stop:
-        return trainer.run(stop, tell)
+        return trainer.run(stop, on_progress)
 
 
 class _Trainer:
@@ -109,7 +109,7 @@ class _Trainer:
 
     # ------------------------------------------------------------------------------------------------ the run
 
-    def run(self, stop: StopRequest, tell: Callable[[Progress, Mapping[str, float | None]], None]) -> Fit:
+    def run(self, stop: StopRequest, on_progress: Callable[[Progress, Mapping[str, float | None]], None]) -> Fit:
         from torch.utils.tensorboard import SummaryWriter
 
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +117,7 @@ class _Trainer:
         self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.state.step + 1)
         try:
             while self.state.step < self.total and not self.state.stopped_early:
-                self._epoch(stop, tell)
+                self._epoch(stop, on_progress)
         finally:
             self.board.close()
             self.job.close()
@@ -125,7 +125,7 @@ class _Trainer:
         self.model.eval()
         return self.state
 
-    def _epoch(self, stop: StopRequest, tell: Callable[[Progress, Mapping[str, float | None]], None]) -> None:
+    def _epoch(self, stop: StopRequest, on_progress: Callable[[Progress, Mapping[str, float | None]], None]) -> None:
         epoch, done = divmod(self.state.step, self.steps_per_epoch)
         order = self.job.order(epoch)
         started = saved = time.monotonic()
@@ -134,7 +134,7 @@ class _Trainer:
         for rows in order.split(self.config.batch_size)[done:]:
             news = self._step(rows)
             self.state.seconds = before + time.monotonic() - started
-            tell(Progress(self.state.step, self.total), {**news, **self.state.best})
+            on_progress(Progress(self.state.step, self.total), {**news, **self.state.best})
             if stop.asked:
                 self.save()
                 raise Interrupted(

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
                 force=options.force,
                 quiet=quiet,
                 say=display.say,
-                tell=display.tell,
+                on_progress=display.on_progress,
             )
         except Interrupted as error:
             raise Interrupted(f"{error}\ngo on with: the same command and --resume") from None

@@ -167,7 +167,7 @@ def _distill(words: Sequence[str]) -> int:
     out = options.out or Path("runs") / config.name
     with EmbedDisplay(config.fits, quiet=options.quiet or not sys.stdout.isatty()) as display:
         try:
-            summary = distill(config, out, resume=options.resume, say=display.say, tell=display.tell)
+            summary = distill(config, out, resume=options.resume, say=display.say, on_progress=display.on_progress)
         except Interrupted as error:
             raise Interrupted(f"{error}\ngo on with: the same command and --resume") from None
     print_embedding(summary, out)
