@@ -300,7 +300,8 @@ def rewrite(path: Path, change: Any) -> None:
 
     with safe_open(path, "pt") as file:
         about = file.metadata()
-        weights = {name: torch.as_tensor(change(file.get_tensor(name))).contiguous() for name in file.keys()}
+        names = list(file.keys())
+        weights = {name: torch.as_tensor(change(file.get_tensor(name))).contiguous() for name in names}
     save_file(weights, path, metadata=about)
 
 

@@ -172,7 +172,7 @@ def test_changed_data_are_refused(spoiled, tmp_path):
     if spoiled.case.kind == "sar":
         pytest.skip("simulated lines have no path; tests/sar changes a file")
     spoiled.case.change_data()
-    with pytest.raises(InputError, match="data of the run|text of the run"):
+    with pytest.raises(InputError, match=r"data of the run|text of the run"):
         again(spoiled, out, resume=True)
 
 
@@ -181,7 +181,7 @@ def test_a_changed_teacher_is_refused(spoiled, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(spoiled.out, out)
     spoiled.case.change_teacher()
-    with pytest.raises(InputError, match="teacher of the run|data of the run"):
+    with pytest.raises(InputError, match=r"teacher of the run|data of the run"):
         again(spoiled, out, resume=True)
 
 
@@ -241,14 +241,11 @@ def test_evaluate_gives_the_score_of_the_run(made, capsys):
 
 def test_settings_that_nothing_reads_are_refused(made):
     """A setting of another family is an unknown key, not a silent one."""
+    key, value = made.case.unknown.split("=")
+    changes = value
+    for part in reversed(key.split(".")):
+        changes = {part: changes}
     with pytest.raises(ConfigError):
-        key, value = made.case.unknown.split("=")
-        changes: dict = {}
-        at = changes
-        *path, last = key.split(".")
-        for part in path:
-            at = at.setdefault(part, {})
-        at[last] = value
         made.case.config(**changes)
 
 
