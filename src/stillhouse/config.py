@@ -26,6 +26,7 @@ from pydantic.dataclasses import dataclass
 from stillhouse.checks import StillhouseError, nearest
 
 T = TypeVar("T")
+DEEPEST = 50  # levels of nesting in YAML; ours are about six
 STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
 
 
@@ -81,16 +82,41 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: missing file, broken YAML, or something else than a mapping on top.
     """
-    path = Path(path)
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read the recipe file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"cannot read the recipe file {str(path)!a}: {error}") from None
+    try:
+        loaded = read_yaml(text)
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected a mapping (key: value) on top, got {type(loaded).__name__}")
     return loaded
+
+
+def read_yaml(text: str) -> Any:
+    """The value that a YAML text stands for: a key stands once in a mapping, and nesting is bounded.
+
+    Example:
+        >>> read_yaml("{epochs: 3, arms: [kd]}")
+        {'epochs': 3, 'arms': ['kd']}
+
+    Raises:
+        yaml.YAMLError: broken YAML, a key that stands twice, a value that is not one (30 February), too many levels.
+    """
+    try:
+        return yaml.load(text, Loader=_OnceLoader)
+    except (
+        ValueError,
+        TypeError,
+        RecursionError,
+    ) as error:  # of PyYAML's constructors: dates, long numbers, lists as keys
+        raise yaml.YAMLError(str(error)) from None
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +154,7 @@ def set_path(mapping: dict[str, Any], assignment: str) -> None:
     if not equals:
         raise ConfigError(f"--set takes key=value, got {assignment!r}")
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
     except yaml.YAMLError:
         value = text
     place(mapping, path.strip().split("."), value)
@@ -227,6 +253,22 @@ def settings(kind: Any) -> dict[str, Any]:
 
 class _OnceLoader(yaml.SafeLoader):
     """YAML in which a key stands once in a mapping: PyYAML would take the last one and say nothing."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The node that comes next.
+
+        Raises:
+            yaml.YAMLError: it is nested too deeply.
+        """
+        if self.depth == DEEPEST:
+            line = self.peek_event().start_mark.line + 1
+            raise yaml.YAMLError(f"expected at most {DEEPEST} levels of nesting, got more in line {line}")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node.
@@ -333,4 +375,12 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
     if error["type"] == "literal_error" and isinstance(got, str):
         allowed = error.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
         hint = f"; {nearest(got, [word.strip(chr(39)) for word in allowed])}"
-    return f"{shown}: expected {text}, got {got!r}{hint}"
+    return f"{shown}: expected {text}, got {_short(got)}{hint}"
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} nested too deeply"
+    return text if len(text) <= 200 else f"{text[:197]}..."
