@@ -217,7 +217,15 @@ def test_nesting_without_end_is_one_clear_line(tmp_path, text):
 
 @pytest.mark.parametrize(
     "text",
-    ["a: 2020-99-99", "a: " + "9" * 5000, "? [a, b]\n: c", "? {a: b}\n: c", "a: !!python/object/apply:os.system [ls]"],
+    [
+        "a: 2020-99-99",
+        "a: !!timestamp x",
+        "a: !!bool x",
+        "a: " + "9" * 5000,
+        "? [a, b]\n: c",
+        "? {a: b}\n: c",
+        "a: !!python/object/apply:os.system [ls]",
+    ],
 )
 def test_values_that_yaml_cannot_make_are_one_clear_error(tmp_path, text):
     """PyYAML's constructors raise errors of their own for dates, long numbers and lists as keys."""
@@ -244,6 +252,8 @@ def test_a_file_name_that_cannot_be_is_one_clear_line():
     ("setting", "words"),
     [
         ("training.warmup_epochs=1e308", "warmup_epochs: expected at most 1,000,000, got 1e+308"),
+        ("training.batch_size=1000000000000000000", "training.batch_size: expected a number below 2**53, got 1e+18"),
+        ("training.batch_size=" + "9" * 400, "training.batch_size: expected a number below 2**53, got inf"),
         ("training.threads=100000", "threads: expected at most 1024, got 100000"),
     ],
 )

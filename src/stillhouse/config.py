@@ -11,6 +11,7 @@ Everything else (parsing, dumping, flags, suggestions for misspelt keys) is deri
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,6 +55,11 @@ def parse(kind: type[T], mapping: Mapping[str, Any]) -> T:
     except ValidationError as error:
         lines = [_explain(kind, dict(e)) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+    long = list(_long_numbers(mapping))
+    if long:
+        raise ConfigError(
+            "\n".join(f"{path}: expected a number below 2**53, got {number:.3g}" for path, number in long)
+        )
     switches = list(_switches_as_numbers(mapping, to_mapping(parsed)))
     if switches:
         raise ConfigError("\n".join(f"{path}: expected a number, got {str(given).lower()}" for path, given in switches))
@@ -111,12 +117,9 @@ def read_yaml(text: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_OnceLoader)
-    except (
-        ValueError,
-        TypeError,
-        RecursionError,
-    ) as error:  # of PyYAML's constructors: dates, long numbers, lists as keys
-        raise yaml.YAMLError(str(error)) from None
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        # raised by PyYAML's constructors: a date that is none, a long number, a list as a key, `!!bool x`
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from None
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -311,6 +314,17 @@ def _switches_as_numbers(given: Any, parsed: Any, path: str = "") -> Iterator[tu
         return
     for key, value, came in pairs:
         yield from _switches_as_numbers(value, came, f"{path}.{key}" if path else key)
+
+
+def _long_numbers(given: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """(path, value) of each whole number that others (torch, JSON readers) do not hold exactly, or not at all."""
+    if isinstance(given, int) and abs(given) >= 2**53:
+        yield path, float(given) if abs(given) < 10**300 else math.inf
+    pairs = (
+        given.items() if isinstance(given, Mapping) else enumerate(given) if isinstance(given, (list, tuple)) else ()
+    )
+    for key, value in pairs:
+        yield from _long_numbers(value, f"{path}.{key}" if path else str(key))
 
 
 def _is_literal(kind: Any) -> bool:
