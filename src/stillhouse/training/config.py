@@ -10,6 +10,9 @@ from stillhouse.classification.mixing_config import MixingConfig
 from stillhouse.core.config import configclass
 from stillhouse.training.doctor_config import DoctorConfig
 
+MOST_THREADS = 1024  # beyond some thousands, starting them ends the process without a word
+LONGEST = 1_000_000  # epochs of a warm-up: a number of steps must come of it
+
 
 @configclass
 class TrainingConfig:
@@ -102,6 +105,10 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.threads, int) and self.threads > MOST_THREADS:
+            raise ValueError(f"threads: expected at most {MOST_THREADS}, got {self.threads}")
+        if self.warmup_epochs > LONGEST:
+            raise ValueError(f"warmup_epochs: expected at most {LONGEST:,}, got {self.warmup_epochs:g}")
         if self.momentum is not None and self.optimizer in {"adamw", "muon"}:
             raise ValueError(f"momentum: does nothing under {self.optimizer}; it belongs to sgd and dot")
         if self.delta is not None and self.optimizer != "dot":

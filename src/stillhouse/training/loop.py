@@ -16,10 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stillhouse.core.checks import StillhouseError
-from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, keep_records_until
-from stillhouse.core.types import Progress
-from stillhouse.training.checkpoint import load_checkpoint, restore_rng, save_checkpoint
+from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, check_object, keep_records_until
+from stillhouse.training.checkpoint import Checkpoint, load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.doctor_config import TASK
 from stillhouse.training.dot import DOT
@@ -135,17 +134,15 @@ class _Trainer:
             news = self._step(rows)
             self.state.seconds = before + time.monotonic() - started
             on_progress(Progress(self.state.step, self.total), {**news, **self.state.best})
-            if stop.asked:
-                self.save()
-                raise Interrupted(
-                    f"stopped at step {self.state.step} of {self.total}; saved {self.folder / CHECKPOINT}"
-                )
-            if time.monotonic() - saved > self.config.checkpoint_seconds:
+            ends = self.state.step % self.steps_per_epoch == 0
+            if ends:  # before any checkpoint: one of this step without the validation would begin the next epoch
+                self._validate(epoch + 1)
+                self.state.seconds = before + time.monotonic() - started
+            if ends or stop.asked or time.monotonic() - saved > self.config.checkpoint_seconds:
                 self.save()
                 saved = time.monotonic()
-        self._validate(epoch + 1)
-        self.state.seconds = before + time.monotonic() - started
-        self.save()
+            if stop.asked:
+                raise Interrupted(self.state.step, self.total, self.folder / CHECKPOINT)
 
     def _step(self, rows: Tensor) -> dict[str, float | None]:
         """One optimizer step over a batch, in micro-batches; returns figures on the steps that log."""
@@ -268,7 +265,7 @@ class _Trainer:
     # ------------------------------------------------------------------------------------------------ checkpoints
 
     def save(self) -> None:
-        state = {
+        state: Checkpoint = {
             "fit": vars(self.state).copy(),
             "total": self.total,
             "model": self.model.state_dict(),
@@ -277,24 +274,52 @@ class _Trainer:
             "doctor": None if self.doctor is None else self.doctor.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
             "average": None if self.average is None else self.average.module.state_dict(),
             "best_weights": self.best_weights,
         }
         save_checkpoint(self.folder / CHECKPOINT, state)
 
     def load(self) -> None:
-        state = load_checkpoint(self.folder / CHECKPOINT)
+        path = self.folder / CHECKPOINT
+        state = load_checkpoint(path)
+        self._check(state, path)
+        try:
+            self._restore(state)
+        except StillhouseError:
+            raise
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            text = " ".join(str(error).split())
+            raise InputError(f"checkpoint {path} is of another model or configuration: {text}") from error
+
+    def _check(self, state: Checkpoint, path: Path) -> None:
+        """See that a checkpoint is one of this training, before anything of it is believed."""
+        fit = check_object(
+            state["fit"], {name: type(x) for name, x in vars(Fit()).items()}, f"checkpoint {path}, fit", only=True
+        )
         if state["total"] != self.total:
-            raise StillhouseError(
-                f"checkpoint {self.folder / CHECKPOINT}: expected {self.total} steps, got {state['total']}"
-            )
+            raise InputError(f"checkpoint {path}: expected {self.total} steps, got {state['total']}")
+        if not 0 <= fit["step"] <= self.total:
+            raise InputError(f"checkpoint {path}: expected a step of 0 to {self.total}, got {fit['step']}")
+        epochs = fit["step"] // self.steps_per_epoch
+        for name, expected, got in (
+            (f"validations by step {fit['step']}", epochs, fit["epochs"]),
+            ("tensors of best_weights", sorted(state["model"]) if epochs else [], sorted(state["best_weights"])),
+            ("whether weights are averaged", self.average is not None, state["average"] is not None),
+            ("whether a doctor looks on", self.doctor is not None, state["doctor"] is not None),
+        ):
+            if expected != got:
+                raise InputError(f"checkpoint {path}: {name}: expected {expected}, got {got}")
+
+    def _restore(self, state: Checkpoint) -> None:
         self.model.load_state_dict(state["model"])
         self.extras.load_state_dict(state["extras"])
         self.job.load_state_dict(state["job"])
-        if self.doctor is not None:
+        if self.doctor is not None and state["doctor"] is not None:
             self.doctor.load_state_dict(state["doctor"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
         self.best_weights = state["best_weights"]
