@@ -18,6 +18,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, check_object, keep_records_until
+from stillhouse.core.types import Progress
 from stillhouse.training.checkpoint import Checkpoint, load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.doctor_config import TASK
