@@ -61,8 +61,7 @@ def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
     Source: Park et al. 2019, arXiv:1904.05068 (RKD), eq. 4 to 7.
     """
     ours, theirs = _rows(student, teacher, "rkd distance", 2)
-    apart = ~torch.eye(len(ours), dtype=torch.bool, device=ours.device)
-    ours, theirs = (pairwise_distances(_scaled(x))[apart] for x in (ours, theirs))
+    ours, theirs = (_others(pairwise_distances(_scaled(x))) for x in (ours, theirs))
     ours, theirs = (d / _positive(d.mean()) for d in (ours, theirs))
     return torch.nn.functional.smooth_l1_loss(ours, theirs)
 
@@ -335,6 +334,13 @@ def _centered(x: Tensor, center: bool = True) -> Tensor:
     return x - x.mean(dim=0) if center else x
 
 
+def _others(square: Tensor) -> Tensor:
+    """(B, B) without its diagonal, as (B, B - 1): by its place, since a mask's number of trues would cut a compiled graph."""
+    B = len(square)
+    # less its first number, the diagonal is the last of each B + 1
+    return square.flatten()[1:].reshape(B - 1, B + 1)[:, :-1].reshape(B, B - 1)
+
+
 def _angles(x: Tensor, triples: tuple[Tensor, Tensor, Tensor] | None) -> Tensor:
     """Cosines of the angle at j between the ways to i and to k, from products of rows alone: memory without D.
 
@@ -369,7 +375,5 @@ def _draw_triples(
 
 def _log_neighbors(unit: Tensor) -> Tensor:
     """(B, B - 1) log-probabilities of the others, by cosine."""
-    B = len(unit)
-    others = ~torch.eye(B, dtype=torch.bool, device=unit.device)
-    similarity = (0.5 * (1 + (unit @ unit.t()).clamp(-1, 1)) + OPPOSITE)[others].reshape(B, B - 1)
+    similarity = _others(0.5 * (1 + (unit @ unit.t()).clamp(-1, 1)) + OPPOSITE)
     return similarity.log() - similarity.sum(dim=1, keepdim=True).log()
