@@ -44,23 +44,23 @@ def softened(
     if student_logits.ndim != 2:
         raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
     temperature = checked_temperature(temperature, student_logits.shape[0])
-    log_q = log_softmax_at(wide(student_logits), temperature)
-    log_p = log_softmax_at(wide(teacher_logits.detach()), temperature)
+    divisor = temperature.unsqueeze(1) if isinstance(temperature, Tensor) and temperature.ndim > 0 else temperature
+    log_q = log_softmax_over(wide(student_logits), divisor)
+    log_p = log_softmax_over(wide(teacher_logits.detach()), divisor)
     return log_q, log_p, temperature**2
 
 
-def log_softmax_at(logits: Tensor, temperature: float | Tensor) -> Tensor:
-    """log softmax(z / T) over classes, for a checked temperature; a class at -inf stays there.
+def log_softmax_over(logits: Tensor, divisor: float | Tensor) -> Tensor:
+    """log softmax(z / T) over classes, for T a number, () or (B, 1); a class at -inf stays there.
 
     Example:
         >>> hot = torch.tensor(2.0, requires_grad=True)
-        >>> log_p = log_softmax_at(torch.tensor([[0.0, 1.0, -math.inf]]), hot)
+        >>> log_p = log_softmax_over(torch.tensor([[0.0, 1.0, -math.inf]]), hot)
         >>> log_p[0, 0].backward(); round(hot.grad.item(), 4)  # p_1 (z_1 - z_0) / T^2, with p_1 = 1 / (1 + e^(-1/2))
         0.1556
     """
-    if not isinstance(temperature, Tensor):
-        return torch.log_softmax(logits / temperature, dim=1)
-    divisor = temperature.unsqueeze(1) if temperature.ndim > 0 else temperature
+    if not isinstance(divisor, Tensor):
+        return torch.log_softmax(logits / divisor, dim=1)
     # the derivative of z / T in T is -z / T^2: at -inf it would make a NaN of the 0 that arrives there
     ruled_out = logits == -math.inf
     softened = (logits.masked_fill(ruled_out, 0.0) / divisor).masked_fill(ruled_out, -math.inf)

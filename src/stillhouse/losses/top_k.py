@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stillhouse.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
-from stillhouse.losses.softened import checked_temperature, kl_of_logs, log_softmax_at
+from stillhouse.losses.softened import checked_temperature, kl_of_logs, log_softmax_over
 from stillhouse.losses.values import everywhere
 
 
@@ -63,7 +63,8 @@ def topk_kl(
     ids, log_p = topk_ids.long(), wide(topk_logprobs.detach())
     log_sum = torch.logsumexp(log_p, dim=1, keepdim=True)
     _check_targets(ids, log_sum, student_logits.shape[1])
-    log_q = log_softmax_at(wide(student_logits), hot)
+    divisor = hot.unsqueeze(1) if isinstance(hot, Tensor) and hot.ndim else hot
+    log_q = log_softmax_over(wide(student_logits), divisor)
     kept_q = log_q.gather(1, ids)
     if not tail:
         return kl_of_logs(log_p - log_sum, kept_q) * hot**2
