@@ -204,7 +204,7 @@ def _pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 def _scores(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Both sides (B, K) with 0 for the classes that the teacher rules out, and which those are."""
     same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
-    if student_logits.ndim != 2:
+    if student_logits.ndim != 2 or student_logits.shape[1] == 0:
         raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
     s, t = wide(student_logits), wide(teacher_logits.detach())
     ruled_out = (t == -math.inf) & ~s.isnan()  # a student's NaN must stay one

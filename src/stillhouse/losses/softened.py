@@ -41,7 +41,7 @@ def softened(
         ([0.25, 0.75], 4.0)
     """
     same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
-    if student_logits.ndim != 2:
+    if student_logits.ndim != 2 or student_logits.shape[1] == 0:
         raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
     temperature = checked_temperature(temperature, student_logits.shape[0])
     divisor = temperature.unsqueeze(1) if isinstance(temperature, Tensor) and temperature.ndim > 0 else temperature

@@ -54,7 +54,7 @@ def binary_kl(
     Source: Yang et al. 2024, arXiv:2411.08937.
     """
     same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
-    if student_logits.ndim != 2:
+    if student_logits.ndim != 2 or student_logits.shape[1] == 0:
         raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError(f"temperature: expected positive and finite, got {temperature}")
