@@ -215,9 +215,10 @@ class _Task:
 
         def value(*given: Tensor) -> Tensor:
             rest = iter(given)
-            return self._dense_value(*(next(rest) if want else x for x, want in zip(leaves, wanted)))
+            taken: list[Any] = [next(rest) if want else x for x, want in zip(leaves, wanted)]
+            return self._dense_value(*taken)
 
-        _, pull = torch.func.vjp(value, *(x for x, want in zip(leaves, wanted) if want))
+        pull: Any = torch.func.vjp(value, *(x for x, want in zip(leaves, wanted) if want))[1]
         found = iter(pull(outer))
         return [next(found) if want else None for want in wanted]
 
@@ -275,11 +276,11 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():  # create_graph: constants would drop the second derivative, and nothing would show it
+        if torch.is_grad_enabled():  # create_graph: gradients as constants would silently drop the second derivative
             return *ctx.task.differentiable_gradients(ctx.saved_tensors, wanted, outer[0]), None
         # the gradients are given away, not copied: a second backward of a retained graph computes them anew
         grads, ctx.grads = ctx.grads, None
-        if grads is None:
+        if grads is None or any(want and grad is None for want, grad in zip(wanted, grads)):
             _, grads = ctx.task.run(*ctx.saved_tensors, wanted)
         return *(None if grad is None else grad.mul_(outer[0]) for grad in grads), None
 

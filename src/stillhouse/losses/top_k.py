@@ -90,7 +90,9 @@ def _check_targets(ids: Tensor, log_sum: Tensor, classes: int) -> None:
         raise InputError(
             f"topk_ids: expected class numbers from 0 to {classes - 1}, got {ids.min().item()} to {ids.max().item()}"
         )
-    if not everywhere(~(log_sum > 0.01)):  # not `<=`, a NaN is the loss's to show; a hundredth: log-probabilities are often kept in half precision
+    if not everywhere(
+        ~(log_sum > 0.01)
+    ):  # not `<=`, a NaN is the loss's to show; a hundredth: log-probabilities are often kept in half precision
         raise InputError(
             "topk_logprobs: expected log-probabilities, whose row sums are at most 1, got a sum of "
             f"{log_sum.max().exp().item():.4g}"

@@ -98,8 +98,8 @@ class DynamicsSignal(nn.Module):
             raise InputError(f"dynamics: expected layers of one width and one number of positions, got {listed}")
         first = self.bridges[0]
         if config.space == "projector":
-            widths = (first.ours.width, first.theirs.width)  # the student's is standardized before it is projected
-            check_widths(first, widths if config.normalize else widths[1:], config.normalize, config.distance)
+            both = (first.ours.width, first.theirs.width)  # the student's is standardized before it is projected
+            check_widths(first, both if config.normalize else both[1:], config.normalize, config.distance)
             self.projector = projector_for(first, config.projector, config.initialize)
         elif first.ours.width != first.theirs.width:
             raise InputError(f"{first}: space logits wants scores of the same classes; take space: projector")

@@ -98,14 +98,12 @@ class HiddenSignal(nn.Module):
         config = self.config
         firsts = [bridges[0] for bridges in self.layers]
         for bridge in firsts:
-            widths = (bridge.ours.width, bridge.theirs.width)  # cka projects nothing, so the student's own counts
-            check_widths(bridge, widths if config.distance == "cka" else widths[1:], config.normalize, config.distance)
+            both = (bridge.ours.width, bridge.theirs.width)  # cka projects nothing, so the student's own counts
+            check_widths(bridge, both if config.distance == "cka" else both[1:], config.normalize, config.distance)
         if config.distance == "cka":
             return nn.ModuleList([nn.Identity()])
         if not config.shared:
-            return nn.ModuleList(
-                projector_for(bridge, config.projector, config.initialize) for bridge in firsts
-            )
+            return nn.ModuleList(projector_for(bridge, config.projector, config.initialize) for bridge in firsts)
         widths = sorted({(bridge.ours.width, bridge.theirs.width) for bridge in firsts})
         if len(widths) > 1:
             raise InputError(f"shared: expected equal widths in all pairs, got {widths} (student, teacher)")
