@@ -46,21 +46,14 @@ def test_a_first_call_that_prepares_does_not_decide():
     assert Clock(floats=[2.0], integers=[50.0, 1.0]).fastest("key") == "integers"
 
 
-def test_one_disturbed_call_does_not_decide():
-    """The best of three: another process takes the core now and then."""
-    assert Clock(floats=[2.0], integers=[1.0, 5.0, 1.0, 5.0]).fastest("key") == "integers"
+def test_a_core_that_is_taken_for_a_while_does_not_decide():
+    """The best of five, in turns: whoever is at work when another process comes looks slow, but not for ever."""
+    assert Clock(floats=[2.0], integers=[1.0, 9.0, 9.0, 1.0, 9.0]).fastest("key") == "integers"
 
 
 def test_an_answer_is_remembered_by_its_key():
     clock = Clock(floats=[1.0], integers=[2.0])
     assert [clock.fastest("a"), clock.fastest("a")] == ["floats", "floats"]
-    assert len(clock.calls) == 4 + 4
+    assert len(clock.calls) == 2 * 6
     clock.fastest("b")
-    assert len(clock.calls) == 16
-
-
-def test_a_hopeless_way_is_called_twice_only():
-    """A product that takes 50 times as long must not be timed four times."""
-    clock = Clock(floats=[1.0], integers=[50.0])
-    assert clock.fastest("key") == "floats"
-    assert clock.calls == ["floats"] * 4 + ["integers"] * 2
+    assert len(clock.calls) == 4 * 6

@@ -18,7 +18,7 @@ from torch.nn.functional import linear
 from stillhouse.layers.fastest import fastest
 
 SMALLEST = 17  # rows, below which the integer kernel of a GPU refuses and a CPU gains nothing
-TRIAL_ROWS, TRIAL_SIZE = 32, 2**22  # a measurement takes at least so many rows, and about so many multiply-adds
+TRIAL_ROWS, TRIAL_SIZE = 32, 2**21  # a measurement takes at least so many rows, and about so many multiply-adds
 
 
 def can_count(bits: Tensor) -> bool:
