@@ -111,17 +111,20 @@ def test_a_row_has_one_code_however_rows_are_cut_into_batches(tmp_path):
 
 @pytest.mark.parametrize("width", [1, 12, 31, 32, 768, 4096])
 def test_a_product_does_not_depend_on_the_order_of_addition(width):
-    """Every CPU's BLAS has an order of its own; largest numbers side by side are where float64 would round."""
+    """Every CPU's BLAS has an order of its own; sums without a change of sign are the longest."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(70, width)).astype(np.float32) * np.float32(10) ** rng.integers(-20, 20, (70, 1))
     weight = rng.normal(size=(9, width)).astype(np.float32)
-    x[0], weight[0] = np.nextafter(np.float32(2), np.float32(0)), np.nextafter(np.float32(2), np.float32(0))
+    x[:9], weight[:3] = rng.uniform(1, 2, (9, width)), rng.uniform(1, 2, (3, width))
     found = x @ ExactWeight.of(weight)
     for _ in range(5):
         order = rng.permutation(width)
         assert np.array_equal(found, x[:, order] @ ExactWeight.of(weight[:, order]))
     assert np.array_equal(found[:1], x[:1] @ ExactWeight.of(weight))
     assert found.dtype == np.float32
+    largest = np.full((1, width), np.nextafter(np.float32(2), np.float32(0)))
+    exact = ExactWeight.of(largest)
+    assert width * exact.wholes.max() ** 2 <= 2**53  # rounding to float32 would hide most of what float64 loses
     true = x.astype(np.float64) @ weight.astype(np.float64).T
     size = np.abs(x).max(1, keepdims=True) * np.abs(weight).max(1) * width
     assert (np.abs(found - true) <= 2.0 ** -(19 if width > 32 else 22) * size).all()

@@ -19,9 +19,7 @@ class Clock:
     def __init__(self, **seconds):
         self.now, self.calls = 0.0, []
         self.ways = {name: lambda name=name: self.work(name) for name in seconds}
-        self.left = {
-            name: itertools.chain(some, itertools.repeat(some[-1])) for name, some in seconds.items()
-        }
+        self.left = {name: itertools.chain(some, itertools.repeat(some[-1])) for name, some in seconds.items()}
 
     def work(self, name):
         self.calls.append(name)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stillhouse.layers.convolution import convolution
 from stillhouse.students.tsetlin.base import ClauseModel
 from stillhouse.students.tsetlin.binarize import StageVote
 from stillhouse.students.tsetlin.core import make_core
@@ -23,7 +24,7 @@ DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 
 
 def conv(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Sequential:
     """A convolution without bias and its BatchNorm."""
-    layer = nn.Conv2d(inputs, outputs, side, stride, padding=side // 2, bias=False)
+    layer = convolution(inputs, outputs, side, stride, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(layer, nn.BatchNorm2d(outputs))
 
