@@ -5,7 +5,9 @@ import shutil
 import subprocess
 
 import pytest
+import torch
 
+from stillhouse import records
 from stillhouse.checks import InputError
 from stillhouse.records import (
     RUN,
@@ -91,3 +93,16 @@ def test_a_run_grows_and_does_not_shrink(tmp_path):
     other = {**before, "signals": [{"weight": 2.0, "kind": "logits"}]}
     with pytest.raises(InputError, match=r"signals.0.weight: was 1.0, is 2.0\n"):
         open_run_folder(tmp_path, other, resume=True, may_grow=grow)
+
+
+def test_a_machine_lists_what_its_cpu_can(tmp_path, monkeypatch):
+    """A time without it means nothing: int8 is 4 times as fast as float32 with VNNI, and 50 times as slow without."""
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text("model name\t: A\nflags\t\t: fpu avx2 avx512_vnni sse\nflags\t\t: none\n")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    found = records.cpu_capabilities(cpu)
+    assert found["flags"] == ["avx2", "avx512_vnni"]
+    assert found["environment"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    assert found["torch"] == torch.backends.cpu.get_cpu_capability()
+    assert records.cpu_capabilities(tmp_path / "none")["flags"] == []
+    assert set(records.machine()) == {"cpu", "cores", "system", "capabilities"}
