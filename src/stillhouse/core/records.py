@@ -9,7 +9,7 @@
         records.jsonl          a line per logged step:  {"split": "train", "step", "epoch", "loss", "terms": {name: value},
                                                          "learning_rate", "gradient_norm"}
                                a line per epoch:        {"split": "validation", "step", "epoch", "accuracy", "nll", "ece",
-                                                         "agreement" (None without teacher), "seconds"}
+                                                         "agreement" (None without teacher), "seconds", "threads"}
         checkpoint.pt          all that resume needs
         student.safetensors    the weights whose score is reported; card.json beside it says how to build and load it
         predictions.npz        test split: labels (N,) int64, probabilities (N, K) float32
@@ -101,6 +101,28 @@ def check_folder(out: Path) -> None:
         raise
     except (OSError, ValueError) as error:
         raise InputError(f"cannot write {_short(str(out))}: {getattr(error, 'strerror', None) or error}") from None
+
+
+CPU_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
+CPU_VARIABLES = (
+    "ONEDNN_MAX_CPU_ISA",
+    "ATEN_CPU_CAPABILITY",
+    "OPENBLAS_CORETYPE",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+)
 
 
 def arm_folder(out: Path, arm: str, seed: int) -> Path:
@@ -338,14 +360,32 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, number of usable cores and system, as far as the platform tells."""
+    """Processor and what it can, number of usable cores and system, as far as the platform tells."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         names = [row.split(":", 1)[1].strip() for row in info.read_text().splitlines() if row.startswith("model name")]
         model = names[0] if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": model, "cores": cores, "system": f"{platform.system()} {platform.machine()}"}
+    about = {"cpu": model, "cores": cores, "system": f"{platform.system()} {platform.machine()}"}
+    return {**about, "capabilities": cpu_capabilities()}
+
+
+def cpu_capabilities(info: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
+    """What decides which number format is fast here: what torch uses, the CPU's own flags, and variables that limit either.
+
+    Returns:
+        `torch`: such as "AVX2" or "AVX512", None where torch is not loaded; `flags`: those of `CPU_FLAGS` that the CPU has;
+        `environment`: those of `CPU_VARIABLES` that are set.
+    """
+    torch = sys.modules.get("torch")  # what only reads run folders does not load it for this
+    rows = info.read_text().splitlines() if info.is_file() else []
+    flags = next((set(row.split(":", 1)[1].split()) for row in rows if row.startswith(("flags", "Features"))), set())
+    return {
+        "torch": None if torch is None else torch.backends.cpu.get_cpu_capability(),
+        "flags": [flag for flag in CPU_FLAGS if flag in flags],
+        "environment": {name: os.environ[name] for name in CPU_VARIABLES if name in os.environ},
+    }
 
 
 def command_line() -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.contrastive import contrastive_distillation
 from stillhouse.losses.relations import (

@@ -32,6 +32,7 @@ class Checkpoint(TypedDict):
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
     precision: dict[str, Any]
+    threads: dict[str, Any]
     average: dict[str, Any] | None
     best_weights: dict[str, Any]
 

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from stillhouse.training.gradients import Gradient, add_gradients, combine, per_
 from stillhouse.training.interrupt import Interrupted, StopRequest
 from stillhouse.training.job import Job, Terms
 from stillhouse.training.optimizer import build_optimizer
+from stillhouse.training.threads import Threads
 
 
 class Diverged(StillhouseError):
@@ -86,12 +88,11 @@ class _Trainer:
     def __init__(self, job: Job, config: TrainingConfig, seed: int, folder: Path) -> None:
         from lightning_fabric import Fabric
 
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
         self.job, self.config, self.seed, self.folder = job, config, seed, folder
         self.steps_per_epoch = -(-job.rows // config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
         self.fabric = Fabric(accelerator=config.device, devices=1, precision=_precision(config))  # type: ignore[arg-type]
+        self.threads = Threads(config.threads, on_cpu=self.fabric.device.type == "cpu")
         self.model, self.extras = job.model, job.extras.to(self.fabric.device)
         optimizer, self.schedule = build_optimizer(self.model, self.extras, config, self.steps_per_epoch)
         _, self.optimizer = self.fabric.setup(self.model, optimizer)
@@ -121,6 +122,7 @@ class _Trainer:
         finally:
             self.board.close()
             self.job.close()
+            self.threads.close()
         self.model.load_state_dict(self.best_weights)
         self.model.eval()
         return self.state
@@ -132,7 +134,7 @@ class _Trainer:
         before = self.state.seconds
         self.model.train()
         for rows in order.split(self.config.batch_size)[done:]:
-            news = self._step(rows)
+            news = self.threads.step(partial(self._step, rows), len(rows))
             self.state.seconds = before + time.monotonic() - started
             on_progress(Progress(self.state.step, self.total), {**news, **self.state.best})
             ends = self.state.step % self.steps_per_epoch == 0
@@ -247,7 +249,11 @@ class _Trainer:
         scored.eval()
         with torch.no_grad():
             found = self.job.validate(scored)
-        self._record("validation", float(epoch), {**found.metrics, "seconds": self.state.seconds})
+        self._record(
+            "validation",
+            float(epoch),
+            {**found.metrics, "seconds": self.state.seconds, "threads": torch.get_num_threads()},
+        )
         self.state.epochs = epoch
         if self.config.keep == "last" or not self.state.best or found.rank > self.state.best_rank:
             self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, epoch
@@ -272,6 +278,7 @@ class _Trainer:
             "model": self.model.state_dict(),
             "extras": self.extras.state_dict(),
             "job": self.job.state_dict(),
+            "threads": self.threads.state_dict(),
             "doctor": None if self.doctor is None else self.doctor.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -316,6 +323,7 @@ class _Trainer:
         self.model.load_state_dict(state["model"])
         self.extras.load_state_dict(state["extras"])
         self.job.load_state_dict(state["job"])
+        self.threads.load_state_dict(state["threads"])
         if self.doctor is not None and state["doctor"] is not None:
             self.doctor.load_state_dict(state["doctor"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -360,5 +368,7 @@ class _Trainer:
 def _precision(config: TrainingConfig) -> str:
     if config.precision != "auto":
         return config.precision
-    gpu = config.device in {"auto", "cuda"} and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    gpu = config.device in {"auto", "cuda"} and torch.cuda.is_available()
+    # a GPU without bf16 units emulates it, slower than float32
+    gpu = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16-mixed" if gpu else "32-true"
