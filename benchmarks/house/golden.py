@@ -7,7 +7,7 @@
 Every case of `golden_cases.py` is one command of `stillhouse` in a process of its own (a fork that has torch imported already), so
 modules may move. Kept are all lines of every `records.jsonl` (times apart), the values of all tensors of every `.safetensors`, and
 the headline of `summary.json` and `result.json`. Bits belong to a machine: where processor or torch differ, write the file anew
-there, at the state before (`--source` names a checkout's src).
+there, at the state before (`--source` names a checkout's src). A change that renames a setting renames it in `golden_cases.py` too.
 """
 
 from __future__ import annotations
@@ -36,14 +36,9 @@ import yaml  # noqa: E402
 from golden_cases import FAMILIES, Case, write_material  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 
-WARM = ("torch", "torch._dynamo", "torch.utils.tensorboard", "timm", "lightning_fabric", "torchmetrics", "transformers")
-WARM += (
-    "scipy.stats",
-    "sklearn.manifold",
-    "sklearn.datasets",
-    "sklearn.neural_network",
-    "matplotlib.pyplot",
-    "pydantic",
+WARM = (  # imported once, before the forks: most of what a tiny run would wait for
+    "torch._dynamo torch.utils.tensorboard timm lightning_fabric torchmetrics transformers scipy.stats matplotlib.pyplot"
+    " sklearn.manifold sklearn.datasets sklearn.neural_network pydantic"
 )
 # what a change renamed on purpose: old name -> new name, as they stand in the tables below ("train/terms/logits")
 RENAMED: dict[str, str] = {}
@@ -246,7 +241,7 @@ def main() -> int:
     parser.add_argument("--source", type=Path, default=ROOT / "src", help="where `stillhouse` is imported from")
     options = parser.parse_args()
     sys.path.insert(0, str(options.source.resolve()))
-    for name in WARM:
+    for name in WARM.split():
         importlib.import_module(name)
     after = run_all(options.only)
     if options.what == "compare":
