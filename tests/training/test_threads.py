@@ -123,7 +123,7 @@ def test_a_resumed_training_goes_on_with_the_counts_of_the_first(data, tmp_path,
                 os.kill(os.getpid(), signal.SIGINT)
 
         try:
-            fit(net(), data, QUICK, seed=0, folder=folder, resume=resume, tell=pull_the_plug)
+            fit(net(), data, QUICK, seed=0, folder=folder, resume=resume, on_progress=pull_the_plug)
         except Interrupted:
             assert stop_at
         monkeypatch.setattr(loop._Trainer, "_step", step)
