@@ -70,9 +70,11 @@ def test_a_killed_pipeline_goes_on_where_it_was(tmp_path):
 
     calls = []
     with pytest.raises(Killed):
-        run(config, tmp_path / "cut", tell=kill)
+        run(config, tmp_path / "cut", on_progress=kill)
     calls = []
-    run(config, tmp_path / "cut", resume=True, tell=lambda arm, seed, progress, news: calls.append(progress.step))
+    run(
+        config, tmp_path / "cut", resume=True, on_progress=lambda arm, seed, progress, news: calls.append(progress.step)
+    )
     assert calls == [3, 4]
     folders = [tmp_path / name / "arms" / "kd" / "seed-0" for name in ("whole", "cut")]
     a, b = map(weights, folders)
@@ -200,7 +202,7 @@ def test_a_curriculum_orders_the_rows_and_survives_a_kill(tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        run(config, tmp_path / "cut", tell=kill)
+        run(config, tmp_path / "cut", on_progress=kill)
     run(config, tmp_path / "cut", resume=True)
     a, b = weights(folder), weights(tmp_path / "cut/arms/kd/seed-0")
     assert all(torch.equal(a[name], b[name]) for name in a)

@@ -89,7 +89,7 @@ def main() -> None:
         seed=0,
         folder=options.out.parent / f"{options.out.stem}-training",
         resume=True,
-        tell=lambda progress, news: (
+        on_progress=lambda progress, news: (
             print(progress.step, progress.total_steps, dict(news), flush=True) if news else None
         ),
     )

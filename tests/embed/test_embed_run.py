@@ -73,12 +73,17 @@ def test_a_killed_run_goes_on_where_it_stopped(vectors, tmp_path):
             raise SystemExit(9)
 
     with pytest.raises(SystemExit):
-        distill(config, torn, tell=kill)
+        distill(config, torn, on_progress=kill)
     first = (torn / "arms" / "student" / "seed-0" / "result.json").stat().st_mtime_ns
     with pytest.raises(InputError, match="go on with --resume"):
         distill(config, torn)
     steps = []
-    distill(config, torn, resume=True, tell=lambda arm, seed, progress, news: steps.append((arm, seed, progress.step)))
+    distill(
+        config,
+        torn,
+        resume=True,
+        on_progress=lambda arm, seed, progress, news: steps.append((arm, seed, progress.step)),
+    )
     assert steps[0] == ("student", 1, 8)  # the checkpoint is that of step 7
     assert (torn / "arms" / "student" / "seed-0" / "result.json").stat().st_mtime_ns == first
     for arm, seed in (("student", 1), ("random-projection", 1)):
@@ -127,7 +132,7 @@ def test_a_file_that_shrinks_in_a_run_is_an_error(tmp_path):
                 file.truncate(5000)
 
     with pytest.raises(InputError, match="expected the file that was opened"):
-        distill(config, tmp_path / "run", tell=cut)
+        distill(config, tmp_path / "run", on_progress=cut)
 
 
 def test_pairs_are_judged_and_not_learnt_from(vectors, tmp_path):

@@ -5,8 +5,8 @@ import timm
 import torch
 from torch import nn
 
-from stillhouse.classification.inherit import inherit_layers, layer_skipping_map
 from stillhouse.core.checks import InputError
+from stillhouse.training.inherit import inherit_layers, layer_skipping_map
 
 
 @pytest.mark.parametrize(

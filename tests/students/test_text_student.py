@@ -273,7 +273,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
 
     with pytest.raises(Interrupted):
         distill_text_student(
-            texts, codes, folder=tmp_path / "cut", config=config, training=replace(SHORT, epochs=2), tell=stop
+            texts, codes, folder=tmp_path / "cut", config=config, training=replace(SHORT, epochs=2), on_progress=stop
         )
     resumed = distill_text_student(
         texts, codes, folder=tmp_path / "cut", config=config, training=replace(SHORT, epochs=2), resume=True

@@ -184,11 +184,13 @@ def test_a_stopped_caching_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
             raise Killed
 
     with pytest.raises(Killed):
-        write_cache(told, Rows(), key(told), tmp_path / "cut", batch=2, tell=kill)
+        write_cache(told, Rows(), key(told), tmp_path / "cut", batch=2, on_progress=kill)
     with pytest.raises(InputError, match=r"4 of 7 rows are done"):
         LogitCache(tmp_path / "cut", key(told))
     seen = []
-    again = write_cache(told, Rows(), key(told), tmp_path / "cut", batch=2, tell=lambda done, total: seen.append(done))
+    again = write_cache(
+        told, Rows(), key(told), tmp_path / "cut", batch=2, on_progress=lambda done, total: seen.append(done)
+    )
     assert seen[0] == 6  # rows 0 to 3 were not asked for again
     for name in ("ids", "logits", "sums"):
         assert np.array_equal(getattr(whole, name), getattr(again, name))
@@ -213,7 +215,7 @@ from pathlib import Path
 cache.FLUSH_SECONDS = 0.0
 told = Told()
 cache.write_cache(told, Rows(), key(told), Path({folder!r}), batch=2,
-                  tell=lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done >= 4 else None)
+                  on_progress=lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done >= 4 else None)
 """
 
 

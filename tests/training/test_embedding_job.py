@@ -91,7 +91,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(store, tmp_path
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_embedder(job(store), training, seed=0, folder=tmp_path / "torn", tell=stop)
+        fit_embedder(job(store), training, seed=0, folder=tmp_path / "torn", on_progress=stop)
     torn = job(store)
     fit_embedder(torn, training, seed=0, folder=tmp_path / "torn", resume=True)
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), torn.model.parameters()))

@@ -123,7 +123,9 @@ def test_all_of_it_survives_a_resume(data, tmp_path):
 
         config = replace(QUICK, **{**changes, "checkpoint_seconds": 0.0})
         with pytest.raises(Killed):
-            fit_classifier(net(), data, config, seed=0, folder=tmp_path / name / "cut", lesson=lesson(), tell=kill)
+            fit_classifier(
+                net(), data, config, seed=0, folder=tmp_path / name / "cut", lesson=lesson(), on_progress=kill
+            )
         again = trained(data, tmp_path / name / "cut", resume=True, **{**changes, "checkpoint_seconds": 0.0})
         assert torch.equal(whole, again), name
 

@@ -273,12 +273,12 @@ class Stop(Exception):
 def train(folder, told, *, resume=False, stop=None):
     config = complete(TrainingConfig(epochs=4, batch_size=4, learning_rate=5e-3, keep="last", threads=1, log_every=1))
 
-    def tell(progress, news):
+    def on_progress(progress, news):
         if stop is not None and progress.step == stop:
             raise Stop
 
     work = job(lesson(), told, student(spikes=SpikeConfig(density=0.3)))
-    fit(work, config, seed=0, folder=folder, resume=resume, tell=tell)
+    fit(work, config, seed=0, folder=folder, resume=resume, on_progress=on_progress)
     return work.model.state_dict()
 
 

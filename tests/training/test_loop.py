@@ -21,7 +21,7 @@ from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.training import TrainingConfig
-from stillhouse.training.checkpoint import load_checkpoint
+from stillhouse.training.checkpoint import load_checkpoint, save_checkpoint
 from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.job import epoch_order
 from stillhouse.training.loop import Diverged
@@ -119,7 +119,7 @@ def test_resume_repeats_the_uninterrupted_run_to_the_bit(data, tmp_path, stop_at
             seed=0,
             folder=tmp_path / "cut",
             lesson=teach(data),
-            tell=pull_the_plug,
+            on_progress=pull_the_plug,
         )
     torch.rand(7)  # another process would have another generator
     again = net(seed=99, dropout=0.3, batch_norm=True)
@@ -147,11 +147,11 @@ def test_kill_nine_in_an_epoch_resumes_from_the_last_checkpoint(tmp_path):
             model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 10))
             config = TrainingConfig(epochs=2, batch_size=64, log_every=1, checkpoint_seconds=0.02, device="cpu")
 
-            def tell(progress, news):
+            def on_progress(progress, news):
                 if progress.step == kill_at:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            fit(model, DataConfig(name="digits").build(), config, seed=0, folder=folder, resume=resume, tell=tell)
+            fit(model, DataConfig(name="digits").build(), config, seed=0, folder=folder, resume=resume, on_progress=on_progress)
             torch.save(model.state_dict(), folder / "final.pt")
             """
         )
@@ -312,6 +312,6 @@ def test_a_truncated_checkpoint_is_said_plainly(data, tmp_path):
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path):
     """`weights_only`: a checkpoint from elsewhere must not execute."""
-    torch.save({"format": "stillhouse-checkpoint-1", "x": SimpleNamespace()}, tmp_path / "c.pt")
-    with pytest.raises(StillhouseError, match="cannot be read"):
+    save_checkpoint(tmp_path / "c.pt", {"fit": SimpleNamespace()})  # with a hash that is right
+    with pytest.raises(StillhouseError, match="cannot be read: Weights only"):
         load_checkpoint(tmp_path / "c.pt")

@@ -13,7 +13,6 @@ from torch import nn
 
 from stillhouse.classification.card import save_student
 from stillhouse.classification.data import ImageData
-from stillhouse.classification.inherit import inherit_layers
 from stillhouse.classification.job import ClassificationJob, Lesson
 from stillhouse.classification.metrics import evaluate
 from stillhouse.classification.plan import Arm, RunConfig, Stage
@@ -30,9 +29,10 @@ from stillhouse.layers.taps import Tapped
 from stillhouse.metrics.cost import measure_cost
 from stillhouse.signals import build_signals, needs_teacher, student_features, teacher_features
 from stillhouse.teachers import AverageTeacher, CachedTeacher, EnsembleTeacher, NetworkTeacher, Teacher
+from stillhouse.training.inherit import inherit_layers
 from stillhouse.training.loop import Fit, fit
 
-Tell = Callable[[Progress, Mapping[str, float | None]], None]
+OnProgress = Callable[[Progress, Mapping[str, float | None]], None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Setting:
     tutors: tuple[Tutor | None, ...]
 
 
-def train_arm(setting: Setting, arm: Arm, seed: int, folder: Path, *, resume: bool, tell: Tell) -> None:
+def train_arm(setting: Setting, arm: Arm, seed: int, folder: Path, *, resume: bool, on_progress: OnProgress) -> None:
     """Train one arm with one seed and leave its student, predictions and `result.json` in a folder."""
     config, data = setting.config, setting.data
     tutors: tuple[Tutor | None, ...] = setting.tutors
@@ -52,12 +52,12 @@ def train_arm(setting: Setting, arm: Arm, seed: int, folder: Path, *, resume: bo
     met: list[Teacher] = []
     seconds = 0.0
     for number, link in enumerate(arm.chain):
-        student, done = _train(setting, link, tutors, True, seed, folder / f"assistant-{number}", resume, tell)
+        student, done = _train(setting, link, tutors, True, seed, folder / f"assistant-{number}", resume, on_progress)
         save_student(folder / f"assistant-{number}", student, link, data.task)
         seconds += done.seconds
         met.append(_as_teacher(student, config, data, f"assistant-{number}"))
         tutors = _succeed(config, data, tutors, met)
-    student, done = _train(setting, arm.student, tutors, arm.taught, seed, folder, resume, tell)
+    student, done = _train(setting, arm.student, tutors, arm.taught, seed, folder, resume, on_progress)
     device = next(student.parameters()).device
     probabilities = predict(lambda b: student(b.inputs.to(device)), data.test, config.training.evaluation_batch_size)
     labels = data.test.labels.numpy()
@@ -86,7 +86,7 @@ def _train(
     seed: int,
     folder: Path,
     resume: bool,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> tuple[nn.Module, Fit]:
     """A student through all stages; each but the last has a folder of its own, and is done again from its checkpoint at no cost."""
     torch.manual_seed(seed)
@@ -120,7 +120,7 @@ def _train(
                 folder=place,
                 resume=resume,
                 carry=(before, stage.carry) if before is not None and stage.carry else None,
-                tell=tell,
+                on_progress=on_progress,
             )
         seconds += done.seconds
         before = place / records.CHECKPOINT

@@ -245,8 +245,8 @@ def fit_classifier(
     folder: Path,
     lesson: Lesson | None = None,
     resume: bool = False,
-    tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
+    on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
 ) -> Fit:
     """`fit` of a `ClassificationJob`; see both."""
     job = ClassificationJob(model, data, config, seed=seed, lesson=lesson)
-    return fit(job, config, seed=seed, folder=folder, resume=resume, tell=tell)
+    return fit(job, config, seed=seed, folder=folder, resume=resume, on_progress=on_progress)

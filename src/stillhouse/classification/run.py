@@ -25,7 +25,7 @@ from stillhouse.report import write_report
 from stillhouse.teachers import Teacher
 from stillhouse.training.device import check_device
 
-Tell = Callable[[str, int, Progress, Mapping[str, float | None]], None]
+OnProgress = Callable[[str, int, Progress, Mapping[str, float | None]], None]
 
 
 def run(
@@ -38,7 +38,7 @@ def run(
     teacher: Teacher | None = None,
     command: str | None = None,
     say: Callable[[str], None] = lambda line: None,
-    tell: Tell = lambda arm, seed, progress, news: None,
+    on_progress: OnProgress = lambda arm, seed, progress, news: None,
 ) -> dict[str, Any]:
     """Carry out a whole run; every finished arm and seed is on disk before the next begins.
 
@@ -51,7 +51,7 @@ def run(
         teacher: a ready teacher (`Teacher.from_module`), instead of the one that the configuration names.
         command: what to print as the command that reproduces the run.
         say: told a line for each stage.
-        tell: told the progress of each training: arm, seed, progress, latest figures.
+        on_progress: told the progress of each training: arm, seed, progress, latest figures.
 
     Returns:
         The summary, as written to `summary.json`.
@@ -76,7 +76,9 @@ def run(
             folder = arm_folder(out, name, seed)
             if resume and (folder / records.RESULT).is_file():
                 continue
-            train_arm(setting, config.arm(name), seed, folder, resume=resume, tell=partial(tell, name, seed))
+            train_arm(
+                setting, config.arm(name), seed, folder, resume=resume, on_progress=partial(on_progress, name, seed)
+            )
     last = next((tutor for tutor in reversed(setting.tutors) if tutor is not None), None)
     if last is not None:
         write_teacher_test(last, config, data.for_teachers, out)

@@ -44,7 +44,9 @@ def train_teacher(
     *,
     resume: bool = False,
     say: Callable[[str], None] = lambda line: None,
-    tell: Callable[[str, int, Progress, Mapping[str, float | None]], None] = lambda arm, seed, progress, news: None,
+    on_progress: Callable[[str, int, Progress, Mapping[str, float | None]], None] = lambda arm, seed, progress, news: (
+        None
+    ),
 ) -> dict[str, Any]:
     """Train, score on the test split once, save `OUT/teacher.safetensors`; returns what `result.json` holds.
 
@@ -69,7 +71,7 @@ def train_teacher(
         seed=config.seed,
         folder=out,
         resume=resume,
-        tell=lambda progress, news: tell("teacher", config.seed, progress, news),
+        on_progress=lambda progress, news: on_progress("teacher", config.seed, progress, news),
     )
     device = next(model.parameters()).device
     probabilities = predict(lambda b: model(b.inputs.to(device)), data.test, config.training.evaluation_batch_size)

@@ -49,7 +49,7 @@ class RunDisplay:
         """Print a line above the bars."""
         self.console.print(line, soft_wrap=True, markup=False)
 
-    def tell(self, arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
+    def on_progress(self, arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
         """Move the bars; `news` may hold the latest loss and the best validation figures."""
         if (arm, seed) != self.current:
             self.current, self.news = (arm, seed), {}

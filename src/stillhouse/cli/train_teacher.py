@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
     out = options.out or Path("runs") / config.name
     with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        result = train_teacher(config, out, resume=options.resume, say=display.say, tell=display.tell)
+        result = train_teacher(config, out, resume=options.resume, say=display.say, on_progress=display.on_progress)
     print(
         f"validation accuracy {result['validation']['accuracy']:.2%}, test accuracy {result['metrics']['accuracy']:.2%}"
     )

@@ -21,7 +21,7 @@ from stillhouse.losses.precision import wide
 from stillhouse.losses.regression import mse
 from stillhouse.signals.base import Signal
 from stillhouse.signals.bridges import Bridge, Side, standardized
-from stillhouse.signals.features import DISTANCES, Distance, check_resize, projector_for
+from stillhouse.signals.features import DISTANCES, Distance, check_resize, check_widths, projector_for
 from stillhouse.signals.hidden import LayersConfig
 from stillhouse.signals.layer_maps import Pairs, uniform_map
 from stillhouse.signals.projectors import LinearProjector, NoProjector, OrthogonalProjector, project
@@ -176,7 +176,10 @@ class DynamicsSignal(Signal):
             raise InputError(f"dynamics: expected layers of one width and one number of positions, got {listed}")
         first = self.bridges[0]
         if config.space == "projector":
-            self.projector = projector_for(first, config.projector, config.normalize)
+            widths = (first.student_side.width, first.teacher_side.width)
+            chosen = widths if config.normalize else widths[1:]  # the student's is standardized before it is projected
+            check_widths(first, chosen, config.normalize, config.distance)
+            self.projector = projector_for(first, config.projector)
         elif first.student_side.width != first.teacher_side.width:
             raise InputError(f"{first}: space logits wants scores of the same classes; take space: projector")
         else:

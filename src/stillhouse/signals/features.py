@@ -91,7 +91,8 @@ class FeatureSignal(Signal):
             pool=config.pool,
             resize=config.resize,
         )
-        self.projector = projector_for(self.bridge, config.projector, config.normalize)
+        check_widths(self.bridge, (self.bridge.teacher_side.width,), config.normalize, config.distance)
+        self.projector = projector_for(self.bridge, config.projector)
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) distance of each sample."""
@@ -104,14 +105,28 @@ class FeatureSignal(Signal):
         return DISTANCES[self.distance](student, teacher)
 
 
-def projector_for(bridge: Bridge, projector: Projector, normalize: bool) -> nn.Module:
+def check_widths(bridge: Bridge, widths: tuple[int, ...], normalize: bool, distance: str) -> None:
+    """Refuse widths that a distance is blind to: its gradient would be 0 whatever the features.
+
+    Raises:
+        InputError: one or two channels that are to be standardized over channels, or the direction of a single one.
+    """
+    width = min(widths)
+    if normalize and width < 3:
+        raise InputError(
+            f"{bridge}: expected at least 3 channels to standardize, got {width}: one is always 0, two are -1 and 1; take "
+            "normalize: false"
+        )
+    if distance in ("cosine", "normalized-mse") and width < 2:
+        raise InputError(f"{bridge}: distance {distance} of one channel sees its sign alone; take distance: mse")
+
+
+def projector_for(bridge: Bridge, projector: Projector) -> nn.Module:
     """The projector that a bridge needs.
 
     Raises:
-        InputError: none over unlike widths, or one channel that is to be standardized over channels.
+        InputError: none over unlike widths.
     """
-    if normalize and bridge.teacher_side.width == 1:
-        raise InputError(f"{bridge}: one channel standardized over channels is always 0; take normalize: false")
     try:
         return projector.build(bridge.student_side.width, bridge.teacher_side.width)
     except InputError as error:

@@ -18,7 +18,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Pool, Resize, Side, SideLayout, standardized
-from stillhouse.signals.features import DISTANCES, check_resize, projector_for
+from stillhouse.signals.features import DISTANCES, check_resize, check_widths, projector_for
 from stillhouse.signals.layer_gates import LayerGates
 from stillhouse.signals.layer_maps import Pairs, layer_blocks, layer_map, layer_paths
 from stillhouse.signals.projectors import AnyProjector, LinearProjector, NoProjector, project
@@ -313,15 +313,21 @@ class HiddenSignal(Signal):
 
     def _projectors(self) -> nn.ModuleList:
         config = self.config
+        firsts = [bridges[0] for bridges in self.layers]
+        for bridge in firsts:
+            both = (
+                bridge.student_side.width,
+                bridge.teacher_side.width,
+            )  # cka projects nothing, so the student's own counts
+            check_widths(bridge, both if config.distance == "cka" else both[1:], config.normalize, config.distance)
         if config.distance == "cka":
             return nn.ModuleList([nn.Identity()])
-        firsts = [bridges[0] for bridges in self.layers]
         if not config.shared:
-            return nn.ModuleList(projector_for(bridge, config.projector, config.normalize) for bridge in firsts)
+            return nn.ModuleList(projector_for(bridge, config.projector) for bridge in firsts)
         widths = sorted({(bridge.student_side.width, bridge.teacher_side.width) for bridge in firsts})
         if len(widths) > 1:
             raise InputError(f"shared: expected equal widths in all pairs, got {widths} (student, teacher)")
-        return nn.ModuleList([projector_for(firsts[0], config.projector, config.normalize)])
+        return nn.ModuleList([projector_for(firsts[0], config.projector)])
 
     def _target(self, number: int, bridges: list[Bridge], teacher_out: Outputs) -> Tensor:
         """(B, N, D) of the teacher; through gates it has a gradient, to them only."""

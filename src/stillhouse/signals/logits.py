@@ -14,7 +14,7 @@ from stillhouse.core.config import Beside, configclass
 from stillhouse.core.schedules import ScheduleConfig
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import (
-    cosine_distance,
+    cosine_logits,
     decoupled_kl,
     dist_relations,
     forward_kl,
@@ -188,7 +188,7 @@ class Cosine(LogitLoss):
 
     def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
         """(B,)."""
-        return cosine_distance(student, teacher)
+        return cosine_logits(student, teacher)
 
 
 @configclass
@@ -299,7 +299,7 @@ class LogitSignal(Signal):
     are passed on.
 
     Raises:
-        InputError: teacher and student differ in the number of classes.
+        InputError: teacher and student differ in the number of classes, or there are so few that the loss is blind to them.
     """
 
     def __init__(self, config: LogitsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
@@ -309,6 +309,7 @@ class LogitSignal(Signal):
                 f"signal {self.name!r}: expected equal class counts, student has {student.num_classes}, "
                 f"teacher {teacher.num_classes}"
             )
+        _check_enough_classes(self.name, config, student.num_classes)
         self.loss, self.standardize = config.loss, config.standardize
         chosen = config.temperature
         self.temperature: Temperature = (
@@ -339,3 +340,21 @@ class LogitSignal(Signal):
     def groups(self) -> list[dict[str, Any]]:
         """Those of the temperature."""
         return self.temperature.groups()
+
+
+def _check_enough_classes(name: str, config: LogitsConfig, classes: int) -> None:
+    """Refuse a loss whose gradient is 0 whatever the scores: two standardized or correlated ones are always -1 and 1."""
+    loss = config.loss
+    if config.standardize:
+        fewest, why, instead = 3, "two standardized scores are -1 and 1 whatever they were", "standardize: false"
+    elif isinstance(loss, Dist) and loss.intra_weight == 0:
+        fewest, why, instead = 3, "two probabilities always correlate by -1 or 1", "an intra_weight above 0"
+    elif isinstance(loss, DecoupledKL) and loss.target_weight == 0:
+        fewest, why, instead = 3, "one other class has nothing to be compared with", "a target_weight above 0"
+    else:
+        single = isinstance(loss, ScoreMSE)
+        fewest, why, instead = 1 if single else 2, "a single score has nothing beside it", "loss: mse"
+    if classes < fewest:
+        raise InputError(
+            f"signal {name!r}: expected at least {fewest} classes, got {classes}, where it teaches nothing ({why}); take {instead}"
+        )

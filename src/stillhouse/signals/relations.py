@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss
@@ -43,8 +44,12 @@ class RelationLoss(ABC):
 
     @property
     def fewest(self) -> int:
-        """Rows that it needs."""
-        return 2
+        """Rows that it needs: with two, all that there is to compare is fixed by the scale."""
+        return 3
+
+    def sees_directions_alone(self) -> bool:
+        """Whether rows of one channel, which have two directions, mean nothing to it."""
+        return False
 
     def build_projector(self, student_width: int, teacher_width: int) -> nn.Module:
         """A map of the student's rows, where the relation has one."""
@@ -86,6 +91,10 @@ class RKDAngle(_Angles):
         """0-d."""
         return self.angles(student, teacher, step)
 
+    def sees_directions_alone(self) -> bool:
+        """Yes."""
+        return True
+
 
 @configclass
 class RKD(_Angles):
@@ -110,6 +119,11 @@ class SimilarityPreserving(RelationLoss):
         """0-d."""
         return similarity_preserving(student, teacher, center=self.center)
 
+    @property
+    def fewest(self) -> int:
+        """Two centered rows are opposite, whatever they were."""
+        return 3 if self.center else 2
+
 
 @configclass
 class Gram(RelationLoss):
@@ -122,6 +136,15 @@ class Gram(RelationLoss):
         """0-d."""
         return gram_mse(student, teacher, sphere=self.sphere)
 
+    @property
+    def fewest(self) -> int:
+        """One product is something."""
+        return 2
+
+    def sees_directions_alone(self) -> bool:
+        """On the sphere."""
+        return self.sphere
+
 
 @configclass
 class PKT(RelationLoss):
@@ -132,6 +155,10 @@ class PKT(RelationLoss):
     def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
         """(R,)."""
         return pkt(student, teacher)
+
+    def sees_directions_alone(self) -> bool:
+        """Yes."""
+        return True
 
     @property
     def fewest(self) -> int:
@@ -171,7 +198,7 @@ class CKA(RelationLoss):
     @property
     def fewest(self) -> int:
         """The unbiased products divide by R - 3."""
-        return 4 if self.debiased else 2
+        return 4 if self.debiased else 3
 
 
 @configclass
@@ -186,6 +213,15 @@ class Contrastive(RelationLoss):
     def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
         """(R,)."""
         return contrastive_distillation(student, teacher, temperature=self.temperature, symmetric=self.symmetric)
+
+    @property
+    def fewest(self) -> int:
+        """One other row."""
+        return 2
+
+    def sees_directions_alone(self) -> bool:
+        """Yes."""
+        return True
 
     def build_projector(self, student_width: int, teacher_width: int) -> nn.Module:
         """Learned with the student."""
@@ -253,7 +289,8 @@ class RelationSignal(Signal):
     """A relation of the student's rows against the teacher's; 0-d unweighted.
 
     Raises:
-        InputError: a name that is not there, shapes that cannot be joined, or batches that are all too small.
+        InputError: a name that is not there, shapes that cannot be joined, a relation of angles in one channel, or batches
+            that are all too small.
     """
 
     seen: Tensor
@@ -269,6 +306,12 @@ class RelationSignal(Signal):
             pool=config.pool,
         )
         widths = self.bridge.student_side.width, self.bridge.teacher_side.width
+        compared = widths[1] if isinstance(self.relation, Contrastive) else widths[0]
+        if compared < 2 and self.relation.sees_directions_alone():
+            raise InputError(
+                f"{self.bridge}: relation {self.relation.kind} compares directions, and one channel has its sign alone; "
+                "take rkd-distance"
+            )
         self.projector = config.relation.build_projector(*widths)
         self.skipped = 0
         # travels with a checkpoint: a run that is resumed at the small last batch of an epoch must not take it for the first

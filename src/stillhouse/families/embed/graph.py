@@ -34,7 +34,7 @@ def neighbor_graph(
     k: int,
     form: Literal["auto", "exact", "blocks"] = "auto",
     seed: int = 0,
-    tell: Callable[[int], None] = lambda done: None,
+    on_progress: Callable[[int], None] = lambda done: None,
 ) -> NDArray[np.int32]:
     """The k nearest other rows of every row, by Euclidean distance (cosine, for rows of length 1).
 
@@ -44,7 +44,7 @@ def neighbor_graph(
         k: how many, below N; a block smaller than that gives fewer, and repeats them.
         form: `exact` over all, `blocks` within random blocks; `auto` is exact up to 50 000 rows.
         seed: draws blocks and the sample that axes are fitted on.
-        tell: called with the number of rows that are done.
+        on_progress: called with the number of rows that are done.
 
     Returns:
         (N, k) positions, nearest first.
@@ -61,21 +61,21 @@ def neighbor_graph(
         raise InputError(f"k: expected 1 to {rows - 1} (all {rows} rows but the row itself), got {k}")
     everything = np.arange(rows, dtype=np.int64)
     if form == "exact" or (form == "auto" and rows <= EXACT_ROWS):
-        return _within(read(everything), k, tell, 0).astype(np.int32)
+        return _within(read(everything), k, on_progress, 0).astype(np.int32)
     rng = np.random.default_rng(seed)
     reduced = _reduced(read, everything, rng)
     order = rng.permutation(rows)
     graph = np.empty((rows, k), np.int32)
     done = 0
     for block in np.array_split(order, -(-rows // BLOCK_ROWS)):
-        found = _within(reduced[torch.from_numpy(block)], min(k, len(block) - 1), tell, done)
+        found = _within(reduced[torch.from_numpy(block)], min(k, len(block) - 1), on_progress, done)
         found = found[:, np.arange(k) % found.shape[1]]
         graph[block] = block[found]
         done += len(block)
     return graph
 
 
-def _within(x: Tensor, k: int, tell: Callable[[int], None], done: int) -> NDArray[np.int64]:
+def _within(x: Tensor, k: int, on_progress: Callable[[int], None], done: int) -> NDArray[np.int64]:
     square = x.square().sum(dim=1)
     found = []
     for start in range(0, len(x), CHUNK_ROWS):
@@ -84,7 +84,7 @@ def _within(x: Tensor, k: int, tell: Callable[[int], None], done: int) -> NDArra
         distances = square[None, :] - 2 * (some @ x.t())
         distances[torch.arange(len(some)), torch.arange(start, start + len(some))] = torch.inf
         found.append(distances.topk(k, dim=1, largest=False).indices)
-        tell(done + start + len(some))
+        on_progress(done + start + len(some))
     return torch.cat(found).numpy()
 
 

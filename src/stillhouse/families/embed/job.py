@@ -318,7 +318,7 @@ def fit_embedder(
     seed: int,
     folder: Path,
     resume: bool = False,
-    tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
+    on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
 ) -> Fit:
     """`fit`, but a student that training made no better than it began (the principal axes) is put back there.
 
@@ -328,7 +328,7 @@ def fit_embedder(
     """
     start = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
     begun = job.validate(job.model)
-    found = fit(job, training, seed=seed, folder=folder, resume=resume, tell=tell)
+    found = fit(job, training, seed=seed, folder=folder, resume=resume, on_progress=on_progress)
     if found.best_rank <= begun.rank:
         job.model.load_state_dict(start)
         found.best, found.best_epoch, found.best_rank = dict(begun.metrics), 0, begun.rank

@@ -25,8 +25,9 @@ from stillhouse.families.embed.judge import best_seed, summarize, teacher_figure
 from stillhouse.families.embed.material import Material, graph_of, open_material, split_digest, teacher_folder
 from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig
 from stillhouse.families.embed.students.network import load_embedder
-from stillhouse.families.embed.train import Tell, data_facts, fit_control, train_student, train_text, tree_scale
+from stillhouse.families.embed.train import OnProgress, data_facts, fit_control, train_student, train_text, tree_scale
 from stillhouse.training.device import check_device
+from stillhouse.training.threads import use_threads
 
 KIND = "embed"
 SHIPPED, SHIPPED_TEXT = "student", "text-student"
@@ -41,7 +42,7 @@ def distill(
     resume: bool = False,
     command: str | None = None,
     say: Say = lambda line: None,
-    tell: Tell = lambda arm, seed, progress, news: None,
+    on_progress: OnProgress = lambda arm, seed, progress, news: None,
 ) -> dict[str, Any]:
     """Train and judge everything that a run asks for, and write its report.
 
@@ -52,7 +53,7 @@ def distill(
             frontier may be added.
         command: what to print as the command that reproduces the run.
         say: told a line for each stage.
-        tell: told the progress of each training.
+        on_progress: told the progress of each training.
 
     Returns:
         What `summary.json` holds.
@@ -65,10 +66,7 @@ def distill(
 
     open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "anchors", "frontier", "text"))
     check_device(config.training.device)
-    if config.training.threads is not None:
-        import torch
-
-        torch.set_num_threads(config.training.threads)
+    use_threads(config.training.threads)
     _check_packages(config)
     if config.text is not None and config.text.student.tokens == "pieces" and teacher_folder(config) is None:
         raise InputError(
@@ -93,14 +91,14 @@ def distill(
     for arm, lesson in config.trained.items():
         for seed in range(config.seeds_of(arm)):
             if todo(arm, seed):
-                train_student(config, lesson, arm, seed, material, graph, out, resume=resume, tell=tell)
+                train_student(config, lesson, arm, seed, material, graph, out, resume=resume, on_progress=on_progress)
     for seed in range(config.seeds if config.text else 0):
         if todo(TEXT, seed):
-            train_text(config, seed, material, out, resume=resume, tell=tell)
+            train_text(config, seed, material, out, resume=resume, on_progress=on_progress)
     for arm in config.anchors:
         for seed in range(config.seeds_of(arm)):
             if todo(arm, seed):
-                fit_control(config, arm, seed, material, out, tell=tell)
+                fit_control(config, arm, seed, material, out, on_progress=on_progress)
     _ship(config, material, out)
     more = {key: about[key] for key in ("command", "versions", "machine", "data")}
     summary = {**summarize(config, out, teacher_figures(material)), **more}

@@ -24,10 +24,10 @@ MORE = {"sts": "pairs", "label_1nn": "1-NN label", "seconds": "seconds"}
 class EmbedDisplay(RunDisplay):
     """The bars of a run, with what an embedding is scored by."""
 
-    def tell(self, arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
+    def on_progress(self, arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
         """Move the bars; `news` may hold the latest loss and the best validation figures."""
         begun = (arm, seed) != self.current
-        super().tell(arm, seed, progress, {})
+        super().on_progress(arm, seed, progress, {})
         self.news.update(news)
         said = [f"{word} {self.news[key]:.3f}" for key, word in SHOWN.items() if self.news.get(key) is not None]
         self.bars.update(self.one, news=" ".join(said), refresh=begun)

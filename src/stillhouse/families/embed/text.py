@@ -74,7 +74,7 @@ def distill_text_student(
     scale: float | None = None,
     about: Mapping[str, Any] | None = None,
     resume: bool = False,
-    tell: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
+    on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
 ) -> TextStudent:
     """Train a student that needs no teacher to place a text, and save it where `NumpyTextEmbedder.load` reads it.
 
@@ -97,7 +97,7 @@ def distill_text_student(
         scale: of tanh.
         about: further entries of the card (teacher, data, axes).
         resume: go on from the folder's checkpoint.
-        tell: called after each step.
+        on_progress: called after each step.
 
     Returns:
         The student with the weights of its best epoch, on the CPU.
@@ -130,7 +130,7 @@ def distill_text_student(
     )
     job = TextEmbeddingJob(network, bags, codes, train, held, config, seed=seed)
     job.start()
-    done = fit(job, training, seed=seed, folder=folder, resume=resume, tell=tell)
+    done = fit(job, training, seed=seed, folder=folder, resume=resume, on_progress=on_progress)
     network.to("cpu").eval()
     metrics = {name: value for name, value in done.best.items() if value is not None}
     save_text_student(folder, network, tokenizer, half=config.half, about={**(about or {}), "metrics": metrics})

@@ -24,7 +24,7 @@ from stillhouse.families.embed.students.network import EmbeddingStudent, load_em
 from stillhouse.families.embed.students.tree import fit_scale, level_sizes
 from stillhouse.families.embed.text import TRAINING, distill_text_student
 
-Tell = Callable[[str, int, Progress, Mapping[str, float | None]], None]
+OnProgress = Callable[[str, int, Progress, Mapping[str, float | None]], None]
 SCALE_ROWS = 20_000
 
 
@@ -38,7 +38,7 @@ def train_student(
     out: Path,
     *,
     resume: bool,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> None:
     """Train a vector student, save it and judge it."""
     folder = arm_folder(out, arm, seed)
@@ -57,7 +57,9 @@ def train_student(
         graph=graph,
         poles=material.training_poles(),
     )
-    done = fit_embedder(job, training, seed=seed, folder=folder, resume=resume, tell=partial(tell, arm, seed))
+    done = fit_embedder(
+        job, training, seed=seed, folder=folder, resume=resume, on_progress=partial(on_progress, arm, seed)
+    )
     model.cpu().eval()
     metrics = {f"validation_{name}": value for name, value in done.best.items()}
     save_embedder(folder, model, teacher=teacher_facts(config, material), data=data_facts(material), metrics=metrics)
@@ -66,7 +68,9 @@ def train_student(
     write_result(folder, arm, seed, partial(_codes, material, model), material, config, **more)
 
 
-def train_text(config: EmbedRunConfig, seed: int, material: Material, out: Path, *, resume: bool, tell: Tell) -> None:
+def train_text(
+    config: EmbedRunConfig, seed: int, material: Material, out: Path, *, resume: bool, on_progress: OnProgress
+) -> None:
     """Train a text student on the codes of the vector student of the same seed, save it and judge it on the test texts."""
     from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 
@@ -95,7 +99,7 @@ def train_text(config: EmbedRunConfig, seed: int, material: Material, out: Path,
         scale=float(vectors.scale) if config.student.output == "tanh" else None,
         about={"teacher": teacher_facts(config, material), "data": data_facts(material), "axes": vectors.axes},
         resume=resume,
-        tell=partial(tell, TEXT, seed),
+        on_progress=partial(on_progress, TEXT, seed),
     )
     reader = NumpyTextEmbedder.load(folder)
     params = sum(p.numel() for p in done.network.parameters())
@@ -104,18 +108,20 @@ def train_text(config: EmbedRunConfig, seed: int, material: Material, out: Path,
     write_result(folder, TEXT, seed, lambda at: reader.encode(data.texts(at) or []), material, config, **more)
 
 
-def fit_control(config: EmbedRunConfig, arm: str, seed: int, material: Material, out: Path, *, tell: Tell) -> None:
+def fit_control(
+    config: EmbedRunConfig, arm: str, seed: int, material: Material, out: Path, *, on_progress: OnProgress
+) -> None:
     """Fit one anchor on the training rows and judge it on the test rows."""
     import time
 
-    tell(arm, seed, Progress(0, 1), {})
+    on_progress(arm, seed, Progress(0, 1), {})
     started, width = time.monotonic(), config.student.levels[0]
     train = material.anchor_vectors(config.anchor_rows)
     transform = fit_anchor(arm, train, width, seed=seed, normalize=config.student.normalize)
     read = material.data.store.read
     more: dict[str, Any] = {"seconds": time.monotonic() - started, "fitted_on": len(train)}
     write_result(arm_folder(out, arm, seed), arm, seed, lambda at: transform(read(at)), material, config, **more)
-    tell(arm, seed, Progress(1, 1), {})
+    on_progress(arm, seed, Progress(1, 1), {})
 
 
 def tree_scale(config: EmbedRunConfig, material: Material, student: EmbeddingStudent) -> list[float] | None:

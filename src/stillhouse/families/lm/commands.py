@@ -72,7 +72,7 @@ def _train_teacher(words: Sequence[str]) -> int:
 
     out = options.out or Path("runs") / config.name
     with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        result = train_teacher(config, out, resume=options.resume, say=display.say, tell=display.tell)
+        result = train_teacher(config, out, resume=options.resume, say=display.say, on_progress=display.on_progress)
     found = result["metrics"]
     print(f"test: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f}")
     print(f"use it as --teacher-source {out} --corpus-tokenizer {out}")
@@ -116,7 +116,9 @@ def _distill(words: Sequence[str]) -> int:
 
     out = options.out or Path("runs") / config.name
     with RunDisplay(len(config.arms) * config.seeds, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        summary = distill(config, out, resume=options.resume, force=options.force, say=display.say, tell=display.tell)
+        summary = distill(
+            config, out, resume=options.resume, force=options.force, say=display.say, on_progress=display.on_progress
+        )
     print_lm_summary(summary)
     return 0
 

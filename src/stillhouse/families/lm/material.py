@@ -107,13 +107,13 @@ def cache_of(config: LmRunConfig, corpus: Corpus, teacher: LanguageTeacher, fold
     say(f"cache: {key.rows:,} rows of {key.length} tokens, {key.k} logits each, in {folder}")
     told = {"tenth": -1}
 
-    def tell(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         tenth = 10 * done // total
         if tenth > told["tenth"]:
             told["tenth"] = tenth
             say(f"cache: {done:,} of {total:,} rows")
 
-    cache = write_cache(teacher, windows, key, folder, batch=CACHE_BATCH, tell=tell)
+    cache = write_cache(teacher, windows, key, folder, batch=CACHE_BATCH, on_progress=on_progress)
     say(f"cache: within {check_cache(cache, teacher, windows):.4f} nats of the live teacher on 4 rows")
     return cache
 

@@ -34,7 +34,7 @@ from stillhouse.training.config import TrainingConfig
 from stillhouse.training.device import check_device
 from stillhouse.training.loop import Fit, fit
 
-Tell = Callable[[str, int, Progress, Mapping[str, float | None]], None]
+OnProgress = Callable[[str, int, Progress, Mapping[str, float | None]], None]
 Say = Callable[[str], None]
 SPIKE_PIECES = 8  # of 16 windows: tokens whose spikes are counted
 
@@ -46,7 +46,7 @@ def train_teacher(
     resume: bool = False,
     command: str | None = None,
     say: Say = lambda line: None,
-    tell: Tell = lambda arm, seed, progress, news: None,
+    on_progress: OnProgress = lambda arm, seed, progress, news: None,
 ) -> dict[str, Any]:
     """Train a small transformer; the folder is then a teacher: config.json, model.safetensors, tokenizer.json.
 
@@ -56,7 +56,7 @@ def train_teacher(
         resume: go on from the checkpoint.
         command: what to print as the command that reproduces the run.
         say: told a line for each stage.
-        tell: told the progress of the training.
+        on_progress: told the progress of the training.
 
     Returns:
         What `result.json` holds.
@@ -85,7 +85,14 @@ def train_teacher(
         total_steps=training.epochs * config.epoch_steps,
         seed=config.seed,
     )
-    done = fit(job, training, seed=config.seed, folder=out, resume=resume, tell=partial(tell, "teacher", config.seed))
+    done = fit(
+        job,
+        training,
+        seed=config.seed,
+        folder=out,
+        resume=resume,
+        on_progress=partial(on_progress, "teacher", config.seed),
+    )
     model.cpu().save(out)
     corpus.tokenizer.save(out)
     scored = examination.score(model_nll(model), most=config.model.context)
@@ -115,7 +122,7 @@ def distill(
     force: bool = False,
     command: str | None = None,
     say: Say = lambda line: None,
-    tell: Tell = lambda arm, seed, progress, news: None,
+    on_progress: OnProgress = lambda arm, seed, progress, news: None,
 ) -> dict[str, Any]:
     """Train every arm and seed on the same tokens, score all in the same windows, say whether the teacher helped.
 
@@ -126,7 +133,7 @@ def distill(
         resume: skip finished arms, go on inside the unfinished one and inside an unfinished cache.
         command: what to print as the command that reproduces the run.
         say: told a line for each stage.
-        tell: told the progress of each training.
+        on_progress: told the progress of each training.
 
     Returns:
         What `summary.json` holds.
@@ -153,7 +160,9 @@ def distill(
     for seed in range(config.seeds):
         for arm in config.arms:
             if not (arm_folder(out, arm, seed) / records.RESULT).is_file():
-                _train_arm(config, training, arm, seed, material, examination, out, resume=resume, tell=tell)
+                _train_arm(
+                    config, training, arm, seed, material, examination, out, resume=resume, on_progress=on_progress
+                )
     summary = summarize(config, out, corpus, examination, command or records.command_line())
     say(f"report: {write_lm_report(out)}")
     return summary
@@ -216,7 +225,7 @@ def _train_arm(
     out: Path,
     *,
     resume: bool,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> None:
     """All arms of a seed see the same rows in the same order; those of one architecture start from the same weights."""
     folder, corpus = arm_folder(out, arm, seed), material.corpus
@@ -234,7 +243,7 @@ def _train_arm(
         cache=material.cache if taught(arm) else None,
         difficulty=material.difficulty,
     )
-    done = fit(job, training, seed=seed, folder=folder, resume=resume, tell=partial(tell, arm, seed))
+    done = fit(job, training, seed=seed, folder=folder, resume=resume, on_progress=partial(on_progress, arm, seed))
     model.cpu()
     scored = examination.score(model_nll(model), model=model)
     save_lm(folder, model, corpus.tokenizer, window=config.lesson.window)

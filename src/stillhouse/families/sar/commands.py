@@ -106,7 +106,9 @@ def _train(words: Sequence[str]) -> int:
 
     out = Path(options.save_dir or save_folder(path) or f"results/{config.name}")
     with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        result = train(config, out, resume=options.resume, wandb=options.wandb, say=display.say, tell=display.tell)
+        result = train(
+            config, out, resume=options.resume, wandb=options.wandb, say=display.say, on_progress=display.on_progress
+        )
     found = result["metrics"]
     print(f"quality {found['quality']:.4f} (NMSE {-found['snr_db']:.2f} dB), coherence {found['coherence']:.4f}")
     print(f"use it as --teacher_checkpoint {out}")
@@ -151,7 +153,7 @@ def _distill(words: Sequence[str]) -> int:
             force=options.force,
             wandb=options.wandb,
             say=display.say,
-            tell=display.tell,
+            on_progress=display.on_progress,
         )
     from stillhouse.core.records import read_json
     from stillhouse.families.sar.report import COMPARISON

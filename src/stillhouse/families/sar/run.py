@@ -43,7 +43,7 @@ from stillhouse.training.config import TrainingConfig
 from stillhouse.training.device import check_device
 from stillhouse.training.loop import Fit, fit
 
-Tell = Callable[[str, int, Progress, Mapping[str, float | None]], None]
+OnProgress = Callable[[str, int, Progress, Mapping[str, float | None]], None]
 Say = Callable[[str], None]
 LINES = "lines.npz"
 MONITOR = "distillation"  # TensorBoard folder that the founding document names
@@ -59,7 +59,7 @@ def train(
     wandb: bool = False,
     command: str | None = None,
     say: Say = lambda line: None,
-    tell: Tell = lambda arm, seed, progress, news: None,
+    on_progress: OnProgress = lambda arm, seed, progress, news: None,
 ) -> dict[str, Any]:
     """Train a network on the ground truth; the folder holds its weights in our form and where the document looks for them.
 
@@ -70,7 +70,7 @@ def train(
         wandb: also log to Weights & Biases, offline.
         command: what to print as the command that reproduces the run.
         say: told a line for each stage.
-        tell: told the progress of the training.
+        on_progress: told the progress of the training.
 
     Returns:
         What `result.json` holds.
@@ -92,7 +92,14 @@ def train(
         monitor = SarMonitor(out / MONITOR, wandb=config.name if wandb else None, settings=to_mapping(config))
         objective = SarObjective(alpha=1.0, beta=0.0, gamma=0.0, student_loss=config.loss)
         job = SarJob(model, data, training, seed=config.seed, objective=objective, monitor=monitor, delta=config.delta)
-        done = fit(job, training, seed=config.seed, folder=out, resume=resume, tell=partial(tell, "train", config.seed))
+        done = fit(
+            job,
+            training,
+            seed=config.seed,
+            folder=out,
+            resume=resume,
+            on_progress=partial(on_progress, "train", config.seed),
+        )
         _write_result(out, "train", config.seed, model.cpu(), data, done)
         save_documented(out / BEST, model)
     network = _own(out, data)
@@ -112,7 +119,7 @@ def distill(
     wandb: bool = False,
     command: str | None = None,
     say: Say = lambda line: None,
-    tell: Tell = lambda arm, seed, progress, news: None,
+    on_progress: OnProgress = lambda arm, seed, progress, news: None,
 ) -> dict[str, Any]:
     """Train every arm and seed, say whether the teacher helped, compare with what needs no training, write the report.
 
@@ -124,7 +131,7 @@ def distill(
         wandb: also log to Weights & Biases, offline.
         command: what to print as the command that reproduces the run.
         say: told a line for each stage.
-        tell: told the progress of each training.
+        on_progress: told the progress of each training.
 
     Returns:
         What `summary.json` holds.
@@ -154,7 +161,9 @@ def distill(
     for seed in range(config.seeds):
         for arm in config.arms:
             if not (resume and (arm_folder(out, arm, seed) / records.RESULT).is_file()):
-                _train_arm(config, training, arm, seed, data, teacher, out, resume=resume, wandb=wandb, tell=tell)
+                _train_arm(
+                    config, training, arm, seed, data, teacher, out, resume=resume, wandb=wandb, on_progress=on_progress
+                )
     model, _ = load_model(arm_folder(out, config.arms[0], 0))
     save_documented(out / FINAL, model)
     save_documented_config(out / FINAL_CONFIG, model.config)
@@ -217,7 +226,7 @@ def _train_arm(
     *,
     resume: bool,
     wandb: bool,
-    tell: Tell,
+    on_progress: OnProgress,
 ) -> None:
     """Both arms of a seed start from the same weights and see the same lines in the same order."""
     folder = arm_folder(out, arm, seed)
@@ -240,7 +249,7 @@ def _train_arm(
         monitor=monitor,
         delta=config.delta,
     )
-    done = fit(job, training, seed=seed, folder=folder, resume=resume, tell=partial(tell, arm, seed))
+    done = fit(job, training, seed=seed, folder=folder, resume=resume, on_progress=partial(on_progress, arm, seed))
     _write_result(folder, arm, seed, model.cpu(), data, done)
 
 

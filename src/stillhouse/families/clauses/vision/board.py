@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from stillhouse.classification.plan import RunConfig
-from stillhouse.classification.run import Tell
+from stillhouse.classification.run import OnProgress
 from stillhouse.core import records
 from stillhouse.core.records import arm_folder, read_json, read_records
 from stillhouse.core.types import Progress
@@ -63,14 +63,14 @@ class Board:
         if self.writer is not None:
             self.writer.close()
 
-    def following(self, tell: Tell) -> Tell:
+    def following(self, on_progress: OnProgress) -> OnProgress:
         """The same `tell`, after which finished epochs are told and copied."""
 
         def both(arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
             if self.current not in {None, (arm, seed)}:
                 self._copy(*self.current)  # the last epoch of the training before
             self.current = (arm, seed)
-            tell(arm, seed, progress, news)
+            on_progress(arm, seed, progress, news)
             if news.get("loss") is not None:  # steps that log
                 self._copy(arm, seed)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from stillhouse.classification.data import ImageData
 from stillhouse.classification.plan import RunConfig
-from stillhouse.classification.run import Tell, run
+from stillhouse.classification.run import OnProgress, run
 from stillhouse.core import records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.records import open_run_folder, write_json
@@ -48,7 +48,7 @@ def run_models(
     teacher: Teacher | None = None,
     command: str | None = None,
     say: Callable[[str], None] = lambda line: None,
-    tell: Tell = lambda arm, seed, progress, news: None,
+    on_progress: OnProgress = lambda arm, seed, progress, news: None,
 ) -> dict[str, Any]:
     """Train every model of a configuration; what is finished is kept when it is resumed.
 
@@ -62,7 +62,7 @@ def run_models(
         teacher: a ready teacher, instead of the one that the configuration names.
         command: what to print as the command that reproduces the run.
         say: told a line for each stage.
-        tell: told the progress of each training.
+        on_progress: told the progress of each training.
 
     Returns:
         What `results.json` holds.
@@ -96,7 +96,7 @@ def run_models(
                 teacher=teacher if plan.teacher is not None else None,
                 command=command,
                 say=say,
-                tell=board.following(tell),
+                on_progress=board.following(on_progress),
             )
         extras = write_outputs(config, plan, data, folder, say=say)
         found[model] = result_of(plan, folder, summary, extras)

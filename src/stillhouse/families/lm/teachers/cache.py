@@ -128,7 +128,7 @@ def write_cache(
     folder: Path,
     *,
     batch: int = 16,
-    tell: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LogitCache:
     """Ask a teacher for every window and keep its k largest logits; goes on where a stopped or killed run left off.
 
@@ -138,7 +138,7 @@ def write_cache(
         key: what is kept.
         folder: for the files.
         batch: rows at a time; decides nothing but speed and memory.
-        tell: told (rows done, rows).
+        on_progress: told (rows done, rows).
 
     Raises:
         InputError: the folder holds a cache of something else, or the key is not of this teacher and these windows.
@@ -163,7 +163,7 @@ def write_cache(
             write_json(folder / MANIFEST, {**facts, "rows_done": 0})
         for rows in _fill(teacher, windows, key, arrays, done, batch):
             write_json(folder / MANIFEST, {**facts, "rows_done": rows})
-            tell(rows, key.rows)
+            on_progress(rows, key.rows)
     return LogitCache(folder, key)
 
 

@@ -1,0 +1,176 @@
+"""A run of any family: check the teacher, train every arm and seed, score, compare, ship, report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import to_mapping
+from stillhouse.core.family import Arm, Family, Grade, TeacherAtChance, reference_arm
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.lab import Lab
+from stillhouse.core.pipeline import train_arm
+from stillhouse.core.records import write_arrays, write_json
+from stillhouse.core.summary import TEACHER_SCORES, summarize
+from stillhouse.core.types import Progress
+from stillhouse.core.watch import SILENT, Watch
+from stillhouse.report.page import write_page
+from stillhouse.training.device import check_device
+
+
+def run(
+    family: Family[Any, Any],
+    config: Any,
+    out: Path,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    data: Any = None,
+    teacher: Any = None,
+    command: str | None = None,
+    watch: Watch = SILENT,
+) -> dict[str, Any]:
+    """Carry out a whole run; every finished arm and seed is on disk before the next begins.
+
+    Args:
+        family: of the configuration (`stillhouse.families.family_of`).
+        config: the run as one value.
+        out: run folder; created, or continued with `resume`.
+        resume: skip finished arms and continue inside the unfinished one.
+        force: train although the teacher is no better than chance.
+        data: ready data, instead of what the configuration names.
+        teacher: a ready teacher, instead of the one that the configuration names.
+        command: shown as the command that reproduces the run.
+        watch: kept informed.
+
+    Returns:
+        The summary, as written to `summary.json`.
+
+    Raises:
+        InputError: data, teacher, folder or settings do not fit; data or teacher changed since the run that is resumed.
+        TeacherAtChance: the teacher is no better than guessing and `force` is off.
+        Interrupted: stopped on request; the state is saved.
+    """
+    out = Path(out)
+    check_device(config.training.device)
+    command = command or records.command_line()
+    grown = {"may_grow": family.may_grow, "may_change": family.may_change, "may_hold": family.may_hold}
+    with RunFolder.open(out, to_mapping(config), resume=resume, **grown) as folder:
+        data = family.data(config, watch.log) if data is None else data
+        facts = family.facts(data)
+        folder.same("data", facts, keys=("sha256", *(key for key in facts if key.endswith("_sha256"))))
+        family.check(config, data)
+        teachers = family.teachers(config, data, teacher, watch.log)
+        known = {"sha256": family.fingerprint(teachers[-1])} if teachers else {}
+        folder.same("teacher", known)
+        grades = [accept(family, one, config, data, force=force, watch=watch) for one in teachers]
+        unused = list(family.unused(config))
+        for line in unused:
+            watch.log(f"unused: {line}")
+        folder.begin({**about(family.kind, config, command), "data": facts, "teacher": known or None, "unused": unused})
+        lab: Lab[Any, Any] = Lab(config, data, folder, teachers, grades, resume, watch)
+        family.prepare(lab)
+        lab.tutors = family.tutors(lab)
+        if teachers:
+            write_json(out / records.TEACHER, family.teacher_record(lab))
+        arms = family.arms(config)
+        for arm, seed in todo(arms, folder, resume):
+            make(family, arm, seed, lab)
+        _score_teacher(family, lab)
+        shipped = reference_arm(arms)
+        best = folder.ship(shipped.name, shipped.seeds)
+        summary = summarize(family, config, arms, folder, {"arm": shipped.name, "seed": best})
+        summary = {**summary, "command": command, "data": facts}
+        family.finish(lab, summary)
+        write_json(out / records.SUMMARY, summary)
+    watch.log(f"report: {write_page(family, out)}")
+    return summary
+
+
+def todo(arms: Sequence[Arm], folder: RunFolder, resume: bool) -> list[tuple[Arm, int]]:
+    """What is left to do: every arm under seed 0, then under seed 1; what is fitted once comes last."""
+    most = max(arm.seeds for arm in arms)
+    pairs = [(arm, seed) for seed in range(most) for arm in arms if seed < arm.seeds]
+    return [(arm, seed) for arm, seed in pairs if not (resume and folder.finished(arm.name, seed))]
+
+
+def accept(
+    family: Family[Any, Any], teacher: Any, config: Any, data: Any, *, force: bool = False, watch: Watch = SILENT
+) -> Grade:
+    """Score a teacher on the validation split, and refuse one that is no better than chance.
+
+    Raises:
+        TeacherAtChance: it is not, and `force` is off.
+        InputError: its outputs are not finite numbers.
+    """
+    grade = family.grade(teacher, config, data)
+    watch.log(grade.describe())
+    if not grade.ready and not force:
+        raise TeacherAtChance(
+            f"{grade.describe()}\nNothing can be learned from it: train one (`train-teacher`), name another, or insist "
+            "with --force"
+        )
+    return grade
+
+
+def make(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> None:
+    """Train (or fit) one arm with one seed, score it and leave it in its folder."""
+    folder = lab.place(arm.name, seed)
+    result: dict[str, Any] = {}
+    if arm.fit is not None:
+        import time
+
+        lab.watch.on_progress(arm.name, seed, Progress(0, 1), {})
+        started = time.monotonic()
+        model = arm.fit(lab, seed)
+        result = {"seconds": time.monotonic() - started}
+    else:
+        model, done = train_arm(family, arm, seed, lab)
+        result = {
+            "validation": done.best,
+            "rank": list(done.best_rank),
+            "best_epoch": done.best_epoch,
+            "epochs": done.epochs,
+            "steps": done.step,
+            "seconds": done.seconds,
+            "params": sum(p.numel() for p in model.parameters()),
+        }
+        family.save(folder, model, arm.student, lab)
+    scores = family.score(model, arm, seed, lab)
+    for name, values in scores.items.items():
+        if not np.isfinite(np.asarray(values, dtype=float)).all():
+            raise InputError(f"{arm.name}, seed {seed}: {name} on the test split is not finite; lower learning_rate")
+    lab.folder.keep(arm.name, seed, scores, result)
+    if arm.fit is not None:
+        lab.watch.on_progress(arm.name, seed, Progress(1, 1), {})
+
+
+def about(kind: str, config: Any, command: str) -> dict[str, Any]:
+    """What `run.json` says of any run."""
+    return {
+        "kind": kind,
+        "config": to_mapping(config),
+        "command": command,
+        "versions": records.versions(),
+        "machine": {**records.machine(), "threads": torch.get_num_threads()},
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _score_teacher(family: Family[Any, Any], lab: Lab[Any, Any]) -> None:
+    """The teacher on the test split, read once, after every arm is trained."""
+    found = family.score_teacher(lab) if lab.teacher is not None else None
+    if found is None:
+        return
+    write_arrays(lab.folder.path / TEACHER_SCORES, **{name: np.asarray(x) for name, x in found.items.items()})
+    for name, arrays in found.arrays.items():
+        write_arrays(lab.folder.path / name, **{key: np.asarray(x) for key, x in arrays.items()})
+    test: Mapping[str, Any] = {**{n: float(np.mean(x)) for n, x in found.items.items()}, **found.scalars}
+    write_json(lab.folder.path / records.TEACHER, {**family.teacher_record(lab), "test": test, **found.facts})

@@ -1,0 +1,330 @@
+"""What a family of students tells the shared run: its data, teacher, arms, jobs and scores. No torch at run time.
+
+A family is one package in `families/`. The run (`core.experiment`), the summary, the report and the commands are written once
+against this class and know no family by name; families do not know each other.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import numpy as np
+
+from stillhouse.core.checks import InputError, StillhouseError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from stillhouse.core.folder import RunFolder
+    from stillhouse.core.lab import Lab
+    from stillhouse.core.pipeline import Lesson
+    from stillhouse.report.blocks import Block
+    from stillhouse.training.job import Job
+
+C = TypeVar("C")
+D = TypeVar("D", bound="Data")
+
+
+class TeacherAtChance(StillhouseError):
+    """The teacher is no better than guessing, so nothing can be learned from it. The command line exits with status 3."""
+
+
+class Data(Protocol):
+    """What a run must know of any data set."""
+
+    @property
+    def name(self) -> str:
+        """As reports show it."""
+        ...
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Rows of every split."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of all rows of all splits, so that a run never continues on other data."""
+        ...
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a student on the test split.
+
+    Attributes:
+        name: key in `Scores.items` and in `summary.json`.
+        label: as tables name it.
+        unit: of a difference, as a sentence says it ("points", "bits per byte").
+        items: what one value is measured on ("test images", "windows").
+        lower_is_better: so that a verdict turns its sign.
+        scale: what values are multiplied with before they are shown (100 for percentages).
+        digits: decimals that are shown.
+        low: the least that it can be.
+        high: the most that it can be.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    items: str = "test rows"
+    lower_is_better: bool = False
+    scale: float = 1.0
+    digits: int = 4
+    low: float = -float("inf")
+    high: float = float("inf")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """An arm held against its control by one metric; the first contrast of a family is the verdict on the teacher."""
+
+    name: str
+    arm: str
+    control: str
+    metric: str
+    always: bool = False  # listed as "not tested" where an arm is missing
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to get a student.
+
+    Attributes:
+        name: of the folder and in tables.
+        student: the configuration of its network; None for what is fitted without training.
+        taught: whether the teacher is heard.
+        seeds: how many times it is trained (0, 1, ...).
+        chain: assistants between teacher and student, largest first.
+        fit: of what needs no training (PCA, an n-gram): (lab, seed) -> model.
+        about: what it is, in words.
+    """
+
+    name: str
+    student: Any
+    taught: bool
+    seeds: int = 1
+    chain: tuple[Any, ...] = ()
+    fit: Callable[[Lab[Any, Any], int], Any] | None = None
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Grade:
+    """A teacher's own score on the validation split, before anything is learned from it.
+
+    Attributes:
+        name: of the teacher.
+        score: how good it is; larger is better.
+        low: lower end of the score's 95 % interval (the score itself where there is none).
+        chance: what guessing gets on the same rows.
+        metric: what the score is.
+        facts: further figures (calibration, number of weights) for `teacher.json`.
+
+    Example:
+        >>> Grade("net", score=0.12, low=0.09, chance=0.10, metric="accuracy").ready
+        False
+    """
+
+    name: str
+    score: float
+    low: float
+    chance: float
+    metric: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    as_percent: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it is better than chance by more than its interval; NaN is not."""
+        return self.low > self.chance
+
+    @property
+    def status(self) -> Literal["ready", "at chance"]:
+        """The same in words."""
+        return "ready" if self.ready else "at chance"
+
+    def describe(self) -> str:
+        """One line: score against chance, and whether it is fit to teach."""
+        form = "{:.2%}" if self.as_percent else "{:.4f}"
+        more = "".join(f", {name} {value}" for name, value in self.facts.items() if isinstance(value, str))
+        return (
+            f"teacher: {self.name}, validation {self.metric} {form.format(self.score)} "
+            f"(chance {form.format(self.chance)}){more}: {self.status}"
+        )
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain data for `teacher.json`."""
+        named = {n: getattr(self, n) for n in ("name", "score", "low", "chance", "metric", "status")}
+        return {**named, **self.facts}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model got on the test split, which is read once.
+
+    Attributes:
+        items: (N,) a metric, one value a test item, in an order that all models share.
+        scalars: figures that no single item has (ECE, perplexity).
+        arrays: further files for the arm's folder: file name -> named arrays.
+        facts: further entries of `result.json` (spikes, cost).
+    """
+
+    items: Mapping[str, np.ndarray]
+    scalars: Mapping[str, float | None] = field(default_factory=dict)
+    arrays: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Family(ABC, Generic[C, D]):
+    """The methods by which the shared run knows a family.
+
+    Attributes:
+        kind: in `run.json`; also the name of the package.
+        title: in one line, for help and reports.
+        Config: a run (a subclass of `RunPlan`).
+        metrics: the first one is the headline.
+        may_grow: keys of the configuration that may grow on resume.
+    """
+
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    Config: ClassVar[type]
+    metrics: ClassVar[tuple[Metric, ...]]
+    may_grow: ClassVar[tuple[str, ...]] = ("seeds", "arms")
+    may_change: ClassVar[tuple[str, ...]] = ()
+    may_hold: ClassVar[tuple[str, ...]] = ()
+
+    # ------------------------------------------------------------------------------------------------ before training
+
+    @abstractmethod
+    def data(self, config: C, log: Callable[[str], None]) -> D:
+        """Read, check and split the data of a run."""
+
+    def facts(self, data: D) -> dict[str, Any]:
+        """What `run.json` and the report say of the data; compared on resume by `sha256`."""
+        return {"name": data.name, "sizes": dict(data.sizes), "sha256": data.sha256}
+
+    def check(self, config: C, data: D) -> None:
+        """Raise InputError for what can be refused before a teacher is loaded."""
+
+    @abstractmethod
+    def teachers(self, config: C, data: D, given: Any, log: Callable[[str], None]) -> Sequence[Any]:
+        """Every teacher of a run, the one that students are compared with last; empty where there is none.
+
+        Args:
+            config: of the run.
+            data: ready data.
+            given: a ready teacher that takes the place of the configured one; None for none.
+            log: gets a line for each.
+        """
+
+    @abstractmethod
+    def fingerprint(self, teacher: Any) -> str:
+        """SHA-256 that tells this teacher from another on resume."""
+
+    @abstractmethod
+    def grade(self, teacher: Any, config: C, data: D) -> Grade:
+        """Score a teacher on the validation split against chance."""
+
+    def prepare(self, lab: Lab[C, D]) -> None:
+        """Make once what all arms use (a cache of the teacher's outputs, a graph of neighbours), into `lab.shared`."""
+
+    def tutors(self, lab: Lab[C, D]) -> Sequence[Any]:
+        """Whom the taught arms listen to, one a stage; None where a stage listens to nobody."""
+        return (lab.teacher,) * len(lab.config.stages_of(True))  # type: ignore[attr-defined]
+
+    def teacher_record(self, lab: Lab[C, D]) -> dict[str, Any]:
+        """`teacher.json`."""
+        return {} if lab.grade is None else lab.grade.to_mapping()
+
+    def unused(self, config: C) -> Sequence[str]:
+        """One line a setting that has no effect."""
+        return ()
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    @abstractmethod
+    def arms(self, config: C) -> Sequence[Arm]:
+        """Every arm of a run, in the order of the report."""
+
+    @abstractmethod
+    def contrasts(self, config: C) -> Sequence[Contrast]:
+        """What is compared with what; the first is the verdict."""
+
+    @abstractmethod
+    def student(self, arm: Arm, choice: Any, seed: int, lab: Lab[C, D]) -> nn.Module:
+        """Build a network (`choice`: the arm's student, or an assistant's configuration); the seed has been set."""
+
+    @abstractmethod
+    def job(self, lesson: Lesson[C, D]) -> Job:
+        """The job of one stage of one arm."""
+
+    def difficulty(self, judge: Any, lab: Lab[C, D]) -> np.ndarray:
+        """(N,) how hard each training row is to a judge (a tutor or a student), high is hard: for a curriculum."""
+        raise InputError(f"curriculum: family {self.kind!r} has no measure of how hard a row is; leave curriculum out")
+
+    def labels(self, lab: Lab[C, D]) -> np.ndarray | None:
+        """(N,) classes of the training rows, for a curriculum that takes each class in proportion."""
+        return None
+
+    def as_tutor(self, students: Sequence[Any], lab: Lab[C, D]) -> Any:
+        """A trained assistant, or several together with the first teacher, as the tutor of the next link of a chain.
+
+        Args:
+            students: assistants so far, the newest last; one of them if only the last teaches.
+            lab: of the run.
+        """
+        raise InputError(f"chain: family {self.kind!r} trains no assistants; leave chain out")
+
+    def module_of(self, tutor: Any) -> Any:
+        """The network of a tutor, whose parts `inherit` copies; None where there is none."""
+        return None
+
+    # ------------------------------------------------------------------------------------------------ afterwards
+
+    @abstractmethod
+    def score(self, model: Any, arm: Arm, seed: int, lab: Lab[C, D]) -> Scores:
+        """Score a student on the test split."""
+
+    def score_teacher(self, lab: Lab[C, D]) -> Scores | None:
+        """Score the teacher on the test split, after every arm is trained; None where that means nothing."""
+        return None
+
+    def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
+        """(N,) values that need the teacher's test outputs too (agreement), once every arm is trained."""
+        return {}
+
+    @abstractmethod
+    def save(self, folder: Path, model: Any, choice: Any, lab: Lab[C, D]) -> None:
+        """Write the student that others load; `choice` is the configuration that it was built from."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> Any:
+        """Read it back, in eval mode on the CPU."""
+
+    def finish(self, lab: Lab[C, D], summary: dict[str, Any]) -> None:
+        """Write what only a finished run has (pictures, comparisons with filters) and add to its summary."""
+
+    def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
+        """Score a saved student on the test split of its own run, or of other data."""
+        raise InputError(f"family {self.kind!r} has no evaluate")
+
+    @abstractmethod
+    def blocks(self, run: RunFolder) -> Sequence[Block]:
+        """What a report shows beyond what all families share; reads files only."""
+
+
+def reference_arm(arms: Sequence[Arm]) -> Arm:
+    """The arm that is shipped: the first one that is taught, else the first one that is trained.
+
+    Example:
+        >>> reference_arm([Arm("no-kd", "net", False), Arm("kd", "net", True)]).name
+        'kd'
+    """
+    trained = [arm for arm in arms if arm.fit is None]
+    return next((arm for arm in trained if arm.taught), trained[0])

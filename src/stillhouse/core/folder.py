@@ -1,0 +1,192 @@
+"""The run folder: who may write it, what is in it, and that a resumed run goes on with the same configuration, data and teacher.
+
+OUT/
+  run.json                 kind, config, command, versions, machine, data, teacher, unused settings
+  teacher.json             check of the teacher on the validation split; its test score after the last arm
+  arms/ARM/seed-K/
+    records.jsonl          loss terms and validation figures; tensorboard/ has the same as events
+    checkpoint.pt          all that resume needs
+    student.safetensors, card.json   the student whose score is reported
+    scores.npz             metric -> (N,) one value a test item
+    result.json            written last: the arm is finished
+  student/                 the taught arm's best seed by validation: what is used, evaluated and exported
+  summary.json             verdict, comparisons, arms, teacher, costs
+  report.html              made from these files and nothing else
+
+No torch.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stillhouse.core import records
+from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.hashes import with_hashes
+from stillhouse.core.lock import RunLock
+from stillhouse.core.records import open_run_folder, read_json, read_object, write_arrays, write_json
+
+SCORES, SHIPPED = "scores.npz", "student"
+
+
+@dataclass
+class RunFolder:
+    """A run folder that is open for writing (see `open`), or for reading (`RunFolder(path)`)."""
+
+    path: Path
+    before: dict[str, Any] = field(default_factory=dict)  # run.json of the run that is continued
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls,
+        path: Path,
+        config: Mapping[str, Any],
+        *,
+        resume: bool,
+        may_grow: tuple[str, ...] = (),
+        may_change: tuple[str, ...] = (),
+        may_hold: tuple[str, ...] = (),
+    ) -> Iterator[RunFolder]:
+        """A folder to write a run into: new or empty, or with `resume` one of the same configuration.
+
+        Raises:
+            InputError: something else is there, a run that is not to be resumed, or one of another configuration.
+        """
+        new = not path.exists()
+        try:
+            with RunLock(path) as lock:
+                open_run_folder(
+                    path, config, resume=resume, may_grow=may_grow, may_change=may_change, may_hold=may_hold
+                )
+                lock.clear_temporaries()
+                known = path / records.RUN
+                yield cls(path, read_object(known, {"config": dict[str, Any]}) if known.is_file() else {})
+        finally:
+            if new and path.is_dir() and not any(path.iterdir()):
+                path.rmdir()  # nothing was begun: leave no folder behind
+
+    def same(self, what: str, now: Mapping[str, Any], keys: tuple[str, ...] = ("sha256",)) -> None:
+        """Refuse to continue a run on other data or with another teacher: its arms could not be compared.
+
+        Args:
+            what: "data" or "teacher".
+            now: its facts.
+            keys: which of them must be what they were.
+
+        Raises:
+            InputError: one of them changed.
+        """
+        was = self.before.get(what) or {}
+        for key in keys:
+            if was.get(key) is not None and was[key] != now.get(key):
+                raise InputError(
+                    f"{self.path}: --resume needs the {what} of the run: {key} was {_short(was[key])}, is "
+                    f"{_short(now.get(key))}; take another --out for another {what}"
+                )
+
+    def begin(self, about: Mapping[str, Any]) -> None:
+        """Write `run.json`; from here on the folder is a run and can be continued."""
+        started = {"started": self.before["started"]} if "started" in self.before else {}
+        write_json(self.path / records.RUN, {**about, **started})
+
+    def arm(self, name: str, seed: int) -> Path:
+        """The folder of one arm and seed."""
+        return records.arm_folder(self.path, name, seed)
+
+    def finished(self, arm: str, seed: int) -> bool:
+        """Whether an arm and seed left its result."""
+        return (self.arm(arm, seed) / records.RESULT).is_file()
+
+    def keep(self, arm: str, seed: int, scores: Any, result: Mapping[str, Any]) -> None:
+        """Write the scores of a finished training; `result.json` last, since it says that the training is finished."""
+        folder = self.arm(arm, seed)
+        write_arrays(folder / SCORES, **{name: np.asarray(x) for name, x in scores.items.items()})
+        for name, arrays in scores.arrays.items():
+            write_arrays(folder / name, **{key: np.asarray(x) for key, x in arrays.items()})
+        metrics = {**{name: float(np.mean(x)) for name, x in scores.items.items()}, **scores.scalars}
+        write_json(folder / records.RESULT, {"arm": arm, "seed": seed, "metrics": metrics, **scores.facts, **result})
+
+    def result(self, arm: str, seed: int) -> dict[str, Any]:
+        """`result.json` of one arm and seed."""
+        return read_object(self.arm(arm, seed) / records.RESULT, {"metrics": dict[str, Any]})
+
+    def scores(self, arm: str, seed: int) -> dict[str, np.ndarray]:
+        """(N,) values by metric of one arm and seed.
+
+        Raises:
+            StillhouseError: the file of a finished training is damaged.
+        """
+        return read_arrays(self.arm(arm, seed) / SCORES)
+
+    def ship(self, arm: str, seeds: int) -> int:
+        """Copy the best seed by validation to `student/`, card last; returns the seed."""
+        ranks = [self.result(arm, seed).get("rank") or [0.0] for seed in range(seeds)]
+        best = max(range(seeds), key=lambda seed: ranks[seed])
+        source, target = self.arm(arm, best), self.path / SHIPPED
+        target.mkdir(parents=True, exist_ok=True)
+        (target / records.CARD).unlink(missing_ok=True)
+        skipped = {records.CHECKPOINT, records.RECORDS, records.RESULT, records.CARD, SCORES, "tensorboard", "stages"}
+        for file in sorted(source.iterdir()):
+            if file.is_file() and file.name not in skipped and file.suffix != ".npz" and not file.name.startswith("."):
+                shutil.copyfile(file, target / file.name)
+        if (source / records.CARD).is_file():
+            card = {**read_json(source / records.CARD), "shipped": {"arm": arm, "seed": best}}
+            names = [name for name in card.get("sha256", {}) if name != records.CARD]
+            write_json(target / records.CARD, with_hashes(card, target, names) if names else card)
+        return best
+
+    @property
+    def run(self) -> dict[str, Any]:
+        """`run.json`."""
+        return read_object(self.path / records.RUN, {"config": dict[str, Any]})
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an npz file that a finished training left.
+
+    Raises:
+        StillhouseError: it is missing or damaged.
+    """
+    from zipfile import BadZipFile
+
+    try:
+        with np.load(path) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise StillhouseError(
+            f"{path}: expected the figures of a finished training, got {type(error).__name__}; delete its folder and "
+            "continue with --resume"
+        ) from None
+
+
+def run_above(folder: Path) -> Path | None:
+    """The run folder that a folder (of an arm, of the shipped student) lies in, itself included."""
+    places = [Path(folder).resolve(), *Path(folder).resolve().parents]
+    return next((place for place in places if (place / records.RUN).is_file()), None)
+
+
+def student_folder(folder: Path) -> Path:
+    """The folder of the student that is meant: itself, or the shipped one of a run folder.
+
+    Raises:
+        InputError: neither.
+    """
+    folder = Path(folder)
+    for place in (folder, folder / SHIPPED):
+        if (place / records.CARD).is_file():
+            return place
+    raise InputError(
+        f"{folder}: expected the folder of a student ({records.CARD} in it) or a finished run, got neither"
+    )
+
+
+def _short(value: Any) -> str:
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) > 20 else repr(value)

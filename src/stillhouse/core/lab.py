@@ -1,0 +1,58 @@
+"""What all arms of a run share: configuration, data, tutors, folder, and what was asked of the teacher beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from stillhouse.core.family import Grade
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.watch import SILENT, Watch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+C = TypeVar("C")
+D = TypeVar("D")
+
+
+@dataclass
+class Lab(Generic[C, D]):
+    """Everything an arm needs besides its own name and seed.
+
+    Attributes:
+        config: of the run.
+        data: ready data.
+        folder: of the run.
+        teachers: all of them, the one that students are compared with last.
+        grades: their checks.
+        resume: continue what is unfinished.
+        watch: who is kept informed.
+        shared: what a family made once for all arms (a cache, a graph), by its own names.
+        tutors: whom taught arms listen to, one a stage.
+    """
+
+    config: C
+    data: D
+    folder: RunFolder
+    teachers: Sequence[Any] = ()
+    grades: Sequence[Grade] = ()
+    resume: bool = False
+    watch: Watch = SILENT
+    shared: dict[str, Any] = field(default_factory=dict)
+    tutors: Sequence[Any] = ()
+
+    @property
+    def teacher(self) -> Any:
+        """The teacher that students are compared with; None where there is none."""
+        return self.teachers[-1] if self.teachers else None
+
+    @property
+    def grade(self) -> Grade | None:
+        """Its check."""
+        return self.grades[-1] if self.grades else None
+
+    def place(self, arm: str, seed: int) -> Path:
+        """The folder of one arm and seed."""
+        return self.folder.arm(arm, seed)

@@ -1,0 +1,117 @@
+"""What the runs of all families have in common: stages, assistants, curriculum, arms and seeds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stillhouse.core.config import configclass
+from stillhouse.curricula import CurriculumConfig
+from stillhouse.signals import SignalConfig
+from stillhouse.training.config import TrainingConfig
+
+
+@configclass
+class StageConfig:
+    """One stage of a pipeline. What is left out stays as in the run; weights always go on to the next stage."""
+
+    name: str = Field(min_length=1, pattern=r"^[\w-]+$", description="names the folder of the stage")
+    epochs: int | None = Field(default=None, gt=0, description="passes over the training split")
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="peak learning rate of the stage's own schedule"
+    )
+    signals: tuple[SignalConfig, ...] | None = Field(default=None, description="what is learned from the teacher")
+    train_only: tuple[str, ...] = Field(
+        default=(), description="paths of the student's sub-modules that learn in this stage; empty: all"
+    )
+    carry: tuple[Literal["optimizer", "extras"], ...] = Field(
+        default=(), description="taken over from the stage before, beside weights: optimizer moments, projectors"
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage with nothing left open."""
+
+    name: str
+    training: TrainingConfig
+    signals: tuple[Any, ...]
+    teacher: Any = None
+    train_only: tuple[str, ...] = ()
+    carry: tuple[str, ...] = ()
+
+
+@configclass
+class RunPlan:
+    """The part of a run that every family has."""
+
+    name: str = Field(
+        default="run", min_length=1, description="name of the run; the folder is runs/NAME unless --out says else"
+    )
+    signals: tuple[SignalConfig, ...] = Field(default=(), description="what is learned from the teacher")
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    own: tuple[SignalConfig, ...] = Field(
+        default=(), description="what every arm learns without a teacher: probes, contrastive, exits, self-distillation"
+    )
+    own_decay: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="of the student's moving average, which is the teacher of `own` (self-distillation)",
+    )
+    chain: tuple[Any, ...] = Field(
+        default=(),
+        description="assistants between teacher and student, largest first; the student's own configuration again: born-again",
+    )
+    chain_teachers: Literal["last", "all"] = Field(
+        default="last", description="who teaches a link of the chain: the one before it, or all before it"
+    )
+    inherit: dict[str, str] = Field(
+        default_factory=dict,
+        description="start taught students from parts of the teacher: path in the student -> path in the teacher",
+    )
+    curriculum: CurriculumConfig | None = Field(
+        default=None, description="which samples first, for taught arms (the difficulty is the judge's knowledge)"
+    )
+    judge: Literal["teacher", "student"] = Field(
+        default="teacher",
+        description="of a curriculum: whose scores say what is hard; student: after one epoch without a teacher",
+    )
+    stages: tuple[StageConfig, ...] = Field(
+        default=(), description="stages one after another, as general and task distillation; empty: one stage"
+    )
+    seeds: int = Field(default=3, gt=0, description="how many times each arm is trained (seeds 0, 1, ...)")
+
+    def stages_of(self, taught: bool) -> tuple[Stage, ...]:
+        """The stages of an arm, in order; an untaught arm has as many steps."""
+        if not self.stages:
+            stages: tuple[Stage, ...] = (Stage("whole", self.training, self.signals),)
+        else:
+            stages = tuple(self._resolved(stage) for stage in self.stages)
+        return stages if taught else tuple(self.untaught_stage(stage) for stage in stages)
+
+    def untaught_stage(self, stage: Stage) -> Stage:
+        """A stage as the control has it: without signals of a teacher."""
+        return replace(stage, signals=(), teacher=None)
+
+    def _resolved(self, stage: StageConfig) -> Stage:
+        names = ("epochs", "learning_rate", "label_weight")
+        given = {name: value for name in names if (value := getattr(stage, name, None)) is not None}
+        signals = self.signals if stage.signals is None else stage.signals
+        teacher = getattr(stage, "teacher", None)
+        training = replace(self.training, **given)
+        return Stage(stage.name, training, signals, teacher, stage.train_only, stage.carry)
+
+
+def check_plan(plan: RunPlan) -> None:
+    """Raise ValueError for a pipeline or a chain that cannot be."""
+    names = [stage.name for stage in plan.stages]
+    if len(set(names)) < len(names):
+        raise ValueError(f"stages: expected different names, got {', '.join(names)}")
+    if plan.stages and plan.stages[0].carry:
+        raise ValueError("stages.0.carry: there is no stage before the first")
+    arms = getattr(plan, "arms", ())
+    if len(set(arms)) < len(arms):
+        raise ValueError(f"arms: expected each arm once, got {', '.join(arms)}")

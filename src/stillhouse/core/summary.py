@@ -1,0 +1,117 @@
+"""From the folders of all arms and seeds to a summary: means with intervals, comparisons, the verdict. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.core import records
+from stillhouse.core.family import Arm, Contrast, Family, Metric
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.records import read_json
+from stillhouse.core.verdict import compare, mean_interval, seed_interval
+
+Table = dict[str, NDArray[np.float64]]  # metric -> (S, N)
+TEACHER_SCORES = "teacher_scores.npz"
+
+
+def summarize(
+    family: Family[Any, Any], config: Any, arms: Sequence[Arm], folder: RunFolder, shipped: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Compare what the arms left behind; the first contrast of the family is the verdict."""
+    metrics = {metric.name: metric for metric in family.metrics}
+    tables = {arm.name: _items(family, folder, arm) for arm in arms}
+    results = {arm.name: [folder.result(arm.name, seed) for seed in range(arm.seeds)] for arm in arms}
+    comparisons = [
+        _compared(contrast, tables, metrics[contrast.metric])
+        for contrast in family.contrasts(config)
+        if contrast.always or {contrast.arm, contrast.control} <= set(tables)
+    ]
+    costs = {arm: found[0]["cost"] for arm, found in results.items() if "cost" in found[0]}
+    return {
+        "kind": family.kind,
+        "verdict": comparisons[0]["verdict"] if comparisons else "not tested",
+        "comparisons": comparisons,
+        "metrics": [_described(metric) for metric in family.metrics],
+        "arms": {arm.name: _figures(tables[arm.name], results[arm.name], metrics) for arm in arms},
+        "about": {arm.name: arm.about for arm in arms},
+        "teacher": read_json(folder.path / records.TEACHER) if (folder.path / records.TEACHER).is_file() else None,
+        "shipped": dict(shipped),
+        "student": costs.get(str(shipped["arm"])),
+        "costs": costs,
+        "versions": records.versions(),
+        "machine": records.machine(),
+        "seeds": list(range(max(arm.seeds for arm in arms))),
+    }
+
+
+def _items(family: Family[Any, Any], folder: RunFolder, arm: Arm) -> Table:
+    """(S, N) of every metric: all seeds of an arm on all test items."""
+    rows: dict[str, list[np.ndarray]] = {}
+    for seed in range(arm.seeds):
+        found = {**folder.scores(arm.name, seed), **family.further_items(folder, arm.name, seed)}
+        for name, values in found.items():
+            rows.setdefault(name, []).append(np.asarray(values, dtype=np.float64))
+    return {name: np.stack(values) for name, values in rows.items()}
+
+
+def _compared(contrast: Contrast, tables: Mapping[str, Table], metric: Metric) -> dict[str, Any]:
+    """One comparison; above 0 the arm is better, whichever way the metric goes."""
+    sign = -1.0 if metric.lower_is_better else 1.0
+    arm, control = (tables.get(name, {}).get(metric.name) for name in (contrast.arm, contrast.control))
+    if arm is not None and control is not None:
+        arm, control = _as_many_seeds(sign * arm, sign * control)
+    ends = {name: _number(value) for name, value in asdict(compare(arm, control)).items()}
+    named = {"name": contrast.name, "arm": contrast.arm, "control": contrast.control, "metric": metric.name}
+    return {**named, "unit": metric.unit, **ends}
+
+
+def _as_many_seeds(
+    arm: NDArray[np.float64], control: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What is made once (an n-gram, PCA) is the same beside every seed of the other side; else the seeds that both have."""
+    if len(arm) == 1 or len(control) == 1:
+        most = max(len(arm), len(control))
+        return np.broadcast_to(arm, (most, arm.shape[1])), np.broadcast_to(control, (most, control.shape[1]))
+    both = min(len(arm), len(control))
+    return arm[:both], control[:both]
+
+
+def _figures(table: Table, results: list[dict[str, Any]], metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    """mean, low, high, values of every metric: over seeds and items where items have one, else over seeds."""
+    found: dict[str, Any] = {}
+    for name, values in table.items():
+        low, high = (metrics[name].low, metrics[name].high) if name in metrics else (-np.inf, np.inf)
+        interval = mean_interval(values)
+        ends = {"low": max(low, interval.low), "high": min(high, interval.high)}
+        found[name] = {
+            "mean": interval.mean,
+            **{k: _number(v) for k, v in ends.items()},
+            "values": values.mean(1).tolist(),
+        }
+    scalars = {name: [result["metrics"].get(name) for result in results] for name in results[0]["metrics"]}
+    scalars["seconds"] = [result.get("seconds") for result in results]
+    for name, given in scalars.items():
+        numbers = [float(value) for value in given if value is not None]
+        if name not in found and numbers:
+            interval = seed_interval(numbers)
+            found[name] = {
+                "mean": interval.mean,
+                "low": _number(interval.low),
+                "high": _number(interval.high),
+                "values": numbers,
+            }
+    return found
+
+
+def _described(metric: Metric) -> dict[str, Any]:
+    return {name: _number(value) for name, value in asdict(metric).items()}
+
+
+def _number(value: Any) -> Any:
+    """NaN and infinities as None, so that any reader of JSON takes it."""
+    return None if isinstance(value, float) and not np.isfinite(value) else value

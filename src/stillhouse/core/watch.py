@@ -1,0 +1,22 @@
+"""Who is kept informed while a run goes on. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stillhouse.core.types import Progress
+
+News = Mapping[str, float | None]
+
+
+class Watch:
+    """Gets a line for each stage of a run and the progress of each training; this one ignores both."""
+
+    def log(self, line: str) -> None:
+        """A line about what is done now."""
+
+    def on_progress(self, arm: str, seed: int, progress: Progress, news: News) -> None:
+        """The progress of one training and its latest figures."""
+
+
+SILENT = Watch()

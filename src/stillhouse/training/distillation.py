@@ -1,0 +1,193 @@
+"""The job that every family shares: a student's own loss, a term for every signal, a curriculum over its rows.
+
+A family says how a batch is made, what its own loss is and how a model is scored; signals, curricula, self-distillation, teachers
+that follow the student, figures and the state that resume needs are here, once.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from stillhouse.core.types import Batch, Outputs, Progress
+from stillhouse.curricula import Curriculum
+from stillhouse.layers.taps import Tapped
+from stillhouse.teachers.average import AverageTeacher
+from stillhouse.training.job import Job, Terms, Validation
+
+
+@dataclass(frozen=True)
+class Listening:
+    """What is learned beside the family's own loss.
+
+    Attributes:
+        teacher: called with a `Batch`, gives `Outputs`; None where the signals need none.
+        signals: modules with `name` and `weight`: (student_out, teacher_out, batch, progress) -> (B,) or a scalar.
+        features: module paths that are tapped in the student.
+        own: signals that need no teacher, learned in every stage of a curriculum alike.
+        average: the student's moving average, the teacher of `own`; None: they compare the student with itself.
+        curriculum: which rows come first, and how much own loss and signals count in each of its stages.
+    """
+
+    teacher: Callable[[Batch], Outputs] | None = None
+    signals: nn.ModuleList = field(default_factory=nn.ModuleList)
+    features: tuple[str, ...] = ()
+    own: nn.ModuleList = field(default_factory=nn.ModuleList)
+    average: AverageTeacher | None = None
+    curriculum: Curriculum | None = None
+
+
+class DistillJob(Job):
+    """Rows -> the family's own loss and one term a signal.
+
+    Args:
+        model: the student.
+        rows: number of training rows.
+        seed: decides order and augmentation.
+        listening: teacher, signals and curriculum; nothing of all that if None.
+        extras: what is learned along beside the signals; named, so that checkpoints stay readable.
+        call: what to call in place of `model` (its hidden states, say).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        rows: int,
+        seed: int,
+        listening: Listening | None = None,
+        extras: nn.Module | None = None,
+        call: Callable[[Tensor], Any] | None = None,
+    ) -> None:
+        self.listening = listening or Listening()
+        learned: Sequence[nn.Module] = [*self.listening.signals, *self.listening.own]
+        super().__init__(model, rows=rows, seed=seed, extras=nn.ModuleList(learned) if extras is None else extras)
+        self.student = Tapped(model, self.listening.features, call=call)
+        followers = {"teacher": self.listening.teacher, "average": self.listening.average}
+        self.followers: dict[str, Any] = {name: x for name, x in followers.items() if hasattr(x, "update")}
+        self.active: list[Any] = [s for s in self.listening.signals if float(s.weight) > 0]  # type: ignore[arg-type]
+        self.own: list[Any] = [
+            s
+            for s in self.listening.own
+            if float(s.weight) > 0 or getattr(s, "always", False)  # type: ignore[arg-type]
+        ]
+
+    # ------------------------------------------------------------------------------------------------ of the family
+
+    @abstractmethod
+    def batch(self, rows: Tensor, progress: Progress) -> Batch:
+        """Rows as the student sees them at a step, on the job's device."""
+
+    @abstractmethod
+    def task_terms(self, student_out: Outputs, batch: Batch, progress: Progress, share: float) -> Terms:
+        """The family's own loss, by name; `share` is what the curriculum leaves of its weight."""
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """What the student puts out, with the features that signals tap."""
+        return self.student(batch.inputs)
+
+    def teacher_batch(self, batch: Batch, progress: Progress) -> Batch:
+        """What the teacher is shown: the very tensors of the student."""
+        return batch
+
+    # ------------------------------------------------------------------------------------------------ the loop's questions
+
+    def terms(self, rows: Tensor, progress: Progress) -> Terms:
+        """The family's own terms, every signal of non-zero weight, and what model and signals add to stay in bounds."""
+        batch = self.batch(rows, progress)
+        student_out = self.outputs(batch)
+        curriculum = self.listening.curriculum
+        shares = {"labels": 1.0, "signals": 1.0} if curriculum is None else curriculum.weights()
+        terms = self.task_terms(student_out, batch, progress, shares["labels"])
+        if self.active and shares["signals"] > 0:
+            teacher = self.listening.teacher
+            teacher_out = student_out if teacher is None else teacher(self.teacher_batch(batch, progress))
+            terms |= self.compared(self.active, student_out, teacher_out, batch, progress, shares["signals"])
+        if self.own:
+            average = self.listening.average
+            target = student_out if average is None else average(batch)
+            terms |= self.compared(self.own, student_out, target, batch, progress, 1.0)
+        return {**terms, **optional(self.model, "regularizers")}
+
+    def compared(
+        self,
+        signals: Sequence[Any],
+        student_out: Outputs,
+        teacher_out: Outputs,
+        batch: Batch,
+        progress: Progress,
+        share: float,
+    ) -> Terms:
+        """One term a signal, and those by which it keeps itself in bounds."""
+        terms: Terms = {}
+        for signal in signals:
+            terms[signal.name] = (signal.weight * share, signal(student_out, teacher_out, batch, progress).mean())
+            for name, term in optional(signal, "regularizers").items():
+                terms[f"{signal.name}/{name}"] = term
+        return terms
+
+    def figures(self) -> dict[str, float]:
+        """Numbers of the signals (a temperature, a gate) as `signal/figure`, and of the curriculum."""
+        found = self._of_signals("figures")
+        if self.listening.curriculum is not None:
+            found |= {f"curriculum/{name}": value for name, value in self.listening.curriculum.figures().items()}
+        return {name: float(value) for name, value in found.items()}
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """(low, high) of those figures that have any."""
+        return self._of_signals("bounds")
+
+    def order(self, epoch: int) -> Tensor:
+        """The rows of an epoch, as the curriculum has them."""
+        curriculum = self.listening.curriculum
+        return super().order(epoch) if curriculum is None else curriculum.order(epoch)
+
+    @property
+    def stage(self) -> tuple[int, int]:
+        """The curriculum's."""
+        curriculum = self.listening.curriculum
+        return (0, 1) if curriculum is None else (curriculum.stage, curriculum.stages)
+
+    def observe(self, validation: Validation, progress: Progress) -> None:
+        """Let the curriculum see whether it is time for its next stage."""
+        if self.listening.curriculum is not None:
+            self.listening.curriculum.observe(validation.metrics, progress.step, progress.fraction)
+
+    def stepped(self, step: int) -> None:
+        """A teacher that follows the student (an average of its weights) moves with it."""
+        for follower in self.followers.values():
+            follower.update(self.model, step - 1)
+
+    def close(self) -> None:
+        """Take the taps off the student."""
+        self.student.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights of a teacher that follows the student, and where the curriculum stands."""
+        return {name: part.state_dict() for name, part in self._stateful().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put them back."""
+        for name, part in self._stateful().items():
+            part.load_state_dict(state[name])
+
+    def _of_signals(self, method: str) -> dict[str, Any]:
+        return {
+            f"{signal.name}/{name}": value
+            for signal in (*self.active, *self.own)
+            for name, value in optional(signal, method).items()
+        }
+
+    def _stateful(self) -> dict[str, Any]:
+        parts = {**self.followers, "curriculum": self.listening.curriculum}
+        return {name: part for name, part in parts.items() if part is not None}
+
+
+def optional(part: Any, method: str) -> Mapping[str, Any]:
+    """What a part says by a method that it need not have."""
+    found = getattr(part, method, None)
+    return found() if callable(found) else {}
