@@ -30,7 +30,7 @@ class AttentionConfig(SignalBase):
     sides, and plain scaled dot products. Rotary positions, position biases and norms of q and k act after the tapped layers
     and are not seen: there take `values` or `qkv-relations`, which compare softmax(x x^T / sqrt(d)) of values, or of all
     three (their mean), in `relation_heads` parts, whatever the widths and heads. Lengths must be equal: leave out class tokens
-    and registers by `student_skip` and `teacher_skip`. In large teachers an upper middle layer tells more than the last.
+    and registers by `student_skip` and `teacher_skip`. In large teachers an upper middle layer is worth more than the last.
 
     Source: Wang et al. 2020, arXiv:2002.10957 (MiniLM); Wang et al. 2021, arXiv:2012.15828 (MiniLMv2); Jiao et al. 2020,
     arXiv:1909.10351 (TinyBERT, scores).

@@ -49,7 +49,7 @@ class DynamicsConfig(LayersConfig):
         default="projector", description="compare features, or scores of classes"
     )
     start: float = Field(
-        default=1 / 3, ge=0, lt=1, description="relative depth to start at: early layers have little to say"
+        default=1 / 3, ge=0, lt=1, description="relative depth to start at: early layers hold little of use"
     )
     projector: Annotated[LinearProjector | OrthogonalProjector | NoProjector, Beside()] = Field(
         default=LinearProjector(),

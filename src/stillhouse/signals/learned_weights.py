@@ -124,8 +124,8 @@ class DiverseWeights(WeighingModule):
 
     def answer(self, features: Mapping[str, Tensor], members: Sequence[Outputs], weights: Tensor) -> Tensor:
         """(B, D): the teachers' weighted answer, in the student's width."""
-        heard = [read(features) for read in self.sources] or [wide(member.logits) for member in members]
-        mapped = [a(_standardized(x.detach())) for a, x in zip(self.answer_maps, heard)]
+        given = [read(features) for read in self.sources] or [wide(member.logits) for member in members]
+        mapped = [a(_standardized(x.detach())) for a, x in zip(self.answer_maps, given)]
         return (torch.stack(mapped, dim=1) * weights.unsqueeze(2)).sum(1)
 
     def distance(self, student_out: Outputs, answer: Tensor) -> Tensor:
@@ -133,7 +133,7 @@ class DiverseWeights(WeighingModule):
         return mse(state(self.read, student_out), _standardized(answer))
 
     def usefulness(self, answer: Tensor, labels: Tensor) -> Tensor:
-        """0-d: how wrong a linear head is that hears the answer alone; by it the answer maps learn."""
+        """0-d: how wrong a linear head is that reads the answer alone; by it the answer maps learn."""
         return label_cross_entropy(self.head(_standardized(answer)), labels).mean()
 
 

@@ -34,7 +34,7 @@ def uniform_weights(student_out: Outputs, members: Sequence[Outputs], labels: Te
 def confidence_weights(student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
     """(1 - softmax over teachers of their cross-entropy) / (n - 1): for each sample, less to a teacher that is wrong.
 
-    No teacher gets more than 1/(n - 1): with two one can rule alone, with many all are heard.
+    No teacher gets more than 1/(n - 1): with two one can rule alone, with many all count.
 
     Args:
         student_out: of the student; not used.
