@@ -145,7 +145,7 @@ def _curriculum(family: Family[Any, Any], lesson: Lesson[Any, Any], choice: Any,
         trial = replace(lesson, student=judge, stage=replace(plain, training=once), number=0, tutor=None)
         fit(family.job(trial), once, seed=lesson.seed, folder=folder, resume=lab.resume)
     difficulty = family.difficulty(judge, lab)
-    return Curriculum(config.curriculum, difficulty, family.labels(lab), seed=lesson.seed)
+    return Curriculum(config.curriculum, -difficulty, family.labels(lab), seed=lesson.seed)  # it takes ease
 
 
 def _check_carry(family: Family[Any, Any], lessons: Sequence[Lesson[Any, Any]]) -> None:

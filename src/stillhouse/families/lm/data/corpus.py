@@ -69,6 +69,16 @@ class Corpus:
     folder: Path
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Tokens of every split."""
+        return {split.name: len(split) for split in (self.train, self.valid, self.test)}
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of the ids of all splits."""
+        return hashlib.sha256(" ".join(x.sha256 for x in (self.train, self.valid, self.test)).encode()).hexdigest()
+
+    @property
     def about(self) -> dict[str, Any]:
         """Name, sizes and fingerprints, for a run's record."""
         splits = {split.name: split for split in (self.train, self.valid, self.test)}
@@ -77,9 +87,10 @@ class Corpus:
             "tokenizer": self.tokenizer.name,
             "vocabulary": self.tokenizer.vocab_size,
             "tokenizer_sha256": self.tokenizer.fingerprint,
-            "sizes": {name: len(split) for name, split in splits.items()},
+            "sizes": self.sizes,
             "bytes": {name: split.bytes for name, split in splits.items()},
-            "sha256": {name: split.sha256 for name, split in splits.items()},
+            "sha256": self.sha256,
+            "splits": {name: split.sha256 for name, split in splits.items()},
         }
 
 
