@@ -97,6 +97,7 @@ def tail_bounds(
         (1.0541, 1.4142)
     """
     s = 1 / temperature
+    place = float(s.detach()) if isinstance(s, Tensor) else s
     at = [0.0, *sorted(1 / t for t in temperatures)]
     values = [rest.new_full(rest.shape[:-1], math.log(others)), *rest.flip(-1).unbind(-1)]
 
@@ -104,7 +105,7 @@ def tail_bounds(
         return (values[i + 1] - values[i]) / (at[i + 1] - at[i])
 
     last = len(at) - 1
-    right = next((i for i in range(1, last + 1) if float(s) <= at[i]), last + 1)
+    right = next((i for i in range(1, last + 1) if place <= at[i]), last + 1)
     if right > last:  # colder than any sum that is known
         return values[last] + slope(last - 1) * (s - at[last]), values[last] + cap * (s - at[last])
     high = values[right - 1] + slope(right - 1) * (s - at[right - 1])
