@@ -243,5 +243,5 @@ def part_of(run: dict[str, Any] | None, folder: Path, name: str) -> Any:
         InputError: no run, or one without that part.
     """
     if run is None or name not in run["config"]:
-        raise InputError(f"{folder}: it belongs to no run that names its {name}; say which")
+        raise InputError(f"{folder}: it belongs to no run that names its {name}; choose one")
     return run["config"][name]

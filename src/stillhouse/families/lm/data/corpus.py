@@ -107,8 +107,8 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     if trained and not (size.isdecimal() and size.isascii()):
         raise InputError(f"tokenizer {config.tokenizer}: expected bpe:N with a whole number N")
     given = None if trained else load_tokenizer(config.tokenizer)
-    said = f"{FORMAT} {sorted(hashes.items())} {config.tokenizer if given is None else given.fingerprint}"
-    key = hashlib.sha256(said.encode()).hexdigest()[:16]
+    content = f"{FORMAT} {sorted(hashes.items())} {config.tokenizer if given is None else given.fingerprint}"
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
     folder = Path(config.cache).expanduser() / key if config.cache else _home() / key
     if not (folder / MANIFEST).is_file():
         tokenizer = given or train_bpe(texts["train"].splitlines(keepends=True), int(size))
