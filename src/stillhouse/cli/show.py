@@ -14,9 +14,10 @@ from rich.table import Table
 
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
+from stillhouse.core.watch import Watch
 
 
-class RunDisplay:
+class RunDisplay(Watch):
     """One bar for the arms and seeds of a run, one for the steps of the current training."""
 
     def __init__(self, trainings: int, *, quiet: bool = False) -> None:
@@ -45,9 +46,11 @@ class RunDisplay:
     ) -> None:
         self.bars.stop()
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Print a line above the bars."""
         self.console.print(line, soft_wrap=True, markup=False)
+
+    say = log  # for families that do not take a Watch yet
 
     def on_progress(self, arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
         """Move the bars; `news` may hold the latest loss and the best validation figures."""
