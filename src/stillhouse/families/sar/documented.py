@@ -192,6 +192,7 @@ class _File:
 
     def finished(self, kind: Any, found: Block) -> Any:
         """The configuration, or all faults."""
+        found["training"].setdefault("batch_size", TrainingConfig().batch_size)  # what a file without one means
         if not self.faults:
             try:
                 return parse(kind, found)
@@ -231,9 +232,7 @@ class _File:
         if found.get("schedule") not in (None, "cosine", "constant"):
             self.faults.append(f"training.scheduler_type: expected cosine or constant, got {found['schedule']!r}")
             del found["schedule"]
-        plain = TrainingConfig()  # documented files that leave these out mean the loop's own
-        base: Block = {name: getattr(plain, name) for name in ("batch_size", "learning_rate")}
-        base["final_learning_rate"] = 0.0
+        base: Block = {"learning_rate": TrainingConfig().learning_rate, "final_learning_rate": 0.0}
         if "device" in self.top:
             base["device"] = self.top["device"]
         return {**base, **{key: value for key, value in found.items() if key in own}}, extra

@@ -103,21 +103,15 @@ def sar_blocks(out: Path) -> list[Block]:
     caption = TABLE_CAPTION.format(f" on {machine}" if machine else "")
     missing = "" if arrays else "Left out: focus.npz is missing."
     curves = _curves(out)
+    drawn = Picture("Learning curves", [(curves, "")] if curves else (), "" if curves else "Left out: no epoch yet.")
     found: list[Block] = [
         Picture("Images", _images(arrays), missing or IMAGES),
         Picture("Coherence with the target", _maps(arrays), missing or MAPS),
         Picture("Point targets", _cuts(arrays), "" if points else POINTLESS),
         Table("Point targets", POINT_HEAD, points, POINT_CAPTION),
-        Table(
-            "Comparison",
-            TABLE_HEAD,
-            [_table_row(row) for row in rows],
-            TABLE_CAPTION.format(f" on {machine}" if machine else ""),
-        ),
+        Table("Comparison", TABLE_HEAD, [_table_row(row) for row in rows], caption),
         Table("Beside the documents", CLAIM_HEAD, claims, CLAIM_CAPTION),
-        Picture(
-            "Learning curves", [(curves, "")] if curves else [], "" if curves else "Left out: no record of an epoch."
-        ),
+        drawn,
         Facts("What was run", _facts(_read(out / records.RUN), arrays)),
     ]
     if not rows:
