@@ -17,7 +17,7 @@ from stillhouse.core.config import ConfigError, dump_yaml, place
 COMMANDS = {
     "simulate": "write simulated lines to disk: one npz file, or Zarr products in the Maya4 layout",
     "train": "train a focusing network (the teacher) on the ground truth",
-    "distill": "train students with a teacher and without, and say whether it helped",
+    "distill": "train students with a teacher and without, and show whether it helped",
     "compare": "the table: teacher, students, truncation, filters; without runs: the documented sizes",
     "stream": "focus line by line in constant memory and print the latency",
     "evaluate": "score a saved network on a test split",

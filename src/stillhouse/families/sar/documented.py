@@ -62,7 +62,7 @@ LOADER_FIXED = {
 }
 LOADER_REFUSED = {
     "max_base_sample_size": "a product says itself how large it is",
-    "inference": "`stillhouse sar evaluate` and `stream` say what they read",
+    "inference": "`stillhouse sar evaluate` and `stream` are given what they read",
 }
 LOADER_NAMES = {"data_dir": "root", "cache_size": "cache_chunks", "positional_encoding": "position_channel"}
 LOADER_EXTRA = ("patch_size", "buffer", "stride", "train", "validation", "test")
@@ -122,7 +122,7 @@ def read_student(
         ConfigError: as `read_teacher`.
     """
     file = _File(path, changes)
-    file.unwanted(("seed",), "arms run under seeds: 0, 1, ...; say how many with seeds")
+    file.unwanted(("seed",), "arms run under seeds: 0, 1, ...; seeds is their number")
     training, extra = file.training()
     found: Block = {
         "name": file.top.get("name", Path(path).stem),
@@ -246,7 +246,7 @@ class _File:
         return {key: value for key, value in found.items() if key in settings(SarObjective)}
 
     def data(self, training: Block) -> Any:
-        """The `data` block as it is, or what `dataloader` and `transforms` say of Zarr products."""
+        """The `data` block as it is, or what `dataloader` and `transforms` mean for Zarr products."""
         if "data" in self.top:
             self.unwanted(("dataloader", "transforms", "data_dir"), "the lines come from the data block")
             return self.top["data"]
@@ -314,7 +314,7 @@ class _File:
         self._common("batch_size", sizes, training, "evaluation_batch_size")
 
     def _common(self, key: str, values: dict[str, Any], into: Block, name: str | None = None) -> None:
-        """What must be said alike of all splits."""
+        """What must be the same for all splits."""
         if len({repr(value) for value in values.values()}) > 1:
             shown = ", ".join(f"{split} {value!r}" for split, value in values.items())
             self.faults.append(f"dataloader: {key}: expected the same for these splits, got {shown}")
@@ -342,7 +342,7 @@ class _File:
     def _fixed(
         self, where: str, block: Block, fixed: Mapping[str, tuple[Any, str]], refused: Mapping[str, str]
     ) -> None:
-        """Take out keys that have one value here, and those that are refused; say why."""
+        """Take out keys that have one value here, and those that are refused; name the reason."""
         for key in list(block):
             if key in fixed:
                 only, why = fixed[key]
