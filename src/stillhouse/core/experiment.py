@@ -21,6 +21,7 @@ from stillhouse.core.records import write_arrays, write_json
 from stillhouse.core.summary import TEACHER_SCORES, summarize
 from stillhouse.core.types import Progress
 from stillhouse.core.watch import SILENT, Watch
+from stillhouse.report.page import write_page
 from stillhouse.training.device import check_device
 
 
@@ -89,9 +90,7 @@ def run(
         summary = {**summary, "command": command, "data": facts}
         family.finish(lab, summary)
         write_json(out / records.SUMMARY, summary)
-    from stillhouse.report import write_report
-
-    watch.log(f"report: {write_report(out)}")
+    watch.log(f"report: {write_page(family, out)}")
     return summary
 
 

@@ -9,20 +9,31 @@ from markupsafe import Markup
 
 
 @dataclass(frozen=True)
+class Cell:
+    """What a table cell shows, a smaller second line, and its background colour."""
+
+    text: str
+    under: str = ""
+    shade: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """Rows of ready text under a head.
 
     Attributes:
         title: of its section.
         head: one word a column.
-        rows: the first cell names the row.
+        rows: the first cell names the row; the name of an arm gets the arm's mark.
         caption: under the table.
+        folded: shown only when the reader opens it.
     """
 
     title: str
     head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Cell]]
     caption: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,12 @@ def look(place: int) -> dict[str, Any]:
     return {"color": COLORS[place % len(COLORS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
-def differences(rows: Sequence[tuple[str, float, float, float]], label: str) -> Markup:
+def color(place: int) -> str:
+    """The colour of the arm at a place."""
+    return COLORS[place % len(COLORS)]
+
+
+def differences(rows: Sequence[tuple[str, float, float, float]], label: str, unit: str = "points") -> Markup:
     """Differences with their intervals against the line of no difference; rows are (name, difference, low, high)."""
     with rc_context(STYLE | {"font.size": 10}):
         figure = Figure(figsize=(5, 0.7 + 0.36 * len(rows)), layout="constrained")
@@ -69,7 +74,7 @@ def differences(rows: Sequence[tuple[str, float, float, float]], label: str) -> 
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel("difference in points (right of 0: better)")
+        axes.set_xlabel(f"difference in {unit} (right of 0: better)" if unit else "difference (right of 0: better)")
         axes.margins(x=0.08)
         return _svg(figure, "differences", label)
 

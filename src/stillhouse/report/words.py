@@ -135,10 +135,10 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any]) -> Sentence:
         parts.append(f"{plain(items)}{GAP}test images")
     if verdict == "not tested":
         parts.append("one seed says nothing of other seeds" if seeds else "one of the two arms has no results")
-    return Sentence(verdict, _lead(verdict, name, arm, control), ", ".join(parts))
+    return Sentence(verdict, lead(verdict, name, arm, control), ", ".join(parts))
 
 
-def _lead(verdict: str, name: str, arm: str, control: str) -> str:
+def lead(verdict: str, name: str, arm: str, control: str) -> str:
     """The verdict on a part (`teacher`), or on two rivals (`clauses against MLP`, or a name that is the control's)."""
     part, against, rival = (arm, "against", control) if name == control else name.partition(" against ")
     article = "" if name == control else "the "

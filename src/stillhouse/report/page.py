@@ -1,0 +1,220 @@
+"""One page for the runs of every family: verdict, arms, what was run, curves, signals, costs, and the family's own blocks.
+
+A run folder in, one self-contained HTML file out: it asks for nothing from outside and runs no script. No torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from stillhouse.core.records import REPORT, write_atomically
+from stillhouse.report import figures, signals
+from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
+from stillhouse.report.read import RunFolder, mapping, number, read_run
+from stillhouse.report.verdicts import Measure, sentence, shown
+from stillhouse.report.words import HEADLINES, MARKS, NOTHING, plain, size
+
+if TYPE_CHECKING:
+    from stillhouse.core.family import Family
+
+HERE = Path(__file__).parent
+KINDS = {Table: "table", Figure: "figure", Facts: "facts", Tiles: "tiles"}
+
+
+def write_page(family: Family[Any, Any], out: Path) -> Path:
+    """Write `report.html` into a run folder, from the files in it and nothing else.
+
+    An unfinished run gives a page of what there is; a section whose files are missing is left out.
+
+    Args:
+        family: of the run.
+        out: the run folder.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        InputError: `out` is no run folder, or the page cannot be written.
+    """
+    page = render(family, read_run(Path(out))).encode(errors="replace")
+    write_atomically(Path(out) / REPORT, lambda file: file.write(page))
+    return Path(out) / REPORT
+
+
+def render(family: Family[Any, Any], run: RunFolder) -> str:
+    """The page as text; everything that comes from the run is escaped."""
+    from stillhouse.core.folder import RunFolder as Folder
+
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    measures = {metric.name: Measure.of(metric) for metric in family.metrics}
+    arms = mapping(run.summary.get("arms")) or _unfinished(run)
+    order = list(dict.fromkeys([*arms, *run.arms]))
+    verdict = str(run.summary.get("verdict", ""))
+    blocks: list[Block] = [
+        *_arms(arms, measures, mapping(run.summary.get("about"))),
+        *family.blocks(Folder(run.path)),
+        _facts(run),
+        *_curves(run, order, family.metrics[0]),
+        *_signals(run),
+        *_costs(run),
+    ]
+    environment.globals.update(color=figures.color, shapes=figures.SHAPES, kind=lambda block: KINDS[type(block)])
+    return environment.get_template("page.html").render(
+        css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        name=str(mapping(run.run.get("config")).get("name") or run.data.get("name") or run.path.resolve().name),
+        title=family.title,
+        finished=bool(run.summary),
+        verdict=verdict,
+        headline=HEADLINES.get(verdict, HEADLINES["not tested"]) if run.summary else "This run is not finished",
+        mark=MARKS.get(verdict, MARKS["not tested"]),
+        sentences=[sentence(row, arms, measures) for row in run.comparisons],
+        differences=_differences(run, measures),
+        faults=run.faults,
+        order=order,
+        blocks=blocks,
+        configuration=_yaml(run.run.get("config")),
+        command=str(run.summary.get("command") or run.run.get("command") or ""),
+    )
+
+
+def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mapping[str, Any]) -> list[Block]:
+    """Mean and interval of every metric by arm, and the headline of every seed."""
+    names = [name for name in measures if any(mapping(mapping(arm).get(name)) for arm in arms.values())]
+    if not names:
+        return []
+    rows: list[list[str | Cell]] = []
+    for arm, entry in arms.items():
+        cells = [_estimate(measures[name], mapping(mapping(entry).get(name))) for name in names]
+        seconds = mapping(mapping(entry).get("seconds")).get("mean")
+        rows.append([Cell(arm, str(about.get(arm, ""))), *cells, Cell(plain(seconds))])
+    head = ["arm", *(measures[name].label for name in names), "training time (s)"]
+    found: list[Block] = [
+        Table("Arms", head, rows, "Test split, read once at the end. Below each mean: its 95 % interval.")
+    ]
+    first = measures[names[0]]
+    values = {arm: list(mapping(mapping(entry).get(first.name)).get("values") or []) for arm, entry in arms.items()}
+    most = max(map(len, values.values()), default=0)
+    if most > 1:
+        cells_of = {
+            arm: [*(shown(first, v) for v in row), *[NOTHING] * (most - len(row))] for arm, row in values.items()
+        }
+        head = ["arm", *(f"seed {seed}" for seed in range(most))]
+        found.append(Table(f"Every seed: {first.label}", head, [[a, *r] for a, r in cells_of.items()], folded=True))
+    return found
+
+
+def _estimate(measure: Measure, found: Mapping[str, Any]) -> Cell:
+    low, high = number(found.get("low")), number(found.get("high"))
+    under = "" if low is None or high is None else f"{shown(measure, low)} to {shown(measure, high)}"
+    return Cell(shown(measure, found.get("mean")), under)
+
+
+def _unfinished(run: RunFolder) -> dict[str, Any]:
+    """Means of the seeds that are done."""
+    found: dict[str, Any] = {}
+    for arm, runs in run.arms.items():
+        results = [mapping(mapping(seed.result).get("metrics")) for seed in runs if seed.result]
+        names = dict.fromkeys(name for result in results for name in result)
+        values = {n: [v for result in results if (v := number(result.get(n))) is not None] for n in names}
+        found[arm] = {n: {"mean": sum(v) / len(v), "values": v} for n, v in values.items() if v}
+    return found
+
+
+def _differences(run: RunFolder, measures: Mapping[str, Measure]) -> Markup | None:
+    """Every comparison of the headline's metric with its interval against 0."""
+    first = next(iter(measures.values()))
+    rows = []
+    for row in run.comparisons:
+        ends = [number(row.get(key)) for key in ("difference", "low", "high")]
+        known = [first.scale * end for end in ends if end is not None]
+        if len(known) == 3 and row.get("metric") == first.name:
+            rows.append((f"{row.get('arm')} against {row.get('control')}", known[0], known[1], known[2]))
+    if not rows:
+        return None
+    text = "; ".join(f"{name}: {middle:+.4g}, {low:+.4g} to {high:+.4g}" for name, middle, low, high in rows)
+    label = f"Differences in {first.label} with their 95 % intervals. {text}."
+    return figures.differences(rows, label, unit=first.unit)
+
+
+def _facts(run: RunFolder) -> Facts:
+    data, teacher, machine = run.data, run.teacher, mapping(run.run.get("machine"))
+    sizes = ", ".join(f"{plain(count, 9)} {split}" for split, count in mapping(data.get("sizes")).items())
+    entries = [("Data", f"{data.get('name', '')}: {sizes}")]
+    if teacher:
+        score, chance = (plain(teacher.get(key), 4) for key in ("score", "chance"))
+        checked = f"validation {teacher.get('metric', 'score')} {score}, chance {chance}: {teacher.get('status', '')}"
+        entries.append(("Teacher", f"{teacher.get('name', 'unnamed')}; {checked}"))
+    shipped = mapping(run.summary.get("shipped"))
+    if shipped:
+        entries.append(("Shipped student", f"arm {shipped.get('arm')}, seed {shipped.get('seed')}, best by validation"))
+    capabilities = machine.get("capabilities")
+    words = [
+        str(machine.get("cpu", "")),
+        f"{machine.get('cores', '?')} cores",
+        f"{machine.get('threads', '?')} threads",
+    ]
+    entries.append(("Machine", ", ".join([*words, *([str(capabilities)] if capabilities else [])])))
+    entries += [("Setting without effect", str(line)) for line in run.run.get("unused") or []]
+    return Facts("What was run", entries)
+
+
+def _curves(run: RunFolder, order: Sequence[str], metric: Any) -> list[Block]:
+    arms = {arm: run.arms.get(arm, []) for arm in order}
+    scores = figures.curves(arms, "validation", metric.name, f"Validation {metric.label} against epoch.")
+    losses = figures.curves(arms, "train", "loss", "Training loss against epoch.")
+    drawn = [(scores, f"Validation: {metric.label}."), (losses, "Training loss, mean over each epoch.")]
+    kept = [(svg, caption) for svg, caption in drawn if svg]
+    caption = "Thin: one seed. Thick: mean over the seeds. Arms that sum other terms cannot be ranked by their loss."
+    return [Figure("Learning curves", kept, caption)] if kept else []
+
+
+def _signals(run: RunFolder) -> list[Block]:
+    found, findings = signals.signals_table(run), signals.findings(run)
+    blocks: list[Block] = []
+    if found is not None:
+        rows: list[list[str | Cell]] = [
+            [row.name, *(Cell(cell.text, cell.under) for cell in row.cells)] for row in found.rows
+        ]
+        caption = (
+            "Terms of the loss of the taught arm, first seed, unweighted. Gradients are those of the weighted terms at the "
+            "student's weights (written where training.doctor is set): 1 pulls as strongly as the family's own loss, a "
+            "cosine below 0 pulls against it."
+        )
+        blocks.append(Table("What each signal did", found.head, rows, caption))
+    if findings:
+        blocks.append(Facts("Findings of the doctor", [(str(n), line) for n, line in enumerate(findings, 1)]))
+    return blocks
+
+
+def _costs(run: RunFolder) -> list[Block]:
+    costs = {str(arm): mapping(entry) for arm, entry in mapping(run.summary.get("costs")).items()}
+    if not costs:
+        return []
+    rows = [
+        [
+            arm,
+            plain(cost.get("params"), 7),
+            size(cost.get("bytes_on_disk")),
+            plain(cost.get("ms_batch_1")),
+            plain(cost.get("ms_batch_64")),
+            plain(cost.get("flops"), 7),
+        ]
+        for arm, cost in costs.items()
+    ]
+    teacher = number(run.teacher.get("params"))
+    if teacher is not None:
+        rows.append([f"teacher ({run.teacher.get('name', '')})", plain(teacher, 7), *[NOTHING] * 4])
+    head = ["", "parameters", "on disk", "ms, batch of 1", "ms, batch of 64", "operations an item"]
+    return [Table("Cost", head, rows, "Times are measured on this machine; operations are counted.")]
+
+
+def _yaml(config: Any) -> str:
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100) if config else ""

@@ -1,0 +1,92 @@
+"""Comparisons as sentences, in the words and the unit of any metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stillhouse.report.read import mapping, number
+from stillhouse.report.words import GAP, MARKS, MINUS, NOTHING, Sentence, lead, plain
+
+__all__ = ["MARKS", "Measure", "sentence", "shown"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How a metric is written (see `core.family.Metric`)."""
+
+    name: str
+    label: str
+    unit: str
+    items: str
+    lower_is_better: bool
+    scale: float
+    digits: int
+
+    @classmethod
+    def of(cls, metric: Any) -> Measure:
+        """Of a family's metric."""
+        return cls(**{name: getattr(metric, name) for name in cls.__dataclass_fields__})
+
+
+def shown(measure: Measure, value: Any) -> str:
+    """A value of a metric, scaled.
+
+    Example:
+        >>> points = Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
+        >>> shown(points, 0.9712).replace(GAP, " "), shown(points, None)
+        ('97.12 %', '–')
+    """
+    found = number(value)
+    if found is None:
+        return NOTHING
+    text = f"{measure.scale * found:,.{measure.digits}f}".replace("-", MINUS)
+    return f"{text}{GAP}%" if measure.scale == 100 else text
+
+
+def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[str, Measure]) -> Sentence:
+    """One comparison of `summary.json` as a plain sentence.
+
+    Example:
+        >>> bits = Measure("bits_per_byte", "bits per byte", "bits per byte", "windows", True, 1.0, 4)
+        >>> row = {"name": "spikes", "arm": "kd", "control": "dense", "metric": "bits_per_byte", "verdict": "hurts",
+        ...        "difference": -0.18, "low": -0.2, "high": -0.16, "seeds": 3, "items": 512}
+        >>> found = sentence(row, {"kd": {"bits_per_byte": {"mean": 1.9}}, "dense": {"bits_per_byte": {"mean": 1.72}}},
+        ...                  {"bits_per_byte": bits})
+        >>> found.lead
+        'The spikes hurt'
+        >>> print(found.detail.replace(GAP, " ").replace(MINUS, "-")[:88])
+        bits per byte: kd 1.9000 against dense 1.7200, 0.1800 more (95 % interval 0.1600 to 0.20
+    """
+    verdict, arm, control = (str(row.get(key, "?")) for key in ("verdict", "arm", "control"))
+    measure = measures.get(str(row.get("metric")))
+    if measure is None:
+        return Sentence(verdict, lead(verdict, str(row.get("name")), arm, control), f"metric {row.get('metric')}")
+    means = [shown(measure, mapping(mapping(arms.get(x)).get(measure.name)).get("mean")) for x in (arm, control)]
+    parts = [f"{measure.label}: {arm} {means[0]} against {control} {means[1]}"]
+    ends = [number(row.get(key)) for key in ("difference", "low", "high")]
+    known = [end for end in ends if end is not None]
+    if len(known) == 3:
+        parts.append(_difference(measure, known))
+    seeds, items = number(row.get("seeds")) or 0, number(row.get("items")) or 0
+    if seeds:
+        parts.append(f"{plain(seeds)}{GAP}seed{'s' * (seeds != 1)}, {plain(items, 7)}{GAP}{measure.items}")
+    if verdict == "not tested":
+        parts.append("one seed says nothing of other seeds" if seeds else "one of the two arms has no results")
+    return Sentence(verdict, lead(verdict, str(row.get("name", "?")), arm, control), ", ".join(parts))
+
+
+def _difference(measure: Measure, ends: list[float]) -> str:
+    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else with signs."""
+    sign = -1.0 if measure.lower_is_better else 1.0  # as the figures themselves differ
+    middle, low, high = (sign * measure.scale * end for end in ends)
+    low, high = min(low, high), max(low, high)
+    unit = f"{GAP}points" if measure.scale == 100 else ""
+    if low > 0 or high < 0:
+        near, far = sorted((abs(low), abs(high)))
+        word = "more" if middle > 0 else "less"
+        numbers = [f"{x:.{measure.digits}f}" for x in (abs(middle), near, far)]
+        return f"{numbers[0]}{unit} {word} (95{GAP}% interval {numbers[1]} to {numbers[2]})"
+    numbers = [f"{x:+.{measure.digits}f}".replace("-", MINUS) for x in (middle, low, high)]
+    return f"difference {numbers[0]}{unit} (95{GAP}% interval {numbers[1]} to {numbers[2]})"
