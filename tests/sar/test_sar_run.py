@@ -245,7 +245,7 @@ def test_a_changed_teacher_file_is_refused_on_resume(files, teacher_run, tmp_pat
     assert "needs the teacher of the run" in capsys.readouterr().err
     (folder / "card.json").write_bytes(card)
     assert sar(*words, "--resume") == 2
-    assert "expected the weights that card.json names" in capsys.readouterr().err
+    assert "was changed after it was written" in capsys.readouterr().err
 
 
 def test_teacher_folders_old_and_new(teacher_run, tmp_path):
@@ -253,7 +253,8 @@ def test_teacher_folders_old_and_new(teacher_run, tmp_path):
     assert (teacher_run / "teacher.safetensors").is_file()
     assert not (teacher_run / "student.safetensors").exists()
     card = json.loads((teacher_run / "card.json").read_text())
-    assert (card["format"], card["family"], len(card["sha256"])) == ("stillhouse-sar-2", "sar", 64)
+    assert (card["format"], card["family"]) == ("stillhouse-sar-2", "sar")
+    assert set(card["sha256"]) == {"teacher.safetensors", "card.json"}
     old = {key: card[key] for key in ("model", "scale", "valid", "data")} | {"format": "stillhouse-sar-1"}
     (tmp_path / "card.json").write_text(json.dumps(old))
     shutil.copy(teacher_run / "teacher.safetensors", tmp_path / "student.safetensors")
@@ -277,4 +278,5 @@ def test_blocks_are_made_from_files(run):
     out, _ = run()
     titles = [block.title for block in FAMILY.blocks(RunFolder(out))]
     assert titles[:2] == ["Images", "Coherence with the target"]
-    assert {"Point targets", "Comparison", "Learning curves", "What was run"} <= set(titles)
+    assert {"Point targets", "Comparison", "Lines"} <= set(titles)
+    assert "Learning curve" not in titles  # the shared page draws those of arms

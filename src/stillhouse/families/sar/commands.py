@@ -139,12 +139,13 @@ def _distill(words: Sequence[str]) -> int:
         sys.stdout.write(dump_yaml(config))
         return 0
     from stillhouse.cli.show import RunDisplay
-    from stillhouse.families.sar.run import distill
+    from stillhouse.core.experiment import run
+    from stillhouse.families.sar.family import FAMILY
 
     out = Path(options.save_dir or save_folder(path) or f"results/{config.name}")
     total = len(config.arms) * config.seeds
     with RunDisplay(total, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        summary = distill(config, out, resume=options.resume, force=options.force, watch=display)
+        summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)
     from stillhouse.core.records import read_json
     from stillhouse.families.sar.report import COMPARISON
 

@@ -188,8 +188,10 @@ def _config_of(run: Path) -> SarDistillConfig:
     if not (run / records.RUN).is_file():
         raise InputError(f"{run}: expected a folder of `stillhouse sar distill`")
     stored = read_json(run / records.RUN)
-    if stored.get("kind") != "sar":
-        raise InputError(f"{run}: expected a folder of `stillhouse sar distill`, got one of {stored.get('kind')!r}")
+    if stored.get("kind") != "sar" or "teacher_checkpoint" not in stored["config"]:
+        raise InputError(
+            f"{run}: expected a folder of `stillhouse sar distill`, got another (kind {stored.get('kind')!r})"
+        )
     if not (run / records.SUMMARY).is_file():
         raise InputError(f"{run}: the run is not finished; continue it with --resume")
     return parse(SarDistillConfig, stored["config"])

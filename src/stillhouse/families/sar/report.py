@@ -1,4 +1,4 @@
-"""The report of a focusing run: images, cuts through points, coherence, the table, all from the files of its folder. No torch.
+"""What a report shows of a focusing run: images, cuts through points, coherence, the table, from files alone. No torch.
 
 focus.npz holds, for a patch of test lines (W lines, L samples of the valid region):
     image/NAME (W, L) complex, map/NAME (W, L) local coherence with the target, cut/NAME (P, X) dB along a few points,
@@ -14,24 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
 from stillhouse.core import records
-from stillhouse.core.checks import InputError
-from stillhouse.core.records import REPORT, read_json, read_records, write_atomically
+from stillhouse.core.records import read_json, read_records
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Facts, Table
 from stillhouse.report.blocks import Figure as Picture
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import GAP, HEADLINES, MARKS, MINUS, plain
+from stillhouse.report.words import GAP, MINUS, plain
 
 Drawing = tuple[Markup, str]
-HERE = Path(__file__).parents[2] / "report"
 FOCUS, COMPARISON = "focus.npz", "comparison.json"
 DARKEST, BRIGHTEST = 1.0, 99.5  # percentiles of the target's dB that are black and white in every picture
 STYLES = ("-", "--", "-.", ":")
@@ -45,7 +41,6 @@ MAPS = (
     "In windows of 11 samples: black is 0, bright is 1. Windows of n samples of unrelated speckle read about "
     "\u221a(\u03c0 / 4n), here 0.27, not 0."
 )
-POINTLESS = "Left out: the radar is not known, so no point can be simulated."
 POINT_HEAD = (
     "", "have a peak", "IRW (half-power width), samples", "against the matched filter", "PSLR", "against the matched filter",
     "ISLR", "place, samples", "phase",
@@ -64,35 +59,6 @@ CLAIM_HEAD = (
 CLAIM_CAPTION = "Held against the teacher. The documented figures are expectations: no measurement stands behind them."
 
 
-def write_sar_report(out: Path) -> Path:
-    """Write `report.html` into a folder of `stillhouse sar train` or `distill`; sections whose files are missing say so.
-
-    Raises:
-        InputError: `out` is no such folder, or the page cannot be written.
-    """
-    run = _read(out / records.RUN)
-    if run.get("kind") not in ("sar", "sar-train"):
-        raise InputError(f"{out}: expected a folder of `stillhouse sar train` or `stillhouse sar distill`")
-    summary = _read(out / records.SUMMARY)
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    verdict = str(summary.get("verdict", ""))
-    page = environment.get_template("sar.html").render(
-        css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        name=str(mapping(run.get("config")).get("name", out.name)),
-        verdict=verdict,
-        headline=HEADLINES.get(verdict, "How well it focuses") if verdict else "How well it focuses",
-        mark=MARKS.get(verdict, MARKS["not tested"]),
-        sentences=[_sentence(row, summary) for row in summary.get("comparisons", [])],
-        blocks=[(type(block).__name__, block) for block in sar_blocks(out)],
-        configuration=yaml.safe_dump(run.get("config"), sort_keys=False, allow_unicode=True, width=100),
-        command=str(summary.get("command") or run.get("command") or ""),
-    )
-    write_atomically(out / REPORT, lambda file: file.write(page.encode(errors="replace")))
-    return out / REPORT
-
-
 def sar_blocks(out: Path) -> list[Block]:
     """What a focusing report shows beyond what all families share, from the files of a run folder."""
     arrays, comparison = _arrays(out / FOCUS), _read(out / COMPARISON)
@@ -101,22 +67,17 @@ def sar_blocks(out: Path) -> list[Block]:
     claims = [_claim(row) for row in rows if row.get("documented")]
     machine = mapping(comparison.get("machine")).get("cpu", "")
     caption = TABLE_CAPTION.format(f" on {machine}" if machine else "")
-    missing = "" if arrays else "Left out: focus.npz is missing."
-    curves = _curves(out)
-    drawn = Picture("Learning curves", [(curves, "")] if curves else (), "" if curves else "Left out: no epoch yet.")
     found: list[Block] = [
-        Picture("Images", _images(arrays), missing or IMAGES),
-        Picture("Coherence with the target", _maps(arrays), missing or MAPS),
-        Picture("Point targets", _cuts(arrays), "" if points else POINTLESS),
+        Picture("Images", _images(arrays), IMAGES),
+        Picture("Coherence with the target", _maps(arrays), MAPS),
+        Picture("Cuts through points", _cuts(arrays)),
         Table("Point targets", POINT_HEAD, points, POINT_CAPTION),
         Table("Comparison", TABLE_HEAD, [_table_row(row) for row in rows], caption),
         Table("Beside the documents", CLAIM_HEAD, claims, CLAIM_CAPTION),
-        drawn,
-        Facts("What was run", _facts(_read(out / records.RUN), arrays)),
+        Picture("Learning curve", _curve(out)),
+        Facts("Lines", _facts(_read(out / records.RUN), arrays)),
     ]
-    if not rows:
-        found[4] = Picture("Comparison", [], f"Left out: {COMPARISON} is missing.")
-    return [block for block in found if not isinstance(block, Table) or block.rows]
+    return [block for block in found if any(getattr(block, part, ()) for part in ("drawings", "rows", "entries"))]
 
 
 # ---------------------------------------------------------------------------------------------- words and tables
@@ -179,33 +140,14 @@ def _point_row(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _sentence(row: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
-    """One comparison in words."""
-    verdict, metric = str(row.get("verdict", "not tested")), str(row.get("metric"))
-    arms = mapping(summary.get("arms"))
-    means = [
-        number(mapping(mapping(arms.get(str(row.get(key)))).get(metric)).get("mean")) for key in ("arm", "control")
-    ]
-    ends = [number(row.get(key)) for key in ("difference", "low", "high")]
-    detail = "one of the two arms has no results"
-    if None not in means and None not in ends:
-        shown = [f"{end:+.4f}".replace("-", MINUS) for end in ends if end is not None]
-        size = f"{plain(row.get('seeds', 0))} seeds, {plain(row.get('items', 0))} test lines"
-        sides = f"{row.get('arm')} {means[0]:.4f} against {row.get('control')} {means[1]:.4f}"
-        detail = f"{metric}: {sides}, difference {shown[0]} (95{GAP}% interval {shown[1]} to {shown[2]}), {size}"
-    lead = {"helps": "The teacher helps", "hurts": "The teacher hurts"}.get(
-        verdict,
-        "No difference shown for the teacher" if verdict == "no difference shown" else "The teacher was not tested",
-    )
-    return {"verdict": verdict, "mark": MARKS.get(verdict, MARKS["not tested"]), "lead": lead, "detail": detail}
-
-
 def _facts(run: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[tuple[str, str]]:
     data = mapping(run.get("data"))
-    sizes = ", ".join(f"{plain(count)} {name}" for name, count in mapping(data.get("sizes")).items())
+    if not data:
+        return []
+    where = " to ".join(map(str, data.get("valid", [])))
     found = [
-        ("Data", f"{data.get('name', '')}: {sizes} lines of {data.get('length', '')} samples"),
-        ("Judged in", f"samples {' to '.join(map(str, data.get('valid', [])))}: there a line holds the whole aperture"),
+        ("Length", f"{data.get('length', '')} samples"),
+        ("Judged in", f"samples {where}: there a line holds the whole aperture"),
         ("Fingerprint", str(data.get("sha256", ""))),
     ]
     if "spacing" in arrays:
@@ -294,24 +236,17 @@ def _cuts(arrays: Mapping[str, Any]) -> list[Drawing]:
     return drawn
 
 
-def _curves(out: Path) -> Markup:
-    """Validation NMSE in dB against the epoch, one line a training."""
-    runs = sorted((out / "arms").glob("*/seed-*")) if (out / "arms").is_dir() else [out]
-    lines = {f"{run.parent.name}, {run.name}" if run != out else "training": _series(run) for run in runs}
-    lines = {name: line for name, line in lines.items() if line}
-    if not lines:
-        return Markup()
-    arms = list(dict.fromkeys(name.split(",")[0] for name in lines))
+def _curve(out: Path) -> list[Drawing]:
+    """Validation NMSE in dB against the epoch, of a folder of `train`: the shared page draws those of arms."""
+    line = _series(out)
+    if not line:
+        return []
     with rc_context(figures.STYLE | {"font.size": 10}):
         figure = Figure(figsize=(5, 3.3), layout="constrained")
         axes = figure.add_subplot()
-        for name, line in lines.items():
-            place = arms.index(name.split(",")[0])
-            label = arms[place] if name.endswith("seed-0") or name == "training" else None
-            axes.plot([e for e, _ in line], [v for _, v in line], color=figures.look(place)["color"], label=label)
+        axes.plot([e for e, _ in line], [v for _, v in line], color=figures.look(0)["color"])
         axes.set(xlabel="epoch", ylabel="validation NMSE (dB)")
-        axes.legend(fontsize=9, frameon=False)
-        return figures._svg(figure, "curves", "Validation NMSE in dB against the epoch")
+        return [(figures._svg(figure, "curves", "Validation NMSE in dB against the epoch"), "")]
 
 
 def _series(run: Path) -> list[tuple[float, float]]:

@@ -1,7 +1,8 @@
-"""Train a focusing network on the ground truth; distill students with it by the run that all families share."""
+"""Train a focusing network on the ground truth: the teacher, or any network without one."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import torch
 
 from stillhouse.core import experiment, records
 from stillhouse.core.config import to_mapping
-from stillhouse.core.folder import SCORES, RunFolder
+from stillhouse.core.folder import SCORES, RunFolder, read_arrays
 from stillhouse.core.records import read_json, write_arrays, write_json
+from stillhouse.core.verdict import mean_interval
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.sar.compare import teacher_rows
 from stillhouse.families.sar.data.sequences import SarData
@@ -21,21 +23,14 @@ from stillhouse.families.sar.job import SarJob
 from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb
 from stillhouse.families.sar.objective import SarObjective
 from stillhouse.families.sar.pictures import write_pictures
-from stillhouse.families.sar.plan import SarDistillConfig, SarTrainConfig
-from stillhouse.families.sar.report import write_sar_report
+from stillhouse.families.sar.plan import SarTrainConfig
 from stillhouse.families.sar.saved import BEST, TEACHER_WEIGHTS, load_model, save_documented, save_model
 from stillhouse.families.sar.teacher import LineTeacher, in_units
+from stillhouse.report.page import write_page
 from stillhouse.training.device import check_device
 from stillhouse.training.loop import fit
 
 ARM = "train"
-
-
-def distill(config: SarDistillConfig, out: Path, *, watch: Watch = SILENT, **choices: Any) -> dict[str, Any]:
-    """`core.experiment.run` of this family, with its own page; `choices` as there (resume, force, data, teacher, command)."""
-    summary = experiment.run(FAMILY, config, out, watch=watch, **choices)
-    write_sar_report(Path(out))
-    return summary
 
 
 def train(
@@ -70,14 +65,15 @@ def train(
         data = load_data(config.data, watch.log)
         facts = data_facts(data)
         folder.same("data", facts)
-        folder.begin({**experiment.about("sar-train", config, command or records.command_line()), "data": facts})
+        folder.begin({**experiment.about(FAMILY.kind, config, command or records.command_line()), "data": facts})
         if not (resume and (out / records.RESULT).is_file()):
             _fit(config, data, folder, resume, watch)
         network = in_units(*load_model(out), data)
         watch.log("comparing with filters and measuring times")
         teacher_rows(out, data, network)
         write_pictures(out, data, {"network": network})
-    watch.log(f"report: {write_sar_report(out)}")
+        write_json(out / records.SUMMARY, _summary(out))
+    watch.log(f"report: {write_page(FAMILY, out)}")
     return dict(read_json(out / records.RESULT))
 
 
@@ -107,3 +103,12 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
         "params": sum(p.numel() for p in model.parameters()),
     }
     write_json(out / records.RESULT, result)
+
+
+def _summary(out: Path) -> dict[str, Any]:
+    """Quality and coherence over the test lines, for the page; nothing is compared, so there is no verdict."""
+    figures: dict[str, Any] = {}
+    for name, values in read_arrays(out / SCORES).items():
+        interval = asdict(mean_interval(values[None])) if len(values) > 1 else {"mean": float(values.mean())}
+        figures[name] = {**interval, "values": [float(values.mean())]}
+    return {"kind": FAMILY.kind, "headline": "How well it focuses", "comparisons": [], "arms": {ARM: figures}}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import pickle
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from torch import Tensor
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import dump_yaml, parse, to_mapping
 from stillhouse.core.folder import SHIPPED, run_above
+from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.records import CARD, RUN, STUDENT, read_json, versions, write_atomically, write_json
 from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.data.sequences import SarData, SarScale
@@ -38,7 +38,6 @@ def save_model(folder: Path, model: SarSSM, data: SarData, *, weights: str = STU
         "format": FORMAT,
         "family": "sar",
         "weights": weights,
-        "sha256": hashlib.sha256(content).hexdigest(),
         "model": to_mapping(model.config),
         "scale": asdict(data.scale),
         "valid": [data.valid.start, data.valid.stop],
@@ -47,7 +46,7 @@ def save_model(folder: Path, model: SarSSM, data: SarData, *, weights: str = STU
         " the focused line",
         "versions": versions(),
     }
-    write_json(folder / CARD, card)
+    write_json(folder / CARD, with_hashes(card, folder, [weights]))
 
 
 def save_documented(path: Path, model: SarSSM) -> None:
@@ -154,13 +153,11 @@ def _card(folder: Path) -> dict[str, Any]:
 
 
 def _weights(folder: Path, card: Mapping[str, Any]) -> Path:
-    """The file of weights that a card is about, if it is still what it was."""
-    path = folder / str(card.get("weights", STUDENT))
-    if "sha256" in card and path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
-        raise InputError(
-            f"{path}: expected the weights that {CARD} names (sha256 {card['sha256'][:12]}...), got others"
-        )
-    return path
+    """The file of weights that a card is about, if both are still what they were."""
+    name = str(card.get("weights", STUDENT))
+    if card["format"] == FORMAT:
+        verify_files(folder, card, [name])
+    return folder / name
 
 
 def _read(path: Path) -> dict[str, Tensor]:
