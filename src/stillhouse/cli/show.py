@@ -50,7 +50,7 @@ class RunDisplay(Watch):
         """Print a line above the bars."""
         self.console.print(line, soft_wrap=True, markup=False)
 
-    say = log
+    say = log  # for families that do not take a Watch yet
 
     def on_progress(self, arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
         """Move the bars; `news` may hold the latest loss and the best validation figures."""

@@ -93,8 +93,9 @@ class RunPlan:
         return stages if taught else tuple(self.untaught_stage(stage) for stage in stages)
 
     def untaught_stage(self, stage: Stage) -> Stage:
-        """A stage as the control has it: without signals of a teacher."""
-        return replace(stage, signals=(), teacher=None)
+        """A stage as the control has it: without signals of a teacher, and without what they learn."""
+        carry = stage.carry if self.own else tuple(part for part in stage.carry if part != "extras")
+        return replace(stage, signals=(), teacher=None, carry=carry)
 
     def _resolved(self, stage: StageConfig) -> Stage:
         names = ("epochs", "learning_rate", "label_weight")
