@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from stillhouse.classification.students import StudentConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
@@ -20,12 +20,14 @@ from stillhouse.core.types import ImageTask, TextTask
 FORMAT = "stillhouse-student-1"
 
 
-def save_student(folder: Path, student: nn.Module, config: StudentConfig, task: ImageTask | TextTask) -> None:
-    """Write `student.safetensors` and `card.json` into a folder."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
-    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+def save_student(folder: Path, student: nn.Module, config: Any, task: ImageTask | TextTask, *, family: str) -> None:
+    """Write `student.safetensors` and `card.json` into a folder; `config` is what the student was built from."""
+    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()})
+    write_atomically(folder / STUDENT, lambda file: file.write(weights))
     card = {
         "format": FORMAT,
+        "family": family,
+        "sha256": hashlib.sha256(weights).hexdigest(),
         "student": to_mapping(config),
         "task": asdict(task),
         "class": type(student).__name__,
@@ -38,11 +40,15 @@ def save_student(folder: Path, student: nn.Module, config: StudentConfig, task: 
     write_json(folder / CARD, card)
 
 
-def read_card(folder: Path) -> tuple[StudentConfig, ImageTask | TextTask]:
+def read_card(folder: Path, students: Any) -> tuple[Any, ImageTask | TextTask]:
     """The configuration and the task of a saved student.
 
+    Args:
+        folder: with `card.json`.
+        students: configurations that it may have (a union by kind).
+
     Raises:
-        InputError: no card, or one of another format.
+        InputError: no card, or one of another format or family.
     """
     card = read_json(folder / CARD)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
@@ -50,18 +56,26 @@ def read_card(folder: Path) -> tuple[StudentConfig, ImageTask | TextTask]:
             f"{folder / CARD}: expected format {FORMAT!r}, got {card.get('format') if isinstance(card, dict) else card!r}"
         )
     task: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in card["task"].items()}
-    student: StudentConfig = parse(StudentConfig, card["student"])  # type: ignore[arg-type]
+    if not isinstance(card.get("student"), dict) or not isinstance(card.get("task"), dict):
+        raise InputError(f"{folder / CARD}: malformed card; expected the entries 'student' and 'task'")
+    student = parse(students, card["student"])
     return student, TextTask(**task) if "vocabulary" in task else ImageTask(**task)
 
 
-def read_weights(path: Path, module: nn.Module) -> None:
+def read_weights(path: Path, module: nn.Module, sha256: str | None = None) -> None:
     """Fill a module with the weights of a safetensors file.
 
+    Args:
+        path: of the file.
+        module: to fill.
+        sha256: of the file, as its card has it; None for an old card without one.
+
     Raises:
-        InputError: the file is missing or truncated, or holds the weights of another module.
+        InputError: the file is missing, truncated or changed, or holds the weights of another module.
     """
     try:
-        weights = load(path.read_bytes())
+        held = path.read_bytes()
+        weights = load(held)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except (SafetensorError, ValueError) as error:
@@ -72,18 +86,25 @@ def read_weights(path: Path, module: nn.Module) -> None:
         wrong = [n for n in {**expected, **got} if expected.get(n) != got.get(n)]
         shown = "; ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:5])
         raise InputError(f"{path} holds another model than its card: {len(wrong)} entries differ ({shown})")
+    if sha256 is not None and hashlib.sha256(held).hexdigest() != sha256:
+        raise InputError(f"{path}: expected the weights whose sha256 is in {CARD}, got others; the file was changed")
     module.load_state_dict(weights)
 
 
-def load_student(folder: Path | str) -> Any:
+def load_student(folder: Path | str, students: Any) -> Any:
     """Build the student of a folder and load its weights; in eval mode, on the CPU.
 
+    Args:
+        folder: with `card.json` and `student.safetensors`.
+        students: configurations that it may have (a union by kind).
+
     Raises:
-        InputError: files missing or truncated, or weights of another model.
+        InputError: files missing, truncated or changed, or weights of another model.
     """
     folder = Path(folder)
-    config, task = read_card(folder)
-    student = config.build(task)
-    read_weights(folder / STUDENT, student)
+    config, task = read_card(folder, students)
+    with torch.random.fork_rng(devices=[]):
+        student = config.build(task)
+    read_weights(folder / STUDENT, student, read_json(folder / CARD).get("sha256"))
     with torch.no_grad():
         return student.eval()

@@ -62,7 +62,10 @@ class Teacher:
         module: the network, in eval mode, without gradients.
         head_is_new: its last layer was re-made for the task and knows nothing yet (see `fit_head`).
         spec: class count and shapes of the features.
+        sha256: of the weights as they were built, before a head was fitted; None where nobody asked for it.
     """
+
+    sha256: str | None = None
 
     def __init__(
         self,
