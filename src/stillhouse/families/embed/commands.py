@@ -162,14 +162,10 @@ def _distill(words: Sequence[str]) -> int:
         return 0
     from stillhouse.families.embed.run import distill
     from stillhouse.families.embed.show import EmbedDisplay, print_embedding
-    from stillhouse.training.interrupt import Interrupted
 
     out = options.out or Path("runs") / config.name
     with EmbedDisplay(config.fits, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        try:
-            summary = distill(config, out, resume=options.resume, say=display.say, on_progress=display.on_progress)
-        except Interrupted as error:
-            raise Interrupted(f"{error}\ngo on with: the same command and --resume") from None
+        summary = distill(config, out, resume=options.resume, say=display.say, on_progress=display.on_progress)
     print_embedding(summary, out)
     return 0
 

@@ -27,6 +27,7 @@ from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig
 from stillhouse.families.embed.students.network import load_embedder
 from stillhouse.families.embed.train import OnProgress, data_facts, fit_control, train_student, train_text, tree_scale
 from stillhouse.training.device import check_device
+from stillhouse.training.threads import use_threads
 
 KIND = "embed"
 SHIPPED, SHIPPED_TEXT = "student", "text-student"
@@ -65,10 +66,7 @@ def distill(
 
     open_run_folder(out, to_mapping(config), resume=resume, may_grow=("seeds", "anchors", "frontier", "text"))
     check_device(config.training.device)
-    if config.training.threads is not None:
-        import torch
-
-        torch.set_num_threads(config.training.threads)
+    use_threads(config.training.threads)
     _check_packages(config)
     if config.text is not None and config.text.student.tokens == "pieces" and teacher_folder(config) is None:
         raise InputError(

@@ -1,0 +1,77 @@
+"""Plant every known fault, one at a time, and show which test catches it.
+
+    python -m benchmarks.house.faults                 all of them; exit status 1 if one is not caught
+    python -m benchmarks.house.faults --only overlay  those whose name holds a word
+    python -m benchmarks.house.faults --list
+
+Each fault is planted in a process of its own (forked after the imports), in which the one test runs that must fail. The same test
+runs once without the fault: one that fails anyway proves nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "planted"))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from faults import FAULTS  # noqa: E402
+from plant import Fault, plant  # noqa: E402
+
+PASSED, FAILED = 0, 1
+
+
+def outcome(fault: Fault | None, node: str) -> int:
+    """Pytest's exit status of one test in a forked process."""
+    child = os.fork()
+    if child == 0:
+        status = 99
+        try:
+            torch.set_num_threads(1)
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                if fault is not None:
+                    plant(fault)
+                status = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", str(ROOT / node)]))
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def main() -> int:
+    """Run; one line a fault."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="", help="faults whose name holds this")
+    parser.add_argument("--list", action="store_true", help="names and tests, nothing is run")
+    options = parser.parse_args()
+    chosen = [fault for fault in FAULTS if options.only in fault.name]
+    if options.list:
+        for fault in chosen:
+            print(f"{fault.name:<44} {fault.target:<70} {fault.caught_by}")
+        return 0
+    os.chdir(ROOT)
+    healthy: dict[str, int] = {}
+    missed = []
+    started = time.monotonic()
+    for fault in chosen:
+        if fault.caught_by not in healthy:
+            healthy[fault.caught_by] = outcome(None, fault.caught_by)
+        found = outcome(fault, fault.caught_by)
+        good = healthy[fault.caught_by] == PASSED and found == FAILED
+        why = "" if good else f" (without the fault: {healthy[fault.caught_by]}, with it: {found})"
+        print(f"{'caught' if good else 'MISSED':<7} {fault.name:<44} {fault.caught_by}{why}", flush=True)
+        missed += [] if good else [fault.name]
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} caught, {time.monotonic() - started:.0f} s")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,49 @@
+"""A finished run of every family, made once and copied for each test that changes something."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cases import CASES, Case
+
+from stillhouse.core.experiment import run
+from stillhouse.families import family
+
+
+@dataclass
+class Made:
+    """A case with its finished run."""
+
+    case: Case
+    out: Path
+    summary: dict[str, Any]
+
+
+@pytest.fixture(scope="session", params=sorted(CASES))
+def made(request: Any, tmp_path_factory: Any) -> Made:
+    case = CASES[request.param](tmp_path_factory.mktemp(request.param) / "case")
+    out = case.root / "run"
+    summary = run(family(case.kind), case.config(), out, command="stillhouse distill case.yaml")
+    return Made(case, out, summary)
+
+
+@pytest.fixture
+def copied(made: Made, tmp_path: Path) -> Made:
+    """The same in a folder that a test may spoil; paths in the configuration keep pointing at the original case."""
+    shutil.copytree(made.out, tmp_path / "run")
+    return Made(made.case, tmp_path / "run", made.summary)
+
+
+@pytest.fixture
+def spoiled(made: Made, tmp_path: Path) -> Any:
+    """The case whose data and teacher a test may change; both are put back."""
+    keep = tmp_path / "keep"
+    shutil.copytree(made.case.root, keep, ignore=shutil.ignore_patterns("run"))
+    yield made
+    for path in keep.rglob("*"):
+        if path.is_file():
+            shutil.copyfile(path, made.case.root / path.relative_to(keep))
