@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
 from stillhouse.core.types import ImageTask, TextTask
 
@@ -27,7 +27,6 @@ def save_student(folder: Path, student: nn.Module, config: Any, task: ImageTask 
     card = {
         "format": FORMAT,
         "family": family,
-        "sha256": hashlib.sha256(weights).hexdigest(),
         "student": to_mapping(config),
         "task": asdict(task),
         "class": type(student).__name__,
@@ -37,7 +36,7 @@ def save_student(folder: Path, student: nn.Module, config: Any, task: ImageTask 
         else "token ids (B, L), padded",
         "versions": versions(),
     }
-    write_json(folder / CARD, card)
+    write_json(folder / CARD, with_hashes(card, folder, [STUDENT]))
 
 
 def read_card(folder: Path, students: Any) -> tuple[Any, ImageTask | TextTask]:
@@ -62,20 +61,14 @@ def read_card(folder: Path, students: Any) -> tuple[Any, ImageTask | TextTask]:
     return student, TextTask(**task) if "vocabulary" in task else ImageTask(**task)
 
 
-def read_weights(path: Path, module: nn.Module, sha256: str | None = None) -> None:
+def read_weights(path: Path, module: nn.Module) -> None:
     """Fill a module with the weights of a safetensors file.
 
-    Args:
-        path: of the file.
-        module: to fill.
-        sha256: of the file, as its card has it; None for an old card without one.
-
     Raises:
-        InputError: the file is missing, truncated or changed, or holds the weights of another module.
+        InputError: the file is missing or truncated, or holds the weights of another module.
     """
     try:
-        held = path.read_bytes()
-        weights = load(held)
+        weights = load(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except (SafetensorError, ValueError) as error:
@@ -86,8 +79,6 @@ def read_weights(path: Path, module: nn.Module, sha256: str | None = None) -> No
         wrong = [n for n in {**expected, **got} if expected.get(n) != got.get(n)]
         shown = "; ".join(f"{n}: expected {expected.get(n)}, got {got.get(n)}" for n in wrong[:5])
         raise InputError(f"{path} holds another model than its card: {len(wrong)} entries differ ({shown})")
-    if sha256 is not None and hashlib.sha256(held).hexdigest() != sha256:
-        raise InputError(f"{path}: expected the weights whose sha256 is in {CARD}, got others; the file was changed")
     module.load_state_dict(weights)
 
 
@@ -105,6 +96,9 @@ def load_student(folder: Path | str, students: Any) -> Any:
     config, task = read_card(folder, students)
     with torch.random.fork_rng(devices=[]):
         student = config.build(task)
-    read_weights(folder / STUDENT, student, read_json(folder / CARD).get("sha256"))
+    read_weights(folder / STUDENT, student)
+    card = read_json(folder / CARD)
+    if "sha256" in card:  # not in folders from before cards had hashes
+        verify_files(folder, card, [STUDENT])
     with torch.no_grad():
         return student.eval()
