@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.classification.plan import TeacherRunConfig
+from stillhouse.classification.students import OrdinaryStudentConfig
 from stillhouse.core.checks import nearest
-from stillhouse.core.config import ConfigError, load_yaml, merge, parse, set_path, settings, to_mapping
+from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, parse, set_path, settings, to_mapping
 from stillhouse.core.family import Family
 from stillhouse.families import FAMILIES, family
+from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
 
 Known = Mapping[str, Callable[[], Any]]
 DEFAULT = "clauses"  # of a file that names no student and has nothing of another family
@@ -100,6 +102,10 @@ def _owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
     for kind in FAMILIES:
         if find_spec(f"stillhouse.families.{kind}.family") is not None and family(kind).owns(mapping):
             return family(kind)
+    student = mapping.get("student")
+    if isinstance(student, Mapping) and "kind" in student:
+        known_kinds = [*kinds(ClauseStudentConfig), *kinds(OrdinaryStudentConfig)]
+        raise ConfigError(f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}")
     return family(DEFAULT)
 
 

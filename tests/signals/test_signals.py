@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from stillhouse.classification.plan import RunConfig
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
@@ -201,7 +201,7 @@ def test_every_setting_of_the_logits_signal_changes_it(change):
 def test_a_setting_without_effect_is_refused(change):
     """Rather than believed."""
     with pytest.raises(ConfigError, match="does nothing"):
-        parse(RunConfig, {"signals": [{"kind": "logits", **change}]})
+        parse(ClausesRunConfig, {"signals": [{"kind": "logits", **change}]})
 
 
 def test_names_are_those_of_the_record():
