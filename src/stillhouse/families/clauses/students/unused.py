@@ -1,4 +1,4 @@
-"""Settings of clause networks that another setting has turned off: legal, and said before a run. No torch."""
+"""Settings of clause networks that another setting has turned off: legal, and listed before a run. No torch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from stillhouse.families.clauses.students.options import ClauseOptions
 Row = tuple[str, bool, str]  # setting, whether it does anything, what it would need
 
 
-def idle_settings(config: Any) -> Iterator[str]:
+def unused_settings(config: Any) -> Iterator[str]:
     """One line a setting that differs from its default and does nothing.
 
     Args:
         config: of any student; only clause networks have such settings.
 
     Example:
-        >>> print(*idle_settings(UnifiedTMConfig(window_size=7)))
+        >>> print(*unused_settings(UnifiedTMConfig(window_size=7)))
         window_size: 7 does nothing: needs architecture 'swin'
     """
     if isinstance(config, UnifiedTMConfig):
-        yield from said(config, _of_transformer(config))
+        yield from without_effect(config, _of_transformer(config))
     rule = getattr(config, "rule", None)
     if isinstance(rule, ClauseOptions):
-        yield from (f"rule.{line}" for line in said(rule, _of_rule(rule)))
+        yield from (f"rule.{line}" for line in without_effect(rule, _of_rule(rule)))
 
 
-def said(config: Any, rows: list[Row]) -> Iterator[str]:
+def without_effect(config: Any, rows: list[Row]) -> Iterator[str]:
     """One line a row whose setting differs from its default and does nothing; a setting may be a dotted path."""
     usual = type(config)()
     for path, works, need in rows:

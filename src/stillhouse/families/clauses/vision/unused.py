@@ -1,21 +1,21 @@
-"""Settings of a vision run that another one turns off: legal, and said before training. No torch."""
+"""Settings of a vision run that another one turns off: legal, and listed before training. No torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from stillhouse.families.clauses.students.idle import Row, said
+from stillhouse.families.clauses.students.unused import Row, without_effect
 from stillhouse.families.clauses.vision.config import VisionConfig
 
 
-def idle_settings(config: VisionConfig) -> Iterator[str]:
+def unused_settings(config: VisionConfig) -> Iterator[str]:
     """One line a setting that differs from its default and does nothing.
 
     Example:
-        >>> print(*idle_settings(VisionConfig.read({"output": {"overlay_topk": 5}})))
+        >>> print(*unused_settings(VisionConfig.read({"output": {"overlay_topk": 5}})))
         output.overlay_topk: 5 does nothing: needs output.overlays
     """
-    yield from said(config, _rows(config))
+    yield from without_effect(config, _rows(config))
 
 
 def _rows(config: VisionConfig) -> list[Row]:

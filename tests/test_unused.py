@@ -1,13 +1,16 @@
-"""Settings without effect are said, each with its place; a sound configuration is left alone."""
+"""Settings without effect are listed, each with its place; a sound configuration is left alone."""
 
 import pytest
 
-from stillhouse.classification.lint import lint
-from stillhouse.classification.plan import RunConfig
-from stillhouse.classification.run import run
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import merge, parse, to_mapping
-from stillhouse.recipes import RECIPES, load_run
+from stillhouse.core.experiment import run
+from stillhouse.core.records import read_json
+from stillhouse.core.watch import Watch
+from stillhouse.families.clauses.family import FAMILY
+from stillhouse.families.clauses.plan import ClausesRunConfig
+from stillhouse.families.clauses.recipes import RECIPES
+from stillhouse.recipes import load_run
 
 STAGE = {"name": "a", "epochs": 1, "signals": [{"kind": "logits"}]}
 CONSTANT = {"kind": "constant", "value": 4.0}
@@ -52,7 +55,7 @@ CONSTANT = {"kind": "constant", "value": 4.0}
         ({"curriculum": {}, "stages": [STAGE], "training": {"epochs": 9}}, "begins anew in every stage"),
         ({"curriculum": {"order": "none", "replay": 0.2}}, "curriculum.replay: does nothing under order 'none'"),
         ({"chain": [{"kind": "timm", "architecture": "test_resnet"}], "arms": ["no-kd"]}, "no assistant is trained"),
-        ({"teacher": {"source": "self:average"}, "student": {"dropout": 0.0}}, "says nearly the same"),
+        ({"teacher": {"source": "self:average"}, "student": {"dropout": 0.0}}, "puts out nearly the same"),
         ({"student": {"feed_forward": "mlp"}, "arms": ["kd", "mlp"]}, "is the student itself"),
         ({"signals": [{"kind": "dynamics", "student": ["a"], "teacher": ["b"]}]}, "one layer has no derivative"),
         (
@@ -61,27 +64,29 @@ CONSTANT = {"kind": "constant", "value": 4.0}
         ),
     ],
 )
-def test_a_setting_without_effect_is_said(change, words):
+def test_a_setting_without_effect_is_listed(change, words):
     """A flag that does nothing is worse than none: it is reported as tried."""
     base = to_mapping(load_run("digits"))
-    found = lint(parse(RunConfig, merge(base, change)))
+    found = FAMILY.unused(parse(ClausesRunConfig, merge(base, change)))
     assert any(words in line for line in found), found
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
-def test_recipes_have_no_idle_setting(name):
+def test_recipes_have_no_unused_setting(name):
     """A warning that is always there is not read."""
-    assert lint(load_run(name)) == ()
+    assert list(FAMILY.unused(load_run(name))) == []
 
 
-def test_a_run_says_it_and_writes_it_down(tmp_path):
-    """Said once on the screen and forgotten, it would not be found again."""
+def test_a_run_logs_it_and_writes_it_down(tmp_path):
+    """Shown once on the screen and forgotten, it would not be found again."""
     fast = ["training.epochs=1", "seeds=1", "data.train_limit=40", "data.test_limit=40", "student.depth=1"]
     config = load_run("digits", [*fast, "arms=[no-kd]", "training.device=cpu"])
-    said = []
-    run(config, tmp_path / "run", say=said.append)
-    assert any(line.startswith("without effect: teacher: no arm is taught") for line in said)
-    assert '"without_effect": [' in (tmp_path / "run" / "run.json").read_text()
+    lines = []
+    watch = Watch()
+    watch.log = lines.append
+    run(FAMILY, config, tmp_path / "run", watch=watch)
+    assert any(line.startswith("unused: teacher: no arm is taught") for line in lines)
+    assert any("no arm is taught" in line for line in read_json(tmp_path / "run" / "run.json")["unused"])
 
 
 def test_an_ensemble_signal_with_one_teacher_is_refused_before_training(tmp_path):
@@ -89,5 +94,5 @@ def test_an_ensemble_signal_with_one_teacher_is_refused_before_training(tmp_path
     fast = ["training.epochs=1", "seeds=1", "data.train_limit=40", "data.test_limit=40", "arms=[kd]"]
     config = load_run("digits", [*fast, "signals=[{kind: ensemble}]"])
     with pytest.raises(InputError, match="more_teachers"):
-        run(config, tmp_path / "run")
+        run(FAMILY, config, tmp_path / "run")
     assert not (tmp_path / "run" / "arms").exists()

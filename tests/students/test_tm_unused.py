@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from stillhouse.core.config import to_mapping
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
 from stillhouse.families.clauses.students.flat import FlatTM
-from stillhouse.families.clauses.students.idle import idle_settings
 from stillhouse.families.clauses.students.options import PixelClauseOptions
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.families.clauses.students.unused import unused_settings
 
 TINY = {"image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 12, "depths": 3, "tm_clauses": 12}
 OTHER = {
@@ -67,7 +67,7 @@ def test_idle_settings_of_a_transformer_change_nothing(base):
             changed = replace(config, **{name: value})
         except ValidationError:
             continue  # refused, which says more
-        if any(line.startswith(f"{name}: ") for line in idle_settings(changed)):
+        if any(line.startswith(f"{name}: ") for line in unused_settings(changed)):
             assert torch.equal(outcome(transformer(changed)), usual), name
             tried += 1
     assert tried >= 9
@@ -79,7 +79,7 @@ def test_idle_settings_of_a_rule_change_nothing(change):
         torch.manual_seed(0)
         return FlatTM(image_size=8, in_channels=1, clauses=20, rule=rule)
 
-    assert len(list(idle_settings(made(**change).config))) == 1
+    assert len(list(unused_settings(made(**change).config))) == 1
     assert torch.equal(outcome(made(**change)), outcome(made()))
-    assert not list(idle_settings(made().config))
+    assert not list(unused_settings(made().config))
     assert PixelClauseOptions(**change) != PixelClauseOptions()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.image import imsave
 
-from stillhouse.report.read import Array, Clause
+from stillhouse.report.read import Array
 
 FOR, AGAINST = (0xFF, 0x8C, 0x1A), (0x2E, 0x86, 0xFF)  # orange and blue: a diverging pair that all eyes tell apart
 COVER = 0.72
@@ -32,10 +33,10 @@ def overlay(image: Array, votes: Array, scale: float) -> Array:
     return ((1 - strength) * gray + strength * color).round().astype(np.uint8)
 
 
-def clause_pictures(clause: Clause) -> list[str]:
-    """One `data:` address a picture; the pictures of a clause share one scale of votes."""
-    scale = max((float(np.abs(votes).max()) for _, votes in clause.pictures), default=0.0)
-    return [_data_address(overlay(image, votes, scale)) for image, votes in clause.pictures]
+def picture_addresses(pictures: Sequence[tuple[Array, Array]]) -> list[str]:
+    """One `data:` address a picture (image, votes); the pictures of a clause share one scale of votes."""
+    scale = max((float(np.abs(votes).max()) for _, votes in pictures), default=0.0)
+    return [_data_address(overlay(image, votes, scale)) for image, votes in pictures]
 
 
 def _data_address(pixels: Array) -> str:
