@@ -38,6 +38,9 @@ class Job(ABC):
         extras: what is learnt along and not kept: projectors, temperatures.
     """
 
+    task_term = "labels"  # the term that optimizers and the doctor hold the others against
+    keeps_start = False  # whether the weights that training begins with count as its epoch 0
+
     def __init__(self, model: nn.Module, *, rows: int, seed: int, extras: nn.Module | None = None) -> None:
         self.model, self.rows, self.seed = model, rows, seed
         self.extras: nn.Module = nn.Module() if extras is None else extras

@@ -115,6 +115,8 @@ class _Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         keep_records_until(self.folder / RECORDS, self.state.step)
         self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.state.step + 1)
+        if self.state.step == 0 and self.job.keeps_start and self.config.keep == "best":
+            self._hold_start()
         try:
             while self.state.step < self.total and not self.state.stopped_early:
                 self._epoch(stop, on_progress)
@@ -257,6 +259,14 @@ class _Trainer:
         self.job.observe(found, self._progress())
         waited = epoch - self.state.best_epoch
         self.state.stopped_early = 0 < self.config.patience <= waited and epoch < self.config.epochs
+
+    def _hold_start(self) -> None:
+        """Count the weights at the start as epoch 0: training that makes nothing better ends with them."""
+        self.model.eval()
+        with torch.no_grad():
+            found = self.job.validate(self.model)
+        self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, 0
+        self.best_weights = {name: x.detach().cpu().clone() for name, x in self.model.state_dict().items()}
 
     def _record(self, split: str, epoch: float, values: Mapping[str, Any]) -> None:
         record = {"split": split, "step": self.state.step, "epoch": round(epoch, 4), **values}

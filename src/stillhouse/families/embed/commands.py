@@ -146,6 +146,7 @@ def _distill(words: Sequence[str]) -> int:
         "--resume", action="store_true", help="go on with the run in the folder; finished arms are kept"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--force", action="store_true", help="continue although the vectors look like noise")
     if early.get("student") == "text":
         change["text"] = text_arm(early.get("text-teacher"))
 
@@ -160,16 +161,13 @@ def _distill(words: Sequence[str]) -> int:
     if options.print_config:
         print_config(config)
         return 0
-    from stillhouse.families.embed.run import distill
+    from stillhouse.core.experiment import run
+    from stillhouse.families.embed.family import FAMILY
     from stillhouse.families.embed.show import EmbedDisplay, print_embedding
-    from stillhouse.training.interrupt import Interrupted
 
     out = options.out or Path("runs") / config.name
     with EmbedDisplay(config.fits, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        try:
-            summary = distill(config, out, resume=options.resume, say=display.say, on_progress=display.on_progress)
-        except Interrupted as error:
-            raise Interrupted(f"{error}\ngo on with: the same command and --resume") from None
+        summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)
     print_embedding(summary, out)
     return 0
 

@@ -23,8 +23,9 @@ from stillhouse.families.embed.job import Poles, VectorRows
 from stillhouse.families.embed.plan import EmbedRunConfig
 
 Index = NDArray[np.int64]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 GRAPH = "graph.npz"
+CODED_ROWS = 16_384  # coded at a time
 START_ROWS = 20_000  # of which the principal axes are taken
 CAPTURE = "manifest.json"
 
@@ -78,6 +79,33 @@ class Material:
     pairs: Pairs | None
     poles: PoleRows | None
 
+    @property
+    def name(self) -> str:
+        """Of the vectors."""
+        return self.data.name
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of every split."""
+        return self.data.sizes
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of the vectors."""
+        return self.data.sha256
+
+    def facts(self) -> dict[str, Any]:
+        """What cards and the report say of the data."""
+        data = self.data
+        return {
+            "name": data.name,
+            "sizes": {**data.sizes, "judged": len(self.test)},
+            "sha256": data.sha256,
+            "width": data.width,
+            "zero_rows": data.zero_rows,
+            "duplicates": data.duplicates,
+        }
+
     @cached_property
     def test_vectors(self) -> NDArray[np.float32]:
         """(n, D) of the rows that are judged."""
@@ -89,6 +117,20 @@ class Material:
         if len(rows) > limit:
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
         return self.data.store.read(rows)
+
+    def held_vectors(self, limit: int) -> NDArray[np.float32]:
+        """(at most limit, D) validation rows."""
+        rows = self.data.validation
+        if len(rows) > limit:
+            rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+        return self.data.store.read(rows)
+
+    def codes(self, encode: Callable[[np.ndarray], np.ndarray], rows: Index) -> np.ndarray:
+        """(n, d) codes of rows of the store, piece by piece."""
+        if not len(rows):
+            return encode(self.data.store.read(rows[:0]))
+        pieces = np.array_split(rows, -(-len(rows) // CODED_ROWS))
+        return np.concatenate([encode(self.data.store.read(piece)) for piece in pieces])
 
     def start_vectors(self) -> torch.Tensor:
         """Training rows for the student's first axes."""
@@ -122,8 +164,8 @@ def open_material(config: EmbedRunConfig) -> Material:
         )
     pairs = None if config.pairs_file is None else _pairs(config, data)
     if pairs is not None:
-        told = np.concatenate([pairs.first, pairs.second])
-        kept = {side: np.setdiff1d(getattr(data, side), told) for side in ("train", "validation")}
+        taken = np.concatenate([pairs.first, pairs.second])
+        kept = {side: np.setdiff1d(getattr(data, side), taken) for side in ("train", "validation")}
         data = replace(data, **kept)  # type: ignore[arg-type]
     if len(data.test) < 22:
         raise InputError(
@@ -147,7 +189,7 @@ def open_material(config: EmbedRunConfig) -> Material:
     )
 
 
-def graph_of(config: EmbedRunConfig, material: Material, out: Path, say: Say) -> NDArray[np.int32] | None:
+def graph_of(config: EmbedRunConfig, material: Material, out: Path, log: Log) -> NDArray[np.int32] | None:
     """The neighbours of the training rows, found once and kept in the run folder; None where the lesson draws none."""
     lesson = config.lesson
     if lesson.graph == "off":
@@ -159,7 +201,7 @@ def graph_of(config: EmbedRunConfig, material: Material, out: Path, say: Say) ->
         if kept.shape == (len(material.train), k):
             found: NDArray[np.int32] = kept
             return found
-    say(f"finding the {k} nearest of {len(material.train):,} training rows")
+    log(f"finding the {k} nearest of {len(material.train):,} training rows")
     graph = neighbor_graph(material.train, len(material.train), k=k, form=lesson.graph)
     write_arrays(path, neighbors=graph)
     return graph

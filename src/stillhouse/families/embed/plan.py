@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
+from stillhouse.core.plan import RunPlan, check_plan
 from stillhouse.families.embed.data.vectors import VectorsConfig
-from stillhouse.families.embed.lesson import EmbeddingLessonConfig, embedding_training
+from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTrainingConfig
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.text_config import TextStudentConfig
-from stillhouse.training.config import TrainingConfig
 
 AnchorName = Literal["pca", "pca-whitened", "random-projection", "truncation", "autoencoder", "umap", "pacmap"]
 STUDENT, TEXT = "student", "text"  # the arms that learn; all others are anchors, or points of the frontier
 DETERMINISTIC = ("pca", "pca-whitened", "truncation")  # fitted once, whatever the seeds
 
-# settings of the shared loop that mean something for class labels only, with their reason
-LABELS_ONLY = {
-    "label_weight": "there are no labels",
-    "label_smoothing": "there are no labels",
-    "teacher_view": "vectors are not augmented, so there is one view",
-    "doctor": "it holds terms against that of the labels, which there is none of",
-    "gradients": "it holds terms against that of the labels, which there is none of",
-    "optimizer": "only adamw was measured here",
-    "momentum": "it belongs to sgd and dot",
-    "delta": "it belongs to dot",
-    "accumulate": "a relation is between all rows of a batch; take a smaller batch_size",
-}
+CLASS_SCORES = ("logits", "ensemble", "exits", "dual-head", "probes")
+ATTENTIONS = ("attention",)
 
 
 @configclass
@@ -46,14 +36,17 @@ class TextArmConfig:
 
 
 @configclass
-class EmbedRunConfig:
+class EmbedRunConfig(RunPlan):
     """Everything that an embedding run depends on; saved with the run."""
 
     name: str = Field(default="embedding", min_length=1, description="the folder is runs/NAME unless --out says else")
     data: VectorsConfig = Field(description="the teacher's vectors and their splits")
     student: EmbeddingStudentConfig = Field(default_factory=EmbeddingStudentConfig, description="vectors -> codes")
     lesson: EmbeddingLessonConfig = Field(default_factory=EmbeddingLessonConfig, description="what it learns from")
-    training: TrainingConfig = Field(default_factory=embedding_training, description="the loop")
+    training: EmbeddingTrainingConfig = Field(default_factory=EmbeddingTrainingConfig, description="the loop")
+    chain: tuple[EmbeddingStudentConfig, ...] = Field(
+        default=(), description="assistants between the vectors and the student: wider codes, largest first"
+    )
     text: TextArmConfig | None = Field(
         default=None, description="also a student that reads texts; {} for one as it comes (needs texts)"
     )
@@ -80,10 +73,12 @@ class EmbedRunConfig:
     )
     teacher_dim: int | None = Field(default=None, gt=1, description="width that the vectors must have [as they come]")
     test_rows: int = Field(default=5000, gt=21, description="test rows that are judged, at most")
-    seeds: int = Field(default=3, gt=0, description="trainings of each student (0, 1, ...); a verdict wants 3")
 
     def __post_init__(self) -> None:
-        complete(self.training)
+        check_plan(self)
+        for number, signal in enumerate((*self.signals, *self.own)):
+            if why := refusal(signal):
+                raise ValueError(f"signals.{number} ({signal.kind}): {why}")
         if len(set(self.anchors)) < len(self.anchors):
             raise ValueError(f"anchors: expected each once, got {', '.join(self.anchors)}")
         if any(weight < 0 for weight in self.frontier) or len(set(self.frontier)) < len(self.frontier):
@@ -123,6 +118,18 @@ class EmbedRunConfig:
         return sum(self.seeds_of(arm) for arm in self.arms)
 
 
+def refusal(signal: Any) -> str | None:
+    """Why a signal cannot work here; None where it can. Codes and vectors are relations and features, never class scores."""
+    if signal.kind in CLASS_SCORES:
+        return (
+            "a code has no class scores; compare it by relations or features (student: code, or a path of the student; "
+            "teacher: vector)"
+        )
+    if signal.kind in ATTENTIONS:
+        return "neither vectors nor the student have attention maps"
+    return None
+
+
 def frontier_name(weight: float) -> str:
     """The arm of a neighbor weight.
 
@@ -131,21 +138,3 @@ def frontier_name(weight: float) -> str:
         ('near-0.3', 'near-10')
     """
     return f"near-{weight:g}"
-
-
-def complete(training: TrainingConfig) -> TrainingConfig:
-    """The same, in full precision: distances of near rows are differences of large numbers.
-
-    Raises:
-        ValueError: a setting that would do nothing here, or half precision.
-    """
-    plain = TrainingConfig(label_weight=0.0)
-    for name, why in LABELS_ONLY.items():
-        if getattr(training, name) not in (getattr(plain, name), getattr(TrainingConfig(), name)):
-            raise ValueError(f"training.{name}: does nothing for embeddings: {why}; leave it out")
-    if training.precision not in ("auto", "32-true"):
-        raise ValueError(
-            "training.precision: expected 32-true (near rows differ in digits that half precision has not), "
-            f"got {training.precision}"
-        )
-    return replace(training, precision="32-true")

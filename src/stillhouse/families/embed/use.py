@@ -16,8 +16,10 @@ from stillhouse.core.records import CARD, RUN, read_json, write_atomically
 from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
+from stillhouse.families.embed.judge import neighbours_compared
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import judge, nearest_neighbors
+from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.students.axes import axes_from
 from stillhouse.families.embed.students.text_config import FORMAT as TEXT_FORMAT
@@ -139,11 +141,16 @@ def evaluate(folder: Path, vectors: str | None = None, *, key: str | None = None
     codes = {"student": codes_of(student, store, rows)[:, :width]}
     for name in BESIDE:
         codes[name] = fit_anchor(name, train, width)(told)
-    for name, said in codes.items():
-        figures = judge(told, said, ks=ks, labels=labels)
+    for name, code in codes.items():
+        figures = judge(told, code, ks=ks, labels=labels)
         near = {k: v for k, v in figures.items() if k.startswith(("knn", "trust", "cont", "label", "recall"))}
         far = {k: v for k, v in figures.items() if k in ("spearman", "pearson", "stress", "triplet_accuracy", "cka")}
-        found["methods"][name] = {"local": near, "global": far}
+        rows_kept = row_quality(told, code, k=neighbours_compared(len(code)))
+        found["methods"][name] = {
+            "rows": {n: float(v.mean()) for n, v in rows_kept.items()},
+            "local": near,
+            "global": far,
+        }
     return found
 
 

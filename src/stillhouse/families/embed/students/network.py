@@ -148,6 +148,7 @@ def save_embedder(
     teacher: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float | None] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """Write `student.safetensors` (mean, skip, w1, b1, w2, b2, w3) and `card.json` into a folder.
 
@@ -157,6 +158,7 @@ def save_embedder(
         teacher: what is known of it: name, width.
         data: name, sizes, hash.
         metrics: held-out figures.
+        more: further entries of the card.
     """
     weights = {name: tensor.float().contiguous() for name, tensor in student.weights().items()}
     write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
@@ -174,6 +176,7 @@ def save_embedder(
         "data": dict(data or {}),
         "metrics": dict(metrics or {}),
         "versions": versions(),
+        **(more or {}),
     }
     write_json(folder / CARD, card)
 
@@ -201,7 +204,7 @@ def load_embedder(folder: str | Path) -> EmbeddingStudent:
         student = EmbeddingStudent(config, int(card["teacher_dim"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{folder / CARD}: expected the card of an embedding student, got one without sense: {error}"
+            f"{folder / CARD}: expected the card of an embedding student, got a malformed one: {error}"
         ) from None
     path = folder / STUDENT
     try:
