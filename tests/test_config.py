@@ -193,3 +193,73 @@ def test_a_switch_is_no_number():
         parse(RunConfig, {"signals": [{"kind": "logits", "temperature": True}]})
     with pytest.raises(ConfigError, match=r"seeds: expected a number, got true"):
         parse(RunConfig, {"seeds": True})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "training: " + "[" * 3000 + "]" * 3000,
+        "a: " + "{b: " * 3000 + "1" + "}" * 3000,
+        "\n".join(" " * depth + "a:" for depth in range(3000)),
+    ],
+)
+def test_nesting_without_end_is_one_clear_line(tmp_path, text):
+    """Python's recursion limit was a traceback of a thousand lines."""
+    path = tmp_path / "deep.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"expected at most 50 levels of nesting, got more in line \d+") as error:
+        load_yaml(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError) as error:
+        load_run("digits", [f"training.epochs={text}"])
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: 2020-99-99",
+        "a: !!timestamp x",
+        "a: !!bool x",
+        "a: " + "9" * 5000,
+        "? [a, b]\n: c",
+        "? {a: b}\n: c",
+        "a: !!python/object/apply:os.system [ls]",
+    ],
+)
+def test_values_that_yaml_cannot_make_are_one_clear_error(tmp_path, text):
+    """PyYAML's constructors raise errors of their own for dates, long numbers and lists as keys."""
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="is not YAML"):
+        load_yaml(path)
+
+
+def test_fifty_levels_are_enough_and_a_shared_part_is_no_level(tmp_path):
+    """What is legal stays legal."""
+    path = tmp_path / "a.yaml"
+    path.write_text("base: &b {x: 1}\nmine: {<<: *b, y: 2}\nlist: " + "[" * 48 + "]" * 48)
+    assert load_yaml(path)["mine"] == {"x": 1, "y": 2}
+
+
+def test_a_file_name_that_cannot_be_is_one_clear_line():
+    """A null byte, in an argument."""
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_yaml("a\0b.yaml")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("training.warmup_epochs=1e308", "warmup_epochs: expected at most 1,000,000, got 1e+308"),
+        ("training.batch_size=1000000000000000000", "training.batch_size: expected a number below 2**53, got 1e+18"),
+        ("training.batch_size=" + "9" * 400, "training.batch_size: expected a number below 2**53, got inf"),
+        ("training.threads=100000", "threads: expected at most 1024, got 100000"),
+    ],
+)
+def test_settings_beyond_sense_are_one_clear_line(setting, words):
+    """An overflow deep in the optimizer; and so many threads that the process ended without a word."""
+    with pytest.raises(ConfigError) as error:
+        load_run("digits", [setting])
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)

@@ -5,7 +5,9 @@ import shutil
 import subprocess
 
 import pytest
+import torch
 
+from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import (
     RUN,
@@ -13,7 +15,9 @@ from stillhouse.core.records import (
     keep_records_until,
     open_run_folder,
     read_json,
+    read_object,
     read_records,
+    safe_name,
     write_atomically,
     write_json,
 )
@@ -91,3 +95,129 @@ def test_a_run_grows_and_does_not_shrink(tmp_path):
     other = {**before, "signals": [{"weight": 2.0, "kind": "logits"}]}
     with pytest.raises(InputError, match=r"signals.0.weight: was 1.0, is 2.0\n"):
         open_run_folder(tmp_path, other, resume=True, may_grow=grow)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "expected an object with config, got \\[\\]"),
+        ("null", "expected an object with config, got None"),
+        ("{}", "config: missing"),
+        ('{"config": 3}', "config: expected a valid dictionary, got 3"),
+        ("{", "is not JSON"),
+        ("\xff", "is not JSON"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_run_that_is_something_else_is_one_clear_error(tmp_path, text, words):
+    """Each was a traceback."""
+    (tmp_path / RUN).write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match=words) as caught:
+        open_run_folder(tmp_path, {"seeds": 1}, resume=True)
+    assert str(tmp_path / RUN) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[]", "expected an object with metrics, seed"),
+        ('{"metrics": 3, "seed": 0}', "metrics: expected a valid dictionary, got 3"),
+        ('{"metrics": {"accuracy": "high"}, "seed": 0}', "metrics.accuracy: expected a valid number, got 'high'"),
+        ('{"metrics": {}, "seed": 1.5}', "seed: expected a valid integer, got 1.5"),
+        ('{"metrics": {}, "seed": true}', "seed: expected a valid integer, got True"),
+        ('{"seed": 0}', "metrics: missing"),
+        ("{}", "metrics: missing; seed: missing"),
+    ],
+)
+def test_an_object_is_checked_key_by_key(tmp_path, text, words):
+    """What a report reads must be what it takes it for."""
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_object(tmp_path / "result.json", {"metrics": dict[str, float | None], "seed": int})
+    (tmp_path / "result.json").write_text('{"metrics": {"accuracy": 1, "nll": null}, "seed": 0, "more": []}')
+    found = read_object(tmp_path / "result.json", {"metrics": dict[str, float | None], "seed": int})
+    assert found == {"metrics": {"accuracy": 1, "nll": None}, "seed": 0, "more": []}
+
+
+@pytest.mark.parametrize("name", ["digits", "a b", "größe", "x.y-2", "x" * 200])
+def test_names_of_runs_that_are_taken(name):
+    """Any visible folder's."""
+    assert safe_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../x",
+        "../../../escaped",
+        "/tmp/x",
+        "a/b",
+        "a\\b",
+        "..",
+        ".",
+        ".hidden",
+        "",
+        "  ",
+        "a\0b",
+        "a\nb",
+        "\ud800",
+        "\udc80x",
+        "x" * 201,
+        "ö" * 101,
+    ],
+)
+def test_names_of_runs_that_lead_elsewhere_are_refused(name):
+    """`name: ../../../escaped` wrote outside runs/."""
+    with pytest.raises(InputError, match=r"^name: expected") as caught:
+        safe_name(name)
+    str(caught.value).encode()  # can be printed
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\udc80", "x" * 300, "file", "file/below"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_cannot_be_is_refused_before_the_run(tmp_path, name, resume):
+    """A null byte and a lone surrogate failed after the training, in the report."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write") as caught:
+        open_run_folder(tmp_path / name, {"seeds": 1}, resume=resume)
+    str(caught.value).encode()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_line_that_was_changed_does_not_take_the_rest_along(tmp_path):
+    """The records after it were dropped without a word, on resume for good."""
+    path = tmp_path / "r.jsonl"
+    for step in range(4):
+        append_record(path, {"step": step})
+    lines = path.read_text().splitlines(keepends=True)
+    for line, words in (("{broken\n", "line 2 is not JSON"), ("3\n", "line 2: expected an object"), ("\n", "line 2")):
+        path.write_text("".join([lines[0], line, *lines[2:]]))
+        with pytest.raises(InputError, match=words):
+            list(read_records(path))
+    path.write_bytes(b"".join([lines[0].encode(), b'{"step": "\xff"}\n', b"{torn"]))
+    with pytest.raises(InputError, match="line 2 is not JSON"):
+        list(read_records(path))
+
+
+def test_the_doctors_record_of_a_step_that_was_not_done_is_dropped(tmp_path):
+    """The doctor looks before the step: after a kill it looks again."""
+    path = tmp_path / "r.jsonl"
+    for split, step in (("doctor", 0), ("train", 1), ("doctor", 1), ("train", 2), ("doctor", 2), ("train", 3)):
+        append_record(path, {"split": split, "step": step})
+    keep_records_until(path, 2)
+    assert [(r["split"], r["step"]) for r in read_records(path)][-2:] == [("doctor", 1), ("train", 2)]
+
+
+def test_a_machine_lists_what_its_cpu_can(tmp_path, monkeypatch):
+    """A time without it means nothing: int8 is 4 times as fast as float32 with VNNI, and 50 times as slow without."""
+    cpu = tmp_path / "cpuinfo"
+    cpu.write_text("model name\t: A\nflags\t\t: fpu avx2 avx512_vnni sse\nflags\t\t: none\n")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    found = records.cpu_capabilities(cpu)
+    assert found["flags"] == ["avx2", "avx512_vnni"]
+    assert found["environment"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
+    assert found["torch"] == torch.backends.cpu.get_cpu_capability()
+    assert records.cpu_capabilities(tmp_path / "none")["flags"] == []
+    assert set(records.machine()) == {"cpu", "cores", "system", "capabilities"}

@@ -4,21 +4,21 @@ import json
 
 import numpy as np
 import pytest
-from conftest import HASHED, config_of, write_vectors
+from conftest import HASHED, config_of, distill, write_vectors
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
 from stillhouse.families.embed import run as run_module
 from stillhouse.families.embed.data.vectors import open_vectors
+from stillhouse.families.embed.family import FAMILY
 from stillhouse.families.embed.judge import figures
 from stillhouse.families.embed.material import open_material
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import judge
-from stillhouse.families.embed.plan import EmbedRunConfig, complete
-from stillhouse.families.embed.report import write_embedding_report
-from stillhouse.families.embed.run import distill
+from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.students.network import load_embedder
 from stillhouse.families.embed.use import evaluate
+from stillhouse.report.page import write_page
 
 
 def result(out, arm, seed=0):
@@ -273,10 +273,10 @@ def test_the_report_shows_near_and_far_and_needs_nothing_from_outside(finished, 
     assert page.count("<svg") == 2
     assert "http" not in page.replace("http://www.w3.org", "")
     with pytest.raises(InputError, match="expected a folder of"):
-        write_embedding_report(tmp_path)
+        write_page(FAMILY, tmp_path)
 
 
 def test_an_unfinished_run_has_a_report_that_says_so(finished, tmp_path):
     """A page of a run that was killed is asked for most."""
     (tmp_path / "run.json").write_text((finished[0] / "run.json").read_text())
-    assert "not finished" in write_embedding_report(tmp_path).read_text()
+    assert "not finished" in write_page(FAMILY, tmp_path).read_text()

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.embed.export.embedding import export_embedder
-from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder, gelu, read_safetensors
+from stillhouse.families.embed.export.numpy_embedder import ExactWeight, NumpyEmbedder, gelu, read_safetensors
 
 D = 24
 
@@ -107,6 +107,39 @@ def test_a_row_has_one_code_however_rows_are_cut_into_batches(tmp_path):
     assert np.array_equal(whole, embedder.encode(x, batch_size=70))
     assert np.array_equal(whole, np.concatenate([embedder.encode(x[i : i + 1]) for i in range(len(x))]))
     assert np.array_equal(whole[::-1], embedder.encode(x[::-1]))
+
+
+@pytest.mark.parametrize("width", [1, 12, 31, 32, 768, 4096])
+def test_a_product_does_not_depend_on_the_order_of_addition(width):
+    """Every CPU's BLAS has an order of its own; sums without a change of sign are the longest."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(70, width)).astype(np.float32) * np.float32(10) ** rng.integers(-20, 20, (70, 1))
+    weight = rng.normal(size=(9, width)).astype(np.float32)
+    x[:9], weight[:3] = rng.uniform(1, 2, (9, width)), rng.uniform(1, 2, (3, width))
+    found = x @ ExactWeight.of(weight)
+    for _ in range(5):
+        order = rng.permutation(width)
+        assert np.array_equal(found, x[:, order] @ ExactWeight.of(weight[:, order]))
+    assert np.array_equal(found[:1], x[:1] @ ExactWeight.of(weight))
+    assert found.dtype == np.float32
+    largest = np.full((1, width), np.nextafter(np.float32(2), np.float32(0)))
+    exact = ExactWeight.of(largest)
+    assert width * exact.wholes.max() ** 2 <= 2**53  # rounding to float32 would hide most of what float64 loses
+    true = x.astype(np.float64) @ weight.astype(np.float64).T
+    size = np.abs(x).max(1, keepdims=True) * np.abs(weight).max(1) * width
+    assert (np.abs(found - true) <= 2.0 ** -(19 if width > 32 else 22) * size).all()
+
+
+@pytest.mark.parametrize("core", ["Haswell", "Sandybridge", "SkylakeX"])
+def test_codes_are_the_same_to_the_bit_on_another_cpu(tmp_path, core):
+    """An index built on a server is asked from a laptop. numpy's library can play some older CPUs; elsewhere this is void."""
+    out = export_embedder(saved(tmp_path / "in", (5, 25)), tmp_path / "out", onnx=False)
+    np.save(tmp_path / "x.npy", vectors(100))
+    command = [sys.executable, out / "embedder.py", tmp_path / "x.npy", tmp_path / "codes.npy"]
+    old = {**os.environ, "OPENBLAS_CORETYPE": core}
+    subprocess.run(command, env=old, check=True, capture_output=True)
+    here = NumpyEmbedder.load(out).encode(vectors(100))
+    assert np.array_equal(np.load(tmp_path / "codes.npy"), here)
 
 
 def test_levels_are_prefixes(tmp_path):

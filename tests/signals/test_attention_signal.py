@@ -273,6 +273,7 @@ def test_what_does_not_fit_says_so():
         r"student feature 'map': expected \(L, 3 D\), queries, keys and values side by side, got \(8, 4, 4\)",
         student="map",
     )
+    build("student: expected at least 2 tokens, got 1 after student_skip 4", student_skip=4)
     build(r"student feature 'odd': expected \(L, 3 D\), .* got \(5, 25\)", student="odd")
     build("heads that divide the width 8 of each of q, k and v, got 3", relation_heads=3)
     build("one length, got {'q': 6, 'k': 5, 'v': 5}", student=("long", "short", "blocks.0.qkv"))

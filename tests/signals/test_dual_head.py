@@ -1,5 +1,7 @@
 """A head for the teacher's scores beside the student's own: each loss reaches its head only, both reach the body."""
 
+import math
+
 import pytest
 import torch
 from scipy.special import expit, rel_entr
@@ -60,6 +62,33 @@ def test_the_normed_form_is_alive_where_sigmoids_are_flat():
         value.sum().backward()
         assert torch.isfinite(value).all()
         assert (s.grad.abs().item() > 0.4) == alive
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_a_class_that_the_teacher_rules_out_is_a_sure_no(temperature):
+    """0 ln 0 is 0: KL(Bernoulli(0) || sigma(z/T)) = ln(1 + e^(z/T)), with gradient T sigma(z/T); it was NaN. A sure yes too."""
+    s = torch.tensor([[0.5, -1.0], [2.0, 0.0]], requires_grad=True)
+    t = torch.tensor([[-math.inf, -1.0], [math.inf, 0.0]])
+    value = binary_kl(s, t, temperature=temperature)
+    expected = [math.log1p(math.exp(0.5 / temperature)), math.log1p(math.exp(-2.0 / temperature))]
+    torch.testing.assert_close(value, temperature**2 * torch.tensor(expected))
+    value.sum().backward()
+    slopes = torch.tensor([[expit(0.5 / temperature), 0.0], [-expit(-2.0 / temperature), 0.0]]).float()
+    torch.testing.assert_close(s.grad, temperature * slopes)
+    out = torch.tensor([[-math.inf, 0.0]])
+    assert binary_kl(out, out).item() == 0  # both rule it out
+    assert binary_kl(out, torch.zeros(1, 2)).item() == math.inf  # as every KL: the student alone
+    assert binary_kl(torch.tensor([[math.nan, 0.0]]), out).isnan()
+
+
+def test_the_normed_form_has_no_gap_to_a_class_that_is_ruled_out():
+    """Infinite before; the other classes keep theirs, ln cosh(gap / 2)."""
+    s = torch.tensor([[0.5, -1.0]], requires_grad=True)
+    value = binary_kl(s, torch.tensor([[-math.inf, 1.0]]), norm=True)
+    assert value.item() == pytest.approx(math.log(math.cosh(1.0)))
+    value.sum().backward()
+    assert s.grad.tolist() == [[0.0, pytest.approx(expit(-2.0) - 0.5)]]
+    assert binary_kl(torch.tensor([[math.nan, 0.0]]), torch.tensor([[-math.inf, 1.0]]), norm=True).isnan()
 
 
 def student():

@@ -281,6 +281,9 @@ def test_what_does_not_fit_is_refused_when_it_is_written(more, words):
         ({"projector": "none"}, (5, 6), (5, 8), "widths 6 and 8 differ; take projector: linear"),
         ({"pool": "none"}, (7, 6), (5, 8), "pool: mean, or a relational loss"),
         ({}, (2, 2, 2, 2), (5, 8), r"\(2, 2, 2, 2\)"),
+        ({}, (5, 8), (5, 2), "at least 3 channels to standardize, got 2"),
+        ({"distance": "cka", "projector": "none"}, (5, 2), (5, 8), "at least 3 channels to standardize, got 2"),
+        ({"distance": "normalized-mse", "normalize": False}, (5, 8), (5, 1), "one channel sees its sign alone"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused_before_training(more, ours, theirs, words):

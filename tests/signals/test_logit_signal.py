@@ -253,3 +253,38 @@ def test_faults_are_named(signal, words):
     """And the near word offered."""
     with pytest.raises(ConfigError, match=words):
         parse(RunConfig, {"signals": [{"kind": "logits", **signal}]})
+
+
+BLIND = [
+    *(({"loss": loss, "standardize": True}, 2) for loss in PLAIN),
+    ({"loss": "dist", "intra_weight": 0.0}, 2),
+    ({"loss": "dkd", "target_weight": 0.0}, 2),
+    *(({"loss": loss}, 1) for loss in PLAIN if loss != "mse"),
+]
+
+
+@pytest.mark.parametrize(("settings", "classes"), BLIND)
+def test_too_few_classes_for_a_loss_are_refused(settings, classes):
+    """Two standardized scores are always -1 and 1, two probabilities correlate by -1 or 1: the run learned nothing, silently."""
+    spec, enough = OutputSpec(classes), OutputSpec(classes + 1)
+    with pytest.raises(
+        InputError, match=rf"signal 'logits': expected at least {classes + 1} classes, got {classes}.*; take "
+    ):
+        LogitsConfig(**settings).build(spec, spec)
+    s = logits(0)[:, : classes + 1].requires_grad_()
+    batch = Batch(BATCH.inputs, LABELS % (classes + 1), BATCH.index)
+    signal = LogitsConfig(**settings).build(enough, enough)
+    signal(Outputs(s), Outputs(logits(1)[:, : classes + 1]), batch, NOW).mean().backward()
+    assert s.grad.abs().max() > 1e-3
+
+
+def test_what_two_classes_teach_when_they_are_standardized_is_nothing():
+    """The reason for the refusal, by the plain functions: no gradient above rounding."""
+    for loss in (forward_kl, reverse_kl, total_variation, mse_logits):
+        s = logits(0)[:, :2].float().requires_grad_()
+        loss(standardize_logits(s), standardize_logits(logits(1)[:, :2].float())).mean().backward()
+        assert s.grad.abs().max() < 1e-6
+    s = logits(0)[:, :2].requires_grad_()
+    dist_relations(s, logits(1)[:, :2], intra_weight=0.0).backward()
+    assert s.grad.abs().max() < 1e-6
+    build_signals((LogitsConfig(), LogitsConfig(loss="dist", name="d")), OutputSpec(2), OutputSpec(2))  # these may

@@ -230,3 +230,17 @@ def test_a_configuration_survives_yaml():
     assert parse(RelationsConfig, to_mapping(config)) == config
     assert "sphere: true" in dump_yaml(config)
     assert (config.student_features(), config.teacher_features()) == (("a",), ("c",))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"relation": r} for r in ("rkd-angle", "pkt", "contrastive")] + [{"sphere": True}]
+)
+def test_directions_of_one_channel_are_refused(settings):
+    """They are 1 or -1 and have no gradient; two channels have one."""
+    config = RelationsConfig(student="a", teacher="a", **{"relation": "gram", **settings})
+    with pytest.raises(InputError, match="one channel has its sign alone; take rkd-distance"):
+        config.build(spec(a=(1,)), spec(a=(1,)))
+    said = outputs(0, "a", 8, 2)
+    said.features["a"].requires_grad_()
+    value(config, said, outputs(1, "a", 8, 2)).backward()
+    assert said.features["a"].grad.abs().sum() > 0

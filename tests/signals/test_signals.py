@@ -156,6 +156,13 @@ def test_normalized_features_do_not_let_the_teachers_scale_set_the_weight():
         ({"student": "a", "teacher": "cc"}, {"a": (8,)}, {"c": (12,)}, ["teacher feature 'cc'", "did you mean 'c'"]),
         ({"student": "a", "teacher": "c"}, {"a": (8, 2, 2, 2)}, {"c": (12,)}, ["(8, 2, 2, 2)"]),
         ({"student": "a", "teacher": "c"}, {"a": (8,)}, {"c": (1,)}, ["'a' (8,)", "'c' (1,)", "normalize: false"]),
+        ({"student": "a", "teacher": "c"}, {"a": (8,)}, {"c": (2,)}, ["at least 3 channels", "normalize: false"]),
+        (
+            {"student": "a", "teacher": "c", "distance": "cosine", "normalize": False},
+            {"a": (8,)},
+            {"c": (1,)},
+            ["one channel", "distance: mse"],
+        ),
         ({"student": "a", "teacher": "c", "teacher_layout": "tokens"}, {"a": (8,)}, {"c": (4, 4, 12)}, ["as tokens"]),
     ],
 )

@@ -69,6 +69,31 @@ def test_strength_zero_freezes_exactly():
     assert x.grad.tolist() == [0.0, 0.0, 0.0]
 
 
+def test_torch_func_sees_the_reversal():
+    """Under grad, under vmap over samples, and in a second derivative."""
+    x = torch.tensor([1.0, 2.0, -3.0], dtype=torch.float64)
+    for turn, factor in ((reverse_gradient, -0.5), (scale_gradient, 0.5)):
+
+        def cube(value, turn=turn):
+            return turn(value, 0.5) ** 3
+
+        torch.testing.assert_close(torch.func.grad(lambda x, cube=cube: cube(x).sum())(x), factor * 3 * x**2)
+        torch.testing.assert_close(torch.func.vmap(torch.func.grad(cube))(x), factor * 3 * x**2)
+        torch.testing.assert_close(torch.func.vmap(torch.func.grad(torch.func.grad(cube)))(x), factor**2 * 6 * x)
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_a_class_that_the_teacher_rules_out_leaves_the_temperature_a_number(per_sample):
+    """One -inf among the teacher's scores made its gradient NaN, and the next step refused the temperature."""
+    s, t = logits(0), logits(1)
+    t[0, 2] = -math.inf
+    temperature = build(per_sample=per_sample)
+    forward_kl(s, t, temperature=temperature(s, t, NOW)).mean().backward()
+    last = list(temperature.parameters())[-1]
+    assert torch.isfinite(last.grad).all()
+    assert last.grad.abs().sum() > 0
+
+
 @pytest.mark.parametrize("strength", [-1.0, 1.5, math.nan])
 def test_a_signed_strength_is_refused(strength):
     """A schedule from 0 to -1, as released, would turn the reversal into help."""

@@ -62,11 +62,7 @@ def distill(config: RunConfig, out: Path, *, resume: bool, force: bool, quiet: b
     """Run with progress bars, then print the table of arms and the verdict."""
     from stillhouse.classification.run import run
     from stillhouse.cli.show import RunDisplay, print_summary
-    from stillhouse.training.interrupt import Interrupted
 
     with RunDisplay(len(config.arms) * config.seeds, quiet=quiet or not sys.stdout.isatty()) as display:
-        try:
-            summary = run(config, out, resume=resume, force=force, say=display.say, on_progress=display.on_progress)
-        except Interrupted as error:
-            raise Interrupted(f"{error}\ngo on with: the same command and --resume") from None
+        summary = run(config, out, resume=resume, force=force, say=display.say, on_progress=display.on_progress)
     print_summary(summary, out)

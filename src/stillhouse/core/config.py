@@ -11,6 +11,7 @@ Everything else (parsing, dumping, flags, suggestions for misspelt keys) is deri
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ from pydantic.dataclasses import dataclass
 from stillhouse.core.checks import StillhouseError, nearest
 
 T = TypeVar("T")
+DEEPEST = 50  # levels of nesting in YAML; ours are about six
 STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
 
 
@@ -53,6 +55,11 @@ def parse(kind: type[T], mapping: Mapping[str, Any]) -> T:
     except ValidationError as error:
         lines = [_explain(kind, dict(e)) for e in error.errors()]
         raise ConfigError("\n".join(lines)) from None
+    long = list(_long_numbers(mapping))
+    if long:
+        raise ConfigError(
+            "\n".join(f"{path}: expected a number below 2**53, got {number:.3g}" for path, number in long)
+        )
     switches = list(_switches_as_numbers(mapping, to_mapping(parsed)))
     if switches:
         raise ConfigError("\n".join(f"{path}: expected a number, got {str(given).lower()}" for path, given in switches))
@@ -81,16 +88,38 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         ConfigError: missing file, broken YAML, or something else than a mapping on top.
     """
-    path = Path(path)
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_OnceLoader)
+        text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"cannot read the recipe file {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"cannot read the recipe file {str(path)!a}: {error}") from None
+    try:
+        loaded = read_yaml(text)
+    except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {error}") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected a mapping (key: value) on top, got {type(loaded).__name__}")
     return loaded
+
+
+def read_yaml(text: str) -> Any:
+    """The value that a YAML text stands for: a key stands once in a mapping, and nesting is bounded.
+
+    Example:
+        >>> read_yaml("{epochs: 3, arms: [kd]}")
+        {'epochs': 3, 'arms': ['kd']}
+
+    Raises:
+        yaml.YAMLError: broken YAML, a key that stands twice, a value that is not one (30 February), too many levels.
+    """
+    try:
+        return yaml.load(text, Loader=_OnceLoader)
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        # raised by PyYAML's constructors: a date that is none, a long number, a list as a key, `!!bool x`
+        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from None
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,7 +157,7 @@ def set_path(mapping: dict[str, Any], assignment: str) -> None:
     if not equals:
         raise ConfigError(f"--set takes key=value, got {assignment!r}")
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
     except yaml.YAMLError:
         value = text
     place(mapping, path.strip().split("."), value)
@@ -228,6 +257,22 @@ def settings(kind: Any) -> dict[str, Any]:
 class _OnceLoader(yaml.SafeLoader):
     """YAML in which a key stands once in a mapping: PyYAML would take the last one and say nothing."""
 
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The node that comes next.
+
+        Raises:
+            yaml.YAMLError: it is nested too deeply.
+        """
+        if self.depth == DEEPEST:
+            line = self.peek_event().start_mark.line + 1
+            raise yaml.YAMLError(f"expected at most {DEEPEST} levels of nesting, got more in line {line}")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node.
 
@@ -269,6 +314,17 @@ def _switches_as_numbers(given: Any, parsed: Any, path: str = "") -> Iterator[tu
         return
     for key, value, came in pairs:
         yield from _switches_as_numbers(value, came, f"{path}.{key}" if path else key)
+
+
+def _long_numbers(given: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """(path, value) of each whole number that others (torch, JSON readers) do not hold exactly, or not at all."""
+    if isinstance(given, int) and abs(given) >= 2**53:
+        yield path, float(given) if abs(given) < 10**300 else math.inf
+    pairs = (
+        given.items() if isinstance(given, Mapping) else enumerate(given) if isinstance(given, (list, tuple)) else ()
+    )
+    for key, value in pairs:
+        yield from _long_numbers(value, f"{path}.{key}" if path else str(key))
 
 
 def _is_literal(kind: Any) -> bool:
@@ -333,4 +389,12 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
     if error["type"] == "literal_error" and isinstance(got, str):
         allowed = error.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
         hint = f"; {nearest(got, [word.strip(chr(39)) for word in allowed])}"
-    return f"{shown}: expected {text}, got {got!r}{hint}"
+    return f"{shown}: expected {text}, got {_short(got)}{hint}"
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} nested too deeply"
+    return text if len(text) <= 200 else f"{text[:197]}..."

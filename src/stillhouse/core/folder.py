@@ -29,7 +29,9 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.core.records import open_run_folder, read_json, write_arrays, write_json
+from stillhouse.core.hashes import with_hashes
+from stillhouse.core.lock import RunLock
+from stillhouse.core.records import open_run_folder, read_json, read_object, write_arrays, write_json
 
 SCORES, SHIPPED = "scores.npz", "student"
 
@@ -58,9 +60,18 @@ class RunFolder:
         Raises:
             InputError: something else is there, a run that is not to be resumed, or one of another configuration.
         """
-        open_run_folder(path, config, resume=resume, may_grow=may_grow, may_change=may_change, may_hold=may_hold)
-        known = read_json(path / records.RUN) if (path / records.RUN).is_file() else {}
-        yield cls(path, known)
+        new = not path.exists()
+        try:
+            with RunLock(path) as lock:
+                open_run_folder(
+                    path, config, resume=resume, may_grow=may_grow, may_change=may_change, may_hold=may_hold
+                )
+                lock.clear_temporaries()
+                known = path / records.RUN
+                yield cls(path, read_object(known, {"config": dict[str, Any]}) if known.is_file() else {})
+        finally:
+            if new and path.is_dir() and not any(path.iterdir()):
+                path.rmdir()  # nothing was begun: leave no folder behind
 
     def same(self, what: str, now: Mapping[str, Any], keys: tuple[str, ...] = ("sha256",)) -> None:
         """Refuse to continue a run on other data or with another teacher: its arms could not be compared.
@@ -105,7 +116,7 @@ class RunFolder:
 
     def result(self, arm: str, seed: int) -> dict[str, Any]:
         """`result.json` of one arm and seed."""
-        return dict(read_json(self.arm(arm, seed) / records.RESULT))
+        return read_object(self.arm(arm, seed) / records.RESULT, {"metrics": dict[str, Any]})
 
     def scores(self, arm: str, seed: int) -> dict[str, np.ndarray]:
         """(N,) values by metric of one arm and seed.
@@ -127,14 +138,15 @@ class RunFolder:
             if file.is_file() and file.name not in skipped and file.suffix != ".npz" and not file.name.startswith("."):
                 shutil.copyfile(file, target / file.name)
         if (source / records.CARD).is_file():
-            card = read_json(source / records.CARD)
-            write_json(target / records.CARD, {**card, "shipped": {"arm": arm, "seed": best}})
+            card = {**read_json(source / records.CARD), "shipped": {"arm": arm, "seed": best}}
+            names = [name for name in card.get("sha256", {}) if name != records.CARD]
+            write_json(target / records.CARD, with_hashes(card, target, names) if names else card)
         return best
 
     @property
     def run(self) -> dict[str, Any]:
         """`run.json`."""
-        return dict(read_json(self.path / records.RUN))
+        return read_object(self.path / records.RUN, {"config": dict[str, Any]})
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -9,7 +9,7 @@
         records.jsonl          a line per logged step:  {"split": "train", "step", "epoch", "loss", "terms": {name: value},
                                                          "learning_rate", "gradient_norm"}
                                a line per epoch:        {"split": "validation", "step", "epoch", "accuracy", "nll", "ece",
-                                                         "agreement" (None without teacher), "seconds"}
+                                                         "agreement" (None without teacher), "seconds", "threads"}
         checkpoint.pt          all that resume needs
         student.safetensors    the weights whose score is reported; card.json beside it says how to build and load it
         predictions.npz        test split: labels (N,) int64, probabilities (N, K) float32
@@ -18,6 +18,7 @@
       clauses.npz, clauses.json  of the reference arm's first seed: the clauses that vote most for each class (see below)
       summary.json             verdict, comparisons, arms, teacher, student, command, versions, data, seeds
       report.html              made from the files above and nothing else
+      .lock                    while a process writes here (lock.py); .NAME.xxxxxxxx.part: a file that is being written
 
 clauses.json: {"classes": [{"class": name, "clauses": [{"block", "clause", "share", "positive_literals",
 "negated_literals", "images": [rows of clauses.npz]}]}]}; clauses.npz: images (M, C, H, W) uint8, maps (M, H, W) float32
@@ -26,6 +27,7 @@ signed votes spread over the pixels.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -39,6 +41,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from stillhouse.core.checks import InputError
 
@@ -46,6 +49,80 @@ RUN, TEACHER, SUMMARY, REPORT = "run.json", "teacher.json", "summary.json", "rep
 RECORDS, RESULT, PREDICTIONS = "records.jsonl", "result.json", "predictions.npz"
 TEACHER_PREDICTIONS, CLAUSES, CLAUSE_IMAGES = "teacher_predictions.npz", "clauses.json", "clauses.npz"
 CHECKPOINT, STUDENT, CARD = "checkpoint.pt", "student.safetensors", "card.json"
+LOCK, PART = ".lock", ".part"
+LONGEST_NAME = 200  # bytes: file systems take 255, and a temporary file adds to a name
+
+
+def safe_name(name: str) -> str:
+    """The name of a run, if it names one visible folder inside `runs/` and nothing else.
+
+    Example:
+        >>> safe_name("digits-2")
+        'digits-2'
+        >>> safe_name("../x")
+        Traceback (most recent call last):
+        ...
+        stillhouse.core.checks.InputError: name: expected the name of a folder, without / or \\, got '../x'
+
+    Raises:
+        InputError: empty, hidden, with a separator or a control character, not Unicode text, or too long.
+    """
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError:
+        raise InputError(f"name: expected Unicode text, got {name!a}") from None
+    if "/" in name or "\\" in name:
+        raise InputError(f"name: expected the name of a folder, without / or \\, got {_short(name)}")
+    if not name.strip() or name.startswith("."):
+        raise InputError(f"name: expected a name that does not begin with a dot, got {_short(name)}")
+    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+        raise InputError(f"name: expected no control characters, got {_short(name)}")
+    if size > LONGEST_NAME:
+        raise InputError(f"name: expected at most {LONGEST_NAME} bytes, got {size}")
+    return name
+
+
+def check_folder(out: Path) -> None:
+    """See that a path can name a folder, before hours of training end in a file that cannot be written.
+
+    Raises:
+        InputError: a null byte, not Unicode text, a name that is too long, a file where a folder is needed.
+    """
+    try:
+        str(out).encode()
+        if not out.is_dir() and out.exists():
+            raise InputError(f"cannot write {out}: it exists and is not a folder; choose another --out")
+        os.stat(out)
+    except FileNotFoundError:
+        return
+    except UnicodeEncodeError:
+        raise InputError(f"cannot write {str(out)!a}: expected Unicode text as its name") from None
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write {_short(str(out))}: {getattr(error, 'strerror', None) or error}") from None
+
+
+CPU_FLAGS = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
+CPU_VARIABLES = (
+    "ONEDNN_MAX_CPU_ISA",
+    "ATEN_CPU_CAPABILITY",
+    "OPENBLAS_CORETYPE",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+)
 
 
 def arm_folder(out: Path, arm: str, seed: int) -> Path:
@@ -64,6 +141,8 @@ def open_run_folder(
 ) -> None:
     """See that a run may write here: a new or empty folder, or with `resume` a folder of the same configuration.
 
+    What a killed first write left (a lock, temporary files) counts as empty.
+
     Args:
         out: the folder.
         config: the configuration as plain data.
@@ -75,15 +154,17 @@ def open_run_folder(
     Raises:
         InputError: something else is there, a run that is not to be resumed, or one of another configuration.
     """
+    check_folder(out)
     if not (out / RUN).is_file():
-        if out.exists() and (not out.is_dir() or any(entry.name not in may_hold for entry in out.iterdir())):
+        if out.exists() and any(entry.name not in may_hold and not is_leftover(entry.name) for entry in out.iterdir()):
             raise InputError(f"cannot write {out}: it exists and is not a run folder; choose another --out")
         return
     if not resume:
         raise InputError(f"{out} holds a run already; go on with --resume, or choose another --out")
+    before = read_object(out / RUN, {"config": dict[str, Any]})["config"]
     changed = [
         f"{key}: was {was!r}, is {now!r}" + (" (a run can grow, but not shrink)" if key in may_grow else "")
-        for key, was, now in _differences(read_json(out / RUN)["config"], config, whole=may_grow)
+        for key, was, now in _differences(before, config, whole=may_grow)
         if key not in may_change and not (key in may_grow and _grew(was, now))
     ]
     if changed:
@@ -94,17 +175,26 @@ def open_run_folder(
         )
 
 
+def is_leftover(name: str) -> bool:
+    """Whether an entry of a folder is a lock or a temporary file of `write_atomically`."""
+    return name == LOCK or (name.startswith(".") and name.endswith(PART))
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it: a reader sees the old file or the new one.
+
+    File and folder are flushed to the disk: after a power cut, too, it is one of the two.
 
     Raises:
         InputError: the folder cannot be written or the disk is full; the temporary file is removed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+        handle = tempfile.NamedTemporaryFile(  # noqa: SIM115
+            dir=path.parent, prefix=f".{path.name}.", suffix=PART, delete=False
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
     try:
         with handle:
             write(handle)
@@ -112,6 +202,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             os.fsync(handle.fileno())
         os.chmod(handle.name, 0o644)
         os.replace(handle.name, path)
+        _flush_folder(path.parent)
     except BaseException as error:
         Path(handle.name).unlink(missing_ok=True)
         # torch and numpy wrap a full disk in errors of their own, so ask the disk rather than the exception
@@ -123,7 +214,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON atomically, with NaN and infinities as null so that any reader takes it."""
-    text = json.dumps(_finite(data), indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps(as_json(data), indent=2, ensure_ascii=False) + "\n"
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
@@ -141,36 +232,105 @@ def read_json(path: Path) -> Any:
         InputError: the file is missing or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except RecursionError:
+        raise InputError(f"{path} is not JSON of ours: it is nested too deeply") from None
     except ValueError as error:
         raise InputError(f"{path} is not JSON: {error}") from None
+
+
+def read_object(path: Path, keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Read a JSON object that has these keys with values of these types; further keys are its own affair.
+
+    Args:
+        path: the file.
+        keys: the type of each key that is needed, as an annotation: `{"metrics": dict[str, float | None]}`.
+
+    Raises:
+        InputError: missing, not JSON, not an object, or a key that is missing or of another type.
+    """
+    return check_object(read_json(path), keys, str(path))
+
+
+def check_object(value: Any, keys: Mapping[str, Any], name: str, *, only: bool = False) -> dict[str, Any]:
+    """The value, if it is a mapping that has these keys with values of these types.
+
+    Args:
+        value: what was read from a file.
+        keys: the type of each key that is needed.
+        name: where it comes from, for the message.
+        only: refuse further keys.
+
+    Example:
+        >>> check_object({"step": 3, "note": "x"}, {"step": int}, "state")
+        {'step': 3, 'note': 'x'}
+        >>> check_object({"step": "3"}, {"step": int, "total": int}, "state")
+        Traceback (most recent call last):
+        ...
+        stillhouse.core.checks.InputError: state: step: expected a valid integer, got '3'; total: missing
+
+    Raises:
+        InputError: every fault in one line.
+    """
+    if not isinstance(value, dict):
+        raise InputError(f"{name}: expected an object with {', '.join(keys)}, got {_short(value)}")
+    faults = []
+    for key, kind in keys.items():
+        if key not in value:
+            faults.append(f"{key}: missing")
+            continue
+        try:
+            TypeAdapter(kind).validate_python(value[key], strict=True)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, (key, *first["loc"])))
+            text = first["msg"].removeprefix("Input should be ")
+            faults.append(f"{where}: expected {text}, got {_short(first['input'])}")
+    unknown = sorted(map(str, set(value) - set(keys))) if only else []
+    if unknown:
+        faults.append(f"expected no other keys, got {', '.join(unknown)}")
+    if faults:
+        raise InputError(f"{name}: {'; '.join(faults)}")
+    return value
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
     """Append one line to a JSON-lines file and flush it."""
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(record)) + "\n")
+            file.write(json.dumps(as_json(record)) + "\n")
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a JSON-lines file; a torn last line (a kill in the middle of a write) is left out."""
+    """The lines of a JSON-lines file; a torn last line (a kill in the middle of a write) is left out.
+
+    Raises:
+        InputError: a whole line that is not a JSON object: the file was damaged, and what follows it is not dropped quietly.
+    """
     if not path.is_file():
         return
-    for line in path.read_text(encoding="utf-8").splitlines():
+    *lines, torn = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
         try:
-            yield json.loads(line)
-        except ValueError:
-            return
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            raise InputError(f"{path}: line {number} is not JSON: the file was damaged") from None
+        yield check_object(record, {}, f"{path}, line {number}")
+    with contextlib.suppress(ValueError):
+        yield check_object(json.loads(torn), {}, f"{path}, last line")
 
 
 def keep_records_until(path: Path, step: int) -> None:
-    """Drop the lines written after `step`: on resume they are written again."""
-    kept = [record for record in read_records(path) if record["step"] <= step]
+    """Drop the lines written after `step` was done: on resume they are written again."""
+    kept = []
+    for record in read_records(path):
+        done = check_object(record, {"step": int}, str(path))["step"]
+        if done < step or (done == step and record.get("split") != "doctor"):  # the doctor looks before a step is done
+            kept.append(record)
     text = "".join(json.dumps(record) + "\n" for record in kept)
     write_atomically(path, lambda file: file.write(text.encode()))
 
@@ -200,14 +360,32 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor, number of usable cores and system, as far as the platform tells."""
+    """Processor and what it can, number of usable cores and system, as far as the platform tells."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
         names = [row.split(":", 1)[1].strip() for row in info.read_text().splitlines() if row.startswith("model name")]
         model = names[0] if names else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": model, "cores": cores, "system": f"{platform.system()} {platform.machine()}"}
+    about = {"cpu": model, "cores": cores, "system": f"{platform.system()} {platform.machine()}"}
+    return {**about, "capabilities": cpu_capabilities()}
+
+
+def cpu_capabilities(info: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
+    """What decides which number format is fast here: what torch uses, the CPU's own flags, and variables that limit either.
+
+    Returns:
+        `torch`: such as "AVX2" or "AVX512", None where torch is not loaded; `flags`: those of `CPU_FLAGS` that the CPU has;
+        `environment`: those of `CPU_VARIABLES` that are set.
+    """
+    torch = sys.modules.get("torch")  # what only reads run folders does not load it for this
+    rows = info.read_text().splitlines() if info.is_file() else []
+    flags = next((set(row.split(":", 1)[1].split()) for row in rows if row.startswith(("flags", "Features"))), set())
+    return {
+        "torch": None if torch is None else torch.backends.cpu.get_cpu_capability(),
+        "flags": [flag for flag in CPU_FLAGS if flag in flags],
+        "environment": {name: os.environ[name] for name in CPU_VARIABLES if name in os.environ},
+    }
 
 
 def command_line() -> str:
@@ -243,11 +421,27 @@ def _grew(before: Any, now: Any) -> bool:
     return before is None
 
 
-def _finite(value: Any) -> Any:
+def _flush_folder(folder: Path) -> None:
+    # a rename is on the disk when its folder is; what cannot open or flush a folder (Windows, some network disks) has no such call
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _short(value: Any) -> str:
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def as_json(value: Any) -> Any:
+    """Plain data as `write_json` writes it: tuples as lists, keys as text, NaN and infinities as None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(key): _finite(entry) for key, entry in value.items()}
+        return {str(key): as_json(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(entry) for entry in value]
+        return [as_json(entry) for entry in value]
     return value

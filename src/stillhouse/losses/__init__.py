@@ -16,7 +16,14 @@ from stillhouse.losses.divergence import (
     symmetric_kl,
     total_variation,
 )
-from stillhouse.losses.regression import cosine_distance, mse, mse_logits, normalized_mse, smooth_l1
+from stillhouse.losses.regression import (
+    cosine_distance,
+    cosine_logits,
+    mse,
+    mse_logits,
+    normalized_mse,
+    smooth_l1,
+)
 from stillhouse.losses.relations import gram_mse, pkt, rkd_angle, rkd_distance, similarity_preserving
 from stillhouse.losses.standardize import standardize_logits
 from stillhouse.losses.top_k import topk_kl
@@ -27,6 +34,7 @@ __all__ = [
     "cka_loss",
     "contrastive_distillation",
     "cosine_distance",
+    "cosine_logits",
     "decoupled_kl",
     "dist_inter",
     "dist_intra",

@@ -16,16 +16,18 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.divergence import REVERSE_FLOOR
+from stillhouse.losses.divergence import forward_kl, generalized_js, reverse_kl
 from stillhouse.losses.precision import wide
-from stillhouse.losses.softened import checked_temperature
+from stillhouse.losses.softened import checked_temperature, floored
+from stillhouse.losses.values import everywhere
 
 Divergence = Literal["forward-kl", "reverse-kl", "js"]
 TeacherLogits = Callable[[Tensor], Tensor]
 Comparison = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Dense = Callable[..., Tensor]
+Leaves = tuple[Tensor, Tensor, Tensor | None]
 Grads = list[Tensor | None]
 
 # logits of a chunk, 32 MiB in float32: a smaller one passes over the gradient of the weight too often, a larger one gains little
@@ -48,6 +50,8 @@ def fused_linear_divergence(
     chunk: int | None = None,
 ) -> Tensor:
     """Mean over tokens of a divergence between `student_hidden @ student_weight.T` and the teacher's, times T^2.
+
+    Second derivatives (`create_graph=True`) and `torch.func` go through the dense form, at its memory.
 
     Equal to `forward_kl`, `reverse_kl` or `generalized_js` of the logits in value and gradient, at a fraction of the memory: for
     language models the logits are the largest tensors of a step, and the dense form holds several of that size.
@@ -157,18 +161,20 @@ def fused_linear_divergence_to(
     hot = checked_temperature(temperature, n_tokens)
     if isinstance(hot, Tensor):
         raise InputError(f"temperature: expected a number in the chunked form, got a tensor {tuple(hot.shape)}")
+    compare, dense = _comparison(divergence, beta)
+    common = torch.promote_types(student_hidden.dtype, student_weight.dtype)
+    leaves = [None if x is None else x.to(common) for x in (student_hidden, student_weight, student_bias)]
     task = _Task(
         teacher_logits=teacher_logits,
-        compare=_comparison(divergence, beta),
+        compare=compare,
+        dense=dense,
         temperature=hot,
         rows=rows,
         count=max(1, len(rows)) if count is None else count,
         chunk=chunk or max(1, CHUNK_ELEMENTS // max(1, n_classes)),
-        with_gradient=torch.is_grad_enabled(),
+        wanted=tuple(torch.is_grad_enabled() and x is not None and x.requires_grad for x in leaves),
     )
-    common = torch.promote_types(student_hidden.dtype, student_weight.dtype)
-    bias = None if student_bias is None else student_bias.to(common)
-    value: Tensor = _Fused.apply(student_hidden.to(common), student_weight.to(common), bias, task)
+    value: Tensor = _Fused.apply(*leaves, task)[0]
     return value
 
 
@@ -178,11 +184,12 @@ class _Task:
 
     teacher_logits: TeacherLogits
     compare: Comparison
+    dense: Dense
     temperature: float
     rows: Tensor
     count: float
     chunk: int
-    with_gradient: bool
+    wanted: tuple[bool, ...]
 
     def run(
         self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
@@ -202,6 +209,28 @@ class _Task:
         for rows in self.rows.split(self.chunk):
             total += self._add_chunk(rows, leaves, grads)
         return total * (self.temperature**2 / self.count), grads
+
+    def differentiable_gradients(self, leaves: Leaves, wanted: tuple[bool, ...], outer: Tensor) -> Grads:
+        """Outer times the gradients, as a graph that can be differentiated again; None where not wanted."""
+
+        def value(*given: Tensor) -> Tensor:
+            rest = iter(given)
+            taken: list[Any] = [next(rest) if want else x for x, want in zip(leaves, wanted)]
+            return self._dense_value(*taken)
+
+        pull: Any = torch.func.vjp(value, *(x for x, want in zip(leaves, wanted) if want))[1]
+        found = iter(pull(outer))
+        return [next(found) if want else None for want in wanted]
+
+    def _dense_value(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        total = torch.zeros((), dtype=wide(hidden[:0]).dtype, device=hidden.device)
+        with torch.autocast(device_type=hidden.device.type, enabled=False):
+            for rows in self.rows.split(self.chunk):
+                s_CV = nn.functional.linear(hidden[rows], weight, bias)
+                with torch.no_grad():
+                    t_CV = self.teacher_logits(rows)
+                total = total + self.dense(s_CV, t_CV, temperature=self.temperature).sum()
+        return total / self.count
 
     def _add_chunk(self, rows: Tensor, leaves: tuple[Tensor, Tensor, Tensor | None], grads: Grads) -> Tensor:
         """The summed loss of some tokens; their gradients are added. A function of its own, so that its logits end with it."""
@@ -229,21 +258,30 @@ class _Task:
 
 
 class _Fused(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, task: _Task) -> Tensor:
-        wanted = tuple(need and task.with_gradient for need in ctx.needs_input_grad[:3])
-        value, ctx.grads = task.run(hidden, weight, bias, wanted)
-        ctx.task = task
-        ctx.save_for_backward(hidden, weight, bias)
-        return value
+    """The value, and beside it its gradients, which the forward pass makes and the backward pass multiplies."""
 
     @staticmethod
-    @once_differentiable
+    def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, task: _Task) -> tuple[Tensor | None, ...]:
+        value, grads = task.run(hidden, weight, bias, task.wanted)
+        return value, *grads
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, ...]) -> None:
+        *leaves, ctx.task = inputs
+        ctx.grads = output[1:]
+        ctx.mark_non_differentiable(*(x for x in ctx.grads if x is not None))
+        ctx.set_materialize_grads(False)  # nobody hands gradients of the gradients in: no zeros of their size
+        ctx.save_for_backward(*leaves)
+
+    @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        wanted = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():  # create_graph: gradients as constants would silently drop the second derivative
+            return *ctx.task.differentiable_gradients(ctx.saved_tensors, wanted, outer[0]), None
         # the gradients are given away, not copied: a second backward of a retained graph computes them anew
         grads, ctx.grads = ctx.grads, None
-        if grads is None:
-            _, grads = ctx.task.run(*ctx.saved_tensors, ctx.needs_input_grad[:3])
+        if grads is None or any(want and grad is None for want, grad in zip(wanted, grads)):
+            _, grads = ctx.task.run(*ctx.saved_tensors, wanted)
         return *(None if grad is None else grad.mul_(outer[0]) for grad in grads), None
 
 
@@ -253,14 +291,14 @@ class _Fused(torch.autograd.Function):
 def _forward(s_CV: Tensor, t_CV: Tensor) -> tuple[Tensor, Tensor]:
     log_q, log_p = _log_softmax_(s_CV), _log_softmax_(t_CV)
     p = log_p.exp()
-    loss = log_p.sub_(log_q).mul_(p).sum(1)
+    loss = _finite_(log_p).sub_(log_q).mul_(p).sum(1)
     return loss, log_q.exp_().sub_(p)
 
 
 def _reverse(s_CV: Tensor, t_CV: Tensor) -> tuple[Tensor, Tensor]:
     log_q, log_p = _log_softmax_(s_CV), _log_softmax_(t_CV)
     q = log_q.exp()
-    weighted = log_q.sub_(log_p.clamp_(min=REVERSE_FLOOR)).mul_(q)
+    weighted = log_q.sub_(floored(log_p)).mul_(q)
     loss = weighted.sum(1)
     return loss, weighted.sub_(q.mul_(loss.unsqueeze(1)))
 
@@ -268,7 +306,7 @@ def _reverse(s_CV: Tensor, t_CV: Tensor) -> tuple[Tensor, Tensor]:
 def _js(s_CV: Tensor, t_CV: Tensor, beta: float) -> tuple[Tensor, Tensor]:
     log_q, log_p = _log_softmax_(s_CV), _log_softmax_(t_CV)
     log_m = torch.logaddexp(log_p + math.log(beta), log_q + math.log1p(-beta))
-    teachers = log_p.exp().mul_(log_p.sub_(log_m)).sum(1)
+    teachers = log_p.exp().mul_(_finite_(log_p).sub_(log_m)).sum(1)
     q = log_q.exp()
     weighted = log_q.sub_(log_m).mul_(q)
     students = weighted.sum(1)
@@ -280,11 +318,18 @@ def _log_softmax_(x_CV: Tensor) -> Tensor:
     return x_CV.sub_(x_CV.logsumexp(1, keepdim=True))
 
 
-def _comparison(divergence: Divergence, beta: float | None) -> Comparison:
-    known: dict[str, Comparison] = {
-        "forward-kl": _forward,
-        "reverse-kl": _reverse,
-        "js": partial(_js, beta=0.5 if beta is None else beta),
+def _finite_(log_p: Tensor) -> Tensor:
+    """A class that is ruled out adds 0 times a finite number: 0 times -inf would be NaN."""
+    return log_p.clamp_(min=torch.finfo(log_p.dtype).min)
+
+
+def _comparison(divergence: Divergence, beta: float | None) -> tuple[Comparison, Dense]:
+    """The form in place, and the plain one."""
+    share = 0.5 if beta is None else beta
+    known: dict[str, tuple[Comparison, Dense]] = {
+        "forward-kl": (_forward, forward_kl),
+        "reverse-kl": (_reverse, reverse_kl),
+        "js": (partial(_js, beta=share), partial(generalized_js, beta=share)),
     }
     if divergence not in known:
         raise InputError(f"divergence: expected one of {', '.join(known)}, got {divergence!r}")
@@ -312,7 +357,7 @@ def _check_bias(name: str, bias: Tensor | None, classes: int) -> None:
     if bias is None:
         return
     same_shape(name, tuple(bias.shape), (classes,))
-    if bool(bias.isinf().any()):
+    if not everywhere(~bias.isinf()):
         raise InputError(
             f"{name}: expected finite numbers, got an infinite one; leave a class out by leaving out its row"
         )

@@ -29,7 +29,8 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True, form: Form = "aut
     Args:
         x: (n, D), real or complex.
         y: (n, D'), real or complex.
-        debiased: the unbiased estimate of each product (HSIC_1); n at least 4. Else the plain one; n at least 2.
+        debiased: the unbiased estimate of each product (HSIC_1); n at least 4. Else the plain one; n at least 3, since two
+            rows are alike to any two others.
         form: "features" costs n D^2, "gram" n^2 D; "auto" takes the cheaper. They agree up to rounding.
 
     Returns:
@@ -156,7 +157,7 @@ def _cka(x: Tensor, y: Tensor, debiased: bool, form: Form) -> tuple[Tensor, Tens
     """CKA, and whether the second side is constant."""
     if form not in ("auto", "gram", "features"):
         raise InputError(f"form: expected 'auto', 'gram' or 'features', got {form!r}")
-    _check(x, y, 4 if debiased else 2)
+    _check(x, y, 4 if debiased else 3)
     (x, flat_x), (y, flat_y) = _prepared(x), _prepared(y)
     cross, _ = _product(x, y, debiased, form)
     own = []

@@ -8,6 +8,7 @@ from torch import Tensor
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
 from stillhouse.losses.relations import unit_rows, without_autocast
+from stillhouse.losses.values import everywhere
 
 
 @without_autocast
@@ -111,6 +112,6 @@ def _together(labels: Tensor, rows: int) -> Tensor:
             raise InputError(f"labels: expected class numbers as integers, or distributions (B, K), got {labels.dtype}")
         return labels[:, None] == labels[None, :]
     labels = wide(labels)
-    if bool((labels < 0).any()) or not bool(((labels.sum(dim=1) - 1).abs() < 1e-3).all()):
+    if not everywhere(labels >= 0) or not everywhere((labels.sum(dim=1) - 1).abs() < 1e-3):
         raise InputError("labels: expected rows of numbers from 0 that add up to 1")
     return labels @ labels.t()

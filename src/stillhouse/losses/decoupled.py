@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.softened import kl_of_logs, softened
+from stillhouse.losses.values import everywhere
 
 
 def decoupled_kl(
@@ -93,7 +94,7 @@ def _check_labels(labels: Tensor, batch: int, classes: int) -> None:
     same_shape("labels", tuple(labels.shape), (batch,))
     if labels.is_floating_point() or labels.is_complex():
         raise InputError(f"labels: expected int64 class numbers, got {labels.dtype}")
-    if batch and not bool(((labels >= 0) & (labels < classes)).all()):
+    if not everywhere((labels >= 0) & (labels < classes)):
         raise InputError(
             f"labels: expected class numbers from 0 to {classes - 1}, got {labels.min().item()} to {labels.max().item()}"
         )

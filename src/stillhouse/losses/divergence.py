@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
-from stillhouse.losses.softened import kl_of_logs, log_mixture, softened
-
-REVERSE_FLOOR = -50.0  # nats
+from stillhouse.losses.softened import floored, kl_of_logs, log_mixture, softened
 
 
 def forward_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor = 1.0) -> Tensor:
@@ -56,8 +54,8 @@ def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: f
         temperature: a positive number, or (B,).
 
     Returns:
-        (B,) in nats times T^2. The teacher's log-probability is floored at -50 (p = 2e-22), so that a class that it rules
-        out costs the student much, not infinity and a NaN gradient.
+        (B,) in nats times T^2. A class that the teacher rules out (-inf, or below -1e4 nats, as masks are) counts as one of
+        -50 nats (p = 2e-22), or as its rarest possible class: it costs the student much, not infinity and a NaN gradient.
 
     Raises:
         InputError: as `forward_kl`.
@@ -75,7 +73,7 @@ def reverse_kl(student_logits: Tensor, teacher_logits: Tensor, *, temperature: f
     Source: Gu et al. 2023, arXiv:2306.08543 (MiniLLM); Wu et al. 2024, arXiv:2404.02657.
     """
     log_q, log_p, scale = softened(student_logits, teacher_logits, temperature)
-    return kl_of_logs(log_q, log_p.clamp(min=REVERSE_FLOOR)) * scale
+    return kl_of_logs(log_q, floored(log_p)) * scale
 
 
 def symmetric_kl(

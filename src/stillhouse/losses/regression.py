@@ -5,6 +5,8 @@ Shapes: B batch, K classes, D width, ... positions (tokens, pixels), possibly no
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,8 @@ def mse_logits(student_logits: Tensor, teacher_logits: Tensor, *, centered: bool
         centered: compare up to a constant a row.
 
     Returns:
-        (B,). T^2 `forward_kl` tends to half of the centered form as T grows.
+        (B,). T^2 `forward_kl` tends to half of the centered form as T grows. A class that the teacher rules out (-inf) has no
+        score to be matched: it counts neither as error nor as number. One that only the student rules out makes it infinite.
 
     Raises:
         InputError: shapes differ or are not (B, K).
@@ -36,13 +39,39 @@ def mse_logits(student_logits: Tensor, teacher_logits: Tensor, *, centered: bool
 
     Source: Ba, Caruana 2014, arXiv:1312.6184; Kim et al. 2021, arXiv:2105.08919.
     """
-    same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
-    if student_logits.ndim != 2:
-        raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
-    gap = wide(student_logits) - wide(teacher_logits.detach())
+    s, t, ruled_out = _scores(student_logits, teacher_logits)
+    count = (~ruled_out).sum(dim=1)
+    gap = s - t
     if centered:
-        gap = gap - gap.mean(dim=1, keepdim=True)
-    return gap.square().mean(dim=1)
+        mean = gap.sum(dim=1) / count
+        gap = (gap - mean.unsqueeze(1)).masked_fill(ruled_out, 0.0)
+    return gap.square().sum(dim=1) / count
+
+
+def cosine_logits(student_logits: Tensor, teacher_logits: Tensor) -> Tensor:
+    """`cosine_distance` of class scores, over the classes that the teacher leaves possible.
+
+    Args:
+        student_logits: (B, K).
+        teacher_logits: (B, K); gets no gradient. A class at -inf counts on neither side.
+
+    Returns:
+        (B,) in [0, 2]. A row of zeros has no direction: it is at 1, without gradient.
+
+    Raises:
+        InputError: shapes differ or are not (B, K).
+
+    Example:
+        The teacher rules out the last class; the others are at a right angle.
+
+        >>> cosine_logits(torch.tensor([[1.0, 0.0, 5.0]]), torch.tensor([[0.0, 1.0, -math.inf]])).item()
+        1.0
+
+    Relations:
+        `mse_logits` sees the length too.
+    """
+    s, t, _ = _scores(student_logits, teacher_logits)
+    return 1 - (_direction(s) * _direction(t)).sum(dim=1)
 
 
 def mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -56,7 +85,7 @@ def mse(student: Tensor, teacher: Tensor) -> Tensor:
         (B,) in squared units of the features: a mean, so the weight does not depend on their number.
 
     Raises:
-        InputError: shapes differ.
+        InputError: shapes differ, are not (B, ..., D), or nothing is in them.
 
     Example:
         (1 + 9) / 2 = 5.
@@ -83,7 +112,7 @@ def smooth_l1(student: Tensor, teacher: Tensor) -> Tensor:
         (B,), the mean over positions and channels.
 
     Raises:
-        InputError: shapes differ.
+        InputError: shapes differ, are not (B, ..., D), or nothing is in them.
 
     Example:
         (3 - 1/2 + 0) / 2 = 1.25.
@@ -111,7 +140,7 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
         (B,) in [0, 2]. A vector of zeros (a position where no unit fires) has no direction: it is at 1, without gradient.
 
     Raises:
-        InputError: shapes differ.
+        InputError: shapes differ, are not (B, ..., D), or nothing is in them.
 
     Example:
         Half a right angle: 1 - cos 45° = 0.2929.
@@ -124,8 +153,8 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Sanh et al. 2019, arXiv:1910.01108 (DistilBERT).
     """
-    same_shape("teacher features", tuple(teacher.shape), tuple(student.shape))
-    return _per_sample(1 - (_direction(wide(student)) * _direction(wide(teacher.detach()))).sum(dim=-1))
+    s, t = _pair(student, teacher)
+    return _per_sample(1 - (_direction(s) * _direction(t)).sum(dim=-1))
 
 
 def normalized_mse(student: Tensor, teacher: Tensor) -> Tensor:
@@ -140,7 +169,7 @@ def normalized_mse(student: Tensor, teacher: Tensor) -> Tensor:
         one, without gradient.
 
     Raises:
-        InputError: shapes differ.
+        InputError: shapes differ, are not (B, ..., D), or nothing is in them.
 
     Example:
         (1, 0) and (0, 1) after their lengths are taken off: 1 + 1.
@@ -153,9 +182,8 @@ def normalized_mse(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Sun et al. 2019, arXiv:1908.09355 (Patient Knowledge Distillation), section 3.2.
     """
-    same_shape("teacher features", tuple(teacher.shape), tuple(student.shape))
-    gap = _direction(wide(student)) - _direction(wide(teacher.detach()))
-    return _per_sample(gap.square().sum(dim=-1))
+    s, t = _pair(student, teacher)
+    return _per_sample((_direction(s) - _direction(t)).square().sum(dim=-1))
 
 
 def _direction(x: Tensor) -> Tensor:
@@ -165,9 +193,27 @@ def _direction(x: Tensor) -> Tensor:
     return x / torch.where(dead, torch.ones_like(squares), squares).sqrt() * ~dead
 
 
-def _gap(student: Tensor, teacher: Tensor) -> Tensor:
+def _pair(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides in float32 at least, the teacher's without gradient."""
     same_shape("teacher features", tuple(teacher.shape), tuple(student.shape))
-    return wide(student) - wide(teacher.detach())
+    if student.ndim < 2 or student.numel() == 0:
+        raise InputError(f"features: expected (B, ..., D) with at least one number, got {tuple(student.shape)}")
+    return wide(student), wide(teacher.detach())
+
+
+def _scores(student_logits: Tensor, teacher_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Both sides (B, K) with 0 for the classes that the teacher rules out, and which those are."""
+    same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
+    if student_logits.ndim != 2 or student_logits.shape[1] == 0:
+        raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
+    s, t = wide(student_logits), wide(teacher_logits.detach())
+    ruled_out = (t == -math.inf) & ~s.isnan()  # a student's NaN must stay one
+    return s.masked_fill(ruled_out, 0.0), t.masked_fill(ruled_out, 0.0), ruled_out
+
+
+def _gap(student: Tensor, teacher: Tensor) -> Tensor:
+    s, t = _pair(student, teacher)
+    return s - t
 
 
 def _per_sample(values: Tensor) -> Tensor:

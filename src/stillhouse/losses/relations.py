@@ -43,10 +43,10 @@ def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: (B, Dt); gets no gradient.
 
     Returns:
-        0-d, mean over the B (B - 1) pairs. Two samples have one distance, which over itself is 1 on both sides: 0.
+        0-d, mean over the B (B - 1) pairs.
 
     Raises:
-        InputError: not two matrices of as many rows, or fewer than 2.
+        InputError: not two matrices of as many rows, or fewer than 3 (one distance over itself is 1 on both sides).
 
     Example:
         Distances 1, 3, 2 (mean 2) against 1, 2, 1 (mean 4/3): two gaps of 1/4 and none, (1/32 + 0 + 1/32) / 3 = 1/48.
@@ -60,9 +60,8 @@ def rkd_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Park et al. 2019, arXiv:1904.05068 (RKD), eq. 4 to 7.
     """
-    ours, theirs = _rows(student, teacher, "rkd distance", 2)
-    apart = ~torch.eye(len(ours), dtype=torch.bool, device=ours.device)
-    ours, theirs = (pairwise_distances(_scaled(x))[apart] for x in (ours, theirs))
+    ours, theirs = _rows(student, teacher, "rkd distance", 3)
+    ours, theirs = (_others(pairwise_distances(_scaled(x))) for x in (ours, theirs))
     ours, theirs = (d / _positive(d.mean()) for d in (ours, theirs))
     return torch.nn.functional.smooth_l1_loss(ours, theirs)
 
@@ -129,7 +128,8 @@ def similarity_preserving(student: Tensor, teacher: Tensor, *, center: bool = Tr
         scale of either side. A row without any similarity stays 0.
 
     Raises:
-        InputError: not two matrices of as many rows, or fewer than 2.
+        InputError: not two matrices of as many rows, or fewer than 2; with `center` fewer than 3 (two rows are then opposite
+            on both sides, whatever they were).
 
     Example:
         Rows (1, 0), (0, 1) against rows all 1/sqrt(2): (0.0858 + 0.5) / 2.
@@ -142,7 +142,7 @@ def similarity_preserving(student: Tensor, teacher: Tensor, *, center: bool = Tr
 
     Source: Tung, Mori 2019, arXiv:1907.09682 (SP), eq. 2 to 4.
     """
-    ours, theirs = (_centered(x, center) for x in _rows(student, teacher, "similarity preserving", 2))
+    ours, theirs = (_centered(x, center) for x in _rows(student, teacher, "similarity preserving", 2 + center))
     ours, theirs = (unit_rows(x @ x.t()) for x in (_scaled(ours), _scaled(theirs)))
     return (ours - theirs).square().mean()
 
@@ -335,6 +335,13 @@ def _centered(x: Tensor, center: bool = True) -> Tensor:
     return x - x.mean(dim=0) if center else x
 
 
+def _others(square: Tensor) -> Tensor:
+    """(B, B) without its diagonal, as (B, B - 1): by its place, since a mask's number of trues would cut a compiled graph."""
+    B = len(square)
+    # less its first number, the diagonal is the last of each B + 1
+    return square.flatten()[1:].reshape(B - 1, B + 1)[:, :-1].reshape(B, B - 1)
+
+
 def _angles(x: Tensor, triples: tuple[Tensor, Tensor, Tensor] | None) -> Tensor:
     """Cosines of the angle at j between the ways to i and to k, from products of rows alone: memory without D.
 
@@ -369,7 +376,5 @@ def _draw_triples(
 
 def _log_neighbors(unit: Tensor) -> Tensor:
     """(B, B - 1) log-probabilities of the others, by cosine."""
-    B = len(unit)
-    others = ~torch.eye(B, dtype=torch.bool, device=unit.device)
-    similarity = (0.5 * (1 + (unit @ unit.t()).clamp(-1, 1)) + OPPOSITE)[others].reshape(B, B - 1)
+    similarity = _others(0.5 * (1 + (unit @ unit.t()).clamp(-1, 1)) + OPPOSITE)
     return similarity.log() - similarity.sum(dim=1, keepdim=True).log()

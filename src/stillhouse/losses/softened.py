@@ -10,6 +10,10 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
+from stillhouse.losses.values import everywhere
+
+RULED_OUT = -1e4  # nats: no score says so little by itself, but masks do, as -inf or as the lowest number of a format
+FLOOR = -50.0  # nats, p = 2e-22
 
 
 def softened(
@@ -37,13 +41,44 @@ def softened(
         ([0.25, 0.75], 4.0)
     """
     same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
-    if student_logits.ndim != 2:
+    if student_logits.ndim != 2 or student_logits.shape[1] == 0:
         raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
     temperature = checked_temperature(temperature, student_logits.shape[0])
     divisor = temperature.unsqueeze(1) if isinstance(temperature, Tensor) and temperature.ndim > 0 else temperature
-    log_q = torch.log_softmax(wide(student_logits) / divisor, dim=1)
-    log_p = torch.log_softmax(wide(teacher_logits.detach()) / divisor, dim=1)
+    log_q = log_softmax_over(wide(student_logits), divisor)
+    log_p = log_softmax_over(wide(teacher_logits.detach()), divisor)
     return log_q, log_p, temperature**2
+
+
+def log_softmax_over(logits: Tensor, divisor: float | Tensor) -> Tensor:
+    """log softmax(z / T) over classes, for T a number, () or (B, 1); a class at -inf stays there.
+
+    Example:
+        >>> hot = torch.tensor(2.0, requires_grad=True)
+        >>> log_p = log_softmax_over(torch.tensor([[0.0, 1.0, -math.inf]]), hot)
+        >>> log_p[0, 0].backward(); round(hot.grad.item(), 4)  # p_1 (z_1 - z_0) / T^2, with p_1 = 1 / (1 + e^(-1/2))
+        0.1556
+    """
+    if not isinstance(divisor, Tensor):
+        return torch.log_softmax(logits / divisor, dim=1)
+    # the derivative of z / T in T is -z / T^2: at -inf it would make a NaN of the 0 that arrives there
+    ruled_out = logits == -math.inf
+    softened = (logits.masked_fill(ruled_out, 0.0) / divisor).masked_fill(ruled_out, -math.inf)
+    return torch.log_softmax(softened, dim=1)
+
+
+def floored(log_p: Tensor) -> Tensor:
+    """A finite number for classes (B, K) that are ruled out: -50, or that of the rarest other class if this is less.
+
+    Classes that are possible keep theirs, however small: a floor for them would bend the gradient of a reverse KL.
+
+    Example:
+        >>> floored(torch.tensor([[0.0, -80.0, -math.inf], [0.0, -1.0, -math.inf]])).tolist()
+        [[0.0, -80.0, -80.0], [0.0, -1.0, -50.0]]
+    """
+    ruled_out = log_p < RULED_OUT
+    floor = log_p.detach().masked_fill(ruled_out, FLOOR).amin(dim=1, keepdim=True)
+    return torch.where(ruled_out, floor, log_p)
 
 
 def checked_temperature(temperature: float | Tensor, batch: int) -> float | Tensor:
@@ -56,7 +91,7 @@ def checked_temperature(temperature: float | Tensor, batch: int) -> float | Tens
         if temperature.ndim > 0:
             same_shape("temperature (a number or one a sample)", tuple(temperature.shape), (batch,))
         temperature = wide(temperature)  # the square of a half above 255 is infinite
-        fine = bool((torch.isfinite(temperature) & (temperature > 0)).all())
+        fine = everywhere(torch.isfinite(temperature) & (temperature > 0))
     elif isinstance(temperature, Real) and not isinstance(temperature, bool):
         temperature = float(temperature)
         fine = math.isfinite(temperature) and temperature > 0

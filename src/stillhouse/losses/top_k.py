@@ -9,7 +9,8 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
-from stillhouse.losses.softened import checked_temperature, kl_of_logs
+from stillhouse.losses.softened import checked_temperature, kl_of_logs, log_softmax_over
+from stillhouse.losses.values import everywhere
 
 
 def topk_kl(
@@ -59,11 +60,11 @@ def topk_kl(
             f"expected student logits (B, V) and ids (B, k), got {tuple(student_logits.shape)} and {tuple(topk_ids.shape)}"
         )
     hot = checked_temperature(temperature, len(student_logits))
-    divisor = hot.unsqueeze(1) if isinstance(hot, Tensor) and hot.ndim else hot
     ids, log_p = topk_ids.long(), wide(topk_logprobs.detach())
     log_sum = torch.logsumexp(log_p, dim=1, keepdim=True)
     _check_targets(ids, log_sum, student_logits.shape[1])
-    log_q = torch.log_softmax(wide(student_logits) / divisor, dim=1)
+    divisor = hot.unsqueeze(1) if isinstance(hot, Tensor) and hot.ndim else hot
+    log_q = log_softmax_over(wide(student_logits), divisor)
     kept_q = log_q.gather(1, ids)
     if not tail:
         return kl_of_logs(log_p - log_sum, kept_q) * hot**2
@@ -85,11 +86,13 @@ def _log_rest(log_sum: Tensor) -> Tensor:
 def _check_targets(ids: Tensor, log_sum: Tensor, classes: int) -> None:
     if ids.shape[1] < 1 or ids.shape[1] > classes:
         raise InputError(f"topk_ids: expected 1 to {classes} classes a row, got {ids.shape[1]}")
-    if bool(((ids < 0) | (ids >= classes)).any()):
+    if not everywhere((ids >= 0) & (ids < classes)):
         raise InputError(
             f"topk_ids: expected class numbers from 0 to {classes - 1}, got {ids.min().item()} to {ids.max().item()}"
         )
-    if bool((log_sum > 0.01).any()):  # a hundredth: log-probabilities are often kept in half precision
+    if not everywhere(
+        ~(log_sum > 0.01)
+    ):  # not `<=`, a NaN is the loss's to show; a hundredth: log-probabilities are often kept in half precision
         raise InputError(
             "topk_logprobs: expected log-probabilities, whose row sums are at most 1, got a sum of "
             f"{log_sum.max().exp().item():.4g}"

@@ -74,6 +74,10 @@ class AttentionSignal(nn.Module):
         length = next(iter(lengths.values()))
         if length < 1:
             raise InputError(f"{side}_skip: expected less than its {length + skip} tokens, got {skip}")
+        if length < 2 and self.config.what != "scores":
+            raise InputError(
+                f"{side}: expected at least 2 tokens, got {length} after {side}_skip {skip}: a softmax over one is always 1"
+            )
         return length
 
     def _parts(self, side: str, features: Mapping[str, Tensor]) -> dict[str, Tensor]:

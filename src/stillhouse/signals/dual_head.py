@@ -30,7 +30,8 @@ def binary_kl(
         teacher_logits: (B, K); gets no gradient.
         temperature: a positive number.
         norm: KL(1/2 || sigma((z_s - z_t)/T)) in place of KL(sigma(z_t/T) || sigma(z_s/T)): the gradient
-            depends on the gap alone and does not vanish where both sigmoids are flat.
+            depends on the gap alone and does not vanish where both sigmoids are flat. A class that the teacher rules out
+            (-inf) has no gap: it adds nothing.
 
     Returns:
         (B,) in nats times T^2. Gradient in the student's logits: T (sigma(z_s/T) - sigma(z_t/T)), with `norm`
@@ -53,16 +54,22 @@ def binary_kl(
     Source: Yang et al. 2024, arXiv:2411.08937.
     """
     same_shape("teacher logits", tuple(teacher_logits.shape), tuple(student_logits.shape))
-    if student_logits.ndim != 2:
+    if student_logits.ndim != 2 or student_logits.shape[1] == 0:
         raise InputError(f"logits: expected (B, K), got {tuple(student_logits.shape)}")
     if not (math.isfinite(temperature) and temperature > 0):
         raise InputError(f"temperature: expected positive and finite, got {temperature}")
     s, t = wide(student_logits) / temperature, wide(teacher_logits.detach()) / temperature
     if norm:
-        s, t = s - t, torch.zeros_like(t)
-    yes = torch.sigmoid(t) * (nn.functional.logsigmoid(t) - nn.functional.logsigmoid(s))
-    no = torch.sigmoid(-t) * (nn.functional.logsigmoid(-t) - nn.functional.logsigmoid(-s))
-    return (yes + no).sum(1) * temperature**2
+        ruled_out = (t == -math.inf) & ~s.isnan()  # a student's NaN must stay one
+        s, t = (s - t).masked_fill(ruled_out, 0.0), torch.zeros_like(t)
+    return (_kl_of_yes(t, s) + _kl_of_yes(-t, -s)).sum(1) * temperature**2
+
+
+def _kl_of_yes(t: Tensor, s: Tensor) -> Tensor:
+    """sigma(t) ln(sigma(t) / sigma(s)); 0 where the teacher is sure of no (-inf)."""
+    possible = t > -math.inf
+    log_p, log_q = (torch.where(possible, nn.functional.logsigmoid(x), 0.0) for x in (t, s))
+    return torch.sigmoid(t) * (log_p - log_q)
 
 
 class DualHeadSignal(nn.Module):

@@ -18,7 +18,7 @@ from stillhouse.losses.precision import wide
 from stillhouse.losses.regression import mse
 from stillhouse.signals.bridges import Bridge, Side, standardized
 from stillhouse.signals.config.dynamics import DynamicsConfig
-from stillhouse.signals.features import DISTANCES, projector_for
+from stillhouse.signals.features import DISTANCES, check_widths, projector_for
 from stillhouse.signals.projectors import project
 
 
@@ -98,7 +98,9 @@ class DynamicsSignal(nn.Module):
             raise InputError(f"dynamics: expected layers of one width and one number of positions, got {listed}")
         first = self.bridges[0]
         if config.space == "projector":
-            self.projector = projector_for(first, config.projector, config.initialize, config.normalize)
+            both = (first.ours.width, first.theirs.width)  # the student's is standardized before it is projected
+            check_widths(first, both if config.normalize else both[1:], config.normalize, config.distance)
+            self.projector = projector_for(first, config.projector, config.initialize)
         elif first.ours.width != first.theirs.width:
             raise InputError(f"{first}: space logits wants scores of the same classes; take space: projector")
         else:

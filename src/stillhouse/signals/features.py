@@ -41,7 +41,8 @@ class FeatureSignal(nn.Module):
             pool=config.pool,
             resize=config.resize,
         )
-        self.projector = projector_for(self.bridge, config.projector, config.initialize, config.normalize)
+        check_widths(self.bridge, (self.bridge.theirs.width,), config.normalize, config.distance)
+        self.projector = projector_for(self.bridge, config.projector, config.initialize)
 
     def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) distance of each sample."""
@@ -54,14 +55,28 @@ class FeatureSignal(nn.Module):
         return DISTANCES[self.distance](ours, theirs)
 
 
-def projector_for(bridge: Bridge, kind: ProjectorKind, initialize: Initialize, normalize: bool) -> nn.Module:
+def check_widths(bridge: Bridge, widths: tuple[int, ...], normalize: bool, distance: str) -> None:
+    """Refuse widths that a distance is blind to: its gradient would be 0 whatever the features.
+
+    Raises:
+        InputError: one or two channels that are to be standardized over channels, or the direction of a single one.
+    """
+    width = min(widths)
+    if normalize and width < 3:
+        raise InputError(
+            f"{bridge}: expected at least 3 channels to standardize, got {width}: one is always 0, two are -1 and 1; take "
+            "normalize: false"
+        )
+    if distance in ("cosine", "normalized-mse") and width < 2:
+        raise InputError(f"{bridge}: distance {distance} of one channel sees its sign alone; take distance: mse")
+
+
+def projector_for(bridge: Bridge, kind: ProjectorKind, initialize: Initialize) -> nn.Module:
     """The projector that a bridge needs.
 
     Raises:
-        InputError: none over unlike widths, or one channel that is to be standardized over channels.
+        InputError: none over unlike widths.
     """
-    if normalize and bridge.theirs.width == 1:
-        raise InputError(f"{bridge}: one channel standardized over channels is always 0; take normalize: false")
     try:
         return build_projector(kind, bridge.ours.width, bridge.theirs.width, initialize=initialize)
     except InputError as error:

@@ -16,7 +16,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss
 from stillhouse.signals.bridges import Bridge, Side, standardized
 from stillhouse.signals.config.hidden import HiddenConfig
-from stillhouse.signals.features import DISTANCES, projector_for
+from stillhouse.signals.features import DISTANCES, check_widths, projector_for
 from stillhouse.signals.layer_gates import LayerGates
 from stillhouse.signals.projectors import project
 
@@ -96,17 +96,18 @@ class HiddenSignal(nn.Module):
 
     def _projectors(self) -> nn.ModuleList:
         config = self.config
+        firsts = [bridges[0] for bridges in self.layers]
+        for bridge in firsts:
+            both = (bridge.ours.width, bridge.theirs.width)  # cka projects nothing, so the student's own counts
+            check_widths(bridge, both if config.distance == "cka" else both[1:], config.normalize, config.distance)
         if config.distance == "cka":
             return nn.ModuleList([nn.Identity()])
-        firsts = [bridges[0] for bridges in self.layers]
         if not config.shared:
-            return nn.ModuleList(
-                projector_for(bridge, config.projector, config.initialize, config.normalize) for bridge in firsts
-            )
+            return nn.ModuleList(projector_for(bridge, config.projector, config.initialize) for bridge in firsts)
         widths = sorted({(bridge.ours.width, bridge.theirs.width) for bridge in firsts})
         if len(widths) > 1:
             raise InputError(f"shared: expected equal widths in all pairs, got {widths} (student, teacher)")
-        return nn.ModuleList([projector_for(firsts[0], config.projector, config.initialize, config.normalize)])
+        return nn.ModuleList([projector_for(firsts[0], config.projector, config.initialize)])
 
     def _target(self, number: int, bridges: list[Bridge], told: Outputs) -> Tensor:
         """(B, N, D) of the teacher; through gates it has a gradient, to them only."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import (
-    cosine_distance,
+    cosine_logits,
     decoupled_kl,
     dist_relations,
     forward_kl,
@@ -36,7 +36,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "total-variation": total_variation,
     "mse": mse_logits,
     "centered-mse": partial(mse_logits, centered=True),
-    "cosine": cosine_distance,
+    "cosine": cosine_logits,
     "dkd": decoupled_kl,
     "dist": dist_relations,
 }
@@ -50,7 +50,7 @@ class LogitSignal(nn.Module):
     added to the loss is passed on.
 
     Raises:
-        InputError: teacher and student differ in the number of classes.
+        InputError: teacher and student differ in the number of classes, or there are so few that the loss is blind to them.
     """
 
     def __init__(self, config: LogitsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
@@ -61,6 +61,7 @@ class LogitSignal(nn.Module):
                 f"signal {self.name!r}: expected equal class counts, student has {student.num_classes}, "
                 f"teacher {teacher.num_classes}"
             )
+        _check_enough_classes(self.name, config, student.num_classes)
         self.loss, self.standardize = config.loss, config.standardize
         given = {s: getattr(config, s) for s, losses in USED_BY.items() if config.loss in losses and s != "temperature"}
         self.compare = partial(LOSSES[config.loss], **{s: value for s, value in given.items() if value is not None})
@@ -106,3 +107,19 @@ class LogitSignal(nn.Module):
     def _ask(self, what: str) -> Mapping[str, Any]:
         method = getattr(self.temperature, what, None)
         return method() if callable(method) else {}
+
+
+def _check_enough_classes(name: str, config: LogitsConfig, classes: int) -> None:
+    """Refuse a loss whose gradient is 0 whatever the scores: two standardized or correlated ones are always -1 and 1."""
+    if config.standardize:
+        fewest, why, instead = 3, "two standardized scores are -1 and 1 whatever they were", "standardize: false"
+    elif config.loss == "dist" and config.intra_weight == 0:
+        fewest, why, instead = 3, "two probabilities always correlate by -1 or 1", "an intra_weight above 0"
+    elif config.loss == "dkd" and config.target_weight == 0:
+        fewest, why, instead = 3, "one other class has nothing to be compared with", "a target_weight above 0"
+    else:
+        fewest, why, instead = 1 if config.loss == "mse" else 2, "a single score has nothing beside it", "loss: mse"
+    if classes < fewest:
+        raise InputError(
+            f"signal {name!r}: expected at least {fewest} classes, got {classes}, where it teaches nothing ({why}); take {instead}"
+        )

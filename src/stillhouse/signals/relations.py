@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.contrastive import contrastive_distillation
@@ -25,7 +26,8 @@ from stillhouse.signals.config.relations import USED_BY, RelationsConfig
 from stillhouse.signals.projectors import build_projector
 
 ROWS, TRIPLES = 1024, 200_000
-FEWEST = {"rkd-angle": 3, "rkd": 3, "pkt": 3, "pearson": 3, "cka": 4}  # rows; 2 elsewhere
+FEWEST = {"gram": 2, "contrastive": 2, "cka": 4}  # rows; 3 elsewhere
+OF_ANGLES = ("rkd-angle", "pkt", "contrastive")  # see directions alone, of which one channel has two
 ANGLE_WEIGHT = 2.0  # published weights of distances and angles beside a label loss: 25 and 50
 
 
@@ -52,7 +54,8 @@ class RelationSignal(nn.Module):
     """A relation of the student's rows against the teacher's; 0-d unweighted.
 
     Raises:
-        InputError: a name that is not there, shapes that cannot be joined, or batches that are all too small.
+        InputError: a name that is not there, shapes that cannot be joined, a relation of angles in one channel, or batches
+            that are all too small.
     """
 
     seen: Tensor
@@ -77,7 +80,8 @@ class RelationSignal(nn.Module):
         if self.draws:
             settings.setdefault("triples", TRIPLES)
         self.compare = partial(RELATIONS[config.relation], **settings)
-        self.fewest = 2 if config.debiased is False else FEWEST.get(config.relation, 2)
+        self.fewest = 2 if config.center is False else 3 if config.debiased is False else FEWEST.get(config.relation, 3)
+        self._check_widths()
         self.skipped = 0
         # travels with a checkpoint: a run that is resumed at the small last batch of an epoch must not take it for the first
         self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
@@ -98,6 +102,14 @@ class RelationSignal(nn.Module):
     def figures(self) -> dict[str, float]:
         """Batches that were too small, where there were any."""
         return {"skipped": float(self.skipped)} if self.skipped else {}
+
+    def _check_widths(self) -> None:
+        config, bridge = self.config, self.bridge
+        width = bridge.theirs.width if config.relation == "contrastive" else bridge.ours.width
+        if width < 2 and (config.relation in OF_ANGLES or config.sphere):
+            raise InputError(
+                f"{bridge}: relation {config.relation} compares directions, and one channel has its sign alone; take rkd-distance"
+            )
 
     def _rows(self, said: Outputs, told: Outputs, step: int) -> tuple[Tensor, Tensor]:
         """(R, S) and (R, D): the same positions of both, drawn by the step where they are many, so that resume draws alike."""

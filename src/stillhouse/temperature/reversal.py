@@ -73,10 +73,15 @@ def _scaled(x: Tensor, factor: float) -> Tensor:
 
 
 class _Scale(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return x.view_as(x)
+    def forward(x: Tensor, factor: float) -> Tensor:
+        return x.clone()  # torch.compile rebuilds a view behind a graph break from its base, without this backward
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, float], output: Tensor) -> None:
+        _, ctx.factor = inputs
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:

@@ -1,47 +1,91 @@
-"""All that resume needs, in one file that is either whole or absent."""
+"""All that resume needs, in one file that is either whole or absent.
+
+The file is what `torch.save` writes and one line after it: the sha256 of all before. So `torch.load(path, weights_only=True)`
+reads it too, and a changed bit anywhere is found before anything of it is used.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_type_hints
 
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import write_atomically
+from stillhouse.core.records import check_object, write_atomically
 
-FORMAT = "stillhouse-checkpoint-1"
+FORMAT = "stillhouse-checkpoint-2"
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+class Checkpoint(TypedDict):
+    """What a training saves; see `training/loop.py`."""
+
+    fit: dict[str, Any]
+    total: int
+    model: dict[str, Any]
+    extras: dict[str, Any]
+    job: dict[str, Any]
+    doctor: dict[str, Any] | None
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+    precision: dict[str, Any]
+    threads: dict[str, Any]
+    average: dict[str, Any] | None
+    best_weights: dict[str, Any]
+
+
+class _File(Checkpoint):
+    format: str
+    rng: dict[str, Any]
+
+
+def save_checkpoint(path: Path, state: Checkpoint) -> None:
     """Write a checkpoint with the state of the random generators; through memory, so a full disk is a plain error."""
     rng = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "rng": rng, **state}, buffer)
+    buffer.write(_last_line(buffer.getbuffer()))
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of ours; tensors and plain data only, never a pickle that runs code.
 
     Raises:
-        InputError: missing, truncated, or not a checkpoint of this library.
+        InputError: missing, truncated, changed since it was written, or not a checkpoint of this library.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        raw = path.read_bytes()
     except FileNotFoundError:
         raise InputError(f"checkpoint {path} does not exist") from None
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"checkpoint {path} cannot be read (truncated or not a checkpoint): {error}") from None
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise InputError(f"checkpoint {path}: expected format {FORMAT!r}, got something else")
+    except OSError as error:
+        raise InputError(f"checkpoint {path} cannot be read: {error.strerror}") from None
+    size = len(raw) - len(_last_line(b""))
+    if size < 0 or raw[size:] != _last_line(memoryview(raw)[:size]):
+        raise InputError(
+            f"checkpoint {path} cannot be read: expected the sha256 of its content at its end, got something else "
+            "(truncated, damaged, or not a checkpoint of this version)"
+        )
+    try:
+        state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(f"checkpoint {path} cannot be read: {error}") from None
+    check_object(state, get_type_hints(_File), f"checkpoint {path}", only=True)
+    if state["format"] != FORMAT:
+        raise InputError(f"checkpoint {path}: expected format {FORMAT!r}, got {state['format']!r}")
     return state
 
 
-def restore_rng(state: dict[str, Any]) -> None:
+def restore_rng(state: Checkpoint) -> None:
     """Put the random generators back where `save_checkpoint` found them."""
-    torch.set_rng_state(state["rng"]["cpu"])
-    if torch.cuda.is_available() and state["rng"]["cuda"]:
-        torch.cuda.set_rng_state_all(state["rng"]["cuda"])
+    rng = state["rng"]  # type: ignore[typeddict-item]  # of the file, not of the training
+    torch.set_rng_state(rng["cpu"])
+    if torch.cuda.is_available() and rng["cuda"]:
+        torch.cuda.set_rng_state_all(rng["cuda"])
+
+
+def _last_line(content: bytes | memoryview) -> bytes:
+    return f"\n{FORMAT} sha256 {hashlib.sha256(content).hexdigest()}\n".encode()

@@ -10,6 +10,9 @@ from stillhouse.classification.mixing_config import MixingConfig
 from stillhouse.core.config import configclass
 from stillhouse.training.doctor_config import DoctorConfig
 
+MOST_THREADS = 1024  # beyond some thousands, starting them ends the process without a word
+LONGEST = 1_000_000  # epochs of a warm-up: a number of steps must come of it
+
 
 @configclass
 class TrainingConfig:
@@ -90,10 +93,9 @@ class TrainingConfig:
         description="auto: bf16-mixed on a GPU that has it, else 32-true (autocast on CPU measured slower)",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where to compute")
-    threads: int | None = Field(
-        default=None,
-        gt=0,
-        description="CPU threads; none: one a core. Tiny students are quicker on 1 where cores are shared",
+    threads: int | str | None = Field(
+        default="auto",
+        description="CPU threads; auto: one or one a core, whichever takes the first steps faster; none: one a core",
     )
     evaluation_batch_size: int = Field(default=512, gt=0, description="images per forward pass when scoring")
     log_every: int = Field(default=20, gt=0, description="optimizer steps between two records of the loss terms")
@@ -102,6 +104,14 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.threads, int) and self.threads > MOST_THREADS:
+            raise ValueError(f"threads: expected at most {MOST_THREADS}, got {self.threads}")
+        if self.warmup_epochs > LONGEST:
+            raise ValueError(f"warmup_epochs: expected at most {LONGEST:,}, got {self.warmup_epochs:g}")
+        if self.threads != "auto" and (
+            isinstance(self.threads, str) or (self.threads is not None and self.threads < 1)
+        ):
+            raise ValueError(f"threads: expected a number from 1 on, auto or none, got {self.threads!r}")
         if self.momentum is not None and self.optimizer in {"adamw", "muon"}:
             raise ValueError(f"momentum: does nothing under {self.optimizer}; it belongs to sgd and dot")
         if self.delta is not None and self.optimizer != "dot":

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 
 from stillhouse.core.checks import StillhouseError
 
 
 class Interrupted(StillhouseError):
-    """The run was asked to stop and has saved its state; `--resume` goes on from there."""
+    """The run was asked to stop and has saved its state; it can be continued from there.
+
+    Args:
+        step: optimizer steps that are done.
+        total: of how many.
+        saved: the checkpoint.
+    """
+
+    def __init__(self, step: int, total: int, saved: Path) -> None:
+        super().__init__(step, total, saved)
+        self.step, self.total, self.saved = step, total, saved
+
+    def __str__(self) -> str:
+        return (
+            f"stopped at step {self.step} of {self.total}; saved {self.saved}; go on with the same command and --resume"
+        )
 
 
 class StopRequest:

@@ -10,16 +10,17 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from stillhouse.core.checks import StillhouseError
-from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, keep_records_until
+from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, check_object, keep_records_until
 from stillhouse.core.types import Progress
-from stillhouse.training.checkpoint import load_checkpoint, restore_rng, save_checkpoint
+from stillhouse.training.checkpoint import Checkpoint, load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.doctor_config import TASK
 from stillhouse.training.dot import DOT
@@ -27,6 +28,7 @@ from stillhouse.training.gradients import Gradient, add_gradients, combine, per_
 from stillhouse.training.interrupt import Interrupted, StopRequest
 from stillhouse.training.job import Job, Terms
 from stillhouse.training.optimizer import build_optimizer
+from stillhouse.training.threads import Threads
 
 
 class Diverged(StillhouseError):
@@ -86,12 +88,11 @@ class _Trainer:
     def __init__(self, job: Job, config: TrainingConfig, seed: int, folder: Path) -> None:
         from lightning_fabric import Fabric
 
-        if config.threads is not None:
-            torch.set_num_threads(config.threads)
         self.job, self.config, self.seed, self.folder = job, config, seed, folder
         self.steps_per_epoch = -(-job.rows // config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
         self.fabric = Fabric(accelerator=config.device, devices=1, precision=_precision(config))  # type: ignore[arg-type]
+        self.threads = Threads(config.threads, on_cpu=self.fabric.device.type == "cpu")
         self.model, self.extras = job.model, job.extras.to(self.fabric.device)
         optimizer, self.schedule = build_optimizer(self.model, self.extras, config, self.steps_per_epoch)
         _, self.optimizer = self.fabric.setup(self.model, optimizer)
@@ -123,6 +124,7 @@ class _Trainer:
         finally:
             self.board.close()
             self.job.close()
+            self.threads.close()
         self.model.load_state_dict(self.best_weights)
         self.model.eval()
         return self.state
@@ -134,20 +136,18 @@ class _Trainer:
         before = self.state.seconds
         self.model.train()
         for rows in order.split(self.config.batch_size)[done:]:
-            news = self._step(rows)
+            news = self.threads.step(partial(self._step, rows), len(rows))
             self.state.seconds = before + time.monotonic() - started
             on_progress(Progress(self.state.step, self.total), {**news, **self.state.best})
-            if stop.asked:
-                self.save()
-                raise Interrupted(
-                    f"stopped at step {self.state.step} of {self.total}; saved {self.folder / CHECKPOINT}"
-                )
-            if time.monotonic() - saved > self.config.checkpoint_seconds:
+            ends = self.state.step % self.steps_per_epoch == 0
+            if ends:  # before any checkpoint: one of this step without the validation would begin the next epoch
+                self._validate(epoch + 1)
+                self.state.seconds = before + time.monotonic() - started
+            if ends or stop.asked or time.monotonic() - saved > self.config.checkpoint_seconds:
                 self.save()
                 saved = time.monotonic()
-        self._validate(epoch + 1)
-        self.state.seconds = before + time.monotonic() - started
-        self.save()
+            if stop.asked:
+                raise Interrupted(self.state.step, self.total, self.folder / CHECKPOINT)
 
     def _step(self, rows: Tensor) -> dict[str, float | None]:
         """One optimizer step over a batch, in micro-batches; returns figures on the steps that log."""
@@ -251,7 +251,11 @@ class _Trainer:
         scored.eval()
         with torch.no_grad():
             found = self.job.validate(scored)
-        self._record("validation", float(epoch), {**found.metrics, "seconds": self.state.seconds})
+        self._record(
+            "validation",
+            float(epoch),
+            {**found.metrics, "seconds": self.state.seconds, "threads": torch.get_num_threads()},
+        )
         self.state.epochs = epoch
         if self.config.keep == "last" or not self.state.best or found.rank > self.state.best_rank:
             self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, epoch
@@ -278,33 +282,63 @@ class _Trainer:
     # ------------------------------------------------------------------------------------------------ checkpoints
 
     def save(self) -> None:
-        state = {
+        state: Checkpoint = {
             "fit": vars(self.state).copy(),
             "total": self.total,
             "model": self.model.state_dict(),
             "extras": self.extras.state_dict(),
             "job": self.job.state_dict(),
+            "threads": self.threads.state_dict(),
             "doctor": None if self.doctor is None else self.doctor.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
             "average": None if self.average is None else self.average.module.state_dict(),
             "best_weights": self.best_weights,
         }
         save_checkpoint(self.folder / CHECKPOINT, state)
 
     def load(self) -> None:
-        state = load_checkpoint(self.folder / CHECKPOINT)
+        path = self.folder / CHECKPOINT
+        state = load_checkpoint(path)
+        self._check(state, path)
+        try:
+            self._restore(state)
+        except StillhouseError:
+            raise
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            text = " ".join(str(error).split())
+            raise InputError(f"checkpoint {path} is of another model or configuration: {text}") from error
+
+    def _check(self, state: Checkpoint, path: Path) -> None:
+        """See that a checkpoint is one of this training, before anything of it is believed."""
+        fit = check_object(
+            state["fit"], {name: type(x) for name, x in vars(Fit()).items()}, f"checkpoint {path}, fit", only=True
+        )
         if state["total"] != self.total:
-            raise StillhouseError(
-                f"checkpoint {self.folder / CHECKPOINT}: expected {self.total} steps, got {state['total']}"
-            )
+            raise InputError(f"checkpoint {path}: expected {self.total} steps, got {state['total']}")
+        if not 0 <= fit["step"] <= self.total:
+            raise InputError(f"checkpoint {path}: expected a step of 0 to {self.total}, got {fit['step']}")
+        epochs = fit["step"] // self.steps_per_epoch
+        for name, expected, got in (
+            (f"validations by step {fit['step']}", epochs, fit["epochs"]),
+            ("tensors of best_weights", sorted(state["model"]) if epochs else [], sorted(state["best_weights"])),
+            ("whether weights are averaged", self.average is not None, state["average"] is not None),
+            ("whether a doctor looks on", self.doctor is not None, state["doctor"] is not None),
+        ):
+            if expected != got:
+                raise InputError(f"checkpoint {path}: {name}: expected {expected}, got {got}")
+
+    def _restore(self, state: Checkpoint) -> None:
         self.model.load_state_dict(state["model"])
         self.extras.load_state_dict(state["extras"])
         self.job.load_state_dict(state["job"])
-        if self.doctor is not None:
+        self.threads.load_state_dict(state["threads"])
+        if self.doctor is not None and state["doctor"] is not None:
             self.doctor.load_state_dict(state["doctor"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
         if self.average is not None:
             self.average.module.load_state_dict(state["average"])
         self.best_weights = state["best_weights"]
@@ -344,5 +378,7 @@ class _Trainer:
 def _precision(config: TrainingConfig) -> str:
     if config.precision != "auto":
         return config.precision
-    gpu = config.device in {"auto", "cuda"} and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    gpu = config.device in {"auto", "cuda"} and torch.cuda.is_available()
+    # a GPU without bf16 units emulates it, slower than float32
+    gpu = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16-mixed" if gpu else "32-true"

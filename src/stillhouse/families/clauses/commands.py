@@ -35,7 +35,6 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     from stillhouse.cli.show import RunDisplay
     from stillhouse.families.clauses.vision.run import run_models
-    from stillhouse.training.interrupt import Interrupted
 
     out = options.out or Path("runs") / config.name
     quiet = options.quiet or not sys.stdout.isatty()
@@ -43,18 +42,15 @@ def main(arguments: Sequence[str]) -> int:
     with RunDisplay(trainings, quiet=quiet) as display:
         for name, models in idle_flags(options, config):
             display.say(f"without effect: {name} is a setting of {models}, which --models does not name")
-        try:
-            results = run_models(
-                config,
-                out,
-                resume=options.resume,
-                force=options.force,
-                quiet=quiet,
-                say=display.say,
-                on_progress=display.on_progress,
-            )
-        except Interrupted as error:
-            raise Interrupted(f"{error}\ngo on with: the same command and --resume") from None
+        results = run_models(
+            config,
+            out,
+            resume=options.resume,
+            force=options.force,
+            quiet=quiet,
+            say=display.say,
+            on_progress=display.on_progress,
+        )
     print_variants(results, out)
     return 0
 

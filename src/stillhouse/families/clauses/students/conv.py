@@ -17,6 +17,7 @@ from stillhouse.families.clauses.students.core import TMLayer, Voted, make_core
 from stillhouse.families.clauses.students.diagnostics import Diagnostics
 from stillhouse.families.clauses.students.model_configs import ConvTMConfig
 from stillhouse.families.clauses.students.options import ClauseOptions
+from stillhouse.layers.convolution import convolution
 from stillhouse.layers.straight_through import hard_step, revivable_relu
 
 
@@ -60,6 +61,8 @@ class ConvClauses(nn.Module):
         bank = self.layer.bank
         positive, negated = (mask.reshape(-1, self.channels, self.side, self.side) for mask in bank.masks())
         step, around = self.stride, self.side // 2
+        if self.side == 1:  # see `layers.convolution`
+            bits, step = bits[:, :, ::step, ::step], 1
         inside = torch.ones(1, 1, *bits.shape[2:], dtype=bits.dtype, device=bits.device)
         # a positive literal misses where the map is known and the bit is 0; a negated one where the bit is 1
         wanted = nn.functional.conv2d(inside, positive.sum(1, keepdim=True), None, step, around)
@@ -82,7 +85,7 @@ class OrdinaryConv(nn.Module):
 
     def __init__(self, channels: int, outputs: int, hidden: int, side: int, stride: int, dropout: float) -> None:
         super().__init__()
-        self.inner = nn.Conv2d(channels, hidden or outputs, side, stride, padding=side // 2)
+        self.inner = convolution(channels, hidden or outputs, side, stride)
         self.outer = nn.Conv2d(hidden, outputs, 1) if hidden else None
         self.drop = nn.Dropout2d(dropout)
 
@@ -109,7 +112,7 @@ class ConvBlock(nn.Module):
         else:
             hidden = clauses if config.part == "mlp" else 0
             self.clauses = OrdinaryConv(inputs, outputs, hidden, side, stride, config.dropout)
-        self.path = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        self.path = convolution(inputs, outputs, 1, stride, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         mixes: list[nn.Module] = []
         if "depthwise" in config.mix:

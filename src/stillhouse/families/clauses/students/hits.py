@@ -11,7 +11,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from stillhouse.families.clauses.students.exact_product import count_hits, counts_exactly
+from stillhouse.families.clauses.students.exact_product import (
+    count_in_integers,
+    counts_exactly,
+    integers_are_faster,
+)
 
 
 class _Hits(torch.autograd.Function):
@@ -24,8 +28,9 @@ class _Hits(torch.autograd.Function):
         kernel = small.to(logits.dtype)
         ctx.save_for_backward(bits, logits, kernel)
         counts = [mask.view(torch.int8).sum(1, dtype=torch.int32).to(logits.dtype) for mask in (positive, negated)]
-        exact = counts_exactly(bits)  # bits and masks are small integers: the same sums, several times faster
-        hits = count_hits(bits, small.T) if exact else torch.nn.functional.linear(bits, kernel)
+        # bits and masks are small integers: the same sums either way
+        integers = counts_exactly(bits) and integers_are_faster(bits, len(kernel))
+        hits = count_in_integers(bits, small.T) if integers else torch.nn.functional.linear(bits, kernel)
         return hits, counts[0], counts[1]
 
     @staticmethod

@@ -17,13 +17,14 @@ from stillhouse.families.clauses.students.core import make_core
 from stillhouse.families.clauses.students.diagnostics import Diagnostics
 from stillhouse.families.clauses.students.model_configs import ResNetTMConfig
 from stillhouse.families.clauses.students.options import ClauseOptions
+from stillhouse.layers.convolution import convolution
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 def conv(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Sequential:
     """A convolution without bias and its BatchNorm."""
-    layer = nn.Conv2d(inputs, outputs, side, stride, padding=side // 2, bias=False)
+    layer = convolution(inputs, outputs, side, stride, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return nn.Sequential(layer, nn.BatchNorm2d(outputs))
 

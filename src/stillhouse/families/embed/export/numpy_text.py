@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,9 @@ from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.embed.export.numpy_embedder import (
-    BLOCK,
     CARD,
     OUTPUTS,
+    ExactWeight,
     Floats,
     gelu,
     placed,
@@ -65,6 +66,12 @@ class NumpyTextEmbedder:
         small = {name: array.astype(np.float32) for name, array in weights.items() if name != "table"}
         return cls(card, {**small, "table": weights["table"]}, tokenizer)
 
+    @cached_property
+    def exact(self) -> dict[str, ExactWeight]:
+        """The matrices, made ready for products that do not depend on the other rows; without a hidden layer, one."""
+        names = ("skip", "w1", "w2") if len(self.weights["b1"]) else ("skip",)
+        return {name: ExactWeight.of(self.weights[name]) for name in names}
+
     @property
     def levels(self) -> tuple[int, ...]:
         """Numbers of each level: (5,), or (5, 25, 125)."""
@@ -99,17 +106,15 @@ class NumpyTextEmbedder:
         return np.concatenate(parts)[:, : sum(self.levels[:level])]
 
     def _coded(self, bags: Bags) -> Floats:
-        w, rows = self.weights, len(bags)
-        x = np.zeros((-(-rows // BLOCK) * BLOCK, w["table"].shape[1]), np.float32)
+        w = self.weights
+        x = np.zeros((len(bags), w["table"].shape[1]), np.float32)
         some = np.flatnonzero(np.diff(bags.starts))  # reduceat gives an empty text its neighbour's first token
         if len(some):
             x[some] = np.add.reduceat(w["table"][bags.ids].astype(np.float32), bags.starts[some], axis=0)
         x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), np.float32(1e-12))
-        blocks = x.reshape(-1, BLOCK, x.shape[1])
-        z = blocks @ w["skip"].T + w["bias"]
+        codes: Floats = x @ self.exact["skip"] + w["bias"]
         if len(w["b1"]):
-            z += gelu(blocks @ w["w1"].T + w["b1"]) @ w["w2"].T
-        codes = z.reshape(len(x), -1)[:rows]
+            codes += gelu(x @ self.exact["w1"] + w["b1"]) @ self.exact["w2"]
         first = self.levels[0]
         codes[:, :first] = placed(codes[:, :first], self.card["output"], self.card["scale"])
         return codes

@@ -1,0 +1,182 @@
+"""Under `torch.compile` every loss of a signal has the gradients of eager mode, in one graph; so has a learned temperature."""
+
+import math
+
+import pytest
+import torch
+
+from stillhouse import losses
+from stillhouse.core.checks import InputError
+from stillhouse.core.schedules import Constant, Linear
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.losses.attention import attention_scores
+from stillhouse.losses.softened import checked_temperature
+from stillhouse.signals import LogitsConfig
+from stillhouse.signals.config.logits import USED_BY
+from stillhouse.signals.config.relations import RelationsConfig
+from stillhouse.signals.dual_head import binary_kl
+from stillhouse.signals.dynamics import delta_loss
+from stillhouse.signals.features import DISTANCES
+from stillhouse.signals.logits import LOSSES
+from stillhouse.signals.relations import RELATIONS
+from stillhouse.temperature import LearnedTemperature
+
+B, K, D, L = 6, 5, 4, 3
+LABELS = torch.tensor([0, 4, 2, 1, 1, 3])
+BATCH = Batch(torch.zeros(B), LABELS, torch.arange(B))
+MASK = torch.ones(B, L, dtype=torch.bool).index_put((torch.tensor(0), torch.tensor(2)), torch.tensor(False))
+
+
+def draw(seed, *shape):
+    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def check_compiled(step, *leaves, one_graph=True):
+    """Values and gradients of both modes to 1e-6, and that there is a gradient in every leaf."""
+    torch.compiler.reset()
+    found = []
+    for run in (step, torch.compile(step, backend="aot_eager", fullgraph=one_graph, dynamic=False)):
+        value = run(*leaves)
+        found.append((value, *torch.autograd.grad(value.sum(), leaves)))
+    for eager, compiled in zip(*found, strict=True):
+        assert eager.abs().sum() > 0
+        torch.testing.assert_close(compiled, eager, atol=1e-6, rtol=1e-6)
+
+
+def of_scores(compare, **settings):
+    def loss(s, t):
+        return compare(*(attention_scores(x, x.flip(1), heads=2) for x in (s, t)), **settings)
+
+    return loss
+
+
+def kept(t):
+    return torch.topk(t.log_softmax(1), 2)
+
+
+ROWS = {
+    **{name: loss for name, loss in RELATIONS.items() if name != "rkd"},  # the sum of two, see the draw below
+    "contrastive-symmetric": lambda s, t: losses.contrastive_distillation(s, t, symmetric=True),
+}
+TOKENS = {
+    **DISTANCES,
+    "attention-kl": of_scores(losses.attention_kl, mask=MASK, causal=True),
+    "attention-score-mse": of_scores(losses.attention_score_mse, mask=MASK),
+    "relation-kl": lambda s, t: losses.relation_kl(s, t, heads=2, mask=MASK),
+    "delta": lambda s, t: delta_loss([s, s * s], [t, t * t], student_depths=(0.5, 1.0), teacher_depths=(0.5, 1.0)),
+}
+CLASSES = {
+    "binary-kl": binary_kl,
+    "binary-kl-norm": lambda s, t: binary_kl(s, t, norm=True),
+    "standardized": lambda s, t: losses.forward_kl(*(losses.standardize_logits(x) for x in (s, t))),
+    "labels": lambda s, t: losses.label_cross_entropy(s, LABELS, smoothing=0.1),
+    "supervised-contrastive": lambda s, t: losses.supervised_contrastive(s, LABELS),
+    "supervised-contrastive-mixed": lambda s, t: losses.supervised_contrastive(s, t.softmax(1)),
+    "top-k": lambda s, t: losses.topk_kl(s, kept(t).indices, kept(t).values),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_of_class_scores(name):
+    """With a temperature of each sample that has a gradient, and a class that the teacher rules out."""
+    s, t = draw(0, B, K).requires_grad_(), draw(1, B, K)
+    t[0, 1] = -math.inf
+    given = (LABELS,) if name == "dkd" else ()
+    if name not in USED_BY["temperature"]:
+        check_compiled(lambda s: LOSSES[name](s, t, *given), s)
+        return
+    hot = torch.linspace(1.0, 3.0, B).requires_grad_()
+    check_compiled(lambda s, hot: LOSSES[name](s, t, *given, temperature=hot), s, hot)
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape"),
+    [pytest.param(loss, (B, D), id=name) for name, loss in ROWS.items()]
+    + [pytest.param(loss, (B, L, D), id=name) for name, loss in TOKENS.items()]
+    + [pytest.param(loss, (B, K), id=name) for name, loss in CLASSES.items()],
+)
+def test_losses_of_rows_tokens_and_classes(loss, shape):
+    """A check by `bool(tensor)` or an index by a mask would cut the graph: `fullgraph` raises there."""
+    s, t = draw(0, *shape).requires_grad_(), draw(1, *shape)
+    check_compiled(lambda s: loss(s, t), s)
+
+
+@pytest.mark.parametrize("divergence", ["forward-kl", "reverse-kl", "js"])
+def test_the_chunked_divergences(divergence):
+    """Their gradients are made by hand in the forward pass."""
+    h, w = draw(0, B, D).requires_grad_(), draw(1, K, D).requires_grad_()
+    teacher = draw(2, B, D), draw(3, K, D)
+
+    def step(h, w):
+        return losses.fused_linear_divergence(h, w, *teacher, divergence=divergence, chunk=4)
+
+    check_compiled(step, h, w)
+
+
+def test_a_relation_that_draws_its_triples():
+    """A random generator cuts the graph: the parts must add up to the same."""
+    s, t = draw(0, B, D).requires_grad_(), draw(1, B, D)
+    spec = OutputSpec(K, {"x": (D,)})
+    signal = RelationsConfig(student="x", teacher="x", triples=20).build(spec, spec)
+
+    def step(s):
+        return signal(Outputs(t, {"x": s}), Outputs(t, {"x": t}), BATCH, Progress(3, 10))
+
+    check_compiled(step, s, one_graph=False)
+
+
+@pytest.mark.parametrize(
+    ("per_sample", "reversal", "broken"),
+    [(False, True, False), (False, True, True), (False, False, True), (True, True, True), (True, False, True)],
+)
+def test_a_learned_temperature_keeps_its_sign_and_its_strength(per_sample, reversal, broken):
+    """A view behind a break of the graph was rebuilt without the reversal: the temperature helped the student, at full strength."""
+    torch.manual_seed(0)
+    config = LearnedTemperature(strength=Linear(start=0.25, end=1.0), per_sample=per_sample, reversal=reversal)
+    temperature = config.build(OutputSpec(K), OutputSpec(K))
+    s, t = draw(0, B, K), draw(1, B, K)
+
+    def step(now):
+        hot = temperature(s, t, now)
+        if broken:
+            torch._dynamo.graph_break()
+        return losses.forward_kl(s, t, temperature=hot).mean()
+
+    def gradient(run, now):
+        return torch.autograd.grad(run(now), list(temperature.parameters())[-1])[0]
+
+    torch.compiler.reset()
+    compiled = torch.compile(step, backend="aot_eager", fullgraph=not broken)
+    slope = 0.0
+    for now in (Progress(0, 10), Progress(10, 10)):  # a strength of the first trace must not stay
+        eager = gradient(step, now)
+        torch.testing.assert_close(gradient(compiled, now), eager, atol=1e-6, rtol=1e-6)
+        slope = eager / config.strength(now)
+    with torch.no_grad():  # minus strength times the slope of the loss, by finite differences
+        last = list(temperature.parameters())[-1]
+        losses_at = []
+        for move in (1e-2, -2e-2):
+            last.add_(move)
+            losses_at.append(losses.forward_kl(s, t, temperature=temperature(s, t, now).detach()).mean())
+    torch.testing.assert_close(slope.sum(), (1, -1)[reversal] * (losses_at[0] - losses_at[1]) / 2e-2, rtol=1e-2, atol=0)
+
+
+def test_a_whole_signal_with_its_anchor():
+    """The anchor is read from what the forward pass left behind."""
+    config = LogitsConfig(temperature=LearnedTemperature(strength=Constant(value=0.5), anchor=4.0), standardize=True)
+    signal = config.build(OutputSpec(K), OutputSpec(K))
+    s, t = draw(0, B, K).requires_grad_(), draw(1, B, K)
+
+    def step(s, weight):
+        value = signal(Outputs(s), Outputs(t), BATCH, Progress(3, 10)).mean()
+        return value + sum(factor * term for factor, term in signal.regularizers().values())
+
+    check_compiled(step, s, signal.temperature.weight)
+
+
+def test_eager_mode_still_looks_at_the_numbers():
+    """The checks are left out of compiled graphs alone."""
+    with pytest.raises(InputError, match="temperature: expected positive and finite"):
+        checked_temperature(torch.tensor([1.0, -1.0]), 2)
+    with pytest.raises(InputError, match="expected class numbers from 0 to 4, got 0 to 9"):
+        losses.decoupled_kl(draw(0, B, K), draw(1, B, K), torch.tensor([0, 4, 2, 1, 1, 9]))

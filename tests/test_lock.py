@@ -1,0 +1,234 @@
+"""One writer a folder, whatever happens to it."""
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import threading
+
+import pytest
+
+from stillhouse.core import lock as module
+from stillhouse.core.checks import InputError
+from stillhouse.core.lock import RunLock
+from stillhouse.core.records import LOCK, RUN, open_run_folder, write_atomically, write_json
+
+HOLD = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from stillhouse.core.checks import InputError
+    from stillhouse.core.lock import RunLock
+
+    try:
+        with RunLock(Path(sys.argv[1])):
+            print("held", flush=True)
+            sys.stdin.readline()
+    except InputError as error:
+        print(error, flush=True)
+        sys.exit(2)
+    """
+)
+
+
+@pytest.fixture
+def hold(tmp_path):
+    """Start a process that takes the lock of a folder and keeps it until it gets a line (or is killed)."""
+    started = []
+
+    def start(folder):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process, process.stdout.readline().strip()
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def test_the_second_of_two_processes_is_refused_and_reads_who_holds_it(tmp_path, hold):
+    """Nine pairs of fifteen both wrote; with two configurations one run vanished without a word."""
+    out = tmp_path / "runs" / "x"
+    first, line = hold(out)
+    assert line == "held"
+    second, refusal = hold(out)
+    assert second.wait(20) == 2
+    since = json.loads((out / LOCK).read_text())["since"]
+    assert refusal == (
+        f"{out} is in use by process {first.pid} on {socket.gethostname()} since {since}; "
+        "wait for it, or choose another --out"
+    )
+    assert hold(tmp_path / "runs" / "y")[1] == "held"  # another folder is another lock
+    first.stdin.write("\n")
+    first.stdin.flush()
+    assert first.wait(20) == 0
+    assert os.listdir(out) == []
+    assert hold(out)[1] == "held"
+
+
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, hold):
+    """No handler runs at SIGKILL: its file remains, its lock does not."""
+    first, _ = hold(tmp_path)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    assert (tmp_path / LOCK).is_file()
+    with RunLock(tmp_path):
+        assert json.loads((tmp_path / LOCK).read_text())["pid"] == os.getpid()
+        with pytest.raises(InputError, match=f"in use by process {os.getpid()}"), RunLock(tmp_path):
+            pass
+    assert not (tmp_path / LOCK).exists()
+
+
+def test_of_many_that_come_and_go_one_is_inside(tmp_path):
+    """Each removes its file at the end, while others open it."""
+    inside, most, entered = [], [], []
+
+    def come_and_go():
+        for _ in range(200):
+            try:
+                with RunLock(tmp_path):
+                    inside.append(1)
+                    most.append(len(inside))
+                    inside.pop()
+                    entered.append(1)
+            except InputError as error:
+                assert "in use" in str(error)  # noqa: PT017
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 1
+    assert entered
+
+
+def test_a_lock_on_a_removed_file_is_none(tmp_path, monkeypatch):
+    """The last holder removes its file between our opening and our locking it: the next comer would lock a new one."""
+    lock, calls = module.fcntl.flock, []
+
+    def removed_first(handle, how):
+        if not calls:
+            (tmp_path / LOCK).unlink()
+        calls.append(handle)
+        lock(handle, how)
+
+    monkeypatch.setattr(module.fcntl, "flock", removed_first)
+    with RunLock(tmp_path), pytest.raises(InputError, match="in use"), RunLock(tmp_path):
+        pass
+    assert len(calls) > 2
+
+
+def test_a_lock_is_given_up_after_an_error(tmp_path):
+    """The next run of the same process may begin."""
+    with pytest.raises(KeyError), RunLock(tmp_path):
+        raise KeyError
+    with RunLock(tmp_path):
+        pass
+
+
+def test_a_half_written_holder_is_another_process(tmp_path, monkeypatch):
+    """Between locking and writing who it is."""
+    with RunLock(tmp_path):
+        for text in ("", "[]", "{}", "3", "{"):
+            (tmp_path / LOCK).write_text(text)
+            with pytest.raises(InputError, match="in use by another process"), RunLock(tmp_path):
+                pass
+
+
+def test_without_locks_there_is_a_warning(tmp_path, monkeypatch):
+    """Some network disks have none: refusing would make them useless, silence would promise too much."""
+
+    def none(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(module.fcntl, "flock", none)
+    with pytest.warns(UserWarning, match="no locks; see to it that one run at a time"), RunLock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 300, "file/inside", "file"])
+def test_a_folder_that_cannot_be_is_one_line(tmp_path, name):
+    """Before anything is trained."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write") as caught, RunLock(tmp_path / name):
+        pass
+    assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------------ temporaries
+
+KILLED = textwrap.dedent(
+    """
+    import os, signal, sys
+    from pathlib import Path
+    from stillhouse.core.records import write_atomically
+
+    def write(file):
+        file.write(b"half")
+        file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    write_atomically(Path(sys.argv[1]), write)
+    """
+)
+
+
+def killed_write(path):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert any(entry.name.startswith(f".{path.name}.") for entry in path.parent.iterdir())
+
+
+def test_a_run_killed_before_its_first_file_can_be_started_and_resumed(tmp_path):
+    """`--resume` said: it exists and is not a run folder."""
+    killed_write(tmp_path / RUN)
+    (tmp_path / LOCK).write_text("{}")
+    for resume in (False, True):
+        with RunLock(tmp_path):
+            open_run_folder(tmp_path, {"seeds": 1}, resume=resume)
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="not a run folder"):
+        open_run_folder(tmp_path, {"seeds": 1}, resume=True)
+
+
+def test_what_killed_writes_left_is_removed_under_the_lock_only(tmp_path):
+    """It stayed for ever; and a living process's must not be removed."""
+    deep = tmp_path / "arms" / "kd"
+    killed_write(tmp_path / RUN)
+    killed_write(deep / "checkpoint.pt")
+    write_json(deep / "result.json", {})
+    for kept in (".env", ".foo.settings", "a.part"):
+        (deep / kept).write_text("mine")
+    lock = RunLock(tmp_path)
+    with pytest.raises(RuntimeError, match="expected the lock to be held"):
+        lock.clear_temporaries()
+    with lock:
+        assert len(lock.clear_temporaries()) == 2
+        assert lock.clear_temporaries() == []
+    assert os.listdir(tmp_path) == ["arms"]
+    assert sorted(os.listdir(deep)) == [".env", ".foo.settings", "a.part", "result.json"]
+
+
+def test_a_rename_reaches_the_disk(tmp_path, monkeypatch):
+    """After a power cut the old name may be back unless the folder is flushed too, and after the rename."""
+    events = []
+    replace, fsync = os.replace, os.fsync
+
+    def flush(handle):
+        events.append("folder" if os.path.samestat(os.fstat(handle), os.stat(tmp_path)) else "file")
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", flush)
+    monkeypatch.setattr(os, "replace", lambda *paths: (events.append("rename"), replace(*paths)))
+    write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
+    assert events == ["file", "rename", "folder"]
