@@ -288,3 +288,37 @@ def test_settings_that_do_nothing_are_refused(settings, message):
 def test_the_measured_training_is_what_ships():
     """Full precision, no decay."""
     assert (EmbeddingTrainingConfig().epochs, EmbeddingTrainingConfig().precision) == (24, "32-true")
+
+
+def test_a_stop_before_the_first_validation_is_resumed(store, tmp_path):
+    """The start counts as the best so far, and is in the checkpoint."""
+    training = TrainingConfig(epochs=2, checkpoint_seconds=0.0, **TRAINING)
+    whole = job(store)
+    fit(whole, training, seed=0, folder=tmp_path / "whole")
+
+    def stop(progress, news):
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(job(store), training, seed=0, folder=tmp_path / "torn", on_progress=stop)
+    torn = job(store)
+    fit(torn, training, seed=0, folder=tmp_path / "torn", resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), torn.model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("lesson", "student", "name"),
+    [
+        ({}, {}, "neighbors"),
+        ({}, {"levels": (3, 6)}, "neighbors/3"),
+        ({"level_weights": (0.0, 1.0)}, {"levels": (3, 6)}, "neighbors/9"),
+        ({"neighbor_weight": 0.0}, {}, "pearson"),
+        ({"neighbor_weight": 0.0, "global_weight": 0.0, "reconstruction_weight": 1.0}, {}, "reconstruction"),
+    ],
+)
+def test_the_task_is_a_term_that_is_there(lesson, student, name, store):
+    """What the doctor and the optimizers hold the others against."""
+    made = job(store, lesson, student)
+    assert made.task_term == name
+    assert name in terms(made)

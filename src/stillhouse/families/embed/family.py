@@ -25,6 +25,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
 from stillhouse.core.folder import SHIPPED, RunFolder
+from stillhouse.core.hashes import with_hashes
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
@@ -41,7 +42,7 @@ from stillhouse.families.embed.material import (
     teacher_folder,
 )
 from stillhouse.families.embed.metrics.anchors import fit_anchor
-from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors, overlap_of_neighbors
+from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors
 from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig
 from stillhouse.families.embed.report import NAMES, embedding_blocks
@@ -54,6 +55,7 @@ SHIPPED_TEXT = "text-student"
 PACKAGES = {"umap": ("umap", "'stillhouse[embeddings]'"), "pacmap": ("pacmap", "pacmap")}
 SCALE_ROWS = 20_000
 GRADE_NUMBERS = 5  # principal axes whose neighbours a teacher is graded by
+GRADE_ROWS = 12  # fewest rows whose neighbours are compared
 EmbedLab = Lab[EmbedRunConfig, Material]
 
 
@@ -108,21 +110,35 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         return str(teacher.train.store.scan.sha256)
 
     def grade(self, teacher: VectorTeacher, config: EmbedRunConfig, data: Material) -> Grade:
-        """Whether near and far mean anything: neighbours that five principal axes keep of held-out rows, against chance.
+        """Whether near and far mean anything: neighbours of held-out rows that five principal axes keep, against noise.
 
-        In noise every direction is like every other, so that five axes of many keep no more neighbours than a guess.
+        Five numbers of noise keep some neighbours too, the more the narrower it is: chance is what they keep of as many normal
+        rows of this width. The axes are fitted on one half of the training rows and judged on the other, which is more rows
+        than a small validation split has.
         """
-        train, held = data.anchor_vectors(SCALE_ROWS), data.held_vectors(config.lesson.validation_rows)
-        k = max(1, min(NEIGHBORS, (len(held) - 1) // 2))
-        width = min(GRADE_NUMBERS, train.shape[1] - 1)
-        codes = fit_anchor("pca", train, width, normalize=config.student.normalize)(held)
-        kept = overlap_of_neighbors(nearest_neighbors(held, k), nearest_neighbors(codes, k, metric="euclidean"))
-        # neighbours of one row are not independent of each other: as many trials as rows, not as pairs
-        spread = 1.96 * math.sqrt(max(kept * (1 - kept), 1e-12) / (len(held) * k))
-        chance = k / (len(held) - 1)
-        facts = {"width": data.data.width, "rows": len(held), **teacher_figures(data)}
+        rows = data.anchor_vectors(SCALE_ROWS)
+        judged = rows[1::2][: config.lesson.validation_rows]
+        if len(judged) < GRADE_ROWS:
+            raise InputError(
+                f"{config.data.path}: expected at least {2 * GRADE_ROWS} training rows to compare vectors with noise, got "
+                f"{len(rows)}"
+            )
+        k = min(NEIGHBORS, (len(judged) - 1) // 2)
+        width = min(GRADE_NUMBERS, rows.shape[1] - 1)
+        codes = fit_anchor("pca", rows[::2], width, normalize=config.student.normalize)(judged)
+        noise = np.random.default_rng(0).normal(size=judged.shape)
+        if config.student.normalize:
+            noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+        # all directions of normal noise are alike: any of its numbers are as good as principal axes
+        some = [noise[:, at : at + width] for at in range(0, min(5 * width, rows.shape[1] - width + 1), width)]
+        kept, chance = _kept(judged, [codes], k), _kept(noise, some, k)
+        # rows that are near to each other share neighbours, so that n rows are worth fewer independent ones: twice the 95 %
+        # interval of the difference
+        spread = 2 * 1.96 * math.sqrt((kept.var() + chance.var()) / len(judged))
+        facts = {"width": data.data.width, "rows": len(judged), "guessing": k / (len(judged) - 1), **teacher_figures(data)}
         metric = f"share of the {k} nearest that {width} principal axes keep"
-        return Grade(teacher.name, kept, kept - 2 * spread, chance, metric, facts)
+        score = float(kept.mean())
+        return Grade(teacher.name, score, score - spread, float(chance.mean()), metric, facts)
 
     def prepare(self, lab: EmbedLab) -> None:
         """The neighbours of the training rows, found once."""
@@ -181,11 +197,14 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         )
 
     def difficulty(self, judge: Any, lab: EmbedLab) -> np.ndarray:
-        """How far each training row is from its nearest neighbours: a row alone has little to say of who is near."""
+        """Of each training row: how far its neighbours are (to the vectors), or how many of them a student's codes lose."""
         rows = lab.data.train(np.arange(len(lab.data.train))).numpy()
         near = nearest_neighbors(rows, min(NEIGHBORS, len(rows) - 1))
-        found: np.ndarray = np.linalg.norm(rows[:, None, :] - rows[near], axis=2).mean(1)
-        return found
+        student = judge.student if isinstance(judge, CodeTeacher) else judge
+        if not isinstance(student, EmbeddingStudent):
+            # neighbour by neighbour: all at once would be ten copies of the vectors
+            return np.mean([np.linalg.norm(rows - rows[column], axis=1) for column in near.T], axis=0)
+        return 1.0 - _kept(rows, [student.encode(rows)[:, : student.config.levels[0]]], near.shape[1])
 
     def as_tutor(self, students: Sequence[Any], lab: EmbedLab) -> Any:
         """An assistant is listened to through its codes, as feature `vector`."""
@@ -221,16 +240,21 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         """The verdict over near and far together, test figures in the shipped card, the shipped text student."""
         summary["verdict"] = verdict(lab.config, summary["comparisons"])
         path = lab.folder.path
+        for arm in lab.config.trained:
+            for seed in range(lab.config.seeds_of(arm)):
+                if lab.folder.result(arm, seed)["best_epoch"] == 0:
+                    lab.watch.log(f"{arm}, seed {seed}: no epoch was better than the principal axes, which are kept")
         card = read_json(path / SHIPPED / records.CARD)
         result = lab.folder.result(STUDENT, summary["shipped"]["seed"])
-        write_json(path / SHIPPED / records.CARD, {**card, "metrics": result["metrics"]})
+        _write_card(path / SHIPPED, {**card, "metrics": result["metrics"]})
         if lab.config.text is not None:
             from stillhouse.families.embed.students.text_config import WEIGHTS
             from stillhouse.families.embed.students.words import TOKENIZER
 
             ranks = [lab.folder.result(TEXT, seed)["rank"] for seed in range(lab.config.seeds)]
             best = max(range(len(ranks)), key=lambda seed: ranks[seed])
-            _copy(lab.folder.arm(TEXT, best), path / SHIPPED_TEXT, (WEIGHTS, TOKENIZER), {"seed": best})
+            shipped = {"shipped": {"arm": TEXT, "seed": best}}
+            _copy(lab.folder.arm(TEXT, best), path / SHIPPED_TEXT, (WEIGHTS, TOKENIZER), shipped)
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Figures of a student on the test rows of its run, or of other vectors (`vectors`, `key`, `limit`)."""
@@ -296,6 +320,13 @@ def tree_scale(config: EmbedRunConfig, material: Material, student: EmbeddingStu
     return list(fit_scale(student.encode(material.anchor_vectors(SCALE_ROWS)), coverage=0.999))
 
 
+def _kept(wide: np.ndarray, codes: Sequence[np.ndarray], k: int) -> np.ndarray:
+    """(n,) share of each row's k nearest that its codes keep; mean over several codes."""
+    near = nearest_neighbors(wide, k)[:, :, None]
+    found = [(near == nearest_neighbors(c, k, metric="euclidean")[:, None, :]).any(2).mean(1) for c in codes]
+    return np.asarray(np.mean(found, axis=0))
+
+
 def _encoder(model: Any, data: Material) -> Callable[[Any], np.ndarray]:
     """Row numbers of the store -> codes, for a student, a text student and a control alike."""
     if isinstance(model, EmbeddingStudent):
@@ -329,7 +360,7 @@ def _check_packages(config: EmbedRunConfig) -> None:
 
 
 def _copy(source: Path, target: Path, files: tuple[str, ...], more: dict[str, Any]) -> None:
-    """Weights, then the card, which says that all is there."""
+    """Weights, then the card: its being there means that all is there."""
     import shutil
 
     target.mkdir(parents=True, exist_ok=True)
@@ -338,7 +369,13 @@ def _copy(source: Path, target: Path, files: tuple[str, ...], more: dict[str, An
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     card, result = read_json(source / records.CARD), read_json(source / records.RESULT)
-    write_json(target / records.CARD, {**card, "metrics": {**card.get("metrics", {}), **result["metrics"]}, **more})
+    _write_card(target, {**card, "metrics": {**card.get("metrics", {}), **result["metrics"]}, **more})
+
+
+def _write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """A card that was changed, with the hashes of the files that it named."""
+    names = [name for name in card["sha256"] if name != records.CARD]
+    write_json(folder / records.CARD, with_hashes(card, folder, names))
 
 
 FAMILY = EmbedFamily()

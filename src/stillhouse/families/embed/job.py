@@ -129,7 +129,6 @@ class EmbeddingJob(DistillJob):
         InputError: too few rows for the perplexity, a graph of other rows.
     """
 
-    task_term = "neighbors"
     keeps_start = True  # the principal axes: a training that makes nothing better keeps them
 
     def __init__(
@@ -151,6 +150,7 @@ class EmbeddingJob(DistillJob):
         super().__init__(model, rows=lesson.epoch_steps * batch_size, seed=seed, listening=taps, extras=learned)
         self.embedder, self.learned, self.train, self.lesson = model, learned, train, lesson
         self.weights = level_weights(model.config.levels, lesson.level_weights)
+        self.task_term = self._first_term()
         self.graph = None if graph is None else torch.from_numpy(np.asarray(graph, np.int64))
         if self.graph is not None and len(self.graph) != len(train):
             raise InputError(f"graph: expected neighbors of {len(train)} rows, got {len(self.graph)}")
@@ -240,6 +240,15 @@ class EmbeddingJob(DistillJob):
             terms["poles"] = (self.lesson.pole_weight, self._at_poles(generator))
         return {name: (share * weight, value) for name, (weight, value) in terms.items()}
 
+    def _first_term(self) -> str:
+        """What optimizers and the doctor hold the others against: neighbors, else distances, else the vector rebuilt."""
+        number = next((n for n, weight in enumerate(self.weights) if weight), None)
+        kind = "neighbors" if self.lesson.neighbor_weight else self.lesson.global_loss if self.lesson.global_weight else None
+        if number is None or kind is None:
+            return "reconstruction"
+        width = sum(self.embedder.config.levels[: number + 1])
+        return kind if len(self.weights) == 1 else f"{kind}/{width}"
+
     def _near(self, code: Tensor, vectors: Tensor) -> Tensor:
         if self.lesson.tau:
             return cosine_neighbor_kl(code, vectors, tau=self.now["tau"]).mean()
@@ -316,8 +325,8 @@ class EmbeddingJob(DistillJob):
     def figures(self) -> dict[str, float]:
         """The perplexity or temperature now, the unit of a bounded code, and what signals show."""
         stretch = self.learned.log_stretch
-        own = self.now if stretch is None else {**self.now, "stretch": float(stretch.detach().exp())}
-        return {**own, **super().figures()}
+        mine = self.now if stretch is None else {**self.now, "stretch": float(stretch.detach().exp())}
+        return {**mine, **super().figures()}
 
 
 class _Judge:

@@ -50,7 +50,7 @@ def levels(material: Material, codes: np.ndarray, config: EmbedRunConfig) -> dic
 
 
 def teacher_figures(material: Material) -> dict[str, float]:
-    """The ceiling: what the teacher itself says of pairs and labels."""
+    """The ceiling: what the teacher itself makes of pairs."""
     found: dict[str, float] = {}
     if material.pairs is not None:
         read, pairs = material.data.store.read, material.pairs

@@ -44,7 +44,7 @@ class EmbeddingLessonConfig:
     global_weight: float = Field(default=1.0, ge=0, description="weight of that: how far the rest is")
     reconstruction_weight: float = Field(default=0.0, ge=0, description="weight of rebuilding the vector from its code")
     spread_weight: float = Field(default=0.0, ge=0, description="weight against axes that collapse (deviation below 1)")
-    decorrelation_weight: float = Field(default=0.0, ge=0, description="weight against axes that say the same")
+    decorrelation_weight: float = Field(default=0.0, ge=0, description="weight against axes that are alike")
     pole_weight: float = Field(default=1.0, ge=0, description="weight of named poles (with poles_file)")
     level_weights: tuple[float, ...] = Field(
         default=(), description="weights of the loss at 5, 5+25, ... numbers [1,0.5,0.25,...]"
@@ -52,7 +52,7 @@ class EmbeddingLessonConfig:
     noise: float = Field(
         default=0.5,
         ge=0,
-        description="length of the noise on the student's input, against a vector's own; less overfitting",
+        description="length of the noise on the student's input, against that of the vector; less overfitting",
     )
     graph: Literal["auto", "exact", "blocks", "off"] = Field(
         default="auto",

@@ -95,7 +95,7 @@ class Material:
         return self.data.sha256
 
     def facts(self) -> dict[str, Any]:
-        """What cards and the report say of the data."""
+        """The data's entry in cards and reports."""
         data = self.data
         return {
             "name": data.name,
@@ -114,13 +114,6 @@ class Material:
     def anchor_vectors(self, limit: int) -> NDArray[np.float32]:
         """(at most limit, D) training rows for what is fitted in one go."""
         rows = self.data.train
-        if len(rows) > limit:
-            rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
-        return self.data.store.read(rows)
-
-    def held_vectors(self, limit: int) -> NDArray[np.float32]:
-        """(at most limit, D) validation rows."""
-        rows = self.data.validation
         if len(rows) > limit:
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
         return self.data.store.read(rows)
@@ -208,7 +201,7 @@ def graph_of(config: EmbedRunConfig, material: Material, out: Path, log: Log) ->
 
 
 def teacher_facts(config: EmbedRunConfig, material: Material) -> dict[str, Any]:
-    """What a card says of the teacher: its name where a capture tells it, else the file."""
+    """A card's entry of the teacher: its name where a capture has it, else the file."""
     path = Path(config.data.path).expanduser()
     facts: dict[str, Any] = {"name": path.name, "width": material.data.width}
     if (path / CAPTURE).is_file():
@@ -220,7 +213,7 @@ def teacher_facts(config: EmbedRunConfig, material: Material) -> dict[str, Any]:
 
 
 def teacher_folder(config: EmbedRunConfig) -> Path | None:
-    """Where the captured model's tokens are: as given, or as the capture says, if that is a folder here."""
+    """Where the captured model's tokens are: as given, or as the capture names it, if that is a folder here."""
     if config.text is not None and config.text.teacher:
         return Path(config.text.teacher).expanduser()
     manifest = Path(config.data.path).expanduser() / CAPTURE
@@ -237,8 +230,8 @@ def teacher_folder(config: EmbedRunConfig) -> Path | None:
 
 def split_digest(data: VectorData) -> str:
     """SHA-256 of the row numbers of all splits: equal only for equal splits."""
-    said = json.dumps([side.tolist() for side in (data.train, data.validation, data.test)])
-    return hashlib.sha256(said.encode()).hexdigest()
+    rows = json.dumps([side.tolist() for side in (data.train, data.validation, data.test)])
+    return hashlib.sha256(rows.encode()).hexdigest()
 
 
 def _pairs(config: EmbedRunConfig, data: VectorData) -> Pairs:
@@ -276,8 +269,8 @@ def _poles(config: EmbedRunConfig, data: VectorData) -> PoleRows:
             raise InputError(
                 f"{where}: axis: expected one of {', '.join(a[0] for a in config.student.axes)}, got {axis!r}"
             )
-        said = str(pole).casefold()
-        sign = ends[said][1] if said in ends and ends[said][0] == at else {"-1": -1, "1": 1, "+1": 1}.get(said)
+        end = str(pole).casefold()
+        sign = ends[end][1] if end in ends and ends[end][0] == at else {"-1": -1, "1": 1, "+1": 1}.get(end)
         if sign is None:
             raise InputError(
                 f"{where}: pole: expected -1, +1, {' or '.join(config.student.axes[at][1:])}, got {pole!r}"

@@ -18,7 +18,7 @@ AnchorName = Literal["pca", "pca-whitened", "random-projection", "truncation", "
 STUDENT, TEXT = "student", "text"  # the arms that learn; all others are anchors, or points of the frontier
 DETERMINISTIC = ("pca", "pca-whitened", "truncation")  # fitted once, whatever the seeds
 
-CLASS_SCORES = ("logits", "ensemble", "exits", "dual-head", "probes")
+CLASS_SCORES = ("logits", "ensemble", "exits", "dual-head", "probes", "contrastive")
 ATTENTIONS = ("attention",)
 
 
@@ -75,10 +75,7 @@ class EmbedRunConfig(RunPlan):
     test_rows: int = Field(default=5000, gt=21, description="test rows that are judged, at most")
 
     def __post_init__(self) -> None:
-        check_plan(self)
-        for number, signal in enumerate((*self.signals, *self.own)):
-            if why := refusal(signal):
-                raise ValueError(f"signals.{number} ({signal.kind}): {why}")
+        self._check_signals()
         if len(set(self.anchors)) < len(self.anchors):
             raise ValueError(f"anchors: expected each once, got {', '.join(self.anchors)}")
         if any(weight < 0 for weight in self.frontier) or len(set(self.frontier)) < len(self.frontier):
@@ -92,10 +89,34 @@ class EmbedRunConfig(RunPlan):
             )
         if self.poles_file is not None and not self.student.axes:
             raise ValueError("poles_file: expected student.axes with it: [[name, pole at -1, pole at +1], ...]")
+        check_plan(self)
+
+    def _check_signals(self) -> None:
+        """Raise ValueError for what has no meaning between codes and vectors."""
+        stages = {f"stages.{n}.signals": stage.signals or () for n, stage in enumerate(self.stages)}
+        for place, signals in {"signals": self.signals, **stages}.items():
+            for number, signal in enumerate(signals):
+                if why := refusal(signal):
+                    raise ValueError(f"{place}.{number} ({signal.kind}): {why}")
+        if self.own or self.own_decay is not None:
+            raise ValueError(
+                "own: codes have neither classes nor exits to learn from without a teacher; see lesson.spread_weight, "
+                "lesson.decorrelation_weight and lesson.reconstruction_weight"
+            )
+        if self.inherit:
+            raise ValueError("inherit: vectors are no network with parts that could be copied; leave it out")
+        if self.chain and not any(stage.signals for stage in self.stages_of(True)):
+            raise ValueError(
+                "chain: an assistant teaches by signals only, and there are none; give some with teacher: vector "
+                "(the assistant's codes), or leave chain out"
+            )
+        for number, stage in enumerate(self.stages):
+            if stage.train_only:
+                raise ValueError(f"stages.{number}.train_only: no sub-module of the student has weights")
 
     @property
     def trained(self) -> dict[str, EmbeddingLessonConfig]:
-        """The vector students to train: the run's own, then the points of the frontier."""
+        """The vector students to train: that of the run, then the points of the frontier."""
         points = {
             frontier_name(weight): replace(self.lesson, neighbor_weight=weight)
             for weight in self.frontier
@@ -122,8 +143,8 @@ def refusal(signal: Any) -> str | None:
     """Why a signal cannot work here; None where it can. Codes and vectors are relations and features, never class scores."""
     if signal.kind in CLASS_SCORES:
         return (
-            "a code has no class scores; compare it by relations or features (student: code, or a path of the student; "
-            "teacher: vector)"
+            "vectors have no classes, and codes no class scores; take relations or features (student: code, hidden1 or "
+            "hidden2; teacher: vector)"
         )
     if signal.kind in ATTENTIONS:
         return "neither vectors nor the student have attention maps"

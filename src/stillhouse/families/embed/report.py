@@ -146,10 +146,10 @@ def _frontier(arms: Mapping[str, Any]) -> Markup:
         line = sorted(known[arm] for arm in known if arm == "student" or arm.startswith("near-"))
         axes.plot([x for x, _ in line], [y for _, y in line], color=figures.COLORS[0], linewidth=1.2, zorder=1)
         for arm, (x, y) in known.items():
-            own = arm in ("student", "text") or arm.startswith("near-")
+            learned = arm in ("student", "text") or arm.startswith("near-")
             small = arm.startswith("near-")
-            color = figures.COLORS[0] if own else figures.INK
-            axes.plot([x], [y], "o" if own else "s", color=color, markersize=4 if small else 7, zorder=2)
+            color = figures.COLORS[0] if learned else figures.INK
+            axes.plot([x], [y], "o" if learned else "s", color=color, markersize=4 if small else 7, zorder=2)
             label = arm.removeprefix("near-") if small else arm_name(arm)
             axes.annotate(label, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8.5, color=color)
         axes.set(xlabel="global: Spearman of distances", ylabel="local: share of the 10 nearest kept")
