@@ -135,7 +135,12 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         # rows that are near to each other share neighbours, so that n rows are worth fewer independent ones: twice the 95 %
         # interval of the difference
         spread = 2 * 1.96 * math.sqrt((kept.var() + chance.var()) / len(judged))
-        facts = {"width": data.data.width, "rows": len(judged), "guessing": k / (len(judged) - 1), **teacher_figures(data)}
+        facts = {
+            "width": data.data.width,
+            "rows": len(judged),
+            "guessing": k / (len(judged) - 1),
+            **teacher_figures(data),
+        }
         metric = f"share of the {k} nearest that {width} principal axes keep"
         score = float(kept.mean())
         return Grade(teacher.name, score, score - spread, float(chance.mean()), metric, facts)
@@ -205,6 +210,10 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             # neighbour by neighbour: all at once would be ten copies of the vectors
             return np.mean([np.linalg.norm(rows - rows[column], axis=1) for column in near.T], axis=0)
         return 1.0 - _kept(rows, [student.encode(rows)[:, : student.config.levels[0]]], near.shape[1])
+
+    def labels(self, lab: EmbedLab) -> np.ndarray:
+        """All rows are of one class: a curriculum takes them as they are hard."""
+        return np.zeros(len(lab.data.train), np.int64)
 
     def as_tutor(self, students: Sequence[Any], lab: EmbedLab) -> Any:
         """An assistant is listened to through its codes, as feature `vector`."""

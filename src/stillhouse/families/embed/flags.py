@@ -79,7 +79,12 @@ def take_documented(words: list[str]) -> tuple[list[str], dict[str, str], Change
         every = given.pop("save_every", None)
         change = documented(given)
         if every is not None:
-            return rest, early, change, ["--save-every: the state is saved after every validation, and each minute between"]
+            return (
+                rest,
+                early,
+                change,
+                ["--save-every: the state is saved after every validation, and each minute between"],
+            )
     return rest, early, change, []
 
 

@@ -243,7 +243,13 @@ class EmbeddingJob(DistillJob):
     def _first_term(self) -> str:
         """What optimizers and the doctor hold the others against: neighbors, else distances, else the vector rebuilt."""
         number = next((n for n, weight in enumerate(self.weights) if weight), None)
-        kind = "neighbors" if self.lesson.neighbor_weight else self.lesson.global_loss if self.lesson.global_weight else None
+        kind = (
+            "neighbors"
+            if self.lesson.neighbor_weight
+            else self.lesson.global_loss
+            if self.lesson.global_weight
+            else None
+        )
         if number is None or kind is None:
             return "reconstruction"
         width = sum(self.embedder.config.levels[: number + 1])

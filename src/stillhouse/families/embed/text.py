@@ -195,7 +195,9 @@ class TextEmbeddingJob(Job):
         if self.config.neighbor_weight and len(rows) > 2:
             first = self.parts[0]
             perplexity = min(self.config.perplexity, 0.9 * (len(rows) - 1))  # the last batch of an epoch may be small
-            loss = neighbor_kl(student_out[:, first], target[:, first], perplexity=perplexity, student_bandwidth="teacher")
+            loss = neighbor_kl(
+                student_out[:, first], target[:, first], perplexity=perplexity, student_bandwidth="teacher"
+            )
             terms["neighbors"] = (self.config.neighbor_weight, loss.mean())
         return terms
 

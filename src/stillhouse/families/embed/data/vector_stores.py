@@ -83,9 +83,7 @@ def read_column(path: Path, key: str) -> list[Any]:
         _known(path, "tensor", key, arrays)
         found = arrays[key]
     else:
-        raise InputError(
-            f"{key!r}: {suffix or 'a folder'} holds vectors only; give texts and labels in separate files"
-        )
+        raise InputError(f"{key!r}: {suffix or 'a folder'} holds vectors only; give texts and labels in separate files")
     if hasattr(found, "tolist"):
         if found.ndim != 1:
             raise InputError(f"{path}: {key!r}: expected one value a row, got shape {tuple(found.shape)}")
