@@ -125,6 +125,8 @@ class Grade:
         chance: what guessing gets on the same rows.
         metric: what the score is.
         facts: further figures (calibration, number of weights) for `teacher.json`.
+        as_percent: whether the score is a share.
+        detail: shown after it.
 
     Example:
         >>> Grade("net", score=0.12, low=0.09, chance=0.10, metric="accuracy").ready
@@ -138,6 +140,7 @@ class Grade:
     metric: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     as_percent: bool = False
+    detail: str = ""
 
     @property
     def ready(self) -> bool:
@@ -152,7 +155,8 @@ class Grade:
     def describe(self) -> str:
         """One line: score against chance, and whether it is fit to teach."""
         form = "{:.2%}" if self.as_percent else "{:.4f}"
-        more = "".join(f", {name} {value}" for name, value in self.facts.items() if isinstance(value, str))
+        words = [f"{name} {value}" for name, value in self.facts.items() if isinstance(value, str)]
+        more = "".join(f", {word}" for word in (*words, self.detail) if word)
         return (
             f"teacher: {self.name}, validation {self.metric} {form.format(self.score)} "
             f"(chance {form.format(self.chance)}){more}: {self.status}"
@@ -260,6 +264,10 @@ class Family(ABC, Generic[C, D]):
     @abstractmethod
     def contrasts(self, config: C) -> Sequence[Contrast]:
         """What is compared with what; the first is the verdict."""
+
+    def shipped(self, arms: Sequence[Arm]) -> Arm:
+        """The arm that users get."""
+        return reference_arm(arms)
 
     @abstractmethod
     def student(self, arm: Arm, choice: Any, seed: int, lab: Lab[C, D]) -> nn.Module:

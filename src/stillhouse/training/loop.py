@@ -22,7 +22,6 @@ from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, check_ob
 from stillhouse.core.types import Progress
 from stillhouse.training.checkpoint import Checkpoint, load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
-from stillhouse.training.doctor_config import TASK
 from stillhouse.training.dot import DOT
 from stillhouse.training.gradients import Gradient, add_gradients, combine, per_term_gradients, total
 from stillhouse.training.interrupt import Interrupted, StopRequest
@@ -105,7 +104,7 @@ class _Trainer:
         self.shared = sum(id(p) in own for p in self.learned)  # the student's come first
         self.dot = optimizer if isinstance(optimizer, DOT) else None
         self.apart = self.dot is not None or config.gradients != "sum"
-        self.doctor = None if config.doctor is None else config.doctor.build()
+        self.doctor = None if config.doctor is None else config.doctor.build(job.task_term)
         torch.manual_seed(seed + 1)
 
     # ------------------------------------------------------------------------------------------------ the run
@@ -200,11 +199,13 @@ class _Trainer:
         if self.dot is None:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
             kind = self.config.gradients
-            return combine(kind, gradients, self.learned, shared=self.shared, task=TASK, generator=generator)
+            return combine(
+                kind, gradients, self.learned, shared=self.shared, task=self.job.task_term, generator=generator
+            )
         nothing: Gradient = [None] * len(self.learned)
-        told = [gradient for name, gradient in gradients.items() if name != TASK]
-        self.dot.keep_distillation(total(told) if told else nothing)
-        for parameter, gradient in zip(self.learned, gradients.get(TASK, nothing), strict=True):
+        of_teacher = [gradient for name, gradient in gradients.items() if name != self.job.task_term]
+        self.dot.keep_distillation(total(of_teacher) if of_teacher else nothing)
+        for parameter, gradient in zip(self.learned, gradients.get(self.job.task_term, nothing), strict=True):
             parameter.grad = gradient
         return {}
 
