@@ -9,9 +9,9 @@ import torch
 import yaml
 from torch import nn
 
-from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.cli.main import COMMANDS, main
 from stillhouse.core.config import merge, parse, to_mapping
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.recipes import load_run
 
 ROOT = Path(__file__).parents[1]

@@ -105,7 +105,9 @@ def _owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
     student = mapping.get("student")
     if isinstance(student, Mapping) and "kind" in student:
         known_kinds = [*kinds(ClauseStudentConfig), *kinds(OrdinaryStudentConfig)]
-        raise ConfigError(f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}")
+        raise ConfigError(
+            f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}"
+        )
     return family(DEFAULT)
 
 

@@ -159,7 +159,7 @@ class Embed(Case):
         return {
             "name": "case",
             "data": {"path": str(self.root / "x.npy")},
-            "student": {"hidden": [16], "levels": [3]},
+            "student": {"hidden": [16, 8], "levels": [3]},
             "lesson": {"epoch_steps": 4, "perplexity": 5.0, "anchors": 8, "validation_rows": 60},
             "training": {**TRAINING, "batch_size": 64},
             "anchors": ["pca"],

@@ -7,14 +7,14 @@ from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import ClassificationJob
-from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.core.checks import InputError
-from stillhouse.training.distillation import Listening
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.losses.contrastive import supervised_contrastive
 from stillhouse.signals import FeaturesConfig, LogitsConfig
-from stillhouse.signals.config.contrastive import ContrastiveConfig
-from stillhouse.signals.config.probes import ProbesConfig
+from stillhouse.signals.contrastive import ContrastiveConfig
+from stillhouse.signals.probes import ProbesConfig
+from stillhouse.training.distillation import Listening
 
 SPEC = OutputSpec(3, {"a": (4,), "b": (5, 6)})
 NOW = Progress(0, 10)

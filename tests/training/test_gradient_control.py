@@ -9,15 +9,17 @@ from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import fit_classifier
+from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.records import RECORDS, read_records
-from stillhouse.training.distillation import Listening
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.classification.training import ClassificationTrainingConfig
+from stillhouse.training.distillation import Listening
 from stillhouse.training.doctor_config import DoctorConfig
 
-QUICK = ClassificationTrainingConfig(epochs=2, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu")
+QUICK = ClassificationTrainingConfig(
+    epochs=2, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu"
+)
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,20 @@ from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import fit_classifier as fit
+from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import StillhouseError
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
-from stillhouse.training.distillation import Listening
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.training.checkpoint import load_checkpoint, save_checkpoint
+from stillhouse.training.distillation import Listening
 from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.job import epoch_order
 from stillhouse.training.loop import Diverged
 
-QUICK = ClassificationTrainingConfig(epochs=3, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu")
+QUICK = ClassificationTrainingConfig(
+    epochs=3, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu"
+)
 
 
 @pytest.fixture(scope="module")

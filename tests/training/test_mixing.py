@@ -11,13 +11,13 @@ from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.classification.mixing import mix
 from stillhouse.classification.mixing_config import MixingConfig
-from stillhouse.families.clauses.plan import ClausesRunConfig, ClausesTrainingConfig
+from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
-from stillhouse.training.distillation import Listening
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.families.clauses.plan import ClausesRunConfig, ClausesTrainingConfig
 from stillhouse.losses import label_cross_entropy
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.classification.training import ClassificationTrainingConfig
+from stillhouse.training.distillation import Listening
 
 
 def batch(count=6, classes=3):
@@ -71,7 +71,9 @@ def test_what_cannot_be_mixed_is_refused():
     with pytest.raises(ValueError, match="unmixed images"):
         ClassificationTrainingConfig(mixing=MixingConfig(cutmix_alpha=0.2), teacher_view="clean")
     with pytest.raises(ValueError, match="two"):
-        ClausesRunConfig(signals=(LogitsConfig(loss="dkd"),), training=ClausesTrainingConfig(mixing=MixingConfig(mixup_alpha=0.2)))
+        ClausesRunConfig(
+            signals=(LogitsConfig(loss="dkd"),), training=ClausesTrainingConfig(mixing=MixingConfig(mixup_alpha=0.2))
+        )
 
 
 def test_ramps_start_at_nothing_and_end_at_all_of_it():
@@ -161,7 +163,9 @@ def test_texts_are_not_mixed(data):
         [(["ab"] * 4, [0, 1] * 2)] * 3, lambda t: [1, 2], class_names=["a", "b"], vocabulary=3, length=2
     )
     with pytest.raises(InputError, match="mix images"):
-        ClassificationJob(nn.Identity(), texts, ClassificationTrainingConfig(mixing=MixingConfig(mixup_alpha=1.0)), seed=0)
+        ClassificationJob(
+            nn.Identity(), texts, ClassificationTrainingConfig(mixing=MixingConfig(mixup_alpha=1.0)), seed=0
+        )
 
 
 def test_randaugment_changes_images_by_operations_and_magnitude(data):

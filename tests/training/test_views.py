@@ -9,10 +9,10 @@ from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import fit_classifier
-from stillhouse.training.distillation import Listening
+from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.classification.training import ClassificationTrainingConfig
+from stillhouse.training.distillation import Listening
 
 
 def seen_by(view, tmp_path):

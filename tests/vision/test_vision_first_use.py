@@ -10,9 +10,9 @@ from stillhouse.families.clauses.commands import described, read, unused_flags
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
-from stillhouse.families.clauses.students.unused import unused_settings
 from stillhouse.families.clauses.students.model_configs import FlatTMConfig
 from stillhouse.families.clauses.students.options import PixelClauseOptions
+from stillhouse.families.clauses.students.unused import unused_settings
 from stillhouse.families.clauses.vision.unused import unused_settings as vision_unused
 
 DIGITS = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ from stillhouse.losses import label_cross_entropy
 from stillhouse.training.distillation import DistillJob, Listening
 from stillhouse.training.job import Terms, Validation
 from stillhouse.training.loop import Fit, fit
+
+T = TypeVar("T")
 
 
 class ClassificationJob(DistillJob):
@@ -95,14 +97,13 @@ class ClassificationJob(DistillJob):
     def validate(self, model: nn.Module) -> Validation:
         """Accuracy first, then negative log-likelihood; accuracies of read-outs on the way as `component/PLACE`."""
         split, size = self.data.validation, self.config.evaluation_batch_size
-        readers = [signal for signal in (*self.active, *self.own) if hasattr(signal, "exit_logits")]
-        tapped = Tapped(model, self.listening.features if readers else ())
+        tapped = Tapped(model, self.listening.features)
         right: dict[str, int] = {}
 
         def logits_of(batch: Batch) -> Tensor:
             found = tapped(batch.inputs.to(self.device))
-            for reader in readers:
-                for place, logits in reader.exit_logits(found).items():
+            for signal in (*self.active, *self.own):
+                for place, logits in signal.exit_logits(found).items():
                     right[place] = right.get(place, 0) + int((logits.argmax(1).cpu() == batch.labels).sum())
             return found.logits
 

@@ -120,17 +120,14 @@ class ClassesRunConfig(RunPlan):
                 "own_decay: expected together with own logits (the student's average teaches them), or neither of them"
             )
         if self.training.mixing.on and any(
-            getattr(signal, "loss", "") == "dkd" or signal.kind == "ensemble"
-            for signals in (*lessons, self.own)
-            for signal in signals
+            signal.reads_one_label for signals in (*lessons, self.own) for signal in signals
         ):
             raise ValueError("training.mixing: 'dkd' and 'ensemble' read one label an image, and a mixed image has two")
 
     def _check_curriculum(self, lessons: list[tuple[SignalConfig, ...]]) -> None:
         if self.curriculum is None:
             for signal in (signal for signals in lessons for signal in signals):
-                schedule = getattr(getattr(signal, "temperature", None), "schedule", None)
-                if getattr(schedule, "over", "steps") == "stages":
+                if signal.schedule is not None and signal.schedule.over == "stages":
                     raise ValueError(
                         "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps"
                     )

@@ -19,7 +19,7 @@ from stillhouse.core.experiment import about
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import write_json
 from stillhouse.core.watch import SILENT, Watch
-from stillhouse.teachers import Teacher, save_teacher
+from stillhouse.teachers import NetworkTeacher, save_teacher
 from stillhouse.training.device import check_device
 
 WEIGHTS = "teacher.safetensors"
@@ -28,7 +28,7 @@ WEIGHTS = "teacher.safetensors"
 class FineTuned(nn.Module):
     """A teacher's network as something to train: raw pixels in, its own resizing and normalization inside."""
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, teacher: NetworkTeacher) -> None:
         super().__init__()
         self.network = teacher.module
         self._prepare = teacher.prepare

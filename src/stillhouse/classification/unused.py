@@ -11,17 +11,6 @@ from stillhouse.classification.plan import ClassesRunConfig
 from stillhouse.core.plan import Stage
 from stillhouse.core.schedules import Constant
 from stillhouse.signals import needs_teacher, teacher_features
-from stillhouse.temperature import ScheduledTemperature
-
-
-def _compares_samples(signal: Any) -> bool:
-    """Whether a signal compares the samples of a batch with each other, so that a smaller micro-batch is another loss."""
-    return (
-        signal.kind in {"relations", "contrastive"}
-        or getattr(signal, "distance", "") == "cka"
-        or (getattr(signal, "loss", "") == "dist" and signal.intra_weight != 0)
-        or getattr(signal, "pool", "") == "gradient"
-    )
 
 
 def unused_settings(config: ClassesRunConfig) -> tuple[str, ...]:
@@ -154,9 +143,10 @@ def _stage(config: ClassesRunConfig, stage: Stage) -> list[str]:
         place = f"{where}signals.{number}"
         if signal.weight == 0:
             found.append(f"{place}.weight: 0, so signal {signal.kind!r} is not computed")
-        found += _temperature(config, place, getattr(signal, "temperature", None))
+        if isinstance(signal.schedule, Constant):
+            found.append(f"{place}.temperature: a constant schedule; {signal.schedule.value} alone says the same")
         training = stage.training
-        if training.accumulate > 1 and signal.weight > 0 and _compares_samples(signal):
+        if training.accumulate > 1 and signal.weight > 0 and signal.compares_samples:
             found.append(
                 f"training.accumulate: {place} compares within a micro-batch of "
                 f"{-(-training.batch_size // training.accumulate)}, not within the batch of {training.batch_size}"
@@ -171,9 +161,3 @@ def _stage(config: ClassesRunConfig, stage: Stage) -> list[str]:
     if stage.signals and config.teacher is not None and not heard and not config.teacher.is_student:
         found.append(f"{where or 'run: '}teacher: no signal with a weight listens to it")
     return found
-
-
-def _temperature(config: ClassesRunConfig, place: str, temperature: Any) -> list[str]:
-    if isinstance(temperature, ScheduledTemperature) and isinstance(temperature.schedule, Constant):
-        return [f"{place}.temperature: a constant schedule; {temperature.schedule.value} alone says the same"]
-    return []

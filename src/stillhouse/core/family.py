@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stillhouse.core.lab import Lab
     from stillhouse.core.pipeline import Lesson
     from stillhouse.report.blocks import Block
+    from stillhouse.training.config import TrainingConfig
     from stillhouse.training.job import Job
 
 C = TypeVar("C")
@@ -203,6 +204,10 @@ class Family(ABC, Generic[C, D]):
     may_change: ClassVar[tuple[str, ...]] = ()
     may_hold: ClassVar[tuple[str, ...]] = ()
 
+    def owns(self, mapping: Mapping[str, Any]) -> bool:
+        """Whether a run as plain data (a YAML file) is one of this family."""
+        return False
+
     # ------------------------------------------------------------------------------------------------ before training
 
     @abstractmethod
@@ -246,10 +251,6 @@ class Family(ABC, Generic[C, D]):
         """`teacher.json`."""
         return {} if lab.grade is None else lab.grade.to_mapping()
 
-    def owns(self, mapping: Mapping[str, Any]) -> bool:
-        """Whether a run as plain data (a YAML file, with its changes) is one of this family."""
-        return False
-
     def unused(self, config: C) -> Sequence[str]:
         """One line a setting that has no effect."""
         return ()
@@ -275,6 +276,10 @@ class Family(ABC, Generic[C, D]):
     @abstractmethod
     def job(self, lesson: Lesson[C, D]) -> Job:
         """The job of one stage of one arm."""
+
+    def training(self, lesson: Lesson[C, D]) -> TrainingConfig:
+        """The loop's knobs of a stage, where the data have a say in them."""
+        return lesson.stage.training
 
     def difficulty(self, judge: Any, lab: Lab[C, D]) -> np.ndarray:
         """(N,) how hard each training row is to a judge (a tutor or a student), high is hard: for a curriculum."""

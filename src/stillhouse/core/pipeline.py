@@ -110,7 +110,7 @@ def _through_stages(
         with only(student, lesson.stage.train_only):
             done = fit(
                 job,
-                lesson.stage.training,
+                family.training(lesson),
                 seed=seed,
                 folder=place,
                 resume=lab.resume,

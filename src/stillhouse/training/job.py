@@ -43,6 +43,7 @@ class Job(ABC):
     """
 
     task_term: str = TASK
+    keeps_start = False  # whether the weights that training begins with count as its epoch 0
 
     def __init__(self, model: nn.Module, *, rows: int, seed: int, extras: nn.Module | None = None) -> None:
         self.model, self.rows, self.seed = model, rows, seed

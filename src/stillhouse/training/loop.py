@@ -115,6 +115,8 @@ class _Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         keep_records_until(self.folder / RECORDS, self.state.step)
         self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.state.step + 1)
+        if self.state.step == 0 and self._holds_start:
+            self._hold_start()
         try:
             while self.state.step < self.total and not self.state.stopped_early:
                 self._epoch(stop, on_progress)
@@ -263,6 +265,18 @@ class _Trainer:
         waited = epoch - self.state.best_epoch
         self.state.stopped_early = 0 < self.config.patience <= waited and epoch < self.config.epochs
 
+    @property
+    def _holds_start(self) -> bool:
+        return self.job.keeps_start and self.config.keep == "best"
+
+    def _hold_start(self) -> None:
+        """Count the weights at the start as epoch 0: training that makes nothing better ends with them."""
+        self.model.eval()
+        with torch.no_grad():
+            found = self.job.validate(self.model)
+        self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, 0
+        self.best_weights = {name: x.detach().cpu().clone() for name, x in self.model.state_dict().items()}
+
     def _record(self, split: str, epoch: float, values: Mapping[str, Any]) -> None:
         record = {"split": split, "step": self.state.step, "epoch": round(epoch, 4), **values}
         append_record(self.folder / RECORDS, record)
@@ -311,9 +325,10 @@ class _Trainer:
         if not 0 <= fit["step"] <= self.total:
             raise InputError(f"checkpoint {path}: expected a step of 0 to {self.total}, got {fit['step']}")
         epochs = fit["step"] // self.steps_per_epoch
+        held = sorted(state["model"]) if epochs or self._holds_start else []
         for name, expected, got in (
             (f"validations by step {fit['step']}", epochs, fit["epochs"]),
-            ("tensors of best_weights", sorted(state["model"]) if epochs else [], sorted(state["best_weights"])),
+            ("tensors of best_weights", held, sorted(state["best_weights"])),
             ("whether weights are averaged", self.average is not None, state["average"] is not None),
             ("whether a doctor looks on", self.doctor is not None, state["doctor"] is not None),
         ):

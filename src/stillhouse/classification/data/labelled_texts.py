@@ -175,8 +175,8 @@ def load_texts(config: TextDataConfig) -> TextData:
     train, validation = hold_out(train, config.validation_fraction, config.split_seed, names, "validation")
     train = limit(train, config.train_limit, config.split_seed, len(names), "train")
     test = limit(test, config.test_limit, config.split_seed, len(names), "test")
-    splits = {"train": train, "validation": validation, "test": test}
-    return TextData(name=path.stem, task=task, **{n: TextSplit(x.images, x.labels) for n, x in splits.items()})
+    splits = [TextSplit(rows.images, rows.labels) for rows in (train, validation, test)]
+    return TextData(path.stem, splits[0], splits[1], splits[2], task)
 
 
 def hashed_words(vocabulary: int) -> Callable[[str], list[int]]:

@@ -1,17 +1,18 @@
 """What is watched while a focusing network learns: documented names, true norms, TensorBoard, and W&B offline."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
+from sar_tiny import lesson_of, small_run
 from torch import nn
 
 from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.job import FocusTeacher, SarJob
-from stillhouse.families.sar.monitor import EVERY, GradientWatch, SarMonitor, layer_of, weight_norms
-from stillhouse.families.sar.objective import SarObjective
+from stillhouse.families.sar.family import FAMILY
+from stillhouse.families.sar.monitor import EVERY, MONITOR, GradientWatch, SarMonitor, layer_of, weight_norms
 from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.training.config import TrainingConfig
+from stillhouse.families.sar.teacher import LineTeacher
 from stillhouse.training.loop import fit
 
 
@@ -31,28 +32,18 @@ def watched(tmp_path_factory):
     data = SarConfig(preset="toy-64", length=80, train=20, validation=2, test=2).build()
     torch.manual_seed(0)
     student, teacher = (StateSpaceConfig(model_dim=w, state_dim=4, num_layers=2).build() for w in (2, 3))
-    config = TrainingConfig(
-        epochs=6,
-        batch_size=2,
-        accumulate=2,
-        warmup_epochs=0,
-        device="cpu",
-        threads=1,
-        log_every=10,
-        precision="32-true",
-    )
-    objective = SarObjective(freeze_teacher=False)
-    monitor = SarMonitor(folder / "distillation")
-    job = SarJob(
-        student, data, config, seed=0, objective=objective, teacher=FocusTeacher(teacher, frozen=False), monitor=monitor
-    )
-    fit(job, config, seed=0, folder=folder)
-    return scalars(folder / "distillation"), student
+    training = {"epochs": 6, "batch_size": 2, "accumulate": 2, "warmup_epochs": 0, "log_every": 10, "keep": "last"}
+    config = small_run(objective={"freeze_teacher": False}, training={**training, "device": "cpu", "threads": 1})
+    config = replace(config, student=student.config)
+    lesson = lesson_of(config, data, folder, teacher=LineTeacher(teacher, frozen=False), student=student)
+    job = FAMILY.job(lesson)
+    fit(job, config.training, seed=0, folder=folder / "arm")
+    return scalars(folder / MONITOR / "kd-seed-0"), student, job.learning.module
 
 
 def test_documented_names_and_steps(watched):
     """What the document tells its readers to look for, where it tells them to look."""
-    found, _ = watched
+    found, *_ = watched
     for name in ("total", "student", "distillation", "feature"):
         assert list(found[f"train_{name}_loss"]) == [1, 11, 21, 31, 41, 51]
         assert list(found[f"val_{name}_loss"]) == [10, 20, 30, 40, 50, 60]
@@ -61,7 +52,7 @@ def test_documented_names_and_steps(watched):
 
 def test_gradient_norms_every_fifty_steps_by_layer(watched):
     """For the student and the unfrozen teacher; the total is the root of the sum of squares, not a sum of norms."""
-    found, _ = watched
+    found, *_ = watched
     for who in ("student", "teacher"):
         layers = {tag.removeprefix(f"gradients/{who}/") for tag in found if tag.startswith(f"gradients/{who}/")}
         assert layers == {"input", "blocks.0", "blocks.1", "output", "total"}
@@ -73,10 +64,16 @@ def test_gradient_norms_every_fifty_steps_by_layer(watched):
 
 
 def test_weights_once_an_epoch(watched):
-    """The last of them are those of the network at the end of its last epoch."""
-    found, _ = watched
-    for who in ("student", "teacher"):
+    """The last of them are those of the network at the end of its last epoch, layer by layer, computed here anew."""
+    found, student, teacher = watched
+    for who, model in (("student", student), ("teacher", teacher)):
         assert list(found[f"weights/{who}/total"]) == [10, 20, 30, 40, 50, 60]
+        whole = torch.cat([p.detach().flatten() for p in model.parameters()])
+        assert found[f"weights/{who}/total"][60] == pytest.approx(float(whole.norm()), rel=1e-5)
+        for layer, part in {"input": model.input, "blocks.1": model.blocks[1], "output": model.output}.items():
+            norm = float(torch.cat([p.detach().flatten() for p in part.parameters()]).norm())
+            assert found[f"weights/{who}/{layer}"][60] == pytest.approx(norm, rel=1e-5)
+            assert norm > 0
 
 
 def test_gradients_add_up_over_micro_batches():
@@ -128,9 +125,9 @@ def test_wandb_offline(tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
     monitor = SarMonitor(tmp_path, wandb="mine", settings={"alpha": 0.3})
+    monitor.log(1, {"train_total_loss": 0.5})
     run = monitor._run
     assert run.settings.mode == "offline"
-    monitor.log(1, {"train_total_loss": 0.5})
     monitor.log(51, {"train_total_loss": 0.25})
     assert run.summary["train_total_loss"] == 0.5  # W&B keeps a step when the next one comes
     monitor.close()
