@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from stillhouse.classification.plan import RunConfig, TeacherRunConfig
-from stillhouse.core.config import ConfigError, dump_yaml, flags, load_yaml, merge, parse, to_mapping
+from stillhouse.core.config import ConfigError, dump_yaml, flags, load_yaml, merge, parse, place, to_mapping
 from stillhouse.recipes import RECIPES, TEACHER_RECIPES, load_run, load_teacher_run
 
 STARTER = """data: {name: mnist}
@@ -193,6 +193,86 @@ def test_a_switch_is_no_number():
         parse(RunConfig, {"signals": [{"kind": "logits", "temperature": True}]})
     with pytest.raises(ConfigError, match=r"seeds: expected a number, got true"):
         parse(RunConfig, {"seeds": True})
+
+
+LOGITS = {"kind": "logits", "loss": "js", "beta": 0.3, "temperature": 3.0}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        LOGITS,
+        {"kind": "logits", "loss": {"kind": "js", "beta": 0.3, "temperature": 3.0}},
+        {"kind": "logits", "loss": {"kind": "js", "beta": 0.9, "temperature": 3.0}, "beta": 0.3},  # as --set leaves it
+        {**LOGITS, "mix": None, "normalized": False, "skew": None},  # as run folders once had it
+    ],
+)
+def test_settings_of_a_part_stand_in_it_or_beside_it(written):
+    """Both forms are one value, and what is written to a run folder reads back to it."""
+    config = parse(RunConfig, {"signals": [written]})
+    assert (config.signals[0].loss.kind, config.signals[0].loss.beta, config.signals[0].temperature) == ("js", 0.3, 3.0)
+    assert to_mapping(config)["signals"][0]["loss"] == {
+        "kind": "js",
+        "temperature": 3.0,
+        "beta": 0.3,
+        "normalized": False,
+    }
+    assert parse(RunConfig, to_mapping(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("assignments", "loss"),
+    [
+        (["signals.0.loss=mse"], {"kind": "mse"}),  # the old loss's temperature must not follow it
+        (
+            ["signals.0.loss=js", "signals.0.beta=0.3"],
+            {"kind": "js", "temperature": 2.0, "beta": 0.3, "normalized": False},
+        ),
+        (["signals.0.loss.temperature=7"], {"kind": "forward-kl", "temperature": 7.0}),
+    ],
+)
+def test_another_part_is_chosen_by_assignments(assignments, loss):
+    """`--set` on a recipe, whose mapping has the part inside."""
+    assert to_mapping(load_run("digits", assignments))["signals"][0]["loss"] == loss
+
+
+def test_nested_assignments_change_one_setting_of_a_part_in_a_part():
+    """The temperature of a loss is a configuration itself."""
+    base = {"signals": [{"kind": "logits", "loss": {"kind": "dkd", "temperature": {"kind": "learned", "high": 9.0}}}]}
+    place(base, ["signals", "0", "temperature", "initial"], 4.0)
+    found = parse(RunConfig, base).signals[0].temperature
+    assert (found.kind, found.initial, found.high) == ("learned", 4.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("signal", "words"),
+    [
+        ({"loss": "mse", "temperature": 2.0}, "temperature: does nothing under loss 'mse'; leave it out, or take 'for"),
+        ({"skew": 0.2}, "skew: does nothing under loss 'forward-kl'; leave it out, or take 'skew-forward-kl' or 'skew"),
+        ({"loss": {"kind": "mse", "skew": 0.2}}, "skew: unknown key"),
+        ({"tempratur": 3.0}, "tempratur: unknown key; did you mean 'temperature'"),
+        ({"loss": "dkdd"}, "loss: expected one of .* got 'dkdd'; did you mean 'dkd'"),
+        ({"loss": 3}, "loss"),
+    ],
+)
+def test_a_setting_that_the_part_does_not_have_is_refused(signal, words):
+    """It would be believed and do nothing; one line says where it belongs."""
+    with pytest.raises(ConfigError, match=words) as error:
+        parse(RunConfig, {"signals": [{"kind": "logits", **signal}]})
+    assert "\n" not in str(error.value)
+
+
+def test_flags_offer_every_part_and_its_settings_beside_it():
+    """A command may choose another loss and set what only that one has."""
+    offered = {flag.name: flag for flag in flags(load_run("digits"))}
+    assert {"forward-kl", "dkd", "dist"} <= set(offered["--signals-0-loss"].choices)
+    assert offered["--signals-0-loss"].default == "forward-kl"
+    assert offered["--signals-0-beta"].help.startswith("js: ")
+    mapping = to_mapping(load_run("digits"))
+    for name, value in (("--signals-0-loss", "js"), ("--signals-0-beta", 0.25), ("--signals-0-temperature", 5.0)):
+        place(mapping, offered[name].path, value)
+    loss = parse(RunConfig, mapping).signals[0].loss
+    assert (loss.kind, loss.beta, loss.temperature) == ("js", 0.25, 5.0)
 
 
 @pytest.mark.parametrize(

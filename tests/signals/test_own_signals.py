@@ -12,8 +12,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.contrastive import supervised_contrastive
 from stillhouse.signals import FeaturesConfig, LogitsConfig
-from stillhouse.signals.config.contrastive import ContrastiveConfig
-from stillhouse.signals.config.probes import ProbesConfig
+from stillhouse.signals.contrastive import ContrastiveConfig
+from stillhouse.signals.probes import ProbesConfig
 
 SPEC = OutputSpec(3, {"a": (4,), "b": (5, 6)})
 NOW = Progress(0, 10)

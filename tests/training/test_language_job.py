@@ -11,7 +11,7 @@ from stillhouse.curricula import ByTime, CurriculumConfig
 from stillhouse.families.lm.align import attention_paths, inherit_embedding
 from stillhouse.families.lm.data.corpus import Split
 from stillhouse.families.lm.data.windows import Windows
-from stillhouse.families.lm.job import LanguageJob, window_ease
+from stillhouse.families.lm.job import LanguageJob, window_difficulty
 from stillhouse.families.lm.lesson import LanguageLessonConfig, complete
 from stillhouse.families.lm.losses import Kept, Live, language_losses
 from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
@@ -252,14 +252,14 @@ def test_rows_are_all_seen_before_one_comes_again():
 def test_a_curriculum_begins_with_what_the_teacher_finds_easy(told):
     """High is easy: turned round, POCL is its own control."""
     plan = CurriculumConfig(by_class=False, measures=("loss",), shares=(0.25, 1.0), replay=0.0, transition=ByTime())
-    ease = window_ease(told, Windows(split().ids, L), ("loss", "margin"))
-    assert ease.shape == (24,)
-    work = job(lesson(curriculum=plan), told, ease=ease)
-    assert set(work.order(0).tolist()) <= set(np.argsort(-ease)[:6].tolist())
+    difficulty = window_difficulty(told, Windows(split().ids, L), ("loss", "margin"))
+    assert difficulty.shape == (24,)
+    work = job(lesson(curriculum=plan), told, difficulty=difficulty)
+    assert set(work.order(0).tolist()) <= set(np.argsort(difficulty)[:6].tolist())
     assert len(work.order(0)) == 12
     work.observe(Validation({"nll": 1.0}, (0.0,)), at(8))
     assert work.stage == (1, 2)
-    with pytest.raises(InputError, match=r"ease of 24 rows, got none"):
+    with pytest.raises(InputError, match=r"difficulty of 24 rows, got none"):
         job(lesson(curriculum=plan), told)
 
 

@@ -28,7 +28,7 @@ from stillhouse.families.clauses.specialize import has_clauses
 from stillhouse.layers.taps import Tapped
 from stillhouse.metrics.cost import measure_cost
 from stillhouse.signals import build_signals, needs_teacher, student_features, teacher_features
-from stillhouse.teachers import AverageTeacher, CachedTeacher, EnsembleTeacher, Teacher
+from stillhouse.teachers import AverageTeacher, CachedTeacher, EnsembleTeacher, NetworkTeacher, Teacher
 from stillhouse.training.inherit import inherit_layers
 from stillhouse.training.loop import Fit, fit
 
@@ -97,7 +97,7 @@ def _train(
         apply_prior(student, setting.config.prior)
     if taught and setting.config.inherit:
         tutor = next((tutor for tutor in tutors if tutor is not None), None)
-        if tutor is None or not isinstance(tutor.teacher, Teacher):
+        if tutor is None or not isinstance(tutor.teacher, NetworkTeacher):
             raise InputError("inherit: expected a teacher whose parts can be copied, got none")
         inherit_layers(student, tutor.teacher.module, setting.config.inherit)
     stages = setting.config.stages_of(taught)
@@ -108,9 +108,9 @@ def _train(
         place = folder if number == len(stages) - 1 else folder / "stages" / stage.name
         lesson = _lesson(setting, stage, tutors[number] if taught else None, student, seed)
         if taught and setting.config.curriculum is not None:
-            ease = _ease(setting, chosen, tutors[number], seed, place / "judge", resume)
+            scores = difficulty_scores(setting, chosen, tutors[number], seed, place / "judge", resume)
             labels = setting.data.train.labels.numpy()
-            lesson = replace(lesson, curriculum=Curriculum(setting.config.curriculum, ease, labels, seed=seed))
+            lesson = replace(lesson, curriculum=Curriculum(setting.config.curriculum, scores, labels, seed=seed))
         job = ClassificationJob(student, setting.data, stage.training, seed=seed + 1000 * number, lesson=lesson)
         with _only(student, stage.train_only):
             done = fit(
@@ -211,10 +211,10 @@ def _teller(
     return tutor.tells, tutor.spec
 
 
-def _ease(
+def difficulty_scores(
     setting: Setting, chosen: StudentConfig, tutor: Tutor | None, seed: int, folder: Path, resume: bool
 ) -> np.ndarray:
-    """(N,) how easy each training row is, to the teacher or to a student after one epoch on labels; high is easy."""
+    """(N,) how hard each training row is for the teacher, or for a student after one epoch on labels; high is hard."""
     config, data = setting.config, setting.data
     assert config.curriculum is not None
     if config.judge == "teacher":
@@ -272,7 +272,7 @@ def _succeed(
     return (Tutor.of(together, data, size, training),) * len(tutors)
 
 
-def _everyone(first: object, tutors: tuple[Tutor | None, ...], met: list[Teacher]) -> EnsembleTeacher:
+def _everyone(first: Teacher | None, tutors: tuple[Tutor | None, ...], met: list[Teacher]) -> EnsembleTeacher:
     if first is not None:
         return EnsembleTeacher([first, *met])
     before = next(t.teacher for t in tutors if t is not None)

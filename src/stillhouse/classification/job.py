@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,12 +18,17 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, ImageTask, Outputs, Progress
 from stillhouse.curricula import Curriculum
 from stillhouse.families.clauses.specialize import has_clauses, specialize
+from stillhouse.layers.part import regularizers
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses import label_cross_entropy
+from stillhouse.signals import Signal, signals_in
 from stillhouse.teachers.average import AverageTeacher
+from stillhouse.teachers.teacher import Teacher
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.job import Job, Terms, Validation
 from stillhouse.training.loop import Fit, fit
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class Lesson:
 
     Attributes:
         teacher: called with a `Batch`, gives `Outputs`; None where the signals need none.
-        signals: modules with `name` and `weight`, (said, told, batch, progress) -> (B,) or a scalar.
+        signals: `Signal`s that compare the student's outputs with the teacher's.
         features: module paths that are tapped in the student.
         validation_probabilities: (N, K) of the teacher on the validation split, for agreement.
         curriculum: which rows come first, and how much labels and signals count in each of its stages.
@@ -71,11 +76,10 @@ class ClassificationJob(Job):
             raise InputError("training.mixing: mixup and CutMix mix images; this data set has none")
         self.seen = (0.0, 0)
         self.student = Tapped(model, self.lesson.features)
-        teacher: Any = self.lesson.teacher
-        followers = {"teacher": teacher, "average": self.lesson.average}
-        self.followers = {name: x for name, x in followers.items() if hasattr(x, "update")}
-        self.active: list[Any] = [signal for signal in self.lesson.signals if signal.weight > 0]  # type: ignore[operator]
-        self.own: list[Any] = [s for s in self.lesson.own if s.weight > 0 or getattr(s, "always", False)]  # type: ignore[operator]
+        teachers = {"teacher": self.lesson.teacher, "average": self.lesson.average}
+        self.followers = {name: x for name, x in teachers.items() if isinstance(x, Teacher)}
+        self.active = [signal for signal in signals_in(self.lesson.signals) if signal.weight > 0]
+        self.own = [signal for signal in signals_in(self.lesson.own) if signal.weight > 0 or signal.always]
 
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
         """Labels, every signal of non-zero weight, and what a signal adds to keep itself in bounds."""
@@ -97,15 +101,15 @@ class ClassificationJob(Job):
         if self.own:
             told = said if self.lesson.average is None else self.lesson.average(batch)
             terms |= self._compare(self.own, said, told, batch, progress, 1.0)
-        return {**terms, **_optional(self.model, "regularizers")}
+        return {**terms, **regularizers(self.model)}
 
     def _compare(
-        self, signals: list[Any], said: Outputs, told: Outputs, batch: Batch, progress: Progress, factor: float
+        self, signals: list[Signal], said: Outputs, told: Outputs, batch: Batch, progress: Progress, factor: float
     ) -> Terms:
         terms: Terms = {}
         for signal in signals:
             terms[signal.name] = (signal.weight * factor, signal(said, told, batch, progress).mean())
-            for name, term in _optional(signal, "regularizers").items():
+            for name, term in signal.regularizers().items():
                 terms[f"{signal.name}/{name}"] = term
         return terms
 
@@ -133,14 +137,13 @@ class ClassificationJob(Job):
     def validate(self, model: nn.Module) -> Validation:
         """Accuracy first, then negative log-likelihood; accuracies of read-outs on the way as `component/PLACE`."""
         split, size = self.data.validation, self.config.evaluation_batch_size
-        readers = [signal for signal in (*self.active, *self.own) if hasattr(signal, "exit_logits")]
-        tapped = Tapped(model, self.lesson.features if readers else ())
+        tapped = Tapped(model, self.lesson.features)
         right: dict[str, int] = {}
 
         def logits_of(batch: Batch) -> Tensor:
             said = tapped(batch.inputs.to(self.device))
-            for reader in readers:
-                for place, logits in reader.exit_logits(said).items():
+            for signal in (*self.active, *self.own):
+                for place, logits in signal.exit_logits(said).items():
                     right[place] = right.get(place, 0) + int((logits.argmax(1).cpu() == batch.labels).sum())
             return said.logits
 
@@ -179,7 +182,7 @@ class ClassificationJob(Job):
 
     def figures(self) -> dict[str, float]:
         """What the signals want to be seen: `signal/figure`."""
-        found = self._of_signals("figures")
+        found = _named((signal.name, signal.figures()) for signal in (*self.active, *self.own))
         if self.lesson.curriculum is not None:
             found |= {f"curriculum/{name}": value for name, value in self.lesson.curriculum.figures().items()}
         return {name: float(value) for name, value in found.items()}
@@ -201,14 +204,7 @@ class ClassificationJob(Job):
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """The bounds of those figures that have any."""
-        return self._of_signals("bounds")
-
-    def _of_signals(self, method: str) -> dict[str, Any]:
-        return {
-            f"{signal.name}/{name}": value
-            for signal in (*self.active, *self.own)
-            for name, value in _optional(signal, method).items()
-        }
+        return _named((signal.name, signal.bounds()) for signal in (*self.active, *self.own))
 
     def stepped(self, step: int) -> None:
         """A teacher that follows the student (an average of its weights) moves with it."""
@@ -235,9 +231,9 @@ class ClassificationJob(Job):
         self.student.close()
 
 
-def _optional(signal: Any, name: str) -> Mapping[str, Any]:
-    method = getattr(signal, name, None)
-    return method() if callable(method) else {}
+def _named(parts: Iterable[tuple[str, Mapping[str, T]]]) -> dict[str, T]:
+    """`signal/figure` -> value."""
+    return {f"{part}/{name}": value for part, values in parts for name, value in values.items()}
 
 
 def fit_classifier(

@@ -11,17 +11,6 @@ from stillhouse.classification.plan import RunConfig, Stage
 from stillhouse.core.schedules import Constant
 from stillhouse.families.clauses.students.idle import idle_settings
 from stillhouse.signals import needs_teacher
-from stillhouse.temperature import ScheduledTemperature
-
-
-def _compares_samples(signal: Any) -> bool:
-    """Whether a signal compares the samples of a batch with each other, so that a smaller micro-batch is another loss."""
-    return (
-        signal.kind in {"relations", "contrastive"}
-        or getattr(signal, "distance", "") == "cka"
-        or (getattr(signal, "loss", "") == "dist" and signal.intra_weight != 0)
-        or getattr(signal, "pool", "") == "gradient"
-    )
 
 
 def lint(config: RunConfig) -> tuple[str, ...]:
@@ -120,7 +109,7 @@ def _teachers(config: RunConfig) -> list[str]:
         found.append("teacher: no arm is taught; it is only asked how far students agree with it")
     if config.teacher is not None and config.teacher.is_student and config.more_teachers:
         found.append("more_teachers: do nothing beside self:average; the student's own average is asked alone")
-    if config.more_teachers and not any(getattr(s, "kind", "") == "ensemble" for s in config.signals):
+    if config.more_teachers and not any(s.kind == "ensemble" for s in config.signals):
         found.append(
             "more_teachers: no signal of kind 'ensemble' weighs them; signals see the mean of their probabilities"
         )
@@ -151,9 +140,10 @@ def _stage(config: RunConfig, stage: Stage) -> list[str]:
         place = f"{where}signals.{number}"
         if signal.weight == 0:
             found.append(f"{place}.weight: 0, so signal {signal.kind!r} is not computed")
-        found += _temperature(config, place, getattr(signal, "temperature", None))
+        if isinstance(signal.schedule, Constant):
+            found.append(f"{place}.temperature: a constant schedule; {signal.schedule.value} alone says the same")
         training = stage.training
-        if training.accumulate > 1 and signal.weight > 0 and _compares_samples(signal):
+        if training.accumulate > 1 and signal.weight > 0 and signal.compares_samples:
             found.append(
                 f"training.accumulate: {place} compares within a micro-batch of "
                 f"{-(-training.batch_size // training.accumulate)}, not within the batch of {training.batch_size}"
@@ -171,9 +161,3 @@ def _stage(config: RunConfig, stage: Stage) -> list[str]:
     if stage.signals and config.teacher is not None and not heard and not config.teacher.is_student:
         found.append(f"{where or 'run: '}teacher: no signal with a weight listens to it")
     return found
-
-
-def _temperature(config: RunConfig, place: str, temperature: Any) -> list[str]:
-    if isinstance(temperature, ScheduledTemperature) and isinstance(temperature.schedule, Constant):
-        return [f"{place}.temperature: a constant schedule; {temperature.schedule.value} alone says the same"]
-    return []

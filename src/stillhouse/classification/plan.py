@@ -135,8 +135,8 @@ class RunConfig:
                 "training.label_weight: 0 leaves the arm 'no-kd' nothing to learn from; leave that arm out"
             )
         for signal in (signal for signals in lessons for signal in signals):
-            schedule = getattr(getattr(signal, "temperature", None), "schedule", None)
-            if getattr(schedule, "over", "steps") == "stages" and self.curriculum is None:
+            by_stage = signal.schedule is not None and signal.schedule.over == "stages"
+            if by_stage and self.curriculum is None:
                 raise ValueError(
                     "signals: a temperature moves over the stages of a curriculum, and there is none; take over: steps"
                 )
@@ -217,9 +217,7 @@ class RunConfig:
                 "own_decay: expected together with own logits (the average tells them), or neither of them"
             )
         if self.training.mixing.on and any(
-            getattr(signal, "loss", "") == "dkd" or signal.kind == "ensemble"
-            for signals in (*lessons, self.own)
-            for signal in signals
+            signal.reads_one_label for signals in (*lessons, self.own) for signal in signals
         ):
             raise ValueError("training.mixing: 'dkd' and 'ensemble' read one label an image, and a mixed image has two")
 

@@ -21,6 +21,7 @@ from stillhouse.signals import needs_teacher, teacher_features
 from stillhouse.teachers import (
     CachedTeacher,
     EnsembleTeacher,
+    NetworkTeacher,
     Teacher,
     TeacherAtChance,
     TeacherConfig,
@@ -78,7 +79,7 @@ def prepare_tutors(
 
 def ready_teacher(teacher: Teacher, data: ImageData, batch_size: int, *, probe: bool = True) -> TeacherReport:
     """Fit a re-made head on frozen features (training split), then score the teacher on the validation split."""
-    if teacher.head_is_new and probe:
+    if isinstance(teacher, NetworkTeacher) and teacher.head_is_new and probe:
         fit_head(teacher, data.train.batches(batch_size))
     return check_teacher(teacher, data.validation.batches(batch_size))
 

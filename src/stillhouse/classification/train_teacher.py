@@ -17,7 +17,7 @@ from stillhouse.core import records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.records import open_run_folder, write_json
 from stillhouse.core.types import Progress
-from stillhouse.teachers import Teacher, save_teacher
+from stillhouse.teachers import NetworkTeacher, save_teacher
 from stillhouse.training.device import check_device
 
 WEIGHTS = "teacher.safetensors"
@@ -26,7 +26,7 @@ WEIGHTS = "teacher.safetensors"
 class FineTuned(nn.Module):
     """A teacher's network as something to train: raw pixels in, its own resizing and normalization inside."""
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, teacher: NetworkTeacher) -> None:
         super().__init__()
         self.network = teacher.module
         self._prepare = teacher.prepare

@@ -49,8 +49,8 @@ class Tapped:
     def __call__(self, inputs: Tensor) -> Outputs:
         """Run the module on (B, C, H, W) pixels."""
         self._seen = {}
-        said = self._call(inputs)
-        logits = said[0] if isinstance(said, tuple) else said
+        output = self._call(inputs)
+        logits = output[0] if isinstance(output, tuple) else output
         outputs = Outputs(logits, self._seen)
         self._seen = {}
         return outputs

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from stillhouse.teachers.from_checkpoint import save_teacher
     from stillhouse.teachers.probe import fit_head
     from stillhouse.teachers.readiness import TeacherReport, check_teacher
-    from stillhouse.teachers.teacher import Teacher
+    from stillhouse.teachers.teacher import NetworkTeacher, Teacher
 
 SOURCES = ("builtin", "timm", "torchvision", "ckpt", "self")
 SELF = "self:average"
@@ -69,7 +69,7 @@ class TeacherConfig:
         """Whether the teacher is the student itself: there is none before training."""
         return self.source == SELF
 
-    def build(self, task: ImageTask, features: tuple[str, ...] = ()) -> Teacher:
+    def build(self, task: ImageTask, features: tuple[str, ...] = ()) -> NetworkTeacher:
         """The frozen teacher for a task.
 
         Args:
@@ -92,6 +92,7 @@ _HOMES = {
     "AverageTeacher": "average",
     "CachedTeacher": "cached",
     "EnsembleTeacher": "ensemble",
+    "NetworkTeacher": "teacher",
     "Teacher": "teacher",
     "TeacherReport": "readiness",
     "check_teacher": "readiness",
@@ -102,6 +103,7 @@ __all__ = [
     "AverageTeacher",
     "CachedTeacher",
     "EnsembleTeacher",
+    "NetworkTeacher",
     "Teacher",
     "TeacherAtChance",
     "TeacherConfig",

@@ -8,6 +8,7 @@ from stillhouse.classification.data import DataConfig
 from stillhouse.classification.plan import RunConfig, TeacherRunConfig
 from stillhouse.classification.students import TsetlinViTConfig
 from stillhouse.signals import LogitsConfig
+from stillhouse.signals.logits import ForwardKL
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training import TrainingConfig
 
@@ -21,7 +22,7 @@ def digits() -> RunConfig:
         data=DataConfig(name="digits"),
         teacher=TeacherConfig(source="builtin:digits"),
         student=TsetlinViTConfig(patch_size=2, embed_dim=32, depth=2, heads=2, clauses=128),
-        signals=(LogitsConfig(temperature=1.0),),
+        signals=(LogitsConfig(loss=ForwardKL(temperature=1.0)),),
         training=TrainingConfig(epochs=40, batch_size=32, learning_rate=3e-3, warmup_epochs=2, keep="last", threads=1),
     )
 
@@ -35,7 +36,7 @@ def mnist() -> RunConfig:
         student=TsetlinViTConfig(
             patch_size=4, embed_dim=64, depth=2, heads=4, clauses=256, class_token=False, pool="mean"
         ),
-        signals=(LogitsConfig(temperature=2.0, weight=1.0),),
+        signals=(LogitsConfig(loss=ForwardKL(temperature=2.0), weight=1.0),),
         training=TrainingConfig(epochs=3, batch_size=128, learning_rate=4e-3),
         arms=("kd", "no-kd", "clauses-off", "mlp"),
     )

@@ -23,8 +23,10 @@ from stillhouse.families.lm.losses import Kept, Live, language_losses
 from stillhouse.families.lm.metrics.nll import model_nll, score_text
 from stillhouse.families.lm.teachers.cache import LogitCache
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
+from stillhouse.layers.part import TrainedPart, regularizers
 from stillhouse.layers.taps import Tapped
-from stillhouse.signals import build_signals, student_features, teacher_features
+from stillhouse.signals import build_signals, signals_in, student_features, teacher_features
+from stillhouse.temperature import Temperature
 from stillhouse.training.job import Job, Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
@@ -33,7 +35,7 @@ CALIBRATION_ROWS = 16
 class _Learned(nn.Module):
     """What is learned along and not kept: projectors of signals and of the alignment, a temperature."""
 
-    def __init__(self, signals: nn.ModuleList, align: MixerAlignment | None, temperature: Any) -> None:
+    def __init__(self, signals: nn.ModuleList, align: MixerAlignment | None, temperature: Temperature) -> None:
         super().__init__()
         self.signals, self.align = signals, align
         self.temperature = temperature
@@ -53,7 +55,7 @@ class LanguageJob(Job):
         seed: decides the order of the rows.
         teacher: asked at every step (source live), or only for where to begin; None: there is no teacher.
         cache: of its answers to exactly these windows.
-        ease: (rows,) what a curriculum orders by, high is easy.
+        difficulty: (rows,) what a curriculum orders by, high is hard.
         scoring_rows: rows at a time when scoring.
 
     Raises:
@@ -72,7 +74,7 @@ class LanguageJob(Job):
         seed: int,
         teacher: LanguageTeacher | None = None,
         cache: LogitCache | None = None,
-        ease: np.ndarray | None = None,
+        difficulty: np.ndarray | None = None,
         scoring_rows: int = 16,
     ) -> None:
         self.windows, self.valid, self.lesson = Windows(train.ids, lesson.window), valid, lesson
@@ -95,7 +97,7 @@ class LanguageJob(Job):
         self.network: Any = model
         self.learned = learned
         self.tapped = Tapped(model, student_features(self._signals()), call=lambda tokens: model.hidden(tokens)[0])
-        self.curriculum = self._curriculum(ease, seed)
+        self.curriculum = self._curriculum(difficulty, seed)
         self.calibrated = False
         self._set_shares(0)
 
@@ -118,12 +120,11 @@ class LanguageJob(Job):
         terms = {name: (kd if name == "kd" else own, value) for name, value in found.items()}
         if told is not None:
             batch = Batch(inputs, targets, rows)
-            for part in self.learned.signals:
-                signal: Any = part
+            for signal in signals_in(self.learned.signals):
                 value = signal(Outputs(flat, said.features), Outputs(flat, told.features), batch, progress)
-                terms[str(signal.name)] = (float(signal.weight) * weights["signals"], value.mean())
-                terms |= _further(signal)
-        return terms | _further(self.learned.temperature) | _further(self.network)
+                terms[signal.name] = (signal.weight * weights["signals"], value.mean())
+                terms |= signal.regularizers()
+        return terms | self.learned.temperature.regularizers() | regularizers(self.network)
 
     def validate(self, model: nn.Module) -> Validation:
         """Nats a token, perplexity and bits a byte of the beginning of the valid split; a quantized network ranks before others."""
@@ -167,7 +168,8 @@ class LanguageJob(Job):
         found: dict[str, float] = {}
         if self._quantizes:
             found |= dict(zip(("ternary_share", "spike_share"), self.lesson.shares(self._done / self.total_steps)))
-        named = {k: v for k, v in getattr(self.network, "figures", dict)().items() if not k.startswith("density.")}
+        figures = self.network.figures() if isinstance(self.network, TrainedPart) else {}
+        named = {name: value for name, value in figures.items() if not name.startswith("density.")}
         return found | named | (self.learned.temperature.figures() if self.taught else {})
 
     def to(self, device: torch.device) -> None:
@@ -232,14 +234,13 @@ class LanguageJob(Job):
     def _signals(self) -> tuple[Any, ...]:
         return self.lesson.signals if self.live else ()
 
-    def _curriculum(self, ease: np.ndarray | None, seed: int) -> Curriculum | None:
+    def _curriculum(self, difficulty: np.ndarray | None, seed: int) -> Curriculum | None:
         if self.lesson.curriculum is None:
             return None
-        if ease is None or len(ease) != len(self.windows):
-            raise InputError(
-                f"curriculum: expected the ease of {len(self.windows)} rows, got {'none' if ease is None else len(ease)}"
-            )
-        return Curriculum(self.lesson.curriculum, ease, None, seed=seed)
+        if difficulty is None or len(difficulty) != len(self.windows):
+            got = "none" if difficulty is None else len(difficulty)
+            raise InputError(f"curriculum: expected the difficulty of {len(self.windows)} rows, got {got}")
+        return Curriculum(self.lesson.curriculum, difficulty, None, seed=seed)
 
     @property
     def _quantizes(self) -> bool:
@@ -258,10 +259,10 @@ class LanguageJob(Job):
         self.network.quantize(weights, spikes=spikes)
 
 
-def window_ease(
+def window_difficulty(
     teacher: LanguageTeacher, windows: Windows, measures: tuple[str, ...], *, batch: int = 16
 ) -> np.ndarray:
-    """(rows,) how easy the teacher finds each window, high is easy: ranks of its mean loss and of its mean margin, fused."""
+    """(rows,) how hard each window is for the teacher, high is hard: ranks of its mean loss and of its mean margin, fused."""
     found: dict[str, list[np.ndarray]] = {name: [] for name in measures}
     for rows in np.array_split(np.arange(len(windows)), max(1, -(-len(windows) // batch))):
         inputs, targets = windows(rows)
@@ -273,12 +274,6 @@ def window_ease(
             others = logits.scatter(-1, targets.unsqueeze(-1).to(logits.device), float("-inf")).amax(-1, keepdim=True)
             found["margin"].append((right - others).mean((1, 2)).cpu().numpy())
     return np.asarray(fuse({name: np.concatenate(parts) for name, parts in found.items()}))
-
-
-def _further(part: Any) -> Terms:
-    """Terms that a part adds after its forward."""
-    own = getattr(part, "regularizers", None)
-    return dict(own()) if callable(own) else {}
 
 
 def _spec(model: Any, paths: tuple[str, ...], example: Tensor) -> OutputSpec:

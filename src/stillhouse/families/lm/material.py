@@ -13,7 +13,7 @@ from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
 from stillhouse.families.lm.data.windows import Windows
-from stillhouse.families.lm.job import window_ease
+from stillhouse.families.lm.job import window_difficulty
 from stillhouse.families.lm.plan import LmRunConfig
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
@@ -32,7 +32,7 @@ class Material:
     corpus: Corpus
     teacher: LanguageTeacher
     cache: LogitCache | None
-    ease: np.ndarray | None
+    difficulty: np.ndarray | None
 
 
 def ask_teacher(config: LmRunConfig, corpus: Corpus, teacher: LanguageTeacher, out: Path, say: Say) -> Material:
@@ -42,11 +42,13 @@ def ask_teacher(config: LmRunConfig, corpus: Corpus, teacher: LanguageTeacher, o
         InputError: see `cache_of`.
     """
     cache = cache_of(config, corpus, teacher, out / CACHE, say) if config.lesson.source == "cache" else None
-    ease = None
+    difficulty = None
     if config.lesson.curriculum is not None:
         say("asking the teacher how easy each window is")
-        ease = window_ease(teacher, Windows(corpus.train.ids, config.lesson.window), config.lesson.curriculum.measures)
-    return Material(corpus, teacher, cache, ease)
+        difficulty = window_difficulty(
+            teacher, Windows(corpus.train.ids, config.lesson.window), config.lesson.curriculum.measures
+        )
+    return Material(corpus, teacher, cache, difficulty)
 
 
 def teacher_of(config: LmRunConfig, corpus: Corpus, say: Say) -> LanguageTeacher:

@@ -241,7 +241,7 @@ def _train_arm(
         seed=seed,
         teacher=material.teacher if taught(arm) else None,
         cache=material.cache if taught(arm) else None,
-        ease=material.ease,
+        difficulty=material.difficulty,
     )
     done = fit(job, training, seed=seed, folder=folder, resume=resume, on_progress=partial(on_progress, arm, seed))
     model.cpu()

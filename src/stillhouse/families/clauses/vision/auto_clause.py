@@ -21,8 +21,7 @@ from stillhouse.core.records import read_json, write_json
 from stillhouse.families.clauses.specialize import clause_usage
 from stillhouse.families.clauses.vision.config import ClauseConfig
 from stillhouse.families.clauses.vision.places import places_of
-from stillhouse.signals import build_signals, student_features
-from stillhouse.signals.config.probes import ProbesConfig
+from stillhouse.signals import ProbesConfig, build_signals, student_features
 from stillhouse.training.loop import fit
 
 LEAST = 8  # clauses of a block

@@ -17,9 +17,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, configclass, parse
 from stillhouse.families.clauses.data.boolean_features_config import FeaturesMode
 from stillhouse.families.clauses.vision.models import ModelName, ModelsConfig, student_of
-from stillhouse.signals import LogitsConfig
-from stillhouse.signals.config.contrastive import ContrastiveConfig
-from stillhouse.signals.config.probes import ProbesConfig
+from stillhouse.signals import ContrastiveConfig, LogitsConfig, ProbesConfig
+from stillhouse.signals.logits import ForwardKL
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training import TrainingConfig
 
@@ -227,7 +226,11 @@ class VisionConfig:
             clause_specialize=strength if model == "transformer" else 0.0,
         )
         told = (
-            LogitsConfig(name="teacher_kd_loss", weight=lesson.teacher_weight, temperature=lesson.teacher_temperature),
+            LogitsConfig(
+                name="teacher_kd_loss",
+                weight=lesson.teacher_weight,
+                loss=ForwardKL(temperature=lesson.teacher_temperature),
+            ),
         )
         try:
             return self._run_config(model, training, told if self.taught else (), places)
@@ -263,7 +266,11 @@ class VisionConfig:
         lesson = self.lesson
         own: list[Any] = []
         if lesson.self_weight > 0:
-            own.append(LogitsConfig(name="ema_kd_loss", weight=lesson.self_weight, temperature=lesson.self_temperature))
+            own.append(
+                LogitsConfig(
+                    name="ema_kd_loss", weight=lesson.self_weight, loss=ForwardKL(temperature=lesson.self_temperature)
+                )
+            )
         if places and (lesson.probes or lesson.aux_weight > 0):
             smoothing = self.training.label_smoothing
             own.append(ProbesConfig(places=places, weight=lesson.aux_weight, smoothing=smoothing))
