@@ -29,6 +29,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.core.verdict import mean_interval
 from stillhouse.report.blocks import Table
 from stillhouse.signals import LogitsConfig, SignalConfig
+from stillhouse.teachers import Teacher
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.distillation import DistillJob
 from stillhouse.training.job import Validation
@@ -43,7 +44,7 @@ class TabularRun(RunPlan):  # what the runs of all families have, and: data, tea
     arms: tuple[Literal["kd", "no-kd"], ...] = ("kd", "no-kd")
 
 
-class ForestTeacher:  # called with a Batch, gives Outputs; `spec` has the shapes that signals are built for
+class ForestTeacher(Teacher):  # called with a Batch, gives Outputs; `spec` has the shapes that signals are built for
     def __init__(self, x, labels):
         self.forest = RandomForestClassifier(200, min_samples_leaf=3, oob_score=True, random_state=0).fit(x, labels)
         # a tree repeats the labels of the rows it was grown on: ask for each row the trees that never saw it
