@@ -94,9 +94,11 @@ def test_the_signal_of_the_page_teaches_in_a_run(written, tmp_path):
     tabular = module_from_spec(spec)
     spec.loader.exec_module(tabular)
 
+    Margin = written["margin"].MarginConfig
+
     @configclass
     class Wider(tabular.TabularRun):
-        signals: tuple[SignalConfig | written["margin"].MarginConfig, ...] = ()
+        signals: tuple[SignalConfig | Margin, ...] = ()
 
     training = {"epochs": 2, "batch_size": 32, "threads": 1, "device": "cpu", "log_every": 1}
     config = parse(Wider, {"data": "wine", "seeds": 1, "signals": [{"kind": "margin"}], "training": training})
