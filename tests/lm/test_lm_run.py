@@ -8,19 +8,26 @@ import pytest
 import torch
 
 from stillhouse.cli.main import main
+from stillhouse.core import pipeline
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.experiment import run
+from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json
 from stillhouse.families.lm.energy import count_energy
+from stillhouse.families.lm.family import FAMILY
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
 from stillhouse.families.lm.recipes import RUNS, TEACHERS, load_lm_run, load_lm_teacher
-from stillhouse.families.lm.report import write_lm_report
-from stillhouse.families.lm.run import cache, distill, train_teacher
+from stillhouse.families.lm.run import cache, train_teacher
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.teachers.cache import MANIFEST
 from stillhouse.families.lm.use import evaluate, generate, probe
 
 WINDOW = 16
+
+
+def distill(plan, out, **choices):
+    return run(FAMILY, plan, out, **choices)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +75,14 @@ def test_a_run_compares_what_it_says(made):
     assert first["seeds"] == 2
     assert first["items"] == 200 // WINDOW
     assert first["verdict"] == summary["verdict"]
-    bits = {arm: found["windows"]["mean"] for arm, found in summary["arms"].items()}
+    bits = {arm: found["bits_per_byte"]["mean"] for arm, found in summary["arms"].items()}
     assert first["difference"] == pytest.approx(bits["no-kd"] - bits["kd"])
     assert summary["gap"] == pytest.approx(bits["kd"] / bits["dense"] - 1)
-    for found in summary["arms"].values():
-        assert len(found["positions"]) == 32
-        assert found["tokens_trained"] == 2 * 3 * 4 * WINDOW
-    assert summary["arms"]["dense"]["density"] is None
+    for arm in ("kd", "no-kd", "dense", "scalar"):
+        folder = root / "run/arms" / arm / "seed-1"
+        assert len(np.load(folder / "nll.npz")["positions"]) == 32
+        assert read_json(folder / "result.json")["tokens_trained"] == 2 * 3 * 4 * WINDOW
+    assert "density" not in summary["arms"]["dense"]
     assert 0 < summary["arms"]["kd"]["density"]["mean"] < 1
     assert (root / "run" / "report.html").is_file()
 
@@ -82,10 +90,12 @@ def test_a_run_compares_what_it_says(made):
 def test_the_same_window_scores_for_all(made):
     """Teacher, students and n-gram must be asked about the same tokens."""
     root, _, summary = made
-    shapes = {np.load(path)["windows"].shape for path in (root / "run").rglob("*nll.npz")}
-    assert shapes == {(200 // WINDOW, WINDOW)}
+    files = sorted((root / "run").rglob("*nll.npz"))
+    assert {path.parent.parent.name for path in files} >= {"kd", "no-kd", "dense", "scalar", "ngram"}
+    assert (root / "run/teacher-nll.npz") in files
+    assert {np.load(path)["windows"].shape for path in files} == {(200 // WINDOW, WINDOW)}
     teacher = read_json(root / "teacher" / "result.json")["metrics"]
-    assert summary["references"]["teacher"]["metrics"]["nll"] == pytest.approx(teacher["nll"], rel=1e-4)
+    assert summary["teacher"]["test"]["nll"] == pytest.approx(teacher["nll"], rel=1e-4)
 
 
 def test_dynamic_evaluation_is_beside_not_instead(made):
@@ -112,20 +122,59 @@ def test_resume_repeats_nothing_and_grows(made):
         )
 
 
-def test_both_arms_begin_alike_and_end_unlike(made):
-    """A control from other first weights measures the seed; an equal end means the teacher was never heard."""
-    root, _, _ = made
-    kd, alone = (
-        torch.load(root / f"run/arms/{arm}/seed-0/checkpoint.pt", weights_only=True)["model"] for arm in ("kd", "no-kd")
-    )
-    assert any(not torch.equal(kd[name], alone[name]) for name in kd)
-    terms = [
-        json.loads(line)["terms"]
-        for line in (root / "run/arms/kd/seed-0/records.jsonl").read_text().splitlines()
-        if '"train"' in line
-    ]
-    assert "kd" in terms[0]
-    assert "labels" in terms[0]
+CURRICULUM = "{by_class: false, measures: [loss], shares: [0.25, 1.0], replay: 0}"
+
+
+def test_arms_begin_alike_and_the_control_never_hears_the_teacher(made, tmp_path, monkeypatch):
+    """no-kd trained in the order of the teacher's curriculum, so that POCL could not be measured."""
+    seen, original = {}, pipeline.fit
+
+    def watched(job, *words, **more):
+        arm, seed = more["folder"].parts[-2:]
+        start = {name: x.clone() for name, x in job.model.state_dict().items()}
+        seen[arm, seed] = job, start, [job.order(epoch).tolist() for epoch in range(2)]
+        return original(job, *words, **more)
+
+    monkeypatch.setattr(pipeline, "fit", watched)
+    arms = "arms=[kd, no-kd, dense, dense-no-kd]"
+    distill(small(made, arms, f"curriculum={CURRICULUM}"), tmp_path / "curriculum", force=True)
+    for taught_arm, control in (("kd", "no-kd"), ("dense", "dense-no-kd")):
+        (kd, a, first), (alone, b, second) = seen[taught_arm, "seed-0"], seen[control, "seed-0"]
+        assert all(torch.equal(a[name], b[name]) for name in a)
+        assert kd.tutor is not None
+        assert alone.tutor is None
+        assert alone.listening.teacher is alone.listening.curriculum is None
+        assert first != second
+    plain = seen["no-kd", "seed-0"][2]
+    distill(small(made, arms), tmp_path / "plain", force=True)
+    for arm in ("kd", "no-kd", "dense", "dense-no-kd"):
+        assert seen[arm, "seed-0"][2] == plain  # equal rows in every arm, and the control's are those of no curriculum
+    ends = {arm: torch.load(tmp_path / f"plain/arms/{arm}/seed-0/checkpoint.pt")["model"] for arm in ("kd", "no-kd")}
+    assert any(not torch.equal(x, ends["no-kd"][name]) for name, x in ends["kd"].items())
+
+
+def test_a_curriculum_begins_with_the_windows_of_the_least_loss(made, tmp_path, monkeypatch):
+    """Turned round on the way from the family to the curriculum, POCL is its own control."""
+    found, original = [], pipeline.fit
+
+    def watched(job, *words, **more):
+        found.append((job.tutor, job.windows, job.order(0)))
+        return original(job, *words, **more)
+
+    monkeypatch.setattr(pipeline, "fit", watched)
+    distill(small(made, "arms=[kd]", f"curriculum={CURRICULUM}"), tmp_path / "run", force=True)
+    tutor, windows, rows = found[0]
+    inputs, targets = windows(np.arange(len(windows)))
+    logits = tutor.teacher(inputs).logits
+    loss = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none").mean(1)
+    assert set(rows.tolist()) <= set(loss.argsort()[: len(windows) // 4 + 1].tolist())
+
+
+def test_terms_of_text_and_teacher_are_recorded(made):
+    """What the report's table of signals is made of."""
+    lines = (made[0] / "run/arms/kd/seed-0/records.jsonl").read_text().splitlines()
+    terms = [json.loads(line)["terms"] for line in lines if '"train"' in line]
+    assert {"labels", "kd"} <= set(terms[0])
 
 
 def test_the_saved_student_is_the_scored_one(made):
@@ -133,9 +182,12 @@ def test_the_saved_student_is_the_scored_one(made):
     root, _, summary = made
     found = evaluate(root / "run/arms/kd/seed-1")
     assert found["nll"] == pytest.approx(summary["arms"]["kd"]["nll"]["values"][1], rel=1e-5)
-    assert evaluate(root / "teacher")["nll"] == pytest.approx(
-        summary["references"]["teacher"]["metrics"]["nll"], rel=1e-4
+    assert evaluate(root / "teacher")["nll"] == pytest.approx(summary["teacher"]["test"]["nll"], rel=1e-4)
+    shipped = summary["shipped"]
+    assert FAMILY.evaluate(root / "run")["bits_per_byte"] == pytest.approx(
+        summary["arms"]["kd"]["bits_per_byte"]["values"][shipped["seed"]], rel=1e-6
     )
+    assert shipped["arm"] == "kd"
     model, _, _ = load_lm(root / "run/arms/kd/seed-1")
     assert all(unit.share.item() == 1_000_000 for unit in model.spike_units().values())
 
@@ -191,7 +243,10 @@ def test_another_tokenizer_or_window_is_refused(made, tmp_path):
     with pytest.raises(InputError, match=r"expected that of the teacher"):
         distill(load_lm_run("wikitext-2", [*changes(root), "corpus.tokenizer=bytes"]), tmp_path / "a")
     with pytest.raises(InputError, match=r"context of 64 tokens, got 65"):
-        distill(load_lm_run("wikitext-2", [*changes(root), "lesson.window=65"]), tmp_path / "b")
+        distill(
+            load_lm_run("wikitext-2", [*changes(root), "lesson.window=65", "lesson.validation_tokens=80"]),
+            tmp_path / "b",
+        )
     with pytest.raises(InputError, match=r"the tokenizer's \d+, got 99"):
         distill(load_lm_run("wikitext-2", [*changes(root), "student.vocab_size=99"]), tmp_path / "c")
 
@@ -199,8 +254,13 @@ def test_another_tokenizer_or_window_is_refused(made, tmp_path):
 def test_a_teacher_that_knows_nothing_is_refused(made, tmp_path):
     """Hours of training towards noise; and short splits are told before, not after."""
     root, _, _ = made
-    with pytest.raises(InputError, match=r"better than the frequencies of tokens"):
-        distill(load_lm_run("wikitext-2", changes(root)), tmp_path / "a")
+    teacher = FAMILY.teachers(made[1], FAMILY.data(made[1], print), None, print)[0]
+    with torch.no_grad():
+        for parameter in teacher.network.parameters():
+            parameter.zero_()
+    with pytest.raises(TeacherAtChance, match=r"log-likelihood a token .* at chance"):
+        distill(load_lm_run("wikitext-2", changes(root)), tmp_path / "a", teacher=teacher)
+    assert not (tmp_path / "a").exists()
     with pytest.raises(InputError, match=r"at least 17 tokens"):
         distill(load_lm_run("wikitext-2", [*changes(root), "score.tokens=10"]), tmp_path / "b")
     with pytest.raises(InputError, match=r"at least 17 tokens"):
@@ -218,7 +278,7 @@ def test_a_cache_of_another_teacher_is_refused(made, tmp_path):
     manifest["key"]["teacher"] = "0" * 64
     (tmp_path / "x/logits" / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"another teacher"):
-        distill(load_lm_run("wikitext-2", changes(root)), tmp_path / "x", resume=True, force=True)
+        distill(made[1], tmp_path / "x", resume=True, force=True)
 
 
 def test_commands_do_what_they_say(made, tmp_path, capsys):
@@ -242,6 +302,13 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     assert "did you mean 'distill'" in capsys.readouterr().err
     assert main(["lm"]) == 2
     assert main(["lm", "--help"]) == 0
+    capsys.readouterr()
+    out = tmp_path / "run"
+    more = ["--seeds", "1", "--arms", "kd", "--force", "--quiet"]
+    assert main(["lm", "distill", "wikitext-2", *flags, *more, "--out", str(out)]) == 0
+    assert "bits per byte" in capsys.readouterr().out
+    assert main(["lm", "distill", "wikitext-2", *flags, *more, "--out", str(out)]) == 2
+    assert "--resume" in capsys.readouterr().err
 
 
 def test_recipes_are_whole_and_arms_are_described():
@@ -257,10 +324,18 @@ def test_recipes_are_whole_and_arms_are_described():
         load_lm_run("wikitext-2", ["student.spikes=null", "student.ternary_weights=[]"])
 
 
-def test_a_report_of_something_else_is_refused(tmp_path):
-    """A page of an unfinished run would look finished."""
-    with pytest.raises(InputError, match=r"finished folder"):
-        write_lm_report(tmp_path)
+def test_the_report_shows_language_models(made):
+    """A language run's page was one of images."""
+    page = (made[0] / "run" / "report.html").read_text()
+    for words in (
+        "Language models",
+        "All models in the same windows",
+        "3-gram",
+        "Loss against position",
+        "bits per byte",
+    ):
+        assert words in page
+    assert "test images" not in page
 
 
 def small(made, *further):
@@ -271,10 +346,10 @@ def small(made, *further):
 
 def test_a_cache_made_ahead_is_used(made, tmp_path):
     """A folder that held nothing but the cache was refused: `lm cache` and then `lm distill` could not be done."""
-    plan, told = small(made), []
+    plan = small(made)
     cache(plan, tmp_path / "run" / "logits")
     filled = (tmp_path / "run" / "logits" / "ids.npy").stat().st_mtime_ns
-    distill(plan, tmp_path / "run", force=True, say=told.append)
+    distill(plan, tmp_path / "run", force=True)
     assert (tmp_path / "run" / "logits" / "ids.npy").stat().st_mtime_ns == filled
     assert (tmp_path / "run" / "summary.json").is_file()
 
@@ -304,7 +379,7 @@ def test_a_resumed_run_refuses_another_text_and_another_teacher(made, tmp_path):
     more = small(made, *words, "seeds=2")
     kept = (text / "test.txt").read_text()
     (text / "test.txt").write_text(kept + " the river sang and the stone ran under a river .")
-    with pytest.raises(InputError, match="needs the text of the run"):
+    with pytest.raises(InputError, match="needs the data of the run: sha256"):
         distill(more, tmp_path / "run", force=True, resume=True)
     (text / "test.txt").write_text(kept)
     teacher = more.teacher.build(vocab_size=280)

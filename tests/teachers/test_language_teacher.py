@@ -13,6 +13,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.families.lm.teachers.cache import MANIFEST, CacheKey, LogitCache, check_cache, write_cache
+from stillhouse.families.lm.teachers.tail import tail_bounds
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.losses import forward_kl, topk_kl
 
@@ -138,12 +139,104 @@ def test_all_logits_kept_is_the_live_divergence(tmp_path):
     torch.testing.assert_close(kept, forward_kl(said, told(inputs).logits.flatten(0, 1)), atol=5e-3, rtol=5e-3)
 
 
-def test_a_temperature_that_was_not_kept_is_refused(tmp_path):
-    """Logits at T = 1 do not tell the mass of the rest at T = 1.5."""
+def test_a_temperature_that_was_not_kept_comes_from_scores(tmp_path):
+    """Sums over all tokens are exact at the key's temperatures only; scores and the sums of the others take any."""
     told = teacher()
     cache = write_cache(told, Rows(), key(told), tmp_path / "c")
     with pytest.raises(InputError, match=r"temperature of 1 .* got 1\.5"):
         cache.at(np.array([0]), 1.5)
+    live = told(Rows()(np.array([2, 6]))[0]).logits.flatten(0, 1)
+    scores = cache.scores(np.array([2, 6]))
+    for temperature in (1.0, 2.0, 4.0):  # where the sums of the others are kept, they are exact
+        kept, rest = scores.log_probabilities(temperature)
+        log_p = torch.log_softmax(live / temperature, -1)
+        torch.testing.assert_close(kept, log_p.gather(1, scores.ids), atol=5e-3, rtol=1e-3)
+        others = log_p.scatter(1, scores.ids, -torch.inf).logsumexp(1)
+        torch.testing.assert_close(rest, others, atol=5e-3, rtol=1e-3)
+    for temperature in (0.6, 1.3, 1.7, 3.0, 9.0):
+        kept, rest = scores.log_probabilities(temperature)
+        log_p = torch.log_softmax(live / temperature, -1)
+        low, high = tail_bounds(scores.rest, scores.temperatures, V - 5, scores.cap, temperature)
+        widest = (high - low).amax() / 2 + 0.02  # half precision on top
+        assert (kept - log_p.gather(1, scores.ids)).abs().amax() <= widest
+        torch.testing.assert_close(torch.cat([kept, rest.unsqueeze(1)], 1).logsumexp(1), torch.zeros(2 * L))
+
+
+@pytest.mark.parametrize("temperatures", [(1.0,), (1.0, 2.0, 4.0), (0.5, 1.0, 3.0)])
+@pytest.mark.parametrize("others", [1, 2, 50])
+def test_the_mass_of_the_others_lies_within_its_bounds(temperatures, others):
+    """An estimate without a bound is a guess; one that does not hold is a wrong teacher."""
+    generator = torch.Generator().manual_seed(0)
+    z = 4 * torch.randn(200, others, generator=generator, dtype=torch.float64)
+    cap = z.amax(1) + torch.rand(200, generator=generator, dtype=torch.float64)
+    known = torch.stack([(z / t).logsumexp(1) for t in temperatures], 1)
+    for temperature in (0.3, 0.5, 0.8, 1.0, 1.4, 2.0, 2.5, 3.0, 6.0, 50.0):
+        true = (z / temperature).logsumexp(1)
+        low, high = tail_bounds(known, temperatures, others, cap, temperature)
+        assert (low <= true + 1e-9).all()
+        assert (true <= high + 1e-9).all()
+        if temperature in temperatures:
+            torch.testing.assert_close(low, high)
+
+
+def test_with_one_sum_the_bounds_are_those_of_jensen():
+    """n^(1-s) R^s is reached by equal scores, R m^(s-1) by scores that are all at the cap or nowhere."""
+    n, cap = 8, torch.tensor([0.3], dtype=torch.float64)
+    for temperature in (0.5, 2.0, 5.0):
+        s = 1 / temperature
+        equal = torch.full((1, n), -1.2, dtype=torch.float64)
+        apart = torch.cat([cap.expand(3), torch.full((n - 3,), -300.0, dtype=torch.float64)]).unsqueeze(0)
+        ends = []
+        for z in (equal, apart):
+            known = z.logsumexp(1, keepdim=True)
+            low, high = tail_bounds(known, (1.0,), n, cap, temperature)
+            jensen = (1 - s) * np.log(n) + s * known[:, 0]
+            capped = known[:, 0] + (s - 1) * cap
+            torch.testing.assert_close(
+                torch.sort(torch.stack([low, high]), 0).values, torch.sort(torch.stack([jensen, capped]), 0).values
+            )
+            ends.append((low, high, (z / temperature).logsumexp(1)))
+        (low, high, true), (low_apart, high_apart, true_apart) = ends
+        torch.testing.assert_close(true, high if temperature > 1 else low)
+        torch.testing.assert_close(true_apart, low_apart if temperature > 1 else high_apart)
+
+
+def test_more_sums_narrow_the_bounds():
+    """The reason why three are kept."""
+    z = torch.randn(100, 60, generator=torch.Generator().manual_seed(0)) * 3
+    width = {}
+    for temperatures in ((1.0,), (1.0, 2.0, 4.0)):
+        known = torch.stack([(z / t).logsumexp(1) for t in temperatures], 1)
+        low, high = tail_bounds(known, temperatures, 60, z.amax(1), 1.5)
+        width[len(temperatures)] = (high - low).mean().item()
+    assert width[3] < 0.5 * width[1]
+
+
+def test_a_cache_of_an_earlier_version_keeps_its_temperature(tmp_path):
+    """Hours of a teacher are not thrown away: what it was asked for, it still answers."""
+    told = teacher()
+    write_cache(told, Rows(), key(told), tmp_path / "c")
+    (tmp_path / "c" / "rest.npy").unlink()
+    cache = LogitCache(tmp_path / "c", key(told))
+    assert cache.at(np.array([0]), 1.0)[0].shape == (1, L, 5)
+    assert check_cache(cache, told, Rows()) < 0.01
+    with pytest.raises(InputError, match="earlier version and answers temperature 1 only"):
+        cache.scores(np.array([0]))
+
+
+def test_damaged_sums_of_the_others_are_found(tmp_path):
+    """NaN would go through as a loss of NaN."""
+    told = teacher()
+    cache = write_cache(told, Rows(), key(told), tmp_path / "c")
+    sums = np.load(tmp_path / "c" / "rest.npy")
+    np.save(tmp_path / "c" / "rest.npy", sums + 1)
+    with pytest.raises(InputError, match="differ from the live teacher's"):
+        check_cache(LogitCache(tmp_path / "c"), told, Rows())
+    np.save(tmp_path / "c" / "rest.npy", sums * np.nan)
+    with pytest.raises(InputError, match="damaged"):
+        LogitCache(tmp_path / "c").scores(np.array([0]))
+    assert cache.exact_at(1.0)
+    assert not cache.exact_at(1.5)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +285,7 @@ def test_a_stopped_caching_run_goes_on_bit_for_bit(tmp_path, monkeypatch):
         told, Rows(), key(told), tmp_path / "cut", batch=2, on_progress=lambda done, total: seen.append(done)
     )
     assert seen[0] == 6  # rows 0 to 3 were not asked for again
-    for name in ("ids", "logits", "sums"):
+    for name in ("ids", "logits", "sums", "rest"):
         assert np.array_equal(getattr(whole, name), getattr(again, name))
 
 

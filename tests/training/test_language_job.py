@@ -6,22 +6,28 @@ import torch
 from pydantic import ValidationError
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Progress
-from stillhouse.curricula import ByTime, CurriculumConfig
-from stillhouse.families.lm.align import attention_paths, inherit_embedding
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.types import Batch, OutputSpec, Progress
+from stillhouse.curricula import ByTime, Curriculum, CurriculumConfig
+from stillhouse.families.lm.align import MixerAlignment, attention_paths, inherit_embedding
 from stillhouse.families.lm.data.corpus import Split
 from stillhouse.families.lm.data.windows import Windows
 from stillhouse.families.lm.job import LanguageJob, window_difficulty
-from stillhouse.families.lm.lesson import LanguageLessonConfig, complete
-from stillhouse.families.lm.losses import Kept, Live, language_losses
+from stillhouse.families.lm.lesson import LanguageLessonConfig
+from stillhouse.families.lm.losses import Kept, Later, Live, language_losses
+from stillhouse.families.lm.plan import LanguageTrainingConfig
 from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.teachers import SmallTransformerConfig
 from stillhouse.families.lm.teachers.cache import CacheKey, write_cache
+from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
+from stillhouse.families.lm.teachers.tail import Scores
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
+from stillhouse.families.lm.tokens import build_token_signals
+from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.losses import forward_kl
-from stillhouse.signals import DynamicsConfig, HiddenConfig
+from stillhouse.signals import DynamicsConfig, HiddenConfig, LogitsConfig, student_features, teacher_features
 from stillhouse.temperature import FixedTemperature, LearnedTemperature
-from stillhouse.training.config import TrainingConfig
+from stillhouse.training.distillation import Listening
 from stillhouse.training.job import Validation
 from stillhouse.training.loop import fit
 
@@ -52,17 +58,29 @@ def lesson(**changes):
     return LanguageLessonConfig(**{"window": L, "epoch_steps": 3, "validation_tokens": 64, "source": "live", **changes})
 
 
-def job(plan, told=None, model=None, *, total=12, **changes):
+def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), curriculum=None):
+    """A job as the family makes it."""
+    model = student() if model is None else model
+    tutor, align, listening = None, None, Listening(curriculum=curriculum)
+    if teacher is not None:
+        align = MixerAlignment(model, teacher.network) if plan.align else None
+        example = Windows(split().ids, plan.window)(np.arange(2))[0]
+        paths = (*teacher_features(signals), *(align.paths if align else ()))
+        tutor = LanguageTutor(teacher, cache).listening(paths, example, scores=True)
+        shapes = dict.fromkeys(student_features(signals), (plan.window, 16))
+        parts = build_token_signals(signals, OutputSpec(V, shapes), tutor.spec)
+        listening = Listening(tutor, parts, student_features(signals), curriculum=curriculum)
     return LanguageJob(
-        student() if model is None else model,
+        model,
         split(),
         split("valid", 100),
         plan,
         batch_size=4,
         total_steps=total,
         seed=0,
-        teacher=told,
-        **changes,
+        tutor=tutor,
+        listening=listening,
+        align=align,
     )
 
 
@@ -74,16 +92,18 @@ def at(step, total=12):
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])
-@pytest.mark.parametrize("kind", ["kept", "live", "learned", "reverse-kl", "none"])
+@pytest.mark.parametrize("kind", ["kept", "later", "live", "learned", "reverse-kl", "none"])
 def test_pieces_change_neither_value_nor_gradient(kind, chunk):
     """Chunks exist for memory; a mean of means of unlike pieces would be another loss."""
     torch.manual_seed(0)
     h, w, y = torch.randn(7, 5), torch.randn(V, 5), torch.randint(0, V, (7,))
     teacher = torch.randn(7, V).log_softmax(-1)
-    hot = torch.tensor(1.7, requires_grad=True) if kind == "learned" else 1.0
+    hot = torch.tensor(1.7, requires_grad=True) if kind in ("learned", "later") else 1.0
     logs, ids = teacher.topk(4)
+    rest = teacher.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
     answers = {
         "kept": Kept(ids, logs),
+        "later": Later(Scores(ids, logs - logs[:, :1], rest - logs[:, :1], (1.0,), V - 4)),
         "none": None,
         "reverse-kl": Live(lambda rows: teacher[rows], "reverse-kl"),
     }.get(kind, Live(lambda rows: teacher[rows]))
@@ -127,19 +147,52 @@ def test_without_a_teacher_the_text_is_all(told):
     assert terms["labels"][0] == 1.0
 
 
+def cached(told, folder, k=V, **changes):
+    windows = Windows(split().ids, L)
+    return write_cache(told, windows, CacheKey(told.identity, "train", len(windows), L, k, **changes), folder)
+
+
 def test_the_cache_answers_for_the_same_rows(told, tmp_path):
     """With all logits kept, cached and live distillation are one loss."""
-    windows = Windows(split().ids, L)
-    key = CacheKey(told.identity, "train", len(windows), L, V)
-    cache = write_cache(told, windows, key, tmp_path)
+    cache = cached(told, tmp_path)
     rows = torch.tensor([5, 2, 9])
     live = job(lesson(), told).terms(rows, at(0))["kd"][1]
-    kept = job(lesson(source="cache"), None, cache=cache).terms(rows, at(0))["kd"][1]
+    kept = job(lesson(source="cache"), told, cache=cache).terms(rows, at(0))["kd"][1]
     torch.testing.assert_close(live, kept, atol=5e-3, rtol=5e-3)
     with pytest.raises(InputError, match=r"expected 16 rows of 12"):
-        job(lesson(source="cache", window=12), None, cache=cache)
-    with pytest.raises(InputError, match=r"needs a cache"):
-        job(lesson(source="cache"), told)
+        job(lesson(source="cache", window=12), told, cache=cache)
+
+
+@pytest.mark.parametrize("tail", [True, False])
+def test_a_learned_temperature_is_applied_to_a_cache_later(told, tmp_path, tail):
+    """CTKD needed the live teacher: with all scores kept, loss and the temperature's gradient are those of the live one."""
+    hot = LearnedTemperature(initial=2.5, strength={"kind": "constant", "value": 1.0})
+    rows = torch.tensor([5, 2, 9])
+    cache = cached(told, tmp_path)
+    found = []
+    for source, kept in (("live", None), ("cache", cache)):
+        work = job(lesson(source=source, temperature=hot, tail=tail), told, cache=kept)
+        value = work.terms(rows, at(0))["kd"][1]
+        value.backward()
+        found.append((value, work.learned.temperature.weight.grad, work.network.embedding.weight.grad))
+    assert found[0][1].abs() > 1e-4
+    for live, later in zip(*found):
+        torch.testing.assert_close(live, later, atol=2e-3, rtol=2e-2)
+
+
+def test_a_scheduled_temperature_moves_over_a_cache(told, tmp_path):
+    """Between two temperatures that are exact, a student sees the one of its step."""
+    moving = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 3.0}}
+    plan = parse(LanguageLessonConfig, {"window": L, "epoch_steps": 3, "validation_tokens": 64, "temperature": moving})
+    work = job(plan, told, cache=cached(told, tmp_path, k=6))
+    rows = torch.tensor([5, 2, 9])
+    logits = work.network(work.windows(rows)[0]).logits.flatten(0, 1)
+    teacher = told(work.windows(rows)[0]).logits.flatten(0, 1)
+    for step, temperature in ((0, 1.0), (6, 2.0), (12, 3.0)):
+        value = work.terms(rows, at(step))["kd"][1]
+        live = forward_kl(logits, teacher, temperature=temperature).mean()
+        assert 0 < value < live * 1.01  # a bucket hides what differs inside it
+        assert work.figures()["temperature"] == pytest.approx(temperature)
 
 
 def test_a_learned_temperature_gets_a_gradient_against_the_student(told):
@@ -161,7 +214,7 @@ def test_signals_reach_the_student(told, kind):
         "student_layout": "sequence", "teacher_layout": "sequence",
     }  # fmt: skip
     config = HiddenConfig(**where) if kind == "hidden" else DynamicsConfig(**where)
-    work = job(lesson(signals=(config,), kd_weight=0.0), told)
+    work = job(lesson(kd_weight=0.0), told, signals=(config,))
     terms = work.terms(torch.tensor([0, 1]), at(0))
     name = next(name for name in terms if name.startswith(kind))
     terms[name][1].backward()
@@ -250,17 +303,83 @@ def test_rows_are_all_seen_before_one_comes_again():
 
 
 def test_a_curriculum_begins_with_what_the_teacher_finds_easy(told):
-    """High is easy: turned round, POCL is its own control."""
+    """High is hard: turned round, POCL is its own control."""
     plan = CurriculumConfig(by_class=False, measures=("loss",), shares=(0.25, 1.0), replay=0.0, transition=ByTime())
     difficulty = window_difficulty(told, Windows(split().ids, L), ("loss", "margin"))
     assert difficulty.shape == (24,)
-    work = job(lesson(curriculum=plan), told, difficulty=difficulty)
+    inputs, targets = Windows(split().ids, L)(np.arange(24))
+    loss = torch.nn.functional.cross_entropy(told(inputs).logits.transpose(1, 2), targets, reduction="none").mean(1)
+    alone = window_difficulty(told, Windows(split().ids, L), ("loss",))
+    assert np.array_equal(alone.argsort(), loss.numpy().argsort())
+    work = job(lesson(), told, curriculum=Curriculum(plan, difficulty, None, seed=0))
     assert set(work.order(0).tolist()) <= set(np.argsort(difficulty)[:6].tolist())
     assert len(work.order(0)) == 12
     work.observe(Validation({"nll": 1.0}, (0.0,)), at(8))
     assert work.stage == (1, 2)
-    with pytest.raises(InputError, match=r"difficulty of 24 rows, got none"):
-        job(lesson(curriculum=plan), told)
+
+
+def test_a_second_stage_goes_on_along_the_ramp(told):
+    """Begun anew, each stage would be dense first and fit its thresholds again."""
+    plan = lesson(weights_ramp=(0.0, 0.25), spikes_ramp=(0.25, 0.5))
+    first = job(plan)
+    work = LanguageJob(
+        first.network, split(), split("valid", 100), plan, batch_size=4, total_steps=12, seed=0, first_step=6
+    )
+    assert work.calibrated
+    assert work.figures()["spike_share"] == 1.0
+    work.stepped(1)
+    assert work.state_dict()["done"] == 7
+    late = lesson(align=0.25)
+    assert "align" in job(late, told).terms(torch.tensor([0]), at(2))
+    later = job(late, told)
+    later.first_step = 6
+    assert "align" not in later.terms(torch.tensor([0]), at(2))
+
+
+# ------------------------------------------------------------------------------------------------------ teachers and tokens
+
+
+def test_tokens_are_the_rows_of_class_scores(told):
+    """A signal of class scores over windows would average a window's tokens away."""
+    work = job(lesson(kd_weight=0.0), told, signals=(LogitsConfig(temperature=1.0),))
+    rows = torch.tensor([3, 0])
+    terms = work.terms(rows, at(0))
+    inputs, _ = work.windows(rows)
+    logits = work.network(inputs).logits.flatten(0, 1)
+    torch.testing.assert_close(terms["logits"][1], forward_kl(logits, told(inputs).logits.flatten(0, 1)).mean())
+
+
+def test_the_teacher_is_asked_once_a_step(told, monkeypatch):
+    """The divergence and a signal of hidden layers read the same answer."""
+    calls, original = [], told.hidden
+    monkeypatch.setattr(told, "hidden", lambda tokens: calls.append(len(tokens)) or original(tokens))
+    work = job(lesson(), told, signals=(LogitsConfig(),))
+    calls.clear()
+    assert {"kd", "logits"} <= set(work.terms(torch.tensor([0, 1]), at(0)))
+    assert calls == [2]
+
+
+def test_a_group_is_the_mean_of_its_members(told):
+    """Hidden states of members lie side by side: cut wrongly, one reads the other's."""
+    torch.manual_seed(5)
+    other = LanguageTeacher(SmallTransformerConfig(width=8, layers=1, heads=2, context=32).build(V).network, "other")
+    assistant = AssistantTeacher(student())
+    group = TeacherGroup([told, other, assistant])
+    tokens = split().ids[:8].astype(np.int64)
+    tokens = torch.from_numpy(tokens).unsqueeze(0)
+    members = [told(tokens).logits, other(tokens).logits, assistant.network(tokens).logits]
+    mean = torch.stack([x.softmax(-1) for x in members]).mean(0)
+    torch.testing.assert_close(group(tokens).logits.exp(), mean)
+    group.tap(("1:model.layers.0",))
+    assert group.spec(tokens).features == {"1:model.layers.0": (8, 8)}
+    tutor = LanguageTutor(group).listening((), tokens, scores=True)
+    found = tutor(Batch(tokens, tokens, torch.zeros(1)))
+    for member, expected in zip(found.members, members, strict=True):
+        torch.testing.assert_close(member.logits, expected)
+    with pytest.raises(InputError, match="expected the number of a teacher before it, as 0:model"):
+        group.tap(("model.layers.0",))
+    with pytest.raises(InputError, match="two or more"):
+        TeacherGroup([told])
 
 
 # ------------------------------------------------------------------------------------------------------ whole runs
@@ -271,7 +390,7 @@ class Stop(Exception):
 
 
 def train(folder, told, *, resume=False, stop=None):
-    config = complete(TrainingConfig(epochs=4, batch_size=4, learning_rate=5e-3, keep="last", threads=1, log_every=1))
+    config = LanguageTrainingConfig(epochs=4, batch_size=4, learning_rate=5e-3, threads=1, log_every=1)
 
     def on_progress(progress, news):
         if stop is not None and progress.step == stop:
@@ -295,27 +414,28 @@ def test_a_resumed_run_is_the_uninterrupted_one(told, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({"source": "cache", "divergence": "js"}, "needs all logits"),
-        ({"source": "cache", "temperature": LearnedTemperature()}, "moves"),
-        ({"source": "cache", "align": 0.1}, "hidden layers"),
+        ({"signals": [{"kind": "logits"}]}, "signals: moved out of lesson; write it at the top"),
+        ({"curriculum": {"by_class": False}}, "curriculum: moved out of lesson"),
         ({"weights_ramp": (0.5, 0.2)}, "a later end"),
         ({"label_weight": 0.0, "kd_weight": 0.0}, "one above 0"),
-        ({"curriculum": CurriculumConfig()}, "no classes"),
         ({"temperature": LearnedTemperature(per_sample=True)}, "one a token"),
     ],
 )
-def test_lessons_that_cannot_be_are_told(change, said):
+def test_lessons_that_cannot_be_are_refused(change, expected):
     """A setting that does nothing is worse than an error."""
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(ValidationError, match=expected):
         lesson(**change)
 
 
-def test_short_texts_and_missing_teachers_are_told(told):
+def test_short_texts_are_refused(told):
     """An epoch over nothing trains nothing and reports a score."""
     with pytest.raises(InputError, match=r"at least 301 tokens"):
         job(lesson(window=300))
-    with pytest.raises(ValueError, match=r"ema_decay: does nothing"):
-        complete(TrainingConfig(ema_decay=0.9))
+    assert LanguageTrainingConfig(precision="auto").precision == "32-true"
+    assert parse(LanguageLessonConfig, {"window": 9, "signals": [], "curriculum": None}).window == 9  # of an older file
+    with pytest.raises(ConfigError, match="windo: unknown key"):
+        parse(LanguageLessonConfig, {"windo": 9})
     assert lesson(temperature=FixedTemperature(value=1.5)).temperatures == (1.5,)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from stillhouse.core.types import ImageTask
-from stillhouse.families.clauses.commands import described, idle_flags, read
-from stillhouse.families.clauses.students.idle import idle_settings
+from stillhouse.families.clauses.commands import described, read, unused_flags
+from stillhouse.families.clauses.students.unused import unused_settings
 from stillhouse.families.clauses.vision.config import SIDES
-from stillhouse.families.clauses.vision.idle import idle_settings as vision_idle
+from stillhouse.families.clauses.vision.unused import unused_settings as vision_unused
 
 PAGE, REPRODUCTION = (
     (Path(__file__).parents[2] / "docs" / f"{name}.md").read_text() for name in ("tsetlin", "reproduction")
@@ -34,13 +34,13 @@ def test_the_command_is_read_and_fits_its_data(command):
 
 
 @pytest.mark.parametrize("command", OF_DOCUMENTS)
-def test_its_clauses_have_no_idle_setting(command):
-    """A flag that another one turns off is said before a run; in the documented commands none is."""
+def test_its_clauses_have_no_unused_setting(command):
+    """A flag that another one turns off is named before a run; in the documented commands none is."""
     options, config = read(shlex.split(command)[2:])
-    assert not list(idle_flags(options, config))
-    assert not list(vision_idle(config))
+    assert not list(unused_flags(options, config))
+    assert not list(vision_unused(config))
     for model in config.models:
-        assert not list(idle_settings(config.run_config(model).student))
+        assert not list(unused_settings(config.run_config(model).student))
 
 
 def test_there_are_all_of_them():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -12,9 +13,9 @@ from stillhouse.core.checks import StillhouseError, nearest
 COMMANDS = {
     "demo": "distil a small clause student on bundled digits and print the verdict (two minutes, offline)",
     "distill": "run a recipe or YAML file: check the teacher, train every arm and seed, compare, report",
-    "check": "is this teacher any good on this data? score, chance level, calibration",
+    "check": "is this teacher any good on this data? its score against chance",
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
-    "evaluate": "score a saved student on the test split of a data set",
+    "evaluate": "score a saved student of any family on its test split",
     "report": "make report.html again from a run folder",
     "vision": "train and distil clause networks on images by the documents' flags: TM transformers, flat, residual, pyramid",
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
@@ -23,6 +24,7 @@ COMMANDS = {
     "sar": "focus synthetic aperture radar with state-space networks: simulate, train, distill, compare, stream, evaluate",
 }
 
+INTERRUPTED = 130
 FAMILIES = {
     "embed": "stillhouse.families.embed.commands",
     "lm": "stillhouse.families.lm.commands",
@@ -68,14 +70,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(module.main(words[1:]))
     except StillhouseError as error:
         print(f"stillhouse {words[0]}: {error}", file=sys.stderr)
-        return _status(error)
+        status = _status(error)
+        if status == INTERRUPTED:
+            again = words if "--resume" in words else [*words, "--resume"]
+            print(f"continue with: {shlex.join(['stillhouse', *map(str, again)])}", file=sys.stderr)
+        return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         return 141
 
 
 def _status(error: StillhouseError) -> int:
     # by name, so that finding out does not import torch
-    return {"TeacherAtChance": 3, "Interrupted": 130}.get(type(error).__name__, 2)
+    return {"TeacherAtChance": 3, "Interrupted": INTERRUPTED}.get(type(error).__name__, 2)

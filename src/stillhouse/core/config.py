@@ -306,8 +306,8 @@ def kinds(union: Any) -> dict[str, type]:
     """The members of a union of configurations by their `kind`.
 
     Example:
-        >>> from stillhouse.classification.students import StudentConfig
-        >>> "tsetlin-vit" in kinds(StudentConfig)
+        >>> from stillhouse.signals import SignalConfig
+        >>> "logits" in kinds(SignalConfig)
         True
     """
     return {str(_tag(member)): member for member in _members(union)}

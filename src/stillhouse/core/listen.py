@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +16,15 @@ from stillhouse.signals import build_signals, needs_teacher, student_features, t
 from stillhouse.teachers.average import AverageTeacher
 from stillhouse.training.distillation import Listening
 
+Build = Callable[[Sequence[Any], OutputSpec, OutputSpec], nn.ModuleList]
 SIGNAL_SEED = 7  # projectors start alike, whatever the student drew
 
 
 def listen(
-    lesson: Lesson[Any, Any], example: Tensor, spec_of: Callable[[nn.Module, tuple[str, ...]], OutputSpec] | None = None
+    lesson: Lesson[Any, Any],
+    example: Tensor,
+    spec_of: Callable[[nn.Module, tuple[str, ...]], OutputSpec] | None = None,
+    build: Build = build_signals,
 ) -> Listening:
     """Build the signals of a stage, and those that need no teacher.
 
@@ -28,6 +32,7 @@ def listen(
         lesson: student, stage, tutor and curriculum. A tutor has `spec` (`OutputSpec`) and is called with a `Batch`.
         example: (2, ...) inputs of the student, to find out shapes with.
         spec_of: (student, paths) -> shapes, for students whose outputs are not class scores (B, K).
+        build: (configurations, student, teacher) -> signals, for families whose signals compare other rows than the batch's.
 
     Raises:
         InputError: a signal needs a teacher and there is none, or tensors that this family has not.
@@ -39,7 +44,7 @@ def listen(
     spec = (spec_of or _class_scores(example))(student, features)
     torch.manual_seed(lesson.seed + SIGNAL_SEED)
     teacher, teacher_spec = _teacher_of(lesson, example, spec)
-    signals, own = build_signals(stage.signals, spec, teacher_spec), build_signals(config.own, spec, spec)
+    signals, own = build(stage.signals, spec, teacher_spec), build(config.own, spec, spec)
     twice = {str(signal.name) for signal in signals} & {str(signal.name) for signal in own}
     if twice:
         raise InputError(f"own: {', '.join(map(repr, twice))} is a name among signals too; choose another name")

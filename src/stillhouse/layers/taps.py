@@ -19,7 +19,7 @@ class Tapped:
     A plain class, so that a teacher wrapped in it is never a sub-module of anything (`.train()` cannot reach it).
 
     Args:
-        module: returns logits (B, K), or a tuple whose first entry is that.
+        module: returns logits (B, K) or (B, L, K), a tuple whose first entry is that, or `Outputs`.
         features: paths of sub-modules (`blocks.1`, `layer3`), as `module.named_modules()` spells them.
         call: what to call instead of `module`, where something is wrapped around it (mixed precision).
 
@@ -49,8 +49,9 @@ class Tapped:
     def __call__(self, inputs: Tensor) -> Outputs:
         """Run the module on (B, C, H, W) pixels."""
         self._seen = {}
-        output = self._call(inputs)
-        logits = output[0] if isinstance(output, tuple) else output
+        found = self._call(inputs)
+        found = found.logits if isinstance(found, Outputs) else found
+        logits = found[0] if isinstance(found, tuple) else found
         outputs = Outputs(logits, self._seen)
         self._seen = {}
         return outputs
@@ -65,9 +66,9 @@ class Tapped:
         finally:
             for part, mode in modes:  # part by part: a frozen part of a module in training stays in eval mode
                 part.training = mode
-        if outputs.logits.ndim != 2:
-            raise InputError(f"logits: expected (B, K), got {tuple(outputs.logits.shape)}")
-        return OutputSpec(outputs.logits.shape[1], {name: tuple(x.shape[1:]) for name, x in outputs.features.items()})
+        if outputs.logits.ndim < 2:
+            raise InputError(f"logits: expected (B, K) or (B, L, K), got {tuple(outputs.logits.shape)}")
+        return OutputSpec(outputs.logits.shape[-1], {name: tuple(x.shape[1:]) for name, x in outputs.features.items()})
 
     def _keep(self, name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, args: object, output: object) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from stillhouse.core.checks import InputError
+from stillhouse.layers.spikes import SpikeLinear
 from stillhouse.training.layers import in_block
 
 STRIDE = 2.0  # Muon's rate over AdamW's; torch's "match_rms_adamw" makes steps of root mean square 0.2 lr of it
@@ -82,7 +83,7 @@ def with_matrices_apart(
     inside = {
         id(module.weight)
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and in_block(f"{name}.weight")
+        if isinstance(module, (nn.Linear, SpikeLinear)) and in_block(f"{name}.weight")
     }
     split: list[dict[str, Any]] = []
     for group in groups:

@@ -50,18 +50,18 @@ class MixerAlignment(nn.Module):
         """Sub-modules of the teacher that are listened to."""
         return tuple(dict.fromkeys(path for pair in self.chosen for path in pair))
 
-    def forward(self, student: Any, told: Any) -> Tensor:
+    def forward(self, student: Any, teacher_features: Any) -> Tensor:
         """0-d: the share of the attentions' variance that is missed, over all layers.
 
         Args:
             student: the network whose mixers learn.
-            told: the teacher's features by path, (B, L, E).
+            teacher_features: by path, (B, L, E).
         """
         values = []
         for block, inward, outward, (norm, attention) in zip(student.blocks, self.inward, self.outward, self.chosen):
-            target = told[attention].detach().float()
-            said = outward(block.mixer(inward(told[norm].detach().float()))[0])
-            values.append((said - target).square().mean() / target.var().clamp(min=1e-8))
+            target = teacher_features[attention].detach().float()
+            found = outward(block.mixer(inward(teacher_features[norm].detach().float()))[0])
+            values.append((found - target).square().mean() / target.var().clamp(min=1e-8))
         return torch.stack(values).mean()
 
 

@@ -17,7 +17,7 @@ from stillhouse.core.records import CARD
 
 COMMANDS = {
     "train-teacher": "train a small transformer on a text: a teacher for quick runs",
-    "cache": "ask a run's teacher for its largest logits on every training window, once; a killed one goes on",
+    "cache": "ask a run's teacher for its largest logits on every training window, once; a killed one is continued",
     "distill": "train spiking students with the teacher and without, a dense one, an n-gram; verdict and report",
     "evaluate": "score a saved student or teacher on a test split, or probe a student's spikes",
     "generate": "let a student write, from its packed ternary weights in constant memory",
@@ -72,7 +72,7 @@ def _train_teacher(words: Sequence[str]) -> int:
 
     out = options.out or Path("runs") / config.name
     with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        result = train_teacher(config, out, resume=options.resume, say=display.say, on_progress=display.on_progress)
+        result = train_teacher(config, out, resume=options.resume, watch=display)
     found = result["metrics"]
     print(f"test: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f}")
     print(f"use it as --teacher-source {out} --corpus-tokenizer {out}")
@@ -94,7 +94,7 @@ def _cache(words: Sequence[str]) -> int:
         return 0
     from stillhouse.families.lm.run import cache
 
-    found = cache(config, options.out or Path("runs") / config.name / "logits", say=print)
+    found = cache(config, options.out or Path("runs") / config.name / "logits", log=print)
     print(f"{found.key.rows:,} rows of {found.key.length} tokens, {found.key.k} logits each, in {found.folder}")
     return 0
 
@@ -105,20 +105,20 @@ def _distill(words: Sequence[str]) -> int:
     parser = Parser(prog="stillhouse lm distill", description=COMMANDS["distill"])
     _add_run_flags(parser)
     parser.add_argument(
-        "--force", action="store_true", help="go on with a teacher that knows only how frequent tokens are"
+        "--force", action="store_true", help="learn from a teacher that knows only how frequent tokens are"
     )
     options, config = read_config(parser, words, load_lm_run, "wikitext-2")
     if options.print_config:
         print_config(config)
         return 0
     from stillhouse.cli.show import RunDisplay
-    from stillhouse.families.lm.run import distill
+    from stillhouse.core.experiment import run
+    from stillhouse.families.lm.family import FAMILY
 
     out = options.out or Path("runs") / config.name
-    with RunDisplay(len(config.arms) * config.seeds, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        summary = distill(
-            config, out, resume=options.resume, force=options.force, say=display.say, on_progress=display.on_progress
-        )
+    trainings = sum(arm.seeds for arm in FAMILY.arms(config))
+    with RunDisplay(trainings, quiet=options.quiet or not sys.stdout.isatty()) as display:
+        summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)
     print_lm_summary(summary)
     return 0
 
@@ -137,10 +137,7 @@ def _evaluate(words: Sequence[str]) -> int:
     parser.add_argument("--layer", help="of --probe [the last feed-forward layer]")
     options = parser.parse(words)
     _check_evaluation(options)
-    from stillhouse.core.config import parse, to_mapping
-    from stillhouse.families.lm.data import CorpusConfig
-    from stillhouse.families.lm.plan import LmScoreConfig
-    from stillhouse.families.lm.use import evaluate, probe, run_of
+    from stillhouse.families.lm.use import probe, score_again
 
     if options.probe:
         print(json.dumps(probe(options.folder, layer=options.layer), indent=2))
@@ -150,16 +147,8 @@ def _evaluate(words: Sequence[str]) -> int:
 
         print(json.dumps(count_energy(options.folder), indent=2))
         return 0
-    run = run_of(options.folder)
-    known = {} if run is None else run["config"]
-    corpus = None
-    if options.source is not None:
-        corpus = parse(CorpusConfig, {"source": options.source, "tokenizer": str(options.folder)})
-    score = parse(LmScoreConfig, known["score"]) if "score" in known else LmScoreConfig()
-    changes = {"tokens": options.tokens, "window": options.window, "dynamic_rate": options.dynamic}
-    given = {name: value for name, value in changes.items() if value is not None}
-    score = parse(LmScoreConfig, {**to_mapping(score), **given})
-    print(json.dumps(evaluate(options.folder, corpus, score), indent=2))
+    chosen = {name: getattr(options, name) for name in ("source", "tokens", "window", "dynamic")}
+    print(json.dumps(score_again(options.folder, **chosen), indent=2))
     return 0
 
 
@@ -202,7 +191,7 @@ def _generate(words: Sequence[str]) -> int:
         raise ConfigError(f"--seed: expected 0 to 2^64 - 1, got {options.seed}")
     from stillhouse.families.lm.use import generate
 
-    said = generate(
+    found = generate(
         options.folder,
         options.prompt,
         options.tokens,
@@ -210,12 +199,12 @@ def _generate(words: Sequence[str]) -> int:
         seed=options.seed,
         packed=not options.torch,
     )
-    print(options.prompt + said["text"])
-    print(f"{said['tokens_per_second']:,.0f} tokens a second", file=sys.stderr)
+    print(options.prompt + found["text"])
+    print(f"{found['tokens_per_second']:,.0f} tokens a second", file=sys.stderr)
     if not options.torch:
         print(
-            f"state {said['state_bytes']:,} bytes, weights {said['weight_bytes']:,} bytes, "
-            f"{said['silent_share']:.1%} of the weight rows skipped",
+            f"state {found['state_bytes']:,} bytes, weights {found['weight_bytes']:,} bytes, "
+            f"{found['silent_share']:.1%} of the weight rows skipped",
             file=sys.stderr,
         )
     return 0
@@ -236,15 +225,17 @@ def _export(words: Sequence[str]) -> int:
         raise InputError(f"--out: expected the file of a NIR graph, got the folder {options.out}")
     from stillhouse.families.lm.use import export
 
-    said = export(options.folder, options.out, packing=options.packing, nir=options.nir)
-    beside = f" ({said['dense_bytes'] / said['bytes']:.1f} times smaller than float32)" if "dense_bytes" in said else ""
-    print(f"{said['file']}: {said['bytes']:,} bytes{beside}")
+    found = export(options.folder, options.out, packing=options.packing, nir=options.nir)
+    beside = (
+        f" ({found['dense_bytes'] / found['bytes']:.1f} times smaller than float32)" if "dense_bytes" in found else ""
+    )
+    print(f"{found['file']}: {found['bytes']:,} bytes{beside}")
     return 0
 
 
 def _add_run_flags(parser: Parser) -> None:
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
@@ -253,14 +244,18 @@ def print_lm_summary(summary: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from stillhouse.families.lm.report import HEAD, sentence, table_rows
+    from stillhouse.families.lm.blocks import models_table
+    from stillhouse.families.lm.family import FAMILY
+    from stillhouse.report.verdicts import Measure, sentence
 
-    table = Table(*HEAD[:-1])
-    for row in table_rows(summary):
-        table.add_row(*row[:-1])
+    found = models_table(summary)
+    table = Table(*found.head)
+    for row in found.rows:
+        table.add_row(*map(str, row))
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    measures = {metric.name: Measure.of(metric) for metric in FAMILY.metrics}
     for entry in summary["comparisons"]:
-        said = sentence(entry)
-        print(f"{said['lead']}: {said['detail']}")
+        words = sentence(entry, summary["arms"], measures)
+        print(f"{words.lead}: {words.detail}")
     if len(summary["seeds"]) < 3:
         print(f"{len(summary['seeds'])} seed(s): take --seeds 3 or more for a verdict to stand on")

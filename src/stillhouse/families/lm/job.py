@@ -1,4 +1,4 @@
-"""The job of learning a language from a text and from a teacher, in stages; also of training the teacher itself.
+"""The job of learning a language from a text and from a teacher, along ramps; also of training the teacher itself.
 
 Shapes: B rows, L tokens of a row, N = B L tokens, D width, V vocabulary.
 """
@@ -11,23 +11,22 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.curricula import Curriculum, fuse
-from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
+from stillhouse.curricula import fuse
+from stillhouse.families.lm.align import MixerAlignment
 from stillhouse.families.lm.data.corpus import Split
 from stillhouse.families.lm.data.windows import Windows, check_length
 from stillhouse.families.lm.lesson import LanguageLessonConfig
-from stillhouse.families.lm.losses import Kept, Live, language_losses
+from stillhouse.families.lm.losses import Kept, Later, Live, TeacherOut, language_losses
 from stillhouse.families.lm.metrics.nll import model_nll, score_text
-from stillhouse.families.lm.teachers.cache import LogitCache
-from stillhouse.families.lm.teachers.teacher import LanguageTeacher
-from stillhouse.layers.part import TrainedPart, regularizers
-from stillhouse.layers.taps import Tapped
-from stillhouse.signals import build_signals, signals_in, student_features, teacher_features
-from stillhouse.temperature import Temperature
-from stillhouse.training.job import Job, Terms, Validation, epoch_order
+from stillhouse.families.lm.tokens import PerToken
+from stillhouse.families.lm.tutor import HiddenOutputs, LanguageTutor
+from stillhouse.layers.part import TrainedPart
+from stillhouse.training.distillation import DistillJob, Listening
+from stillhouse.training.job import Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
 
@@ -35,31 +34,35 @@ CALIBRATION_ROWS = 16
 class _Learned(nn.Module):
     """What is learned along and not kept: projectors of signals and of the alignment, a temperature."""
 
-    def __init__(self, signals: nn.ModuleList, align: MixerAlignment | None, temperature: Temperature) -> None:
+    def __init__(self, listening: Listening, align: MixerAlignment | None, temperature: Any) -> None:
         super().__init__()
-        self.signals, self.align = signals, align
+        self.signals, self.own, self.align = listening.signals, listening.own, align
         self.temperature = temperature
 
 
-class LanguageJob(Job):
-    """Windows of a text -> the token after each, told by the text and by a teacher.
+class LanguageJob(DistillJob):
+    """Windows of a text -> the token after each, learned from the text and from a teacher.
+
+    The divergence of the lesson (`kd`) is computed with the text's cross-entropy from one pass over the logits, in pieces where
+    they would be large; all other signals are the shared ones.
 
     Args:
         model: with `hidden(tokens) -> (hidden, state)` and `readout.weight` (V, D); what else it has is used: `quantize`,
             `calibrate`, `regularizers`, `figures`.
         train: what is learned from.
         valid: what is scored.
-        lesson: terms and stages.
+        lesson: terms and ramps.
         batch_size: rows of a step.
-        total_steps: of the run, by which the stages are placed.
+        total_steps: of the run, by which the ramps are placed.
         seed: decides the order of the rows.
-        teacher: asked at every step (source live), or only for where to begin; None: there is no teacher.
-        cache: of its answers to exactly these windows.
-        difficulty: (rows,) what a curriculum orders by, high is hard.
+        tutor: whom the student learns from; None: from the text alone.
+        listening: signals and curriculum.
+        align: the alignment that comes first.
+        first_step: optimizer steps of the run before this stage.
         scoring_rows: rows at a time when scoring.
 
     Raises:
-        InputError: the text is shorter than a window, or the lesson asks for a teacher that is not there.
+        InputError: the text is shorter than a window, or the cache is of other windows.
     """
 
     def __init__(
@@ -72,62 +75,75 @@ class LanguageJob(Job):
         batch_size: int,
         total_steps: int,
         seed: int,
-        teacher: LanguageTeacher | None = None,
-        cache: LogitCache | None = None,
-        difficulty: np.ndarray | None = None,
+        tutor: LanguageTutor | None = None,
+        listening: Listening | None = None,
+        align: MixerAlignment | None = None,
+        first_step: int = 0,
         scoring_rows: int = 16,
     ) -> None:
         self.windows, self.valid, self.lesson = Windows(train.ids, lesson.window), valid, lesson
         check_length(min(len(valid), lesson.validation_tokens + 1), lesson.window)
-        self.cache, self.teacher = cache, teacher
-        self.total_steps, self.scoring_rows = total_steps, scoring_rows
-        self.taught = teacher is not None or cache is not None
-        self.live = self.taught and lesson.source == "live"
+        self.tutor, self.total_steps, self.first_step = tutor, total_steps, first_step
+        self.scoring_rows = scoring_rows
+        cache = None if tutor is None else tutor.cache
         if cache is not None and (cache.key.rows, cache.key.length) != (len(self.windows), lesson.window):
             raise InputError(
                 f"cache {cache.folder}: expected {len(self.windows)} rows of {lesson.window} tokens, got {cache.key.rows} of "
                 f"{cache.key.length}"
             )
-        if (self.live and teacher is None) or (self.taught and not self.live and cache is None):
-            raise InputError(f"lesson.source: {lesson.source} needs a {'teacher' if self.live else 'cache'}, got none")
-        if self.taught and lesson.embedding == "teacher" and teacher is not None:
-            inherit_embedding(model.embedding, teacher.network.get_input_embeddings().weight)
-        learned = self._learned(model)
-        super().__init__(model, rows=lesson.epoch_steps * batch_size, seed=seed, extras=learned)
+        listening, two = listening or Listening(), OutputSpec(2)
+        self.learned = _Learned(listening, align, lesson.temperature.build(two, two))
+        super().__init__(
+            model,
+            rows=lesson.epoch_steps * batch_size,
+            seed=seed,
+            listening=listening,
+            extras=self.learned,
+            call=lambda tokens: model.hidden(tokens)[0],
+        )
         self.network: Any = model
-        self.learned = learned
-        self.tapped = Tapped(model, student_features(self._signals()), call=lambda tokens: model.hidden(tokens)[0])
-        self.curriculum = self._curriculum(difficulty, seed)
-        self.calibrated = False
-        self._set_shares(0)
+        self.by_scores = any(isinstance(signal, PerToken) for signal in (*self.active, *self.own))
+        # a stage that begins inside or after the ramp of the spikes goes on with fitted thresholds
+        self.calibrated = first_step > 0 and lesson.shares(first_step / total_steps)[1] > 0
+        self._set_shares(first_step)
 
-    # ------------------------------------------------------------------------------------------------ the loop's questions
+    # ------------------------------------------------------------------------------------------------ of the family
+
+    def batch(self, rows: Tensor, progress: Progress) -> Batch:
+        """Windows (B, L), and as labels the token after each (B, L)."""
+        inputs, targets = self.windows(rows)
+        return Batch(inputs.to(self.device), targets.to(self.device), rows)
+
+    def outputs(self, batch: Batch) -> HiddenOutputs:
+        """Hidden states and features; scores (B, L, V) too where a signal compares them."""
+        found = self.student(batch.inputs)
+        scores = F.linear(found.logits, self.network.readout.weight) if self.by_scores else found.logits
+        return HiddenOutputs(scores, found.features, hidden=found.logits)
 
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
         """Alignment alone in its stage, then text, teacher, signals, and what keeps spikes at their density."""
-        inputs, targets = self.windows(rows)
-        inputs, targets = inputs.to(self.device), targets.to(self.device)
-        told = self.teacher.hidden(inputs) if self.live and self.teacher is not None else None
-        if self.learned.align is not None and told is not None and progress.fraction < self.lesson.align:
-            return {"align": (1.0, self.learned.align(self.network, told.features))}
-        said = self.tapped(inputs)
-        flat = said.logits.flatten(0, 1)
-        weights = {"labels": 1.0, "signals": 1.0} if self.curriculum is None else self.curriculum.weights()
-        answers, hot = self._answers(rows, told, flat, progress)
-        found = language_losses(flat, self.network.readout.weight, targets.flatten(), answers, temperature=hot)
-        kd = self.lesson.kd_weight * weights["signals"]
-        own = self.lesson.label_weight * weights["labels"] if self.taught else 1.0  # alone, the text is all there is
-        terms = {name: (kd if name == "kd" else own, value) for name, value in found.items()}
-        if told is not None:
-            batch = Batch(inputs, targets, rows)
-            for signal in signals_in(self.learned.signals):
-                value = signal(Outputs(flat, said.features), Outputs(flat, told.features), batch, progress)
-                terms[signal.name] = (signal.weight * weights["signals"], value.mean())
-                terms |= signal.regularizers()
-        return terms | self.learned.temperature.regularizers() | regularizers(self.network)
+        align = self.learned.align
+        if align is None or self.tutor is None or self._fraction(progress.step) >= self.lesson.align:
+            return super().terms(rows, progress)
+        return {"align": (1.0, align(self.network, self.tutor(self.batch(rows, progress)).features))}
+
+    def task_terms(self, student_out: Outputs, batch: Batch, progress: Progress, share: float) -> Terms:
+        """Cross-entropy with the text and divergence from the teacher; alone, the text is all there is."""
+        assert isinstance(student_out, HiddenOutputs)
+        flat = student_out.hidden.flatten(0, 1)
+        teacher_out, temperature = self._teacher_out(batch, flat, progress)
+        weight = self.network.readout.weight
+        found = language_losses(flat, weight, batch.labels.flatten(), teacher_out, temperature=temperature)
+        curriculum = self.listening.curriculum
+        kd = self.lesson.kd_weight * (1.0 if curriculum is None else curriculum.weights()["signals"])
+        labels = 1.0 if self.tutor is None else self.lesson.label_weight * share
+        terms: Terms = {name: (kd if name == "kd" else labels, value) for name, value in found.items()}
+        return {**terms, **self.learned.temperature.regularizers()}
+
+    # ------------------------------------------------------------------------------------------------ the loop's questions
 
     def validate(self, model: nn.Module) -> Validation:
-        """Nats a token, perplexity and bits a byte of the beginning of the valid split; a quantized network ranks before others."""
+        """Nats a token and perplexity of the beginning of the valid split; a quantized network ranks before others."""
         ids = self.valid.ids[: self.lesson.validation_tokens + 1]
         nll = score_text(model_nll(model), ids, length=self.lesson.window, batch=self.scoring_rows)
         mean = float(nll.mean())
@@ -140,107 +156,74 @@ class LanguageJob(Job):
         return Validation(metrics, (min(share), -mean))
 
     def order(self, epoch: int) -> Tensor:
-        """So many rows as an epoch has: the next ones of an endless series of shuffles, or those of the curriculum's stage."""
-        if self.curriculum is not None:
-            drawn = self.curriculum.order(epoch)
+        """As many rows as an epoch has: the next ones of an endless series of shuffles, or those of the curriculum's stage."""
+        curriculum = self.listening.curriculum
+        if curriculum is not None:
+            drawn = curriculum.order(epoch)
             return drawn.repeat(-(-self.rows // len(drawn)))[: self.rows]
         size, start = len(self.windows), epoch * self.rows
         passes = range(start // size, -(-(start + self.rows) // size))
         series = torch.cat([epoch_order(size, self.seed, one) for one in passes])
         return series[start % size : start % size + self.rows]
 
-    @property
-    def stage(self) -> tuple[int, int]:
-        """That of the curriculum."""
-        return (0, 1) if self.curriculum is None else (self.curriculum.stage, self.curriculum.stages)
-
     def stepped(self, step: int) -> None:
         """Move the ramp on; thresholds are fitted to a text once, before the first spikes."""
-        self._set_shares(step)
-
-    def observe(self, validation: Validation, progress: Progress) -> None:
-        """The curriculum looks whether to go on."""
-        if self.curriculum is not None:
-            self.curriculum.observe(validation.metrics, progress.step, progress.fraction)
+        super().stepped(step)
+        self._set_shares(self.first_step + step)
 
     def figures(self) -> dict[str, float]:
-        """Shares, density, temperature, stage: as far as there are any."""
-        found: dict[str, float] = {}
+        """Shares, density, temperature, and what signals and curriculum show: as far as there are any."""
+        found = super().figures()
         if self._quantizes:
             found |= dict(zip(("ternary_share", "spike_share"), self.lesson.shares(self._done / self.total_steps)))
         figures = self.network.figures() if isinstance(self.network, TrainedPart) else {}
         named = {name: value for name, value in figures.items() if not name.startswith("density.")}
-        return found | named | (self.learned.temperature.figures() if self.taught else {})
+        return found | named | (self.learned.temperature.figures() if self.tutor is not None else {})
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Of the signals' figures, and of a learned temperature."""
+        return {**super().bounds(), **self.learned.temperature.bounds()}
 
     def to(self, device: torch.device) -> None:
         """The teacher goes where the student is."""
         super().to(device)
-        if self.teacher is not None:
-            self.teacher.to(device)
+        if self.tutor is not None:
+            self.tutor.teacher.to(device)
 
     def close(self) -> None:
-        """Take the hooks off."""
-        self.tapped.close()
+        """Take the taps off student and teacher."""
+        super().close()
+        if self.tutor is not None:
+            self.tutor.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """How far the ramp is, and the curriculum; the shares themselves are kept with the weights."""
-        return {
-            "done": self._done,
-            "calibrated": self.calibrated,
-            "curriculum": None if self.curriculum is None else self.curriculum.state_dict(),
-        }
+        """How far the ramp is beside what every job keeps; the shares themselves are kept with the weights."""
+        return {**super().state_dict(), "done": self._done, "calibrated": self.calibrated}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
+        super().load_state_dict(state)
         self._done, self.calibrated = int(state["done"]), bool(state["calibrated"])
-        if self.curriculum is not None and state["curriculum"] is not None:
-            self.curriculum.load_state_dict(state["curriculum"])
 
     # ------------------------------------------------------------------------------------------------ inside
 
-    def _answers(
-        self, rows: Tensor, told: Outputs | None, flat: Tensor, progress: Progress
-    ) -> tuple[Kept | Live | None, float | Tensor]:
-        """What the teacher says of these rows, and how soft it is taken."""
-        if not self.taught:
+    def _teacher_out(self, batch: Batch, flat: Tensor, progress: Progress) -> tuple[TeacherOut | None, float | Tensor]:
+        """The teacher's answer to these rows for the divergence of the lesson, and at which temperature it is taken."""
+        tutor, lesson = self.tutor, self.lesson
+        if tutor is None or lesson.kd_weight == 0:
             return None, 1.0
-        teacher, temperature = self.teacher, self.learned.temperature
         nothing = flat.new_zeros(1, 2)  # a temperature of one number looks at no logits
-        hot = temperature(nothing, nothing, progress)
-        if told is not None and teacher is not None:
-            hidden = told.logits.flatten(0, 1)
-            return Live(lambda at: teacher.logits(hidden[at]), self.lesson.divergence), hot
-        assert self.cache is not None
-        ids, logs = (x.flatten(0, 1).to(self.device) for x in self.cache.at(rows, float(hot)))
-        return Kept(ids, logs, self.lesson.tail), hot
+        temperature = self.learned.temperature(nothing, nothing, progress)
+        if tutor.cache is None:
+            hidden = tutor(batch).hidden.flatten(0, 1)
+            return Live(lambda at: tutor.teacher.logits(hidden[at]), lesson.divergence), temperature
+        if not isinstance(temperature, Tensor) and tutor.cache.exact_at(temperature):
+            ids, logs = (x.flatten(0, 1).to(self.device) for x in tutor.cache.at(batch.index, temperature))
+            return Kept(ids, logs, lesson.tail), temperature
+        return Later(tutor.cache.scores(batch.index).to(self.device), lesson.tail), temperature
 
-    def _learned(self, model: Any) -> _Learned:
-        """Build what the lesson's signals, alignment and temperature learn; the teacher is tapped where they listen."""
-        configs = self._signals()
-        align = (
-            MixerAlignment(model, self.teacher.network) if self.live and self.lesson.align and self.teacher else None
-        )
-        spec = OutputSpec(2)
-        signals = nn.ModuleList()
-        if self.live and self.teacher is not None and (configs or align):
-            paths = (*teacher_features(configs), *(align.paths if align else ()))
-            self.teacher.tap(paths)
-            example = self.windows(np.arange(1))[0]
-            signals = build_signals(
-                configs, _spec(model, student_features(configs), example), self.teacher.spec(example)
-            )
-        return _Learned(signals, align, self.lesson.temperature.build(spec, spec))
-
-    def _signals(self) -> tuple[Any, ...]:
-        return self.lesson.signals if self.live else ()
-
-    def _curriculum(self, difficulty: np.ndarray | None, seed: int) -> Curriculum | None:
-        if self.lesson.curriculum is None:
-            return None
-        if difficulty is None or len(difficulty) != len(self.windows):
-            got = "none" if difficulty is None else len(difficulty)
-            raise InputError(f"curriculum: expected the difficulty of {len(self.windows)} rows, got {got}")
-        return Curriculum(self.lesson.curriculum, difficulty, None, seed=seed)
+    def _fraction(self, step: int) -> float:
+        return min(1.0, (self.first_step + step) / max(1, self.total_steps))
 
     @property
     def _quantizes(self) -> bool:
@@ -260,9 +243,17 @@ class LanguageJob(Job):
 
 
 def window_difficulty(
-    teacher: LanguageTeacher, windows: Windows, measures: tuple[str, ...], *, batch: int = 16
+    teacher: Any, windows: Windows, measures: tuple[str, ...], *, k: float = 60.0, batch: int = 16
 ) -> np.ndarray:
-    """(rows,) how hard each window is for the teacher, high is hard: ranks of its mean loss and of its mean margin, fused."""
+    """(rows,) how hard each window is to a teacher, high is hard: ranks of its mean loss and of its mean margin, fused.
+
+    Args:
+        teacher: called with tokens, gives `Outputs`.
+        windows: the rows.
+        measures: "loss", "margin" or both.
+        k: constant of the reciprocal rank fusion.
+        batch: rows at a time.
+    """
     found: dict[str, list[np.ndarray]] = {name: [] for name in measures}
     for rows in np.array_split(np.arange(len(windows)), max(1, -(-len(windows) // batch))):
         inputs, targets = windows(rows)
@@ -273,15 +264,4 @@ def window_difficulty(
         if "margin" in found:
             others = logits.scatter(-1, targets.unsqueeze(-1).to(logits.device), float("-inf")).amax(-1, keepdim=True)
             found["margin"].append((right - others).mean((1, 2)).cpu().numpy())
-    return np.asarray(fuse({name: np.concatenate(parts) for name, parts in found.items()}))
-
-
-def _spec(model: Any, paths: tuple[str, ...], example: Tensor) -> OutputSpec:
-    """Shapes of a student's features, without the batch axis."""
-    tapped = Tapped(model, paths, call=lambda tokens: model.hidden(tokens)[0])
-    try:
-        with torch.no_grad():
-            said = tapped(example)
-    finally:
-        tapped.close()
-    return OutputSpec(len(model.readout.weight), {name: tuple(x.shape[1:]) for name, x in said.features.items()})
+    return np.asarray(fuse({name: np.concatenate(parts) for name, parts in found.items()}, k=k))

@@ -1,29 +1,17 @@
-"""What a language model is trained for: the text, a teacher's distribution, its hidden layers; and in which order. No torch."""
+"""What a language model is trained for: the text, a teacher's distribution, its attention; and in which order. No torch."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stillhouse.core.config import configclass
-from stillhouse.curricula import CurriculumConfig
-from stillhouse.signals import DynamicsConfig, HiddenConfig
 from stillhouse.temperature import FixedTemperature, TemperatureConfig
-from stillhouse.training.config import TrainingConfig
 
 Ramp = tuple[float, float]
-# settings of the shared loop that do nothing for language models, with their reason
-NOT_HERE = {
-    "label_weight": "lesson.label_weight weighs the text",
-    "label_smoothing": "a teacher's distribution does what it is for",
-    "teacher_view": "texts are not augmented, so there is one view",
-    "ema_decay": "an average over a network on its way from dense to quantized is neither",
-    "optimizer": "only adamw honors the groups of a recurrent network (decays and thresholds without weight decay)",
-    "momentum": "it belongs to sgd and dot",
-    "delta": "it belongs to dot",
-}
+MOVED = ("signals", "curriculum")  # to the run, where every family has them
 
 
 @configclass
@@ -46,7 +34,7 @@ class LanguageLessonConfig:
         default="forward-kl", description="with a live teacher; a cache has the tokens for forward-kl only"
     )
     temperature: TemperatureConfig = Field(
-        default=FixedTemperature(value=1.0), description="of that divergence; learned is CTKD, and needs a live teacher"
+        default=FixedTemperature(value=1.0), description="of that divergence; learned is CTKD"
     )
     source: Literal["live", "cache"] = Field(
         default="cache", description="cache: the k largest logits, asked once; live: all logits, asked at every step"
@@ -65,12 +53,6 @@ class LanguageLessonConfig:
         lt=1,
         description="share of the run in which mixers learn the teacher's attention, and nothing else",
     )
-    signals: tuple[HiddenConfig | DynamicsConfig, ...] = Field(
-        default=(), description="hidden layers (hidden) or their change with depth (dynamics, FDD) of a live teacher"
-    )
-    curriculum: CurriculumConfig | None = Field(
-        default=None, description="rows that the teacher finds easy first (POCL); none: all rows, shuffled"
-    )
     weights_ramp: Ramp = Field(default=(0.1, 0.4), description="shares of the run between which weights become ternary")
     spikes_ramp: Ramp = Field(
         default=(0.2, 0.5), description="shares of the run between which activations become spikes"
@@ -88,34 +70,29 @@ class LanguageLessonConfig:
                 )
         if self.label_weight + self.kd_weight == 0:
             raise ValueError("label_weight, kd_weight: expected one above 0, got 0 and 0")
-        cached = self.source == "cache"
-        if cached and self.divergence != "forward-kl":
+        if self.source == "cache" and self.divergence != "forward-kl":
             raise ValueError(f"divergence: {self.divergence} needs all logits; expected source: live, got cache")
-        if cached and not isinstance(self.temperature, FixedTemperature):
-            raise ValueError(
-                f"temperature: {self.temperature.kind} moves, and a cache knows the mass of its tail at fixed ones only; expected"
-                " source: live, got cache"
-            )
-        if cached and (self.signals or self.align):
-            raise ValueError("signals, align: ask for hidden layers; expected source: live, got cache")
         if self.temperature.kind == "entropy" or getattr(self.temperature, "per_sample", False):
             raise ValueError(
-                "temperature: one a token is not offered for vocabularies; take fixed, scheduled or learned"
+                "temperature: one a token is not offered here, where logits are made in pieces; take fixed, scheduled or "
+                "learned, or kd_weight: 0 and a signal of kind logits"
             )
         if self.temperature.kind == "learned" and self.divergence != "forward-kl":
             raise ValueError(f"temperature: learned goes with forward-kl, got {self.divergence}")
-        if any(isinstance(s, DynamicsConfig) and s.space == "logits" for s in self.signals):
-            raise ValueError(
-                "signals: dynamics in space logits would hold (layers x tokens x vocabulary); take projector"
-            )
-        if self.curriculum is not None and (self.curriculum.by_class or "rouge-l" in self.curriculum.measures):
-            raise ValueError(
-                "curriculum: windows have no classes and no references; take by_class: false, measures: [loss]"
-            )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _moved(cls, values: Any) -> Any:
+        """Say where settings went that every family has now; an empty one of an older file is dropped."""
+        given = dict(values if isinstance(values, Mapping) else values.kwargs or {})
+        for name in MOVED:
+            if given.pop(name, None):
+                raise ValueError(f"{name}: moved out of lesson; write it at the top of the file, as {name}: ...")
+        return given
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        """For which a cache must know the mass of its tail."""
+        """At which a cache is exact; any other can be applied later, within bounds."""
         return (self.temperature.value,) if isinstance(self.temperature, FixedTemperature) else (1.0,)
 
     def shares(self, fraction: float) -> tuple[float, float]:
@@ -133,32 +110,3 @@ def _grown(ramp: Ramp, fraction: float) -> float:
     if start == end:
         return float(fraction >= start)
     return min(1.0, max(0.0, (fraction - start) / (end - start)))
-
-
-def default_training() -> TrainingConfig:
-    """The loop's knobs for language models."""
-    return TrainingConfig(
-        epochs=8,
-        batch_size=16,
-        learning_rate=3e-3,
-        final_learning_rate=3e-4,
-        weight_decay=0.1,
-        warmup_epochs=0.5,
-        keep="last",
-        precision="32-true",
-        evaluation_batch_size=16,
-        log_every=10,
-    )
-
-
-def complete(training: TrainingConfig) -> TrainingConfig:
-    """The same with a precision that recurrences stand.
-
-    Raises:
-        ValueError: a setting that would do nothing here.
-    """
-    plain = TrainingConfig()
-    for name, why in NOT_HERE.items():
-        if getattr(training, name) != getattr(plain, name):
-            raise ValueError(f"training.{name}: does nothing for language models: {why}; leave it out")
-    return replace(training, precision="32-true" if training.precision == "auto" else training.precision)

@@ -13,15 +13,17 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from stillhouse.families.lm.teachers.tail import Scores
 from stillhouse.losses import forward_kl, topk_kl
 from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence, fused_linear_divergence_to
+from stillhouse.losses.softened import kl_of_logs
 
 WHOLE_ELEMENTS = 2**24  # logits of a batch, 64 MiB in float32: up to here pieces cost more than they save
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What a cache says: ids (N, k) and log-probabilities (N, k) at the temperature."""
+    """A cache at a temperature that it is exact at: ids (N, k) and log-probabilities (N, k)."""
 
     ids: Tensor
     log_probabilities: Tensor
@@ -29,18 +31,29 @@ class Kept:
 
 
 @dataclass(frozen=True)
+class Later:
+    """A cache whose temperature is applied now, since it moves."""
+
+    scores: Scores
+    tail: bool = True
+
+
+@dataclass(frozen=True)
 class Live:
-    """What a teacher says: logits (c, V) of token numbers (c,), made when they are asked for."""
+    """A teacher at hand: logits (c, V) of token numbers (c,), made when they are asked for."""
 
     logits: Callable[[Tensor], Tensor]
     divergence: Divergence = "forward-kl"
+
+
+TeacherOut = Kept | Later | Live
 
 
 def language_losses(
     hidden: Tensor,
     weight: Tensor,
     targets: Tensor,
-    told: Kept | Live | None = None,
+    teacher_out: TeacherOut | None = None,
     *,
     temperature: float | Tensor = 1.0,
     chunk: int | None = None,
@@ -51,7 +64,7 @@ def language_losses(
         hidden: (N, D) of the student; its logits are `hidden @ weight.T`.
         weight: (V, D).
         targets: (N,) int64, the tokens that came.
-        told: what the teacher said; None: `labels` only.
+        teacher_out: of the same tokens; None: `labels` only.
         temperature: a number, or a tensor () that is learned.
         chunk: tokens at a time; None: all at once up to 2^24 logits, pieces of 2^23 beyond. No piece's logits outlive it.
 
@@ -59,7 +72,7 @@ def language_losses(
         0-d tensors in nats, the same whatever the pieces.
 
     Example:
-        Two tokens, scores all equal: ln 2 nats of cross-entropy, and no divergence from a teacher who says the same.
+        Two tokens, scores all equal: ln 2 nats of cross-entropy, and no divergence from a teacher of the same scores.
 
         >>> hidden, weight = torch.zeros(3, 4), torch.ones(2, 4)
         >>> found = language_losses(hidden, weight, torch.tensor([0, 1, 1]), Live(lambda rows: torch.zeros(len(rows), 2)))
@@ -68,10 +81,11 @@ def language_losses(
     """
     N, V = len(hidden), len(weight)
     size = chunk or (N if N * V <= WHOLE_ELEMENTS else max(1, CHUNK_ELEMENTS // V))
-    fused = isinstance(told, Live) and not isinstance(temperature, Tensor)
+    live = teacher_out if isinstance(teacher_out, Live) else None
+    fused = live is not None and not isinstance(temperature, Tensor)
     # one pass for both where the logits are there anyway; the fused form makes them again, but keeps none
-    whole = size >= N and not (isinstance(told, Live) and told.divergence != "forward-kl")
-    beside = told if not fused or whole else None
+    whole = size >= N and not (live is not None and live.divergence != "forward-kl")
+    beside = teacher_out if not fused or whole else None
     sums: dict[str, Tensor] = {}
     for rows in torch.arange(N, device=hidden.device).split(size):
         if size >= N:
@@ -83,22 +97,60 @@ def language_losses(
         for name, value in found.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value
     means = {name: value / N for name, value in sums.items()}
-    if isinstance(told, Live) and beside is None:
+    if live is not None and beside is None:
         means["kd"] = fused_linear_divergence_to(
-            hidden, weight, told.logits, divergence=told.divergence, temperature=float(temperature), chunk=chunk
+            hidden, weight, live.logits, divergence=live.divergence, temperature=float(temperature), chunk=chunk
         )
     return means
 
 
+def scores_kl(student_logits: Tensor, scores: Scores, temperature: float | Tensor, *, tail: bool = True) -> Tensor:
+    """`topk_kl` at a temperature that is applied now: T^2 KL over the kept tokens and one bucket for all others.
+
+    The teacher's log-probabilities have a gradient in the temperature, as those of a live teacher have.
+
+    Args:
+        student_logits: (N, V).
+        scores: of the same tokens.
+        temperature: a number, or a tensor () that is learned.
+        tail: compare the others as one bucket; False: renormalize the kept ones.
+
+    Returns:
+        (N,) in nats times T^2.
+
+    Example:
+        >>> import math
+        >>> kept = Scores(torch.tensor([[0]]), torch.zeros(1, 1), torch.tensor([[math.log(3)]]), (1.0,), 3)
+        >>> round(scores_kl(torch.zeros(1, 4), kept, 2.0).item(), 4)  # both uniform
+        0.0
+    """
+    log_p, rest_p = scores.log_probabilities(temperature)
+    log_q = torch.log_softmax(student_logits.float() / temperature, 1)
+    kept_q = log_q.gather(1, scores.ids)
+    if not tail:
+        log_p = torch.log_softmax(scores.scores / temperature, 1)
+    elif scores.others:
+        log_p = torch.cat([log_p, rest_p.unsqueeze(1)], 1)
+        kept_q = torch.cat([kept_q, log_q.scatter(1, scores.ids, -torch.inf).logsumexp(1, keepdim=True)], 1)
+    return kl_of_logs(log_p, kept_q) * temperature**2
+
+
 def _piece(
-    hidden: Tensor, weight: Tensor, targets: Tensor, rows: Tensor, told: Kept | Live | None, temperature: float | Tensor
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    rows: Tensor,
+    teacher_out: TeacherOut | None,
+    temperature: float | Tensor,
 ) -> dict[str, Tensor]:
     """Sums over some tokens."""
     logits = F.linear(hidden, weight)
     sums = {"labels": F.cross_entropy(logits.float(), targets, reduction="sum")}
-    if isinstance(told, Kept):
-        kept = told.ids[rows], told.log_probabilities[rows]
-        sums["kd"] = topk_kl(logits, *kept, tail=told.tail, temperature=temperature).sum()
-    elif told is not None:
-        sums["kd"] = forward_kl(logits, told.logits(rows), temperature=temperature).sum()
+    if isinstance(teacher_out, Kept):
+        kept = teacher_out.ids[rows], teacher_out.log_probabilities[rows]
+        sums["kd"] = topk_kl(logits, *kept, tail=teacher_out.tail, temperature=temperature).sum()
+    elif isinstance(teacher_out, Later):
+        sums["kd"] = scores_kl(logits, teacher_out.scores.at(rows), temperature, tail=teacher_out.tail).sum()
+    elif teacher_out is not None:
+        sums["kd"] = forward_kl(logits, teacher_out.logits(rows), temperature=temperature).sum()
     return sums

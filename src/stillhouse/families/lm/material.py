@@ -1,77 +1,52 @@
-"""What a run is made of: the corpus, the teacher that cuts text as it does, the cache of what the teacher said."""
+"""What a run is made of: the corpus, the teachers that cut text as it does, the cache of a teacher's answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
 from stillhouse.families.lm.data.windows import Windows
-from stillhouse.families.lm.job import window_difficulty
 from stillhouse.families.lm.plan import LmRunConfig
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
 from stillhouse.families.lm.teachers.cache import CacheKey, LogitCache, check_cache, write_cache
+from stillhouse.families.lm.teachers.group import TeacherGroup
 from stillhouse.families.lm.teachers.teacher import HUB, LanguageTeacher
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 CACHE = "logits"
 CACHE_BATCH = 16
 
 
-@dataclass(frozen=True)
-class Material:
-    """Corpus, teacher, and what is asked of it before training."""
-
-    corpus: Corpus
-    teacher: LanguageTeacher
-    cache: LogitCache | None
-    difficulty: np.ndarray | None
-
-
-def ask_teacher(config: LmRunConfig, corpus: Corpus, teacher: LanguageTeacher, out: Path, say: Say) -> Material:
-    """What the teacher is asked for before training: the cache, written or gone on with under the run's folder, and a curriculum.
+def teachers_of(config: LmRunConfig, corpus: Corpus, given: Any, log: Log) -> Sequence[Any]:
+    """The teachers of a run, and where there are several all of them together as the last.
 
     Raises:
-        InputError: see `cache_of`.
+        InputError: a tokenizer other than the corpus's, windows longer than a context.
     """
-    cache = cache_of(config, corpus, teacher, out / CACHE, say) if config.lesson.source == "cache" else None
-    difficulty = None
-    if config.lesson.curriculum is not None:
-        say("asking the teacher how easy each window is")
-        difficulty = window_difficulty(
-            teacher, Windows(corpus.train.ids, config.lesson.window), config.lesson.curriculum.measures
-        )
-    return Material(corpus, teacher, cache, difficulty)
+    first = load_teacher(config.teacher, corpus) if given is None else given
+    members = [first, *(load_teacher(one, corpus) for one in config.more_teachers)]
+    for teacher in members:
+        for name, window in (("lesson.window", config.lesson.window), ("score.window", config.score.window or 0)):
+            if teacher.context is not None and window > teacher.context:
+                raise InputError(
+                    f"{name}: expected at most the teacher's context of {teacher.context} tokens, got {window}"
+                )
+        log(f"teacher: {teacher.name}, {teacher.params:,} weights, {teacher.identity[:12]}")
+    return members if len(members) == 1 else [*members, TeacherGroup(members)]
 
 
-def teacher_of(config: LmRunConfig, corpus: Corpus, say: Say) -> LanguageTeacher:
-    """The teacher of a run.
-
-    Raises:
-        InputError: a tokenizer other than the corpus's, windows longer than its context.
-    """
-    teacher = load_teacher(config.teacher, corpus)
-    for name, window in (("lesson.window", config.lesson.window), ("score.window", config.score.window or 0)):
-        if teacher.context is not None and window > teacher.context:
-            raise InputError(
-                f"{name}: expected at most the teacher's context of {teacher.context} tokens, got {window}"
-            )
-    say(f"teacher: {teacher.name}, {teacher.params:,} weights, {teacher.identity[:12]}")
-    return teacher
-
-
-def load_text(config: CorpusConfig, say: Say) -> Corpus:
+def load_text(config: CorpusConfig, log: Log) -> Corpus:
     """The corpus, with a line on its size."""
     corpus = config.build()
     sizes = ", ".join(f"{count:,} {name}" for name, count in corpus.about["sizes"].items())
-    say(f"text: {corpus.name}, tokenizer {corpus.tokenizer.name} ({corpus.tokenizer.vocab_size:,} tokens): {sizes}")
+    log(f"text: {corpus.name}, tokenizer {corpus.tokenizer.name} ({corpus.tokenizer.vocab_size:,} tokens): {sizes}")
     return corpus
 
 
@@ -89,7 +64,7 @@ def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> LanguageTeach
     return config.build(vocab_size=corpus.tokenizer.vocab_size)
 
 
-def cache_of(config: LmRunConfig, corpus: Corpus, teacher: LanguageTeacher, folder: Path, say: Say) -> LogitCache:
+def cache_of(config: LmRunConfig, corpus: Corpus, teacher: Any, folder: Path, log: Log) -> LogitCache:
     """The cache of a run, whole and checked against the live teacher on a few rows.
 
     Raises:
@@ -104,17 +79,17 @@ def cache_of(config: LmRunConfig, corpus: Corpus, teacher: LanguageTeacher, fold
         k=min(config.lesson.k, teacher.vocab_size),
         temperatures=config.lesson.temperatures,
     )
-    say(f"cache: {key.rows:,} rows of {key.length} tokens, {key.k} logits each, in {folder}")
-    told = {"tenth": -1}
+    log(f"cache: {key.rows:,} rows of {key.length} tokens, {key.k} logits each, in {folder}")
+    logged = {"tenth": -1}
 
     def on_progress(done: int, total: int) -> None:
         tenth = 10 * done // total
-        if tenth > told["tenth"]:
-            told["tenth"] = tenth
-            say(f"cache: {done:,} of {total:,} rows")
+        if tenth > logged["tenth"]:
+            logged["tenth"] = tenth
+            log(f"cache: {done:,} of {total:,} rows")
 
     cache = write_cache(teacher, windows, key, folder, batch=CACHE_BATCH, on_progress=on_progress)
-    say(f"cache: within {check_cache(cache, teacher, windows):.4f} nats of the live teacher on 4 rows")
+    log(f"cache: within {check_cache(cache, teacher, windows):.4f} nats of the live teacher on 4 rows")
     return cache
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
+from stillhouse.core.plan import RunPlan, check_plan
 from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.lesson import LanguageLessonConfig, complete, default_training
+from stillhouse.families.lm.lesson import LanguageLessonConfig
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.training.config import TrainingConfig
@@ -22,6 +24,30 @@ ARMS: dict[str, str] = {
     "dense-no-kd": "the same from the text alone",
     "scalar": "the student with the public design's recurrence in the place of its own, taught",
 }
+
+
+@configclass
+class LanguageTrainingConfig(TrainingConfig):
+    """Knobs of the loop, at the values that recurrent language models want."""
+
+    epochs: int = Field(default=8, gt=0, description="of lesson.epoch_steps optimizer steps each")
+    batch_size: int = Field(default=16, gt=0, description="windows per optimizer step")
+    learning_rate: float = Field(default=3e-3, gt=0, description="peak learning rate of AdamW")
+    final_learning_rate: float = Field(default=3e-4, ge=0, description="learning rate at the end of the cosine")
+    weight_decay: float = Field(default=0.1, ge=0, description="decoupled weight decay of matrices")
+    keep: Literal["best", "last"] = Field(
+        default="last", description="weights to end with: of the best validation among the quantized, or the last"
+    )
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        default="32-true", description="auto is 32-true here: a recurrence adds up what half precision loses"
+    )
+    evaluation_batch_size: int = Field(default=16, gt=0, description="windows per forward pass when scoring")
+    log_every: int = Field(default=10, gt=0, description="optimizer steps between two records of the loss terms")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precision == "auto":
+            object.__setattr__(self, "precision", "32-true")
 
 
 @configclass
@@ -63,12 +89,11 @@ class LmTeacherRunConfig:
     validation_tokens: int = Field(
         default=16_384, gt=0, description="tokens of the valid split that are scored each time"
     )
-    training: TrainingConfig = Field(default_factory=default_training, description="the loop")
+    training: LanguageTrainingConfig = Field(default_factory=LanguageTrainingConfig, description="the loop")
     score: LmScoreConfig = Field(default_factory=LmScoreConfig, description="how it is scored on the test split")
     seed: int = Field(default=0, ge=0, description="weights and order of the rows")
 
     def __post_init__(self) -> None:
-        complete(self.training)
         if self.window > self.model.context:
             raise ValueError(f"window: expected at most model.context ({self.model.context}) tokens, got {self.window}")
 
@@ -85,39 +110,63 @@ class LmTeacherRunConfig:
 
 
 @configclass
-class LmRunConfig:
-    """A spiking student with a teacher and without, a dense one, an n-gram; several seeds, and what the differences say."""
+class LmRunConfig(RunPlan):
+    """A spiking student with a teacher and without, a dense one, an n-gram; several seeds, and what the differences show."""
 
     name: str = Field(default="spiking-lm", min_length=1, description="names the run folder")
     corpus: CorpusConfig = Field(description="text, and the teacher's tokenizer")
-    teacher: LanguageTeacherConfig = Field(description="the language model that tells")
+    teacher: LanguageTeacherConfig = Field(description="the language model that is learned from")
+    more_teachers: tuple[LanguageTeacherConfig, ...] = Field(
+        default=(), description="further ones of the same tokenizer; students learn from the mean of all probabilities"
+    )
     student: SpikingLMConfig = Field(
         default_factory=SpikingLMConfig, description="the network that learns; its vocabulary is the tokenizer's"
     )
-    lesson: LanguageLessonConfig = Field(default_factory=LanguageLessonConfig, description="terms and stages")
-    training: TrainingConfig = Field(default_factory=default_training, description="the loop, the same for every arm")
+    chain: tuple[SpikingLMConfig, ...] = Field(
+        default=(), description="assistants between teacher and student, largest first"
+    )
+    lesson: LanguageLessonConfig = Field(default_factory=LanguageLessonConfig, description="terms and ramps")
+    training: LanguageTrainingConfig = Field(
+        default_factory=LanguageTrainingConfig, description="the loop, the same for every arm"
+    )
     score: LmScoreConfig = Field(default_factory=LmScoreConfig, description="how models are scored")
     arms: tuple[LmArm, ...] = Field(
         default=("kd", "no-kd", "dense"),
         min_length=1,
         description="kd: taught; no-kd: control; dense: without spikes, taught; dense-no-kd; scalar: the public recurrence",
     )
-    seeds: int = Field(default=3, gt=0, description="trainings of each arm; a verdict wants 3")
 
     def __post_init__(self) -> None:
-        complete(self.training)
-        if len(set(self.arms)) < len(self.arms):
-            raise ValueError(f"arms: expected each once, got {', '.join(self.arms)}")
+        check_plan(self)
         if self.student.spikes is None and not self.student.ternary_weights and "dense" in self.arms:
             raise ValueError("arms: dense is the student without spikes, which it is already; leave one of them out")
-        if self.lesson.kd_weight == 0 and not self.lesson.signals and "no-kd" in self.arms:
+        if self.lesson.kd_weight == 0 and not list(self.signals_heard()) and "no-kd" in self.arms:
             raise ValueError("lesson.kd_weight: 0 teaches nothing, and kd would be no-kd; expected above 0, or signals")
+        if self.curriculum is not None and (self.curriculum.by_class or "rouge-l" in self.curriculum.measures):
+            raise ValueError(
+                "curriculum: windows have no classes and no references; take by_class: false, measures: [loss]"
+            )
+        if self.chain and self.lesson.align:
+            raise ValueError("lesson.align: an assistant has no attention to align with; leave align or chain out")
 
     def student_of(self, arm: str) -> SpikingLMConfig:
         """The network of an arm."""
         if arm.startswith("dense"):
             return self.student.without_special_part()
         return replace(self.student, mixer="scalar") if arm == "scalar" else self.student
+
+    def signals_heard(self) -> Iterator[tuple[str, Any]]:
+        """Where each signal of the run is configured, and the signal."""
+        for number, signal in enumerate(self.signals):
+            yield f"signals.{number}", signal
+        for stage in self.stages:
+            for number, signal in enumerate(stage.signals or ()):
+                yield f"stages ({stage.name}).signals.{number}", signal
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of an arm, over all stages."""
+        return sum(stage.training.epochs for stage in self.stages_of(True)) * self.lesson.epoch_steps
 
 
 def taught(arm: str) -> bool:
@@ -128,3 +177,21 @@ def taught(arm: str) -> bool:
         ['kd', 'dense', 'scalar']
     """
     return not arm.endswith("no-kd")
+
+
+def refusal(signal: Any) -> str | None:
+    """Why a signal cannot work between a transformer and a recurrent student; None: it works.
+
+    Example:
+        >>> from stillhouse.signals import LogitsConfig
+        >>> refusal(LogitsConfig()) is None
+        True
+    """
+    if signal.kind == "attention" and signal.what in ("scores", "probabilities"):
+        return (
+            f"what {signal.what!r}: a recurrent student weighs the past by learned decays and has no attention map; take what: "
+            "values or qkv-relations with the student's blocks.N.mixer.receptance, key and value"
+        )
+    if signal.kind == "dynamics" and signal.space == "logits":
+        return "space 'logits' would hold (layers x tokens x vocabulary) scores; take space: projector"
+    return None

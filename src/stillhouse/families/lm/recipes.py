@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError, load_yaml, merge, parse, set_path, to_mapping
 from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.lesson import LanguageLessonConfig, default_training
-from stillhouse.families.lm.plan import LmRunConfig, LmScoreConfig, LmTeacherRunConfig
+from stillhouse.families.lm.lesson import LanguageLessonConfig
+from stillhouse.families.lm.plan import LanguageTrainingConfig, LmRunConfig, LmScoreConfig, LmTeacherRunConfig
 from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
-from stillhouse.training.config import TrainingConfig
 
 T = TypeVar("T")
 TEXT = "data/wikitext-2"
@@ -22,10 +21,9 @@ TEACHER = "runs/wikitext-2-teacher"
 SMOLLM2 = "models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def loop(epochs: int, batch_size: int, learning_rate: float) -> TrainingConfig:
+def loop(epochs: int, batch_size: int, learning_rate: float) -> LanguageTrainingConfig:
     """The loop of these recipes: AdamW, warm-up of half an epoch, cosine to a tenth."""
-    return replace(
-        default_training(),
+    return LanguageTrainingConfig(
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,

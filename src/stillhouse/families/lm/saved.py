@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,13 @@ def save_lm(folder: Path, model: SpikingLM, tokenizer: Tokenizer, *, window: int
         window: tokens of the rows that it was trained on.
     """
     weights = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
-    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+    content = save(weights)
+    write_atomically(folder / STUDENT, lambda file: file.write(content))
     tokenizer.save(folder)
     card = {
         "format": FORMAT,
+        "family": "lm",
+        "sha256": hashlib.sha256(content).hexdigest(),
         "model": to_mapping(model.config),
         "window": window,
         "tokenizer": {"name": tokenizer.name, "sha256": tokenizer.fingerprint},
@@ -46,12 +50,12 @@ def load_lm(folder: Path) -> tuple[SpikingLM, Tokenizer, dict[str, Any]]:
     """The network of a folder with its weights, in eval mode on the CPU; its tokenizer; its card.
 
     Raises:
-        InputError: no card, another format, a part of the card missing, weights missing, truncated, of another network or not
-            finite.
+        InputError: no card, another format, a part of the card missing; weights missing, changed, truncated, of another network
+            or not finite.
     """
     card = read_json(folder / CARD)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got something else")
+        raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got another")
     missing = [name for name, kind in (("model", dict), ("window", int)) if not isinstance(card.get(name), kind)]
     if missing:
         raise InputError(
@@ -63,8 +67,13 @@ def load_lm(folder: Path) -> tuple[SpikingLM, Tokenizer, dict[str, Any]]:
         raise InputError(f"{folder / CARD}: model: {error}") from None
     model = config.build()
     read_weights(folder / STUDENT, model)
+    found = hashlib.sha256((folder / STUDENT).read_bytes()).hexdigest()
     for name, value in model.state_dict().items():
         if not torch.isfinite(value).all():
             raise InputError(f"{folder / STUDENT}: {name}: expected finite weights, got a NaN or an infinity")
+    if card.get("sha256", found) != found:  # cards of earlier versions have none
+        raise InputError(
+            f"{folder / STUDENT}: expected the weights of its card (sha256 {card['sha256'][:12]}...), got {found[:12]}..."
+        )
     with torch.no_grad():
         return model.eval(), load_tokenizer(str(folder)), card

@@ -24,19 +24,22 @@ class Scored:
     """What a model got.
 
     Attributes:
-        metrics: nll (nats a token), perplexity, bits_per_byte; the same as sliding_*, and dynamic_* where asked for.
-        windows: (W, window) nats of each token, by whole non-overlapping window: the items of a verdict.
+        metrics: nll (nats a token), perplexity, and bits_per_byte over whole windows; the first two and bits over all tokens as
+            sliding_*, and as dynamic_* where asked for.
+        bits: (W,) bits a byte of each whole non-overlapping window: the items of a verdict.
+        windows: (W, window) nats of each token of them.
         positions: (long_window,) mean nats at each place of a long window.
     """
 
     metrics: dict[str, float]
+    bits: Floats
     windows: Floats
     positions: Floats
 
 
 @dataclass(frozen=True)
 class Examination:
-    """What every model of a run is asked: the same tokens in the same windows.
+    """What every model of a run is scored on: the same tokens in the same windows.
 
     Attributes:
         ids: tokens of the test split that are scored.
@@ -59,7 +62,7 @@ class Examination:
         """Of a corpus's test split; `window` is that of training, where the configuration names none.
 
         Raises:
-            InputError: the split is shorter than a window: said before hours of training.
+            InputError: the split is shorter than a window; raised before hours of training.
         """
         ids = np.asarray(corpus.test.ids[: None if config.tokens is None else config.tokens + 1])
         own = config.window or window
@@ -95,12 +98,13 @@ class Examination:
             metrics |= _named("dynamic_", learned, self.size)
         length = min(config.long_window, most or config.long_window, len(self.ids) - 1)
         positions = loss_by_position(nll, self.ids, length=length, batch=batch, most_rows=config.position_windows)
-        whole = len(plain) // self.window * self.window
-        return Scored(metrics, plain[:whole].reshape(-1, self.window), positions)
+        windows = plain[: len(plain) // self.window * self.window].reshape(-1, self.window)
+        bits = windows.mean(1) * self.bits_of_nats
+        return Scored({**metrics, "bits_per_byte": float(bits.mean())}, bits, windows, positions)
 
 
 def ngram_nll(corpus: Corpus, order: int) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """The lower bound, learned from the very train split that the students see."""
+    """Nats of an n-gram, learned from the very train split that the students see."""
     model = NGram(corpus.train.ids, vocab_size=corpus.tokenizer.vocab_size, order=order)
     return lambda inputs, targets: torch.from_numpy(model.nll(inputs.numpy(), targets.numpy()))
 

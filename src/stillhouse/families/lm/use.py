@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import parse
+from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.folder import run_above
 from stillhouse.core.records import read_json
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.material import load_teacher, load_text
@@ -83,14 +84,14 @@ def probe(folder: Path, *, layer: str | None = None, tokens: int = PROBED) -> di
     at = np.arange(rows)[:, None] * window + np.arange(window + 1)
     both = torch.from_numpy(np.asarray(built.test.ids)[at].astype(np.int64))
     fresh = model.config.build()
-    told = teacher.hidden(both[:, :-1]).logits.flatten(0, 1).numpy()
+    teacher_out = teacher.hidden(both[:, :-1]).logits.flatten(0, 1).numpy()
     found = probe_spikes(
         spikes_of(model, chosen, both[:, :-1]),
-        told,
+        teacher_out,
         both[:, 1:].flatten().numpy(),
         untrained=spikes_of(fresh.eval(), chosen, both[:, :-1]),
     )
-    return {"layer": chosen, "tokens": len(told), "passes": beats_controls(found), **found}
+    return {"layer": chosen, "tokens": len(teacher_out), "passes": beats_controls(found), **found}
 
 
 @torch.no_grad()
@@ -201,9 +202,38 @@ def export(folder: Path, out: Path, *, packing: str = "trits", nir: str | None =
 
 def run_of(folder: Path) -> dict[str, Any] | None:
     """`run.json` of the run that a folder belongs to."""
-    places = [folder.resolve(), *folder.resolve().parents]
-    found = next((place / records.RUN for place in places if (place / records.RUN).is_file()), None)
-    return None if found is None else dict(read_json(found))
+    found = run_above(folder)
+    return None if found is None else dict(read_json(found / records.RUN))
+
+
+def score_again(
+    folder: Path,
+    *,
+    source: str | None = None,
+    tokens: int | None = None,
+    window: int | None = None,
+    dynamic: float | None = None,
+) -> dict[str, Any]:
+    """`evaluate` on the text and in the windows of the folder's run, where nothing else is chosen.
+
+    Args:
+        folder: of an arm and seed, or of a teacher.
+        source: another text: a folder of splits or a file.
+        tokens: of the test split.
+        window: tokens of a window.
+        dynamic: also learn from each window after it was scored, at this rate.
+
+    Raises:
+        InputError: see `evaluate`.
+        ConfigError: a number out of its range.
+    """
+    run = run_of(folder)
+    known = {} if run is None else run["config"]
+    corpus = None if source is None else parse(CorpusConfig, {"source": source, "tokenizer": str(folder)})
+    score = parse(LmScoreConfig, known["score"]) if "score" in known else LmScoreConfig()
+    changes = {"tokens": tokens, "window": window, "dynamic_rate": dynamic}
+    given = {name: value for name, value in changes.items() if value is not None}
+    return evaluate(folder, corpus, parse(LmScoreConfig, {**to_mapping(score), **given}))
 
 
 def part_of(run: dict[str, Any] | None, folder: Path, name: str) -> Any:
@@ -213,5 +243,5 @@ def part_of(run: dict[str, Any] | None, folder: Path, name: str) -> Any:
         InputError: no run, or one without that part.
     """
     if run is None or name not in run["config"]:
-        raise InputError(f"{folder}: it belongs to no run that names its {name}; say which")
+        raise InputError(f"{folder}: it belongs to no run that names its {name}; choose one")
     return run["config"][name]

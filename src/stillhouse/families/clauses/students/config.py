@@ -7,7 +7,7 @@ default here is one that works, and the description says so.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -29,8 +29,6 @@ Norm = Literal["layernorm", "rmsnorm", "scalenorm", "ln", "rms", "scale"]
 @configclass
 class UnifiedTMConfig:
     """A vision or Swin transformer whose feed-forward is made of clauses, with every option of the documents."""
-
-    special_part: ClassVar[str] = "clauses"
 
     kind: Literal["unified-tm"] = "unified-tm"
     num_classes: int = Field(default=10, ge=2, description="K; the data set says it when a run builds the student")

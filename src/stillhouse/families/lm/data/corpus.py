@@ -69,6 +69,16 @@ class Corpus:
     folder: Path
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Tokens of every split."""
+        return {split.name: len(split) for split in (self.train, self.valid, self.test)}
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of the ids of all splits."""
+        return hashlib.sha256(" ".join(x.sha256 for x in (self.train, self.valid, self.test)).encode()).hexdigest()
+
+    @property
     def about(self) -> dict[str, Any]:
         """Name, sizes and fingerprints, for a run's record."""
         splits = {split.name: split for split in (self.train, self.valid, self.test)}
@@ -77,9 +87,10 @@ class Corpus:
             "tokenizer": self.tokenizer.name,
             "vocabulary": self.tokenizer.vocab_size,
             "tokenizer_sha256": self.tokenizer.fingerprint,
-            "sizes": {name: len(split) for name, split in splits.items()},
+            "sizes": self.sizes,
             "bytes": {name: split.bytes for name, split in splits.items()},
-            "sha256": {name: split.sha256 for name, split in splits.items()},
+            "sha256": self.sha256,
+            "splits": {name: split.sha256 for name, split in splits.items()},
         }
 
 
@@ -96,8 +107,8 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     if trained and not (size.isdecimal() and size.isascii()):
         raise InputError(f"tokenizer {config.tokenizer}: expected bpe:N with a whole number N")
     given = None if trained else load_tokenizer(config.tokenizer)
-    said = f"{FORMAT} {sorted(hashes.items())} {config.tokenizer if given is None else given.fingerprint}"
-    key = hashlib.sha256(said.encode()).hexdigest()[:16]
+    content = f"{FORMAT} {sorted(hashes.items())} {config.tokenizer if given is None else given.fingerprint}"
+    key = hashlib.sha256(content.encode()).hexdigest()[:16]
     folder = Path(config.cache).expanduser() / key if config.cache else _home() / key
     if not (folder / MANIFEST).is_file():
         tokenizer = given or train_bpe(texts["train"].splitlines(keepends=True), int(size))

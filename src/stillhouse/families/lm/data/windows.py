@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Windows:
-    """Non-overlapping rows of a text for training: row i reads tokens i L to i L + L - 1 and is told the one after each.
+    """Non-overlapping rows of a text for training: row i reads tokens i L to i L + L - 1; its targets are the ones after each.
 
     Args:
         ids: (N,) token ids, memory-mapped or not.

@@ -1,7 +1,7 @@
 """Energy of one token by counted operations times published energies of an operation: an account, never a measurement.
 
 The published numbers are those of a 45 nm process; a chip of today needs less of everything, and what counts is the ratio of two
-networks under the same table. Weight traffic is told apart, since it is most of the energy when one text is generated at a time.
+networks under the same table. Weight traffic stands apart, since it is most of the energy when one text is generated at a time.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 CONTROLS = ("time-shuffle", "sign-shuffle", "teacher-shuffle")
 CKA_ROWS = 1024
 RIDGE = 1.0
-FREQUENT = 20  # tokens that a probe must tell apart
+FREQUENT = 20  # tokens that a probe must distinguish
 
 
 def probe_spikes(

@@ -1,4 +1,4 @@
-"""Language models as teachers: any causal one of transformers, a small one trained here, what they said kept on disk.
+"""Language models as teachers: any causal one of transformers, a small one trained here, their answers kept on disk.
 
 The configuration needs no torch.
 """

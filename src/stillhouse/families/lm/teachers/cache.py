@@ -1,9 +1,13 @@
-"""What a teacher said of every training window: its k largest logits, kept on disk so that it is asked once.
+"""A teacher's answers to every training window: its k largest logits, kept on disk so that it is asked once.
 
     FOLDER/ids.npy         (R, L, k) uint16 or uint32: the k most probable tokens, falling
     FOLDER/logits.npy      (R, L, k) float16: their logits, less the largest
-    FOLDER/logsumexp.npy   (R, L, T) float32: of all V logits, less the largest, over each temperature
+    FOLDER/logsumexp.npy   (R, L, T) float32: of all V logits, less the largest, over each temperature of the key
+    FOLDER/rest.npy        (R, L, G) float32: of the V - k logits that are not kept, over each of `TAIL_TEMPERATURES`
     FOLDER/cache.json      whose answers to which windows, and how many rows are done; written after the rows that it counts
+
+At the temperatures of the key all log-probabilities are exact up to half precision. Any other temperature (scheduled, learned)
+can be applied later: see `tail` for its bounds. A cache written before there was a `rest.npy` answers the key's alone.
 
 Shapes: R rows, L tokens, k kept, T temperatures, V vocabulary.
 """
@@ -23,14 +27,19 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json, write_json
+from stillhouse.families.lm.teachers.tail import Scores
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 
 FORMAT = "stillhouse-logits-1"
 MANIFEST = "cache.json"
 FLUSH_SECONDS = 10.0
+TAIL_TEMPERATURES = (1.0, 2.0, 4.0)
 TOLERANCE = (
     0.02  # nats between a kept log-probability and a live one: half precision of logits down to -20 errs by 0.008
 )
+
+
+Arrays = tuple[Any, Any, Any, Any]
 
 
 class Rows(Protocol):
@@ -53,7 +62,7 @@ class CacheKey:
         rows: R.
         length: L.
         k: logits kept of each token.
-        temperatures: for which the sum over all V is known.
+        temperatures: at which the sum over all V is known, so that the answer is exact.
     """
 
     teacher: str
@@ -91,10 +100,14 @@ class LogitCache:
             _check_key(folder, self.key, key)
         if manifest["rows_done"] < self.key.rows:
             raise InputError(
-                f"cache {folder}: {manifest['rows_done']:,} of {self.key.rows:,} rows are done; go on with `stillhouse lm cache`"
+                f"cache {folder}: {manifest['rows_done']:,} of {self.key.rows:,} rows are done; continue with `stillhouse lm cache`"
             )
         self.vocab = int(manifest["vocab"])
-        self.ids, self.logits, self.sums = _arrays(folder, self.key, self.vocab, "r")
+        self.ids, self.logits, self.sums, self.rest = _arrays(folder, self.key, self.vocab, "r")
+
+    def exact_at(self, temperature: float) -> bool:
+        """Whether the sum over all tokens was kept at this temperature."""
+        return self._place(temperature) is not None
 
     def at(self, rows: NDArray[Any] | Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """Tokens (B, L, k) int64 and their log-probabilities (B, L, k) at a temperature, as `losses.topk_kl` takes them.
@@ -102,23 +115,49 @@ class LogitCache:
         Raises:
             InputError: a temperature whose sum over all tokens was not kept; rows that are damaged.
         """
-        known = self.key.temperatures
-        match = [i for i, t in enumerate(known) if abs(t - temperature) < 1e-6]
-        if not match:
+        place = self._place(temperature)
+        if place is None:
+            known = ", ".join(f"{t:g}" for t in self.key.temperatures)
             raise InputError(
-                f"cache {self.folder}: expected a temperature of {', '.join(f'{t:g}' for t in known)} (the mass of all other "
-                f"tokens is known there only), got {temperature:g}"
+                f"cache {self.folder}: expected a temperature of {known} (where its sums are exact), got {temperature:g}; "
+                "`scores` take any"
             )
+        ids, logits = self._kept(rows)
+        kept = logits / temperature - torch.from_numpy(self.sums[np.asarray(rows, np.int64), :, place]).unsqueeze(-1)
+        self._check(ids, kept, rows)
+        return ids, kept
+
+    def scores(self, rows: NDArray[Any] | Tensor) -> Scores:
+        """The same as scores of (B L) tokens, to which a temperature can be applied later.
+
+        Raises:
+            InputError: a cache of an earlier version, which holds no sums of the others; rows that are damaged.
+        """
+        if self.rest is None:
+            raise InputError(
+                f"cache {self.folder}: was written by an earlier version and answers temperature "
+                f"{', '.join(f'{t:g}' for t in self.key.temperatures)} only; delete it and write it again"
+            )
+        ids, logits = self._kept(rows)
+        rest = torch.from_numpy(self.rest[np.asarray(rows, np.int64)])
+        others = self.vocab - self.key.k
+        self._check(ids, torch.cat([logits, rest], -1) if others else logits, rows)
+        return Scores(ids.flatten(0, 1), logits.flatten(0, 1), rest.flatten(0, 1), TAIL_TEMPERATURES, others)
+
+    def _place(self, temperature: float) -> int | None:
+        return next((i for i, t in enumerate(self.key.temperatures) if abs(t - temperature) < 1e-6), None)
+
+    def _kept(self, rows: NDArray[Any] | Tensor) -> tuple[Tensor, Tensor]:
         at = np.asarray(rows, np.int64)
-        logits = torch.from_numpy(self.logits[at].astype(np.float32))
-        sums = torch.from_numpy(self.sums[at, :, match[0]])
-        ids, kept = torch.from_numpy(self.ids[at].astype(np.int64)), logits / temperature - sums.unsqueeze(-1)
-        if not bool(torch.isfinite(kept).all()) or int(ids.max()) >= self.vocab:
+        return torch.from_numpy(self.ids[at].astype(np.int64)), torch.from_numpy(self.logits[at].astype(np.float32))
+
+    def _check(self, ids: Tensor, values: Tensor, rows: NDArray[Any] | Tensor) -> None:
+        if not bool(torch.isfinite(values).all()) or int(ids.max()) >= self.vocab:
+            at = np.asarray(rows, np.int64)
             raise InputError(
                 f"cache {self.folder}: expected finite log-probabilities of tokens below {self.vocab}, got others in rows "
                 f"{at.min()} to {at.max()}: it is damaged; delete {self.folder} and write it again"
             )
-        return ids, kept
 
 
 def write_cache(
@@ -130,7 +169,7 @@ def write_cache(
     batch: int = 16,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> LogitCache:
-    """Ask a teacher for every window and keep its k largest logits; goes on where a stopped or killed run left off.
+    """Ask a teacher for every window and keep its k largest logits; continues where a stopped or killed run left off.
 
     Args:
         teacher: whose `identity` the key names.
@@ -138,7 +177,7 @@ def write_cache(
         key: what is kept.
         folder: for the files.
         batch: rows at a time; decides nothing but speed and memory.
-        on_progress: told (rows done, rows).
+        on_progress: called with (rows done, rows).
 
     Raises:
         InputError: the folder holds a cache of something else, or the key is not of this teacher and these windows.
@@ -172,8 +211,8 @@ def check_cache(cache: LogitCache, teacher: LanguageTeacher, windows: Rows, *, r
 
     Args:
         cache: to be checked.
-        teacher: said to have filled it.
-        windows: said to be what it was asked about.
+        teacher: that should have filled it.
+        windows: that it should have been asked about.
         rows: how many, spread over the cache.
 
     Returns:
@@ -189,6 +228,10 @@ def check_cache(cache: LogitCache, teacher: LanguageTeacher, windows: Rows, *, r
         live = torch.log_softmax(teacher(windows(chosen)[0]).logits.cpu() / temperature, -1).gather(-1, ids)
         near = (live - kept).abs()[kept > -20]
         worst = max(worst, float(near.max()) if len(near) else 0.0)
+    if cache.rest is not None and cache.vocab > cache.key.k:
+        ids, _ = cache.at(chosen, cache.key.temperatures[0])
+        live = _sums_of_rest(teacher(windows(chosen)[0]).logits.cpu(), ids)
+        worst = max(worst, float((live - torch.from_numpy(cache.rest[chosen])).abs().max()))
     if not worst <= TOLERANCE:
         raise InputError(
             f"cache {cache.folder}: its log-probabilities differ from the live teacher's by up to {worst:.3g} nats, expected at "
@@ -198,10 +241,10 @@ def check_cache(cache: LogitCache, teacher: LanguageTeacher, windows: Rows, *, r
 
 
 def _fill(
-    teacher: LanguageTeacher, windows: Rows, key: CacheKey, arrays: tuple[Any, Any, Any], start: int, batch: int
+    teacher: LanguageTeacher, windows: Rows, key: CacheKey, arrays: Arrays, start: int, batch: int
 ) -> Iterator[int]:
     """Write rows from `start` on; yields the number of rows that are safely on disk, now and then."""
-    ids, logits, sums = arrays
+    ids, logits, sums, rest = arrays
     flushed = time.monotonic()
     for begin in range(start, key.rows, batch):
         rows = np.arange(begin, min(begin + batch, key.rows))
@@ -212,23 +255,38 @@ def _fill(
         logits[rows] = (top.values - largest).clamp(min=-6e4).half().cpu().numpy()
         for place, temperature in enumerate(key.temperatures):
             sums[rows, :, place] = ((found - largest) / temperature).logsumexp(-1).cpu().numpy()
+        if rest is not None:
+            rest[rows] = _sums_of_rest(found, top.indices).cpu().numpy()
         end = int(rows[-1]) + 1
         if end == key.rows or time.monotonic() - flushed > FLUSH_SECONDS:
             for array in arrays:
-                array.flush()
+                if array is not None:
+                    array.flush()
             flushed = time.monotonic()
             yield end
 
 
-def _arrays(folder: Path, key: CacheKey, vocab: int, mode: Literal["w+", "r+", "r"]) -> tuple[Any, Any, Any]:
+def _sums_of_rest(logits: Tensor, kept: Tensor) -> Tensor:
+    """(B, L, G) ln sum exp(z / T) over the logits that are not kept, less the largest."""
+    z = logits - logits.amax(-1, keepdim=True)
+    z = z.scatter(-1, kept, -torch.inf)
+    return torch.stack([(z / temperature).logsumexp(-1) for temperature in TAIL_TEMPERATURES], -1)
+
+
+def _arrays(folder: Path, key: CacheKey, vocab: int, mode: Literal["w+", "r+", "r"]) -> Arrays:
+    """The files, `rest` last: None in a cache of an earlier version."""
     shapes = {
         "ids": ((key.rows, key.length, key.k), np.uint16 if vocab <= 2**16 else np.uint32),
         "logits": ((key.rows, key.length, key.k), np.float16),
         "logsumexp": ((key.rows, key.length, len(key.temperatures)), np.float32),
+        "rest": ((key.rows, key.length, len(TAIL_TEMPERATURES)), np.float32),
     }
-    found = []
+    found: list[Any] = []
     for name, (shape, kind) in shapes.items():
         path = folder / f"{name}.npy"
+        if name == "rest" and mode != "w+" and not path.is_file():
+            found.append(None)
+            continue
         try:
             if mode == "w+":
                 array = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
@@ -239,7 +297,7 @@ def _arrays(folder: Path, key: CacheKey, vocab: int, mode: Literal["w+", "r+", "
         if array.shape != shape or array.dtype != kind:
             raise InputError(f"cache {path}: expected {shape} {np.dtype(kind)}, got {array.shape} {array.dtype}")
         found.append(array)
-    return found[0], found[1], found[2]
+    return found[0], found[1], found[2], found[3]
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
@@ -253,8 +311,8 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
 
 def _key(manifest: dict[str, Any]) -> CacheKey:
     try:
-        said = manifest["key"]
-        return CacheKey(**{**said, "temperatures": tuple(said["temperatures"])})
+        key = manifest["key"]
+        return CacheKey(**{**key, "temperatures": tuple(key["temperatures"])})
     except (KeyError, TypeError) as error:
         raise InputError(f"cache: its {MANIFEST} is damaged ({error}); delete the folder and write it again") from None
 

@@ -45,7 +45,7 @@ class LanguageTeacher:
     def __init__(self, network: Any, name: str, *, vocab_size: int | None = None, features: Sequence[str] = ()) -> None:
         self.network = network.eval().requires_grad_(False)
         self.name = name
-        logits = int(network.get_output_embeddings().weight.shape[0])
+        logits = self._readout_rows()
         self.vocab_size = logits if vocab_size is None else vocab_size
         if logits < self.vocab_size:
             raise InputError(f"teacher {name}: expected at least {self.vocab_size} logits, one a token, got {logits}")
@@ -62,7 +62,7 @@ class LanguageTeacher:
 
     @property
     def context(self) -> int | None:
-        """The longest text in tokens that it was made for, where its configuration tells."""
+        """The longest text in tokens that it was made for, where its configuration names one."""
         known = getattr(self.network.config, "max_position_embeddings", None)
         return None if known is None else int(known)
 
@@ -71,9 +71,14 @@ class LanguageTeacher:
         """Number of weights."""
         return sum(p.numel() for p in self.network.parameters())
 
+    @property
+    def width(self) -> int:
+        """Channels of the hidden states that its readout is given."""
+        return int(self.hidden(torch.zeros(1, 1, dtype=torch.int64)).logits.shape[-1])
+
     @cached_property
     def identity(self) -> str:
-        """SHA-256 of its weights, by name: what a cache of its answers is a cache of."""
+        """SHA-256 of its weights and its number of tokens: the name of a cache of its answers."""
         digest = hashlib.sha256(str(self.vocab_size).encode())
         for name, value in sorted(self.network.state_dict().items()):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
@@ -86,8 +91,8 @@ class LanguageTeacher:
         Raises:
             InputError: see `hidden`.
         """
-        said = self.hidden(tokens)
-        return Outputs(self.logits(said.logits), said.features)
+        found = self.hidden(tokens)
+        return Outputs(self.logits(found.logits), found.features)
 
     @torch.no_grad()
     def hidden(self, tokens: Tensor) -> Outputs:
@@ -115,10 +120,14 @@ class LanguageTeacher:
         found = found[..., : self.vocab_size].float() * (1.0 if scale is None else scale) / (divisor or 1.0)
         return torch.tanh(found / cap) * cap if cap else found
 
+    def member_logits(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Those of each member of a group; a single teacher has none."""
+        return ()
+
     def spec(self, tokens: Tensor) -> OutputSpec:
         """The shapes of its features for texts as long as `tokens` (B, L)."""
-        said = self.hidden(tokens)
-        return OutputSpec(self.vocab_size, {name: tuple(x.shape[1:]) for name, x in said.features.items()})
+        found = self.hidden(tokens)
+        return OutputSpec(self.vocab_size, {name: tuple(x.shape[1:]) for name, x in found.features.items()})
 
     @torch.no_grad()
     def generate(self, tokens: Tensor, count: int, *, temperature: float = 0.0) -> Tensor:
@@ -141,6 +150,9 @@ class LanguageTeacher:
         """Move it."""
         self.network.to(device)
         return self
+
+    def _readout_rows(self) -> int:
+        return int(self.network.get_output_embeddings().weight.shape[0])
 
     def _last_hidden(self, tokens: Tensor) -> Tensor:
         found: Tensor = self.network.base_model(input_ids=tokens, use_cache=False).last_hidden_state
@@ -168,7 +180,7 @@ def load_language_teacher(
 
 
 def _place(source: str) -> tuple[str, dict[str, Any]]:
-    """What `from_pretrained` wants to be told."""
+    """The arguments of `from_pretrained`."""
     if source.startswith(HUB):
         return source.removeprefix(HUB), {}
     path = Path(source).expanduser()

@@ -1,0 +1,144 @@
+"""What a report shows of language models beside what all families share. Reads files only; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import ScalarFormatter
+
+from stillhouse.core import records
+from stillhouse.core.folder import RunFolder, read_arrays
+from stillhouse.core.records import read_json, read_records
+from stillhouse.report import figures
+from stillhouse.report.blocks import Block, Facts, Figure, Table
+from stillhouse.report.read import mapping, number
+from stillhouse.report.words import GAP, MINUS, NOTHING, plain
+
+NLL, TEACHER_NLL = "nll.npz", "teacher-nll.npz"
+HEAD = ("", "bits per byte", "perplexity", "the same, sliding windows", "density", "weights", "seconds")
+COLUMNS = (("bits_per_byte", 4), ("perplexity", 2), ("sliding_perplexity", 2), ("density", 3))
+
+
+def language_blocks(run: RunFolder) -> Sequence[Block]:
+    """All models in one table, how they were scored, loss against position, and nats of the validations."""
+    path = run.path / records.SUMMARY
+    summary = mapping(read_json(path)) if path.is_file() else {}
+    found: list[Block] = [models_table(summary), _how(summary)] if summary else []
+    drawings = [
+        (_positions(run.path), "Test text: nats a token against the tokens of the window seen so far. It falls as far as a "
+        "memory reaches."),
+        (_validations(run.path), "Validation: nats a token against optimizer steps; the bend upwards is the ramp of weights and "
+        "spikes."),
+    ]  # fmt: skip
+    kept = [(svg, caption) for svg, caption in drawings if svg]
+    return [*found, Figure("Loss", kept)] if kept else found
+
+
+def models_table(summary: Mapping[str, Any]) -> Table:
+    """The teacher above, the arms, the n-gram below: a row each, as `HEAD` names the columns."""
+    teacher, costs = mapping(summary.get("teacher")), mapping(summary.get("costs"))
+    rows = []
+    if mapping(teacher.get("test")):
+        cells = [_fixed(mapping(teacher["test"]).get(name), digits) for name, digits in COLUMNS]
+        rows.append(["teacher", *cells, plain(teacher.get("params"), 9), NOTHING])
+    for name, arm in mapping(summary.get("arms")).items():
+        cells = [_fixed(mapping(mapping(arm).get(metric)).get("mean"), digits) for metric, digits in COLUMNS]
+        seconds = _fixed(mapping(mapping(arm).get("seconds")).get("mean"), 0)
+        rows.append([name, *cells, plain(mapping(costs.get(name)).get("params"), 9), seconds])
+    caption = "The teacher is the upper bound of what is known, the n-gram the lower one that a network must pass."
+    return Table("All models in the same windows", HEAD, rows, caption)
+
+
+def _how(summary: Mapping[str, Any]) -> Facts:
+    data, gap = mapping(summary.get("data")), number(summary.get("gap"))
+    entries = [
+        ("Windows", f"{plain(summary.get('window'), 9)} tokens; sliding by {plain(summary.get('stride'), 9)}"),
+        ("Tokens scored", plain(summary.get("tokens_scored"), 9)),
+        ("Tokenizer", f"{data.get('tokenizer', '')}, {plain(data.get('vocabulary'), 6)} tokens"),
+    ]
+    if gap is not None:
+        shown = f"{100 * gap:+.1f}".replace("-", MINUS)
+        entries.append(
+            (
+                "Cost of spikes and ternary weights",
+                f"{shown}{GAP}% bits per byte against the dense student of equal size",
+            )
+        )
+    return Facts("How the models were scored", entries)
+
+
+def _positions(out: Path) -> Markup:
+    """Mean nats against the place in the window, every model one line, smoothed over growing ranges."""
+    lines = {"teacher": [out / TEACHER_NLL]} if (out / TEACHER_NLL).is_file() else {}
+    for arm, folders in _arms(out).items():
+        if files := [folder / NLL for folder in folders if (folder / NLL).is_file()]:
+            lines[arm] = files
+    drawn = {name: grouped(np.mean([read_arrays(f)["positions"] for f in files], 0)) for name, files in lines.items()}
+    if not drawn:
+        return Markup()
+    with rc_context(figures.STYLE | {"font.size": 10}):
+        figure = Drawing(figsize=(6, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (name, points) in enumerate(drawn.items()):
+            axes.plot([x for x, _ in points], [y for _, y in points], **figures.look(place), markersize=4, label=name)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.set(xlabel="tokens of the window seen so far", ylabel="nats a token")
+        axes.legend(fontsize=9, frameon=False)
+        return figures._svg(figure, "positions", "Loss against position in the window")
+
+
+def grouped(values: Any) -> list[tuple[float, float]]:
+    """(middle, mean) over ranges that grow by the square root of two.
+
+    Example:
+        >>> grouped([4.0, 3.0, 2.0, 1.0])
+        [(1.0, 4.0), (2.0, 3.0), (3.0, 2.0), (4.0, 1.0)]
+    """
+    found, start, width = [], 1, 1.0
+    while start <= len(values):
+        end = min(len(values), start + max(1, int(width)) - 1)
+        part = values[start - 1 : end]
+        found.append(((start + end) / 2, float(sum(part) / len(part))))
+        start = end + 1
+        width = max(1.0, start * 0.4)
+    return found
+
+
+def _validations(out: Path) -> Markup:
+    """Validation nats against the steps, one line a training."""
+    arms = _arms(out)
+    with rc_context(figures.STYLE | {"font.size": 10}):
+        figure = Drawing(figsize=(6, 3.6), layout="constrained")
+        axes = figure.add_subplot()
+        for place, (arm, folders) in enumerate(arms.items()):
+            for number_, folder in enumerate(folders):
+                lines = [r for r in read_records(folder / records.RECORDS) if r.get("split") == "validation"]
+                points = [(r["step"], r["nll"]) for r in lines if number(r.get("nll")) is not None]
+                color = figures.look(place)["color"]
+                if points:
+                    axes.plot(*zip(*points), color=color, label=None if number_ else arm)
+        if not axes.lines:
+            return Markup()
+        axes.set(xlabel="optimizer steps", ylabel="validation, nats a token")
+        axes.legend(fontsize=9, frameon=False)
+        return figures._svg(figure, "curves-nats", "Validation loss in nats a token against optimizer steps")
+
+
+def _arms(out: Path) -> dict[str, list[Path]]:
+    """The folders of all seeds, by arm."""
+    found: dict[str, list[Path]] = {}
+    for folder in sorted(out.glob("arms/*/seed-*")):
+        found.setdefault(folder.parent.name, []).append(folder)
+    return found
+
+
+def _fixed(value: Any, digits: int) -> str:
+    found = number(value)
+    return NOTHING if found is None else f"{found:,.{digits}f}".replace("-", MINUS)

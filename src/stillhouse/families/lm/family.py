@@ -1,0 +1,331 @@
+"""Language models: a transformer teaches a recurrent student with ternary spikes and weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import to_mapping
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
+from stillhouse.core.folder import RunFolder, student_folder
+from stillhouse.core.lab import Lab
+from stillhouse.core.listen import listen
+from stillhouse.core.pipeline import Lesson
+from stillhouse.core.types import OutputSpec
+from stillhouse.core.verdict import mean_interval
+from stillhouse.families.lm import blocks, use
+from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
+from stillhouse.families.lm.data.corpus import Corpus
+from stillhouse.families.lm.data.windows import Windows, check_length
+from stillhouse.families.lm.job import LanguageJob, window_difficulty
+from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, teachers_of
+from stillhouse.families.lm.metrics.ngram import NGram
+from stillhouse.families.lm.metrics.nll import cut_windows, model_nll, score_text, teacher_nll
+from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
+from stillhouse.families.lm.plan import ARMS, LmRunConfig, refusal, taught
+from stillhouse.families.lm.saved import load_lm, save_lm
+from stillhouse.families.lm.score import Examination, Scored, ngram_nll
+from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
+from stillhouse.families.lm.tokens import build_token_signals, by_token
+from stillhouse.families.lm.tutor import LanguageTutor
+from stillhouse.layers.taps import Tapped
+from stillhouse.report.blocks import Block
+from stillhouse.signals import teacher_features
+from stillhouse.teachers.identity import weights_sha256
+
+BITS = "bits_per_byte"
+NGRAM = "ngram"
+SPIKE_PIECES = 8  # of 16 windows: tokens whose spikes are counted
+LmLab = Lab[LmRunConfig, Corpus]
+Log = Callable[[str], None]
+
+
+class LanguageFamily(Family[LmRunConfig, Corpus]):
+    """Text in, the next token out; windows of the test text are what verdicts count."""
+
+    kind = "lm"
+    title = "Language models"
+    Config = LmRunConfig
+    metrics = (
+        Metric(BITS, "bits per byte", unit="bits per byte", items="windows", lower_is_better=True, low=0.0),
+        Metric("perplexity", "perplexity", lower_is_better=True, digits=2, low=1.0),
+        Metric("sliding_perplexity", "perplexity, sliding windows", lower_is_better=True, digits=2, low=1.0),
+        Metric("density", "share of channels that spike", digits=3, low=0.0, high=1.0),
+    )
+    may_hold = (CACHE,)
+    refusal = staticmethod(refusal)
+
+    # ------------------------------------------------------------------------------------------------ before training
+
+    def data(self, config: LmRunConfig, log: Log) -> Corpus:
+        """The text, cut into tokens."""
+        return load_text(config.corpus, log)
+
+    def facts(self, data: Corpus) -> dict[str, Any]:
+        """Sizes and fingerprints of text and tokenizer."""
+        return data.about
+
+    def check(self, config: LmRunConfig, data: Corpus) -> None:
+        """Refuse signals that cannot work, networks of another vocabulary, and texts shorter than a window."""
+        for where, signal in config.signals_heard():
+            if (why := refusal(signal)) is not None:
+                raise InputError(f"{where} ({signal.kind}): {why}")
+        for student in (*(config.student_of(arm) for arm in config.arms), *config.chain):
+            fitted(student, data.tokenizer.vocab_size)
+        Examination.of(data, config.score, config.lesson.window)
+        check_length(min(len(data.valid), config.lesson.validation_tokens + 1), config.lesson.window)
+
+    def teachers(self, config: LmRunConfig, data: Corpus, given: Any, log: Log) -> Sequence[Any]:
+        """Each teacher of the run, and where there are several all of them together as the last."""
+        return teachers_of(config, data, given, log)
+
+    def fingerprint(self, teacher: Any) -> str:
+        """SHA-256 of its weights."""
+        if isinstance(teacher, TeacherGroup):
+            return hashlib.sha256(" ".join(map(self.fingerprint, teacher.members)).encode()).hexdigest()
+        return weights_sha256(teacher.network)
+
+    def grade(self, teacher: Any, config: LmRunConfig, data: Corpus) -> Grade:
+        """Log-likelihood of a token of the valid split, against that by the frequencies of tokens.
+
+        The lower end is that of the gain over the frequencies on the same windows.
+        """
+        window = config.lesson.window
+        ids = np.asarray(data.valid.ids[: config.lesson.validation_tokens + 1])
+        whole = (len(ids) - 1) // window * window
+        scores = [
+            -score_text(nll, ids, length=window, batch=config.training.evaluation_batch_size)
+            for nll in (teacher_nll(teacher), ngram_nll(data, 1))
+        ]
+        if not np.isfinite(scores[0]).all():
+            raise InputError(f"teacher {teacher.name}: expected finite scores of the valid split, got NaN or infinity")
+        score, chance = (float(x.mean()) for x in scores)
+        gains = (scores[0] - scores[1])[:whole].reshape(-1, window).mean(1)
+        found = mean_interval(gains[None]) if len(gains) > 1 else None
+        low = score if found is None else score - (found.mean - found.low)
+        return Grade(teacher.name, score, low, chance, "log-likelihood a token", {"params": teacher.params})
+
+    def prepare(self, lab: LmLab) -> None:
+        """The windows that all are scored in, and the cache of the teacher's answers where arms learn from one."""
+        config = lab.config
+        lab.shared["examination"] = Examination.of(lab.data, config.score, config.lesson.window)
+        if config.lesson.source == "cache" and config.lesson.kd_weight > 0 and any(map(taught, config.arms)):
+            lab.shared["cache"] = cache_of(config, lab.data, lab.teacher, lab.folder.path / CACHE, lab.watch.log)
+
+    def tutors(self, lab: LmLab) -> Sequence[Any]:
+        """The teacher, live or by its cache, in every stage."""
+        tutor = LanguageTutor(lab.teacher, lab.shared.get("cache"))
+        return (tutor,) * len(lab.config.stages_of(True))
+
+    def teacher_record(self, lab: LmLab) -> dict[str, Any]:
+        """Its check, where it came from, and the hash that names its cache."""
+        about = {"source": lab.config.teacher.source, "identity": lab.teacher.identity}
+        return {**super().teacher_record(lab), **about}
+
+    def unused(self, config: LmRunConfig) -> Sequence[str]:
+        """Settings of the cache without a cache, and of ramps, divergence and chain without their subject."""
+        lesson, plain = config.lesson, to_mapping(type(config.lesson)())
+        unread: dict[str, tuple[str, ...]] = {}
+        if lesson.kd_weight == 0:
+            unread = {"lesson.kd_weight is 0": ("divergence", "temperature", "source", "k", "tail")}
+        elif lesson.source == "live":
+            unread = {"lesson.source is live": ("k", "tail")}
+        now = to_mapping(lesson)
+        found = [f"lesson.{n}: {why}" for why, names in unread.items() for n in names if now[n] != plain[n]]
+        if config.chain_teachers != "last" and not config.chain:
+            found.append("chain_teachers: chain is empty")
+        if config.judge != "teacher" and config.curriculum is None:
+            found.append("judge: there is no curriculum")
+        if config.own_decay is not None and not config.own:
+            found.append("own_decay: own is empty")
+        return found
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def arms(self, config: LmRunConfig) -> Sequence[Arm]:
+        """The chosen arms, and the n-gram below them."""
+        arms = [
+            Arm(
+                name, config.student_of(name), taught(name), config.seeds, config.chain * taught(name), None, ARMS[name]
+            )
+            for name in config.arms
+        ]
+        order = config.score.ngram
+        if order:
+            about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
+            arms.append(Arm(NGRAM, None, False, fit=lambda lab, seed: _ngram(lab.data, order), about=about))
+        return arms
+
+    def contrasts(self, config: LmRunConfig) -> Sequence[Contrast]:
+        """What the teacher, spikes and the recurrence do, and whether a network passes the n-gram."""
+        return (
+            Contrast("teacher", "kd", "no-kd", BITS, always=True),
+            Contrast("teacher, dense", "dense", "dense-no-kd", BITS),
+            Contrast("spikes", "kd", "dense", BITS),
+            Contrast("recurrence", "kd", "scalar", BITS),
+            *(Contrast("n-gram", arm, NGRAM, BITS) for arm in config.arms),
+        )
+
+    def student(self, arm: Arm, choice: Any, seed: int, lab: LmLab) -> nn.Module:
+        """The network for the corpus's tokens; taught ones may begin with the teacher's embedding."""
+        model = fitted(choice, lab.data.tokenizer.vocab_size).build()
+        if arm.taught and lab.config.lesson.embedding == "teacher":
+            inherit_embedding(model.embedding, lab.teacher.network.get_input_embeddings().weight)
+        return model
+
+    def job(self, lesson: Lesson[LmRunConfig, Corpus]) -> LanguageJob:
+        """The job of one stage; ramps are placed in the run of all stages."""
+        config, data, student = lesson.lab.config, lesson.lab.data, lesson.student
+        plan, training = config.lesson, lesson.stage.training
+        before = config.stages_of(True)[: lesson.number]
+        first, total = sum(stage.training.epochs for stage in before) * plan.epoch_steps, config.total_steps
+        tutor, align = lesson.tutor, None
+        windows = Windows(data.train.ids, plan.window)
+        example = windows(np.arange(min(2, len(windows))))[0].to(next(student.parameters()).device)
+        if tutor is not None:
+            if first / total < plan.align:
+                align = MixerAlignment(student, tutor.teacher.network)
+            paths = (*teacher_features(lesson.stage.signals), *(align.paths if align else ()))
+            tutor = tutor.listening(paths, example, scores=any(map(by_token, lesson.stage.signals)))
+
+        def spec_of(model: nn.Module, features: tuple[str, ...]) -> OutputSpec:
+            return _spec(model, features, example)
+
+        listening = listen(replace(lesson, tutor=tutor), example, spec_of, build_token_signals)
+        return LanguageJob(
+            student,
+            data.train,
+            data.valid,
+            plan,
+            batch_size=training.batch_size,
+            total_steps=total,
+            seed=lesson.job_seed,
+            tutor=tutor,
+            listening=listening,
+            align=align,
+            first_step=first,
+            scoring_rows=training.evaluation_batch_size,
+        )
+
+    def difficulty(self, judge: Any, lab: LmLab) -> np.ndarray:
+        """(rows,) how hard each training window is to a tutor or a student, high is hard; a tutor is asked once a run."""
+        curriculum = lab.config.curriculum
+        assert curriculum is not None
+        windows = Windows(lab.data.train.ids, lab.config.lesson.window)
+        how: dict[str, Any] = {"measures": curriculum.measures, "k": curriculum.fusion_k}
+        if not isinstance(judge, LanguageTutor):
+            return window_difficulty(AssistantTeacher(judge, "judge"), windows, **how)
+        key = f"difficulty by {judge.teacher.identity}"
+        if key not in lab.shared:
+            lab.watch.log("asking the teacher how hard each window is")
+            lab.shared[key] = window_difficulty(judge.teacher, windows, **how)
+        found: np.ndarray = lab.shared[key]
+        return found
+
+    def as_tutor(self, students: Sequence[Any], lab: LmLab) -> LanguageTutor:
+        """The last assistant, or all of them together with the teacher, asked live."""
+        assistants = [AssistantTeacher(one.eval(), f"assistant {n}") for n, one in enumerate(students)]
+        if lab.config.chain_teachers == "last":
+            return LanguageTutor(assistants[-1])
+        return LanguageTutor(TeacherGroup([lab.teacher, *assistants]))
+
+    def module_of(self, tutor: Any) -> Any:
+        """The teacher's network."""
+        return tutor.teacher.network
+
+    # ------------------------------------------------------------------------------------------------ afterwards
+
+    def score(self, model: Any, arm: Arm, seed: int, lab: LmLab) -> Scores:
+        """Bits a byte of every window of the test text, and the counted spikes."""
+        examination = lab.shared["examination"]
+        if arm.fit is not None:
+            return _scores(examination.score(_ngram_nll(model)), "nll.npz")
+        model.cpu()
+        scored = examination.score(model_nll(model), model=model)
+        spikes = _spikes(model, examination)
+        epochs = sum(stage.training.epochs for stage in lab.config.stages_of(arm.taught))
+        tokens = epochs * lab.config.lesson.epoch_steps * lab.config.training.batch_size * lab.config.lesson.window
+        params = sum(p.numel() for p in model.parameters())
+        facts = {"spikes": spikes, "tokens_trained": tokens, "cost": {"params": params}}
+        shown = {name: value for name, value in spikes.items() if name in ("density", "dead_channels")}
+        return _scores(scored, "nll.npz", shown, facts)
+
+    def score_teacher(self, lab: LmLab) -> Scores:
+        """The teacher in the same windows."""
+        examination = lab.shared["examination"]
+        return _scores(examination.score(teacher_nll(lab.teacher), most=lab.teacher.context), blocks.TEACHER_NLL)
+
+    def save(self, folder: Path, model: Any, choice: Any, lab: LmLab) -> None:
+        """Weights, card and tokenizer."""
+        save_lm(folder, model, lab.data.tokenizer, window=lab.config.lesson.window)
+
+    def load(self, folder: Path) -> Any:
+        """The network of a folder."""
+        return load_lm(folder)[0]
+
+    def finish(self, lab: LmLab, summary: dict[str, Any]) -> None:
+        """How the models were scored, and what spikes cost in all."""
+        examination: Examination = lab.shared["examination"]
+        means = {name: arm[BITS]["mean"] for name, arm in summary["arms"].items()}
+        summary["gap"] = means["kd"] / means["dense"] - 1 if {"kd", "dense"} <= set(means) else None
+        summary["window"], summary["stride"] = examination.window, examination.stride
+        summary["tokens_scored"] = len(examination.ids) - 1
+
+    def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
+        """Score a student, or the one that a run shipped, again: see `use.score_again` for the choices."""
+        given = {name: value for name, value in choices.items() if value is not None}
+        unknown = sorted(set(given) - {"source", "tokens", "window", "dynamic"})
+        if unknown:
+            raise InputError(
+                f"evaluate: expected source, tokens, window or dynamic for a language model, got {', '.join(unknown)}"
+            )
+        return use.score_again(student_folder(folder), **given)
+
+    def blocks(self, run: RunFolder) -> Sequence[Block]:
+        """Teacher and n-gram beside the arms, loss against position, validation."""
+        return blocks.language_blocks(run)
+
+
+def _ngram(data: Corpus, order: int) -> NGram:
+    return NGram(data.train.ids, vocab_size=data.tokenizer.vocab_size, order=order)
+
+
+def _ngram_nll(model: NGram) -> Any:
+    return lambda inputs, targets: torch.from_numpy(model.nll(inputs.numpy(), targets.numpy()))
+
+
+def _scores(
+    scored: Scored, file: str, scalars: Mapping[str, float] | None = None, facts: Mapping[str, Any] | None = None
+) -> Scores:
+    plain = {name: value for name, value in scored.metrics.items() if name != BITS}
+    arrays = {file: {"windows": scored.windows, "positions": scored.positions}}
+    return Scores({BITS: scored.bits}, {**plain, **(scalars or {})}, arrays, facts or {})
+
+
+def _spikes(model: Any, examination: Examination) -> dict[str, float]:
+    """Density, dead and saturated channels over the beginning of the test tokens; {} for a dense network."""
+    if not model.spike_units():
+        return {}
+    pieces = (piece[0] for piece in cut_windows(examination.ids, examination.window, stride=None, batch=16))
+    return spike_summary(measure_spikes(model, islice(pieces, SPIKE_PIECES), call=model.hidden))
+
+
+def _spec(model: Any, features: tuple[str, ...], example: torch.Tensor) -> OutputSpec:
+    """Shapes of a student's features, without the batch axis."""
+    tapped = Tapped(model, features, call=lambda tokens: model.hidden(tokens)[0])
+    try:
+        return OutputSpec(len(model.readout.weight), tapped.spec(example).features)
+    finally:
+        tapped.close()
+
+
+FAMILY = LanguageFamily()

@@ -1,0 +1,317 @@
+"""Any signal, any student: each kind reaches the language student with a live gradient, or one line says why not."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from stillhouse.core import pipeline
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.experiment import run
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.lab import Lab
+from stillhouse.core.pipeline import Lesson
+from stillhouse.core.records import read_json, read_records
+from stillhouse.core.types import Progress
+from stillhouse.families.lm.family import FAMILY, refusal
+from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
+from stillhouse.families.lm.recipes import load_lm_run
+from stillhouse.families.lm.run import train_teacher
+from stillhouse.families.lm.saved import load_lm
+from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
+
+WINDOW = 8
+STUDENT, TEACHER = "blocks.1", "model.layers.1"
+BETWEEN = {"student": STUDENT, "teacher": TEACHER}
+LAYERS = {
+    "student": "blocks.{}", "student_layers": 2, "teacher": "model.layers.{}", "teacher_layers": 2, "pool": "none",
+    "student_layout": "sequence", "teacher_layout": "sequence",
+}  # fmt: skip
+VALUES = {
+    "student": [f"blocks.1.mixer.{part}" for part in ("receptance", "key", "value")],
+    "teacher": [f"model.layers.1.self_attn.{part}_proj" for part in "qkv"],
+    "student_heads": 2,
+    "teacher_heads": 2,
+}
+LIVE = {
+    "logits": {"kind": "logits"},
+    "logits, dkd": {"kind": "logits", "loss": "dkd"},
+    "logits, dist": {"kind": "logits", "loss": "dist"},
+    "logits, learned temperature": {"kind": "logits", "temperature": {"kind": "learned", "per_sample": True}},
+    "logits, entropy": {"kind": "logits", "temperature": {"kind": "entropy"}},
+    "logits, scheduled": {
+        "kind": "logits",
+        "temperature": {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0}},
+    },
+    "features": {"kind": "features", **BETWEEN},
+    "features, positions": {**BETWEEN, "kind": "features", "pool": "none"},
+    "hidden": {"kind": "hidden", **LAYERS},
+    "hidden, cka": {"kind": "hidden", **LAYERS, "distance": "cka", "projector": "none"},
+    "relations": {"kind": "relations", **BETWEEN, "relation": "rkd"},
+    "relations, positions": {"kind": "relations", **BETWEEN, "relation": "pkt", "pool": "none"},
+    "attention, values": {"kind": "attention", **VALUES, "what": "values"},
+    "attention, qkv-relations": {"kind": "attention", **VALUES, "what": "qkv-relations", "causal": True},
+    "dynamics": {"kind": "dynamics", **LAYERS},
+    "dual-head": {"kind": "dual-head", "student": STUDENT},
+    "ensemble": {"kind": "ensemble", "pool": "confidence"},
+}
+OWN = {
+    "exits": {"kind": "exits", "exits": ["blocks.0"]},
+    "probes": {"kind": "probes", "places": ["blocks.0"], "weight": 0.5},
+    "contrastive": {"kind": "contrastive", "place": "blocks.1"},
+    "logits": {"kind": "logits"},  # towards the student's own average
+}
+REFUSED = {
+    "attention, scores": ({"kind": "attention", **VALUES, "what": "scores"}, "has no attention map"),
+    "attention, probabilities": ({"kind": "attention", **VALUES, "what": "probabilities"}, "has no attention map"),
+    "dynamics, logits": ({"kind": "dynamics", **LAYERS, "space": "logits"}, "layers x tokens x vocabulary"),
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A text and its teacher."""
+    root = tmp_path_factory.mktemp("signals")
+    (root / "text").mkdir()
+    rng = np.random.default_rng(0)
+    words = np.array(["the", "river", "stone", "sang", "over", "."])
+    for name, count in {"train": 400, "valid": 100, "test": 100}.items():
+        (root / "text" / f"{name}.txt").write_text(" ".join(words[rng.integers(6, size=count)]))
+    teacher = {
+        "corpus": {"source": str(root / "text"), "tokenizer": "bpe:270", "cache": str(root / "ids")},
+        "model": {"width": 12, "layers": 2, "heads": 2, "context": 16},
+        "window": WINDOW,
+        "epoch_steps": 3,
+        "validation_tokens": 32,
+        "training": {"epochs": 1, "threads": 1, "batch_size": 4},
+        "score": {"tokens": 64, "sliding_tokens": 32, "long_window": 8, "position_windows": 2},
+    }
+    train_teacher(parse(LmTeacherRunConfig, teacher), root / "teacher")
+    return root
+
+
+def config(root, **changes):
+    text = {"source": str(root / "text"), "tokenizer": str(root / "teacher"), "cache": str(root / "ids")}
+    plan = {
+        "corpus": text,
+        "teacher": {"source": str(root / "teacher")},
+        "student": {"width": 8, "layers": 2, "heads": 2, "chunk": 4},
+        "lesson": {"window": WINDOW, "epoch_steps": 2, "k": 8, "validation_tokens": 32, **changes.pop("lesson", {})},
+        "training": {
+            **{"epochs": 2, "batch_size": 4, "threads": 1, "log_every": 1, "learning_rate": 0.01},
+            **changes.pop("training", {}),
+        },
+        "score": {"tokens": 64, "sliding_tokens": 32, "long_window": 8, "position_windows": 2, "ngram": 0},
+        "arms": ["kd"],
+        "seeds": 1,
+        **changes,
+    }
+    return parse(LmRunConfig, plan)
+
+
+def made_job(plan, folder):
+    """The job of the first arm, as a run makes it."""
+    data = FAMILY.data(plan, str)
+    FAMILY.check(plan, data)
+    lab = Lab(plan, data, RunFolder(folder), FAMILY.teachers(plan, data, None, str))
+    FAMILY.prepare(lab)
+    arm = FAMILY.arms(plan)[0]
+    torch.manual_seed(0)
+    student = FAMILY.student(arm, arm.student, 0, lab)
+    stage = plan.stages_of(True)[0]
+    return FAMILY.job(Lesson(student, stage, arm, 0, 0, FAMILY.tutors(lab)[0], None, lab))
+
+
+def gradient_of(job, name):
+    job.network.zero_grad()
+    weight, value = job.terms(torch.arange(4), Progress(0, 4))[name]
+    assert weight > 0
+    assert torch.isfinite(value)
+    value.backward()
+    return sum(p.grad.abs().sum().item() for p in job.network.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", LIVE)
+@pytest.mark.parametrize("source", ["live", "cache"])
+def test_every_signal_has_a_live_gradient(root, tmp_path, name, source):
+    """The same YAML as in every family; with a cache too, which then serves the divergence of the lesson alone."""
+    plan = yaml.safe_load(yaml.safe_dump(LIVE[name]))
+    more = [{"source": str(root / "teacher")}] if plan["kind"] == "ensemble" else []
+    job = made_job(config(root, signals=[plan], more_teachers=more, lesson={"source": source}), tmp_path)
+    assert (
+        refusal(job.active[0].config if plan["kind"] == "attention" else config(root, signals=[plan]).signals[0])
+        is None
+    )
+    assert gradient_of(job, str(job.active[0].name)) > 0
+    assert all(p.grad is None for p in job.tutor.teacher.members[0].network.parameters()) if more else True
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_needs_no_teacher_reaches_the_student(root, tmp_path, name):
+    """Exits, probes and self-distillation of tokens."""
+    job = made_job(config(root, own=[OWN[name]], own_decay=0.9), tmp_path)
+    if name == "logits":  # the average is the student itself until it has moved
+        with torch.no_grad():
+            job.network.embedding.weight.mul_(1.5)
+    assert gradient_of(job, str(job.own[0].name)) > 0
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_work_is_refused_with_its_reason(root, tmp_path, name):
+    """Before the teacher is loaded."""
+    signal, why = REFUSED[name]
+    plan = config(root, signals=[signal])
+    assert why in refusal(plan.signals[0])
+    with pytest.raises(InputError, match=rf"signals\.0 \({signal['kind']}\): .*{why}"):
+        run(FAMILY, plan, tmp_path / "run", force=True)
+    staged = config(root, signals=[], stages=[{"name": "one", "epochs": 1, "signals": [signal]}])
+    with pytest.raises(InputError, match=rf"stages \(one\)\.signals\.0 .*{why}"):
+        run(FAMILY, staged, tmp_path / "run", force=True)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"optimizer": "muon"},
+        {"optimizer": "sgd", "momentum": 0.5},
+        {"optimizer": "dot"},
+        {"ema_decay": 0.5},
+        {"gradients": "pcgrad"},
+        {"gradients": "cosine-gate"},
+        {"accumulate": 2},
+        {"layer_decay": 0.8},
+        {"doctor": {"every": 1}},
+        {"keep": "best", "patience": 1},
+        {"centralize_gradients": True},
+    ],
+    ids=lambda choice: next(iter(choice)) + "=" + str(next(iter(choice.values()))),
+)
+def test_knobs_of_the_loop_act(root, tmp_path, training):
+    """Refused before; a knob that changes no weight and records nothing would do nothing."""
+    signals = [{"kind": "hidden", **LAYERS}]
+    plain = run(FAMILY, config(root, signals=signals), tmp_path / "plain", force=True)
+    run(FAMILY, config(root, signals=signals, training=training), tmp_path / "run", force=True)
+    assert plain["verdict"] == "not tested"
+    ends = [load_lm(tmp_path / name / "student")[0].state_dict() for name in ("plain", "run")]
+    assert all(torch.isfinite(x).all() for x in ends[1].values())
+    if "doctor" in training:
+        lines = list(read_records(tmp_path / "run/arms/kd/seed-0/records.jsonl"))
+        assert any(line["split"] == "doctor" and "kd" in line["readings"] for line in lines)
+    elif "keep" not in training and training.get("gradients") != "cosine-gate":
+        assert any(not torch.equal(x, ends[1][name]) for name, x in ends[0].items())
+
+
+def test_stages_go_on_along_the_ramps_of_the_run(root, tmp_path, monkeypatch):
+    """Each stage is one part of the run: ramps are not begun again, and a stage has signals of its own."""
+    jobs, original = [], pipeline.fit
+
+    def watched(job, *words, **more):
+        jobs.append((job, job.first_step, job.total_steps))
+        return original(job, *words, **more)
+
+    monkeypatch.setattr(pipeline, "fit", watched)
+    stages = [
+        {"name": "general", "epochs": 1, "signals": [{"kind": "features", **BETWEEN}]},
+        {"name": "task", "epochs": 3, "signals": []},
+    ]
+    plan = config(root, stages=stages, lesson={"weights_ramp": [0, 0.3], "spikes_ramp": [0.2, 0.5]})
+    run(FAMILY, plan, tmp_path / "run", force=True)
+    assert [(first, total) for _, first, total in jobs] == [(0, 8), (2, 8)]
+    lines = [r for r in read_records(tmp_path / "run/arms/kd/seed-0/records.jsonl") if r["split"] == "train"]
+    shares = [r["figures"]["spike_share"] for r in lines]
+    assert shares[0] > 0
+    assert shares == sorted(shares)
+    early = [
+        r for r in read_records(tmp_path / "run/arms/kd/seed-0/stages/general/records.jsonl") if r["split"] == "train"
+    ]
+    assert any(name.startswith("features") for name in early[0]["terms"])
+    assert not any(name.startswith("features") for name in lines[0]["terms"])
+
+
+@pytest.mark.parametrize("chain_teachers", ["last", "all"])
+def test_an_assistant_teaches_the_next_link(root, tmp_path, monkeypatch, chain_teachers):
+    """An assistant that is trained and never heard costs its time for nothing."""
+    tutors, original = [], pipeline.fit
+
+    def watched(job, *words, **more):
+        tutors.append(None if job.tutor is None else (job.tutor.teacher, job.tutor.cache))
+        return original(job, *words, **more)
+
+    monkeypatch.setattr(pipeline, "fit", watched)
+    assistant = {"width": 12, "layers": 1, "heads": 2, "chunk": 4}
+    plan = config(root, chain=[assistant], chain_teachers=chain_teachers, arms=["kd", "no-kd"])
+    run(FAMILY, plan, tmp_path / "run", force=True)
+    (first, cache), (second, no_cache), alone = tutors
+    assert cache is not None
+    assert no_cache is None
+    assert alone is None
+    saved = load_lm(tmp_path / "run/arms/kd/seed-0/assistant-0")[0].state_dict()
+    taught_by = second if chain_teachers == "last" else second.members[1]
+    assert isinstance(taught_by, AssistantTeacher)
+    assert all(torch.equal(x, saved[name]) for name, x in taught_by.network.state_dict().items())
+    assert isinstance(second, TeacherGroup) == (chain_teachers == "all")
+    if chain_teachers == "all":
+        assert second.members[0] is first
+
+
+def test_several_teachers_are_one(root, tmp_path):
+    """Cache, check and test score are those of the group; its parts have hashes of their own."""
+    plan = config(root, more_teachers=[{"source": str(root / "teacher")}], arms=["kd", "no-kd"])
+    run(FAMILY, plan, tmp_path / "run", force=True)
+    found, one = read_json(tmp_path / "run/teacher.json"), read_json(root / "teacher/result.json")
+    assert found["name"] == "teacher + teacher"
+    assert found["params"] == 2 * one["params"]
+    assert found["test"]["nll"] == pytest.approx(one["metrics"]["nll"], rel=1e-4)  # of two that are the same
+    assert (tmp_path / "run/logits/cache.json").is_file()
+    twice = to_mapping(plan)["more_teachers"]
+    with pytest.raises(InputError, match="no single network"):
+        run(FAMILY, config(root, more_teachers=twice, lesson={"embedding": "teacher"}), tmp_path / "b", force=True)
+
+
+def test_parts_of_the_teacher_are_inherited(root, tmp_path, monkeypatch):
+    """By the same key as in every family, for taught arms alone."""
+    starts, original = {}, pipeline.fit
+
+    def watched(job, *words, **more):
+        starts[more["folder"].parent.name] = job.model.embedding.weight.detach().clone()
+        return original(job, *words, **more)
+
+    monkeypatch.setattr(pipeline, "fit", watched)
+    student = {"width": 12, "layers": 1, "heads": 2, "chunk": 4}
+    plan = config(root, student=student, inherit={"embedding": "model.embed_tokens"}, arms=["kd", "no-kd"])
+    run(FAMILY, plan, tmp_path / "run", force=True)
+    assert not torch.equal(starts["kd"], starts["no-kd"])
+    teacher = FAMILY.teachers(plan, FAMILY.data(plan, str), None, str)[0]
+    torch.testing.assert_close(starts["kd"], teacher.network.get_input_embeddings().weight)
+
+
+def test_a_student_may_judge_a_curriculum(root, tmp_path):
+    """What is hard to the student itself, after one epoch without a teacher."""
+    curriculum = {"by_class": False, "measures": ["loss"], "shares": [0.5, 1.0]}
+    run(FAMILY, config(root, curriculum=curriculum, judge="student"), tmp_path / "run", force=True)
+    lines = list(read_records(tmp_path / "run/arms/kd/seed-0/records.jsonl"))
+    assert lines[0]["figures"]["curriculum/stage"] == 0
+    judged = list(read_records(tmp_path / "run/arms/kd/seed-0/judge/records.jsonl"))
+    assert {name for line in judged for name in line.get("terms", {})} <= {"labels", "spike_density"}
+
+
+def test_settings_without_effect_are_named_and_others_refused(root):
+    """A setting that does nothing and says nothing is believed."""
+    plan = config(root, lesson={"source": "live", "k": 9}, judge="student", own_decay=0.5, chain_teachers="all")
+    lines = "\n".join(FAMILY.unused(plan))
+    for name in ("lesson.k: lesson.source is live", "judge", "own_decay", "chain_teachers"):
+        assert name in lines
+    assert FAMILY.unused(load_lm_run("wikitext-2")) == []
+    for change, why in (
+        ({"curriculum": {"by_class": True}}, "windows have no classes"),
+        ({"chain": [{}], "lesson": {"align": 0.1}}, "an assistant has no attention"),
+        ({"lesson": {"kd_weight": 0}, "arms": ["kd", "no-kd"]}, "0 teaches nothing"),
+        ({"arms": ["kd", "kd"]}, "each arm once"),
+        ({"lesson": {"signals": [{"kind": "logits"}]}}, "write it at the top of the file"),
+    ):
+        with pytest.raises(ConfigError, match=why):
+            config(root, **change)
+    with pytest.raises(InputError, match="expected source, tokens, window or dynamic"):
+        FAMILY.evaluate(root, data="x")
