@@ -70,7 +70,7 @@ class Curves(torch.nn.Module):  # scores (B, K): a sum over columns of piecewise
 
 class TabularJob(DistillJob):  # one stage of one arm: batches, the family's own loss, validation
     def __init__(self, lesson):
-        self.data, self.label_weight = lesson.lab.data, lesson.stage.training.label_weight
+        self.data = lesson.lab.data
         x, _ = self.data.train
         super().__init__(lesson.student, rows=len(x), seed=lesson.job_seed, listening=listen(lesson, x[:2]))
 
@@ -78,7 +78,7 @@ class TabularJob(DistillJob):  # one stage of one arm: batches, the family's own
         return Batch(*(part[rows].to(self.device) for part in self.data.train), index=rows)
 
     def task_terms(self, student_out, batch, progress, share):
-        return {"labels": (share * self.label_weight, cross_entropy(student_out.logits, batch.labels))}
+        return {"labels": (share, cross_entropy(student_out.logits, batch.labels))}
 
     def validate(self, model):
         scores, labels = model(self.data.validation[0].to(self.device)).cpu(), self.data.validation[1]
