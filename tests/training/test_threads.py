@@ -11,14 +11,14 @@ from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import fit_classifier as fit
+from stillhouse.classification.training import ClassificationTrainingConfig, loop
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
-from stillhouse.training import TrainingConfig, loop
 from stillhouse.training.checkpoint import load_checkpoint
 from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.threads import TRIALS, WARM_UP, Threads
 
-QUICK = TrainingConfig(epochs=3, batch_size=16, learning_rate=1e-2, log_every=1, device="cpu")
+QUICK = ClassificationTrainingConfig(epochs=3, batch_size=16, learning_rate=1e-2, log_every=1, device="cpu")
 MEASURED = WARM_UP + 2 * TRIALS
 
 
