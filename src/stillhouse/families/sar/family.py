@@ -63,6 +63,10 @@ class SarFamily(Family[SarDistillConfig, SarData]):
     )
     may_change: ClassVar[tuple[str, ...]] = ("wandb",)
 
+    def owns(self, mapping: Mapping[str, Any]) -> bool:
+        """A run that names a trained network: `teacher_checkpoint`."""
+        return "teacher_checkpoint" in mapping
+
     # ------------------------------------------------------------------------------------------------ before training
 
     def data(self, config: SarDistillConfig, log: Callable[[str], None]) -> SarData:

@@ -94,7 +94,7 @@ class UnifiedTMConfig:
         default=0.0, ge=0, description="weight of the expected share of literals included, summed over blocks"
     )
     layerscale_init: float = Field(
-        default=1.0, gt=0, description="start of the gains on the clause branch; the documents' 1e-4 buries it"
+        default=1.0, gt=0, description="start of the gains on the clause branch; 1e-4 buries it"
     )
     use_layerscale: bool = Field(default=True, description="learned gain per channel on both branches")
     clause_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on clause strengths")
