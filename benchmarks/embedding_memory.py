@@ -105,15 +105,16 @@ def distill(path: Path, threads: int) -> dict[str, float]:
     """In the measured process: a whole run, its peak memory in MB, its seconds and what it reached."""
     import tempfile
 
+    from stillhouse.core.experiment import run
+    from stillhouse.families.embed.family import FAMILY
     from stillhouse.families.embed.recipes import load_embedding
-    from stillhouse.families.embed.run import distill as run
 
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         config = load_embedding(
             str(path), ["anchors=[pca]", f"training.threads={threads}", "training.device=cpu"], recipe="embedding-fast"
         )
-        arms = run(config, Path(folder) / "run")["arms"]
+        arms = run(FAMILY, config, Path(folder) / "run")["arms"]
     said = {"distilled_mb": peak_mb(), "distill_seconds": time.perf_counter() - start}
     for arm in ("student", "pca"):
         said |= {f"{arm} {name}": arms[arm][name]["mean"] for name in ("knn_overlap@10", "spearman")}

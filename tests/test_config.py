@@ -5,9 +5,16 @@ import dataclasses
 import pytest
 import yaml
 
-from stillhouse.classification.plan import RunConfig, TeacherRunConfig
-from stillhouse.core.config import ConfigError, dump_yaml, flags, load_yaml, merge, parse, to_mapping
-from stillhouse.recipes import RECIPES, TEACHER_RECIPES, load_run, load_teacher_run
+from stillhouse.classification.plan import TeacherRunConfig
+from stillhouse.core.config import ConfigError, dump_yaml, flags, load_yaml, merge, parse, place, to_mapping
+from stillhouse.families import family_of
+from stillhouse.families.clauses.plan import ClausesRunConfig
+from stillhouse.families.clauses.recipes import RECIPES as CLAUSES
+from stillhouse.families.images.recipes import RECIPES as IMAGES
+from stillhouse.families.images.recipes import TEACHER_RECIPES
+from stillhouse.recipes import load, load_run, load_teacher_run
+
+RECIPES = {**CLAUSES, **IMAGES}
 
 STARTER = """data: {name: mnist}
 teacher: {source: "timm:resnet18"}
@@ -23,7 +30,50 @@ seeds: 3
 def test_recipes_survive_a_round_trip(name):
     """What is saved with a run must read back to the very run."""
     config = RECIPES[name]()
-    assert parse(RunConfig, yaml.safe_load(dump_yaml(config))) == config
+    assert parse(type(config), yaml.safe_load(dump_yaml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("student: {kind: timm}", "images"),
+        ("student: {kind: text-transformer}\ndata: {name: texts, root: a.csv}\nteacher: {source: 'run:x'}", "images"),
+        ("student: {kind: flat-tm}", "clauses"),
+        ("training: {epochs: 3}", "clauses"),
+        ("recipe: digits", "clauses"),
+        ("recipe: digits\nstudent: {kind: timm}\narms: [kd, no-kd]", "images"),
+        ("recipe: digits-timm", "images"),
+    ],
+)
+def test_a_file_finds_its_family(tmp_path, text, kind):
+    """One command for every family: the student decides, clauses where none is named."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    family, config = load(str(path))
+    assert (family.kind, family_of(config).kind) == (kind, kind)
+
+
+def test_a_setting_of_another_family_is_an_unknown_key(tmp_path):
+    """A recipe's own defaults go where its student becomes another family's; what the user asked for does not."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipe: digits\nstudent: {kind: timm}\narms: [kd]\ntraining: {clause_specialize: 0.5}\n")
+    with pytest.raises(ConfigError, match="clause_specialize: unknown key"):
+        load(str(path))
+    path.write_text("student: {kind: timm}\narms: [kd, mlp]\n")
+    with pytest.raises(ConfigError, match=r"arms.1: expected 'kd', 'no-kd' or 'direct', got 'mlp'"):
+        load(str(path))
+
+
+def test_every_recipe_has_a_name_of_its_own():
+    """Two families with one name: the second would never be run."""
+    from importlib import import_module
+
+    from stillhouse.families import FAMILIES
+    from stillhouse.recipes import known, known_teachers
+
+    modules = [import_module(f"stillhouse.families.{kind}.recipes") for kind in FAMILIES]
+    for name, found in (("RECIPES", known()), ("TEACHER_RECIPES", known_teachers())):
+        assert sum(len(getattr(module, name, {})) for module in modules) == len(found)
 
 
 @pytest.mark.parametrize("name", TEACHER_RECIPES)
@@ -65,6 +115,7 @@ def test_a_file_may_start_from_a_recipe(tmp_path):
         ("training: {epochs: 0}", ["training.epochs: expected", "greater than 0", "got 0"]),
         ("training: {learning_rate: .nan}", ["learning_rate", "finite"]),
         ("data: {name: imagenet}", ["data.name", "imagenet"]),
+        ("student: {kind: tim}", ["student.kind", "did you mean 'timm'"]),
         ("student: {embed_dim: 50, heads: 3}", ["embed_dim", "multiple of heads"]),
         ("arms: [kd, kd]", ["each arm once"]),
         ("teacher: null", ["'kd' needs a teacher"]),
@@ -165,12 +216,6 @@ def test_configurations_are_frozen_and_checked_in_python_too():
         dataclasses.replace(config, seeds=0)
 
 
-def test_untaught_drops_the_teacher_only():
-    """kd becomes no-kd, once."""
-    config = load_run("digits").untaught()
-    assert (config.teacher, config.signals, config.arms) == (None, (), ("no-kd", "clauses-off"))
-
-
 def test_load_yaml_of_a_folder(tmp_path):
     """A folder is not a file."""
     with pytest.raises(ConfigError, match="cannot read"):
@@ -190,9 +235,89 @@ def test_a_key_that_stands_twice_is_refused(tmp_path):
 def test_a_switch_is_no_number():
     """`temperature: true` would be temperature 1."""
     with pytest.raises(ConfigError, match=r"signals.0.temperature: expected a number, got true"):
-        parse(RunConfig, {"signals": [{"kind": "logits", "temperature": True}]})
+        parse(ClausesRunConfig, {"signals": [{"kind": "logits", "temperature": True}]})
     with pytest.raises(ConfigError, match=r"seeds: expected a number, got true"):
-        parse(RunConfig, {"seeds": True})
+        parse(ClausesRunConfig, {"seeds": True})
+
+
+LOGITS = {"kind": "logits", "loss": "js", "beta": 0.3, "temperature": 3.0}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        LOGITS,
+        {"kind": "logits", "loss": {"kind": "js", "beta": 0.3, "temperature": 3.0}},
+        {"kind": "logits", "loss": {"kind": "js", "beta": 0.9, "temperature": 3.0}, "beta": 0.3},  # as --set leaves it
+        {**LOGITS, "mix": None, "normalized": False, "skew": None},  # as run folders once had it
+    ],
+)
+def test_settings_of_a_part_stand_in_it_or_beside_it(written):
+    """Both forms are one value, and what is written to a run folder reads back to it."""
+    config = parse(ClausesRunConfig, {"signals": [written]})
+    assert (config.signals[0].loss.kind, config.signals[0].loss.beta, config.signals[0].temperature) == ("js", 0.3, 3.0)
+    assert to_mapping(config)["signals"][0]["loss"] == {
+        "kind": "js",
+        "temperature": 3.0,
+        "beta": 0.3,
+        "normalized": False,
+    }
+    assert parse(ClausesRunConfig, to_mapping(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("assignments", "loss"),
+    [
+        (["signals.0.loss=mse"], {"kind": "mse"}),  # the old loss's temperature must not follow it
+        (
+            ["signals.0.loss=js", "signals.0.beta=0.3"],
+            {"kind": "js", "temperature": 2.0, "beta": 0.3, "normalized": False},
+        ),
+        (["signals.0.loss.temperature=7"], {"kind": "forward-kl", "temperature": 7.0}),
+    ],
+)
+def test_another_part_is_chosen_by_assignments(assignments, loss):
+    """`--set` on a recipe, whose mapping has the part inside."""
+    assert to_mapping(load_run("digits", assignments))["signals"][0]["loss"] == loss
+
+
+def test_nested_assignments_change_one_setting_of_a_part_in_a_part():
+    """The temperature of a loss is a configuration itself."""
+    base = {"signals": [{"kind": "logits", "loss": {"kind": "dkd", "temperature": {"kind": "learned", "high": 9.0}}}]}
+    place(base, ["signals", "0", "temperature", "initial"], 4.0)
+    found = parse(ClausesRunConfig, base).signals[0].temperature
+    assert (found.kind, found.initial, found.high) == ("learned", 4.0, 9.0)
+
+
+@pytest.mark.parametrize(
+    ("signal", "words"),
+    [
+        ({"loss": "mse", "temperature": 2.0}, "temperature: does nothing under loss 'mse'; leave it out, or take 'for"),
+        ({"skew": 0.2}, "skew: does nothing under loss 'forward-kl'; leave it out, or take 'skew-forward-kl' or 'skew"),
+        ({"loss": {"kind": "mse", "skew": 0.2}}, "skew: unknown key"),
+        ({"tempratur": 3.0}, "tempratur: unknown key; did you mean 'temperature'"),
+        ({"loss": "dkdd"}, "loss: expected one of .* got 'dkdd'; did you mean 'dkd'"),
+        ({"loss": 3}, "loss"),
+    ],
+)
+def test_a_setting_that_the_part_does_not_have_is_refused(signal, words):
+    """It would be believed and do nothing; one line says where it belongs."""
+    with pytest.raises(ConfigError, match=words) as error:
+        parse(ClausesRunConfig, {"signals": [{"kind": "logits", **signal}]})
+    assert "\n" not in str(error.value)
+
+
+def test_flags_offer_every_part_and_its_settings_beside_it():
+    """A command may choose another loss and set what only that one has."""
+    offered = {flag.name: flag for flag in flags(load_run("digits"))}
+    assert {"forward-kl", "dkd", "dist"} <= set(offered["--signals-0-loss"].choices)
+    assert offered["--signals-0-loss"].default == "forward-kl"
+    assert offered["--signals-0-beta"].help.startswith("js: ")
+    mapping = to_mapping(load_run("digits"))
+    for name, value in (("--signals-0-loss", "js"), ("--signals-0-beta", 0.25), ("--signals-0-temperature", 5.0)):
+        place(mapping, offered[name].path, value)
+    loss = parse(ClausesRunConfig, mapping).signals[0].loss
+    assert (loss.kind, loss.beta, loss.temperature) == ("js", 0.25, 5.0)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import torch
 import yaml
 from torch import nn
 
-from stillhouse.classification.plan import RunConfig
 from stillhouse.cli.main import COMMANDS, main
 from stillhouse.core.config import merge, parse, to_mapping
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.recipes import load_run
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +60,9 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         "docs/extending.md",
         "docs/embedding.md",
         "docs/tsetlin.md",
+        "docs/reproduction.md",
+        "docs/sar.md",
+        "docs/language.md",
         "benchmarks/README.md",
     ],
 )
@@ -86,4 +89,4 @@ def test_every_technique_of_the_page_is_read(block):
     change = yaml.safe_load(block)
     if "arms" not in change:
         change["arms"] = ["kd"]
-    assert parse(RunConfig, merge(to_mapping(RunConfig()), change))
+    assert parse(ClausesRunConfig, merge(to_mapping(ClausesRunConfig()), change))

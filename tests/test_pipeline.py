@@ -6,23 +6,39 @@ from dataclasses import replace
 import pytest
 import torch
 
-from stillhouse.classification.card import load_student
-from stillhouse.classification.plan import RunConfig, StageConfig
-from stillhouse.classification.run import run
+from stillhouse.classification.plan import StageConfig
 from stillhouse.classification.students import TimmStudentConfig
-from stillhouse.core import records
+from stillhouse.classification.training import ClassificationTrainingConfig
+from stillhouse.core import experiment, records
 from stillhouse.core.checks import StillhouseError
 from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.watch import Watch
 from stillhouse.curricula import CurriculumConfig
+from stillhouse.families import family_of
+from stillhouse.families.clauses.family import FAMILY
+from stillhouse.families.clauses.plan import ClausesRunConfig
+from stillhouse.families.images.plan import ImagesRunConfig
 from stillhouse.recipes import load_run
 from stillhouse.signals import FeaturesConfig, LogitsConfig
-from stillhouse.teachers import TeacherConfig
+from stillhouse.teachers import TeacherConfig, save_teacher
 from stillhouse.temperature import LearnedTemperature
 from stillhouse.training.checkpoint import load_checkpoint
 from stillhouse.training.doctor_config import DoctorConfig
 
 STAGED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0, "over": "stages"}}
 FEATURES = FeaturesConfig(student="blocks.0", teacher="layer2", weight=1.0)
+
+
+class Calls(Watch):
+    """Calls a function at every step."""
+
+    def __init__(self, call):
+        self.on_progress = call
+
+
+def run(config, out, *, on_progress=None, **choices):
+    watch = Watch() if on_progress is None else Calls(on_progress)
+    return experiment.run(family_of(config), config, out, watch=watch, **choices)
 
 
 def small(**changes):
@@ -32,7 +48,7 @@ def small(**changes):
 
 
 def weights(folder):
-    return {name: x.clone() for name, x in load_student(folder).state_dict().items()}
+    return {name: x.clone() for name, x in FAMILY.load(folder).state_dict().items()}
 
 
 def lines(folder):
@@ -163,14 +179,12 @@ def test_the_students_average_teaches_it(tmp_path):
         ({"stages": [{"name": "a"}, {"name": "a"}]}, "different names"),
         ({"stages": [{"name": "a", "carry": ["optimizer"]}]}, "no stage before"),
         ({"arms": ["kd", "direct"]}, "there is none"),
-        ({"student": {"kind": "timm"}, "arms": ["kd", "mlp"]}, "control of clauses"),
         ({"signals": [{"kind": "logits", "temperature": STAGED}]}, "take over: steps"),
         ({"curriculum": {"measures": ["rouge-l"]}}, "generated texts"),
         ({"curriculum": {}, "arms": ["no-kd"]}, "no arm is 'kd'"),
         ({"curriculum": {}, "teacher": {"source": "self:average"}}, "judge: student"),
         ({"inherit": {"a": "b"}, "arms": ["no-kd"]}, "copies from the teacher"),
         ({"stages": [{"name": "a", "epoch": 3}]}, "did you mean 'epochs'"),
-        ({"student": {"kind": "tim"}}, "did you mean 'timm'"),
         ({"teacher": {"source": "self:avg"}}, "self:average"),
         ({"teacher": {"source": "builtin:digits", "decay": 0.9}}, "decay: does nothing"),
     ],
@@ -178,7 +192,7 @@ def test_the_students_average_teaches_it(tmp_path):
 def test_pipelines_that_cannot_be_are_refused(change, words):
     """Before anything is trained, with the field's name."""
     with pytest.raises(ConfigError, match=words):
-        parse(RunConfig, {**to_mapping(small()), **change})
+        parse(ClausesRunConfig, {**to_mapping(small()), **change})
 
 
 def test_a_curriculum_orders_the_rows_and_survives_a_kill(tmp_path):
@@ -232,8 +246,11 @@ def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     data = DataConfig(name="digits", train_limit=64, test_limit=60).build()
     body = TimmStudentConfig(architecture="test_resnet").build(data.task)
     teacher = Teacher.from_module(body, data.task)
-    config = small(
+    config = ImagesRunConfig(
+        data=small().data,
         student=TimmStudentConfig(architecture="test_resnet"),
+        training=ClassificationTrainingConfig(epochs=2, batch_size=32, device="cpu"),
+        seeds=1,
         inherit={"network.layer1": "network.layer1"},
         arms=("kd", "no-kd"),
         stages=(StageConfig(name="head", train_only=("network.fc",)),),
@@ -301,7 +318,7 @@ def test_a_signal_does_not_take_the_name_of_the_labels(tmp_path):
 def test_nothing_to_learn_is_refused(change):
     """It ended in torch's words about tensors without grad."""
     with pytest.raises(ConfigError, match="nothing is left to learn from"):
-        parse(RunConfig, {"arms": ["kd"], **change})
+        parse(ClausesRunConfig, {"arms": ["kd"], **change})
 
 
 def test_an_assistant_without_the_tapped_features_is_refused_before_it_is_trained(tmp_path):
@@ -311,9 +328,64 @@ def test_an_assistant_without_the_tapped_features_is_refused_before_it_is_traine
     assert not list(tmp_path.rglob(records.RECORDS))
 
 
-def test_features_of_several_teachers_are_refused():
-    """Several teachers have no features together; the error spoke of an empty list."""
+def test_a_feature_of_several_teachers_is_one_of_theirs(tmp_path):
+    """`1:layer2` is layer2 of the second teacher: with two equal ones the term is that of one alone."""
     several = {"more_teachers": [{"source": "timm:resnet18"}]}
     taps = {"signals": [{"kind": "features", "student": "blocks.0", "teacher": "layer2"}]}
-    with pytest.raises(ConfigError, match="are those of one teacher"):
-        parse(RunConfig, {**several, **taps})
+    with pytest.raises(ConfigError, match="there are 2 teachers, and 'layer2' is of none of them; write 0:PATH"):
+        parse(ClausesRunConfig, {**several, **taps})
+    taps["signals"][0]["teacher"] = "2:layer2"
+    with pytest.raises(ConfigError, match="up to 1:PATH"):
+        parse(ClausesRunConfig, {**several, **taps})
+    first = {}
+    for path, more in (("layer2", ()), ("1:layer2", (TeacherConfig(source="builtin:digits"),))):
+        out = tmp_path / str(len(more))
+        run(small(signals=(replace(FEATURES, teacher=path), LogitsConfig()), more_teachers=more), out)
+        first[path] = lines(out / "arms/kd/seed-0")[0]["terms"]
+    assert first["1:layer2"]["features:blocks.0->1:layer2"] == first["layer2"]["features:blocks.0->layer2"] > 0
+
+
+def test_a_control_has_the_order_of_a_student_but_never_of_the_teacher(tmp_path):
+    """Ordered by the teacher, the control would hear it by a side door; ordered by a student, both see the same rows."""
+    curriculum = CurriculumConfig(shares=(0.5, 1.0), replay=0.0, signal_weights=(0.5, 1.0), label_weights=(0.0, 1.0))
+    for judge in ("teacher", "student"):
+        config = small(curriculum=curriculum, judge=judge, arms=("kd", "no-kd"))
+        run(replace(config, training=replace(config.training, log_every=1)), tmp_path / judge)
+    control = [line.get("figures", {}) for line in lines(tmp_path / "teacher/arms/no-kd/seed-0")]
+    assert not any("curriculum/stage" in figures for figures in control)
+    states = [
+        load_checkpoint(tmp_path / f"student/arms/{arm}/seed-0" / records.CHECKPOINT)["job"]["curriculum"]
+        for arm in ("kd", "no-kd")
+    ]
+    assert states[0]["order"] == states[1]["order"]
+    figures = lines(tmp_path / "student/arms/no-kd/seed-0")[0]["figures"]
+    assert (figures["curriculum/stage"], figures["curriculum/label-factor"]) == (0, 1)  # labels are all that it has
+
+
+def test_a_changed_teacher_of_an_early_stage_is_refused(tmp_path):
+    """Not only the last stage's: every teacher of a run is part of it."""
+    torch.manual_seed(0)
+    data = small().data.build()
+    path = tmp_path / "early.safetensors"
+
+    def early(scale):
+        torch.manual_seed(0)
+        teacher = TeacherConfig(source="timm:test_resnet", pretrained=False, image_size=32).build(data.task)
+        for parameter in teacher.module.parameters():
+            parameter.data *= scale
+        save_teacher(path, teacher, data_name="digits", data_sha256="0", score=None)
+
+    early(1.0)
+    stages = (StageConfig(name="a", teacher=TeacherConfig(source=f"ckpt:{path}")), StageConfig(name="b"))
+    run(small(stages=stages), tmp_path / "run", force=True)
+    early(1.1)
+    with pytest.raises(StillhouseError, match="teacher of the run"):
+        run(small(stages=stages), tmp_path / "run", resume=True, force=True)
+
+
+def test_the_reference_arm_is_shipped_whatever_the_order(tmp_path):
+    """With a taught control in front, users got the student without its clauses."""
+    summary = run(small(arms=("clauses-off", "no-kd", "kd")), tmp_path)
+    assert summary["shipped"] == {"arm": "kd", "seed": 0}
+    shipped, taught = (weights(tmp_path / folder) for folder in ("student", "arms/kd/seed-0"))
+    assert all(torch.equal(shipped[name], taught[name]) for name in taught)

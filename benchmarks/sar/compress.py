@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from stillhouse.families.sar.data.sequences import SarData
-from stillhouse.families.sar.run import data_of
-from stillhouse.families.sar.saved import load_model
+from stillhouse.families.sar.saved import load_data_config, load_model
 from stillhouse.families.sar.score import focus, judge
 from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.families.sar.students.pruning import prune
@@ -53,7 +52,7 @@ def main() -> None:
     for run in options.runs:
         folder = next(iter(sorted(run.glob("arms/kd/seed-0"))), run)
         model, _ = load_model(folder)
-        data = data or data_of(folder).build()
+        data = data or load_data_config(folder).build()
         print(f"\n{run.name}\n\n| form | bytes | quality | coherence | NMSE dB |\n|---|---|---|---|---|")
         print(row("float32", model, data, f"{4 * sum(p.numel() for p in model.parameters()):,}"), flush=True)
         for size in options.truncate:

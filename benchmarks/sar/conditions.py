@@ -11,10 +11,9 @@ from pathlib import Path
 
 import torch
 
-from stillhouse.families.sar.compare import focused, in_units
-from stillhouse.families.sar.run import data_of
-from stillhouse.families.sar.saved import load_model
+from stillhouse.families.sar.saved import load_data_config, load_model
 from stillhouse.families.sar.score import judge, rivals
+from stillhouse.families.sar.teacher import focused, in_units
 
 
 def main() -> None:
@@ -23,7 +22,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     model, scale = load_model(options.folder)
-    plain = replace(data_of(options.folder), train=64, validation=8)
+    plain = replace(load_data_config(options.folder), train=64, validation=8)
     print(
         "| noise of the raw data | azimuth rates | network, NMSE dB | coherence | matched filter, NMSE dB | coherence |"
     )

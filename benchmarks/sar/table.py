@@ -45,7 +45,7 @@ def verdicts(runs: Path, students: list[str]) -> None:
         seeds = [s for s in range(9) if all((f / f"seed-{s}" / "result.json").is_file() for f in folders.values())]
         for metric in ("quality", "coherence") if seeds else ():
             saved = {
-                arm: np.stack([np.load(folder / f"seed-{seed}" / "lines.npz")[metric] for seed in seeds])
+                arm: np.stack([np.load(folder / f"seed-{seed}" / "scores.npz")[metric] for seed in seeds])
                 for arm, folder in folders.items()
             }
             found = compare(saved["kd"], saved["no-kd"])

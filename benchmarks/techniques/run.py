@@ -30,17 +30,25 @@ from stillhouse.core.records import arm_folder, machine, read_json, versions, wr
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.core.verdict import compare, mean_interval
 from stillhouse.signals import teacher_features
-from stillhouse.teachers import TeacherConfig
+from stillhouse.teachers import Teacher, TeacherConfig
 
 
-class Remembered:
+class Remembered(Teacher):
     """A teacher whose answers on fixed inputs are kept for all techniques: what it says does not depend on who learns from it."""
 
-    def __init__(self, teacher: Any, features: tuple[str, ...], kept: dict[Any, Outputs]) -> None:
+    def __init__(self, teacher: Teacher, features: tuple[str, ...], kept: dict[Any, Outputs]) -> None:
         self.teacher, self.kept = teacher, kept
         self.spec = OutputSpec(teacher.spec.num_classes, {name: teacher.spec.features[name] for name in features})
-        self.name, self.params = teacher.name, teacher.params
-        self.head_is_new, self.head_was_fitted = teacher.head_is_new, teacher.head_was_fitted
+        self.name = teacher.name
+
+    @property
+    def params(self) -> int:
+        """Those of the teacher."""
+        return self.teacher.params
+
+    def identity(self) -> str:
+        """That of the teacher."""
+        return self.teacher.identity()
 
     def __call__(self, batch: Batch) -> Outputs:
         key = hashlib.sha256(batch.inputs.contiguous().numpy().tobytes()).digest()

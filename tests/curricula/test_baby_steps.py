@@ -31,25 +31,29 @@ def test_the_easy_subset_has_the_smaller_loss():
     """The direction, end to end: easy-first must not begin with the hard ones."""
     generator = np.random.default_rng(0)
     z, y = 3 * generator.standard_normal((200, 6)), generator.integers(0, 6, 200)
-    loss, ease = loss_of_samples(z, y), score_difficulty(z, y)
+    loss, difficulty = loss_of_samples(z, y), score_difficulty(z, y)
     means = {
-        o: loss[rows_in_order(ease, o, seed=0)[:50]].mean() for o in ("easy-first", "hard-first", "random", "none")
+        o: loss[rows_in_order(difficulty, o, seed=0)[:50]].mean()
+        for o in ("easy-first", "hard-first", "random", "none")
     }
     assert means["easy-first"] < 0.5 * means["random"]
     assert means["hard-first"] > 1.5 * means["random"]
-    by_stage = [loss[s].mean() for s in nested_subsets(rows_in_order(ease, "easy-first", seed=0), SHARES)]
+    by_stage = [loss[s].mean() for s in nested_subsets(rows_in_order(difficulty, "easy-first", seed=0), SHARES)]
     assert by_stage == sorted(by_stage)
 
 
 def test_the_anti_curriculum_is_the_exact_reverse_and_random_is_neither():
     """Controls that share the seed of the curriculum."""
-    ease = np.random.default_rng(0).random(100)
-    easy, hard, mixed, plain = (rows_in_order(ease, o, seed=3) for o in ("easy-first", "hard-first", "random", "none"))
+    scores = np.random.default_rng(0).random(100)
+    easy, hard, mixed, plain = (
+        rows_in_order(scores, o, seed=3) for o in ("easy-first", "hard-first", "random", "none")
+    )
+    assert easy.tolist() == np.argsort(scores).tolist()
     assert (easy[::-1] == hard).all()
     assert plain.tolist() == list(range(100))
     assert sorted(mixed.tolist()) == list(range(100))
     assert len({tuple(o) for o in (easy, hard, mixed, plain)}) == 4
-    assert mixed.tolist() != rows_in_order(ease, "random", seed=4).tolist()
+    assert mixed.tolist() != rows_in_order(scores, "random", seed=4).tolist()
     assert abs(np.corrcoef(np.argsort(mixed), np.argsort(easy))[0, 1]) < 0.3
 
 
@@ -63,8 +67,8 @@ def test_equal_samples_do_not_come_in_file_order():
 def test_every_class_has_its_share_of_a_balanced_order(share):
     """The hard class would be absent from the easy subset; rare ones come at least once."""
     labels = np.repeat([0, 1, 2, 3], [60, 30, 9, 1])
-    ease = -labels + np.random.default_rng(0).random(100)  # class 0 is the easiest as a whole
-    easy = rows_in_order(ease, "easy-first", seed=0)
+    difficulty = labels - np.random.default_rng(0).random(100)  # class 0 is the easiest as a whole
+    easy = rows_in_order(difficulty, "easy-first", seed=0)
     assert set(labels[easy[:10]]) == {0}
     balanced = balanced_over_classes(easy, labels)
     assert sorted(balanced.tolist()) == list(range(100))

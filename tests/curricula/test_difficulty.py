@@ -41,13 +41,13 @@ def test_ranks_start_at_the_easy_end_and_ties_share():
     assert ranks([1.0, 1.0, 1.0, 5.0], easy="low").tolist() == [2, 2, 2, 4]
 
 
-def test_high_is_easy_in_every_measure():
-    """The sample with the lower loss, the wider margin, the better text must score higher."""
+def test_high_is_hard_in_every_measure():
+    """The sample with the lower loss, the wider margin, the better text must score lower."""
     for measure, values in {"loss": [0.1, 5.0], "margin": [9.0, -3.0], "rouge-l": [0.9, 0.1]}.items():
         easy, hard = fuse({measure: values})
-        assert easy > hard
+        assert easy < hard
     easy, hard = fuse({"loss": [0.1, 5.0], "rouge-l": [0.9, 0.1]})
-    assert (easy, hard) == pytest.approx((2 / 61, 2 / 62))
+    assert (easy, hard) == pytest.approx((-2 / 61, -2 / 62))
 
 
 def test_renumbering_the_samples_renumbers_the_scores():
@@ -73,8 +73,8 @@ def test_loss_and_margin_are_torchs():
 def test_the_measures_asked_for_decide():
     """Two samples whose loss and margin disagree: many near rivals, or one nearer."""
     z, y = np.array([[1.0, 0.0, 0.0, 0.0], [1.0, 0.5, -9.0, -9.0]]), np.array([0, 0])
-    assert score_difficulty(z, y, ("loss",)).argmax() == 1
-    assert score_difficulty(z, y, ("margin",)).argmax() == 0
+    assert score_difficulty(z, y, ("loss",)).argmin() == 1
+    assert score_difficulty(z, y, ("margin",)).argmin() == 0
     assert len(set(score_difficulty(z, y).tolist())) == 1
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from stillhouse.core.config import merge, parse
+from stillhouse.core.experiment import run
+from stillhouse.families.embed.family import FAMILY
 from stillhouse.families.embed.plan import EmbedRunConfig
-from stillhouse.families.embed.run import distill
 
 WORDS = (
     "river",
@@ -27,7 +28,7 @@ TINY = {
     "lesson": {"epoch_steps": 6, "perplexity": 5.0, "anchors": 8, "validation_rows": 60},
     "training": {
         **{"epochs": 2, "batch_size": 64, "threads": 1, "device": "cpu", "learning_rate": 5e-3},
-        **{"warmup_epochs": 1.0, "weight_decay": 0.0, "label_weight": 0.0, "checkpoint_seconds": 0.0},
+        **{"warmup_epochs": 1.0, "weight_decay": 0.0, "checkpoint_seconds": 0.0},
     },
     "anchors": ["pca", "random-projection"],
     "seeds": 2,
@@ -42,6 +43,11 @@ def write_vectors(path, *, rows=600, width=16, seed=0, **arrays):
     texts = np.array([f"the {WORDS[label]} number {row} of the {WORDS[label]}s" for row, label in enumerate(labels)])
     np.savez(path, **{"embeddings": x.astype(np.float32), "texts": texts, "labels": labels, **arrays})
     return path
+
+
+def distill(config, out, **choices):
+    """A run of the family, as the command line starts it."""
+    return run(FAMILY, config, out, **choices)
 
 
 def config_of(path, **changes):

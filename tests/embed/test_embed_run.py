@@ -4,25 +4,33 @@ import json
 
 import numpy as np
 import pytest
-from conftest import HASHED, config_of, write_vectors
+from conftest import HASHED, config_of, distill, write_vectors
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
-from stillhouse.families.embed import run as run_module
+from stillhouse.core.watch import Watch
+from stillhouse.families.embed import family as family_module
 from stillhouse.families.embed.data.vectors import open_vectors
-from stillhouse.families.embed.judge import figures
+from stillhouse.families.embed.family import FAMILY
+from stillhouse.families.embed.judge import FAR, NEAR, figures
 from stillhouse.families.embed.material import open_material
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import judge
-from stillhouse.families.embed.plan import EmbedRunConfig, complete
-from stillhouse.families.embed.report import write_embedding_report
-from stillhouse.families.embed.run import distill
+from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.students.network import load_embedder
 from stillhouse.families.embed.use import evaluate
+from stillhouse.report.page import write_page
 
 
 def result(out, arm, seed=0):
     return read_json(out / "arms" / arm / f"seed-{seed}" / "result.json")
+
+
+def watching(act):
+    """A watch that carries out something at each step."""
+    watch = Watch()
+    watch.on_progress = act
+    return watch
 
 
 def test_every_arm_is_judged_on_the_same_rows_near_and_far_apart(finished, vectors):
@@ -35,8 +43,8 @@ def test_every_arm_is_judged_on_the_same_rows_near_and_far_apart(finished, vecto
     )
     for name in ("knn_overlap@10", "spearman", "trustworthiness"):
         assert summary["arms"]["pca"][name]["mean"] == pytest.approx(expected[name], abs=1e-6)
-    pairs = {(c["arm"], c["control"], c["name"]) for c in summary["comparisons"]}
-    assert {("student", "pca", "near"), ("student", "pca", "far"), ("text", "student", "far")} <= pairs
+    pairs = {(c["arm"], c["control"], c["metric"]) for c in summary["comparisons"]}
+    assert {("student", "pca", NEAR), ("student", "pca", FAR), ("text", "student", FAR)} <= pairs
     assert summary["verdict"] in ("helps", "hurts", "no difference shown")
     assert [len(summary["arms"][arm]["spearman"]["values"]) for arm in summary["arms"]] == [2, 1, 2, 1, 2]
     assert "label_1nn" in summary["arms"]["student"]
@@ -47,12 +55,12 @@ def test_what_is_shipped_is_the_best_seed_by_validation(finished):
     out, _ = finished
     ranks = [result(out, "student", seed)["rank"] for seed in (0, 1)]
     card = read_json(out / "student" / "card.json")
-    assert card["seed"] == int(ranks[1] > ranks[0])
-    material_codes = np.load(out / "arms" / "student" / f"seed-{card['seed']}" / "codes.npz")["test"]
+    assert card["shipped"]["seed"] == int(ranks[1] > ranks[0])
+    material_codes = np.load(out / "arms" / "student" / f"seed-{card['shipped']['seed']}" / "codes.npz")["test"]
     store = open_vectors(read_json(out / "run.json")["config"]["data"]["path"])
     material = open_material(config_of(store.path))
     np.testing.assert_allclose(load_embedder(out / "student").encode(material.test_vectors), material_codes, atol=1e-5)
-    assert card["metrics"]["spearman"] == result(out, "student", card["seed"])["metrics"]["spearman"]
+    assert card["metrics"]["spearman"] == result(out, "student", card["shipped"]["seed"])["metrics"]["spearman"]
     assert "/" not in json.dumps(card["teacher"])
 
 
@@ -73,17 +81,13 @@ def test_a_killed_run_goes_on_where_it_stopped(vectors, tmp_path):
             raise SystemExit(9)
 
     with pytest.raises(SystemExit):
-        distill(config, torn, on_progress=kill)
+        distill(config, torn, watch=watching(kill))
     first = (torn / "arms" / "student" / "seed-0" / "result.json").stat().st_mtime_ns
     with pytest.raises(InputError, match="go on with --resume"):
         distill(config, torn)
     steps = []
-    distill(
-        config,
-        torn,
-        resume=True,
-        on_progress=lambda arm, seed, progress, news: steps.append((arm, seed, progress.step)),
-    )
+    seen = watching(lambda arm, seed, progress, news: steps.append((arm, seed, progress.step)))
+    distill(config, torn, resume=True, watch=seen)
     assert steps[0] == ("student", 1, 8)  # the checkpoint is that of step 7
     assert (torn / "arms" / "student" / "seed-0" / "result.json").stat().st_mtime_ns == first
     for arm, seed in (("student", 1), ("random-projection", 1)):
@@ -107,7 +111,7 @@ def test_other_vectors_under_the_same_path_are_noticed(tmp_path):
     config = config_of(path, seeds=1)
     distill(config, tmp_path / "run")
     write_vectors(path, rows=300, seed=1)
-    with pytest.raises(InputError, match="--resume needs the data of the run, got other vectors"):
+    with pytest.raises(InputError, match="--resume needs the data of the run: sha256 was"):
         distill(config, tmp_path / "run", resume=True)
 
 
@@ -132,7 +136,7 @@ def test_a_file_that_shrinks_in_a_run_is_an_error(tmp_path):
                 file.truncate(5000)
 
     with pytest.raises(InputError, match="expected the file that was opened"):
-        distill(config, tmp_path / "run", on_progress=cut)
+        distill(config, tmp_path / "run", watch=watching(cut))
 
 
 def test_pairs_are_judged_and_not_learnt_from(vectors, tmp_path):
@@ -231,10 +235,10 @@ def test_zero_rows_are_left_out_and_counted(tmp_path):
 
 def test_a_missing_package_is_told_before_training(vectors, tmp_path, monkeypatch):
     """Found out at the end, the hours before it would seem lost."""
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(family_module, "find_spec", lambda name: None)
     with pytest.raises(InputError, match="'umap' needs a package that is not installed: pip install"):
         distill(config_of(vectors, anchors=["umap"]), tmp_path / "run")
-    assert run_module.PACKAGES["umap"][0] == "umap"
+    assert family_module.PACKAGES["umap"][0] == "umap"
 
 
 @pytest.mark.parametrize(
@@ -245,8 +249,8 @@ def test_a_missing_package_is_told_before_training(vectors, tmp_path, monkeypatc
         ({"frontier": [0.0], "lesson": {"global_weight": 0.0}}, "nothing is left to learn"),
         ({"poles_file": "p.csv"}, "expected student.axes with it"),
         ({"lesson": {"tau": [0.5]}}, "take student.output: sphere"),
-        ({"training": {"precision": "bf16-mixed"}}, "expected 32-true"),
-        ({"training": {"label_smoothing": 0.1}}, "there are no labels"),
+        ({"training": {"precision": "bf16-mixed"}}, "expected '32-true'"),
+        ({"training": {"label_smoothing": 0.1}}, "label_smoothing"),
         ({"training": {"accumulate": 2}}, "a relation is between all rows of a batch"),
     ],
 )
@@ -261,7 +265,7 @@ def test_a_plan_counts_its_trainings():
     config = config_of("x.npz", frontier=[0.0, 1.0], text=HASHED, anchors=["pca", "umap"], seeds=4)
     assert isinstance(config, EmbedRunConfig)
     assert (config.fits, list(config.trained)) == (4 + 1 + 4 + 1 + 4, ["student", "near-0"])
-    assert complete(config.training).precision == "32-true"
+    assert config.training.precision == "32-true"
 
 
 def test_the_report_shows_near_and_far_and_needs_nothing_from_outside(finished, tmp_path):
@@ -270,13 +274,13 @@ def test_the_report_shows_near_and_far_and_needs_nothing_from_outside(finished, 
     page = (out / "report.html").read_text()
     for words in ("Local against global quality", "random projection", "neighbor weight 0", "text student", "Spearman"):
         assert words in page
-    assert page.count("<svg") == 2
+    assert page.count("<svg") == 4  # frontier, curves, differences, losses
     assert "http" not in page.replace("http://www.w3.org", "")
-    with pytest.raises(InputError, match="expected a folder of"):
-        write_embedding_report(tmp_path)
+    with pytest.raises(InputError, match="is not a run folder"):
+        write_page(FAMILY, tmp_path)
 
 
 def test_an_unfinished_run_has_a_report_that_says_so(finished, tmp_path):
     """A page of a run that was killed is asked for most."""
     (tmp_path / "run.json").write_text((finished[0] / "run.json").read_text())
-    assert "not finished" in write_embedding_report(tmp_path).read_text()
+    assert "not finished" in write_page(FAMILY, tmp_path).read_text()

@@ -1,8 +1,18 @@
 """Tiny configurations of the focusing family, and the commands on them."""
 
+import torch
 import yaml
 
 from stillhouse.cli.main import main
+from stillhouse.core.config import parse
+from stillhouse.core.family import Arm
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.lab import Lab
+from stillhouse.core.pipeline import Lesson
+from stillhouse.families.sar.family import FAMILY
+from stillhouse.families.sar.plan import SarDistillConfig
+from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.teacher import LineTeacher
 
 DATA = {"preset": "toy-64", "length": 160, "train": 8, "validation": 4, "test": 6}
 TRAINING = {"epochs": 3, "batch_size": 4, "lr": 0.02, "warmup_epochs": 0, "loss_fn": "complex_nmse", "threads": 1}
@@ -51,3 +61,46 @@ def written(path, mapping):
 def distill_words(files, teacher_run, folder, *more):
     words = ["distill", "--teacher_config", files[0], "--teacher_checkpoint", teacher_run, "--student-config", files[1]]
     return [*words, "--save_dir", folder, "--quiet", *more]
+
+
+# ---------------------------------------------------------------------------------------------- from Python
+
+SMALL = {"model_dim": 3, "state_dim": 8, "num_layers": 2, "look_ahead": 16}
+QUICK = {
+    "epochs": 1,
+    "batch_size": 4,
+    "warmup_epochs": 0,
+    "device": "cpu",
+    "threads": 1,
+    "log_every": 1,
+    "learning_rate": 0.01,
+}
+LINES = {"preset": "toy-64", "length": 120, "train": 8, "validation": 4, "test": 4}
+
+
+def network(seed=0, **settings):
+    """A small network with random weights."""
+    torch.manual_seed(seed)
+    return StateSpaceConfig(**{**SMALL, **settings}).build()
+
+
+def small_run(**settings):
+    """The configuration of a run of seconds."""
+    plain = {"teacher_checkpoint": "none", "student": SMALL, "teacher": SMALL, "training": QUICK, "data": LINES}
+    return parse(SarDistillConfig, {**plain, "seeds": 1, **settings})
+
+
+def lesson_of(config, data, folder, *, teacher=None, student=None, tutor=None, seed=0):
+    """One arm's only stage: taught where there is a teacher, which is prepared as a run prepares it."""
+    lab = Lab(config, data, RunFolder(folder), [] if teacher is None else [teacher])
+    taught = teacher is not None
+    if taught:
+        lab.tutors = FAMILY.tutors(lab)
+    student = student or network()
+    arm = Arm("kd" if taught else "no-kd", student.config, taught)
+    return Lesson(student, config.stages_of(taught)[0], arm, seed, 0, lab.tutors[0] if taught else None, None, lab)
+
+
+def line_teacher(*args, **settings):
+    """A network as a teacher in the units of the data."""
+    return LineTeacher(network(*args, **settings))

@@ -134,18 +134,10 @@ def test_distill_says_whether_it_helped(student_run):
     block = yaml.safe_load((student_run / "final_student_config.yaml").read_text())["model"]
     model = get_model_from_configs(**block)
     model.load_state_dict(torch.load(student_run / "final_student_model.pth", weights_only=True))
-    kept, _ = load_model(student_run / "arms" / "kd" / "seed-0")
+    kept, _ = load_model(student_run / "student")
     lines = torch.randn(1, 50, 1, dtype=torch.complex64)
     with torch.no_grad():
         assert torch.equal(model.eval()(lines), kept(lines))
-
-
-def test_arms_of_a_seed_differ_only_by_the_teacher(student_run):
-    """Else the verdict compares luck: same start, same lines, other weights at the end."""
-    kd, control = (load_model(student_run / "arms" / arm / "seed-0")[0].state_dict() for arm in ("kd", "no-kd"))
-    other = load_model(student_run / "arms" / "kd" / "seed-1")[0].state_dict()
-    assert any(not torch.equal(kd[name], control[name]) for name in kd)
-    assert any(not torch.equal(kd[name], other[name]) for name in kd)
 
 
 def test_stream_evaluate_and_compare_read_what_was_saved(student_run, teacher_run, tmp_path, capsys):
@@ -225,7 +217,7 @@ def test_the_documented_tiny_command(files, capsys):
         (["--temperature", "4", "--beta", "0"], "does nothing where beta is 0"),
         (["--alpha", "0.9", "--beta", "0.9"], "alpha, beta: expected a sum of at most 1"),
         (["--alpha", "warm"], "alpha: expected a"),
-        (["--arms", "kd", "kd"], "arms: expected each once"),
+        (["--arms", "kd", "kd"], "arms: expected each arm once"),
         (["--arms", "teacher"], "arms"),
         (["--student_state_dim", "7"], "state_dim: expected an even number"),
         (["--num_epochs", "2.5"], "epochs: expected"),
@@ -288,9 +280,11 @@ def test_a_teacher_worse_than_silence_is_refused(files, tmp_path, capsys):
     torch.save(model.state_dict(), tmp_path / "loud.pth")
     words = ["distill", "--teacher_config", files[0], "--student_config", files[1], "--save_dir", tmp_path / "out"]
     status, text = said(capsys, *words, "--teacher_checkpoint", tmp_path / "loud.pth", "--quiet")
-    assert status == 2
-    assert "better than silence" in text
+    assert status == 3
+    assert "validation quality -" in text
+    assert "(chance 0.0000): at chance" in text
     assert "--force" in text
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_refused_takes_no_folder(files, teacher_run, tmp_path, capsys):

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from sar_tiny import STUDENT, sar, written
+from sar_tiny import LINES, STUDENT, lesson_of, line_teacher, sar, small_run, written
 
+from stillhouse.core.config import to_mapping
+from stillhouse.core.types import Progress
+from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.documented import read_student, read_teacher
+from stillhouse.families.sar.family import FAMILY
 from stillhouse.families.sar.recipes import recipe_path
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +57,21 @@ def test_the_yaml_is_a_students_file(files, tmp_path):
     config = read_student(path, read_teacher(files[0]), "x")
     assert config.objective.curriculum.outputs_from == 0.05
     assert config.student.look_ahead == 64
+
+
+def test_the_signals_of_the_page_are_built(files, tmp_path):
+    """Each reaches the student of the page's own file, from a teacher of three layers."""
+    path = tmp_path / "student.yaml"
+    path.write_text(BLOCKS["yaml"][0] + BLOCKS["yaml"][1])
+    config = read_student(path, read_teacher(files[0]), "x")
+    assert (config.curriculum.shares, config.judge, len(config.chain)) == ((0.5, 1.0), "teacher", 1)
+    data = SarConfig(**LINES).build()
+    FAMILY.check(config, data)
+    plain = small_run(signals=to_mapping(config.signals), objective={"alpha": 1.0, "beta": 0.0, "gamma": 0.0})
+    job = FAMILY.job(lesson_of(plain, data, tmp_path, teacher=line_teacher(1, num_layers=3)))
+    terms = job.terms(torch.arange(8), Progress(0, 10))
+    assert [name.split(":")[0] for name in terms] == ["student", "features", "hidden", "relations", "dynamics"]
+    assert all(value.requires_grad and torch.isfinite(value) for _, value in terms.values())
 
 
 def test_the_python_runs(tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import subprocess
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.sar.report import write_sar_report
+from stillhouse.families.sar.family import FAMILY
+from stillhouse.report.page import write_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
@@ -45,17 +46,19 @@ def test_points_and_costs(page, student_run):
 
 
 def test_made_from_files_alone(student_run, tmp_path):
-    """Anyone with the folder can make the page again; missing parts are said, not drawn."""
+    """Anyone with the folder can make the page again; parts whose files are missing are left out."""
     copy = tmp_path / "copy"
     shutil.copytree(student_run, copy, ignore=shutil.ignore_patterns("*.pt", "*.pth", "distillation"))
     before = (copy / "report.html").read_text()
-    assert write_sar_report(copy).read_text() == before
+    assert write_page(FAMILY, copy).read_text() == before
     for name in ("focus.npz", "comparison.json", "summary.json"):
         (copy / name).unlink()
-    text = write_sar_report(copy).read_text()
-    assert "focus.npz is missing" in text
-    with pytest.raises(InputError, match="stillhouse sar train"):
-        write_sar_report(tmp_path)
+    text = write_page(FAMILY, copy).read_text()
+    assert "This run is not finished" in text
+    assert not any(f"<h2>{title}</h2>" in text for title in ("Images", "Comparison", "Point targets"))
+    assert all(f"<h2>{title}</h2>" in before for title in ("Images", "Comparison", "Point targets"))
+    with pytest.raises(InputError):
+        write_page(FAMILY, tmp_path / "none")
 
 
 def test_a_name_with_markup_is_text(student_run, tmp_path):
@@ -65,14 +68,16 @@ def test_a_name_with_markup_is_text(student_run, tmp_path):
     run = json.loads((copy / "run.json").read_text())
     run["config"]["name"] = "<script>alert(1)</script>"
     (copy / "run.json").write_text(json.dumps(run))
-    assert "<script>alert(1)" not in write_sar_report(copy).read_text()
+    assert "<script>alert(1)" not in write_page(FAMILY, copy).read_text()
 
 
 def test_a_teacher_has_a_page_too(teacher_run):
-    """Without arms there is no verdict, and no empty heading for one."""
+    """Without arms there is no verdict, and no empty heading for one; its learning curve is drawn."""
     text = (teacher_run / "report.html").read_text()
-    assert "How well it focuses" in text
-    assert "No difference shown" not in text
+    assert "How well it focuses</h1>" in text
+    assert '<ul class="verdicts">' not in text
+    assert "<h2>Learning curve</h2>" in text
+    assert "<h2>Images</h2>" in text
 
 
 @pytest.mark.browser

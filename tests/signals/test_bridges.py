@@ -9,7 +9,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses.regression import normalized_mse
 from stillhouse.signals.bridges import LAYOUTS, Bridge, Side
-from stillhouse.signals.config.features import FeaturesConfig
+from stillhouse.signals.features import FeaturesConfig
 
 NOW = Progress(0, 1)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
@@ -103,7 +103,7 @@ def bridge(ours, theirs, **options):
 
 
 def positions(made):
-    batch = {"x": torch.zeros(2, *made.ours.shape)}, {"x": torch.zeros(2, *made.theirs.shape)}
+    batch = {"x": torch.zeros(2, *made.student_side.shape)}, {"x": torch.zeros(2, *made.teacher_side.shape)}
     return made.student(batch[0]).shape[1], made.teacher(batch[1]).shape[1]
 
 
@@ -260,7 +260,7 @@ def test_least_squares_leave_only_what_no_linear_map_explains():
     [
         (
             {"initialize": "least-squares", "projector": "mlp"},
-            "initialize: least-squares does nothing with projector mlp",
+            "initialize: does nothing under projector 'mlp'; leave it out, or take 'linear'",
         ),
         ({"resize": "linear"}, "resize: linear does nothing with pool mean"),
         ({"student_layout": "tbnx"}, "student_layout"),

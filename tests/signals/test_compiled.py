@@ -1,6 +1,8 @@
 """Under `torch.compile` every loss of a signal has the gradients of eager mode, in one graph; so has a learned temperature."""
 
 import math
+from functools import partial
+from typing import get_args
 
 import pytest
 import torch
@@ -12,13 +14,11 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.attention import attention_scores
 from stillhouse.losses.softened import checked_temperature
 from stillhouse.signals import LogitsConfig
-from stillhouse.signals.config.logits import USED_BY
-from stillhouse.signals.config.relations import RelationsConfig
 from stillhouse.signals.dual_head import binary_kl
 from stillhouse.signals.dynamics import delta_loss
 from stillhouse.signals.features import DISTANCES
-from stillhouse.signals.logits import LOSSES
-from stillhouse.signals.relations import RELATIONS
+from stillhouse.signals.logits import AnyLogitLoss
+from stillhouse.signals.relations import AnyRelation, RelationsConfig
 from stillhouse.temperature import LearnedTemperature
 
 B, K, D, L = 6, 5, 4, 3
@@ -54,8 +54,10 @@ def kept(t):
     return torch.topk(t.log_softmax(1), 2)
 
 
+DRAWN = ("RKD", "RKDAngle")
 ROWS = {
-    **{name: loss for name, loss in RELATIONS.items() if name != "rkd"},  # the sum of two, see the draw below
+    # rkd is the sum of two, and angles are drawn: see below
+    **{kind.__name__: partial(kind(), step=0) for kind in get_args(AnyRelation) if kind.__name__ not in DRAWN},
     "contrastive-symmetric": lambda s, t: losses.contrastive_distillation(s, t, symmetric=True),
 }
 TOKENS = {
@@ -76,17 +78,17 @@ CLASSES = {
 }
 
 
-@pytest.mark.parametrize("name", LOSSES)
-def test_losses_of_class_scores(name):
+@pytest.mark.parametrize("kind", get_args(AnyLogitLoss), ids=lambda kind: kind.__name__)
+def test_losses_of_class_scores(kind):
     """With a temperature of each sample that has a gradient, and a class that the teacher rules out."""
     s, t = draw(0, B, K).requires_grad_(), draw(1, B, K)
     t[0, 1] = -math.inf
-    given = (LABELS,) if name == "dkd" else ()
-    if name not in USED_BY["temperature"]:
-        check_compiled(lambda s: LOSSES[name](s, t, *given), s)
+    loss = kind()
+    if not hasattr(loss, "temperature"):
+        check_compiled(lambda s: loss(s, t, LABELS, 1.0), s)
         return
     hot = torch.linspace(1.0, 3.0, B).requires_grad_()
-    check_compiled(lambda s, hot: LOSSES[name](s, t, *given, temperature=hot), s, hot)
+    check_compiled(lambda s, hot: loss(s, t, LABELS, hot), s, hot)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses import forward_kl, label_cross_entropy
-from stillhouse.signals.config.dual_head import DualHeadConfig
-from stillhouse.signals.dual_head import binary_kl
+from stillhouse.signals.dual_head import DualHeadConfig, binary_kl
 
 NOW = Progress(0, 1)
 
@@ -101,7 +100,7 @@ def test_each_loss_reaches_its_own_head_and_both_the_body(loss):
     """On one head the two losses fight, which is the reason for the second."""
     model, inputs, labels = student(), torch.rand(8, 1, 3, 3), torch.arange(8) % 4
     config = DualHeadConfig(student="2", loss=loss)
-    tapped = Tapped(model, config.student_features())
+    tapped = Tapped(model, config.student_paths)
     signal = config.build(tapped.spec(inputs), OutputSpec(4))
     batch, told = Batch(inputs, labels, labels), Outputs(logits(3, 8).float())
     value = signal(tapped(inputs), told, batch, NOW)

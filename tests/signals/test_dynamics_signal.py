@@ -7,8 +7,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl
-from stillhouse.signals.config.dynamics import DynamicsConfig
-from stillhouse.signals.dynamics import delta_loss
+from stillhouse.signals.dynamics import DynamicsConfig, delta_loss
 
 NOW = Progress(0, 1)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
@@ -166,8 +165,8 @@ def test_the_path_starts_where_it_is_told(start, pairs):
     """Early layers have little to say; 2 / 6 is a third in spite of rounding."""
     made = config(6, 12, start=start)
     assert list(made.pairs()) == pairs
-    assert made.student_features() == tuple(f"b.{j - 1}" for j, _ in pairs)
-    assert made.teacher_features() == tuple(f"t.{k - 1}" for _, k in pairs)
+    assert made.student_paths == tuple(f"b.{j - 1}" for j, _ in pairs)
+    assert made.teacher_paths == tuple(f"t.{k - 1}" for _, k in pairs)
 
 
 @pytest.mark.parametrize(

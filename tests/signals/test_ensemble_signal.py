@@ -12,11 +12,9 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
-from stillhouse.signals.config.ensemble import EnsembleConfig
-from stillhouse.signals.ensemble import EnsembleSignal
+from stillhouse.signals.ensemble import EnsembleConfig, EnsembleSignal
 from stillhouse.signals.learned_weights import LearnedWeights
 from stillhouse.signals.teacher_weights import confidence_weights, gradient_weights, min_norm_weights, uniform_weights
-from stillhouse.teachers.ensemble import EnsembleSpec
 
 NOW = Progress(0, 1)
 POOLS = ["mean-probabilities", "mean-logits", "confidence", "gradient", "learned", "diverse"]
@@ -45,9 +43,11 @@ def said(seed=0, rows=B):
 
 def signal(pool, n=2, weights_fn=None, **given):
     student = {"student": "body"} if pool in ("learned", "diverse") else {}
+    if pool != "diverse":
+        given.pop("answer_weight", None)
     config = EnsembleConfig(pool=pool, **student, **given)
     features = {f"{i}:f": (3 + i,) for i in range(n)}
-    spec = EnsembleSpec(K, features, (OutputSpec(K),) * n)
+    spec = OutputSpec(K, features, (OutputSpec(K),) * n)
     torch.manual_seed(0)
     return EnsembleSignal(config, OutputSpec(K, {"body": (D,)}), spec, weights_fn=weights_fn)
 
@@ -273,8 +273,8 @@ def test_without_a_feature_weights_are_the_same_for_all():
     rule = LearnedWeights(3, None)
     assert rule(said(), members(3), batch().labels).shape == (B, 3)
     config = EnsembleConfig(pool="learned")
-    s = config.build(OutputSpec(K), EnsembleSpec(K, {}, (OutputSpec(K),) * 3))
-    assert config.student_features() == ()
+    s = config.build(OutputSpec(K), OutputSpec(K, {}, (OutputSpec(K),) * 3))
+    assert config.student_paths == ()
     assert s(said(), told(*members(3)), batch(), NOW).shape == (B,)
 
 
@@ -324,8 +324,8 @@ def test_choice_and_entropy_are_what_they_say():
 def test_the_students_feature_is_drawn_to_the_answer():
     """`answers` of unequal widths become one target in the student's width."""
     config = EnsembleConfig(pool="diverse", student="body", answers=("0:f", "1:f"), answer_weight=1.0)
-    assert config.teacher_features() == ("0:f", "1:f")
-    spec = EnsembleSpec(K, {"0:f": (3,), "1:f": (4,)}, (OutputSpec(K),) * 2)
+    assert config.teacher_paths == ("0:f", "1:f")
+    spec = OutputSpec(K, {"0:f": (3,), "1:f": (4,)}, (OutputSpec(K),) * 2)
     torch.manual_seed(0)
     s = config.build(OutputSpec(K, {"body": (D,)}), spec)
     group, x = told(*members(2)), torch.nn.Parameter(said().features["body"].clone())
@@ -340,7 +340,7 @@ def test_the_students_feature_is_drawn_to_the_answer():
         values.append(value.item())
     floor = signal("mean-probabilities")(Outputs(z), group, batch(), NOW).mean().item()
     assert values[-1] - floor < 0.1 * (values[0] - floor)
-    assert [len(g["params"]) for g in s.parameter_groups()] == [3]  # embedding, question's weight and bias
+    assert [len(g["params"]) for g in s.groups()] == [3]  # embedding, question's weight and bias
 
 
 def test_a_class_that_a_teacher_rules_out():
@@ -366,9 +366,9 @@ def test_nan_comes_out():
 
 def test_faults_are_named():
     """Members that are missing would mean one teacher under a name that promises several."""
-    with pytest.raises(InputError, match=r"what several teachers said .*, got the outputs of one"):
+    with pytest.raises(InputError, match=r"the outputs of several teachers .*, got the outputs of one"):
         signal("mean-probabilities")(said(), members(1)[0], batch(), NOW)
-    with pytest.raises(InputError, match="what several teachers said"):
+    with pytest.raises(InputError, match="the outputs of several teachers"):
         signal("mean-probabilities")(said(), None, batch(), NOW)
     with pytest.raises(InputError, match="has to know how many"):
         EnsembleConfig(pool="learned").build(OutputSpec(K), OutputSpec(K))

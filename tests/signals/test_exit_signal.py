@@ -9,7 +9,7 @@ from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses import forward_kl, label_cross_entropy
-from stillhouse.signals.config.exits import ExitsConfig
+from stillhouse.signals.exits import ExitsConfig
 from stillhouse.signals.pooled import Pooled
 
 NOW = Progress(0, 1)
@@ -32,7 +32,7 @@ def parts(**given):
     """The student, what it said, and the signal with exits after both blocks."""
     model = network()
     config = ExitsConfig(exits=("1", "3"), **given)
-    tapped = Tapped(model, config.student_features())
+    tapped = Tapped(model, config.student_paths)
     torch.manual_seed(2)
     return model, tapped(batch().inputs), config.build(tapped.spec(batch().inputs))
 
@@ -130,7 +130,7 @@ def test_it_needs_no_teacher():
     assert ExitsConfig.needs_teacher is False
     torch.testing.assert_close(signal(said, Outputs(torch.randn(8, K)), batch(), NOW), signal(said, None, batch(), NOW))
     config = parse(ExitsConfig, {"exits": ["1"]})
-    assert config.student_features() == ("1",)
+    assert config.student_paths == ("1",)
     with pytest.raises(ConfigError, match="needs_teacher"):
         parse(ExitsConfig, {"exits": ["1"], "needs_teacher": True})
 

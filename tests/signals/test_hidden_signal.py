@@ -6,8 +6,8 @@ import torch
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, dump_yaml, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.signals.config.features import FeaturesConfig
-from stillhouse.signals.config.hidden import HiddenConfig
+from stillhouse.signals.features import FeaturesConfig
+from stillhouse.signals.hidden import HiddenConfig
 
 NOW = Progress(0, 1)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
@@ -82,15 +82,15 @@ def test_layers_are_paired_and_tapped(more, pairs):
     """TinyBERT's released map counts the embedding as layer 0; paths count from 0, layers from 1."""
     made = config(4, 12, **more)
     assert [(ours, *theirs) for ours, theirs in made.targets()] == pairs
-    assert made.student_features() == tuple(ours for ours, _ in pairs)
-    assert made.teacher_features() == tuple(theirs for _, theirs in pairs)
+    assert made.student_paths == tuple(ours for ours, _ in pairs)
+    assert made.teacher_paths == tuple(theirs for _, theirs in pairs)
 
 
 def test_a_learned_map_taps_whole_blocks():
     """LAD skips no layer of the teacher."""
     made = config(2, 5, map="learned")
     assert made.targets() == (("b.0", ("t.0", "t.1", "t.2")), ("b.1", ("t.3", "t.4")))
-    assert made.teacher_features() == ("t.0", "t.1", "t.2", "t.3", "t.4")
+    assert made.teacher_paths == ("t.0", "t.1", "t.2", "t.3", "t.4")
 
 
 def test_gates_start_near_the_uniform_map_and_learn():
@@ -147,7 +147,7 @@ def test_the_students_gradient_does_not_see_the_gates():
 def test_gates_have_a_learning_rate_of_their_own():
     """They drift to the easiest layer if they move as fast as the rest; projectors must not slow down with them."""
     signal, _, _ = built(config(map="learned", gate_learning_rate=1e-5))
-    groups = signal.parameter_groups()
+    groups = signal.groups()
     assert [group.get("lr") for group in groups] == [None, 1e-5]
     grouped = [p for group in groups for p in group["params"]]
     assert {id(p) for p in grouped} == {id(p) for p in signal.parameters()}
@@ -252,12 +252,12 @@ def test_cka_draws_the_same_rows_at_the_same_step():
     [
         ({"student_layers": None}, "how many layers"),
         ({"student_layers": 9}, "at most as many as the teacher's 4, got 9"),
-        ({"mapping": {1: 1}}, "mapping: expected pairs with map explicit"),
+        ({"mapping": {1: 1}}, "mapping: does nothing under map 'uniform'; leave it out, or take 'explicit'"),
         ({"map": "explicit"}, "mapping: expected pairs with map explicit"),
         ({"map": "explicit", "mapping": {1: 9}}, "from 1 to 4, got 9"),
         ({"student_embedding": "b.e"}, "both or neither"),
         ({"distance": "cka"}, "projector: expected none with distance cka"),
-        ({"gate_learning_rate": 0.1}, "does nothing with map uniform"),
+        ({"gate_learning_rate": 0.1}, "gate_learning_rate: does nothing under map 'uniform'"),
         ({"shared": True, "projector": "none"}, "shared: does nothing"),
         ({"shared": True, "initialize": "least-squares"}, "fits one pair of layers"),
         ({"rows": 64}, "rows: does nothing with distance mse"),

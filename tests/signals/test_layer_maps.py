@@ -1,8 +1,5 @@
 """Which layer looks at which: the closed lists of the papers, and what no map may do."""
 
-import subprocess
-import sys
-
 import pytest
 
 from stillhouse.core.checks import InputError
@@ -88,9 +85,3 @@ def test_paths_of_a_pattern_count_from_zero():
     assert layer_paths("enc.{}.out", 3) == ("enc.0.out", "enc.1.out", "enc.2.out")
     assert layer_paths("norm") == ("norm",)
     assert count_layers("a.{}", ["a.0", "a.1", "ab1", "a.1.x", "b.a.2"]) == 2
-
-
-def test_maps_are_read_without_torch():
-    """Configurations import them."""
-    code = "import sys, stillhouse.signals.layer_maps; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

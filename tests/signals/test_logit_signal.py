@@ -2,16 +2,15 @@
 
 import copy
 import math
-from typing import get_args
 
 import pytest
 import torch
 
-from stillhouse.classification.plan import RunConfig
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.config import ConfigError, kinds, parse, settings, to_mapping
 from stillhouse.core.schedules import Constant, Linear
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.losses import (
     cosine_distance,
     decoupled_kl,
@@ -27,11 +26,15 @@ from stillhouse.losses import (
     total_variation,
 )
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.signals.config.logits import USED_BY, Loss
-from stillhouse.signals.logits import LOSSES
+from stillhouse.signals.logits import AnyLogitLoss
 from stillhouse.temperature import EntropyTemperature, FixedTemperature, LearnedTemperature, ScheduledTemperature
 from stillhouse.training.optimizer import extra_groups
 
+LOSSES = kinds(AnyLogitLoss)
+USED_BY = {
+    setting: [name for name, loss in LOSSES.items() if setting in settings(loss)]
+    for setting in {key for loss in LOSSES.values() for key in settings(loss)} - {"kind"}
+}
 B, K = 6, 5
 SPEC = OutputSpec(K)
 NOW = Progress(3, 10)
@@ -75,7 +78,7 @@ def value(config, s, t, now=NOW):
 
 def test_every_loss_is_tested_here():
     """A new one must not slip through."""
-    assert set(PLAIN) == set(LOSSES) == set(get_args(Loss))
+    assert set(PLAIN) == set(LOSSES)
     assert set(SETTINGS) == set(USED_BY) - {"temperature"}
 
 
@@ -116,7 +119,7 @@ def test_settings_change_the_losses_that_read_them_and_are_refused_by_the_others
             assert not torch.allclose(value(LogitsConfig(loss=loss, **{setting: changed}), s, t), before), setting
         else:
             with pytest.raises(ConfigError, match=f"{setting}: does nothing under loss '{loss}'"):
-                parse(RunConfig, {"signals": [{"kind": "logits", "loss": loss, setting: changed}]})
+                parse(ClausesRunConfig, {"signals": [{"kind": "logits", "loss": loss, setting: changed}]})
     assert not torch.allclose(value(LogitsConfig(loss=loss, standardize=True), s, t), before)
 
 
@@ -165,7 +168,7 @@ def test_a_learned_temperature_is_learned_saved_and_shown():
     signal = signals[0]
     assert list(dict(signal.named_parameters())) == ["temperature.weight"]
     assert "temperature.weight" in signal.state_dict()
-    assert signal.parameter_groups() == [{"params": [signal.temperature.weight], "lr": 0.02, "weight_decay": 0.0}]
+    assert signal.groups() == [{"params": [signal.temperature.weight], "lr": 0.02, "weight_decay": 0.0}]
     assert [g["lr"] for g in extra_groups(signals)] == [0.02]  # once, though the temperature answers too
     s, t = logits(0), logits(1)
     signal(Outputs(s), Outputs(t), BATCH, Progress(10, 10)).mean().backward()
@@ -195,7 +198,7 @@ def test_a_plain_number_has_nothing_to_show():
         signal = config.build(SPEC, SPEC)
         if isinstance(config.temperature, (float, type(None))):
             assert signal.figures() == {}
-        assert (signal.regularizers(), signal.parameter_groups(), list(signal.parameters())) == ({}, [], [])
+        assert (signal.regularizers(), signal.groups(), list(signal.parameters())) == ({}, [], [])
 
 
 def test_dkd_reads_the_labels_of_the_batch():
@@ -228,8 +231,8 @@ def test_two_of_them_side_by_side_have_names():
 )
 def test_temperatures_are_read_and_written_as_plain_data(temperature):
     """Through YAML and back: the run folder holds the configuration."""
-    config = parse(RunConfig, {"signals": [{"kind": "logits", "temperature": temperature}]})
-    assert parse(RunConfig, to_mapping(config)) == config
+    config = parse(ClausesRunConfig, {"signals": [{"kind": "logits", "temperature": temperature}]})
+    assert parse(ClausesRunConfig, to_mapping(config)) == config
     got = config.signals[0].temperature
     assert got == temperature if isinstance(temperature, float) else got.kind == temperature["kind"]
     assert LogitsConfig(temperature=ScheduledTemperature(schedule=Constant(value=2.0))).temperature.schedule.value == 2
@@ -252,7 +255,7 @@ def test_temperatures_are_read_and_written_as_plain_data(temperature):
 def test_faults_are_named(signal, words):
     """And the near word offered."""
     with pytest.raises(ConfigError, match=words):
-        parse(RunConfig, {"signals": [{"kind": "logits", **signal}]})
+        parse(ClausesRunConfig, {"signals": [{"kind": "logits", **signal}]})
 
 
 BLIND = [

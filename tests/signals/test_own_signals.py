@@ -6,14 +6,15 @@ import torch
 from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import ClassificationJob, Lesson
-from stillhouse.classification.plan import RunConfig
+from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.losses.contrastive import supervised_contrastive
 from stillhouse.signals import FeaturesConfig, LogitsConfig
-from stillhouse.signals.config.contrastive import ContrastiveConfig
-from stillhouse.signals.config.probes import ProbesConfig
+from stillhouse.signals.contrastive import ContrastiveConfig
+from stillhouse.signals.probes import ProbesConfig
+from stillhouse.training.distillation import Listening
 
 SPEC = OutputSpec(3, {"a": (4,), "b": (5, 6)})
 NOW = Progress(0, 10)
@@ -59,7 +60,7 @@ def test_probes_find_what_is_linearly_there_and_validation_says_so():
     net = nn.Sequential(nn.Flatten(), nn.Identity(), nn.Linear(4, 2))
     spec = OutputSpec(2, {"1": (4,)})
     signals = nn.ModuleList([ProbesConfig(places=("1",)).build(spec)])
-    job = ClassificationJob(net, data, on_cpu(), seed=0, lesson=Lesson(features=("1",), own=signals))
+    job = ClassificationJob(net, data, on_cpu(), seed=0, listening=Listening(features=("1",), own=signals))
     before = [p.detach().clone() for p in net.parameters()]
     optimizer = torch.optim.Adam(signals.parameters(), lr=0.05)
     for step in range(150):
@@ -74,9 +75,9 @@ def test_probes_find_what_is_linearly_there_and_validation_says_so():
 
 
 def on_cpu():
-    from stillhouse.training import TrainingConfig
+    from stillhouse.classification.training import ClassificationTrainingConfig
 
-    return TrainingConfig(device="cpu")
+    return ClassificationTrainingConfig(device="cpu")
 
 
 def test_contrast_reads_mixed_labels():
@@ -111,15 +112,15 @@ def test_contrast_of_tokens_and_of_one():
 def test_own_signals_are_learnt_in_every_arm_and_need_no_teacher():
     """An untaught arm that lost them would make the teacher look better than it is."""
     own = (ProbesConfig(places=("norm",)),)
-    config = RunConfig(own=own, arms=("kd", "no-kd"))
+    config = ClausesRunConfig(own=own, arms=("kd", "no-kd"))
     assert config.own == own
     with pytest.raises(ValueError, match="listens to one"):
-        RunConfig(own=(FeaturesConfig(student="a", teacher="b"),))
+        ClausesRunConfig(own=(FeaturesConfig(student="a", teacher="b"),))
     with pytest.raises(ValueError, match="own_decay"):
-        RunConfig(own=(LogitsConfig(name="ema_kd_loss"),))
+        ClausesRunConfig(own=(LogitsConfig(name="ema_kd_loss"),))
     with pytest.raises(ValueError, match="own_decay"):
-        RunConfig(own_decay=0.9)
-    assert RunConfig(own=(LogitsConfig(name="ema_kd_loss"),), own_decay=0.9).own_decay == 0.9
+        ClausesRunConfig(own_decay=0.9)
+    assert ClausesRunConfig(own=(LogitsConfig(name="ema_kd_loss"),), own_decay=0.9).own_decay == 0.9
 
 
 def test_the_average_tells_own_logits():
@@ -133,7 +134,7 @@ def test_the_average_tells_own_logits():
     average = AverageTeacher(net, data.task.example(2), decay=0.9)
     spec = OutputSpec(2)
     own = nn.ModuleList([LogitsConfig(name="ema_kd_loss", weight=0.5).build(spec, spec)])
-    job = ClassificationJob(net, data, on_cpu(), seed=0, lesson=Lesson(own=own, average=average))
+    job = ClassificationJob(net, data, on_cpu(), seed=0, listening=Listening(own=own, average=average))
     weight, value = job.terms(torch.arange(10), NOW)["ema_kd_loss"]
     assert weight == 0.5
     assert value.abs() < 1e-6  # at the start both are one network

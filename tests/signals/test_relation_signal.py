@@ -4,15 +4,15 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, dump_yaml, parse, to_mapping
+from stillhouse.core.config import ConfigError, dump_yaml, kinds, parse, to_mapping
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.relations import gram_mse, rkd_angle, rkd_distance, similarity_preserving
-from stillhouse.signals.config.relations import RelationsConfig
-from stillhouse.signals.relations import RELATIONS
+from stillhouse.signals.relations import AnyRelation, RelationsConfig
 
+RELATIONS = kinds(AnyRelation)
 NOW = Progress(0, 10)
 NO_BATCH = Batch(torch.zeros(0), torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
 every = pytest.mark.parametrize("relation", RELATIONS)
@@ -229,7 +229,7 @@ def test_a_configuration_survives_yaml():
     config = RelationsConfig(student="a", teacher="c", relation="gram", sphere=True, pool="none", rows=64, weight=0.5)
     assert parse(RelationsConfig, to_mapping(config)) == config
     assert "sphere: true" in dump_yaml(config)
-    assert (config.student_features(), config.teacher_features()) == (("a",), ("c",))
+    assert (config.student_paths, config.teacher_paths) == (("a",), ("c",))
 
 
 @pytest.mark.parametrize(

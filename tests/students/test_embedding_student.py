@@ -9,6 +9,8 @@ from scipy.spatial.distance import pdist
 from sklearn.decomposition import PCA
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import with_hashes
+from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.levels import level_weights, prefixes, widths
@@ -150,17 +152,22 @@ def test_files_that_do_not_go_together_are_refused(tmp_path):
     """Another student's weights under this card would be read as noise."""
     save_embedder(tmp_path, student())
     card = json.loads((tmp_path / "card.json").read_text())
-    (tmp_path / "card.json").write_text(json.dumps({**card, "hidden": [4, 4]}))
+    card = {key: value for key, value in card.items() if key != "sha256"}
+
+    def write(changed):
+        write_json(tmp_path / "card.json", with_hashes(changed, tmp_path, ["student.safetensors"]))
+
+    write({**card, "hidden": [4, 4]})
     with pytest.raises(InputError, match=r"w1: expected \(4, 24\), got \(16, 24\)"):
         load_embedder(tmp_path)
-    (tmp_path / "card.json").write_text(json.dumps({**card, "format": "other"}))
+    write({**card, "format": "other"})
     with pytest.raises(InputError, match="expected format"):
         load_embedder(tmp_path)
-    (tmp_path / "card.json").write_text(json.dumps({k: v for k, v in card.items() if k != "levels"}))
-    with pytest.raises(InputError, match="without sense"):
+    write({k: v for k, v in card.items() if k != "levels"})
+    with pytest.raises(InputError, match="malformed"):
         load_embedder(tmp_path)
-    (tmp_path / "card.json").write_text(json.dumps(card))
     (tmp_path / "student.safetensors").write_bytes(b"not it")
+    write(card)
     with pytest.raises(InputError, match="not safetensors"):
         load_embedder(tmp_path)
 

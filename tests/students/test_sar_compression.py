@@ -59,12 +59,16 @@ def test_the_state_costs_too():
     model = network()
     small, report = quantize(model, LINES)
     stream = Stream(small, 2, state_steps=report.state_steps)
-    said = [x.unsqueeze(1) for t in range(60) if (x := stream.step(LINES[:, t])) is not None]
-    levels = torch.view_as_real(stream.state["blocks.0.modes"]) / report.state_steps[0]
-    torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
-    assert 64 < max(1.0, levels.abs().max().item()) <= 127 or levels.abs().max() > 10
+    focused, largest = [], 0.0
+    for t in range(60):
+        line = stream.step(LINES[:, t])
+        focused += [] if line is None else [line.unsqueeze(1)]
+        levels = torch.view_as_real(stream.state["blocks.0.modes"]) / report.state_steps[0]
+        torch.testing.assert_close(levels, levels.round(), atol=1e-4, rtol=0)
+        largest = max(largest, levels.abs().max().item())
+    assert 120 < largest < 127.5  # the range was taken from these lines: it is used to the full, and nothing is clipped
     with torch.no_grad():
-        again = snr_db(model(LINES), torch.cat([*said, stream.finish()], 1))
+        again = snr_db(model(LINES), torch.cat([*focused, stream.finish()], 1))
     assert report.state_snr_db == pytest.approx(again)
     assert 5 < report.state_snr_db < report.weights_snr_db
     with pytest.raises(InputError, match="line by line"):

@@ -5,6 +5,7 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
+from stillhouse.families.sar.saved import save_documented
 from stillhouse.families.sar.students import SIZES
 from stillhouse.families.sar.students.documented import HONOURED, REFUSED, documented_parameters, get_model_from_configs
 
@@ -36,15 +37,27 @@ def test_the_documented_teacher_and_student_are_not_the_same_network():
     assert count(**DOCUMENTED, use_selectivity=True) - count(**DOCUMENTED, use_selectivity=False) == gates
 
 
-def test_the_integration_example_runs():
-    """The document's own lines: model from a dict, weights loaded, output of complex lines."""
-    model = get_model_from_configs(**DOCUMENTED, use_selectivity=False)
-    again = get_model_from_configs(**DOCUMENTED, use_selectivity=False)
-    again.load_state_dict(model.state_dict())
+def test_the_integration_example_runs(tmp_path):
+    """The document's own lines: model from a dict, weights from a .pth file, output of complex lines.
+
+    What is put out is checked by what it must be: another network's without the weights, that of the same lines without the
+    loader's axis, and turned by the phase that the signal is turned by.
+    """
+    model = get_model_from_configs(**DOCUMENTED, use_selectivity=False).eval()
+    save_documented(tmp_path / "best_model.pth", model)
+    again = get_model_from_configs(**DOCUMENTED, use_selectivity=False).eval()
     lines = torch.randn(2, 10, 1, 2, dtype=torch.complex64)
+    turned = lines * torch.tensor([1j, 1])  # the second channel is the position code
     with torch.no_grad():
-        assert torch.equal(again.eval()(lines), model.eval()(lines))
-        assert model(lines).shape == (2, 10, 1)
+        assert not torch.allclose(again(lines), model(lines))
+        again.load_state_dict(torch.load(tmp_path / "best_model.pth", weights_only=True))
+        focused = again(lines)
+        assert focused.shape == (2, 10, 1)
+        assert focused.dtype == torch.complex64
+        assert focused.abs().min() > 0
+        torch.testing.assert_close(focused, model(lines))
+        torch.testing.assert_close(focused, again(lines.squeeze(2)))
+        torch.testing.assert_close(again(turned), 1j * focused, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 
 from stillhouse.classification.card import load_student, save_student
 from stillhouse.classification.data.labelled_texts import TextData
-from stillhouse.classification.students import TextTransformerConfig, TimmStudentConfig
+from stillhouse.classification.students import OrdinaryStudentConfig, TextTransformerConfig, TimmStudentConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import ImageTask, TextTask
 
@@ -55,9 +55,9 @@ def test_wrong_ids_are_named(ids, words):
 def test_it_is_saved_and_loaded(tmp_path):
     """With a task that is no image."""
     model = student()
-    save_student(tmp_path, model, TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0), TASK)
+    save_student(tmp_path, model, TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0), TASK, family="images")
     ids = torch.tensor([[3, 4, 5, 0, 0, 0]])
-    assert torch.equal(load_student(tmp_path)(ids), model(ids))
+    assert torch.equal(load_student(tmp_path, OrdinaryStudentConfig)(ids), model(ids))
 
 
 def test_students_refuse_the_other_kind_of_data():

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from stillhouse.classification.students import TsetlinViTConfig
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.types import ImageTask
+from stillhouse.families.clauses.students import TsetlinViTConfig
 from stillhouse.families.clauses.students.interpret import clause_votes, strongest_clauses
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer, waves
 

@@ -144,6 +144,29 @@ def test_a_killed_capture_goes_on_where_it_stopped(tmp_path, model, texts, small
     assert encoded == []
 
 
+def test_a_kill_before_the_first_shard_costs_little(tmp_path, model, texts, encoded, monkeypatch):
+    """A shard is 2048 texts: 20 minutes of a large teacher were lost."""
+    out, encode = tmp_path / "out", module._encode
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.0)
+
+    def killed(encoder, some, first, **more):
+        if first >= 32:
+            raise KeyboardInterrupt
+        return encode(encoder, some, first, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_encode", killed)
+        with pytest.raises(KeyboardInterrupt):
+            capture(texts, model, out, batch_size=2)
+    assert encoded == texts[:32]
+    encoded.clear()
+    resumed = open_vectors(capture(texts, model, out, batch_size=2)).read(np.arange(50))
+    assert encoded == texts[32:]
+    whole = open_vectors(capture(texts, model, tmp_path / "whole", batch_size=2)).read(np.arange(50))
+    np.testing.assert_array_equal(resumed, whole)
+    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
+
+
 def test_another_model_or_other_texts_are_refused(tmp_path, model, other, texts, small_shards):
     """Half of the rows from one teacher and half from another is a data set that nobody would question."""
     out = capture(texts, model, tmp_path / "out")

@@ -331,7 +331,7 @@ def test_every_member_survives_yaml_and_is_a_temperature(config):
     assert built.figures()["temperature"] == pytest.approx(float(torch.as_tensor(value).detach().mean()), rel=1e-5)
     total = per_sample.mean() + sum(w * v for w, v in built.regularizers().values())
     total.backward()
-    learned = [p for group in built.parameter_groups() for p in group["params"]]
+    learned = [p for group in built.groups() for p in group["params"]]
     assert len(learned) == (0 if config.kind != "learned" else 4 if config.per_sample else 1)
     assert all(p.grad is not None for p in learned)
 

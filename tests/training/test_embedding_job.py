@@ -9,11 +9,12 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Progress
 from stillhouse.families.embed.data.vectors import open_vectors
 from stillhouse.families.embed.graph import neighbor_graph
-from stillhouse.families.embed.job import EmbeddingJob, Poles, VectorRows, fit_embedder
-from stillhouse.families.embed.lesson import EmbeddingLessonConfig, embedding_training
+from stillhouse.families.embed.job import EmbeddingJob, Poles, VectorRows
+from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTrainingConfig
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.network import EmbeddingStudent
 from stillhouse.training.config import TrainingConfig
+from stillhouse.training.loop import fit
 
 WIDTH, ROWS, HELD = 24, 400, 120
 TRAINING = {
@@ -64,7 +65,7 @@ def test_training_beats_the_principal_axes_near_and_far(store, tmp_path):
     """On rows that were held out: the reason for all of this."""
     made = job(store, {"epoch_steps": 40})
     begun = made.validate(made.model).metrics
-    done = fit_embedder(made, TrainingConfig(epochs=4, **TRAINING), seed=0, folder=tmp_path)
+    done = fit(made, TrainingConfig(epochs=4, **TRAINING), seed=0, folder=tmp_path)
     assert done.best["knn_overlap@10"] > begun["knn_overlap@10"] + 0.01
     assert done.best["spearman"] > begun["spearman"] + 0.01
     assert made.validate(made.model).metrics == done.best
@@ -75,7 +76,7 @@ def test_a_training_that_harms_is_undone(store, tmp_path):
     made = job(store)
     start = {name: x.clone() for name, x in made.model.state_dict().items()}
     training = TrainingConfig(epochs=1, **{**TRAINING, "learning_rate": 30.0, "warmup_epochs": 0.0})
-    done = fit_embedder(made, training, seed=0, folder=tmp_path)
+    done = fit(made, training, seed=0, folder=tmp_path)
     assert done.best_epoch == 0
     assert all(torch.equal(x, start[name]) for name, x in made.model.state_dict().items())
 
@@ -84,16 +85,16 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(store, tmp_path
     """To the last bit: rows, noise and neighbours are functions of seed and step."""
     training = TrainingConfig(epochs=3, checkpoint_seconds=0.0, **TRAINING)
     whole = job(store)
-    fit_embedder(whole, training, seed=0, folder=tmp_path / "whole")
+    fit(whole, training, seed=0, folder=tmp_path / "whole")
 
     def stop(progress, news):
         if progress.step == 13:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_embedder(job(store), training, seed=0, folder=tmp_path / "torn", on_progress=stop)
+        fit(job(store), training, seed=0, folder=tmp_path / "torn", on_progress=stop)
     torn = job(store)
-    fit_embedder(torn, training, seed=0, folder=tmp_path / "torn", resume=True)
+    fit(torn, training, seed=0, folder=tmp_path / "torn", resume=True)
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), torn.model.parameters()))
 
 
@@ -188,7 +189,7 @@ def test_poles_name_an_axis(store, tmp_path):
 
     told, untold = (job(store, {"epoch_steps": 30, "pole_weight": w}, poles=poles) for w in (3.0, 0.0))
     for made, name in ((told, "told"), (untold, "untold")):
-        fit_embedder(made, TrainingConfig(epochs=2, **TRAINING), seed=0, folder=tmp_path / name)
+        fit(made, TrainingConfig(epochs=2, **TRAINING), seed=0, folder=tmp_path / name)
     assert right(told) > 0.85 > right(untold)
 
 
@@ -286,4 +287,38 @@ def test_settings_that_do_nothing_are_refused(settings, message):
 
 def test_the_measured_training_is_what_ships():
     """Full precision, no decay."""
-    assert (embedding_training().epochs, embedding_training().precision) == (24, "32-true")
+    assert (EmbeddingTrainingConfig().epochs, EmbeddingTrainingConfig().precision) == (24, "32-true")
+
+
+def test_a_stop_before_the_first_validation_is_resumed(store, tmp_path):
+    """The start counts as the best so far, and is in the checkpoint."""
+    training = TrainingConfig(epochs=2, checkpoint_seconds=0.0, **TRAINING)
+    whole = job(store)
+    fit(whole, training, seed=0, folder=tmp_path / "whole")
+
+    def stop(progress, news):
+        if progress.step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(job(store), training, seed=0, folder=tmp_path / "torn", on_progress=stop)
+    torn = job(store)
+    fit(torn, training, seed=0, folder=tmp_path / "torn", resume=True)
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), torn.model.parameters()))
+
+
+@pytest.mark.parametrize(
+    ("lesson", "student", "name"),
+    [
+        ({}, {}, "neighbors"),
+        ({}, {"levels": (3, 6)}, "neighbors/3"),
+        ({"level_weights": (0.0, 1.0)}, {"levels": (3, 6)}, "neighbors/9"),
+        ({"neighbor_weight": 0.0}, {}, "pearson"),
+        ({"neighbor_weight": 0.0, "global_weight": 0.0, "reconstruction_weight": 1.0}, {}, "reconstruction"),
+    ],
+)
+def test_the_task_is_a_term_that_is_there(lesson, student, name, store):
+    """What the doctor and the optimizers hold the others against."""
+    made = job(store, lesson, student)
+    assert made.task_term == name
+    assert name in terms(made)

@@ -8,15 +8,18 @@ import torch
 from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import Lesson, fit_classifier
+from stillhouse.classification.job import fit_classifier
+from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.records import RECORDS, read_records
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.training import TrainingConfig
+from stillhouse.training.distillation import Listening
 from stillhouse.training.doctor_config import DoctorConfig
 
-QUICK = TrainingConfig(epochs=2, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu")
+QUICK = ClassificationTrainingConfig(
+    epochs=2, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu"
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +40,13 @@ def lesson(right=True, weight=0.5):
         labels = batch.labels if right else 1 - batch.labels
         return Outputs(4 * nn.functional.one_hot(labels, 2).float())
 
-    return Lesson(teacher, build_signals((LogitsConfig(weight=weight),), OutputSpec(2), OutputSpec(2)))
+    return Listening(teacher, build_signals((LogitsConfig(weight=weight),), OutputSpec(2), OutputSpec(2)))
 
 
 def trained(data, folder, right=True, weight=0.5, resume=False, **changes):
     model = net()
     config = replace(QUICK, **changes)
-    fit_classifier(model, data, config, seed=0, folder=folder, lesson=lesson(right, weight), resume=resume)
+    fit_classifier(model, data, config, seed=0, folder=folder, listening=lesson(right, weight), resume=resume)
     return torch.cat([x.flatten() for x in model.state_dict().values()])
 
 
@@ -124,7 +127,7 @@ def test_all_of_it_survives_a_resume(data, tmp_path):
         config = replace(QUICK, **{**changes, "checkpoint_seconds": 0.0})
         with pytest.raises(Killed):
             fit_classifier(
-                net(), data, config, seed=0, folder=tmp_path / name / "cut", lesson=lesson(), on_progress=kill
+                net(), data, config, seed=0, folder=tmp_path / name / "cut", listening=lesson(), on_progress=kill
             )
         again = trained(data, tmp_path / name / "cut", resume=True, **{**changes, "checkpoint_seconds": 0.0})
         assert torch.equal(whole, again), name
@@ -142,4 +145,4 @@ def test_all_of_it_survives_a_resume(data, tmp_path):
 def test_settings_without_effect_are_refused(change, words):
     """Silence would be taken for consent."""
     with pytest.raises(ConfigError, match=words):
-        parse(TrainingConfig, {**to_mapping(QUICK), **change})
+        parse(ClassificationTrainingConfig, {**to_mapping(QUICK), **change})

@@ -311,7 +311,7 @@ def test_a_curriculum_begins_with_what_the_teacher_finds_easy(told):
     loss = torch.nn.functional.cross_entropy(told(inputs).logits.transpose(1, 2), targets, reduction="none").mean(1)
     alone = window_difficulty(told, Windows(split().ids, L), ("loss",))
     assert np.array_equal(alone.argsort(), loss.numpy().argsort())
-    work = job(lesson(), told, curriculum=Curriculum(plan, -difficulty, None, seed=0))
+    work = job(lesson(), told, curriculum=Curriculum(plan, difficulty, None, seed=0))
     assert set(work.order(0).tolist()) <= set(np.argsort(difficulty)[:6].tolist())
     assert len(work.order(0)) == 12
     work.observe(Validation({"nll": 1.0}, (0.0,)), at(8))

@@ -8,15 +8,16 @@ import torch
 from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import ClassificationJob, Lesson
+from stillhouse.classification.job import ClassificationJob
 from stillhouse.classification.mixing import mix
 from stillhouse.classification.mixing_config import MixingConfig
-from stillhouse.classification.plan import RunConfig
+from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.families.clauses.plan import ClausesRunConfig, ClausesTrainingConfig
 from stillhouse.losses import label_cross_entropy
 from stillhouse.signals import LogitsConfig, build_signals
-from stillhouse.training import TrainingConfig
+from stillhouse.training.distillation import Listening
 
 
 def batch(count=6, classes=3):
@@ -66,11 +67,13 @@ def test_what_cannot_be_mixed_is_refused():
     with pytest.raises(InputError, match="at least 2 classes"):
         mix(batch(2, 1), mixup=1.0, cutmix=0.0, num_classes=1, seed=0)
     with pytest.raises(ValueError, match="at least 2 images to mix"):
-        TrainingConfig(batch_size=1, mixing=MixingConfig(mixup_alpha=0.2))
+        ClassificationTrainingConfig(batch_size=1, mixing=MixingConfig(mixup_alpha=0.2))
     with pytest.raises(ValueError, match="unmixed images"):
-        TrainingConfig(mixing=MixingConfig(cutmix_alpha=0.2), teacher_view="clean")
+        ClassificationTrainingConfig(mixing=MixingConfig(cutmix_alpha=0.2), teacher_view="clean")
     with pytest.raises(ValueError, match="two"):
-        RunConfig(signals=(LogitsConfig(loss="dkd"),), training=TrainingConfig(mixing=MixingConfig(mixup_alpha=0.2)))
+        ClausesRunConfig(
+            signals=(LogitsConfig(loss="dkd"),), training=ClausesTrainingConfig(mixing=MixingConfig(mixup_alpha=0.2))
+        )
 
 
 def test_ramps_start_at_nothing_and_end_at_all_of_it():
@@ -96,8 +99,8 @@ def job(data, training, seen=None, net=None, **lesson):
 
     spec = OutputSpec(3)
     signals = build_signals((LogitsConfig(),), spec, spec) if seen is not None else nn.ModuleList()
-    taught = Lesson(teacher if seen is not None else None, signals, **lesson)
-    return ClassificationJob(net, data, training, seed=0, lesson=taught)
+    taught = Listening(teacher if seen is not None else None, signals, **lesson)
+    return ClassificationJob(net, data, training, seed=0, listening=taught)
 
 
 def test_the_teacher_sees_the_mixed_image(data):
@@ -105,11 +108,11 @@ def test_the_teacher_sees_the_mixed_image(data):
     seen, heard = [], []
     net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     net.register_forward_pre_hook(lambda module, args: heard.append(args[0]))
-    made = job(data, TrainingConfig(mixing=MixingConfig(mixup_alpha=1.0)), seen, net)
+    made = job(data, ClassificationTrainingConfig(mixing=MixingConfig(mixup_alpha=1.0)), seen, net)
     terms = made.terms(torch.arange(8), Progress(0, 10))
     assert torch.equal(seen[0], heard[0])
     assert not torch.equal(seen[0], data.train.batch(torch.arange(8)).inputs)
-    plain = job(data, TrainingConfig(), [], net).terms(torch.arange(8), Progress(0, 10))
+    plain = job(data, ClassificationTrainingConfig(), [], net).terms(torch.arange(8), Progress(0, 10))
     assert terms["labels"][1] != plain["labels"][1]
 
 
@@ -125,13 +128,13 @@ def test_the_loss_is_the_mixture_of_the_two_losses(data):
 
 def test_a_last_row_alone_is_not_mixed(data):
     """An epoch whose last batch has one row must not die there."""
-    made = job(data, TrainingConfig(mixing=MixingConfig(mixup_alpha=1.0)))
+    made = job(data, ClassificationTrainingConfig(mixing=MixingConfig(mixup_alpha=1.0)))
     assert torch.isfinite(made.terms(torch.arange(1), Progress(0, 10))["labels"][1])
 
 
 def test_training_accuracy_under_mixup_counts_shares(data):
     """Against the unmixed label it would be meaningless."""
-    training = TrainingConfig(mixing=MixingConfig(mixup_alpha=1.0), report_train=True)
+    training = ClassificationTrainingConfig(mixing=MixingConfig(mixup_alpha=1.0), report_train=True)
     made = job(data, training)
     with torch.no_grad():
         made.model[1].weight.zero_()
@@ -145,7 +148,7 @@ def test_training_accuracy_under_mixup_counts_shares(data):
 
 def test_test_accuracy_is_recorded_when_asked_and_never_chosen_by(data):
     """The rank must not change."""
-    plain, asked = job(data, TrainingConfig()), job(data, TrainingConfig(report_test=True))
+    plain, asked = job(data, ClassificationTrainingConfig()), job(data, ClassificationTrainingConfig(report_test=True))
     a, b = plain.validate(plain.model), asked.validate(plain.model)
     assert "test_accuracy" in b.metrics
     assert "test_accuracy" not in a.metrics
@@ -160,7 +163,9 @@ def test_texts_are_not_mixed(data):
         [(["ab"] * 4, [0, 1] * 2)] * 3, lambda t: [1, 2], class_names=["a", "b"], vocabulary=3, length=2
     )
     with pytest.raises(InputError, match="mix images"):
-        ClassificationJob(nn.Identity(), texts, TrainingConfig(mixing=MixingConfig(mixup_alpha=1.0)), seed=0)
+        ClassificationJob(
+            nn.Identity(), texts, ClassificationTrainingConfig(mixing=MixingConfig(mixup_alpha=1.0)), seed=0
+        )
 
 
 def test_randaugment_changes_images_by_operations_and_magnitude(data):

@@ -1,17 +1,20 @@
 """What a command line of `stillhouse vision` amounts to: for `test_flag_table`, which compares two of them."""
 
 from functools import cache
+from pathlib import Path
 
 import torch
 import yaml
 
-from stillhouse.classification.arms import Setting, _lesson
 from stillhouse.classification.data import DataConfig
-from stillhouse.classification.job import ClassificationJob
-from stillhouse.classification.teaching import Tutor
+from stillhouse.classification.teachers import tutor_of
 from stillhouse.core.config import dump_yaml, parse, to_mapping
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.lab import Lab
+from stillhouse.core.pipeline import Lesson
 from stillhouse.core.types import Progress
 from stillhouse.families.clauses.commands import read
+from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.students.priors import apply_prior
 from stillhouse.families.clauses.vision.models import student_of
 from stillhouse.families.clauses.vision.places import places_of
@@ -92,12 +95,12 @@ def training(*line, taught=False):
     chosen = config(*line)
     here = data(chosen)
     plan = chosen.run_config("transformer", places_of(student_of(chosen.model, "transformer"), here.task))
-    tutor = Tutor.of(teacher(here.task), here, 16, plan.training) if taught else None
-    setting = Setting(plan, here, (tutor,))
+    tutor = tutor_of(teacher(here.task), here, plan) if taught else None
+    lab = Lab(plan, here, RunFolder(Path()), tutors=(tutor,))
     torch.manual_seed(0)
     model = plan.student.build(here.task)
-    lesson = _lesson(setting, plan.stages_of(taught)[0], tutor, model, 0)
-    job = ClassificationJob(model, here, plan.training, seed=0, lesson=lesson)
+    arm = FAMILY.arm("kd" if taught else "no-kd", plan)
+    job = FAMILY.job(Lesson(model, plan.stages_of(taught)[0], arm, 0, 0, tutor, None, lab))
     steps = -(-len(here.train) // plan.training.batch_size)
     optimizer, schedule = build_optimizer(model, job.extras, plan.training, steps)
     total = plan.training.epochs * steps

@@ -3,18 +3,17 @@
 import numpy as np
 import pytest
 
-from stillhouse.classification.card import load_student
-from stillhouse.classification.lint import lint
-from stillhouse.classification.plan import RunConfig
 from stillhouse.cli.main import main
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import read_json
-from stillhouse.families.clauses.commands import described, idle_flags, read
+from stillhouse.families.clauses.commands import described, read, unused_flags
+from stillhouse.families.clauses.family import FAMILY
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
-from stillhouse.families.clauses.students.idle import idle_settings
 from stillhouse.families.clauses.students.model_configs import FlatTMConfig
 from stillhouse.families.clauses.students.options import PixelClauseOptions
-from stillhouse.families.clauses.vision.idle import idle_settings as vision_idle
+from stillhouse.families.clauses.students.unused import unused_settings
+from stillhouse.families.clauses.vision.unused import unused_settings as vision_unused
 
 DIGITS = [
     *("--dataset", "digits", "--train-limit", "160", "--test-limit", "40", "--device", "cpu", "--epochs", "2"),
@@ -82,11 +81,11 @@ def test_what_would_do_nothing_or_fail_late_is_refused_at_once(words, told, caps
 def test_flags_of_models_that_are_not_trained_are_said():
     """`--tm-n-clauses` beside the default model changed nothing, and nobody was told."""
 
-    def idle(*words):
-        return dict(idle_flags(*read(list(words))))
+    def unused(*words):
+        return dict(unused_flags(*read(list(words))))
 
-    assert idle("--tm-n-clauses", "40", "--deeptm-tau", "0.4") == {"--tm-n-clauses": "tm", "--deeptm-tau": "deep_tm"}
-    assert not idle("--models", "tm", "--tm-n-clauses", "40", "--tm-tau", "0.4", "--epochs", "3")
+    assert unused("--tm-n-clauses", "40", "--deeptm-tau", "0.4") == {"--tm-n-clauses": "tm", "--deeptm-tau": "deep_tm"}
+    assert not unused("--models", "tm", "--tm-n-clauses", "40", "--tm-tau", "0.4", "--epochs", "3")
 
 
 @pytest.mark.parametrize(
@@ -106,8 +105,8 @@ def test_flags_of_models_that_are_not_trained_are_said():
     ],
 )
 def test_settings_that_another_one_turns_off_are_said(student, said):
-    assert list(idle_settings(student)) == [said]
-    assert lint(RunConfig(student=student))[-1] == f"student.{said}"
+    assert list(unused_settings(student)) == [said]
+    assert FAMILY.unused(ClausesRunConfig(student=student))[-1] == f"student.{said}"
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_settings_that_another_one_turns_off_are_said(student, said):
     ],
 )
 def test_settings_of_a_vision_run_that_another_one_turns_off_are_said(words, said):
-    assert list(vision_idle(read(words.split())[1])) == [said]
+    assert list(vision_unused(read(words.split())[1])) == [said]
 
 
 def test_more_literals_than_there_are_are_refused(capsys, tmp_path):
@@ -158,7 +157,7 @@ def test_every_epoch_has_its_losses_and_the_table_the_mean_of_the_seeds(capsys, 
         assert losses["loss"] == pytest.approx(losses["labels"], rel=1e-5)  # aux weight 0: nothing else is felt
         assert losses["aux_loss/probes"] > 0
     seeds = tmp_path / "run" / "transformer" / "arms" / "mlp"
-    assert sum(p.numel() for p in load_student(str(seeds / "seed-0")).parameters()) == found["arm_params"]["mlp"]
+    assert sum(p.numel() for p in FAMILY.load(seeds / "seed-0").parameters()) == found["arm_params"]["mlp"]
     scores = [read_json(seeds / f"seed-{n}" / "result.json")["validation"]["accuracy"] for n in (0, 1)]
     assert found["validation_accuracies"]["mlp"] == pytest.approx(sum(scores) / 2)
     said = capsys.readouterr().out

@@ -8,17 +8,19 @@ import pytest
 import torch
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.plan import RunConfig
-from stillhouse.classification.students import TimmStudentConfig
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
 from stillhouse.families.clauses.commands import read
+from stillhouse.families.clauses.family import FAMILY
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.specialize import clause_usage
 from stillhouse.families.clauses.students.flat import FlatTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.families.clauses.vision.auto_clause import divide, share_out
 from stillhouse.families.clauses.vision.packed import PackedTM, pack
+from stillhouse.families.images.plan import ImagesRunConfig
 
 TINY = [
     *(
@@ -105,12 +107,10 @@ def test_a_whole_run_leaves_what_it_promises(whole, monkeypatch):
 
 def test_the_checkpoint_reloads_as_documented(whole):
     """Same logits as the saved student to the bit, head gains of the specialization included."""
-    from stillhouse.classification.card import load_student
-
     held = torch.load(whole / "student.pth", map_location="cpu", weights_only=True)
     student = UnifiedTMTransformer(**held["model_kwargs"])
     student.load_state_dict(held["model_state"])
-    saved = load_student(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
+    saved = FAMILY.load(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
     x = torch.rand(5, 1, 8, 8)
     assert torch.equal(student.eval()(x), saved(x))
     gains = torch.stack([value for name, value in held["model_state"].items() if name.endswith("head_gains")])
@@ -123,9 +123,7 @@ def test_the_checkpoint_reloads_as_documented(whole):
 
 def test_gains_come_from_validation_and_are_those_that_were_scored(whole):
     """As published they came from the test split, were not saved, and never reached the average that was evaluated."""
-    from stillhouse.classification.card import load_student
-
-    student = load_student(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
+    student = FAMILY.load(whole / "run" / "transformer" / "arms" / "kd" / "seed-0")
     data = read([*TINY])[1].data.build()
     usage = clause_usage(student, data.validation)
     for name, block in student.named_blocks():
@@ -262,8 +260,11 @@ def test_controls_have_no_clauses_to_start_or_to_specialize(tmp_path, monkeypatc
     found = read_json(tmp_path / "x" / "results.json")["models"]["transformer"]
     assert found["config"]["student"]["tm_clauses"] == [8, 16]
     assert list(found["arms"]) == ["no-kd", "clauses-off"]
-    with pytest.raises(ValueError, match="has none"):
-        RunConfig(student=TimmStudentConfig(), teacher=None, signals=(), arms=("no-kd",), prior="zero")
+    with pytest.raises(ConfigError, match="prior: unknown key"):  # another family's student has no such setting
+        parse(ImagesRunConfig, {"student": {"kind": "timm"}, "prior": "zero"})
+    heads = {"student": {"kind": "flat-tm"}, "training": {"clause_specialize": 0.5}}
+    with pytest.raises(ConfigError, match="has none"):
+        parse(ClausesRunConfig, heads)
 
 
 def test_a_gray_image_is_shown_to_a_teacher_of_colors():

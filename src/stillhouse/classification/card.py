@@ -11,21 +11,22 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from stillhouse.classification.students import StudentConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
 from stillhouse.core.types import ImageTask, TextTask
 
 FORMAT = "stillhouse-student-1"
 
 
-def save_student(folder: Path, student: nn.Module, config: StudentConfig, task: ImageTask | TextTask) -> None:
-    """Write `student.safetensors` and `card.json` into a folder."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
-    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+def save_student(folder: Path, student: nn.Module, config: Any, task: ImageTask | TextTask, *, family: str) -> None:
+    """Write `student.safetensors` and `card.json` into a folder; `config` is what the student was built from."""
+    weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()})
+    write_atomically(folder / STUDENT, lambda file: file.write(weights))
     card = {
         "format": FORMAT,
+        "family": family,
         "student": to_mapping(config),
         "task": asdict(task),
         "class": type(student).__name__,
@@ -35,14 +36,18 @@ def save_student(folder: Path, student: nn.Module, config: StudentConfig, task: 
         else "token ids (B, L), padded",
         "versions": versions(),
     }
-    write_json(folder / CARD, card)
+    write_json(folder / CARD, with_hashes(card, folder, [STUDENT]))
 
 
-def read_card(folder: Path) -> tuple[StudentConfig, ImageTask | TextTask]:
+def read_card(folder: Path, students: Any) -> tuple[Any, ImageTask | TextTask]:
     """The configuration and the task of a saved student.
 
+    Args:
+        folder: with `card.json`.
+        students: configurations that it may have (a union by kind).
+
     Raises:
-        InputError: no card, or one of another format.
+        InputError: no card, or one of another format or family.
     """
     card = read_json(folder / CARD)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
@@ -50,7 +55,9 @@ def read_card(folder: Path) -> tuple[StudentConfig, ImageTask | TextTask]:
             f"{folder / CARD}: expected format {FORMAT!r}, got {card.get('format') if isinstance(card, dict) else card!r}"
         )
     task: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in card["task"].items()}
-    student: StudentConfig = parse(StudentConfig, card["student"])  # type: ignore[arg-type]
+    if not isinstance(card.get("student"), dict) or not isinstance(card.get("task"), dict):
+        raise InputError(f"{folder / CARD}: malformed card; expected the entries 'student' and 'task'")
+    student = parse(students, card["student"])
     return student, TextTask(**task) if "vocabulary" in task else ImageTask(**task)
 
 
@@ -75,15 +82,23 @@ def read_weights(path: Path, module: nn.Module) -> None:
     module.load_state_dict(weights)
 
 
-def load_student(folder: Path | str) -> Any:
+def load_student(folder: Path | str, students: Any) -> Any:
     """Build the student of a folder and load its weights; in eval mode, on the CPU.
 
+    Args:
+        folder: with `card.json` and `student.safetensors`.
+        students: configurations that it may have (a union by kind).
+
     Raises:
-        InputError: files missing or truncated, or weights of another model.
+        InputError: files missing, truncated or changed, or weights of another model.
     """
     folder = Path(folder)
-    config, task = read_card(folder)
-    student = config.build(task)
+    config, task = read_card(folder, students)
+    with torch.random.fork_rng(devices=[]):
+        student = config.build(task)
     read_weights(folder / STUDENT, student)
+    card = read_json(folder / CARD)
+    if "sha256" in card:  # not in folders from before cards had hashes
+        verify_files(folder, card, [STUDENT])
     with torch.no_grad():
         return student.eval()

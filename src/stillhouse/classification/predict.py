@@ -1,4 +1,4 @@
-"""What a model says of a whole split."""
+"""What a model puts out for a whole split."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stillhouse.classification.data import ImageSplit
 from stillhouse.core.types import Batch
@@ -23,3 +23,9 @@ def predict(logits_of: Callable[[Batch], Tensor], split: ImageSplit, batch_size:
     """
     rows = [torch.softmax(logits_of(batch).float(), dim=1).cpu() for batch in split.batches(batch_size)]
     return torch.cat(rows).numpy()
+
+
+def probabilities_of(model: nn.Module, split: ImageSplit, batch_size: int = 512) -> np.ndarray:
+    """The same of a network that reads inputs, wherever it is."""
+    device = next(model.parameters()).device
+    return predict(lambda batch: model(batch.inputs.to(device)), split, batch_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from stillhouse.classification.job import fit_classifier
 from stillhouse.classification.metrics import evaluate
 from stillhouse.classification.plan import TeacherRunConfig
-from stillhouse.classification.predict import predict
+from stillhouse.classification.predict import probabilities_of
 from stillhouse.core import records
 from stillhouse.core.config import to_mapping
-from stillhouse.core.records import open_run_folder, write_json
-from stillhouse.core.types import Progress
-from stillhouse.teachers import Teacher, save_teacher
+from stillhouse.core.experiment import about
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.records import write_json
+from stillhouse.core.watch import SILENT, Watch
+from stillhouse.teachers import NetworkTeacher, save_teacher
 from stillhouse.training.device import check_device
 
 WEIGHTS = "teacher.safetensors"
@@ -26,7 +28,7 @@ WEIGHTS = "teacher.safetensors"
 class FineTuned(nn.Module):
     """A teacher's network as something to train: raw pixels in, its own resizing and normalization inside."""
 
-    def __init__(self, teacher: Teacher) -> None:
+    def __init__(self, teacher: NetworkTeacher) -> None:
         super().__init__()
         self.network = teacher.module
         self._prepare = teacher.prepare
@@ -39,44 +41,35 @@ class FineTuned(nn.Module):
 
 
 def train_teacher(
-    config: TeacherRunConfig,
-    out: Path,
-    *,
-    resume: bool = False,
-    say: Callable[[str], None] = lambda line: None,
-    on_progress: Callable[[str, int, Progress, Mapping[str, float | None]], None] = lambda arm, seed, progress, news: (
-        None
-    ),
+    config: TeacherRunConfig, out: Path, *, resume: bool = False, watch: Watch = SILENT
 ) -> dict[str, Any]:
     """Train, score on the test split once, save `OUT/teacher.safetensors`; returns what `result.json` holds.
 
     Raises:
-        InputError: the folder holds another training and `resume` is off.
+        InputError: the folder holds another training and `resume` is off, or the data changed since.
     """
     check_device(config.training.device)
-    open_run_folder(out, to_mapping(config), resume=resume)
-    data = config.data.build()
-    say(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
-    torch.manual_seed(config.seed)
-    teacher = config.teacher.build(data.task)
-    about = {"config": to_mapping(config), "command": records.command_line(), "versions": records.versions()}
-    write_json(
-        out / records.RUN, {**about, "machine": records.machine(), "data": {"name": data.name, "sha256": data.sha256}}
-    )
-    model = FineTuned(teacher)
-    done = fit_classifier(
-        model,
-        data,
-        config.training,
-        seed=config.seed,
-        folder=out,
-        resume=resume,
-        on_progress=lambda progress, news: on_progress("teacher", config.seed, progress, news),
-    )
-    device = next(model.parameters()).device
-    probabilities = predict(lambda b: model(b.inputs.to(device)), data.test, config.training.evaluation_batch_size)
-    metrics = evaluate(probabilities, data.test.labels.numpy(), None)
-    save_teacher(out / WEIGHTS, teacher, data_name=data.name, data_sha256=data.sha256, score=done.best["accuracy"])
-    result = {"metrics": metrics, "validation": done.best, "best_epoch": done.best_epoch, "seconds": done.seconds}
-    write_json(out / records.RESULT, result)
+    with RunFolder.open(out, to_mapping(config), resume=resume) as folder:
+        data = config.data.build()
+        watch.log(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
+        facts = {"name": data.name, "sizes": data.sizes, "sha256": data.sha256}
+        folder.same("data", facts)
+        torch.manual_seed(config.seed)
+        teacher = config.teacher.build(data.task)
+        folder.begin({**about("teacher", config, records.command_line()), "data": facts})
+        model = FineTuned(teacher)
+        done = fit_classifier(
+            model,
+            data,
+            config.training,
+            seed=config.seed,
+            folder=out,
+            resume=resume,
+            on_progress=partial(watch.on_progress, "teacher", config.seed),
+        )
+        probabilities = probabilities_of(model, data.test, config.training.evaluation_batch_size)
+        metrics = evaluate(probabilities, data.test.labels.numpy(), None)
+        save_teacher(out / WEIGHTS, teacher, data_name=data.name, data_sha256=data.sha256, score=done.best["accuracy"])
+        result = {"metrics": metrics, "validation": done.best, "best_epoch": done.best_epoch, "seconds": done.seconds}
+        write_json(out / records.RESULT, result)
     return result

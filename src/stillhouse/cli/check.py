@@ -1,4 +1,4 @@
-"""`stillhouse check`: is the teacher of a recipe any good on its data?"""
+"""`stillhouse check`: are the teachers of a recipe any good on its data?"""
 
 from __future__ import annotations
 
@@ -19,25 +19,24 @@ def main(arguments: Sequence[str]) -> int:
     """Parse, check, print; status 3 for a teacher at chance."""
     parser = Parser(
         prog="stillhouse check",
-        description="Score, chance level and calibration of a teacher, on the validation split.",
+        description="Score of each teacher of a run against chance, on the validation split.",
         epilog=EXAMPLES,
     )
     options, config = read_config(parser, arguments, load_run, "digits")
     if options.print_config:
         print_config(config)
         return 0
-    if config.teacher is None:
-        raise InputError("the recipe has no teacher; name one with --teacher-source")
-    from stillhouse.classification.teaching import describe, ready_teacher
+    from stillhouse.cli.show import RunDisplay
+    from stillhouse.core.experiment import accept
+    from stillhouse.families import family_of
 
-    data = config.data.build()
-    teacher = config.teacher.build(data.task)
-    report = ready_teacher(teacher, data, config.training.evaluation_batch_size, probe=config.teacher.head != "keep")
-    print(describe(report))
-    if report.status == "ready":
-        print(
-            f"fit to teach: the lower end of its 95 % interval ({report.low:.2%}) is above chance ({report.chance:.2%})"
-        )
-        return 0
-    print("not fit to teach: no better than naming the commonest class; fine-tune it with `stillhouse train-teacher`")
-    return 3
+    family, watch = family_of(config), RunDisplay(0, quiet=True)
+    data = family.data(config, watch.log)
+    family.check(config, data)
+    teachers = family.teachers(config, data, None, watch.log)
+    if not teachers:
+        raise InputError("the recipe has no teacher; name one with --teacher-source")
+    grades = [accept(family, teacher, config, data, watch=watch) for teacher in teachers]
+    for grade in grades:
+        print(f"fit to teach: {grade.low:.4f}, the lower end of its score, is above chance ({grade.chance:.4f})")
+    return 0

@@ -6,10 +6,11 @@ import typing
 from collections.abc import Iterable, Sequence
 
 from stillhouse.classification.data import DataConfig
-from stillhouse.classification.students import StudentConfig
+from stillhouse.classification.students import OrdinaryStudentConfig
 from stillhouse.cli.options import Parser
 from stillhouse.core.config import kinds, settings
-from stillhouse.recipes import RECIPES, TEACHER_RECIPES
+from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
+from stillhouse.recipes import known, known_teachers
 from stillhouse.signals import SignalConfig
 from stillhouse.temperature import TemperatureConfig
 
@@ -18,12 +19,13 @@ def main(arguments: Sequence[str]) -> int:
     """Parse and print."""
     parser = Parser(prog="stillhouse list", description="Recipes, data sets, teachers, signals and students.")
     parser.parse(arguments)
-    _section("recipes (stillhouse distill NAME)", ((name, _first_line(recipe)) for name, recipe in RECIPES.items()))
+    _section("recipes (stillhouse distill NAME)", ((name, _first_line(recipe)) for name, recipe in known().items()))
     _section(
-        "teacher recipes (stillhouse train-teacher NAME)", ((n, _first_line(r)) for n, r in TEACHER_RECIPES.items())
+        "teacher recipes (stillhouse train-teacher NAME)", ((n, _first_line(r)) for n, r in known_teachers().items())
     )
     names = typing.get_args(settings(DataConfig)["name"].annotation)
-    _section("data sets (--data-name)", ((str(name), "") for name in names))
+    texts = ("texts", "labelled texts of a .csv, .tsv or .jsonl file, for students of kind text-transformer")
+    _section("data sets (--data-name)", [*((str(name), "") for name in names), texts])
     _section(
         "teachers (--teacher-source)",
         (
@@ -32,11 +34,14 @@ def main(arguments: Sequence[str]) -> int:
             ("torchvision:NAME", "any torchvision classifier, likewise"),
             ("ckpt:FILE", "a teacher saved by train-teacher; for other state dicts name the architecture as"),
             ("", "--teacher-source timm:NAME --teacher-checkpoint FILE"),
+            ("run:FOLDER", "the student that a run ships, as the teacher of the next one"),
+            ("self:average", "the moving average of the student itself"),
         ),
     )
     _section("signals (signals: [{kind: ...}])", map(_kind, kinds(SignalConfig).values()))
     _section("temperatures (temperature: {kind: ...} in a signal)", map(_kind, kinds(TemperatureConfig).values()))
-    _section("students (student: {kind: ...})", map(_kind, kinds(StudentConfig).values()))
+    students = {**kinds(ClauseStudentConfig), **kinds(OrdinaryStudentConfig)}
+    _section("students (student: {kind: ...})", map(_kind, students.values()))
     return 0
 
 

@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import sys
 from collections.abc import Sequence
 
 from stillhouse import __version__
+from stillhouse.cli.catalog import page_of
 from stillhouse.core.checks import StillhouseError, nearest
 
 COMMANDS = {
     "demo": "distil a small clause student on bundled digits and print the verdict (two minutes, offline)",
     "distill": "run a recipe or YAML file: check the teacher, train every arm and seed, compare, report",
-    "check": "is this teacher any good on this data? score, chance level, calibration",
+    "check": "is this teacher any good on this data? its score against chance",
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
-    "evaluate": "score a saved student on the test split of a data set",
+    "evaluate": "score a saved student of any family on its test split",
     "report": "make report.html again from a run folder",
-    "vision": "train and distil clause networks on images by the documents' flags: TM transformers, flat, residual, pyramid",
+    "vision": "train and distil clause networks on images by flags of their own: TM transformers, flat, residual, pyramid",
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
     "lm": "distil a transformer language model into a recurrent one with ternary spikes: train, cache, distill, generate",
     "list": "recipes, data sets, teachers, signals and students that there are",
     "sar": "focus synthetic aperture radar with state-space networks: simulate, train, distill, compare, stream, evaluate",
 }
 
+INTERRUPTED = 130
 FAMILIES = {
     "embed": "stillhouse.families.embed.commands",
     "lm": "stillhouse.families.lm.commands",
@@ -62,20 +65,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"stillhouse: unknown command {words[0]!r}; {nearest(words[0], COMMANDS)}", file=sys.stderr)
         return 2
-    home = FAMILIES.get(words[0], f"stillhouse.cli.{words[0].replace('-', '_')}")
-    module = importlib.import_module(home)
+    page = page_of(words)
+    if page is not None and page.is_file():
+        print(page.read_text(encoding="utf-8"), end="")
+        return 0
     try:
-        return int(module.main(words[1:]))
+        return run_command(words)
     except StillhouseError as error:
         print(f"stillhouse {words[0]}: {error}", file=sys.stderr)
-        return _status(error)
+        status = _status(error)
+        if status == INTERRUPTED:
+            again = words if "--resume" in words else [*words, "--resume"]
+            print(f"continue with: {shlex.join(['stillhouse', *map(str, again)])}", file=sys.stderr)
+        return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except BrokenPipeError:
         return 141
 
 
+def run_command(words: Sequence[str]) -> int:
+    """Import a command's module and run it; errors pass through."""
+    home = FAMILIES.get(words[0], f"stillhouse.cli.{words[0].replace('-', '_')}")
+    return int(importlib.import_module(home).main(list(words[1:])))
+
+
 def _status(error: StillhouseError) -> int:
     # by name, so that finding out does not import torch
-    return {"TeacherAtChance": 3, "Interrupted": 130}.get(type(error).__name__, 2)
+    return {"TeacherAtChance": 3, "Interrupted": INTERRUPTED}.get(type(error).__name__, 2)

@@ -69,13 +69,14 @@ def read_config(
     base = load(recipe or default, ())
     offered = _add_flags(parser, base)
     options = parser.parse(arguments)
-    # --set may change the shape (which signals, a teacher or none), so flags come after it
-    mapping = to_mapping(load(recipe or default, options.set))
+    # --set may change the shape (which signals, a teacher or none, another family's student), so flags come after it
+    changed = load(recipe or default, options.set)
+    mapping = to_mapping(changed)
     for flag in offered:
         value = getattr(options, flag.name)
         if value is not None:
             place(mapping, flag.path, _value(flag, value))
-    return options, parse(type(base), mapping)
+    return options, parse(type(changed), mapping)
 
 
 def print_config(config: Any) -> None:

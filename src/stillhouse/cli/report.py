@@ -18,9 +18,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="run folder, for example runs/demo")
     options = parser.parse(arguments)
     from stillhouse.core import records
-    from stillhouse.report import write_report
+    from stillhouse.core.checks import InputError
+    from stillhouse.families import family_at
+    from stillhouse.report import write_page
 
     inside = sorted(path.parent for path in options.folder.glob(f"*/{records.RUN}"))
     for folder in inside or [options.folder]:
-        print(write_report(folder))
+        if not (folder / records.RUN).is_file():
+            raise InputError(f"{folder} is not a run folder: expected a {records.RUN} in it")
+        print(write_page(family_at(folder), folder))
     return 0

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
-from stillhouse.core.watch import Watch
+from stillhouse.core.watch import News, Watch
 
 
 class RunDisplay(Watch):
@@ -50,64 +50,89 @@ class RunDisplay(Watch):
         """Print a line above the bars."""
         self.console.print(line, soft_wrap=True, markup=False)
 
-    say = log
-
-    def on_progress(self, arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
+    def on_progress(self, arm: str, seed: int, progress: Progress, news: News) -> None:
         """Move the bars; `news` may hold the latest loss and the best validation figures."""
         if (arm, seed) != self.current:
             self.current, self.news = (arm, seed), {}
             self.bars.reset(self.one, total=progress.total_steps, description=f"{arm}, seed {seed}")
         self.news.update(news)
-        shown = " ".join(f"{n} {v:.4f}" for n, v in self.news.items() if n in {"loss", "accuracy"} and v is not None)
-        self.bars.update(self.one, completed=progress.step, news=shown)
+        shown = [f"{n} {v:.4f}" for n, v in self.news.items() if v is not None][:3]
+        self.bars.update(self.one, completed=progress.step, news=" ".join(shown))
         if progress.step == progress.total_steps:
             self.bars.advance(self.all)
             if self.quiet:
-                self.say(f"trained {arm}, seed {seed}")
+                self.log(f"trained {arm}, seed {seed}")
 
 
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     """The table of arms, the comparisons in words, and where the report is."""
     console = Console(highlight=False)
-    title = f"{summary['data']['name']}, {len(summary['seeds'])} seed(s)"
-    table = Table("arm", "accuracy", "95 % interval", "ECE", "agrees", "parameters", "s each", title=title)
-    for name, metrics in summary["arms"].items():
-        accuracy, told = metrics["accuracy"], metrics.get("agreement")
-        table.add_row(
-            name,
-            f"{accuracy['mean']:.2%}",
-            f"{100 * accuracy['low']:.2f} to {100 * accuracy['high']:.2f}",
-            f"{metrics['ece']['mean']:.3f}",
-            "" if told is None else f"{told['mean']:.2%}",
-            f"{summary['costs'][name]['params']:,}",
-            f"{metrics['seconds']['mean']:.1f}",
-        )
+    metrics = [m for m in summary["metrics"] if any(m["name"] in arm for arm in summary["arms"].values())]
+    table = Table(title=f"{summary['data']['name']}, {len(summary['seeds'])} seed(s)")
+    heads = [head for n, metric in enumerate(metrics) for head in (metric["label"], *(["95 % interval"] * (n == 0)))]
+    for head in ("arm", *heads, "parameters", "s each"):
+        table.add_column(head)
+    for name, found in summary["arms"].items():
+        cells = [name]
+        for number, metric in enumerate(metrics):
+            cells += _estimate(metric, found.get(metric["name"]), whole=number == 0)
+        params = summary["costs"].get(name, {}).get("params")
+        seconds = found.get("seconds", {}).get("mean")
+        cells += ["" if params is None else f"{params:,}", "" if seconds is None else f"{seconds:.1f}"]
+        table.add_row(*cells)
     console.print(table)
-    teacher = summary["teacher"]
-    if teacher is not None:
-        console.print(f"teacher: {teacher['name']}, test accuracy {teacher['test_score']:.2%}", markup=False)
+    _print_teacher(console, summary, metrics)
+    scales = {metric["name"]: metric["scale"] for metric in metrics}
     for entry in summary["comparisons"]:
-        console.print(comparison_words(entry), markup=False)
+        words = comparison_words(entry, scale=scales.get(entry["metric"], 1.0))
+        console.print(words, markup=False, soft_wrap=True)
     if len(summary["seeds"]) < 3:
         console.print(
             f"{len(summary['seeds'])} seed(s): an interval from fewer than 3 can be too narrow; take --seeds 3 or more"
         )
     console.print(f"verdict on the teacher: [bold]{summary['verdict']}[/bold]")
+    console.print(f"student: {out / 'student'}", markup=False, soft_wrap=True)
     console.print(f"report: {out / REPORT}", markup=False, soft_wrap=True)
 
 
-def comparison_words(entry: Mapping[str, Any]) -> str:
-    """One comparison in a line, in percentage points.
+def comparison_words(entry: Mapping[str, Any], *, scale: float = 100.0) -> str:
+    """One comparison in a line, in the unit of its metric.
 
     Example:
         >>> comparison_words({"name": "teacher", "arm": "kd", "control": "no-kd", "difference": 0.012, "low": 0.004,
-        ...                   "high": 0.02, "verdict": "helps"})
+        ...                   "high": 0.02, "verdict": "helps", "unit": "points"})
         'teacher: helps (kd minus no-kd: +1.20 points, 95 % interval +0.40 to +2.00)'
     """
     if entry["difference"] is None:
         return f"{entry['name']}: {entry['verdict']} (needs the arms {entry['arm']} and {entry['control']})"
-    points = [f"{100 * entry[key]:+.2f}" for key in ("difference", "low", "high")]
+    form = "{:+.2f}" if scale == 100 else "{:+.4g}"
+    ends = [
+        "unknown" if entry[key] is None else form.format(scale * entry[key]) for key in ("difference", "low", "high")
+    ]
+    unit = f" {entry['unit']}" if entry.get("unit") else ""
     return (
-        f"{entry['name']}: {entry['verdict']} ({entry['arm']} minus {entry['control']}: {points[0]} points, "
-        f"95 % interval {points[1]} to {points[2]})"
+        f"{entry['name']}: {entry['verdict']} ({entry['arm']} minus {entry['control']}: {ends[0]}{unit}, "
+        f"95 % interval {ends[1]} to {ends[2]})"
     )
+
+
+def _print_teacher(console: Console, summary: Mapping[str, Any], metrics: list[dict[str, Any]]) -> None:
+    teacher = summary["teacher"]
+    if not teacher:
+        return
+    tested = teacher.get("test", {}).get(metrics[0]["name"]) if metrics else None
+    score = "" if tested is None else f", test {metrics[0]['label']} {_shown(metrics[0], tested)}"
+    console.print(f"teacher: {teacher.get('name', '')}{score}", markup=False)
+
+
+def _estimate(metric: Mapping[str, Any], found: Mapping[str, Any] | None, *, whole: bool) -> list[str]:
+    """The mean of a metric; of the first one the interval too."""
+    if found is None:
+        return ["", ""] if whole else [""]
+    low, high = found.get("low"), found.get("high")
+    interval = "" if low is None or high is None else f"{_shown(metric, low)} to {_shown(metric, high)}"
+    return [_shown(metric, found["mean"]), *([interval] if whole else [])]
+
+
+def _shown(metric: Mapping[str, Any], value: float) -> str:
+    return f"{metric['scale'] * value:.{metric['digits']}f}{' %' if metric['scale'] == 100 else ''}"

@@ -24,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
         epilog=EXAMPLES,
     )
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
-    parser.add_argument("--resume", action="store_true", help="go on with the training in the folder")
+    parser.add_argument("--resume", action="store_true", help="continue the training in the folder")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options, config = read_config(parser, arguments, load_teacher_run, "mnist-teacher")
     if options.print_config:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
     out = options.out or Path("runs") / config.name
     with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        result = train_teacher(config, out, resume=options.resume, say=display.say, on_progress=display.on_progress)
+        result = train_teacher(config, out, resume=options.resume, watch=display)
     print(
         f"validation accuracy {result['validation']['accuracy']:.2%}, test accuracy {result['metrics']['accuracy']:.2%}"
     )

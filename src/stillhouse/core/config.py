@@ -16,13 +16,14 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
 import yaml
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 
 from stillhouse.core.checks import StillhouseError, nearest
 
@@ -69,7 +70,8 @@ def parse(kind: type[T], mapping: Mapping[str, Any]) -> T:
 def to_mapping(config: Any) -> Any:
     """Plain JSON- and YAML-ready data (dicts, lists, numbers, strings) of a configuration."""
     if is_dataclass(config) and not isinstance(config, type):
-        return {f.name: to_mapping(getattr(config, f.name)) for f in fields(config)}
+        kind_first = sorted(fields(config), key=lambda f: f.name != "kind")
+        return {f.name: to_mapping(getattr(config, f.name)) for f in kind_first}
     if isinstance(config, Mapping):
         return {key: to_mapping(value) for key, value in config.items()}
     if isinstance(config, (tuple, list)):
@@ -187,6 +189,55 @@ def place(mapping: dict[str, Any], path: Sequence[str], value: Any) -> None:
             raise ConfigError(f"{where}: {'.'.join(path[:depth])} is a plain value and has no keys")
 
 
+# ---------------------------------------------------------------------------------------------- parts written beside
+
+
+@plain_dataclass(frozen=True)
+class Beside:
+    """Marks a field whose value is one of a union of small configurations, and whose settings may stand beside it.
+
+    `loss: Annotated[ForwardKL | JS, Beside()]` takes `loss: {kind: js, beta: 0.3}` and, shorter, `loss: js, beta: 0.3`;
+    what is written to a run folder is the first form. The class needs `gather_parts` as a validator of mode before.
+    """
+
+
+def gather_parts(kind: type, given: Any) -> Any:
+    """What a configuration was given, with the settings that stand beside a part put into that part.
+
+    Raises:
+        ValueError: a setting that the chosen part does not have, where it would be believed and do nothing.
+    """
+    if not isinstance(given, (ArgsKwargs, Mapping)):
+        return given
+    whole = dict((given.kwargs or {}) if isinstance(given, ArgsKwargs) else given)
+    for name, info, members in _parts(kind):
+        part = whole.get(name, info.default)
+        if is_dataclass(part):
+            part = {f.name: getattr(part, f.name) for f in fields(part)}
+        part = {"kind": part} if isinstance(part, str) else part
+        if not isinstance(part, Mapping):
+            continue
+        chosen = members.get(str(part.get("kind")))
+        for key in [
+            key for key in whole if key not in settings(kind) and any(key in settings(m) for m in members.values())
+        ]:
+            value = whole.pop(key)
+            if chosen is None or key in settings(chosen):
+                part = part if value is None else merge(part, {key: value})
+            elif value is not False and value not in (None, (), [], {}):  # these say that nothing is asked for
+                able = " or ".join(repr(word) for word, member in members.items() if key in settings(member))
+                raise ValueError(f"{key}: does nothing under {name} {_tag(chosen)!r}; leave it out, or take {able}")
+        whole[name] = part
+    return whole
+
+
+def _parts(kind: Any) -> Iterator[tuple[str, Any, dict[str, type]]]:
+    """(name, field, members by kind) of every field marked `Beside`."""
+    for name, info in settings(kind).items():
+        if any(isinstance(mark, Beside) for mark in info.metadata):
+            yield name, info, kinds(info.annotation)
+
+
 # ---------------------------------------------------------------------------------------------- flags
 
 
@@ -222,25 +273,41 @@ class Flag:
 
 def flags(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[Flag]:
     """Every leaf of a configuration value, depth first; the shape (which union member, how many signals) is the value's."""
+    parts = {name: members for name, _, members in _parts(type(config))}
     for name, info in settings(type(config)).items():
-        value, path = getattr(config, name), (*prefix, name)
-        if is_dataclass(value):
-            yield from flags(value, path)
-        elif isinstance(value, tuple) and value and all(is_dataclass(v) for v in value):
-            for number, entry in enumerate(value):
-                yield from flags(entry, (*path, str(number)))
-        elif name != "kind" and (_takes_plain(info.annotation) or not _holds_configs(info.annotation)):
-            yield Flag(path, info.annotation, value, info.description or "")
-        elif value is None and _holds_configs(info.annotation):
-            yield from flags(_members(info.annotation)[0](), path)  # an optional part, with its own defaults
+        value = getattr(config, name)
+        if name not in parts:
+            yield from _flags_of(name, info, value, prefix)
+            continue
+        yield Flag((*prefix, name), typing.Literal[tuple(parts[name])], value.kind, info.description or "")
+        offered = dict.fromkeys(key for member in parts[name].values() for key in settings(member) if key != "kind")
+        for key in offered:  # of every member: the same command may choose another one
+            able = [word for word, member in parts[name].items() if key in settings(member)]
+            setting = settings(type(value)).get(key, settings(parts[name][able[0]])[key])
+            owners = f"{', '.join(able)}: " if len(able) <= 3 else ""
+            for flag in _flags_of(key, setting, getattr(value, key, setting.default), prefix):
+                yield replace(flag, help=owners + flag.help)
+
+
+def _flags_of(name: str, info: Any, value: Any, prefix: tuple[str, ...]) -> Iterator[Flag]:
+    path = (*prefix, name)
+    if is_dataclass(value):
+        yield from flags(value, path)
+    elif isinstance(value, tuple) and value and all(is_dataclass(v) for v in value):
+        for number, entry in enumerate(value):
+            yield from flags(entry, (*path, str(number)))
+    elif name != "kind" and (_takes_plain(info.annotation) or not _holds_configs(info.annotation)):
+        yield Flag(path, info.annotation, value, info.description or "")
+    elif value is None and _holds_configs(info.annotation):
+        yield from flags(_members(info.annotation)[0](), path)  # an optional part, with its own defaults
 
 
 def kinds(union: Any) -> dict[str, type]:
     """The members of a union of configurations by their `kind`.
 
     Example:
-        >>> from stillhouse.classification.students import StudentConfig
-        >>> "tsetlin-vit" in kinds(StudentConfig)
+        >>> from stillhouse.signals import SignalConfig
+        >>> "logits" in kinds(SignalConfig)
         True
     """
     return {str(_tag(member)): member for member in _members(union)}
@@ -307,7 +374,8 @@ def _switches_as_numbers(given: Any, parsed: Any, path: str = "") -> Iterator[tu
     if isinstance(given, bool) and type(parsed) in (int, float):
         yield path, given
     if isinstance(given, Mapping) and isinstance(parsed, dict):
-        pairs = [(str(key), value, parsed.get(key)) for key, value in given.items()]
+        inner = {key: x for part in parsed.values() if isinstance(part, dict) for key, x in part.items()}
+        pairs = [(str(key), value, parsed.get(key, inner.get(key))) for key, value in given.items()]  # written beside
     elif isinstance(given, (list, tuple)) and isinstance(parsed, list):
         pairs = [(str(number), *both) for number, both in enumerate(zip(given, parsed, strict=False))]
     else:
@@ -360,7 +428,9 @@ def _members_at(kind: Any, place: Sequence[str | int]) -> list[Any]:
 
 
 def _keys_at(kind: Any, place: Sequence[str | int]) -> list[str]:
-    return [name for one in _members_at(kind, place) for name in settings(one)]
+    found = _members_at(kind, place)
+    beside = [member for one in found for _, _, members in _parts(one) for member in members.values()]
+    return [name for one in (*found, *beside) for name in settings(one)]
 
 
 def _tag(kind: Any) -> Any:
@@ -380,7 +450,9 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
         given = error.get("ctx", {}).get("tag")
         known = error.get("ctx", {}).get("expected_tags") or ", ".join(repr(_tag(m)) for m in _members_at(kind, loc))
         hint = "" if given is None else f"; {nearest(str(given), [word.strip(chr(39)) for word in known.split(', ')])}"
-        return f"{shown}.kind: expected one of {known}, got {'nothing' if given is None else repr(given)}{hint}"
+        beside = any(loc and loc[-1] == name for one in _members_at(kind, loc[:-1]) for name, _, _ in _parts(one))
+        place = shown if beside else f"{shown}.kind"
+        return f"{place}: expected one of {known}, got {'nothing' if given is None else repr(given)}{hint}"
     got = error.get("input")
     text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if error["type"] in {"value_error", "assertion_error"}:

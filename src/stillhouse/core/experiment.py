@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
-from stillhouse.core.family import Arm, Family, Grade, TeacherAtChance, reference_arm
+from stillhouse.core.family import Arm, Family, Grade, TeacherAtChance
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.lab import Lab
 from stillhouse.core.pipeline import train_arm
@@ -68,14 +69,14 @@ def run(
         folder.same("data", facts, keys=("sha256", *(key for key in facts if key.endswith("_sha256"))))
         family.check(config, data)
         teachers = family.teachers(config, data, teacher, watch.log)
-        known = {"sha256": family.fingerprint(teachers[-1])} if teachers else {}
+        known = {"sha256": _together([family.fingerprint(one) for one in teachers])} if teachers else {}
         folder.same("teacher", known)
         grades = [accept(family, one, config, data, force=force, watch=watch) for one in teachers]
         unused = list(family.unused(config))
         for line in unused:
             watch.log(f"unused: {line}")
         folder.begin({**about(family.kind, config, command), "data": facts, "teacher": known or None, "unused": unused})
-        lab: Lab[Any, Any] = Lab(config, data, folder, teachers, grades, resume, watch)
+        lab: Lab[Any, Any] = Lab(config, data, folder, teachers, grades, resume, watch, given=teacher)
         family.prepare(lab)
         lab.tutors = family.tutors(lab)
         if teachers:
@@ -84,7 +85,7 @@ def run(
         for arm, seed in todo(arms, folder, resume):
             make(family, arm, seed, lab)
         _score_teacher(family, lab)
-        shipped = reference_arm(arms)
+        shipped = family.shipped(arms)
         best = folder.ship(shipped.name, shipped.seeds)
         summary = summarize(family, config, arms, folder, {"arm": shipped.name, "seed": best})
         summary = {**summary, "command": command, "data": facts}
@@ -162,6 +163,13 @@ def about(kind: str, config: Any, command: str) -> dict[str, Any]:
         "machine": {**records.machine(), "threads": torch.get_num_threads()},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _together(fingerprints: Sequence[str]) -> str:
+    """One fingerprint of all teachers of a run."""
+    if len(fingerprints) == 1:
+        return fingerprints[0]
+    return hashlib.sha256("".join(fingerprints).encode()).hexdigest()
 
 
 def _score_teacher(family: Family[Any, Any], lab: Lab[Any, Any]) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stillhouse.core.lab import Lab
     from stillhouse.core.pipeline import Lesson
     from stillhouse.report.blocks import Block
+    from stillhouse.training.config import TrainingConfig
     from stillhouse.training.job import Job
 
 C = TypeVar("C")
@@ -124,6 +125,8 @@ class Grade:
         chance: what guessing gets on the same rows.
         metric: what the score is.
         facts: further figures (calibration, number of weights) for `teacher.json`.
+        as_percent: whether the score is a share.
+        detail: shown after it.
 
     Example:
         >>> Grade("net", score=0.12, low=0.09, chance=0.10, metric="accuracy").ready
@@ -137,6 +140,7 @@ class Grade:
     metric: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     as_percent: bool = False
+    detail: str = ""
 
     @property
     def ready(self) -> bool:
@@ -151,7 +155,8 @@ class Grade:
     def describe(self) -> str:
         """One line: score against chance, and whether it is fit to teach."""
         form = "{:.2%}" if self.as_percent else "{:.4f}"
-        more = "".join(f", {name} {value}" for name, value in self.facts.items() if isinstance(value, str))
+        words = [f"{name} {value}" for name, value in self.facts.items() if isinstance(value, str)]
+        more = "".join(f", {word}" for word in (*words, self.detail) if word)
         return (
             f"teacher: {self.name}, validation {self.metric} {form.format(self.score)} "
             f"(chance {form.format(self.chance)}){more}: {self.status}"
@@ -198,6 +203,10 @@ class Family(ABC, Generic[C, D]):
     may_grow: ClassVar[tuple[str, ...]] = ("seeds", "arms")
     may_change: ClassVar[tuple[str, ...]] = ()
     may_hold: ClassVar[tuple[str, ...]] = ()
+
+    def owns(self, mapping: Mapping[str, Any]) -> bool:
+        """Whether a run as plain data (a YAML file) is one of this family."""
+        return False
 
     # ------------------------------------------------------------------------------------------------ before training
 
@@ -256,6 +265,10 @@ class Family(ABC, Generic[C, D]):
     def contrasts(self, config: C) -> Sequence[Contrast]:
         """What is compared with what; the first is the verdict."""
 
+    def shipped(self, arms: Sequence[Arm]) -> Arm:
+        """The arm that users get."""
+        return reference_arm(arms)
+
     @abstractmethod
     def student(self, arm: Arm, choice: Any, seed: int, lab: Lab[C, D]) -> nn.Module:
         """Build a network (`choice`: the arm's student, or an assistant's configuration); the seed has been set."""
@@ -263,6 +276,10 @@ class Family(ABC, Generic[C, D]):
     @abstractmethod
     def job(self, lesson: Lesson[C, D]) -> Job:
         """The job of one stage of one arm."""
+
+    def training(self, lesson: Lesson[C, D]) -> TrainingConfig:
+        """The loop's knobs of a stage, where the data have a say in them."""
+        return lesson.stage.training
 
     def difficulty(self, judge: Any, lab: Lab[C, D]) -> np.ndarray:
         """(N,) how hard each training row is to a judge (a tutor or a student), high is hard: for a curriculum."""

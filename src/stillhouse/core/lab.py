@@ -31,6 +31,7 @@ class Lab(Generic[C, D]):
         watch: who is kept informed.
         shared: what a family made once for all arms (a cache, a graph), by its own names.
         tutors: whom taught arms listen to, one a stage.
+        given: a ready teacher that took the place of the configured ones; None for none.
     """
 
     config: C
@@ -42,6 +43,7 @@ class Lab(Generic[C, D]):
     watch: Watch = SILENT
     shared: dict[str, Any] = field(default_factory=dict)
     tutors: Sequence[Any] = ()
+    given: Any = None
 
     @property
     def teacher(self) -> Any:

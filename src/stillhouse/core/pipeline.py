@@ -104,13 +104,13 @@ def _through_stages(
     seconds, done = 0.0, Fit()
     for lesson in lessons:
         place = folder if lesson is lessons[-1] else folder / "stages" / lesson.stage.name
-        if taught and lab.config.curriculum is not None:
-            lesson = replace(lesson, curriculum=_curriculum(family, lesson, choice, place / "judge"))
+        if lab.config.curriculum is not None and (taught or lab.config.judge == "student"):
+            lesson = replace(lesson, curriculum=_curriculum(family, lesson, choice, taught, place / "judge"))
         job = family.job(lesson)
         with only(student, lesson.stage.train_only):
             done = fit(
                 job,
-                lesson.stage.training,
+                family.training(lesson),
                 seed=seed,
                 folder=place,
                 resume=lab.resume,
@@ -133,19 +133,23 @@ def _inherit(family: Family[Any, Any], student: nn.Module, tutors: Sequence[Any]
     inherit_layers(student, module, lab.config.inherit)
 
 
-def _curriculum(family: Family[Any, Any], lesson: Lesson[Any, Any], choice: Any, folder: Path) -> Curriculum:
-    """Order the training rows by how hard they are to the teacher, or to a student after one epoch without a teacher."""
+def _curriculum(
+    family: Family[Any, Any], lesson: Lesson[Any, Any], choice: Any, taught: bool, folder: Path
+) -> Curriculum:
+    """Order the training rows by how hard they are to the teacher, or to a student after one epoch without a teacher.
+
+    An untaught arm keeps the order alone: the stages' weights share out what it has no second part of.
+    """
     lab, config = lesson.lab, lesson.lab.config
     judge = lesson.tutor
     if config.judge == "student":
         torch.manual_seed(lesson.seed)
         judge = family.student(lesson.arm, choice, lesson.seed, lab)
-        plain = config.untaught_stage(replace(lesson.stage, train_only=(), carry=()))
-        once = replace(plain.training, epochs=1, warmup_epochs=0.1, doctor=None, patience=0)
-        trial = replace(lesson, student=judge, stage=replace(plain, training=once), number=0, tutor=None)
-        fit(family.job(trial), once, seed=lesson.seed, folder=folder, resume=lab.resume)
+        trial = replace(lesson, student=judge, stage=config.trial_stage(lesson.stage), number=0, tutor=None)
+        fit(family.job(trial), trial.stage.training, seed=lesson.seed, folder=folder, resume=lab.resume)
+    chosen = config.curriculum if taught else replace(config.curriculum, label_weights=(), signal_weights=())
     difficulty = family.difficulty(judge, lab)
-    return Curriculum(config.curriculum, -difficulty, family.labels(lab), seed=lesson.seed)  # it takes ease
+    return Curriculum(chosen, -difficulty, family.labels(lab), seed=lesson.seed)  # it takes ease
 
 
 def _check_carry(family: Family[Any, Any], lessons: Sequence[Lesson[Any, Any]]) -> None:

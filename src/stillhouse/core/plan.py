@@ -73,7 +73,8 @@ class RunPlan:
         description="start taught students from parts of the teacher: path in the student -> path in the teacher",
     )
     curriculum: CurriculumConfig | None = Field(
-        default=None, description="which samples first, for taught arms (the difficulty is the judge's knowledge)"
+        default=None,
+        description="which rows first: in taught arms, and in every arm where the judge is a student, who knows no teacher",
     )
     judge: Literal["teacher", "student"] = Field(
         default="teacher",
@@ -84,6 +85,9 @@ class RunPlan:
     )
     seeds: int = Field(default=3, gt=0, description="how many times each arm is trained (seeds 0, 1, ...)")
 
+    def __post_init__(self) -> None:
+        check_plan(self)
+
     def stages_of(self, taught: bool) -> tuple[Stage, ...]:
         """The stages of an arm, in order; an untaught arm has as many steps."""
         if not self.stages:
@@ -93,8 +97,15 @@ class RunPlan:
         return stages if taught else tuple(self.untaught_stage(stage) for stage in stages)
 
     def untaught_stage(self, stage: Stage) -> Stage:
-        """A stage as the control has it: without signals of a teacher."""
-        return replace(stage, signals=(), teacher=None)
+        """A stage as the control has it: without signals of a teacher, and without what they learned in the stage before."""
+        carry = stage.carry if self.own else tuple(part for part in stage.carry if part != "extras")
+        return replace(stage, signals=(), teacher=None, carry=carry)
+
+    def trial_stage(self, stage: Stage) -> Stage:
+        """A stage as the judge of a curriculum has it, a student that has learned for one epoch without a teacher."""
+        plain = self.untaught_stage(replace(stage, train_only=(), carry=()))
+        once = replace(plain.training, epochs=1, warmup_epochs=0.1, doctor=None, patience=0)
+        return replace(plain, training=once)
 
     def _resolved(self, stage: StageConfig) -> Stage:
         names = ("epochs", "learning_rate", "label_weight")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -36,6 +36,8 @@ class Constant:
         >>> Constant(value=4.0)(Progress(step=7, total_steps=10))
         4.0
     """
+
+    over: ClassVar[Over] = "steps"
 
     kind: Literal["constant"] = "constant"
     value: float = Field(description="the value")

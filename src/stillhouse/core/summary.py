@@ -85,27 +85,21 @@ def _figures(table: Table, results: list[dict[str, Any]], metrics: Mapping[str, 
     """mean, low, high, values of every metric: over seeds and items where items have one, else over seeds."""
     found: dict[str, Any] = {}
     for name, values in table.items():
-        low, high = (metrics[name].low, metrics[name].high) if name in metrics else (-np.inf, np.inf)
-        interval = mean_interval(values)
-        ends = {"low": max(low, interval.low), "high": min(high, interval.high)}
-        found[name] = {
-            "mean": interval.mean,
-            **{k: _number(v) for k, v in ends.items()},
-            "values": values.mean(1).tolist(),
-        }
+        found[name] = _estimate(mean_interval(values), metrics.get(name), values.mean(1).tolist())
     scalars = {name: [result["metrics"].get(name) for result in results] for name in results[0]["metrics"]}
     scalars["seconds"] = [result.get("seconds") for result in results]
     for name, given in scalars.items():
         numbers = [float(value) for value in given if value is not None]
         if name not in found and numbers:
-            interval = seed_interval(numbers)
-            found[name] = {
-                "mean": interval.mean,
-                "low": _number(interval.low),
-                "high": _number(interval.high),
-                "values": numbers,
-            }
+            found[name] = _estimate(seed_interval(numbers), metrics.get(name), numbers)
     return found
+
+
+def _estimate(interval: Any, metric: Metric | None, values: list[float]) -> dict[str, Any]:
+    """A mean with its interval, cut at what the metric can be, and the value of each seed."""
+    least, most = (-np.inf, np.inf) if metric is None else (metric.low, metric.high)
+    low, high = max(least, float(interval.low)), min(most, float(interval.high))
+    return {"mean": float(interval.mean), "low": _number(low), "high": _number(high), "values": values}
 
 
 def _described(metric: Metric) -> dict[str, Any]:

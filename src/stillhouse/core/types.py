@@ -34,7 +34,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a model said: logits (B, K), the features that were asked for by module path, and what each member of a group said."""
+    """What a model puts out: logits (B, K), features by module path as far as they are tapped, and the outputs of each member of
+    a group.
+    """
 
     logits: Tensor
     features: Mapping[str, Tensor] = field(default_factory=dict)
@@ -47,6 +49,7 @@ class OutputSpec:
 
     num_classes: int
     features: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    members: tuple[OutputSpec, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ Order = Literal["easy-first", "hard-first", "random", "none"]
 Rows = NDArray[np.int64]
 
 
-def rows_in_order(ease: ArrayLike, order: Order, *, seed: int) -> Rows:
-    """Row numbers as a curriculum takes them up; samples of equal ease in an order that the seed decides.
+def rows_in_order(difficulty: ArrayLike, order: Order, *, seed: int) -> Rows:
+    """Row numbers as a curriculum takes them up; samples of equal difficulty in an order that the seed decides.
 
     (By row number, equal samples of a data set that is sorted by class would come class by class.)
 
     Args:
-        ease: (N,) scores, high is easy.
+        difficulty: (N,) scores, high is hard.
         order: "easy-first"; its controls "hard-first" (the exact reverse) and "random"; "none" is the rows as they are.
         seed: for equal samples and for the random order.
 
@@ -30,16 +30,16 @@ def rows_in_order(ease: ArrayLike, order: Order, *, seed: int) -> Rows:
         (N,) every row once.
 
     Example:
-        >>> rows_in_order([0.1, 0.9, 0.5], "easy-first", seed=0).tolist()
+        >>> rows_in_order([0.9, 0.1, 0.5], "easy-first", seed=0).tolist()
         [1, 2, 0]
     """
-    scores = np.asarray(ease, dtype=np.float64)
+    scores = np.asarray(difficulty, dtype=np.float64)
     if order == "none":
         return np.arange(len(scores), dtype=np.int64)
     shuffled = np.random.default_rng([seed, 0]).permutation(len(scores))
     if order == "random":
         return shuffled.astype(np.int64)
-    easy_first = np.lexsort((shuffled, -scores)).astype(np.int64)
+    easy_first = np.lexsort((shuffled, scores)).astype(np.int64)
     return easy_first if order == "easy-first" else easy_first[::-1].copy()
 
 

@@ -29,7 +29,7 @@ class Curriculum:
 
     Args:
         config: what to do.
-        ease: (N,) score of each sample, HIGH is EASY (`score_difficulty`, `fuse`).
+        difficulty: (N,) score of each sample, high is hard (`score_difficulty`, `fuse`).
         labels: (N,) class of each sample; None where there are no classes (then `by_class` must be off).
         seed: from 0; decides equal samples, the random order and the shuffles.
 
@@ -38,12 +38,12 @@ class Curriculum:
             hold every class.
 
     Example:
-        Eight samples, the last the easiest; a quarter is two, seen four times each.
+        Eight samples, the first the easiest; a quarter is two, seen four times each.
 
         >>> config = CurriculumConfig(by_class=False, replay=0.0)
-        >>> curriculum = Curriculum(config, ease=range(8), labels=None, seed=0)
+        >>> curriculum = Curriculum(config, difficulty=range(8), labels=None, seed=0)
         >>> sorted(curriculum.order(epoch=0).tolist())
-        [6, 6, 6, 6, 7, 7, 7, 7]
+        [0, 0, 0, 0, 1, 1, 1, 1]
         >>> curriculum.observe({}, step=50, fraction=0.5)
         >>> curriculum.stage, curriculum.stages
         (2, 4)
@@ -51,11 +51,13 @@ class Curriculum:
     Source: Liu et al. 2025, arXiv:2506.05695 (POCL).
     """
 
-    def __init__(self, config: CurriculumConfig, ease: ArrayLike, labels: ArrayLike | None, *, seed: int) -> None:
+    def __init__(self, config: CurriculumConfig, difficulty: ArrayLike, labels: ArrayLike | None, *, seed: int) -> None:
         self.config, self.seed = config, seed
-        scores = np.asarray(ease, dtype=np.float64)
+        scores = np.asarray(difficulty, dtype=np.float64)
         if scores.ndim != 1 or not scores.size or not np.isfinite(scores).all():
-            raise InputError(f"ease: expected (N,) finite scores of at least one sample, got shape {scores.shape}")
+            raise InputError(
+                f"difficulty: expected (N,) finite scores of at least one sample, got shape {scores.shape}"
+            )
         rows = rows_in_order(scores, config.order, seed=seed)
         if config.by_class:
             rows = balanced_over_classes(rows, _checked_labels(labels, scores.size))
@@ -185,5 +187,5 @@ def _checked_labels(labels: ArrayLike | None, rows: int) -> np.ndarray:
         raise InputError("labels: expected (N,) class numbers for by_class, got none; turn by_class off")
     checked = np.asarray(labels)
     if checked.shape != (rows,):
-        raise InputError(f"labels: expected shape ({rows},) as ease, got {checked.shape}")
+        raise InputError(f"labels: expected shape ({rows},) as difficulty, got {checked.shape}")
     return checked

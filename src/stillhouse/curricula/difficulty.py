@@ -1,6 +1,6 @@
-"""How easy each sample is: ranks of several measures, fused. numpy only; N samples, K classes.
+"""How hard each sample is: ranks of several measures, fused. numpy only; N samples, K classes.
 
-One direction everywhere: rank 1 is the easiest sample, and a HIGH score is an EASY one. A low loss, a wide margin and a high
+One direction everywhere: rank 1 is the easiest sample, and a high difficulty is a hard one. A low loss, a wide margin and a high
 ROUGE-L are easy. The measures are the student's own (of a short warm-up, or of the untrained network fine-tuned for a moment),
 since what is easy for the teacher need not be for the student.
 """
@@ -47,7 +47,7 @@ def ranks(values: ArrayLike, *, easy: Literal["low", "high"]) -> Floats:
 
 
 def reciprocal_rank_fusion(*ranked: ArrayLike, k: float = 60.0) -> Floats:
-    """Sum over the lists of 1 / (k + rank): one score of ease from several ranks; high is easy.
+    """Sum over the lists of 1 / (k + rank): one score from several ranks; high where the ranks are near 1.
 
     Ranks are joined, not values, so that no measure wins by its unit. A large `k` flattens the difference at the top.
 
@@ -82,14 +82,14 @@ def reciprocal_rank_fusion(*ranked: ArrayLike, k: float = 60.0) -> Floats:
 
 
 def fuse(values: Mapping[str, ArrayLike], *, k: float = 60.0) -> Floats:
-    """Ease of each sample from named measures, each ranked in its own direction; high is easy.
+    """Difficulty of each sample from named measures, each ranked in its own direction; high is hard.
 
     Args:
         values: measure ("loss", "margin", "rouge-l") -> (N,).
         k: see `reciprocal_rank_fusion`.
 
     Returns:
-        (N,) scores of ease.
+        (N,) minus the `reciprocal_rank_fusion` of the ranks: below 0, only its order matters.
 
     Raises:
         InputError: an unknown measure, or as the functions that it calls.
@@ -98,18 +98,18 @@ def fuse(values: Mapping[str, ArrayLike], *, k: float = 60.0) -> Floats:
         The first sample has the lower loss and the higher overlap.
 
         >>> fuse({"loss": [0.1, 3.0], "rouge-l": [0.9, 0.2]}).round(6).tolist()
-        [0.032787, 0.032258]
+        [-0.032787, -0.032258]
     """
     for name in values:
         if name not in EASY:
             raise InputError(f"measure {name!r}: unknown; {nearest(name, EASY)}")
-    return reciprocal_rank_fusion(*(ranks(v, easy=EASY[name]) for name, v in values.items()), k=k)
+    return -reciprocal_rank_fusion(*(ranks(v, easy=EASY[name]) for name, v in values.items()), k=k)
 
 
 def score_difficulty(
     logits: ArrayLike, labels: ArrayLike, measures: Sequence[str] = ("loss", "margin"), *, k: float = 60.0
 ) -> Floats:
-    """Ease of each sample of a classification task, from what a model says of it; high is easy.
+    """Difficulty of each sample of a classification task, from the scores of a model; high is hard.
 
     Args:
         logits: (N, K) scores of the model that judges, not its probabilities.
@@ -118,13 +118,13 @@ def score_difficulty(
         k: see `reciprocal_rank_fusion`.
 
     Returns:
-        (N,) scores of ease, as `Curriculum` takes them.
+        (N,), as `Curriculum` takes them.
 
     Raises:
         InputError: no or other measures, wrong shapes, labels out of range, or a loss that is not finite.
 
     Example:
-        >>> score_difficulty([[4.0, 0.0], [0.0, 4.0], [1.0, 0.0]], [0, 0, 0]).argsort()[::-1].tolist()
+        >>> score_difficulty([[4.0, 0.0], [0.0, 4.0], [1.0, 0.0]], [0, 0, 0]).argsort().tolist()
         [0, 2, 1]
     """
     known = {"loss": loss_of_samples, "margin": margin_of_samples}

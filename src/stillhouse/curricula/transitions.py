@@ -160,7 +160,7 @@ class PlateauReached:
     def begin(self) -> None:
         """Forget the means and the count."""
         self.means: list[float] = []  # the last window + 1
-        self.idle = 0
+        self.waited = 0
 
     def ends(self, metrics: Metrics, *, stage: int, steps: int, fraction: float) -> bool:
         """Take in one validation."""
@@ -171,18 +171,18 @@ class PlateauReached:
         if len(self.means) > config.window:
             before = self.means[0]
             gain = (before - mean) / max(abs(before), 1e-12)
-            self.idle = self.idle + 1 if gain < config.least else 0
+            self.waited = self.waited + 1 if gain < config.least else 0
         if _forced(config, self.stages, stage, steps, fraction):
             return True
-        return self.idle >= config.patience and steps >= config.min_steps
+        return self.waited >= config.patience and steps >= config.min_steps
 
     def state_dict(self) -> dict[str, Any]:
         """The means of the window and the count."""
-        return {"means": list(self.means), "idle": self.idle}
+        return {"means": list(self.means), "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self.means, self.idle = [float(x) for x in state["means"]], int(state["idle"])
+        self.means, self.waited = [float(x) for x in state["means"]], int(state["waited"])
 
 
 class ValidationStopped:
@@ -201,27 +201,27 @@ class ValidationStopped:
     def begin(self) -> None:
         """Forget the best: that of an easier stage might never be beaten."""
         self.best: float | None = None
-        self.idle = 0
+        self.waited = 0
 
     def ends(self, metrics: Metrics, *, stage: int, steps: int, fraction: float) -> bool:
         """Take in one validation."""
         config = self.config
         now = _metric(metrics, config.metric) * (1 if config.better == "higher" else -1)
         if self.best is None or now > self.best:
-            self.best, self.idle = now, 0
+            self.best, self.waited = now, 0
         else:
-            self.idle += 1
+            self.waited += 1
         if _forced(config, self.stages, stage, steps, fraction):
             return True
-        return self.idle >= config.patience and steps >= config.min_steps
+        return self.waited >= config.patience and steps >= config.min_steps
 
     def state_dict(self) -> dict[str, Any]:
         """The best of this stage (larger is better) and the count."""
-        return {"best": self.best, "idle": self.idle}
+        return {"best": self.best, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from there."""
-        self.best, self.idle = state["best"], int(state["idle"])
+        self.best, self.waited = state["best"], int(state["waited"])
 
 
 def _forced(config: ByPlateau | ByValidation, stages: int, stage: int, steps: int, fraction: float) -> bool:

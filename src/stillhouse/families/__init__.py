@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.folder import run_above, student_folder
+from stillhouse.core.records import CARD, RUN, read_json
 
 if TYPE_CHECKING:
     from stillhouse.core.family import Family
@@ -36,3 +40,27 @@ def family_of(config: Any) -> Family[Any, Any]:
         if type(config) is found.Config:
             return found
     raise InputError(f"expected the configuration of a run, got {type(config).__name__}")
+
+
+def family_at(folder: Path) -> Family[Any, Any]:
+    """The family of a run folder, or of the folder of a student.
+
+    Raises:
+        InputError: neither, or of no family that is known.
+    """
+    folder = Path(folder)
+    run = run_above(folder)
+    about = read_json(run / RUN if run is not None else student_folder(folder) / CARD)
+    if not isinstance(about, Mapping):
+        raise InputError(f"{folder}: expected a run or a student, got no mapping in its file")
+    named = about.get("kind") or about.get("family")
+    return family(str(named)) if named is not None else _by_settings(about.get("config", about))
+
+
+def _by_settings(mapping: Any) -> Family[Any, Any]:
+    """The family of a folder from before folders named it."""
+    for kind in FAMILIES:
+        found = family(kind)
+        if isinstance(mapping, Mapping) and found.owns(mapping):
+            return found
+    raise InputError("expected the settings of a run, got those of no family that is known")

@@ -1,9 +1,9 @@
 """The report of a run: one HTML file, made from the files of a run folder and nothing else. No torch.
 
-`read` turns the folder into plain values, `words` says them, `tables` and `facts` set them out, `figures` and
-`pictures` draw them, `html` puts them together; `template.html` and `style.css` are the page.
+`read` turns the folder into plain values, `verdicts` and `words` put them into words, `figures` draws them, a family adds
+its own `blocks`, and `page` sets it all out; `page.html` and `style.css` are the page.
 """
 
-from stillhouse.report.html import write_report
+from stillhouse.report.page import write_page
 
-__all__ = ["write_report"]
+__all__ = ["write_page"]

@@ -3,7 +3,7 @@
 Colours are those of Okabe and Ito, told apart by people with any of the common colour-vision deficiencies; every arm
 has a marker of its own as well. Letters stay text: the page's font draws them, and they can be searched.
 
-Source: Okabe and Ito (2008), Color Universal Design; DeGroot and Fienberg (1983) for the reliability diagram.
+Source: Okabe and Ito (2008), Color Universal Design.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from stillhouse.report.read import Array, Predictions, SeedRun, number
+from stillhouse.report.read import SeedRun, number
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 SHAPES = ("\u25cf", "\u25a0", "\u25b2", "\u25c6", "\u25bc", "\u271a")
 INK, FAINT, GRID = "#33393f", "#6b737b", "#e4e7ea"
-BINS = 10
-FEW = 10
 STYLE: Any = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -105,7 +103,7 @@ def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, label: str, 
         if key == "accuracy":
             _zoom(axes, values, scale * level if level is not None else None)
         elif min(values) > 0 and max(values) > 10 * min(values):
-            _logarithmic(axes, subs=(1.0, 2.0, 5.0))
+            logarithmic(axes, subs=(1.0, 2.0, 5.0))
         if level is not None:
             axes.axhline(scale * level, color=INK, linewidth=1.4, linestyle=(0, (4, 3)))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
@@ -128,52 +126,7 @@ def series(lines: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
     return {epoch: float(np.mean(sums[epoch])) for epoch in sorted(sums)}
 
 
-def reliability(arm: Sequence[Predictions], place: int, teacher: Predictions | None, label: str) -> Markup:
-    """How often an arm is right when it is so sure (seeds pooled), the teacher's curve dashed, counts below."""
-    with rc_context(STYLE | {"font.size": 9}):
-        figure = Figure(figsize=(3.1, 3.5), layout="constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-        upper.plot([0, 100], [0, 100], color="#a9b0b7", linewidth=1)
-        if teacher is not None:
-            counts, sure, right = bins([teacher])
-            many = counts[counts > 0] >= FEW
-            upper.plot(sure[many], right[many], color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-        counts, sure, right = bins(arm)
-        style = look(place)
-        upper.plot(sure, right, color=style["color"], linewidth=1.8)
-        many = counts[counts > 0] >= FEW
-        upper.plot(sure[many], right[many], linestyle="", markersize=6, **style)
-        upper.plot(sure[~many], right[~many], linestyle="", markersize=6, markerfacecolor="white", **style)
-        upper.set(xlim=(0, 101), ylim=(0, 103), ylabel="right (%)")
-        width = 100 / BINS
-        lower.bar(np.arange(BINS) * width + width / 2, counts, width=0.8 * width, color=style["color"])
-        _logarithmic(lower, subs=(1.0,))
-        lower.set_ylim(0.7, max(12, 3 * counts.max()))
-        lower.set(xlabel="confidence in the answer (%)", ylabel="answers")
-        lower.grid(visible=False, axis="x")
-        return _svg(figure, f"reliability-{place}", label)
-
-
-def bins(pooled: Sequence[Predictions]) -> tuple[Array, Array, Array]:
-    """Counts of all `BINS` equal bins of confidence, then mean confidence and share right (%) of those that hold any.
-
-    Example:
-        >>> said = Predictions(np.array([0, 1]), np.array([[0.95, 0.05], [0.6, 0.4]]))
-        >>> counts, sure, right = bins([said])
-        >>> counts.tolist(), sure.round(1).tolist(), right.tolist()
-        ([0, 0, 0, 0, 0, 0, 1, 0, 0, 1], [60.0, 95.0], [0.0, 100.0])
-    """
-    sure = np.concatenate([said.probabilities.max(axis=1) for said in pooled]).astype(float)
-    right = np.concatenate([said.choices == said.labels for said in pooled])
-    place = np.clip((sure * BINS + 1e-9).astype(int), 0, BINS - 1)
-    counts = np.bincount(place, minlength=BINS)
-    held = counts > 0
-    sums = (np.bincount(place, weights=weights, minlength=BINS)[held] for weights in (sure, right))
-    mean_sure, mean_right = (100 * total / counts[held] for total in sums)
-    return counts, mean_sure, mean_right
-
-
-def _logarithmic(axes: Axes, subs: tuple[float, ...]) -> None:
+def logarithmic(axes: Axes, subs: tuple[float, ...]) -> None:
     """A logarithmic y axis with plain numbers: powers of ten would need the mathematical text that is switched off."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=5))

@@ -73,7 +73,9 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
         title=family.title,
         finished=bool(run.summary),
         verdict=verdict,
-        headline=HEADLINES.get(verdict, HEADLINES["not tested"]) if run.summary else "This run is not finished",
+        headline=str(run.summary.get("headline") or HEADLINES.get(verdict, HEADLINES["not tested"]))
+        if run.summary
+        else "This run is not finished",
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stillhouse.report.read import mapping, number
+from stillhouse.report.read import number
 
 GAP, MINUS, NOTHING = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
 MARKS = {"helps": "\u25b2", "hurts": "\u25bc", "no difference shown": "\u25cf", "not tested": "\u25cb"}
@@ -16,14 +15,6 @@ HEADLINES = {
     "hurts": "The teacher hurts",
     "no difference shown": "No difference shown",
     "not tested": "The teacher was not tested",
-}
-FRACTIONS = {"accuracy", "ece", "agreement"}
-METRICS = {
-    "accuracy": "accuracy",
-    "nll": "negative log-likelihood (nats)",
-    "ece": "calibration error (ECE)",
-    "agreement": "agreement with the teacher",
-    "seconds": "training time (s)",
 }
 
 
@@ -70,28 +61,9 @@ def size(count: Any) -> str:
     return f"{found:.0f}{GAP}bytes"
 
 
-def metric(name: str, value: Any) -> str:
-    """A metric in its own unit: per cent for fractions, else three significant digits."""
-    return percent(value) if name in FRACTIONS else plain(value)
-
-
-def interval(name: str, estimate: Mapping[str, Any]) -> str:
-    """`low to high`, cut at what the metric can be; empty where there is none, and for times: they are the machine's.
-
-    Example:
-        >>> interval("accuracy", {"low": 0.953, "high": 1.004}).replace(GAP, " ")
-        '95.3 to 100.0 %'
-    """
-    low, high = number(estimate.get("low")), number(estimate.get("high"))
-    if low is None or high is None or name == "seconds":
-        return ""
-    low = max(0.0, low)
-    return f"{100 * low:.1f} to {percent(min(1.0, high))}" if name in FRACTIONS else f"{plain(low)} to {plain(high)}"
-
-
 @dataclass(frozen=True)
 class Sentence:
-    """A verdict in words: `lead` says it, `detail` gives the numbers."""
+    """A verdict in words, and its numbers."""
 
     verdict: str
     lead: str
@@ -99,43 +71,8 @@ class Sentence:
 
     @property
     def mark(self) -> str:
-        """A shape for the verdict, so that no colour is needed to tell it."""
+        """A shape for the verdict, so that no colour is needed to know it."""
         return MARKS.get(self.verdict, MARKS["not tested"])
-
-
-def sentence(row: Mapping[str, Any], arms: Mapping[str, Any]) -> Sentence:
-    """One comparison of summary.json as a plain sentence.
-
-    Example:
-        >>> row = {"name": "teacher", "arm": "kd", "control": "no-kd", "metric": "accuracy", "verdict": "helps",
-        ...        "difference": 0.006, "low": 0.003, "high": 0.009, "seeds": 3, "items": 719}
-        >>> found = sentence(row, {"kd": {"accuracy": {"mean": 0.971}}, "no-kd": {"accuracy": {"mean": 0.965}}})
-        >>> found.lead
-        'The teacher helps'
-        >>> print(found.detail.replace(GAP, " ")[:83])
-        kd 97.1 % against no-kd 96.5 %, difference +0.6 points (95 % interval +0.3 to +0.9)
-    """
-    verdict = str(row.get("verdict", "not tested"))
-    name, arm, control = (str(row.get(key, "?")) for key in ("name", "arm", "control"))
-    measure = str(row.get("metric", "accuracy"))
-    ends = [number(row.get(key)) for key in ("difference", "low", "high")]
-    known = [end for end in ends if end is not None]
-    scale = 100.0 if measure in FRACTIONS else 1.0
-    digits = _digits([scale * end for end in known])
-    parts = [f"{_mean(arms, arm, measure, digits)} against {_mean(arms, control, measure, digits)}"]
-    if measure != "accuracy":
-        parts[0] = f"{METRICS.get(measure, measure)}: {parts[0]}"
-    if len(known) == 3:
-        shown = [f"{scale * end:+.{digits}f}".replace("-", MINUS) for end in known]
-        unit = f"{GAP}points" if measure in FRACTIONS else ""
-        parts.append(f"difference {shown[0]}{unit} (95{GAP}% interval {shown[1]}{GAP}to{GAP}{shown[2]})")
-    seeds, items = number(row.get("seeds")) or 0, number(row.get("items")) or 0
-    if seeds:
-        parts.append(f"{plain(seeds)}{GAP}seed{'s' * (seeds != 1)}")
-        parts.append(f"{plain(items)}{GAP}test images")
-    if verdict == "not tested":
-        parts.append("one seed says nothing of other seeds" if seeds else "one of the two arms has no results")
-    return Sentence(verdict, lead(verdict, name, arm, control), ", ".join(parts))
 
 
 def lead(verdict: str, name: str, arm: str, control: str) -> str:
@@ -145,24 +82,11 @@ def lead(verdict: str, name: str, arm: str, control: str) -> str:
     plural = part.endswith("s") and not part.endswith("ss") and name != control
     one, other, s = article + part, article + rival, "" if plural else "s"
     if not against:
-        said = {"helps": f"{one} help{s}", "hurts": f"{one} hurt{s}"}
-        said["no difference shown"] = f"no difference shown for {one}"
+        words = {"helps": f"{one} help{s}", "hurts": f"{one} hurt{s}"}
+        words["no difference shown"] = f"no difference shown for {one}"
     else:
-        said = {"helps": f"{one} beat{s} {other}", "hurts": f"{one} fall{s} behind {other}"}
-        said["no difference shown"] = f"no difference shown between {one} and {other}"
+        words = {"helps": f"{one} beat{s} {other}", "hurts": f"{one} fall{s} behind {other}"}
+        words["no difference shown"] = f"no difference shown between {one} and {other}"
     untested = f"{one} {'were' if plural else 'was'} not tested{f' against {other}' if against else ''}"
-    lead = said.get(verdict, untested)
+    lead = words.get(verdict, untested)
     return lead if lead.startswith(arm) else lead[0].upper() + lead[1:]
-
-
-def _mean(arms: Mapping[str, Any], arm: str, measure: str, digits: int) -> str:
-    mean = number(mapping(mapping(arms.get(arm)).get(measure)).get("mean"))
-    if mean is None:
-        return arm
-    return f"{arm} {percent(mean, digits) if measure in FRACTIONS else plain(mean, digits + 1)}"
-
-
-def _digits(values: list[float]) -> int:
-    """Enough decimals that no end of an interval is rounded to zero, at least 1 and at most 3."""
-    smallest = min((abs(value) for value in values if value), default=1.0)
-    return next((digits for digits in (1, 2) if smallest >= 0.5 * 10.0**-digits), 3)

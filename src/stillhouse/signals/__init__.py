@@ -1,31 +1,52 @@
 """What a student may learn from a teacher. A signal picks tensors by name, joins their shapes and calls one loss.
 
-`SignalConfig` is the list of signals; configurations are here, without torch, and build the parts that own tensors.
+Each file holds one signal: its frozen configuration, and the module that the configuration builds. `SignalConfig` is the list.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
+from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import OutputSpec
-from stillhouse.signals.config.attention import AttentionConfig
-from stillhouse.signals.config.contrastive import ContrastiveConfig
-from stillhouse.signals.config.dual_head import DualHeadConfig
-from stillhouse.signals.config.dynamics import DynamicsConfig
-from stillhouse.signals.config.ensemble import EnsembleConfig
-from stillhouse.signals.config.exits import ExitsConfig
-from stillhouse.signals.config.features import FeaturesConfig
-from stillhouse.signals.config.hidden import HiddenConfig
-from stillhouse.signals.config.logits import LogitsConfig
-from stillhouse.signals.config.probes import ProbesConfig
-from stillhouse.signals.config.relations import RelationsConfig
+from stillhouse.signals.attention import AttentionConfig
+from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.contrastive import ContrastiveConfig
+from stillhouse.signals.dual_head import DualHeadConfig
+from stillhouse.signals.dynamics import DynamicsConfig
+from stillhouse.signals.ensemble import EnsembleConfig
+from stillhouse.signals.exits import ExitsConfig
+from stillhouse.signals.features import FeaturesConfig
+from stillhouse.signals.hidden import HiddenConfig
+from stillhouse.signals.logits import LogitsConfig
+from stillhouse.signals.probes import ProbesConfig
+from stillhouse.signals.relations import RelationsConfig
 
-if TYPE_CHECKING:
-    from torch import nn
+__all__ = [
+    "AttentionConfig",
+    "ContrastiveConfig",
+    "DualHeadConfig",
+    "DynamicsConfig",
+    "EnsembleConfig",
+    "ExitsConfig",
+    "FeaturesConfig",
+    "HiddenConfig",
+    "LogitsConfig",
+    "ProbesConfig",
+    "RelationsConfig",
+    "Signal",
+    "SignalBase",
+    "SignalConfig",
+    "build_signals",
+    "needs_teacher",
+    "signals_in",
+    "student_features",
+    "teacher_features",
+]
 
 RESERVED = frozenset({"labels", "loss"})  # names of the terms that every training has
 SignalConfig = Annotated[
@@ -44,40 +65,46 @@ SignalConfig = Annotated[
 ]
 
 
-def student_features(configs: Sequence[Any]) -> tuple[str, ...]:
+def student_features(configs: Sequence[SignalBase]) -> tuple[str, ...]:
     """Paths to tap in the student, each once."""
-    return tuple(dict.fromkeys(path for config in configs for path in _paths(config, "student_features")))
+    return tuple(dict.fromkeys(path for config in configs for path in config.student_paths))
 
 
-def teacher_features(configs: Sequence[Any]) -> tuple[str, ...]:
+def teacher_features(configs: Sequence[SignalBase]) -> tuple[str, ...]:
     """Paths to tap in the teacher, each once."""
-    return tuple(dict.fromkeys(path for config in configs for path in _paths(config, "teacher_features")))
+    return tuple(dict.fromkeys(path for config in configs for path in config.teacher_paths))
 
 
-def needs_teacher(config: Any) -> bool:
-    """Whether a signal listens to a teacher; one that a network learns from itself does not."""
-    return bool(getattr(type(config), "needs_teacher", True))
+def needs_teacher(config: SignalBase) -> bool:
+    """Whether a signal compares with a teacher; one that a network learns from itself does not."""
+    return config.needs_teacher
 
 
-def _paths(config: Any, side: str) -> tuple[str, ...]:
-    method = getattr(config, side, None)
-    return tuple(method()) if callable(method) else ()
-
-
-def build_signals(configs: Sequence[Any], student: OutputSpec, teacher: OutputSpec) -> nn.ModuleList:
+def build_signals(configs: Sequence[SignalBase], student: OutputSpec, teacher: OutputSpec) -> nn.ModuleList:
     """All signals of a run.
 
     Raises:
         InputError: two of one name, or one of a name of the run's own, would overwrite each other in the record of terms.
     """
-    from torch import nn
-
-    signals = nn.ModuleList(config.build(student, teacher) for config in configs)
-    names = [str(signal.name) for signal in signals]
+    signals = [config.build(student, teacher) for config in configs]
+    names = [signal.name for signal in signals]
     twice = sorted({name for name in names if names.count(name) > 1})
     taken = sorted(RESERVED.intersection(names))
     if taken:
         raise InputError(f"signals: the name {taken[0]!r} belongs to the run's own record; choose another")
     if twice:
         raise InputError(f"signals: expected different names, {', '.join(map(repr, twice))} stands more than once")
-    return signals
+    return nn.ModuleList(signals)
+
+
+def signals_in(modules: nn.ModuleList) -> list[Signal]:
+    """The signals of a list, for its reader: torch does not say what a `ModuleList` holds.
+
+    Raises:
+        InputError: something else than a `Signal` is in it.
+    """
+    found = [module for module in modules if isinstance(module, Signal)]
+    if len(found) < len(modules):
+        strangers = sorted({type(module).__name__ for module in modules if not isinstance(module, Signal)})
+        raise InputError(f"signals: expected modules that inherit from Signal, got {', '.join(strangers)}")
+    return found

@@ -15,7 +15,36 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.types import OutputSpec
-from stillhouse.signals.config.features import Pool, Resize, SideLayout
+
+SideLayout = Literal[
+    "auto",
+    "vector",
+    "tokens",
+    "nchw",
+    "nhwc",
+    "sequence",  # (L, D), an ordered line
+    "ncl",  # (D, L), as one-dimensional convolutions put it out
+    "complex-vector",
+    "complex-tokens",
+    "complex-nchw",
+    "complex-sequence",
+    "complex-ncl",
+    "tbd",  # spikes, time first, before the batch
+    "tbnd",
+    "tbchw",
+    "btd",  # time after the batch
+    "btnd",
+    "btchw",
+    "bdt",  # time last
+    "bndt",
+    "bchwt",
+]
+Pool = Literal["mean", "none", "auto", "first"]
+Resize = Literal["average", "linear"]
+LAYOUT_HELP = (
+    "axes of the {}'s output; auto: by their number (D; N D; D H W). Also nhwc (H W D), sequence (L D) and ncl (D L) for "
+    "lines of any length, complex-..., and spikes averaged over their time axis t: tbnd, btnd, bndt (b batch)"
+)
 
 # layout: (plain layout, place of the time axis with the batch counted, complex numbers)
 LAYOUTS: dict[str, tuple[str, int | None, bool]] = {
@@ -120,26 +149,26 @@ class Bridge:
     """Two sides read at as many positions each.
 
     Attributes:
-        ours: reader of the student's tensor.
-        theirs: reader of the teacher's.
+        student_side: reader of the student's tensor.
+        teacher_side: reader of the teacher's.
         pool: mean, first, or none (position by position).
         size: grid or length that both are resized to; None where the positions agree already.
         resize: average or linear.
     """
 
-    ours: Side
-    theirs: Side
+    student_side: Side
+    teacher_side: Side
     pool: str
     size: tuple[int, ...] | None = None
     resize: Resize = "average"
 
     @classmethod
-    def between(cls, ours: Side, theirs: Side, *, pool: Pool = "mean", resize: Resize = "average") -> Bridge:
+    def between(cls, student: Side, teacher: Side, *, pool: Pool = "mean", resize: Resize = "average") -> Bridge:
         """Join two sides.
 
         Args:
-            ours: the student's.
-            theirs: the teacher's.
+            student: one side.
+            teacher: the other.
             pool: mean (every position counts, a class token too); first (the class token); none (position by position: as
                 many on both sides, or grids, or sequences, resized); auto (none if that can be, else mean).
             resize: average (both to the coarser size) or linear (the student's to the teacher's).
@@ -149,30 +178,30 @@ class Bridge:
         """
         if pool == "auto":
             try:
-                return cls.between(ours, theirs, pool="none", resize=resize)
+                return cls.between(student, teacher, pool="none", resize=resize)
             except InputError:
                 pool = "mean"
         if pool == "first":
-            for who, side in (("student", ours), ("teacher", theirs)):
+            for who, side in (("student", student), ("teacher", teacher)):
                 if side.layout not in ("tokens", "vector"):
                     raise InputError(
                         f"{who} feature {side.path!r} {side.shape}: expected tokens to take the first of, got {side.layout}"
                     )
         if pool != "none":
-            return cls(ours, theirs, pool)
-        ours, theirs, size = _join(ours, theirs, resize)
-        return cls(ours, theirs, "none", size, resize)
+            return cls(student, teacher, pool)
+        student, teacher, size = _join(student, teacher, resize)
+        return cls(student, teacher, "none", size, resize)
 
     def __str__(self) -> str:
-        return _both(self.ours, self.theirs)
+        return _both(self.student_side, self.teacher_side)
 
     def student(self, features: Mapping[str, Tensor]) -> Tensor:
         """(B, N, S) of the student, with its gradient."""
-        return self._read(features[self.ours.path], self.ours)
+        return self._read(features[self.student_side.path], self.student_side)
 
     def teacher(self, features: Mapping[str, Tensor]) -> Tensor:
         """(B, N, D) of the teacher, detached."""
-        return self._read(features[self.theirs.path], self.theirs).detach()
+        return self._read(features[self.teacher_side.path], self.teacher_side).detach()
 
     def _read(self, x: Tensor, side: Side) -> Tensor:
         tokens = side.tokens(x)
@@ -214,25 +243,25 @@ def _without_class_token(side: Side) -> Side:
     return replace(side, positions=side.positions - 1, grid=grid, skip_first=True)
 
 
-def _both(ours: Side, theirs: Side) -> str:
-    return f"student {ours.path!r} {ours.shape} and teacher {theirs.path!r} {theirs.shape}"
+def _both(student: Side, teacher: Side) -> str:
+    return f"student {student.path!r} {student.shape} and teacher {teacher.path!r} {teacher.shape}"
 
 
-def _join(ours: Side, theirs: Side, resize: Resize) -> tuple[Side, Side, tuple[int, ...] | None]:
+def _join(student: Side, teacher: Side, resize: Resize) -> tuple[Side, Side, tuple[int, ...] | None]:
     """Both sides as they are read, and the size that both are resized to; None where the positions agree already."""
-    patches = (_without_class_token(ours), _without_class_token(theirs))
+    patches = (_without_class_token(student), _without_class_token(teacher))
     lines = ("tokens", "sequence", "ncl")  # the square grid of tokens is a guess, and a line has none
-    for a, b in ((ours, theirs), patches):
+    for a, b in ((student, teacher), patches):
         # so as many positions in another grid (2 x 8 for 16) are taken to be that one
         if a.positions == b.positions and (a.grid == b.grid or a.layout in lines or b.layout in lines):
             return a, b, None
-    if {ours.layout, theirs.layout} <= {"sequence", "ncl"}:
-        lengths = (ours.positions, theirs.positions)
-        return ours, theirs, (theirs.positions if resize == "linear" else min(lengths),)
+    if {student.layout, teacher.layout} <= {"sequence", "ncl"}:
+        lengths = (student.positions, teacher.positions)
+        return student, teacher, (teacher.positions if resize == "linear" else min(lengths),)
     a, b = patches
     if a.grid is None or b.grid is None:
         raise InputError(
-            f"{_both(ours, theirs)}: {a.positions} and {b.positions} positions cannot be joined one by one; {INSTEAD}; "
+            f"{_both(student, teacher)}: {a.positions} and {b.positions} positions cannot be joined one by one; {INSTEAD}; "
             "ordered lines of unlike length want layout: sequence (or ncl) on both sides"
         )
     return a, b, b.grid if resize == "linear" else (min(a.grid[0], b.grid[0]), min(a.grid[1], b.grid[1]))

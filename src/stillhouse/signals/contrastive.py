@@ -1,18 +1,60 @@
-"""The signal of supervised contrast. Shapes: B batch, N positions, D width, K classes."""
+"""Samples of a class together, of others apart, in the student's own features.
+
+Shapes: B batch, N positions, D width, K classes.
+"""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from typing import ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.contrastive import supervised_contrastive
 from stillhouse.losses.precision import wide
-from stillhouse.signals.config.contrastive import ContrastiveConfig
-from stillhouse.signals.pooled import Pooled
+from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.pooled import Layout, Pooled
 
 
-class ContrastiveSignal(nn.Module):
+@configclass
+class ContrastiveConfig(SignalBase):
+    """Supervised contrastive loss on one feature of the student; of mixed images as much together as their labels are.
+
+    Source: Khosla et al. 2020, arXiv:2004.11362.
+    """
+
+    needs_teacher: ClassVar[bool] = False
+
+    kind: Literal["contrastive"] = "contrastive"
+    place: str = Field(min_length=1, description="path of the student's sub-module whose output is compared")
+    layout: Layout = Field(default="auto", description="axes of that output; auto: by their number")
+    pool: Literal["mean", "first"] = Field(default="mean", description="over positions, or the first token alone")
+    temperature: float = Field(default=0.1, gt=0, description="divides the cosines")
+    weight: float = Field(default=0.1, ge=0, description="factor in the total loss")
+
+    def __post_init__(self) -> None:
+        if self.pool == "first" and self.layout not in {"auto", "tokens"}:
+            raise ValueError(f"pool: 'first' takes the first token, but layout is {self.layout!r}")
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """Paths to tap in the student."""
+        return (self.place,)
+
+    @property
+    def compares_samples(self) -> bool:
+        """It does nothing else."""
+        return True
+
+    def build(self, student: OutputSpec, teacher: OutputSpec | None = None) -> ContrastiveSignal:
+        """The signal; the teacher, if there is one, is not used."""
+        return ContrastiveSignal(self, student)
+
+
+class ContrastiveSignal(Signal):
     """`supervised_contrastive` of one feature of the student with the batch's labels, mixed or not; (B,) unweighted.
 
     A batch of one has nobody to compare with: its loss is 0.
@@ -22,18 +64,18 @@ class ContrastiveSignal(nn.Module):
     """
 
     def __init__(self, config: ContrastiveConfig, student: OutputSpec) -> None:
-        super().__init__()
-        self.name, self.weight, self.config = "contrastive_loss", config.weight, config
+        super().__init__(config.name or "contrastive_loss", config.weight)
+        self.config = config
         self.read = Pooled.of(config.place, student, config.layout)
         if config.pool == "first" and self.read.layout != "tokens":
             raise InputError(
                 f"pool: 'first' takes the first token, but {config.place!r} puts out {student.features[config.place]}"
             )
 
-    def forward(self, said: Outputs, told: Outputs | None, batch: Batch, progress: Progress) -> Tensor:
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) loss of each sample."""
         first = self.config.pool == "first"
-        feature = wide(said.features[self.config.place])[:, 0] if first else self.read(said.features)
+        feature = wide(student_out.features[self.config.place])[:, 0] if first else self.read(student_out.features)
         if len(feature) < 2:
             return feature.sum(1) * 0.0
         return supervised_contrastive(feature, batch.targets, temperature=self.config.temperature)

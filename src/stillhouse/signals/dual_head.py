@@ -1,4 +1,4 @@
-"""The signal of scores that a head of its own learns.
+"""A second head that learns the teacher's scores, which takes the logit-level loss off the first.
 
 Shapes: B batch, D width, K classes.
 """
@@ -6,16 +6,53 @@ Shapes: B batch, D width, K classes.
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl
 from stillhouse.losses.precision import wide
-from stillhouse.signals.config.dual_head import DualHeadConfig
-from stillhouse.signals.pooled import Pooled
+from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.pooled import Layout, Pooled
+
+
+@configclass
+class DualHeadConfig(SignalBase):
+    """An auxiliary linear head learns the teacher's scores, the student's own head the labels alone; both shape the body.
+
+    A loss on single scores and the cross-entropy pull one linear classifier in contradicting directions, though not the
+    body below it. The auxiliary head is left out at export. Do not add a signal `logits` beside it: that would
+    bring the teacher back to the main head.
+
+    `student` is the input of the main head (the last pooled feature). `binary-kl` and `binary-kl-norm` take each class for
+    itself, times T^2, and sum over classes (begin with a weight well below 1 where there are many): the first is the KL between
+    Bernoullis sigma(z/T); the second, the published stable form, that from 1/2 to sigma((z_s - z_t)/T), which also sees
+    scores where both sigmoids are flat. `forward-kl` is the usual one, over classes.
+
+    Source: Yang et al. 2024, arXiv:2411.08937 (Dual-Head Knowledge Distillation).
+    """
+
+    kind: Literal["dual-head"] = "dual-head"
+    student: str = Field(min_length=1, description="path of the student's sub-module that the second head reads")
+    student_layout: Layout = Field(default="auto", description="axes of its output; auto: by their number")
+    loss: Literal["binary-kl-norm", "binary-kl", "forward-kl"] = Field(
+        default="binary-kl-norm", description="how scores are compared"
+    )
+    temperature: float = Field(default=2.0, gt=0, description="softens both sides; the loss is multiplied by T^2")
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """Path to tap in the student."""
+        return (self.student,)
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> DualHeadSignal:
+        """The signal, for a student and a teacher of equal class counts."""
+        return DualHeadSignal(self, student, teacher)
 
 
 def binary_kl(
@@ -72,7 +109,7 @@ def _kl_of_yes(t: Tensor, s: Tensor) -> Tensor:
     return torch.sigmoid(t) * (log_p - log_q)
 
 
-class DualHeadSignal(nn.Module):
+class DualHeadSignal(Signal):
     """Distance of the auxiliary head's scores to the teacher's; (B,) unweighted. The student's own logits are not read.
 
     Raises:
@@ -80,22 +117,23 @@ class DualHeadSignal(nn.Module):
     """
 
     def __init__(self, config: DualHeadConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        super().__init__()
+        super().__init__(config.name or "dual-head", config.weight)
         if student.num_classes != teacher.num_classes:
             raise InputError(
-                f"signal 'dual-head': expected equal class counts, student has {student.num_classes}, teacher {teacher.num_classes}"
+                f"signal {self.name!r}: expected equal class counts, student has {student.num_classes}, "
+                f"teacher {teacher.num_classes}"
             )
-        self.name, self.weight, self.config = "dual-head", config.weight, config
+        self.config = config
         self.read = Pooled.of(config.student, student, config.student_layout)
         self.head = nn.Linear(self.read.width, student.num_classes)
 
-    def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) loss of each sample."""
-        logits, temperature = self.auxiliary_logits(said), self.config.temperature
+        logits, temperature = self.auxiliary_logits(student_out), self.config.temperature
         if self.config.loss == "forward-kl":
-            return forward_kl(logits, told.logits, temperature=temperature)
-        return binary_kl(logits, told.logits, temperature=temperature, norm=self.config.loss == "binary-kl-norm")
+            return forward_kl(logits, teacher_out.logits, temperature=temperature)
+        return binary_kl(logits, teacher_out.logits, temperature=temperature, norm=self.config.loss == "binary-kl-norm")
 
-    def auxiliary_logits(self, said: Outputs) -> Tensor:
+    def auxiliary_logits(self, student_out: Outputs) -> Tensor:
         """Scores (B, K) of the auxiliary head."""
-        return self.head(self.read(said.features))
+        return self.head(self.read(student_out.features))

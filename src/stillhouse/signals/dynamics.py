@@ -1,4 +1,4 @@
-"""The signal of feature dynamics: where a network is after each layer, and how that changes with depth.
+"""Feature dynamics: where a network is after each layer, and how that changes with depth, matched to the teacher's.
 
 Shapes: B batch, N positions, D width (or K classes), J layers that are compared.
 """
@@ -7,19 +7,96 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, pearson_distance
 from stillhouse.losses.precision import wide
 from stillhouse.losses.regression import mse
+from stillhouse.signals.base import Signal
 from stillhouse.signals.bridges import Bridge, Side, standardized
-from stillhouse.signals.config.dynamics import DynamicsConfig
-from stillhouse.signals.features import DISTANCES, check_widths, projector_for
-from stillhouse.signals.projectors import project
+from stillhouse.signals.features import DISTANCES, Distance, check_resize, check_widths, projector_for
+from stillhouse.signals.hidden import LayersConfig
+from stillhouse.signals.layer_maps import Pairs, uniform_map
+from stillhouse.signals.projectors import LinearProjector, NoProjector, OrthogonalProjector, project
+
+
+@configclass
+class DynamicsConfig(LayersConfig):
+    """Read a network as a path through feature space: match where it is (trajectory) and where it goes (first derivative).
+
+    Every layer of the student from `start` on is paired with the teacher's at equal relative depth; differences between
+    neighbouring pairs are divided by the depth between them. The derivative is compared by direction (`cosine`), or by `mse`
+    with its length, where the depth counts.
+
+    `space: projector` compares features, the student's through one projector for all layers (one each would bend the path):
+    for any two networks. `space: logits` compares class scores: the paths must put out (K) or (N, K), as exits or a language
+    model's head over its layers do; the trajectory is then T^2 KL, nothing is projected and nothing standardized.
+
+    The published abstract and figures leave the norms open; these are ours.
+
+    Source: FDD, ACL 2025, aclanthology.org/2025.acl-long.1125 (feature dynamics distillation).
+    """
+
+    kind: Literal["dynamics"] = "dynamics"
+    space: Literal["projector", "logits"] = Field(
+        default="projector", description="compare features, or scores of classes"
+    )
+    start: float = Field(
+        default=1 / 3, ge=0, lt=1, description="relative depth to start at: early layers hold little of use"
+    )
+    projector: Annotated[LinearProjector | OrthogonalProjector | NoProjector, Beside()] = Field(
+        default=LinearProjector(),
+        discriminator="kind",
+        description="map from the student's width to the teacher's, one for all layers",
+    )
+    distance: Distance = Field(default="mse", description="of the trajectory, in projector space")
+    temperature: float = Field(
+        default=1.0, gt=0, description="of the trajectory, in logits space; the loss is times T^2"
+    )
+    delta: Literal["cosine", "mse"] = Field(default="cosine", description="how derivatives are compared")
+    trajectory_weight: float = Field(default=1.0, ge=0, description="factor of the trajectory")
+    delta_weight: float = Field(default=1.0, ge=0, description="factor of the derivative; one layer has none")
+
+    def __post_init__(self) -> None:
+        check_resize(self.pool, self.resize)
+        if self.space == "projector" and self.temperature != 1.0:
+            raise ValueError("temperature: does nothing in space projector; it is for logits")
+        started = isinstance(self.projector, LinearProjector) and self.projector.initialize != "default"
+        if self.space == "logits" and (self.distance != "mse" or started):
+            raise ValueError("distance and initialize: do nothing in space logits; they are for projector")
+        if self.trajectory_weight == 0 and self.delta_weight == 0:
+            raise ValueError("trajectory_weight and delta_weight: expected one above 0, got 0 and 0")
+        pairs = self.pairs()
+        if self.trajectory_weight == 0 and len(pairs) == 1:
+            raise ValueError(
+                "trajectory_weight: expected above 0, since one layer has no derivative to learn from, got 0"
+            )
+
+    def pairs(self) -> Pairs:
+        """(layer of the student, layer of the teacher) from `start` on, from 1."""
+        m, n = len(self.student_layer_paths), len(self.teacher_layer_paths)
+        return tuple((j, k) for j, k in uniform_map(m, n) if j / m >= self.start - 1e-9)
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """Paths to tap in the student."""
+        return tuple(self.student_layer_paths[j - 1] for j, _ in self.pairs())
+
+    @property
+    def teacher_paths(self) -> tuple[str, ...]:
+        """Paths to tap in the teacher."""
+        return tuple(self.teacher_layer_paths[k - 1] for _, k in self.pairs())
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> DynamicsSignal:
+        """The signal; names and shapes are resolved here, before any training."""
+        return DynamicsSignal(self, student, teacher)
 
 
 def delta_loss(
@@ -53,14 +130,13 @@ def delta_loss(
         >>> delta_loss([x, y], [x, 2 * y], student_depths=(0.5, 1.0), teacher_depths=(0.0, 1.0), compare="mse").item()
         0.0
 
-    Source: FDD, ACL 2025, aclanthology.org/2025.acl-long.1125; norms are ours.
+    Source: FDD, ACL 2025, aclanthology.org/2025.acl-long.1125; norms are student.
     """
     lengths = [len(student), len(teacher), len(student_depths), len(teacher_depths)]
     if len(set(lengths)) > 1 or lengths[0] < 2:
         raise InputError(f"layers and depths: expected as many of each, at least 2, got {lengths}")
-    ours, theirs = _derivatives(student, student_depths), _derivatives(teacher, teacher_depths)
     values = []
-    for a, b in zip(ours, theirs):
+    for a, b in zip(_derivatives(student, student_depths), _derivatives(teacher, teacher_depths)):
         if compare == "mse":
             values.append(mse(a, b))
         else:
@@ -68,7 +144,7 @@ def delta_loss(
     return torch.stack(values).mean(0)
 
 
-class DynamicsSignal(nn.Module):
+class DynamicsSignal(Signal):
     """trajectory_weight * mean over layers of their distance + delta_weight * mean over steps of theirs; (B,) unweighted.
 
     Raises:
@@ -76,50 +152,53 @@ class DynamicsSignal(nn.Module):
     """
 
     def __init__(self, config: DynamicsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        super().__init__()
-        self.name, self.weight, self.config = f"dynamics:{config.between}", config.weight, config
+        super().__init__(config.name or f"dynamics:{config.between}", config.weight)
+        self.config = config
         pairs = config.pairs()
         self.depths = (
-            [j / len(config.student_paths) for j, _ in pairs],
-            [k / len(config.teacher_paths) for _, k in pairs],
+            [j / len(config.student_layer_paths) for j, _ in pairs],
+            [k / len(config.teacher_layer_paths) for _, k in pairs],
         )
         self.bridges = [
             Bridge.between(
-                Side.of("student", ours, student, config.student_layout),
-                Side.of("teacher", theirs, teacher, config.teacher_layout),
+                Side.of("student", student_path, student, config.student_layout),
+                Side.of("teacher", teacher_path, teacher, config.teacher_layout),
                 pool=config.pool,
                 resize=config.resize,
             )
-            for ours, theirs in zip(config.student_features(), config.teacher_features())
+            for student_path, teacher_path in zip(config.student_paths, config.teacher_paths)
         ]
-        shapes = {(b.ours.width, b.theirs.width, b.size, b.theirs.positions, b.pool) for b in self.bridges}
+        shapes = {
+            (b.student_side.width, b.teacher_side.width, b.size, b.teacher_side.positions, b.pool) for b in self.bridges
+        }
         if len(shapes) > 1:
             listed = "; ".join(map(str, self.bridges))
             raise InputError(f"dynamics: expected layers of one width and one number of positions, got {listed}")
         first = self.bridges[0]
         if config.space == "projector":
-            both = (first.ours.width, first.theirs.width)  # the student's is standardized before it is projected
-            check_widths(first, both if config.normalize else both[1:], config.normalize, config.distance)
-            self.projector = projector_for(first, config.projector, config.initialize)
-        elif first.ours.width != first.theirs.width:
+            widths = (first.student_side.width, first.teacher_side.width)
+            chosen = widths if config.normalize else widths[1:]  # the student's is standardized before it is projected
+            check_widths(first, chosen, config.normalize, config.distance)
+            self.projector = projector_for(first, config.projector)
+        elif first.student_side.width != first.teacher_side.width:
             raise InputError(f"{first}: space logits wants scores of the same classes; take space: projector")
         else:
             self.projector = nn.Identity()
         self._last: dict[str, Tensor] = {}
 
-    def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) distance of each sample."""
         config = self.config
-        ours, theirs = self._paths(said, told)
+        student, teacher = self._paths(student_out, teacher_out)
         self._last = {}
         total: Tensor | None = None
         if config.trajectory_weight > 0:
-            trajectory = torch.stack([self._distance(a, b) for a, b in zip(ours, theirs)]).mean(0)
+            trajectory = torch.stack([self._distance(a, b) for a, b in zip(student, teacher)]).mean(0)
             self._last["trajectory"] = trajectory.detach()
             total = config.trajectory_weight * trajectory
-        if len(ours) > 1 and config.delta_weight > 0:
+        if len(student) > 1 and config.delta_weight > 0:
             delta = delta_loss(
-                ours, theirs, student_depths=self.depths[0], teacher_depths=self.depths[1], compare=config.delta
+                student, teacher, student_depths=self.depths[0], teacher_depths=self.depths[1], compare=config.delta
             )
             self._last["delta"] = delta.detach()
             total = config.delta_weight * delta + (0 if total is None else total)
@@ -130,23 +209,25 @@ class DynamicsSignal(nn.Module):
         """Trajectory and derivative of the last batch, before their factors."""
         return {name: float(value.mean()) for name, value in self._last.items()}
 
-    def _paths(self, said: Outputs, told: Outputs) -> tuple[list[Tensor], list[Tensor]]:
+    def _paths(self, student_out: Outputs, teacher_out: Outputs) -> tuple[list[Tensor], list[Tensor]]:
         """Both paths, J tensors (B, N, D) each."""
-        theirs = [wide(bridge.teacher(told.features)) for bridge in self.bridges]
-        ours = [wide(bridge.student(said.features)) for bridge in self.bridges]
+        teacher = [wide(bridge.teacher(teacher_out.features)) for bridge in self.bridges]
+        student = [wide(bridge.student(student_out.features)) for bridge in self.bridges]
         if self.config.space == "logits":
-            return ours, theirs
+            return student, teacher
         if self.config.normalize:
             # before the projector, not after: a path that is standardized at every layer has lost its speed
-            ours, theirs = [standardized(x) for x in ours], [standardized(x) for x in theirs]
-        projected = project(self.projector, torch.cat(ours), torch.cat(theirs))  # least squares over all layers at once
-        return list(wide(projected).split(len(ours[0]))), theirs
+            student, teacher = [standardized(x) for x in student], [standardized(x) for x in teacher]
+        projected = project(
+            self.projector, torch.cat(student), torch.cat(teacher)
+        )  # least squares over all layers at once
+        return list(wide(projected).split(len(student[0]))), teacher
 
-    def _distance(self, ours: Tensor, theirs: Tensor) -> Tensor:
+    def _distance(self, student: Tensor, teacher: Tensor) -> Tensor:
         if self.config.space == "projector":
-            return DISTANCES[self.config.distance](ours, theirs)
-        value = forward_kl(ours.flatten(0, 1), theirs.flatten(0, 1), temperature=self.config.temperature)
-        return value.unflatten(0, ours.shape[:2]).mean(1)
+            return DISTANCES[self.config.distance](student, teacher)
+        value = forward_kl(student.flatten(0, 1), teacher.flatten(0, 1), temperature=self.config.temperature)
+        return value.unflatten(0, student.shape[:2]).mean(1)
 
 
 def _derivatives(path: Sequence[Tensor], depths: Sequence[float]) -> list[Tensor]:

@@ -1,35 +1,224 @@
-"""The signal of several teachers' class scores, weighed.
+"""Class scores of several teachers, weighed.
 
 Shapes: B batch, K classes, n teachers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
 from functools import partial
-from typing import Any, cast
+from typing import Annotated, Any, Literal
 
 import torch
-from torch import Tensor, nn
+from pydantic import Field
+from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
 from stillhouse.losses.precision import wide
-from stillhouse.signals.config.ensemble import EnsembleConfig
-from stillhouse.signals.learned_weights import DiverseWeights, LearnedWeights
-from stillhouse.signals.pooled import Pooled
+from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.learned_weights import DiverseWeights, LearnedWeights, WeighingModule
+from stillhouse.signals.pooled import Layout, Pooled
 from stillhouse.signals.teacher_weights import WeightsFn, confidence_weights, gradient_weights, uniform_weights
 
+# ---------------------------------------------------------------------------------------------- pools
 
-class EnsembleSignal(nn.Module):
+
+class Pool(ABC):
+    """How teachers are weighed."""
+
+    @abstractmethod
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
+        """The weights by sample; `teachers` is 0 where their number is not known."""
+
+
+@configclass
+class MeanProbabilities(Pool):
+    """Equal weights."""
+
+    kind: Literal["mean-probabilities"] = "mean-probabilities"
+
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
+        """1/n."""
+        return uniform_weights
+
+
+@configclass
+class MeanLogits(Pool):
+    """Equal weights in the geometric pool."""
+
+    kind: Literal["mean-logits"] = "mean-logits"
+
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
+        """1/n."""
+        return uniform_weights
+
+
+@configclass
+class Confidence(Pool):
+    """Less to a teacher that is further from the label (CA-MKD)."""
+
+    kind: Literal["confidence"] = "confidence"
+
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
+        """From cross-entropies."""
+        return confidence_weights
+
+
+@configclass
+class GradientPool(Pool):
+    """A common direction that no teacher is against (AE-KD)."""
+
+    kind: Literal["gradient"] = "gradient"
+    upper: float = Field(default=0.6, gt=0, le=1, description="largest weight of one teacher, at least 1/n")
+
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
+        """From gradients in the student's scores."""
+        return partial(
+            gradient_weights, temperature=config.temperature, temperatures=config.temperatures, upper=self.upper
+        )
+
+
+@configclass
+class LearnedPool(Pool):
+    """By a feature of the student (AMTML-KD)."""
+
+    kind: Literal["learned"] = "learned"
+    student: str | None = Field(
+        default=None, description="path of the student's sub-module that sets weights by sample; none: weights for all"
+    )
+    student_layout: Layout = Field(default="auto", description="axes of its output; auto: by their number")
+
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
+        """A module."""
+        _known(self.kind, teachers)
+        return LearnedWeights(teachers, _reader(self, student))
+
+
+@configclass
+class DiversePool(Pool):
+    """By asking each teacher's embedding (after DiverseDistill)."""
+
+    kind: Literal["diverse"] = "diverse"
+    student: str | None = Field(default=None, description="path of the student's sub-module that asks")
+    student_layout: Layout = Field(default="auto", description="axes of its output; auto: by their number")
+    answers: tuple[str, ...] = Field(
+        default=(), description="one feature a teacher, as 0:layer3, 1:blocks.2; empty: their class scores"
+    )
+    answer_weight: float = Field(
+        default=0.1, ge=0, description="factor of the student's distance to the teachers' answer"
+    )
+
+    def __post_init__(self) -> None:
+        if self.student is None:
+            raise ValueError("student: pool 'diverse' asks with a feature of the student; expected a path, got none")
+
+    def rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, teachers: int) -> WeightsFn:
+        """A module."""
+        _known(self.kind, teachers)
+        read = _reader(self, student)
+        assert read is not None  # see __post_init__
+        return DiverseWeights(read, self.answers, student, teacher, teachers)
+
+
+AnyPool = MeanProbabilities | MeanLogits | Confidence | GradientPool | LearnedPool | DiversePool
+
+
+def _known(pool: str, teachers: int) -> None:
+    if not teachers:
+        raise InputError(
+            f"signal 'ensemble', pool {pool!r}: learns something for each teacher, and has to know how many there "
+            "are; expected the spec of an EnsembleTeacher, got that of a single one"
+        )
+
+
+def _reader(pool: LearnedPool | DiversePool, student: OutputSpec) -> Pooled | None:
+    return None if pool.student is None else Pooled.of(pool.student, student, pool.student_layout)
+
+
+# ---------------------------------------------------------------------------------------------- signal
+
+
+@configclass
+class EnsembleConfig(SignalBase):
+    """Learn from several teachers: T^2 KL from their pooled class probabilities, weighed in one of these ways.
+
+    - `mean-probabilities`: equal weights (the same gradient as the mean of the KLs to each).
+    - `mean-logits`: the geometric pool, equal weights; a class survives only if every teacher lets it.
+    - `confidence`: for each sample less weight to the teacher that is further from the label (CA-MKD); nothing is learned.
+    - `gradient`: for each batch the weights whose common direction is one that no teacher is against (AE-KD). It favors the
+      teacher that is nearest to the student and cannot tell a bad one: at the start that may be one at random. `upper` bounds it.
+    - `learned`: weights for each sample from a student feature (AMTML-KD), trained to make the pooled target right.
+    - `diverse`: weights by asking each teacher's embedding, and answers mapped to the student's space (after DiverseDistill).
+
+    Learned weights never see the distillation loss: it is smallest for the teacher that is nearest to the student, so they
+    would choose the easiest one. They are trained by the cross-entropy of the pooled target with the labels, with the
+    student's feature detached, and held off one teacher by their entropy.
+
+    Source: Zhang et al. 2022, arXiv:2201.00007 (CA-MKD); Du et al. 2020 (AE-KD, NeurIPS); Liu, Zhang, Wang 2020,
+    arXiv:2103.04062 (AMTML-KD); Liu et al. 2024, arXiv:2402.14035 (DiverseDistill).
+    """
+
+    kind: Literal["ensemble"] = "ensemble"
+    pool: Annotated[AnyPool, Beside()] = Field(
+        default=MeanProbabilities(), discriminator="kind", description="how teachers are weighed"
+    )
+    temperature: float = Field(default=2.0, gt=0, description="softens both sides; the loss is multiplied by T^2")
+    temperatures: tuple[float, ...] = Field(
+        default=(), description="one a teacher, on the teacher's side only; empty: temperature for all"
+    )
+    choice_weight: float = Field(
+        default=1.0,
+        gt=0,
+        description="learned weights: factor of the cross-entropy of the pooled target with the labels",
+    )
+    entropy_weight: float = Field(
+        default=0.01,
+        ge=0,
+        description="learned weights: factor of ln n minus their entropy, against choosing one teacher",
+    )
+    learning_rate: float = Field(default=0.01, gt=0, description="of learned weights; they never decay")
+
+    def __post_init__(self) -> None:
+        if any(t <= 0 for t in self.temperatures):
+            raise ValueError(f"temperatures: expected numbers above 0, got {self.temperatures}")
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """What weighs by sample, if anything does."""
+        chosen = self.pool.student if isinstance(self.pool, (LearnedPool, DiversePool)) else None
+        return () if chosen is None else (chosen,)
+
+    @property
+    def teacher_paths(self) -> tuple[str, ...]:
+        """The answers, `i:path`."""
+        return self.pool.answers if isinstance(self.pool, DiversePool) else ()
+
+    @property
+    def compares_samples(self) -> bool:
+        """True of the gradient pool, whose weights are those of a batch."""
+        return isinstance(self.pool, GradientPool)
+
+    @property
+    def reads_one_label(self) -> bool:
+        """Weights are set by the labels."""
+        return True
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> EnsembleSignal:
+        """The signal, for the spec of an `EnsembleTeacher`."""
+        return EnsembleSignal(self, student, teacher)
+
+
+class EnsembleSignal(Signal):
     """T^2 KL from the teachers' weighted pool to the student; (B,) unweighted.
 
     Args:
         config: which weights.
         student: its classes and features.
         teacher: the spec of an `EnsembleTeacher`.
-        weights_fn: a rule of your own in place of the configured one: (said, members, labels) -> (B, n) whose rows sum to 1.
+        weights_fn: a rule of your own in place of the configured one: (student_out, members, labels) -> (B, n) whose rows sum to 1.
             If its weights have a gradient they are trained as the learned ones are, by the labels (see `regularizers`); a
             module is learned along.
 
@@ -43,42 +232,44 @@ class EnsembleSignal(nn.Module):
     def __init__(
         self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec, *, weights_fn: WeightsFn | None = None
     ) -> None:
-        super().__init__()
+        super().__init__(config.name or "ensemble", config.weight)
         if student.num_classes != teacher.num_classes:
             raise InputError(
                 f"signal 'ensemble': expected equal class counts, student has {student.num_classes}, teachers {teacher.num_classes}"
             )
-        self.name, self.weight, self.config = "ensemble", config.weight, config
-        self.teachers = len(getattr(teacher, "members", ()))  # 0: known once they have spoken
+        self.config = config
+        self.teachers = len(teacher.members)  # 0: known once they have answered
         if self.teachers:
             self._check_count(self.teachers)
-        self.weights_fn: WeightsFn = self._rule(config, student, teacher) if weights_fn is None else weights_fn
+        self.weights_fn: WeightsFn = (
+            config.pool.rule(config, student, teacher, self.teachers) if weights_fn is None else weights_fn
+        )
         self._mean_weights: Tensor | None = None
         self._extra: dict[str, tuple[float, Tensor]] = {}
 
-    def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) loss of each sample.
 
         Raises:
-            InputError: what was told has no members, or the weights are not (B, n) with rows that sum to 1.
+            InputError: the teacher's outputs have no members, or the weights are not (B, n) with rows that sum to 1.
         """
-        if told is None or not told.members:
+        if teacher_out is None or not teacher_out.members:
             raise InputError(
-                "signal 'ensemble': expected what several teachers said (Outputs.members), got the outputs of one; give "
+                "signal 'ensemble': expected the outputs of several teachers (Outputs.members), got the outputs of one; give "
                 "the run more_teachers, or wrap the teacher in EnsembleTeacher"
             )
-        members = told.members
+        members = teacher_out.members
         self._check_count(len(members))
-        weights = self.weights_fn(said, members, batch.labels)
-        self._check_weights(weights, len(said.logits), len(members))
+        weights = self.weights_fn(student_out, members, batch.labels)
+        self._check_weights(weights, len(student_out.logits), len(members))
         held = weights.detach()
         self._mean_weights = held.mean(0)
         self._extra = self._training_of(weights, members, batch.labels)
-        value = forward_kl(said.logits, self._target(members, held), temperature=self.config.temperature)
-        if isinstance(self.weights_fn, DiverseWeights):
-            answer = self.weights_fn.answer(told.features, members, weights)
+        value = forward_kl(student_out.logits, self._target(members, held), temperature=self.config.temperature)
+        if isinstance(self.weights_fn, DiverseWeights) and isinstance(self.config.pool, DiversePool):
+            answer = self.weights_fn.answer(teacher_out.features, members, weights)
             self._extra["answers"] = (self.config.choice_weight, self.weights_fn.usefulness(answer, batch.labels))
-            value = value + self.config.answer_weight * self.weights_fn.distance(said, answer)
+            value = value + self.config.pool.answer_weight * self.weights_fn.distance(student_out, answer)
         return value
 
     def figures(self) -> dict[str, float]:
@@ -93,39 +284,16 @@ class EnsembleSignal(nn.Module):
         """
         return self._extra
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def groups(self) -> list[dict[str, Any]]:
         """Learned weights at their own rate, without decay; answer maps are left to the common one."""
-        weighing = getattr(self.weights_fn, "weighing", None)
-        parameters = cast(Callable[[], list[nn.Parameter]], weighing)() if callable(weighing) else []
+        parameters = self.weights_fn.weighing() if isinstance(self.weights_fn, WeighingModule) else []
         return [{"params": parameters, "lr": self.config.learning_rate, "weight_decay": 0.0}] if parameters else []
-
-    def _rule(self, config: EnsembleConfig, student: OutputSpec, teacher: OutputSpec) -> WeightsFn:
-        if config.pool == "confidence":
-            return confidence_weights
-        if config.pool == "gradient":
-            return partial(
-                gradient_weights,
-                temperature=config.temperature,
-                temperatures=config.temperatures,
-                upper=config.upper,
-            )
-        if config.pool in ("mean-probabilities", "mean-logits"):
-            return uniform_weights
-        if not self.teachers:
-            raise InputError(
-                f"signal 'ensemble', pool {config.pool!r}: learns something for each teacher, and has to know how many there "
-                "are; expected the spec of an EnsembleTeacher, got that of a single one"
-            )
-        read = None if config.student is None else Pooled.of(config.student, student, config.student_layout)
-        if config.pool == "learned" or read is None:
-            return LearnedWeights(self.teachers, read)
-        return DiverseWeights(read, config.answers, student, teacher, self.teachers)
 
     def _target(self, members: tuple[Outputs, ...], weights: Tensor) -> Tensor:
         """Logits (B, K) whose softmax at the student's temperature is the weighted pool."""
         temperatures = self.config.temperatures or (self.config.temperature,) * len(members)
-        log_p = torch.stack([_log_p(told, t) for told, t in zip(members, temperatures)], dim=2)  # (B, K, n)
-        if self.config.pool == "mean-logits":
+        log_p = torch.stack([_log_p(member, t) for member, t in zip(members, temperatures)], dim=2)  # (B, K, n)
+        if isinstance(self.config.pool, MeanLogits):
             share = weights.unsqueeze(1)
             log_target = torch.where(share == 0, 0.0, log_p * share).sum(2)  # 0 times -inf is NaN
         else:
@@ -138,7 +306,7 @@ class EnsembleSignal(nn.Module):
         if not weights.requires_grad:
             return {}
         log_w = weights.clamp(min=1e-12).log()
-        log_right = torch.stack([-label_cross_entropy(told.logits.detach(), labels) for told in members], dim=1)
+        log_right = torch.stack([-label_cross_entropy(member.logits.detach(), labels) for member in members], dim=1)
         choice = -torch.logsumexp(log_right + log_w, dim=1).mean()
         even = torch.full_like(weights, 1 / len(members)).log()
         entropy = (weights * (log_w - even)).sum(1).mean()
@@ -159,5 +327,5 @@ class EnsembleSignal(nn.Module):
             raise InputError(f"weights of the teachers: expected rows that sum to 1, got {weights.sum(1).tolist()[:5]}")
 
 
-def _log_p(told: Outputs, temperature: float) -> Tensor:
-    return torch.log_softmax(wide(told.logits.detach()) / temperature, dim=1)
+def _log_p(member: Outputs, temperature: float) -> Tensor:
+    return torch.log_softmax(wide(member.logits.detach()) / temperature, dim=1)

@@ -1,4 +1,4 @@
-"""The signal of hidden features, between networks of unlike kinds.
+"""Hidden features between networks of unlike kinds, one place of the student to one of the teacher.
 
 Shapes: B batch, N positions, D width. Everything is brought to (B, N, D); a vector is one position.
 """
@@ -6,16 +6,20 @@ Shapes: B batch, N positions, D width. Everything is brought to (B, N, D); a vec
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.regression import cosine_distance, mse, normalized_mse, smooth_l1
-from stillhouse.signals.bridges import Bridge, Side, standardized
-from stillhouse.signals.config.features import FeaturesConfig
-from stillhouse.signals.projectors import Initialize, ProjectorKind, build_projector, project
+from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Pool, Resize, Side, SideLayout, standardized
+from stillhouse.signals.projectors import AnyProjector, LinearProjector, Projector, project
 
+Distance = Literal["mse", "normalized-mse", "cosine", "smooth-l1"]
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mse": mse,
     "normalized-mse": normalized_mse,
@@ -24,7 +28,54 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-class FeatureSignal(nn.Module):
+@configclass
+class FeaturesConfig(SignalBase):
+    """Match the output of a student's sub-module to that of a teacher's, through a learned projector.
+
+    Outputs are (D), tokens (N, D), maps (D, H, W), or what the layout says: three axes alone cannot tell (H, W, D).
+    With `pool: mean` every position counts, a class token too; `first` takes the class token alone. With `pool: none`
+    positions are joined one by one: as many on both sides, or grids resized, a leading class token left out (17 tokens are
+    4 x 4 and one), or sequences of unlike length resized. `auto` is `none` where that can be, else `mean`.
+
+    Source: Romero et al. 2015, arXiv:1412.6550 (FitNets).
+    """
+
+    kind: Literal["features"] = "features"
+    student: str = Field(min_length=1, description="path of the student's sub-module, as blocks.1")
+    teacher: str = Field(min_length=1, description="path of the teacher's sub-module, as layer3")
+    distance: Distance = Field(default="mse", description="how features are compared")
+    projector: Annotated[AnyProjector, Beside()] = Field(
+        default=LinearProjector(), discriminator="kind", description="map from the student's width to the teacher's"
+    )
+    pool: Pool = Field(default="mean", description="average over positions, or join position by position")
+    resize: Resize = Field(
+        default="average", description="unlike sizes: average both to the coarser, or linear, student's to teacher's"
+    )
+    normalize: bool = Field(
+        default=True, description="standardize both sides over channels, so the teacher's scale sets no weight"
+    )
+    student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
+    teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
+
+    def __post_init__(self) -> None:
+        check_resize(self.pool, self.resize)
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """Path to tap in the student."""
+        return (self.student,)
+
+    @property
+    def teacher_paths(self) -> tuple[str, ...]:
+        """Path to tap in the teacher."""
+        return (self.teacher,)
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> FeatureSignal:
+        """The signal; names and shapes are resolved here, before any training."""
+        return FeatureSignal(self, student, teacher)
+
+
+class FeatureSignal(Signal):
     """Distance of projected student features to teacher features; (B,) unweighted.
 
     Raises:
@@ -32,8 +83,7 @@ class FeatureSignal(nn.Module):
     """
 
     def __init__(self, config: FeaturesConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        super().__init__()
-        self.name, self.weight = f"features:{config.student}->{config.teacher}", config.weight
+        super().__init__(config.name or f"features:{config.student}->{config.teacher}", config.weight)
         self.distance, self.normalize = config.distance, config.normalize
         self.bridge = Bridge.between(
             Side.of("student", config.student, student, config.student_layout),
@@ -41,18 +91,18 @@ class FeatureSignal(nn.Module):
             pool=config.pool,
             resize=config.resize,
         )
-        check_widths(self.bridge, (self.bridge.theirs.width,), config.normalize, config.distance)
-        self.projector = projector_for(self.bridge, config.projector, config.initialize)
+        check_widths(self.bridge, (self.bridge.teacher_side.width,), config.normalize, config.distance)
+        self.projector = projector_for(self.bridge, config.projector)
 
-    def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) distance of each sample."""
-        ours, theirs = self.bridge.student(said.features), self.bridge.teacher(told.features)
+        student, teacher = self.bridge.student(student_out.features), self.bridge.teacher(teacher_out.features)
         if self.normalize:
-            theirs = standardized(theirs)
-        ours = project(self.projector, ours, theirs)
+            teacher = standardized(teacher)
+        student = project(self.projector, student, teacher)
         if self.normalize:
-            ours = standardized(ours)
-        return DISTANCES[self.distance](ours, theirs)
+            student = standardized(student)
+        return DISTANCES[self.distance](student, teacher)
 
 
 def check_widths(bridge: Bridge, widths: tuple[int, ...], normalize: bool, distance: str) -> None:
@@ -71,13 +121,23 @@ def check_widths(bridge: Bridge, widths: tuple[int, ...], normalize: bool, dista
         raise InputError(f"{bridge}: distance {distance} of one channel sees its sign alone; take distance: mse")
 
 
-def projector_for(bridge: Bridge, kind: ProjectorKind, initialize: Initialize) -> nn.Module:
+def projector_for(bridge: Bridge, projector: Projector) -> nn.Module:
     """The projector that a bridge needs.
 
     Raises:
         InputError: none over unlike widths.
     """
     try:
-        return build_projector(kind, bridge.ours.width, bridge.theirs.width, initialize=initialize)
+        return projector.build(bridge.student_side.width, bridge.teacher_side.width)
     except InputError as error:
         raise InputError(f"{bridge}: {error}") from None
+
+
+def check_resize(pool: Pool, resize: Resize) -> None:
+    """Refuse a way to resize what is averaged anyway.
+
+    Raises:
+        ValueError: with both.
+    """
+    if resize != "average" and pool in ("mean", "first"):
+        raise ValueError(f"resize: {resize} does nothing with pool {pool}; it is for none and auto")

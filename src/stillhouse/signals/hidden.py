@@ -1,4 +1,4 @@
-"""The signal of many hidden layers at once, between networks of unlike depth and width.
+"""Many hidden layers at once, between networks of unlike depth and width: which to which, and how each pair is compared.
 
 Shapes: B batch, N positions, S width of the student, D width of the teacher, R rows.
 """
@@ -6,24 +6,240 @@ Shapes: B batch, N positions, S width of the student, D width of the teacher, R 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss
-from stillhouse.signals.bridges import Bridge, Side, standardized
-from stillhouse.signals.config.hidden import HiddenConfig
-from stillhouse.signals.features import DISTANCES, check_widths, projector_for
+from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Pool, Resize, Side, SideLayout, standardized
+from stillhouse.signals.features import DISTANCES, check_resize, check_widths, projector_for
 from stillhouse.signals.layer_gates import LayerGates
-from stillhouse.signals.projectors import project
+from stillhouse.signals.layer_maps import Pairs, layer_blocks, layer_map, layer_paths
+from stillhouse.signals.projectors import AnyProjector, LinearProjector, NoProjector, project
 
 FEWEST_ROWS = 4  # of the unbiased cka
+PATHS_HELP = "the {}'s layers: a pattern with {{}} for the number, as blocks.{{}}, or all paths, first to last"
+MOST_ROWS = 1024
+COUNT_HELP = "how many layers the {}'s pattern stands for; leave it out with a list of paths"
 
 
-class HiddenSignal(nn.Module):
+@configclass
+class LayersConfig(SignalBase):
+    """Layers of two networks and how their outputs are brought together; the base of signals of many layers."""
+
+    student: str | tuple[str, ...] = Field(min_length=1, description=PATHS_HELP.format("student"))
+    student_layers: int | None = Field(default=None, gt=0, description=COUNT_HELP.format("student"))
+    teacher: str | tuple[str, ...] = Field(min_length=1, description=PATHS_HELP.format("teacher"))
+    teacher_layers: int | None = Field(default=None, gt=0, description=COUNT_HELP.format("teacher"))
+    pool: Pool = Field(default="mean", description="average over positions, or join position by position")
+    resize: Resize = Field(
+        default="average", description="unlike sizes: average both to the coarser, or linear, student's to teacher's"
+    )
+    normalize: bool = Field(default=True, description="standardize both sides over channels")
+    student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
+    teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
+
+    @property
+    def student_layer_paths(self) -> tuple[str, ...]:
+        """All layers of the student, first to last."""
+        return layer_paths(self.student, self.student_layers)
+
+    @property
+    def teacher_layer_paths(self) -> tuple[str, ...]:
+        """All layers of the teacher, first to last."""
+        return layer_paths(self.teacher, self.teacher_layers)
+
+    @property
+    def between(self) -> str:
+        """Both sides in short, for the name of the signal."""
+        sides = (self.student, self.teacher)
+        return "->".join(side if isinstance(side, str) else "+".join(side) for side in sides)
+
+
+@configclass
+class UniformMap:
+    """Equal relative depth: 4 to 12 is 3, 6, 9, 12."""
+
+    kind: Literal["uniform"] = "uniform"
+
+
+@configclass
+class SkipMap:
+    """Every so many layers, the student's last left to the logits: 6 to 12 is 2, 4, 6, 8, 10."""
+
+    kind: Literal["skip"] = "skip"
+
+
+@configclass
+class LastMap:
+    """The last layers but one: 6 to 12 is 7 to 11."""
+
+    kind: Literal["last"] = "last"
+
+
+@configclass
+class LastOnlyMap:
+    """The last layer to the last."""
+
+    kind: Literal["last-only"] = "last-only"
+
+
+@configclass
+class ExplicitMap:
+    """As it is written."""
+
+    kind: Literal["explicit"] = "explicit"
+    mapping: dict[int, int] = Field(default_factory=dict, description="student's layer -> teacher's, from 1")
+
+    def __post_init__(self) -> None:
+        if not self.mapping:
+            raise ValueError("mapping: expected pairs with map explicit, got none")
+
+
+@configclass
+class LearnedMap:
+    """Gates mix the teacher's layers of each block, starting near `uniform`."""
+
+    kind: Literal["learned"] = "learned"
+    gate_learning_rate: float | None = Field(
+        default=None, gt=0, description="of the gates alone; they drift to the easiest layer if it is high"
+    )
+
+
+AnyMap = UniformMap | SkipMap | LastMap | LastOnlyMap | ExplicitMap | LearnedMap
+
+
+@configclass
+class HiddenConfig(LayersConfig):
+    """Match many hidden layers: a map says which to which, the mean over pairs is the loss.
+
+    Maps of M layers of the student to N of the teacher: `uniform` (4 to 12: 3, 6, 9, 12), `skip` and `last` of patient
+    distillation (6 to 12: 2, 4, 6, 8, 10, and 7 to 11; the student's last layer is left to the logits), `last-only`,
+    `explicit` with `mapping`, and `learned`: gates mix the teacher's layers of each block, starting near `uniform`. Layers
+    count from 1. Published recipes:
+
+    TinyBERT: uniform, mse, one shared linear projector, pool none, both embeddings, normalize false. Patient distillation:
+    skip, normalized-mse, pool first, projector none, normalize false. DistilBERT: last-only, cosine, pool none, projector
+    none, normalize false.
+
+    `cka` compares batches, not positions: it needs no projector, no equal widths and, with pool mean, no equal positions.
+
+    Source: Jiao et al. 2020, arXiv:1909.10351 (TinyBERT); Sun et al. 2019, arXiv:1908.09355 (PKD); Sanh et al. 2019,
+    arXiv:1910.01108 (DistilBERT); Lin, Chen, Kao 2023, doi:10.3390/s23031483 (LAD, the learned map).
+    """
+
+    kind: Literal["hidden"] = "hidden"
+    map: Annotated[AnyMap, Beside()] = Field(
+        default=UniformMap(),
+        discriminator="kind",
+        description="which layer of the teacher each layer of the student looks at",
+    )
+    student_embedding: str | None = Field(default=None, description="path of the student's layer 0, if it is matched")
+    teacher_embedding: str | None = Field(default=None, description="path of the teacher's layer 0, if it is matched")
+    include: tuple[int, ...] = Field(
+        default=(), description="only these layers of the student (0: embedding); empty: all"
+    )
+    exclude: tuple[int, ...] = Field(default=(), description="not these layers of the student")
+    layer_weights: tuple[float, ...] = Field(
+        default=(), description="one a pair that is left, in order; the mean over pairs is weighted by them"
+    )
+    distance: Literal["mse", "normalized-mse", "cosine", "smooth-l1", "cka"] = Field(
+        default="mse", description="how each pair is compared"
+    )
+    projector: Annotated[AnyProjector, Beside()] = Field(
+        default=LinearProjector(), discriminator="kind", description="map from the student's width to the teacher's"
+    )
+    shared: bool = Field(default=False, description="one projector for all pairs; one each otherwise")
+    rows: int = Field(
+        default=MOST_ROWS, ge=4, description="cka with pool none: most positions of a batch, drawn anew each step"
+    )
+
+    def __post_init__(self) -> None:
+        check_resize(self.pool, self.resize)
+        if (self.student_embedding is None) != (self.teacher_embedding is None):
+            raise ValueError("student_embedding and teacher_embedding: expected both or neither")
+        projector = self.projector
+        if self.distance == "cka" and not isinstance(projector, NoProjector):
+            raise ValueError(
+                f"projector: expected none with distance cka, which takes unlike widths, got {projector.kind}"
+            )
+        if self.shared and isinstance(projector, NoProjector):
+            raise ValueError("shared: does nothing with projector none")
+        if self.shared and isinstance(projector, LinearProjector) and projector.initialize == "least-squares":
+            raise ValueError("initialize: least-squares fits one pair of layers; expected shared: false, got true")
+        if self.rows != MOST_ROWS and self.distance != "cka":
+            raise ValueError(f"rows: does nothing with distance {self.distance}; it is for cka")
+        pairs = self.pairs()
+        if self.layer_weights and len(self.layer_weights) != len(pairs):
+            raise ValueError(
+                f"layer_weights: expected {len(pairs)}, one for each of the layers {[j for j, _ in pairs]}, "
+                f"got {len(self.layer_weights)}"
+            )
+        if self.layer_weights and (min(self.layer_weights) < 0 or sum(self.layer_weights) == 0):
+            raise ValueError(f"layer_weights: expected none below 0 and one above, got {self.layer_weights}")
+
+    def pairs(self) -> Pairs:
+        """(layer of the student, layer of the teacher) of every pair that is matched, from 1; (0, 0) for the embeddings.
+
+        Raises:
+            ValueError: a map that these layers do not have, or nothing left to match.
+        """
+        mapping = self.map.mapping if isinstance(self.map, ExplicitMap) else None
+        found = layer_map(self.map.kind, len(self.student_layer_paths), len(self.teacher_layer_paths), mapping)
+        if self.student_embedding is not None:
+            found = ((0, 0), *found)
+        layers = {student for student, _ in found}
+        for name, chosen in (("include", self.include), ("exclude", self.exclude)):
+            strangers = sorted(set(chosen) - layers)
+            if strangers:
+                raise ValueError(f"{name}: expected layers among {sorted(layers)}, got {strangers}")
+        kept = tuple((j, k) for j, k in found if (not self.include or j in self.include) and j not in self.exclude)
+        if not kept:
+            raise ValueError(f"include and exclude: nothing is left of the layers {sorted(layers)}")
+        return kept
+
+    def targets(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """For each pair the student's path and the teacher's: one, or a whole block where the map is learned."""
+        of_student, of_teacher = self.student_layer_paths, self.teacher_layer_paths
+        learned = isinstance(self.map, LearnedMap)
+        blocks = layer_blocks(len(of_student), len(of_teacher)) if learned else ()
+        found: list[tuple[str, tuple[str, ...]]] = []
+        for student, teacher in self.pairs():
+            if student == 0:
+                found.append((str(self.student_embedding), (str(self.teacher_embedding),)))
+            elif blocks:
+                found.append((of_student[student - 1], tuple(of_teacher[layer - 1] for layer in blocks[student - 1])))
+            else:
+                found.append((of_student[student - 1], (of_teacher[teacher - 1],)))
+        return tuple(found)
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """Paths to tap in the student, each once."""
+        return tuple(dict.fromkeys(path for path, _ in self.targets()))
+
+    @property
+    def teacher_paths(self) -> tuple[str, ...]:
+        """Paths to tap in the teacher, each once."""
+        return tuple(dict.fromkeys(path for _, paths in self.targets() for path in paths))
+
+    @property
+    def compares_samples(self) -> bool:
+        """True of cka."""
+        return self.distance == "cka"
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> HiddenSignal:
+        """The signal; names and shapes are resolved here, before any training."""
+        return HiddenSignal(self, student, teacher)
+
+
+class HiddenSignal(Signal):
     """Mean over layer pairs of the distance of projected student features to teacher features; unweighted.
 
     (B,), or a scalar where the distance compares whole batches (cka). A batch of fewer than 4 rows, as the last of an epoch may
@@ -36,40 +252,41 @@ class HiddenSignal(nn.Module):
     seen: Tensor
 
     def __init__(self, config: HiddenConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        super().__init__()
-        self.name, self.weight, self.config = f"hidden:{config.between}", config.weight, config
-        self.pairs = config.pairs()
-        self.layers = [_bridges(ours, theirs, config, student, teacher) for ours, theirs in config.targets()]
+        super().__init__(config.name or f"hidden:{config.between}", config.weight)
+        self.config, self.pairs = config, config.pairs()
+        self.layers = [_bridges(path, paths, config, student, teacher) for path, paths in config.targets()]
         weights = config.layer_weights or (1.0,) * len(self.pairs)
         self.shares = [weight / sum(weights) for weight in weights]
         self.projectors = self._projectors()
         self.gates = nn.ModuleList(
-            LayerGates(bridges[0].theirs.width, len(bridges)) for bridges in self.layers if config.map == "learned"
+            LayerGates(bridges[0].teacher_side.width, len(bridges))
+            for bridges in self.layers
+            if isinstance(config.map, LearnedMap)
         )
         self._last: dict[str, Tensor] = {}
         self.skipped = 0
         # travels with a checkpoint: a run resumed at the small last batch of an epoch must not take it for the first
         self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
 
-    def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) distance of each sample, or a scalar."""
         total: Tensor | None = None
         self._last = {}
         for number, bridges in enumerate(self.layers):
             layer = self.pairs[number][0]
-            target = self._target(number, bridges, told)
-            ours = bridges[0].student(said.features)
-            ours = project(self.projectors[number % len(self.projectors)], ours, target)
-            if self.config.distance == "cka" and ours.shape[0] * ours.shape[1] < FEWEST_ROWS:
+            target = self._target(number, bridges, teacher_out)
+            student = bridges[0].student(student_out.features)
+            student = project(self.projectors[number % len(self.projectors)], student, target)
+            if self.config.distance == "cka" and student.shape[0] * student.shape[1] < FEWEST_ROWS:
                 if not self.seen:
                     raise InputError(
                         f"signal {self.name!r}: unbiased cka compares at least {FEWEST_ROWS} rows, and the first batch has "
-                        f"{ours.shape[0] * ours.shape[1]}; take a larger batch_size, or pool: none"
+                        f"{student.shape[0] * student.shape[1]}; take a larger batch_size, or pool: none"
                     )
                 self.skipped += 1
                 self._last = {}
-                return 0 * ours.sum()
-            value = self._compare(standardized(ours) if self.config.normalize else ours, target, progress)
+                return 0 * student.sum()
+            value = self._compare(standardized(student) if self.config.normalize else student, target, progress)
             self._last[f"layer_{layer}"] = value.detach()
             if self.shares[number] > 0:  # 0 times an infinite value is NaN
                 total = self.shares[number] * value + (0 if total is None else total)
@@ -79,87 +296,90 @@ class HiddenSignal(nn.Module):
 
     def figures(self) -> dict[str, float]:
         """Of the last batch: each layer's distance and the mean opening of each gate; batches skipped so far, if any."""
-        told = {name: float(value.mean()) for name, value in self._last.items()}
-        return {**told, "skipped": float(self.skipped)} if self.skipped else told
+        found = {name: float(value.mean()) for name, value in self._last.items()}
+        return {**found, "skipped": float(self.skipped)} if self.skipped else found
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """A gate is open between 0 and 1."""
         return {name: (0.0, 1.0) for name in self._last if name.startswith("gate_")}
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def groups(self) -> list[dict[str, Any]]:
         """The gates with their own learning rate, where they have one."""
-        groups: list[dict[str, Any]] = [{"params": list(self.projectors.parameters())}]
+        projectors: dict[str, Any] = {"params": list(self.projectors.parameters())}
         gates: dict[str, Any] = {"params": list(self.gates.parameters())}
-        if self.config.gate_learning_rate is not None:
-            gates["lr"] = self.config.gate_learning_rate
-        return [group for group in (*groups, gates) if group["params"]]
+        if isinstance(self.config.map, LearnedMap) and self.config.map.gate_learning_rate is not None:
+            gates["lr"] = self.config.map.gate_learning_rate
+        return [group for group in (projectors, gates) if group["params"]]
 
     def _projectors(self) -> nn.ModuleList:
         config = self.config
         firsts = [bridges[0] for bridges in self.layers]
         for bridge in firsts:
-            both = (bridge.ours.width, bridge.theirs.width)  # cka projects nothing, so the student's own counts
+            both = (
+                bridge.student_side.width,
+                bridge.teacher_side.width,
+            )  # cka projects nothing, so the student's own counts
             check_widths(bridge, both if config.distance == "cka" else both[1:], config.normalize, config.distance)
         if config.distance == "cka":
             return nn.ModuleList([nn.Identity()])
         if not config.shared:
-            return nn.ModuleList(projector_for(bridge, config.projector, config.initialize) for bridge in firsts)
-        widths = sorted({(bridge.ours.width, bridge.theirs.width) for bridge in firsts})
+            return nn.ModuleList(projector_for(bridge, config.projector) for bridge in firsts)
+        widths = sorted({(bridge.student_side.width, bridge.teacher_side.width) for bridge in firsts})
         if len(widths) > 1:
             raise InputError(f"shared: expected equal widths in all pairs, got {widths} (student, teacher)")
-        return nn.ModuleList([projector_for(firsts[0], config.projector, config.initialize)])
+        return nn.ModuleList([projector_for(firsts[0], config.projector)])
 
-    def _target(self, number: int, bridges: list[Bridge], told: Outputs) -> Tensor:
+    def _target(self, number: int, bridges: list[Bridge], teacher_out: Outputs) -> Tensor:
         """(B, N, D) of the teacher; through gates it has a gradient, to them only."""
-        states = [bridge.teacher(told.features) for bridge in bridges]
+        states = [bridge.teacher(teacher_out.features) for bridge in bridges]
         if self.config.normalize:
             states = [standardized(state) for state in states]
         if not self.gates:
             return states[0]
         mixed, opened = self.gates[number](states)  # an embedding or a block of one has no gate and passes as it is
         for bridge, gate in zip(bridges[1:], opened):
-            self._last[f"gate_{bridge.theirs.path}"] = gate.detach()
+            self._last[f"gate_{bridge.teacher_side.path}"] = gate.detach()
         return standardized(mixed) if self.config.normalize else mixed
 
-    def _compare(self, ours: Tensor, target: Tensor, progress: Progress) -> Tensor:
+    def _compare(self, student: Tensor, target: Tensor, progress: Progress) -> Tensor:
         if self.config.distance == "cka":
-            return _both_ways(cka_loss, *_rows(ours, target, self.config.rows, progress.step))
-        return _both_ways(DISTANCES[self.config.distance], ours, target)
+            return _both_ways(cka_loss, *_rows(student, target, self.config.rows, progress.step))
+        return _both_ways(DISTANCES[self.config.distance], student, target)
 
 
 def _bridges(
-    ours: str, theirs: tuple[str, ...], config: HiddenConfig, student: OutputSpec, teacher: OutputSpec
+    student_path: str, teacher_paths: tuple[str, ...], config: HiddenConfig, student: OutputSpec, teacher: OutputSpec
 ) -> list[Bridge]:
     """One bridge for each layer of the teacher's block, all of one shape."""
     found = [
         Bridge.between(
-            Side.of("student", ours, student, config.student_layout),
+            Side.of("student", student_path, student, config.student_layout),
             Side.of("teacher", path, teacher, config.teacher_layout),
             pool=config.pool,
             resize=config.resize,
         )
-        for path in theirs
+        for path in teacher_paths
     ]
-    shapes = {(bridge.size, bridge.theirs.width, bridge.theirs.positions) for bridge in found}
+    shapes = {(bridge.size, bridge.teacher_side.width, bridge.teacher_side.positions) for bridge in found}
     if len(shapes) > 1:
-        listed = ", ".join(f"{bridge.theirs.path} {bridge.theirs.shape}" for bridge in found)
+        listed = ", ".join(f"{bridge.teacher_side.path} {bridge.teacher_side.shape}" for bridge in found)
         raise InputError(f"map learned: expected layers of one shape in a block of the teacher, got {listed}")
     return found
 
 
-def _rows(ours: Tensor, theirs: Tensor, most: int, step: int) -> tuple[Tensor, Tensor]:
+def _rows(student: Tensor, teacher: Tensor, most: int, step: int) -> tuple[Tensor, Tensor]:
     """Positions as rows (R, S) and (R, D), the same of both; drawn by the step where they are many, so that resume draws alike."""
-    ours, theirs = ours.flatten(0, 1), theirs.flatten(0, 1)
-    if len(ours) <= most:
-        return ours, theirs
-    chosen = torch.randperm(len(ours), generator=torch.Generator().manual_seed(step))[:most].to(ours.device)
-    return ours[chosen], theirs[chosen]
+    student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
+    if len(student) <= most:
+        return student, teacher
+    chosen = torch.randperm(len(student), generator=torch.Generator().manual_seed(step))[:most].to(student.device)
+    return student[chosen], teacher[chosen]
 
 
-def _both_ways(distance: Callable[[Tensor, Tensor], Tensor], ours: Tensor, target: Tensor) -> Tensor:
+def _both_ways(distance: Callable[[Tensor, Tensor], Tensor], student: Tensor, target: Tensor) -> Tensor:
     """The distance, with a gradient to a learned target too: the losses detach their second argument, and all are symmetric."""
-    value = distance(ours, target)
+    value = distance(student, target)
     if not target.requires_grad:
         return value
-    back = distance(target, ours.detach())
+    back = distance(target, student.detach())
     return value + (back - back.detach())

@@ -7,6 +7,7 @@ the student. Shapes: B batch, D width of the student's feature, K classes, n tea
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -19,7 +20,19 @@ from stillhouse.losses.precision import wide
 from stillhouse.signals.pooled import Pooled
 
 
-class LearnedWeights(nn.Module):
+class WeighingModule(nn.Module, ABC):
+    """A rule for weights that is learned; a `WeightsFn`."""
+
+    @abstractmethod
+    def forward(self, student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
+        """(B, n), with a gradient to what is learned here only."""
+
+    @abstractmethod
+    def weighing(self) -> list[nn.Parameter]:
+        """What decides the weights: learned at a rate of its own."""
+
+
+class LearnedWeights(WeighingModule):
     """softmax over teachers of b_t + v' (theta_t * h): a latent vector for each teacher, read by the student's feature h.
 
     h is detached (what weighs teachers must not bend the student) and standardized over channels. The bias b_t is ours: h
@@ -41,11 +54,11 @@ class LearnedWeights(nn.Module):
             self.latent = nn.Parameter(torch.zeros(teachers, read.width))
             self.shared = nn.Parameter(torch.ones(read.width))
 
-    def forward(self, said: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
+    def forward(self, student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
         """(B, n), with a gradient to what is learned here only."""
         if self.read is None:
-            return torch.softmax(self.bias, dim=0).expand(len(said.logits), -1)
-        h = state(self.read, said).detach()
+            return torch.softmax(self.bias, dim=0).expand(len(student_out.logits), -1)
+        h = state(self.read, student_out).detach()
         return torch.softmax(self.bias + h @ (self.latent * self.shared).T, dim=1)
 
     def weighing(self) -> list[nn.Parameter]:
@@ -53,7 +66,7 @@ class LearnedWeights(nn.Module):
         return list(self.parameters())
 
 
-class DiverseWeights(nn.Module):
+class DiverseWeights(WeighingModule):
     """The student asks each teacher: a question from its feature, matched with an embedding of each teacher, and answers.
 
     weights = softmax over t of (question(h) . e_t / sqrt(E)); answer = sum_t w_t A_t(feature of teacher t), in the student's
@@ -61,7 +74,7 @@ class DiverseWeights(nn.Module):
     of the pooled target and of that head. The student's feature is drawn to the answer, which is held fixed meanwhile: were
     the maps trained by that distance, a constant answer would be the best one.
 
-    This is the form of DiverseDistill that asks frozen teachers for what they have said anyway. The published question goes
+    This is the form of DiverseDistill that asks frozen teachers for what they put out anyway. The published question goes
     through a teacher's later layers, and teachers that count little are not asked at all; neither is done here. For
     another rule give `EnsembleSignal` a `weights_fn`.
 
@@ -100,9 +113,9 @@ class DiverseWeights(nn.Module):
         self.answer_maps = nn.ModuleList(nn.Linear(size, read.width) for size in widths)
         self.head = nn.Linear(read.width, student.num_classes)
 
-    def forward(self, said: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
+    def forward(self, student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
         """(B, n), with a gradient to what is learned here only."""
-        question = self.question(state(self.read, said).detach())
+        question = self.question(state(self.read, student_out).detach())
         return torch.softmax(question @ self.embedding.T / math.sqrt(self.width), dim=1)
 
     def weighing(self) -> list[nn.Parameter]:
@@ -111,22 +124,22 @@ class DiverseWeights(nn.Module):
 
     def answer(self, features: Mapping[str, Tensor], members: Sequence[Outputs], weights: Tensor) -> Tensor:
         """(B, D): the teachers' weighted answer, in the student's width."""
-        heard = [read(features) for read in self.sources] or [wide(told.logits) for told in members]
-        mapped = [a(_standardized(x.detach())) for a, x in zip(self.answer_maps, heard)]
+        given = [read(features) for read in self.sources] or [wide(member.logits) for member in members]
+        mapped = [a(_standardized(x.detach())) for a, x in zip(self.answer_maps, given)]
         return (torch.stack(mapped, dim=1) * weights.unsqueeze(2)).sum(1)
 
-    def distance(self, said: Outputs, answer: Tensor) -> Tensor:
+    def distance(self, student_out: Outputs, answer: Tensor) -> Tensor:
         """(B,) of the student's feature to the answer as it stands."""
-        return mse(state(self.read, said), _standardized(answer))
+        return mse(state(self.read, student_out), _standardized(answer))
 
     def usefulness(self, answer: Tensor, labels: Tensor) -> Tensor:
-        """0-d: how wrong a linear head is that hears the answer alone; by it the answer maps learn."""
+        """0-d: how wrong a linear head is that reads the answer alone; by it the answer maps learn."""
         return label_cross_entropy(self.head(_standardized(answer)), labels).mean()
 
 
-def state(read: Pooled, said: Outputs) -> Tensor:
+def state(read: Pooled, student_out: Outputs) -> Tensor:
     """The student's pooled feature (B, D), standardized over channels, with its gradient."""
-    return _standardized(read(said.features))
+    return _standardized(read(student_out.features))
 
 
 def _standardized(x: Tensor) -> Tensor:

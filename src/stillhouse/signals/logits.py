@@ -1,14 +1,17 @@
-"""The signal of class scores. Shapes: B batch, K classes."""
+"""Class scores, matched by one of a dozen losses at a temperature that may move. Shapes: B batch, K classes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
 
-from torch import Tensor, nn
+from pydantic import Discriminator, Field, Tag
+from torch import Tensor
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import Beside, configclass
+from stillhouse.core.schedules import ScheduleConfig
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import (
     cosine_logits,
@@ -24,38 +27,283 @@ from stillhouse.losses import (
     symmetric_kl,
     total_variation,
 )
-from stillhouse.signals.config.logits import USED_BY, LogitsConfig
+from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.temperature import NumberTemperature, ScheduledTemperature, Temperature, TemperatureConfig
 
-LOSSES: dict[str, Callable[..., Tensor]] = {
-    "forward-kl": forward_kl,
-    "reverse-kl": reverse_kl,
-    "symmetric-kl": symmetric_kl,
-    "js": generalized_js,
-    "skew-forward-kl": skew_forward_kl,
-    "skew-reverse-kl": skew_reverse_kl,
-    "total-variation": total_variation,
-    "mse": mse_logits,
-    "centered-mse": partial(mse_logits, centered=True),
-    "cosine": cosine_logits,
-    "dkd": decoupled_kl,
-    "dist": dist_relations,
-}
-WITHOUT_FACTOR = ("total-variation", "dist")  # not multiplied by T^2, so they stand at T = 1 as published
+# beyond it T^2 times the rounding of float32 is percents of the loss, which is centered-mse in that limit anyway
+HOTTEST = 1000.0
 
 
-class LogitSignal(nn.Module):
+def _form(value: Any) -> str:
+    """A number, or the `kind` of a temperature: one of them is validated, so that an error speaks of what was meant."""
+    if isinstance(value, Mapping):
+        return str(value.get("kind", "no kind"))
+    return str(getattr(value, "kind", "number"))
+
+
+if TYPE_CHECKING:
+    Softness = float | TemperatureConfig
+else:
+    _CONFIGS = get_args(get_args(TemperatureConfig)[0])
+    Softness = Annotated[
+        Union[  # noqa: UP007 - its members are computed
+            tuple(
+                [Annotated[float, Field(gt=0, le=HOTTEST), Tag("number")]]
+                + [Annotated[config, Tag(config.__dataclass_fields__["kind"].default)] for config in _CONFIGS]
+            )
+        ],
+        Discriminator(_form),
+    ]
+
+
+# ---------------------------------------------------------------------------------------------- losses
+
+
+class LogitLoss(ABC):
+    """How the scores (B, K) of two sides are compared."""
+
+    @abstractmethod
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,), or 0-d of the batch."""
+
+
+@configclass
+class _Softened(LogitLoss):
+    temperature: Softness = Field(default=2.0, description="softens both sides; the loss is multiplied by T^2")
+
+
+@configclass
+class ForwardKL(_Softened):
+    """KL from the teacher's distribution to the student's."""
+
+    kind: Literal["forward-kl"] = "forward-kl"
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return forward_kl(student, teacher, temperature=temperature)
+
+
+@configclass
+class ReverseKL(_Softened):
+    """KL from the student's distribution to the teacher's."""
+
+    kind: Literal["reverse-kl"] = "reverse-kl"
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return reverse_kl(student, teacher, temperature=temperature)
+
+
+@configclass
+class SymmetricKL(_Softened):
+    """Both KLs, mixed."""
+
+    kind: Literal["symmetric-kl"] = "symmetric-kl"
+    mix: float = Field(default=0.5, ge=0, le=1, description="share of the reverse KL")
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return symmetric_kl(student, teacher, mix=self.mix, temperature=temperature)
+
+
+@configclass
+class JensenShannon(_Softened):
+    """Generalized Jensen-Shannon divergence."""
+
+    kind: Literal["js"] = "js"
+    beta: float = Field(default=0.5, gt=0, lt=1, description="weight of the teacher in the mixture")
+    normalized: bool = Field(default=False, description="divide by beta (1 - beta), so that beta sets no weight")
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return generalized_js(student, teacher, beta=self.beta, normalized=self.normalized, temperature=temperature)
+
+
+@configclass
+class _Skewed(_Softened):
+    skew: float = Field(default=0.1, ge=0, lt=1, description="share of the first side in the mixture")
+
+
+@configclass
+class SkewForwardKL(_Skewed):
+    """KL from the teacher's distribution to its mixture with the student's."""
+
+    kind: Literal["skew-forward-kl"] = "skew-forward-kl"
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return skew_forward_kl(student, teacher, skew=self.skew, temperature=temperature)
+
+
+@configclass
+class SkewReverseKL(_Skewed):
+    """KL from the student's distribution to its mixture with the teacher's."""
+
+    kind: Literal["skew-reverse-kl"] = "skew-reverse-kl"
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return skew_reverse_kl(student, teacher, skew=self.skew, temperature=temperature)
+
+
+@configclass
+class TotalVariation(LogitLoss):
+    """Half the summed difference of probabilities."""
+
+    kind: Literal["total-variation"] = "total-variation"
+    temperature: Softness = Field(default=1.0, description="softens both sides; there is no factor T^2")
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return total_variation(student, teacher, temperature=temperature)
+
+
+@configclass
+class ScoreMSE(LogitLoss):
+    """Mean squared difference of scores."""
+
+    kind: Literal["mse"] = "mse"
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return mse_logits(student, teacher)
+
+
+@configclass
+class CenteredMSE(LogitLoss):
+    """Mean squared difference of scores less their mean: the limit of the KL at high temperatures."""
+
+    kind: Literal["centered-mse"] = "centered-mse"
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return mse_logits(student, teacher, centered=True)
+
+
+@configclass
+class Cosine(LogitLoss):
+    """One minus the cosine of the scores."""
+
+    kind: Literal["cosine"] = "cosine"
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return cosine_logits(student, teacher)
+
+
+@configclass
+class DecoupledKL(_Softened):
+    """The label's class and the other classes with a weight each (DKD); reads the labels."""
+
+    kind: Literal["dkd"] = "dkd"
+    target_weight: float = Field(default=1.0, ge=0, description="weight of the label's class")
+    nontarget_weight: float = Field(default=8.0, ge=0, description="weight of the other classes")
+
+    def __post_init__(self) -> None:
+        _one_above_0("target_weight", self.target_weight, "nontarget_weight", self.nontarget_weight)
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        weights = {"target_weight": self.target_weight, "nontarget_weight": self.nontarget_weight}
+        return decoupled_kl(student, teacher, labels, temperature=temperature, **weights)
+
+
+@configclass
+class Dist(LogitLoss):
+    """Correlations between classes, and within a class over the batch (DIST); wants batches of at least 3."""
+
+    kind: Literal["dist"] = "dist"
+    temperature: Softness = Field(default=1.0, description="softens both sides; there is no factor T^2")
+    inter_weight: float = Field(default=1.0, ge=0, description="weight of the relations between classes")
+    intra_weight: float = Field(default=1.0, ge=0, description="weight of the relations within a class over the batch")
+
+    def __post_init__(self) -> None:
+        _one_above_0("inter_weight", self.inter_weight, "intra_weight", self.intra_weight)
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """0-d."""
+        weights = {"inter_weight": self.inter_weight, "intra_weight": self.intra_weight}
+        return dist_relations(student, teacher, temperature=temperature, **weights)
+
+
+def _one_above_0(first: str, one: float, second: str, other: float) -> None:
+    if one == 0 and other == 0:
+        raise ValueError(f"{first} and {second}: expected at least one above 0, got 0 and 0")
+
+
+AnyLogitLoss = (
+    ForwardKL
+    | ReverseKL
+    | SymmetricKL
+    | JensenShannon
+    | SkewForwardKL
+    | SkewReverseKL
+    | TotalVariation
+    | ScoreMSE
+    | CenteredMSE
+    | Cosine
+    | DecoupledKL
+    | Dist
+)
+
+# ---------------------------------------------------------------------------------------------- signal
+
+
+@configclass
+class LogitsConfig(SignalBase):
+    """Match the teacher's class scores.
+
+    `forward-kl` is the default. `dist` follows relations only and `dkd` gives wrong classes their own weight: both are for
+    teachers much stronger or surer than the student. `dkd` reads the labels; `dist` needs batches of at least 3.
+
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531; for each loss see its function in `stillhouse.losses`.
+    """
+
+    kind: Literal["logits"] = "logits"
+    loss: Annotated[AnyLogitLoss, Beside()] = Field(
+        default=ForwardKL(), discriminator="kind", description="how scores are compared"
+    )
+    standardize: bool = Field(
+        default=False, description="bring each row of scores to mean 0 and deviation 1 first, on both sides"
+    )
+
+    @property
+    def temperature(self) -> float | TemperatureConfig | None:
+        """That of the loss; None where it softens nothing."""
+        return self.loss.temperature if isinstance(self.loss, (_Softened, TotalVariation, Dist)) else None
+
+    @property
+    def compares_samples(self) -> bool:
+        """True of the relations within a class."""
+        return isinstance(self.loss, Dist) and self.loss.intra_weight != 0
+
+    @property
+    def reads_one_label(self) -> bool:
+        """True of `dkd`."""
+        return isinstance(self.loss, DecoupledKL)
+
+    @property
+    def schedule(self) -> ScheduleConfig | None:
+        """That of the temperature."""
+        return self.temperature.schedule if isinstance(self.temperature, ScheduledTemperature) else None
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> LogitSignal:
+        """The signal, for a student and a teacher of equal class counts."""
+        return LogitSignal(self, student, teacher)
+
+
+class LogitSignal(Signal):
     """Compares (B, K) logits by the configured loss; (B,) unweighted, 0-d for `dist`.
 
-    A learned temperature is a sub-module: it is trained, saved and resumed with the signal, and what it wants to be seen and
-    added to the loss is passed on.
+    A learned temperature is a sub-module: it is trained, saved and resumed with the signal, and its figures and loss terms
+    are passed on.
 
     Raises:
         InputError: teacher and student differ in the number of classes, or there are so few that the loss is blind to them.
     """
 
     def __init__(self, config: LogitsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        super().__init__()
-        self.name, self.weight = config.name or "logits", config.weight
+        super().__init__(config.name or "logits", config.weight)
         if student.num_classes != teacher.num_classes:
             raise InputError(
                 f"signal {self.name!r}: expected equal class counts, student has {student.num_classes}, "
@@ -63,62 +311,49 @@ class LogitSignal(nn.Module):
             )
         _check_enough_classes(self.name, config, student.num_classes)
         self.loss, self.standardize = config.loss, config.standardize
-        given = {s: getattr(config, s) for s, losses in USED_BY.items() if config.loss in losses and s != "temperature"}
-        self.compare = partial(LOSSES[config.loss], **{s: value for s, value in given.items() if value is not None})
-        self.temperature: Any = None  # a number, or a part that is asked for one
-        if config.loss in USED_BY["temperature"]:
-            told = config.temperature
-            if told is None:
-                self.temperature = 1.0 if config.loss in WITHOUT_FACTOR else 2.0
-            else:
-                self.temperature = told if isinstance(told, (int, float)) else told.build(student, teacher)
+        chosen = config.temperature
+        self.temperature: Temperature = (
+            NumberTemperature(1.0 if chosen is None else chosen)
+            if chosen is None or isinstance(chosen, (int, float))
+            else chosen.build(student, teacher)
+        )
 
-    def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) loss of each sample, or 0-d of the batch."""
-        ours, theirs = said.logits, told.logits.detach()
+        student, teacher = student_out.logits, teacher_out.logits.detach()
         if self.standardize:
-            ours, theirs = standardize_logits(ours), standardize_logits(theirs)
-        compare = partial(self.compare, ours, theirs)
-        if self.loss == "dkd":
-            compare = partial(compare, batch.labels)
-        if self.temperature is None:
-            return compare()
-        if isinstance(self.temperature, (int, float)):
-            return compare(temperature=self.temperature)
-        return compare(temperature=self.temperature(ours, theirs, progress))
+            student, teacher = standardize_logits(student), standardize_logits(teacher)
+        return self.loss(student, teacher, batch.labels, self.temperature(student, teacher, progress))
 
     def figures(self) -> dict[str, float]:
-        """What a temperature that changes wants to be seen."""
-        return dict(self._ask("figures"))
+        """Those of the temperature."""
+        return self.temperature.figures()
 
     def bounds(self) -> dict[str, tuple[float, float]]:
-        """Between what a learned temperature stays."""
-        return dict(self._ask("bounds"))
+        """Those of the temperature."""
+        return self.temperature.bounds()
 
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
-        """What a learned temperature adds to the loss."""
-        return dict(self._ask("regularizers"))
+        """Those of the temperature."""
+        return self.temperature.regularizers()
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """What a learned temperature is trained with."""
-        method = getattr(self.temperature, "parameter_groups", None)
-        return list(method()) if callable(method) else []
-
-    def _ask(self, what: str) -> Mapping[str, Any]:
-        method = getattr(self.temperature, what, None)
-        return method() if callable(method) else {}
+    def groups(self) -> list[dict[str, Any]]:
+        """Those of the temperature."""
+        return self.temperature.groups()
 
 
 def _check_enough_classes(name: str, config: LogitsConfig, classes: int) -> None:
     """Refuse a loss whose gradient is 0 whatever the scores: two standardized or correlated ones are always -1 and 1."""
+    loss = config.loss
     if config.standardize:
         fewest, why, instead = 3, "two standardized scores are -1 and 1 whatever they were", "standardize: false"
-    elif config.loss == "dist" and config.intra_weight == 0:
+    elif isinstance(loss, Dist) and loss.intra_weight == 0:
         fewest, why, instead = 3, "two probabilities always correlate by -1 or 1", "an intra_weight above 0"
-    elif config.loss == "dkd" and config.target_weight == 0:
+    elif isinstance(loss, DecoupledKL) and loss.target_weight == 0:
         fewest, why, instead = 3, "one other class has nothing to be compared with", "a target_weight above 0"
     else:
-        fewest, why, instead = 1 if config.loss == "mse" else 2, "a single score has nothing beside it", "loss: mse"
+        single = isinstance(loss, ScoreMSE)
+        fewest, why, instead = 1 if single else 2, "a single score has nothing beside it", "loss: mse"
     if classes < fewest:
         raise InputError(
             f"signal {name!r}: expected at least {fewest} classes, got {classes}, where it teaches nothing ({why}); take {instead}"

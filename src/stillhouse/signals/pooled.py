@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.types import OutputSpec
 from stillhouse.losses.precision import wide
-from stillhouse.signals.config.features import Layout
 
+Layout = Literal["auto", "vector", "tokens", "nchw", "nhwc"]
 POSITIONS = {"vector": (), "tokens": (1,), "nchw": (2, 3), "nhwc": (1, 2)}  # axes that are averaged, batch first
 WIDTH = {"vector": 0, "tokens": 1, "nchw": 0, "nhwc": 2}  # axis of the channels, without the batch
 

@@ -1,21 +1,59 @@
-"""The signal of linear read-outs. Shapes: B batch, D width, K classes, P places."""
+"""Linear read-outs at places of the student: what each of them knows, and, if asked, a loss that reaches the student.
+
+Shapes: B batch, D width, K classes, P places.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import label_cross_entropy
-from stillhouse.signals.config.probes import ProbesConfig
-from stillhouse.signals.pooled import Pooled
+from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.pooled import Layout, Pooled
 
 
-class ProbeSignal(nn.Module):
-    """Mean cross-entropy of the places' read-outs; (B,) unweighted, named `aux_loss`. `told` is not read.
+@configclass
+class ProbesConfig(SignalBase):
+    """A linear classifier at each place, trained on detached features: its accuracy says what is known there.
+
+    With a weight, the same classifiers are auxiliary heads too: their loss then reaches the student, but not themselves, so
+    that the measurement does not depend on the weight. Needs no teacher.
+
+    Source: Alain, Bengio 2016, arXiv:1610.01644 (probes); Lee et al. 2015, arXiv:1409.5185 (auxiliary heads).
+    """
+
+    needs_teacher: ClassVar[bool] = False
+
+    kind: Literal["probes"] = "probes"
+    places: tuple[str, ...] = Field(min_length=1, description="paths of the student's sub-modules that are read")
+    layout: Layout = Field(default="auto", description="axes of their outputs; auto: by their number")
+    smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of their cross-entropy")
+    weight: float = Field(default=0.0, ge=0, description="factor of their loss on the student; 0: only measured")
+
+    def __post_init__(self) -> None:
+        if len(set(self.places)) < len(self.places):
+            raise ValueError(f"places: expected each path once, got {', '.join(self.places)}")
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """Paths to tap in the student."""
+        return self.places
+
+    def build(self, student: OutputSpec, teacher: OutputSpec | None = None) -> ProbeSignal:
+        """The signal; the teacher, if there is one, is not used."""
+        return ProbeSignal(self, student)
+
+
+class ProbeSignal(Signal):
+    """Mean cross-entropy of the places' read-outs; (B,) unweighted, named `aux_loss`. What a teacher puts out is not read.
 
     The value reaches the student and not the read-outs; these learn from the regularizer `probes`, on detached features.
 
@@ -23,11 +61,11 @@ class ProbeSignal(nn.Module):
         InputError: a path that is not among the student's outputs, or axes that cannot be read.
     """
 
-    always = True  # read-outs learn, and are scored, at weight 0 too
+    always: ClassVar[bool] = True  # read-outs learn, and are scored, at weight 0 too
 
     def __init__(self, config: ProbesConfig, student: OutputSpec) -> None:
-        super().__init__()
-        self.name, self.weight, self.config = "aux_loss", config.weight, config
+        super().__init__(config.name or "aux_loss", config.weight)
+        self.config = config
         self.reads = {path: Pooled.of(path, student, config.layout) for path in config.places}
         self.heads = nn.ModuleList(
             nn.Sequential(
@@ -35,22 +73,22 @@ class ProbeSignal(nn.Module):
             )
             for read in self.reads.values()
         )
-        self._own_loss: Tensor | None = None
+        self._readout_loss: Tensor | None = None
 
-    def forward(self, said: Outputs, told: Outputs | None, batch: Batch, progress: Progress) -> Tensor:
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) mean over the places, for the student alone."""
-        pooled = {path: read(said.features) for path, read in self.reads.items()}
-        self._own_loss = self._loss({path: x.detach() for path, x in pooled.items()}, batch, frozen=False).mean()
+        pooled = {path: read(student_out.features) for path, read in self.reads.items()}
+        self._readout_loss = self._loss({path: x.detach() for path, x in pooled.items()}, batch, frozen=False).mean()
         with torch.set_grad_enabled(self.weight > 0 and torch.is_grad_enabled()):
             return self._loss(pooled, batch, frozen=True)
 
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
         """What the read-outs themselves learn from; no gradient of it reaches the student."""
-        return {} if self._own_loss is None else {"probes": (1.0, self._own_loss)}
+        return {} if self._readout_loss is None else {"probes": (1.0, self._readout_loss)}
 
-    def exit_logits(self, said: Outputs) -> dict[str, Tensor]:
+    def exit_logits(self, student_out: Outputs) -> dict[str, Tensor]:
         """Logits (B, K) at every place by path."""
-        return {path: head(read(said.features)) for (path, read), head in zip(self.reads.items(), self.heads)}
+        return {path: head(read(student_out.features)) for (path, read), head in zip(self.reads.items(), self.heads)}
 
     def _loss(self, pooled: Mapping[str, Tensor], batch: Batch, *, frozen: bool) -> Tensor:
         total = torch.zeros(len(batch.labels), device=batch.labels.device)

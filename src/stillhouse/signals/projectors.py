@@ -5,13 +5,16 @@ Shapes: ... rows (samples, positions), S width of the student, D width of the te
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import configclass
 
 ProjectorKind = Literal["linear", "mlp", "orthogonal", "none"]
 Initialize = Literal["default", "orthogonal", "least-squares"]
@@ -113,3 +116,61 @@ def project(projector: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
         projector.fit_once(student.detach(), teacher.detach())
     out: Tensor = projector(student)
     return out
+
+
+class Projector(ABC):
+    """A choice of projector; its widths are known when the signal is built."""
+
+    @abstractmethod
+    def build(self, student_width: int, teacher_width: int) -> nn.Module:
+        """See `build_projector`."""
+
+
+@configclass
+class LinearProjector(Projector):
+    """A learned linear map."""
+
+    kind: Literal["linear"] = "linear"
+    initialize: Initialize = Field(
+        default="default", description="how it starts; least-squares: fitted to the first batch"
+    )
+
+    def build(self, student_width: int, teacher_width: int) -> nn.Module:
+        """(..., S) -> (..., D)."""
+        return build_projector("linear", student_width, teacher_width, initialize=self.initialize)
+
+
+@configclass
+class MLPProjector(Projector):
+    """Two layers with GELU between."""
+
+    kind: Literal["mlp"] = "mlp"
+
+    def build(self, student_width: int, teacher_width: int) -> nn.Module:
+        """(..., S) -> (..., D)."""
+        return build_projector("mlp", student_width, teacher_width)
+
+
+@configclass
+class OrthogonalProjector(Projector):
+    """A learned isometry."""
+
+    kind: Literal["orthogonal"] = "orthogonal"
+
+    def build(self, student_width: int, teacher_width: int) -> nn.Module:
+        """(..., S) -> (..., D)."""
+        return build_projector("orthogonal", student_width, teacher_width)
+
+
+@configclass
+class NoProjector(Projector):
+    """Equal widths as they are."""
+
+    kind: Literal["none"] = "none"
+
+    def build(self, student_width: int, teacher_width: int) -> nn.Module:
+        """The identity."""
+        return build_projector("none", student_width, teacher_width)
+
+
+AnyProjector = LinearProjector | MLPProjector | OrthogonalProjector | NoProjector

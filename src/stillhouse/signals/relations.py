@@ -1,15 +1,19 @@
-"""The signal of relations between samples. Shapes: B batch, N positions, R rows compared, S and D widths of the two sides."""
+"""Relations between samples, in place of their features.
+
+Shapes: B batch, N positions, R rows compared, S and D widths of the two sides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.contrastive import contrastive_distillation
@@ -21,36 +25,267 @@ from stillhouse.losses.relations import (
     rkd_distance,
     similarity_preserving,
 )
-from stillhouse.signals.bridges import Bridge, Side
-from stillhouse.signals.config.relations import USED_BY, RelationsConfig
-from stillhouse.signals.projectors import build_projector
+from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Side, SideLayout
+from stillhouse.signals.projectors import ProjectorKind, build_projector
 
 ROWS, TRIPLES = 1024, 200_000
-FEWEST = {"gram": 2, "contrastive": 2, "cka": 4}  # rows; 3 elsewhere
-OF_ANGLES = ("rkd-angle", "pkt", "contrastive")  # see directions alone, of which one channel has two
 ANGLE_WEIGHT = 2.0  # published weights of distances and angles beside a label loss: 25 and 50
 
-
-def rkd(student: Tensor, teacher: Tensor, *, triples: int, generator: torch.Generator) -> Tensor:
-    """Distances plus twice the angles, (R, S) against (R, D) -> 0-d."""
-    angles = rkd_angle(student, teacher, triples=triples, generator=generator)
-    return rkd_distance(student, teacher) + ANGLE_WEIGHT * angles
+# ---------------------------------------------------------------------------------------------- relations
 
 
-RELATIONS: dict[str, Callable[..., Tensor]] = {
-    "rkd-distance": rkd_distance,
-    "rkd-angle": rkd_angle,
-    "rkd": rkd,
-    "similarity-preserving": similarity_preserving,
-    "gram": gram_mse,
-    "pkt": pkt,
-    "pearson": pearson_of_distances,
-    "cka": cka_loss,
-    "contrastive": contrastive_distillation,
-}
+class RelationLoss(ABC):
+    """How the rows of two sides are compared: (R, S) against (R, D), in the same order."""
+
+    @abstractmethod
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """0-d, or (R,); what is drawn is drawn by the step, so that a resume draws alike."""
+
+    @property
+    def fewest(self) -> int:
+        """Rows that it needs: with two, all that there is to compare is fixed by the scale."""
+        return 3
+
+    def sees_directions_alone(self) -> bool:
+        """Whether rows of one channel, which have two directions, mean nothing to it."""
+        return False
+
+    def build_projector(self, student_width: int, teacher_width: int) -> nn.Module:
+        """A map of the student's rows, where the relation has one."""
+        return nn.Identity()
 
 
-class RelationSignal(nn.Module):
+@configclass
+class RKDDistance(RelationLoss):
+    """Distances of all pairs."""
+
+    kind: Literal["rkd-distance"] = "rkd-distance"
+
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """0-d."""
+        return rkd_distance(student, teacher)
+
+
+@configclass
+class _Angles(RelationLoss):
+    triples: int = Field(default=TRIPLES, gt=0, description="most angles of a batch, drawn anew each step")
+
+    @property
+    def fewest(self) -> int:
+        """Three make an angle."""
+        return 3
+
+    def angles(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """0-d."""
+        return rkd_angle(student, teacher, triples=self.triples, generator=torch.Generator().manual_seed(step))
+
+
+@configclass
+class RKDAngle(_Angles):
+    """Angles of triples."""
+
+    kind: Literal["rkd-angle"] = "rkd-angle"
+
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """0-d."""
+        return self.angles(student, teacher, step)
+
+    def sees_directions_alone(self) -> bool:
+        """Yes."""
+        return True
+
+
+@configclass
+class RKD(_Angles):
+    """Distances plus twice the angles."""
+
+    kind: Literal["rkd"] = "rkd"
+
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """0-d."""
+        angles = self.angles(student, teacher, step)
+        return rkd_distance(student, teacher) + ANGLE_WEIGHT * angles
+
+
+@configclass
+class SimilarityPreserving(RelationLoss):
+    """Normalized inner products of all pairs."""
+
+    kind: Literal["similarity-preserving"] = "similarity-preserving"
+    center: bool = Field(default=True, description="take the batch mean off first; published without")
+
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """0-d."""
+        return similarity_preserving(student, teacher, center=self.center)
+
+    @property
+    def fewest(self) -> int:
+        """Two centered rows are opposite, whatever they were."""
+        return 3 if self.center else 2
+
+
+@configclass
+class Gram(RelationLoss):
+    """Inner products of all pairs, scale and all."""
+
+    kind: Literal["gram"] = "gram"
+    sphere: bool = Field(default=False, description="cosines in place of centered products")
+
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """0-d."""
+        return gram_mse(student, teacher, sphere=self.sphere)
+
+    @property
+    def fewest(self) -> int:
+        """One product is something."""
+        return 2
+
+    def sees_directions_alone(self) -> bool:
+        """On the sphere."""
+        return self.sphere
+
+
+@configclass
+class PKT(RelationLoss):
+    """Whom each sample is near to, as a distribution."""
+
+    kind: Literal["pkt"] = "pkt"
+
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """(R,)."""
+        return pkt(student, teacher)
+
+    def sees_directions_alone(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def fewest(self) -> int:
+        """One neighbour alone has all the probability."""
+        return 3
+
+
+@configclass
+class Pearson(RelationLoss):
+    """Correlation of the distances of all pairs."""
+
+    kind: Literal["pearson"] = "pearson"
+
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """0-d."""
+        return pearson_of_distances(student, teacher)
+
+    @property
+    def fewest(self) -> int:
+        """One distance has no correlation."""
+        return 3
+
+
+@configclass
+class CKA(RelationLoss):
+    """Whole arrangements (centered kernel alignment)."""
+
+    kind: Literal["cka"] = "cka"
+    debiased: bool = Field(
+        default=True, description="unbiased products; without, small batches of wide features look alike"
+    )
+
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """0-d."""
+        return cka_loss(student, teacher, debiased=self.debiased)
+
+    @property
+    def fewest(self) -> int:
+        """The unbiased products divide by R - 3."""
+        return 4 if self.debiased else 3
+
+
+@configclass
+class Contrastive(RelationLoss):
+    """Each student row must find its own sample's teacher row among all."""
+
+    kind: Literal["contrastive"] = "contrastive"
+    temperature: float = Field(default=0.1, gt=0, description="divides the cosines")
+    symmetric: bool = Field(default=False, description="teacher features must find the student's too")
+    projector: ProjectorKind = Field(default="linear", description="map from the student's width to the teacher's")
+
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """(R,)."""
+        return contrastive_distillation(student, teacher, temperature=self.temperature, symmetric=self.symmetric)
+
+    @property
+    def fewest(self) -> int:
+        """One other row."""
+        return 2
+
+    def sees_directions_alone(self) -> bool:
+        """Yes."""
+        return True
+
+    def build_projector(self, student_width: int, teacher_width: int) -> nn.Module:
+        """Learned with the student."""
+        return build_projector(self.projector, student_width, teacher_width)
+
+
+AnyRelation = RKDDistance | RKDAngle | RKD | SimilarityPreserving | Gram | PKT | Pearson | CKA | Contrastive
+
+# ---------------------------------------------------------------------------------------------- signal
+
+
+@configclass
+class RelationsConfig(SignalBase):
+    """Match how samples of a batch lie to each other in a student's and a teacher's features, of any two widths.
+
+    `rkd` is the distances plus twice the angles (the published 25 : 50). `cka` compares whole arrangements, `pkt` whom each
+    sample is near to, `gram` products, scale and all. `contrastive` alone has a learned projector: each student feature must
+    find its own sample's teacher feature. With `pool: none` the positions of all samples are the rows, drawn anew each step
+    where they are many. A relation needs 2 to 4 rows: a smaller last batch of an epoch is left out and counted, a run of none
+    but such is refused.
+
+    Source: for each relation see its function in `stillhouse.losses.relations`, `.cka` and `.contrastive`.
+    """
+
+    kind: Literal["relations"] = "relations"
+    student: str = Field(min_length=1, description="path of the student's sub-module, as blocks.1")
+    teacher: str = Field(min_length=1, description="path of the teacher's sub-module, as layer3")
+    relation: Annotated[AnyRelation, Beside()] = Field(
+        default=RKD(), discriminator="kind", description="what is compared"
+    )
+    pool: Literal["mean", "first", "none"] = Field(
+        default="mean", description="a sample is the mean of its positions, its class token, or every position is a row"
+    )
+    rows: int | None = Field(
+        default=None, ge=4, description="pool none: most positions of a batch, drawn anew each step [1024]"
+    )
+    student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
+    teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
+
+    def __post_init__(self) -> None:
+        if self.rows is not None and self.pool != "none":
+            raise ValueError(f"rows: does nothing under pool {self.pool!r}; leave it out, or take 'none'")
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """One."""
+        return (self.student,)
+
+    @property
+    def teacher_paths(self) -> tuple[str, ...]:
+        """One."""
+        return (self.teacher,)
+
+    @property
+    def compares_samples(self) -> bool:
+        """It does nothing else."""
+        return True
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> RelationSignal:
+        """The signal; names and shapes are resolved here, before any training."""
+        return RelationSignal(self, student, teacher)
+
+
+class RelationSignal(Signal):
     """A relation of the student's rows against the teacher's; 0-d unweighted.
 
     Raises:
@@ -61,41 +296,34 @@ class RelationSignal(nn.Module):
     seen: Tensor
 
     def __init__(self, config: RelationsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
-        super().__init__()
         rows = "" if config.pool == "mean" else f":{config.pool}"
-        self.name = f"relations:{config.relation}{rows}:{config.student}->{config.teacher}"
-        self.weight, self.config = config.weight, config
+        between = f"relations:{config.relation.kind}{rows}:{config.student}->{config.teacher}"
+        super().__init__(config.name or between, config.weight)
+        self.config, self.relation = config, config.relation
         self.bridge = Bridge.between(
             Side.of("student", config.student, student, config.student_layout),
             Side.of("teacher", config.teacher, teacher, config.teacher_layout),
             pool=config.pool,
         )
-        self.projector: nn.Module = nn.Identity()
-        if config.relation == "contrastive":
-            widths = self.bridge.ours.width, self.bridge.theirs.width
-            self.projector = build_projector(config.projector or "linear", *widths)
-        given = {s: getattr(config, s) for s, users in USED_BY.items() if config.relation in users and s != "projector"}
-        settings: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        self.draws = "triples" in given
-        if self.draws:
-            settings.setdefault("triples", TRIPLES)
-        self.compare = partial(RELATIONS[config.relation], **settings)
-        self.fewest = 2 if config.center is False else 3 if config.debiased is False else FEWEST.get(config.relation, 3)
-        self._check_widths()
+        widths = self.bridge.student_side.width, self.bridge.teacher_side.width
+        compared = widths[1] if isinstance(self.relation, Contrastive) else widths[0]
+        if compared < 2 and self.relation.sees_directions_alone():
+            raise InputError(
+                f"{self.bridge}: relation {self.relation.kind} compares directions, and one channel has its sign alone; "
+                "take rkd-distance"
+            )
+        self.projector = config.relation.build_projector(*widths)
         self.skipped = 0
         # travels with a checkpoint: a run that is resumed at the small last batch of an epoch must not take it for the first
         self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
 
-    def forward(self, said: Outputs, told: Outputs, batch: Batch, progress: Progress) -> Tensor:
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """0-d relation of the batch; 0 for a last batch that is too small."""
-        ours, theirs = self._rows(said, told, progress.step)
-        if len(ours) < self.fewest and self.seen:
+        student, teacher = self._rows(student_out, teacher_out, progress.step)
+        if len(student) < self.relation.fewest and self.seen:
             self.skipped += 1
-            return ours.sum() * 0.0  # with a graph, since it may be the only term
-        compare = self.compare
-        if self.draws:
-            compare = partial(compare, generator=torch.Generator().manual_seed(progress.step))
-        value = compare(self.projector(ours), theirs).mean()
+            return student.sum() * 0.0  # with a graph, since it may be the only term
+        value = self.relation(self.projector(student), teacher, progress.step).mean()
         self.seen.fill_(True)
         return value
 
@@ -103,26 +331,20 @@ class RelationSignal(nn.Module):
         """Batches that were too small, where there were any."""
         return {"skipped": float(self.skipped)} if self.skipped else {}
 
-    def _check_widths(self) -> None:
-        config, bridge = self.config, self.bridge
-        width = bridge.theirs.width if config.relation == "contrastive" else bridge.ours.width
-        if width < 2 and (config.relation in OF_ANGLES or config.sphere):
-            raise InputError(
-                f"{bridge}: relation {config.relation} compares directions, and one channel has its sign alone; take rkd-distance"
-            )
-
-    def _rows(self, said: Outputs, told: Outputs, step: int) -> tuple[Tensor, Tensor]:
+    def _rows(self, student_out: Outputs, teacher_out: Outputs, step: int) -> tuple[Tensor, Tensor]:
         """(R, S) and (R, D): the same positions of both, drawn by the step where they are many, so that resume draws alike."""
-        ours, theirs = self.bridge.student(said.features), self.bridge.teacher(told.features)
-        ours, theirs = ours.flatten(0, 1), theirs.flatten(0, 1)
+        student, teacher = self.bridge.student(student_out.features), self.bridge.teacher(teacher_out.features)
+        student, teacher = student.flatten(0, 1), teacher.flatten(0, 1)
         most = self.config.rows or ROWS
-        if self.config.pool == "none" and len(ours) > most:
-            chosen = torch.randperm(len(ours), generator=torch.Generator().manual_seed(step))[:most].to(ours.device)
-            ours, theirs = ours[chosen], theirs[chosen]
-        if self.config.relation == "cka":
+        if self.config.pool == "none" and len(student) > most:
+            chosen = torch.randperm(len(student), generator=torch.Generator().manual_seed(step))[:most].to(
+                student.device
+            )
+            student, teacher = student[chosen], teacher[chosen]
+        if isinstance(self.relation, CKA):
             # its products are Hermitian: a common phase must not count
-            ours, theirs = _complex(ours, self.bridge.ours), _complex(theirs, self.bridge.theirs)
-        return ours, theirs
+            student, teacher = _complex(student, self.bridge.student_side), _complex(teacher, self.bridge.teacher_side)
+        return student, teacher
 
 
 def _complex(rows: Tensor, side: Side) -> Tensor:

@@ -16,28 +16,28 @@ from stillhouse.losses import label_cross_entropy
 from stillhouse.losses.precision import wide
 
 WeightsFn = Callable[[Outputs, Sequence[Outputs], Tensor], Tensor]
-"""(what the student said, what each teacher said, labels (B,)) -> weights (B, n) whose rows sum to 1."""
+"""(outputs of the student, of each teacher, labels (B,)) -> weights (B, n) whose rows sum to 1."""
 
 
-def uniform_weights(said: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
+def uniform_weights(student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
     """1/n for every teacher and sample.
 
     Example:
-        >>> told = [Outputs(torch.zeros(1, 2))] * 4
-        >>> uniform_weights(told[0], told, torch.tensor([0])).tolist()
+        >>> members = [Outputs(torch.zeros(1, 2))] * 4
+        >>> uniform_weights(members[0], members, torch.tensor([0])).tolist()
         [[0.25, 0.25, 0.25, 0.25]]
     """
     logits = wide(members[0].logits)
     return logits.new_full((logits.shape[0], len(members)), 1 / len(members))
 
 
-def confidence_weights(said: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
+def confidence_weights(student_out: Outputs, members: Sequence[Outputs], labels: Tensor) -> Tensor:
     """(1 - softmax over teachers of their cross-entropy) / (n - 1): for each sample, less to a teacher that is wrong.
 
-    No teacher gets more than 1/(n - 1): with two one can rule alone, with many all are heard.
+    No teacher gets more than 1/(n - 1): with two one can rule alone, with many all count.
 
     Args:
-        said: of the student; not used.
+        student_out: of the student; not used.
         members: logits (B, K) of each teacher.
         labels: (B,) int64.
 
@@ -57,13 +57,13 @@ def confidence_weights(said: Outputs, members: Sequence[Outputs], labels: Tensor
     """
     n = len(members)
     if n == 1:
-        return uniform_weights(said, members, labels)
-    errors = torch.stack([label_cross_entropy(told.logits.detach(), labels) for told in members], dim=1)
+        return uniform_weights(student_out, members, labels)
+    errors = torch.stack([label_cross_entropy(member.logits.detach(), labels) for member in members], dim=1)
     return (1 - torch.softmax(errors, dim=1)) / (n - 1)
 
 
 def gradient_weights(
-    said: Outputs,
+    student_out: Outputs,
     members: Sequence[Outputs],
     labels: Tensor,
     *,
@@ -78,7 +78,7 @@ def gradient_weights(
     over all logits of the batch; the released code compares their means over the batch, which samples can cancel.
 
     Args:
-        said: logits (B, K) of the student; get no gradient.
+        student_out: logits (B, K) of the student; get no gradient.
         members: logits (B, K) of each teacher.
         labels: (B,); not used.
         temperature: T of the student's side, and of a teacher without one of its own.
@@ -98,10 +98,10 @@ def gradient_weights(
 
     Source: Du et al. 2020 (Agree to Disagree: Adaptive Ensemble Knowledge Distillation in Gradient Space, NeurIPS).
     """
-    own = tuple(temperatures) or (temperature,) * len(members)
+    sides = tuple(temperatures) or (temperature,) * len(members)
     with torch.no_grad():
-        q = torch.softmax(wide(said.logits) / temperature, dim=1)
-        gaps = [temperature * (q - torch.softmax(wide(told.logits) / t, dim=1)) for told, t in zip(members, own)]
+        q = torch.softmax(wide(student_out.logits) / temperature, dim=1)
+        gaps = [temperature * (q - torch.softmax(wide(member.logits) / t, dim=1)) for member, t in zip(members, sides)]
         flat = torch.stack(gaps).flatten(1).double()
         weights = min_norm_weights((flat @ flat.T).cpu().numpy(), upper=upper)
     row = torch.as_tensor(weights, dtype=q.dtype, device=q.device)

@@ -1,4 +1,4 @@
-"""Teachers: pretrained networks, frozen, checked before anything is learnt from them. The configuration needs no torch."""
+"""Teachers: pretrained networks, frozen, checked before anything is learned from them. The configuration needs no torch."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
+from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.types import ImageTask
 
 if TYPE_CHECKING:
@@ -17,14 +18,10 @@ if TYPE_CHECKING:
     from stillhouse.teachers.from_checkpoint import save_teacher
     from stillhouse.teachers.probe import fit_head
     from stillhouse.teachers.readiness import TeacherReport, check_teacher
-    from stillhouse.teachers.teacher import Teacher
+    from stillhouse.teachers.teacher import NetworkTeacher, Teacher
 
-SOURCES = ("builtin", "timm", "torchvision", "ckpt", "self")
+SOURCES = ("builtin", "timm", "torchvision", "ckpt", "run", "self")
 SELF = "self:average"
-
-
-class TeacherAtChance(StillhouseError):
-    """The teacher is no better than naming the commonest class: nothing can be learnt from it."""
 
 
 @configclass
@@ -33,7 +30,8 @@ class TeacherConfig:
 
     source: str = Field(
         default="builtin:digits",
-        description="builtin:digits, timm:NAME, torchvision:NAME, ckpt:FILE (of train-teacher), or self:average",
+        description="builtin:digits, timm:NAME, torchvision:NAME, ckpt:FILE (of train-teacher), run:FOLDER (the student of a "
+        "run), or self:average",
     )
     checkpoint: str | None = Field(
         default=None, description="state dict loaded over timm:NAME or torchvision:NAME, after their own weights"
@@ -61,7 +59,7 @@ class TeacherConfig:
             raise ValueError(f"source: a student's own teacher is {SELF!r}, got {self.source!r}")
         if kind != "self" and self.decay is not None:
             raise ValueError(f"decay: does nothing with {self.source!r}; it belongs to {SELF!r}")
-        if kind in {"builtin", "ckpt", "self"} and self.checkpoint is not None:
+        if kind in {"builtin", "ckpt", "run", "self"} and self.checkpoint is not None:
             raise ValueError(f"checkpoint: goes with timm:NAME or torchvision:NAME, not with {self.source!r}")
 
     @property
@@ -69,7 +67,7 @@ class TeacherConfig:
         """Whether the teacher is the student itself: there is none before training."""
         return self.source == SELF
 
-    def build(self, task: ImageTask, features: tuple[str, ...] = ()) -> Teacher:
+    def build(self, task: ImageTask, features: tuple[str, ...] = ()) -> NetworkTeacher:
         """The frozen teacher for a task.
 
         Args:
@@ -83,6 +81,8 @@ class TeacherConfig:
             raise InputError(
                 f"teacher {SELF!r} is the student's own average: there is nothing to build before training"
             )
+        if self.source.startswith("run:"):
+            raise InputError(f"teacher {self.source!r} is a student; load it, and make it one by Teacher.from_module")
         from stillhouse.teachers.build import build
 
         return build(self, task, features)
@@ -92,6 +92,7 @@ _HOMES = {
     "AverageTeacher": "average",
     "CachedTeacher": "cached",
     "EnsembleTeacher": "ensemble",
+    "NetworkTeacher": "teacher",
     "Teacher": "teacher",
     "TeacherReport": "readiness",
     "check_teacher": "readiness",
@@ -102,6 +103,7 @@ __all__ = [
     "AverageTeacher",
     "CachedTeacher",
     "EnsembleTeacher",
+    "NetworkTeacher",
     "Teacher",
     "TeacherAtChance",
     "TeacherConfig",

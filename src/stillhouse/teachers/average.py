@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.layers.taps import Tapped
+from stillhouse.teachers.teacher import Teacher
 
 
-class AverageTeacher:
+class AverageTeacher(Teacher):
     """A copy of the student that follows it slowly: weights <- m weights + (1 - m) student's, and buffers alike.
 
     The average moves less than the student, so its answers are steadier targets. At the start both are the same network: the
@@ -115,6 +116,10 @@ class AverageTeacher:
     def params(self) -> int:
         """Number of weights."""
         return sum(p.numel() for p in self.module.parameters())
+
+    def identity(self) -> str:
+        """It follows the student: its decay is all that is its own."""
+        return f"{self.name}, decay {self.decay}"
 
     def state_dict(self) -> dict[str, Any]:
         """What resume needs: the averaged weights and buffers, and the number of updates."""

@@ -1,4 +1,4 @@
-"""From a `TeacherConfig` to a `Teacher`: find the source, load what is given, match the task."""
+"""From a `TeacherConfig` to a teacher: find the source, load what is given, match the task."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from stillhouse.core.types import ImageTask
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.from_checkpoint import load_foreign, load_own
 from stillhouse.teachers.heads import final_linear, replace_head
-from stillhouse.teachers.teacher import Origin, Teacher
+from stillhouse.teachers.teacher import NetworkTeacher, Origin
 
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> Teacher:
+def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> NetworkTeacher:
     """See `TeacherConfig.build`."""
     kind, _, name = config.source.partition(":")
     if kind == "builtin":
@@ -35,10 +35,12 @@ def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> 
         new_head = config.head == "probe"
         load_foreign(module, Path(config.checkpoint), task.num_classes, skip_head=new_head)
     origin = Origin(config.source, config.architecture)
-    return Teacher(module, task, wants, name=config.source, origin=origin, head_is_new=new_head, features=features)
+    return NetworkTeacher(
+        module, task, wants, name=config.source, origin=origin, head_is_new=new_head, features=features
+    )
 
 
-def _own(path: Path, config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> Teacher:
+def _own(path: Path, config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> NetworkTeacher:
     module, wants, saved, origin = load_own(path)
     new_head = config.head == "probe"
     if saved.num_classes != task.num_classes and not new_head:
@@ -48,4 +50,4 @@ def _own(path: Path, config: TeacherConfig, task: ImageTask, features: tuple[str
         )
     if new_head:
         replace_head(module, final_linear(module, str(path)), task.num_classes)
-    return Teacher(module, task, wants, name=path.stem, origin=origin, head_is_new=new_head, features=features)
+    return NetworkTeacher(module, task, wants, name=path.stem, origin=origin, head_is_new=new_head, features=features)

@@ -1,25 +1,27 @@
-"""What a teacher says of a whole split, asked once: with fixed images there is no reason to ask again each epoch."""
+"""A teacher's outputs for a whole split, computed once: with fixed inputs there is no reason to ask again each epoch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec
+from stillhouse.teachers.teacher import Teacher
 
 MOST_BYTES = 2**31
 
 
-class CachedTeacher:
-    """A teacher's logits (N, K) and features by row, served by `batch.index`; equal to asking it, as long as inputs are fixed.
+class CachedTeacher(Teacher):
+    """A teacher's logits and features by row, served by `batch.index`; equal to asking it, as long as inputs are fixed.
+
+    Logits are class scores (N, K), or whatever a family has in their place: complex lines (N, L, 1) stay complex.
 
     Args:
-        teacher: called with a `Batch`, with `spec` and `name`.
+        teacher: who is asked.
         batches: all rows of the split, in any order.
         rows: N.
 
@@ -27,7 +29,7 @@ class CachedTeacher:
         InputError: rows are missing or NaN, or the features would not fit (see `fits`).
     """
 
-    def __init__(self, teacher: Any, batches: Iterable[Batch], rows: int) -> None:
+    def __init__(self, teacher: Teacher, batches: Iterable[Batch], rows: int) -> None:
         from rich.progress import Progress
 
         if not self.fits(teacher.spec, rows):
@@ -36,22 +38,34 @@ class CachedTeacher:
             )
         self.spec: OutputSpec = teacher.spec
         self.name: str = teacher.name
-        self.params: int = getattr(teacher, "params", 0)
-        self.logits: Tensor = torch.full((rows, teacher.spec.num_classes), float("nan"))
+        self._params, self._identity = teacher.params, teacher.identity()
         self.features: dict[str, Tensor] = {}
+        logits: Tensor | None = None
         with Progress(transient=True) as bars:
             bar = bars.add_task("asking the teacher", total=rows)
             for batch in batches:
-                told, index = teacher(batch), batch.index.cpu()
-                self.logits[index] = told.logits.float().cpu()
-                for name, x in told.features.items():
+                outputs, index = teacher(batch), batch.index.cpu()
+                values = (outputs.logits if outputs.logits.is_complex() else outputs.logits.float()).cpu()
+                if logits is None:
+                    logits = torch.full((rows, *values.shape[1:]), float("nan"), dtype=values.dtype)
+                logits[index] = values
+                for name, x in outputs.features.items():
                     kept = self.features.setdefault(name, torch.empty(rows, *x.shape[1:], dtype=x.dtype))
                     kept[index] = x.cpu()
                 bars.update(bar, advance=len(index))
-        if torch.isnan(self.logits).any():
-            raise InputError(
-                f"teacher {teacher.name}: no answer (or NaN) for {int(torch.isnan(self.logits).any(1).sum())} of {rows} rows"
-            )
+        self.logits: Tensor = torch.full((rows, 1), float("nan")) if logits is None else logits
+        missing = int(torch.isnan(self.logits).flatten(1).any(1).sum())
+        if missing:
+            raise InputError(f"teacher {teacher.name}: no answer (or NaN) for {missing} of {rows} rows")
+
+    @property
+    def params(self) -> int:
+        """Those of the teacher that was asked."""
+        return self._params
+
+    def identity(self) -> str:
+        """That of the teacher that was asked."""
+        return self._identity
 
     @staticmethod
     def fits(spec: OutputSpec, rows: int) -> bool:
@@ -64,7 +78,7 @@ class CachedTeacher:
         return 4 * rows * sum(math.prod(shape) for shape in spec.features.values()) <= MOST_BYTES
 
     def __call__(self, batch: Batch) -> Outputs:
-        """What was said of the batch's rows."""
+        """The teacher's outputs for the batch's rows."""
         index, device = batch.index.cpu(), batch.inputs.device
         features = {name: x[index].to(device) for name, x in self.features.items()}
         return Outputs(self.logits[index].to(device), features)

@@ -5,10 +5,10 @@ Shapes: B batch, K classes, n teachers.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,23 +16,17 @@ from torch import Tensor
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.losses.precision import wide
+from stillhouse.teachers.teacher import Teacher
 
 
-@dataclass(frozen=True, slots=True)
-class EnsembleSpec(OutputSpec):
-    """The shapes of a group's `Outputs`, and those of each member: a signal learns from it how many teachers there are."""
-
-    members: tuple[OutputSpec, ...] = ()
-
-
-class EnsembleTeacher:
+class EnsembleTeacher(Teacher):
     """Teachers that answer side by side: each is asked on the same pixels, with its own resizing and normalization.
 
-    A plain class, so no `.train()` reaches a member. What it says has `members`, one `Outputs` a teacher; features of
+    Its outputs have `members`, one `Outputs` a teacher; features of
     member i are named `i:path`; `logits` are those of the pool, so that every signal for one teacher works as it is.
 
     Args:
-        teachers: at least one object with `name` and `spec`, called with a `Batch` (`Teacher`, `CachedTeacher`, ...).
+        teachers: at least one.
         names: one a teacher, all different [their own, numbered where two are equal].
         pool: `mean-probabilities` (linear): logits = log of the mean probability. `mean-logits` (geometric): mean of
             log-probabilities; a class that one teacher rules out stays out.
@@ -45,7 +39,7 @@ class EnsembleTeacher:
 
         >>> from types import SimpleNamespace
         >>> batch = Batch(torch.zeros(1, 1, 2, 2), torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
-        >>> class Says:
+        >>> class Says(Teacher):
         ...     spec = OutputSpec(2)
         ...     def __init__(self, name, p): self.name, self.p = name, p
         ...     def __call__(self, batch): return Outputs(torch.tensor([self.p]).log())
@@ -61,12 +55,12 @@ class EnsembleTeacher:
 
     def __init__(
         self,
-        teachers: Sequence[Any],
+        teachers: Sequence[Teacher],
         names: Sequence[str] | None = None,
         *,
         pool: Literal["mean-probabilities", "mean-logits"] = "mean-probabilities",
     ) -> None:
-        self.members: tuple[Any, ...] = tuple(teachers)
+        self.members: tuple[Teacher, ...] = tuple(teachers)
         if not self.members:
             raise InputError("teachers: expected at least one, got none")
         if pool not in ("mean-probabilities", "mean-logits"):
@@ -79,14 +73,15 @@ class EnsembleTeacher:
                     f"teachers {first!r} and {name!r}: expected equal class counts, got {classes} and {member.spec.num_classes}"
                 )
         features = {f"{i}:{path}": shape for i, m in enumerate(self.members) for path, shape in m.spec.features.items()}
-        self.spec = EnsembleSpec(classes, features, tuple(member.spec for member in self.members))
+        self.name = " + ".join(self.names)
+        self.spec = OutputSpec(classes, features, tuple(member.spec for member in self.members))
 
     def __call__(self, batch: Batch) -> Outputs:
-        """What each member says, its features under `i:path`, and the logits (B, K) of the pool; no gradient."""
+        """The outputs of each member, its features under `i:path`, and the logits (B, K) of the pool; no gradient."""
         with torch.no_grad():
             members = tuple(member(batch) for member in self.members)
-            features = {f"{i}:{path}": x for i, said in enumerate(members) for path, x in said.features.items()}
-            return Outputs(self._pooled([said.logits for said in members]), features, members)
+            features = {f"{i}:{path}": x for i, out in enumerate(members) for path, x in out.features.items()}
+            return Outputs(self._pooled([out.logits for out in members]), features, members)
 
     def _pooled(self, logits: list[Tensor]) -> Tensor:
         log_p = torch.stack([torch.log_softmax(wide(x), dim=1) for x in logits])
@@ -95,31 +90,32 @@ class EnsembleTeacher:
         return torch.logsumexp(log_p, dim=0) - math.log(len(logits))
 
     @property
-    def name(self) -> str:
-        """The members' names, joined."""
-        return " + ".join(self.names)
-
-    @property
     def params(self) -> int:
-        """Number of weights of all members together (cached members do not know theirs)."""
-        return sum(int(member.params) for member in self.members)
+        """Number of weights of all members together."""
+        return sum(member.params for member in self.members)
 
     @property
     def head_is_new(self) -> bool:
         """Some member's last layer was re-made and knows nothing yet."""
-        return any(getattr(member, "head_is_new", False) for member in self.members)
+        return any(member.head_is_new for member in self.members)
 
     @property
     def head_was_fitted(self) -> bool:
         """Some member's last layer was fitted on frozen features."""
-        return any(getattr(member, "head_was_fitted", False) for member in self.members)
+        return any(member.head_was_fitted for member in self.members)
+
+    def identity(self) -> str:
+        """The pool and the identities of all members."""
+        return hashlib.sha256(
+            " ".join([self.pool, *(member.identity() for member in self.members)]).encode()
+        ).hexdigest()
 
 
-def _names(members: Sequence[Any], given: Sequence[str] | None) -> tuple[str, ...]:
+def _names(members: Sequence[Teacher], given: Sequence[str] | None) -> tuple[str, ...]:
     if given is None:
-        own = [str(member.name) for member in members]
-        seen = [own[: i + 1].count(name) for i, name in enumerate(own)]
-        return tuple(name if count == 1 else f"{name} #{count}" for name, count in zip(own, seen))
+        found = [member.name for member in members]
+        seen = [found[: i + 1].count(name) for i, name in enumerate(found)]
+        return tuple(name if count == 1 else f"{name} #{count}" for name, count in zip(found, seen))
     if len(given) != len(members) or len(set(given)) != len(given):
         raise InputError(f"names: expected {len(members)} different ones, got {', '.join(map(repr, given)) or 'none'}")
     return tuple(given)

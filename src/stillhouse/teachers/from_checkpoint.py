@@ -22,14 +22,14 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.records import write_atomically
 from stillhouse.core.types import ImageTask
 from stillhouse.teachers.heads import final_linear
-from stillhouse.teachers.teacher import Input, Origin, Teacher
+from stillhouse.teachers.teacher import Input, NetworkTeacher, Origin
 
 FORMAT = "stillhouse-teacher-1"
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
 
-def save_teacher(path: Path, teacher: Teacher, *, data_name: str, data_sha256: str, score: float | None) -> None:
+def save_teacher(path: Path, teacher: NetworkTeacher, *, data_name: str, data_sha256: str, score: float | None) -> None:
     """Write a teacher in the form that `ckpt:FILE` rebuilds: safetensors with its architecture and pixels as metadata.
 
     Raises:

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch
 from stillhouse.teachers.heads import final_linear
-from stillhouse.teachers.teacher import Teacher
+from stillhouse.teachers.teacher import NetworkTeacher
 
 
-def fit_head(teacher: Teacher, batches: Iterable[Batch], *, rows: int = 20_000) -> None:
+def fit_head(teacher: NetworkTeacher, batches: Iterable[Batch], *, rows: int = 20_000) -> None:
     """Fit the teacher's last linear layer by logistic regression on what enters it; changes that layer in place.
 
     Args:

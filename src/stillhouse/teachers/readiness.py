@@ -14,6 +14,7 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch
+from stillhouse.teachers.teacher import Teacher
 
 BINS = 15
 
@@ -46,7 +47,7 @@ class TeacherReport:
         return asdict(self)
 
 
-def check_teacher(teacher: Any, batches: Iterable[Batch]) -> TeacherReport:
+def check_teacher(teacher: Teacher, batches: Iterable[Batch]) -> TeacherReport:
     """Score a teacher on labelled batches (the validation split); raises nothing for a bad one, the report says it.
 
     Raises:

@@ -1,12 +1,15 @@
-"""A frozen network that is asked, never trained.
+"""Who is asked and never trained: the base of all teachers, and a frozen network.
 
 Shapes: B batch, C channels, H W pixels, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,16 +56,101 @@ class Origin:
     architecture: dict[str, int | float | bool | str] = field(default_factory=dict)
 
 
-class Teacher:
-    """A frozen network with its own resizing, channels and normalization; a plain class, so no `.train()` reaches it.
+class Teacher(ABC):
+    """Whoever is asked in training: called with a `Batch`, it gives `Outputs` without a gradient.
+
+    A plain class and never a sub-module of what is trained, so that no `.train()` reaches it.
+
+    Attributes:
+        name: shown in reports.
+        spec: class count and shapes of the features.
+    """
+
+    name: str
+    spec: OutputSpec
+
+    @abstractmethod
+    def __call__(self, batch: Batch) -> Outputs:
+        """Logits (B, K) and features, on the batch's device."""
+
+    @property
+    def params(self) -> int:
+        """Number of weights; 0 where it is not known."""
+        return 0
+
+    @property
+    def head_is_new(self) -> bool:
+        """Whether its last layer was re-made for the task and knows nothing yet (see `fit_head`)."""
+        return False
+
+    @property
+    def head_was_fitted(self) -> bool:
+        """Whether its last layer was fitted on frozen features."""
+        return False
+
+    def identity(self) -> str:
+        """What tells it from other teachers: two of one identity give the same outputs for the same inputs."""
+        return self.name
+
+    def update(self, model: nn.Module, step: int) -> None:
+        """Follow the student; called after optimizer step number `step`, counted from 0. Most teachers stay as they are."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resume needs of a teacher that follows."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+
+    @staticmethod
+    def from_module(
+        module: nn.Module,
+        task: ImageTask | TextTask,
+        *,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        side: int | None = None,
+        channels: int | None = None,
+        name: str | None = None,
+        features: Sequence[str] = (),
+    ) -> NetworkTeacher:
+        """A module of your own as a teacher.
+
+        Args:
+            module: normalized pixels, or token ids (B, L) -> logits (B, K).
+            task: of the data (`ImageData.task`).
+            mean: pixel mean it was trained with [0: raw pixels].
+            std: pixel deviation it was trained with [1].
+            side: resize to this square first.
+            channels: it wants [those of the data].
+            name: shown in reports [its class].
+            features: paths of sub-modules for feature signals.
+
+        Example:
+            >>> task = ImageTask(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
+            >>> teacher = Teacher.from_module(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), task)
+            >>> teacher.spec.num_classes, teacher.params
+            (2, 34)
+        """
+        if isinstance(task, TextTask):
+            return NetworkTeacher(module, task, Tokens(), name=name or type(module).__name__, features=features)
+        wants = Input(channels or task.shape[0], tuple(mean or (0.0,)), tuple(std or (1.0,)), side)
+        return NetworkTeacher(module, task, wants, name=name or type(module).__name__, features=features)
+
+
+class NetworkTeacher(Teacher):
+    """A frozen network with its own resizing, channels and normalization.
 
     Use `TeacherConfig(...).build(task)`, or `Teacher.from_module` for a module of your own.
 
     Attributes:
         module: the network, in eval mode, without gradients.
-        head_is_new: its last layer was re-made for the task and knows nothing yet (see `fit_head`).
-        spec: class count and shapes of the features.
+        sha256: of the weights as they were built, before a head was fitted; None where nobody asked for it.
     """
+
+    head_is_new: bool = False
+    head_was_fitted: bool = False
+    sha256: str | None = None
 
     def __init__(
         self,
@@ -92,42 +180,6 @@ class Teacher:
                 "head: probe re-makes its last layer and fits it to this data"
             )
 
-    @classmethod
-    def from_module(
-        cls,
-        module: nn.Module,
-        task: ImageTask | TextTask,
-        *,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-        side: int | None = None,
-        channels: int | None = None,
-        name: str | None = None,
-        features: Sequence[str] = (),
-    ) -> Teacher:
-        """A module of your own as a teacher.
-
-        Args:
-            module: normalized pixels, or token ids (B, L) -> logits (B, K).
-            task: of the data (`ImageData.task`).
-            mean: pixel mean it was trained with [0: raw pixels].
-            std: pixel deviation it was trained with [1].
-            side: resize to this square first.
-            channels: it wants [those of the data].
-            name: shown in reports [its class].
-            features: paths of sub-modules for feature signals.
-
-        Example:
-            >>> task = ImageTask(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
-            >>> teacher = Teacher.from_module(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), task)
-            >>> teacher.spec.num_classes, teacher.params
-            (2, 34)
-        """
-        if isinstance(task, TextTask):
-            return cls(module, task, Tokens(), name=name or type(module).__name__, features=features)
-        wants = Input(channels or task.shape[0], tuple(mean or (0.0,)), tuple(std or (1.0,)), side)
-        return cls(module, task, wants, name=name or type(module).__name__, features=features)
-
     def __call__(self, batch: Batch) -> Outputs:
         """Logits and features of raw pixels; no gradient, always in eval mode, on the batch's device."""
         device = batch.inputs.device
@@ -146,3 +198,11 @@ class Teacher:
     def params(self) -> int:
         """Number of weights."""
         return sum(p.numel() for p in self.module.parameters())
+
+    def identity(self) -> str:
+        """SHA-256 of how it sees pixels and of its weights, by name."""
+        digest = hashlib.sha256(repr(self.wants).encode())
+        for name, x in self.module.state_dict().items():
+            digest.update(f"{name} {x.dtype} {tuple(x.shape)}\n".encode())
+            digest.update(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Progress
+from stillhouse.core.config import configclass
+from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.losses.precision import wide
-from stillhouse.temperature.config import EntropyTemperature
+from stillhouse.temperature.base import Temperature
 
 HALVINGS = 40  # of log(high / low): far below what float32 resolves
 
@@ -62,7 +64,44 @@ def temperature_of_entropy(logits: Tensor, *, target: float, low: float, high: f
     return ((below + above) / 2).exp().clamp(low, high)
 
 
-class EntropyMatching:
+@configclass
+class EntropyTemperature:
+    """For each sample the temperature at which the teacher's softened scores have a chosen entropy.
+
+    Every soft target then says equally much beside its first choice: a sure teacher is softened more than an unsure one.
+    Solved by bisection, as the neighborhoods of SNE are for a perplexity; nothing is learned and no gradient flows.
+
+    Source: the bisection for a set perplexity: van der Maaten, Hinton 2008 (JMLR 9), section 2; uneven entropy of soft labels
+    under one temperature, and temperatures per sample against it: Luong et al. 2026, arXiv:2605.20357.
+    """
+
+    kind: Literal["entropy"] = "entropy"
+    share: float = Field(default=0.5, gt=0, lt=1, description="target entropy as a share of ln K, its largest value")
+    low: float = Field(
+        default=1.0, gt=0, description="lower bound of the temperature, also where the target needs less"
+    )
+    high: float = Field(
+        default=20.0, gt=0, description="upper bound of the temperature, also where the target needs more"
+    )
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise ValueError(f"high: expected more than low ({self.low}), got {self.high}")
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> EntropyMatching:
+        """The solver.
+
+        Raises:
+            InputError: a single class, whose entropy is always 0.
+        """
+        if teacher.num_classes < 2:
+            raise InputError(
+                f"temperature 'entropy': expected at least 2 classes of the teacher, got {teacher.num_classes}"
+            )
+        return EntropyMatching(self)
+
+
+class EntropyMatching(Temperature):
     """For each sample the temperature at which the teacher's entropy is `share` of ln K; no gradient.
 
     The loss is multiplied by its square, so that a sure row, softened more, keeps a gradient of the usual size.
@@ -71,10 +110,11 @@ class EntropyMatching:
     """
 
     def __init__(self, config: EntropyTemperature) -> None:
+        super().__init__()
         self.config = config
         self._last: Tensor | None = None
 
-    def __call__(self, student_logits: Tensor, teacher_logits: Tensor, progress: Progress) -> Tensor:
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, progress: Progress) -> Tensor:
         """(B,) for the teacher's logits (B, K)."""
         target = self.config.share * math.log(teacher_logits.shape[1])
         found = temperature_of_entropy(teacher_logits, target=target, low=self.config.low, high=self.config.high)
@@ -92,14 +132,6 @@ class EntropyMatching:
             "temperature-spread": now.std(correction=0).item(),
             "temperature-at-bound": stopped.float().mean().item(),
         }
-
-    def regularizers(self) -> dict[str, tuple[float, Tensor]]:
-        """None."""
-        return {}
-
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """None: nothing is learned."""
-        return []
 
 
 def _entropy(z: Tensor, temperature: Tensor) -> Tensor:

@@ -3,22 +3,91 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from typing import Any
+from abc import abstractmethod
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Progress
+from stillhouse.core.config import configclass
+from stillhouse.core.schedules import Cosine, ScheduleConfig, reach
+from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.losses.precision import wide
-from stillhouse.temperature.config import LearnedTemperature
+from stillhouse.temperature.base import Temperature
 from stillhouse.temperature.reversal import reverse_gradient, scale_gradient
 
 FLOOR = -50.0  # nats: a class that is ruled out (-inf) must not turn the network's input into a NaN
 
 
-class _Learned(nn.Module, ABC):
+# the released code reaches full strength after 10 of 240 epochs on CIFAR-100 (5 of 120 on ImageNet)
+CTKD_RAMP = 1 / 24
+
+
+@configclass
+class LearnedTemperature:
+    """A temperature that is trained against the student: where the student lowers T^2 KL, the temperature raises it (CTKD).
+
+    T = low + (high - low) sigmoid(raw), with raw set so that T begins at `initial`. The gradient that reaches raw is
+    multiplied by -strength; strength 0 freezes the temperature (it does not set it free). The released code starts at 15.6;
+    here `initial` says where.
+
+    `reversal: false` is the control: the same module and ramp, multiplied by +strength, so that the temperature helps the
+    student to a small loss. With the factor T^2 it is bistable and runs to one of its bounds; without that factor it runs to
+    the upper one, where the targets say nothing ("runaway"). The reversal often drifts upwards too, but there T^2
+    keeps the student's gradients alive. The anchor stands against the slope of the loss in nats: on the 100 classes of
+    benchmarks/temperature_traces.py a weight of 0.1 is hardly felt at full strength, and 10 holds the temperature.
+
+    Source: Li et al. 2023, arXiv:2211.16231 (CTKD).
+    """
+
+    kind: Literal["learned"] = "learned"
+    per_sample: bool = Field(
+        default=False, description="a temperature for each sample, by a small network that reads both sides' logits"
+    )
+    initial: float = Field(default=2.0, gt=0, description="temperature at the start, strictly between low and high")
+    low: float = Field(default=1.0, gt=0, description="lower bound")
+    high: float = Field(default=21.0, gt=0, description="upper bound")
+    strength: ScheduleConfig = Field(
+        default=Cosine(start=0.0, end=1.0, until=CTKD_RAMP),
+        description="factor of the adversary's gradient in [0, 1]; as published: a cosine over the first 1/24 of the run",
+    )
+    reversal: bool = Field(default=True, description="train against the student; false is the control that helps it")
+    anchor: float | None = Field(default=None, gt=0, description="temperature that the anchor pulls to [initial]")
+    anchor_weight: float = Field(default=0.1, ge=0, description="weight of (log T - log anchor)^2; 0 turns it off")
+    learning_rate: float = Field(
+        default=0.01, gt=0, description="learning rate of the temperature; its weights never decay"
+    )
+    hidden: int = Field(default=128, gt=0, description="width of the network of per_sample")
+
+    def __post_init__(self) -> None:
+        if not self.low < self.initial < self.high:
+            raise ValueError(
+                f"initial: expected a temperature strictly between low ({self.low}) and high ({self.high}), got {self.initial}"
+            )
+        if self.anchor is not None and not self.low <= self.anchor <= self.high:
+            raise ValueError(
+                f"anchor: expected a temperature from low ({self.low}) to high ({self.high}), got {self.anchor}"
+            )
+        if self.anchor is not None and self.anchor_weight == 0:
+            raise ValueError("anchor: does nothing with anchor_weight 0; leave it out")
+        lowest, highest = reach(self.strength)
+        if lowest < 0 or highest > 1:
+            raise ValueError(
+                f"strength: expected values from 0 to 1 (the sign is `reversal`), got {lowest} to {highest}"
+            )
+        if highest == 0:
+            raise ValueError("strength: is 0 throughout, which freezes the temperature; take kind 'fixed'")
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> LearnedScalar | LearnedPerSample:
+        """The module that holds the learned numbers."""
+        if self.per_sample:
+            return LearnedPerSample(self, student.num_classes, teacher.num_classes)
+        return LearnedScalar(self)
+
+
+class _Learned(Temperature):
     """Bounds, reversal, anchor and figures; what is inside the sigmoid is the subclass's."""
 
     def __init__(self, config: LearnedTemperature) -> None:
@@ -70,7 +139,7 @@ class _Learned(nn.Module, ABC):
         distance = (self._last.log() - math.log(self.anchor)).square().mean()
         return {"temperature-anchor": (self.config.anchor_weight, distance)}
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
+    def groups(self) -> list[dict[str, Any]]:
         """Its own learning rate, no weight decay (decay would pull raw to 0, the middle of the bounds)."""
         return [{"params": list(self.parameters()), "lr": self.config.learning_rate, "weight_decay": 0.0}]
 
@@ -111,7 +180,7 @@ class LearnedScalar(_Learned):
 
 
 class LearnedPerSample(_Learned):
-    """A temperature for each sample, from a network of two layers that reads what both sides say.
+    """A temperature for each sample, from a network of two layers that reads the scores of both sides.
 
     It reads log-probabilities (the logits less a constant of the row, so that no such constant matters) and gives no
     gradient to the student. The last layer starts with weight 0: every sample begins at `initial`.

@@ -1,4 +1,4 @@
-"""How a network is trained: every knob of the loop. No torch."""
+"""How a network is trained: the knobs of the loop, which act in every family; a family's subclass adds its own. No torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from stillhouse.classification.mixing_config import MixingConfig
 from stillhouse.core.config import configclass
 from stillhouse.training.doctor_config import DoctorConfig
 
@@ -16,10 +15,10 @@ LONGEST = 1_000_000  # epochs of a warm-up: a number of steps must come of it
 
 @configclass
 class TrainingConfig:
-    """Knobs of the training loop, the same for every arm of a run."""
+    """Knobs of the training loop, the same for every arm of a run and for every family."""
 
     epochs: int = Field(default=20, gt=0, description="passes over the training split")
-    batch_size: int = Field(default=128, gt=0, description="images per optimizer step")
+    batch_size: int = Field(default=128, gt=0, description="rows per optimizer step")
     accumulate: int = Field(
         default=1, gt=0, description="micro-batches that a batch is cut into, to save memory; same result"
     )
@@ -43,40 +42,21 @@ class TrainingConfig:
     centralize_gradients: bool = Field(
         default=False, description="take from each weight vector's gradient its mean, before clipping"
     )
-    label_weight: float = Field(default=1.0, ge=0, description="weight of the cross-entropy with the labels")
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of that cross-entropy")
     optimizer: Literal["adamw", "muon", "sgd", "dot"] = Field(
         default="adamw",
         description="muon: Muon for the matrices inside blocks, AdamW for the rest; dot: SGD that remembers the "
-        "teacher's gradients longer than the labels'",
+        "teacher's gradients longer than the task's",
     )
     momentum: float | None = Field(default=None, ge=0, lt=1, description="of sgd and dot [0.9]")
     delta: float | None = Field(
-        default=None, ge=0, lt=1, description="of dot: added to the teacher's momentum, taken off the labels' [0.075]"
+        default=None, ge=0, lt=1, description="of dot: added to the teacher's momentum, taken off the task's [0.075]"
     )
     gradients: Literal["sum", "pcgrad", "cosine-gate"] = Field(
         default="sum",
-        description="pcgrad: terms that conflict are projected; cosine-gate: a term against the labels is left out",
+        description="pcgrad: terms that conflict are projected; cosine-gate: a term against the task is left out",
     )
     doctor: DoctorConfig | None = Field(
         default=None, description="examine each term's gradient now and then, and balance weights if asked"
-    )
-    mixing: MixingConfig = Field(default_factory=MixingConfig, description="mixup and CutMix of training images")
-    clause_specialize: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="how far attention heads are weighed by the clauses they feed, each epoch; 0: off",
-    )
-    report_train: bool = Field(
-        default=False, description="record accuracy on the training batches as they were seen, per epoch"
-    )
-    report_test: bool = Field(
-        default=False, description="record accuracy on the test split after each epoch; nothing is ever chosen by it"
-    )
-    teacher_view: Literal["same", "independent", "clean"] = Field(
-        default="same",
-        description="what the teacher sees under augmentation: the student's very images, a draw of its own, or none of it",
     )
     ema_decay: float = Field(
         default=0.0, ge=0, lt=1, description="decay of the weight average that is scored; 0 turns it off"
@@ -86,7 +66,7 @@ class TrainingConfig:
         description="weights to end with: of the best validation epoch, or the last (a best of a small split is luck)",
     )
     patience: int = Field(
-        default=0, ge=0, description="stop after so many epochs without a better validation accuracy; 0: never"
+        default=0, ge=0, description="stop after so many epochs without a better validation score; 0: never"
     )
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         default="auto",
@@ -97,7 +77,7 @@ class TrainingConfig:
         default="auto",
         description="CPU threads; auto: one or one a core, whichever takes the first steps faster; none: one a core",
     )
-    evaluation_batch_size: int = Field(default=512, gt=0, description="images per forward pass when scoring")
+    evaluation_batch_size: int = Field(default=512, gt=0, description="rows per forward pass when scoring")
     log_every: int = Field(default=20, gt=0, description="optimizer steps between two records of the loss terms")
     checkpoint_seconds: float = Field(
         default=60.0, ge=0, description="save for resume at most so often inside an epoch"
@@ -128,16 +108,6 @@ class TrainingConfig:
             raise ValueError("centralize_gradients: works on the gradient of the sum; take gradients: sum, and not dot")
         if self.cycle_steps and self.schedule != "cosine":
             raise ValueError(f"cycle_steps: restarts a cosine, but schedule is {self.schedule!r}")
-        if self.mixing.on and self.batch_size // self.accumulate < 2:
-            raise ValueError(
-                f"mixing: mixup and CutMix need at least 2 images to mix, and a micro-batch has "
-                f"{self.batch_size // self.accumulate}; raise batch_size or lower accumulate"
-            )
-        if self.mixing.on and self.teacher_view != "same":
-            raise ValueError(
-                f"teacher_view: {self.teacher_view!r} would show the teacher unmixed images, whose classes are others; "
-                "under mixing take 'same'"
-            )
         if self.patience and self.keep == "last":
             raise ValueError("patience: waits for a better epoch, but keep is 'last'; take keep: best")
         if self.accumulate > self.batch_size:

@@ -15,7 +15,10 @@ from torch import Tensor, nn
 
 from stillhouse.core.types import Batch, Outputs, Progress
 from stillhouse.curricula import Curriculum
+from stillhouse.layers.part import regularizers
 from stillhouse.layers.taps import Tapped
+from stillhouse.signals import signals_in
+from stillhouse.signals.base import Signal
 from stillhouse.teachers.average import AverageTeacher
 from stillhouse.training.job import Job, Terms, Validation
 
@@ -69,12 +72,8 @@ class DistillJob(Job):
         self.student = Tapped(model, self.listening.features, call=call)
         followers = {"teacher": self.listening.teacher, "average": self.listening.average}
         self.followers: dict[str, Any] = {name: x for name, x in followers.items() if hasattr(x, "update")}
-        self.active: list[Any] = [s for s in self.listening.signals if float(s.weight) > 0]  # type: ignore[arg-type]
-        self.own: list[Any] = [
-            s
-            for s in self.listening.own
-            if float(s.weight) > 0 or getattr(s, "always", False)  # type: ignore[arg-type]
-        ]
+        self.active = [signal for signal in signals_in(self.listening.signals) if signal.weight > 0]
+        self.own = [signal for signal in signals_in(self.listening.own) if signal.weight > 0 or signal.always]
 
     # ------------------------------------------------------------------------------------------------ of the family
 
@@ -111,11 +110,11 @@ class DistillJob(Job):
             average = self.listening.average
             target = student_out if average is None else average(batch)
             terms |= self.compared(self.own, student_out, target, batch, progress, 1.0)
-        return {**terms, **optional(self.model, "regularizers")}
+        return {**terms, **regularizers(self.model)}
 
     def compared(
         self,
-        signals: Sequence[Any],
+        signals: Sequence[Signal],
         student_out: Outputs,
         teacher_out: Outputs,
         batch: Batch,
@@ -126,20 +125,20 @@ class DistillJob(Job):
         terms: Terms = {}
         for signal in signals:
             terms[signal.name] = (signal.weight * share, signal(student_out, teacher_out, batch, progress).mean())
-            for name, term in optional(signal, "regularizers").items():
+            for name, term in signal.regularizers().items():
                 terms[f"{signal.name}/{name}"] = term
         return terms
 
     def figures(self) -> dict[str, float]:
         """Numbers of the signals (a temperature, a gate) as `signal/figure`, and of the curriculum."""
-        found = self._of_signals("figures")
+        found = {f"{s.name}/{name}": value for s in (*self.active, *self.own) for name, value in s.figures().items()}
         if self.listening.curriculum is not None:
             found |= {f"curriculum/{name}": value for name, value in self.listening.curriculum.figures().items()}
         return {name: float(value) for name, value in found.items()}
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """(low, high) of those figures that have any."""
-        return self._of_signals("bounds")
+        return {f"{s.name}/{name}": ends for s in (*self.active, *self.own) for name, ends in s.bounds().items()}
 
     def order(self, epoch: int) -> Tensor:
         """The rows of an epoch, as the curriculum has them."""
@@ -175,19 +174,6 @@ class DistillJob(Job):
         for name, part in self._stateful().items():
             part.load_state_dict(state[name])
 
-    def _of_signals(self, method: str) -> dict[str, Any]:
-        return {
-            f"{signal.name}/{name}": value
-            for signal in (*self.active, *self.own)
-            for name, value in optional(signal, method).items()
-        }
-
     def _stateful(self) -> dict[str, Any]:
         parts = {**self.followers, "curriculum": self.listening.curriculum}
         return {name: part for name, part in parts.items() if part is not None}
-
-
-def optional(part: Any, method: str) -> Mapping[str, Any]:
-    """What a part says by a method that it need not have."""
-    found = getattr(part, method, None)
-    return found() if callable(found) else {}

@@ -79,6 +79,7 @@ class SignalDoctor:
 
     Args:
         config: thresholds, patience, balancing.
+        task: name of the task's own loss, where the configuration names none.
 
     Example:
         At x = (1, 0): the task's gradient is (2, 0), the signal's (-60, 0): 30 times as large, and against it.
@@ -98,8 +99,8 @@ class SignalDoctor:
     Source: gradient ratios in place of loss ratios: Chen et al. 2018, arXiv:1711.02257 (GradNorm).
     """
 
-    def __init__(self, config: DoctorConfig) -> None:
-        self.config = config
+    def __init__(self, config: DoctorConfig, task: str = TASK) -> None:
+        self.config, self.task = config, config.task or task
         self._rows: dict[str, list[int]] = {}  # finding -> [examinations in a row, step since when it is said]
         self._values: dict[str, float] = {}  # term -> its value at the last examination
         self._log_weights: dict[str, float] = {}
@@ -131,8 +132,8 @@ class SignalDoctor:
         Raises:
             InputError: nothing shared that learns, a term that is not a single number, or a task that no term is called.
         """
-        if self.config.task not in terms and self.config.task != TASK:
-            raise InputError(f"doctor.task: expected one of the terms {', '.join(terms)}, got {self.config.task!r}")
+        if self.config.task is not None and self.task not in terms:
+            raise InputError(f"doctor.task: expected one of the terms {', '.join(terms)}, got {self.task!r}")
         if not any(x.requires_grad for x in shared):
             raise InputError(f"shared: expected tensors of which at least one learns, got {len(shared)} that do not")
         gradients = per_term_gradients(terms, shared, keep_graph=True)
@@ -184,7 +185,7 @@ class SignalDoctor:
 
     def _readings(self, gradients: Mapping[str, Gradient]) -> dict[str, Reading]:
         norms = {name: _norm(gradient) for name, gradient in gradients.items()}
-        task = self.config.task
+        task = self.task
         base = norms.get(task)
         readings = {}
         for name, gradient in gradients.items():
@@ -213,18 +214,16 @@ class SignalDoctor:
                     text = f"{name}: {why}, so it teaches nothing; is something detached, or frozen, or equal to its target?"
                     said.append((name, "disconnected", text))
                 continue
-            if name == config.task or ratio is None:
+            if name == self.task or ratio is None:
                 continue
             if ratio > config.dominating:
-                text = f"{name}: its gradient is {ratio:.3g} times that of {config.task}; lower its weight"
+                text = f"{name}: its gradient is {ratio:.3g} times that of {self.task}; lower its weight"
                 said.append((name, "dominating", text))
             if ratio < config.vanishing and not own:
-                text = (
-                    f"{name}: its gradient is {ratio:.3g} of that of {config.task}; raise its weight, or leave it out"
-                )
+                text = f"{name}: its gradient is {ratio:.3g} of that of {self.task}; raise its weight, or leave it out"
                 said.append((name, "vanishing", text))
             if reading.cosine is not None and reading.cosine < config.conflicting:
-                text = f"{name}: it works against {config.task} (cosine {reading.cosine:.2f}); project gradients, or lower it"
+                text = f"{name}: it works against {self.task} (cosine {reading.cosine:.2f}); project gradients, or lower it"
                 said.append((name, "conflicting", text))
         return said
 
@@ -237,9 +236,9 @@ class SignalDoctor:
         return said
 
     def _about_balance(self, terms: Mapping[str, Any], configured: Mapping[str, float]) -> list[tuple[str, str, str]]:
-        if self.config.task not in terms:
-            text = f"there is no term {self.config.task!r} to balance the others against, so no weight is changed"
-            return [(self.config.task, "no reference", text)]
+        if self.task not in terms:
+            text = f"there is no term {self.task!r} to balance the others against, so no weight is changed"
+            return [(self.task, "no reference", text)]
         said = []
         for name, weight in self.balanced_weights(configured).items():
             wanted = math.exp(self._log_weights.get(name, math.log(weight) if weight > 0 else 0.0))
@@ -296,7 +295,7 @@ class SignalDoctor:
         for name, reading in readings.items():
             weight = terms[name][0]
             usable = reading.ratio is not None and 0 < reading.ratio < math.inf and weight > 0
-            if name == self.config.task or "/" in name or not usable:
+            if name == self.task or "/" in name or not usable:
                 continue
             wanted = math.log(weight * self.config.target_ratio / reading.ratio)  # type: ignore[operator]
             before = self._log_weights.get(name, math.log(weight))

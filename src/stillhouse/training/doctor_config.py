@@ -11,7 +11,7 @@ from stillhouse.core.config import configclass
 if TYPE_CHECKING:
     from stillhouse.training.doctor import SignalDoctor
 
-TASK = "labels"  # the term that the others are held against, unless another is named
+TASK = "labels"  # the term that the others are held against, unless the family or the user names another
 
 
 @configclass
@@ -23,7 +23,9 @@ class DoctorConfig:
     """
 
     every: int = Field(default=100, gt=0, description="optimizer steps between two examinations")
-    task: str = Field(default=TASK, min_length=1, description="the term that the others are held against")
+    task: str | None = Field(
+        default=None, min_length=1, description="the term that the others are held against [the task's own loss]"
+    )
     dominating: float = Field(
         default=10.0, gt=1, description="ratio to the task's gradient above which a term dominates"
     )
@@ -32,7 +34,7 @@ class DoctorConfig:
         default=-0.5, ge=-1, lt=0, description="cosine below which a term works against the task"
     )
     patience: int = Field(
-        default=3, gt=0, description="examinations in a row before it is said: one batch may be an exception"
+        default=3, gt=0, description="examinations in a row before it is reported: one batch may be an exception"
     )
     edge: float = Field(
         default=0.01, gt=0, lt=0.5, description="share of its range within which a learned number is at its bound"
@@ -48,8 +50,8 @@ class DoctorConfig:
         default=100.0, gt=1, description="balanced weights stay within this factor of the configured ones"
     )
 
-    def build(self) -> SignalDoctor:
-        """The doctor, who has seen nothing yet."""
+    def build(self, task: str = TASK) -> SignalDoctor:
+        """The doctor, who has seen nothing yet; `task` is what the job calls its own loss."""
         from stillhouse.training.doctor import SignalDoctor
 
-        return SignalDoctor(self)
+        return SignalDoctor(self, task)

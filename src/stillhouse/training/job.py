@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.types import Progress
+from stillhouse.training.doctor_config import TASK
 
 Terms = dict[str, tuple[float, Tensor]]
 
@@ -35,8 +36,14 @@ class Job(ABC):
         model: trained, averaged if asked for, and kept.
         rows: number of training rows; an epoch is ceil(rows / batch_size) optimizer steps.
         seed: decides the order of the rows.
-        extras: what is learnt along and not kept: projectors, temperatures.
+        extras: what is learned along and not kept: projectors, temperatures.
+
+    Attributes:
+        task_term: name of the family's own loss, which the doctor, DOT, PCGrad and the cosine gate hold the others against.
     """
+
+    task_term: str = TASK
+    keeps_start = False  # whether the weights that training begins with count as its epoch 0
 
     def __init__(self, model: nn.Module, *, rows: int, seed: int, extras: nn.Module | None = None) -> None:
         self.model, self.rows, self.seed = model, rows, seed

@@ -22,7 +22,6 @@ from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, check_ob
 from stillhouse.core.types import Progress
 from stillhouse.training.checkpoint import Checkpoint, load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
-from stillhouse.training.doctor_config import TASK
 from stillhouse.training.dot import DOT
 from stillhouse.training.gradients import Gradient, add_gradients, combine, per_term_gradients, total
 from stillhouse.training.interrupt import Interrupted, StopRequest
@@ -105,7 +104,7 @@ class _Trainer:
         self.shared = sum(id(p) in own for p in self.learned)  # the student's come first
         self.dot = optimizer if isinstance(optimizer, DOT) else None
         self.apart = self.dot is not None or config.gradients != "sum"
-        self.doctor = None if config.doctor is None else config.doctor.build()
+        self.doctor = None if config.doctor is None else config.doctor.build(job.task_term)
         torch.manual_seed(seed + 1)
 
     # ------------------------------------------------------------------------------------------------ the run
@@ -116,6 +115,8 @@ class _Trainer:
         self.folder.mkdir(parents=True, exist_ok=True)
         keep_records_until(self.folder / RECORDS, self.state.step)
         self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.state.step + 1)
+        if self.state.step == 0 and self._holds_start:
+            self._hold_start()
         try:
             while self.state.step < self.total and not self.state.stopped_early:
                 self._epoch(stop, on_progress)
@@ -198,11 +199,13 @@ class _Trainer:
         if self.dot is None:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + step)
             kind = self.config.gradients
-            return combine(kind, gradients, self.learned, shared=self.shared, task=TASK, generator=generator)
+            return combine(
+                kind, gradients, self.learned, shared=self.shared, task=self.job.task_term, generator=generator
+            )
         nothing: Gradient = [None] * len(self.learned)
-        told = [gradient for name, gradient in gradients.items() if name != TASK]
-        self.dot.keep_distillation(total(told) if told else nothing)
-        for parameter, gradient in zip(self.learned, gradients.get(TASK, nothing), strict=True):
+        of_teacher = [gradient for name, gradient in gradients.items() if name != self.job.task_term]
+        self.dot.keep_distillation(total(of_teacher) if of_teacher else nothing)
+        for parameter, gradient in zip(self.learned, gradients.get(self.job.task_term, nothing), strict=True):
             parameter.grad = gradient
         return {}
 
@@ -262,6 +265,18 @@ class _Trainer:
         waited = epoch - self.state.best_epoch
         self.state.stopped_early = 0 < self.config.patience <= waited and epoch < self.config.epochs
 
+    @property
+    def _holds_start(self) -> bool:
+        return self.job.keeps_start and self.config.keep == "best"
+
+    def _hold_start(self) -> None:
+        """Count the weights at the start as epoch 0: training that makes nothing better ends with them."""
+        self.model.eval()
+        with torch.no_grad():
+            found = self.job.validate(self.model)
+        self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, 0
+        self.best_weights = {name: x.detach().cpu().clone() for name, x in self.model.state_dict().items()}
+
     def _record(self, split: str, epoch: float, values: Mapping[str, Any]) -> None:
         record = {"split": split, "step": self.state.step, "epoch": round(epoch, 4), **values}
         append_record(self.folder / RECORDS, record)
@@ -310,9 +325,10 @@ class _Trainer:
         if not 0 <= fit["step"] <= self.total:
             raise InputError(f"checkpoint {path}: expected a step of 0 to {self.total}, got {fit['step']}")
         epochs = fit["step"] // self.steps_per_epoch
+        held = sorted(state["model"]) if epochs or self._holds_start else []
         for name, expected, got in (
             (f"validations by step {fit['step']}", epochs, fit["epochs"]),
-            ("tensors of best_weights", sorted(state["model"]) if epochs else [], sorted(state["best_weights"])),
+            ("tensors of best_weights", held, sorted(state["best_weights"])),
             ("whether weights are averaged", self.average is not None, state["average"] is not None),
             ("whether a doctor looks on", self.doctor is not None, state["doctor"] is not None),
         ):

@@ -17,37 +17,23 @@ from torch.optim.lr_scheduler import (
     SequentialLR,
 )
 
+from stillhouse.layers.part import TrainedPart, parameter_groups
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.dot import DOT
 from stillhouse.training.layers import layer_numbers
 from stillhouse.training.muon import MuonAdamW, with_matrices_apart
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The model's own `parameter_groups(weight_decay)`, else: matrices decay, vectors do not."""
-    own = getattr(model, "parameter_groups", None)
-    if callable(own):
-        groups: list[dict[str, Any]] = own(weight_decay)
-        return groups
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
 def extra_groups(extras: nn.Module) -> list[dict[str, Any]]:
-    """What is learnt along, without weight decay; a part with `parameter_groups()` of its own decides for itself."""
+    """What is learnt along, without weight decay; the `groups()` of a `TrainedPart` come first."""
     groups: list[dict[str, Any]] = []
     taken: set[int] = set()
     for part in extras.modules():
-        own = getattr(part, "parameter_groups", None)
-        if callable(own):
-            for group in own():
-                fresh = [p for p in group["params"] if id(p) not in taken]
-                taken.update(map(id, fresh))
-                if fresh:
-                    groups.append({"weight_decay": 0.0, **group, "params": fresh})
+        for group in part.groups() if isinstance(part, TrainedPart) else []:
+            fresh = [p for p in group["params"] if id(p) not in taken]
+            taken.update(map(id, fresh))
+            if fresh:
+                groups.append({"weight_decay": 0.0, **group, "params": fresh})
     rest = [p for p in extras.parameters() if id(p) not in taken]
     return groups + ([{"params": rest, "weight_decay": 0.0}] if rest else [])
 

@@ -1,4 +1,4 @@
-"""Data. Labelled images: bundled digits, torchvision's sets, a folder, `.npz`, arrays. No torch until built.
+"""Data. Labelled images: bundled digits, torchvision's sets, a folder, `.npz`, arrays; labelled texts. No torch until built.
 
     DataConfig(name="mnist").build()            -> ImageData: train, validation, test, task, sha256
     ImageData.from_arrays(images, labels, ...)  -> the same from NumPy arrays or tensors
@@ -8,14 +8,28 @@ A new source is one file with a `load_...` function that returns `sources.Loaded
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Discriminator, Tag
 
 from stillhouse.classification.data.config import DataConfig
+from stillhouse.classification.data.texts_config import TextDataConfig
 
 if TYPE_CHECKING:
     from stillhouse.classification.data.images import ImageData, ImageSplit
 
-__all__ = ["DataConfig", "ImageData", "ImageSplit"]
+
+def _what(value: Any) -> str:
+    """Images where nothing else is named."""
+    name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
+    return "texts" if name == "texts" else "images"
+
+
+ClassesDataConfig = Annotated[
+    Annotated[DataConfig, Tag("images")] | Annotated[TextDataConfig, Tag("texts")], Discriminator(_what)
+]
+__all__ = ["ClassesDataConfig", "DataConfig", "ImageData", "ImageSplit", "TextDataConfig"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,19 +1,28 @@
-"""Labelled texts in memory, as token ids: the same three splits as images have.
+"""Labelled texts in memory, as token ids: the same three splits as images have; from a file, or from lists.
 
 Legend: B batch, N rows, L tokens, K classes.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import json
+import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from stillhouse.core.checks import InputError
+from stillhouse.classification.data.sources import Rows
+from stillhouse.classification.data.splits import hold_out, limit
+from stillhouse.classification.data.texts_config import TextDataConfig
+from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.types import Batch, TextTask
 
 
@@ -46,7 +55,7 @@ class TextSplit:
 
 @dataclass(frozen=True)
 class TextData:
-    """Three splits of labelled texts and the task that they set; `run(config, out, data=...)` takes it.
+    """Three splits of labelled texts and the task that they set; `run(family, config, out, data=...)` takes it.
 
     Attributes:
         name: of the data set.
@@ -67,6 +76,11 @@ class TextData:
     def changes(self) -> bool:
         """Texts are the same in every epoch."""
         return False
+
+    @property
+    def for_teachers(self) -> TextData:
+        """Teachers read the same token ids."""
+        return self
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -123,6 +137,7 @@ class TextData:
         """
         if len(splits) != 3:
             raise InputError(f"splits: expected train, validation and test, got {len(splits)}")
+        task = TextTask(tuple(class_names), length, vocabulary, padding)
         made = []
         for word, (texts, labels) in zip(("train", "validation", "test"), splits):
             if len(texts) != len(labels) or not len(texts):
@@ -132,16 +147,94 @@ class TextData:
             wrong = [label for label in labels if not 0 <= int(label) < len(class_names)]
             if wrong:
                 raise InputError(f"{word} labels: expected 0 to {len(class_names) - 1}, got {wrong[0]}")
-            ids = torch.full((len(texts), length), padding)
-            for row, text in enumerate(texts):
-                tokens = list(encode(text))[:length]
-                if not tokens:
-                    raise InputError(f"{word}, row {row}: expected a text with at least one token, got {text!r}")
-                if not 0 <= min(tokens) <= max(tokens) < vocabulary:
-                    raise InputError(
-                        f"{word}, row {row}: token ids from 0 to {vocabulary - 1} expected, got {max(tokens)}"
-                    )
-                ids[row, : len(tokens)] = torch.tensor(tokens)
-            made.append(TextSplit(ids, torch.tensor([int(label) for label in labels])))
+            made.append(TextSplit(_encoded(word, texts, encode, task), torch.tensor([int(label) for label in labels])))
         train, validation, test = made
-        return cls(name, train, validation, test, TextTask(tuple(class_names), length, vocabulary, padding))
+        return cls(name, train, validation, test, task)
+
+
+def load_texts(config: TextDataConfig) -> TextData:
+    """The rows of a file, tokenized and split; classes are the different labels in alphabetical order.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column, has one class only, or a text without tokens.
+    """
+    path = Path(config.root).expanduser()
+    rows = _rows(path)
+    for column in (config.text_column, config.label_column):
+        if column not in rows[0]:
+            raise InputError(f"{path}: expected a column {column!r}; {nearest(column, map(str, rows[0]))}")
+    texts = [str(row.get(config.text_column) or "") for row in rows]
+    words = [str(row.get(config.label_column)) for row in rows]
+    names = sorted(set(words))
+    if len(names) < 2:
+        raise InputError(f"{path}: expected at least 2 classes in {config.label_column!r}, got {', '.join(names)}")
+    encode, vocabulary = _tokenizer(config)
+    task = TextTask(tuple(names), config.length, vocabulary)
+    whole = Rows(_encoded(path.name, texts, encode, task), torch.tensor([names.index(word) for word in words]))
+    train, test = hold_out(whole, config.test_fraction, config.split_seed, names, "test")
+    train, validation = hold_out(train, config.validation_fraction, config.split_seed, names, "validation")
+    train = limit(train, config.train_limit, config.split_seed, len(names), "train")
+    test = limit(test, config.test_limit, config.split_seed, len(names), "test")
+    splits = [TextSplit(rows.images, rows.labels) for rows in (train, validation, test)]
+    return TextData(path.stem, splits[0], splits[1], splits[2], task)
+
+
+def hashed_words(vocabulary: int) -> Callable[[str], list[int]]:
+    """Words and signs as numbers from 1 to vocabulary - 1, the same on every machine; 0 is padding.
+
+    Example:
+        >>> encode = hashed_words(1000)
+        >>> encode("A cat.") == encode("a  CAT .")
+        True
+    """
+    return lambda text: [
+        1 + zlib.crc32(word.encode()) % (vocabulary - 1) for word in re.findall(r"\w+|[^\w\s]", text.lower())
+    ]
+
+
+def _tokenizer(config: TextDataConfig) -> tuple[Callable[[str], list[int]], int]:
+    """Text -> ids from 1 up (0 is padding), and how many ids there are."""
+    if config.tokenizer is None:
+        return hashed_words(config.vocabulary), config.vocabulary
+    from tokenizers import Tokenizer
+
+    try:
+        found = Tokenizer.from_file(str(Path(config.tokenizer).expanduser()))
+    except Exception as error:  # the package raises a bare Exception
+        raise InputError(f"data.tokenizer: cannot read {config.tokenizer}: {error}") from None
+    return lambda text: [1 + number for number in found.encode(text).ids], found.get_vocab_size() + 1
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .csv, .tsv or .jsonl file as mappings."""
+    kind = path.suffix.lower()
+    if kind not in {".csv", ".tsv", ".jsonl"}:
+        raise InputError(f"{path}: expected a .csv, .tsv or .jsonl file")
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            if kind == ".jsonl":
+                rows = [json.loads(line) for line in file if line.strip()]
+            else:
+                rows = list(csv.DictReader(file, delimiter="," if kind == ".csv" else "\t"))
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not {kind}: {error}") from None
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise InputError(f"{path}: expected rows with named columns, got {len(rows)} rows")
+    return rows
+
+
+def _encoded(where: str, texts: Sequence[str], encode: Callable[[str], Sequence[int]], task: TextTask) -> Tensor:
+    """(N, L) token ids, cut and padded."""
+    ids = torch.full((len(texts), task.length), task.padding)
+    for row, text in enumerate(texts):
+        tokens = list(encode(text))[: task.length]
+        if not tokens:
+            raise InputError(f"{where}, row {row}: expected a text with at least one token, got {text!r}")
+        if not 0 <= min(tokens) <= max(tokens) < task.vocabulary:
+            raise InputError(
+                f"{where}, row {row}: token ids from 0 to {task.vocabulary - 1} expected, got {max(tokens)}"
+            )
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+    return ids

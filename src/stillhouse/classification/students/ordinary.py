@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -23,8 +23,6 @@ class TimmStudentConfig:
     arguments: dict[str, int | float | bool | str | tuple[int, ...]] = Field(
         default_factory=dict, description="more keyword arguments of the architecture, as channels or embed_dim"
     )
-
-    special_part: ClassVar[None] = None
 
     def build(self, task: ImageTask | TextTask) -> nn.Module:
         """The network, with weights from torch's global generator; it normalizes raw pixels itself.

@@ -20,7 +20,7 @@ EXAMPLES = """examples:
   stillhouse vision --models transformer tm --out runs/both --resume
   stillhouse vision --distill-teacher-checkpoint runs/mnist-teacher/teacher.safetensors --visualize-overlays pictures
 
-every command of the documents: docs/tsetlin.md
+every flag: docs/tsetlin.md; the documented commands: docs/reproduction.md
 """
 SOURCES = {"--distill-teacher-timm": "timm:{}", "--distill-teacher-source": "{}"}
 KINDS = ("builtin", "timm", "torchvision", "ckpt", "self")
@@ -40,28 +40,20 @@ def main(arguments: Sequence[str]) -> int:
     quiet = options.quiet or not sys.stdout.isatty()
     trainings = len(config.models) * config.seeds * max(1, len(config.arms))
     with RunDisplay(trainings, quiet=quiet) as display:
-        for name, models in idle_flags(options, config):
-            display.say(f"without effect: {name} is a setting of {models}, which --models does not name")
-        results = run_models(
-            config,
-            out,
-            resume=options.resume,
-            force=options.force,
-            quiet=quiet,
-            say=display.say,
-            on_progress=display.on_progress,
-        )
+        for name, models in unused_flags(options, config):
+            display.log(f"unused: {name} is a setting of {models}, which --models does not name")
+        results = run_models(config, out, resume=options.resume, force=options.force, quiet=quiet, watch=display)
     print_variants(results, out)
     return 0
 
 
 def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, VisionConfig]:
-    """What a command line says: the options that are no setting, and the configuration."""
+    """A command line as the options that are no setting, and the configuration."""
     options = _parser().parse([_dashed(word) for word in arguments])
     return options, VisionConfig.read(_mapping(options))
 
 
-def idle_flags(options: argparse.Namespace, config: VisionConfig) -> Iterator[tuple[str, str]]:
+def unused_flags(options: argparse.Namespace, config: VisionConfig) -> Iterator[tuple[str, str]]:
     """Flags that were given and are of other models than those trained, each with these models' names."""
     for row, _ in described():
         places = [path.split(".") for path in (row.path, *row.also)]
@@ -110,7 +102,7 @@ def _parser() -> Parser:
     parser.add_argument("--config", type=Path, help="YAML file to start from; flags change it")
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
     parser.add_argument(
-        "--resume", action="store_true", help="go on with what is in the folder; finished models are kept"
+        "--resume", action="store_true", help="continue what is in the folder; finished models are kept"
     )
     parser.add_argument("--force", action="store_true", help="train although the teacher is no better than chance")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")

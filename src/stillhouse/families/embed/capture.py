@@ -4,6 +4,7 @@
       plan.json            which model and texts (hashes), written first: what a killed capture goes on with
       texts.jsonl          {"text": ...} a line, in order
       vectors-00000.npy    (SHARD_ROWS, D) float32, and so on; each written atomically
+      .vectors-00000.begun.npy   rows of the shard that is being made, so that a kill costs FLUSH_SECONDS at most
       manifest.json        written last: the plan, the shards, D, versions; without it the capture is not finished
 
 `stillhouse.families.embed.data.vectors.open_vectors(OUT)` reads it.
@@ -14,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import metadata
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 PLAN, MANIFEST, TEXTS = "plan.json", "manifest.json", "texts.jsonl"
 SHARD_ROWS = 2048
+FLUSH_SECONDS = 30.0
 HUB_SECONDS = 5.0
-# what a model says depends on these; not on its README or on the same weights in other formats
+# what a model puts out depends on these; not on its README or on the same weights in other formats
 DECISIVE = (".json", ".txt", ".model", ".safetensors", ".bin")
 IGNORED = ("onnx", "openvino", ".cache")
 
@@ -94,14 +97,20 @@ def capture(
     with _bar(len(texts), progress) as advance:
         advance(len(texts) - sum(min(step, len(texts) - start) for _, start in todo))
         for shard, start in todo:
-            pieces = []
-            for first in range(start, min(start + step, len(texts)), 8 * batch_size):
+            begun = shard.with_name(f".{shard.stem}.begun.npy")
+            pieces = _begun(begun, min(step, len(texts) - start))
+            done = start + sum(map(len, pieces))
+            advance(done - start)
+            saved = time.monotonic()
+            for first in range(done, min(start + step, len(texts)), 8 * batch_size):
                 some = list(texts[first : min(first + 8 * batch_size, start + step)])
                 pieces.append(_encode(encoder, some, first, batch_size=batch_size, normalize=normalize))
                 advance(len(some))
-            buffer = io.BytesIO()
-            np.save(buffer, np.concatenate(pieces))
-            write_atomically(shard, lambda file, buffer=buffer: file.write(buffer.getbuffer()))  # type: ignore[misc]
+                if time.monotonic() - saved >= FLUSH_SECONDS:
+                    _write(begun, pieces)
+                    saved = time.monotonic()
+            _write(shard, pieces)
+            begun.unlink(missing_ok=True)
     width = np.load(shards[0], mmap_mode="r").shape[1]
     about = {"model": str(model), "width": width, "shards": [shard.name for shard in shards], "versions": _versions()}
     write_json(out / MANIFEST, {**plan, **about})
@@ -196,7 +205,7 @@ def _open(out: Path, plan: dict[str, Any], resume: bool) -> dict[str, Any]:
         raise InputError(f"{out} holds a capture already; go on with resume, or choose another folder")
     was: dict[str, Any] = read_json(out / PLAN)
     names = {"model_sha256": "another model", "texts_sha256": "other texts", "normalize": "another `normalize`"}
-    changed = [said for key, said in names.items() if was.get(key) != plan[key]]
+    changed = [words for key, words in names.items() if was.get(key) != plan[key]]
     if was.get("format") != FORMAT or changed:
         raise InputError(f"{out} holds a capture of {', '.join(changed) or 'another format'}; choose another folder")
     return was
@@ -206,6 +215,21 @@ def _write_texts(path: Path, texts: Sequence[str]) -> None:
     if not path.is_file():
         lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
         write_atomically(path, lambda file: file.write(lines.encode()))
+
+
+def _write(path: Path, pieces: Sequence[NDArray[np.float32]]) -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.concatenate(pieces))
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def _begun(path: Path, rows: int) -> list[NDArray[np.float32]]:
+    """What a killed capture left of a shard, if that is sound."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return []
+    return [found] if found.ndim == 2 and found.dtype == np.float32 and 0 < len(found) <= rows else []
 
 
 def _whole(shard: Path, rows: int) -> bool:
@@ -238,10 +262,10 @@ def _encode(
     encoder: SentenceTransformer | None, texts: list[str], first: int, *, batch_size: int, normalize: bool
 ) -> NDArray[np.float32]:
     assert encoder is not None
-    said = encoder.encode(
+    found = encoder.encode(
         texts, batch_size=batch_size, normalize_embeddings=normalize, convert_to_numpy=True, show_progress_bar=False
     )
-    vectors = np.asarray(said, np.float32)
+    vectors = np.asarray(found, np.float32)
     bad = np.flatnonzero(~np.isfinite(vectors).all(1))
     if len(bad):
         raise InputError(f"model: expected finite vectors, got NaN or infinite ones for text {first + bad[0]}")
@@ -300,7 +324,7 @@ def _from_hub(name: str) -> Path:
     try:
         if here := fetched(local_files_only=True):
             return here
-    except Exception:  # whatever it says, it is not here
+    except Exception:  # whatever the error is, it is not here
         pass
     try:
         # asked first, with a limit: a download retries for minutes where there is no network
@@ -309,7 +333,7 @@ def _from_hub(name: str) -> Path:
         there = fetched(
             allow_patterns=["*.json", "*.txt", "*.model", weights], ignore_patterns=["onnx/*", "openvino/*"]
         )
-    except Exception as error:  # the client's own errors change with its versions
+    except Exception as error:  # the client's errors change with its versions
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InputError(
             f"model {name!r}: expected a folder, a model in the local cache or a name on the hub, got neither: {reason}"
@@ -320,7 +344,7 @@ def _from_hub(name: str) -> Path:
 
 
 def _model_sha256(folder: Path) -> str:
-    """Of all files that decide what the model says, by name and content."""
+    """Of all files that decide what the model puts out, by name and content."""
     files = [file for file in sorted(folder.rglob("*")) if file.is_file() and file.suffix in DECISIVE]
     files = [file for file in files if not set(file.relative_to(folder).parts[:-1]) & set(IGNORED)]
     if any(file.suffix == ".safetensors" for file in files):

@@ -24,7 +24,7 @@ COMMANDS = {
 }
 HELP = """usage: stillhouse embed COMMAND [options]
 
-Distil wide embeddings (384, 768, 1536 numbers) into few, and say what was kept: who is near, and how far the rest is.
+Distil wide embeddings (384, 768, 1536 numbers) into few, and measure what was kept: who is near, and how far the rest is.
 
 commands:
 {commands}
@@ -100,13 +100,13 @@ def _capture(words: Sequence[str]) -> int:
     parser.add_argument("--max-chars", type=int, help="drop longer texts")
     parser.add_argument("--limit", type=int, help="at most so many texts of each file")
     parser.add_argument("--device", help="as torch names it [the best there is]")
-    parser.add_argument("--raw-length", action="store_true", help="leave vectors at the model's own length")
+    parser.add_argument("--raw-length", action="store_true", help="leave vectors at the model's length")
     parser.add_argument("--no-resume", action="store_true", help="refuse a folder in which a capture is")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse(words)
     from stillhouse.families.embed.corpus import capture_sources
 
-    said = capture_sources(
+    about = capture_sources(
         options.texts,
         options.model,
         options.out,
@@ -119,9 +119,9 @@ def _capture(words: Sequence[str]) -> int:
         progress=not options.quiet,
         device=options.device,
     )
-    for name, count in said["files"].items():
+    for name, count in about["files"].items():
         print(f"{name}: {count:,} texts")
-    print(f"{said['rows']:,} vectors of {said['width']} in {options.out}")
+    print(f"{about['rows']:,} vectors of {about['width']} in {options.out}")
     print(f"go on with: stillhouse embed distill {options.out}")
     return 0
 
@@ -129,7 +129,7 @@ def _capture(words: Sequence[str]) -> int:
 def _distill(words: Sequence[str]) -> int:
     from stillhouse.families.embed.recipes import DEFAULT, load_embedding
 
-    words, early, change = take_documented(list(words))
+    words, early, change, unused = take_documented(list(words))
     parser = Parser(
         prog="stillhouse embed distill",
         description=COMMANDS["distill"],
@@ -146,6 +146,7 @@ def _distill(words: Sequence[str]) -> int:
         "--resume", action="store_true", help="go on with the run in the folder; finished arms are kept"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument("--force", action="store_true", help="continue although the vectors look like noise")
     if early.get("student") == "text":
         change["text"] = text_arm(early.get("text-teacher"))
 
@@ -160,12 +161,16 @@ def _distill(words: Sequence[str]) -> int:
     if options.print_config:
         print_config(config)
         return 0
-    from stillhouse.families.embed.run import distill
+    from stillhouse.core.experiment import run
+    from stillhouse.families.embed.family import FAMILY
     from stillhouse.families.embed.show import EmbedDisplay, print_embedding
 
     out = options.out or Path("runs") / config.name
-    with EmbedDisplay(config.fits, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        summary = distill(config, out, resume=options.resume, say=display.say, on_progress=display.on_progress)
+    for line in unused:
+        print(f"unused: {line}", file=sys.stderr)
+    display = EmbedDisplay(config.fits, quiet=options.quiet or not sys.stdout.isatty())
+    with display:
+        summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)
     print_embedding(summary, out)
     return 0
 
@@ -175,7 +180,7 @@ def _evaluate(words: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="a run, or the folder of a student")
     parser.add_argument("--vectors", help="vectors of the same teacher [the test rows of its run]")
     parser.add_argument("--key", help="which array or column of them")
-    parser.add_argument("--limit", type=int, default=5000, help="rows that are judged, at most [5000]")
+    parser.add_argument("--limit", type=int, help="rows that are judged, at most [all of the run; 5000 of --vectors]")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     options = parser.parse(words)
     from stillhouse.families.embed.use import evaluate
@@ -230,7 +235,7 @@ def _explore(words: Sequence[str]) -> int:
         limit=options.limit,
         neighbors=options.neighbors,
         every=options.all,
-        say=print,
+        log=print,
     )
     print(f"open {page} in a browser; it asks for nothing from outside")
     return 0

@@ -126,10 +126,10 @@ def _categories(labels: Sequence[Any] | np.ndarray | None, n: int) -> tuple[list
         return [], None
     if len(labels) != n:
         raise InputError(f"labels: expected {n}, one a row of codes, got {len(labels)}")
-    said = ["" if label is None else str(label) for label in labels]
-    counts = Counter(said).most_common()
+    named = ["" if label is None else str(label) for label in labels]
+    counts = Counter(named).most_common()
     place = {name: number for number, (name, _) in enumerate(counts)}
-    return [[name, count] for name, count in counts], _base64(np.array([place[name] for name in said], "<u4"))
+    return [[name, count] for name, count in counts], _base64(np.array([place[name] for name in named], "<u4"))
 
 
 def _neighbours(name: str, rows: np.ndarray | None, n: int) -> dict[str, Any] | None:

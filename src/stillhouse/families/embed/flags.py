@@ -28,8 +28,15 @@ SHORT = {
 }
 
 
-def take_documented(words: list[str]) -> tuple[list[str], dict[str, str], Change]:
-    """Documented flags taken out of the words: (the rest, values that decide which flags there are, their meaning as changes)."""
+def take_documented(words: list[str]) -> tuple[list[str], dict[str, str], Change, list[str]]:
+    """Documented flags taken out of the words.
+
+    Returns:
+        The rest, values that decide which flags there are, what the flags change, and a line for each that changes nothing.
+
+    Raises:
+        ConfigError: a flag without its value, or one of another kind.
+    """
     rest: list[str] = []
     given: Change = {}
     early: dict[str, str] = {}
@@ -41,7 +48,10 @@ def take_documented(words: list[str]) -> tuple[list[str], dict[str, str], Change
         if not name.startswith("--"):
             rest.append(words[at - 1])
         elif key == "curriculum":
-            given[key] = True
+            if not equals and at < len(words) and words[at].lower() in ("true", "false"):
+                equals, value = "=", words[at]
+                at += 1
+            given[key] = _switch(name, value) if equals else True
         elif key in DOCUMENTED or name in ALIASES or key in ("recipe", "student", "text-teacher"):
             values = [value] if equals else []
             many = 2 if key == "curriculum-tau-schedule" else 1
@@ -50,7 +60,7 @@ def take_documented(words: list[str]) -> tuple[list[str], dict[str, str], Change
                 at += 1
             if not values:
                 raise ConfigError(f"{name}: expected a value")
-            if key == "tau" and "," in values[0]:  # one a stage is our own setting; the documented tau is one number
+            if key == "tau" and "," in values[0]:  # one a stage is a setting of ours; the documented tau is one number
                 rest += ["--lesson-tau", values[0]]
             elif key in DOCUMENTED:
                 parts = [part for text in values for part in (text.split(",") if many > 1 else [text])]
@@ -66,9 +76,16 @@ def take_documented(words: list[str]) -> tuple[list[str], dict[str, str], Change
     if given:
         from stillhouse.families.embed.recipes import documented
 
-        given.pop("save_every", None)  # each validation is saved
+        every = given.pop("save_every", None)
         change = documented(given)
-    return rest, early, change
+        if every is not None:
+            return (
+                rest,
+                early,
+                change,
+                ["--save-every: the state is saved after every validation, and each minute between"],
+            )
+    return rest, early, change, []
 
 
 def nearer(error: ConfigError) -> ConfigError:
@@ -112,6 +129,13 @@ def dashed(word: str) -> str:
         return word
     name, equals, value = word.partition("=")
     return name.replace("_", "-") + equals + value
+
+
+def _switch(name: str, text: str) -> bool:
+    value = yaml.safe_load(text)
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name}: expected true or false, got {text!r}")
+    return value
 
 
 def _plain(text: str) -> Any:

@@ -80,7 +80,7 @@ def _within(x: Tensor, k: int, on_progress: Callable[[int], None], done: int) ->
     found = []
     for start in range(0, len(x), CHUNK_ROWS):
         some = x[start : start + CHUNK_ROWS]
-        # the row's own |a|^2 is left out: it does not change the order
+        # |a|^2 of the row is left out: it does not change the order
         distances = square[None, :] - 2 * (some @ x.t())
         distances[torch.arange(len(some)), torch.arange(start, start + len(some))] = torch.inf
         found.append(distances.topk(k, dim=1, largest=False).indices)

@@ -7,9 +7,8 @@ width, d numbers of a code.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Progress
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.embed.data.vectors import VectorStore
 from stillhouse.families.embed.lesson import EmbeddingLessonConfig
 from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors, overlap_of_neighbors
@@ -26,12 +25,12 @@ from stillhouse.families.embed.students.network import CODE_SPREAD, EmbeddingStu
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
 from stillhouse.losses.relations import pearson_of_distances, rkd_angle, rkd_distance
-from stillhouse.training.config import TrainingConfig
-from stillhouse.training.job import Job, Terms, Validation
-from stillhouse.training.loop import Fit, fit
+from stillhouse.training.distillation import DistillJob, Listening
+from stillhouse.training.job import Terms, Validation
 
 Index = NDArray[np.int64]
 MEMORY_BYTES = 1 << 30  # training vectors up to here are held in memory, more are read as they are needed
+CODE, VECTOR = "code", "vector"  # names of the student's codes and the teacher's vectors as features of signals
 NEIGHBORS = 10  # of the validation score
 PAIRS = 100_000
 GLOBAL_ROWS = 512  # rows of a batch whose pairs the global term compares
@@ -76,11 +75,31 @@ class Poles:
     signs: Tensor
 
 
-class _Learned(nn.Module):
-    """What is learnt along and not kept: the unit of a bounded code, and the way back to the vector."""
+class VectorTeacher:
+    """The vectors themselves as a teacher: its feature `vector` is what it put out for each training row.
 
-    def __init__(self, student: EmbeddingStudent, rebuild: bool) -> None:
+    Args:
+        train: training rows.
+        name: of the teacher.
+    """
+
+    def __init__(self, train: VectorRows, name: str) -> None:
+        self.train, self.name = train, name
+        self.spec = OutputSpec(0, {VECTOR: (train.store.width,)})
+        self.params = 0
+
+    def __call__(self, batch: Batch) -> Outputs:
+        """The vectors (B, D) of a batch's rows."""
+        vectors = self.train(batch.index).to(batch.inputs.device)
+        return Outputs(vectors.new_zeros(len(vectors), 0), {VECTOR: vectors})
+
+
+class _Learned(nn.Module):
+    """What is learned along and not kept: the unit of a bounded code, the way back to the vector, projectors of signals."""
+
+    def __init__(self, student: EmbeddingStudent, rebuild: bool, signals: Sequence[nn.Module] = ()) -> None:
         super().__init__()
+        self.signals = nn.ModuleList(signals)
         d, output = sum(student.config.levels), student.config.output
         # a sphere or a box has no room for the kernel's unit, so that its codes are stretched before they are compared
         start = {"sphere": CODE_SPREAD * student.config.levels[0] ** 0.5, "tanh": float(student.scale)}.get(output)
@@ -92,8 +111,8 @@ class _Learned(nn.Module):
         )
 
 
-class EmbeddingJob(Job):
-    """Vectors of a teacher -> codes, by neighbors and by distances.
+class EmbeddingJob(DistillJob):
+    """Vectors of a teacher -> codes, by neighbors and by distances; signals compare feature `code` with feature `vector`.
 
     Args:
         model: the student, as `EmbeddingStudent.from_vectors` made it.
@@ -104,10 +123,13 @@ class EmbeddingJob(Job):
         seed: decides rows, neighbors and noise, a function of it and of the step alone.
         graph: (N, k) neighbors of the training rows; None draws none.
         poles: rows at known ends of axes.
+        listening: signals beside that, and a curriculum.
 
     Raises:
         InputError: too few rows for the perplexity, a graph of other rows.
     """
+
+    keeps_start = True  # the principal axes: a training that makes nothing better keeps them
 
     def __init__(
         self,
@@ -120,11 +142,15 @@ class EmbeddingJob(Job):
         seed: int,
         graph: NDArray[np.int32] | None = None,
         poles: Poles | None = None,
+        listening: Listening | None = None,
     ) -> None:
-        learned = _Learned(model, lesson.reconstruction_weight > 0)
-        super().__init__(model, rows=lesson.epoch_steps * batch_size, seed=seed, extras=learned)
-        self.student, self.learned, self.train, self.lesson = model, learned, train, lesson
+        listening = listening or Listening()
+        learned = _Learned(model, lesson.reconstruction_weight > 0, [*listening.signals, *listening.own])
+        taps = replace(listening, features=tuple(path for path in listening.features if path != CODE))
+        super().__init__(model, rows=lesson.epoch_steps * batch_size, seed=seed, listening=taps, extras=learned)
+        self.embedder, self.learned, self.train, self.lesson = model, learned, train, lesson
         self.weights = level_weights(model.config.levels, lesson.level_weights)
+        self.task_term = self._first_term()
         self.graph = None if graph is None else torch.from_numpy(np.asarray(graph, np.int64))
         if self.graph is not None and len(self.graph) != len(train):
             raise InputError(f"graph: expected neighbors of {len(train)} rows, got {len(self.graph)}")
@@ -143,6 +169,9 @@ class EmbeddingJob(Job):
 
     def order(self, epoch: int) -> Tensor:
         """Positions of an epoch: a stretch of an endless row of shuffles, so that every row comes as often as any other."""
+        if self.listening.curriculum is not None:
+            drawn = self.listening.curriculum.order(epoch)
+            return drawn.repeat(-(-self.rows // len(drawn)))[: self.rows]
         start, N = epoch * self.rows, len(self.train)
         shuffles = range(start // N, -(-(start + self.rows) // N))
         stream = torch.cat([torch.randperm(N, generator=self._generator(number, 1)) for number in shuffles])
@@ -164,26 +193,36 @@ class EmbeddingJob(Job):
         return torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4 + use)
 
     def _length(self) -> float:
-        if self.student.config.normalize:
+        if self.embedder.config.normalize:
             return 1.0
         return float(self.train(np.arange(min(1000, len(self.train)))).norm(dim=1).mean())
 
     # ------------------------------------------------------------------------------------------------ loss
 
-    def terms(self, rows: Tensor, progress: Progress) -> Terms:
-        """Neighbors and distances at every level, and what keeps the axes apart, spread and named."""
-        generator = self._generator(progress.step, 2)
-        positions, random = self._batch(rows, generator)
-        vectors = self.train(positions)
-        noisy = vectors
+    def batch(self, rows: Tensor, progress: Progress) -> Batch:
+        """Vectors (B, D) with noise on them; the first `self.random` rows were drawn, the others brought along."""
+        self.generator = self._generator(progress.step, 2)
+        positions, self.random = self._batch(rows, self.generator)
+        self.vectors = vectors = self.train(positions)
         if self.lesson.noise:
-            draw = torch.randn(vectors.shape, generator=generator)
-            noisy = vectors + self.noise / vectors.shape[1] ** 0.5 * draw
-        vectors = vectors.to(self.device)
-        codes = self._stretched(self.model(noisy.to(self.device)))
+            draw = torch.randn(vectors.shape, generator=self.generator)
+            vectors = vectors + self.noise / vectors.shape[1] ** 0.5 * draw
+        self.vectors = self.vectors.to(self.device)
+        nothing = positions.new_zeros(len(positions))  # there are no classes
+        return Batch(vectors.to(self.device), nothing, positions)
+
+    def outputs(self, batch: Batch) -> Outputs:
+        """Codes (B, d), as feature `code` too."""
+        found = self.student(batch.inputs)
+        codes = self._stretched(found.logits)
+        return Outputs(codes, {**found.features, CODE: codes})
+
+    def task_terms(self, student_out: Outputs, batch: Batch, progress: Progress, share: float) -> Terms:
+        """Neighbors and distances at every level, and what keeps the axes apart, spread and named."""
+        codes, vectors, random, generator = student_out.logits, self.vectors, self.random, self.generator
         self.now = {"tau": self._tau(progress)} if self.lesson.tau else {"perplexity": self._perplexity(progress)}
         terms: Terms = {}
-        for number, (code, weight) in enumerate(zip(prefixes(codes, self.student.config.levels), self.weights)):
+        for number, (code, weight) in enumerate(zip(prefixes(codes, self.embedder.config.levels), self.weights)):
             name = "" if len(self.weights) == 1 else f"/{code.shape[1]}"
             if weight and self.lesson.neighbor_weight:
                 value = self._near(code, vectors)
@@ -194,12 +233,27 @@ class EmbeddingJob(Job):
             if number == 0:
                 terms |= self._regularizers(code)
         if self.learned.decoder is not None:
-            target = vectors - self.student.mean
+            target = vectors - self.embedder.mean
             gap = (self.learned.decoder(codes) - target).square().sum(dim=1).mean()
             terms["reconstruction"] = (self.lesson.reconstruction_weight, gap / target.square().sum(dim=1).mean())
         if self.poles is not None:
             terms["poles"] = (self.lesson.pole_weight, self._at_poles(generator))
-        return terms
+        return {name: (share * weight, value) for name, (weight, value) in terms.items()}
+
+    def _first_term(self) -> str:
+        """What optimizers and the doctor hold the others against: neighbors, else distances, else the vector rebuilt."""
+        number = next((n for n, weight in enumerate(self.weights) if weight), None)
+        kind = (
+            "neighbors"
+            if self.lesson.neighbor_weight
+            else self.lesson.global_loss
+            if self.lesson.global_weight
+            else None
+        )
+        if number is None or kind is None:
+            return "reconstruction"
+        width = sum(self.embedder.config.levels[: number + 1])
+        return kind if len(self.weights) == 1 else f"{kind}/{width}"
 
     def _near(self, code: Tensor, vectors: Tensor) -> Tensor:
         if self.lesson.tau:
@@ -275,9 +329,10 @@ class EmbeddingJob(Job):
         return float((values.sign() == self.poles.signs).float().mean())
 
     def figures(self) -> dict[str, float]:
-        """The perplexity or temperature now, and the unit of a bounded code."""
+        """The perplexity or temperature now, the unit of a bounded code, and what signals show."""
         stretch = self.learned.log_stretch
-        return self.now if stretch is None else {**self.now, "stretch": float(stretch.detach().exp())}
+        mine = self.now if stretch is None else {**self.now, "stretch": float(stretch.detach().exp())}
+        return {**mine, **super().figures()}
 
 
 class _Judge:
@@ -309,27 +364,3 @@ class _Judge:
         apart = self._apart(first)
         rank = 0.0 if np.ptp(apart) == 0 else float(spearmanr(self.distances, apart).statistic)
         return Validation({"knn_overlap@10": overlap, "spearman": rank}, ((overlap + rank) / 2,))
-
-
-def fit_embedder(
-    job: EmbeddingJob,
-    training: TrainingConfig,
-    *,
-    seed: int,
-    folder: Path,
-    resume: bool = False,
-    on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
-) -> Fit:
-    """`fit`, but a student that training made no better than it began (the principal axes) is put back there.
-
-    Raises:
-        Interrupted: stopped on request, state saved.
-        Diverged: a term or gradient is not finite.
-    """
-    start = {name: tensor.clone() for name, tensor in job.model.state_dict().items()}
-    begun = job.validate(job.model)
-    found = fit(job, training, seed=seed, folder=folder, resume=resume, on_progress=on_progress)
-    if found.best_rank <= begun.rank:
-        job.model.load_state_dict(start)
-        found.best, found.best_epoch, found.best_rank = dict(begun.metrics), 0, begun.rank
-    return found

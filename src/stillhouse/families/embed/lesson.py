@@ -44,7 +44,7 @@ class EmbeddingLessonConfig:
     global_weight: float = Field(default=1.0, ge=0, description="weight of that: how far the rest is")
     reconstruction_weight: float = Field(default=0.0, ge=0, description="weight of rebuilding the vector from its code")
     spread_weight: float = Field(default=0.0, ge=0, description="weight against axes that collapse (deviation below 1)")
-    decorrelation_weight: float = Field(default=0.0, ge=0, description="weight against axes that say the same")
+    decorrelation_weight: float = Field(default=0.0, ge=0, description="weight against axes that are alike")
     pole_weight: float = Field(default=1.0, ge=0, description="weight of named poles (with poles_file)")
     level_weights: tuple[float, ...] = Field(
         default=(), description="weights of the loss at 5, 5+25, ... numbers [1,0.5,0.25,...]"
@@ -52,7 +52,7 @@ class EmbeddingLessonConfig:
     noise: float = Field(
         default=0.5,
         ge=0,
-        description="length of the noise on the student's input, against a vector's own; less overfitting",
+        description="length of the noise on the student's input, against that of the vector; less overfitting",
     )
     graph: Literal["auto", "exact", "blocks", "off"] = Field(
         default="auto",
@@ -85,16 +85,21 @@ class EmbeddingLessonConfig:
             raise ValueError(f"level_weights: expected numbers from 0, got {self.level_weights}")
 
 
-def embedding_training() -> TrainingConfig:
-    """The loop's knobs as they measured best for embedding students: 1200 steps of 1024 rows."""
-    return TrainingConfig(
-        epochs=24,
-        batch_size=1024,
-        learning_rate=5e-3,
-        final_learning_rate=1e-5,
-        warmup_epochs=2.0,
-        weight_decay=0.0,
-        clip_norm=10.0,
-        label_weight=0.0,
-        precision="32-true",
+@configclass
+class EmbeddingTrainingConfig(TrainingConfig):
+    """The loop's knobs, with defaults as they measured best for embedding students: 1200 steps of 1024 rows."""
+
+    epochs: int = Field(default=24, gt=0, description="validations: each comes after lesson.epoch_steps steps")
+    batch_size: int = Field(default=1024, gt=0, description="rows drawn for an optimizer step")
+    learning_rate: float = Field(default=5e-3, gt=0, description="peak learning rate")
+    warmup_epochs: float = Field(default=2.0, ge=0, description="linear warm-up, in epochs")
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay of matrices")
+    clip_norm: float = Field(default=10.0, ge=0, description="largest gradient norm; 0 turns clipping off")
+    precision: Literal["32-true"] = Field(
+        default="32-true", description="distances of near rows are differences of large numbers: no half precision"
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.accumulate > 1:
+            raise ValueError("accumulate: a relation is between all rows of a batch; take a smaller batch_size")

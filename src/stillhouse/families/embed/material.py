@@ -23,8 +23,9 @@ from stillhouse.families.embed.job import Poles, VectorRows
 from stillhouse.families.embed.plan import EmbedRunConfig
 
 Index = NDArray[np.int64]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 GRAPH = "graph.npz"
+CODED_ROWS = 16_384  # coded at a time
 START_ROWS = 20_000  # of which the principal axes are taken
 CAPTURE = "manifest.json"
 
@@ -78,6 +79,33 @@ class Material:
     pairs: Pairs | None
     poles: PoleRows | None
 
+    @property
+    def name(self) -> str:
+        """Of the vectors."""
+        return self.data.name
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Rows of every split."""
+        return self.data.sizes
+
+    @property
+    def sha256(self) -> str:
+        """Fingerprint of the vectors."""
+        return self.data.sha256
+
+    def facts(self) -> dict[str, Any]:
+        """The data's entry in cards and reports."""
+        data = self.data
+        return {
+            "name": data.name,
+            "sizes": {**data.sizes, "judged": len(self.test)},
+            "sha256": data.sha256,
+            "width": data.width,
+            "zero_rows": data.zero_rows,
+            "duplicates": data.duplicates,
+        }
+
     @cached_property
     def test_vectors(self) -> NDArray[np.float32]:
         """(n, D) of the rows that are judged."""
@@ -89,6 +117,13 @@ class Material:
         if len(rows) > limit:
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
         return self.data.store.read(rows)
+
+    def codes(self, encode: Callable[[np.ndarray], np.ndarray], rows: Index) -> np.ndarray:
+        """(n, d) codes of rows of the store, piece by piece."""
+        if not len(rows):
+            return encode(self.data.store.read(rows[:0]))
+        pieces = np.array_split(rows, -(-len(rows) // CODED_ROWS))
+        return np.concatenate([encode(self.data.store.read(piece)) for piece in pieces])
 
     def start_vectors(self) -> torch.Tensor:
         """Training rows for the student's first axes."""
@@ -122,8 +157,8 @@ def open_material(config: EmbedRunConfig) -> Material:
         )
     pairs = None if config.pairs_file is None else _pairs(config, data)
     if pairs is not None:
-        told = np.concatenate([pairs.first, pairs.second])
-        kept = {side: np.setdiff1d(getattr(data, side), told) for side in ("train", "validation")}
+        taken = np.concatenate([pairs.first, pairs.second])
+        kept = {side: np.setdiff1d(getattr(data, side), taken) for side in ("train", "validation")}
         data = replace(data, **kept)  # type: ignore[arg-type]
     if len(data.test) < 22:
         raise InputError(
@@ -147,7 +182,7 @@ def open_material(config: EmbedRunConfig) -> Material:
     )
 
 
-def graph_of(config: EmbedRunConfig, material: Material, out: Path, say: Say) -> NDArray[np.int32] | None:
+def graph_of(config: EmbedRunConfig, material: Material, out: Path, log: Log) -> NDArray[np.int32] | None:
     """The neighbours of the training rows, found once and kept in the run folder; None where the lesson draws none."""
     lesson = config.lesson
     if lesson.graph == "off":
@@ -159,14 +194,14 @@ def graph_of(config: EmbedRunConfig, material: Material, out: Path, say: Say) ->
         if kept.shape == (len(material.train), k):
             found: NDArray[np.int32] = kept
             return found
-    say(f"finding the {k} nearest of {len(material.train):,} training rows")
+    log(f"finding the {k} nearest of {len(material.train):,} training rows")
     graph = neighbor_graph(material.train, len(material.train), k=k, form=lesson.graph)
     write_arrays(path, neighbors=graph)
     return graph
 
 
 def teacher_facts(config: EmbedRunConfig, material: Material) -> dict[str, Any]:
-    """What a card says of the teacher: its name where a capture tells it, else the file."""
+    """A card's entry of the teacher: its name where a capture has it, else the file."""
     path = Path(config.data.path).expanduser()
     facts: dict[str, Any] = {"name": path.name, "width": material.data.width}
     if (path / CAPTURE).is_file():
@@ -178,7 +213,7 @@ def teacher_facts(config: EmbedRunConfig, material: Material) -> dict[str, Any]:
 
 
 def teacher_folder(config: EmbedRunConfig) -> Path | None:
-    """Where the captured model's tokens are: as given, or as the capture says, if that is a folder here."""
+    """Where the captured model's tokens are: as given, or as the capture names it, if that is a folder here."""
     if config.text is not None and config.text.teacher:
         return Path(config.text.teacher).expanduser()
     manifest = Path(config.data.path).expanduser() / CAPTURE
@@ -195,8 +230,8 @@ def teacher_folder(config: EmbedRunConfig) -> Path | None:
 
 def split_digest(data: VectorData) -> str:
     """SHA-256 of the row numbers of all splits: equal only for equal splits."""
-    said = json.dumps([side.tolist() for side in (data.train, data.validation, data.test)])
-    return hashlib.sha256(said.encode()).hexdigest()
+    rows = json.dumps([side.tolist() for side in (data.train, data.validation, data.test)])
+    return hashlib.sha256(rows.encode()).hexdigest()
 
 
 def _pairs(config: EmbedRunConfig, data: VectorData) -> Pairs:
@@ -234,8 +269,8 @@ def _poles(config: EmbedRunConfig, data: VectorData) -> PoleRows:
             raise InputError(
                 f"{where}: axis: expected one of {', '.join(a[0] for a in config.student.axes)}, got {axis!r}"
             )
-        said = str(pole).casefold()
-        sign = ends[said][1] if said in ends and ends[said][0] == at else {"-1": -1, "1": 1, "+1": 1}.get(said)
+        end = str(pole).casefold()
+        sign = ends[end][1] if end in ends and ends[end][0] == at else {"-1": -1, "1": 1, "+1": 1}.get(end)
         if sign is None:
             raise InputError(
                 f"{where}: pole: expected -1, +1, {' or '.join(config.student.axes[at][1:])}, got {pole!r}"

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
+from stillhouse.core.plan import RunPlan, check_plan
 from stillhouse.families.embed.data.vectors import VectorsConfig
-from stillhouse.families.embed.lesson import EmbeddingLessonConfig, embedding_training
+from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTrainingConfig
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.text_config import TextStudentConfig
-from stillhouse.training.config import TrainingConfig
 
 AnchorName = Literal["pca", "pca-whitened", "random-projection", "truncation", "autoencoder", "umap", "pacmap"]
 STUDENT, TEXT = "student", "text"  # the arms that learn; all others are anchors, or points of the frontier
 DETERMINISTIC = ("pca", "pca-whitened", "truncation")  # fitted once, whatever the seeds
 
-# settings of the shared loop that mean something for class labels only, with their reason
-LABELS_ONLY = {
-    "label_weight": "there are no labels",
-    "label_smoothing": "there are no labels",
-    "teacher_view": "vectors are not augmented, so there is one view",
-    "doctor": "it holds terms against that of the labels, which there is none of",
-    "gradients": "it holds terms against that of the labels, which there is none of",
-    "optimizer": "only adamw was measured here",
-    "momentum": "it belongs to sgd and dot",
-    "delta": "it belongs to dot",
-    "accumulate": "a relation is between all rows of a batch; take a smaller batch_size",
-}
+CLASS_SCORES = ("logits", "ensemble", "exits", "dual-head", "probes", "contrastive")
+ATTENTIONS = ("attention",)
 
 
 @configclass
@@ -46,14 +36,17 @@ class TextArmConfig:
 
 
 @configclass
-class EmbedRunConfig:
+class EmbedRunConfig(RunPlan):
     """Everything that an embedding run depends on; saved with the run."""
 
     name: str = Field(default="embedding", min_length=1, description="the folder is runs/NAME unless --out says else")
     data: VectorsConfig = Field(description="the teacher's vectors and their splits")
     student: EmbeddingStudentConfig = Field(default_factory=EmbeddingStudentConfig, description="vectors -> codes")
     lesson: EmbeddingLessonConfig = Field(default_factory=EmbeddingLessonConfig, description="what it learns from")
-    training: TrainingConfig = Field(default_factory=embedding_training, description="the loop")
+    training: EmbeddingTrainingConfig = Field(default_factory=EmbeddingTrainingConfig, description="the loop")
+    chain: tuple[EmbeddingStudentConfig, ...] = Field(
+        default=(), description="assistants between the vectors and the student: wider codes, largest first"
+    )
     text: TextArmConfig | None = Field(
         default=None, description="also a student that reads texts; {} for one as it comes (needs texts)"
     )
@@ -80,10 +73,9 @@ class EmbedRunConfig:
     )
     teacher_dim: int | None = Field(default=None, gt=1, description="width that the vectors must have [as they come]")
     test_rows: int = Field(default=5000, gt=21, description="test rows that are judged, at most")
-    seeds: int = Field(default=3, gt=0, description="trainings of each student (0, 1, ...); a verdict wants 3")
 
     def __post_init__(self) -> None:
-        complete(self.training)
+        self._check_signals()
         if len(set(self.anchors)) < len(self.anchors):
             raise ValueError(f"anchors: expected each once, got {', '.join(self.anchors)}")
         if any(weight < 0 for weight in self.frontier) or len(set(self.frontier)) < len(self.frontier):
@@ -97,10 +89,34 @@ class EmbedRunConfig:
             )
         if self.poles_file is not None and not self.student.axes:
             raise ValueError("poles_file: expected student.axes with it: [[name, pole at -1, pole at +1], ...]")
+        check_plan(self)
+
+    def _check_signals(self) -> None:
+        """Raise ValueError for what has no meaning between codes and vectors."""
+        stages = {f"stages.{n}.signals": stage.signals or () for n, stage in enumerate(self.stages)}
+        for place, signals in {"signals": self.signals, **stages}.items():
+            for number, signal in enumerate(signals):
+                if why := refusal(signal):
+                    raise ValueError(f"{place}.{number} ({signal.kind}): {why}")
+        if self.own or self.own_decay is not None:
+            raise ValueError(
+                "own: codes have neither classes nor exits to learn from without a teacher; see lesson.spread_weight, "
+                "lesson.decorrelation_weight and lesson.reconstruction_weight"
+            )
+        if self.inherit:
+            raise ValueError("inherit: vectors are no network with parts that could be copied; leave it out")
+        if self.chain and not any(stage.signals for stage in self.stages_of(True)):
+            raise ValueError(
+                "chain: an assistant teaches by signals only, and there are none; give some with teacher: vector "
+                "(the assistant's codes), or leave chain out"
+            )
+        for number, stage in enumerate(self.stages):
+            if stage.train_only:
+                raise ValueError(f"stages.{number}.train_only: no sub-module of the student has weights")
 
     @property
     def trained(self) -> dict[str, EmbeddingLessonConfig]:
-        """The vector students to train: the run's own, then the points of the frontier."""
+        """The vector students to train: that of the run, then the points of the frontier."""
         points = {
             frontier_name(weight): replace(self.lesson, neighbor_weight=weight)
             for weight in self.frontier
@@ -123,6 +139,18 @@ class EmbedRunConfig:
         return sum(self.seeds_of(arm) for arm in self.arms)
 
 
+def refusal(signal: Any) -> str | None:
+    """Why a signal cannot work here; None where it can. Codes and vectors are relations and features, never class scores."""
+    if signal.kind in CLASS_SCORES:
+        return (
+            "vectors have no classes, and codes no class scores; take relations or features (student: code, hidden1 or "
+            "hidden2; teacher: vector)"
+        )
+    if signal.kind in ATTENTIONS:
+        return "neither vectors nor the student have attention maps"
+    return None
+
+
 def frontier_name(weight: float) -> str:
     """The arm of a neighbor weight.
 
@@ -131,21 +159,3 @@ def frontier_name(weight: float) -> str:
         ('near-0.3', 'near-10')
     """
     return f"near-{weight:g}"
-
-
-def complete(training: TrainingConfig) -> TrainingConfig:
-    """The same, in full precision: distances of near rows are differences of large numbers.
-
-    Raises:
-        ValueError: a setting that would do nothing here, or half precision.
-    """
-    plain = TrainingConfig(label_weight=0.0)
-    for name, why in LABELS_ONLY.items():
-        if getattr(training, name) not in (getattr(plain, name), getattr(TrainingConfig(), name)):
-            raise ValueError(f"training.{name}: does nothing for embeddings: {why}; leave it out")
-    if training.precision not in ("auto", "32-true"):
-        raise ValueError(
-            "training.precision: expected 32-true (near rows differ in digits that half precision has not), "
-            f"got {training.precision}"
-        )
-    return replace(training, precision="32-true")

@@ -58,7 +58,7 @@ def load_embedding(source: str, assignments: Sequence[str] = (), *, recipe: str 
     Args:
         source: a .yaml or .json file (of our settings or of documented ones), or vectors: anything `open_vectors` takes.
         assignments: changes on top.
-        recipe: what to start from. [what the file says, else `embedding`]
+        recipe: what to start from. [as in the file, else `embedding`]
 
     Raises:
         ConfigError: no such recipe, unknown key, wrong value.
@@ -102,10 +102,10 @@ def documented(settings: Mapping[str, Any]) -> Mapped:
         ConfigError: an unknown setting, or one that cannot be honoured here.
 
     Example:
-        >>> said = documented({"teacher_checkpoint": "t.npy", "student_dim": 5, "alpha": 0.7, "max_epochs": 20})
-        >>> said["data"], said["student"], said["training"]
+        >>> change = documented({"teacher_checkpoint": "t.npy", "student_dim": 5, "alpha": 0.7, "max_epochs": 20})
+        >>> change["data"], change["student"], change["training"]
         ({'path': 't.npy'}, {'levels': [5]}, {'epochs': 20})
-        >>> said["lesson"]["neighbor_weight"], round(said["lesson"]["reconstruction_weight"], 3)
+        >>> change["lesson"]["neighbor_weight"], round(change["lesson"]["reconstruction_weight"], 3)
         (0.7, 0.3)
     """
     known = DOCUMENTED | {"teacher_dim"}
@@ -121,7 +121,7 @@ def documented(settings: Mapping[str, Any]) -> Mapped:
     if whole.loss_type == "kl":
         raise ConfigError(
             "loss_type: 'kl' compares logits of one set of classes, and vectors have none; take 'cosine', "
-            "or stillhouse.families.embed.documented.kl_distill_loss in a loop of your own"
+            "or stillhouse.families.embed.documented.kl_distill_loss in a loop that you write"
         )
     change: Mapped = {}
     places = {
@@ -168,9 +168,9 @@ def _check_types(given: Mapping[str, Any]) -> None:
 def _temperatures(whole: DistillationConfig, given: Mapping[str, Any]) -> list[float]:
     """One a stage, or the one that was given."""
     if not whole.curriculum:
-        idle = sorted({"curriculum_stages", "curriculum_tau_schedule", "schedule_type"} & set(given))
-        if idle:
-            raise ConfigError(f"{idle[0]}: does nothing without curriculum: true")
+        unused = sorted({"curriculum_stages", "curriculum_tau_schedule", "schedule_type"} & set(given))
+        if unused:
+            raise ConfigError(f"{unused[0]}: does nothing without curriculum: true")
         return [whole.tau] if "tau" in given else []
     start, end = whole.curriculum_tau_schedule
     return list(create_curriculum_schedule(start, end, whole.curriculum_stages, whole.schedule_type).values)

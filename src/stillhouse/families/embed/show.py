@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +14,9 @@ from rich.table import Table
 from stillhouse.cli.show import RunDisplay
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
-from stillhouse.families.embed.report import arm_name, sentence
+from stillhouse.core.watch import Watch
+from stillhouse.families.embed.report import arm_name
+from stillhouse.report.verdicts import Measure, sentence
 
 SHOWN = {"loss": "loss", "knn_overlap@10": "near", "spearman": "far", "r2": "r2"}
 NEAR = {"knn_overlap@1": "1-NN kept", "knn_overlap@10": "10-NN kept", "trustworthiness": "trust"}
@@ -21,26 +24,31 @@ FAR = {"spearman": "Spearman", "triplet_accuracy": "triplets"}
 MORE = {"sts": "pairs", "label_1nn": "1-NN label", "seconds": "seconds"}
 
 
-class EmbedDisplay(RunDisplay):
+class EmbedDisplay(RunDisplay, Watch):
     """The bars of a run, with what an embedding is scored by."""
+
+    def log(self, line: str) -> None:
+        """Print a line above the bars."""
+        self.console.print(line, soft_wrap=True, markup=False)
 
     def on_progress(self, arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
         """Move the bars; `news` may hold the latest loss and the best validation figures."""
         begun = (arm, seed) != self.current
         super().on_progress(arm, seed, progress, {})
         self.news.update(news)
-        said = [f"{word} {self.news[key]:.3f}" for key, word in SHOWN.items() if self.news.get(key) is not None]
-        self.bars.update(self.one, news=" ".join(said), refresh=begun)
+        found = [f"{word} {self.news[key]:.3f}" for key, word in SHOWN.items() if self.news.get(key) is not None]
+        self.bars.update(self.one, news=" ".join(found), refresh=begun)
 
 
 def print_embedding(summary: Mapping[str, Any], out: Path) -> None:
     """The table of methods, the comparisons in words, and where things are."""
-    rows = {arm: {name: figure["mean"] for name, figure in said.items()} for arm, said in summary["arms"].items()}
+    rows = {arm: {name: figure["mean"] for name, figure in found.items()} for arm, found in summary["arms"].items()}
     _print(f"{summary['data']['name']}, {len(summary['seeds'])} seed(s), test rows", rows)
     console = Console(highlight=False)
+    measures = {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
     for entry in summary["comparisons"]:
-        said = sentence(entry)
-        console.print(f"{said['mark']} {said['lead']} ({said['detail']})", markup=False, soft_wrap=True)
+        line = sentence(entry, summary["arms"], measures)
+        console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
     if len(summary["seeds"]) < 3:
         console.print(f"{len(summary['seeds'])} seed(s): take --seeds 3 or more for a verdict to stand on")
     console.print(f"verdict: [bold]{summary['verdict']}[/bold]")
@@ -51,16 +59,18 @@ def print_embedding(summary: Mapping[str, Any], out: Path) -> None:
 
 def print_evaluation(found: Mapping[str, Any]) -> None:
     """The table of `embed evaluate`."""
-    rows = {name: {**said["local"], **said["global"]} for name, said in found["methods"].items()}
+    rows = {name: {**found["local"], **found["global"]} for name, found in found["methods"].items()}
     _print(f"{found['data']}, {found['rows']:,} rows", rows)
     chance = found["methods"]["student"]["local"].get("knn_chance@10")
     print(f"chance of the 10 nearest: {chance:.4f}; controls fitted on {found['controls_fitted_on']}")
 
 
 def _print(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
-    columns = {key: word for key, word in {**NEAR, **FAR, **MORE}.items() if any(key in said for said in rows.values())}
+    columns = {
+        key: word for key, word in {**NEAR, **FAR, **MORE}.items() if any(key in found for found in rows.values())
+    }
     table = Table("", *columns.values(), title=title)
-    for name, said in rows.items():
-        cells = [said.get(key) for key in columns]
+    for name, found in rows.items():
+        cells = [found.get(key) for key in columns]
         table.add_row(arm_name(name), *("" if v is None else f"{v:.1f}" if v >= 10 else f"{v:.3f}" for v in cells))
     Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)

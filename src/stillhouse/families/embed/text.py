@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import CARD, versions, write_atomically, write_json
 from stillhouse.core.types import Progress
 from stillhouse.families.embed.metrics.neighbourhood import checked_vectors, knn_overlap
@@ -83,14 +84,14 @@ def distill_text_student(
 
     Args:
         texts: (n).
-        codes: (n, d) what the vector student says of them.
+        codes: (n, d) what the vector student makes of them.
         folder: weights, card, records and checkpoint.
         config: the student. [pieces of the teacher]
         training: the loop.
         seed: split, order, first weights.
         teacher: folder of the teacher (transformers or sentence-transformers): its tokenizer, and its input embeddings as the
             first table. Not needed for hashed words.
-        table: (V, any width) first token vectors in the place of the teacher's input embeddings: what the teacher says of
+        table: (V, any width) first token vectors in the place of the teacher's input embeddings: what the teacher makes of
             every token alone (`PieceTokenizer.pieces`) is a better start.
         levels: numbers of each level. [one level of d]
         output: the codes' convention for the first level: `euclidean`, `sphere`, `tanh`.
@@ -172,7 +173,7 @@ class TextEmbeddingJob(Job):
         )
         bounds = np.cumsum([0, *network.levels])
         self.parts = [slice(int(a), int(b)) for a, b in pairwise(bounds)]
-        # one number a level: dividing each axis by its own spread would change who is whose neighbour
+        # one number a level: dividing each axis by its spread would change who is whose neighbour
         self.spread = [max(float(codes[train][:, part].var(0).mean()), 1e-12) for part in self.parts]
 
     def start(self) -> None:
@@ -184,17 +185,19 @@ class TextEmbeddingJob(Job):
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
         """`error` (mean squared error over the spread of the codes, level by level) and `neighbors`."""
         chosen = self.train[rows.cpu().numpy()]
-        said = self.network(*self._tokens(chosen, keep=1.0 - self.config.token_dropout, step=progress.step))
-        told = torch.from_numpy(self.codes[chosen]).to(said.device)
+        student_out = self.network(*self._tokens(chosen, keep=1.0 - self.config.token_dropout, step=progress.step))
+        target = torch.from_numpy(self.codes[chosen]).to(student_out.device)
         errors = [
-            LEVEL_WEIGHTS**number * (said[:, part] - told[:, part]).square().mean() / spread
+            LEVEL_WEIGHTS**number * (student_out[:, part] - target[:, part]).square().mean() / spread
             for number, (part, spread) in enumerate(zip(self.parts, self.spread))
         ]
         terms: Terms = {"error": (1.0, sum(errors[1:], errors[0]))}
         if self.config.neighbor_weight and len(rows) > 2:
             first = self.parts[0]
             perplexity = min(self.config.perplexity, 0.9 * (len(rows) - 1))  # the last batch of an epoch may be small
-            loss = neighbor_kl(said[:, first], told[:, first], perplexity=perplexity, student_bandwidth="teacher")
+            loss = neighbor_kl(
+                student_out[:, first], target[:, first], perplexity=perplexity, student_bandwidth="teacher"
+            )
             terms["neighbors"] = (self.config.neighbor_weight, loss.mean())
         return terms
 
@@ -205,15 +208,15 @@ class TextEmbeddingJob(Job):
                 model(*self._tokens(rows, keep=1.0)).cpu().numpy()
                 for rows in np.array_split(self.held, -(-len(self.held) // 4096))
             ]
-        said, told = np.concatenate(parts), self.codes[self.held]
+        student_out, target = np.concatenate(parts), self.codes[self.held]
         first = self.parts[0]
-        wrong = np.square(said[:, first] - told[:, first]).sum()
-        spread = np.square(told[:, first] - told[:, first].mean(0)).sum()
+        wrong = np.square(student_out[:, first] - target[:, first]).sum()
+        spread = np.square(target[:, first] - target[:, first].mean(0)).sum()
         r2 = float(1.0 - wrong / spread) if spread > 0 else 0.0
         if len(self.held) <= 2 * NEIGHBORS:
             return Validation({"r2": r2}, (r2,))
         some = slice(0, SCORED)
-        overlap = knn_overlap(told[some, first], said[some, first], k=NEIGHBORS, metric="euclidean")
+        overlap = knn_overlap(target[some, first], student_out[some, first], k=NEIGHBORS, metric="euclidean")
         return Validation({"r2": r2, f"knn_overlap@{NEIGHBORS}": overlap}, (overlap, r2))
 
     def _tokens(self, rows: NDArray[np.int64], *, keep: float, step: int = 0) -> tuple[Tensor, Tensor]:
@@ -267,7 +270,7 @@ def save_text_student(
     half: bool = True,
     about: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write weights (the token weights folded into the table), card and tokenizer; the card last."""
+    """Write weights (the token weights folded into the table), tokenizer and a card with their hashes, the card last."""
     weights = {name: x.detach().cpu().numpy() for name, x in network.state_dict().items()}
     table = weights.pop("table") * np.exp(weights.pop("log_weight"))[:, None]
     # only directions count, so the largest number can be brought to 1, far from the ends of float16
@@ -280,7 +283,8 @@ def save_text_student(
     write_atomically(folder / WEIGHTS, lambda file: file.write(packed))
     card = {"levels": list(network.levels), "output": network.output, "scale": network.scale}
     more = {"tokenizer": tokenizer.to_mapping(), "versions": versions()}
-    write_json(folder / CARD, {**(about or {}), "format": FORMAT, **card, **more})
+    names = (WEIGHTS, TOKENIZER) if isinstance(tokenizer, PieceTokenizer) else (WEIGHTS,)
+    write_json(folder / CARD, with_hashes({**(about or {}), "format": FORMAT, **card, **more}, folder, names))
 
 
 def _tokenizer(config: TextStudentConfig, teacher: str | Path | None) -> Tokenizer:

@@ -16,8 +16,10 @@ from stillhouse.core.records import CARD, RUN, read_json, write_atomically
 from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
+from stillhouse.families.embed.judge import neighbours_compared
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import judge, nearest_neighbors
+from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.students.axes import axes_from
 from stillhouse.families.embed.students.text_config import FORMAT as TEXT_FORMAT
@@ -25,9 +27,10 @@ from stillhouse.families.embed.students.tree import encode as tree_of
 from stillhouse.families.embed.students.tree import to_json
 
 Student = NumpyEmbedder | NumpyTextEmbedder
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 BESIDE = ("pca", "random-projection")
 CHUNK = 8192
+MOST_ROWS = 5000  # of other vectors than the run's that are judged
 
 
 def load_student(folder: Path) -> Student:
@@ -93,8 +96,10 @@ def codes_of(student: Student, store: VectorStore, rows: np.ndarray) -> np.ndarr
     return np.concatenate(parts)
 
 
-def evaluate(folder: Path, vectors: str | None = None, *, key: str | None = None, limit: int = 5000) -> dict[str, Any]:
-    """Score a student: on the test rows of its own run, or on vectors that are given.
+def evaluate(
+    folder: Path, vectors: str | None = None, *, key: str | None = None, limit: int | None = None
+) -> dict[str, Any]:
+    """Score a student: on the test rows of its run, or on vectors that are given.
 
     Beside it stand PCA and a random projection; for given vectors both are fitted on the very rows that are judged, which
     favours them: the student has not seen those rows.
@@ -103,7 +108,7 @@ def evaluate(folder: Path, vectors: str | None = None, *, key: str | None = None
         folder: of the student or its run.
         vectors: other vectors of the same teacher.
         key: which array of them.
-        limit: rows that are judged, at most.
+        limit: rows that are judged, at most. [of a run all that it judged, of other vectors 5000]
 
     Returns:
         `rows`, `data`, `local` and `global` figures of the student and of what stands beside it.
@@ -120,12 +125,12 @@ def evaluate(folder: Path, vectors: str | None = None, *, key: str | None = None
             )
         material = _material_of(folder, config)
         store, rows, train = material.data.store, material.test, material.anchor_vectors(config.anchor_rows)
-        if len(rows) > limit:
-            rows = rows[:limit]
+        rows = rows[:limit]
         labels, fitted = material.data.labels(rows), "training rows of the run"
     else:
         store = open_vectors(vectors, key=key)
         rows = np.setdiff1d(np.arange(len(store)), store.scan.zero_rows)
+        limit = MOST_ROWS if limit is None else limit
         if len(rows) > limit:
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
         train = store.read(rows)
@@ -133,17 +138,22 @@ def evaluate(folder: Path, vectors: str | None = None, *, key: str | None = None
         fitted = "the judged rows themselves"
     if len(rows) < 22:
         raise InputError(f"{store.path}: expected at least 22 rows to compare neighbours on, got {len(rows)}")
-    told, width = store.read(rows), student.levels[0]
+    teacher_out, width = store.read(rows), student.levels[0]
     ks = tuple(k for k in (1, 10, 100) if k < len(rows) / 2)
     found: dict[str, Any] = {"data": store.path.name, "rows": len(rows), "controls_fitted_on": fitted, "methods": {}}
     codes = {"student": codes_of(student, store, rows)[:, :width]}
     for name in BESIDE:
-        codes[name] = fit_anchor(name, train, width)(told)
-    for name, said in codes.items():
-        figures = judge(told, said, ks=ks, labels=labels)
+        codes[name] = fit_anchor(name, train, width)(teacher_out)
+    for name, code in codes.items():
+        figures = judge(teacher_out, code, ks=ks, labels=labels)
         near = {k: v for k, v in figures.items() if k.startswith(("knn", "trust", "cont", "label", "recall"))}
         far = {k: v for k, v in figures.items() if k in ("spearman", "pearson", "stress", "triplet_accuracy", "cka")}
-        found["methods"][name] = {"local": near, "global": far}
+        rows_kept = row_quality(teacher_out, code, k=neighbours_compared(len(code)))
+        found["methods"][name] = {
+            "rows": {n: float(v.mean()) for n, v in rows_kept.items()},
+            "local": near,
+            "global": far,
+        }
     return found
 
 
@@ -201,9 +211,9 @@ def explore(
     limit: int = 5000,
     neighbors: int = 10,
     every: bool = False,
-    say: Say = lambda line: None,
+    log: Log = lambda line: None,
 ) -> Path:
-    """Write the page on which the space can be looked at: held-out rows of the student's own run, or vectors that are given.
+    """Write the page on which the space can be looked at: held-out rows of the student's run, or vectors that are given.
 
     Args:
         folder: of the student or its run.
@@ -213,7 +223,7 @@ def explore(
         limit: rows on the page, at most.
         neighbors: of each row, on either side.
         every: of a run: all of its rows, not the test split alone.
-        say: told what is done.
+        log: gets a line about what is done.
 
     Raises:
         InputError: no student, vectors of another width, too few rows.
@@ -237,19 +247,19 @@ def explore(
         raise InputError(f"{store.path}: expected at least 3 rows to look at, got {len(rows)}")
     first = codes_of(student, store, rows)[:, : student.levels[0]]
     k = min(neighbors, len(rows) - 1)
-    say(f"finding the {k} nearest of {len(rows):,} rows on both sides")
-    told = store.read(rows)
+    log(f"finding the {k} nearest of {len(rows):,} rows on both sides")
+    teacher_out = store.read(rows)
     figures = {}
     if len(rows) >= 22:
-        said = judge(told, first, ks=(10,))
-        figures = {name: said[name] for name in ("knn_overlap@10", "knn_chance@10", "trustworthiness", "spearman")}
+        found = judge(teacher_out, first, ks=(10,))
+        figures = {name: found[name] for name in ("knn_overlap@10", "knn_chance@10", "trustworthiness", "spearman")}
     return write_explorer(
         out,
         first,
         texts=None if store.texts is None else [store.texts[int(row)] for row in rows],
         labels=None if store.labels is None else store.labels[rows],
         axes=student.card.get("axes"),
-        teacher_neighbours=nearest_neighbors(told, k),
+        teacher_neighbours=nearest_neighbors(teacher_out, k),
         student_neighbours=nearest_neighbors(first, k, metric="euclidean"),
         title=config.name if config is not None else store.path.stem,
         metrics={"rows": len(rows), **figures},
@@ -313,8 +323,8 @@ def _json_lines(codes: np.ndarray, texts: list[str] | None, student: Student, le
     scale = student.card.get("tree_scale")
     axes = axes_from(student.card["axes"]) if student.card.get("axes") else None
     for row, code in enumerate(codes):
-        said: dict[str, Any] = {} if texts is None else {"text": texts[row]}
-        said["code"] = [round(float(value), 6) for value in code]
+        line: dict[str, Any] = {} if texts is None else {"text": texts[row]}
+        line["code"] = [round(float(value), 6) for value in code]
         if scale is not None and axes is not None and len(axes) == 5:
-            said["tree"] = json.loads(to_json(tree_of(code, scale=scale[: len(levels)], axes=axes)))
-        yield json.dumps(said, ensure_ascii=False) + "\n"
+            line["tree"] = json.loads(to_json(tree_of(code, scale=scale[: len(levels)], axes=axes)))
+        yield json.dumps(line, ensure_ascii=False) + "\n"

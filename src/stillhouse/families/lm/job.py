@@ -24,7 +24,8 @@ from stillhouse.families.lm.losses import Kept, Later, Live, TeacherOut, languag
 from stillhouse.families.lm.metrics.nll import model_nll, score_text
 from stillhouse.families.lm.tokens import PerToken
 from stillhouse.families.lm.tutor import HiddenOutputs, LanguageTutor
-from stillhouse.training.distillation import DistillJob, Listening, optional
+from stillhouse.layers.part import TrainedPart
+from stillhouse.training.distillation import DistillJob, Listening
 from stillhouse.training.job import Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
@@ -137,7 +138,7 @@ class LanguageJob(DistillJob):
         kd = self.lesson.kd_weight * (1.0 if curriculum is None else curriculum.weights()["signals"])
         labels = 1.0 if self.tutor is None else self.lesson.label_weight * share
         terms: Terms = {name: (kd if name == "kd" else labels, value) for name, value in found.items()}
-        return {**terms, **optional(self.learned.temperature, "regularizers")}
+        return {**terms, **self.learned.temperature.regularizers()}
 
     # ------------------------------------------------------------------------------------------------ the loop's questions
 
@@ -175,12 +176,13 @@ class LanguageJob(DistillJob):
         found = super().figures()
         if self._quantizes:
             found |= dict(zip(("ternary_share", "spike_share"), self.lesson.shares(self._done / self.total_steps)))
-        named = {k: v for k, v in getattr(self.network, "figures", dict)().items() if not k.startswith("density.")}
+        figures = self.network.figures() if isinstance(self.network, TrainedPart) else {}
+        named = {name: value for name, value in figures.items() if not name.startswith("density.")}
         return found | named | (self.learned.temperature.figures() if self.tutor is not None else {})
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Of the signals' figures, and of a learned temperature."""
-        return {**super().bounds(), **optional(self.learned.temperature, "bounds")}
+        return {**super().bounds(), **self.learned.temperature.bounds()}
 
     def to(self, device: torch.device) -> None:
         """The teacher goes where the student is."""
@@ -262,4 +264,4 @@ def window_difficulty(
         if "margin" in found:
             others = logits.scatter(-1, targets.unsqueeze(-1).to(logits.device), float("-inf")).amax(-1, keepdim=True)
             found["margin"].append((right - others).mean((1, 2)).cpu().numpy())
-    return -np.asarray(fuse({name: np.concatenate(parts) for name, parts in found.items()}, k=k))
+    return np.asarray(fuse({name: np.concatenate(parts) for name, parts in found.items()}, k=k))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.signals import build_signals
+from stillhouse.signals.base import Signal
 
 BY_TOKEN = frozenset({"logits", "dual-head", "ensemble", "exits", "probes", "contrastive"})
 
@@ -24,7 +25,8 @@ def by_token(config: Any) -> bool:
 
 def build_token_signals(configs: Sequence[Any], student: OutputSpec, teacher: OutputSpec) -> nn.ModuleList:
     """`signals.build_signals`, each signal given the rows that it compares."""
-    return build_signals([_PerToken(config) if by_token(config) else config for config in configs], student, teacher)
+    wrapped: list[Any] = [_PerToken(config) if by_token(config) else config for config in configs]
+    return build_signals(wrapped, student, teacher)
 
 
 @dataclass(frozen=True)
@@ -38,26 +40,29 @@ class _PerToken:
         return PerToken(self.config.build(_one_token(student), _one_token(teacher)))
 
 
-class PerToken(nn.Module):
-    """A signal that is given (N, V) scores, (N, D) features and (N,) labels of (B, L) windows.
+class PerToken(Signal):
+    """A signal that is given (N, V) scores, (N, D) features and (N,) labels of (B, L) windows."""
 
-    What else the signal offers (name, weight, figures, regularizers, read-outs) is found on it as before.
-    """
-
-    def __init__(self, signal: nn.Module) -> None:
-        super().__init__()
+    def __init__(self, signal: Signal) -> None:
+        super().__init__(signal.name, signal.weight)
         self.signal = signal
-
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("signal"), name)
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(N,), or a scalar where whole batches are compared."""
         found: Tensor = self.signal(flat(student_out), flat(teacher_out), flat_batch(batch), progress)
         return found
+
+    def figures(self) -> dict[str, float]:
+        """Those of the signal."""
+        return self.signal.figures()
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Those of the signal."""
+        return self.signal.bounds()
+
+    def regularizers(self) -> dict[str, tuple[float, Tensor]]:
+        """Those of the signal."""
+        return self.signal.regularizers()
 
 
 def flat(outputs: Outputs) -> Outputs:
@@ -73,8 +78,5 @@ def flat_batch(batch: Batch) -> Batch:
 
 
 def _one_token(spec: OutputSpec) -> OutputSpec:
-    from stillhouse.teachers.ensemble import EnsembleSpec
-
     features = {name: shape[1:] for name, shape in spec.features.items()}
-    members = tuple(map(_one_token, getattr(spec, "members", ())))
-    return EnsembleSpec(spec.num_classes, features, members) if members else OutputSpec(spec.num_classes, features)
+    return OutputSpec(spec.num_classes, features, tuple(map(_one_token, spec.members)))

@@ -17,7 +17,7 @@ from stillhouse.core.config import ConfigError, dump_yaml, place
 COMMANDS = {
     "simulate": "write simulated lines to disk: one npz file, or Zarr products in the Maya4 layout",
     "train": "train a focusing network (the teacher) on the ground truth",
-    "distill": "train students with a teacher and without, and say whether it helped",
+    "distill": "train students with a teacher and without, and show whether it helped",
     "compare": "the table: teacher, students, truncation, filters; without runs: the documented sizes",
     "stream": "focus line by line in constant memory and print the latency",
     "evaluate": "score a saved network on a test split",
@@ -106,9 +106,7 @@ def _train(words: Sequence[str]) -> int:
 
     out = Path(options.save_dir or save_folder(path) or f"results/{config.name}")
     with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        result = train(
-            config, out, resume=options.resume, wandb=options.wandb, say=display.say, on_progress=display.on_progress
-        )
+        result = train(config, out, resume=options.resume, watch=display)
     found = result["metrics"]
     print(f"quality {found['quality']:.4f} (NMSE {-found['snr_db']:.2f} dB), coherence {found['coherence']:.4f}")
     print(f"use it as --teacher_checkpoint {out}")
@@ -128,7 +126,7 @@ def _distill(words: Sequence[str]) -> int:
     parser.add_argument("--gamma", help="weight of its features [1 - alpha - beta where those are given here]")
     parser.add_argument("--arms", nargs="+", help="kd, no-kd [both]")
     parser.add_argument("--seeds", help="trainings of each arm [3]")
-    parser.add_argument("--force", action="store_true", help="go on with a teacher that focuses nothing")
+    parser.add_argument("--force", action="store_true", help="distil although the teacher focuses nothing")
     _add_run_flags(parser)
     options = parser.parse(words)
     from stillhouse.families.sar.documented import read_student, read_teacher, save_folder
@@ -141,20 +139,13 @@ def _distill(words: Sequence[str]) -> int:
         sys.stdout.write(dump_yaml(config))
         return 0
     from stillhouse.cli.show import RunDisplay
-    from stillhouse.families.sar.run import distill
+    from stillhouse.core.experiment import run
+    from stillhouse.families.sar.family import FAMILY
 
     out = Path(options.save_dir or save_folder(path) or f"results/{config.name}")
     total = len(config.arms) * config.seeds
     with RunDisplay(total, quiet=options.quiet or not sys.stdout.isatty()) as display:
-        summary = distill(
-            config,
-            out,
-            resume=options.resume,
-            force=options.force,
-            wandb=options.wandb,
-            say=display.say,
-            on_progress=display.on_progress,
-        )
+        summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)
     from stillhouse.core.records import read_json
     from stillhouse.families.sar.report import COMPARISON
 
@@ -180,11 +171,11 @@ def _compare(words: Sequence[str]) -> int:
     rows = compare_sizes(options.length)
     _print_rows(rows)
     for row in rows:
-        said = row.get("documented") or {}
+        documented = row.get("documented") or {}
         print(
             f"{row['name']}: {row['parameters']:,} real parameters ({row['documented_parameters']:,} in the public code), "
             f"{row['fewer_parameters']:.1%} fewer than the teacher"
-            + (f"; the document says {said['fewer_parameters']}" if said else "")
+            + (f"; the document says {documented['fewer_parameters']}" if documented else "")
         )
     return 0
 
@@ -199,15 +190,16 @@ def _stream(words: Sequence[str]) -> int:
     options = parser.parse(words)
     from stillhouse.families.sar.stream import stream
 
-    said = stream(options.folder, lines=options.lines, source=options.input, out=options.output, check=options.check)
-    print(f"{said.lines:,} lines, latency {said.latency_lines} lines")
-    print(f"{said.median_ms:.4f} ms a line, {said.processor_ms:.4f} of the processor's time")
-    print(f"{said.first_ms:.4f} ms a line in the first {min(said.lines, 1024)}, {said.last_ms:.4f} in the last")
+    found = stream(options.folder, lines=options.lines, source=options.input, out=options.output, check=options.check)
+    print(f"{found.lines:,} lines, latency {found.latency_lines} lines")
+    print(f"{found.median_ms:.4f} ms a line, {found.processor_ms:.4f} of the processor's time")
+    print(f"{found.first_ms:.4f} ms a line in the first {min(found.lines, 1024)}, {found.last_ms:.4f} in the last")
     print(
-        f"state {said.state_bytes:,} bytes before, {said.state_bytes_end:,} after; peak memory grew by {said.peak_growth_bytes:,}"
+        f"state {found.state_bytes:,} bytes before, {found.state_bytes_end:,} after; peak memory grew by "
+        f"{found.peak_growth_bytes:,}"
     )
-    if said.error is not None:
-        print(f"largest difference from the whole-scene form: {said.error:.2e} of the output's RMS")
+    if found.error is not None:
+        print(f"largest difference from the whole-scene form: {found.error:.2e} of the output's RMS")
     return 0
 
 
@@ -217,11 +209,11 @@ def _evaluate(words: Sequence[str]) -> int:
     parser.add_argument("--config", help="YAML file or recipe whose data are meant [those of its run]")
     options = parser.parse(words)
     from stillhouse.families.sar.documented import read_teacher
+    from stillhouse.families.sar.family import FAMILY
     from stillhouse.families.sar.recipes import recipe_path
-    from stillhouse.families.sar.run import evaluate
 
     data = None if options.config is None else read_teacher(recipe_path(options.config)).data
-    print(json.dumps(evaluate(options.folder, data), indent=2))
+    print(json.dumps(FAMILY.evaluate(options.folder, data=data), indent=2))
     return 0
 
 
@@ -250,7 +242,7 @@ def _add_run_flags(parser: Parser) -> None:
     parser.add_argument("--batch-size", help="lines an optimizer step")
     parser.add_argument("--scheduler-type", help="cosine or constant")
     parser.add_argument("--device", help="auto, cpu or cuda")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the folder")
+    parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
     parser.add_argument("--wandb", action="store_true", help="also log to Weights & Biases, offline")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     _add_changes(parser, "change one key of the file: --set training.patience=5")
@@ -276,6 +268,8 @@ def _changes(options: Any) -> Change:
             place(found, ("training", key), _plain(value))
     if options.device is not None:
         found["device"] = options.device
+    if options.wandb:
+        found["wandb"] = True
     return found
 
 

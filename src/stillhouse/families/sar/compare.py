@@ -16,14 +16,13 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.records import arm_folder, read_json, write_json
 from stillhouse.families.sar.data.sequences import SarData
-from stillhouse.families.sar.job import FocusTeacher
 from stillhouse.families.sar.plan import SarDistillConfig
 from stillhouse.families.sar.saved import load_model, load_teacher
-from stillhouse.families.sar.score import POINTS, Complex, focus, judge, network_cost, point_figures, rivals
+from stillhouse.families.sar.score import POINTS, judge, network_cost, point_figures, rivals
 from stillhouse.families.sar.students import SIZES, StateSpaceConfig
 from stillhouse.families.sar.students.documented import documented_parameters
-from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.families.sar.students.truncation import truncate
+from stillhouse.families.sar.teacher import LineTeacher, focused, in_units
 
 COMPARISON = "comparison.json"
 DOCUMENTED_TEACHER = StateSpaceConfig(input_dim=2, position="modulate", use_selectivity="gate", activation="gelu")
@@ -32,7 +31,7 @@ CLAIMS = {
     "compressed": {"fewer_parameters": "40-60 %", "faster": "", "quality_kept": "90-95 %"},
     "tiny": {"fewer_parameters": "70-80 %", "faster": "", "quality_kept": "85-90 %"},
 }
-"""What the founding document expects of its three students; no log of it supports any of them."""
+"""What the documents expect of its three students; no log of it supports any of them."""
 
 Row = dict[str, Any]
 
@@ -48,7 +47,7 @@ def size_of(config: StateSpaceConfig) -> str:
     return next((name.removeprefix("toy-") for name, size in SIZES.items() if size == shape), "")
 
 
-def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: FocusTeacher) -> list[Row]:
+def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: LineTeacher) -> list[Row]:
     """Rows of one distillation run, written to `comparison.json` in its folder."""
     rows = [_network_row("teacher", teacher, data)]
     rows += _arm_rows(config, out, data, label="")
@@ -56,7 +55,7 @@ def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: Foc
     return _written(out, rows, data)
 
 
-def teacher_rows(out: Path, data: SarData, network: FocusTeacher) -> list[Row]:
+def teacher_rows(out: Path, data: SarData, network: LineTeacher) -> list[Row]:
     """Rows of one trained network and of what needs no training, written to `comparison.json` in its folder."""
     rows = [_network_row("network", network, data), *_free_rows(data, network, set())]
     return _written(out, rows, data)
@@ -97,36 +96,16 @@ def compare_sizes(length: int = 1000) -> list[Row]:
     return _related(rows)
 
 
-def teacher_of(config: SarDistillConfig, data: SarData) -> FocusTeacher:
+def teacher_of(config: SarDistillConfig, data: SarData) -> LineTeacher:
     """The teacher of a run, with factors from the units of these data to those that it learned from."""
     model, scale = load_teacher(config.teacher, Path(config.teacher_checkpoint))
-    return in_units(model, scale, data, frozen=config.objective.freeze_teacher)
+    return in_units(model, scale, data, frozen=config.objective.freeze_teacher, name=config.teacher_checkpoint)
 
 
-def in_units(model: SarSSM, scale: Any, data: SarData, *, frozen: bool = True) -> FocusTeacher:
-    """A network that learned at one scale (None: that of these data), for lines of these data."""
-    if scale is None:
-        return FocusTeacher(model, frozen=frozen)
-    return FocusTeacher(
-        model,
-        input_factor=data.scale.input_rms / scale.input_rms,
-        output_factor=scale.target_rms / data.scale.target_rms,
-        frozen=frozen,
-    )
-
-
-def focused(network: FocusTeacher, inputs: Any) -> Complex:
-    """(N, L) what a network says of lines (N, L, C) in the units of the data."""
-    signal = network.model.config.signal_channels
-    scaled = inputs.clone()
-    scaled[..., :signal] *= network.input_factor
-    return np.asarray(focus(network.model, scaled) * network.output_factor, np.complex64)
-
-
-def _network_row(name: str, network: FocusTeacher, data: SarData) -> Row:
+def _network_row(name: str, network: LineTeacher, data: SarData) -> Row:
     figures = judge(focused(network, data.test.inputs), data.test, data.valid)
-    row: Row = {"name": name, "kind": "network", "size": size_of(network.model.config), **figures}
-    row |= network_cost(network.model, data.length)
+    row: Row = {"name": name, "kind": "network", "size": size_of(network.module.config), **figures}
+    row |= network_cost(network.module, data.length)
     if data.parameters is not None:
         row |= point_figures(lambda x: focused(network, x), data.points(POINTS), data.valid)
     return row
@@ -146,13 +125,13 @@ def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) ->
     return rows
 
 
-def _free_rows(data: SarData, teacher: FocusTeacher, state_dims: set[int]) -> list[Row]:
+def _free_rows(data: SarData, teacher: LineTeacher, state_dims: set[int]) -> list[Row]:
     """What takes no training: the truncated teacher, filters, nothing."""
     rows = []
     for state_dim in sorted(state_dims, reverse=True):
-        if state_dim < teacher.model.config.state_dim:
-            small, _ = truncate(teacher.model, state_dim)
-            cut = FocusTeacher(small, input_factor=teacher.input_factor, output_factor=teacher.output_factor)
+        if state_dim < teacher.module.config.state_dim:
+            small, _ = truncate(teacher.module, state_dim)
+            cut = LineTeacher(small, input_factor=teacher.input_factor, output_factor=teacher.output_factor)
             rows.append(_network_row(f"teacher truncated to state_dim {state_dim}", cut, data))
     points = data.points(POINTS) if data.parameters is not None else None
     for name, (of_test, of_points, cost) in rivals(data).items():
@@ -209,8 +188,10 @@ def _config_of(run: Path) -> SarDistillConfig:
     if not (run / records.RUN).is_file():
         raise InputError(f"{run}: expected a folder of `stillhouse sar distill`")
     stored = read_json(run / records.RUN)
-    if stored.get("kind") != "sar-distill":
-        raise InputError(f"{run}: expected a folder of `stillhouse sar distill`, got one of {stored.get('kind')!r}")
+    if stored.get("kind") != "sar" or "teacher_checkpoint" not in stored["config"]:
+        raise InputError(
+            f"{run}: expected a folder of `stillhouse sar distill`, got another (kind {stored.get('kind')!r})"
+        )
     if not (run / records.SUMMARY).is_file():
-        raise InputError(f"{run}: the run is not finished; go on with --resume")
+        raise InputError(f"{run}: the run is not finished; continue it with --resume")
     return parse(SarDistillConfig, stored["config"])

@@ -1,4 +1,4 @@
-"""The YAML files of the founding document: every key is honoured, or refused with its reason. Torch only where a network is named.
+"""The documented YAML files: every key is honoured, or refused with its reason. Torch only where a network is named.
 
 A file has the documented blocks `model`, `training`, `dataloader`, `transforms`, `distillation`, `device`, `data_dir`; beside their
 documented keys, blocks take the names of our own settings. `data` (a `SarConfig`, for simulated lines) may stand in place of
@@ -18,7 +18,7 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import ConfigError, parse, settings
 from stillhouse.families.sar.data import ProductsConfig, SarConfig
 from stillhouse.families.sar.objective import SarObjective
-from stillhouse.families.sar.plan import SarDistillConfig, SarTrainConfig, default_training
+from stillhouse.families.sar.plan import SarDistillConfig, SarTrainConfig, SarTraining
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.training.config import TrainingConfig
 
@@ -26,7 +26,9 @@ Block = dict[str, Any]
 
 TOP = (
     "name", "data_dir", "model", "training", "device", "data", "dataloader", "transforms", "distillation", "arms", "seeds", "seed",
+    "wandb",
 )  # fmt: skip
+RUN_LEVEL = ("signals", "stages", "chain", "inherit", "curriculum", "judge")  # of every family, in a student's file
 LOSSES = {"complex_mse": {"mse": 1.0, "nmse": 0.0}, "complex_nmse": {"nmse": 1.0}}
 
 TRAINING_NAMES = {
@@ -60,7 +62,7 @@ LOADER_FIXED = {
 }
 LOADER_REFUSED = {
     "max_base_sample_size": "a product says itself how large it is",
-    "inference": "`stillhouse sar evaluate` and `stream` say what they read",
+    "inference": "`stillhouse sar evaluate` and `stream` are given what they read",
 }
 LOADER_NAMES = {"data_dir": "root", "cache_size": "cache_chunks", "positional_encoding": "position_channel"}
 LOADER_EXTRA = ("patch_size", "buffer", "stride", "train", "validation", "test")
@@ -91,7 +93,7 @@ def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> 
         ConfigError: broken YAML, conflict markers, or any key or value that cannot be honoured: all of them are listed.
     """
     file = _File(path, changes)
-    file.unwanted(("distillation", "arms", "seeds"), "it belongs to the student's file")
+    file.unwanted(("distillation", "arms", "seeds", *RUN_LEVEL), "it belongs to the student's file")
     training, extra = file.training()
     found: Block = {
         "name": file.top.get("name", Path(path).stem),
@@ -99,7 +101,7 @@ def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> 
         "model": file.model(),
         "training": training,
         "loss": extra.get("loss", {}),
-        **{key: file.top[key] for key in ("seed",) if key in file.top},
+        **{key: file.top[key] for key in ("seed", "wandb") if key in file.top},
         **{key: extra[key] for key in ("delta",) if key in extra},
     }
     return file.finished(SarTrainConfig, found)
@@ -120,7 +122,7 @@ def read_student(
         ConfigError: as `read_teacher`.
     """
     file = _File(path, changes)
-    file.unwanted(("seed",), "arms run under seeds: 0, 1, ...; say how many with seeds")
+    file.unwanted(("seed",), "arms run under seeds: 0, 1, ...; seeds is their number")
     training, extra = file.training()
     found: Block = {
         "name": file.top.get("name", Path(path).stem),
@@ -130,7 +132,7 @@ def read_student(
         "student": file.model(),
         "training": training,
         "objective": file.objective(extra),
-        **{key: file.top[key] for key in ("arms", "seeds") if key in file.top},
+        **{key: file.top[key] for key in ("arms", "seeds", "wandb", *RUN_LEVEL) if key in file.top},
         **{key: extra[key] for key in ("delta",) if key in extra},
     }
     return file.finished(SarDistillConfig, found)
@@ -186,10 +188,11 @@ class _File:
     def __init__(self, path: str | Path, changes: Mapping[str, Any] | None) -> None:
         self.path, self.faults = path, list[str]()
         self.top: Block = _changed(read_yaml(path), changes or {})
-        self._unknown("", self.top, TOP)
+        self._unknown("", self.top, [*TOP, *RUN_LEVEL])
 
     def finished(self, kind: Any, found: Block) -> Any:
         """The configuration, or all faults."""
+        found["training"].setdefault("batch_size", TrainingConfig().batch_size)  # what a file without one means
         if not self.faults:
             try:
                 return parse(kind, found)
@@ -214,7 +217,7 @@ class _File:
     def training(self) -> tuple[Block, Block]:
         """(settings of the loop, loss and delta)."""
         block = self._block("training")
-        own = set(settings(TrainingConfig)) - {"delta"}  # an optimizer's; the documented one belongs to patience
+        own = set(settings(SarTraining)) - {"delta"}  # an optimizer's; the documented one belongs to patience
         found = self._renamed("training", block, TRAINING_NAMES)
         self._fixed("training", found, TRAINING_FIXED, TRAINING_REFUSED)
         self._unknown("training", found, [*own, *TRAINING_NAMES, *TRAINING_EXTRA])
@@ -229,8 +232,7 @@ class _File:
         if found.get("schedule") not in (None, "cosine", "constant"):
             self.faults.append(f"training.scheduler_type: expected cosine or constant, got {found['schedule']!r}")
             del found["schedule"]
-        base = {name: getattr(default_training(), name) for name in ("precision", "log_every", "weight_decay")}
-        base["final_learning_rate"] = 0.0
+        base: Block = {"learning_rate": TrainingConfig().learning_rate, "final_learning_rate": 0.0}
         if "device" in self.top:
             base["device"] = self.top["device"]
         return {**base, **{key: value for key, value in found.items() if key in own}}, extra
@@ -244,7 +246,7 @@ class _File:
         return {key: value for key, value in found.items() if key in settings(SarObjective)}
 
     def data(self, training: Block) -> Any:
-        """The `data` block as it is, or what `dataloader` and `transforms` say of Zarr products."""
+        """The `data` block as it is, or what `dataloader` and `transforms` mean for Zarr products."""
         if "data" in self.top:
             self.unwanted(("dataloader", "transforms", "data_dir"), "the lines come from the data block")
             return self.top["data"]
@@ -286,12 +288,12 @@ class _File:
 
     def _splits(self, block: Block, found: Block, products: Block, training: Block) -> None:
         """Counts, batch sizes and filters of the three splits."""
-        said: dict[str, Block] = {}
+        given: dict[str, Block] = {}
         for split in ("train", "validation", "test"):
             entry = block.get(split, {})
             if not isinstance(entry, Mapping):
                 continue  # a number of lines, as `SarConfig` has it
-            said[split] = one = dict(entry)
+            given[split] = one = dict(entry)
             found.pop(split, None)
             where = f"dataloader.{split}"
             self._fixed(where, one, {}, SPLIT_REFUSED)
@@ -304,15 +306,15 @@ class _File:
             if "years" in one["filters"]:
                 products[f"{split}_years"] = one["filters"]["years"]
         for key in ("polarizations", "beams", "parts"):
-            self._common(key, {s: e["filters"][key] for s, e in said.items() if key in e["filters"]}, products)
-        self._common("max_products", {s: e["max_products"] for s, e in said.items() if "max_products" in e}, products)
-        sizes = {s: e["batch_size"] for s, e in said.items() if "batch_size" in e}
+            self._common(key, {s: e["filters"][key] for s, e in given.items() if key in e["filters"]}, products)
+        self._common("max_products", {s: e["max_products"] for s, e in given.items() if "max_products" in e}, products)
+        sizes = {s: e["batch_size"] for s, e in given.items() if "batch_size" in e}
         if "train" in sizes:
             training.setdefault("batch_size", sizes.pop("train"))
         self._common("batch_size", sizes, training, "evaluation_batch_size")
 
     def _common(self, key: str, values: dict[str, Any], into: Block, name: str | None = None) -> None:
-        """What must be said alike of all splits."""
+        """What must be the same for all splits."""
         if len({repr(value) for value in values.values()}) > 1:
             shown = ", ".join(f"{split} {value!r}" for split, value in values.items())
             self.faults.append(f"dataloader: {key}: expected the same for these splits, got {shown}")
@@ -340,7 +342,7 @@ class _File:
     def _fixed(
         self, where: str, block: Block, fixed: Mapping[str, tuple[Any, str]], refused: Mapping[str, str]
     ) -> None:
-        """Take out keys that have one value here, and those that are refused; say why."""
+        """Take out keys that have one value here, and those that are refused; name the reason."""
         for key in list(block):
             if key in fixed:
                 only, why = fixed[key]

@@ -17,24 +17,27 @@ from torch.utils.hooks import RemovableHandle
 from stillhouse.core.checks import InputError
 
 EVERY = 50
+MONITOR = "distillation"  # TensorBoard folder that the documents name
 
 
 class SarMonitor:
-    """Writes scalars under the names of the founding document.
+    """Writes scalars under the documented names.
 
     Args:
         folder: TensorBoard events go here.
         wandb: name of a Weights & Biases run, offline; None for none.
-        settings: what the W&B run says of itself.
+        settings: the settings that the W&B run holds.
 
     Raises:
         InputError: W&B is asked for and not installed.
     """
 
     def __init__(self, folder: Path, *, wandb: str | None = None, settings: Mapping[str, Any] | None = None) -> None:
-        self.folder, self._board, self._run = folder, None, None
+        self.folder, self._board = folder, None
+        self._run: Any = None
+        self._name, self._settings = wandb, dict(settings or {})
         if wandb is not None:
-            self._run = _offline_run(folder, wandb, dict(settings or {}))
+            find_wandb()
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Scalars at an optimizer step; what is no finite number is left out."""
@@ -45,7 +48,9 @@ class SarMonitor:
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         for name, value in finite.items():
             self._board.add_scalar(name, value, step)  # type: ignore[attr-defined]
-        if self._run is not None and finite:
+        if self._name is not None and finite:
+            if self._run is None:  # a job that is made to be looked at, and never trained, leaves no run
+                self._run = _offline_run(self.folder, self._name, self._settings)
             self._run.log(finite, step=step)
 
     def close(self) -> None:
@@ -150,6 +155,3 @@ def _offline_run(folder: Path, name: str, settings: dict[str, Any]) -> Any:
     folder.mkdir(parents=True, exist_ok=True)
     # offline: nothing leaves the machine until the user runs `wandb sync`
     return wandb.init(project="stillhouse-sar", name=name, dir=str(folder), mode="offline", config=settings)
-
-
-__all__ = ["EVERY", "GradientWatch", "SarMonitor", "find_wandb", "layer_of", "weight_norms"]

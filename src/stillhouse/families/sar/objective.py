@@ -78,7 +78,7 @@ class SarCurriculum:
 
 @configclass
 class SarObjective:
-    """total = alpha x student + beta x distillation + gamma x feature, as the founding document has it.
+    """total = alpha x student + beta x distillation + gamma x feature, as documented.
 
     `temperature` is not that of a softmax: in a regression that one does nothing. It is the scale, in units of the teacher's RMS,
     beyond which a difference from the teacher counts linearly instead of squared (`losses.complex.robust_nmse`).

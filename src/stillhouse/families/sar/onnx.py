@@ -121,8 +121,8 @@ class OnnxStream:
     def finish(self) -> NDArray[np.complex64]:
         """The last lines (B, min(latency, lines that came), output_dim); then the stream is over until `reset`."""
         total, width = self.count, self._session.get_outputs()[0].shape[1]
-        said = [self._run(np.zeros(self._shape, np.complex64), total) for _ in range(self.latency)]
-        rest = [line for line in said if line is not None]
+        lines = [self._run(np.zeros(self._shape, np.complex64), total) for _ in range(self.latency)]
+        rest = [line for line in lines if line is not None]
         self._over = True
         return np.stack(rest, 1) if rest else np.zeros((self._shape[0], 0, width), np.complex64)
 

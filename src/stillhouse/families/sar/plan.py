@@ -2,56 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
+from stillhouse.core.plan import RunPlan, check_plan
+from stillhouse.curricula import CurriculumConfig
 from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.objective import ComplexLoss, SarObjective
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.training.config import TrainingConfig
 
 SarArm = Literal["kd", "no-kd"]
-LOG_EVERY = 50
-
-# settings of the shared loop that are not for focusing, with their reason
-NOT_HERE = {
-    "label_weight": "there are no labels; alpha weighs the ground truth",
-    "label_smoothing": "there are no labels",
-    "teacher_view": "lines are not augmented, so there is one view",
-    "doctor": "it holds terms against that of the labels, which there is none of",
-    "gradients": "it holds terms against that of the labels, which there is none of",
-    "optimizer": "only adamw honours the groups of a state-space network (poles without decay)",
-    "momentum": "it belongs to sgd and dot",
-    "delta": "it belongs to dot; training.delta of a documented file is that of early stopping",
-    "mixing": "a mixture of two scenes is one more scene; draw more lines instead",
-    "clause_specialize": "there are no clauses",
-    "centralize_gradients": "its mean runs over real and imaginary parts alike, so a global phase would no longer commute",
-}
 
 
-def default_training() -> TrainingConfig:
-    """The loop's knobs for complex lines: full precision, since complex transforms have no half."""
-    return TrainingConfig(precision="32-true", learning_rate=1e-2, weight_decay=0.0, batch_size=8, log_every=LOG_EVERY)
+@configclass
+class SarTraining(TrainingConfig):
+    """Knobs of the loop for complex lines: full precision, since complex transforms have no half."""
+
+    batch_size: int = Field(default=8, gt=0, description="lines per optimizer step")
+    learning_rate: float = Field(default=1e-2, gt=0, description="peak learning rate")
+    weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay of matrices; poles never decay")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
+        default="32-true", description="32-true; complex transforms have no half precision"
+    )
+    log_every: int = Field(default=50, gt=0, description="optimizer steps between two records of the loss terms")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precision not in ("auto", "32-true"):
+            raise ValueError(
+                "precision: expected 32-true (complex Fourier transforms have no half precision), got " + self.precision
+            )
+        if self.centralize_gradients:
+            raise ValueError(
+                "centralize_gradients: expected false (its mean runs over real and imaginary parts alike, so that a global "
+                "phase would no longer commute), got true"
+            )
+        object.__setattr__(self, "precision", "32-true")  # auto would take bfloat16 on a GPU
 
 
-def complete(training: TrainingConfig) -> TrainingConfig:
-    """The same with the precision that complex transforms have.
+@configclass
+class LineCurriculum(CurriculumConfig):
+    """Which lines come first: a line is as hard as the judge's error on it is large."""
 
-    Raises:
-        ValueError: a setting that means nothing here, or half precision.
-    """
-    plain = TrainingConfig()
-    for name, why in NOT_HERE.items():
-        if getattr(training, name) != getattr(plain, name):
-            raise ValueError(f"training.{name}: is not for focusing: {why}; leave it out")
-    if training.precision not in ("auto", "32-true"):
-        raise ValueError(
-            f"training.precision: expected 32-true (complex Fourier transforms have no half precision), got {training.precision}"
-        )
-    return replace(training, precision="32-true")
+    by_class: Literal[False] = Field(default=False, description="lines have no classes")
 
 
 @configclass
@@ -62,36 +58,50 @@ class SarTrainConfig:
     data: SarConfig = Field(default_factory=SarConfig, description="lines and their focus")
     model: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the network")
     loss: ComplexLoss = Field(default_factory=ComplexLoss, description="against the ground truth")
-    training: TrainingConfig = Field(default_factory=default_training, description="the loop")
+    training: SarTraining = Field(default_factory=SarTraining, description="the loop")
     delta: float = Field(default=0.0, ge=0, description="a validation is better only if its quality is so much higher")
     seed: int = Field(default=0, ge=0, description="weights and order of the lines")
+    wandb: bool = Field(default=False, description="also log to Weights & Biases, offline")
 
     def __post_init__(self) -> None:
-        complete(self.training)
         check_channels("model", self.model, self.data)
 
 
 @configclass
-class SarDistillConfig:
+class SarDistillConfig(RunPlan):
     """A student with a teacher and without one, under several seeds, and what the difference says."""
 
     name: str = Field(default="sar-student", min_length=1, description="names the run folder")
     data: SarConfig = Field(default_factory=SarConfig, description="lines and their focus")
-    teacher: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the trained network that tells")
+    teacher: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the trained network that teaches")
     teacher_checkpoint: str = Field(min_length=1, description="its run folder, or a file of weights")
     student: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the network that learns")
     objective: SarObjective = Field(default_factory=SarObjective, description="alpha, beta, gamma and their losses")
-    training: TrainingConfig = Field(default_factory=default_training, description="the loop, the same for every arm")
+    training: SarTraining = Field(default_factory=SarTraining, description="the loop, the same for every arm")
+    chain: tuple[StateSpaceConfig, ...] = Field(
+        default=(), description="assistants between teacher and student, largest first"
+    )
+    curriculum: LineCurriculum | None = Field(
+        default=None, description="which lines first, for the taught arm: by the judge's error on them"
+    )
     delta: float = Field(default=0.0, ge=0, description="a validation is better only if its quality is so much higher")
     arms: tuple[SarArm, ...] = Field(default=("kd", "no-kd"), min_length=1, description="kd: taught; no-kd: control")
-    seeds: int = Field(default=3, gt=0, description="trainings of each arm; a verdict wants 3")
+    wandb: bool = Field(default=False, description="also log to Weights & Biases, offline")
 
     def __post_init__(self) -> None:
-        complete(self.training)
+        check_plan(self)
         check_channels("student", self.student, self.data)
         check_channels("teacher", self.teacher, self.data)
-        if len(set(self.arms)) < len(self.arms):
-            raise ValueError(f"arms: expected each once, got {', '.join(self.arms)}")
+        for number, assistant in enumerate(self.chain):
+            check_channels(f"chain.{number}", assistant, self.data)
+        if self.own or self.own_decay is not None:
+            raise ValueError(
+                "own: probes, exits and contrastive losses read classes, which lines have not; leave it out"
+            )
+        if self.chain_teachers == "all":
+            raise ValueError(
+                "chain_teachers: expected 'last' (hidden lines of several networks have no mean), got 'all'"
+            )
 
 
 def check_channels(which: str, model: StateSpaceConfig, data: SarConfig) -> None:

@@ -1,4 +1,4 @@
-"""The report of a focusing run: images, cuts through points, coherence, the table, all from the files of its folder. No torch.
+"""What a report shows of a focusing run: images, cuts through points, coherence, the table, from files alone. No torch.
 
 focus.npz holds, for a patch of test lines (W lines, L samples of the valid region):
     image/NAME (W, L) complex, map/NAME (W, L) local coherence with the target, cut/NAME (P, X) dB along a few points,
@@ -14,64 +14,70 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
 from stillhouse.core import records
-from stillhouse.core.checks import InputError
-from stillhouse.core.records import REPORT, read_json, read_records, write_atomically
+from stillhouse.core.records import read_json, read_records
 from stillhouse.report import figures
+from stillhouse.report.blocks import Block, Facts, Table
+from stillhouse.report.blocks import Figure as Picture
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import GAP, HEADLINES, MARKS, MINUS, plain
+from stillhouse.report.words import GAP, MINUS, plain
 
-HERE = Path(__file__).parents[2] / "report"
+Drawing = tuple[Markup, str]
 FOCUS, COMPARISON = "focus.npz", "comparison.json"
 DARKEST, BRIGHTEST = 1.0, 99.5  # percentiles of the target's dB that are black and white in every picture
 STYLES = ("-", "--", "-.", ":")
 NONE = "\u2013"
+PATCH = "display: block; width: 9rem; height: 22rem; image-rendering: pixelated"
+IMAGES = (
+    "Magnitude in decibels of one patch of test lines, azimuth upwards, range to the right; all focused images have the gray "
+    "scale of the target, the unfocused one its own. Lines of simulated data are independent of each other."
+)
+MAPS = (
+    "In windows of 11 samples: black is 0, bright is 1. Windows of n samples of unrelated speckle read about "
+    "\u221a(\u03c0 / 4n), here 0.27, not 0."
+)
+POINT_HEAD = (
+    "", "have a peak", "IRW (half-power width), samples", "against the matched filter", "PSLR", "against the matched filter",
+    "ISLR", "place, samples", "phase",
+)  # fmt: skip
+POINT_CAPTION = (
+    "Isolated points between samples, without clutter or noise. Width at half power and sidelobe ratios are medians, errors of "
+    "place and phase are root mean squares against the matched filter\u2019s focus."
+)
+TABLE_CAPTION = (
+    "Quality and coherence are means over the valid region of the test lines (of an arm: over its seeds too). Operations and "
+    "state are counted for one range bin; times are measured{}, one line at a time and, by FFT, as a share of a whole scene."
+)
+CLAIM_HEAD = (
+    "", "parameters, fewer", "documented", "quality kept", "documented", "time, less", "documented",
+)  # fmt: skip
+CLAIM_CAPTION = "Held against the teacher. The documented figures are expectations: no measurement stands behind them."
 
 
-def write_sar_report(out: Path) -> Path:
-    """Write `report.html` into a folder of `stillhouse sar train` or `distill`; sections whose files are missing say so.
-
-    Raises:
-        InputError: `out` is no such folder, or the page cannot be written.
-    """
-    run = _read(out / records.RUN)
-    if not str(run.get("kind", "")).startswith("sar-"):
-        raise InputError(f"{out}: expected a folder of `stillhouse sar train` or `stillhouse sar distill`")
-    summary, comparison = _read(out / records.SUMMARY), _read(out / COMPARISON)
-    arrays = _arrays(out / FOCUS)
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    verdict = str(summary.get("verdict", ""))
-    page = environment.get_template("sar.html").render(
-        css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        name=str(mapping(run.get("config")).get("name", out.name)),
-        verdict=verdict,
-        headline=HEADLINES.get(verdict, "How well it focuses") if verdict else "How well it focuses",
-        mark=MARKS.get(verdict, MARKS["not tested"]),
-        sentences=[_sentence(row, summary) for row in summary.get("comparisons", [])],
-        head=TABLE_HEAD,
-        rows=[_table_row(row) for row in comparison.get("rows", [])],
-        claims=[_claim(row) for row in comparison.get("rows", []) if row.get("documented")],
-        machine=mapping(comparison.get("machine")).get("cpu", ""),
-        images=_images(arrays),
-        maps=_maps(arrays),
-        cuts=_cuts(arrays),
-        points=[_point_row(row) for row in comparison.get("rows", []) if row.get("points")],
-        curves=_curves(out),
-        facts=_facts(run, arrays),
-        configuration=yaml.safe_dump(run.get("config"), sort_keys=False, allow_unicode=True, width=100),
-        command=str(summary.get("command") or run.get("command") or ""),
-    )
-    write_atomically(out / REPORT, lambda file: file.write(page.encode(errors="replace")))
-    return out / REPORT
+def sar_blocks(out: Path) -> list[Block]:
+    """What a focusing report shows beyond what all families share, from the files of a run folder."""
+    arrays, comparison = _arrays(out / FOCUS), _read(out / COMPARISON)
+    rows = comparison.get("rows", [])
+    points = [_point_row(row) for row in rows if row.get("points")]
+    claims = [_claim(row) for row in rows if row.get("documented")]
+    machine = mapping(comparison.get("machine")).get("cpu", "")
+    caption = TABLE_CAPTION.format(f" on {machine}" if machine else "")
+    found: list[Block] = [
+        Picture("Images", _images(arrays), IMAGES),
+        Picture("Coherence with the target", _maps(arrays), MAPS),
+        Picture("Cuts through points", _cuts(arrays)),
+        Table("Point targets", POINT_HEAD, points, POINT_CAPTION),
+        Table("Comparison", TABLE_HEAD, [_table_row(row) for row in rows], caption),
+        Table("Beside the documents", CLAIM_HEAD, claims, CLAIM_CAPTION),
+        Picture("Learning curve", _curve(out)),
+        Facts("Lines", _facts(_read(out / records.RUN), arrays)),
+    ]
+    return [block for block in found if any(getattr(block, part, ()) for part in ("drawings", "rows", "entries"))]
 
 
 # ---------------------------------------------------------------------------------------------- words and tables
@@ -104,17 +110,17 @@ def _table_row(row: Mapping[str, Any]) -> list[str]:
 
 
 def _claim(row: Mapping[str, Any]) -> list[str]:
-    """A student's measured numbers beside what the founding document says of its size."""
-    said = mapping(row.get("documented"))
+    """A student's measured numbers beside the documented ones of its size."""
+    documented = mapping(row.get("documented"))
     fewer, kept, faster = (number(row.get(key)) for key in ("fewer_parameters", "quality_kept", "faster_whole"))
     return [
         f"{row.get('name')} ({row.get('size')})",
         _percent(fewer),
-        str(said.get("fewer_parameters") or NONE),
+        str(documented.get("fewer_parameters") or NONE),
         _percent(kept),
-        str(said.get("quality_kept") or NONE),
+        str(documented.get("quality_kept") or NONE),
         _percent(faster),
-        str(said.get("faster") or NONE),
+        str(documented.get("faster") or NONE),
     ]
 
 
@@ -134,33 +140,14 @@ def _point_row(row: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _sentence(row: Mapping[str, Any], summary: Mapping[str, Any]) -> dict[str, str]:
-    """One comparison in words."""
-    verdict, metric = str(row.get("verdict", "not tested")), str(row.get("metric"))
-    arms = mapping(summary.get("arms"))
-    means = [
-        number(mapping(mapping(arms.get(str(row.get(key)))).get(metric)).get("mean")) for key in ("arm", "control")
-    ]
-    ends = [number(row.get(key)) for key in ("difference", "low", "high")]
-    detail = "one of the two arms has no results"
-    if None not in means and None not in ends:
-        shown = [f"{end:+.4f}".replace("-", MINUS) for end in ends if end is not None]
-        size = f"{plain(row.get('seeds', 0))} seeds, {plain(row.get('items', 0))} test lines"
-        sides = f"{row.get('arm')} {means[0]:.4f} against {row.get('control')} {means[1]:.4f}"
-        detail = f"{metric}: {sides}, difference {shown[0]} (95{GAP}% interval {shown[1]} to {shown[2]}), {size}"
-    lead = {"helps": "The teacher helps", "hurts": "The teacher hurts"}.get(
-        verdict,
-        "No difference shown for the teacher" if verdict == "no difference shown" else "The teacher was not tested",
-    )
-    return {"verdict": verdict, "mark": MARKS.get(verdict, MARKS["not tested"]), "lead": lead, "detail": detail}
-
-
 def _facts(run: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[tuple[str, str]]:
     data = mapping(run.get("data"))
-    sizes = ", ".join(f"{plain(count)} {name}" for name, count in mapping(data.get("sizes")).items())
+    if not data:
+        return []
+    where = " to ".join(map(str, data.get("valid", [])))
     found = [
-        ("Data", f"{data.get('name', '')}: {sizes} lines of {data.get('length', '')} samples"),
-        ("Judged in", f"samples {' to '.join(map(str, data.get('valid', [])))}: there a line holds the whole aperture"),
+        ("Length", f"{data.get('length', '')} samples"),
+        ("Judged in", f"samples {where}: there a line holds the whole aperture"),
         ("Fingerprint", str(data.get("sha256", ""))),
     ]
     if "spacing" in arrays:
@@ -199,8 +186,8 @@ def _bytes(value: Any) -> str:
 # ---------------------------------------------------------------------------------------------- pictures
 
 
-def _images(arrays: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(name, data address) of the magnitudes in dB, all but the first on the target's scale."""
+def _images(arrays: Mapping[str, Any]) -> list[Drawing]:
+    """Magnitudes in dB, all but the first on the target's scale."""
     target = arrays.get("image/target")
     if target is None:
         return []
@@ -209,16 +196,26 @@ def _images(arrays: Mapping[str, Any]) -> list[tuple[str, str]]:
     for name, image in _named(arrays, "image/"):
         decibels = _db(image)
         low, high = (black, white) if name != "before" else np.percentile(decibels, [DARKEST, BRIGHTEST])
-        found.append((name, _png((decibels - low) / max(high - low, 1e-9), "gray")))
+        address = _png((decibels - low) / max(high - low, 1e-9), "gray")
+        found.append((_img(address, f"Magnitude of the patch: {name}"), name))
     return found
 
 
-def _maps(arrays: Mapping[str, Any]) -> list[tuple[str, str, float]]:
-    """(name, data address, mean) of local coherence with the target: black 0, bright 1."""
-    return [(name, _png(values, "magma"), float(np.mean(values))) for name, values in _named(arrays, "map/")]
+def _maps(arrays: Mapping[str, Any]) -> list[Drawing]:
+    """Local coherence with the target: black 0, bright 1."""
+    found = []
+    for name, values in _named(arrays, "map/"):
+        mean = f"{float(np.mean(values)):.3f}"
+        alt = f"Local coherence of {name} with the target, mean {mean}"
+        found.append((_img(_png(values, "magma"), alt), f"{name}: {mean}"))
+    return found
 
 
-def _cuts(arrays: Mapping[str, Any]) -> list[Markup]:
+def _img(address: str, alt: str) -> Markup:
+    return Markup('<img src="{}" alt="{}" style="{}">').format(address, alt, PATCH)
+
+
+def _cuts(arrays: Mapping[str, Any]) -> list[Drawing]:
     """One drawing a point: power in dB along azimuth for every focuser."""
     named = _named(arrays, "cut/")
     axis = arrays.get("cut_axis")
@@ -235,28 +232,21 @@ def _cuts(arrays: Mapping[str, Any]) -> list[Markup]:
             axes.set(ylim=(-45, 3), xlabel="azimuth samples from the point", ylabel="power (dB)")
             axes.legend(fontsize=8, loc="upper right", frameon=False)
             names = ", ".join(name for name, _ in named)
-            drawn.append(figures._svg(figure, f"cut-{point}", f"Cut through point {point + 1}: {names}"))
+            drawn.append((figures._svg(figure, f"cut-{point}", f"Cut through point {point + 1}: {names}"), ""))
     return drawn
 
 
-def _curves(out: Path) -> Markup:
-    """Validation NMSE in dB against the epoch, one line a training."""
-    runs = sorted((out / "arms").glob("*/seed-*")) if (out / "arms").is_dir() else [out]
-    lines = {f"{run.parent.name}, {run.name}" if run != out else "training": _series(run) for run in runs}
-    lines = {name: line for name, line in lines.items() if line}
-    if not lines:
-        return Markup()
-    arms = list(dict.fromkeys(name.split(",")[0] for name in lines))
+def _curve(out: Path) -> list[Drawing]:
+    """Validation NMSE in dB against the epoch, of a folder of `train`: the shared page draws those of arms."""
+    line = _series(out)
+    if not line:
+        return []
     with rc_context(figures.STYLE | {"font.size": 10}):
         figure = Figure(figsize=(5, 3.3), layout="constrained")
         axes = figure.add_subplot()
-        for name, line in lines.items():
-            place = arms.index(name.split(",")[0])
-            label = arms[place] if name.endswith("seed-0") or name == "training" else None
-            axes.plot([e for e, _ in line], [v for _, v in line], color=figures.look(place)["color"], label=label)
+        axes.plot([e for e, _ in line], [v for _, v in line], color=figures.look(0)["color"])
         axes.set(xlabel="epoch", ylabel="validation NMSE (dB)")
-        axes.legend(fontsize=9, frameon=False)
-        return figures._svg(figure, "curves", "Validation NMSE in dB against the epoch")
+        return [(figures._svg(figure, "curves", "Validation NMSE in dB against the epoch"), "")]
 
 
 def _series(run: Path) -> list[tuple[float, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,22 +16,28 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import dump_yaml, parse, to_mapping
-from stillhouse.core.records import CARD, CHECKPOINT, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.core.folder import SHIPPED, run_above
+from stillhouse.core.hashes import verify_files, with_hashes
+from stillhouse.core.records import CARD, RUN, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.data.sequences import SarData, SarScale
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.families.sar.students.network import SarSSM
 
-FORMAT = "stillhouse-sar-1"
-BEST = Path("checkpoints") / "best_model.pth"  # where the founding document looks for a teacher
+FORMAT, BEFORE = "stillhouse-sar-2", "stillhouse-sar-1"  # the older one knows no fingerprint
+TEACHER_WEIGHTS = "teacher.safetensors"  # of `train`; older folders hold a student.safetensors
+BEST = Path("checkpoints") / "best_model.pth"  # where the documents look for a teacher
 FINAL, FINAL_CONFIG = "final_student_model.pth", "final_student_config.yaml"  # and for a student
 
 
-def save_model(folder: Path, model: SarSSM, data: SarData) -> None:
-    """Write `student.safetensors` and `card.json` into a folder."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
+def save_model(folder: Path, model: SarSSM, data: SarData, *, weights: str = STUDENT) -> None:
+    """Write the weights and `card.json` into a folder; the card is written last."""
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    write_atomically(folder / weights, lambda file: file.write(content))
     card = {
         "format": FORMAT,
+        "family": "sar",
+        "weights": weights,
         "model": to_mapping(model.config),
         "scale": asdict(data.scale),
         "valid": [data.valid.start, data.valid.stop],
@@ -39,7 +46,7 @@ def save_model(folder: Path, model: SarSSM, data: SarData) -> None:
         " the focused line",
         "versions": versions(),
     }
-    write_json(folder / CARD, card)
+    write_json(folder / CARD, with_hashes(card, folder, [weights]))
 
 
 def save_documented(path: Path, model: SarSSM) -> None:
@@ -57,14 +64,14 @@ def save_documented_config(path: Path, config: StateSpaceConfig) -> None:
 
 
 def load_model(folder: Path) -> tuple[SarSSM, SarScale]:
-    """Build the network of a folder and load its weights; in eval mode, on the CPU.
+    """Build the network of a folder (or the shipped one of a run folder) and load its weights; in eval mode, on the CPU.
 
     Raises:
-        InputError: no card, another format, weights missing, truncated or of another network.
+        InputError: no card, another format, weights missing, changed, truncated or of another network.
     """
+    folder = _with_card(folder)
     card = _card(folder)
-    config = parse(StateSpaceConfig, card["model"])
-    return load_weights(config, folder / STUDENT), SarScale(**card["scale"])
+    return load_weights(parse(StateSpaceConfig, card["model"]), _weights(folder, card)), SarScale(**card["scale"])
 
 
 def load_weights(config: StateSpaceConfig, path: Path) -> SarSSM:
@@ -113,20 +120,44 @@ def load_teacher(config: StateSpaceConfig, checkpoint: Path) -> tuple[SarSSM, Sa
         a, b = to_mapping(config), to_mapping(stored)
         changed = ", ".join(f"{key}: {a[key]} there, {b[key]} trained" for key in a if a[key] != b[key])
         raise InputError(f"teacher_checkpoint {checkpoint}: its network is not that of teacher_config ({changed})")
-    path = checkpoint / STUDENT if checkpoint.is_dir() else checkpoint
+    path = _weights(checkpoint, card) if checkpoint.is_dir() else checkpoint
     return load_weights(config, path), SarScale(**card["scale"])
+
+
+def load_data_config(folder: Path) -> SarConfig:
+    """The data of the run that a folder belongs to.
+
+    Raises:
+        InputError: it belongs to none.
+    """
+    run = run_above(folder)
+    if run is None:
+        raise InputError(f"{folder}: it belongs to no run, so its data are not known; name a file with --config")
+    return parse(SarConfig, read_json(run / RUN)["config"]["data"])
+
+
+def _with_card(folder: Path) -> Path:
+    return folder / SHIPPED if not (folder / CARD).is_file() and (folder / SHIPPED / CARD).is_file() else folder
 
 
 def _card(folder: Path) -> dict[str, Any]:
     if not (folder / CARD).is_file():
         raise InputError(
-            f"{folder}: expected a folder with {CARD} and {STUDENT} (of `stillhouse sar train` or `distill`)"
+            f"{folder}: expected a folder with {CARD} and weights (of `stillhouse sar train` or `distill`)"
         )
     card = read_json(folder / CARD)
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
+    if not isinstance(card, dict) or card.get("format") not in (FORMAT, BEFORE):
         got = card.get("format") if isinstance(card, dict) else card
         raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got {got!r}")
     return card
+
+
+def _weights(folder: Path, card: Mapping[str, Any]) -> Path:
+    """The file of weights that a card is about, if both are still what they were."""
+    name = str(card.get("weights", STUDENT))
+    if card["format"] == FORMAT:
+        verify_files(folder, card, [name])
+    return folder / name
 
 
 def _read(path: Path) -> dict[str, Tensor]:
@@ -154,15 +185,9 @@ def _read(path: Path) -> dict[str, Tensor]:
 def _size_hint(config: StateSpaceConfig, got: dict[str, tuple[int, ...]]) -> str:
     width = got.get("input.weight", (config.model_dim,))[0]
     layers = len({name.split(".")[1] for name in got if name.startswith("blocks.")})
-    said = []
+    found = []
     if width != config.model_dim:
-        said.append(f"model_dim {width}, the configuration {config.model_dim}")
+        found.append(f"model_dim {width}, the configuration {config.model_dim}")
     if layers and layers != config.num_layers:
-        said.append(f"{layers} layers, the configuration {config.num_layers}")
-    return f"; the weights are of {', '.join(said)}" if said else ""
-
-
-__all__ = [
-    "BEST", "CHECKPOINT", "FINAL", "FINAL_CONFIG", "load_model", "load_teacher", "load_weights", "save_documented",
-    "save_documented_config", "save_model",
-]  # fmt: skip
+        found.append(f"{layers} layers, the configuration {config.num_layers}")
+    return f"; the weights are of {', '.join(found)}" if found else ""

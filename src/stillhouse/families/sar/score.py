@@ -36,27 +36,27 @@ CUT_AXIS = np.arange(-16 * FINE, 16 * FINE + 1) / FINE
 
 @torch.no_grad()
 def focus(model: SarSSM, inputs: Tensor, batch: int = 64) -> Complex:
-    """(N, L) what a network says of lines (N, L, C), in eval mode and on its own device."""
+    """(N, L) focused lines of lines (N, L, C), in eval mode and on its own device."""
     model.eval()
     device = next(model.parameters()).device
     parts = [model(part.to(device)).cpu() for part in inputs.split(batch)]
     return torch.cat(parts)[..., 0].numpy()
 
 
-def line_figures(said: Complex, wanted: Complex) -> dict[str, NDArray[np.float64]]:
+def line_figures(focused: Complex, wanted: Complex) -> dict[str, NDArray[np.float64]]:
     """(N) quality (1 - NMSE) and coherence of every line; what verdicts are made of."""
-    s, t = (torch.from_numpy(np.ascontiguousarray(x)).to(torch.complex128) for x in (said, wanted))
+    s, t = (torch.from_numpy(np.ascontiguousarray(x)).to(torch.complex128) for x in (focused, wanted))
     return {
         "quality": (1 - complex_nmse(s, t)).numpy(),
         "coherence": (1 - coherence_loss(s, t)).numpy(),
     }
 
 
-def judge(said: Complex, split: SarSplit, valid: slice) -> dict[str, float]:
+def judge(focused: Complex, split: SarSplit, valid: slice) -> dict[str, float]:
     """Quality and coherence as means over lines, and every figure over the whole split (`nmse`, `snr_db`, ...)."""
     wanted = split.targets[..., 0].numpy()[:, valid]
-    lines = line_figures(said[:, valid], wanted)
-    whole = judge_focus(said[:, valid], wanted)
+    lines = line_figures(focused[:, valid], wanted)
+    whole = judge_focus(focused[:, valid], wanted)
     return {
         "quality": float(lines["quality"].mean()),
         "coherence": float(lines["coherence"].mean()),
@@ -66,15 +66,15 @@ def judge(said: Complex, split: SarSplit, valid: slice) -> dict[str, float]:
 
 def point_figures(focuser: Focuser, points: PointSet, valid: slice) -> dict[str, Any]:
     """Width, sidelobes, place and phase of isolated points, against the matched filter's; medians over those that have a peak."""
-    said, wanted = focuser(points.inputs)[:, valid], points.targets[..., 0].numpy()[:, valid]
+    focused, wanted = focuser(points.inputs)[:, valid], points.targets[..., 0].numpy()[:, valid]
     found: list[dict[str, float]] = []
-    for line, reference, place in zip(said, wanted, points.positions - valid.start, strict=True):
+    for line, reference, place in zip(focused, wanted, points.positions - valid.start, strict=True):
         try:
             own = asdict(measure_point(line, near=float(place)))
             found.append({**point_errors(line, reference, near=float(place)), **own})
         except InputError:
             continue  # nothing that has a width: it is counted
-    figures: dict[str, Any] = {"points": len(said), "points_with_a_peak": len(found)}
+    figures: dict[str, Any] = {"points": len(focused), "points_with_a_peak": len(found)}
     for name in ("irw", "pslr_db", "islr_db", "irw_ratio", "pslr_difference_db", "islr_difference_db", "peak_loss_db"):
         figures[name] = statistics.median(one[name] for one in found) if found else None
     for name in ("position_error", "phase_error"):

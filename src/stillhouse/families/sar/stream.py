@@ -1,4 +1,4 @@
-"""Focus line by line in constant memory, and say what that took."""
+"""Focus line by line in constant memory, and measure what that takes."""
 
 from __future__ import annotations
 
@@ -83,11 +83,11 @@ def stream(
     peak, busy = 0, 0.0
     for number, chunk in enumerate(feed.chunks()):
         started, begun = time.perf_counter(), time.process_time()
-        said = [line for lines_in in chunk if (line := flow.step(lines_in)) is not None]
+        focused = [line for lines_in in chunk if (line := flow.step(lines_in)) is not None]
         waits.append(1000 * (time.perf_counter() - started) / len(chunk))
         busy += 1000 * (time.process_time() - begun)
-        written = _write(sink, said, written, scale)
-        kept += said if check else []
+        written = _write(sink, focused, written, scale)
+        kept += focused if check else []
         peak = _peak() if number == 0 else peak
     growth = _peak() - peak
     rest = list(flow.finish().unbind(1))
@@ -146,16 +146,16 @@ def _from_file(path: Path, scale: SarScale) -> _Feed:
     return _Feed(len(table), table.shape[1], table, 1 / scale.input_rms)
 
 
-def _write(sink: NDArray[np.complex64] | None, said: list[Tensor], at: int, scale: SarScale) -> int:
-    if sink is not None and said:
-        sink[at : at + len(said)] = torch.stack(said)[..., 0].numpy() * np.float32(scale.target_rms)
-    return at + len(said)
+def _write(sink: NDArray[np.complex64] | None, focused: list[Tensor], at: int, scale: SarScale) -> int:
+    if sink is not None and focused:
+        sink[at : at + len(focused)] = torch.stack(focused)[..., 0].numpy() * np.float32(scale.target_rms)
+    return at + len(focused)
 
 
 @torch.no_grad()
-def _error(model: SarSSM, feed: _Feed, said: Tensor) -> float:
+def _error(model: SarSSM, feed: _Feed, focused: Tensor) -> float:
     whole = model(torch.cat([torch.stack(chunk, 1) for chunk in feed.chunks()], 1))
-    return float((said - whole).abs().max() / whole.abs().square().mean().sqrt().clamp(min=1e-30))
+    return float((focused - whole).abs().max() / whole.abs().square().mean().sqrt().clamp(min=1e-30))
 
 
 def _peak() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -23,8 +23,6 @@ class TextTransformerConfig:
     depth: int = Field(default=2, gt=0, description="number of blocks")
     heads: int = Field(default=2, gt=0, description="attention heads")
     dropout: float = Field(default=0.1, ge=0, lt=1, description="dropout on embeddings and branches")
-
-    special_part: ClassVar[None] = None
 
     def __post_init__(self) -> None:
         if self.width % self.heads:

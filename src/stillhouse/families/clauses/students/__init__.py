@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -44,8 +44,6 @@ class TsetlinViTConfig:
     feed_forward: Literal["clauses", "mlp", "none"] = Field(
         default="clauses", description="what follows attention; mlp and none are the controls"
     )
-
-    special_part: ClassVar[str] = "clauses"
 
     def __post_init__(self) -> None:
         if self.embed_dim % self.heads:

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.families.clauses.students.clauses import ClauseBank
+from stillhouse.layers.part import Student
 
 M = TypeVar("M", bound="ClauseModel")
 
 
-class ClauseModel(nn.Module):
+class ClauseModel(Student):
     """An image model with clauses; it takes raw pixels in [0, 1].
 
     Args:

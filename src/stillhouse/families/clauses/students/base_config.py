@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 @configclass
 class ClauseModelConfig(ABC):
     """What every model has; not a model itself."""
-
-    special_part: ClassVar[str] = "clauses"
 
     num_classes: int = Field(default=10, ge=2, description="K; the data set says it when a run builds the student")
     image_size: int | tuple[int, int] = Field(default=(32, 32), description="height and width, or one side, in pixels")

@@ -7,7 +7,7 @@ default here is one that works, and the description says so.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -29,8 +29,6 @@ Norm = Literal["layernorm", "rmsnorm", "scalenorm", "ln", "rms", "scale"]
 @configclass
 class UnifiedTMConfig:
     """A vision or Swin transformer whose feed-forward is made of clauses, with every option of the documents."""
-
-    special_part: ClassVar[str] = "clauses"
 
     kind: Literal["unified-tm"] = "unified-tm"
     num_classes: int = Field(default=10, ge=2, description="K; the data set says it when a run builds the student")
@@ -96,7 +94,7 @@ class UnifiedTMConfig:
         default=0.0, ge=0, description="weight of the expected share of literals included, summed over blocks"
     )
     layerscale_init: float = Field(
-        default=1.0, gt=0, description="start of the gains on the clause branch; the documents' 1e-4 buries it"
+        default=1.0, gt=0, description="start of the gains on the clause branch; 1e-4 buries it"
     )
     use_layerscale: bool = Field(default=True, description="learned gain per channel on both branches")
     clause_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on clause strengths")

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 
 from stillhouse.classification.data import ImageData, ImageSplit
-from stillhouse.classification.job import ClassificationJob, Lesson
-from stillhouse.classification.plan import RunConfig
+from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json, write_json
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.specialize import clause_usage
 from stillhouse.families.clauses.vision.config import ClauseConfig
 from stillhouse.families.clauses.vision.places import places_of
-from stillhouse.signals import build_signals, student_features
-from stillhouse.signals.config.probes import ProbesConfig
+from stillhouse.signals import ProbesConfig, build_signals, student_features
+from stillhouse.training.distillation import Listening
 from stillhouse.training.loop import fit
 
 LEAST = 8  # clauses of a block
@@ -76,7 +76,7 @@ def need(accuracy: float, usage: float) -> float:
 
 
 def share_out(
-    config: ClauseConfig, student: Any, plan: RunConfig, data: ImageData, path: Path, *, resume: bool
+    config: ClauseConfig, student: Any, plan: ClausesRunConfig, data: ImageData, path: Path, *, resume: bool
 ) -> list[int]:
     """Train a throw-away model for some steps, score its blocks on training images that it has not seen, divide the clauses.
 
@@ -95,7 +95,7 @@ def share_out(
         return [int(count) for count in read_json(path)["after"]]
     before = [count for stage in student.for_task(data.task).stages() for count in stage.clauses]
     total = config.target or sum(before)
-    divide([1.0] * len(before), total)  # a bad total is told before anything is trained
+    divide([1.0] * len(before), total)  # a bad total is refused before anything is trained
     size = plan.training.batch_size
     scored = min(config.auto_batches * size, len(data.train) // 2)
     steps = max(1, min(config.auto_steps, (len(data.train) - scored) // size))
@@ -109,7 +109,7 @@ def share_out(
     places = places_of(student, data.task)
     blocks = tuple(place for place in places if "blocks" in place)
     probes = (ProbesConfig(places=blocks),)
-    job = ClassificationJob(model, brief, _training(plan), seed=0, lesson=_lesson(model, probes, data))
+    job = ClassificationJob(model, brief, _training(plan), seed=0, listening=_probes(model, probes, data))
     done = fit(job, _training(plan), seed=0, folder=path.parent / "auto_clause")
     accuracy = [float(done.best[f"component/{place}"] or 0.0) for place in blocks]
     usage = [float(entry["clauses"].mean()) for entry in clause_usage(model, brief.validation).values()]
@@ -126,7 +126,7 @@ def share_out(
     return after
 
 
-def _training(plan: RunConfig) -> Any:
+def _training(plan: ClausesRunConfig) -> Any:
     """One short epoch without what needs a long one."""
     mixing = replace(plan.training.mixing, mixup_alpha=0.0, cutmix_alpha=0.0)
     return replace(
@@ -144,14 +144,14 @@ def _training(plan: RunConfig) -> Any:
     )
 
 
-def _lesson(model: torch.nn.Module, probes: tuple[ProbesConfig, ...], data: ImageData) -> Lesson:
+def _probes(model: torch.nn.Module, probes: tuple[ProbesConfig, ...], data: ImageData) -> Listening:
     from stillhouse.layers.taps import Tapped
 
     features = student_features(probes)
     tapped = Tapped(model, features)
     spec = tapped.spec(data.task.example(2))
     tapped.close()
-    return Lesson(features=features, own=build_signals(probes, spec, spec))
+    return Listening(features=features, own=build_signals(probes, spec, spec))
 
 
 def _brief(data: ImageData, learned: int, scored: int) -> ImageData:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from stillhouse.classification.plan import RunConfig
-from stillhouse.classification.run import OnProgress
 from stillhouse.core import records
 from stillhouse.core.records import arm_folder, read_json, read_records
 from stillhouse.core.types import Progress
+from stillhouse.core.watch import SILENT, News, Watch
+from stillhouse.families.clauses.plan import ClausesRunConfig
 
 PROBES = "/probes"  # terms that the read-outs alone learn from
 
 
-class Board:
+class Board(Watch):
     """Reads what the training writes, and copies each finished epoch to `Transformer-VIT/...` or `Transformer-SWIN/...`.
 
     Groups: loss, train, validation, test (if it is scored each epoch), augment, aux (every further loss term by name), components,
@@ -26,23 +26,21 @@ class Board:
         folder: TensorBoard folder; None writes nothing.
         plan: of the run.
         out: its run folder.
-        say: told a line an epoch.
+        watch: gets a line an epoch, and all that this one gets.
     """
 
-    def __init__(
-        self, folder: str | None, plan: RunConfig, out: Path, say: Callable[[str], None] = lambda line: None
-    ) -> None:
-        self.folder, self.plan, self.out, self.say = folder, plan, out, say
+    def __init__(self, folder: str | None, plan: ClausesRunConfig, out: Path, watch: Watch = SILENT) -> None:
+        self.folder, self.plan, self.out, self.watch = folder, plan, out, watch
         self.written: dict[tuple[str, int], int] = {}
-        self.told: dict[tuple[str, int], int] = {}
+        self.before: dict[tuple[str, int], int] = {}
         self.writer: Any = None
         self.current: tuple[str, int] | None = None
 
     def __enter__(self) -> Board:
-        for arm in self.plan.arms:  # what an earlier process has told already, where a run is gone on with
+        for arm in self.plan.arms:  # epochs that an earlier process has logged, where a run is continued
             for seed in range(self.plan.seeds):
                 epochs = epochs_of(self.plan, arm_folder(self.out, arm, seed) / records.RECORDS)
-                self.told[arm, seed] = max((epoch["epoch"] for epoch in epochs), default=0)
+                self.before[arm, seed] = max((epoch["epoch"] for epoch in epochs), default=0)
         if self.folder is not None:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -63,18 +61,18 @@ class Board:
         if self.writer is not None:
             self.writer.close()
 
-    def following(self, on_progress: OnProgress) -> OnProgress:
-        """The same `tell`, after which finished epochs are told and copied."""
+    def log(self, line: str) -> None:
+        """Pass it on."""
+        self.watch.log(line)
 
-        def both(arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
-            if self.current not in {None, (arm, seed)}:
-                self._copy(*self.current)  # the last epoch of the training before
-            self.current = (arm, seed)
-            on_progress(arm, seed, progress, news)
-            if news.get("loss") is not None:  # steps that log
-                self._copy(arm, seed)
-
-        return both
+    def on_progress(self, arm: str, seed: int, progress: Progress, news: News) -> None:
+        """Pass it on, then log and copy epochs that are finished."""
+        if self.current is not None and self.current != (arm, seed):
+            self._copy(*self.current)  # the last epoch of the training before
+        self.current = (arm, seed)
+        self.watch.on_progress(arm, seed, progress, news)
+        if news.get("loss") is not None:  # steps that log
+            self._copy(arm, seed)
 
     def _prefix(self, arm: str, seed: int) -> str:
         student: Any = self.plan.student
@@ -87,8 +85,8 @@ class Board:
             if epoch["epoch"] <= self.written.get((arm, seed), 0):
                 continue
             self.written[arm, seed] = epoch["epoch"]
-            if epoch["epoch"] > self.told.get((arm, seed), 0):
-                self.say(f"{self._prefix(arm, seed)} | {line_of(epoch, self.plan.training.epochs)}")
+            if epoch["epoch"] > self.before.get((arm, seed), 0):
+                self.watch.log(f"{self._prefix(arm, seed)} | {line_of(epoch, self.plan.training.epochs)}")
             if self.writer is None:
                 continue
             for tag, value in _scalars(epoch):
@@ -97,7 +95,7 @@ class Board:
             self.writer.flush()
 
 
-def epochs_of(plan: RunConfig, path: Path) -> list[dict[str, Any]]:
+def epochs_of(plan: ClausesRunConfig, path: Path) -> list[dict[str, Any]]:
     """One entry a finished epoch of a training: each loss term by name (mean over its records), scores, strengths of mixing.
 
     `loss` is what the student feels: what read-outs learn from, which does not reach it, is not in the sum.

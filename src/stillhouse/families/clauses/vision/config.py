@@ -1,4 +1,4 @@
-"""What `stillhouse vision` is told, as one value; `run_config` turns it into an ordinary run for each model. No torch."""
+"""A command of `stillhouse vision` as one value; `run_config` turns it into an ordinary run for each model. No torch."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from pydantic import Field, ValidationError
 
 from stillhouse.classification.data import DataConfig
 from stillhouse.classification.mixing_config import MixingConfig
-from stillhouse.classification.plan import ArmName, RunConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, configclass, parse
 from stillhouse.families.clauses.data.boolean_features_config import FeaturesMode
+from stillhouse.families.clauses.plan import ArmName, ClausesRunConfig, ClausesTrainingConfig
 from stillhouse.families.clauses.vision.models import ModelName, ModelsConfig, student_of
-from stillhouse.signals import LogitsConfig
-from stillhouse.signals.config.contrastive import ContrastiveConfig
-from stillhouse.signals.config.probes import ProbesConfig
+from stillhouse.signals import ContrastiveConfig, LogitsConfig, ProbesConfig
+from stillhouse.signals.logits import ForwardKL
 from stillhouse.teachers import TeacherConfig
-from stillhouse.training import TrainingConfig
 
 RATES = {"transformer": 2e-3, "tm": 3e-2}  # what a model is trained with without --lr
 OTHER_RATE = 5e-3
@@ -34,7 +32,7 @@ DATASETS = {"fashionmnist": "fashion-mnist"}  # the documents' spelling
 
 @configclass
 class LessonConfig:
-    """What is learnt beside the labels, by the terms of the documents' total loss."""
+    """What is learned beside the labels, by the terms of the documents' total loss."""
 
     teacher_weight: float = Field(default=0.5, ge=0, description="weight of the KL to the external teacher")
     teacher_temperature: float = Field(default=2.0, gt=0, description="softens teacher and student in it")
@@ -119,8 +117,8 @@ class VisionConfig:
         gt=0,
         description="peak; none: transformer 3e-3 x sqrt(batch size / 64) (2e-3 without muon), tm 3e-2, others 5e-3",
     )
-    training: TrainingConfig = Field(
-        default_factory=lambda: TrainingConfig(
+    training: ClausesTrainingConfig = Field(
+        default_factory=lambda: ClausesTrainingConfig(
             epochs=25,
             batch_size=128,
             warmup_epochs=0.1,
@@ -142,9 +140,9 @@ class VisionConfig:
     seeds: int = Field(default=1, gt=0, description="how many seeds each arm is trained with")
 
     def __post_init__(self) -> None:
-        if self.training.learning_rate != TrainingConfig().learning_rate:
+        if self.training.learning_rate != ClausesTrainingConfig().learning_rate:
             raise ValueError(
-                "training.learning_rate: say learning_rate (--lr), which each model has its own default of"
+                "training.learning_rate: set learning_rate (--lr), which each model has its own default of"
             )
         if self.learning_rate is None and self.training.optimizer in {"sgd", "dot"}:
             raise ValueError(
@@ -208,7 +206,7 @@ class VisionConfig:
             model[name] = {**model.get(name, {}), "image_size": side}
         return parse(cls, {**mapping, "data": data, "model": model})
 
-    def run_config(self, model: ModelName, places: tuple[str, ...] = ()) -> RunConfig:
+    def run_config(self, model: ModelName, places: tuple[str, ...] = ()) -> ClausesRunConfig:
         """The run of one model.
 
         Args:
@@ -226,24 +224,32 @@ class VisionConfig:
             final_learning_rate=min(rate, training.final_learning_rate),
             clause_specialize=strength if model == "transformer" else 0.0,
         )
-        told = (
-            LogitsConfig(name="teacher_kd_loss", weight=lesson.teacher_weight, temperature=lesson.teacher_temperature),
+        signals = (
+            LogitsConfig(
+                name="teacher_kd_loss",
+                weight=lesson.teacher_weight,
+                loss=ForwardKL(temperature=lesson.teacher_temperature),
+            ),
         )
         try:
-            return self._run_config(model, training, told if self.taught else (), places)
+            return self._run_config(model, training, signals if self.taught else (), places)
         except ValidationError as error:
             raise ConfigError("\n".join(e["msg"].removeprefix("Value error, ") for e in error.errors())) from None
 
     def _run_config(
-        self, model: ModelName, training: TrainingConfig, told: tuple[LogitsConfig, ...], places: tuple[str, ...]
-    ) -> RunConfig:
+        self,
+        model: ModelName,
+        training: ClausesTrainingConfig,
+        signals: tuple[LogitsConfig, ...],
+        places: tuple[str, ...],
+    ) -> ClausesRunConfig:
         lesson = self.lesson
-        return RunConfig(
+        return ClausesRunConfig(
             name=f"{self.name}-{model}",
             data=self.data,
             teacher=self.teacher,
             student=student_of(self.model, model),
-            signals=told,
+            signals=signals,
             own=self._own(places),
             own_decay=(training.ema_decay or SELF_DECAY) if lesson.self_weight > 0 else None,
             prior=self.prior,
@@ -263,7 +269,11 @@ class VisionConfig:
         lesson = self.lesson
         own: list[Any] = []
         if lesson.self_weight > 0:
-            own.append(LogitsConfig(name="ema_kd_loss", weight=lesson.self_weight, temperature=lesson.self_temperature))
+            own.append(
+                LogitsConfig(
+                    name="ema_kd_loss", weight=lesson.self_weight, loss=ForwardKL(temperature=lesson.self_temperature)
+                )
+            )
         if places and (lesson.probes or lesson.aux_weight > 0):
             smoothing = self.training.label_smoothing
             own.append(ProbesConfig(places=places, weight=lesson.aux_weight, smoothing=smoothing))

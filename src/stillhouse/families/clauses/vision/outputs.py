@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stillhouse.classification.card import load_student
 from stillhouse.classification.data import ImageData
-from stillhouse.classification.plan import RunConfig
 from stillhouse.core import records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.records import arm_folder, read_json, write_json
+from stillhouse.core.watch import SILENT, Watch
+from stillhouse.families.clauses.family import FAMILY
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.specialize import clause_usage, has_clauses, set_gains
 from stillhouse.families.clauses.vision.config import VisionConfig
 
@@ -19,7 +19,7 @@ USAGE = "clause_usage.json"
 
 
 def write_outputs(
-    config: VisionConfig, plan: RunConfig, data: ImageData, folder: Path, *, say: Callable[[str], None]
+    config: VisionConfig, plan: ClausesRunConfig, data: ImageData, folder: Path, *, watch: Watch = SILENT
 ) -> dict[str, Any]:
     """Write the files that the configuration asks for, from the reference arm's first seed.
 
@@ -27,7 +27,7 @@ def write_outputs(
         Their paths, and figures, for `results.json`.
     """
     first = arm_folder(folder, plan.reference, 0)
-    student = load_student(first)
+    student = FAMILY.load(first)
     found: dict[str, Any] = {}
     if hasattr(student, "named_blocks") and has_clauses(student):
         found["clause_usage"] = _usage(student, plan, data, folder)
@@ -35,7 +35,7 @@ def write_outputs(
         path = _own_path(config, plan, Path(config.output.save_path))
         save_checkpoint(path, student, plan, data, read_json(first / records.RESULT))
         found["checkpoint"] = str(path)
-        say(f"Saved checkpoint to {path}")
+        watch.log(f"Saved checkpoint to {path}")
     if config.output.overlays is not None and config.output.overlay_samples and hasattr(student, "named_blocks"):
         from stillhouse.families.clauses.overlays_report import draw_overlays
         from stillhouse.families.clauses.vision.overlays import write_overlays
@@ -43,7 +43,7 @@ def write_outputs(
         write_overlays(student, data, folder, config.output.overlay_samples)
         pictures = draw_overlays(folder, Path(config.output.overlays), topk=config.output.overlay_topk)
         found["overlays"] = [str(path) for path in pictures]
-        say(f"{len(pictures)} overlays in {config.output.overlays}")
+        watch.log(f"{len(pictures)} overlays in {config.output.overlays}")
     if config.output.bitpack and plan.student.kind == "flat-tm":
         from stillhouse.families.clauses.vision.packed import compare_packed
 
@@ -54,7 +54,7 @@ def write_outputs(
     return found if rules is None else {**found, "rules": str(rules)}
 
 
-def save_checkpoint(path: Path, student: Any, plan: RunConfig, data: ImageData, result: dict[str, Any]) -> None:
+def save_checkpoint(path: Path, student: Any, plan: ClausesRunConfig, data: ImageData, result: dict[str, Any]) -> None:
     """The documents' file: `UnifiedTMTransformer(**ckpt["model_kwargs"])`, `load_state_dict(ckpt["model_state"])`, same logits."""
     from stillhouse.families.clauses.students.checkpoint import save_transformer
 
@@ -73,7 +73,7 @@ def save_checkpoint(path: Path, student: Any, plan: RunConfig, data: ImageData, 
     save_transformer(path, student, train_args=to_mapping(plan), train_metrics=metrics, meta=meta)
 
 
-def _usage(student: Any, plan: RunConfig, data: ImageData, folder: Path) -> dict[str, Any]:
+def _usage(student: Any, plan: ClausesRunConfig, data: ImageData, folder: Path) -> dict[str, Any]:
     """Strength of clauses by block, and head gains: with all heads alike, and as the student has them."""
     state = {name: x.clone() for name, x in student.state_dict().items() if name.endswith("head_gains")}
     after = clause_usage(student, data.validation)
@@ -94,7 +94,7 @@ def _usage(student: Any, plan: RunConfig, data: ImageData, folder: Path) -> dict
     }
 
 
-def _own_path(config: VisionConfig, plan: RunConfig, path: Path) -> Path:
+def _own_path(config: VisionConfig, plan: ClausesRunConfig, path: Path) -> Path:
     """The path itself, with the model's name in it where there are several models."""
     if len(config.models) == 1:
         return path

@@ -7,14 +7,16 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from stillhouse.classification.plan import RunConfig
 from stillhouse.core import records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.records import arm_folder, read_json
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.vision.board import epochs_of
 
 
-def result_of(plan: RunConfig, folder: Path, summary: Mapping[str, Any], extras: Mapping[str, Any]) -> dict[str, Any]:
+def result_of(
+    plan: ClausesRunConfig, folder: Path, summary: Mapping[str, Any], extras: Mapping[str, Any]
+) -> dict[str, Any]:
     """What is kept of a finished run.
 
     Args:

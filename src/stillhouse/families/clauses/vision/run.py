@@ -9,26 +9,28 @@ OUT/
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stillhouse.classification.data import ImageData
-from stillhouse.classification.plan import RunConfig
-from stillhouse.classification.run import OnProgress, run
 from stillhouse.core import records
 from stillhouse.core.config import to_mapping
-from stillhouse.core.records import open_run_folder, write_json
+from stillhouse.core.experiment import about, run
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.records import write_json
+from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.clauses.data.boolean_cache import with_boolean_features
+from stillhouse.families.clauses.family import FAMILY
+from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.vision.auto_clause import share_out
 from stillhouse.families.clauses.vision.board import Board
 from stillhouse.families.clauses.vision.config import VisionConfig
-from stillhouse.families.clauses.vision.idle import idle_settings
 from stillhouse.families.clauses.vision.models import ModelName
 from stillhouse.families.clauses.vision.outputs import write_outputs
 from stillhouse.families.clauses.vision.places import places_of
 from stillhouse.families.clauses.vision.results import result_of
+from stillhouse.families.clauses.vision.unused import unused_settings
 from stillhouse.teachers import Teacher
 
 RESULTS = "results.json"
@@ -47,22 +49,20 @@ def run_models(
     data: ImageData | None = None,
     teacher: Teacher | None = None,
     command: str | None = None,
-    say: Callable[[str], None] = lambda line: None,
-    on_progress: OnProgress = lambda arm, seed, progress, news: None,
+    watch: Watch = SILENT,
 ) -> dict[str, Any]:
     """Train every model of a configuration; what is finished is kept when it is resumed.
 
     Args:
         config: the whole of it.
         out: folder; a run folder for each model is made in it.
-        resume: go on with what is there.
+        resume: continue what is there.
         force: train although the teacher is no better than chance.
         quiet: no progress bar while boolean features are built.
         data: ready data, instead of what the configuration names.
         teacher: a ready teacher, instead of the one that the configuration names.
-        command: what to print as the command that reproduces the run.
-        say: told a line for each stage.
-        on_progress: told the progress of each training.
+        command: shown as the command that reproduces the run.
+        watch: kept informed.
 
     Returns:
         What `results.json` holds.
@@ -73,51 +73,49 @@ def run_models(
     """
     command = command or records.command_line()
     for model in config.models:
-        config.run_config(model)  # what does not fit is told before anything is written
+        config.run_config(model)  # what does not fit is refused before anything is written
     config.output.check()
-    open_run_folder(out, to_mapping(config), resume=resume, may_grow=("models", "seeds", "arms"), may_change=FREE)
-    about = {"config": to_mapping(config), "command": command, "versions": records.versions()}
-    write_json(out / records.RUN, {**about, "machine": records.machine()})
-    for line in idle_settings(config):
-        say(f"without effect: {line}")
-    data = with_boolean_features(config.data.build() if data is None else data, config.features, quiet=quiet)
-    found: dict[str, Any] = {}
-    for model in config.models:
-        say(f"model: {model}")
-        plan = _plan(config, model, data, out, resume, say)
-        folder = out / model
-        with Board(config.output.log_dir, plan, folder, say) as board:
-            summary = run(
-                plan,
-                folder,
-                resume=resume and (folder / records.RUN).is_file(),
-                force=force,
-                data=data,
-                teacher=teacher if plan.teacher is not None else None,
-                command=command,
-                say=say,
-                on_progress=board.following(on_progress),
-            )
-        extras = write_outputs(config, plan, data, folder, say=say)
-        found[model] = result_of(plan, folder, summary, extras)
-        write_json(out / RESULTS, {**about, "machine": records.machine(), "data": _about(data), "models": found})
-    return {**about, "data": _about(data), "models": found}
+    grown: Any = {"may_grow": ("models", "seeds", "arms"), "may_change": FREE}
+    with RunFolder.open(out, to_mapping(config), resume=resume, **grown) as top:
+        known = about("vision", config, command)
+        top.begin(known)
+        for line in unused_settings(config):
+            watch.log(f"unused: {line}")
+        data = with_boolean_features(config.data.build() if data is None else data, config.features, quiet=quiet)
+        known["data"] = {"name": data.name, "sizes": data.sizes, "image_shape": list(data.task.shape)}
+        found: dict[str, Any] = {}
+        for model in config.models:
+            watch.log(f"model: {model}")
+            plan = _plan(config, model, data, out, resume, watch)
+            folder = out / model
+            with Board(config.output.log_dir, plan, folder, watch) as board:
+                summary = run(
+                    FAMILY,
+                    plan,
+                    folder,
+                    resume=resume and (folder / records.RUN).is_file(),
+                    force=force,
+                    data=data,
+                    teacher=teacher if plan.teacher is not None else None,
+                    command=command,
+                    watch=board,
+                )
+            extras = write_outputs(config, plan, data, folder, watch=watch)
+            found[model] = result_of(plan, folder, summary, extras)
+            write_json(out / RESULTS, {**known, "models": found})
+    return {**known, "models": found}
 
 
 def _plan(
-    config: VisionConfig, model: ModelName, data: ImageData, out: Path, resume: bool, say: Callable[[str], None]
-) -> RunConfig:
+    config: VisionConfig, model: ModelName, data: ImageData, out: Path, resume: bool, watch: Watch
+) -> ClausesRunConfig:
     """The run of one model, its clauses shared out if that is wanted."""
     plan = config.run_config(model)
     if config.clauses.auto and model == "transformer":
         student: Any = plan.student
         counts = share_out(config.clauses, student, plan, data, out / "auto_clause.json", resume=resume)
-        say(f"Auto-tuned clause counts: {', '.join(map(str, counts))}")
+        watch.log(f"Auto-tuned clause counts: {', '.join(map(str, counts))}")
         transformer = replace(student, tm_clauses=tuple(counts))
         config = replace(config, model=replace(config.model, transformer=transformer))
         plan = config.run_config(model)
     return config.run_config(model, places_of(plan.student, data.task))
-
-
-def _about(data: ImageData) -> Mapping[str, Any]:
-    return {"name": data.name, "sizes": data.sizes, "image_shape": list(data.task.shape)}

@@ -23,7 +23,7 @@ UNKNOWN = "<unk>"
 MOST_UNKNOWN = 1
 # prose: an end mark, closing quotes, white space, and something that can begin a sentence
 PROSE_END = re.compile(r"""(?<=[.!?])(["'”’)]*)\s+(?=["'“‘(]?[A-Z0-9])""")
-# WikiText sets spaces around end marks, which tells them from those of abbreviations (Mr. Smith)
+# WikiText sets spaces around end marks, by which they differ from those of abbreviations (Mr. Smith)
 TOKENIZED_END = re.compile(r"""(?<= [.!?])( ["”)])? (?=\S)""")
 
 

@@ -110,7 +110,7 @@ def tracked(
 
 
 def _read(source: Path, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """The chunks; what a library says of a damaged file is told in our words (an OSError would pass for a full disk)."""
+    """The chunks; an error of a library about a damaged file becomes one of ours (an OSError would pass for a full disk)."""
     try:
         yield from chunks
     except InputError:

@@ -73,9 +73,9 @@ def read_column(path: Path, key: str) -> list[Any]:
         _known(path, "column", key, _parquet_file(path).schema_arrow.names)
         found = pq.read_table(path, columns=[key]).column(0).to_pylist()
     elif suffix in (".pt", ".pth"):
-        said = _torch_load(path)
-        _known(path, "entry", key, said if isinstance(said, dict) else {})
-        found = said[key]
+        loaded = _torch_load(path)
+        _known(path, "entry", key, loaded if isinstance(loaded, dict) else {})
+        found = loaded[key]
     elif suffix == ".safetensors":
         from safetensors.numpy import load_file
 
@@ -83,9 +83,7 @@ def read_column(path: Path, key: str) -> list[Any]:
         _known(path, "tensor", key, arrays)
         found = arrays[key]
     else:
-        raise InputError(
-            f"{key!r}: {suffix or 'a folder'} holds vectors only; give texts and labels in files of their own"
-        )
+        raise InputError(f"{key!r}: {suffix or 'a folder'} holds vectors only; give texts and labels in separate files")
     if hasattr(found, "tolist"):
         if found.ndim != 1:
             raise InputError(f"{path}: {key!r}: expected one value a row, got shape {tuple(found.shape)}")
@@ -96,7 +94,7 @@ def read_column(path: Path, key: str) -> list[Any]:
 
 
 def capture_manifest(folder: Path) -> dict[str, Any]:
-    """What a finished capture says of itself.
+    """The manifest of a finished capture.
 
     Raises:
         InputError: the folder is not a capture, or one that is not finished.
@@ -160,7 +158,7 @@ def _npz(path: Path, key: str | None) -> FileRows:
                     False,
                     np.dtype(object),
                     0,
-                )  # strings of Python, say: no vectors, but no harm either
+                )  # strings of Python, for one: no vectors, but no harm either
         name = _choose(path, "array", key, {n: (h[0], str(h[2]), h[2].kind == "f") for n, h in headers.items()})
         shape, fortran, dtype, start = headers[name]
         info = archive.getinfo(_members(archive)[name])
@@ -268,13 +266,13 @@ def _dense(column: Any, start: int, width: int, name: str) -> np.ndarray:
 def _torch(path: Path, key: str | None) -> TensorRows:
     import torch
 
-    stamp, said = Stamp.of(path), _torch_load(path)
-    if isinstance(said, torch.Tensor):
+    stamp, loaded = Stamp.of(path), _torch_load(path)
+    if isinstance(loaded, torch.Tensor):
         if key is not None:
             raise InputError(f"key: {path} holds one tensor without a name, got {key!r}")
-        tensor, name = said, str(path)
+        tensor, name = loaded, str(path)
     else:
-        entries = said if isinstance(said, dict) else {}
+        entries = loaded if isinstance(loaded, dict) else {}
         known = {
             str(n): (tuple(t.shape), str(t.dtype), t.is_floating_point())
             if isinstance(t, torch.Tensor)

@@ -77,7 +77,7 @@ class VectorStore:
         return self.parts[0].width
 
     def read(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """Some rows, in the order asked for; the file is read in its own order.
+        """Some rows, in the order asked for; the file is read in its order.
 
         Args:
             rows: (n) row numbers, repeats allowed.
@@ -154,7 +154,7 @@ def open_vectors(
         path: the file or folder. A .parquet file, a compressed .npz and a column-ordered .npy are converted once, into a .npy
             file beside them.
         key: which array, tensor, column or entry; `embeddings`, or the only one that can be vectors, where not given.
-        texts: (N) what each vector stands for; a capture folder has its own.
+        texts: (N) what each vector stands for; a capture folder has them.
         labels: (N) whole numbers or strings.
         check: read all rows once and refuse NaN and infinite values (the pass also gives the fingerprint).
 
@@ -246,12 +246,12 @@ class VectorsConfig:
     texts_file: str | None = Field(
         default=None,
         min_length=1,
-        description="texts in a file of their own: .txt, a line a row, or .jsonl with 'text'",
+        description="texts in a separate file: .txt, a line a row, or .jsonl with 'text'",
     )
     labels_file: str | None = Field(
         default=None,
         min_length=1,
-        description="labels in a file of their own: .txt, a line a row, or .npy [a capture of several files: their names]",
+        description="labels in a separate file: .txt, a line a row, or .npy [a capture of several files: their names]",
     )
     validation_fraction: float = Field(default=0.1, gt=0, lt=1, description="share of rows that picks the best step")
     test_fraction: float = Field(default=0.1, gt=0, lt=1, description="share of rows that is judged once, at the end")
@@ -286,7 +286,7 @@ class VectorsConfig:
             labels = read_column(path, self.labels_key) if self.labels_key else _labels_of(Path(self.labels_file or ""))
         elif (path / LABELS).is_file():
             named = _texts_of(path / LABELS)
-            labels = named if len(set(named)) > 1 else None  # texts of one file: nothing to tell apart
+            labels = named if len(set(named)) > 1 else None  # texts of one file: no two classes
         return split_rows(open_vectors(path, key=self.key, texts=texts, labels=labels), self)
 
 

@@ -3,8 +3,8 @@
     from stillhouse.families.embed.documented import distill_loss, create_curriculum_schedule, curriculum_distill_step
 
 They keep the document's names, argument names, defaults and error texts. Where the document is wrong (a temperature that changes
-nothing, a KL divided by the number of classes, a pickle that may run code), they do what is right and say so. To train a student
-that beats PCA, take `stillhouse embed distill`; these are the pieces for a loop of your own.
+nothing, a KL divided by the number of classes, a pickle that may run code), they do what is right and point it out. To train a
+student that beats PCA, take `stillhouse embed distill`; these are the pieces for a loop that you write.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def load_teacher_checkpoint(
     key: str | None = None,
     trust: bool = False,
 ) -> dict[str, Any]:
-    """Read a teacher: its vectors, its weights if they are there, and what is said of it.
+    """Read a teacher: its vectors, its weights if they are there, and what is known of it.
 
     Args:
         checkpoint_path: `.pt` or `.pth`, `.safetensors`, `.npy` (memory-mapped where it holds float32), `.npz`, `.parquet`.
@@ -38,7 +38,7 @@ def load_teacher_checkpoint(
         device: where tensors go; `auto` is CUDA where there is one.
         map_location: as torch.load takes it; wins over `device`.
         key: name of the embeddings in the file.
-        trust: let a .pt file run the code that it may hold. Only for files of your own: the document's loader did so always.
+        trust: let a .pt file run the code that it may hold. Only for files that you made: the document's loader did so always.
 
     Returns:
         `embeddings` (N, Dt) floating point or None, `model_state` a dict or None, `metadata` a dict; further entries of a
@@ -71,7 +71,7 @@ def load_teacher_checkpoint(
     except pickle.UnpicklingError as error:
         raise RuntimeError(
             f"Failed to load checkpoint: {path} holds Python objects, which may run code when they are read; save tensors, or "
-            f"pass trust=True for a file of your own ({_first_line(error)})"
+            f"pass trust=True for a file that you made ({_first_line(error)})"
         ) from None
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, ImportError) as error:
         raise RuntimeError(f"Failed to load checkpoint: {path}: {_first_line(error)}") from error
@@ -143,7 +143,7 @@ def _npz(path: Path, key: str | None, trust: bool, where: Any) -> dict[str, Any]
 def _is_table(file: Any, name: str) -> bool:
     try:
         array = file[name]
-    except ValueError:  # an array of Python objects: texts, say
+    except ValueError:  # an array of Python objects: texts, for one
         return False
     return array.ndim == 2 and array.dtype.kind == "f"
 

@@ -135,4 +135,4 @@ CURRICULUM_CONFIG = DistillationConfig(
 """Five stages from tau 4 to 0.5 (`tau` itself is not read)."""
 
 FAST_CONFIG = DistillationConfig(tau=0.5, batch_size=64, max_epochs=20)
-"""Fewer epochs of LARGER batches (64 against 32; the document says smaller)."""
+"""Fewer epochs of LARGER batches (64 against 32; smaller in the document)."""

@@ -53,7 +53,7 @@ def distill_loss(
             `cosine`: 1 - cosine, in [0, 2]. `neighbors`: tau^2 KL of the rows' neighbors, see `cosine_neighbor_kl`.
             `gram`: squared difference of all cosines. `rkd`: pairwise distances, and twice their angles.
             `procrustes`: what the best rotation and scale leave of the centered student, in [0, 1].
-            `truncate`: the document's own comparison of the first coordinates; for parity only, and warned of.
+            `truncate`: the document's comparison of the first coordinates; for parity only, and warned of.
         student_tau: temperature of the student's cosines; None: tau.
         eps: least length that a row is divided by, so that a zero row has a bounded gradient.
         detach_teacher: the teacher gets no gradient. Only `cosine` and `truncate` can give it one.
@@ -187,8 +187,8 @@ def combined_distill_loss(
     rebuilt = torch.as_tensor(reconstruction_loss, device=student_vec.device)
     if alpha == 0:
         return rebuilt
-    told = alpha * distill_loss(student_vec, teacher_vec, tau=tau)
-    return told if alpha == 1 else told + (1 - alpha) * rebuilt
+    related = alpha * distill_loss(student_vec, teacher_vec, tau=tau)
+    return related if alpha == 1 else related + (1 - alpha) * rebuilt
 
 
 def curriculum_distill_step(
@@ -258,7 +258,7 @@ def _truncated(student: Tensor, teacher: Tensor, eps: float) -> Tensor:
     if student.shape[1] == teacher.shape[1]:
         return _mean("cosine", student, teacher, tau=1.0, student_tau=None, eps=eps)
     warnings.warn(
-        "mode 'truncate' compares the first coordinates of both sides, as the founding document's code did: it ties the "
+        "mode 'truncate' compares the first coordinates of both sides, as the document's code did: it ties the "
         "student's axes to arbitrary ones of the teacher and cannot reach 0; take 'neighbors'",
         UserWarning,
         stacklevel=5,

@@ -92,7 +92,7 @@ def create_curriculum_schedule(
         start_tau: of stage 0.
         end_tau: of the last stage, above 0.
         num_stages: how many; a single stage has `start_tau`.
-        schedule_type: `linear`: equal differences. `exponential`: equal ratios, which falls fastest at FIRST (the document says
+        schedule_type: `linear`: equal differences. `exponential`: equal ratios, which falls fastest at FIRST (in the document:
             the opposite). `cosine`: slow at both ends, the gentle start.
         direction: `any` allows a rising schedule too.
         strict: a stage out of range is an IndexError; else it is held at the ends. The document's formula went on beyond

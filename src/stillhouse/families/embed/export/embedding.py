@@ -2,7 +2,7 @@
 
 OUT/
   student.safetensors   the weights, as they were
-  card.json             widths, output convention, axes, metrics, teacher, versions, and what was exported
+  card.json             widths, output convention, axes, metrics, teacher, versions, what was exported, hashes
   embedder.py           inference in one file that needs numpy and nothing else
   model.onnx            the same network: vectors (rows, D) -> codes (rows, d)
   README.md             how to use it
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
 from stillhouse.families.embed.export import numpy_embedder
 from stillhouse.families.embed.export.numpy_embedder import CARD, WEIGHTS, NumpyEmbedder
@@ -60,7 +61,7 @@ def export_embedder(folder: str | Path, out: str | Path, *, onnx: bool = True) -
 
     Raises:
         InputError: no sound student in `folder`, `out` is in use or cannot be written, onnx is not installed, or the
-            exported network says something else than numpy does.
+            exported network and numpy give other codes.
     """
     folder, out = Path(folder), Path(out).expanduser()
     embedder = NumpyEmbedder.load(folder)
@@ -89,7 +90,8 @@ def _fill(partial: Path, folder: Path, embedder: NumpyEmbedder, *, onnx: bool) -
     if onnx:
         exported["onnx"] = {"file": ONNX, "opset": save_onnx(embedder, partial / ONNX)}
         exported["onnx"]["largest_difference"] = _compare(embedder, partial / ONNX)
-    write_json(partial / CARD, {**embedder.card, "exported": exported})
+    files = (WEIGHTS, EMBEDDER, ONNX) if onnx else (WEIGHTS, EMBEDDER)
+    write_json(partial / CARD, with_hashes({**embedder.card, "exported": exported}, partial, files))
     (partial / README).write_text(_readme(embedder, onnx), encoding="utf-8")
 
 
@@ -116,8 +118,8 @@ def _compare(embedder: NumpyEmbedder, path: Path) -> float | None:
     rng, width = np.random.default_rng(0), embedder.card["teacher_dim"]
     vectors = rng.standard_normal((64, width), dtype=np.float32) + embedder.weights["mean"]
     codes = embedder.encode(vectors)
-    said = InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(["codes"], {"vectors": vectors})[0]
-    difference = float(np.abs(said - codes).max())
+    got = InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(["codes"], {"vectors": vectors})[0]
+    difference = float(np.abs(got - codes).max())
     if not difference <= TOLERANCE * max(1.0, float(np.abs(codes).max())):
         raise InputError(
             f"{path.name}: expected the codes of numpy within {TOLERANCE}, got a difference of {difference}"

@@ -10,8 +10,10 @@ Legend: n rows, D teacher's width, d numbers of a code (all levels), h1 and h2 h
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,7 +43,7 @@ class NumpyEmbedder:
     """A student that maps a teacher's vectors to short codes, as `load` reads it from a folder.
 
     Attributes:
-        card: what the folder says of it: `teacher_dim` D, `levels` (5, or 5, 25, 125), `axes`, `metrics`, `teacher`, ...
+        card: what stands there of it: `teacher_dim` D, `levels` (5, or 5, 25, 125), `axes`, `metrics`, `teacher`, ...
         weights: `mean` (D), `skip` (d, D), `w1` (h1, D), `b1`, `w2` (h2, h1), `b2`, `w3` (d, h2).
     """
 
@@ -53,10 +55,11 @@ class NumpyEmbedder:
         """Read `card.json` and `student.safetensors`; a pickle is never opened.
 
         Raises:
-            InputError: a file is missing, truncated, of another format, or weights and card disagree.
+            InputError: a file is missing, of another format or changed since it was written, or weights and card disagree.
         """
         folder = Path(folder)
         card = checked_card(read_card(folder / CARD), folder / CARD)
+        verify(folder, card, (WEIGHTS,))
         weights = {name: array.astype(np.float32) for name, array in read_safetensors(folder / WEIGHTS).items()}
         _check_weights(weights, card, folder / WEIGHTS)
         return cls(card, weights)
@@ -111,7 +114,7 @@ class NumpyEmbedder:
         hidden = gelu(gelu(x @ self.exact["w1"] + w["b1"]) @ self.exact["w2"] + w["b2"])
         z: Floats = x @ self.exact["skip"] + hidden @ self.exact["w3"]
         first = self.levels[0]
-        z[:, :first] = placed(z[:, :first], self.card["output"], self.card["scale"])
+        z[:, :first] = placed(z[:, :first], self.card["output"], self.card.get("scale"))
         return z
 
 
@@ -119,7 +122,7 @@ class NumpyEmbedder:
 class ExactWeight:
     """A weight (O, I) whose products are the same to the last bit on every CPU, whatever rows come together.
 
-    BLAS adds in an order of its own for each CPU, shape and place of a row. So rows are rounded to whole numbers times a power
+    BLAS adds in another order for each CPU, shape and place of a row. So rows are rounded to whole numbers times a power
     of two, of so many bits that float64 adds all I products without rounding: then no order matters. The rounding is that of
     float32 for I below 32, and 2^-22 of a row's largest number at 1000.
 
@@ -173,7 +176,7 @@ def gelu(x: Floats) -> Floats:
 
 
 def placed(z: Floats, output: str, scale: float | None) -> Floats:
-    """The first level as the card's `output` says: as it is, on the unit sphere, or tanh(z / scale) in the box."""
+    """The first level as the card's `output` names it: as it is, on the unit sphere, or tanh(z / scale) in the box."""
     if output == "sphere":
         return z / np.maximum(np.linalg.norm(z, axis=1, keepdims=True), np.float32(1e-12))
     if output == "tanh":
@@ -195,6 +198,31 @@ def read_card(path: Path) -> Any:
         raise InputError(f"{path} is not JSON: {error}") from None
 
 
+def verify(folder: Path, card: dict[str, Any], names: Sequence[str]) -> None:
+    """See that a card and some files beside it are as they were written: `card["sha256"]` has their hashes.
+
+    Raises:
+        InputError: no hashes, a file that is missing, a card or a file that was changed.
+    """
+    found = card.get("sha256")
+    hashes = {name: found.get(name) for name in (*names, CARD)} if isinstance(found, dict) else {}
+    if not all(isinstance(entry, str) for entry in hashes.values()) or not hashes:
+        raise InputError(f"{folder / CARD}: expected the sha256 of {', '.join((*names, CARD))}, got {found!r}")
+    content = {key: value for key, value in card.items() if key != "sha256"}
+    others = {name: entry for name, entry in card["sha256"].items() if name != CARD}
+    got = {CARD: hashlib.sha256(json.dumps([content, others], sort_keys=True).encode()).hexdigest()}
+    for name in names:
+        try:
+            got[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        except OSError as error:
+            raise InputError(f"cannot read {folder / name}: {error.strerror}") from None
+    for name, expected in hashes.items():
+        if got[name] != expected:
+            raise InputError(
+                f"{folder / name} was changed after it was written: expected sha256 {expected}, got {got[name]}"
+            )
+
+
 def checked_card(card: Any, path: Path) -> dict[str, Any]:
     """The card, once what inference reads of it is there and makes sense."""
     if not isinstance(card, dict) or card.get("format") != FORMAT:
@@ -211,7 +239,7 @@ def checked_card(card: Any, path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: output: expected one of {', '.join(OUTPUTS)}, got {card.get('output')!r}")
     if card["output"] == "tanh" and not (isinstance(scale, (int, float)) and 0 < scale < math.inf):
         raise InputError(f"{path}: scale: expected a number above 0 for output tanh, got {scale!r}")
-    return {"scale": None, **card}
+    return card
 
 
 def read_safetensors(path: Path) -> dict[str, np.ndarray]:
@@ -234,7 +262,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
             if name == "__metadata__":
                 continue
             start, end = about["data_offsets"]
-            # a slice beyond the end is shorter, and reshape says so
+            # a slice beyond the end is shorter, which reshape refuses
             arrays[name] = np.frombuffer(body[start:end], DTYPES[about["dtype"]]).reshape(about["shape"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path} is truncated or not safetensors of F16, F32 or F64: {error}") from None

@@ -30,9 +30,10 @@ from stillhouse.families.embed.export.numpy_embedder import (
     placed,
     read_card,
     read_safetensors,
+    verify,
 )
 from stillhouse.families.embed.students.text_config import FORMAT, WEIGHTS
-from stillhouse.families.embed.students.words import Bags, Tokenizer, tokenizer_from
+from stillhouse.families.embed.students.words import TOKENIZER, Bags, PieceTokenizer, Tokenizer, tokenizer_from
 
 NAMES = ("table", "skip", "bias", "w1", "b1", "w2")
 
@@ -42,7 +43,7 @@ class NumpyTextEmbedder:
     """A text student as `load` reads it from a folder.
 
     Attributes:
-        card: what the folder says of it.
+        card: what stands there of it.
         weights: arrays by name; the table may be float16.
         tokenizer: texts -> token numbers.
     """
@@ -56,12 +57,16 @@ class NumpyTextEmbedder:
         """Read a folder; a pickle is never opened.
 
         Raises:
-            InputError: a file is missing, truncated or of another format, or weights, card and tokenizer disagree.
+            InputError: a file is missing, of another format or changed since it was written, or weights, card and tokenizer
+                disagree.
         """
         folder = Path(folder)
         card = _checked_card(read_card(folder / CARD), folder / CARD)
+        verify(folder, card, (WEIGHTS,))
         weights = read_safetensors(folder / WEIGHTS)
         tokenizer = tokenizer_from(card["tokenizer"], folder)
+        if isinstance(tokenizer, PieceTokenizer):
+            verify(folder, card, (TOKENIZER,))
         _check_weights(weights, sum(card["levels"]), tokenizer.vocabulary, folder / WEIGHTS)
         small = {name: array.astype(np.float32) for name, array in weights.items() if name != "table"}
         return cls(card, {**small, "table": weights["table"]}, tokenizer)
@@ -116,7 +121,7 @@ class NumpyTextEmbedder:
         if len(w["b1"]):
             codes += gelu(x @ self.exact["w1"] + w["b1"]) @ self.exact["w2"]
         first = self.levels[0]
-        codes[:, :first] = placed(codes[:, :first], self.card["output"], self.card["scale"])
+        codes[:, :first] = placed(codes[:, :first], self.card["output"], self.card.get("scale"))
         return codes
 
 
@@ -133,7 +138,7 @@ def _checked_card(card: Any, path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: scale: expected a number above 0 for output tanh, got {scale!r}")
     if not isinstance(card.get("tokenizer"), dict):
         raise InputError(f"{path}: tokenizer: expected a mapping, got {card.get('tokenizer')!r}")
-    return {"scale": None, **card}
+    return card
 
 
 def _check_weights(weights: dict[str, np.ndarray], d: int, vocabulary: int, path: Path) -> None:

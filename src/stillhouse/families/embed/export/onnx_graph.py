@@ -1,4 +1,4 @@
-"""The embedding network as an ONNX graph, built node by node: no tracing, so it is what it says, and torch is not needed."""
+"""The embedding network as an ONNX graph, built node by node: no tracing, and torch is not needed."""
 
 from __future__ import annotations
 
@@ -105,5 +105,5 @@ class _Graph:
     def finished(self, width: int, numbers: int) -> Any:
         helper, kind = self.onnx.helper, self.onnx.TensorProto.FLOAT
         given = helper.make_tensor_value_info("vectors", kind, ["rows", width])
-        told = helper.make_tensor_value_info("codes", kind, ["rows", numbers])
-        return helper.make_graph(self.nodes, "embedder", [given], [told], list(self.constants.values()))
+        codes = helper.make_tensor_value_info("codes", kind, ["rows", numbers])
+        return helper.make_graph(self.nodes, "embedder", [given], [codes], list(self.constants.values()))

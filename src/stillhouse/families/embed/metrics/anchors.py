@@ -48,8 +48,8 @@ def fit_anchor(name: str, train: np.ndarray, width: int, *, seed: int = 0, norma
         Rows on a line through the origin: one principal component has it all.
 
         >>> x = np.outer(np.arange(1.0, 7.0), [3.0, 4.0])
-        >>> said = fit_anchor("pca", x, 1, normalize=False)(x).ravel()
-        >>> np.abs(np.diff(said)).round(6).tolist()
+        >>> codes = fit_anchor("pca", x, 1, normalize=False)(x).ravel()
+        >>> np.abs(np.diff(codes)).round(6).tolist()
         [5.0, 5.0, 5.0, 5.0, 5.0]
 
     Source: Kusupati et al. 2022, arXiv:2205.13147 (Matryoshka); Hinton & Salakhutdinov 2006 (autoencoder); McInnes et al. 2018,

@@ -1,7 +1,7 @@
 """Does a hierarchy of codes hang together, and does a code stay where it is when its text is scratched?
 
 H-Coherence is the mean cosine of a child's code with its parent's: of a sentence with its paragraph, of a paragraph with its
-document. Both must be codes of one width and one space. It says nothing about the levels of one code, whose later levels are
+document. Both must be codes of one width and one space. It is no measure of the levels of one code, whose later levels are
 corrections and need not point where the first does; `level_coherence` is given to see whether they repeat it (near 1: the
 level adds nothing) or add to it (near 0).
 
@@ -210,32 +210,32 @@ def h_stability(
     Example:
         An encoder that counts letters does not see case, and sees one hyphen among others.
 
-        >>> said = h_stability(lambda some: np.array([[len(t), 1.0] for t in some]), ["Hello there"], kinds=["case"])
-        >>> said["case"]["max"], said["case"]["stable"]
+        >>> found = h_stability(lambda some: np.array([[len(t), 1.0] for t in some]), ["Hello there"], kinds=["case"])
+        >>> found["case"]["max"], found["case"]["stable"]
         (0.0, 1.0)
     """
     texts = list(texts)
     if not texts:
         raise InputError("texts: expected at least one")
     before = _encoded(encode, texts)
-    said = {}
+    found = {}
     for kind in kinds:
         scratched = [perturb(text, kind, seed=seed) for text in texts]
         changed = [row for row, (old, new) in enumerate(zip(texts, scratched)) if old != new]
         if not changed:
-            said[kind] = dict.fromkeys(("mean", "p95", "max", "stable"), float("nan")) | {"texts": 0.0}
+            found[kind] = dict.fromkeys(("mean", "p95", "max", "stable"), float("nan")) | {"texts": 0.0}
             continue
         after = _encoded(encode, [scratched[row] for row in changed])
         # rounding puts the cosine of a vector with itself a hair beside 1
         drift = np.round(1.0 - _cosine(before[changed], after), 12) + 0.0
-        said[kind] = {
+        found[kind] = {
             "mean": float(drift.mean()),
             "p95": float(np.quantile(drift, 0.95)),
             "max": float(drift.max()),
             "stable": float((drift <= limit).mean()),
             "texts": float(len(changed)),
         }
-    return said
+    return found
 
 
 def _encoded(encode: Callable[[list[str]], Any], texts: list[str]) -> np.ndarray:

@@ -1,7 +1,7 @@
 """How well a small embedding keeps the neighbours and the distances of a large one: on held-out rows, with chance beside it.
 
 Legend: n rows, D teacher's width, d student's width, b rows of one chunk. A rank counts from 1 (the nearest other row); a row
-is never its own neighbour. Local figures (trustworthiness, continuity, overlap, recall) and global ones (Spearman, stress,
+is never among its neighbours. Local figures (trustworthiness, continuity, overlap, recall) and global ones (Spearman, stress,
 triplets) trade off, so they are reported apart: one number cannot order two methods.
 """
 
@@ -64,11 +64,11 @@ def judge(
         InputError: not 2-D, other rows, NaN or infinite entries, zero teacher rows under cosine, k or one of ks not below n / 2.
 
     Example:
-        A student that says what the teacher says is perfect.
+        A student that puts out what the teacher puts out is perfect.
 
         >>> x = np.random.default_rng(0).normal(size=(60, 3))
-        >>> said = judge(x, 2 * x, ks=(1, 10), metric="euclidean")
-        >>> said["trustworthiness"], said["continuity"], said["knn_overlap@10"], round(said["knn_chance@10"], 3)
+        >>> found = judge(x, 2 * x, ks=(1, 10), metric="euclidean")
+        >>> found["trustworthiness"], found["continuity"], found["knn_overlap@10"], round(found["knn_chance@10"], 3)
         (1.0, 1.0, 1.0, 0.169)
 
     Source: Venna & Kaski 2001 (trustworthiness, continuity); Chen & Buja 2009 (LCMC); Lee et al. 2015 (R_NX and its
@@ -194,8 +194,8 @@ def debiased_cka(x: np.ndarray, y: np.ndarray) -> float:
     if len(x) != len(y) or len(x) < 4:
         raise InputError(f"cka: expected the same rows on both sides, at least 4, got {len(x)} and {len(y)}")
     x, y = (np.asarray(side, np.float64) - np.mean(side, axis=0, dtype=np.float64) for side in (x, y))
-    own = _unbiased_hsic(x, x) * _unbiased_hsic(y, y)
-    return float(_unbiased_hsic(x, y) / math.sqrt(own)) if own > 0 else 0.0
+    alone = _unbiased_hsic(x, x) * _unbiased_hsic(y, y)
+    return float(_unbiased_hsic(x, y) / math.sqrt(alone)) if alone > 0 else 0.0
 
 
 def effective_rank(vectors: np.ndarray) -> float:
@@ -263,8 +263,8 @@ class Space:
 
             return cdist(some, self.vectors, "sqeuclidean")  # ranks are all that blocks are for
         squares = np.einsum("nd,nd->n", self.vectors, self.vectors)
-        own = np.einsum("nd,nd->n", some, some)
-        return np.maximum(own[:, None] + squares - 2.0 * some @ self.vectors.T, 0.0)
+        lengths = np.einsum("nd,nd->n", some, some)
+        return np.maximum(lengths[:, None] + squares - 2.0 * some @ self.vectors.T, 0.0)
 
 
 # --------------------------------------------------------------------------------------------------- local and global
@@ -292,23 +292,23 @@ def _local(
     agreed = np.cumsum(worst[1:]) / (n * np.arange(1.0, n))  # Q_NX(K), K = 1..n - 1
     scale = 2.0 / (n * k * (2.0 * n - 3.0 * k - 1.0))
     trust, cont = 1.0 - penalties * scale
-    said = {
+    found = {
         "trustworthiness": float(trust),
         "continuity": float(cont),
         "trustworthiness_chance": 1.0 - (n - 1 - k) * (n - k) / ((n - 1) * (2 * n - 3 * k - 1)),
     }
     for size in ks:
         overlap, chance = float(agreed[size - 1]), size / (n - 1)
-        said |= {f"knn_overlap@{size}": overlap, f"knn_chance@{size}": chance, f"lcmc@{size}": overlap - chance}
+        found |= {f"knn_overlap@{size}": overlap, f"knn_chance@{size}": chance, f"lcmc@{size}": overlap - chance}
     if {10, 100} <= set(ks):
-        said["recall_10_in_100"] = recalled / (10 * n)
-    said["auc_log_rnx"] = _auc_log_rnx(agreed)
-    said["hubness"], said["hubness_teacher"] = _skewness(seen[1]), _skewness(seen[0])
+        found["recall_10_in_100"] = recalled / (10 * n)
+    found["auc_log_rnx"] = _auc_log_rnx(agreed)
+    found["hubness"], found["hubness_teacher"] = _skewness(seen[1]), _skewness(seen[0])
     if labels is not None:
         counts = np.unique(labels, return_counts=True)[1]
-        said["label_1nn"], said["label_1nn_teacher"] = float(right[1] / n), float(right[0] / n)
-        said["label_chance"] = float((counts * (counts - 1)).sum() / (n * (n - 1)))
-    return said
+        found["label_1nn"], found["label_1nn_teacher"] = float(right[1] / n), float(right[0] / n)
+        found["label_chance"] = float((counts * (counts - 1)).sum() / (n * (n - 1)))
+    return found
 
 
 def _ranks(distances: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,7 +1,7 @@
 """Local and global quality row by row: what an interval over rows and seeds is computed from.
 
 Legend: n rows, D teacher's width, d student's width, b rows of one chunk. `neighbourhood.judge` gives the
-figures of a whole set; a Spearman over all pairs belongs to no row, so that a verdict is drawn from each row's own.
+figures of a whole set; a Spearman over all pairs belongs to no row, so that a verdict is drawn from the value of each row.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def row_quality(
         Four points on a line; the student moves the last beside the first. Row 0 has distances 1, 3, 7 and then 1, 3, 0.5.
 
         >>> line, moved = np.array([[0.0], [1.0], [3.0], [7.0]]), np.array([[0.0], [1.0], [3.0], [-0.5]])
-        >>> said = row_quality(line, moved, k=1, metric="euclidean")
-        >>> said["knn_overlap"].tolist(), said["row_spearman"][0].round(3).item()
+        >>> found = row_quality(line, moved, k=1, metric="euclidean")
+        >>> found["knn_overlap"].tolist(), found["row_spearman"][0].round(3).item()
         ([0.0, 1.0, 1.0, 0.0], -0.5)
     """
     teacher, student = checked_pair(teacher, student, metric)
@@ -54,9 +54,9 @@ def row_quality(
     for (start, far), (_, near) in zip(Space(teacher, metric).blocks(), Space(student, student_metric).blocks()):
         here = slice(start, start + len(far))
         sides = [np.argpartition(distances, k, axis=1)[:, : k + 1] for distances in (far, near)]
-        own = np.arange(len(far))[:, None] * n
+        first = np.arange(len(far))[:, None] * n
         # the row itself is among both, and taken off
-        kept[here] = (np.isin(own + sides[0], own + sides[1]).sum(1) - 1) / k
+        kept[here] = (np.isin(first + sides[0], first + sides[1]).sum(1) - 1) / k
         orders[here] = _spearman(far, near)
     return {"knn_overlap": kept, "row_spearman": orders}
 
@@ -67,13 +67,13 @@ def _spearman(far: Floats, near: Floats) -> NDArray[np.float64]:
 
     a, b = (rankdata(side, axis=1) for side in (far, near))
     rows = np.arange(len(a))
-    own = far.argmin(1)
+    itself = far.argmin(1)
     sums = []
     for ranks in (a, b):
         ranks -= ranks.mean(1, keepdims=True)
         # without the row itself, whose rank is 1: the others' mean rank is half a rank higher
         ranks -= 0.5
-        ranks[rows, own] = 0.0
+        ranks[rows, itself] = 0.0
         sums.append(np.square(ranks).sum(1))
     products = np.einsum("ij,ij->i", a, b)
     flat = (sums[0] <= 0) | (sums[1] <= 0)

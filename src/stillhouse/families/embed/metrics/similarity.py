@@ -46,7 +46,7 @@ def sts_spearman(
     same_shape("gold", scores.shape, alike.shape)
     if len(alike) < 3 or not np.isfinite(scores).all() or scores.min() == scores.max():
         raise InputError(f"gold: expected at least 3 finite scores that differ, got {len(scores)} pairs")
-    # rounding tells equal similarities apart, so "all equal" has a tolerance
+    # rounding makes equal similarities differ, so "all equal" has a tolerance
     if np.ptp(alike) <= 1e-12 * max(1.0, float(np.abs(alike).max())):
         return 0.0
     return float(spearmanr(alike, scores).statistic)

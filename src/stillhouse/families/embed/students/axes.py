@@ -1,9 +1,9 @@
 """Names of the five axes, and a number put into words. No torch.
 
-A name is a claim: an axis means what its name says only where training was told so (pole supervision) or somebody looked. For
+A name is a claim: an axis means its name only where training was shown it (pole supervision) or somebody looked. For
 a student trained on neighbours alone take `unnamed_axes`.
 
-Which pole is +1: every axis below goes from its first pole at -1 to its second at +1. For Emotion the founding project said
+Which pole is +1: every axis below goes from its first pole at -1 to its second at +1. For Emotion the document has
 both (its table put Positive at -1, its samples put joy at +0.46); here +1 is Positive.
 """
 

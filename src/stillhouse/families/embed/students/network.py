@@ -17,13 +17,14 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.axes import unnamed_axes
 
 FORMAT = "stillhouse-embedder-1"
 CODE_SPREAD = 1.25  # standard deviation of the first level's numbers at the start: neighbors then lie within about 1
-HIDDEN_SPREAD = 0.5  # of what the first hidden layer sees: tells the optimizer's step size what unit it has
+HIDDEN_SPREAD = 0.5  # of what the first hidden layer sees, so that the optimizer's step size has a unit
 EDGE = 0.99  # share of the numbers that tanh's box holds within +-tanh(1) at the start
 BLOCK = 64  # rows of every matrix product in eval mode: BLAS sums in another order for another shape
 
@@ -68,6 +69,8 @@ class EmbeddingStudent(nn.Module):
         self.w2 = nn.Parameter(_uniform(h2, h1))
         self.b2 = nn.Parameter(torch.zeros(h2))
         self.w3 = nn.Parameter(torch.zeros(d, h2))
+        # without weights: by these names signals find the hidden layers
+        self.hidden1, self.hidden2 = nn.Identity(), nn.Identity()
 
     @classmethod
     def from_vectors(cls, config: EmbeddingStudentConfig, vectors: np.ndarray | Tensor) -> EmbeddingStudent:
@@ -112,8 +115,8 @@ class EmbeddingStudent(nn.Module):
     def _codes(self, x: Tensor) -> Tensor:
         c = (_unit(x) if self.config.normalize else x) - self.mean
         linear, bend = nn.functional.linear, nn.functional.gelu
-        hidden = bend(linear(c * self.gain, self.w1, self.b1), approximate="tanh")
-        hidden = bend(linear(hidden, self.w2, self.b2), approximate="tanh")
+        hidden = self.hidden1(bend(linear(c * self.gain, self.w1, self.b1), approximate="tanh"))
+        hidden = self.hidden2(bend(linear(hidden, self.w2, self.b2), approximate="tanh"))
         z = linear(c, self.skip) + linear(hidden, self.w3)
         if self.config.output == "euclidean":
             return z
@@ -148,8 +151,9 @@ def save_embedder(
     teacher: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     metrics: Mapping[str, float | None] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write `student.safetensors` (mean, skip, w1, b1, w2, b2, w3) and `card.json` into a folder.
+    """Write `student.safetensors` (mean, skip, w1, b1, w2, b2, w3) and `card.json` with its hash into a folder.
 
     Args:
         folder: made if it is not there.
@@ -157,6 +161,7 @@ def save_embedder(
         teacher: what is known of it: name, width.
         data: name, sizes, hash.
         metrics: held-out figures.
+        more: further entries of the card.
     """
     weights = {name: tensor.float().contiguous() for name, tensor in student.weights().items()}
     write_atomically(folder / STUDENT, lambda file: file.write(save(weights)))
@@ -174,21 +179,24 @@ def save_embedder(
         "data": dict(data or {}),
         "metrics": dict(metrics or {}),
         "versions": versions(),
+        **(more or {}),
     }
-    write_json(folder / CARD, card)
+    write_json(folder / CARD, with_hashes(card, folder, (STUDENT,)))
 
 
 def load_embedder(folder: str | Path) -> EmbeddingStudent:
     """A trained student, in eval mode, on the CPU.
 
     Raises:
-        InputError: files missing or truncated, a card of another format, or weights that do not go with it.
+        InputError: files missing or changed since they were written, a card of another format, or weights that do not go
+            with it.
     """
     folder = Path(folder)
     card = read_json(folder / CARD)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         got = card.get("format") if isinstance(card, dict) else card
         raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got {got!r}")
+    verify_files(folder, card, (STUDENT,))
     try:
         axes = tuple(tuple(axis) for axis in card["axes"])
         config = EmbeddingStudentConfig(
@@ -201,7 +209,7 @@ def load_embedder(folder: str | Path) -> EmbeddingStudent:
         student = EmbeddingStudent(config, int(card["teacher_dim"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
-            f"{folder / CARD}: expected the card of an embedding student, got one without sense: {error}"
+            f"{folder / CARD}: expected the card of an embedding student, got a malformed one: {error}"
         ) from None
     path = folder / STUDENT
     try:

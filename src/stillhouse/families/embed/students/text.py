@@ -5,14 +5,17 @@ Shapes: B texts, T tokens of all of them, V vocabulary, h numbers a token, m hid
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.layers.part import Student
 
 
-class StaticTextStudent(nn.Module):
+class StaticTextStudent(Student):
     """u = sum_t w_t e_t over the tokens; x = u / ||u||; z = skip x + bias + w2 gelu(w1 x + b1).
 
     The sum is scaled to length 1, so that a long text does not lie further out, and a weight can be folded into its vector. All
@@ -86,7 +89,7 @@ class StaticTextStudent(nn.Module):
             first = torch.tanh(first / self.box)
         return torch.cat([first, rest], dim=1)
 
-    def parameter_groups(self, weight_decay: float) -> list[dict[str, object]]:
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
         """Matrices of the network decay; the table does not, or tokens that no text holds would fade away."""
         decayed = [self.skip, self.w1, self.w2]
         return [

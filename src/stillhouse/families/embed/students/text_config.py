@@ -17,7 +17,7 @@ class TextStudentConfig:
 
     tokens: Literal["pieces", "hash"] = Field(
         default="pieces",
-        description="pieces: the teacher's own tokenizer; hash: words and letter groups, no file needed",
+        description="pieces: the teacher's tokenizer; hash: words and letter groups, no file needed",
     )
     buckets: int = Field(default=1 << 15, gt=0, description="of tokens hash: size of the table")
     letters: bool = Field(default=True, description="of tokens hash: groups of 3 to 5 letters beside whole words")

@@ -1,4 +1,4 @@
-"""Texts -> token numbers for a student that reads words one by one: a teacher's own pieces, or hashed words. No torch.
+"""Texts -> token numbers for a student that reads words one by one: a teacher's pieces, or hashed words. No torch.
 
 Legend: n texts, T tokens of all of them together, V size of the vocabulary.
 """
@@ -94,7 +94,7 @@ class PieceTokenizer:
         return max(self._tokenizer.get_vocab(with_added_tokens=True).values()) + 1
 
     def pieces(self) -> list[str]:
-        """(V) every token as a text of its own, "" for special ones: what a teacher can be asked to embed."""
+        """(V) every token as a text, "" for special ones: what a teacher can be asked to embed."""
         special = {token.content for token in self._tokenizer.get_added_tokens_decoder().values() if token.special}
         words = [""] * self.vocabulary
         for word, number in self._tokenizer.get_vocab(with_added_tokens=True).items():
@@ -107,7 +107,7 @@ class PieceTokenizer:
         return Bags.of([one.ids for one in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)])
 
     def to_mapping(self) -> dict[str, Any]:
-        """What a card says of it; `tokenizer.json` lies beside the card."""
+        """What a card has of it; `tokenizer.json` lies beside the card."""
         return {"kind": "pieces"}
 
 
@@ -146,7 +146,7 @@ class HashTokenizer:
         return Bags.of([[token for word in WORD.findall(text.lower()) for token in self._word(word)] for text in texts])
 
     def to_mapping(self) -> dict[str, Any]:
-        """What a card says of it."""
+        """What a card has of it."""
         return {"kind": "hash", "buckets": self.buckets, "letters": self.letters}
 
     def _word(self, word: str) -> tuple[int, ...]:

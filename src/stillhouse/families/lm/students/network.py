@@ -14,6 +14,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.students.blocks import Block, BlockState, Readout
+from stillhouse.layers.part import Student
 from stillhouse.layers.recurrent import MixerState
 from stillhouse.layers.spikes import SHARE_UNIT, Quantization, SpikeLinear, SpikeUnit
 
@@ -22,7 +23,7 @@ DEAD, SATURATED = 0.001, 0.999
 UNDECAYED = ("mu", "bias", "bonus", "norm_gain", "removal_gain", "rate_share", "decay")
 
 
-class SpikingLM(nn.Module):
+class SpikingLM(Student):
     """Embedding, blocks of recurrent mixer and feed-forward layer, readout; no positions, so texts may be of any length.
 
     A new network is quantized as its configuration says; `quantize(0)` makes it dense and a ramp leads back.

@@ -16,7 +16,6 @@ from torch import Tensor
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
-from stillhouse.teachers.ensemble import EnsembleSpec
 from stillhouse.teachers.identity import weights_sha256
 
 
@@ -136,7 +135,7 @@ class TeacherGroup:
         """The shapes of all features, and of each member's."""
         specs = tuple(member.spec(tokens) for member in self.members)
         features = {f"{i}:{path}": shape for i, one in enumerate(specs) for path, shape in one.features.items()}
-        return EnsembleSpec(self.vocab_size, features, specs)
+        return OutputSpec(self.vocab_size, features, specs)
 
     @property
     def device(self) -> torch.device:

@@ -28,7 +28,7 @@ class ProductsConfig:
         description="folder that holds the products (in PT1, PT2, ... or not), or one product",
     )
     level_from: Level = Field(default="rcmc", description="what the model sees; rc still has range migration in it")
-    level_to: Level = Field(default="az", description="what it should say")
+    level_to: Level = Field(default="az", description="the level that models are to reach")
     train_years: tuple[int, ...] = Field(default=(), description="acquisition years that are trained on, as 2023")
     validation_years: tuple[int, ...] = Field(default=(), description="acquisition years that pick the best epoch")
     test_years: tuple[int, ...] = Field(default=(), description="acquisition years that are judged once")
@@ -108,7 +108,7 @@ class SarConfig:
     )
     position_channel: bool = Field(
         default=False,
-        description="a second input channel x / Xmax + j y / Ymax; the only place that tells the azimuth rate",
+        description="a second input channel x / Xmax + j y / Ymax; the only place that shows the azimuth rate",
     )
     products: ProductsConfig | None = Field(default=None, description="zarr: which products")
 

@@ -184,7 +184,7 @@ def _check_holes(product: Product, levels: Sequence[str], damaged: str) -> None:
 
 
 def _code(product: Product, shape: tuple[int, int], row: int, column: int, length: int) -> NDArray[np.complex128]:
-    """p over the whole product; beams lie side by side in x, so that x also tells the beam."""
+    """p over the whole product; beams lie side by side in x, so that x also gives the beam."""
     across = ((product.name.beam - 1) * shape[1] + column) / (BEAMS * shape[1])
     return position_code(np.array([across]), np.array([row / shape[0]]), 1 / shape[0], length)[0]
 
@@ -201,10 +201,10 @@ def _scaled(part: _Taken, scale: SarScale, with_position: bool) -> SarSplit:
 def _written_radar(product: ProductName, samples: int) -> SarParameters | None:
     """The radar that a simulated product was written with, where its lines are longer than an aperture; else it is unknown."""
     meta = product.path / "zarr.json"
-    said = read_json(meta).get("attributes", {}).get("radar") if meta.is_file() else None
-    if not isinstance(said, Mapping):
+    stored = read_json(meta).get("attributes", {}).get("radar") if meta.is_file() else None
+    if not isinstance(stored, Mapping):
         return None
-    radar = parse(SarParameters, said)
+    radar = parse(SarParameters, stored)
     return radar if samples > 2 * half_aperture(radar) else None
 
 

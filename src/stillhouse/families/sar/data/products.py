@@ -69,8 +69,8 @@ def parse_name(path: Path) -> ProductName:
         InputError: another pattern, or a date that does not exist.
 
     Example:
-        >>> said = parse_name(Path("PT2/s1a-s3-raw-s-hh-20230331t123129-20230331t123154-047888-05c119.zarr"))
-        >>> said.beam, said.polarization, said.year, said.part
+        >>> name = parse_name(Path("PT2/s1a-s3-raw-s-hh-20230331t123129-20230331t123154-047888-05c119.zarr"))
+        >>> name.beam, name.polarization, name.year, name.part
         (3, 'hh', 2023, 'PT2')
     """
     found = _NAME.fullmatch(path.name)

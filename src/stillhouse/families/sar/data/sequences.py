@@ -38,11 +38,11 @@ class SarScale:
         return raw / self.input_rms
 
     def targets(self, focused: Any) -> Any:
-        """A focused image to what models should say."""
+        """A focused image to what models should put out."""
         return focused / self.target_rms
 
     def focused(self, outputs: Any) -> Any:
-        """What models say back to the units of the focused image."""
+        """What models put out, back in the units of the focused image."""
         return outputs * self.target_rms
 
 

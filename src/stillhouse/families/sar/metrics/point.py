@@ -115,8 +115,8 @@ def point_errors(prediction: Any, reference: Any, *, near: float | None = None) 
 
     Example:
         >>> r = np.sinc((np.arange(512) - 256) / 1.3) + 0j
-        >>> said = point_errors(0.5j * r, r)
-        >>> round(said["phase_error"], 4), round(said["peak_loss_db"], 2), round(said["irw_ratio"], 6)
+        >>> found = point_errors(0.5j * r, r)
+        >>> round(found["phase_error"], 4), round(found["peak_loss_db"], 2), round(found["irw_ratio"], 6)
         (1.5708, -6.02, 1.0)
     """
     p, r = measure_point(prediction, near=near), measure_point(reference, near=near)

@@ -20,7 +20,7 @@ SIZES: dict[str, tuple[int, int, int]] = {
     "toy-compressed": (8, 96, 3),
     "toy-tiny": (6, 64, 2),
 }
-"""(model_dim, state_dim, num_layers): the founding document's three, and three that train on a CPU in minutes."""
+"""(model_dim, state_dim, num_layers): the documented three, and three that train on a CPU in minutes."""
 
 
 @configclass

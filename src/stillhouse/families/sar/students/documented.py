@@ -1,4 +1,4 @@
-"""`get_model_from_configs` with the keys of the founding document: every one is honoured, or refused with its reason."""
+"""`get_model_from_configs` with the documented keys: every one is honoured, or refused with its reason."""
 
 from __future__ import annotations
 

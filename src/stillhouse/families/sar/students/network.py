@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.layers.part import Student
 from stillhouse.layers.state_space import S4D, ComplexLinear, Deramp, PhaseGate, StateSpaceBlock
 from stillhouse.layers.state_space.pairs import complex_sequence, joined
 
 
-class SarSSM(nn.Module):
+class SarSSM(Student):
     """Input projection, state-space layers with residuals, output projection; no additive bias anywhere.
 
     Unless `position` is "channel", the network commutes with a global phase: f(e^{j phi} x) = e^{j phi} f(x).

@@ -111,14 +111,14 @@ def quantize(model: SarSSM, lines: Tensor, *, dynamics: bool = False) -> tuple[S
         after += parameter.numel() + 4
     original = copy.deepcopy(model).eval()
     with torch.no_grad():
-        told = original(lines)
-        said = small(lines)
-    steps, state_snr = _state_cost(small, lines, told) if model.config.look_ahead is not None else ((), None)
+        reference = original(lines)
+        rounded = small(lines)
+    steps, state_snr = _state_cost(small, lines, reference) if model.config.look_ahead is not None else ((), None)
     before = sum(p.numel() * p.element_size() for p in model.parameters())
-    return small, QuantizationReport(tensors, snr_db(told, said), state_snr, steps, before, after)
+    return small, QuantizationReport(tensors, snr_db(reference, rounded), state_snr, steps, before, after)
 
 
-def _state_cost(model: SarSSM, lines: Tensor, told: Tensor) -> tuple[tuple[float, ...], float]:
+def _state_cost(model: SarSSM, lines: Tensor, reference: Tensor) -> tuple[tuple[float, ...], float]:
     """Steps from the largest state seen on the lines, and the SNR with states rounded to them."""
     watched = Stream(model, lines.shape[0])
     names = [f"blocks.{place}.modes" for place in range(len(model.blocks))]
@@ -129,6 +129,6 @@ def _state_cost(model: SarSSM, lines: Tensor, told: Tensor) -> tuple[tuple[float
         largest = [max(m, float(torch.view_as_real(state[n]).abs().max())) for m, n in zip(largest, names)]
     steps = tuple(m / 127 if m > 0 else 1.0 for m in largest)
     rounded = Stream(model, lines.shape[0], state_steps=steps)
-    said = [line for t in range(lines.shape[1]) if (line := rounded.step(lines[:, t])) is not None]
+    focused = [line for t in range(lines.shape[1]) if (line := rounded.step(lines[:, t])) is not None]
     rest = rounded.finish()
-    return steps, snr_db(told, torch.cat([*(x.unsqueeze(1) for x in said), rest], 1))
+    return steps, snr_db(reference, torch.cat([*(x.unsqueeze(1) for x in focused), rest], 1))

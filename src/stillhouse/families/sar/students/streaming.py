@@ -38,8 +38,8 @@ class Stream:
         >>> from stillhouse.families.sar.students import StateSpaceConfig
         >>> model = StateSpaceConfig(model_dim=4, state_dim=8, num_layers=2, look_ahead=3).build().eval()
         >>> lines = torch.randn(1, 5, 1, dtype=torch.complex64); stream = Stream(model)
-        >>> said = [stream.step(lines[:, t]) for t in range(5)]
-        >>> [line is None for line in said], tuple(stream.finish().shape)
+        >>> lines_out = [stream.step(lines[:, t]) for t in range(5)]
+        >>> [line is None for line in lines_out], tuple(stream.finish().shape)
         ([True, True, True, False, False], (1, 3, 1))
     """
 

@@ -125,9 +125,9 @@ def balance(poles: Complex, weights: Complex, order: int) -> tuple[Complex, Comp
     inputs = np.linalg.solve(turn, out_of @ b) if rank else np.zeros(0, complex)
     kept = np.full(order, 0.5 + 0j)  # what is beyond the rank weighs nothing
     kept[:rank] = found
-    said = np.zeros((len(weights), order), complex)
-    said[:, :rank] = (c @ into @ turn) * inputs
-    return kept, said, values
+    outputs = np.zeros((len(weights), order), complex)
+    outputs[:, :rank] = (c @ into @ turn) * inputs
+    return kept, outputs, values
 
 
 def _root(gramian: Complex) -> Complex:

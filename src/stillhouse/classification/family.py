@@ -1,0 +1,301 @@
+"""What every family with classes tells the shared run; `families/images` and `families/clauses` say the rest.
+
+Nothing heavy is imported here before it is needed, so that `--help`, `list` and `--print-config` start at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from stillhouse.classification.data import ClassesDataConfig
+from stillhouse.classification.plan import ClassesRunConfig
+from stillhouse.classification.unused import unused_settings
+from stillhouse.core import records
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.config import parse
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
+from stillhouse.core.folder import RunFolder, read_arrays, run_above, student_folder
+from stillhouse.core.records import read_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from stillhouse.core.lab import Lab
+    from stillhouse.core.pipeline import Lesson
+    from stillhouse.report.blocks import Block
+    from stillhouse.training.job import Job
+
+ABOUT = {
+    "kd": "the student, taught by the teacher",
+    "no-kd": "the same student without the teacher",
+    "direct": "taught by the teacher itself, without the chain of assistants",
+}
+
+
+class ClassificationFamily(Family[ClassesRunConfig, Any]):
+    """Labelled rows into classes: data, teachers, arms, jobs, scores.
+
+    Attributes:
+        Students: configurations that a saved student or assistant may have (a union by kind).
+        about: what each arm is.
+    """
+
+    Students: ClassVar[Any]
+    about: ClassVar[Mapping[str, str]] = ABOUT
+    metrics = (
+        Metric("accuracy", "accuracy", "points", "test images", scale=100, digits=2, low=0, high=1),
+        Metric("nll", "negative log-likelihood (nats)", "nats", "test images", lower_is_better=True, low=0),
+        Metric("ece", "calibration error (ECE)", "points", lower_is_better=True, scale=100, digits=2, low=0, high=1),
+        Metric("agreement", "agreement with the teacher", "points", "test images", scale=100, digits=2, low=0, high=1),
+    )
+
+    # ------------------------------------------------------------------------------------------------ before training
+
+    def data(self, config: ClassesRunConfig, log: Callable[[str], None]) -> Any:
+        """Read, check and split the data."""
+        data = config.data.build()
+        log(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
+        return data
+
+    def facts(self, data: Any) -> dict[str, Any]:
+        """Also classes and the shape of one row."""
+        named = {"class_names": list(data.task.class_names), "image_shape": list(data.task.shape)}
+        return {**super().facts(data), **named}
+
+    def check(self, config: ClassesRunConfig, data: Any) -> None:
+        """Refuse an assistant that has not the features that signals want of a teacher, before anything is trained."""
+        import torch
+
+        from stillhouse.classification.teachers import wanted_features
+
+        wanted = wanted_features(config)
+        for number, link in enumerate(config.chain if wanted else ()):
+            with torch.random.fork_rng(devices=[]):
+                names = [name for name, _ in link.build(data.task).named_modules() if name]
+            for path in wanted:
+                if path not in names:
+                    raise InputError(
+                        f"chain.{number}: signals tap {path!r} in whoever teaches, and this assistant has no such module; "
+                        f"{nearest(path, names)}; take an assistant like the teacher, or signals on class scores"
+                    )
+
+    def teachers(self, config: ClassesRunConfig, data: Any, given: Any, log: Callable[[str], None]) -> Sequence[Any]:
+        """Every teacher of every stage; of several together each one, then the group."""
+        from stillhouse.classification.teachers import hire
+
+        return hire(config, data.for_teachers, given, self.load)
+
+    def fingerprint(self, teacher: Any) -> str:
+        """Of its weights as they were built."""
+        from stillhouse.classification.teachers import fingerprint
+
+        return fingerprint(teacher)
+
+    def grade(self, teacher: Any, config: ClassesRunConfig, data: Any) -> Grade:
+        """Validation accuracy against the share of the commonest class."""
+        from stillhouse.classification.teachers import grade
+
+        return grade(teacher, data.for_teachers, config.training.evaluation_batch_size)
+
+    def tutors(self, lab: Lab[ClassesRunConfig, Any]) -> Sequence[Any]:
+        """One a stage."""
+        from stillhouse.classification.teachers import tutors_of
+
+        return tutors_of(lab.config, lab.data.for_teachers, lab.teachers, lab.given)
+
+    def teacher_record(self, lab: Lab[ClassesRunConfig, Any]) -> dict[str, Any]:
+        """`teacher.json`; with the checks of all members where several teach together."""
+        found = super().teacher_record(lab)
+        if lab.config.more_teachers and len(lab.grades) > 1:
+            count = 1 + len(lab.config.more_teachers)
+            found["members"] = [grade.to_mapping() for grade in lab.grades[-count - 1 : -1]]
+        return found
+
+    def unused(self, config: ClassesRunConfig) -> Sequence[str]:
+        """One line a setting that has no effect."""
+        return unused_settings(config)
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def arms(self, config: ClassesRunConfig) -> Sequence[Arm]:
+        """The student taught, alone, and without the chain."""
+        return [self.arm(name, config) for name in config.arms]
+
+    def arm(self, name: str, config: ClassesRunConfig) -> Arm:
+        """What an arm changes."""
+        chain = config.chain if name == "kd" else ()
+        return Arm(name, config.student, name != "no-kd", config.seeds, chain, about=self.about[name])
+
+    def shipped(self, arms: Sequence[Arm]) -> Arm:
+        """The arm that the controls are held against."""
+        named = {arm.name: arm for arm in arms}
+        return named.get("kd") or named["no-kd"]
+
+    def contrasts(self, config: ClassesRunConfig) -> Sequence[Contrast]:
+        """The teacher, and the chain where there is one."""
+        return (
+            Contrast("teacher", "kd", "no-kd", "accuracy", always=True),
+            Contrast("chain", "kd", "direct", "accuracy"),
+        )
+
+    def student(self, arm: Arm, choice: Any, seed: int, lab: Lab[ClassesRunConfig, Any]) -> nn.Module:
+        """A network for the task of the data."""
+        network: nn.Module = choice.build(lab.data.task)
+        return network
+
+    def job(self, lesson: Lesson[ClassesRunConfig, Any]) -> Job:
+        """Labels, and what the stage's teacher puts out."""
+        from stillhouse.core.listen import listen
+
+        lab = lesson.lab
+        tutor = next((tutor for tutor in reversed(lab.tutors) if tutor is not None), None)
+        return self.job_class()(
+            lesson.student,
+            lab.data,
+            lesson.stage.training,
+            seed=lesson.job_seed,
+            listening=listen(lesson, lab.data.task.example(2)),
+            teacher_probabilities=None if tutor is None else tutor.facts,
+        )
+
+    def job_class(self) -> Any:
+        """The class of its jobs."""
+        from stillhouse.classification.job import ClassificationJob
+
+        return ClassificationJob
+
+    def difficulty(self, judge: Any, lab: Lab[ClassesRunConfig, Any]) -> np.ndarray:
+        """(N,) by loss and margin of a judge on the training rows."""
+        from stillhouse.classification.predict import predict, probabilities_of
+        from stillhouse.curricula import score_difficulty
+        from stillhouse.teachers.tutor import Tutor
+
+        curriculum, size = lab.config.curriculum, lab.config.training.evaluation_batch_size
+        assert curriculum is not None
+        if isinstance(judge, Tutor):
+            found = predict(lambda batch: judge(batch).logits, lab.data.for_teachers.train, size)
+        else:
+            found = probabilities_of(judge, lab.data.train, size)
+        logits = np.log(np.maximum(found, np.finfo(np.float32).tiny))
+        labels = lab.data.train.labels.numpy()
+        return -score_difficulty(logits, labels, curriculum.measures, k=curriculum.fusion_k)  # that gives ease
+
+    def labels(self, lab: Lab[ClassesRunConfig, Any]) -> np.ndarray:
+        """(N,) classes of the training rows."""
+        found: np.ndarray = lab.data.train.labels.numpy()
+        return found
+
+    def as_tutor(self, students: Sequence[Any], lab: Lab[ClassesRunConfig, Any]) -> Any:
+        """The newest assistant, or all of them together with the first teacher."""
+        from stillhouse.classification.teachers import as_teacher, tutor_of
+        from stillhouse.teachers import EnsembleTeacher
+
+        data = lab.data.for_teachers
+        assistants = [as_teacher(one, lab.data, lab.config, f"assistant-{n}") for n, one in enumerate(students)]
+        if lab.config.chain_teachers == "last":
+            return tutor_of(assistants[-1], data, lab.config)
+        first = next((tutor.teacher for tutor in lab.tutors if tutor is not None), None)
+        together = assistants if first is None else [first, *assistants]
+        return tutor_of(EnsembleTeacher(together), data, lab.config)
+
+    def module_of(self, tutor: Any) -> Any:
+        """The teacher's network; None for several together."""
+        return getattr(tutor.teacher, "module", None)
+
+    # ------------------------------------------------------------------------------------------------ afterwards
+
+    def score(self, model: Any, arm: Arm, seed: int, lab: Lab[ClassesRunConfig, Any]) -> Scores:
+        """Accuracy and negative log-likelihood of each test row, calibration, and what the first seed costs."""
+        from stillhouse.classification.predict import probabilities_of
+        from stillhouse.metrics.cost import measure_cost
+
+        probabilities = probabilities_of(model, lab.data.test, lab.config.training.evaluation_batch_size)
+        labels = lab.data.test.labels.numpy()
+        weights = lab.place(arm.name, seed) / records.STUDENT
+        facts = {"cost": measure_cost(model.cpu(), lab.data.task.example, weights)} if seed == 0 else {}
+        arrays = {records.PREDICTIONS: {"labels": labels, "probabilities": probabilities}}
+        return Scores(*_figures(probabilities, labels), arrays, facts)
+
+    def score_teacher(self, lab: Lab[ClassesRunConfig, Any]) -> Scores:
+        """The same of the teacher that students are compared with."""
+        from stillhouse.classification.predict import predict
+
+        test = lab.data.for_teachers.test
+        found = predict(lambda batch: lab.teacher(batch).logits, test, lab.config.training.evaluation_batch_size)
+        items, scalars = _figures(found, test.labels.numpy())
+        facts = {"test_score": float(np.mean(items["accuracy"])), "test_ece": scalars["ece"]}
+        return Scores(items, scalars, {records.TEACHER_PREDICTIONS: {"probabilities": found}}, facts)
+
+    def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
+        """Whether the teacher names the same class."""
+        student = read_arrays(run.arm(arm, seed) / records.PREDICTIONS)["probabilities"]
+        path = run.path / records.TEACHER_PREDICTIONS
+        if not path.is_file():
+            return {}
+        return {"agreement": student.argmax(1) == read_arrays(path)["probabilities"].argmax(1)}
+
+    def save(self, folder: Path, model: Any, choice: Any, lab: Lab[ClassesRunConfig, Any]) -> None:
+        """Weights and card."""
+        from stillhouse.classification.card import save_student
+
+        save_student(folder, model, choice, lab.data.task, family=self.kind)
+
+    def load(self, folder: Path) -> Any:
+        """A student in eval mode, on the CPU."""
+        from stillhouse.classification.card import load_student
+
+        return load_student(folder, self.Students)
+
+    def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
+        """Score a saved student on the test split of its run's data, or of other data.
+
+        Args:
+            folder: of a student, or of a run: its shipped student.
+            choices: `data`, the name of another data set, and `data_root`, where it lies.
+        """
+        from stillhouse.classification.card import read_card
+        from stillhouse.classification.metrics import evaluate
+        from stillhouse.classification.predict import probabilities_of
+
+        place = student_folder(folder)
+        data = self._data_of(place, **choices)
+        _, task = read_card(place, self.Students)
+        if (task.num_classes, task.shape) != (data.task.num_classes, data.task.shape):
+            raise InputError(
+                f"the student expects {task.num_classes} classes of inputs {task.shape}, "
+                f"{data.name} has {data.task.num_classes} of {data.task.shape}"
+            )
+        found = evaluate(probabilities_of(self.load(place), data.test), data.test.labels.numpy(), None)
+        return {"data": data.name, "images": len(data.test), **{k: v for k, v in found.items() if v is not None}}
+
+    def _data_of(self, place: Path, data: str | None = None, data_root: str | None = None) -> Any:
+        run = run_above(place)
+        settings = (
+            read_json(run / records.RUN)["config"]["data"] if run is not None and data is None else {"name": data}
+        )
+        if settings["name"] is None:
+            raise InputError("which data? name it with --data")
+        if data_root is not None:
+            settings["root"] = data_root
+        return parse(ClassesDataConfig, settings).build()  # type: ignore[arg-type]
+
+    def blocks(self, run: RunFolder) -> Sequence[Block]:
+        """Agreement with the teacher by class, and calibration."""
+        from stillhouse.classification.report import blocks
+
+        return blocks(run)
+
+
+def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:
+    """What each row adds to accuracy and negative log-likelihood, and the calibration of all."""
+    from stillhouse.classification.metrics import evaluate
+
+    found = evaluate(probabilities, labels, None)
+    picked = probabilities[np.arange(len(labels)), labels]
+    nll = -np.log(np.maximum(picked, np.finfo(np.float32).tiny))
+    items = {"accuracy": probabilities.argmax(1) == labels, "nll": nll.astype(np.float64)}
+    return items, {"ece": found["ece"]}

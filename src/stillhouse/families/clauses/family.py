@@ -1,0 +1,122 @@
+"""The family of clause students (Tsetlin machines): their controls, how they start, and the clauses that vote most."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from stillhouse.classification.family import ABOUT, ClassificationFamily
+from stillhouse.classification.plan import ClassesRunConfig
+from stillhouse.core import records
+from stillhouse.core.config import kinds, settings
+from stillhouse.core.family import Arm, Contrast
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.records import write_arrays, write_json
+from stillhouse.families.clauses.plan import ClausesRunConfig
+from stillhouse.families.clauses.students import TsetlinViTConfig, UnifiedTMConfig
+from stillhouse.families.clauses.students.kinds import AssistantConfig, ClauseStudentConfig
+from stillhouse.families.clauses.students.unused import unused_settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from stillhouse.core.lab import Lab
+    from stillhouse.report.blocks import Block
+
+
+class ClausesFamily(ClassificationFamily):
+    """Networks that vote with fuzzy logic clauses."""
+
+    kind = "clauses"
+    title = "classes by clauses"
+    Config = ClausesRunConfig
+    Students = AssistantConfig
+    about: ClassVar[Mapping[str, str]] = {
+        **ABOUT,
+        "clauses-off": "the same student, trained without its clauses",
+        "mlp": "the same student with an MLP in place of the clauses",
+    }
+
+    def owns(self, mapping: Mapping[str, Any]) -> bool:
+        """A run of a clause student; where no student is named, any run that has no other family's settings."""
+        student = mapping.get("student")
+        if isinstance(student, Mapping) and "kind" in student:
+            return student["kind"] in kinds(ClauseStudentConfig)
+        return set(mapping) <= set(settings(ClausesRunConfig))
+
+    def unused(self, config: ClassesRunConfig) -> Sequence[str]:
+        """Also settings of a clause network that another of its settings turns off."""
+        found = [*super().unused(config), *(f"student.{line}" for line in unused_settings(config.student))]
+        if getattr(config.student, "feed_forward", "") == "mlp" and "mlp" in config.arms:
+            found.append("arms: 'mlp' is the student itself, whose feed_forward is mlp already")
+        return found
+
+    def prepare(self, lab: Lab[ClassesRunConfig, Any]) -> None:
+        """Announce where images are padded: nothing is ever cut silently."""
+        side: int | None = getattr(lab.config.student, "patch_size", None)
+        if side is None:
+            return
+        _, height, width = lab.data.task.shape
+        if min(height, width) >= side and (height % side or width % side):
+            padded = (-(-height // side) * side, -(-width // side) * side)
+            lab.watch.log(
+                f"patch {side} does not divide {height} x {width}: padded right and below to {padded[0]} x {padded[1]}"
+            )
+
+    def arm(self, name: str, config: ClassesRunConfig) -> Arm:
+        """Controls of the clause branch are taught exactly if the reference arm is, and as it is."""
+        student = config.student
+        if name not in {"clauses-off", "mlp"}:
+            return super().arm(name, config)
+        changed = student.with_ordinary_part() if name == "mlp" else student.without_special_part()
+        taught = config.reference == "kd"
+        return Arm(name, changed, taught, config.seeds, config.chain if taught else (), about=self.about[name])
+
+    def contrasts(self, config: ClassesRunConfig) -> Sequence[Contrast]:
+        """Also the clauses against nothing and against an MLP."""
+        return (
+            *super().contrasts(config),
+            Contrast("clauses", config.reference, "clauses-off", "accuracy"),
+            Contrast("clauses against MLP", config.reference, "mlp", "accuracy"),
+        )
+
+    def student(self, arm: Arm, choice: Any, seed: int, lab: Lab[ClassesRunConfig, Any]) -> nn.Module:
+        """The network, its clauses started from the prior."""
+        from stillhouse.families.clauses.specialize import has_clauses
+        from stillhouse.families.clauses.students.priors import apply_prior
+
+        network, config = super().student(arm, choice, seed, lab), lab.config
+        prior: Any = getattr(config, "prior", "none")
+        if prior != "none" and has_clauses(network):  # controls and ordinary assistants have none
+            apply_prior(network, prior)
+        return network
+
+    def job_class(self) -> Any:
+        """With the specialization of heads."""
+        from stillhouse.families.clauses.job import ClausesJob
+
+        return ClausesJob
+
+    def finish(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
+        """The clauses that vote most for each class, from the reference arm's first seed, over validation images."""
+        student = lab.config.student
+        if not isinstance(student, (TsetlinViTConfig, UnifiedTMConfig)) or student.feed_forward != "clauses":
+            return
+        import torch
+
+        from stillhouse.families.clauses.students.interpret import strongest_clauses
+
+        model, split = self.load(lab.place(lab.config.reference, 0)), lab.data.validation
+        pixels = split.batch(torch.arange(len(split))).inputs
+        index, images, maps = strongest_clauses(model, pixels, split.labels, lab.data.task.class_names)
+        write_arrays(lab.folder.path / records.CLAUSE_IMAGES, images=images, maps=maps)
+        write_json(lab.folder.path / records.CLAUSES, index)
+
+    def blocks(self, run: RunFolder) -> Sequence[Block]:
+        """Also the clauses that vote most, with pictures."""
+        from stillhouse.families.clauses.report import clause_blocks
+
+        return [*super().blocks(run), *clause_blocks(run.path)]
+
+
+FAMILY = ClausesFamily()

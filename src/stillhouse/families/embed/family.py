@@ -1,0 +1,390 @@
+"""The family of embeddings: vectors of a teacher into few readable numbers, beside PCA, UMAP and others.
+
+OUT, beside what every run has:
+  graph.npz                           neighbours of the training rows
+  arms/near-W/seed-0/                 a student of another neighbor weight W: a point of the frontier
+  arms/text/seed-K/                   a text student, taught by the codes of the vector student of its seed
+  arms/pca/seed-0/, arms/umap/...     controls: codes and figures
+  text-student/                       the best text student by validation
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
+from stillhouse.core.folder import SHIPPED, RunFolder
+from stillhouse.core.hashes import with_hashes
+from stillhouse.core.lab import Lab
+from stillhouse.core.listen import listen
+from stillhouse.core.pipeline import Lesson
+from stillhouse.core.records import read_json, write_json
+from stillhouse.core.types import OutputSpec
+from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, VectorTeacher
+from stillhouse.families.embed.judge import CODES, FAR, NEAR, figures, levels, neighbours_compared, teacher_figures
+from stillhouse.families.embed.material import (
+    Material,
+    graph_of,
+    open_material,
+    split_digest,
+    teacher_facts,
+    teacher_folder,
+)
+from stillhouse.families.embed.metrics.anchors import fit_anchor
+from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors
+from stillhouse.families.embed.metrics.rowwise import row_quality
+from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig
+from stillhouse.families.embed.report import NAMES, embedding_blocks
+from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
+from stillhouse.families.embed.students.tree import fit_scale, level_sizes
+from stillhouse.layers.taps import Tapped
+from stillhouse.training.config import TrainingConfig
+
+SHIPPED_TEXT = "text-student"
+PACKAGES = {"umap": ("umap", "'stillhouse[embeddings]'"), "pacmap": ("pacmap", "pacmap")}
+SCALE_ROWS = 20_000
+GRADE_NUMBERS = 5  # principal axes whose neighbours a teacher is graded by
+GRADE_ROWS = 12  # fewest rows whose neighbours are compared
+EmbedLab = Lab[EmbedRunConfig, Material]
+
+
+class EmbedFamily(Family[EmbedRunConfig, Material]):
+    """Wide embeddings into few numbers. The teacher is the vectors, so every student hears it; controls are fitted."""
+
+    kind = "embed"
+    title = "embeddings"
+    Config = EmbedRunConfig
+    metrics = (
+        Metric(NEAR, "10 nearest kept", "overlap", "test rows", low=0.0, high=1.0, digits=3),
+        Metric(FAR, "distances kept (Spearman, row by row)", "Spearman", "test rows", low=-1.0, high=1.0, digits=3),
+    )
+    may_grow = ("seeds", "anchors", "frontier", "text")
+
+    def owns(self, mapping: Mapping[str, Any]) -> bool:
+        """A run of vectors: `data.path`."""
+        data = mapping.get("data")
+        return isinstance(data, Mapping) and "path" in data
+
+    # ------------------------------------------------------------------------------------------------ before training
+
+    def data(self, config: EmbedRunConfig, log: Callable[[str], None]) -> Material:
+        """Open, check and split the vectors."""
+        _check_packages(config)
+        if config.text is not None and config.text.student.tokens == "pieces" and teacher_folder(config) is None:
+            raise InputError(
+                "text.teacher: expected the teacher's folder, whose word pieces the text student reads; name it, or take "
+                "text.student.tokens: hash (with start: random)"
+            )
+        material = open_material(config)
+        sizes = ", ".join(f"{count:,} {split}" for split, count in material.data.sizes.items())
+        log(f"{material.name}: {sizes} vectors of {material.data.width}")
+        return material
+
+    def facts(self, data: Material) -> dict[str, Any]:
+        """Name, sizes, fingerprints of vectors and splits, what was left out."""
+        return {**data.facts(), "splits_sha256": split_digest(data.data)}
+
+    def teachers(
+        self, config: EmbedRunConfig, data: Material, given: Any, log: Callable[[str], None]
+    ) -> Sequence[VectorTeacher]:
+        """The vectors themselves."""
+        if given is not None:
+            raise InputError(
+                "teacher: the teacher of an embedding run is its vectors; capture them first and name data.path"
+            )
+        return [VectorTeacher(data.train, str(teacher_facts(config, data)["name"]))]
+
+    def fingerprint(self, teacher: VectorTeacher) -> str:
+        """That of the vectors."""
+        return str(teacher.train.store.scan.sha256)
+
+    def grade(self, teacher: VectorTeacher, config: EmbedRunConfig, data: Material) -> Grade:
+        """Whether near and far mean anything: neighbours of held-out rows that five principal axes keep, against noise.
+
+        Five numbers of noise keep some neighbours too, the more the narrower it is: chance is what they keep of as many normal
+        rows of this width. The axes are fitted on one half of the training rows and judged on the other, which is more rows
+        than a small validation split has.
+        """
+        rows = data.anchor_vectors(SCALE_ROWS)
+        judged = rows[1::2][: config.lesson.validation_rows]
+        if len(judged) < GRADE_ROWS:
+            raise InputError(
+                f"{config.data.path}: expected at least {2 * GRADE_ROWS} training rows to compare vectors with noise, got "
+                f"{len(rows)}"
+            )
+        k = min(NEIGHBORS, (len(judged) - 1) // 2)
+        width = min(GRADE_NUMBERS, rows.shape[1] - 1)
+        codes = fit_anchor("pca", rows[::2], width, normalize=config.student.normalize)(judged)
+        noise = np.random.default_rng(0).normal(size=judged.shape)
+        if config.student.normalize:
+            noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+        # all directions of normal noise are alike: any of its numbers are as good as principal axes
+        some = [noise[:, at : at + width] for at in range(0, min(5 * width, rows.shape[1] - width + 1), width)]
+        kept, chance = _kept(judged, [codes], k), _kept(noise, some, k)
+        # rows that are near to each other share neighbours, so that n rows are worth fewer independent ones: twice the 95 %
+        # interval of the difference
+        spread = 2 * 1.96 * math.sqrt((kept.var() + chance.var()) / len(judged))
+        facts = {
+            "width": data.data.width,
+            "rows": len(judged),
+            "guessing": k / (len(judged) - 1),
+            **teacher_figures(data),
+        }
+        metric = f"share of the {k} nearest that {width} principal axes keep"
+        score = float(kept.mean())
+        return Grade(teacher.name, score, score - spread, float(chance.mean()), metric, facts)
+
+    def prepare(self, lab: EmbedLab) -> None:
+        """The neighbours of the training rows, found once."""
+        lab.shared["graph"] = graph_of(lab.config, lab.data, lab.folder.path, lab.watch.log)
+
+    def tutors(self, lab: EmbedLab) -> Sequence[Any]:
+        """The vectors, in every stage."""
+        return (lab.teacher,) * len(lab.config.stages_of(True))
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def arms(self, config: EmbedRunConfig) -> Sequence[Arm]:
+        """The student and points of the frontier, a text student, controls."""
+        found = [
+            Arm(name, config.student, True, config.seeds_of(name), config.chain, about=NAMES.get(name, ""))
+            for name in config.trained
+        ]
+        if config.text is not None:
+            found.append(Arm(TEXT, None, True, config.seeds, fit=fit_text, about="reads texts, without the teacher"))
+        return [*found, *(Arm(a, None, False, config.seeds_of(a), fit=partial(fit_control, a)) for a in config.anchors)]
+
+    def contrasts(self, config: EmbedRunConfig) -> Sequence[Contrast]:
+        """Students against every control, near and far apart."""
+        learned = [STUDENT, *([TEXT] if config.text else [])]
+        return [
+            Contrast(control, arm, control, metric)
+            for arm in learned
+            for control in (*config.anchors, *((STUDENT,) if arm == TEXT else ()))
+            for metric in (NEAR, FAR)
+        ]
+
+    def student(self, arm: Arm, choice: Any, seed: int, lab: EmbedLab) -> EmbeddingStudent:
+        """Starts as the principal axes."""
+        return EmbeddingStudent.from_vectors(choice, lab.data.start_vectors())
+
+    def training(self, lesson: Lesson[EmbedRunConfig, Material]) -> TrainingConfig:
+        """A batch larger than the training split would only repeat its rows."""
+        training = lesson.stage.training
+        return replace(training, batch_size=min(training.batch_size, max(4, len(lesson.lab.data.train))))
+
+    def job(self, lesson: Lesson[EmbedRunConfig, Material]) -> EmbeddingJob:
+        """Neighbours, distances, and what signals add."""
+        lab = lesson.lab
+        example = lab.data.train(np.arange(min(2, len(lab.data.train))))
+        lessons = lab.config.trained
+        return EmbeddingJob(
+            lesson.student,
+            lab.data.train,
+            lab.data.validation,
+            lessons.get(lesson.arm.name, lab.config.lesson),
+            batch_size=self.training(lesson).batch_size,
+            seed=lesson.job_seed,
+            graph=lab.shared["graph"],
+            poles=lab.data.training_poles(),
+            listening=listen(lesson, example, partial(_spec, example)),
+        )
+
+    def difficulty(self, judge: Any, lab: EmbedLab) -> np.ndarray:
+        """Of each training row: how far its neighbours are (to the vectors), or how many of them a student's codes lose."""
+        rows = lab.data.train(np.arange(len(lab.data.train))).numpy()
+        near = nearest_neighbors(rows, min(NEIGHBORS, len(rows) - 1))
+        student = judge.student if isinstance(judge, CodeTeacher) else judge
+        if not isinstance(student, EmbeddingStudent):
+            # neighbour by neighbour: all at once would be ten copies of the vectors
+            return np.mean([np.linalg.norm(rows - rows[column], axis=1) for column in near.T], axis=0)
+        return 1.0 - _kept(rows, [student.encode(rows)[:, : student.config.levels[0]]], near.shape[1])
+
+    def labels(self, lab: EmbedLab) -> np.ndarray:
+        """All rows are of one class: a curriculum takes them as they are hard."""
+        return np.zeros(len(lab.data.train), np.int64)
+
+    def as_tutor(self, students: Sequence[Any], lab: EmbedLab) -> Any:
+        """An assistant is listened to through its codes, as feature `vector`."""
+        return CodeTeacher(students[-1], lab.data)
+
+    def module_of(self, tutor: Any) -> Any:
+        """An assistant's network."""
+        return getattr(tutor, "student", None)
+
+    # ------------------------------------------------------------------------------------------------ afterwards
+
+    def score(self, model: Any, arm: Arm, seed: int, lab: EmbedLab) -> Scores:
+        """Neighbours and distances that the codes of the test rows keep, at every level."""
+        encode = _encoder(model, lab.data)
+        codes = np.asarray(encode(lab.data.test), np.float32)
+        first = codes[:, : lab.config.student.levels[0]]
+        rows = row_quality(lab.data.test_vectors, first, k=neighbours_compared(len(first)))
+        scalars = {**figures(lab.data, first, encode, lab.config), **levels(lab.data, codes, lab.config)}
+        return Scores(rows, scalars, {CODES: {"test": codes}}, getattr(model, "facts", {}))
+
+    def save(self, folder: Path, model: EmbeddingStudent, choice: Any, lab: EmbedLab) -> None:
+        """Weights and a card that numpy alone can use."""
+        model.cpu().eval()
+        more = {} if (scale := tree_scale(lab.config, lab.data, model)) is None else {"tree_scale": scale}
+        teacher = teacher_facts(lab.config, lab.data)
+        save_embedder(folder, model, teacher=teacher, data=lab.data.facts(), more={"family": self.kind, **more})
+
+    def load(self, folder: Path) -> EmbeddingStudent:
+        """A vector student."""
+        return load_embedder(folder)
+
+    def finish(self, lab: EmbedLab, summary: dict[str, Any]) -> None:
+        """The verdict over near and far together, test figures in the shipped card, the shipped text student."""
+        summary["verdict"] = verdict(lab.config, summary["comparisons"])
+        path = lab.folder.path
+        for arm in lab.config.trained:
+            for seed in range(lab.config.seeds_of(arm)):
+                if lab.folder.result(arm, seed)["best_epoch"] == 0:
+                    lab.watch.log(f"{arm}, seed {seed}: no epoch was better than the principal axes, which are kept")
+        card = read_json(path / SHIPPED / records.CARD)
+        result = lab.folder.result(STUDENT, summary["shipped"]["seed"])
+        _write_card(path / SHIPPED, {**card, "metrics": result["metrics"]})
+        if lab.config.text is not None:
+            from stillhouse.families.embed.students.text_config import WEIGHTS
+            from stillhouse.families.embed.students.words import TOKENIZER
+
+            ranks = [lab.folder.result(TEXT, seed)["rank"] for seed in range(lab.config.seeds)]
+            best = max(range(len(ranks)), key=lambda seed: ranks[seed])
+            shipped = {"shipped": {"arm": TEXT, "seed": best}}
+            _copy(lab.folder.arm(TEXT, best), path / SHIPPED_TEXT, (WEIGHTS, TOKENIZER), shipped)
+
+    def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
+        """Figures of a student on the test rows of its run, or of other vectors (`vectors`, `key`, `limit`)."""
+        from stillhouse.families.embed.use import evaluate
+
+        found = evaluate(folder, **choices)
+        student = found["methods"]["student"]
+        return {
+            "data": found["data"],
+            "rows": found["rows"],
+            **student["rows"],
+            **student["local"],
+            **student["global"],
+        }
+
+    def blocks(self, run: RunFolder) -> Sequence[Any]:
+        """Local against global quality, tables of both, what each level adds, health."""
+        return embedding_blocks(run)
+
+
+class CodeTeacher:
+    """A wider student as the teacher of a narrower one: its codes in the place of the vectors."""
+
+    def __init__(self, student: EmbeddingStudent, data: Material) -> None:
+        self.student, self.data, self.name, self.params = student, data, "assistant", 0
+        self.spec = OutputSpec(0, {"vector": (sum(student.config.levels),)})
+
+    def __call__(self, batch: Any) -> Any:
+        """Codes (B, d) of a batch's rows, without gradient."""
+        from stillhouse.core.types import Outputs
+
+        rows = self.data.train(batch.index.cpu())
+        codes = torch.from_numpy(self.student.encode(rows.numpy())).to(batch.inputs.device)
+        return Outputs(codes.new_zeros(len(codes), 0), {"vector": codes})
+
+
+def verdict(config: EmbedRunConfig, comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """Of the student against the first control: `helps` where one of near and far is better and none is worse."""
+    if not config.anchors:
+        return "not tested"
+    words = [c["verdict"] for c in comparisons if (c["arm"], c["control"]) == (STUDENT, config.anchors[0])]
+    return next((word for word in ("not tested", "hurts", "helps") if word in words), "no difference shown")
+
+
+def fit_control(anchor: str, lab: EmbedLab, seed: int) -> Any:
+    """PCA, UMAP and others, fitted on training rows: codes of any vectors."""
+    train = lab.data.anchor_vectors(lab.config.anchor_rows)
+    width, normalize = lab.config.student.levels[0], lab.config.student.normalize
+    return fit_anchor(anchor, train, width, seed=seed, normalize=normalize)
+
+
+def fit_text(lab: EmbedLab, seed: int) -> Any:
+    """A text student, taught by the codes of the vector student of the same seed; saved in its arm's folder."""
+    from stillhouse.families.embed.text_arm import train_text
+
+    return train_text(lab, seed)
+
+
+def tree_scale(config: EmbedRunConfig, material: Material, student: EmbeddingStudent) -> list[float] | None:
+    """What each level of a tree is divided by, from training codes; None where the levels are not 5, 25, 125, ..."""
+    if tuple(config.student.levels) != level_sizes(len(config.student.levels) - 1):
+        return None
+    return list(fit_scale(student.encode(material.anchor_vectors(SCALE_ROWS)), coverage=0.999))
+
+
+def _kept(wide: np.ndarray, codes: Sequence[np.ndarray], k: int) -> np.ndarray:
+    """(n,) share of each row's k nearest that its codes keep; mean over several codes."""
+    near = nearest_neighbors(wide, k)[:, :, None]
+    found = [(near == nearest_neighbors(c, k, metric="euclidean")[:, None, :]).any(2).mean(1) for c in codes]
+    return np.asarray(np.mean(found, axis=0))
+
+
+def _encoder(model: Any, data: Material) -> Callable[[Any], np.ndarray]:
+    """Row numbers of the store -> codes, for a student, a text student and a control alike."""
+    if isinstance(model, EmbeddingStudent):
+        return partial(data.codes, model.cpu().eval().encode)
+    if hasattr(model, "of_rows"):
+        found: Callable[[Any], np.ndarray] = model.of_rows
+        return found
+    return lambda rows: np.asarray(model(data.data.store.read(rows)))
+
+
+def _spec(example: torch.Tensor, student: Any, features: tuple[str, ...]) -> OutputSpec:
+    """Shapes of what signals may read of a student: hidden layers by path, and `code`."""
+    tapped = Tapped(student, tuple(path for path in features if path != CODE))
+    try:
+        with torch.no_grad():
+            found = tapped(example)
+    finally:
+        tapped.close()
+    shapes = {name: tuple(x.shape[1:]) for name, x in found.features.items()}
+    return OutputSpec(0, {**shapes, CODE: tuple(found.logits.shape[1:])})
+
+
+def _check_packages(config: EmbedRunConfig) -> None:
+    """Before anything is trained: an anchor that cannot be fitted would be found out at the end."""
+    for name in config.anchors:
+        module, wanted = PACKAGES.get(name, (None, ""))
+        if module is not None and find_spec(module) is None:
+            raise InputError(
+                f"anchors: {name!r} needs a package that is not installed: pip install {wanted}; or leave it out"
+            )
+
+
+def _copy(source: Path, target: Path, files: tuple[str, ...], more: dict[str, Any]) -> None:
+    """Weights, then the card: its being there means that all is there."""
+    import shutil
+
+    target.mkdir(parents=True, exist_ok=True)
+    (target / records.CARD).unlink(missing_ok=True)
+    for name in files:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+    card, result = read_json(source / records.CARD), read_json(source / records.RESULT)
+    _write_card(target, {**card, "metrics": {**card.get("metrics", {}), **result["metrics"]}, **more})
+
+
+def _write_card(folder: Path, card: Mapping[str, Any]) -> None:
+    """A card that was changed, with the hashes of the files that it named."""
+    names = [name for name in card["sha256"] if name != records.CARD]
+    write_json(folder / records.CARD, with_hashes(card, folder, names))
+
+
+FAMILY = EmbedFamily()

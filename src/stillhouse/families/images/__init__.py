@@ -1,0 +1,1 @@
+"""Ordinary networks (timm, a text transformer) that learn classes from any teacher."""

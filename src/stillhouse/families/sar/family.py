@@ -1,0 +1,318 @@
+"""Focusing radar lines as a family of the shared run: a complex network that sees the whole scene teaches one that streams."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import to_mapping
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
+from stillhouse.core.folder import SHIPPED, RunFolder
+from stillhouse.core.lab import Lab
+from stillhouse.core.listen import listen
+from stillhouse.core.pipeline import Lesson
+from stillhouse.core.verdict import mean_interval
+from stillhouse.families.sar.compare import compare_run, teacher_of
+from stillhouse.families.sar.data.sequences import SarData, SarSplit
+from stillhouse.families.sar.job import SarJob, check_lines
+from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb
+from stillhouse.families.sar.pictures import write_pictures
+from stillhouse.families.sar.plan import SarDistillConfig
+from stillhouse.families.sar.report import sar_blocks
+from stillhouse.families.sar.saved import (
+    FINAL,
+    FINAL_CONFIG,
+    load_data_config,
+    load_model,
+    save_documented,
+    save_documented_config,
+    save_model,
+)
+from stillhouse.families.sar.score import POINTS, judge, line_figures, point_figures
+from stillhouse.families.sar.signals import as_complex, objective_signals, refused
+from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.network import SarSSM
+from stillhouse.families.sar.teacher import LineTeacher, batch_of, focused, in_units, line_spec, tutor_of
+from stillhouse.losses.complex import complex_nmse
+from stillhouse.report.blocks import Block
+from stillhouse.signals import teacher_features
+from stillhouse.teachers.identity import weights_sha256
+from stillhouse.teachers.tutor import Tutor
+
+VERDICT_METRICS = ("quality", "coherence")
+SarLab = Lab[SarDistillConfig, SarData]
+
+
+class SarFamily(Family[SarDistillConfig, SarData]):
+    """Lines of raw data -> focused lines; quality is 1 - NMSE of a line in its valid region, 0 for silence."""
+
+    kind: ClassVar[str] = "sar"
+    title: ClassVar[str] = "focus synthetic aperture radar with complex state-space networks that stream"
+    Config: ClassVar[type] = SarDistillConfig
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("quality", "quality (1 \u2212 NMSE)", items="test lines", high=1.0),
+        Metric("coherence", "coherence", items="test lines", low=0.0, high=1.0),
+    )
+    may_change: ClassVar[tuple[str, ...]] = ("wandb",)
+
+    def owns(self, mapping: Mapping[str, Any]) -> bool:
+        """A run that names a trained network: `teacher_checkpoint`."""
+        return "teacher_checkpoint" in mapping
+
+    # ------------------------------------------------------------------------------------------------ before training
+
+    def data(self, config: SarDistillConfig, log: Callable[[str], None]) -> SarData:
+        """Simulated lines, or those of products."""
+        return load_data(config.data, log)
+
+    def facts(self, data: SarData) -> dict[str, Any]:
+        """Name, sizes and fingerprint, and where lines are judged."""
+        return data_facts(data)
+
+    def check(self, config: SarDistillConfig, data: SarData) -> None:
+        """Refuse signals that cannot read lines, and W&B where it is not installed."""
+        lists = {"signals": config.signals}
+        lists |= {f"stages.{n}.signals": stage.signals or () for n, stage in enumerate(config.stages)}
+        for place, signals in lists.items():
+            if why := refused(place, signals):
+                raise InputError(why)
+        if config.wandb:
+            find_wandb()
+
+    def teachers(
+        self, config: SarDistillConfig, data: SarData, given: Any, log: Callable[[str], None]
+    ) -> Sequence[LineTeacher]:
+        """The network of `teacher_checkpoint`, in the units of these data."""
+        if given is None:
+            return (teacher_of(config, data),)
+        if not isinstance(given, LineTeacher):
+            given = in_units(given, None, data, frozen=config.objective.freeze_teacher)
+        check_lines("teacher", given.module, data)
+        return (given,)
+
+    def fingerprint(self, teacher: LineTeacher) -> str:
+        """Of its weights."""
+        return weights_sha256(teacher.module)
+
+    def grade(self, teacher: LineTeacher, config: SarDistillConfig, data: SarData) -> Grade:
+        """Quality on the validation lines against silence, which has 0."""
+        figures = _figures(teacher, data.validation, data.valid)
+        quality = figures["quality"]
+        if not np.isfinite(quality).all():
+            raise InputError("teacher: its outputs are not finite numbers; its weights hold a NaN or an infinity")
+        low = mean_interval(quality[None]).low if len(quality) > 1 else float(quality.mean())
+        coherence = float(figures["coherence"].mean())
+        facts = {"coherence": coherence, "params": sum(p.numel() for p in teacher.module.parameters())}
+        return Grade(teacher.name, float(quality.mean()), low, 0.0, "quality", facts)
+
+    def tutors(self, lab: SarLab) -> Sequence[Tutor]:
+        """The teacher with the hidden lines that any stage reads; a frozen one is asked beforehand."""
+        return (_tutor(lab.teacher, lab),) * len(lab.config.stages_of(True))
+
+    def teacher_record(self, lab: SarLab) -> dict[str, Any]:
+        """Its grade and where it came from."""
+        return {**super().teacher_record(lab), "checkpoint": lab.config.teacher_checkpoint}
+
+    def unused(self, config: SarDistillConfig) -> Sequence[str]:
+        """Settings of teaching in a run that does not teach, and measures of a curriculum that lines have not."""
+        found = []
+        if "kd" not in config.arms:
+            named = ("signals", "chain", "inherit", *(("curriculum",) if config.judge == "teacher" else ()))
+            found += [
+                f"{name}: is for taught arms, and arms are no-kd alone" for name in named if getattr(config, name)
+            ]
+        elif sum(config.objective.weights[1:]) == 0 and not any(s.signals for s in config.stages_of(True)):
+            found.append(
+                "teacher_checkpoint: beta and gamma are 0 and there are no signals: arm kd learns as no-kd does"
+            )
+        plain = type(config.curriculum)() if config.curriculum else None
+        for name in ("measures", "fusion_k"):
+            if plain is not None and getattr(config.curriculum, name) != getattr(plain, name):
+                found.append(f"curriculum.{name}: the one measure of a line is the judge's NMSE on it")
+        return found
+
+    # ------------------------------------------------------------------------------------------------ training
+
+    def arms(self, config: SarDistillConfig) -> Sequence[Arm]:
+        """Taught and control, in the order of the configuration."""
+        about = {"kd": "taught by the teacher", "no-kd": "the same network on the ground truth alone"}
+        chains = {"kd": config.chain, "no-kd": ()}
+        return tuple(
+            Arm(name, config.student, name == "kd", config.seeds, chains[name], about=about[name])
+            for name in config.arms
+        )
+
+    def contrasts(self, config: SarDistillConfig) -> Sequence[Contrast]:
+        """Whether the teacher helped, by quality and by coherence."""
+        return tuple(Contrast("teacher", "kd", "no-kd", metric, always=True) for metric in VERDICT_METRICS)
+
+    def student(self, arm: Arm, choice: StateSpaceConfig, seed: int, lab: SarLab) -> SarSSM:
+        """A network of a configuration."""
+        return choice.build()
+
+    def job(self, lesson: Lesson[SarDistillConfig, SarData]) -> SarJob:
+        """The objective's terms of the teacher as signals beside those of the stage."""
+        config, data, tutor = lesson.lab.config, lesson.lab.data, lesson.tutor
+        if tutor is not None:
+            teacher = tutor.teacher
+            if not teacher.frozen:
+                lesson = replace(lesson, tutor=replace(tutor, teacher=teacher.copied()))  # every training starts anew
+            depths = len(lesson.student.blocks), len(teacher.module.blocks)
+            own = objective_signals(config.objective, data.valid, *depths)
+            signals = (*own, *map(as_complex, lesson.stage.signals))
+            lesson = replace(lesson, stage=replace(lesson.stage, signals=signals))
+        example = data.train.inputs[:2]
+        listening = listen(lesson, example, lambda student, features: line_spec(student, features, example))
+        return SarJob(
+            lesson.student,
+            data,
+            lesson.stage.training,
+            seed=lesson.job_seed,
+            objective=config.objective,
+            listening=listening,
+            monitor=_monitor(lesson),
+            delta=config.delta,
+        )
+
+    def difficulty(self, judge: Any, lab: SarLab) -> np.ndarray:
+        """(N,) NMSE of the judge against the truth on every training line."""
+        data, teacher = lab.data, judge
+        if isinstance(judge, nn.Module):
+            teacher = LineTeacher(judge)
+        found = []
+        for rows in torch.arange(len(data.train)).split(lab.config.training.evaluation_batch_size):
+            batch = batch_of(data.train, rows, _device(lab))
+            lines = (x[:, data.valid] for x in (teacher(batch).logits, batch.labels))
+            found.append(complex_nmse(*lines).cpu())
+        return np.asarray(torch.cat(found).double())
+
+    def as_tutor(self, students: Sequence[SarSSM], lab: SarLab) -> Tutor:
+        """The newest assistant, asked beforehand as a teacher is."""
+        return _tutor(LineTeacher(students[-1], frozen=lab.config.objective.freeze_teacher, name="assistant"), lab)
+
+    def module_of(self, tutor: Tutor) -> SarSSM:
+        """The teacher's network."""
+        module: SarSSM = tutor.teacher.module
+        return module
+
+    # ------------------------------------------------------------------------------------------------ afterwards
+
+    def score(self, model: SarSSM, arm: Arm, seed: int, lab: SarLab) -> Scores:
+        """Quality and coherence of every test line; further figures of all of them together."""
+        return scores_of(LineTeacher(model.cpu()), lab.data)
+
+    def score_teacher(self, lab: SarLab) -> Scores:
+        """The same of the teacher."""
+        return scores_of(lab.teacher, lab.data)
+
+    def save(self, folder: Path, model: SarSSM, choice: StateSpaceConfig, lab: SarLab) -> None:
+        """Weights, and a card with the units that the network learned in."""
+        save_model(folder, model, lab.data)
+
+    def load(self, folder: Path) -> SarSSM:
+        """The network of a folder."""
+        return load_model(folder)[0]
+
+    def finish(self, lab: SarLab, summary: dict[str, Any]) -> None:
+        """The documented files of the shipped student, comparison with filters and truncation, pictures, shares kept."""
+        config, data, out = lab.config, lab.data, lab.folder.path
+        model, _ = load_model(out / SHIPPED)
+        save_documented(out / FINAL, model)
+        save_documented_config(out / FINAL_CONFIG, model.config)
+        lab.watch.log("comparing with truncation and filters, measuring times")
+        compare_run(config, out, data, lab.teacher)
+        networks = {"teacher": lab.teacher}
+        networks |= {arm: in_units(*load_model(lab.place(arm, 0)), data) for arm in config.arms}
+        write_pictures(out, data, networks)
+        test = summary["teacher"]["test"]
+        for figures in summary["arms"].values():
+            for name in VERDICT_METRICS:
+                figures[name]["kept"] = figures[name]["mean"] / test[name] if test[name] else None
+
+    def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
+        """Score a saved network on the test split of its own data, or of others (`data`: a `SarConfig`)."""
+        model, scale = load_model(folder)
+        built = (choices.get("data") or load_data_config(folder)).build()
+        if built.channels != model.config.input_dim:
+            raise InputError(
+                f"{folder}: the network takes {model.config.input_dim} channels, {built.name} has {built.channels}"
+            )
+        network = in_units(model, scale, built)
+        figures: dict[str, Any] = judge(focused(network, built.test.inputs), built.test, built.valid)
+        if built.parameters is not None:
+            figures["points"] = point_figures(lambda x: focused(network, x), built.points(POINTS), built.valid)
+        return {"data": built.name, "lines": len(built.test), **figures}
+
+    def blocks(self, run: RunFolder) -> Sequence[Block]:
+        """Images, cuts through points, coherence, the table, learning curves."""
+        return sar_blocks(run.path)
+
+
+def load_data(config: Any, log: Callable[[str], None]) -> SarData:
+    """The lines of a run, with one line on them."""
+    data: SarData = config.build()
+    sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
+    log(f"data: {data.name}, lines of {data.length}: {sizes}; judged in {data.valid.start} to {data.valid.stop}")
+    if data.skipped:
+        log(f"left out {data.skipped} damaged patches")
+    return data
+
+
+def data_facts(data: SarData) -> dict[str, Any]:
+    """What `run.json` holds of the lines."""
+    named = {"name": data.name, "sizes": dict(data.sizes), "sha256": data.sha256}
+    return {**named, "length": data.length, "valid": [data.valid.start, data.valid.stop]}
+
+
+def scores_of(network: LineTeacher, data: SarData) -> Scores:
+    """Of a network in the units of the data, on the test split."""
+    lines = focused(network, data.test.inputs)
+    whole = judge(lines, data.test, data.valid)
+    scalars = {name: value if math.isfinite(value) else None for name, value in whole.items()}
+    return Scores(_figures(network, data.test, data.valid, lines), scalars)
+
+
+def _figures(network: LineTeacher, split: SarSplit, valid: slice, lines: Any = None) -> Mapping[str, np.ndarray]:
+    lines = focused(network, split.inputs) if lines is None else lines
+    return line_figures(lines[:, valid], split.targets[..., 0].numpy()[:, valid])
+
+
+def _tutor(teacher: LineTeacher, lab: SarLab) -> Tutor:
+    """A teacher with the hidden lines that any stage reads."""
+    layers = len(teacher.module.blocks)
+    own = objective_signals(lab.config.objective, lab.data.valid, layers, layers)
+    stages = [signal for stage in lab.config.stages_of(True) for signal in stage.signals]
+    device = _device(lab)
+    example = lab.data.train.inputs[:2].to(device)
+    return tutor_of(teacher.listening(teacher_features((*own, *stages)), example), lab.data, device)
+
+
+def _device(lab: SarLab) -> torch.device:
+    wanted = lab.config.training.device
+    return torch.device("cuda" if wanted in ("auto", "cuda") and torch.cuda.is_available() else "cpu")
+
+
+def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
+    """For the student itself; assistants and a student that judges lines are not what the documents watch."""
+    config, arm = lesson.lab.config, lesson.arm
+    judges = config.curriculum is not None and config.judge == "student" and lesson.curriculum is None
+    if lesson.student.config is not arm.student or judges:
+        return None
+    name = f"{arm.name}-seed-{lesson.seed}"
+    if len(config.stages) > 1:
+        name += f"-{lesson.stage.name}"
+    wandb = f"{config.name}-{name}" if config.wandb else None
+    return SarMonitor(lesson.lab.folder.path / MONITOR / name, wandb=wandb, settings=to_mapping(config))
+
+
+FAMILY = SarFamily()
+
+__all__ = ["FAMILY", "SarFamily"]

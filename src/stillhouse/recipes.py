@@ -1,0 +1,123 @@
+"""Runs by name or from a YAML file, with changes on top: the one way in for every command. No torch of its own.
+
+A recipe is a function in `families/NAME/recipes.py` that returns a whole configuration; a YAML file may start from one
+(`recipe: digits`) and change what it names. A file finds its family by itself (`Family.owns`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from stillhouse.classification.plan import TeacherRunConfig
+from stillhouse.classification.students import OrdinaryStudentConfig
+from stillhouse.core.checks import nearest
+from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, parse, set_path, settings, to_mapping
+from stillhouse.core.family import Family
+from stillhouse.families import FAMILIES, family
+from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
+
+Known = Mapping[str, Callable[[], Any]]
+DEFAULT = "clauses"  # of a file that names no student and has nothing of another family
+
+
+def known() -> dict[str, Callable[[], Any]]:
+    """Every recipe by its name."""
+    return _all("RECIPES")
+
+
+def known_teachers() -> dict[str, Callable[[], TeacherRunConfig]]:
+    """Every recipe that trains a teacher for classes."""
+    return _all("TEACHER_RECIPES")
+
+
+def load(recipe: str, assignments: Sequence[str] = ()) -> tuple[Family[Any, Any], Any]:
+    """The family and the configuration of a recipe name or YAML file, with `a.b=c` assignments carried out.
+
+    Example:
+        >>> family, config = load("digits", ["training.epochs=2"])
+        >>> family.kind, config.training.epochs
+        ('clauses', 2)
+
+    Raises:
+        ConfigError: no such recipe or file, unknown key, wrong value.
+    """
+    base, mapping = _mapping(recipe, known())
+    for assignment in assignments:
+        set_path(mapping, assignment)
+    found = _owner(mapping)
+    if base is not None and type(base) is not found.Config:
+        mapping = _without_defaults(mapping, type(base), found.Config)
+    return found, parse(found.Config, mapping)
+
+
+def load_run(recipe: str, assignments: Sequence[str] = ()) -> Any:
+    """The configuration alone.
+
+    Example:
+        >>> load_run("digits", ["training.epochs=2"]).training.epochs
+        2
+    """
+    return load(recipe, assignments)[1]
+
+
+def load_teacher_run(recipe: str, assignments: Sequence[str] = ()) -> TeacherRunConfig:
+    """The same for a recipe that trains a teacher for classes."""
+    _, mapping = _mapping(recipe, known_teachers())
+    for assignment in assignments:
+        set_path(mapping, assignment)
+    return parse(TeacherRunConfig, mapping)
+
+
+def _all(name: str) -> dict[str, Callable[[], Any]]:
+    found: dict[str, Callable[[], Any]] = {}
+    for kind in FAMILIES:
+        found |= getattr(import_module(f"stillhouse.families.{kind}.recipes"), name, {})
+    return found
+
+
+def _mapping(recipe: str, recipes: Known) -> tuple[Any, dict[str, Any]]:
+    """The configuration that is started from (None for a whole file), and the run as plain data."""
+    if recipe in recipes:
+        base = recipes[recipe]()
+        return base, dict(to_mapping(base))
+    if not recipe.endswith((".yaml", ".yml")) and not Path(recipe).is_file():
+        raise ConfigError(f"recipe {recipe!r} is not known and is no YAML file; {nearest(recipe, recipes)}")
+    mapping = load_yaml(recipe)
+    named = mapping.pop("recipe", None)
+    mapping.setdefault("name", Path(recipe).stem)
+    if named is None:
+        return None, mapping
+    if named not in recipes:
+        raise ConfigError(f"{recipe}: recipe {named!r} is not known; {nearest(str(named), recipes)}")
+    base = recipes[named]()
+    return base, merge(to_mapping(base), mapping)
+
+
+def _owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
+    """The family of a run as plain data."""
+    for kind in FAMILIES:
+        if find_spec(f"stillhouse.families.{kind}.family") is not None and family(kind).owns(mapping):
+            return family(kind)
+    student = mapping.get("student")
+    if isinstance(student, Mapping) and "kind" in student:
+        known_kinds = [*kinds(ClauseStudentConfig), *kinds(OrdinaryStudentConfig)]
+        raise ConfigError(
+            f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}"
+        )
+    return family(DEFAULT)
+
+
+def _without_defaults(mapping: Mapping[str, Any], old: Any, new: Any) -> dict[str, Any]:
+    """A recipe whose student became one of another family: settings that this has not go, where nobody changed them."""
+    kept = dict(mapping)
+    for name, info in settings(old).items():
+        ours, default = settings(new).get(name), info.get_default(call_default_factory=True)
+        if ours is None and kept.get(name) == to_mapping(default):
+            kept.pop(name, None)
+        elif ours is not None and isinstance(kept.get(name), Mapping) and settings(info.annotation):
+            kept[name] = _without_defaults(kept[name], info.annotation, ours.annotation)
+    return kept

@@ -1,0 +1,98 @@
+"""What every signal is: a frozen configuration that names tensors, and a module that compares them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from stillhouse.core.config import configclass, gather_parts
+from stillhouse.core.schedules import ScheduleConfig
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.layers.part import TrainedPart
+
+
+@configclass
+class SignalBase:
+    """What all signal configurations share; a new one adds `kind`, its own fields, the paths that it taps and `build`."""
+
+    needs_teacher: ClassVar[bool] = True  # false: learned from the labels or from the student itself
+
+    name: str | None = Field(
+        default=None,
+        min_length=1,
+        pattern=r"^[\w-]+$",
+        description="name in the record of terms, where two of a kind stand side by side [the kind and its paths]",
+    )
+    weight: float = Field(default=1.0, ge=0, description="factor in the total loss")
+
+    if TYPE_CHECKING:
+        # every configuration has one, a `Literal` of its own; a field here would stand before it in the YAML
+        @property
+        def kind(self) -> str:
+            """The word that names the signal in YAML."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, given: Any) -> Any:
+        return gather_parts(cls, given)
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """Sub-modules to tap in the student, each once."""
+        return ()
+
+    @property
+    def teacher_paths(self) -> tuple[str, ...]:
+        """Sub-modules to tap in the teacher, each once."""
+        return ()
+
+    @property
+    def compares_samples(self) -> bool:
+        """Whether the samples of a batch are compared with each other, so that a smaller micro-batch is another loss."""
+        return False
+
+    @property
+    def reads_one_label(self) -> bool:
+        """Whether it reads one label a sample, which a mixed image does not have."""
+        return False
+
+    @property
+    def schedule(self) -> ScheduleConfig | None:
+        """The schedule that its temperature follows, if it follows one."""
+        return None
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> Signal:
+        """The module, for a student and a teacher of these output shapes.
+
+        Raises:
+            InputError: names or shapes that do not fit; all are resolved here, before any training.
+        """
+        raise NotImplementedError
+
+
+class Signal(TrainedPart, ABC):
+    """One term of the loss: the distance of what a student puts out to what its teacher does.
+
+    Attributes:
+        name: key in the record of terms; no two of a run are alike.
+        weight: factor in the total loss.
+        always: computed at weight 0 too, because it measures something.
+    """
+
+    always: ClassVar[bool] = False
+
+    def __init__(self, name: str, weight: float) -> None:
+        super().__init__()
+        self.name, self.weight = name, weight
+
+    @abstractmethod
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
+        """(B,) loss of each sample or 0-d of the batch, unweighted; gradients reach the student and this module only."""
+
+    def exit_logits(self, student_out: Outputs) -> Mapping[str, Tensor]:
+        """Class scores (B, K) that are read out on the way, by path; their accuracy is validated as `component/PATH`."""
+        return {}

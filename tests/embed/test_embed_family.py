@@ -1,0 +1,308 @@
+"""Embeddings as a family of the shared run: noise is refused, signals teach, files are what was written."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from conftest import config_of, distill
+from sklearn.datasets import load_digits
+
+from stillhouse.cli.main import main
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.family import TeacherAtChance
+from stillhouse.core.records import read_json, read_records
+from stillhouse.families.embed.export.embedding import export_embedder
+from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
+from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
+from stillhouse.families.embed.family import FAMILY, CodeTeacher
+from stillhouse.families.embed.plan import EmbedRunConfig
+from stillhouse.families.embed.students.network import load_embedder
+
+RELATION = {"kind": "relations", "student": "code", "teacher": "vector", "relation": "rkd-distance"}
+FEATURES = {"kind": "features", "student": "hidden2", "teacher": "vector"}
+
+
+# ------------------------------------------------------------------------------------------------------- noise
+
+
+def graded(x, tmp_path):
+    np.save(tmp_path / "x.npy", x.astype(np.float32))
+    config = parse(EmbedRunConfig, {"data": {"path": str(tmp_path / "x.npy"), "test_fraction": 0.12}})
+    data = FAMILY.data(config, lambda line: None)
+    return FAMILY.grade(FAMILY.teachers(config, data, None, lambda line: None)[0], config, data)
+
+
+@pytest.mark.parametrize(("rows", "width"), [(3000, 1536), (3000, 64), (900, 256), (200, 8)])
+def test_vectors_that_are_noise_are_refused(rows, width, tmp_path):
+    """Of 3000 x 1536 normal numbers a run said `helps`; in 8 numbers of noise five keep half of all neighbours."""
+    found = graded(np.random.default_rng(1).normal(size=(rows, width)), tmp_path)
+    assert not found.ready, found.describe()
+    # five numbers of noise are a projection onto random axes, whichever they are
+    assert found.score == pytest.approx(found.chance, abs=0.06)
+
+
+@pytest.mark.parametrize("width", [16, 100])
+def test_clusters_are_not_noise(width, tmp_path):
+    """Though nothing but the number of the cluster is in them."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, width))[rng.integers(12, size=600)] + 0.4 * rng.normal(size=(600, width))
+    assert graded(x, tmp_path).ready
+
+
+def test_digits_are_not_noise(tmp_path):
+    """Pixels of written digits, as a small real data set."""
+    found = graded(load_digits().data, tmp_path)
+    assert found.ready
+    assert found.score > 5 * found.chance
+
+
+def test_a_run_on_noise_needs_force(tmp_path):
+    """And leaves nothing that looks like a run."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(600, 64)).astype(np.float32))
+    config = config_of(tmp_path / "x.npy", data={"texts_key": None, "labels_key": None}, seeds=1, anchors=["pca"])
+    with pytest.raises(TeacherAtChance, match="chance"):
+        distill(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert distill(config, tmp_path / "run", force=True)["arms"]["student"]
+
+
+# ------------------------------------------------------------------------------------------------------- signals
+
+
+def tiny(vectors, **changes):
+    return config_of(vectors, **{"seeds": 1, "anchors": [], "student": {"levels": [3]}, **changes})
+
+
+def readings(out, arm="student"):
+    """Term -> its reading by the doctor at the first step."""
+    lines = read_records(out / "arms" / arm / "seed-0" / records.RECORDS)
+    return next(line["readings"] for line in lines if line["split"] == "doctor")
+
+
+@pytest.mark.parametrize(
+    "signal",
+    [
+        RELATION,
+        {**RELATION, "relation": "pkt", "student": "hidden1"},
+        FEATURES,
+        {"kind": "hidden", "student": ["hidden1", "hidden2"], "teacher": ["vector", "vector"]},
+        {"kind": "dynamics", "student": ["hidden1", "hidden2"], "teacher": ["vector", "vector"]},
+    ],
+    ids=lambda signal: f"{signal['kind']}-{signal['student']}",
+)
+def test_a_signal_pulls_at_the_student(signal, vectors, tmp_path):
+    """As the doctor reads it: a gradient of its own at the student's weights."""
+    student = {"levels": [3], "hidden": [16, 16]}
+    config = tiny(vectors, student=student, signals=[signal], training={"doctor": {"every": 1}, "epochs": 1})
+    distill(config, tmp_path / "run")
+    found = readings(tmp_path / "run")
+    terms = set(found) - {"neighbors", "pearson"}
+    assert len(terms) == 1
+    assert found[terms.pop()]["norm"] > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"signals": [{"kind": "logits"}]}, r"signals.0 \(logits\): vectors have no classes"),
+        (
+            {"signals": [{"kind": "logits", "temperature": {"kind": "learned"}}]},
+            r"signals.0 \(logits\): vectors have no classes",
+        ),
+        (
+            {"signals": [RELATION, {"kind": "contrastive", "place": "code"}]},
+            r"signals.1 \(contrastive\): vectors have no",
+        ),
+        ({"stages": [{"name": "a", "signals": [{"kind": "logits"}]}]}, r"stages.0.signals.0 \(logits\)"),
+        ({"own": [{"kind": "contrastive", "place": "code"}]}, "own: codes have neither classes nor exits"),
+        ({"inherit": {"w1": "w1"}}, "inherit: vectors are no network"),
+        ({"chain": [{"levels": [8]}]}, "chain: an assistant teaches by signals only"),
+        ({"stages": [{"name": "a", "train_only": ["hidden1"]}]}, "stages.0.train_only: no sub-module"),
+        ({"lesson": {"signals": []}}, "signals"),
+    ],
+)
+def test_what_cannot_work_is_refused_in_a_line(change, message):
+    """Before data are opened, with what works in its place."""
+    with pytest.raises(ConfigError, match=message):
+        config_of("x.npz", **change)
+
+
+def test_a_signal_on_what_is_not_there_names_what_is(vectors, tmp_path):
+    """A path of another network."""
+    with pytest.raises(InputError, match="blocks"):
+        distill(tiny(vectors, signals=[{**FEATURES, "student": "blocks.1"}]), tmp_path / "run")
+
+
+def test_an_assistant_teaches_by_its_codes(vectors, tmp_path, monkeypatch):
+    """The vectors teach the wide one, its codes the narrow one."""
+    heard = []
+    call = CodeTeacher.__call__
+
+    def watched(self, batch):
+        out = call(self, batch)
+        heard.append((self.student.config.levels, batch.index[:3], out.features["vector"][:3]))
+        return out
+
+    monkeypatch.setattr(CodeTeacher, "__call__", watched)
+    config = tiny(vectors, signals=[RELATION], chain=[{"hidden": [16, 8], "levels": [9]}], training={"epochs": 1})
+    distill(config, tmp_path / "run")
+    arm = tmp_path / "run" / "arms" / "student" / "seed-0"
+    wide = load_embedder(arm / "assistant-0")
+    assert (wide.config.levels, load_embedder(arm).config.levels) == ((9,), (3,))
+    assert len(heard) == config.lesson.epoch_steps
+    data = FAMILY.data(config, lambda line: None)
+    levels, index, codes = heard[-1]
+    assert levels == (9,)
+    torch.testing.assert_close(codes, torch.from_numpy(wide.encode(data.train(index).numpy())), atol=1e-4, rtol=1e-4)
+
+
+def test_stages_and_a_curriculum_change_the_training(vectors, tmp_path):
+    """One stage with a signal and one without, and rows in the order of how lonely they are."""
+    stages = [{"name": "wide", "signals": [RELATION], "epochs": 1}, {"name": "last", "signals": [], "epochs": 1}]
+    distill(tiny(vectors, stages=stages, training={"log_every": 1}), tmp_path / "stages")
+    arm = tmp_path / "stages" / "arms" / "student" / "seed-0"
+    first = next(iter(read_records(arm / "stages" / "wide" / records.RECORDS)))["terms"]
+    last = next(iter(read_records(arm / records.RECORDS)))["terms"]
+    assert set(first) - set(last)
+    plain = distill(tiny(vectors), tmp_path / "plain")
+    for judge in ("teacher", "student"):
+        ordered = tiny(vectors, curriculum={"shares": [0.5, 1.0]}, judge=judge)
+        found = distill(ordered, tmp_path / judge)
+        assert found["arms"]["student"]["spearman"] != plain["arms"]["student"]["spearman"]
+
+
+def test_a_row_alone_is_hard(vectors, tmp_path):
+    """Mean distance to its ten nearest, as computed one row at a time."""
+    config = tiny(vectors)
+    data = FAMILY.data(config, lambda line: None)
+
+    class Lab:
+        pass
+
+    lab = Lab()
+    lab.data = data
+    found = FAMILY.difficulty(None, lab)
+    x = data.train(np.arange(len(data.train))).numpy()
+    for row in (0, 17, 200):
+        nearest = np.sort(np.linalg.norm(x - x[row], axis=1))[1:11]
+        assert found[row] == pytest.approx(nearest.mean(), rel=1e-4)
+
+
+# ------------------------------------------------------------------------------------------------------- what is kept
+
+
+def test_keep_last_keeps_the_last(vectors, tmp_path):
+    """A rate that does harm: the best is the start, and the last is the last all the same."""
+    harm = {"learning_rate": 30.0, "warmup_epochs": 0.0, "epochs": 1}
+    for keep, epoch in (("best", 0), ("last", 1)):
+        distill(tiny(vectors, training={**harm, "keep": keep}), tmp_path / keep)
+        result = read_json(tmp_path / keep / "arms" / "student" / "seed-0" / "result.json")
+        assert result["best_epoch"] == epoch
+
+
+def test_a_start_that_was_kept_is_mentioned(vectors, tmp_path):
+    """It stood in `result.json` alone."""
+    from stillhouse.core.watch import Watch
+
+    lines = []
+    watch = Watch()
+    watch.log = lines.append
+    harm = {"learning_rate": 30.0, "warmup_epochs": 0.0, "epochs": 1}
+    distill(tiny(vectors, training=harm), tmp_path / "run", watch=watch)
+    assert any("no epoch was better than the principal axes" in line for line in lines)
+
+
+def test_evaluate_gives_the_figures_of_the_run(finished):
+    """By name, those that verdicts are drawn from among them."""
+    out, summary = finished
+    seed = summary["shipped"]["seed"]
+    metrics = read_json(out / "arms" / "student" / f"seed-{seed}" / "result.json")["metrics"]
+    found = FAMILY.evaluate(out)
+    for name in ("knn_overlap", "row_spearman", "spearman", "trustworthiness"):
+        assert found[name] == pytest.approx(metrics[name], abs=2e-4), name
+
+
+# ------------------------------------------------------------------------------------------------------- files
+
+
+def flip(path):
+    """One bit in the middle of the last third, where weights are."""
+    raw = bytearray(path.read_bytes())
+    raw[-len(raw) // 3] ^= 1
+    path.write_bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("folder", "file", "load"),
+    [
+        ("student", "student.safetensors", load_embedder),
+        ("student", "student.safetensors", NumpyEmbedder.load),
+        ("student", "student.safetensors", FAMILY.load),
+        ("arms/student/seed-1", "student.safetensors", load_embedder),
+        ("arms/near-0/seed-0", "student.safetensors", NumpyEmbedder.load),
+        ("text-student", "text_student.safetensors", NumpyTextEmbedder.load),
+        ("arms/text/seed-1", "text_student.safetensors", NumpyTextEmbedder.load),
+    ],
+)
+def test_a_flipped_bit_is_an_error_and_nothing_else_is(folder, file, load, finished, tmp_path):
+    """Every student of a run is read; with one bit of a weight or one figure of a card changed it is not."""
+    place = tmp_path / "copy"
+    shutil.copytree(finished[0] / folder, place)
+    load(place)
+    card = json.loads((place / "card.json").read_text())
+    (place / "card.json").write_text(json.dumps({**card, "metrics": {"spearman": 0.99}}))
+    with pytest.raises(InputError, match=r"card.json was changed after it was written"):
+        load(place)
+    (place / "card.json").write_text(json.dumps({k: v for k, v in card.items() if k != "sha256"}))
+    with pytest.raises(InputError, match="sha256"):
+        load(place)
+    (place / "card.json").write_text(json.dumps(card))
+    load(place)
+    flip(place / file)
+    with pytest.raises(InputError, match=rf"{file} was changed after it was written"):
+        load(place)
+
+
+def test_an_export_checks_itself_without_this_library(finished, tmp_path):
+    """The file that users have verifies what lies beside it."""
+    out = export_embedder(finished[0] / "student", tmp_path / "out", onnx=False)
+    np.save(tmp_path / "x.npy", np.ones((3, 16), np.float32))
+    code = "import sys; sys.modules['stillhouse'] = None; import runpy; sys.argv = sys.argv[1:]; "
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    words = [sys.executable, "-c", code, str(out / "embedder.py"), str(tmp_path / "x.npy"), str(tmp_path / "z.npy")]
+    subprocess.run(words, check=True)
+    flip(out / "student.safetensors")
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "student.safetensors was changed after it was written" in done.stderr
+
+
+# ------------------------------------------------------------------------------------------------------- flags
+
+
+def test_curriculum_false_is_off(capsys):
+    """It turned the curriculum on."""
+    import yaml
+
+    def tau(*words):
+        assert main(["embed", "distill", "x.npy", *words, "--print-config"]) == 0
+        return yaml.safe_load(capsys.readouterr().out)["lesson"]["tau"]
+
+    assert len(tau("--curriculum")) == len(tau("--curriculum=true")) == len(tau("--curriculum", "true")) == 3
+    assert tau("--curriculum=false") == tau("--curriculum", "false") == []
+    assert main(["embed", "distill", "x.npy", "--curriculum=off-and-on"]) == 2
+    assert "--curriculum: expected true or false, got 'off-and-on'" in capsys.readouterr().err
+
+
+def test_save_every_is_called_unused(vectors, tmp_path, capsys):
+    """It was taken without a word."""
+    words = ["--epochs", "1", "--epoch-steps", "2", "--batch-size", "48", "--perplexity", "5", "--hidden", "8,8"]
+    words += ["--seeds", "1", "--anchors", "pca", "--device", "cpu", "--threads", "1", "--quiet", "--save_every", "5"]
+    assert main(["embed", "distill", str(vectors), "--out", str(tmp_path / "run"), *words]) == 0
+    assert "unused: --save-every" in capsys.readouterr().err

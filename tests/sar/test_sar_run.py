@@ -1,0 +1,299 @@
+"""A whole focusing run by the shared `run`: what is shipped, equal starts, a control that hears nobody, and what is refused."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from sar_tiny import LINES, QUICK, SMALL, distill_words, line_teacher, network, sar, small_run
+from scipy import stats
+
+from stillhouse.core import experiment
+from stillhouse.core.checks import InputError
+from stillhouse.core.family import TeacherAtChance
+from stillhouse.families.sar.data import SarConfig
+from stillhouse.families.sar.family import FAMILY
+from stillhouse.families.sar.job import SarJob
+from stillhouse.families.sar.monitor import SarMonitor
+from stillhouse.families.sar.saved import load_model, save_model
+from stillhouse.families.sar.teacher import LineTeacher
+from stillhouse.training.job import epoch_order
+
+BLOCKS = {"student": "blocks.1", "teacher": "blocks.1"}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return SarConfig(**LINES).build()
+
+
+@pytest.fixture
+def run(data, tmp_path):
+    """The shared run without a command line, on a teacher that nobody trained."""
+
+    def made(folder="run", teacher=None, lines=data, resume=False, force=True, **settings):
+        config, teacher = small_run(**settings), teacher or line_teacher(1, look_ahead=None)
+        out = tmp_path / folder
+        return out, experiment.run(FAMILY, config, out, data=lines, teacher=teacher, resume=resume, force=force)
+
+    return made
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """(arm's terms, first weights, rows of every step) of every training, in order."""
+    found = []
+
+    class Watched(SarJob):
+        def __init__(self, model, *args, **kwargs):
+            super().__init__(model, *args, **kwargs)
+            self.start = {name: x.clone() for name, x in model.state_dict().items()}
+            self.rows_seen = []
+
+        def terms(self, rows, progress):
+            if not self.rows_seen:
+                found.append((bool(self.listening.signals), self.start, self.rows_seen))
+            self.rows_seen.append(rows.tolist())
+            return super().terms(rows, progress)
+
+    monkeypatch.setattr("stillhouse.families.sar.family.SarJob", Watched)
+    return found
+
+
+def test_arms_of_a_seed_begin_from_equal_weights_and_see_equal_rows(run, seen):
+    """Else the verdict compares luck; the seeds differ in both."""
+    run(seeds=2, training={**QUICK, "epochs": 2})
+    assert [taught for taught, *_ in seen] == [True, False, True, False]
+    (_, kd, rows), (_, control, control_rows), (_, other, other_rows), _ = seen
+    assert set(kd) == set(control)
+    assert all(torch.equal(kd[name], control[name]) for name in kd)
+    assert rows == control_rows
+    assert len(rows) == 4
+    assert rows != other_rows
+    assert any(not torch.equal(kd[name], other[name]) for name in kd)
+    (_, kd, rows), (_, control, control_rows) = seen[2:]
+    assert all(torch.equal(kd[name], control[name]) for name in kd)
+    assert rows == control_rows
+
+
+def test_the_control_hears_nobody(run, seen, monkeypatch):
+    """With curriculum, signals and inherited layers: plain order, its own loss alone, a start of its own."""
+    asked = []
+    ask = LineTeacher.__call__
+    monkeypatch.setattr(LineTeacher, "__call__", lambda self, batch: asked.append(len(seen)) or ask(self, batch))
+    out, _ = run(
+        teacher=line_teacher(1),
+        signals=[{"kind": "relations", **BLOCKS}],
+        curriculum={"shares": [0.25, 1.0], "replay": 0.0},
+        inherit={"blocks.0": "blocks.0"},
+        training={**QUICK, "epochs": 2},
+    )
+    (_, kd, rows), (_, control, control_rows) = seen
+    torch.manual_seed(0)
+    plain = small_run().student.build().state_dict()
+    assert all(torch.equal(control[name], plain[name]) for name in plain)
+    assert any(not torch.equal(kd[name], plain[name]) for name in plain)
+    order = [rows.tolist() for epoch in (0, 1) for rows in epoch_order(8, 0, epoch).split(4)]
+    assert control_rows == order
+    assert len({*rows[0], *rows[1]}) == 2  # the first stage of the taught arm repeats a quarter of the lines
+    records = {}
+    for arm in ("kd", "no-kd"):
+        text = (out / "arms" / arm / "seed-0" / "records.jsonl").read_text()
+        records[arm] = [json.loads(line) for line in text.splitlines()]
+        records[arm] = [record for record in records[arm] if record["split"] == "train"]
+    assert all(set(record["terms"]) == {"student"} for record in records["no-kd"])
+    assert all(
+        "figures" not in record or not any("curriculum" in f for f in record["figures"]) for record in records["no-kd"]
+    )
+    assert {"student", "distillation", "feature"} < set(records["kd"][-1]["terms"])
+    assert records["kd"][0]["figures"]["curriculum/subset-rows"] == 2
+    assert set(asked) == {0}  # before the first arm: for the cache, which serves the taught arm
+
+
+def test_what_is_shipped_is_the_taught_arm(run):
+    """With arms [no-kd, kd] the control was shipped as the student. Of its seeds the best by validation."""
+    out, summary = run(arms=["no-kd", "kd"], seeds=2)
+    ranks = [json.loads((out / "arms" / "kd" / f"seed-{s}" / "result.json").read_text())["rank"] for s in (0, 1)]
+    best = int(np.argmax(ranks))
+    assert summary["shipped"] == {"arm": "kd", "seed": best}
+    kept = load_file(out / "arms" / "kd" / f"seed-{best}" / "student.safetensors")
+    control = load_file(out / "arms" / "no-kd" / f"seed-{best}" / "student.safetensors")
+    for shipped in (
+        load_file(out / "student" / "student.safetensors"),
+        torch.load(out / "final_student_model.pth", weights_only=True),
+        load_model(out)[0].state_dict(),
+    ):
+        assert set(shipped) == set(kept)
+        assert all(torch.equal(shipped[name], kept[name]) for name in kept)
+        assert any(not torch.equal(shipped[name], control[name]) for name in kept)
+
+
+def test_verdict_and_scores_are_those_of_the_saved_lines(run, data):
+    """From the files, without the library; quality is 1 - NMSE of each test line."""
+    out, summary = run(seeds=2)
+    lines = {arm: [np.load(out / "arms" / arm / f"seed-{s}" / "scores.npz") for s in (0, 1)] for arm in ("kd", "no-kd")}
+    for entry, metric in zip(summary["comparisons"], ("quality", "coherence"), strict=True):
+        means = {arm: np.mean([one[metric] for one in found]) for arm, found in lines.items()}
+        assert (entry["name"], entry["metric"]) == ("teacher", metric)
+        assert entry["difference"] == pytest.approx(means["kd"] - means["no-kd"], abs=1e-9)
+        kept = summary["arms"]["kd"][metric]["kept"]
+        assert kept == pytest.approx(means["kd"] / summary["teacher"]["test"][metric])
+    model, _ = load_model(out / "arms" / "kd" / "seed-0")
+    with torch.no_grad():
+        focused = model(data.test.inputs)[:, data.valid, 0]
+    wanted = data.test.targets[:, data.valid, 0]
+    quality = 1 - (focused - wanted).abs().square().sum(1) / wanted.abs().square().sum(1)
+    np.testing.assert_allclose(lines["kd"][0]["quality"], quality.numpy(), rtol=1e-4)
+
+
+def test_stages_assistants_and_a_judging_student(run):
+    """A chain of one, two stages, hidden lines of the second alone, a curriculum by a student of one epoch."""
+    signal = {"kind": "features", "student": "blocks.0", "teacher": "blocks.0"}
+    out, summary = run(
+        teacher=line_teacher(1, model_dim=6, num_layers=4),
+        chain=[{**SMALL, "model_dim": 5, "num_layers": 3}],
+        stages=[
+            {"name": "body", "train_only": ["blocks"]},
+            {"name": "whole", "signals": [signal], "carry": ["extras"]},
+        ],
+        curriculum={"shares": [0.5, 1.0]},
+        judge="student",
+    )
+    folder = out / "arms" / "kd" / "seed-0"
+    assistant, _ = load_model(folder / "assistant-0")
+    assert (assistant.config.model_dim, len(assistant.blocks)) == (5, 3)
+    assert (folder / "stages" / "body" / "checkpoint.pt").is_file()
+    last = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    assert "features:blocks.0->blocks.0" in last[0]["terms"]
+    assert "features:blocks.0->blocks.0" not in (folder / "stages" / "body" / "records.jsonl").read_text()
+    assert summary["verdict"] == "not tested"  # of one seed
+    assert sorted(path.name for path in (out / "distillation").iterdir()) == [
+        "kd-seed-0-body",
+        "kd-seed-0-whole",
+        "no-kd-seed-0-body",
+        "no-kd-seed-0-whole",
+    ]
+
+
+def test_a_judging_student_orders_the_lines_of_both_arms_alike(run, seen, monkeypatch):
+    """Its knowledge is not the teacher's: equal rows again, and it leaves no curves among those of the students."""
+    made = []
+    init = SarMonitor.__init__
+    monkeypatch.setattr(
+        SarMonitor, "__init__", lambda self, folder, **given: made.append(folder.name) or init(self, folder, **given)
+    )
+    run(curriculum={"shares": [0.25, 1.0], "replay": 0.0}, judge="student", training={**QUICK, "epochs": 2})
+    judge, kd, other_judge, control = seen
+    assert [taught for taught, *_ in seen] == [False, True, False, False]
+    assert judge[2] == other_judge[2]
+    assert kd[2] == control[2]
+    assert len({*kd[2][0], *kd[2][1]}) == 2
+    assert made == ["kd-seed-0", "no-kd-seed-0"]
+
+
+def test_an_unfrozen_teacher_starts_anew_in_every_training(run, seen):
+    """What one arm taught it must not reach the next; the run's own stays as it was."""
+    teacher = LineTeacher(network(1), frozen=False)
+    before = {name: x.clone() for name, x in teacher.module.state_dict().items()}
+    out, _ = run(teacher=teacher, objective={"freeze_teacher": False}, seeds=2)
+    assert all(torch.equal(before[name], x) for name, x in teacher.module.state_dict().items())
+    first = [
+        json.loads((out / "arms" / "kd" / f"seed-{s}" / "records.jsonl").read_text().splitlines()[0]) for s in (0, 1)
+    ]
+    assert all("teacher" in record["terms"] for record in first)
+
+
+def test_a_teacher_at_chance_is_refused(run, data):
+    """Silence has quality 0: the lower end of the 95 % interval over validation lines must be above it."""
+    silent = network(2)
+    with torch.no_grad():
+        silent.output.weight.zero_()
+    with pytest.raises(TeacherAtChance, match=r"validation quality 0\.0000 \(chance 0\.0000\): at chance"):
+        run(teacher=LineTeacher(silent), force=False)
+    teacher = line_teacher(1, look_ahead=None)
+    grade = FAMILY.grade(teacher, small_run(), data)
+    with torch.no_grad():
+        focused = teacher.module(data.validation.inputs)[:, data.valid, 0]
+    wanted = data.validation.targets[:, data.valid, 0]
+    quality = (1 - (focused - wanted).abs().square().sum(1) / wanted.abs().square().sum(1)).numpy()
+    low, _ = stats.t.interval(0.95, len(quality) - 1, quality.mean(), stats.sem(quality))
+    assert (grade.score, grade.low, grade.chance) == pytest.approx((quality.mean(), low, 0.0), rel=1e-3)
+
+
+def test_a_teacher_with_a_nan_is_an_input_error(run):
+    """Even with force: nothing could be compared."""
+    broken = network(2)
+    with torch.no_grad():
+        broken.output.weight[0] = float("nan")
+    with pytest.raises(InputError, match="not finite numbers"):
+        run(teacher=LineTeacher(broken), force=True)
+
+
+def test_resume_refuses_other_data_and_another_teacher(run):
+    """Its arms could not be compared; more seeds are welcome."""
+    out, summary = run()
+    other = SarConfig(**{**LINES, "seed": 5}).build()
+    with pytest.raises(InputError, match="needs the data of the run"):
+        run(lines=other, resume=True)
+    with pytest.raises(InputError, match="needs the teacher of the run"):
+        run(teacher=line_teacher(2, look_ahead=None), resume=True)
+    before = (out / "arms" / "kd" / "seed-0" / "student.safetensors").stat().st_mtime_ns
+    _, grown = run(resume=True, seeds=2)
+    assert (out / "arms" / "kd" / "seed-0" / "student.safetensors").stat().st_mtime_ns == before
+    assert grown["seeds"] == [0, 1]
+    assert grown["arms"]["kd"]["quality"]["values"][0] == summary["arms"]["kd"]["quality"]["values"][0]
+
+
+def test_a_changed_teacher_file_is_refused_on_resume(files, teacher_run, tmp_path, capsys):
+    """Retrained under the same path; and a file that is not what its card says is not read at all."""
+    folder, out = tmp_path / "teacher", tmp_path / "out"
+    shutil.copytree(teacher_run, folder, ignore=shutil.ignore_patterns("distillation", "tensorboard"))
+    words = distill_words(files, folder, out, "--force", "--seeds", "1", "--num_epochs", "1", "--arms", "kd")
+    assert sar(*words) == 0
+    model, _ = load_model(folder)
+    with torch.no_grad():
+        model.output.weight.mul_(1.01)
+    card = (folder / "card.json").read_bytes()
+    save_model(folder, model, SarConfig(**LINES).build(), weights="teacher.safetensors")
+    capsys.readouterr()
+    assert sar(*words, "--resume") == 2
+    assert "needs the teacher of the run" in capsys.readouterr().err
+    (folder / "card.json").write_bytes(card)
+    assert sar(*words, "--resume") == 2
+    assert "was changed after it was written" in capsys.readouterr().err
+
+
+def test_teacher_folders_old_and_new(teacher_run, tmp_path):
+    """A teacher's weights are not called student; folders of earlier versions are read on."""
+    assert (teacher_run / "teacher.safetensors").is_file()
+    assert not (teacher_run / "student.safetensors").exists()
+    card = json.loads((teacher_run / "card.json").read_text())
+    assert (card["format"], card["family"]) == ("stillhouse-sar-2", "sar")
+    assert set(card["sha256"]) == {"teacher.safetensors", "card.json"}
+    old = {key: card[key] for key in ("model", "scale", "valid", "data")} | {"format": "stillhouse-sar-1"}
+    (tmp_path / "card.json").write_text(json.dumps(old))
+    shutil.copy(teacher_run / "teacher.safetensors", tmp_path / "student.safetensors")
+    ours, theirs = (load_model(folder)[0].state_dict() for folder in (tmp_path, teacher_run))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_settings_without_effect_are_named(run, data):
+    """In the log and in run.json."""
+    assert list(FAMILY.unused(small_run())) == []
+    alone = small_run(arms=["no-kd"], curriculum={}, signals=[{"kind": "relations", **BLOCKS}])
+    assert [line.split(":")[0] for line in FAMILY.unused(alone)] == ["signals", "curriculum"]
+    assert "arm kd learns as no-kd does" in FAMILY.unused(small_run(objective={"alpha": 1.0, "beta": 0.0}))[0]
+    assert "curriculum.measures" in FAMILY.unused(small_run(curriculum={"measures": ["loss"]}))[0]
+
+
+def test_blocks_are_made_from_files(run):
+    """Tables, pictures and facts, without torch or the networks."""
+    from stillhouse.core.folder import RunFolder
+
+    out, _ = run()
+    titles = [block.title for block in FAMILY.blocks(RunFolder(out))]
+    assert titles[:2] == ["Images", "Coherence with the target"]
+    assert {"Point targets", "Comparison", "Lines"} <= set(titles)
+    assert "Learning curve" not in titles  # the shared page draws those of arms

@@ -1,0 +1,149 @@
+"""Every kind of signal on hidden lines: a live gradient, or one line that says why not."""
+
+import numpy as np
+import pytest
+import torch
+from sar_tiny import lesson_of, line_teacher, network, small_run
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Progress
+from stillhouse.families.sar.data import SarConfig
+from stillhouse.families.sar.family import FAMILY
+from stillhouse.families.sar.signals import REFUSED, refusal
+from stillhouse.signals import SignalConfig
+from stillhouse.training.loop import fit
+
+BLOCKS = {"student": "blocks.1", "teacher": "blocks.2"}
+MANY = {"student": "blocks.{}", "student_layers": 2, "teacher": "blocks.{}", "teacher_layers": 3}
+WORKING = [
+    {"kind": "features", **BLOCKS, "pool": "none"},
+    {"kind": "features", **BLOCKS, "distance": "cosine", "projector": "mlp"},
+    {"kind": "features", **BLOCKS, "initialize": "least-squares"},
+    {"kind": "hidden", "student": ["blocks.0", "blocks.1"], "teacher": ["blocks.0", "blocks.1", "blocks.2"]},
+    {"kind": "hidden", "student": ["blocks.0"], "teacher": ["blocks.2"], "distance": "cka", "projector": "none"},
+    {"kind": "relations", **BLOCKS},
+    {"kind": "relations", **BLOCKS, "relation": "cka", "pool": "none"},
+    {"kind": "relations", **BLOCKS, "relation": "contrastive"},
+    {"kind": "dynamics", "student": ["blocks.0", "blocks.1"], "teacher": ["blocks.0", "blocks.1", "blocks.2"]},
+]
+REFUSED_HERE = [
+    {"kind": "logits"},
+    {"kind": "ensemble"},
+    {"kind": "dual-head", "student": "blocks.1"},
+    {"kind": "exits", "exits": ["blocks.0"]},
+    {"kind": "attention", **BLOCKS, "relation_heads": 1},
+    {"kind": "probes", "places": ["blocks.0"]},
+    {"kind": "contrastive", "place": "blocks.0"},
+    {"kind": "dynamics", "student": ["blocks.0"], "teacher": ["blocks.0"], "space": "logits"},
+]
+NOTHING = {"alpha": 1.0, "beta": 0.0, "gamma": 0.0}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return SarConfig(preset="toy-64", length=120, train=8, validation=4, test=4).build()
+
+
+def job_with(signals, data, folder, **objective):
+    config = small_run(signals=signals, objective=objective or NOTHING)
+    teacher = line_teacher(1, model_dim=5, num_layers=3, look_ahead=None)
+    return FAMILY.job(lesson_of(config, data, folder, teacher=teacher))
+
+
+def test_no_kind_is_forgotten():
+    """Each kind of the union stands in one of the two lists."""
+    kinds = {kind.__dataclass_fields__["kind"].default for kind in SignalConfig.__origin__.__args__}
+    assert {s["kind"] for s in WORKING} | {s["kind"] for s in REFUSED_HERE} == kinds
+    assert set(REFUSED) <= kinds
+
+
+@pytest.mark.parametrize("signal", WORKING, ids=lambda s: f"{s['kind']}-{s.get('relation', s.get('distance', ''))}")
+def test_a_shared_signal_reaches_the_student(signal, data, tmp_path):
+    """By module path, as real pairs, with a gradient; and the student's own loss stays beside it."""
+    job = job_with([signal], data, tmp_path)
+    terms = job.terms(torch.arange(8), Progress(0, 100))
+    assert len(terms) == 2
+    name = next(name for name in terms if name != "student")
+    weight, value = terms[name]
+    gradients = torch.autograd.grad(weight * value, list(job.model.parameters()), materialize_grads=True)
+    assert torch.isfinite(value)
+    assert sum(float(g.abs().sum()) for g in gradients) > 1e-8
+    assert float(gradients[0].abs().sum()) > 0  # the input map lies below every block
+
+
+def test_features_are_real_pairs(data, tmp_path):
+    """A least-squares map of 2 x 3 real numbers to 2 x 5, and the mean squared distance by hand."""
+    signal = {"kind": "features", **BLOCKS, "pool": "none", "projector": "mlp", "normalize": False}
+    job = job_with([signal], data, tmp_path)
+    built = job.listening.signals[0]
+    assert [layer.in_features for layer in built.projector if hasattr(layer, "in_features")] == [6, 10]
+    rows = torch.arange(4)
+    batch = job.batch(rows, Progress(0, 1))
+    ours, theirs = job.outputs(batch), job.listening.teacher(batch)
+    pairs = [torch.view_as_real(x).flatten(2) for x in (ours.features["blocks.1"], theirs.features["blocks.2"])]
+    by_hand = (built.projector(pairs[0]) - pairs[1]).square().mean((1, 2))
+    torch.testing.assert_close(built(ours, theirs, batch, Progress(0, 1)), by_hand)
+
+
+def test_they_stand_beside_the_objective(data, tmp_path):
+    """alpha, beta, gamma as ever, and one more term of its own weight."""
+    signal = {"kind": "relations", **BLOCKS, "weight": 0.25}
+    terms = job_with([signal], data, tmp_path, alpha=0.3, beta=0.5, gamma=0.2).terms(torch.arange(8), Progress(0, 9))
+    assert {name.split(":")[0]: weight for name, (weight, _) in terms.items()} == {
+        "student": 0.3,
+        "distillation": 0.5,
+        "feature": 0.2,
+        "relations": 0.25,
+    }
+
+
+@pytest.mark.parametrize("signal", REFUSED_HERE, ids=lambda s: s["kind"])
+def test_what_cannot_read_lines_is_refused_in_a_line(signal, data):
+    """With its place, its kind and the reason."""
+    config = small_run(signals=[{"kind": "relations", **BLOCKS}, signal])
+    assert refusal(config.signals[0]) is None
+    with pytest.raises(InputError) as caught:
+        FAMILY.check(config, data)
+    assert str(caught.value) == f"signals.1 ({signal['kind']}): {refusal(config.signals[1])}"
+    staged = small_run(stages=[{"name": "a"}, {"name": "b", "signals": [signal]}])
+    with pytest.raises(InputError, match=r"stages\.1\.signals\.0"):
+        FAMILY.check(staged, data)
+
+
+def test_a_path_that_is_not_there_names_the_near_one(data, tmp_path):
+    """Of the teacher and of the student."""
+    for paths in ({"student": "blocks.1", "teacher": "blocks.7"}, {"student": "block.1", "teacher": "blocks.2"}):
+        with pytest.raises(InputError, match="did you mean 'blocks"):
+            job_with([{"kind": "features", **paths}], data, tmp_path)
+
+
+@pytest.mark.parametrize("gradients", ["pcgrad", "cosine-gate"])
+def test_gradients_and_doctor_hold_terms_against_the_students_own(gradients, data, tmp_path):
+    """The term of the task is called `student` here."""
+    training = {"epochs": 1, "batch_size": 4, "device": "cpu", "threads": 1, "log_every": 1, "gradients": gradients}
+    config = small_run(
+        objective={"alpha": 0.3, "beta": 0.5}, training={**training, "doctor": {"every": 1, "task": "student"}}
+    )
+    job = FAMILY.job(lesson_of(config, data, tmp_path / "run", teacher=line_teacher(1)))
+    assert job.task_term == "student"
+    fit(job, config.training, seed=0, folder=tmp_path / "arm")
+    text = (tmp_path / "arm" / "records.jsonl").read_text()
+    assert '"doctor"' in text
+    assert "distillation" in text
+
+
+def test_difficulty_is_the_judges_error(data, tmp_path):
+    """Silence has an NMSE of 1 on every line, the truth 0, and f times the truth (1 - f)^2."""
+    lab = lesson_of(small_run(), data, tmp_path).lab
+
+    class Factor:
+        def __call__(self, batch):
+            from stillhouse.core.types import Outputs
+
+            return Outputs(batch.labels * torch.linspace(0, 1, 8)[batch.index].reshape(-1, 1, 1))
+
+    np.testing.assert_allclose(FAMILY.difficulty(Factor(), lab), (1 - np.linspace(0, 1, 8)) ** 2, atol=1e-6)
+    silent = network()
+    with torch.no_grad():
+        silent.output.weight.zero_()
+    np.testing.assert_allclose(FAMILY.difficulty(silent, lab), np.ones(8), atol=1e-6)

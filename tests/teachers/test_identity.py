@@ -1,0 +1,58 @@
+"""What tells one teacher from another: a resumed run must not be taught by someone else."""
+
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from stillhouse.core.types import Batch, ImageTask
+from stillhouse.teachers import AverageTeacher, CachedTeacher, EnsembleTeacher, Teacher
+
+TASK = ImageTask(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
+
+
+def teacher(seed=0, name="t", mean=0.0):
+    torch.manual_seed(seed)
+    return Teacher.from_module(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), TASK, name=name, mean=(mean,))
+
+
+def batch():
+    return Batch(torch.rand(3, 1, 4, 4), torch.zeros(3, dtype=torch.int64), torch.arange(3))
+
+
+def test_weights_and_normalization_are_the_identity_and_the_name_is_not():
+    """A file that was moved is the same teacher; one trained further is not."""
+    same, other = teacher(), teacher()
+    assert same.identity() == other.identity() == teacher(name="moved").identity()
+    assert teacher(mean=0.5).identity() != same.identity()
+    with torch.no_grad():
+        other.module[1].bias[1] += 1e-6
+    assert other.identity() != same.identity()
+
+
+def test_a_cache_is_its_teacher_and_an_ensemble_all_of_its_members():
+    """In their order: learned weights belong to places."""
+    one, two = teacher(0), teacher(1)
+    cached = CachedTeacher(one, [batch()], 3)
+    assert (cached.identity(), cached.params) == (one.identity(), one.params)
+    both = EnsembleTeacher([one, two]).identity()
+    assert EnsembleTeacher([cached, two]).identity() == both
+    assert (
+        len({both, EnsembleTeacher([two, one]).identity(), EnsembleTeacher([one, two], pool="mean-logits").identity()})
+        == 3
+    )
+
+
+def test_a_teacher_that_stays_as_it_is_may_be_told_to_follow():
+    """The loop asks all of them alike; only the average moves, and its weights are no part of what it is."""
+    student = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    average, fixed = AverageTeacher(student, torch.rand(2, 1, 4, 4), decay=0.5), teacher()
+    before = average.identity(), fixed.identity()
+    moved = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    for one in (average, fixed):
+        one.update(moved, step=0)
+    assert (average.identity(), fixed.identity()) == before
+    assert fixed.state_dict() == {}
+    fixed.load_state_dict({})
+    assert average.state_dict()["steps"] == 1
+    assert replace(fixed.spec).num_classes == 2
