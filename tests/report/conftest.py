@@ -79,11 +79,22 @@ def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhou
     }
     about = {"command": command, "versions": records.versions()}
     described = {**data, "class_names": list(names), "image_shape": [1, 8, 8]}
-    records.write_json(out / records.RUN, {"kind": "clauses", "config": config, **about, "machine": records.machine(), "data": described})
+    records.write_json(
+        out / records.RUN,
+        {"kind": "clauses", "config": config, **about, "machine": records.machine(), "data": described},
+    )
     taught = probabilities(rng, labels, 3.4, hardness)
     np.savez(out / records.TEACHER_PREDICTIONS, probabilities=taught)
     score = float((taught.argmax(1) == labels).mean())
-    teacher = {"name": "resnet18", "metric": "accuracy", "score": 0.989, "chance": 0.1, "ece": 0.012, "status": "ready", "params": 11_181_642}
+    teacher = {
+        "name": "resnet18",
+        "metric": "accuracy",
+        "score": 0.989,
+        "chance": 0.1,
+        "ece": 0.012,
+        "status": "ready",
+        "params": 11_181_642,
+    }
     teacher |= {"head": "probe", "test_score": score, "test_ece": 0.014}
     records.write_json(out / records.TEACHER, teacher)
     rights, summary = {}, {}

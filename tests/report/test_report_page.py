@@ -309,9 +309,13 @@ def test_no_end_of_an_interval_is_rounded_to_zero():
     row |= {"seeds": 3, "items": 10_000}
 
     def detail(difference, low, high):
-        return sentence({**row, "difference": difference, "low": low, "high": high}, {}, MEASURES).detail.replace(GAP, " ")
+        return sentence({**row, "difference": difference, "low": low, "high": high}, {}, MEASURES).detail.replace(
+            GAP, " "
+        )
 
-    assert "0.21 points more (95 % interval 0.02 to 0.40), 3 seeds, 10,000 test images" in detail(0.0021, 0.0002, 0.0040)
+    assert "0.21 points more (95 % interval 0.02 to 0.40), 3 seeds, 10,000 test images" in detail(
+        0.0021, 0.0002, 0.0040
+    )
     assert "1.20 points less (95 % interval 0.40 to 2.00)" in detail(-0.012, -0.02, -0.004)
     assert f"difference {MINUS}0.10 points (95 % interval {MINUS}0.30 to +0.10)" in detail(-0.001, -0.003, 0.001)
 
