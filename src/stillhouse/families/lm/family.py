@@ -200,7 +200,9 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         def spec_of(model: nn.Module, features: tuple[str, ...]) -> OutputSpec:
             return _spec(model, features, example)
 
-        listening = listen(replace(lesson, tutor=tutor), example, spec_of, build_token_signals)
+        heard = replace(lesson, tutor=tutor)
+        # no seed of their own: projectors were drawn after the student's weights from the first version on
+        listening = listen(heard, example, spec_of, build_token_signals, seed=None)
         return LanguageJob(
             student,
             data.train,
@@ -326,6 +328,8 @@ def _spec(model: Any, features: tuple[str, ...], example: torch.Tensor) -> Outpu
         return OutputSpec(len(model.readout.weight), tapped.spec(example).features)
     finally:
         tapped.close()
+        for unit in model.spike_units().values():
+            unit.rate = None  # of the example: no figure of the training
 
 
 FAMILY = LanguageFamily()
