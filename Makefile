@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+NUMERIC := tests/layers tests/losses tests/students tests/export
+OLD_CPU := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Haswell
 
 .PHONY: demo test check setup clean help
 
 help:
 	@echo "make demo   distil a clause student on bundled digits and print the verdict"
-	@echo "make test   lint, types, import contracts, doctests and tests"
+	@echo "make test   lint, types, import contracts, doctests and tests, the numeric ones on an older CPU too"
 	@echo "make check  the quick half of make test: lint, types, import contracts"
 
 setup: $(VENV)/.installed
@@ -35,6 +37,7 @@ check: setup
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)  # one thread a worker: more would wait for each other
+	OMP_NUM_THREADS=1 $(OLD_CPU) $(BIN)/pytest -n $(WORKERS) -q $(NUMERIC)  # again, as a CPU with AVX2 and nothing newer
 
 clean:
 	rm -rf $(VENV) runs

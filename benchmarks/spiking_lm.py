@@ -3,7 +3,7 @@
     python -m benchmarks.spiking_lm --text data/wikitext-2 --smollm2 models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
     python -m benchmarks.spiking_lm --table                    only the page, from what there is
 
-Writes benchmarks/results/spiking-lm.md. What has not been run is said there.
+Writes benchmarks/results/spiking-lm.md. What has not been run is named there.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 HERE = Path(__file__).parent
 RESULT = HERE / "results" / "spiking-lm.md"
@@ -87,12 +89,12 @@ def speed(runs: Path) -> dict[str, float]:
     torch.set_num_threads(1)
     rates: dict[str, list[float]] = {"student": [], "teacher": []}
     for _ in range(5):
-        said = generate(student, PROMPT, WRITTEN)
-        rates["student"].append(said["tokens_per_second"])
+        found = generate(student, PROMPT, WRITTEN)
+        rates["student"].append(found["tokens_per_second"])
         started = time.perf_counter()
         teacher.generate(prompt, WRITTEN)
         rates["teacher"].append((prompt.shape[1] + WRITTEN) / (time.perf_counter() - started))
-    further = {name: said[name] for name in ("state_bytes", "weight_bytes", "silent_share")}
+    further = {name: found[name] for name in ("state_bytes", "weight_bytes", "silent_share")}
     return {**{name: statistics.median(values) for name, values in rates.items()}, **further}
 
 
@@ -133,7 +135,7 @@ def section_main(runs: Path, run: str, title: str) -> str:
         f"## {title}",
         "",
         f"Tokenizer: a BPE of {data['vocabulary']:,} tokens. Machine: {machine['cpu']}, one thread. Teacher: a transformer of "
-        f"{summary['references']['teacher']['params']:,} weights, {teacher.get('tokens_trained', 0):,} tokens of "
+        f"{summary['teacher']['params']:,} weights, {teacher.get('tokens_trained', 0):,} tokens of "
         f"training on the whole train split. Students: {model['layers']} layers of width {model['width']}, mixer {model['mixer']}, "
         f"from the first "
         f"{data['bytes']['train']:,} bytes of it, {len(summary['seeds'])} seeds. The n-gram is counted on the students' text. "
@@ -142,19 +144,16 @@ def section_main(runs: Path, run: str, title: str) -> str:
         "| | bits per byte | perplexity | perplexity, sliding | spike density | dead channels | weights | tokens trained | s |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    references = summary["references"]
-    lines.append(reference("teacher", references["teacher"], teacher.get("tokens_trained"), teacher.get("seconds")))
+    test = summary["teacher"]["test"]
+    lines.append(
+        row("teacher", test, summary["teacher"]["params"], teacher.get("tokens_trained"), teacher.get("seconds"))
+    )
     for arm, found in summary["arms"].items():
-        bits = found["bits_per_byte"]
+        means = {name: values["mean"] for name, values in found.items()}
+        bits, params = found["bits_per_byte"], summary["costs"].get(arm, {}).get("params")
+        tokens = read(runs / run / "arms" / arm / "seed-0" / "result.json").get("tokens_trained")
         interval = "" if bits["low"] is None else f" ({bits['low']:.4f} to {bits['high']:.4f})"
-        density = "" if found["density"] is None else f"{found['density']['mean']:.3f}"
-        dead = "" if found["dead_channels"] is None else f"{found['dead_channels']['mean']:.2%}"
-        lines.append(
-            f"| {arm} | {bits['mean']:.4f}{interval} | {found['perplexity']['mean']:.2f} | "
-            f"{found['sliding_perplexity']['mean']:.2f} | "
-            f"{density} | {dead} | {found['params']:,} | {found['tokens_trained']:,} | {found['seconds']['mean']:.0f} |"
-        )
-    lines.append(reference(f"{references['ngram']['order']}-gram", references["ngram"]))
+        lines.append(row(arm, means, params, tokens, means["seconds"], interval))
     lines += ["", "| question | arm | against | bits per byte saved | verdict |", "|---|---|---|---|---|"]
     for entry in summary["comparisons"]:
         if entry["difference"] is not None:
@@ -167,7 +166,7 @@ def section_main(runs: Path, run: str, title: str) -> str:
             "",
             f"Spikes and ternary weights cost {summary['gap']:+.2%} bits per byte against the dense student of equal size.",
         ]
-    return "\n".join([*lines, "", *positions(summary), ""])
+    return "\n".join([*lines, "", *positions(runs / run), ""])
 
 
 def trained_teacher(result: dict[str, Any]) -> str:
@@ -182,10 +181,12 @@ def trained_teacher(result: dict[str, Any]) -> str:
     )
 
 
-def positions(summary: dict[str, Any]) -> list[str]:
+def positions(run: Path) -> list[str]:
     """Loss against position, over ranges of the long window."""
-    every = {name: about["positions"] for name, about in summary["references"].items()}
-    every |= {name: arm["positions"] for name, arm in summary["arms"].items()}
+    files = {"teacher": [run / "teacher-nll.npz"]}
+    for path in sorted(run.glob("arms/*/seed-*/nll.npz")):
+        files.setdefault(path.parent.parent.name, []).append(path)
+    every = {name: np.mean([np.load(path)["positions"] for path in paths], 0) for name, paths in files.items()}
     edges = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512]
     longest = max(map(len, every.values()))
     ranges = [(a, min(b - 1, longest)) for a, b in pairwise(edges) if a <= longest]
@@ -242,11 +243,12 @@ def section_smollm2(runs: Path) -> str:
     if not summary:
         return f"## SmolLM2-135M\n\nNot finished (the command above goes on): {done(runs / SMOLLM2)}\n"
     cache = read(runs / SMOLLM2 / "logits" / "cache.json")
-    teacher = summary["references"]["teacher"]["metrics"]
+    teacher = summary["teacher"]["test"]
+    trained = read(runs / SMOLLM2 / "arms/kd/seed-0/result.json")["tokens_trained"]
     lines = [
         "## SmolLM2-135M from its GGUF file, logits cached",
         "",
-        f"To see that all of it works, not to see how good it gets: {summary['arms']['kd']['tokens_trained']:,} tokens of "
+        f"To see that all of it works, not to see how good it gets: {trained:,} tokens of "
         f"training, {cache['key']['rows']:,} windows of {cache['key']['length']} tokens cached with "
         f"{cache['key']['k']} logits each, "
         f"{summary['tokens_scored']:,} tokens scored, {len(summary['seeds'])} seed. Vocabulary {summary['data']['vocabulary']:,}.",
@@ -257,29 +259,24 @@ def section_smollm2(runs: Path) -> str:
     ]
     for arm, found in summary["arms"].items():
         lines.append(f"| {arm} | {found['bits_per_byte']['mean']:.4f} | {found['perplexity']['mean']:.1f} |")
-    ngram = summary["references"].get("ngram")
-    if ngram:
-        lines.append(
-            f"| {ngram['order']}-gram | {ngram['metrics']['bits_per_byte']:.4f} | {ngram['metrics']['perplexity']:.1f} |"
-        )
     return "\n".join([*lines, ""])
 
 
-def reference(name: str, about: dict[str, Any], tokens: int | None = None, seconds: float | None = None) -> str:
-    found = about["metrics"]
-    weights = f"{about['params']:,}" if "params" in about else ""
-    trained = "" if tokens is None else f"{tokens:,}"
+def row(name: str, found: dict[str, Any], params: Any, tokens: Any, seconds: Any, interval: str = "") -> str:
+    density = f"{found['density']:.3f}" if "density" in found else ""
+    dead = f"{found['dead_channels']:.2%}" if "dead_channels" in found else ""
+    weights, trained = ("" if x is None else f"{x:,}" for x in (params, tokens))
     took = "" if seconds is None else f"{seconds:.0f}"
     return (
-        f"| {name} | {found['bits_per_byte']:.4f} | {found['perplexity']:.2f} | {found['sliding_perplexity']:.2f} | | | "
-        f"{weights} | {trained} | {took} |"
+        f"| {name} | {found['bits_per_byte']:.4f}{interval} | {found['perplexity']:.2f} | {found['sliding_perplexity']:.2f} | "
+        f"{density} | {dead} | {weights} | {trained} | {took} |"
     )
 
 
 def done(run: Path) -> str:
     """What there is of an unfinished run."""
-    references = {"teacher": read(run / "teacher.json"), "n-gram": read(run / "ngram.json")}
-    found = {name: about["metrics"] for name, about in references.items() if about}
+    teacher = read(run / "teacher.json").get("test")
+    found = {"teacher": teacher} if teacher else {}
     for path in sorted(run.glob("arms/*/seed-*/result.json")):
         found[f"{path.parent.parent.name}, {path.parent.name}"] = read(path)["metrics"]
     if not found:

@@ -283,10 +283,11 @@ LM_CASES = {
     "cached": lm(arms=["kd", "no-kd", "dense", "scalar"], score={"dynamic_rate": 0.01}),
     "live": lm(
         arms=["kd", "no-kd"],
-        lesson={**LIVE, "temperature": {"kind": "learned"}, "signals": [{"kind": "hidden", **PATHS}]},
+        lesson={**LIVE, "temperature": {"kind": "learned"}},
+        signals=[{"kind": "hidden", **PATHS}],
     ),
-    "dynamics": lm(lesson={**LIVE, "divergence": "js", "signals": [{"kind": "dynamics", **PATHS}]}),
-    "curriculum": lm(arms=["kd", "no-kd"], lesson={"curriculum": EASY}),
+    "dynamics": lm(lesson={**LIVE, "divergence": "js"}, signals=[{"kind": "dynamics", **PATHS}]),
+    "curriculum": lm(arms=["kd", "no-kd"], curriculum=EASY),
 }
 
 # ------------------------------------------------------------------------------------------------ embeddings

@@ -21,9 +21,9 @@ from typing import Any
 
 import numpy as np
 from benchmarks.techniques.arms import Paths, techniques
+from stillhouse.classification.run import run
 
 from stillhouse.classification.plan import RunConfig
-from stillhouse.classification.run import run
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.core.records import arm_folder, machine, read_json, versions, write_atomically, write_json

@@ -5,7 +5,6 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
@@ -186,12 +185,28 @@ def test_a_card_without_its_parts_names_them(student, tmp_path):
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
 def test_weights_that_are_no_numbers_are_named(student, tmp_path, wrong):
     """A score of NaN says nothing about why."""
-    folder = shutil.copytree(student, tmp_path / "s")
-    weights = load_file(folder / STUDENT)
-    weights["blocks.0.ffn.up.weight"][0, 0] = wrong
-    save_file(weights, folder / STUDENT)
+    model, tokenizer, card = load_lm(student)
+    with torch.no_grad():
+        model.get_parameter("blocks.0.ffn.up.weight")[0, 0] = wrong
+    folder = tmp_path / "s"
+    save_lm(folder, model, tokenizer, window=card["window"])
     with pytest.raises(InputError, match=r"blocks\.0\.ffn\.up\.weight: expected finite weights"):
         load_lm(folder)
+
+
+@pytest.mark.parametrize("name", [STUDENT, "tokenizer.json"])
+def test_changed_files_are_named(student, tmp_path, name):
+    """Weights of one student beside the card of another; a card of an earlier version has no hashes and is read."""
+    folder = shutil.copytree(student, tmp_path / "s")
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:-2] + b"\n" + content[-1:])
+    with pytest.raises(InputError, match=rf"{name} was changed after it was written"):
+        load_lm(folder)
+    (folder / name).write_bytes(content)
+    card = read_json(folder / CARD)
+    assert (card["format"], card["family"]) == ("stillhouse-lm-1", "lm")
+    write_json(folder / CARD, {key: value for key, value in card.items() if key not in ("sha256", "family")})
+    assert load_lm(folder)[2]["window"] == 16
 
 
 @pytest.mark.parametrize("size", ["²", "٣٠٠", "", "-300"])

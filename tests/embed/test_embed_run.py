@@ -56,7 +56,7 @@ def test_what_is_shipped_is_the_best_seed_by_validation(finished):
     ranks = [result(out, "student", seed)["rank"] for seed in (0, 1)]
     card = read_json(out / "student" / "card.json")
     assert card["shipped"]["seed"] == int(ranks[1] > ranks[0])
-    material_codes = np.load(out / "arms" / "student" / f"seed-{card['seed']}" / "codes.npz")["test"]
+    material_codes = np.load(out / "arms" / "student" / f"seed-{card['shipped']['seed']}" / "codes.npz")["test"]
     store = open_vectors(read_json(out / "run.json")["config"]["data"]["path"])
     material = open_material(config_of(store.path))
     np.testing.assert_allclose(load_embedder(out / "student").encode(material.test_vectors), material_codes, atol=1e-5)
@@ -276,7 +276,7 @@ def test_the_report_shows_near_and_far_and_needs_nothing_from_outside(finished, 
         assert words in page
     assert page.count("<svg") == 4  # frontier, curves, differences, losses
     assert "http" not in page.replace("http://www.w3.org", "")
-    with pytest.raises(InputError, match="expected a folder of"):
+    with pytest.raises(InputError, match="is not a run folder"):
         write_page(FAMILY, tmp_path)
 
 

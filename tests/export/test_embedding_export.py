@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import with_hashes
+from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.embedding import export_embedder
 from stillhouse.families.embed.export.numpy_embedder import ExactWeight, NumpyEmbedder, gelu, read_safetensors
 
@@ -30,7 +32,12 @@ def saved(folder, levels=(5,), output="euclidean", normalize=True):
     safetensors.numpy.save_file(weights(levels), folder / "student.safetensors")
     card = {"format": "stillhouse-embedder-1", "teacher_dim": D, "levels": list(levels), "hidden": [16, 8]}
     card |= {"normalize": normalize, "output": output, "scale": 0.7, "axes": None, "teacher": "a teacher"}
-    (folder / "card.json").write_text(json.dumps(card))
+    return sealed(folder, card)
+
+
+def sealed(folder, card):
+    """The folder with a card that has the hashes of what is there now."""
+    write_json(folder / "card.json", with_hashes(card, folder, ["student.safetensors"]))
     return folder
 
 
@@ -230,8 +237,7 @@ def test_bad_vectors_are_named(tmp_path, x, words):
 def test_a_card_that_makes_no_sense_is_refused(tmp_path, change, words):
     """A card of another student would give codes of another space."""
     folder = saved(tmp_path / "in")
-    path = folder / "card.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    sealed(folder, json.loads((folder / "card.json").read_text()) | change)
     with pytest.raises(InputError, match=words):
         NumpyEmbedder.load(folder)
 
@@ -240,20 +246,27 @@ def test_damaged_files_are_refused_and_nothing_is_unpickled(tmp_path):
     """A truncated file must not be read as far as it goes; a pickle runs whatever it holds."""
     folder = saved(tmp_path / "in")
     path = folder / "student.safetensors"
+    card = json.loads((folder / "card.json").read_text())
     whole = path.read_bytes()
     for part in (b"", whole[:7], whole[:100], whole[:-4]):
         path.write_bytes(part)
+        with pytest.raises(InputError, match="was changed after it was written"):
+            NumpyEmbedder.load(folder)
+        sealed(folder, card)
         with pytest.raises(InputError, match="truncated or not safetensors"):
             NumpyEmbedder.load(folder)
     torch.save({"mean": torch.zeros(D)}, path)
+    sealed(folder, card)
     with pytest.raises(InputError, match="truncated or not safetensors"):
         NumpyEmbedder.load(folder)
     spoiled = weights((5,))
     spoiled["b1"][0] = np.nan
     safetensors.numpy.save_file(spoiled, path)
+    sealed(folder, card)
     with pytest.raises(InputError, match="b1: holds NaN"):
         NumpyEmbedder.load(folder)
     safetensors.numpy.save_file({"mean": np.zeros(D, np.float32)}, path)
+    sealed(folder, card)
     with pytest.raises(InputError, match="missing: skip, w1"):
         NumpyEmbedder.load(folder)
     path.unlink()

@@ -1,5 +1,8 @@
 """Any signal, any student: each kind reaches the language student with a live gradient, or one line says why not."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -315,3 +318,16 @@ def test_settings_without_effect_are_named_and_others_refused(root):
             config(root, **change)
     with pytest.raises(InputError, match="expected source, tokens, window or dynamic"):
         FAMILY.evaluate(root, data="x")
+
+
+def test_the_yaml_of_the_page_is_read(tmp_path):
+    """What docs/language.md shows must parse."""
+    page = (Path(__file__).parents[2] / "docs/language.md").read_text()
+    found = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert len(found) == 2
+    for number, text in enumerate(found):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(text)
+        plan = load_lm_run(str(file))
+        assert all(refusal(signal) is None for signal in plan.signals)
+    assert [signal.kind for signal in plan.signals] == ["hidden", "logits"]

@@ -79,18 +79,29 @@ def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhou
     }
     about = {"command": command, "versions": records.versions()}
     described = {**data, "class_names": list(names), "image_shape": [1, 8, 8]}
-    records.write_json(out / records.RUN, {"config": config, **about, "machine": records.machine(), "data": described})
-    told = probabilities(rng, labels, 3.4, hardness)
-    np.savez(out / records.TEACHER_PREDICTIONS, probabilities=told)
-    score = float((told.argmax(1) == labels).mean())
-    teacher = {"name": "resnet18", "score": 0.989, "chance": 0.1, "ece": 0.012, "status": "ready", "params": 11_181_642}
+    records.write_json(
+        out / records.RUN,
+        {"kind": "clauses", "config": config, **about, "machine": records.machine(), "data": described},
+    )
+    taught = probabilities(rng, labels, 3.4, hardness)
+    np.savez(out / records.TEACHER_PREDICTIONS, probabilities=taught)
+    score = float((taught.argmax(1) == labels).mean())
+    teacher = {
+        "name": "resnet18",
+        "metric": "accuracy",
+        "score": 0.989,
+        "chance": 0.1,
+        "ece": 0.012,
+        "status": "ready",
+        "params": 11_181_642,
+    }
     teacher |= {"head": "probe", "test_score": score, "test_ece": 0.014}
     records.write_json(out / records.TEACHER, teacher)
     rights, summary = {}, {}
     for arm, margin in arms.items():
         runs = [write_arm(out, arm, margin, seed, rng, labels, hardness) for seed in SEEDS]
         rights[arm] = np.stack([run[1] for run in runs])
-        same = np.stack([run[0].argmax(1) == told.argmax(1) for run in runs])
+        same = np.stack([run[0].argmax(1) == taught.argmax(1) for run in runs])
         nll = np.stack([run[2] for run in runs])
         per_item = {"accuracy": rights[arm], "nll": nll, "agreement": same}
         summary[arm] = {
@@ -109,6 +120,7 @@ def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhou
         out / records.SUMMARY,
         {
             "verdict": rows[0]["verdict"],
+            "shipped": {"arm": "kd", "seed": 0},
             "comparisons": rows,
             "arms": summary,
             "teacher": teacher,

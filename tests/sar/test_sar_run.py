@@ -16,6 +16,7 @@ from stillhouse.core.family import TeacherAtChance
 from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.family import FAMILY
 from stillhouse.families.sar.job import SarJob
+from stillhouse.families.sar.monitor import SarMonitor
 from stillhouse.families.sar.saved import load_model, save_model
 from stillhouse.families.sar.teacher import LineTeacher
 from stillhouse.training.job import epoch_order
@@ -174,6 +175,22 @@ def test_stages_assistants_and_a_judging_student(run):
         "no-kd-seed-0-body",
         "no-kd-seed-0-whole",
     ]
+
+
+def test_a_judging_student_orders_the_lines_of_both_arms_alike(run, seen, monkeypatch):
+    """Its knowledge is not the teacher's: equal rows again, and it leaves no curves among those of the students."""
+    made = []
+    init = SarMonitor.__init__
+    monkeypatch.setattr(
+        SarMonitor, "__init__", lambda self, folder, **given: made.append(folder.name) or init(self, folder, **given)
+    )
+    run(curriculum={"shares": [0.25, 1.0], "replay": 0.0}, judge="student", training={**QUICK, "epochs": 2})
+    judge, kd, other_judge, control = seen
+    assert [taught for taught, *_ in seen] == [False, True, False, False]
+    assert judge[2] == other_judge[2]
+    assert kd[2] == control[2]
+    assert len({*kd[2][0], *kd[2][1]}) == 2
+    assert made == ["kd-seed-0", "no-kd-seed-0"]
 
 
 def test_an_unfrozen_teacher_starts_anew_in_every_training(run, seen):

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from safetensors.numpy import save_file
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import with_hashes
+from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 from stillhouse.families.embed.students.text import StaticTextStudent
 from stillhouse.families.embed.students.text_config import TextStudentConfig
@@ -381,6 +383,10 @@ def test_a_damaged_folder_and_bad_texts_are_named(trained, tmp_path):
     with pytest.raises(InputError, match="level: expected 1 to 1, got 2"):
         embedder.encode(["a"], level=2)
     card = json.loads((tmp_path / "card.json").read_text())
+
+    def write(changed):
+        write_json(tmp_path / "card.json", with_hashes(changed, tmp_path, ["text_student.safetensors"]))
+
     faults = [
         ({"format": "stillhouse-embedder-1"}, "expected format 'stillhouse-text-embedder-1'"),
         ({"tokenizer": {"kind": "hash", "buckets": 511, "letters": True}}, "table: expected .511, 16., got .512, 16."),
@@ -392,10 +398,10 @@ def test_a_damaged_folder_and_bad_texts_are_named(trained, tmp_path):
         ({"output": "tanh", "scale": 0}, "scale: expected"),
     ]
     for change, words in faults:
-        (tmp_path / "card.json").write_text(json.dumps(card | change))
+        write(card | change)
         with pytest.raises(InputError, match=words):
             NumpyTextEmbedder.load(tmp_path)
-    (tmp_path / "card.json").write_text(json.dumps(card))
     (tmp_path / "text_student.safetensors").write_bytes((folder / "text_student.safetensors").read_bytes()[:-8])
+    write(card)
     with pytest.raises(InputError, match="truncated or not safetensors"):
         NumpyTextEmbedder.load(tmp_path)

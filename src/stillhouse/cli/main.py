@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from stillhouse import __version__
+from stillhouse.cli.catalog import page_of
 from stillhouse.core.checks import StillhouseError, nearest
 
 COMMANDS = {
@@ -17,7 +18,7 @@ COMMANDS = {
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
     "evaluate": "score a saved student of any family on its test split",
     "report": "make report.html again from a run folder",
-    "vision": "train and distil clause networks on images by the documents' flags: TM transformers, flat, residual, pyramid",
+    "vision": "train and distil clause networks on images by flags of their own: TM transformers, flat, residual, pyramid",
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
     "lm": "distil a transformer language model into a recurrent one with ternary spikes: train, cache, distill, generate",
     "list": "recipes, data sets, teachers, signals and students that there are",
@@ -64,10 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"stillhouse: unknown command {words[0]!r}; {nearest(words[0], COMMANDS)}", file=sys.stderr)
         return 2
-    home = FAMILIES.get(words[0], f"stillhouse.cli.{words[0].replace('-', '_')}")
-    module = importlib.import_module(home)
+    page = page_of(words)
+    if page is not None and page.is_file():
+        print(page.read_text(encoding="utf-8"), end="")
+        return 0
     try:
-        return int(module.main(words[1:]))
+        return run_command(words)
     except StillhouseError as error:
         print(f"stillhouse {words[0]}: {error}", file=sys.stderr)
         status = _status(error)
@@ -80,6 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 141
+
+
+def run_command(words: Sequence[str]) -> int:
+    """Import a command's module and run it; errors pass through."""
+    home = FAMILIES.get(words[0], f"stillhouse.cli.{words[0].replace('-', '_')}")
+    return int(importlib.import_module(home).main(list(words[1:])))
 
 
 def _status(error: StillhouseError) -> int:

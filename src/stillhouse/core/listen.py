@@ -25,6 +25,7 @@ def listen(
     example: Tensor,
     spec_of: Callable[[nn.Module, tuple[str, ...]], OutputSpec] | None = None,
     build: Build = build_signals,
+    seed: int | None = SIGNAL_SEED,
 ) -> Listening:
     """Build the signals of a stage, and those that need no teacher.
 
@@ -33,6 +34,7 @@ def listen(
         example: (2, ...) inputs of the student, to find out shapes with.
         spec_of: (student, paths) -> shapes, for students whose outputs are not class scores (B, K).
         build: (configurations, student, teacher) -> signals, for families whose signals compare other rows than the batch's.
+        seed: of what signals learn, added to the arm's; None: they draw what follows the student's weights.
 
     Raises:
         InputError: a signal needs a teacher and there is none, or tensors that this family has not.
@@ -42,7 +44,8 @@ def listen(
         return Listening(curriculum=lesson.curriculum)
     features = student_features((*stage.signals, *config.own))
     spec = (spec_of or _class_scores(example))(student, features)
-    torch.manual_seed(lesson.seed + SIGNAL_SEED)
+    if seed is not None:
+        torch.manual_seed(lesson.seed + seed)
     teacher, teacher_spec = _teacher_of(lesson, example, spec)
     signals, own = build(stage.signals, spec, teacher_spec), build(config.own, spec, spec)
     twice = {str(signal.name) for signal in signals} & {str(signal.name) for signal in own}

@@ -104,4 +104,4 @@ def _opened(file: Path) -> Iterator[Any]:
     except UnidentifiedImageError:
         raise InputError(f"image {file}: expected an image file, got something that Pillow cannot identify") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise InputError(f"image {file}: cannot be read ({error}); mend or remove it") from None
+        raise InputError(f"image {file}: cannot be read ({error}); repair or remove it") from None

@@ -168,7 +168,8 @@ def _distill(words: Sequence[str]) -> int:
     out = options.out or Path("runs") / config.name
     for line in unused:
         print(f"unused: {line}", file=sys.stderr)
-    with EmbedDisplay(config.fits, quiet=options.quiet or not sys.stdout.isatty()) as display:
+    display = EmbedDisplay(config.fits, quiet=options.quiet or not sys.stdout.isatty())
+    with display:
         summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)
     print_embedding(summary, out)
     return 0

@@ -211,6 +211,10 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             return np.mean([np.linalg.norm(rows - rows[column], axis=1) for column in near.T], axis=0)
         return 1.0 - _kept(rows, [student.encode(rows)[:, : student.config.levels[0]]], near.shape[1])
 
+    def labels(self, lab: EmbedLab) -> np.ndarray:
+        """All rows are of one class: a curriculum takes them as they are hard."""
+        return np.zeros(len(lab.data.train), np.int64)
+
     def as_tutor(self, students: Sequence[Any], lab: EmbedLab) -> Any:
         """An assistant is listened to through its codes, as feature `vector`."""
         return CodeTeacher(students[-1], lab.data)

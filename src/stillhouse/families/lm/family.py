@@ -64,6 +64,10 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
     may_hold = (CACHE,)
     refusal = staticmethod(refusal)
 
+    def owns(self, mapping: Mapping[str, Any]) -> bool:
+        """A run on a text: `corpus`."""
+        return "corpus" in mapping
+
     # ------------------------------------------------------------------------------------------------ before training
 
     def data(self, config: LmRunConfig, log: Log) -> Corpus:
@@ -200,7 +204,9 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         def spec_of(model: nn.Module, features: tuple[str, ...]) -> OutputSpec:
             return _spec(model, features, example)
 
-        listening = listen(replace(lesson, tutor=tutor), example, spec_of, build_token_signals)
+        heard = replace(lesson, tutor=tutor)
+        # no seed of their own: projectors were drawn after the student's weights from the first version on
+        listening = listen(heard, example, spec_of, build_token_signals, seed=None)
         return LanguageJob(
             student,
             data.train,
@@ -326,6 +332,8 @@ def _spec(model: Any, features: tuple[str, ...], example: torch.Tensor) -> Outpu
         return OutputSpec(len(model.readout.weight), tapped.spec(example).features)
     finally:
         tapped.close()
+        for unit in model.spike_units().values():
+            unit.rate = None  # of the example: no figure of the training
 
 
 FAMILY = LanguageFamily()

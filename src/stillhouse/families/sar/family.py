@@ -63,6 +63,10 @@ class SarFamily(Family[SarDistillConfig, SarData]):
     )
     may_change: ClassVar[tuple[str, ...]] = ("wandb",)
 
+    def owns(self, mapping: Mapping[str, Any]) -> bool:
+        """A run that names a trained network: `teacher_checkpoint`."""
+        return "teacher_checkpoint" in mapping
+
     # ------------------------------------------------------------------------------------------------ before training
 
     def data(self, config: SarDistillConfig, log: Callable[[str], None]) -> SarData:
@@ -121,7 +125,7 @@ class SarFamily(Family[SarDistillConfig, SarData]):
         """Settings of teaching in a run that does not teach, and measures of a curriculum that lines have not."""
         found = []
         if "kd" not in config.arms:
-            named = ("signals", "stages", "chain", "inherit", "curriculum")
+            named = ("signals", "chain", "inherit", *(("curriculum",) if config.judge == "teacher" else ()))
             found += [
                 f"{name}: is for taught arms, and arms are no-kd alone" for name in named if getattr(config, name)
             ]
@@ -297,9 +301,10 @@ def _device(lab: SarLab) -> torch.device:
 
 
 def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
-    """For the student itself; assistants and the judge of a curriculum are not what the documents watch."""
+    """For the student itself; assistants and a student that judges lines are not what the documents watch."""
     config, arm = lesson.lab.config, lesson.arm
-    if lesson.student.config is not arm.student or (lesson.tutor is None) == arm.taught:
+    judges = config.curriculum is not None and config.judge == "student" and lesson.curriculum is None
+    if lesson.student.config is not arm.student or judges:
         return None
     name = f"{arm.name}-seed-{lesson.seed}"
     if len(config.stages) > 1:

@@ -94,7 +94,7 @@ class UnifiedTMConfig:
         default=0.0, ge=0, description="weight of the expected share of literals included, summed over blocks"
     )
     layerscale_init: float = Field(
-        default=1.0, gt=0, description="start of the gains on the clause branch; the documents' 1e-4 buries it"
+        default=1.0, gt=0, description="start of the gains on the clause branch; 1e-4 buries it"
     )
     use_layerscale: bool = Field(default=True, description="learned gain per channel on both branches")
     clause_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on clause strengths")
@@ -151,7 +151,7 @@ class UnifiedTMConfig:
                 )
 
     def relative_position(self, head_width: int) -> Literal["none", "learned", "rotary", "log"]:
-        """How attention of this head width is told places, `auto` resolved."""
+        """How attention of this head width gets positions, `auto` resolved."""
         if self.relative_position_type != "auto":
             return self.relative_position_type
         if self.architecture == "vit":

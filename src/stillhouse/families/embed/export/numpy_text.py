@@ -33,7 +33,7 @@ from stillhouse.families.embed.export.numpy_embedder import (
     verify,
 )
 from stillhouse.families.embed.students.text_config import FORMAT, WEIGHTS
-from stillhouse.families.embed.students.words import TOKENIZER, Bags, Tokenizer, tokenizer_from
+from stillhouse.families.embed.students.words import TOKENIZER, Bags, PieceTokenizer, Tokenizer, tokenizer_from
 
 NAMES = ("table", "skip", "bias", "w1", "b1", "w2")
 
@@ -62,9 +62,11 @@ class NumpyTextEmbedder:
         """
         folder = Path(folder)
         card = _checked_card(read_card(folder / CARD), folder / CARD)
-        verify(folder, card, (WEIGHTS, TOKENIZER) if card["tokenizer"].get("kind") == "pieces" else (WEIGHTS,))
+        verify(folder, card, (WEIGHTS,))
         weights = read_safetensors(folder / WEIGHTS)
         tokenizer = tokenizer_from(card["tokenizer"], folder)
+        if isinstance(tokenizer, PieceTokenizer):
+            verify(folder, card, (TOKENIZER,))
         _check_weights(weights, sum(card["levels"]), tokenizer.vocabulary, folder / WEIGHTS)
         small = {name: array.astype(np.float32) for name, array in weights.items() if name != "table"}
         return cls(card, {**small, "table": weights["table"]}, tokenizer)
