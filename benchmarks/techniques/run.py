@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from benchmarks.techniques.arms import Paths, techniques
-from stillhouse.classification.run import run
 
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse, to_mapping
