@@ -137,7 +137,9 @@ def main() -> None:
     assert isinstance(config.teacher, TeacherConfig)
     data = data_of(options.data, config.data)
     teacher = teacher_of(options.teacher, data)
-    found = run_models(config, options.out, resume=options.resume, data=data, teacher=teacher, watch=RunDisplay(0, quiet=True))
+    found = run_models(
+        config, options.out, resume=options.resume, data=data, teacher=teacher, watch=RunDisplay(0, quiet=True)
+    )
     print({arm: accuracy["mean"] for arm, accuracy in found["models"]["transformer"]["arms"].items()})
 
 

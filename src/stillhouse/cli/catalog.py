@@ -58,7 +58,8 @@ def main() -> int:
     for words in WORDS:
         path, text = page_of(words), written(words)
         assert path is not None
-        write_atomically(path, lambda file, text=text: file.write(text.encode()))
+        held = text.encode()
+        write_atomically(path, lambda file, held=held: file.write(held))  # type: ignore[misc]
         sys.stderr.write(f"{path.name}: {len(text.splitlines())} lines\n")
     return 0
 
