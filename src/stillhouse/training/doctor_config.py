@@ -18,7 +18,7 @@ TASK = "labels"  # the term that the others are held against, unless the family 
 class DoctorConfig:
     """Every so many steps: how strongly each term pulls, and whether it pulls with the task or against it.
 
-    A weight says little: a term of weight 1 may be a thousandth of the gradient or all of it. Costs one backward pass a
+    A weight alone means little: a term of weight 1 may be a thousandth of the gradient or all of it. Costs one backward pass a
     term on the steps that are examined.
     """
 
@@ -34,7 +34,7 @@ class DoctorConfig:
         default=-0.5, ge=-1, lt=0, description="cosine below which a term works against the task"
     )
     patience: int = Field(
-        default=3, gt=0, description="examinations in a row before it is said: one batch may be an exception"
+        default=3, gt=0, description="examinations in a row before it is reported: one batch may be an exception"
     )
     edge: float = Field(
         default=0.01, gt=0, lt=0.5, description="share of its range within which a learned number is at its bound"

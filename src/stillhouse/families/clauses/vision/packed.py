@@ -87,18 +87,18 @@ def compare_packed(model: Any, data: ImageData, folder: Path, batch_size: int) -
 
     def timed(answer: Any) -> tuple[float, np.ndarray]:
         started = time.perf_counter()
-        said = np.concatenate([answer(batch.inputs).argmax(1).numpy() for batch in data.test.batches(batch_size)])
-        return time.perf_counter() - started, said
+        answers = np.concatenate([answer(batch.inputs).argmax(1).numpy() for batch in data.test.batches(batch_size)])
+        return time.perf_counter() - started, answers
 
-    (dense_seconds, dense), (packed_seconds, said) = timed(model), timed(packed.logits)
+    (dense_seconds, dense), (packed_seconds, answers) = timed(model), timed(packed.logits)
     labels = data.test.labels.numpy()
     found = {
         "dense_seconds": dense_seconds,
         "packed_seconds": packed_seconds,
         "images": len(labels),
-        "same_answers": float((dense == said).mean()),
+        "same_answers": float((dense == answers).mean()),
         "dense_accuracy": float((dense == labels).mean()),
-        "packed_accuracy": float((said == labels).mean()),
+        "packed_accuracy": float((answers == labels).mean()),
     }
     write_json(folder / PACKED, found)
     return found
