@@ -60,6 +60,9 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         "docs/extending.md",
         "docs/embedding.md",
         "docs/tsetlin.md",
+        "docs/reproduction.md",
+        "docs/sar.md",
+        "docs/language.md",
         "benchmarks/README.md",
     ],
 )

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The documents' MNIST commands at their sizes, 60 000 images, test read once. Numbers are those of docs/tsetlin.md.
+# The documented MNIST commands at their sizes, 60 000 images, test read once. Numbers are those of docs/reproduction.md.
 # Minutes on one of two busy cores: 1: 9, 2: 26, 4: 4, 5: 15.
 # ONLY="01 04" runs those alone. Then: python benchmarks/tsetlin/table.py runs/tsetlin
 . "$(dirname "$0")/settings.sh"

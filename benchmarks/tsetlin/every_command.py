@@ -1,4 +1,4 @@
-"""Runs every command of docs/tsetlin.md to its end on a sliver of its data: all of its flags, one epoch of 1 024 images.
+"""Runs every command of docs/reproduction.md to its end on a sliver of its data: all of its flags, one epoch of 1 024 images.
 
 python -m benchmarks.tsetlin.every_command --mnist ROOT --cifar FOLDER --mnist-teacher teacher.safetensors \\
     --cifar-teacher resnet56-4bfd9763.th [--only 6 7] [--out runs/tsetlin/every]
@@ -25,7 +25,7 @@ from stillhouse.families.clauses.commands import read
 from stillhouse.families.clauses.vision.run import run_models
 from stillhouse.teachers import TeacherConfig
 
-PAGE = Path(__file__).parents[2] / "docs" / "tsetlin.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
 LIMITS = [
     "--epochs",
     "1",

@@ -14,7 +14,7 @@ from stillhouse.classification.job import fit_classifier as fit
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
-from stillhouse.training import TrainingConfig, loop
+from stillhouse.training import loop
 from stillhouse.training.checkpoint import load_checkpoint
 from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.threads import TRIALS, WARM_UP, Threads
@@ -147,5 +147,5 @@ def test_a_resumed_training_goes_on_with_the_counts_of_the_first(data, tmp_path,
 @pytest.mark.parametrize("given", [0, -1, "many", "3", True])
 def test_what_is_no_count_is_refused(given):
     with pytest.raises(ConfigError, match="threads: expected a number"):
-        parse(TrainingConfig, {"threads": given})
+        parse(type(QUICK), {"threads": given})
     assert replace(QUICK, threads="auto").threads == QUICK.threads == "auto"

@@ -1,4 +1,4 @@
-"""docs/tsetlin.md: every command of the founding documents is read and fits its data; its table of flags is the code's."""
+"""docs/reproduction.md: every documented command is read and fits its data. docs/tsetlin.md: its table of flags is the code's."""
 
 import re
 import shlex
@@ -12,14 +12,16 @@ from stillhouse.families.clauses.students.unused import unused_settings
 from stillhouse.families.clauses.vision.config import SIDES
 from stillhouse.families.clauses.vision.unused import unused_settings as vision_unused
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tsetlin.md").read_text()
-COMMANDS = [block.strip() for block in re.findall(r"```sh\n(stillhouse vision.*?)```", PAGE, re.DOTALL)]
+PAGE, REPRODUCTION = (
+    (Path(__file__).parents[2] / "docs" / f"{name}.md").read_text() for name in ("tsetlin", "reproduction")
+)
+COMMANDS = [block.strip() for block in re.findall(r"```sh\n(stillhouse vision.*?)```", PAGE + REPRODUCTION, re.DOTALL)]
 OF_DOCUMENTS = [command for command in COMMANDS if "--config" not in command]
 
 
 @pytest.mark.parametrize("command", OF_DOCUMENTS)
 def test_the_command_is_read_and_fits_its_data(command):
-    """Two commands of the documents could not run as printed; here a size that does not fit would be told while reading."""
+    """Two documented commands could not run as printed; here a size that does not fit is an error while reading."""
     config = read(shlex.split(command)[2:])[1]
     side = config.data.image_size or SIDES[config.data.name]
     channels = 3 if config.data.name.startswith("cifar") else 1
@@ -33,7 +35,7 @@ def test_the_command_is_read_and_fits_its_data(command):
 
 @pytest.mark.parametrize("command", OF_DOCUMENTS)
 def test_its_clauses_have_no_unused_setting(command):
-    """A flag that another one turns off is said before a run; in the documents' commands none is."""
+    """A flag that another one turns off is named before a run; in the documented commands none is."""
     options, config = read(shlex.split(command)[2:])
     assert not list(unused_flags(options, config))
     assert not list(vision_unused(config))
@@ -43,7 +45,7 @@ def test_its_clauses_have_no_unused_setting(command):
 
 def test_there_are_all_of_them():
     """Five of document 000 and 001's section 3 and 7, each with its number in the table."""
-    numbered = re.findall(r"^(\d+)\. ", PAGE, re.MULTILINE)
+    numbered = re.findall(r"^(\d+)\. ", REPRODUCTION, re.MULTILINE)
     assert numbered == [str(number) for number in range(1, 15)]
     assert len(OF_DOCUMENTS) == 15  # and the one at the top
 

@@ -18,7 +18,7 @@ COMMANDS = {
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
     "evaluate": "score a saved student of any family on its test split",
     "report": "make report.html again from a run folder",
-    "vision": "train and distil clause networks on images by the documents' flags: TM transformers, flat, residual, pyramid",
+    "vision": "train and distil clause networks on images by flags of their own: TM transformers, flat, residual, pyramid",
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
     "lm": "distil a transformer language model into a recurrent one with ternary spikes: train, cache, distill, generate",
     "list": "recipes, data sets, teachers, signals and students that there are",

@@ -85,6 +85,9 @@ class RunPlan:
     )
     seeds: int = Field(default=3, gt=0, description="how many times each arm is trained (seeds 0, 1, ...)")
 
+    def __post_init__(self) -> None:
+        check_plan(self)
+
     def stages_of(self, taught: bool) -> tuple[Stage, ...]:
         """The stages of an arm, in order; an untaught arm has as many steps."""
         if not self.stages:

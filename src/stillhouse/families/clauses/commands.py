@@ -20,7 +20,7 @@ EXAMPLES = """examples:
   stillhouse vision --models transformer tm --out runs/both --resume
   stillhouse vision --distill-teacher-checkpoint runs/mnist-teacher/teacher.safetensors --visualize-overlays pictures
 
-every command of the documents: docs/tsetlin.md
+every flag: docs/tsetlin.md; the documented commands: docs/reproduction.md
 """
 SOURCES = {"--distill-teacher-timm": "timm:{}", "--distill-teacher-source": "{}"}
 KINDS = ("builtin", "timm", "torchvision", "ckpt", "self")

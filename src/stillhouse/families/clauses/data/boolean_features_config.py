@@ -34,7 +34,7 @@ class FeaturesMode:
     size: tuple[int, int] | None = Field(
         default=None, description="two numbers, height and width, that images are resized to first"
     )
-    grayscale: bool | None = Field(default=None, description="gray first; none: as the preset has it, or as they are")
+    grayscale: bool | None = Field(default=None, description="gray first; none: as in the preset, or as they are")
     cache: str = Field(default="~/.cache/stillhouse/boolean-features", description="folder of the packed bits")
     force: bool = Field(default=False, description="build them again")
     batch_size: int = Field(default=256, gt=0, description="images at a time while building")

@@ -1,7 +1,7 @@
 """Every keyword of `UnifiedTMTransformer`, as one strict configuration. No torch here.
 
 Names are those of the documents' checkpoints ("model_kwargs"). Where the documents' default buries or freezes a part, the
-default here is one that works, and the description marks it.
+default here is one that works, and the description says so.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class UnifiedTMConfig:
     """A vision or Swin transformer whose feed-forward is made of clauses, with every option of the documents."""
 
     kind: Literal["unified-tm"] = "unified-tm"
-    num_classes: int = Field(default=10, ge=2, description="K; the data set gives it when a run builds the student")
+    num_classes: int = Field(default=10, ge=2, description="K; the data set says it when a run builds the student")
     architecture: Literal["vit", "swin"] = Field(default="vit", description="global attention, or windows in stages")
     backend: Literal["ste", "deeptm", "stcm", "deep_stcm"] = Field(
         default="ste", description="one layer of clauses, two in a row, or the same with ternary include logits"
@@ -94,7 +94,7 @@ class UnifiedTMConfig:
         default=0.0, ge=0, description="weight of the expected share of literals included, summed over blocks"
     )
     layerscale_init: float = Field(
-        default=1.0, gt=0, description="start of the gains on the clause branch; the documents' 1e-4 buries it"
+        default=1.0, gt=0, description="start of the gains on the clause branch; 1e-4 buries it"
     )
     use_layerscale: bool = Field(default=True, description="learned gain per channel on both branches")
     clause_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on clause strengths")
@@ -151,7 +151,7 @@ class UnifiedTMConfig:
                 )
 
     def relative_position(self, head_width: int) -> Literal["none", "learned", "rotary", "log"]:
-        """How attention of this head width knows places, `auto` resolved."""
+        """How attention of this head width gets positions, `auto` resolved."""
         if self.relative_position_type != "auto":
             return self.relative_position_type
         if self.architecture == "vit":

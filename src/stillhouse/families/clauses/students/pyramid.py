@@ -50,7 +50,7 @@ class Scale(nn.Module):
         return votes * self.factor, strength
 
     def cast(self, strength: Tensor) -> Tensor:
-        """(B, clauses, K): each clause's own votes times its strength."""
+        """(B, clauses, K): what each clause says, its votes times its strength."""
         weight = self.core.last.vote_weight() if isinstance(self.core, DeepTM) else self.core.outer.weight
         return strength.unsqueeze(-1) * weight.T
 
@@ -58,7 +58,7 @@ class Scale(nn.Module):
 class Fusion(nn.Module):
     """A learned mean A of the scales' votes; with attention, `g O + (1 - g) A` where O has looked at scales and at clauses.
 
-    O: the scales attend to each other, then to the clauses, each a token of its own votes (width K, no projection).
+    O: the scales attend to each other, then to the clauses, each a token of what it says (width K, no projection).
 
     Args:
         scales: S.
@@ -75,14 +75,14 @@ class Fusion(nn.Module):
         self.to_clauses = nn.MultiheadAttention(classes, heads, batch_first=True) if attention else None
         self.norm = nn.LayerNorm(classes) if attention else None
 
-    def forward(self, votes: Tensor, clause_votes: Tensor | None) -> Tensor:
-        """Votes (B, S, K) and those of the clauses (B, J, K) to logits (B, K)."""
+    def forward(self, votes: Tensor, strengths_seen: Tensor | None) -> Tensor:
+        """Votes (B, S, K) and what the clauses say (B, J, K) to logits (B, K)."""
         share = self.weights.softmax(0)
         plain = (share[:, None] * votes).sum(1)
         if self.between is None or self.to_clauses is None or self.norm is None or self.gate is None:
             return plain
         x = votes + self.between(votes, votes, votes, need_weights=False)[0]
-        x = self.norm(x + self.to_clauses(x, clause_votes, clause_votes, need_weights=False)[0])
+        x = self.norm(x + self.to_clauses(x, strengths_seen, strengths_seen, need_weights=False)[0])
         g = torch.sigmoid(self.gate)
         return g * (share[:, None] * x).sum(1) + (1 - g) * plain
 
@@ -124,10 +124,10 @@ class PyramidTM(ClauseModel):
         self.advance_tau()
         x = self.normalized(pixels)
         votes, strengths = zip(*(scale(x) for scale in self._scales()))
-        clause_votes = None
+        strengths_seen = None
         if self.fusion.between is not None:
-            clause_votes = torch.cat([scale.cast(s) for scale, s in zip(self._scales(), strengths)], dim=1)
-        logits = self.fusion(torch.stack(votes, dim=1), clause_votes)
+            strengths_seen = torch.cat([scale.cast(s) for scale, s in zip(self._scales(), strengths)], dim=1)
+        logits = self.fusion(torch.stack(votes, dim=1), strengths_seen)
         if not collect_diagnostics:
             return logits
         notes = Diagnostics(logits={f"scale_{i}": v for i, v in enumerate(votes, start=1)})

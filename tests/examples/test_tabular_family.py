@@ -1,0 +1,144 @@
+"""The example of a whole new family keeps what every family promises."""
+
+import importlib.util
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.ensemble import RandomForestClassifier
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import parse
+from stillhouse.core.experiment import run
+from stillhouse.core.family import TeacherAtChance
+from stillhouse.core.records import read_json
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "tabular_family.py"
+spec = importlib.util.spec_from_file_location("tabular_family", EXAMPLE)
+example = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(example)
+
+
+def config(**changes):
+    training = {"epochs": 6, "batch_size": 32, "learning_rate": 0.03, "threads": 1, "device": "cpu"}
+    return parse(example.TabularRun, {"data": "wine", "seeds": 2, "training": training, **changes})
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("tabular") / "run"
+    return out, run(example.FAMILY, config(), out)
+
+
+@pytest.fixture
+def copied(made, tmp_path):
+    """A finished run that a test may change."""
+    return shutil.copytree(made[0], tmp_path / "run")
+
+
+def test_it_is_short():
+    """A family that needs more than this is a contract that asks too much."""
+    assert len(EXAMPLE.read_text().splitlines()) < 150
+
+
+def test_a_run_has_verdict_and_report(made):
+    """The verdict is of the two arms, and the family's own table is in the page."""
+    out, summary = made
+    assert [(c["arm"], c["control"], c["seeds"]) for c in summary["comparisons"]] == [("kd", "no-kd", 2)]
+    assert summary["verdict"] in {"helps", "no difference shown", "hurts"}
+    page = (out / "report.html").read_text()
+    assert "How far each column moves a score" in page
+    assert "flavanoids" in page
+
+
+def test_both_arms_learn(made):
+    """Far above the largest class; an arm that learned nothing would still have a verdict."""
+    for arm in made[1]["arms"].values():
+        assert arm["accuracy"]["mean"] > 0.8
+
+
+def test_only_the_taught_arm_hears_the_forest(made):
+    """A signal in the control, or none in the taught arm, would make the verdict one on luck."""
+    records = {arm: (made[0] / "arms" / arm / "seed-0" / "records.jsonl").read_text() for arm in ("kd", "no-kd")}
+    assert '"logits"' in records["kd"]
+    assert '"logits"' not in records["no-kd"]
+
+
+def test_the_shipped_student_is_the_taught_one_and_scores_the_same(made, copied):
+    """Loaded from its folder, on raw rows, against the scores in the run folder."""
+    out, summary = copied, made[1]
+    assert summary["shipped"]["arm"] == "kd"
+    student = example.FAMILY.load(out / "student")
+    x, labels = example.FAMILY.data(config(), print).test
+    with torch.no_grad():
+        right = (student(x).argmax(1) == labels).numpy()
+    kept = np.load(out / "arms" / "kd" / f"seed-{summary['shipped']['seed']}" / "scores.npz")["accuracy"]
+    assert (right == kept).all()
+    (out / "student" / "student.safetensors").write_bytes(b"changed")
+    with pytest.raises(InputError, match="was changed"):
+        example.FAMILY.load(out / "student")
+
+
+def test_resume_keeps_what_is_finished_and_refuses_other_data(copied):
+    """More seeds are trained beside those that are there; other rows of the same shape are refused."""
+    out = copied
+    before = {path: path.stat().st_mtime_ns for path in out.glob("arms/*/seed-*/result.json")}
+    summary = run(example.FAMILY, config(seeds=3), out, resume=True)
+    assert len(before) == 4
+    assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+    assert summary["comparisons"][0]["seeds"] == 3
+    data = example.FAMILY.data(config(), print)
+    data.sha256 = "0" * 64
+    with pytest.raises(InputError, match="needs the data of the run"):
+        run(example.FAMILY, config(seeds=3), out, resume=True, data=data)
+    x, labels = example.FAMILY.data(config(), print).train
+    with pytest.raises(InputError, match="needs the teacher of the run"):
+        run(example.FAMILY, config(seeds=3), out, resume=True, teacher=example.ForestTeacher(x[:, :5], labels))
+
+
+def test_a_teacher_at_chance_is_refused(tmp_path):
+    """Grown on shuffled labels; nothing is left behind."""
+    x, labels = example.FAMILY.data(config(), print).train
+    teacher = example.ForestTeacher(x, labels[torch.randperm(len(x), generator=torch.Generator().manual_seed(1))])
+    with pytest.raises(TeacherAtChance, match="at chance"):
+        run(example.FAMILY, config(), tmp_path / "run", teacher=teacher)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_forest_answers_with_trees_that_never_saw_the_row():
+    """Labels turned for one row: trees grown on it would repeat the wrong one."""
+    x, labels = example.FAMILY.data(config(), print).train
+    turned = labels.clone()
+    turned[0] = (labels[0] + 1) % 3
+    teacher = example.ForestTeacher(x, turned)
+    batch = example.Batch(x[:4], turned[:4], torch.arange(4))
+    assert teacher(batch).logits[0].argmax() == labels[0]
+    plain = RandomForestClassifier(200, min_samples_leaf=3, random_state=0).fit(x, turned)
+    assert teacher.p[0, turned[0]] < plain.predict_proba(x[:1])[0, turned[0]]
+
+
+def test_curves_are_straight_between_points_and_add_up():
+    """A column's curve through (-2.5, 0), (2.5, 5) is the line x + 2.5 within its ends; columns add."""
+    student = example.Curves(torch.randn(9, 2), 2, 1)
+    student.spread.copy_(torch.tensor([[0.0, 0.0], [1.0, 1.0]]))
+    student.heights.data = torch.tensor([[[0.0], [5.0]], [[1.0], [1.0]]])
+    x = torch.tensor([[-9.0, 0.3], [0.0, 0.0], [1.25, -2.0], [2.5, 2.5]])
+    torch.testing.assert_close(student(x)[:, 0], x[:, 0].clamp(-2.5, 2.5) + 2.5 + 1.0)
+
+
+def test_the_card_has_what_the_page_shows(made):
+    """A column whose curves are flat moves nothing."""
+    card = read_json(made[0] / "arms" / "kd" / "seed-0" / "card.json")
+    assert len(card["moves"]) == 13
+    assert all(x > 0 for x in card["moves"].values())
+
+
+def test_other_settings_are_read(tmp_path):
+    """A family's configuration is checked as every other."""
+    with pytest.raises(Exception, match=re.escape("did you mean 'points'")):
+        config(point=3)
+    assert replace(config(), points=3).points == 3
