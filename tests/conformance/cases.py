@@ -13,7 +13,9 @@ import numpy as np
 import torch
 import yaml
 
+from stillhouse.core import records
 from stillhouse.core.config import merge, parse, to_mapping
+from stillhouse.core.hashes import with_hashes
 from stillhouse.families import family
 
 
@@ -303,6 +305,10 @@ def rewrite(path: Path, change: Any) -> None:
         names = list(file.keys())
         weights = {name: torch.as_tensor(change(file.get_tensor(name))).contiguous() for name in names}
     save_file(weights, path, metadata=about)
+    card = path.parent / records.CARD
+    if card.is_file() and "sha256" in (known := records.read_json(card)):  # another network, not a damaged one
+        names = [name for name in known["sha256"] if name != records.CARD]
+        records.write_json(card, with_hashes(known, path.parent, names))
 
 
 CASES = {case.kind: case for case in (Images, Clauses, Sar, Lm, Embed)}

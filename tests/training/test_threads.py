@@ -146,5 +146,5 @@ def test_a_resumed_training_goes_on_with_the_counts_of_the_first(data, tmp_path,
 @pytest.mark.parametrize("given", [0, -1, "many", "3", True])
 def test_what_is_no_count_is_refused(given):
     with pytest.raises(ConfigError, match="threads: expected a number"):
-        parse(TrainingConfig, {"threads": given})
+        parse(type(QUICK), {"threads": given})
     assert replace(QUICK, threads="auto").threads == QUICK.threads == "auto"

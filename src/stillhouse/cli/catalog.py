@@ -10,7 +10,9 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from stillhouse.core.records import write_atomically
 
@@ -52,13 +54,18 @@ def written(words: Sequence[str]) -> str:
     return buffer.getvalue()
 
 
+def _fill(page: bytes, file: IO[bytes]) -> None:
+    file.write(page)
+
+
 def main() -> int:
     """Write every page."""
     os.environ["COLUMNS"] = WIDTH
     for words in WORDS:
         path, text = page_of(words), written(words)
         assert path is not None
-        write_atomically(path, lambda file, text=text: file.write(text.encode()))
+        page = text.encode()
+        write_atomically(path, partial(_fill, page))
         sys.stderr.write(f"{path.name}: {len(text.splitlines())} lines\n")
     return 0
 

@@ -64,6 +64,10 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
     may_hold = (CACHE,)
     refusal = staticmethod(refusal)
 
+    def owns(self, mapping: Mapping[str, Any]) -> bool:
+        """A run on a text: `corpus`."""
+        return "corpus" in mapping
+
     # ------------------------------------------------------------------------------------------------ before training
 
     def data(self, config: LmRunConfig, log: Log) -> Corpus:

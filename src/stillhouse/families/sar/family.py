@@ -63,6 +63,10 @@ class SarFamily(Family[SarDistillConfig, SarData]):
     )
     may_change: ClassVar[tuple[str, ...]] = ("wandb",)
 
+    def owns(self, mapping: Mapping[str, Any]) -> bool:
+        """A run on lines: an objective against their focus, or a teacher's checkpoint."""
+        return bool({"objective", "teacher_checkpoint"} & set(mapping))
+
     # ------------------------------------------------------------------------------------------------ before training
 
     def data(self, config: SarDistillConfig, log: Callable[[str], None]) -> SarData:

@@ -217,13 +217,13 @@ class SarJob(DistillJob):
             self.monitor.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """The best quality so far beside the state of every job; a teacher that learns is among the extras."""
-        return {**super().state_dict(), "best": self._best, "step": self._step}
+        """The best quality and the last gradient norms beside the state of every job; a teacher that learns is among the extras."""
+        return {**super().state_dict(), "best": self._best, "step": self._step, "norms": dict(self._norms)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put it back."""
         super().load_state_dict(state)
-        self._best, self._step = state["best"], state["step"]
+        self._best, self._step, self._norms = state["best"], state["step"], dict(state["norms"])
 
 
 def check_lines(which: str, model: Any, data: SarData) -> None:
