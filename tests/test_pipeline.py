@@ -171,6 +171,10 @@ def test_the_students_average_teaches_it(tmp_path):
     terms = [line["terms"]["logits"] for line in lines(tmp_path / "run/arms/kd/seed-0")]
     assert terms[0] == pytest.approx(0, abs=1e-6)
     assert max(terms[1:]) > 1e-6
+    # an average that keeps nothing is the student itself at every step; one that stands still is not
+    run(replace(config, teacher=replace(config.teacher, decay=0.0)), tmp_path / "itself")
+    terms = [line["terms"]["logits"] for line in lines(tmp_path / "itself/arms/kd/seed-0")]
+    assert terms == pytest.approx([0.0] * len(terms), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,15 @@ from typing import Any
 
 import numpy as np
 from benchmarks.techniques.arms import Paths, techniques
-from stillhouse.classification.run import run
 
-from stillhouse.classification.plan import RunConfig
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse, to_mapping
+from stillhouse.core.experiment import run
 from stillhouse.core.records import arm_folder, machine, read_json, versions, write_atomically, write_json
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.core.verdict import compare, mean_interval
+from stillhouse.families.images.family import FAMILY
+from stillhouse.families.images.plan import ImagesRunConfig
 from stillhouse.signals import teacher_features
 from stillhouse.teachers import Teacher, TeacherConfig
 
@@ -62,7 +63,7 @@ class Remembered(Teacher):
 class Task:
     """A base run, its data, and a teacher that is asked for some features."""
 
-    base: RunConfig
+    base: ImagesRunConfig
     data: Any
     teacher: Callable[[tuple[str, ...]], Any]
     paths: Paths
@@ -73,7 +74,7 @@ def fashion(options: argparse.Namespace) -> Task:
     """Fashion-MNIST: a CNN taught by 54 000 augmented images; a student of 64 000 weights that sees 5 000."""
     student = {"kind": "timm", "architecture": "test_resnet", "arguments": {"channels": [8, 16, 24, 32]}}
     base = parse(
-        RunConfig,
+        ImagesRunConfig,
         {
             "data": {"name": "fashion-mnist", "root": str(options.root), "train_limit": options.rows or 5000},
             "teacher": {"source": f"ckpt:{options.teacher}"},
@@ -113,7 +114,7 @@ def sentiment(options: argparse.Namespace) -> Task:
 
     data = load_data(options.root, options.encoder)
     base = parse(
-        RunConfig,
+        ImagesRunConfig,
         {
             "student": {"kind": "text-transformer", "width": 64, "depth": 2, "heads": 2, "dropout": 0.2},
             "arms": ["kd"],
@@ -163,13 +164,13 @@ def main() -> None:
         if options.table or (options.only and name not in options.only):
             continue
         started = time.perf_counter()
-        config = parse(RunConfig, merge({**to_mapping(task.base), "name": name, "seeds": options.seeds}, change))
+        config = parse(ImagesRunConfig, merge({**to_mapping(task.base), "name": name, "seeds": options.seeds}, change))
         train(config, task, folder / slug(name), whole, kept)
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     write_table(folder, {name: slug(name) for name in changes}, options)
 
 
-def train(config: RunConfig, task: Task, out: Path, whole: Any, kept: dict[Any, Outputs]) -> None:
+def train(config: ImagesRunConfig, task: Task, out: Path, whole: Any, kept: dict[Any, Outputs]) -> None:
     """One technique, all seeds; finished ones are skipped."""
     if (out / records.SUMMARY).is_file():
         return
@@ -183,7 +184,8 @@ def train(config: RunConfig, task: Task, out: Path, whole: Any, kept: dict[Any, 
         teacher = Remembered(whole, wanted, kept)
     else:
         teacher = task.teacher(wanted)  # augmented inputs never come again
-    run(config, out, resume=(out / records.RUN).is_file(), data=data, teacher=teacher, command="benchmarks.techniques")
+    resume = (out / records.RUN).is_file()
+    run(FAMILY, config, out, resume=resume, data=data, teacher=teacher, command="benchmarks.techniques")
 
 
 def slug(name: str) -> str:

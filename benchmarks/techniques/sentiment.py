@@ -16,8 +16,8 @@ from stillhouse.classification.data.labelled_texts import TextData
 from stillhouse.classification.job import fit_classifier
 from stillhouse.classification.metrics import evaluate
 from stillhouse.classification.predict import predict
+from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.teachers import Teacher
-from stillhouse.training import TrainingConfig
 
 LENGTH = 40
 
@@ -79,7 +79,7 @@ def main() -> None:
     data = load_data(options.texts, options.encoder)
     torch.manual_seed(0)
     model = SentenceClassifier(options.encoder)
-    training = TrainingConfig(
+    training = ClassificationTrainingConfig(
         epochs=options.epochs, batch_size=32, learning_rate=8e-5, final_learning_rate=0.0, weight_decay=0.01, threads=1
     )
     done = fit_classifier(

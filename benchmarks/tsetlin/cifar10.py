@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.cli.show import RunDisplay
 from stillhouse.families.clauses.commands import read
 from stillhouse.families.clauses.vision.run import run_models
 from stillhouse.teachers import Teacher, TeacherConfig
@@ -136,7 +137,9 @@ def main() -> None:
     assert isinstance(config.teacher, TeacherConfig)
     data = data_of(options.data, config.data)
     teacher = teacher_of(options.teacher, data)
-    found = run_models(config, options.out, resume=options.resume, data=data, teacher=teacher, say=print)
+    found = run_models(
+        config, options.out, resume=options.resume, data=data, teacher=teacher, watch=RunDisplay(0, quiet=True)
+    )
     print({arm: accuracy["mean"] for arm, accuracy in found["models"]["transformer"]["arms"].items()})
 
 

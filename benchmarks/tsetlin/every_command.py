@@ -19,6 +19,7 @@ from pathlib import Path
 
 from benchmarks.tsetlin.cifar10 import data_of, teacher_of
 
+from stillhouse.cli.show import RunDisplay
 from stillhouse.core.records import write_json
 from stillhouse.families.clauses.commands import read
 from stillhouse.families.clauses.vision.run import run_models
@@ -57,7 +58,7 @@ def carry_out(words: list[str], options: argparse.Namespace, out: Path) -> float
         own = TeacherConfig(source=f"ckpt:{options.mnist_teacher}")
         teacher = teacher_of(options.cifar_teacher, data) if cifar else own.build(data.task)
     started = time.monotonic()
-    found = run_models(config, out, data=data, teacher=teacher, say=print)
+    found = run_models(config, out, data=data, teacher=teacher, watch=RunDisplay(0, quiet=True))
     assert set(found["models"]) == set(config.models)
     return time.monotonic() - started
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from stillhouse.families import FAMILIES, family
 from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
 
 Known = Mapping[str, Callable[[], Any]]
-DEFAULT = "clauses"  # of a file that names no student and has nothing of another family
+DEFAULT = "clauses"
 
 
 def known() -> dict[str, Callable[[], Any]]:
@@ -98,9 +97,9 @@ def _mapping(recipe: str, recipes: Known) -> tuple[Any, dict[str, Any]]:
 
 
 def _owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
-    """The family of a run as plain data."""
+    """The family of a run as plain data; clauses where nothing says another."""
     for kind in FAMILIES:
-        if find_spec(f"stillhouse.families.{kind}.family") is not None and family(kind).owns(mapping):
+        if family(kind).owns(mapping):
             return family(kind)
     student = mapping.get("student")
     if isinstance(student, Mapping) and "kind" in student:

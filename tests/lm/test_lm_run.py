@@ -17,7 +17,7 @@ from stillhouse.core.records import read_json
 from stillhouse.families.lm.energy import count_energy
 from stillhouse.families.lm.family import FAMILY
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
-from stillhouse.families.lm.recipes import RUNS, TEACHERS, load_lm_run, load_lm_teacher
+from stillhouse.families.lm.recipes import RECIPES, TEACHERS, load_lm_run, load_lm_teacher
 from stillhouse.families.lm.run import cache, train_teacher
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.teachers.cache import MANIFEST
@@ -313,7 +313,7 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
 
 def test_recipes_are_whole_and_arms_are_described():
     """A recipe that does not parse is found by a user."""
-    for name in RUNS:
+    for name in RECIPES:
         assert parse(LmRunConfig, to_mapping(load_lm_run(name))) == load_lm_run(name)
     for name in TEACHERS:
         assert load_lm_teacher(name).name == name

@@ -160,6 +160,14 @@ def test_what_needs_no_teacher_reaches_the_student(root, tmp_path, name):
     assert gradient_of(job, str(job.own[0].name)) > 0
 
 
+def test_read_outs_at_weight_0_still_learn(root, tmp_path):
+    """They measure; left out of the job they would measure nothing."""
+    job = made_job(config(root, own=[{"kind": "probes", "places": ["blocks.0"]}]), tmp_path)
+    terms = job.terms(torch.arange(4), Progress(0, 4))
+    sum(weight * value for name, (weight, value) in terms.items() if name.endswith("/probes")).backward()
+    assert sum(p.grad.abs().sum() for p in job.learned.own.parameters()) > 0
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_work_is_refused_with_its_reason(root, tmp_path, name):
     """Before the teacher is loaded."""
@@ -172,6 +180,13 @@ def test_what_cannot_work_is_refused_with_its_reason(root, tmp_path, name):
     with pytest.raises(InputError, match=rf"stages \(one\)\.signals\.0 .*{why}"):
         run(FAMILY, staged, tmp_path / "run", force=True)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture(scope="module")
+def plain(root):
+    """A run at the usual knobs."""
+    run(FAMILY, config(root, signals=[{"kind": "hidden", **LAYERS}]), root / "plain", force=True)
+    return root / "plain"
 
 
 @pytest.mark.parametrize(
@@ -191,13 +206,11 @@ def test_what_cannot_work_is_refused_with_its_reason(root, tmp_path, name):
     ],
     ids=lambda choice: next(iter(choice)) + "=" + str(next(iter(choice.values()))),
 )
-def test_knobs_of_the_loop_act(root, tmp_path, training):
+def test_knobs_of_the_loop_act(root, plain, tmp_path, training):
     """Refused before; a knob that changes no weight and records nothing would do nothing."""
     signals = [{"kind": "hidden", **LAYERS}]
-    plain = run(FAMILY, config(root, signals=signals), tmp_path / "plain", force=True)
     run(FAMILY, config(root, signals=signals, training=training), tmp_path / "run", force=True)
-    assert plain["verdict"] == "not tested"
-    ends = [load_lm(tmp_path / name / "student")[0].state_dict() for name in ("plain", "run")]
+    ends = [load_lm(folder / "student")[0].state_dict() for folder in (plain, tmp_path / "run")]
     assert all(torch.isfinite(x).all() for x in ends[1].values())
     if "doctor" in training:
         lines = list(read_records(tmp_path / "run/arms/kd/seed-0/records.jsonl"))

@@ -6,12 +6,15 @@ A fault is data: where it is, what it makes of the original, and the test that m
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 Broken = Callable[[Any], Any]  # original -> broken
+PARTS = {staticmethod: "__func__", classmethod: "__func__", property: "fget"}
 
 
 @dataclass(frozen=True)
@@ -31,24 +34,34 @@ class Fault:
     caught_by: str
 
 
-def plant(fault: Fault) -> None:
-    """Carry out the replacement in this process, in every module that imported the original by name."""
+def find(fault: Fault) -> tuple[Any, str, Any]:
+    """Where the original is: its module or class, its name there, and itself (a method may be wrapped, as a property)."""
     module, _, path = fault.target.partition(":")
     owner: Any = importlib.import_module(module)
     *outer, last = path.split(".")
     for part in outer:
         owner = getattr(owner, part)
-    given = owner.__dict__[last]
-    original = given.__func__ if isinstance(given, (classmethod, staticmethod)) else given
-    broken = fault.breaks(original)
-    kept = type(given)(broken) if isinstance(given, (classmethod, staticmethod)) else broken
-    setattr(owner, last, kept)
-    if not outer:
+    return owner, last, owner.__dict__[last]
+
+
+def broken(fault: Fault) -> tuple[Any, Any]:
+    """The original function and the broken one; nothing is replaced yet."""
+    given = find(fault)[2]
+    original = getattr(given, PARTS[type(given)]) if type(given) in PARTS else given
+    return original, fault.breaks(original)
+
+
+def plant(fault: Fault) -> None:
+    """Carry out the replacement in this process, in every module that imported the original by name."""
+    owner, last, given = find(fault)
+    original, instead = broken(fault)
+    setattr(owner, last, type(given)(instead) if type(given) in PARTS else instead)
+    if not inspect.isclass(owner):
         for known in list(sys.modules.values()):
             names = vars(known) if known is not None and hasattr(known, "__dict__") else {}
             for name, value in list(names.items()):
                 if value is original:
-                    setattr(known, name, broken)
+                    setattr(known, name, instead)
 
 
 def times(factor: float) -> Broken:
@@ -64,3 +77,20 @@ def constant(value: Any) -> Broken:
 def nothing(original: Any) -> Any:
     """A function that does nothing."""
     return lambda *a, **k: None
+
+
+def edited(old: str, new: str) -> Broken:
+    """A function with other words in its source. Fails where the source has moved on, so that the list keeps up with it."""
+
+    def breaks(original: Any) -> Any:
+        plain = inspect.unwrap(original)
+        source = textwrap.dedent(inspect.getsource(plain))
+        if old not in source:
+            raise LookupError(f"{plain.__module__}.{plain.__qualname__}: expected {old!r} in its source, got none")
+        names: dict[str, Any] = {}
+        code = compile("from __future__ import annotations\n" + source.replace(old, new), f"<{plain.__name__}>", "exec")
+        exec(code, plain.__globals__, names)
+        found = names[plain.__name__]
+        return getattr(found, PARTS[type(found)]) if type(found) in PARTS else found
+
+    return breaks

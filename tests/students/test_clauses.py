@@ -168,6 +168,20 @@ def test_wrong_width_prints_both():
         ClauseBank(4, 2)(torch.zeros(2, 5))
 
 
+def test_a_budget_keeps_the_literals_that_are_surest():
+    """At most so many literals of a clause, those of the highest logits: counted by sorting each clause."""
+    torch.manual_seed(0)
+    bank = make_bank(20, 8, ClauseOptions(literals=16, literal_budget=5))
+    with torch.no_grad():
+        kept = torch.cat(bank.masks(), dim=1) > 0  # (clauses, 2 x bits)
+    flat = torch.cat(list(bank.include_logits.detach()), dim=1)
+    free = flat > 0  # tau 0.5
+    assert free.sum(1).min() > 5
+    for clause in range(8):
+        surest = flat[clause].argsort(descending=True)[:5].tolist()
+        assert sorted(torch.nonzero(kept[clause]).flatten().tolist()) == sorted(surest)
+
+
 @pytest.mark.parametrize("ternary", [False, True])
 @pytest.mark.parametrize("change", ["fused optimizer", "data"])
 def test_evaluation_follows_weights_whose_version_did_not_change(ternary: bool, change: str) -> None:

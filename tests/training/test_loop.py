@@ -300,6 +300,14 @@ def test_divergence_is_an_error_that_names_the_terms(data, tmp_path):
         fit(model, data, QUICK, seed=0, folder=tmp_path)
 
 
+def test_a_gradient_of_nan_is_an_error_where_every_loss_is_finite(data, tmp_path):
+    """Losses are read at some steps only; the gradient's norm is the guard of all others."""
+    model = net()
+    model[1].weight.register_hook(lambda gradient: gradient * float("nan"))
+    with pytest.raises(Diverged, match="gradient is not finite"):
+        fit(model, data, replace(QUICK, log_every=1000), seed=0, folder=tmp_path)
+
+
 def test_a_truncated_checkpoint_is_said_plainly(data, tmp_path):
     """Not a stack of unpickling errors."""
     fit(net(), data, replace(QUICK, epochs=1), seed=0, folder=tmp_path)

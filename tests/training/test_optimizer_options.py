@@ -113,3 +113,17 @@ def test_what_would_do_nothing_is_refused():
         TrainingConfig(schedule="constant", cycle_steps=5)
     with pytest.raises(ValueError, match="centralize_gradients"):
         TrainingConfig(gradients="pcgrad", centralize_gradients=True)
+
+
+def test_matrices_decay_and_vectors_do_not():
+    """Without a gradient AdamW moves by decay alone: 1 - rate x decay for matrices, nothing for norms and biases."""
+    module = net()
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    config = replace(QUICK, layer_decay=1.0, warmup_epochs=0, weight_decay=0.5)
+    optimizer, _ = build_optimizer(module, nn.Module(), config, steps_per_epoch=10)
+    for parameter in module.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in module.named_parameters():
+        kept = 1 - 1e-2 * 0.5 if parameter.ndim == 2 else 1.0
+        torch.testing.assert_close(parameter.detach(), kept * before[name], msg=name)

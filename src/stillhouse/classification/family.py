@@ -182,7 +182,7 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
             found = probabilities_of(judge, lab.data.train, size)
         logits = np.log(np.maximum(found, np.finfo(np.float32).tiny))
         labels = lab.data.train.labels.numpy()
-        return -score_difficulty(logits, labels, curriculum.measures, k=curriculum.fusion_k)  # that gives ease
+        return score_difficulty(logits, labels, curriculum.measures, k=curriculum.fusion_k)
 
     def labels(self, lab: Lab[ClassesRunConfig, Any]) -> np.ndarray:
         """(N,) classes of the training rows."""

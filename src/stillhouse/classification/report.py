@@ -55,11 +55,11 @@ def read_answers(path: Path, faults: list[str]) -> Answers:
         read = [one for file in files if (one := attempt(file, _predictions, faults)) is not None]
         if read:
             arms[folder.name] = read
-    told = attempt(path / records.TEACHER_PREDICTIONS, _probabilities, faults)
+    probabilities_of_teacher = attempt(path / records.TEACHER_PREDICTIONS, _probabilities, faults)
     labels = next((runs[0].labels for runs in arms.values()), None)
     teacher = None
-    if told is not None and labels is not None and len(labels) == len(told):
-        teacher = Predictions(labels, told)
+    if probabilities_of_teacher is not None and labels is not None and len(labels) == len(probabilities_of_teacher):
+        teacher = Predictions(labels, probabilities_of_teacher)
     names = mapping(about.get("data")).get("class_names")
     if not isinstance(names, list) or not names:
         names = list(range(next((runs[0].probabilities.shape[1] for runs in arms.values()), 0)))

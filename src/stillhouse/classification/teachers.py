@@ -18,7 +18,6 @@ from stillhouse.core.plan import Stage
 from stillhouse.core.types import TextTask
 from stillhouse.signals import needs_teacher, teacher_features
 from stillhouse.teachers import CachedTeacher, EnsembleTeacher, Teacher, TeacherConfig, check_teacher, fit_head
-from stillhouse.teachers.identity import weights_sha256
 from stillhouse.teachers.tutor import Tutor
 
 Load = Callable[[Any], Any]  # folder -> student
@@ -92,8 +91,7 @@ def fingerprint(teacher: Any) -> str:
     """Of the weights as they were built: what is fitted to the data follows from them and from the data."""
     if isinstance(teacher, EnsembleTeacher):
         return " ".join(fingerprint(member) for member in teacher.members)
-    module = getattr(teacher, "module", None)
-    return getattr(teacher, "sha256", None) or (str(teacher.name) if module is None else weights_sha256(module))
+    return str(getattr(teacher, "built_as", None) or teacher.identity())
 
 
 def tutor_of(teacher: Any, data: Any, config: ClassesRunConfig) -> Tutor:
@@ -141,7 +139,6 @@ def _member(
     kind, _, name = source.source.partition(":")
     if kind == "run":
         teacher = Teacher.from_module(load(student_folder(Path(name))), data.task, name=name, features=features)
-        teacher.sha256 = weights_sha256(teacher.module)
         return teacher
     if isinstance(data.task, TextTask):
         raise InputError(
@@ -150,7 +147,7 @@ def _member(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what is drawn (an untrained body, a new head) is the same when the run is resumed
         teacher = source.build(data.task, features=features)
-    teacher.sha256 = weights_sha256(teacher.module)
+    teacher.built_as = teacher.identity()
     if teacher.head_is_new and source.head != "keep":
         fit_head(teacher, data.train.batches(config.training.evaluation_batch_size))
     return teacher

@@ -149,7 +149,7 @@ def _curriculum(
         fit(family.job(trial), trial.stage.training, seed=lesson.seed, folder=folder, resume=lab.resume)
     chosen = config.curriculum if taught else replace(config.curriculum, label_weights=(), signal_weights=())
     difficulty = family.difficulty(judge, lab)
-    return Curriculum(chosen, -difficulty, family.labels(lab), seed=lesson.seed)  # it takes ease
+    return Curriculum(chosen, difficulty, family.labels(lab), seed=lesson.seed)
 
 
 def _check_carry(family: Family[Any, Any], lessons: Sequence[Lesson[Any, Any]]) -> None:

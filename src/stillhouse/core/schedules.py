@@ -192,7 +192,7 @@ def _position(progress: Progress, over: Over, until: float) -> float:
     """Where a run is between start and end, in [0, 1].
 
     Raises:
-        InputError: over stages in a run of one stage, where it is not said whether that one is the first or the last.
+        InputError: over stages in a run of one stage, where nothing names whether that one is the first or the last.
     """
     if over == "steps":
         return min(1.0, max(0.0, progress.fraction) / until)

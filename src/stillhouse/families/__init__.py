@@ -59,8 +59,7 @@ def family_at(folder: Path) -> Family[Any, Any]:
 
 def _by_settings(mapping: Any) -> Family[Any, Any]:
     """The family of a folder from before folders named it."""
-    for kind in FAMILIES:
-        found = family(kind)
-        if isinstance(mapping, Mapping) and found.owns(mapping):
-            return found
+    for kind in FAMILIES if isinstance(mapping, Mapping) else ():
+        if family(kind).owns(mapping):
+            return family(kind)
     raise InputError("expected the settings of a run, got those of no family that is known")

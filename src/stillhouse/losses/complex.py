@@ -2,7 +2,7 @@
 
 Shapes: B lines, ... positions and channels (azimuth is axis 1). The student first, the teacher (or the target) second; the teacher
 gets no gradient. Every function is finite with a finite gradient where the student is 0, and NaN in is NaN out. A global phase on
-*both* sides changes nothing; what a global phase of the student alone does is said at each function.
+*both* sides changes nothing; what a global phase of the student alone does stands at each function.
 
 There is no softmax here, so a temperature in the sense of class probabilities would do nothing: `robust_nmse` is where one means
 something.
@@ -192,9 +192,11 @@ def doppler_loss(student: Tensor, teacher: Tensor, *, band: float = 1.0, floor: 
         raise InputError(f"band: expected a share above 0 and up to 1, got {band:g}")
     length = student.shape[1]
     kept = torch.fft.fftfreq(length, device=student.device).abs() <= band / 2
-    mine, told = (torch.fft.fft(x.reshape(len(x), length, -1), dim=1, norm="ortho")[:, kept].abs() for x in (s, t))
-    wanted = told.square().sum((1, 2)).clamp(min=_positive(floor) * t.shape[1])
-    return (mine - told).square().sum((1, 2)) / wanted
+    student_spectrum, teacher_spectrum = (
+        torch.fft.fft(x.reshape(len(x), length, -1), dim=1, norm="ortho")[:, kept].abs() for x in (s, t)
+    )
+    wanted = teacher_spectrum.square().sum((1, 2)).clamp(min=_positive(floor) * t.shape[1])
+    return (student_spectrum - teacher_spectrum).square().sum((1, 2)) / wanted
 
 
 def phase_loss(student: Tensor, teacher: Tensor, *, floor: float = 1e-3) -> Tensor:

@@ -26,7 +26,7 @@ def contrastive_distillation(
         symmetric: average with the other direction, in which each teacher embedding must find its student.
 
     Returns:
-        (B,) in nats, a cross-entropy: ln B where nothing is told apart, and above 0 for equal embeddings too.
+        (B,) in nats, a cross-entropy: ln B where nothing is distinguished, and above 0 for equal embeddings too.
 
     Raises:
         InputError: shapes differ, fewer than 2 rows, or a temperature that is not positive.

@@ -1,6 +1,6 @@
 """The figures of a report as inline SVG: one panel each, so that a narrow screen stacks them. No pyplot, no state.
 
-Colours are those of Okabe and Ito, told apart by people with any of the common colour-vision deficiencies; every arm
+Colours are those of Okabe and Ito, distinguished by people with any of the common colour-vision deficiencies; every arm
 has a marker of its own as well. Letters stay text: the page's font draws them, and they can be searched.
 
 Source: Okabe and Ito (2008), Color Universal Design.

@@ -145,12 +145,12 @@ class NetworkTeacher(Teacher):
 
     Attributes:
         module: the network, in eval mode, without gradients.
-        sha256: of the weights as they were built, before a head was fitted; None where nobody asked for it.
+        built_as: its identity as it was built, before a head was fitted to data; None where nobody asked for it.
     """
 
     head_is_new: bool = False
     head_was_fitted: bool = False
-    sha256: str | None = None
+    built_as: str | None = None
 
     def __init__(
         self,

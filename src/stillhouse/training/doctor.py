@@ -40,7 +40,7 @@ class Finding:
         kind: `dominating`, `vanishing`, `disconnected`, `conflicting`, `saturated`, `constant`, `at the limit`,
             `no reference` or `not finite`.
         text: what it is, with the numbers, and what helps.
-        since: step of the first examination that said so; say it to the user where it equals the current step.
+        since: step of the first examination that found it; report it where it equals the current step.
     """
 
     subject: str
@@ -101,7 +101,7 @@ class SignalDoctor:
 
     def __init__(self, config: DoctorConfig, task: str = TASK) -> None:
         self.config, self.task = config, config.task or task
-        self._rows: dict[str, list[int]] = {}  # finding -> [examinations in a row, step since when it is said]
+        self._rows: dict[str, list[int]] = {}  # finding -> [examinations in a row, step of the first]
         self._values: dict[str, float] = {}  # term -> its value at the last examination
         self._log_weights: dict[str, float] = {}
 
@@ -138,15 +138,15 @@ class SignalDoctor:
             raise InputError(f"shared: expected tensors of which at least one learns, got {len(shared)} that do not")
         gradients = per_term_gradients(terms, shared, keep_graph=True)
         readings = self._readings(gradients)
-        said = [
+        found = [
             *self._about_terms(readings),
             *self._about_values(terms),
             *self._about_figures(figures or {}, bounds or {}),
         ]
         if self.config.balance:
             self._balance(terms, readings)
-            said += self._about_balance(terms, configured or {name: weight for name, (weight, _) in terms.items()})
-        findings = self._patiently(said, step)
+            found += self._about_balance(terms, configured or {name: weight for name, (weight, _) in terms.items()})
+        findings = self._patiently(found, step)
         return Checkup(step, {name: asdict(reading) for name, reading in readings.items()}, findings)
 
     def balanced_weights(self, configured: Mapping[str, float]) -> dict[str, float]:
@@ -198,11 +198,11 @@ class SignalDoctor:
     # ------------------------------------------------------------------------------------------------ findings
 
     def _about_terms(self, readings: Mapping[str, Reading]) -> list[tuple[str, str, str]]:
-        config, said = self.config, []
+        config, found = self.config, []
         for name, reading in readings.items():
             norm, ratio, own = reading.norm, reading.ratio, "/" in name
             if norm is not None and not math.isfinite(norm):
-                said.append((name, "not finite", f"{name}: its gradient is not finite"))
+                found.append((name, "not finite", f"{name}: its gradient is not finite"))
                 continue
             if not norm:
                 if not own:
@@ -212,34 +212,34 @@ class SignalDoctor:
                         else "its gradient there is exactly 0"
                     )
                     text = f"{name}: {why}, so it teaches nothing; is something detached, or frozen, or equal to its target?"
-                    said.append((name, "disconnected", text))
+                    found.append((name, "disconnected", text))
                 continue
             if name == self.task or ratio is None:
                 continue
             if ratio > config.dominating:
                 text = f"{name}: its gradient is {ratio:.3g} times that of {self.task}; lower its weight"
-                said.append((name, "dominating", text))
+                found.append((name, "dominating", text))
             if ratio < config.vanishing and not own:
                 text = f"{name}: its gradient is {ratio:.3g} of that of {self.task}; raise its weight, or leave it out"
-                said.append((name, "vanishing", text))
+                found.append((name, "vanishing", text))
             if reading.cosine is not None and reading.cosine < config.conflicting:
                 text = f"{name}: it works against {self.task} (cosine {reading.cosine:.2f}); project gradients, or lower it"
-                said.append((name, "conflicting", text))
-        return said
+                found.append((name, "conflicting", text))
+        return found
 
     def _about_values(self, terms: Mapping[str, tuple[float, Tensor]]) -> list[tuple[str, str, str]]:
-        said = []
+        found = []
         for name, (weight, tensor) in terms.items():
             value = float(tensor.detach())
             if weight != 0 and self._unchanged(name, value):
-                said.append((name, "constant", f"{name}: its value stays {value:.5g}; nothing in it is learned"))
-        return said
+                found.append((name, "constant", f"{name}: its value stays {value:.5g}; nothing in it is learned"))
+        return found
 
     def _about_balance(self, terms: Mapping[str, Any], configured: Mapping[str, float]) -> list[tuple[str, str, str]]:
         if self.task not in terms:
             text = f"there is no term {self.task!r} to balance the others against, so no weight is changed"
             return [(self.task, "no reference", text)]
-        said = []
+        found = []
         for name, weight in self.balanced_weights(configured).items():
             wanted = math.exp(self._log_weights.get(name, math.log(weight) if weight > 0 else 0.0))
             if weight > 0 and name in self._log_weights and not math.isclose(weight, wanted, rel_tol=1e-6):
@@ -247,13 +247,13 @@ class SignalDoctor:
                     f"{name}: the target ratio wants weight {wanted:.3g}, which is beyond {self.config.limit:g} times the "
                     f"configured {configured[name]:.3g} either way; it is held at {weight:.3g}"
                 )
-                said.append((name, "at the limit", text))
-        return said
+                found.append((name, "at the limit", text))
+        return found
 
     def _about_figures(
         self, figures: Mapping[str, float], bounds: Mapping[str, tuple[float, float]]
     ) -> list[tuple[str, str, str]]:
-        said = []
+        found = []
         for name, value in figures.items():
             if name not in bounds:
                 continue
@@ -262,8 +262,8 @@ class SignalDoctor:
             if value <= low + near or value >= high - near:
                 side = "lower" if value <= low + near else "upper"
                 text = f"{name}: {value:.4g} is at its {side} bound ({low:g} to {high:g}); widen the range, or look at its sign"
-                said.append((name, "saturated", text))
-        return said
+                found.append((name, "saturated", text))
+        return found
 
     def _unchanged(self, name: str, value: float) -> bool:
         """Whether a value is as it was at the last examination."""
@@ -271,10 +271,10 @@ class SignalDoctor:
         self._values[name] = value
         return before is not None and abs(value - before) <= SAME * abs(before)
 
-    def _patiently(self, said: Sequence[tuple[str, str, str]], step: int) -> tuple[Finding, ...]:
+    def _patiently(self, found: Sequence[tuple[str, str, str]], step: int) -> tuple[Finding, ...]:
         """What has been so for `patience` examinations; a missing path is certain at once."""
         rows, findings = {}, []
-        for subject, kind, text in said:
+        for subject, kind, text in found:
             key = f"{kind}: {subject}"
             count, since = self._rows.get(key, [0, -1])
             count += 1

@@ -1,4 +1,4 @@
-"""Which layer of a network a parameter belongs to, told by its name."""
+"""Which layer of a network a parameter belongs to, known by its name."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from stillhouse.classification.family import ABOUT, ClassificationFamily
 from stillhouse.classification.plan import ClassesRunConfig
 from stillhouse.core import records
-from stillhouse.core.config import kinds, settings
+from stillhouse.core.config import kinds
 from stillhouse.core.family import Arm, Contrast
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import write_arrays, write_json
@@ -38,11 +38,9 @@ class ClausesFamily(ClassificationFamily):
     }
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
-        """A run of a clause student; where no student is named, any run that has no other family's settings."""
+        """A run of a clause student; a run that names no student is one where no other family owns it."""
         student = mapping.get("student")
-        if isinstance(student, Mapping) and "kind" in student:
-            return student["kind"] in kinds(ClauseStudentConfig)
-        return set(mapping) <= set(settings(ClausesRunConfig))
+        return isinstance(student, Mapping) and student.get("kind") in kinds(ClauseStudentConfig)
 
     def unused(self, config: ClassesRunConfig) -> Sequence[str]:
         """Also settings of a clause network that another of its settings turns off."""

@@ -14,7 +14,6 @@ from rich.table import Table
 from stillhouse.cli.show import RunDisplay
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
-from stillhouse.core.watch import Watch
 from stillhouse.families.embed.report import arm_name
 from stillhouse.report.verdicts import Measure, sentence
 
@@ -24,12 +23,8 @@ FAR = {"spearman": "Spearman", "triplet_accuracy": "triplets"}
 MORE = {"sts": "pairs", "label_1nn": "1-NN label", "seconds": "seconds"}
 
 
-class EmbedDisplay(RunDisplay, Watch):
+class EmbedDisplay(RunDisplay):
     """The bars of a run, with what an embedding is scored by."""
-
-    def log(self, line: str) -> None:
-        """Print a line above the bars."""
-        self.console.print(line, soft_wrap=True, markup=False)
 
     def on_progress(self, arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
         """Move the bars; `news` may hold the latest loss and the best validation figures."""

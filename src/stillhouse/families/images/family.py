@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from stillhouse.classification.family import ClassificationFamily
+from stillhouse.classification.plan import ClassesRunConfig
 from stillhouse.classification.students import OrdinaryStudentConfig
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds
+from stillhouse.core.types import TextTask
 from stillhouse.families.images.plan import ImagesRunConfig
 
 
@@ -23,6 +26,17 @@ class ImagesFamily(ClassificationFamily):
         """A run whose student is one of these networks."""
         student = mapping.get("student")
         return isinstance(student, Mapping) and student.get("kind") in kinds(OrdinaryStudentConfig)
+
+    def check(self, config: ClassesRunConfig, data: Any) -> None:
+        """Refuse students and assistants that read the other kind of data, before a teacher is loaded."""
+        texts = isinstance(data.task, TextTask)
+        for place, student in [("student", config.student), *((f"chain.{n}", x) for n, x in enumerate(config.chain))]:
+            if (student.kind == "text-transformer") != texts:
+                raise InputError(
+                    f"{place}: kind {student.kind!r} reads {'images' if texts else 'texts'}, and data {data.name!r} are "
+                    f"{'texts' if texts else 'images'}"
+                )
+        super().check(config, data)
 
 
 FAMILY = ImagesFamily()

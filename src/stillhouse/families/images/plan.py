@@ -27,12 +27,3 @@ class ImagesRunConfig(ClassesRunConfig):
     arms: tuple[ArmName, ...] = Field(
         default=("kd", "no-kd"), min_length=1, description="kd: taught; no-kd: labels alone; direct: without the chain"
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        texts, reads = self.data.name == "texts", self.student.kind == "text-transformer"
-        if texts != reads:
-            raise ValueError(
-                f"student: kind {self.student.kind!r} reads {'texts' if reads else 'images'}, and data {self.data.name!r} "
-                f"are {'texts' if texts else 'images'}"
-            )

@@ -81,7 +81,7 @@ def smollm2() -> LmRunConfig:
     )
 
 
-RUNS: Mapping[str, Callable[[], LmRunConfig]] = {
+RECIPES: Mapping[str, Callable[[], LmRunConfig]] = {
     "wikitext-2": wikitext_2,
     "wikitext-2-counts": wikitext_2_counts,
     "smollm2": smollm2,
@@ -99,7 +99,7 @@ def load_lm_run(recipe: str, assignments: Sequence[str] = ()) -> LmRunConfig:
         >>> load_lm_run("wikitext-2", ["student.mixer=gated"]).student.mixer
         'gated'
     """
-    return _load(recipe, assignments, LmRunConfig, RUNS)
+    return _load(recipe, assignments, LmRunConfig, RECIPES)
 
 
 def load_lm_teacher(recipe: str, assignments: Sequence[str] = ()) -> LmTeacherRunConfig:

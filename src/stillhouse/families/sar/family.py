@@ -64,8 +64,8 @@ class SarFamily(Family[SarDistillConfig, SarData]):
     may_change: ClassVar[tuple[str, ...]] = ("wandb",)
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
-        """A run that names a trained network: `teacher_checkpoint`."""
-        return "teacher_checkpoint" in mapping
+        """A run on lines: an objective against their focus, or a teacher's checkpoint."""
+        return bool({"objective", "teacher_checkpoint"} & set(mapping))
 
     # ------------------------------------------------------------------------------------------------ before training
 

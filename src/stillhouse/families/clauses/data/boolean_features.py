@@ -60,10 +60,10 @@ def boolean_features(images: Tensor) -> Tensor:
     bits = [maps > 0, *(maps > level for level in _levels(maps, RAW))]
     for kernel in filters():
         # in whole numbers (halves of gray levels): places that are alike are equal, whatever order floats are summed in
-        said = torch.nn.functional.conv2d(maps * 255, 2 * kernel[None, None], padding="same").round()
-        bits.append(said > 0)
-        bits += [said > level for level in _levels(said, POSITIVE)]
-        bits += [said < -level for level in _levels(-said, NEGATIVE)]
+        response = torch.nn.functional.conv2d(maps * 255, 2 * kernel[None, None], padding="same").round()
+        bits.append(response > 0)
+        bits += [response > level for level in _levels(response, POSITIVE)]
+        bits += [response < -level for level in _levels(-response, NEGATIVE)]
     return torch.cat(bits, dim=1).reshape(count, channels * BITS, height, width)
 
 

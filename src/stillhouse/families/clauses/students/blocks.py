@@ -21,7 +21,7 @@ from stillhouse.layers.norms import make_norm
 from stillhouse.layers.windows import Windows
 
 
-class Told(NamedTuple):
+class BlockOut(NamedTuple):
     """What a block says; a tap takes the first entry.
 
     Attributes:
@@ -91,19 +91,19 @@ class Block(nn.Module):
         """The attention of one set of tokens (of one window, in Swin), where the head gains are."""
         return self.attention.attention if isinstance(self.attention, WindowAttention) else self.attention
 
-    def forward(self, x: Tensor, carried: Tensor | None = None) -> Told:
+    def forward(self, x: Tensor, carried: Tensor | None = None) -> BlockOut:
         """Tokens (B, N, D), and the attention output of the block before where attention is residual."""
-        said: Attended = self.attention(x if self.post_norm else self.norm1(x))
-        attended = self.drop(said.out)
+        found: Attended = self.attention(x if self.post_norm else self.norm1(x))
+        attended = self.drop(found.out)
         if self.carries and carried is not None:
             attended = attended + carried
         x = x + self.drop_path(self.attention_gain(self.norm1(attended) if self.post_norm else attended))
         if self.feed_forward is None:
-            return Told(x, attended, said.context, None)
+            return BlockOut(x, attended, found.context, None)
         answer = self.feed_forward(x if self.post_norm else self.norm2(x))
         votes, strength = answer if isinstance(answer, tuple) else (answer, None)
         x = x + self.drop_path(self.gain(self.norm2(votes) if self.post_norm else votes))
-        return Told(x, attended, said.context, strength)
+        return BlockOut(x, attended, found.context, strength)
 
 
 def make_attention(config: UnifiedTMConfig, stage: Stage, *, shifted: bool, prefix: int) -> Attention | WindowAttention:

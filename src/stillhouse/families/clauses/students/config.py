@@ -151,7 +151,7 @@ class UnifiedTMConfig:
                 )
 
     def relative_position(self, head_width: int) -> Literal["none", "learned", "rotary", "log"]:
-        """How attention of this head width is told places, `auto` resolved."""
+        """How attention of this head width gets positions, `auto` resolved."""
         if self.relative_position_type != "auto":
             return self.relative_position_type
         if self.architecture == "vit":

@@ -26,15 +26,15 @@ def _layout(name: str, part: nn.Module, grids: dict[str, tuple[int, int]], prefi
     """How the output of a block becomes maps (B, C, R, S) of its clauses; None for other modules."""
     if isinstance(part, Block) and isinstance(part.feed_forward, ClauseFeedForward):
         grid = grids[name]
-        return lambda told: told.strength[:, prefix:].transpose(1, 2).unflatten(2, grid)
+        return lambda output: output.strength[:, prefix:].transpose(1, 2).unflatten(2, grid)
     if isinstance(part, ConvBlock) and isinstance(part.clauses, ConvClauses):
         return lambda voted: voted.strength
     if isinstance(part, ResidualBlock):
-        return lambda said: said[1].permute(0, 3, 1, 2)
+        return lambda output: output[1].permute(0, 3, 1, 2)
     if isinstance(part, WindowBlock):
         windows = part.clauses.windows
         cells = (windows.padded[0] // windows.sides[0], windows.padded[1] // windows.sides[1])
-        return lambda said: said[1].unflatten(0, (-1, windows.count)).transpose(1, 2).unflatten(2, cells)
+        return lambda output: output[1].unflatten(0, (-1, windows.count)).transpose(1, 2).unflatten(2, cells)
     return None
 
 

@@ -75,14 +75,14 @@ class Fusion(nn.Module):
         self.to_clauses = nn.MultiheadAttention(classes, heads, batch_first=True) if attention else None
         self.norm = nn.LayerNorm(classes) if attention else None
 
-    def forward(self, votes: Tensor, said: Tensor | None) -> Tensor:
+    def forward(self, votes: Tensor, strengths_seen: Tensor | None) -> Tensor:
         """Votes (B, S, K) and what the clauses say (B, J, K) to logits (B, K)."""
         share = self.weights.softmax(0)
         plain = (share[:, None] * votes).sum(1)
         if self.between is None or self.to_clauses is None or self.norm is None or self.gate is None:
             return plain
         x = votes + self.between(votes, votes, votes, need_weights=False)[0]
-        x = self.norm(x + self.to_clauses(x, said, said, need_weights=False)[0])
+        x = self.norm(x + self.to_clauses(x, strengths_seen, strengths_seen, need_weights=False)[0])
         g = torch.sigmoid(self.gate)
         return g * (share[:, None] * x).sum(1) + (1 - g) * plain
 
@@ -124,10 +124,10 @@ class PyramidTM(ClauseModel):
         self.advance_tau()
         x = self.normalized(pixels)
         votes, strengths = zip(*(scale(x) for scale in self._scales()))
-        said = None
+        strengths_seen = None
         if self.fusion.between is not None:
-            said = torch.cat([scale.cast(s) for scale, s in zip(self._scales(), strengths)], dim=1)
-        logits = self.fusion(torch.stack(votes, dim=1), said)
+            strengths_seen = torch.cat([scale.cast(s) for scale, s in zip(self._scales(), strengths)], dim=1)
+        logits = self.fusion(torch.stack(votes, dim=1), strengths_seen)
         if not collect_diagnostics:
             return logits
         notes = Diagnostics(logits={f"scale_{i}": v for i, v in enumerate(votes, start=1)})

@@ -139,9 +139,9 @@ class ResNetTM(ClauseModel):
                 x, strength = block(x)
                 if collect_diagnostics:
                     notes.clause_mean[f"stage{place}_block{number}"] = strength.detach().flatten(0, -2).mean(0)
-            said, strength = head(x.mean((2, 3)))
-            votes.append(said)
-            notes.logits[f"stage{place}_out"] = said
+            logits_of_stage, strength = head(x.mean((2, 3)))
+            votes.append(logits_of_stage)
+            notes.logits[f"stage{place}_out"] = logits_of_stage
             notes.clause_mean[f"stage{place}_out"] = strength.detach().mean(0)
         final, strength = self.final(x.mean((2, 3)))
         notes.clause_mean["final"] = strength.detach().mean(0)

@@ -134,9 +134,9 @@ class SwinTM(ClauseModel):
             for number, block in enumerate(blocks, start=1):  # type: ignore[arg-type, var-annotated]
                 x, strength = block(x)
                 notes.clause_mean[f"stage{place}_block{number}"] = strength.detach().mean(0)
-            said, strength = head(x.mean(1))
-            votes.append(said)
-            notes.logits[f"stage{place}_out"] = said
+            logits_of_stage, strength = head(x.mean(1))
+            votes.append(logits_of_stage)
+            notes.logits[f"stage{place}_out"] = logits_of_stage
             notes.clause_mean[f"stage{place}_out"] = strength.detach().mean(0)
         final, strength = self.final(self.norm(x).mean(1))
         notes.clause_mean["final"] = strength.detach().mean(0)

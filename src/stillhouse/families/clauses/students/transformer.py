@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from stillhouse.families.clauses.students.base import ClauseModel
-from stillhouse.families.clauses.students.blocks import Block, PatchMerge, SwinStage, Told
+from stillhouse.families.clauses.students.blocks import Block, BlockOut, PatchMerge, SwinStage
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
 from stillhouse.families.clauses.students.diagnostics import DiagnosticHeads, Diagnostics, head_activity, part_name
 from stillhouse.families.clauses.students.feed_forward import ClauseFeedForward
@@ -197,26 +197,31 @@ class UnifiedTMTransformer(ClauseModel):
             stage = stage_of.get(id(block))
             if stage is not None:  # residual attention does not cross a merging
                 x, carried = stage.merge(x), None  # type: ignore[operator]
-            told: Told = self._run(block, x, carried)
-            x, carried = told.tokens, told.attended
-            if told.strength is not None and self.config.ff_sparsity_weight > 0:
-                penalties.append(told.strength.mean())
-            self._note(notes, name, x, told, block)
+            block_out: BlockOut = self._run(block, x, carried)
+            x, carried = block_out.tokens, block_out.attended
+            if block_out.strength is not None and self.config.ff_sparsity_weight > 0:
+                penalties.append(block_out.strength.mean())
+            self._note(notes, name, x, block_out, block)
         self._penalty = torch.stack(penalties).sum() if penalties else None
         features = self.pooled(self.norm(x)) if self.pool == "mean" else self.norm(self.pooled(x))
         if notes is not None and self.diagnostic_heads is not None:
             notes.logits["pre_head"] = self.diagnostic_heads.part("pre_head", features)
         return features
 
-    def _run(self, block: Block, x: Tensor, carried: Tensor | None) -> Told:
+    def _run(self, block: Block, x: Tensor, carried: Tensor | None) -> BlockOut:
         if self.config.grad_checkpoint and self.training and torch.is_grad_enabled():
-            told: Told = checkpoint(block, x, carried, use_reentrant=False)
-            return told
-        told = block(x, carried)
-        return told
+            block_out: BlockOut = checkpoint(block, x, carried, use_reentrant=False)
+            return block_out
+        block_out = block(x, carried)
+        return block_out
 
     def _note(
-        self, notes: Diagnostics | None, name: str, x: Tensor, told: Told | None = None, block: Block | None = None
+        self,
+        notes: Diagnostics | None,
+        name: str,
+        x: Tensor,
+        block_out: BlockOut | None = None,
+        block: Block | None = None,
     ) -> None:
         if notes is None:
             return
@@ -226,13 +231,13 @@ class UnifiedTMTransformer(ClauseModel):
             stage = name.partition("_")[0] + "_out"
             if stage in readers.parts:  # overwritten by each block: the last one of the stage stays
                 notes.logits[stage] = readers.part(stage, self.pooled(x))
-        if told is None or block is None:
+        if block_out is None or block is None:
             return
         if readers is not None:
-            notes.logits |= readers.of_heads(name, self.pooled(told.context))
-        if told.strength is not None:
-            notes.clause_mean[name] = told.strength.detach().mean((0, 1))
-            notes.head_mean[name] = head_activity(told.context, told.strength, block.heads.heads)
+            notes.logits |= readers.of_heads(name, self.pooled(block_out.context))
+        if block_out.strength is not None:
+            notes.clause_mean[name] = block_out.strength.detach().mean((0, 1))
+            notes.head_mean[name] = head_activity(block_out.context, block_out.strength, block.heads.heads)
 
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
         """Loss terms of the last forward pass, (weight, 0-d): clause activity, and literals included."""

@@ -22,7 +22,7 @@ class VisionFlag:
         name: as documented.
         path: dotted path of the setting in `VisionConfig`.
         group: heading in `--help`.
-        starred: named by the founding documents.
+        starred: named in the published documents.
         also: further settings that it sets, of other models.
     """
 
@@ -293,5 +293,5 @@ def described() -> Iterator[tuple[VisionFlag, Flag]]:
 
 
 def starred() -> tuple[str, ...]:
-    """Names that the founding documents use."""
+    """Names that the published documents use."""
     return tuple(row.name for row in TABLE if row.starred)

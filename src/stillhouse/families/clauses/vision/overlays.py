@@ -37,7 +37,7 @@ def maps_of(model: Any, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     seen: dict[str, Any] = {}
     hooks = [
         block.attention.register_forward_pre_hook(lambda part, args: seen.update(attended=args[0])),
-        block.register_forward_hook(lambda part, args, told: seen.update(strength=told.strength)),
+        block.register_forward_hook(lambda part, args, block_out: seen.update(strength=block_out.strength)),
     ]
     try:
         logits = model(pixels)

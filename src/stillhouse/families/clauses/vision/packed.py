@@ -87,18 +87,20 @@ def compare_packed(model: Any, data: ImageData, folder: Path, batch_size: int) -
 
     def timed(answer: Any) -> tuple[float, np.ndarray]:
         started = time.perf_counter()
-        said = np.concatenate([answer(batch.inputs).argmax(1).numpy() for batch in data.test.batches(batch_size)])
-        return time.perf_counter() - started, said
+        packed_answers = np.concatenate(
+            [answer(batch.inputs).argmax(1).numpy() for batch in data.test.batches(batch_size)]
+        )
+        return time.perf_counter() - started, packed_answers
 
-    (dense_seconds, dense), (packed_seconds, said) = timed(model), timed(packed.logits)
+    (dense_seconds, dense), (packed_seconds, packed_answers) = timed(model), timed(packed.logits)
     labels = data.test.labels.numpy()
     found = {
         "dense_seconds": dense_seconds,
         "packed_seconds": packed_seconds,
         "images": len(labels),
-        "same_answers": float((dense == said).mean()),
+        "same_answers": float((dense == packed_answers).mean()),
         "dense_accuracy": float((dense == labels).mean()),
-        "packed_accuracy": float((said == labels).mean()),
+        "packed_accuracy": float((packed_answers == labels).mean()),
     }
     write_json(folder / PACKED, found)
     return found

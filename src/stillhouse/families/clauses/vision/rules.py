@@ -79,8 +79,8 @@ def votes_of(model: nn.Module, pixels: Tensor, number: int) -> dict[str, Tensor]
     hooks = [part.register_forward_hook(keep(name)) for name, part in banks]
     try:
         with torch.enable_grad():
-            said = model(pixels)
-            logits = said[0] if isinstance(said, tuple) else said
+            output = model(pixels)
+            logits = output[0] if isinstance(output, tuple) else output
             logits[:, number].sum().backward()
     finally:
         for hook in hooks:
@@ -100,10 +100,10 @@ def write_rules(student: Any, data: ImageData, folder: Path) -> Path | None:
         return None
     student.eval()
     batch = data.validation.batch(torch.arange(min(len(data.validation), ROWS)))
-    told = (batch.inputs, batch.labels, data.task.class_names)
+    shown = (batch.inputs, batch.labels, data.task.class_names)
     if isinstance(student, FlatTM):
         lines = ["What separates each class best, validation images. A literal is a pixel (row, column).", ""]
-        lines += [str(rule) for rule in flat_rules(student, *told)]
+        lines += [str(rule) for rule in flat_rules(student, *shown)]
     elif isinstance(student, UnifiedTMTransformer):
         lines = [
             "What separates each class best, validation images. A bit is one learned threshold test on a patch.",
@@ -115,9 +115,9 @@ def write_rules(student: Any, data: ImageData, folder: Path) -> Path | None:
                 "token, and their votes are 0. Take two blocks, or --transformer-pool mean, for rules that count.",
                 "",
             ]
-        lines += [str(rule) for rule in transformer_rules(student, *told)]
+        lines += [str(rule) for rule in transformer_rules(student, *shown)]
     else:
-        lines = _of_any(student, *told)
+        lines = _of_any(student, *shown)
     text = "\n".join(lines) + "\n"
     write_atomically(folder / RULES, lambda file: file.write(text.encode()))
     return folder / RULES
