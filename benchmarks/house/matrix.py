@@ -93,7 +93,10 @@ def refusal_of_signal(kind: str, name: str) -> str | None:
 def refusal_of_dimension(kind: str, name: str) -> str | None:
     """What the configuration of a family's run says to a setting of the table."""
     change = dict(DIMENSIONS[name])
-    for key, given in (("chain", ASSISTANTS[kind]), ("more_teachers", TEACHERS.get(kind, {"source": "builtin:digits"}))):
+    for key, given in (
+        ("chain", ASSISTANTS[kind]),
+        ("more_teachers", TEACHERS.get(kind, {"source": "builtin:digits"})),
+    ):
         if key in change:
             change[key] = [given]
     try:

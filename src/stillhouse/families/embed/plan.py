@@ -77,7 +77,9 @@ class EmbedRunConfig(RunPlan):
     @model_validator(mode="before")
     @classmethod
     def _one_teacher(cls, given: Any) -> Any:
-        return one_teacher(given, "the teacher of a code is one set of vectors; join several beforehand, side by side, as one file")
+        return one_teacher(
+            given, "the teacher of a code is one set of vectors; join several beforehand, side by side, as one file"
+        )
 
     def __post_init__(self) -> None:
         self._check_signals()
