@@ -59,6 +59,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         "README.md",
         "CONTRIBUTING.md",
         "docs/choosing.md",
+        "docs/matrix.md",
         "docs/techniques.md",
         "docs/extending.md",
         "docs/embedding.md",
