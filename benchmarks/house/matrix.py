@@ -79,8 +79,8 @@ name a sub-module that the networks at hand have: `attention` in `images` and `c
 sides, and a convolutional one has none. In `embed` the teacher's only tensor is `vector`, so that `hidden` and `dynamics` compare
 layers of the student with that one.
 
-Printed by `python -m benchmarks.house.matrix` from what the families answer; `tests/conformance/test_matrix.py` trains every cell: a
-live gradient at the student's weights, or the refusal.
+Printed by `python -m benchmarks.house.matrix` from what the families answer; `tests/conformance/test_matrix.py` trains every cell:
+a live gradient at the student's weights, or the refusal.
 """
 
 
