@@ -84,6 +84,10 @@ def test_a_whole_run_leaves_what_it_promises(whole, monkeypatch):
     assert results["versions"]["torch"]
     pictures = sorted(path.name for path in (whole / "pictures").iterdir())
     assert pictures == ["sample_00000.png", "sample_00001.png"]
+    with np.load(whole / "run" / "transformer" / "overlays.npz") as shown:
+        for name in ("attention", "clauses", "probabilities"):
+            assert shown[name].any(), name
+            assert not np.allclose(shown[name][0], shown[name][1]), name
     # which block separates a class best is learned, and not the same for every start
     assert re.search(r"block_[12], clause \d+", (whole / "run" / "transformer" / "rules.txt").read_text())
 
