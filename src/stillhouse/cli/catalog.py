@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from stillhouse.core.records import write_atomically
-
 PAGES = Path(__file__).parent / "pages"
 WIDTH = "110"
 HELP = {"-h", "--help", "help"}
@@ -60,6 +58,8 @@ def _fill(page: bytes, file: IO[bytes]) -> None:
 
 def main() -> int:
     """Write every page."""
+    from stillhouse.core.records import write_atomically  # not to be waited for where a page is only shown
+
     os.environ["COLUMNS"] = WIDTH
     for words in WORDS:
         path, text = page_of(words), written(words)
