@@ -1,8 +1,7 @@
 """A whole family in one file: a random forest teaches a model that a person can read to sort the rows of a table.
 
-The teacher is no network at all. The student adds up one curve a column (a generalized additive model), so its decisions
-can be read off its curves. Run it: `python examples/tabular_family.py runs/tabular`.
-Shapes: B rows, F columns, P points of a curve, K classes.
+The teacher is no network. The student adds up one curve a column (a generalized additive model): decisions can be read off.
+Run it: `python examples/tabular_family.py runs/tabular`. Shapes: B rows, F columns, P points of a curve, K classes.
 """
 
 import hashlib
@@ -47,8 +46,7 @@ class TabularRun(RunPlan):  # what the runs of all families have, and: data, tea
 class ForestTeacher(Teacher):  # called with a Batch, gives Outputs; `spec` has the shapes that signals are built for
     def __init__(self, x, labels):
         self.forest = RandomForestClassifier(200, min_samples_leaf=3, oob_score=True, random_state=0).fit(x, labels)
-        # a tree repeats the labels of the rows it was grown on: ask for each row the trees that never saw it
-        self.p = torch.from_numpy(self.forest.oob_decision_function_).float()
+        self.p = torch.from_numpy(self.forest.oob_decision_function_).float()  # of the trees that never saw a row
         self.name, self.spec = "random forest", OutputSpec(self.p.shape[1])
 
     def __call__(self, batch):
@@ -88,7 +86,6 @@ class TabularJob(DistillJob):  # one stage of one arm: batches, the family's own
 
 class TabularFamily(Family):
     kind, title, Config = "tabular", "tables into classes by curves that can be read", TabularRun
-    job = staticmethod(TabularJob)  # of a lesson
     metrics = (Metric("accuracy", "accuracy", "points", scale=100, digits=2, low=0, high=1),)
 
     def data(self, config, log):
@@ -119,6 +116,9 @@ class TabularFamily(Family):
 
     def student(self, arm, choice, seed, lab):
         return Curves(lab.data.train[0], choice, int(lab.data.train[1].max()) + 1)
+
+    def job(self, lesson):
+        return TabularJob(lesson)
 
     def score(self, model, arm, seed, lab):
         x, labels = lab.data.test

@@ -1,18 +1,21 @@
 """What the README promises is run."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from torch import nn
 
 from stillhouse.cli.main import COMMANDS, main
-from stillhouse.core.config import merge, parse, to_mapping
-from stillhouse.families.clauses.plan import ClausesRunConfig
-from stillhouse.recipes import load_run
+from stillhouse.core.types import Batch, Outputs, Progress
+from stillhouse.layers.taps import Tapped
+from stillhouse.recipes import load, load_run
+from stillhouse.signals import build_signals, student_features, teacher_features
+from stillhouse.teachers import EnsembleTeacher
+from stillhouse.training.inherit import inherit_layers
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -56,6 +59,7 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         "README.md",
         "CONTRIBUTING.md",
         "docs/choosing.md",
+        "docs/matrix.md",
         "docs/techniques.md",
         "docs/extending.md",
         "docs/embedding.md",
@@ -84,9 +88,36 @@ BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "techniques.md").read
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_every_technique_of_the_page_is_read(block):
-    """As a change of a run; a renamed setting would leave the page wrong."""
-    change = yaml.safe_load(block)
-    if "arms" not in change:
-        change["arms"] = ["kd"]
-    assert parse(ClausesRunConfig, merge(to_mapping(ClausesRunConfig()), change))
+def test_every_technique_of_the_page_has_a_live_gradient(block, tmp_path):
+    """Built for its own teacher and student, with random weights; a path, a width or a setting that does not fit shows here."""
+    (tmp_path / "mine.yaml").write_text("recipe: digits\n" + block)
+    _, config = load(str(tmp_path / "mine.yaml"), [] if "arms" in block else ["arms=[kd]"])
+    task = config.data.build().task
+    labels = torch.arange(4) % task.num_classes
+    batch = Batch(task.example(4), labels, torch.arange(4))
+    for stage in config.stages_of(True):
+        torch.manual_seed(0)
+        student = config.student.build(task)
+        if config.inherit:
+            inherit_layers(student, build(stage.teacher, task, ()).module, config.inherit)
+        signals = (*stage.signals, *config.own)
+        tapped, features = Tapped(student, student_features(signals)), teacher_features(signals)
+        sources = [source for source in (stage.teacher, *config.more_teachers) if source and not source.is_student]
+        teachers = [build(source, task, features) for source in sources]
+        teacher = EnsembleTeacher(teachers) if len(teachers) > 1 else next(iter(teachers), None)
+        spec = tapped.spec(batch.inputs)
+        built = build_signals(signals, spec, spec if teacher is None else teacher.spec)
+        for signal in built:
+            student.zero_grad()
+            student_out = tapped(batch.inputs)
+            teacher_out = teacher(batch) if teacher else Outputs(student_out.logits.detach().roll(1, 0))
+            signal(student_out, teacher_out, batch, Progress(0, 10)).mean().backward()
+            size = sum(float(p.grad.square().sum()) for p in student.parameters() if p.grad is not None)
+            assert 0 < size < float("inf"), signal.name
+
+
+def build(source, task, features):
+    """A teacher of the page without its published weights."""
+    if source.source.startswith("timm:"):
+        source = replace(source, pretrained=False)
+    return source.build(task, features)

@@ -97,7 +97,7 @@ def _mapping(recipe: str, recipes: Known) -> tuple[Any, dict[str, Any]]:
 
 
 def _owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
-    """The family of a run as plain data; clauses where nothing says another."""
+    """The family of a run as plain data; clauses where nothing names another."""
     for kind in FAMILIES:
         if family(kind).owns(mapping):
             return family(kind)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,15 @@ class Made:
     summary: dict[str, Any]
 
 
+@pytest.fixture(scope="session")
+def case_of(tmp_path_factory: Any) -> Callable[[str], Case]:
+    """The case of a family, its data and teacher made once."""
+    return cache(lambda kind: CASES[kind](tmp_path_factory.mktemp(kind) / "case"))
+
+
 @pytest.fixture(scope="session", params=sorted(CASES))
-def made(request: Any, tmp_path_factory: Any) -> Made:
-    case = CASES[request.param](tmp_path_factory.mktemp(request.param) / "case")
+def made(request: Any, case_of: Callable[[str], Case]) -> Made:
+    case = case_of(request.param)
     out = case.root / "run"
     summary = run(family(case.kind), case.config(), out, command="stillhouse distill case.yaml")
     return Made(case, out, summary)

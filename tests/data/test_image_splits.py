@@ -91,15 +91,15 @@ def test_too_small_a_limit_is_refused():
 
 def test_a_class_too_rare_to_be_split_is_named():
     images, labels = numbered([40, 1])
-    with pytest.raises(InputError, match="class 'b': expected at least 2 images to take a test split from, got 1"):
+    with pytest.raises(InputError, match="class 'b': expected at least 2 rows to take a test split from, got 1"):
         ImageData.from_arrays(images, labels, class_names=["a", "b"])
-    with pytest.raises(InputError, match="class 'b': expected at least 2 images to take a validation split"):
+    with pytest.raises(InputError, match="class 'b': expected at least 2 rows to take a validation split"):
         ImageData.from_arrays(images, labels, class_names=["a", "b"], test_images=images, test_labels=labels)
 
 
 def test_a_split_smaller_than_the_number_of_classes_is_refused():
     images, labels = numbered([4] * 5)
-    with pytest.raises(InputError, match=r"validation split: expected at least 5 images .* got 2 of 12"):
+    with pytest.raises(InputError, match=r"validation split: expected at least 5 rows .* got 2 of 12"):
         ImageData.from_arrays(images, labels)
 
 

@@ -65,7 +65,7 @@ def test_the_fault_of_torch(record_property):
     Where this process ends well everywhere, `PointwiseConv` has had its day.
     """
     ended = on_an_old_cpu(THE_FAULT)
-    record_property("torch", torch.__version__)
+    record_property("torch", str(torch.__version__))  # a plain word: workers cannot send the other
     record_property("aborts", ended.returncode < 0)
     assert ended.returncode <= 0, ended.stderr  # an ordinary error would mean that the lines above are wrong
 

@@ -160,6 +160,14 @@ def test_what_needs_no_teacher_reaches_the_student(root, tmp_path, name):
     assert gradient_of(job, str(job.own[0].name)) > 0
 
 
+def test_read_outs_at_weight_0_still_learn(root, tmp_path):
+    """They measure; left out of the job they would measure nothing."""
+    job = made_job(config(root, own=[{"kind": "probes", "places": ["blocks.0"]}]), tmp_path)
+    terms = job.terms(torch.arange(4), Progress(0, 4))
+    sum(weight * value for name, (weight, value) in terms.items() if name.endswith("/probes")).backward()
+    assert sum(p.grad.abs().sum() for p in job.learned.own.parameters()) > 0
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_work_is_refused_with_its_reason(root, tmp_path, name):
     """Before the teacher is loaded."""

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import ClassificationJob, Lesson
+from stillhouse.classification.job import ClassificationJob
+from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds, parse, to_mapping
 from stillhouse.core.types import Outputs, OutputSpec, Progress
 from stillhouse.signals import Signal, SignalBase, SignalConfig, build_signals, needs_teacher, signals_in
 from stillhouse.signals.attention import AttentionConfig
-from stillhouse.training import TrainingConfig
+from stillhouse.training.distillation import Listening
 from stillhouse.training.optimizer import extra_groups
 
 SPEC = OutputSpec(3, {"a": (4, 6), "b": (4, 6)}, (OutputSpec(3), OutputSpec(3)))
@@ -95,8 +96,10 @@ def job(signals):
     images = (np.random.default_rng(0).random((60, 1, 4, 4)) * 255).astype(np.uint8)
     data = ImageData.from_arrays(images, np.arange(60) % 2, config=DataConfig(test_fraction=0.2))
     student = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
-    lesson = Lesson(lambda batch: Outputs(torch.zeros(len(batch.labels), 2)), nn.ModuleList(signals))
-    return ClassificationJob(student, data, replace(TrainingConfig(), device="cpu"), seed=0, lesson=lesson)
+    listening = Listening(lambda batch: Outputs(torch.zeros(len(batch.labels), 2)), nn.ModuleList(signals))
+    return ClassificationJob(
+        student, data, replace(ClassificationTrainingConfig(), device="cpu"), seed=0, listening=listening
+    )
 
 
 def test_a_training_asks_every_method_of_a_signal():

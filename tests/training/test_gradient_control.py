@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import fit_classifier
+from stillhouse.classification.job import ClassificationJob, fit_classifier
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.records import RECORDS, read_records
@@ -16,6 +16,7 @@ from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.training.distillation import Listening
 from stillhouse.training.doctor_config import DoctorConfig
+from stillhouse.training.loop import fit
 
 QUICK = ClassificationTrainingConfig(
     epochs=2, batch_size=16, learning_rate=1e-2, warmup_epochs=0.5, log_every=1, device="cpu"
@@ -146,3 +147,20 @@ def test_settings_without_effect_are_refused(change, words):
     """Silence would be taken for consent."""
     with pytest.raises(ConfigError, match=words):
         parse(ClassificationTrainingConfig, {**to_mapping(QUICK), **change})
+
+
+@pytest.mark.parametrize("change", [{"optimizer": "dot"}, {"gradients": "cosine-gate"}])
+def test_the_task_s_own_term_may_have_any_name(data, tmp_path, change):
+    """Radar calls its own loss otherwise: held against a term that is not there, DOT and the gate did something else."""
+    config = replace(QUICK, doctor=DoctorConfig(every=1), **change)
+    ends, readings = [], []
+    for name in ("labels", "focus"):
+        torch.manual_seed(0)
+        model = net()
+        job = ClassificationJob(model, data, config, seed=0, listening=lesson(right=False, weight=3.0))
+        job.task_term = name
+        fit(job, config, seed=0, folder=tmp_path / name)
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+        readings.append([r["readings"][name]["ratio"] for r in records(tmp_path / name, "doctor")])
+    assert torch.equal(ends[0], ends[1])
+    assert readings[0] == readings[1] == [1.0] * len(readings[0])

@@ -11,9 +11,10 @@ from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import fit_classifier as fit
-from stillhouse.classification.training import ClassificationTrainingConfig, loop
+from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import CHECKPOINT, RECORDS, read_records
+from stillhouse.training import loop
 from stillhouse.training.checkpoint import load_checkpoint
 from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.threads import TRIALS, WARM_UP, Threads

@@ -1,4 +1,4 @@
-"""A trained student on disk: safetensors, and a card that says how to build it again."""
+"""A trained student on disk: safetensors, and a card from which it is built again."""
 
 from __future__ import annotations
 

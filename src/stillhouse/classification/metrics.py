@@ -106,7 +106,7 @@ def agreement(probabilities: np.ndarray, teacher_probabilities: np.ndarray) -> f
     """
     same_shape("teacher probabilities", teacher_probabilities.shape, probabilities.shape)
     _check_probabilities("predictions", probabilities)
-    # argmax of NaN is class 0: a broken teacher would agree with whoever says 0
+    # argmax of NaN is class 0: a broken teacher would agree with whoever names 0
     _check_probabilities("teacher's predictions", teacher_probabilities)
     return float((probabilities.argmax(1) == teacher_probabilities.argmax(1)).mean())
 

@@ -1,6 +1,6 @@
 """A run with classes as one value: data, teachers, student, signals, training, arms and seeds. No torch.
 
-What is here serves every family that learns classes; a family's own plan says which students and arms there are.
+What is here serves every family that learns classes; a family's own plan names which students and arms there are.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Staff:
     """Whom some stages of a run listen to: one source, or several together, and the features that are asked of them.
 
     Attributes:
-        key: tells one from another.
+        key: one a staff.
         sources: configurations; (None,) for a teacher that was given ready-made.
         features: paths, `1:PATH` for one of the second source.
     """

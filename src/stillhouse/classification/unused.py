@@ -67,7 +67,7 @@ def _taught(config: ClassesRunConfig) -> bool:
 
 
 def _stages(config: ClassesRunConfig) -> list[str]:
-    """What a run says for all its stages, where every stage says it itself."""
+    """What a run sets for all its stages, where every stage sets it itself."""
     found = []
     each = config.stages and all(stage.signals is not None for stage in config.stages)
     if each and config.signals != type(config)().signals:
@@ -144,7 +144,7 @@ def _stage(config: ClassesRunConfig, stage: Stage) -> list[str]:
         if signal.weight == 0:
             found.append(f"{place}.weight: 0, so signal {signal.kind!r} is not computed")
         if isinstance(signal.schedule, Constant):
-            found.append(f"{place}.temperature: a constant schedule; {signal.schedule.value} alone says the same")
+            found.append(f"{place}.temperature: a constant schedule; {signal.schedule.value} alone is the same")
         training = stage.training
         if training.accumulate > 1 and signal.weight > 0 and signal.compares_samples:
             found.append(

@@ -221,6 +221,13 @@ class Family(ABC, Generic[C, D]):
     def check(self, config: C, data: D) -> None:
         """Raise InputError for what can be refused before a teacher is loaded."""
 
+    def refusal(self, signal: Any) -> str | None:
+        """Why a signal's configuration cannot work in this family, in one line; None: the tensors that it compares exist.
+
+        `docs/matrix.md` is printed from these answers. A path that names no sub-module is found later, when a signal is built.
+        """
+        return None
+
     @abstractmethod
     def teachers(self, config: C, data: D, given: Any, log: Callable[[str], None]) -> Sequence[Any]:
         """Every teacher of a run, the one that students are compared with last; empty where there is none.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -114,6 +115,18 @@ class RunPlan:
         teacher = getattr(stage, "teacher", None)
         training = replace(self.training, **given)
         return Stage(stage.name, training, signals, teacher, stage.train_only, stage.carry)
+
+
+def one_teacher(given: Any, why: str) -> Any:
+    """What the configuration of a family with one teacher was given.
+
+    Raises:
+        ValueError: it names several teachers, and `why` they cannot teach together.
+    """
+    named = given if isinstance(given, Mapping) else given.kwargs or {}
+    if "more_teachers" in named:
+        raise ValueError(f"more_teachers: {why}")
+    return given
 
 
 def check_plan(plan: RunPlan) -> None:

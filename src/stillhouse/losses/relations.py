@@ -224,7 +224,7 @@ def pearson_of_distances(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: (B, Dt); gets no gradient.
 
     Returns:
-        0-d in [0, 2]. A teacher whose samples are all equally far apart has nothing to on_progress: 0. Such a student: 1.
+        0-d in [0, 2]. A teacher whose samples are all equally far apart has nothing to tell: 0. Such a student: 1.
 
     Raises:
         InputError: not two matrices of as many rows, or fewer than 3.

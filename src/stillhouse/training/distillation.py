@@ -1,7 +1,7 @@
 """The job that every family shares: a student's own loss, a term for every signal, a curriculum over its rows.
 
-A family says how a batch is made, what its own loss is and how a model is scored; signals, curricula, self-distillation, teachers
-that follow the student, figures and the state that resume needs are here, once.
+A family decides how a batch is made, what its own loss is and how a model is scored; signals, curricula, self-distillation,
+teachers that follow the student, figures and the state that resume needs are here, once.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ TASK = "labels"  # the term that the others are held against, unless the family 
 class DoctorConfig:
     """Every so many steps: how strongly each term pulls, and whether it pulls with the task or against it.
 
-    A weight says little: a term of weight 1 may be a thousandth of the gradient or all of it. Costs one backward pass a
+    A weight alone means little: a term of weight 1 may be a thousandth of the gradient or all of it. Costs one backward pass a
     term on the steps that are examined.
     """
 

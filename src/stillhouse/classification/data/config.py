@@ -71,7 +71,7 @@ class DataConfig:
         """Read the data set, check it and split it.
 
         Raises:
-            InputError: the data are missing, damaged or not what they must be; the message says what was expected.
+            InputError: the data are missing, damaged or not what they must be; the message names what was expected.
         """
         from stillhouse.classification.data.images import assemble
 

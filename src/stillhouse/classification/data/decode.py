@@ -20,7 +20,7 @@ ORIENTATION = 0x0112
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the header of an image file says: (H, W) as it is to be looked at, and whether it is gray."""
+    """The header of an image file: (H, W) as it is to be looked at, and whether it is gray."""
 
     size: tuple[int, int]
     gray: bool
@@ -56,7 +56,7 @@ def common_channels(files: Sequence[Path], looks: Sequence[Look]) -> int:
     if coloured:
         raise InputError(
             f"expected gray images like the first ({files[0]}), got colours in {coloured[0]} ({len(coloured)} such files); "
-            f"say --data-channels 3 to keep the colours, 1 to drop them"
+            f"give --data-channels 3 to keep the colours, 1 to drop them"
         )
     return 1
 

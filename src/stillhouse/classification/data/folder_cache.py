@@ -105,7 +105,7 @@ def _build(array: Path, root: Path, files: Sequence[Path], image_size: int | Non
             for pixels in _mapped(pool, one, files, "decoding images"):
                 target.write(pixels)
 
-        # The name says all that decides the content, so two processes that build at once put the same bytes in place
+        # The name holds all that decides the content, so two processes that build at once put the same bytes in place
         write_atomically(array, write)
     write_json(array.with_suffix(".json"), {"root": str(root.resolve()), "shape": shape, "format": FORMAT})
 

@@ -117,7 +117,7 @@ class ImageData:
         return fingerprint((name, split.held, split.labels) for name, split in splits.items())
 
     def augment(self, inputs: Tensor, *, seed: int) -> Tensor:
-        """A training batch (B, C, H, W), randomly changed as `augmentation` says; the same seed gives the same batch."""
+        """A training batch (B, C, H, W), randomly changed by `augmentation`; the same seed gives the same batch."""
         return augment(inputs, self.augmentation, seed, randaugment=self.randaugment)
 
     @classmethod
@@ -148,7 +148,7 @@ class ImageData:
             config: fractions, seed, limits, size, channels and augmentation; its `name`, `root` and `download` are not read.
 
         Raises:
-            InputError: anything that could not be trained on; the message says what was expected and what came.
+            InputError: anything that could not be trained on; the message names what was expected and what came.
 
         Example:
             >>> import numpy as np

@@ -35,12 +35,12 @@ def hold_out(rows: Rows, fraction: float, seed: int, class_names: Sequence[str],
     rare = int(counts.argmin())
     if counts[rare] < 2:
         raise InputError(
-            f"class {class_names[rare]!r}: expected at least 2 images to take a {split} split from, got {counts[rare]}"
+            f"class {class_names[rare]!r}: expected at least 2 rows to take a {split} split from, got {counts[rare]}"
         )
     taken = int(np.ceil(fraction * len(labels)))
     if min(taken, len(labels) - taken) < len(class_names):
         raise InputError(
-            f"{split} split: expected at least {len(class_names)} images (one a class) on both sides, got "
+            f"{split} split: expected at least {len(class_names)} rows (one a class) on both sides, got "
             f"{taken} of {len(labels)} by {split}_fraction={fraction}"
         )
     left, held = train_test_split(np.arange(len(labels)), test_size=taken, stratify=labels, random_state=seed)

@@ -138,7 +138,7 @@ def _mapping(options: argparse.Namespace) -> dict[str, Any]:
         if value is None:
             continue
         if row.path in given:
-            raise ConfigError(f"{row.name} and {given[row.path]} say the same ({row.path}); give one of them")
+            raise ConfigError(f"{row.name} and {given[row.path]} mean the same ({row.path}); give one of them")
         given[row.path] = row.name
         for path in (row.path, *row.also):
             place(mapping, path.split("."), _value(row, flag, value))

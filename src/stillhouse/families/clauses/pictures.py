@@ -11,7 +11,7 @@ from matplotlib.image import imsave
 
 from stillhouse.report.read import Array
 
-FOR, AGAINST = (0xFF, 0x8C, 0x1A), (0x2E, 0x86, 0xFF)  # orange and blue: a diverging pair that all eyes tell apart
+FOR, AGAINST = (0xFF, 0x8C, 0x1A), (0x2E, 0x86, 0xFF)  # orange and blue: a diverging pair that all eyes can distinguish
 COVER = 0.72
 
 

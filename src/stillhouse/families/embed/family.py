@@ -44,7 +44,7 @@ from stillhouse.families.embed.material import (
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors
 from stillhouse.families.embed.metrics.rowwise import row_quality
-from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig
+from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig, refusal
 from stillhouse.families.embed.report import NAMES, embedding_blocks
 from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
 from stillhouse.families.embed.students.tree import fit_scale, level_sizes
@@ -94,6 +94,10 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
     def facts(self, data: Material) -> dict[str, Any]:
         """Name, sizes, fingerprints of vectors and splits, what was left out."""
         return {**data.facts(), "splits_sha256": split_digest(data.data)}
+
+    def refusal(self, signal: Any) -> str | None:
+        """Vectors have neither classes nor attention."""
+        return refusal(signal)
 
     def teachers(
         self, config: EmbedRunConfig, data: Material, given: Any, log: Callable[[str], None]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stillhouse.core.config import configclass
-from stillhouse.core.plan import RunPlan, check_plan
+from stillhouse.core.plan import RunPlan, check_plan, one_teacher
 from stillhouse.families.embed.data.vectors import VectorsConfig
 from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTrainingConfig
 from stillhouse.families.embed.students import EmbeddingStudentConfig
@@ -73,6 +73,13 @@ class EmbedRunConfig(RunPlan):
     )
     teacher_dim: int | None = Field(default=None, gt=1, description="width that the vectors must have [as they come]")
     test_rows: int = Field(default=5000, gt=21, description="test rows that are judged, at most")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_teacher(cls, given: Any) -> Any:
+        return one_teacher(
+            given, "the teacher of a code is one set of vectors; join several beforehand, side by side, as one file"
+        )
 
     def __post_init__(self) -> None:
         self._check_signals()
@@ -148,6 +155,8 @@ def refusal(signal: Any) -> str | None:
         )
     if signal.kind in ATTENTIONS:
         return "neither vectors nor the student have attention maps"
+    if getattr(signal, "space", None) == "logits":
+        return "space: logits compares class scores, which codes are not; take space: projector"
     return None
 
 

@@ -62,7 +62,6 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         Metric("density", "share of channels that spike", digits=3, low=0.0, high=1.0),
     )
     may_hold = (CACHE,)
-    refusal = staticmethod(refusal)
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run on a text: `corpus`."""
@@ -81,12 +80,16 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
     def check(self, config: LmRunConfig, data: Corpus) -> None:
         """Refuse signals that cannot work, networks of another vocabulary, and texts shorter than a window."""
         for where, signal in config.signals_heard():
-            if (why := refusal(signal)) is not None:
+            if (why := self.refusal(signal)) is not None:
                 raise InputError(f"{where} ({signal.kind}): {why}")
         for student in (*(config.student_of(arm) for arm in config.arms), *config.chain):
             fitted(student, data.tokenizer.vocab_size)
         Examination.of(data, config.score, config.lesson.window)
         check_length(min(len(data.valid), config.lesson.validation_tokens + 1), config.lesson.window)
+
+    def refusal(self, signal: Any) -> str | None:
+        """A recurrent student has neither attention maps nor scores of every layer."""
+        return refusal(signal)
 
     def teachers(self, config: LmRunConfig, data: Corpus, given: Any, log: Log) -> Sequence[Any]:
         """Each teacher of the run, and where there are several all of them together as the last."""

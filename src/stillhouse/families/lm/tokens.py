@@ -46,6 +46,7 @@ class PerToken(Signal):
     def __init__(self, signal: Signal) -> None:
         super().__init__(signal.name, signal.weight)
         self.signal = signal
+        self.always = signal.always  # type: ignore[misc]  # read-outs learn at weight 0 too
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(N,), or a scalar where whole batches are compared."""

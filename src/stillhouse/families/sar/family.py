@@ -37,7 +37,7 @@ from stillhouse.families.sar.saved import (
     save_model,
 )
 from stillhouse.families.sar.score import POINTS, judge, line_figures, point_figures
-from stillhouse.families.sar.signals import as_complex, objective_signals, refused
+from stillhouse.families.sar.signals import as_complex, objective_signals, refusal, refused
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.families.sar.teacher import LineTeacher, batch_of, focused, in_units, line_spec, tutor_of
@@ -86,6 +86,10 @@ class SarFamily(Family[SarDistillConfig, SarData]):
                 raise InputError(why)
         if config.wandb:
             find_wandb()
+
+    def refusal(self, signal: Any) -> str | None:
+        """Lines have neither classes nor attention."""
+        return refusal(signal)
 
     def teachers(
         self, config: SarDistillConfig, data: SarData, given: Any, log: Callable[[str], None]

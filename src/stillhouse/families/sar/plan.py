@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stillhouse.core.config import configclass
-from stillhouse.core.plan import RunPlan, check_plan
+from stillhouse.core.plan import RunPlan, check_plan, one_teacher
 from stillhouse.curricula import CurriculumConfig
 from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.objective import ComplexLoss, SarObjective
@@ -88,6 +88,11 @@ class SarDistillConfig(RunPlan):
     arms: tuple[SarArm, ...] = Field(default=("kd", "no-kd"), min_length=1, description="kd: taught; no-kd: control")
     wandb: bool = Field(default=False, description="also log to Weights & Biases, offline")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_teacher(cls, given: Any) -> Any:
+        return one_teacher(given, "hidden lines of several networks have no mean; name one teacher_checkpoint")
+
     def __post_init__(self) -> None:
         check_plan(self)
         check_channels("student", self.student, self.data)
@@ -96,7 +101,7 @@ class SarDistillConfig(RunPlan):
             check_channels(f"chain.{number}", assistant, self.data)
         if self.own or self.own_decay is not None:
             raise ValueError(
-                "own: probes, exits and contrastive losses read classes, which lines have not; leave it out"
+                "own: logits, probes, exits and contrastive losses read classes, which lines have not; leave it out"
             )
         if self.chain_teachers == "all":
             raise ValueError(

@@ -49,7 +49,7 @@ class PackedSplit:
     def held(self) -> Tensor:
         """(N, ...) what is on disk: the packed bits, read as they are looked at."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch says that the file is not writable; nobody writes
+            warnings.simplefilter("ignore")  # torch warns that the file is not writable; nobody writes
             return torch.from_numpy(self.packed)
 
     def __len__(self) -> int:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class ClauseModelConfig(ABC):
     """What every model has; not a model itself."""
 
-    num_classes: int = Field(default=10, ge=2, description="K; the data set says it when a run builds the student")
+    num_classes: int = Field(default=10, ge=2, description="K; the data set gives it when a run builds the student")
     image_size: int | tuple[int, int] = Field(default=(32, 32), description="height and width, or one side, in pixels")
     in_channels: int = Field(default=3, gt=0, description="channels of the image")
     part: Literal["clauses", "mlp", "none"] = Field(

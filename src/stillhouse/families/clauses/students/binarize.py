@@ -18,7 +18,7 @@ class Binarizer(nn.Module):
     """Standardize each channel by running statistics and subtract a learned offset; the sign is the bit.
 
     Pooled features of a ReLU net are all positive and nearly alike over images: the sign of a linear map of them is almost
-    constant, and a clause over constant bits says nothing. Against the running mean, each bit is one about as often as zero.
+    constant, and a clause over constant bits knows nothing. Against the running mean, each bit is one about as often as zero.
     Running statistics are used in training too, so that a batch of one works and both modes give the same bits; the first
     batch sets them.
 

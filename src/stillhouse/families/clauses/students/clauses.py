@@ -101,7 +101,7 @@ class ClauseBank(nn.Module):
         return torch.sigmoid(self.include_logits).sum((0, 2))
 
     def _include(self) -> Tensor:
-        """(2, C, F) hard masks of what the logits say."""
+        """(2, C, F) hard masks of the logits."""
         assert self.threshold is not None
         return hard_include(self.include_logits, self.threshold())
 

@@ -1,4 +1,4 @@
-"""What the parts of a clause transformer say on the way: read-outs per part, clause and head activity.
+"""What the parts of a clause transformer put out on the way: read-outs per part, clause and head activity.
 
 Shapes: B batch, N tokens, D width, C clauses, H heads, K classes.
 """

@@ -20,7 +20,7 @@ from stillhouse.families.clauses.students.model_configs import DeepTMConfig, Fla
 
 
 class Thermometer(nn.Module):
-    """Pixels to bits: bit l of a pixel says whether it is brighter than l / (levels + 1), l = 1 .. levels.
+    """Pixels to bits: bit l of a pixel is whether it is brighter than l / (levels + 1), l = 1 .. levels.
 
     With one level it is the half, and images that are bits already pass as they are.
 

@@ -83,7 +83,7 @@ class BitwiseMix(nn.Module):
     """Bits mixed with their negations by one linear map, and thresholded again: a layer in which XOR can be made.
 
     The linear map sees `[b, 1 - b]` of hard bits b. On numbers before the threshold (the published place) it would be one
-    more linear map after a linear map and could not say anything new. It starts close to passing every bit through.
+    more linear map after a linear map and could not add anything new. It starts close to passing every bit through.
 
     Args:
         hidden: F.

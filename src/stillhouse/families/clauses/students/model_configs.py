@@ -174,7 +174,7 @@ class SwinTMConfig(NormalizedConfig):
 
 @configclass
 class PyramidTMConfig(NormalizedConfig):
-    """Clause layers on the image pooled to several sizes, and a fusion of what they say."""
+    """Clause layers on the image pooled to several sizes, and a fusion of their votes."""
 
     kind: Literal["pyramid-tm"] = "pyramid-tm"
     pools: tuple[int, ...] | None = Field(

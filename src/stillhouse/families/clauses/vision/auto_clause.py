@@ -86,7 +86,7 @@ def share_out(
         plan: its training and prior are used.
         data: only the training split is read.
         path: JSON with counts before and after, accuracies and usage; read again on resume.
-        resume: take what the file says.
+        resume: take what is in the file.
 
     Returns:
         (L) clauses of each block.
