@@ -18,7 +18,7 @@ import os
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,7 @@ def warm_up(faults: Sequence[Fault]) -> None:
 
 
 @contextlib.contextmanager
-def silent():
+def silent() -> Iterator[None]:
     """Nothing on the terminal."""
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         yield
