@@ -255,7 +255,7 @@ def test_a_dimension_is_seen_in_a_run_or_is_refused(kind, row, case_of, tmp_path
 
 def see_curriculum(case, changes, folder, monkeypatch):
     """Half of the rows in the first stage, all in the second; the easier half by the teacher's judgement."""
-    lab, arm, (one,) = trained(case, folder, monkeypatch, **changes)
+    lab, _, (one,) = trained(case, folder, monkeypatch, **changes)
     figures = [line["figures"] for line in steps(one)]
     assert [figures[0]["curriculum/stage"], figures[-1]["curriculum/stage"]] == [0.0, 1.0]
     difficulty = family(case.kind).difficulty(lab.tutors[0], lab)
