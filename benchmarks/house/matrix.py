@@ -74,13 +74,13 @@ DIMENSIONS: dict[str, dict[str, Any]] = {
 
 HEAD = """# Any signal, any student
 
-Which signals and settings work in which family, by the same YAML; where one cannot, the reason, which a run prints too. A path must
-name a sub-module that the networks at hand have: `attention` in `images` and `clauses`, say, wants networks with attention on both
-sides, and a convolutional one has none. In `embed` the teacher's only tensor is `vector`, so that `hidden` and `dynamics` compare
-layers of the student with that one.
+Which signals and settings work in which family, by the same YAML; where one cannot, the reason, which a run prints too.
+A path must name a sub-module that the networks at hand have: `attention` in `images` and `clauses`, say, wants networks with
+attention on both sides, and a convolutional one has none. In `embed` the teacher's only tensor is `vector`, so that `hidden`
+and `dynamics` compare layers of the student with that one.
 
-Printed by `python -m benchmarks.house.matrix` from what the families answer; `tests/conformance/test_matrix.py` trains every cell:
-a live gradient at the student's weights, or the refusal.
+Printed by `python -m benchmarks.house.matrix` from what the families answer. `tests/conformance/test_matrix.py` trains every
+cell: a live gradient at the student's weights, or the refusal.
 """
 
 
