@@ -2,6 +2,7 @@
 
     python -m benchmarks.house.faults                 all of them; exit status 1 if one is not caught
     python -m benchmarks.house.faults --only overlay  those whose name holds a word
+    python -m benchmarks.house.faults --sample 6      six of them, drawn by --seed
     python -m benchmarks.house.faults --list
 
 Each fault is planted in a process of its own (forked after the imports), in which the one test runs that must fail. The same test
@@ -12,14 +13,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
+import importlib
 import os
+import random
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "planted"))
+PLANTED = ROOT / "tests" / "planted"
+sys.path.insert(0, str(PLANTED))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest  # noqa: E402
@@ -28,6 +32,24 @@ from faults import FAULTS  # noqa: E402
 from plant import Fault, plant  # noqa: E402
 
 PASSED, FAILED = 0, 1
+QUIET = ("-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist")
+HEAVY = ("scipy.stats", "sklearn.linear_model", "timm", "transformers", "lightning_fabric", "torch.utils.tensorboard")
+
+
+def warm_up(faults: Sequence[Fault]) -> None:
+    """Import once what every fork would import again: half of a minute for each fault otherwise."""
+    for name in (*HEAVY, *dict.fromkeys(fault.target.partition(":")[0] for fault in faults)):
+        importlib.import_module(name)
+    torch.testing.assert_close(torch.ones(1), torch.ones(1))
+    with silent():
+        pytest.main([*QUIET, "--collect-only", str(PLANTED / "plant.py")])  # plugins
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Nothing on the terminal."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
 
 
 def outcome(fault: Fault | None, node: str) -> int:
@@ -37,10 +59,10 @@ def outcome(fault: Fault | None, node: str) -> int:
         status = 99
         try:
             torch.set_num_threads(1)
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            with silent():
                 if fault is not None:
                     plant(fault)
-                status = int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", str(ROOT / node)]))
+                status = int(pytest.main([*QUIET, str(ROOT / node)]))
         finally:
             os._exit(status)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -50,14 +72,19 @@ def main() -> int:
     """Run; one line a fault."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="faults whose name holds this")
+    parser.add_argument("--sample", type=int, help="so many of them, drawn at random [all]")
+    parser.add_argument("--seed", type=int, default=0, help="of the draw")
     parser.add_argument("--list", action="store_true", help="names and tests, nothing is run")
     options = parser.parse_args()
     chosen = [fault for fault in FAULTS if options.only in fault.name]
+    if options.sample is not None:
+        chosen = random.Random(options.seed).sample(chosen, min(options.sample, len(chosen)))
     if options.list:
         for fault in chosen:
             print(f"{fault.name:<44} {fault.target:<70} {fault.caught_by}")
         return 0
     os.chdir(ROOT)
+    warm_up(chosen)
     healthy: dict[str, int] = {}
     missed = []
     started = time.monotonic()

@@ -8,12 +8,13 @@ from torch.nn.functional import cross_entropy
 
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.types import ImageTask
+from stillhouse.families.clauses.students.binarize import Binarizer
 from stillhouse.families.clauses.students.conv import ConvClauses, ConvTM
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM, Thermometer
 from stillhouse.families.clauses.students.hybrid import HybridTM
 from stillhouse.families.clauses.students.options import ClauseOptions
 from stillhouse.families.clauses.students.priors import apply_prior
-from stillhouse.families.clauses.students.pyramid import PyramidTM
+from stillhouse.families.clauses.students.pyramid import Fusion, PyramidTM
 from stillhouse.families.clauses.students.resnet import ResNetTM
 from stillhouse.families.clauses.students.swin import SwinTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
@@ -225,6 +226,27 @@ def test_team_votes_by_definition():
     logits, strength = model.voted(pixels)
     plus, minus = strength[:, :6].reshape(4, 3, 2).sum(2), strength[:, 6:].reshape(4, 3, 2).sum(2)
     torch.testing.assert_close(logits, model.core.scale * (plus - minus) / 2)
+
+
+def test_a_binarizer_standardizes_by_the_first_batch_and_then_slowly():
+    """Bits would all be 1 for a channel of mean 5: the thresholds lie where the channel is."""
+    torch.manual_seed(0)
+    binarizer = Binarizer(3, learned=False).train()
+    first, second = 2 * torch.randn(400, 3) + 5, torch.randn(400, 3) - 1
+    told = binarizer(first)
+    torch.testing.assert_close(told, (first - first.mean(0)) / first.std(0, unbiased=False))
+    binarizer(second)
+    torch.testing.assert_close(binarizer.mean, 0.95 * first.mean(0) + 0.05 * second.mean(0))
+
+
+def test_scales_of_a_pyramid_are_averaged_with_weights_of_sum_1():
+    """Equal votes of all scales stay as they are, whatever the weights; one scale of all the weight speaks alone."""
+    fusion = Fusion(3, 4, attention=False)
+    votes = torch.randn(2, 3, 4)
+    torch.testing.assert_close(fusion(votes, None), votes.mean(1))
+    with torch.no_grad():
+        fusion.weights.copy_(torch.tensor([0.0, 50.0, 0.0]))
+    torch.testing.assert_close(fusion(votes, None), votes[:, 1])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1197 @@
+"""Faults that tests must catch: functions replaced by broken ones, in groups by package. `plant.py` says what a fault is.
+
+`python -m benchmarks.house.faults` plants each and shows the test which fails. Those are here too that were once found with every
+test still green: overlays of zeros, heads weighed on the test split, an arm seeded otherwise, delta ignored, norms of weights
+times 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+
+import yaml
+from plant import Fault, constant, edited, nothing, times
+
+LOSSES = (
+    Fault(
+        "forward KL times 0",
+        "stillhouse.losses.divergence:forward_kl",
+        times(0),
+        "tests/losses/test_divergence.py::test_values_equal_scipys[1.0]",
+    ),
+    Fault(
+        "reverse KL without T squared",
+        "stillhouse.losses.divergence:reverse_kl",
+        edited("* scale", "* 1"),
+        "tests/losses/test_divergence.py::test_values_equal_scipys[4.0]",
+    ),
+    Fault(
+        "symmetric KL all forward",
+        "stillhouse.losses.divergence:symmetric_kl",
+        edited("(mix, reverse_kl)", "(mix, forward_kl)"),
+        "tests/losses/test_divergence.py::test_values_equal_scipys[1.0]",
+    ),
+    Fault(
+        "Jensen-Shannon forgets beta",
+        "stillhouse.losses.divergence:generalized_js",
+        edited("log_mixture(log_p, log_q, beta)", "log_mixture(log_p, log_q, 0.5)"),
+        "tests/losses/test_divergence.py::test_js_limits_and_bounds",
+    ),
+    Fault(
+        "softened teacher gets a gradient",
+        "stillhouse.losses.softened:softened",
+        edited("teacher_logits.detach()", "teacher_logits"),
+        "tests/losses/test_divergence.py::test_the_teacher_gets_no_gradient[forward_kl]",
+    ),
+    Fault(
+        "one temperature for all samples",
+        "stillhouse.losses.softened:softened",
+        edited("temperature.unsqueeze(1)", "temperature.mean()"),
+        "tests/losses/test_divergence.py::test_a_temperature_for_each_sample[forward_kl]",
+    ),
+    Fault(
+        "centred mean square not centred",
+        "stillhouse.losses.regression:mse_logits",
+        edited("if centered:", "if False:"),
+        "tests/losses/test_regression.py::test_only_the_centred_form_ignores_a_constant_added_to_a_row",
+    ),
+    Fault(
+        "smooth L1 is squares",
+        "stillhouse.losses.regression:smooth_l1",
+        edited("gap < 1", "gap < 1e9"),
+        "tests/losses/test_regression.py::test_feature_distances_equal_torchs",
+    ),
+    Fault(
+        "a direction with its length",
+        "stillhouse.losses.regression:_direction",
+        edited(".sqrt() * ~dead", " * ~dead"),
+        "tests/losses/test_regression.py::test_feature_distances_give_one_number_a_sample[cosine_distance]",
+    ),
+    Fault(
+        "relations within a class over classes",
+        "stillhouse.losses.correlation:dist_intra",
+        edited(".t()", ""),
+        "tests/losses/test_correlation.py::test_inter_is_over_classes_and_intra_over_samples[1.0]",
+    ),
+    Fault(
+        "debiased CKA is the biased one",
+        "stillhouse.losses.cka:_product",
+        edited("if not debiased:", "if True:"),
+        "tests/losses/test_cka.py::test_both_forms_equal_the_definition[0.0-True-gram]",
+    ),
+    Fault(
+        "distances between samples times 0",
+        "stillhouse.losses.relations:rkd_distance",
+        times(0),
+        "tests/losses/test_relations.py::test_only_relations_count[rkd-distance]",
+    ),
+    Fault(
+        "angles at the wrong corner",
+        "stillhouse.losses.relations:_angles",
+        edited("gram[i, k] - gram[i, j] - gram[j, k] + own[j]", "gram[i, k] - gram[i, j] - gram[i, j] + own[i]"),
+        "tests/losses/test_relations.py::test_drawn_triples_estimate_all_of_them",
+    ),
+    Fault(
+        "probabilities of neighbors reversed",
+        "stillhouse.losses.relations:pkt",
+        edited("log_p.exp() *", "log_q.exp() *"),
+        "tests/losses/test_relations.py::test_pkt_equals_its_definition",
+    ),
+    Fault(
+        "gram on the sphere is not",
+        "stillhouse.losses.relations:gram_mse",
+        edited("if sphere", "if False"),
+        "tests/losses/test_relations.py::test_scale_does_not_count[1e-12-sphere]",
+    ),
+    Fault(
+        "perplexity ignored",
+        "stillhouse.losses.neighbours:row_log_probabilities",
+        edited("math.log(perplexity)", "math.log(2.0)"),
+        "tests/losses/test_neighbours.py::test_bandwidths_are_those_of_scikit_learn[10.0]",
+    ),
+    Fault(
+        "attention without its mask",
+        "stillhouse.losses.attention:_checked",
+        edited("allowed & mask[:, None, None, :]", "allowed"),
+        "tests/losses/test_attention.py::test_kl_equals_scipys_over_the_keys_that_are_there[False-mask1]",
+    ),
+    Fault(
+        "attention that sees ahead",
+        "stillhouse.losses.attention:_checked",
+        edited("if causal:", "if False:"),
+        "tests/losses/test_attention.py::test_kl_equals_scipys_over_the_keys_that_are_there[True-None]",
+    ),
+    Fault(
+        "the tail of the top k dropped",
+        "stillhouse.losses.top_k:topk_kl",
+        edited("if not tail:", "if True:"),
+        "tests/losses/test_top_k.py::test_a_bucket_is_one_class_more[1]",
+    ),
+    Fault(
+        "decoupled without the other classes",
+        "stillhouse.losses.decoupled:decoupled_kl",
+        edited("nontarget_weight * kl", "0 * kl"),
+        "tests/losses/test_decoupled.py::test_kl_is_target_part_plus_the_rest_times_1_minus_p[1.0]",
+    ),
+    Fault(
+        "contrastive temperature ignored",
+        "stillhouse.losses.contrastive:contrastive_distillation",
+        edited(" / temperature", ""),
+        "tests/losses/test_contrastive.py::test_closed_form_of_right_angles[2-0.1]",
+    ),
+    Fault(
+        "a sample is its own positive",
+        "stillhouse.losses.contrastive:supervised_contrastive",
+        edited(".to(log_share.dtype).masked_fill(same, 0.0)", ".to(log_share.dtype)"),
+        "tests/losses/test_contrastive.py::test_supervised_closed_form[0.1]",
+    ),
+    Fault(
+        "phase loss times 0",
+        "stillhouse.losses.complex:phase_loss",
+        times(0),
+        "tests/losses/test_complex_losses.py::test_a_phase_on_one_side_is_seen_where_it_is_said_to_be[<lambda>]",
+    ),
+    Fault(
+        "Doppler band ignored",
+        "stillhouse.losses.complex:doppler_loss",
+        edited("<= band / 2", "<= 1.0"),
+        "tests/losses/test_complex_losses.py::test_the_band_leaves_other_frequencies_alone",
+    ),
+    Fault(
+        "padding counts in the fused loss",
+        "stillhouse.losses.chunked:_valid_rows",
+        edited("if valid is None:", "if True:"),
+        "tests/losses/test_chunked.py::test_tokens_that_do_not_count_reach_neither_value_nor_gradient[forward-kl-settings0]",
+    ),
+    Fault(
+        "fused gradient of the other side",
+        "stillhouse.losses.chunked:_forward",
+        edited("log_q.exp_().sub_(p)", "p.sub_(log_q.exp_())"),
+        "tests/losses/test_chunked.py::test_equals_the_dense_form_in_value_and_gradient[1.0-1-forward-kl-settings0]",
+    ),
+    Fault(
+        "logits centred but not scaled",
+        "stillhouse.losses.standardize:standardize_logits",
+        edited("standard = centered / torch.where(flat, 1.0, variance).sqrt()", "standard = centered"),
+        "tests/losses/test_divergence.py::test_standardized_logits_have_mean_0_and_deviation_1_at_any_scale[0.001]",
+    ),
+)
+
+TEMPERATURE = (
+    Fault(
+        "gradient reversal that does not reverse",
+        "stillhouse.temperature.reversal:reverse_gradient",
+        edited("-_checked(strength)", "_checked(strength)"),
+        "tests/temperature/test_learned_temperature.py::test_the_reversal_is_identity_forward_and_minus_strength_backward[0.25]",
+    ),
+    Fault(
+        "strength of the reversal ignored",
+        "stillhouse.temperature.reversal:_scaled",
+        edited("factor)", "1.0 if factor > 0 else -1.0)"),
+        "tests/temperature/test_learned_temperature.py::test_the_reversal_is_identity_forward_and_minus_strength_backward[0.0]",
+    ),
+    Fault(
+        "entropy target ignored",
+        "stillhouse.temperature.entropy:temperature_of_entropy",
+        edited(">= target", ">= 0.5"),
+        "tests/temperature/test_entropy_temperature.py::test_softened_teachers_have_the_target_entropy[2.0-0.2]",
+    ),
+    Fault(
+        "anchor of the temperature times 0",
+        "stillhouse.temperature.learned:_Learned.regularizers",
+        edited("square().mean()", "square().mean() * 0"),
+        "tests/temperature/test_learned_temperature.py::test_the_anchor_attracts[True-True-8.0--1]",
+    ),
+    Fault(
+        "learned temperature outside its bounds",
+        "stillhouse.temperature.learned:_Learned.forward",
+        edited("torch.sigmoid(raw)", "raw"),
+        "tests/temperature/test_learned_temperature.py::test_a_class_that_the_teacher_rules_out_leaves_the_temperature_a_number[False]",
+    ),
+    Fault(
+        "linear schedule stands still",
+        "stillhouse.core.schedules:_between",
+        edited("* x", "* 0"),
+        "tests/test_schedules.py::test_five_stages_from_4_to_a_half[Linear]",
+    ),
+    Fault(
+        "schedule without an early end",
+        "stillhouse.core.schedules:_position",
+        edited("/ until", ""),
+        "tests/test_schedules.py::test_values_are_clamped_past_the_end[Linear]",
+    ),
+)
+
+CURRICULA = (
+    Fault(
+        "curriculum in reverse",
+        "stillhouse.curricula.baby_steps:rows_in_order",
+        edited('order == "easy-first"', 'order != "easy-first"'),
+        "tests/curricula/test_curriculum.py::test_easy_rows_come_first_and_hard_ones_in_the_anti_curriculum",
+    ),
+    Fault(
+        "classes not balanced",
+        "stillhouse.curricula.baby_steps:balanced_over_classes",
+        lambda original: lambda order, labels: order,
+        "tests/curricula/test_curriculum.py::test_the_first_stage_has_every_class[easy-first]",
+    ),
+    Fault(
+        "no row of later stages is replayed",
+        "stillhouse.curricula.baby_steps:draw",
+        edited("max(1, round(replay * total))", "0"),
+        "tests/curricula/test_baby_steps.py::test_an_epoch_has_exactly_n_rows_and_the_floor_of_others[0.05-1]",
+    ),
+    Fault(
+        "loss ranked upside down",
+        "stillhouse.curricula.difficulty:ranks",
+        edited('easy == "low"', 'easy == "high"'),
+        "tests/curricula/test_difficulty.py::test_ranks_start_at_the_easy_end_and_ties_share",
+    ),
+    Fault(
+        "margin against itself",
+        "stillhouse.curricula.difficulty:margin_of_samples",
+        edited("others[rows, y] = -np.inf", "pass"),
+        "tests/curricula/test_difficulty.py::test_loss_and_margin_are_torchs",
+    ),
+    Fault(
+        "plateau never ends",
+        "stillhouse.curricula.transitions:PlateauReached.ends",
+        edited("self.waited >= config.patience", "False"),
+        "tests/curricula/test_transitions.py::test_a_constant_loss_is",
+    ),
+    Fault(
+        "a stage keeps the best of the one before",
+        "stillhouse.curricula.transitions:ValidationStopped.begin",
+        edited("self.best: float | None = None", 'self.best = getattr(self, "best", None)'),
+        "tests/curricula/test_transitions.py::test_the_best_is_forgotten_with_the_stage",
+    ),
+    Fault(
+        "weights of a stage ignored",
+        "stillhouse.curricula.curriculum:Curriculum.weights",
+        constant({"labels": 1.0, "signals": 1.0}),
+        "tests/curricula/test_curriculum.py::test_weights_and_temperature_follow_the_stages_as_released",
+    ),
+    Fault(
+        "a resumed stage draws anew",
+        "stillhouse.curricula.curriculum:Curriculum.load_state_dict",
+        edited('self.stage, self._began = int(state["stage"]), int(state["began"])', "pass"),
+        "tests/curricula/test_curriculum.py::test_a_resume_is_exact_in_the_middle_of_a_stage[4-transition1]",
+    ),
+)
+
+LAYERS = (
+    Fault(
+        "slope of the step ignored",
+        "stillhouse.layers.straight_through:_Step.backward",
+        edited(".mul_(slope)", ""),
+        "tests/layers/test_straight_through.py::test_step_has_the_gradient_of_the_sigmoid[0.5]",
+    ),
+    Fault(
+        "threshold of inclusion ignored",
+        "stillhouse.layers.straight_through:_Include.forward",
+        edited("torch.logit(tau)", "0"),
+        "tests/layers/test_straight_through.py::test_include_masks_are_hard_and_logits_learn",
+    ),
+    Fault(
+        "dead clauses stay dead",
+        "stillhouse.layers.straight_through:_LeakyBackwardReLU.backward",
+        edited("* ctx.leak", "* 0"),
+        "tests/layers/test_straight_through.py::test_a_silent_unit_still_gets_a_gradient",
+    ),
+    Fault(
+        "a norm of zeros",
+        "stillhouse.layers.norms:ScaleNorm.forward",
+        times(0),
+        "tests/layers/test_windows.py::test_norms_by_name",
+    ),
+    Fault(
+        "ternary weights without scale",
+        "stillhouse.layers.ternary:ternary_codes",
+        edited("return (weight / scale)", "return weight"),
+        "tests/layers/test_spikes.py::test_ternary_codes_follow_the_mean",
+    ),
+    Fault(
+        "windows never shifted",
+        "stillhouse.layers.windows:Windows.split",
+        edited("if any(self.shift):", "if False:"),
+        "tests/layers/test_windows.py::test_split_and_join_are_inverse[8-8-4-True]",
+    ),
+    Fault(
+        "shifted windows see across the edge",
+        "stillhouse.layers.windows:Windows._mask",
+        constant(None),
+        "tests/layers/test_windows.py::test_mask_against_a_loop[8-8-4-True]",
+    ),
+    Fault(
+        "a tap keeps an older tensor",
+        "stillhouse.layers.taps:Tapped._keep",
+        edited("self._seen[name] = tensor", "self._seen[name] = self.__dict__.setdefault('first', tensor)"),
+        "tests/teachers/test_ensemble.py::test_features_carry_the_members_number",
+    ),
+    Fault(
+        "delta rule removes nothing",
+        "stillhouse.layers.recurrent.delta:delta_chunked",
+        edited("-c_down @ b_up.mT", "torch.zeros_like(c_down @ b_up.mT)"),
+        "tests/layers/test_recurrent.py::test_chunks_equal_the_definition[7-16]",
+    ),
+    Fault(
+        "decay ignored by the gated memory",
+        "stillhouse.layers.recurrent.gated:gated_chunked",
+        edited("log_w.cumsum(-2)", "log_w.cumsum(-2) * 0"),
+        "tests/layers/test_recurrent.py::test_chunks_equal_the_definition[1-16]",
+    ),
+    Fault(
+        "scalar state not carried",
+        "stillhouse.layers.recurrent.scalar:scalar_chunked",
+        edited("fade * state.unsqueeze(1)", "0 * state.unsqueeze(1)"),
+        "tests/layers/test_recurrent.py::test_chunks_equal_the_definition[1-16]",
+    ),
+    Fault(
+        "look-ahead ignored",
+        "stillhouse.layers.state_space.kernel:convolve",
+        edited("if ahead:", "if False:"),
+        "tests/layers/test_state_space_kernel.py::test_the_convolution_is_a_toeplitz_product[1]",
+    ),
+    Fault(
+        "the later kernel ignored",
+        "stillhouse.layers.state_space.kernel:convolve",
+        edited("if earlier is not None:", "if False:"),
+        "tests/layers/test_state_space_kernel.py::test_the_convolution_is_a_toeplitz_product[None]",
+    ),
+    Fault(
+        "state of a chunk not carried",
+        "stillhouse.layers.state_space.kernel:carried",
+        times(0),
+        "tests/layers/test_state_space_kernel.py::test_chunks_with_carried_state_are_the_whole[cuts0]",
+    ),
+    Fault(
+        "conjugate half dropped",
+        "stillhouse.layers.state_space.s4d:S4D.discrete",
+        edited("if not self.real_kernel:", "if True:"),
+        "tests/layers/test_state_space_kernel.py::test_a_real_kernel_is_twice_the_real_part",
+    ),
+    Fault(
+        "gate reads no phase",
+        "stillhouse.layers.state_space.gate:PhaseGate.forward",
+        edited("turn.real, turn.imag", "turn.abs(), turn.abs()"),
+        "tests/layers/test_state_space_layers.py::test_the_gate_reads_magnitude_and_relative_phase_only",
+    ),
+    Fault(
+        "deramp never undone",
+        "stillhouse.layers.state_space.deramp:Deramp.leave",
+        lambda original: lambda self, y, places: y,
+        "tests/layers/test_state_space_layers.py::test_deramping_is_a_phasor_and_its_inverse",
+    ),
+    Fault(
+        "spikes without their sign",
+        "stillhouse.layers.spikes.unit:_counts",
+        edited(".copysign_(ratio)", ""),
+        "tests/layers/test_spikes.py::test_values_and_gradients_of_a_ternary_unit[-1.5-expected2]",
+    ),
+    Fault(
+        "no penalty for density",
+        "stillhouse.layers.spikes.unit:SpikeUnit.penalty",
+        times(0),
+        "tests/layers/test_spikes.py::test_the_regularizer_moves_the_density_to_its_target[0.02]",
+    ),
+    Fault(
+        "share of spikes ignored",
+        "stillhouse.layers.spikes.unit:SpikeUnit.forward",
+        edited("isinstance(share, float) and share == 1", "True"),
+        "tests/layers/test_spikes.py::test_the_ramp_goes_from_dense_to_spikes",
+    ),
+)
+
+TRAINING = (
+    Fault(
+        "random numbers not restored",
+        "stillhouse.training.loop:_Trainer._restore",
+        edited("restore_rng(state)", "pass"),
+        "tests/training/test_stops.py::test_a_stop_after_any_step_equals_no_stop[three-epochs]",
+    ),
+    Fault(
+        "loss of a term not weighted",
+        "stillhouse.training.loop:_Trainer._step",
+        edited("weight * value for", "value for"),
+        "tests/training/test_loop.py::test_the_teachers_term_is_logged_and_weighted",
+    ),
+    Fault(
+        "micro-batches weighed alike",
+        "stillhouse.training.loop:_Trainer._step",
+        edited("share = len(part) / len(rows)", "share = 1.0"),
+        "tests/training/test_loop.py::test_micro_batches_change_nothing",
+    ),
+    Fault(
+        "last epoch kept, not the best",
+        "stillhouse.training.loop:_Trainer._validate",
+        edited('self.config.keep == "last"', "True"),
+        "tests/training/test_loop.py::test_early_stopping_stops_and_keeps_the_best",
+    ),
+    Fault(
+        "never stopped early",
+        "stillhouse.training.loop:_Trainer._validate",
+        edited("0 < self.config.patience <= waited", "False"),
+        "tests/training/test_loop.py::test_early_stopping_stops_and_keeps_the_best",
+    ),
+    Fault(
+        "clipping ignored",
+        "stillhouse.training.loop:_Trainer._clip",
+        edited("self.config.clip_norm > 0", "False"),
+        "tests/training/test_loop.py::test_every_knob_changes_the_run[change5]",
+    ),
+    Fault(
+        "NaN trained on",
+        "stillhouse.training.loop:_Trainer._clip",
+        edited("not torch.isfinite(norm)", "False"),
+        "tests/training/test_loop.py::test_a_gradient_of_nan_is_an_error_where_every_loss_is_finite",
+    ),
+    Fault(
+        "checkpoints not checked",
+        "stillhouse.training.checkpoint:_last_line",
+        constant(b""),
+        "tests/training/test_stops.py::test_a_flipped_bit_anywhere_is_an_error",
+    ),
+    Fault(
+        "norms decay as weights do",
+        "stillhouse.layers.part:matrices_decay",
+        edited("0.0}", "weight_decay}"),
+        "tests/training/test_optimizer_options.py::test_matrices_decay_and_vectors_do_not",
+    ),
+    Fault(
+        "layers at one rate",
+        "stillhouse.training.optimizer:by_layer",
+        edited("* decay ** (top - number)", ""),
+        "tests/training/test_optimizer_options.py::test_layer_rates_keep_their_ratio_at_every_step",
+    ),
+    Fault(
+        "gradients not centralized",
+        "stillhouse.training.optimizer:_centralize",
+        nothing,
+        "tests/training/test_optimizer_options.py::test_centralized_gradients_have_mean_zero_and_include_logits_are_left_alone",
+    ),
+    Fault(
+        "muon at the rate of the others",
+        "stillhouse.training.muon:with_matrices_apart",
+        edited("STRIDE *", "1 *"),
+        "tests/training/test_muon.py::test_matrices_in_blocks_move_along_orthogonal_directions_and_the_rest_as_under_adamw",
+    ),
+    Fault(
+        "DOT without delta",
+        "stillhouse.training.dot:DOT._move",
+        edited("momentum + delta", "momentum"),
+        "tests/training/test_dot.py::test_the_gain_in_the_long_run",
+    ),
+    Fault(
+        "projection of gradients left out",
+        "stillhouse.training.gradients:pcgrad",
+        edited("against < 0 and", "False and"),
+        "tests/training/test_gradients.py::test_opposite_gradients_cancel",
+    ),
+    Fault(
+        "a gate that lets all through",
+        "stillhouse.training.gradients:gated",
+        constant({}),
+        "tests/training/test_gradients.py::test_the_gate_drops_what_works_against_the_task",
+    ),
+    Fault(
+        "the doctor sees no conflict",
+        "stillhouse.training.doctor:SignalDoctor._about_terms",
+        edited("reading.cosine < config.conflicting", "False"),
+        "tests/training/test_doctor.py::test_sizes_and_directions_have_their_words[-0.9-conflicting]",
+    ),
+    Fault(
+        "balance without a limit",
+        "stillhouse.training.doctor:SignalDoctor.balanced_weights",
+        edited("weight * limit", "1e9"),
+        "tests/training/test_doctor.py::test_balanced_weights_stay_in_bounds_and_off_by_default",
+    ),
+    Fault(
+        "signals not weighed",
+        "stillhouse.training.distillation:DistillJob.compared",
+        edited("signal.weight * share", "share"),
+        "tests/training/test_loop.py::test_the_teachers_term_is_logged_and_weighted",
+    ),
+    Fault(
+        "curriculum weights do not reach the loss",
+        "stillhouse.training.distillation:DistillJob.terms",
+        edited("curriculum.weights()", '{"labels": 1.0, "signals": 1.0}'),
+        "tests/test_pipeline.py::test_weights_of_a_curriculum_reach_the_loss",
+    ),
+    Fault(
+        "the average stands still",
+        "stillhouse.training.distillation:DistillJob.stepped",
+        nothing,
+        "tests/test_pipeline.py::test_the_students_average_teaches_it",
+    ),
+    Fault(
+        "inherits the last layers",
+        "stillhouse.training.inherit:layer_skipping_map",
+        edited("j * n // m", "j"),
+        "tests/students/test_inherit.py::test_layers_are_taken_at_equal_distances[12-6-every-nth-expected0]",
+    ),
+    Fault(
+        "inherits nothing",
+        "stillhouse.training.inherit:inherit_layers",
+        edited("ours[name].copy_(tensor)", "pass"),
+        "tests/students/test_inherit.py::test_inherited_layers_put_out_what_the_teachers_do",
+    ),
+)
+
+CORE = (
+    Fault(
+        "verdict from the mean alone",
+        "stillhouse.core.verdict:compare",
+        edited("found.low > 0", "found.mean > 0"),
+        "tests/test_verdict.py::test_equal_arms_are_told_apart_in_at_most_a_few_percent",
+    ),
+    Fault(
+        "spread of seeds left out",
+        "stillhouse.core.verdict:mean_interval",
+        edited("ms_seed + ms_item - ms_rest, ms_seed, ms_item, ms_rest", "ms_item, ms_rest"),
+        "tests/test_verdict.py::test_three_seeds_cover_the_truth_about_95_percent[0.1-0.2-0.1]",
+    ),
+    Fault(
+        "one seed is enough",
+        "stillhouse.core.verdict:compare",
+        edited("seeds < 2", "False"),
+        "tests/test_verdict.py::test_every_verdict_word_is_reached",
+    ),
+    Fault(
+        "records of undone steps kept",
+        "stillhouse.core.records:keep_records_until",
+        edited("done < step or", "True or"),
+        "tests/test_records.py::test_records_after_a_step_are_dropped_and_torn_lines_ignored",
+    ),
+    Fault(
+        "a write that fails half-way",
+        "stillhouse.core.records:write_atomically",
+        edited("os.replace(handle.name, path)", "path.write_bytes(Path(handle.name).read_bytes()[:10])"),
+        "tests/test_records.py::test_a_failed_write_leaves_the_old_file_and_no_litter",
+    ),
+    Fault(
+        "a run shrinks on resume",
+        "stillhouse.core.records:_grew",
+        constant(True),
+        "tests/test_records.py::test_a_run_grows_and_does_not_shrink",
+    ),
+    Fault(
+        "infinity written as it is",
+        "stillhouse.core.records:as_json",
+        edited("value if math.isfinite(value) else None", "value"),
+        "tests/test_records.py::test_nan_is_written_as_null",
+    ),
+    Fault(
+        "names with a slash",
+        "stillhouse.core.records:safe_name",
+        lambda original: lambda name: name,
+        "tests/test_records.py::test_names_of_runs_that_lead_elsewhere_are_refused[../x]",
+    ),
+    Fault(
+        "two write one folder",
+        "stillhouse.core.lock:RunLock._take",
+        edited("fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),
+        "tests/test_lock.py::test_a_lock_on_a_removed_file_is_none",
+    ),
+    Fault(
+        "a changed file is not seen",
+        "stillhouse.core.hashes:sha256_of",
+        constant("0" * 64),
+        "tests/test_hashes.py::test_the_hash_is_that_of_the_file",
+    ),
+    Fault(
+        "a changed card is not seen",
+        "stillhouse.core.hashes:_hash_of",
+        constant("0" * 64),
+        "tests/test_hashes.py::test_a_flipped_bit_in_a_card_is_an_error_or_nothing",
+    ),
+    Fault(
+        "a key given twice",
+        "stillhouse.core.config:_OnceLoader.construct_mapping",
+        lambda original: yaml.SafeLoader.construct_mapping,
+        "tests/test_config.py::test_a_key_that_stands_twice_is_refused",
+    ),
+    Fault(
+        "merging keeps settings of another kind",
+        "stillhouse.core.config:merge",
+        lambda original: lambda base, change: {**base, **change},
+        "tests/test_config.py::test_merging_replaces_a_mapping_of_another_kind",
+    ),
+    Fault(
+        "nothing is inherited from the teacher",
+        "stillhouse.core.pipeline:_inherit",
+        nothing,
+        "tests/test_pipeline.py::test_a_student_starts_from_parts_of_its_teacher",
+    ),
+    Fault(
+        "all parts learn in every stage",
+        "stillhouse.core.pipeline:only",
+        lambda original: lambda student, paths: contextlib.nullcontext(),
+        "tests/test_pipeline.py::test_only_the_named_parts_learn_in_a_stage",
+    ),
+    Fault(
+        "the first teacher teaches the student too",
+        "stillhouse.core.pipeline:next_tutors",
+        lambda original: lambda family, assistants, lab: lab.tutors,
+        "tests/test_pipeline.py::test_the_assistant_teaches_the_student",
+    ),
+    Fault(
+        "an untaught stage keeps its signals",
+        "stillhouse.core.plan:RunPlan.untaught_stage",
+        lambda original: lambda self, stage: stage,
+        "tests/test_plan.py::test_an_untaught_arm_has_every_stage_and_no_signal_in_any",
+    ),
+)
+
+TEACHERS = (
+    Fault(
+        "average of the student at once",
+        "stillhouse.teachers.average:AverageTeacher.decay_at",
+        constant(0.0),
+        "tests/teachers/test_average_teacher.py::test_the_weights_are_the_average_with_its_ramp",
+    ),
+    Fault(
+        "average without its warm-up",
+        "stillhouse.teachers.average:AverageTeacher.decay_at",
+        edited("min(self.decay, (1 + step) / (10 + step))", "self.decay"),
+        "tests/teachers/test_average_teacher.py::test_the_weights_are_the_average_with_its_ramp",
+    ),
+    Fault(
+        "an ensemble hears its first member",
+        "stillhouse.teachers.ensemble:EnsembleTeacher._pooled",
+        lambda original: lambda self, logits: logits[0],
+        "tests/teachers/test_ensemble.py::test_logits_are_those_of_the_mean_probability",
+    ),
+    Fault(
+        "a cache row shuffled",
+        "stillhouse.teachers.cached:CachedTeacher.__call__",
+        edited("batch.index.cpu()", "batch.index.cpu().flip(0)"),
+        "tests/teachers/test_ensemble.py::test_cached_members_give_the_same",
+    ),
+    Fault(
+        "a probe that fits nothing",
+        "stillhouse.teachers.probe:fit_head",
+        edited("head.weight.copy_(torch.as_tensor(weight))", "pass"),
+        "tests/teachers/test_teachers.py::test_two_classes_are_fitted_too",
+    ),
+    Fault(
+        "a teacher at chance is ready",
+        "stillhouse.teachers.readiness:check_teacher",
+        edited("low > chance", "True"),
+        "tests/teachers/test_teachers.py::test_a_teacher_at_chance_is_found_out",
+    ),
+    Fault(
+        "calibration error times 0",
+        "stillhouse.teachers.readiness:check_teacher",
+        edited('abs(b["accuracy"] - b["confidence"])', "0"),
+        "tests/teachers/test_teachers.py::test_check_counts_as_scikit_learn_would",
+    ),
+    Fault(
+        "teacher inputs not normalized",
+        "stillhouse.teachers.teacher:Input.prepare",
+        edited("(pixels - mean) / std", "pixels"),
+        "tests/teachers/test_teachers.py::test_it_sees_pixels_normalized_as_it_was_trained",
+    ),
+    Fault(
+        "teacher in training mode",
+        "stillhouse.teachers.teacher:NetworkTeacher.__call__",
+        edited(".eval()", ".train()"),
+        "tests/teachers/test_teachers.py::test_a_step_of_the_student_leaves_every_bit_of_the_teacher",
+    ),
+)
+
+CLAUSES = (
+    Fault(
+        "negated literals ignored",
+        "stillhouse.families.clauses.students.clauses:ClauseBank.masks",
+        edited("return positive, negated", "return positive, negated * 0"),
+        "tests/students/test_clauses.py::test_integer_evaluation_is_exact_and_follows_the_weights[capacity-False]",
+    ),
+    Fault(
+        "budget of literals ignored",
+        "stillhouse.families.clauses.students.clauses:ClauseBank._within_budget",
+        lambda original: lambda self, budget: self.literal_scores().new_ones(2, self.num_clauses, self.num_bits),
+        "tests/students/test_clauses.py::test_a_budget_keeps_the_literals_that_are_surest",
+    ),
+    Fault(
+        "capacity not clamped",
+        "stillhouse.families.clauses.students.clauses:ClauseBank.capacity",
+        edited(".clamp(max=float(self.failures))", ""),
+        "tests/students/test_clauses.py::test_bf16_is_exact",
+    ),
+    Fault(
+        "tau out of its bounds",
+        "stillhouse.families.clauses.students.tau:Tau.now",
+        edited("torch.sigmoid(self.raw)", "self.raw"),
+        "tests/students/test_tm_options.py::test_option_changes_the_answer[tau_min]",
+    ),
+    Fault(
+        "average of tau stands still",
+        "stillhouse.families.clauses.students.tau:Tau.advance",
+        nothing,
+        "tests/students/test_tm_options.py::test_average_of_tau_lags_behind_and_stands_still_in_eval",
+    ),
+    Fault(
+        "partners are copies",
+        "stillhouse.families.clauses.students.priors:_mirror",
+        edited(".flip(0)", ""),
+        "tests/students/test_tm_priors.py::test_symmetric_partners_are_complementary_and_clauses_differ[ste]",
+    ),
+    Fault(
+        "gradient of clauses off by a sign",
+        "stillhouse.families.clauses.students.hits:_Hits.backward",
+        edited("to_mask.neg_()", "to_mask"),
+        "tests/students/test_hits.py::test_it_is_the_straight_through_product[0.5-leading0]",
+    ),
+    Fault(
+        "binarizer never learns its mean",
+        "stillhouse.families.clauses.students.binarize:Binarizer._track",
+        nothing,
+        "tests/students/test_tm_models.py::test_a_binarizer_standardizes_by_the_first_batch_and_then_slowly",
+    ),
+    Fault(
+        "head gains ignored",
+        "stillhouse.families.clauses.students.attention:Attention.forward",
+        edited("mixed = mixed * self.head_gains.to(mixed.dtype)[:, None, None]", "pass"),
+        "tests/students/test_tm_swin.py::test_head_gains_weight_heads_and_are_saved",
+    ),
+    Fault(
+        "relative positions ignored",
+        "stillhouse.families.clauses.students.attention:Attention._mask",
+        edited("if self.bias is None:", "if True:"),
+        "tests/students/test_tm_swin.py::test_relative_positions_see_distance_and_not_place[learned]",
+    ),
+    Fault(
+        "thermometer of one level",
+        "stillhouse.families.clauses.students.flat:Thermometer.forward",
+        edited("self.edges", "self.edges * 0 + 0.5"),
+        "tests/students/test_tm_models.py::test_thermometer_counts_levels",
+    ),
+    Fault(
+        "convolution of clauses forgets its capacity",
+        "stillhouse.families.clauses.students.conv:ConvClauses.strengths",
+        edited("capacity - misses", "-misses"),
+        "tests/students/test_tm_models.py::test_convolutional_clauses_against_counting_patch_by_patch[1-4-capacity]",
+    ),
+    Fault(
+        "scales of a pyramid weigh nothing",
+        "stillhouse.families.clauses.students.pyramid:Fusion.forward",
+        edited("self.weights.softmax(0)", "self.weights * 0 + 1"),
+        "tests/students/test_tm_models.py::test_scales_of_a_pyramid_are_averaged_with_weights_of_sum_1",
+    ),
+    Fault(
+        "votes without their weight",
+        "stillhouse.families.clauses.students.core:TMLayer.vote_weight",
+        edited(
+            'ternary_weight(self.votes.weight, per="row") if self.ternary_voting else self.votes.weight',
+            "self.votes.weight",
+        ),
+        "tests/students/test_tm_options.py::test_option_changes_the_answer[ternary_voting]",
+    ),
+    Fault(
+        "rules of the wrong clauses",
+        "stillhouse.families.clauses.students.rules:_words",
+        edited("include > 0", "include < 1"),
+        "tests/students/test_tm_rules.py::test_a_planted_rule_is_read_out[dense]",
+    ),
+    Fault(
+        "overlays of zeros",
+        "stillhouse.families.clauses.vision.overlays:maps_of",
+        lambda original: lambda model, pixels: tuple(x * 0 for x in original(model, pixels)),
+        "tests/vision/test_overlays.py::test_overlays_hold_what_the_model_sees",
+    ),
+    Fault(
+        "one overlay for all images",
+        "stillhouse.families.clauses.vision.overlays:maps_of",
+        lambda original: lambda model, pixels: tuple(x[:1].expand_as(x) for x in original(model, pixels)),
+        "tests/vision/test_overlays.py::test_overlays_hold_what_the_model_sees",
+    ),
+    Fault(
+        "heads weighed on the test split",
+        "stillhouse.families.clauses.job:ClausesJob.before_validation",
+        edited("self.data.validation", "self.data.test"),
+        "tests/vision/test_overlays.py::test_heads_are_weighed_by_the_validation_split",
+    ),
+)
+
+RADAR = (
+    Fault(
+        "aperture of the echo ignored",
+        "stillhouse.families.sar.data.matched_filter:echo",
+        edited("inside.astype(np.float64)", "np.ones_like(from_middle)"),
+        "tests/data/test_sar_simulation.py::test_the_doppler_spectrum_is_the_band[toy-64]",
+    ),
+    Fault(
+        "matched filter not conjugated",
+        "stillhouse.families.sar.data.matched_filter:matched_filter",
+        edited("np.conj(response[..., ::-1])", "response[..., ::-1]"),
+        "tests/data/test_sar_simulation.py::test_a_point_on_a_sample_focuses_to_its_amplitude[0.0-rect]",
+    ),
+    Fault(
+        "no noise",
+        "stillhouse.families.sar.data.simulate:add_noise",
+        lambda original: lambda lines, snr_db, rng: lines,
+        "tests/data/test_sar_simulation.py::test_noise_has_the_power_that_was_asked_for[0.0]",
+    ),
+    Fault(
+        "coherence blind to phase",
+        "stillhouse.families.sar.metrics.lines:coherence",
+        edited("np.vdot(p, r)", "np.vdot(np.abs(p), np.abs(r))"),
+        "tests/metrics/test_sar_metrics.py::test_snr_and_coherence_of_added_noise[0.0]",
+    ),
+    Fault(
+        "phase error times 0",
+        "stillhouse.families.sar.metrics.lines:phase_rmse",
+        times(0),
+        "tests/metrics/test_sar_metrics.py::test_phase_differences_are_wrapped",
+    ),
+    Fault(
+        "resolution in fine samples",
+        "stillhouse.families.sar.metrics.point:measure_point",
+        edited("_crossing(power, at, half, -1)) / oversample", "_crossing(power, at, half, -1))"),
+        "tests/metrics/test_sar_point.py::test_the_sinc[512.0-1.1]",
+    ),
+    Fault(
+        "bar ignores the noise",
+        "stillhouse.families.sar.metrics.bars:linear_bar",
+        edited("noise * raw", "0 * raw"),
+        "tests/metrics/test_sar_bars.py::test_noise_raises_the_bar",
+    ),
+    Fault(
+        "truncation keeps the weakest",
+        "stillhouse.families.sar.students.truncation:balance",
+        edited("right.conj().T[:, :rank]", "right.conj().T[:, -rank:]"),
+        "tests/students/test_sar_truncation.py::test_the_error_is_below_the_bound[1-3]",
+    ),
+    Fault(
+        "int8 of one scale too large",
+        "stillhouse.families.sar.students.quantization:to_int8",
+        edited("largest / 127", "largest / 7"),
+        "tests/students/test_sar_compression.py::test_int8_has_the_noise_of_its_step",
+    ),
+    Fault(
+        "pruning removes the loudest",
+        "stillhouse.families.sar.students.pruning:prune",
+        edited("argsort()[:count]", "argsort(descending=True)[:count]"),
+        "tests/students/test_sar_compression.py::test_pruning_takes_the_smallest_moduli_of_each_matrix",
+    ),
+    Fault(
+        "a stream forgets its state",
+        "stillhouse.families.sar.students.streaming:_Layer.step",
+        edited("state.modes.mul_(self.poles)", "state.modes.mul_(0)"),
+        "tests/students/test_sar_streaming.py::test_line_by_line_is_the_training_form[7-causal]",
+    ),
+    Fault(
+        "position of a line ignored",
+        "stillhouse.families.sar.students.network:SarSSM.places",
+        times(0),
+        "tests/students/test_sar_network.py::test_selectivity_makes_the_network_time_varying",
+    ),
+)
+
+LANGUAGE = (
+    Fault(
+        "perplexity of the sum",
+        "stillhouse.families.lm.metrics.nll:perplexity",
+        edited("np.mean(", "np.sum("),
+        "tests/metrics/test_language_metrics.py::test_a_uniform_model_has_the_perplexity_of_its_vocabulary",
+    ),
+    Fault(
+        "windows without context",
+        "stillhouse.families.lm.metrics.nll:cut_windows",
+        edited("step = length if stride is None else stride", "step = length"),
+        "tests/metrics/test_language_metrics.py::test_every_token_but_the_first_counts_once[17-1]",
+    ),
+    Fault(
+        "n-gram without back-off",
+        "stillhouse.families.lm.metrics.ngram:NGram.nll",
+        edited("level.backoff[at] * probability", "1e-9"),
+        "tests/metrics/test_language_metrics.py::test_kneser_ney_is_its_definition",
+    ),
+    Fault(
+        "spikes cost as products",
+        "stillhouse.families.lm.metrics.energy:synapse_operations",
+        edited("Operations(additions=additions", "Operations(macs=additions"),
+        "tests/metrics/test_spiking_energy.py::test_synaptic_additions_are_counted_at_weights_that_are_there",
+    ),
+    Fault(
+        "cached log-probabilities at another temperature",
+        "stillhouse.families.lm.teachers.cache:LogitCache.at",
+        edited("logits / temperature", "logits"),
+        "tests/teachers/test_language_teacher.py::test_cache_holds_the_largest_and_the_mass_of_all",
+    ),
+    Fault(
+        "a cache of another teacher taken",
+        "stillhouse.families.lm.teachers.cache:_check_key",
+        nothing,
+        "tests/teachers/test_language_teacher.py::test_a_cache_of_something_else_is_refused[change0-another data]",
+    ),
+    Fault(
+        "a row of the language cache shuffled",
+        "stillhouse.families.lm.teachers.cache:LogitCache._kept",
+        edited("self.ids[at]", "self.ids[at][::-1]"),
+        "tests/teachers/test_language_teacher.py::test_cache_holds_the_largest_and_the_mass_of_all",
+    ),
+    Fault(
+        "targets are the inputs",
+        "stillhouse.families.lm.data.windows:Windows.__call__",
+        edited("both[:, 1:]", "both[:, :-1]"),
+        "tests/data/test_language_text.py::test_windows_are_neighbours_and_do_not_overlap",
+    ),
+    Fault(
+        "a changed corpus is not seen",
+        "stillhouse.families.lm.data.corpus:ids_sha256",
+        constant("0"),
+        "tests/data/test_language_text.py::test_damaged_ids_are_refused",
+    ),
+    Fault(
+        "a state that is not carried",
+        "stillhouse.families.lm.students.network:SpikingLM.hidden",
+        edited("if state is None else state", "if True else state"),
+        "tests/students/test_spiking_lm.py::test_single_steps_equal_one_pass[7-delta]",
+    ),
+    Fault(
+        "quantization left out",
+        "stillhouse.families.lm.students.network:SpikingLM.quantize",
+        edited("part.share.fill_", "len"),
+        "tests/students/test_spiking_lm.py::test_share_zero_is_the_dense_network_of_equal_size",
+    ),
+    Fault(
+        "controls that are the real spikes",
+        "stillhouse.families.lm.metrics.probes:beats_controls",
+        constant(True),
+        "tests/metrics/test_language_metrics.py::test_probes_of_noise_pass_nothing",
+    ),
+)
+
+EMBEDDING = (
+    Fault(
+        "overlap of neighbors with the row itself",
+        "stillhouse.families.embed.metrics.neighbourhood:nearest_neighbors",
+        edited("[:, 1:]", "[:, :-1]"),
+        "tests/metrics/test_neighbourhood.py::test_overlap_and_recall_are_those_of_scikit_learns_neighbours",
+    ),
+    Fault(
+        "effective rank is the width",
+        "stillhouse.families.embed.metrics.neighbourhood:effective_rank",
+        lambda original: lambda vectors: float(vectors.shape[1]),
+        "tests/metrics/test_neighbourhood.py::test_a_collapsed_student_is_told_from_a_good_one",
+    ),
+    Fault(
+        "quality of a row is that of all",
+        "stillhouse.families.embed.metrics.rowwise:_spearman",
+        lambda original: lambda far, near: original(far, near) * 0 + original(far, near).mean(),
+        "tests/metrics/test_rowwise.py::test_row_spearman_is_scipys[cosine]",
+    ),
+    Fault(
+        "words of the other pole",
+        "stillhouse.families.embed.students.axes:Axis.words",
+        edited("value < 0", "value > 0"),
+        "tests/students/test_embedding_tree.py::test_the_wording_changes_where_the_rule_says",
+    ),
+    Fault(
+        "operations are the parameters",
+        "stillhouse.metrics.cost:measure_cost",
+        edited('"flops": int(counter.get_total_flops())', '"flops": sum(p.numel() for p in module.parameters())'),
+        "tests/metrics/test_metrics.py::test_costs_are_counted_and_timed",
+    ),
+    Fault(
+        "a drawback reads as a gain",
+        "stillhouse.report.words:lead",
+        edited('"hurts": f"{one} hurt{s}"', '"hurts": f"{one} help{s}"'),
+        "tests/report/test_report_page.py::test_every_verdict_is_a_plain_sentence[teacher-hurts-The teacher hurts]",
+    ),
+)
+
+RUNS = (
+    Fault(
+        "an arm seeded otherwise: images",
+        "stillhouse.core.pipeline:_through_stages",
+        edited("torch.manual_seed(seed)", "torch.manual_seed(seed + 100 * taught)"),
+        "tests/conformance/test_every_family.py::test_both_arms_of_a_seed_begin_alike_and_see_equal_rows[images]",
+    ),
+    Fault(
+        "an arm seeded otherwise: clauses",
+        "stillhouse.core.pipeline:_through_stages",
+        edited("torch.manual_seed(seed)", "torch.manual_seed(seed + 100 * taught)"),
+        "tests/conformance/test_every_family.py::test_both_arms_of_a_seed_begin_alike_and_see_equal_rows[clauses]",
+    ),
+    Fault(
+        "an arm seeded otherwise: sar",
+        "stillhouse.core.pipeline:_through_stages",
+        edited("torch.manual_seed(seed)", "torch.manual_seed(seed + 100 * taught)"),
+        "tests/conformance/test_every_family.py::test_both_arms_of_a_seed_begin_alike_and_see_equal_rows[sar]",
+    ),
+    Fault(
+        "an arm seeded otherwise: lm",
+        "stillhouse.core.pipeline:_through_stages",
+        edited("torch.manual_seed(seed)", "torch.manual_seed(seed + 100 * taught)"),
+        "tests/conformance/test_every_family.py::test_both_arms_of_a_seed_begin_alike_and_see_equal_rows[lm]",
+    ),
+    Fault(
+        "the control hears the teacher",
+        "stillhouse.core.pipeline:_through_stages",
+        edited("heard = tutors if taught else (None,) * len(stages)", "heard = tutors"),
+        "tests/conformance/test_every_family.py::test_the_control_never_hears_the_teacher[images]",
+    ),
+    Fault(
+        "the control in the teacher's order",
+        "stillhouse.core.pipeline:_through_stages",
+        edited('and (taught or lab.config.judge == "student")', ""),
+        "tests/sar/test_sar_run.py::test_the_control_hears_nobody",
+    ),
+    Fault(
+        "the control is shipped",
+        "stillhouse.core.family:reference_arm",
+        lambda original: lambda arms: arms[0],
+        "tests/conformance/test_every_family.py::test_the_taught_arm_is_shipped[sar]",
+    ),
+    Fault(
+        "the worst seed is shipped",
+        "stillhouse.core.folder:RunFolder.ship",
+        edited("max(range", "min(range"),
+        "tests/test_folder.py::test_the_seed_that_was_best_on_the_validation_split_is_shipped",
+    ),
+    Fault(
+        "a run goes on with other data",
+        "stillhouse.core.folder:RunFolder.same",
+        nothing,
+        "tests/test_folder.py::test_other_data_than_that_of_the_run_are_refused",
+    ),
+    Fault(
+        "a teacher at chance accepted",
+        "stillhouse.core.experiment:accept",
+        edited("not grade.ready and not force", "False"),
+        "tests/embed/test_embed_family.py::test_a_run_on_noise_needs_force",
+    ),
+    Fault(
+        "a lower error counts as worse",
+        "stillhouse.core.summary:_compared",
+        edited("-1.0 if metric.lower_is_better", "1.0 if metric.lower_is_better"),
+        "tests/test_summary.py::test_a_smaller_error_helps_and_a_smaller_score_hurts[True-hurts]",
+    ),
+)
+
+SIGNALS = (
+    Fault(
+        "scores not standardized",
+        "stillhouse.signals.logits:LogitSignal.forward",
+        edited("if self.standardize:", "if False:"),
+        "tests/signals/test_logit_signal.py::test_the_signal_is_the_plain_function_with_the_documented_defaults[True-forward-kl]",
+    ),
+    Fault(
+        "features times 0",
+        "stillhouse.signals.features:FeatureSignal.forward",
+        times(0),
+        "tests/signals/test_signals.py::test_unlike_features_are_joined_and_learnt[mse-mean-ours0-theirs0]",
+    ),
+    Fault(
+        "weights of layers ignored",
+        "stillhouse.signals.hidden:HiddenSignal.forward",
+        edited("self.shares[number] * value", "value"),
+        "tests/signals/test_hidden_signal.py::test_the_value_is_the_mean_of_the_single_places",
+    ),
+    Fault(
+        "padding attended to",
+        "stillhouse.signals.attention:AttentionSignal._mask",
+        constant(None),
+        "tests/signals/test_attention_signal.py::test_our_own_text_student_learns_from_a_bert",
+    ),
+    Fault(
+        "a relation times 0",
+        "stillhouse.signals.relations:RelationSignal.forward",
+        times(0),
+        "tests/signals/test_relation_signal.py::test_gradient_reaches_the_tapped_student_of_another_kind[mean-rkd-distance]",
+    ),
+    Fault(
+        "depths of layers ignored",
+        "stillhouse.signals.dynamics:DynamicsSignal.forward",
+        edited("len(student) > 1 and", "False and"),
+        "tests/signals/test_dynamics_signal.py::test_the_signal_gives_both_sides_their_own_depths",
+    ),
+    Fault(
+        "exits learn from labels alone",
+        "stillhouse.signals.exits:ExitSignal.forward",
+        edited("config.alpha > 0", "False"),
+        "tests/signals/test_exit_signal.py::test_the_value_is_the_published_sum",
+    ),
+    Fault(
+        "an ensemble weighs all alike",
+        "stillhouse.signals.ensemble:EnsembleSignal.forward",
+        edited(
+            "weights = self.weights_fn(student_out, members, batch.labels)",
+            "weights = self.weights_fn(student_out, members, batch.labels); weights = weights * 0 + 1 / len(members)",
+        ),
+        "tests/signals/test_ensemble_signal.py::test_a_corrupted_teacher_is_left[learned]",
+    ),
+)
+
+JOBS = (
+    Fault(
+        "delta ignored",
+        "stillhouse.families.sar.job:SarJob.validate",
+        edited("self._best + self.delta", "self._best"),
+        "tests/sar/test_sar_job.py::test_delta_is_the_least_that_counts_as_better",
+    ),
+    Fault(
+        "norms of weights times 0",
+        "stillhouse.families.sar.monitor:weight_norms",
+        lambda original: lambda module: dict.fromkeys(original(module), 0.0),
+        "tests/sar/test_sar_monitor.py::test_norms_of_weights_by_layer",
+    ),
+    Fault(
+        "edges of a line count",
+        "stillhouse.families.sar.job:SarJob._cut",
+        lambda original: lambda self, x: x,
+        "tests/sar/test_sar_job.py::test_only_the_valid_region_counts",
+    ),
+    Fault(
+        "features before outputs",
+        "stillhouse.families.sar.objective:SarCurriculum._parts",
+        edited(
+            "(outputs, self.outputs_from), (features, self.features_from)",
+            "(outputs, self.features_from), (features, self.outputs_from)",
+        ),
+        "tests/sar/test_sar_job.py::test_curriculum_goes_from_task_to_outputs_to_features",
+    ),
+    Fault(
+        "the ramp is over at once",
+        "stillhouse.families.lm.lesson:_grown",
+        constant(1.0),
+        "tests/training/test_language_job.py::test_the_ramp_goes_from_dense_to_quantized_weights_first",
+    ),
+    Fault(
+        "the same windows in every epoch",
+        "stillhouse.families.lm.job:LanguageJob.order",
+        edited("epoch * self.rows", "0 * self.rows"),
+        "tests/training/test_language_job.py::test_rows_are_all_seen_before_one_comes_again",
+    ),
+    Fault(
+        "windows that are hard first",
+        "stillhouse.families.lm.job:window_difficulty",
+        times(-1),
+        "tests/training/test_language_job.py::test_a_curriculum_begins_with_what_the_teacher_finds_easy",
+    ),
+    Fault(
+        "vectors of other rows",
+        "stillhouse.families.embed.job:VectorRows._read",
+        edited("self.store.read(rows)", "self.store.read(rows)[::-1].copy()"),
+        "tests/training/test_embedding_job.py::test_rows_are_the_same_from_memory_and_from_disk",
+    ),
+)
+
+FAULTS: tuple[Fault, ...] = (
+    *LOSSES,
+    *TEMPERATURE,
+    *CURRICULA,
+    *LAYERS,
+    *TRAINING,
+    *CORE,
+    *TEACHERS,
+    *CLAUSES,
+    *RADAR,
+    *LANGUAGE,
+    *EMBEDDING,
+    *RUNS,
+    *SIGNALS,
+    *JOBS,
+)

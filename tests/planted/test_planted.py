@@ -1,0 +1,47 @@
+"""The list of planted faults is well made, and some of them are planted here; `python -m benchmarks.house.faults` plants all."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from faults import FAULTS
+from plant import Fault, broken, edited
+
+ROOT = Path(__file__).parents[2]
+
+
+def functions_of(path):
+    """Names of the test functions of a file, without importing it."""
+    found = ast.walk(ast.parse(path.read_text()))
+    return {node.name for node in found if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+
+
+def test_names_are_unique_and_there_are_enough():
+    """Two faults of one name could not be told apart in the table."""
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) >= 65
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_every_fault_can_be_made_and_its_test_exists(fault):
+    """A target that was renamed, a source that has moved on, or a test that is gone: the list must keep up."""
+    original, instead = broken(fault)
+    assert callable(instead)
+    assert instead is not original
+    file, _, test = fault.caught_by.partition("::")
+    assert test.partition("[")[0] in functions_of(ROOT / file)
+
+
+def test_a_source_that_has_moved_on_is_an_error():
+    """A replacement that replaces nothing would be a fault that is none."""
+    with pytest.raises(LookupError, match="expected 'no such words'"):
+        broken(Fault("", "stillhouse.losses.divergence:forward_kl", edited("no such words", ""), ""))
+
+
+def test_a_sample_is_caught():
+    """Each in a process of its own: the test passes without the fault and fails with it."""
+    words = [sys.executable, "-m", "benchmarks.house.faults", "--sample", "6", "--seed", "1"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 of 6 caught" in done.stdout

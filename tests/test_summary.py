@@ -1,0 +1,18 @@
+"""Signs of comparisons: above 0 is better, whichever end of a metric is the good one."""
+
+import numpy as np
+import pytest
+
+from stillhouse.core.family import Contrast, Metric
+from stillhouse.core.summary import _compared
+
+
+@pytest.mark.parametrize(("lower", "verdict"), [(False, "helps"), (True, "hurts")])
+def test_a_smaller_error_helps_and_a_smaller_score_hurts(lower, verdict):
+    """The sign turned round would sell every harm of a language or radar run as a gain."""
+    rng = np.random.default_rng(0)
+    control = rng.normal(size=(3, 50))
+    tables = {"no-kd": {"m": control}, "kd": {"m": control + 0.5 + 0.01 * rng.normal(size=(3, 50))}}
+    found = _compared(Contrast("teacher", "kd", "no-kd", "m"), tables, Metric("m", "M", lower_is_better=lower))
+    assert found["verdict"] == verdict
+    assert found["difference"] == pytest.approx(-0.5 if lower else 0.5, abs=0.01)
