@@ -42,7 +42,7 @@ def test_a_source_that_has_moved_on_is_an_error():
 
 
 def test_a_sample_is_caught():
-    """Each in a process of its own: the test passes without the fault and fails with it. (Seed 59 draws quick ones of six packages.)"""
+    """Each in a process of its own: the test passes without the fault and fails with it."""
     words = [sys.executable, "-m", "benchmarks.house.faults", "--sample", "6", "--seed", "59"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
