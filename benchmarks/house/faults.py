@@ -37,8 +37,9 @@ HEAVY = ("scipy.stats", "sklearn.linear_model", "timm", "transformers", "lightni
 
 
 def warm_up(faults: Sequence[Fault]) -> None:
-    """Import once what every fork would import again: half of a minute for each fault otherwise."""
-    for name in (*HEAVY, *dict.fromkeys(fault.target.partition(":")[0] for fault in faults)):
+    """Import once what every fork would import again: half a minute for each fault otherwise."""
+    heavy = HEAVY if len(faults) > 10 else ()
+    for name in (*heavy, *dict.fromkeys(fault.target.partition(":")[0] for fault in faults)):
         importlib.import_module(name)
     torch.testing.assert_close(torch.ones(1), torch.ones(1))
     with silent():

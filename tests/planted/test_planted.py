@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from plant import Fault, broken, edited
 ROOT = Path(__file__).parents[2]
 
 
+@cache
 def functions_of(path):
     """Names of the test functions of a file, without importing it."""
     found = ast.walk(ast.parse(path.read_text()))
@@ -41,7 +43,7 @@ def test_a_source_that_has_moved_on_is_an_error():
 
 def test_a_sample_is_caught():
     """Each in a process of its own: the test passes without the fault and fails with it."""
-    words = [sys.executable, "-m", "benchmarks.house.faults", "--sample", "6", "--seed", "1"]
+    words = [sys.executable, "-m", "benchmarks.house.faults", "--sample", "6", "--seed", "59"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "6 of 6 caught" in done.stdout
