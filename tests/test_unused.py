@@ -60,7 +60,7 @@ CONSTANT = {"kind": "constant", "value": 4.0}
         ({"signals": [{"kind": "dynamics", "student": ["a"], "teacher": ["b"]}]}, "one layer has no derivative"),
         (
             {"signals": [{"kind": "logits", "temperature": {"kind": "scheduled", "schedule": CONSTANT}}]},
-            "alone says the same",
+            "alone is the same",
         ),
     ],
 )

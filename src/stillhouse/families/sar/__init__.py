@@ -1,5 +1,1 @@
-"""Runs of the focusing family: simulate, train a teacher, distill students, compare, stream, evaluate. No torch on import."""
-
-from stillhouse.families.sar.plan import SarDistillConfig, SarTrainConfig
-
-__all__ = ["SarDistillConfig", "SarTrainConfig"]
+"""Radar lines into focus: simulate, train a teacher, distill students, compare, stream, evaluate."""
