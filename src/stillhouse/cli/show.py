@@ -64,6 +64,11 @@ class RunDisplay(Watch):
                 self.log(f"trained {arm}, seed {seed}")
 
 
+def comparisons_of_teacher(summary: Mapping[str, Any]) -> bool:
+    """Whether the first comparison, whose verdict is the run's, is with a student that had no teacher."""
+    return bool(summary["comparisons"]) and str(summary["comparisons"][0]["name"]).startswith("teacher")
+
+
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     """The table of arms, the comparisons in words, and where the report is."""
     console = Console(highlight=False)
@@ -90,7 +95,8 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
         console.print(
             f"{len(summary['seeds'])} seed(s): an interval from fewer than 3 can be too narrow; take --seeds 3 or more"
         )
-    console.print(f"verdict on the teacher: [bold]{summary['verdict']}[/bold]")
+    about = "verdict on the teacher" if comparisons_of_teacher(summary) else "verdict"
+    console.print(f"{about}: [bold]{summary['verdict']}[/bold]")
     console.print(f"student: {out / 'student'}", markup=False, soft_wrap=True)
     console.print(f"report: {out / REPORT}", markup=False, soft_wrap=True)
 

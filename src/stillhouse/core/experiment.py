@@ -112,12 +112,11 @@ def accept(
         InputError: its outputs are not finite numbers.
     """
     grade = family.grade(teacher, config, data)
-    watch.log(grade.describe())
     if not grade.ready and not force:
         raise TeacherAtChance(
-            f"{grade.describe()}\nNothing can be learned from it: train one (`train-teacher`), name another, or insist "
-            "with --force"
+            f"{grade.describe()}\nNothing can be learned from it: name or train a better one, or insist with --force"
         )
+    watch.log(grade.describe())
     return grade
 
 

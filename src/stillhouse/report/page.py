@@ -157,7 +157,7 @@ def _facts(run: RunFolder) -> Facts:
     shipped = mapping(run.summary.get("shipped"))
     if shipped:
         entries.append(("Shipped student", f"arm {shipped.get('arm')}, seed {shipped.get('seed')}, best by validation"))
-    capabilities = machine.get("capabilities")
+    capabilities = mapping(machine.get("capabilities")).get("torch")
     words = [
         str(machine.get("cpu", "")),
         f"{machine.get('cores', '?')} cores",
