@@ -1034,6 +1034,18 @@ RUNS = (
         "tests/conformance/test_every_family.py::test_the_control_never_hears_the_teacher[images]",
     ),
     Fault(
+        "the control learns in the order of the tutor of taught arms",
+        "stillhouse.core.pipeline:_through_stages",
+        edited(
+            """(taught or lab.config.judge == "student"):
+            lesson = replace(lesson, curriculum=_curriculum(family, lesson, choice,""",
+            """True:
+            heard_by_all = replace(lesson, tutor=tutors[lesson.number])
+            lesson = replace(lesson, curriculum=_curriculum(family, heard_by_all, choice,""",
+        ),
+        "tests/conformance/test_every_family.py::test_the_control_never_hears_the_teacher[lm]",
+    ),
+    Fault(
         "the control in the teacher's order",
         "stillhouse.core.pipeline:_through_stages",
         edited('and (taught or lab.config.judge == "student")', ""),
