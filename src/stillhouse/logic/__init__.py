@@ -1,0 +1,1 @@
+"""Trained clauses as exact logic: one intermediate form, passes on it, kernels for this machine, files and circuits."""
