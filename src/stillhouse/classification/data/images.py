@@ -128,10 +128,8 @@ class ImageData:
         *,
         class_names: Sequence[str] | None = None,
         name: str = "arrays",
-        test_images: Any = None,
-        test_labels: Any = None,
-        validation_images: Any = None,
-        validation_labels: Any = None,
+        test: tuple[Any, Any] | None = None,
+        validation: tuple[Any, Any] | None = None,
         config: DataConfig | None = None,
     ) -> ImageData:
         """A data set from NumPy arrays or tensors.
@@ -141,10 +139,8 @@ class ImageData:
             labels: (N) whole numbers from 0 to K - 1.
             class_names: (K); the numbers as words where not given.
             name: what reports call it.
-            test_images: a test split of its own; taken from `images` where not given.
-            test_labels: its labels.
-            validation_images: a validation split of its own; taken from `images` where not given.
-            validation_labels: its labels.
+            test: images and labels of a test split of its own; taken from `images` where not given.
+            validation: the same of a validation split.
             config: fractions, seed, limits, size, channels and augmentation; its `name`, `root` and `download` are not read.
 
         Raises:
@@ -158,10 +154,10 @@ class ImageData:
             ({'train': 21, 'validation': 3, 'test': 16}, (1, 8, 8))
         """
         train = rows_from_arrays(images, labels)
-        test = optional_rows(test_images, test_labels, "test_")
-        validation = optional_rows(validation_images, validation_labels, "validation_")
+        tested = None if test is None else optional_rows(*test, "test_")
+        validated = None if validation is None else optional_rows(*validation, "validation_")
         names = infer_class_names(train.labels) if class_names is None else tuple(str(word) for word in class_names)
-        return assemble(Loaded(name, names, train, validation, test), config or DataConfig())
+        return assemble(Loaded(name, names, train, validated, tested), config or DataConfig())
 
 
 def assemble(loaded: Loaded, config: DataConfig) -> ImageData:

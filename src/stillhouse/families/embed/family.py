@@ -31,7 +31,7 @@ from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.types import OutputSpec
-from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, VectorTeacher
+from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, LessonRows, VectorTeacher
 from stillhouse.families.embed.judge import CODES, FAR, NEAR, figures, levels, neighbours_compared, teacher_figures
 from stillhouse.families.embed.material import (
     Material,
@@ -195,13 +195,10 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         lessons = lab.config.trained
         return EmbeddingJob(
             lesson.student,
-            lab.data.train,
-            lab.data.validation,
+            LessonRows(lab.data.train, lab.data.validation, lab.shared["graph"], lab.data.training_poles()),
             lessons.get(lesson.arm.name, lab.config.lesson),
             batch_size=self.training(lesson).batch_size,
             seed=lesson.job_seed,
-            graph=lab.shared["graph"],
-            poles=lab.data.training_poles(),
             listening=listen(lesson, example, partial(_spec, example)),
         )
 

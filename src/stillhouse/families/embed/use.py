@@ -211,7 +211,6 @@ def explore(
     limit: int = 5000,
     neighbors: int = 10,
     every: bool = False,
-    log: Log = lambda line: None,
 ) -> Path:
     """Write the page on which the space can be looked at: held-out rows of the student's run, or vectors that are given.
 
@@ -223,12 +222,11 @@ def explore(
         limit: rows on the page, at most.
         neighbors: of each row, on either side.
         every: of a run: all of its rows, not the test split alone.
-        log: gets a line about what is done.
 
     Raises:
         InputError: no student, vectors of another width, too few rows.
     """
-    from stillhouse.families.embed.explore_page import write_explorer
+    from stillhouse.families.embed.explore_page import Rows, write_explorer
 
     student, config = load_student(folder), run_of(folder)
     if vectors is None and config is None:
@@ -247,20 +245,22 @@ def explore(
         raise InputError(f"{store.path}: expected at least 3 rows to look at, got {len(rows)}")
     first = codes_of(student, store, rows)[:, : student.levels[0]]
     k = min(neighbors, len(rows) - 1)
-    log(f"finding the {k} nearest of {len(rows):,} rows on both sides")
     teacher_out = store.read(rows)
     figures = {}
     if len(rows) >= 22:
         found = judge(teacher_out, first, ks=(10,))
         figures = {name: found[name] for name in ("knn_overlap@10", "knn_chance@10", "trustworthiness", "spearman")}
-    return write_explorer(
-        out,
+    shown = Rows(
         first,
         texts=None if store.texts is None else [store.texts[int(row)] for row in rows],
         labels=None if store.labels is None else store.labels[rows],
-        axes=student.card.get("axes"),
         teacher_neighbours=nearest_neighbors(teacher_out, k),
         student_neighbours=nearest_neighbors(first, k, metric="euclidean"),
+    )
+    return write_explorer(
+        out,
+        shown,
+        axes=student.card.get("axes"),
         title=config.name if config is not None else store.path.stem,
         metrics={"rows": len(rows), **figures},
     )

@@ -26,7 +26,7 @@ from stillhouse.families.lm import blocks, use
 from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.windows import Windows, check_length
-from stillhouse.families.lm.job import LanguageJob, window_difficulty
+from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, teachers_of
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import cut_windows, model_nll, score_text, teacher_nll
@@ -212,17 +212,12 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         listening = listen(heard, example, spec_of, build_token_signals, seed=None)
         return LanguageJob(
             student,
-            data.train,
-            data.valid,
+            (data.train, data.valid),
             plan,
-            batch_size=training.batch_size,
-            total_steps=total,
-            seed=lesson.job_seed,
+            Course(training.batch_size, total, lesson.job_seed, first, training.evaluation_batch_size),
             tutor=tutor,
             listening=listening,
             align=align,
-            first_step=first,
-            scoring_rows=training.evaluation_batch_size,
         )
 
     def difficulty(self, judge: Any, lab: LmLab) -> np.ndarray:

@@ -6,6 +6,7 @@ Shapes: B rows, L tokens of a row, N = B L tokens, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,25 @@ class _Learned(nn.Module):
         self.temperature = temperature
 
 
+@dataclass(frozen=True)
+class Course:
+    """Where a training stands in its run, by which the ramps of a lesson are placed.
+
+    Attributes:
+        batch_size: rows of a step.
+        total_steps: of the run.
+        seed: decides the order of the rows.
+        first_step: optimizer steps of the run before this stage.
+        scoring_rows: rows at a time when scoring.
+    """
+
+    batch_size: int
+    total_steps: int
+    seed: int
+    first_step: int = 0
+    scoring_rows: int = 16
+
+
 class LanguageJob(DistillJob):
     """Windows of a text -> the token after each, learned from the text and from a teacher.
 
@@ -49,17 +69,12 @@ class LanguageJob(DistillJob):
     Args:
         model: with `hidden(tokens) -> (hidden, state)` and `readout.weight` (V, D); what else it has is used: `quantize`,
             `calibrate`, `regularizers`, `figures`.
-        train: what is learned from.
-        valid: what is scored.
+        texts: what is learned from, and what is scored.
         lesson: terms and ramps.
-        batch_size: rows of a step.
-        total_steps: of the run, by which the ramps are placed.
-        seed: decides the order of the rows.
+        course: batch, length and seed of the training.
         tutor: whom the student learns from; None: from the text alone.
         listening: signals and curriculum.
         align: the alignment that comes first.
-        first_step: optimizer steps of the run before this stage.
-        scoring_rows: rows at a time when scoring.
 
     Raises:
         InputError: the text is shorter than a window, or the cache is of other windows.
@@ -68,23 +83,19 @@ class LanguageJob(DistillJob):
     def __init__(
         self,
         model: Any,
-        train: Split,
-        valid: Split,
+        texts: tuple[Split, Split],
         lesson: LanguageLessonConfig,
+        course: Course,
         *,
-        batch_size: int,
-        total_steps: int,
-        seed: int,
         tutor: LanguageTutor | None = None,
         listening: Listening | None = None,
         align: MixerAlignment | None = None,
-        first_step: int = 0,
-        scoring_rows: int = 16,
     ) -> None:
+        train, valid = texts
         self.windows, self.valid, self.lesson = Windows(train.ids, lesson.window), valid, lesson
         check_length(min(len(valid), lesson.validation_tokens + 1), lesson.window)
-        self.tutor, self.total_steps, self.first_step = tutor, total_steps, first_step
-        self.scoring_rows = scoring_rows
+        self.tutor, self.total_steps, self.first_step = tutor, course.total_steps, course.first_step
+        self.scoring_rows = course.scoring_rows
         cache = None if tutor is None else tutor.cache
         if cache is not None and (cache.key.rows, cache.key.length) != (len(self.windows), lesson.window):
             raise InputError(
@@ -95,8 +106,8 @@ class LanguageJob(DistillJob):
         self.learned = _Learned(listening, align, lesson.temperature.build(two, two))
         super().__init__(
             model,
-            rows=lesson.epoch_steps * batch_size,
-            seed=seed,
+            rows=lesson.epoch_steps * course.batch_size,
+            seed=course.seed,
             listening=listening,
             extras=self.learned,
             call=lambda tokens: model.hidden(tokens)[0],
@@ -104,8 +115,8 @@ class LanguageJob(DistillJob):
         self.network: Any = model
         self.by_scores = any(isinstance(signal, PerToken) for signal in (*self.active, *self.own))
         # a stage that begins inside or after the ramp of the spikes goes on with fitted thresholds
-        self.calibrated = first_step > 0 and lesson.shares(first_step / total_steps)[1] > 0
-        self._set_shares(first_step)
+        self.calibrated = self.first_step > 0 and lesson.shares(self.first_step / self.total_steps)[1] > 0
+        self._set_shares(self.first_step)
 
     # ------------------------------------------------------------------------------------------------ of the family
 

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from stillhouse.families.lm.teachers.tail import Scores
 from stillhouse.losses import forward_kl, topk_kl
-from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence, fused_linear_divergence_to
+from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence, Projection, fused_linear_divergence
 from stillhouse.losses.softened import kl_of_logs
 
 WHOLE_ELEMENTS = 2**24  # logits of a batch, 64 MiB in float32: up to here pieces cost more than they save
@@ -98,8 +98,9 @@ def language_losses(
             sums[name] = sums.get(name, torch.zeros_like(value)) + value
     means = {name: value / N for name, value in sums.items()}
     if live is not None and beside is None:
-        means["kd"] = fused_linear_divergence_to(
-            hidden, weight, live.logits, divergence=live.divergence, temperature=float(temperature), chunk=chunk
+        student = Projection(hidden, weight)
+        means["kd"] = fused_linear_divergence(
+            student, live.logits, divergence=live.divergence, temperature=float(temperature), chunk=chunk
         )
     return means
 

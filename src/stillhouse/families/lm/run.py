@@ -15,7 +15,7 @@ from stillhouse.core.experiment import about
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.watch import SILENT, Watch
-from stillhouse.families.lm.job import LanguageJob
+from stillhouse.families.lm.job import Course, LanguageJob
 from stillhouse.families.lm.material import cache_of, load_text, teachers_of
 from stillhouse.families.lm.metrics.nll import model_nll
 from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
@@ -61,16 +61,13 @@ def train_teacher(
             return dict(read_json(out / records.RESULT))
         torch.manual_seed(config.seed)
         model = config.model.build(corpus.tokenizer.vocab_size)
-        job = LanguageJob(
-            model,
-            corpus.train,
-            corpus.valid,
-            config.lesson,
-            batch_size=training.batch_size,
+        course = Course(
+            training.batch_size,
             total_steps=training.epochs * config.epoch_steps,
             seed=config.seed,
             scoring_rows=training.evaluation_batch_size,
         )
+        job = LanguageJob(model, (corpus.train, corpus.valid), config.lesson, course)
         progress = partial(watch.on_progress, "teacher", config.seed)
         done = fit(job, training, seed=config.seed, folder=out, resume=resume, on_progress=progress)
         model.cpu().save(out)

@@ -21,7 +21,7 @@ from stillhouse.families.embed.data.vector_rows import FileRows, Part, Stamp, Te
 
 KEY = "embeddings"  # taken where several arrays would do
 CHUNK_BYTES = 1 << 24
-MANIFEST, TEXTS = "manifest.json", "texts.jsonl"  # of a capture folder (teachers.from_sentence_transformers writes it)
+MANIFEST, TEXTS = "manifest.json", "texts.jsonl"  # of a capture folder (`capture.py` writes it)
 LABELS = "labels.txt"  # of a capture of several files: the name of each text's file, a line a row
 SUFFIXES = (".npy", ".npz", ".safetensors", ".parquet", ".pt", ".pth")
 SAFETENSORS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
