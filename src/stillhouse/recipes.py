@@ -50,7 +50,10 @@ def load(recipe: str, assignments: Sequence[str] = ()) -> tuple[Family[Any, Any]
     found = _owner(mapping)
     if base is not None and type(base) is not found.Config:
         mapping = _without_defaults(mapping, type(base), found.Config)
-    return found, parse(found.Config, mapping)
+    try:
+        return found, parse(found.Config, mapping)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_of_others(mapping, found)}") from None
 
 
 def load_run(recipe: str, assignments: Sequence[str] = ()) -> Any:
@@ -90,8 +93,10 @@ def _mapping(recipe: str, recipes: Known) -> tuple[Any, dict[str, Any]]:
     mapping.setdefault("name", Path(recipe).stem)
     if named is None:
         return None, mapping
+    if not isinstance(named, str):
+        raise ConfigError(f"{recipe}: recipe: expected a name, got {named!r}")
     if named not in recipes:
-        raise ConfigError(f"{recipe}: recipe {named!r} is not known; {nearest(str(named), recipes)}")
+        raise ConfigError(f"{recipe}: recipe {named!r} is not known; {nearest(named, recipes)}")
     base = recipes[named]()
     return base, merge(to_mapping(base), mapping)
 
@@ -108,6 +113,17 @@ def _owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
             f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}"
         )
     return family(DEFAULT)
+
+
+def _of_others(mapping: Mapping[str, Any], found: Family[Any, Any]) -> str:
+    """A line that names the family which a refused file was read as, and those that its unknown keys belong to."""
+    unknown = [key for key in mapping if key not in settings(found.Config)]
+    lines = []
+    for key in unknown:
+        owners = [kind for kind in FAMILIES if key in settings(family(kind).Config)]
+        if owners:
+            lines.append(f"{key} belongs to {' and '.join(owners)}")
+    return f"\nread as a run of the family {found.kind}; {', '.join(lines)}" if lines else ""
 
 
 def _without_defaults(mapping: Mapping[str, Any], old: Any, new: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Pages of `--help` and `list`, written once and shipped: a command that only explains itself must not wait for torch.
 
-python -m stillhouse.cli.catalog      writes every page anew; a test says when they no longer fit the commands
+python -m stillhouse.cli.catalog      writes every page anew; a test fails when they no longer fit the commands
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def make(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> N
 
 
 def about(kind: str, config: Any, command: str) -> dict[str, Any]:
-    """What `run.json` says of any run."""
+    """What is in `run.json` of any run."""
     return {
         "kind": kind,
         "config": to_mapping(config),

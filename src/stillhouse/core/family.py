@@ -1,4 +1,4 @@
-"""What a family of students tells the shared run: its data, teacher, arms, jobs and scores. No torch at run time.
+"""What a family of students gives the shared run: its data, teacher, arms, jobs and scores. No torch at run time.
 
 A family is one package in `families/`. The run (`core.experiment`), the summary, the report and the commands are written once
 against this class and know no family by name; families do not know each other.
@@ -60,7 +60,7 @@ class Metric:
     Attributes:
         name: key in `Scores.items` and in `summary.json`.
         label: as tables name it.
-        unit: of a difference, as a sentence says it ("points", "bits per byte").
+        unit: of a difference, as in a sentence ("points", "bits per byte").
         items: what one value is measured on ("test images", "windows").
         lower_is_better: so that a verdict turns its sign.
         scale: what values are multiplied with before they are shown (100 for percentages).
@@ -215,7 +215,7 @@ class Family(ABC, Generic[C, D]):
         """Read, check and split the data of a run."""
 
     def facts(self, data: D) -> dict[str, Any]:
-        """What `run.json` and the report say of the data; compared on resume by `sha256`."""
+        """The entry on the data in `run.json` and the report; compared on resume by `sha256`."""
         return {"name": data.name, "sizes": dict(data.sizes), "sha256": data.sha256}
 
     def check(self, config: C, data: D) -> None:
@@ -241,7 +241,7 @@ class Family(ABC, Generic[C, D]):
 
     @abstractmethod
     def fingerprint(self, teacher: Any) -> str:
-        """SHA-256 that tells this teacher from another on resume."""
+        """SHA-256 of this teacher, compared on resume."""
 
     @abstractmethod
     def grade(self, teacher: Any, config: C, data: D) -> Grade:
@@ -285,7 +285,7 @@ class Family(ABC, Generic[C, D]):
         """The job of one stage of one arm."""
 
     def training(self, lesson: Lesson[C, D]) -> TrainingConfig:
-        """The loop's knobs of a stage, where the data have a say in them."""
+        """The loop's knobs of a stage, where they depend on the data."""
         return lesson.stage.training
 
     def difficulty(self, judge: Any, lab: Lab[C, D]) -> np.ndarray:

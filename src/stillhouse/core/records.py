@@ -11,7 +11,7 @@
                                a line per epoch:        {"split": "validation", "step", "epoch", "accuracy", "nll", "ece",
                                                          "agreement" (None without teacher), "seconds", "threads"}
         checkpoint.pt          all that resume needs
-        student.safetensors    the weights whose score is reported; card.json beside it says how to build and load it
+        student.safetensors    the weights whose score is reported; card.json beside it holds how to build and load it
         predictions.npz        test split: labels (N,) int64, probabilities (N, K) float32
         result.json            arm, seed, metrics {accuracy, nll, ece, agreement}, best_epoch, epochs, seconds, params
         tensorboard/           the same scalars as events
@@ -360,7 +360,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor and what it can, number of usable cores and system, as far as the platform tells."""
+    """Processor and what it can, number of usable cores and system, as far as the platform shows them."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

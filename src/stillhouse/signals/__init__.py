@@ -98,7 +98,7 @@ def build_signals(configs: Sequence[SignalBase], student: OutputSpec, teacher: O
 
 
 def signals_in(modules: nn.ModuleList) -> list[Signal]:
-    """The signals of a list, for its reader: torch does not say what a `ModuleList` holds.
+    """The signals of a list, for its reader: torch does not type what a `ModuleList` holds.
 
     Raises:
         InputError: something else than a `Signal` is in it.

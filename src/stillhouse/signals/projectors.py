@@ -24,7 +24,7 @@ class LeastSquaresLinear(nn.Linear):
     """A linear map that starts where the first batch puts it: the ridge solution of features to targets.
 
     A random start asks the student for features that a random map turns into the teacher's; this one asks first what the
-    student's features say already. Fitted once, in the first training step; the flag travels with the weights.
+    student's features hold already. Fitted once, in the first training step; the flag travels with the weights.
 
     Args:
         student_width: S.

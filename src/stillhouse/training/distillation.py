@@ -53,7 +53,7 @@ class DistillJob(Job):
         seed: decides order and augmentation.
         listening: teacher, signals and curriculum; nothing of all that if None.
         extras: what is learned along beside the signals; named, so that checkpoints stay readable.
-        call: what to call in place of `model` (its hidden states, say).
+        call: what to call in place of `model` (its hidden states, for example).
     """
 
     def __init__(

@@ -70,7 +70,7 @@ class Checkup:
 
 
 class SignalDoctor:
-    """Examines the terms of a loss every so many steps, says what is wrong with them, and balances them if asked to.
+    """Examines the terms of a loss every so many steps, finds what is wrong with them, and balances them if asked to.
 
     Gradients are compared where all terms meet. Give the student's parameters (every term reaches some of them), or one
     activation below all taps. At the *last* layer a signal that taps an earlier one has no gradient and would be called

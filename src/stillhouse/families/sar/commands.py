@@ -175,7 +175,7 @@ def _compare(words: Sequence[str]) -> int:
         print(
             f"{row['name']}: {row['parameters']:,} real parameters ({row['documented_parameters']:,} in the public code), "
             f"{row['fewer_parameters']:.1%} fewer than the teacher"
-            + (f"; the document says {documented['fewer_parameters']}" if documented else "")
+            + (f"; documented {documented['fewer_parameters']}" if documented else "")
         )
     return 0
 
@@ -309,8 +309,9 @@ def _plain(text: str) -> Any:
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from stillhouse.cli.show import print_table
 
     table = Table(
         "",
@@ -337,7 +338,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             _shown(row.get("processor_ms_line"), ".4f"),
             _shown(row.get("processor_ms_line_whole"), ".4f"),
         )
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    print_table(table)
 
 
 def _shown(value: Any, form: str) -> str:

@@ -78,7 +78,7 @@ def train(
 
 
 def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool, watch: Watch) -> None:
-    """The network, its figures on every test line, and `result.json` last: it says that the training is finished."""
+    """The network, its figures on every test line, and `result.json` last: it marks the training as finished."""
     out = folder.path
     torch.manual_seed(config.seed)
     model = config.model.build()

@@ -22,7 +22,7 @@ from stillhouse.layers.windows import Windows
 
 
 class BlockOut(NamedTuple):
-    """What a block says; a tap takes the first entry.
+    """What a block puts out; a tap takes the first entry.
 
     Attributes:
         tokens: (B, N, D).

@@ -29,7 +29,7 @@ class ClauseBank(nn.Module):
     Args:
         num_bits: F.
         num_clauses: C.
-        options: the rule; its fields say what each number is.
+        options: the rule (see its fields).
 
     Attributes:
         include_logits: (2, C, F) parameter; [0] the literals x, [1] the literals not x.

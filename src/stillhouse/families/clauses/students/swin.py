@@ -82,7 +82,7 @@ class WindowBlock(nn.Module):
 class SwinTM(ClauseModel):
     """Swin tiny, small, base or large with window-level clauses; every stage votes, and the last one twice.
 
-    Without attention it is the documents' "Swin-like pyramid": clauses alone mix the tokens of a window.
+    Without attention it is the "Swin-like pyramid": clauses alone mix the tokens of a window.
 
     Example:
         >>> model = SwinTM(image_size=16, in_channels=1, embed_dim=8, depths=(1, 1), num_heads=(2, 2), window_size=2,

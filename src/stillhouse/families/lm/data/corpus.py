@@ -1,4 +1,4 @@
-"""Token ids of a text's splits, written once and memory-mapped, with a manifest that says of what they are.
+"""Token ids of a text's splits, written once and memory-mapped, with a manifest of their source.
 
 FOLDER/tokenizer.json
 FOLDER/train.npy        (N,) uint16 or uint32; also valid, test

@@ -20,7 +20,7 @@ def recipe_path(name: str) -> Path:
     """The YAML file of a path, or of a shipped recipe by its name, with or without `.yaml`.
 
     Raises:
-        ConfigError: neither; a path whose last part is a shipped recipe says so.
+        ConfigError: neither; the message names the shipped recipe that a path's last part is.
 
     Example:
         >>> recipe_path("s4_ssm_student_toy").name
