@@ -16,6 +16,8 @@ from stillhouse.report import write_page
 from stillhouse.report.verdicts import Measure, sentence
 from stillhouse.report.words import GAP, MINUS
 
+pytestmark = pytest.mark.drawn
+
 MEASURES = {metric.name: Measure.of(metric) for metric in FAMILY.metrics}
 
 SECTIONS = ("Arms", "What was run", "Learning curves", "Agreement with the teacher, class by class", "Calibration")

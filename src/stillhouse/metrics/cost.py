@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from stillhouse.core.checks import InputError
 
 WARM_UPS, MOST_REPEATS = 3, 200
+BUDGET_SECONDS = 0.8  # of one median
 
 
 def measure_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file: Path | None = None) -> dict[str, Any]:
@@ -75,8 +76,9 @@ def _aside(module: nn.Module, device: torch.device) -> Iterator[None]:
                 part.training = mode
 
 
-def _median_ms(module: nn.Module, inputs: torch.Tensor, budget_seconds: float = 0.8) -> float:
+def _median_ms(module: nn.Module, inputs: torch.Tensor, budget_seconds: float | None = None) -> float:
     """Median over as many calls as fit the budget, after a warm-up that may take half of it; one of each at least."""
+    budget_seconds = BUDGET_SECONDS if budget_seconds is None else budget_seconds
     started = time.perf_counter()
     for _ in range(WARM_UPS):
         _call_ms(module, inputs)
