@@ -15,6 +15,7 @@ from typing import Any
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import ConfigError
+from stillhouse.core.watch import Watch
 from stillhouse.recipes import load
 
 USAGE = "stillhouse sweep RECIPE|FILE [--set KEY=VALUE[,VALUE...]] [--space FILE] [--trials N] [options]"
@@ -30,6 +31,14 @@ examples:
 Each trial trains the arm that ships, in a run folder DIR/trial-NNNN; controls and the test split are left for the run of the
 best settings, whose command is printed. The last example joins a sweep from another machine.
 """
+
+
+class Lines(Watch):
+    """Prints a line for each trial."""
+
+    def log(self, line: str) -> None:
+        """One line."""
+        print(line, flush=True)
 
 
 class Interrupted(StillhouseError):
@@ -59,11 +68,10 @@ def main(arguments: Sequence[str]) -> int:
     if options.workers > 1:
         _start(list(arguments), options, out, study, plan)
     else:
-        from stillhouse.cli.show import RunDisplay
         from stillhouse.sweeps.work import work
 
         try:
-            work(study, plan, out, partial(_build, options.recipe, fixed, options.threads), watch=RunDisplay(0, quiet=True))
+            work(study, plan, out, partial(_build, options.recipe, fixed, options.threads), watch=Lines())
         finally:
             _write(study, plan, out, family, options.cost)
     _finish(study, plan, out, family, options.cost)
@@ -81,10 +89,14 @@ def _parser() -> Parser:
     parser.add_argument("--prune", action="store_true", help="stop trials below the median of others at their epoch")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder [runs/NAME-sweep]")
     parser.add_argument("--resume", action="store_true", help="go on with a sweep, or join its workers")
-    parser.add_argument("--seeds", type=_positive, default=1, metavar="N", help="trainings of a trial; their mean counts [1]")
+    parser.add_argument(
+        "--seeds", type=_positive, default=1, metavar="N", help="trainings of a trial; their mean counts [1]"
+    )
     parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="what draws settings [tpe]")
     parser.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="fixes its draws [0]")
-    parser.add_argument("--cost", metavar="KIND", help="of the front: params, macs, bytes, ms, ... [the first that differs]")
+    parser.add_argument(
+        "--cost", metavar="KIND", help="of the front: params, macs, bytes, ms, ... [the first that differs]"
+    )
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of a worker [the recipe's]")
     parser.add_argument("--name", help="of the study in its storage [the recipe's]")
     return parser
@@ -177,7 +189,10 @@ def _news(trials: Sequence[Any], shown: set[int]) -> None:
         if trial.state.is_finished() and trial.number not in shown:
             shown.add(trial.number)
             score = "" if trial.value is None else f" {trial.value:.5g}"
-            print(f"trial {trial.number} {trial.state.name.lower()}{score} {trial.user_attrs.get('settings', {})}", flush=True)
+            print(
+                f"trial {trial.number} {trial.state.name.lower()}{score} {trial.user_attrs.get('settings', {})}",
+                flush=True,
+            )
 
 
 def _write(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> dict[str, Any]:

@@ -112,7 +112,9 @@ def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, label: str, 
         return _svg(figure, f"curves-{split}-{key}", label)
 
 
-def pareto(points: Sequence[tuple[float, float, str]], chosen: set[str], cost: str, score: str) -> Markup:
+def pareto(
+    points: Sequence[tuple[float, float, str]], chosen: set[str], cost: str, score: str, *, joined: bool = True
+) -> Markup:
     """Score against cost of some (cost, score, name); those of the front are filled, joined by steps and named."""
     best = sorted(point for point in points if point[2] in chosen)
     label = f"{score} against {cost}. " + "; ".join(f"{name}: {y:.4g} at {x:.4g}" for x, y, name in best)
@@ -121,7 +123,8 @@ def pareto(points: Sequence[tuple[float, float, str]], chosen: set[str], cost: s
         axes = figure.add_subplot()
         rest = [point for point in points if point[2] not in chosen]
         axes.plot([x for x, _, _ in rest], [y for _, y, _ in rest], "o", color=FAINT, fillstyle="none", markersize=6)
-        axes.step([x for x, _, _ in best], [y for _, y, _ in best], where="post", color=COLORS[0], linewidth=1.2)
+        if joined:
+            axes.step([x for x, _, _ in best], [y for _, y, _ in best], where="post", color=COLORS[0], linewidth=1.2)
         axes.plot([x for x, _, _ in best], [y for _, y, _ in best], "o", color=COLORS[0], markersize=7)
         for x, y, name in best:
             axes.annotate(name, (x, y), xytext=(0, 7), textcoords="offset points", ha="center")

@@ -95,7 +95,9 @@ def importance(study: Any, plan: Plan, done: Sequence[Any]) -> dict[str, float]:
     return {name: float(share) for name, share in found.items() if math.isfinite(share)}
 
 
-def write_sweep(study: Any, plan: Plan, out: Path, validated: str, title: str, cost: str | None = None) -> dict[str, Any]:
+def write_sweep(
+    study: Any, plan: Plan, out: Path, validated: str, title: str, cost: str | None = None
+) -> dict[str, Any]:
     """Write `sweep.json` and `report.html` into the sweep's folder; returns what the first holds."""
     found = summarize(study, plan, validated, cost)
     if found["command"] is not None:
@@ -168,7 +170,9 @@ def _blocks(found: Mapping[str, Any]) -> list[Block]:
         drawings.append((figures.history(history, found["objective"]), "Score of each trial, and the best so far."))
     if found["importance"]:
         shares = figures.bars(list(found["importance"].items()), "share of the difference between trials")
-        drawings.append((shares, f"What settings were worth (PED-ANOVA), from {len(done)} trials: a hint, not a measurement."))
+        drawings.append(
+            (shares, f"What settings were worth (PED-ANOVA), from {len(done)} trials: a hint, not a measurement.")
+        )
     if drawings:
         caption = "" if axis or not done else "All trials cost the same, so the front is the best trial alone."
         blocks.append(Figure("Trials", drawings, caption))

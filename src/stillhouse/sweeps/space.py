@@ -1,8 +1,8 @@
 """Which settings a sweep tries: lists from `--set`, lists and ranges from a YAML file. No torch.
 
-    training.learning_rate: {low: 1e-4, high: 1e-2, log: true}
-    training.epochs: {low: 5, high: 20, step: 5}
-    student.depth: {choices: [1, 2, 4]}
+training.learning_rate: {low: 1e-4, high: 1e-2, log: true}
+training.epochs: {low: 5, high: 20, step: 5}
+student.depth: {choices: [1, 2, 4]}
 """
 
 from __future__ import annotations
@@ -209,7 +209,9 @@ def as_assignment(key: str, value: Any) -> str:
 
 def _choices(where: str, values: Any) -> Choices:
     if not isinstance(values, list) or not values:
-        raise ConfigError(f"{where}: expected a list of values to try, got {'an empty one' if values == [] else values}")
+        raise ConfigError(
+            f"{where}: expected a list of values to try, got {'an empty one' if values == [] else values}"
+        )
     labels = Choices(tuple(values)).labels
     if any(labels.index(label) < place for place, label in enumerate(labels)):
         raise ConfigError(f"{where}: expected different values, got {', '.join(map(str, labels))}")

@@ -23,8 +23,11 @@ from stillhouse.sweeps.space import Choices, Range, Space
 
 try:
     import optuna
+    from optuna.storages.journal import JournalFileBackend
 except ModuleNotFoundError:
-    raise InputError("sweeps need the package optuna, which is not installed: pip install 'stillhouse[sweeps]'") from None
+    raise InputError(
+        "sweeps need the package optuna, which is not installed: pip install 'stillhouse[sweeps]'"
+    ) from None
 
 ABOUT = "stillhouse"  # the study's attribute that says what is swept
 SURPLUS = "surplus"  # of a trial that was one too many
@@ -78,7 +81,7 @@ def open_storage(given: str | None, out: Path) -> Any:
         if path.is_dir():
             raise InputError(f"--storage {path}: expected a file or a database URL, got a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     except StillhouseError:
         raise
     except Exception as error:  # each driver has errors of its own
@@ -144,7 +147,8 @@ def point_of(study: Any, trial: Any, plan: Plan) -> dict[str, Any]:
 @contextlib.contextmanager
 def claimed(out: Path, number: int) -> Iterator[bool]:
     """Whether this process alone has the trial, as long as the context is open."""
-    lock = RunLock(out / ".claims" / f"{number:04d}")
+    place = out / ".claims" / f"{number:04d}"
+    lock = RunLock(place)
     try:
         lock.__enter__()
     except InputError:
@@ -154,6 +158,8 @@ def claimed(out: Path, number: int) -> Iterator[bool]:
         yield True
     finally:
         lock.__exit__(None, None, None)
+        with contextlib.suppress(OSError):  # another worker looks in
+            place.rmdir()
 
 
 def sign(trial: Any) -> None:

@@ -100,7 +100,7 @@ def train_trial(
 
 def reporting(family: Family[Any, Any], arm: Arm, report: Report) -> Family[Any, Any]:
     """The same family, whose jobs of the arm's own student report every validation; assistants and judges are silent."""
-    watched = copy.copy(family)
+    watched: Any = copy.copy(family)
     own: list[Any] = []
     epochs = [0]
 
@@ -124,8 +124,9 @@ def reporting(family: Family[Any, Any], arm: Arm, report: Report) -> Family[Any,
             epochs[0] = before + round(progress.step / steps)
             report(epochs[0], family.objective(validation.rank))
 
-        made.observe = observed
+        made.observe = observed  # type: ignore[method-assign]
         return made
 
-    watched.student, watched.job = student, job  # type: ignore[method-assign]
-    return watched
+    watched.student, watched.job = student, job
+    found: Family[Any, Any] = watched
+    return found
