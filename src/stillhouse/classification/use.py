@@ -95,7 +95,7 @@ class ImageClasses(_Classes):
 
             if not Path(one).is_file():
                 raise InputError(f"image {one}: there is no such file")
-            return torch.from_numpy(decode(Path(one), channels, height, width)).float() / 255
+            return torch.from_numpy(decode(Path(one), channels, height, width).copy()).float() / 255
         if hasattr(one, "convert"):  # a PIL image
             from PIL import ImageOps
 
@@ -109,10 +109,10 @@ class ImageClasses(_Classes):
                 "PIL image to have it resized"
             )
         if array.dtype == np.uint8:
-            return torch.from_numpy(np.ascontiguousarray(shaped)).float() / 255
+            return torch.from_numpy(np.array(shaped)).float() / 255
         if array.dtype.kind != "f" or not np.isfinite(shaped).all() or shaped.min() < 0 or shaped.max() > 1:
             raise InputError(f"image: expected uint8, or finite floats from 0 to 1, got {_what(array)}")
-        return torch.from_numpy(np.ascontiguousarray(shaped)).float()
+        return torch.from_numpy(np.array(shaped)).float()
 
     def read(self, source: str) -> Inputs:
         """Image files, by name."""
@@ -142,7 +142,7 @@ class TextClasses(_Classes):
     takes: ClassVar[str] = "a text file (a line a text), a .csv, .tsv or .jsonl with a column of texts, or - for lines"
 
     def __init__(self, folder: Path, network: Any, task: TextTask) -> None:
-        from stillhouse.classification.data.labelled_texts import _tokenizer
+        from stillhouse.classification.data.labelled_texts import tokenizer_of
         from stillhouse.classification.data.texts_config import TextDataConfig
 
         super().__init__(folder, network, task)
@@ -151,7 +151,7 @@ class TextClasses(_Classes):
         if not data or data.get("name") != "texts":
             raise InputError(f"{folder}: the tokens of its texts are named by its run, and it lies in none")
         self.config = parse(TextDataConfig, data)
-        self.encode, _ = _tokenizer(self.config)
+        self.encode, _ = tokenizer_of(self.config)
 
     def transform(self, one: Any) -> Tensor:
         """(L) token ids of a text, cut or padded.
@@ -171,9 +171,9 @@ class TextClasses(_Classes):
         """Texts, by the number of their line."""
         path = Path(source)
         if source != "-" and path.suffix.lower() in (".csv", ".tsv", ".jsonl"):
-            from stillhouse.classification.data.labelled_texts import _rows
+            from stillhouse.classification.data.labelled_texts import read_rows
 
-            rows = _rows(path)
+            rows = read_rows(path)
             if self.config.text_column not in rows[0]:
                 names = map(str, rows[0])
                 raise InputError(f"{path}: expected a column {self.config.text_column!r}; {nearest('text', names)}")

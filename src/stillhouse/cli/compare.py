@@ -62,7 +62,7 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
     from stillhouse.core.family import COSTS
     from stillhouse.report.runs import difference_words
     from stillhouse.report.verdicts import Measure, shown
-    from stillhouse.report.words import plain
+    from stillhouse.report.words import cost, plain
 
     rows = found["runs"]
     measures = [Measure.of(metric) for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
@@ -79,11 +79,11 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
             if place == 0:
                 ends = [figures.get("low"), figures.get("high")]
                 cells.append("" if None in ends else " to ".join(shown(measure, end) for end in ends))
-        cells += [plain(row["cost"].get(kind), 4) for kind in kinds]
+        cells += [cost(kind, row["cost"].get(kind)) for kind in kinds]
         table.add_row(*cells, plain(row["seconds"]))
     console = Console(highlight=False)
     console.print(table)
-    unit = f" {measures[0].unit}" if measures[0].unit else ""
+    unit = f" ({measures[0].unit})" if measures[0].unit not in ("", measures[0].label) else ""
     for row in rows[1:]:
         words = difference_words(measures[0], row)
         if row.get("difference") is None:

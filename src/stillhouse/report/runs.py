@@ -22,7 +22,8 @@ from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.page import write_blocks
 from stillhouse.report.verdicts import Measure, shown
-from stillhouse.report.words import NOTHING, plain, size
+from stillhouse.report.words import NOTHING, plain
+from stillhouse.report.words import cost as cost_words
 
 if TYPE_CHECKING:
     from stillhouse.core.family import Family, Metric
@@ -167,7 +168,7 @@ def _blocks(family: Family[Any, Any], rows: Sequence[Mapping[str, Any]]) -> list
         cells: list[str | Cell] = [Cell(row["run"], f"arm {row['arm']}, {len(row['seeds'])} seeds, {row['data']}")]
         cells += [_cell(measure, row["metrics"].get(measure.name)) for measure in measures]
         cells.append(_difference(first, row))
-        cells += [size(row["cost"].get(k)) if k.endswith("bytes") else plain(row["cost"].get(k), 4) for k in kinds]
+        cells += [cost_words(kind, row["cost"].get(kind)) for kind in kinds]
         cells.append(plain(row["seconds"]))
         table.append(cells)
     names = [COSTS[kind].removesuffix(" on disk") for kind in kinds]

@@ -15,6 +15,7 @@ from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.page import write_blocks
 from stillhouse.report.words import NOTHING, plain
+from stillhouse.report.words import cost as cost_words
 from stillhouse.sweeps.study import Plan, real_trials
 from stillhouse.sweeps.work import command_of
 
@@ -184,7 +185,7 @@ def _blocks(found: Mapping[str, Any]) -> list[Block]:
         score = NOTHING if trial["score"] is None else f"{trial['score']:.5g}"
         under = "on the front" if trial["number"] in found["front"] else trial["state"] * (trial["state"] != "done")
         settings = [str(trial["settings"].get(key, NOTHING)) for key in keys]
-        costs = [plain(trial["cost"].get(kind), 4) for kind in kinds]
+        costs = [cost_words(kind, trial["cost"].get(kind)) for kind in kinds]
         rows.append([Cell(f"trial {trial['number']}", under), score, *settings, *costs, plain(trial["seconds"])])
     head = ["", found["objective"], *keys, *(COSTS.get(kind, kind) for kind in kinds), "training time (s)"]
     more = f" The best {MOST_SHOWN} of {len(trials)}; all are in {SUMMARY}." if len(trials) > MOST_SHOWN else ""

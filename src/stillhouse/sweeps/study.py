@@ -81,12 +81,26 @@ def open_storage(given: str | None, out: Path) -> Any:
         if path.is_dir():
             raise InputError(f"--storage {path}: expected a file or a database URL, got a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_journal(path)
         return optuna.storages.JournalStorage(JournalFileBackend(str(path)))
     except StillhouseError:
         raise
     except Exception as error:  # each driver has errors of its own
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"--storage {given or out / JOURNAL}: cannot be opened as a study: {first}") from None
+
+
+def _check_journal(path: Path) -> None:
+    """Raise InputError for a file that is no journal: optuna would add to it, and read nothing of what it holds."""
+    with path.open("ab+") as file:
+        file.seek(0)
+        first = file.readline()
+    try:
+        entry = json.loads(first or b'{"op_code": 0}')
+    except ValueError:
+        entry = None
+    if not isinstance(entry, dict) or "op_code" not in entry:
+        raise InputError(f"--storage {path}: cannot be opened as a study: it is another file; choose another name")
 
 
 def open_study(storage: Any, name: str, plan: Plan, *, resume: bool) -> Any:
