@@ -1,6 +1,7 @@
 """Sweeps of a tiny family: what counts, what is stopped, what is taken up again, and what is refused."""
 
 import importlib.util
+import shlex
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -8,7 +9,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import yaml
 
+from stillhouse.cli.main import main
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, place, to_mapping
@@ -262,3 +265,22 @@ def test_the_page_says_what_to_do_next(tmp_path):
     assert found["command"].split()[0] in page
     assert all(f"trial {number}" in page for number in range(4))
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_path_of_a_user(tmp_path, capsys):
+    """Sweep, the refusal to sweep again unasked, and a printed command that `distill` takes."""
+    words = ["sweep", "digits", "--out", tmp_path / "s", "--set", "training.learning_rate=1e-3,3e-3"]
+    for fixed in ("training.epochs=1", "data.train_limit=60", "training.device=cpu", "student.depth=1"):
+        words += ["--set", fixed]
+    assert main([*map(str, words)]) == 0
+    text = capsys.readouterr().out
+    command = next(line for line in text.splitlines() if "stillhouse distill" in line)
+    assert main([*shlex.split(command)[1:], "--print-config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    found = records.read_json(tmp_path / "s" / "sweep.json")
+    best = found["trials"][found["best"]]["settings"]
+    assert printed["training"]["learning_rate"] == best["training.learning_rate"]
+    assert (printed["seeds"], printed["training"]["epochs"]) == (3, 1)
+    assert main([*map(str, words)]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*map(str, words), "--resume"]) == 0  # nothing is left to do

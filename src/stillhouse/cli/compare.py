@@ -11,6 +11,7 @@ from typing import Any
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
 
+ABOUT = "Runs of one family side by side: test scores with intervals, paired differences, cost, training time."
 USAGE = "stillhouse compare RUN RUN... [--out page.html] [--json]"
 EPILOG = """Each run stands for the arm that it ships. Scores are those of its test split, with a 95 % interval over seeds and
 items. The difference from the first run is paired by test item and by seed; where two runs were not tested on the same items
@@ -25,7 +26,7 @@ examples:
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, read, print a table, write the page."""
-    parser = Parser(prog="stillhouse compare", usage=USAGE, description=__doc__, epilog=EPILOG)
+    parser = Parser(prog="stillhouse compare", usage=USAGE, description=ABOUT, epilog=EPILOG)
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of one family, finished")
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write a page")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead of a table")

@@ -12,6 +12,7 @@ from typing import Any
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
 
+ABOUT = "Use a student of any family on photos, texts, vectors or radar lines."
 USAGE = "stillhouse predict RUN SOURCE [--out FILE] [--json]"
 EPILOG = """what SOURCE may be, by family:
   images, clauses   photo.png, a folder, images.npy (N, H, W[, C]), - (a list of files)    class and probability of each
@@ -31,7 +32,7 @@ In Python: student = stillhouse.load("runs/mine"); student.predict(["photo.png"]
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, read, predict, print or write."""
-    parser = Parser(prog="stillhouse predict", usage=USAGE, description=__doc__, epilog=EPILOG)
+    parser = Parser(prog="stillhouse predict", usage=USAGE, description=ABOUT, epilog=EPILOG)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or the folder of a student")
     parser.add_argument("source", metavar="SOURCE", help="a file, a folder, or - for standard input")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".csv, .jsonl, or .npy for arrays [printed as CSV]")

@@ -15,9 +15,11 @@ from typing import Any
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import ConfigError
+from stillhouse.core.family import COSTS
 from stillhouse.core.watch import Watch
 from stillhouse.recipes import load
 
+ABOUT = "Try many settings of a recipe, each judged on the validation split; optuna keeps the study."
 USAGE = "stillhouse sweep RECIPE|FILE [--set KEY=VALUE[,VALUE...]] [--space FILE] [--trials N] [options]"
 EPILOG = """--space is a YAML file, a line a setting:
   training.learning_rate: {low: 1e-4, high: 1e-2, log: true}      whole numbers where both ends are
@@ -79,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="stillhouse sweep", usage=USAGE, description=__doc__, epilog=EPILOG)
+    parser = Parser(prog="stillhouse sweep", usage=USAGE, description=ABOUT, epilog=EPILOG)
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe, or a YAML file of a run")
     parser.add_argument("--set", action="append", default=[], metavar="K=V", help="of all trials, or a list to try")
     parser.add_argument("--space", type=Path, metavar="FILE", help="settings to draw from, see below")
@@ -95,7 +97,7 @@ def _parser() -> Parser:
     parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="what draws settings [tpe]")
     parser.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="fixes its draws [0]")
     parser.add_argument(
-        "--cost", metavar="KIND", help="of the front: params, macs, bytes, ms, ... [the first that differs]"
+        "--cost", choices=COSTS, metavar="KIND", help="of the front: params, macs, bytes, ms, ... [the first that differs]"
     )
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of a worker [the recipe's]")
     parser.add_argument("--name", help="of the study in its storage [the recipe's]")
@@ -138,17 +140,28 @@ def _build(recipe: str, fixed: Sequence[str], threads: int | None, settings: Map
     return load(recipe, fixed, {**more, **settings})
 
 
+def worker_words(words: Sequence[str]) -> list[str]:
+    """The command of one of several workers: that of all of them, as one that joins.
+
+    Example:
+        >>> worker_words(["digits", "--workers", "4", "--set", "a=1,2", "--workers=2", "--resume"])
+        ['digits', '--set', 'a=1,2', '--workers', '1', '--resume']
+    """
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and word != "--workers" and not word.startswith("--workers=") and word != "--resume":
+            kept.append(word)
+        skip = word == "--workers"
+    return [*kept, "--workers", "1", "--resume"]
+
+
 def _start(words: list[str], options: Any, out: Path, study: Any, plan: Any) -> None:
     """Start workers, each the same command with one worker, and wait for all of them."""
     from stillhouse.sweeps.study import real_trials
 
-    place = words.index("--workers") if "--workers" in words else None
-    plain = [word for word in words if not word.startswith("--workers=") and word != "--resume"]
-    if place is not None:
-        at = plain.index("--workers")
-        del plain[at : at + 2]
     out.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "stillhouse", "sweep", *plain, "--workers", "1", "--resume", "--out", str(out)]
+    command = [sys.executable, "-m", "stillhouse", "sweep", *worker_words(words), "--out", str(out)]
     logs = [(out / f"worker-{number}.log").open("a") for number in range(options.workers)]
     workers = [subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ)) for log in logs]
     stopped, shown = False, set[int]()

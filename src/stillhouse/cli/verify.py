@@ -12,6 +12,7 @@ from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
 
+ABOUT = "Is A better than B? From the per-item scores of anyone's runs, over seeds and items."
 USAGE = "stillhouse verify A/*.json B/*.json [options]"
 EPILOG = """a file is one seed (the last number in its name), unless it names the seed; ids are matched:
   seed-0.json   {"seed": 0, "scores": {"img-1": 1, "img-2": 0}}   or {"ids": [...], "scores": [...]}   or rows:
@@ -32,7 +33,7 @@ WORDS = {"helps": "better", "hurts": "worse"}
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, read, pair, say; 0 as expected, 1 not."""
-    parser = Parser(prog="stillhouse verify", usage=USAGE, description=__doc__, epilog=EPILOG)
+    parser = Parser(prog="stillhouse verify", usage=USAGE, description=ABOUT, epilog=EPILOG)
     parser.add_argument(
         "files", nargs="+", type=Path, metavar="FILE", help="of A, then of B: two files or two folders' files"
     )

@@ -46,6 +46,8 @@ def cost_axis(trials: Sequence[Mapping[str, Any]], wanted: str | None = None) ->
         InputError: no trial has a cost of the wanted kind.
     """
     known = list(dict.fromkeys(kind for trial in trials for kind in trial["cost"]))
+    if not trials:
+        return None
     if wanted is not None:
         if wanted not in known:
             raise InputError(f"--cost {wanted}: expected one of {', '.join(known) or 'none'}")

@@ -70,7 +70,7 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         Metric(FAR, "distances kept (Spearman, row by row)", "Spearman", "test rows", low=-1.0, high=1.0, digits=3),
     )
     may_grow = ("seeds", "anchors", "frontier", "text")
-    validated = "validation: mean of neighbours and distances kept"
+    validated = "validation score (mean of near and far)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run of vectors: `data.path`."""
