@@ -64,23 +64,10 @@ def run(
     command = command or records.command_line()
     grown = {"may_grow": family.may_grow, "may_change": family.may_change, "may_hold": family.may_hold}
     with RunFolder.open(out, to_mapping(config), resume=resume, **grown) as folder:
-        data = family.data(config, watch.log) if data is None else data
-        facts = family.facts(data)
-        folder.same("data", facts, keys=("sha256", *(key for key in facts if key.endswith("_sha256"))))
-        family.check(config, data)
-        teachers = family.teachers(config, data, teacher, watch.log)
-        known = {"sha256": _together([family.fingerprint(one) for one in teachers])} if teachers else {}
-        folder.same("teacher", known)
-        grades = [accept(family, one, config, data, force=force, watch=watch) for one in teachers]
-        unused = list(family.unused(config))
-        for line in unused:
-            watch.log(f"unused: {line}")
-        folder.begin({**about(family.kind, config, command), "data": facts, "teacher": known or None, "unused": unused})
-        lab: Lab[Any, Any] = Lab(config, data, folder, teachers, grades, resume, watch, given=teacher)
-        family.prepare(lab)
-        lab.tutors = family.tutors(lab)
-        if teachers:
-            write_json(out / records.TEACHER, family.teacher_record(lab))
+        lab = enter(
+            family, config, folder, resume=resume, force=force, data=data, teacher=teacher, command=command, watch=watch
+        )
+        facts = folder.run["data"]
         arms = family.arms(config)
         for arm, seed in todo(arms, folder, resume):
             make(family, arm, seed, lab)
@@ -93,6 +80,55 @@ def run(
         write_json(out / records.SUMMARY, summary)
     watch.log(f"report: {write_page(family, out)}")
     return summary
+
+
+def enter(
+    family: Family[Any, Any],
+    config: Any,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    data: Any = None,
+    teacher: Any = None,
+    command: str,
+    watch: Watch = SILENT,
+) -> Lab[Any, Any]:
+    """All that comes before the first training: data, the check of every teacher, `run.json`, what arms share.
+
+    Args:
+        family: of the configuration.
+        config: the run as one value.
+        folder: open for writing.
+        resume: the run is continued.
+        force: go on although the teacher is no better than chance.
+        data: ready data, instead of what the configuration names.
+        teacher: a ready teacher, instead of the one that the configuration names.
+        command: shown as the command that reproduces the run.
+        watch: kept informed.
+
+    Raises:
+        InputError: data, teacher or settings do not fit, or changed since the run that is resumed.
+        TeacherAtChance: the teacher is no better than guessing and `force` is off.
+    """
+    data = family.data(config, watch.log) if data is None else data
+    facts = family.facts(data)
+    folder.same("data", facts, keys=("sha256", *(key for key in facts if key.endswith("_sha256"))))
+    family.check(config, data)
+    teachers = family.teachers(config, data, teacher, watch.log)
+    known = {"sha256": _together([family.fingerprint(one) for one in teachers])} if teachers else {}
+    folder.same("teacher", known)
+    grades = [accept(family, one, config, data, force=force, watch=watch) for one in teachers]
+    unused = list(family.unused(config))
+    for line in unused:
+        watch.log(f"unused: {line}")
+    folder.begin({**about(family.kind, config, command), "data": facts, "teacher": known or None, "unused": unused})
+    lab: Lab[Any, Any] = Lab(config, data, folder, teachers, grades, resume, watch, given=teacher)
+    family.prepare(lab)
+    lab.tutors = family.tutors(lab)
+    if teachers:
+        write_json(folder.path / records.TEACHER, family.teacher_record(lab))
+    return lab
 
 
 def todo(arms: Sequence[Arm], folder: RunFolder, resume: bool) -> list[tuple[Arm, int]]:
