@@ -13,7 +13,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.families.lm.teachers.cache import MANIFEST, CacheKey, LogitCache, check_cache, write_cache
-from stillhouse.families.lm.teachers.tail import tail_bounds
+from stillhouse.losses.tail import tail_bounds
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.losses import forward_kl, topk_kl
 

@@ -79,6 +79,12 @@ class CopiedSplit:
     def __len__(self) -> int:
         return len(COPIES) * len(self.split)
 
+    def batch(self, index: Tensor) -> Batch:
+        """The copies of an index: inputs (B, C, H, W), labels (B), and the index."""
+        images = self.split.batch(index // len(COPIES))
+        place = torch.arange(len(index)) * len(COPIES) + index % len(COPIES)
+        return Batch(_side_by_side(images.inputs).index_select(0, place), images.labels, index)
+
     def batches(self, size: int) -> Iterator[Batch]:
         """All copies of `size` images at a time, in the order of the bits."""
         place = 0
