@@ -41,7 +41,7 @@ except ImportError:  # Windows
 
 FORMAT = "stillhouse-cache-1"
 PLAN, MANIFEST, CLAIM, SHA = "plan.json", "manifest.json", ".claim", "sha256"
-SHARD_BYTES = 2**26
+SMALLEST, LARGEST, SHARDS = 2**23, 2**28, 256  # bytes of a shard, and about how many there are in between
 WAIT_SECONDS = 0.2
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -163,14 +163,24 @@ def bytes_of(shape: Sequence[int], kind: str) -> int:
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
 
 
-def rows_a_shard(row_bytes: int, batch: int, most: int | None = None) -> int:
+def shard_bytes_of(total: int) -> int:
+    """Of a cache of so many bytes: a kill costs a shard, and a folder of a million files is no good either.
+
+    Example:
+        >>> shard_bytes_of(10**6), shard_bytes_of(10**10), shard_bytes_of(10**12)
+        (8388608, 39062500, 268435456)
+    """
+    return min(LARGEST, max(SMALLEST, total // SHARDS))
+
+
+def rows_a_shard(row_bytes: int, batch: int, most: int) -> int:
     """Whole batches, so that every row is asked for beside the same others whoever writes the shard.
 
     Example:
         >>> rows_a_shard(row_bytes=1000, batch=64, most=1_000_000)
         960
     """
-    return max(1, (most or SHARD_BYTES) // max(1, row_bytes) // batch) * batch
+    return max(1, most // max(1, row_bytes) // batch) * batch
 
 
 # ---------------------------------------------------------------------------------------------------------- writing

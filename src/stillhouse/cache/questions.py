@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stillhouse.cache.content import Content
-from stillhouse.cache.files import Plan, rows_a_shard, write_shards
+from stillhouse.cache.files import Plan, rows_a_shard, shard_bytes_of, write_shards
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs
 
@@ -53,6 +53,7 @@ class Questions:
         params: of the teacher.
         licence: under which the teacher's outputs may be passed on, as far as it says so itself.
         content: what is kept of the training rows where nothing else is asked for.
+        further: entries of the key that a family has alone.
         about: further facts that are kept beside: sources, versions, the teacher's grade.
     """
 
@@ -71,6 +72,7 @@ class Questions:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     content: Content = field(default_factory=Content)
+    further: Mapping[str, Any] = field(default_factory=dict)
 
     def with_facts(self, **facts: Any) -> Questions:
         """The same with further facts beside the answers."""
@@ -85,6 +87,7 @@ class Questions:
             "labels": self.labels_sha256,
             "data": self.data_sha256,
             "augmentation": self.augmentation,
+            **self.further,
         }
 
     def content_of(self, part: str, content: Content) -> Content:
@@ -111,7 +114,8 @@ class Questions:
         key = {**self.key, **content.to_key(), "classes": self.classes, "batch": self.batch}
         about = {"teacher": self.name, "params": self.params, "licence": licence or self.licence, **self.about}
         plan = Plan(key, rows, arrays, dict.fromkeys(rows, 1), about)
-        sizes = {name: rows_a_shard(plan.row_bytes(name), self.batch, shard_bytes) for name in rows}
+        most = shard_bytes or shard_bytes_of(plan.bytes)
+        sizes = {name: rows_a_shard(plan.row_bytes(name), self.batch, most) for name in rows}
         return Plan(key, rows, arrays, sizes, about)
 
 
@@ -135,7 +139,7 @@ def write_cache(
         share: (i, n), write every n-th shard only, beginning with the i-th.
         licence: under which the teacher's outputs may be passed on [as the teacher says itself].
         wait: until other writers have finished.
-        shard_bytes: size of a shard [64 MiB].
+        shard_bytes: size of a shard [8 to 256 MiB, by the size of all].
         on_progress: called with (rows done, rows).
 
     Returns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
         raise InputError("the recipe has no teacher; name one with --teacher-source")
     content = None if options.content is None else Content.parse(options.content)
     questions = family.questions(config, data, teachers[-1], () if content is None else content.features)
-    kept = content or questions.content
+    kept = questions.content if content is None else replace(content, temperatures=questions.content.temperatures)
     if options.estimate:
         return _measured(questions, kept)
     grade = accept(family, teachers[-1], config, data, force=options.force, watch=watch)
@@ -122,9 +123,11 @@ def _show(words: Sequence[str]) -> int:
     from stillhouse.cache.files import Store
 
     plan = Store(options.folder).plan
-    for name, value in {**plan.about, **plan.key}.items():
+    for name, value in plan.about.items():
         if name != "grade":
             print(f"{name}: {value}")
+    for name, value in plan.key.items():
+        print(f"key {name}: {value}")
     for part, rows in plan.parts.items():
         arrays = ", ".join(f"{n} {list(shape)} {kind[1:]}" for n, (shape, kind) in plan.arrays[part].items())
         print(f"{part}: {rows:,} rows of {plan.row_bytes(part):,} bytes ({arrays})")

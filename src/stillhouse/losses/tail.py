@@ -66,6 +66,11 @@ class Scores:
         total = torch.logaddexp(kept.logsumexp(-1), rest)
         return kept - total.unsqueeze(-1), rest - total
 
+    def flat(self) -> Scores:
+        """Rows of windows (B, L, ...) as rows of tokens."""
+        ids, scores, rest = (x.flatten(0, 1) for x in (self.ids, self.scores, self.rest))
+        return Scores(ids, scores, rest, self.temperatures, self.others)
+
     def dense(self) -> Tensor:
         """(N, k + n) scores less the largest, the mass of the others at the lowest kept temperature shared out among them.
 
