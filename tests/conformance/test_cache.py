@@ -10,7 +10,7 @@ from cases import CASES
 from test_every_family import again, same_weights, weights_of
 
 from stillhouse.cli.main import main
-from stillhouse.core import records
+from stillhouse.core import pipeline, records
 from stillhouse.core.checks import InputError
 
 KEPT = sorted(set(CASES) - {"embed"})  # the vectors of an embedding are captured from texts: tests/teachers
@@ -35,7 +35,7 @@ def weights_at(out, case):
     return weights_of(out / "arms" / case.taught / "seed-0")
 
 
-def test_a_student_of_the_cache_is_the_student_of_the_teacher(made, cache_of, tmp_path, monkeypatch):
+def test_a_student_of_the_cache_is_the_student_of_the_teacher(made, cache_of, tmp_path):
     """To the bit, and with no teacher there: its weights are gone, not merely unread."""
     if made.case.kind not in KEPT:
         pytest.skip("the vectors are the teacher")
@@ -44,18 +44,22 @@ def test_a_student_of_the_cache_is_the_student_of_the_teacher(made, cache_of, tm
     assert hidden
     for path, away in hidden:
         path.rename(away)
+    changes = {**made.case.from_cache(folder), "arms": [made.case.taught]}
     try:
-        summary = again(made, tmp_path / "run", config=made.case.config(**made.case.from_cache(folder)))
+        again(made, tmp_path / "run", config=made.case.config(**changes))
     finally:
         for path, away in hidden:
             away.rename(path)
     assert same_weights(weights_at(tmp_path / "run", made.case), weights_at(made.out, made.case))
     teacher = records.read_json(tmp_path / "run" / records.TEACHER)
     assert teacher["score"] == pytest.approx(records.read_json(made.out / records.TEACHER)["score"])
-    assert summary["shipped"]["arm"] == made.case.taught
 
 
-def test_beside_the_teacher_it_is_compared_on_rows_drawn_anew(made, cache_of, tmp_path):
+class Trained(Exception):
+    """Everything before the first training is done."""
+
+
+def test_beside_the_teacher_it_is_compared_on_rows_drawn_anew(made, cache_of, tmp_path, monkeypatch):
     """A cache that was made of the right teacher and holds something else: hashes and key agree, the answers do not."""
     if made.case.kind not in KEPT:
         pytest.skip("the vectors are the teacher")
@@ -68,10 +72,14 @@ def test_beside_the_teacher_it_is_compared_on_rows_drawn_anew(made, cache_of, tm
         def on_progress(self, *given):
             pass
 
-    config = made.case.config(teacher_cache=str(cache_of(made.case)))
-    again(made, tmp_path / "run", config=config, watch=Watch())
+    def trained(*given, **more):
+        raise Trained
+
+    monkeypatch.setattr(pipeline, "fit", trained)
+    config = made.case.config(teacher_cache=str(cache_of(made.case)), arms=[made.case.taught])
+    with pytest.raises(Trained):
+        again(made, tmp_path / "run", config=config, watch=Watch())
     assert any("of the live teacher on" in line and "drawn by seed" in line for line in lines)
-    assert same_weights(weights_at(tmp_path / "run", made.case), weights_at(made.out, made.case))
 
 
 def test_another_teacher_is_refused_by_name(spoiled, cache_of, tmp_path):

@@ -13,9 +13,9 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.families.lm.teachers.cache import CacheKey, LogitCache, check_cache, write_cache
-from stillhouse.losses.tail import tail_bounds
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.losses import forward_kl, topk_kl
+from stillhouse.losses.tail import tail_bounds
 
 V, L, ROWS = 23, 6, 7
 
@@ -277,7 +277,13 @@ def test_a_stopped_caching_run_goes_on_bit_for_bit(tmp_path):
         LogitCache(tmp_path / "cut", key(told))
     seen = []
     again = write_cache(
-        told, Rows(), key(told), tmp_path / "cut", batch=2, shard_bytes=1, on_progress=lambda done, total: seen.append(done)
+        told,
+        Rows(),
+        key(told),
+        tmp_path / "cut",
+        batch=2,
+        shard_bytes=1,
+        on_progress=lambda done, total: seen.append(done),
     )
     assert seen == [4, 6, 7]  # rows 0 to 3 were not asked for again
     for a, b in ((whole.at(np.arange(ROWS), 1.0)[n], again.at(np.arange(ROWS), 1.0)[n]) for n in (0, 1)):

@@ -20,11 +20,11 @@ from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.teachers import SmallTransformerConfig
 from stillhouse.families.lm.teachers.cache import CacheKey, write_cache
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
-from stillhouse.losses.tail import Scores
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.families.lm.tokens import build_token_signals
 from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.losses import forward_kl
+from stillhouse.losses.tail import Scores
 from stillhouse.signals import DynamicsConfig, HiddenConfig, LogitsConfig, student_features, teacher_features
 from stillhouse.temperature import FixedTemperature, LearnedTemperature
 from stillhouse.training.distillation import Listening

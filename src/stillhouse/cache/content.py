@@ -29,7 +29,9 @@ from stillhouse.losses.tail import Scores
 TAIL_TEMPERATURES = (1.0, 2.0, 4.0)
 SEEN = "seen"
 NUMBERS = 4  # of an input that are kept; two inputs that agree in all of them are one
-NEAR = 1e-4  # relative: sums of floats in another order, augmentation on another machine; another image is off by a tenth
+NEAR = (
+    1e-4  # relative: sums of floats in another order, augmentation on another machine; another image is off by a tenth
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ class Content:
             found |= self._largest(outputs.logits, name)
         for number, path in enumerate(self.features):
             if path not in outputs.features:
-                raise InputError(f"teacher {name}: expected feature {path!r}, got {', '.join(outputs.features) or 'none'}")
+                raise InputError(
+                    f"teacher {name}: expected feature {path!r}, got {', '.join(outputs.features) or 'none'}"
+                )
             found[f"feature{number}"] = _plain(outputs.features[path])
         for what, values in found.items():
             if not bool(torch.isfinite(values).all()):
@@ -189,8 +193,10 @@ def seen(inputs: Tensor) -> NDArray[np.float64]:
     """
     x = torch.view_as_real(inputs) if inputs.is_complex() else inputs
     x = x.flatten(1)
-    # whole numbers (token ids) exactly, so that one other token in a window shows; pixels as fast as they come
-    x = x.float() if x.is_floating_point() else x.double()
+    if not x.is_floating_point():  # token ids: neighbours in a vocabulary are as far apart as any two (Knuth's hash)
+        x = (x.long() * 2_654_435_761 % 2**32).double() / 2**32
+    elif x.dtype != torch.float64:
+        x = x.float()
     found = x @ _directions(x.shape[1]).to(x)
     return (found.double() / max(1, x.shape[1]) ** 0.5).cpu().numpy()
 

@@ -302,7 +302,7 @@ def merge(folders: Sequence[Path], out: Path) -> Plan:
         if _finished(out, shard):
             continue
         for name, about in files.items():
-            _verify(first / shard.file(name), about)
+            verify_file(first / shard.file(name), about)
             _link(first / shard.file(name), out / shard.file(name))
         write_json(out / shard.record, {"files": files})
     finish(out, plans[0])
@@ -333,15 +333,15 @@ def reserve(handle: int, size: int, path: Path) -> None:
         for start in range(0, size, 2**22):
             os.pwrite(handle, bytes(min(2**22, size - start)), start)
     except OSError as error:
-        raise _full(path, size) if error.errno in FULL else InputError(
-            f"cannot write {path}: {error.strerror}"
+        raise (
+            _full(path, size) if error.errno in FULL else InputError(f"cannot write {path}: {error.strerror}")
         ) from None
 
 
 def _write_shard(folder: Path, plan: Plan, shard: Shard, fill: Fill) -> None:
     rows = shard.stop - shard.start
     outs = {
-        name: _Out(folder / shard.file(name), (rows, *shape), kind)
+        name: ArrayFile(folder / shard.file(name), (rows, *shape), kind)
         for name, (shape, kind) in plan.arrays[shard.part].items()
     }
     try:
@@ -357,8 +357,14 @@ def _write_shard(folder: Path, plan: Plan, shard: Shard, fill: Fill) -> None:
             out.abandon()
 
 
-class _Out:
-    """One .npy file of a shard: reserved, filled from the front, hashed as it is written, renamed when it is whole."""
+class ArrayFile:
+    """One .npy file: reserved, filled from the front, hashed as it is written, renamed when it is whole.
+
+    Args:
+        path: of the file.
+        shape: of the whole array.
+        kind: NumPy's word for its type.
+    """
 
     def __init__(self, path: Path, shape: tuple[int, ...], kind: str) -> None:
         self.path, self.shape, self.kind, self.rows = path, shape, np.dtype(kind), 0
@@ -367,21 +373,36 @@ class _Out:
         self.size = 0
 
     def open(self) -> None:
+        """Reserve the space.
+
+        Raises:
+            InputError: there is not enough.
+        """
         header = _header(self.shape, self.kind)
         self.handle = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
         reserve(self.handle, len(header) + bytes_of(self.shape, self.kind.str), self.path)
         self._write(header)
 
     def append(self, rows: NDArray[Any]) -> None:
+        """Write further rows.
+
+        Raises:
+            InputError: of another shape or type.
+        """
         rows = np.ascontiguousarray(rows)
         if rows.dtype != self.kind or rows.shape[1:] != self.shape[1:]:
             raise InputError(
                 f"cache {self.path.name}: expected rows of {self.shape[1:]} {self.kind}, got {rows.shape[1:]} {rows.dtype}"
             )
         self.rows += len(rows)
-        self._write(memoryview(rows).cast("B") if rows.size else b"")
+        self._write(rows.reshape(-1).view(np.uint8).data)
 
     def close(self) -> dict[str, Any]:
+        """Give the file its name; returns its size and hash.
+
+        Raises:
+            InputError: there are fewer rows than were promised.
+        """
         if self.rows != self.shape[0]:
             raise InputError(f"cache {self.path.name}: expected {self.shape[0]} rows, got {self.rows}")
         os.fsync(self.handle)
@@ -391,6 +412,7 @@ class _Out:
         return {"bytes": self.size, SHA: self.digest.hexdigest()}
 
     def abandon(self) -> None:
+        """Leave nothing of an unfinished file; a finished one stays."""
         if self.handle >= 0:
             os.close(self.handle)
             self.handle = -1
@@ -435,7 +457,7 @@ def _check_space(folder: Path, size: int) -> None:
 
 @contextmanager
 def _claim(folder: Path, shard: Shard) -> Iterator[bool]:
-    """Whether the shard is ours to write while this is open. Where the file system has no locks, everybody's: the bytes are equal."""
+    """Whether the shard is ours to write while this is open; where there are no locks it is everybody's, with equal bytes."""
     path = folder / f".{shard.name}{CLAIM}"
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -458,7 +480,14 @@ def _claim(folder: Path, shard: Shard) -> Iterator[bool]:
 
 
 def _finished(folder: Path, shard: Shard) -> bool:
-    return (folder / shard.record).is_file()
+    """Whether its record is there, and its files are as long as that says; what a disk has torn is written again."""
+    if not (folder / shard.record).is_file():
+        return False
+    files = _record(folder, shard)["files"]
+    try:
+        return all((folder / shard.file(name)).stat().st_size == about["bytes"] for name, about in files.items())
+    except FileNotFoundError:
+        return False
 
 
 def _record(folder: Path, shard: Shard) -> dict[str, Any]:
@@ -486,7 +515,8 @@ def _same_plan(folder: Path, got: Plan, expected: Plan) -> None:
     for name in ("parts", "arrays", "shard_rows"):
         if here[name] != there[name]:
             raise InputError(
-                f"cache {folder}: it has other {name}: expected {_short(there[name])}, got {_short(here[name])}; take another folder"
+                f"cache {folder}: it has other {name}: expected {_short(there[name])}, got {_short(here[name])}; take another "
+                "folder"
             )
 
 
@@ -495,7 +525,8 @@ def compare(folder: Path, got: Mapping[str, Any], expected: Mapping[str, Any]) -
     for name, want in as_json(expected).items():
         if got.get(name) != want:
             raise InputError(
-                f"cache {folder}: it is of another {name}: expected {_short(want)}, got {_short(got.get(name))}; take another folder"
+                f"cache {folder}: it is of another {name}: expected {_short(want)}, got {_short(got.get(name))}; take "
+                "another folder"
             )
 
 
@@ -522,9 +553,11 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder).expanduser()
         self.plan, shards = read_manifest(self.folder)
-        files = [(self.folder / s.file(name), about) for s in self.plan.shards for name, about in shards[s.name].items()]
+        files = [
+            (self.folder / s.file(name), about) for s in self.plan.shards for name, about in shards[s.name].items()
+        ]
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(lambda one: _verify(*one), files))
+            list(pool.map(lambda one: verify_file(*one), files))
         self._maps: dict[str, NDArray[Any]] = {}
 
     def read(self, part: str, array: str, rows: NDArray[Any]) -> NDArray[Any]:
@@ -534,7 +567,8 @@ class Store:
         shape, kind = self.plan.arrays[part][array]
         if len(at) and (at.min() < 0 or at.max() >= self.plan.parts[part]):
             raise InputError(
-                f"cache {self.folder}: expected rows 0 to {self.plan.parts[part] - 1} of {part}, got {at.min()} to {at.max()}"
+                f"cache {self.folder}: expected rows 0 to {self.plan.parts[part] - 1} of {part}, got {at.min()} to "
+                f"{at.max()}"
             )
         shard = at // size
         if len(at) and shard[0] == shard[-1] and (shard == shard[0]).all():
@@ -575,11 +609,13 @@ def read_manifest(folder: Path) -> tuple[Plan, dict[str, dict[str, dict[str, Any
     found = check_object(read_json(path), {"shards": dict[str, dict[str, dict[str, Any]]], SHA: str}, str(path))
     content = {name: value for name, value in found.items() if name != SHA}
     if found[SHA] != _digest(content):
-        raise InputError(f"{path} was changed after it was written: expected sha256 {found[SHA]}, got {_digest(content)}")
+        raise InputError(
+            f"{path} was changed after it was written: expected sha256 {found[SHA]}, got {_digest(content)}"
+        )
     return plan, found["shards"]
 
 
-def _verify(path: Path, about: Mapping[str, Any]) -> None:
+def verify_file(path: Path, about: Mapping[str, Any]) -> None:
     """Raise InputError unless a file is what was written; read once a process."""
     try:
         now = path.stat()

@@ -121,7 +121,11 @@ class StoredTeacher(Teacher):
             if int(matched.sum()) > most:
                 best, most = part, int(matched.sum())
         how = self.plan.key.get("augmentation")
-        views = f"its views are {how['views']} of {how['how']}, seed {how['seed']}" if how else "it holds no augmented views"
+        views = (
+            f"its views are {how['views']} of {how['how']}, seed {how['seed']}"
+            if how
+            else "it holds no augmented views"
+        )
         raise InputError(
             f"cache {self.folder}: expected inputs that its teacher was asked about, got others in {len(index) - max(most, 0)} of "
             f"{len(index)} rows of {best or 'no part'} ({views}): another augmentation, another order of the rows, or inputs that "
@@ -129,7 +133,9 @@ class StoredTeacher(Teacher):
         )
 
 
-def spot_check(stored: StoredTeacher, questions: Questions, *, rows: int = CHECKED_ROWS, seed: int | None = None) -> str:
+def spot_check(
+    stored: StoredTeacher, questions: Questions, *, rows: int = CHECKED_ROWS, seed: int | None = None
+) -> str:
     """Ask the teacher itself about some rows of every part, and compare.
 
     Args:
@@ -164,8 +170,8 @@ def spot_check(stored: StoredTeacher, questions: Questions, *, rows: int = CHECK
         worst, asked = max(worst, apart), asked + len(drawn)
         if not apart <= limit:
             raise InputError(
-                f"cache {stored.folder}: its answers of {part} differ from the live teacher's by up to {apart:.3g}, expected at most "
-                f"{limit:g} ({len(drawn)} rows, drawn by seed {drawn_by}); delete the cache and write it again"
+                f"cache {stored.folder}: its answers of {part} differ from the live teacher's by up to {apart:.3g}, expected at "
+                f"most {limit:g} ({len(drawn)} rows, drawn by seed {drawn_by}); delete the cache and write it again"
             )
     return f"cache: within {worst:.2g} of the live teacher on {asked} rows (drawn by seed {drawn_by})"
 

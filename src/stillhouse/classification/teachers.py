@@ -138,7 +138,9 @@ def questions_of(config: ClassesRunConfig, data: Any, teacher: Any, features: Se
         InputError: several teachers; images that are changed anew at every step, or mixed.
     """
     if isinstance(teacher, EnsembleTeacher):
-        raise InputError("cache: expected a run with one teacher, got several; keep each one's answers in a folder of its own")
+        raise InputError(
+            "cache: expected a run with one teacher, got several; keep each one's answers in a folder of its own"
+        )
     if set(features) - set(teacher.spec.features):
         if not hasattr(teacher, "listening"):
             raise InputError(f"cache: expected features {', '.join(teacher.spec.features) or 'none'} of {teacher.name}")
@@ -190,7 +192,9 @@ def _check_held(config: ClassesRunConfig, data: Any) -> None:
     """Refuse what no cache can hold, with the way out."""
     training = config.training
     if training.mixing.on:
-        raise InputError("cache: mixed images are new at every step, and no cache can hold them; leave training.mixing out")
+        raise InputError(
+            "cache: mixed images are new at every step, and no cache can hold them; leave training.mixing out"
+        )
     if training.teacher_view == "independent":
         raise InputError("cache: teacher_view 'independent' draws new images at every step; expected same or clean")
     if _views(config, data) is not None and not data.for_teachers.views:

@@ -13,7 +13,8 @@ from stillhouse.cli.options import Parser, print_config, read_config
 from stillhouse.core.checks import InputError
 from stillhouse.recipes import load_run
 
-ABOUT = """Ask the teacher of a run for all its answers, once, and keep them in a folder that runs of the same data read instead of asking it.
+ABOUT = """Ask the teacher of a run for all its answers, once, and keep them in a folder; runs of the same data read them there
+instead of asking again.
 
   cache RECIPE|FILE --out DIR     ask and write; a killed one is continued by the same command
   cache merge DIR... --out DIR    put the parts that several machines wrote into one folder, compared by hash
@@ -39,8 +40,9 @@ content:
                       temperature (also a learned one) within the bounds that `stillhouse.losses.tail` states; for forward-kl only
   features:PATH,...   what sub-modules put out, as signals tap them
 
-Several processes may write into one folder: each takes shards that nobody else is writing. A cache is of one teacher, one preprocessing,
-the very data with their labels, and (of augmented images) one number and seed of views; anything else is refused by name.
+Several processes may write into one folder: each takes shards that nobody else is writing. A cache is of one teacher, one
+preprocessing, the very data with their labels, and (of augmented images) one number and seed of views; anything else is
+refused by name.
 """
 
 
@@ -52,9 +54,13 @@ def main(arguments: Sequence[str]) -> int:
         return chosen[words[0]](words[1:])
     parser = Parser(prog="stillhouse cache", description=ABOUT, epilog=EXAMPLES)
     parser.add_argument("--out", type=Path, help="folder of the cache [caches/NAME]")
-    parser.add_argument("--content", nargs="+", metavar="WORD", help="see below [scores, and the features that the signals tap]")
+    parser.add_argument(
+        "--content", nargs="+", metavar="WORD", help="see below [scores, and the features that the signals tap]"
+    )
     parser.add_argument("--shard", metavar="I/N", default="1/1", help="write the I-th of N parts of the shards")
-    parser.add_argument("--views", type=int, metavar="N", help="augmented views of each training image; sets data.views")
+    parser.add_argument(
+        "--views", type=int, metavar="N", help="augmented views of each training image; sets data.views"
+    )
     parser.add_argument("--licence", help="under which the answers may be passed on [as the teacher says itself]")
     parser.add_argument("--estimate", action="store_true", help="bytes and hours, from a first batch; writes nothing")
     parser.add_argument("--force", action="store_true", help="also of a teacher that is no better than chance")
@@ -102,9 +108,13 @@ def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
 
 
 def _merge(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse cache merge", description="Put shards that several machines wrote into one folder.")
+    parser = Parser(
+        prog="stillhouse cache merge", description="Put shards that several machines wrote into one folder."
+    )
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="caches of one plan, finished or not")
-    parser.add_argument("--out", type=Path, required=True, help="where all shards go: linked, or copied to another disk")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="where all shards go: linked, or copied to another disk"
+    )
     options = parser.parse(words)
     from stillhouse.cache.files import merge, missing
 
@@ -117,7 +127,9 @@ def _merge(words: Sequence[str]) -> int:
 
 
 def _show(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse cache show", description="What a cache is of; every file is compared with its hash.")
+    parser = Parser(
+        prog="stillhouse cache show", description="What a cache is of; every file is compared with its hash."
+    )
     parser.add_argument("folder", type=Path, metavar="DIR", help="a finished cache")
     options = parser.parse(words)
     from stillhouse.cache.files import Store
@@ -177,7 +189,9 @@ def _measured(questions: Any, content: Any) -> int:
     rate = rows / max(1e-9, time.monotonic() - started)
     total = sum(plan.parts.values())
     print(f"{plan.bytes:,} bytes for {total:,} rows in {len(plan.shards)} shards")
-    print(f"about {total / rate / 3600:.2g} hours of this machine at {rate:,.0f} rows a second (measured on {rows} rows)")
+    print(
+        f"about {total / rate / 3600:.2g} hours of this machine at {rate:,.0f} rows a second (measured on {rows} rows)"
+    )
     return 0
 
 
@@ -192,7 +206,13 @@ def _with_views(words: Sequence[str]) -> list[str]:
     """`--views N` is `--set data.views=N`: the configuration is what a cache is compared with."""
     found = list(words)
     for at, word in enumerate(found):
-        value = word.partition("=")[2] if word.startswith("--views=") else found[at + 1] if word == "--views" and at + 1 < len(found) else ""
+        value = (
+            word.partition("=")[2]
+            if word.startswith("--views=")
+            else found[at + 1]
+            if word == "--views" and at + 1 < len(found)
+            else ""
+        )
         if value:
             return [*found, "--set", f"data.views={value}"]
     return found

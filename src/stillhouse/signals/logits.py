@@ -350,7 +350,11 @@ class LogitSignal(Signal):
 def _check_kept(name: str, config: LogitsConfig, kept: int) -> None:
     """Refuse what needs a score of every class where a cache holds the largest."""
     temperature = config.temperature
-    alone = isinstance(temperature, (int, float)) or getattr(temperature, "kind", "") in {"fixed", "scheduled", "learned"}
+    alone = isinstance(temperature, (int, float)) or getattr(temperature, "kind", "") in {
+        "fixed",
+        "scheduled",
+        "learned",
+    }
     if type(config.loss) is not ForwardKL or config.standardize:
         what = "standardize" if config.standardize else f"loss {config.loss.kind!r}"
     elif not alone or getattr(temperature, "per_sample", False):

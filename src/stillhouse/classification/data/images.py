@@ -128,7 +128,10 @@ class ImageData:
         """Rows as one of their `views`: a function of `view_seed`, the number of the view and the row, whatever the batch."""
         batch = self.train.batch(rows)
         inputs = augment_rows(
-            batch.inputs, self.augmentation, [(self.view_seed, number, int(row)) for row in rows], randaugment=self.randaugment
+            batch.inputs,
+            self.augmentation,
+            [(self.view_seed, number, int(row)) for row in rows],
+            randaugment=self.randaugment,
         )
         return Batch(inputs, batch.labels, batch.index)
 

@@ -45,7 +45,9 @@ def teachers_of(config: LmRunConfig, corpus: Corpus, given: Any, log: Log) -> Se
     stored = [one for one in (config.teacher, *config.more_teachers) if one.source.startswith(SOURCE)]
     if stored and given is None:
         if config.more_teachers:
-            raise InputError("more_teachers: several teachers are asked together, and a cache is of one; name the teachers themselves")
+            raise InputError(
+                "more_teachers: several teachers are asked together, and a cache is of one; name the teachers themselves"
+            )
         return [_stored(config, corpus, log)]
     first = load_teacher(config.teacher, corpus) if given is None else given
     members = [first, *(load_teacher(one, corpus) for one in config.more_teachers)]
@@ -93,7 +95,9 @@ def _stored(config: LmRunConfig, corpus: Corpus, log: Log) -> StoredLanguageTeac
         )
     theirs = teacher.stored.plan.about.get("tokenizer_sha256")
     if theirs != corpus.tokenizer.fingerprint:
-        raise InputError(f"cache {teacher.folder}: it is of another tokenizer: expected {corpus.tokenizer.fingerprint}, got {theirs}")
+        raise InputError(
+            f"cache {teacher.folder}: it is of another tokenizer: expected {corpus.tokenizer.fingerprint}, got {theirs}"
+        )
     log(f"teacher: {teacher.name}, from the cache {teacher.folder}, {teacher.identity[:12]}")
     return teacher
 

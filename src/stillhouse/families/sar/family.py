@@ -126,7 +126,9 @@ class SarFamily(Family[SarDistillConfig, SarData]):
     ) -> Questions:
         """All lines of all splits, and the hidden lines that objective and signals read."""
         if not isinstance(teacher, LineTeacher) or not teacher.frozen:
-            raise InputError("cache: expected a frozen teacher, whose answers stay as they are; take objective.freeze_teacher")
+            raise InputError(
+                "cache: expected a frozen teacher, whose answers stay as they are; take objective.freeze_teacher"
+            )
         wanted = _features(config, data, len(teacher.module.blocks))
         return questions_of(teacher, data, to_mapping(config.data), (*wanted, *features))
 
@@ -142,7 +144,9 @@ class SarFamily(Family[SarDistillConfig, SarData]):
             raise InputError("teacher: its outputs are not finite numbers; its weights hold a NaN or an infinity")
         low = mean_interval(quality[None]).low if len(quality) > 1 else float(quality.mean())
         coherence = float(figures["coherence"].mean())
-        params = sum(p.numel() for p in teacher.module.parameters()) if isinstance(teacher, LineTeacher) else teacher.params
+        params = (
+            sum(p.numel() for p in teacher.module.parameters()) if isinstance(teacher, LineTeacher) else teacher.params
+        )
         facts = {"coherence": coherence, "params": params}
         return Grade(teacher.name, float(quality.mean()), low, 0.0, "quality", facts)
 
@@ -316,7 +320,9 @@ def scores_of(network: LineTeacher | StoredLines, data: SarData) -> Scores:
 def _stored(config: SarDistillConfig, data: SarData) -> StoredLines:
     """The cache that is named in the teacher's place, if it is of these lines."""
     if not config.objective.freeze_teacher:
-        raise InputError("objective.freeze_teacher: a cache holds a teacher's answers, which cannot learn; expected true, got false")
+        raise InputError(
+            "objective.freeze_teacher: a cache holds a teacher's answers, which cannot learn; expected true, got false"
+        )
     stored = StoredLines(Path(config.teacher_checkpoint.removeprefix(SOURCE)))
     targets = sha256_of_arrays(torch.view_as_real(split.targets).numpy() for split in data.splits.values())
     stored.require({"labels": targets, "data": data.sha256})
@@ -335,7 +341,9 @@ def _features(config: SarDistillConfig, data: SarData, layers: int) -> tuple[str
     return teacher_features((*own, *stages))
 
 
-def _figures(network: LineTeacher | StoredLines, split: SarSplit, valid: slice, lines: Any = None) -> Mapping[str, np.ndarray]:
+def _figures(
+    network: LineTeacher | StoredLines, split: SarSplit, valid: slice, lines: Any = None
+) -> Mapping[str, np.ndarray]:
     lines = focused(network, split.inputs) if lines is None else lines
     return line_figures(lines[:, valid], split.targets[..., 0].numpy()[:, valid])
 

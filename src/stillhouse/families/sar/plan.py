@@ -75,7 +75,8 @@ class SarDistillConfig(RunPlan):
     data: SarConfig = Field(default_factory=SarConfig, description="lines and their focus")
     teacher: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the trained network that teaches")
     teacher_checkpoint: str = Field(
-        min_length=1, description="its run folder, a file of weights, or cache:FOLDER (its lines, kept by `stillhouse cache`)"
+        min_length=1,
+        description="its run folder, a file of weights, or cache:FOLDER (its lines, kept by `stillhouse cache`)",
     )
     student: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the network that learns")
     objective: SarObjective = Field(default_factory=SarObjective, description="alpha, beta, gamma and their losses")

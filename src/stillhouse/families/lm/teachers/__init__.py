@@ -29,7 +29,8 @@ class LanguageTeacherConfig:
 
     source: str = Field(
         min_length=1,
-        description="folder of transformers, GGUF file, hub:NAME (which is fetched), or cache:FOLDER (its answers, kept by `stillhouse cache`); `lm train-teacher` writes such a folder",
+        description="folder of transformers, GGUF file, hub:NAME (which is fetched), or cache:FOLDER (its answers, kept by "
+        "`stillhouse cache`); `lm train-teacher` writes such a folder",
     )
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of its weights")
 

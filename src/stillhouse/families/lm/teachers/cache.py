@@ -144,7 +144,12 @@ def key_of(stored: StoredTeacher) -> CacheKey:
     plan, content = stored.plan, stored.content
     length = plan.key["length"]
     return CacheKey(
-        str(plan.key["teacher"]), str(plan.key["data"]), plan.parts[TRAIN], length, content.topk or 0, content.temperatures
+        str(plan.key["teacher"]),
+        str(plan.key["data"]),
+        plan.parts[TRAIN],
+        length,
+        content.topk or 0,
+        content.temperatures,
     )
 
 
@@ -219,9 +224,7 @@ def write_cache(
     return LogitCache(folder, key)
 
 
-def check_cache(
-    cache: LogitCache, teacher: Any, windows: Rows, *, rows: int = 4, seed: int | None = None
-) -> str:
+def check_cache(cache: LogitCache, teacher: Any, windows: Rows, *, rows: int = 4, seed: int | None = None) -> str:
     """Ask the teacher again for some rows of a cache, and compare; see `stillhouse.cache.stored.spot_check`.
 
     Raises:
@@ -257,8 +260,8 @@ class StoredLanguageTeacher:
             InputError: always, with the way out.
         """
         raise InputError(
-            f"cache {self.folder}: holds a teacher's answers and no network to take parts of; name the teacher itself, and the cache "
-            "as teacher_cache"
+            f"cache {self.folder}: holds a teacher's answers and no network to take parts of; name the teacher itself, and the "
+            "cache as teacher_cache"
         )
 
     def tap(self, features: Sequence[str]) -> None:
@@ -281,7 +284,8 @@ class StoredLanguageTeacher:
             InputError: always.
         """
         raise InputError(
-            f"cache {self.folder}: answers for training windows only; a curriculum that the teacher judges needs the teacher itself"
+            f"cache {self.folder}: answers for training windows only; a curriculum that the teacher judges needs the "
+            "teacher itself"
         )
 
     def logits(self, scores: Tensor) -> Tensor:
