@@ -163,6 +163,15 @@ def test_the_cache_answers_for_the_same_rows(told, tmp_path):
         job(lesson(source="cache", window=12), told, cache=cache)
 
 
+def test_a_cache_of_other_windows_is_refused(told, tmp_path):
+    """The same number of windows, of another text: each step would learn other windows' answers."""
+    cache = cached(told, tmp_path)
+    work = job(lesson(source="cache"), told, cache=cache)
+    work.windows.ids = np.roll(work.windows.ids, 1)
+    with pytest.raises(InputError, match="of another window than that of the text"):
+        work.terms(torch.tensor([5, 2, 9]), at(0))
+
+
 @pytest.mark.parametrize("tail", [True, False])
 def test_a_learned_temperature_is_applied_to_a_cache_later(told, tmp_path, tail):
     """CTKD needed the live teacher: with all scores kept, loss and the temperature's gradient are those of the live one."""
