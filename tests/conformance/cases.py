@@ -53,6 +53,10 @@ class Case(ABC):
     def poor_teacher(self) -> dict[str, Any]:
         """Changes of the run that give it a teacher at chance."""
 
+    def from_cache(self, folder: Path) -> dict[str, Any]:
+        """Changes of the run by which it reads a cache in the teacher's place."""
+        return {"teacher": {"source": f"cache:{folder}"}}
+
     def config(self, **changes: Any) -> Any:
         """The run's configuration, changed."""
         return parse(family(self.kind).Config, merge(self.mapping(), changes))
@@ -150,6 +154,9 @@ class Embed(Case):
     def make(self) -> None:
         self.write(0)
 
+    def from_cache(self, folder: Path) -> dict[str, Any]:
+        return {"data": {"path": str(folder)}}
+
     def write(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         labels = rng.integers(12, size=600)
@@ -184,6 +191,10 @@ class Sar(Case):
     """Radar lines into focused lines."""
 
     kind = "sar"
+
+    def from_cache(self, folder: Path) -> dict[str, Any]:
+        return {"teacher_checkpoint": f"cache:{folder}"}
+
     unknown = "training.mixing.mixup_alpha=0.5"
     lines: ClassVar[dict[str, Any]] = {"preset": "toy-64", "length": 160, "train": 8, "validation": 6, "test": 6}
     wide: ClassVar[dict[str, Any]] = {

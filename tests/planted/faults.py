@@ -699,6 +699,111 @@ TEACHERS = (
     ),
 )
 
+CACHE = (
+    Fault(
+        "a stored row shuffled",
+        "stillhouse.cache.files:Store.read",
+        edited("at[some] - number * size", "(at[some] - number * size)[::-1]"),
+        "tests/cache/test_cache_files.py::test_rows_come_back_in_any_order",
+    ),
+    Fault(
+        "hash of a shard not compared",
+        "stillhouse.cache.files:verify_file",
+        nothing,
+        "tests/cache/test_cache_files.py::test_a_flipped_bit_is_a_named_error[train-00003.logits.npy]",
+    ),
+    Fault(
+        "hash of a manifest not compared",
+        "stillhouse.cache.files:_digest",
+        constant("x"),
+        "tests/cache/test_cache_files.py::test_a_changed_manifest_is_a_named_error",
+    ),
+    Fault(
+        "space of a shard not reserved",
+        "stillhouse.cache.files:reserve",
+        nothing,
+        "tests/cache/test_cache_files.py::test_a_full_disk_is_an_error_before_a_row_is_asked_for",
+    ),
+    Fault(
+        "a torn shard counts as finished",
+        "stillhouse.cache.files:_finished",
+        edited('== about["bytes"]', ">= 0"),
+        "tests/teachers/test_sentence_teacher.py::test_a_killed_capture_goes_on_where_it_stopped",
+    ),
+    Fault(
+        "every process writes every shard",
+        "stillhouse.cache.files:write_shards",
+        edited("if not ours:", "if False:"),
+        "tests/cache/test_cache_files.py::test_a_shard_that_another_process_writes_is_left_alone",
+    ),
+    Fault(
+        "shares of a cache overlap",
+        "stillhouse.cache.files:write_shards",
+        edited("plan.shards[i - 1 :: n]", "plan.shards"),
+        "tests/cache/test_cache_files.py::test_shares_are_disjoint_and_merge_to_the_whole",
+    ),
+    Fault(
+        "a cache of anything else taken",
+        "stillhouse.cache.files:compare",
+        nothing,
+        "tests/cache/test_stored_teacher.py::test_another_teacher_preprocessing_labels_or_data_are_refused_by_name",
+    ),
+    Fault(
+        "inputs of a stored row not compared",
+        "stillhouse.cache.content:same",
+        edited("found: NDArray[np.bool_] = apart <=", "found = apart <= 1e9 +"),
+        "tests/cache/test_stored_teacher.py::test_inputs_that_it_was_not_asked_about_are_refused[mirrored]",
+    ),
+    Fault(
+        "mass of the rest dropped",
+        "stillhouse.cache.content:sums_of_rest",
+        edited(".clamp(min=-3e4)", " - 1e4"),
+        "tests/cache/test_stored_teacher.py::test_at_kept_temperatures_the_tail_is_exact[2.0]",
+    ),
+    Fault(
+        "largest scores taken for all",
+        "stillhouse.signals.logits:LogitSignal.forward",
+        edited("teacher_out.kept is not None", "False"),
+        "tests/cache/test_stored_teacher.py::test_at_kept_temperatures_the_tail_is_exact[4.0]",
+    ),
+    Fault(
+        "a cache that differs from its teacher passes",
+        "stillhouse.cache.stored:spot_check",
+        edited("if not apart <= limit", "if False"),
+        "tests/cache/test_stored_teacher.py::test_reversed_rows_with_good_hashes_are_found_by_the_live_teacher[scores]",
+    ),
+    Fault(
+        "a cache is compared on the same rows each time",
+        "stillhouse.cache.stored:spot_check",
+        edited("np.random.SeedSequence().entropy if seed is None else seed", "seed or 0"),
+        "tests/cache/test_stored_teacher.py::test_the_rows_of_a_check_are_drawn_anew",
+    ),
+    Fault(
+        "beside a cache its teacher is not asked",
+        "stillhouse.classification.teachers:_beside",
+        edited("log(spot_check(stored, questions))", "log('')"),
+        "tests/cache/test_stored_teacher.py::test_another_teacher_preprocessing_labels_or_data_are_refused_by_name",
+    ),
+    Fault(
+        "all views of an image alike",
+        "stillhouse.classification.data.augment:augment_rows",
+        edited("repr(draw)", "repr(draw[::2])"),
+        "tests/cache/test_stored_teacher.py::test_views_are_functions_of_seed_view_and_row",
+    ),
+    Fault(
+        "the student sees the first view for ever",
+        "stillhouse.classification.job:ClassificationJob.batch",
+        edited("epoch % self.data.views", "0"),
+        "tests/cache/test_stored_teacher.py::test_the_students_batch_is_the_cached_view",
+    ),
+    Fault(
+        "windows of a language cache not compared",
+        "stillhouse.families.lm.teachers.cache:LogitCache.check",
+        nothing,
+        "tests/training/test_language_job.py::test_a_cache_of_other_windows_is_refused",
+    ),
+)
+
 CLAUSES = (
     Fault(
         "negated literals ignored",
@@ -921,14 +1026,14 @@ LANGUAGE = (
     ),
     Fault(
         "a cache of another teacher taken",
-        "stillhouse.families.lm.teachers.cache:_check_key",
-        nothing,
+        "stillhouse.families.lm.teachers.cache:LogitCache.__init__",
+        edited("!= want", "!= getattr(self.key, name)"),
         "tests/teachers/test_language_teacher.py::test_a_cache_of_something_else_is_refused[change0-another data]",
     ),
     Fault(
         "a row of the language cache shuffled",
-        "stillhouse.families.lm.teachers.cache:LogitCache._kept",
-        edited("self.ids[at]", "self.ids[at][::-1]"),
+        "stillhouse.families.lm.teachers.cache:LogitCache._arrays",
+        edited("np.asarray(rows, np.int64)", "np.asarray(rows, np.int64)[::-1]"),
         "tests/teachers/test_language_teacher.py::test_cache_holds_the_largest_and_the_mass_of_all",
     ),
     Fault(
@@ -1285,6 +1390,7 @@ FAULTS: tuple[Fault, ...] = (
     *TRAINING,
     *CORE,
     *TEACHERS,
+    *CACHE,
     *CLAUSES,
     *RADAR,
     *LANGUAGE,

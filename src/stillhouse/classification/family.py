@@ -24,6 +24,7 @@ from stillhouse.core.records import read_json
 if TYPE_CHECKING:
     from torch import nn
 
+    from stillhouse.cache.questions import Questions
     from stillhouse.core.lab import Lab
     from stillhouse.core.pipeline import Lesson
     from stillhouse.report.blocks import Block
@@ -94,7 +95,7 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         """Every teacher of every stage; of several together each one, then the group."""
         from stillhouse.classification.teachers import hire
 
-        return hire(config, data.for_teachers, given, self.load)
+        return hire(config, data, given, self.load, log)
 
     def fingerprint(self, teacher: Any) -> str:
         """Of its weights as they were built."""
@@ -112,7 +113,13 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         """One a stage."""
         from stillhouse.classification.teachers import tutors_of
 
-        return tutors_of(lab.config, lab.data.for_teachers, lab.teachers, lab.given)
+        return tutors_of(lab.config, lab.data, lab.teachers, lab.given)
+
+    def questions(self, config: ClassesRunConfig, data: Any, teacher: Any, features: Sequence[str] = ()) -> Questions:
+        """Training images or their views, validation, test."""
+        from stillhouse.classification.teachers import questions_of
+
+        return questions_of(config, data, teacher, features)
 
     def teacher_record(self, lab: Lab[ClassesRunConfig, Any]) -> dict[str, Any]:
         """`teacher.json`; with the checks of all members where several teach together."""

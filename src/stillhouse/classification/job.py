@@ -56,9 +56,13 @@ class ClassificationJob(DistillJob):
 
     def batch(self, rows: Tensor, progress: Progress, draw: int = 0) -> Batch:
         """Rows as they are seen at a step: augmentation and mixing are functions of seed, step and draw."""
-        batch = self.data.train.batch(rows)
         seed = (self.seed + 500_009 * draw) * 1_000_003 + progress.step
-        batch = replace(batch, inputs=self.data.augment(batch.inputs, seed=seed))
+        if self.data.changes and self.data.views and draw == 0:
+            epoch = progress.step // -(-self.rows // self.config.batch_size)
+            batch = self.data.view(epoch % self.data.views, rows)
+        else:
+            batch = self.data.train.batch(rows)
+            batch = replace(batch, inputs=self.data.augment(batch.inputs, seed=seed))
         mixup, cutmix = self.config.mixing.alphas_at(progress, self.config.epochs)
         if (mixup > 0 or cutmix > 0) and len(rows) > 1:  # a last row alone has no partner
             batch = mix(batch, mixup=mixup, cutmix=cutmix, num_classes=self.data.task.num_classes, seed=seed)

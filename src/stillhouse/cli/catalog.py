@@ -25,6 +25,7 @@ WORDS = (
             "demo",
             "distill",
             "check",
+            "cache",
             "train-teacher",
             "evaluate",
             "predict",

@@ -5,8 +5,9 @@ Legend: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from hashlib import blake2b
 from typing import Literal
 
 import torch
@@ -42,6 +43,32 @@ def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[
         torch.manual_seed(seed)
         # one by one: torchvision gives a whole batch a single draw
         return torch.stack([change(image) for image in inputs]).clamp(0, 1)
+
+
+def augment_rows(
+    inputs: Tensor,
+    how: Augmentation,
+    draws: Sequence[tuple[int, ...]],
+    *,
+    randaugment: tuple[int, int] | None = None,
+) -> Tensor:
+    """The same, each image changed by a draw of its own numbers: so that an image's change does not depend on its batch.
+
+    Args:
+        inputs: (B, C, H, W) floats in [0, 1].
+        how: as in `augment`.
+        draws: B tuples of whole numbers, which fix the draw of each image.
+        randaugment: as in `augment`.
+    """
+    if how == "none" and randaugment is None:
+        return inputs
+    change = _transform(how, inputs.shape[-2], inputs.shape[-1], randaugment)
+    changed = []
+    with torch.random.fork_rng(devices=[]):
+        for image, draw in zip(inputs, draws, strict=True):
+            torch.manual_seed(int.from_bytes(blake2b(repr(draw).encode(), digest_size=7).digest(), "little"))
+            changed.append(change(image))
+    return torch.stack(changed).clamp(0, 1)
 
 
 @cache

@@ -63,6 +63,13 @@ class DataConfig:
     augment: Literal["none", "affine", "crop-flip"] = Field(
         default="none", description="affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror"
     )
+    views: int | None = Field(
+        default=None,
+        gt=0,
+        description="so many augmented views of each image, one an epoch and then again, each a function of view_seed, view and "
+        "image: what a teacher's cache can hold [new changes at every step]",
+    )
+    view_seed: int | None = Field(default=None, ge=0, lt=2**32, description="of views [0]")
     randaugment: bool = Field(default=False, description="further random changes of each training image (RandAugment)")
     randaugment_operations: int = Field(default=2, ge=1, le=14, description="of randaugment: changes of one image")
     randaugment_magnitude: int = Field(default=9, ge=0, le=30, description="of randaugment: how strong, 30 is the most")

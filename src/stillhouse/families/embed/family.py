@@ -108,6 +108,11 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             raise InputError(
                 "teacher: the teacher of an embedding run is its vectors; capture them first and name data.path"
             )
+        if config.teacher_cache is not None:
+            raise InputError(
+                "teacher_cache: the vectors of an embedding run are its teacher's cache already (`stillhouse embed capture`); "
+                "name the folder as data.path"
+            )
         return [VectorTeacher(data.train, str(teacher_facts(config, data)["name"]))]
 
     def fingerprint(self, teacher: VectorTeacher) -> str:

@@ -228,6 +228,7 @@ class LanguageJob(DistillJob):
         if tutor.cache is None:
             hidden = tutor(batch).hidden.flatten(0, 1)
             return Live(lambda at: tutor.teacher.logits(hidden[at]), lesson.divergence), temperature
+        tutor.cache.check(batch)
         if not isinstance(temperature, Tensor) and tutor.cache.exact_at(temperature):
             ids, logs = (x.flatten(0, 1).to(self.device) for x in tutor.cache.at(batch.index, temperature))
             return Kept(ids, logs, lesson.tail), temperature

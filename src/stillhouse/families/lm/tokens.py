@@ -69,7 +69,8 @@ class PerToken(Signal):
 def flat(outputs: Outputs) -> Outputs:
     """Outputs of windows as those of tokens."""
     features = {name: x.flatten(0, 1) for name, x in outputs.features.items()}
-    return Outputs(outputs.logits.flatten(0, 1), features, tuple(map(flat, outputs.members)))
+    kept = None if outputs.kept is None else outputs.kept.flat()
+    return Outputs(outputs.logits.flatten(0, 1), features, tuple(map(flat, outputs.members)), kept)
 
 
 def flat_batch(batch: Batch) -> Batch:
@@ -80,4 +81,4 @@ def flat_batch(batch: Batch) -> Batch:
 
 def _one_token(spec: OutputSpec) -> OutputSpec:
     features = {name: shape[1:] for name, shape in spec.features.items()}
-    return OutputSpec(spec.num_classes, features, tuple(map(_one_token, spec.members)))
+    return OutputSpec(spec.num_classes, features, tuple(map(_one_token, spec.members)), spec.kept)

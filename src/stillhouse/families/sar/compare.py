@@ -47,9 +47,12 @@ def size_of(config: StateSpaceConfig) -> str:
     return next((name.removeprefix("toy-") for name, size in SIZES.items() if size == shape), "")
 
 
-def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: LineTeacher) -> list[Row]:
-    """Rows of one distillation run, written to `comparison.json` in its folder."""
-    rows = [_network_row("teacher", teacher, data)]
+def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: Any) -> list[Row]:
+    """Rows of one distillation run, written to `comparison.json` in its folder.
+
+    A teacher of whom only a cache is here has its figures, and no costs or truncation.
+    """
+    rows = [_network_row("teacher", teacher, data) if isinstance(teacher, LineTeacher) else _cached_row(teacher, data)]
     rows += _arm_rows(config, out, data, label="")
     rows += _free_rows(data, teacher, {config.student.state_dim})
     return _written(out, rows, data)
@@ -111,6 +114,16 @@ def _network_row(name: str, network: LineTeacher, data: SarData) -> Row:
     return row
 
 
+def _cached_row(teacher: Any, data: SarData) -> Row:
+    return {
+        "name": "teacher",
+        "kind": "cache",
+        "size": "",
+        **judge(focused(teacher, data.test.inputs), data.test, data.valid),
+        "parameters": teacher.params,
+    }
+
+
 def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) -> list[Row]:
     """A row an arm: quality and coherence are means over its seeds, points and costs of its first."""
     rows = []
@@ -125,10 +138,10 @@ def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) ->
     return rows
 
 
-def _free_rows(data: SarData, teacher: LineTeacher, state_dims: set[int]) -> list[Row]:
+def _free_rows(data: SarData, teacher: Any, state_dims: set[int]) -> list[Row]:
     """What takes no training: the truncated teacher, filters, nothing."""
     rows = []
-    for state_dim in sorted(state_dims, reverse=True):
+    for state_dim in sorted(state_dims, reverse=True) if isinstance(teacher, LineTeacher) else ():
         if state_dim < teacher.module.config.state_dim:
             small, _ = truncate(teacher.module, state_dim)
             cut = LineTeacher(small, input_factor=teacher.input_factor, output_factor=teacher.output_factor)
