@@ -136,7 +136,7 @@ class SignalDoctor:
             raise InputError(f"doctor.task: expected one of the terms {', '.join(terms)}, got {self.task!r}")
         if not any(x.requires_grad for x in shared):
             raise InputError(f"shared: expected tensors of which at least one learns, got {len(shared)} that do not")
-        gradients = per_term_gradients(terms, shared, keep_graph=True)
+        gradients = averaged(per_term_gradients(terms, shared, keep_graph=True), shared)
         readings = self._readings(gradients)
         found = [
             *self._about_terms(readings),

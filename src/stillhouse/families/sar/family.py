@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
@@ -308,7 +309,7 @@ def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
     """For the student itself; assistants and a student that judges lines are not what the documents watch."""
     config, arm = lesson.lab.config, lesson.arm
     judges = config.curriculum is not None and config.judge == "student" and lesson.curriculum is None
-    if lesson.student.config is not arm.student or judges:
+    if lesson.student.config is not arm.student or judges or not ranks.first():
         return None
     name = f"{arm.name}-seed-{lesson.seed}"
     if len(config.stages) > 1:
