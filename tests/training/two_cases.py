@@ -3,6 +3,8 @@
     python two_cases.py FOLDER 2 CASE...
 """
 
+import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,18 +12,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core import ranks
-from stillhouse.core.types import OutputSpec
+from stillhouse.core.records import RECORDS, read_records
 from stillhouse.layers.taps import Tapped
 from stillhouse.signals import FeaturesConfig, LogitsConfig, RelationsConfig, build_signals
 from stillhouse.signals.projectors import LinearProjector
 from stillhouse.teachers import Teacher
 from stillhouse.training.distillation import Listening
 from stillhouse.training.doctor_config import DoctorConfig
+from stillhouse.training.interrupt import Interrupted
 from stillhouse.training.loop import fit
 
 # plain SGD: the sign of a gradient that is nearly 0 decides nothing, as it would in AdamW
@@ -150,19 +154,43 @@ CASES = {
     ),
     "embedding": embedding,
     "language": lambda folder: language(),
+    "split": lambda folder: taught(("logits", "relations", "features")),
+    "dropout": lambda folder: taught(("logits", "relations"), dropping(), dropout=0.2),
 }
 
 
-def train(name, folder, **changes):
-    """Fit one case; its weights and those of what it learned along, as one vector each."""
-    place = Path(folder) / name
+class Stop(Exception):
+    """Ends a training from outside, as a kill would, but for the checkpoint."""
+
+
+def train(name, folder, *, place=None, stop=None, resume=False, **changes):
+    """Fit one case; its weights and those of what it learned along, as one vector each, and what was split meanwhile."""
+    place = Path(folder) / (place or name)
     place.mkdir(parents=True, exist_ok=True)
     job, config = CASES[name](place)
-    done = fit(job, replace(config, **changes), seed=0, folder=place)
+    networks = {"student": job.model, **{f"teacher{i}": x for i, x in enumerate(job.frozen())}}
+    parts = {}
+
+    def on_progress(progress, news):
+        for kind, network in networks.items():
+            parts[kind] = sum(p.to_local().numel() for p in network.parameters() if isinstance(p, DTensor))
+        if progress.step == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        done = fit(
+            job, replace(config, **changes), seed=0, folder=place, resume=resume, on_progress=on_progress
+        )
+    except Interrupted as error:
+        return {"stopped": error.step}
     return {
         "weights": flat(job.model),
         "extras": flat(job.extras),
         "best": {key: value for key, value in done.best.items() if value is not None},
+        "parts": parts,
+        "whole": {kind: sum(p.numel() for p in network.parameters()) for kind, network in networks.items()},
+        "classes": [type(part).__name__ for network in networks.values() for part in network.modules()],
+        "losses": [r["loss"] for r in read_records(place / RECORDS) if r["split"] == "train"],
     }
 
 
@@ -171,14 +199,30 @@ def flat(module):
     return torch.cat([torch.zeros(0), *(p.detach().flatten() for p in module.parameters())])
 
 
+# what is done on two processes beside every case: name -> (case, settings), in this order
+MORE = {
+    "fsdp": ("split", {"strategy": "fsdp"}),
+    "sharded": ("split", {"shard_teacher": True}),
+    "fsdp-embedding": ("embedding", {"strategy": "fsdp"}),
+    "fsdp-language": ("language", {"strategy": "fsdp"}),
+    "dropout-whole": ("dropout", {}),
+    "dropout-stopped": ("dropout", {"place": "dropout-resumed", "stop": 13}),
+    "dropout-resumed": ("dropout", {"place": "dropout-resumed", "resume": True}),
+    "fsdp-whole": ("dropout", {"strategy": "fsdp"}),
+    "fsdp-stopped": ("dropout", {"strategy": "fsdp", "place": "fsdp-resumed", "stop": 13}),
+    "fsdp-resumed": ("dropout", {"strategy": "fsdp", "place": "fsdp-resumed", "resume": True}),
+    "from-one": ("dropout", {"resume": True}),
+    "for-one": ("split", {"strategy": "fsdp", "place": "for-one", "stop": 13}),
+}
+
+
 def main(folder, devices, names):
     folder = Path(folder)
     for name in names:
-        found = train(name, folder, devices=devices)
-        if ranks.first():
-            torch.save(found, folder / f"{name}.pt")
-        else:
-            torch.save(found, folder / f"{name}-{ranks.rank()}.pt")
+        case, settings = MORE.get(name, (name, {}))
+        settings = {"place": name, **settings}
+        found = train(case, folder, devices=devices, **settings)
+        torch.save(found, folder / f"{name}-{ranks.rank()}.pt")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.training.doctor_config import TASK, DoctorConfig
-from stillhouse.training.gradients import Gradient, cosine, inner, per_term_gradients
+from stillhouse.training.gradients import Gradient, averaged, cosine, inner, per_term_gradients
 
 SAME = 1e-6  # relative change of a value below which it counts as constant
 
