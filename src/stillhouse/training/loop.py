@@ -480,7 +480,7 @@ class _Trainer:
             return []
         from stillhouse.training.sharded import keep_whole, shard_frozen
 
-        undo = [shard_frozen(network.to(self.fabric.device), self.fabric.device) for network in self.job.frozen()]
+        undo = [shard_frozen(network, self.fabric.device) for network in self.job.frozen()]
         if config.strategy == "fsdp":
             if self.job.follows:
                 raise InputError(

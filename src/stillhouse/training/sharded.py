@@ -1,7 +1,8 @@
 """Weights split over the processes (FSDP2), and whole again: for files, and after the training.
 
 A student is one group: its weights are whole from the forward pass to the end of the backward pass, since losses read them too, and
-its gradients and optimizer moments are always split. A teacher is one group a block, whole only while that block computes.
+its gradients and optimizer moments are always split. A teacher's blocks are whole only while they compute; what lies between them
+(embeddings, heads, often one tensor in two places) is not split.
 """
 
 from __future__ import annotations
@@ -31,15 +32,12 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
 
 
 def shard_frozen(module: nn.Module, device: torch.device) -> Callable[[], None]:
-    """Split a teacher over all processes, block by block; returns what makes it whole again."""
+    """Split a teacher over all processes, block by block, so that no device ever holds the whole; returns what undoes it."""
     undo = keep_whole(module)
     mesh = init_device_mesh(device.type, (ranks.count(),))
-    for block in _blocks(module):
-        fully_shard(block, mesh=mesh)
-    fully_shard(module, mesh=mesh, reshard_after_forward=True)
-    for name in FORWARD_METHODS:
-        if callable(getattr(module, name, None)):
-            register_fsdp_forward_method(module, name)
+    for block in list(_blocks(module)) or [module]:
+        fully_shard(block, mesh=mesh, reshard_after_forward=True)
+    module.to(device)
     return undo
 
 
@@ -51,15 +49,15 @@ def keep_whole(module: nn.Module) -> Callable[[], None]:
     held = [
         (part, part.__class__, {name: dict(value) for name, value in _tables(part)}) for part in module.modules()
     ]
-    fresh = {id(p): nn.Parameter(p.detach().clone(), p.requires_grad) for p in module.parameters()}
-    wholes = {id(new): p for p in module.parameters() for new in [fresh[id(p)]]}
     place = next((p.device for p in module.parameters()), torch.device("cpu"))
+    fresh: dict[int, nn.Parameter] = {}
+    for whole in module.parameters():
+        whole.data = whole.data.cpu()
+        fresh[id(whole)] = nn.Parameter(whole.detach().clone(), whole.requires_grad)
     for part in module.modules():
         for name, parameter in part._parameters.items():
-            if parameter is not None:
+            if parameter is not None:  # a tensor in two places stays one
                 part._parameters[name] = fresh[id(parameter)]
-    for whole in wholes.values():
-        whole.data = whole.data.cpu()
 
     def undo() -> None:
         for part, kind, tables in held:

@@ -27,7 +27,7 @@ from stillhouse.families.lm.metrics.nll import Nll, model_nll, score_text
 from stillhouse.families.lm.tokens import PerToken
 from stillhouse.families.lm.tutor import HiddenOutputs, LanguageTutor
 from stillhouse.layers.part import TrainedPart
-from stillhouse.training.distillation import DistillJob, Listening
+from stillhouse.training.distillation import DistillJob, Listening, networks_of
 from stillhouse.training.job import Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
@@ -185,6 +185,10 @@ class LanguageJob(DistillJob):
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Of the signals' figures, and of a learned temperature."""
         return {**super().bounds(), **self.learned.temperature.bounds()}
+
+    def frozen(self) -> list[nn.Module]:
+        """The teacher's networks."""
+        return networks_of(self.tutor)
 
     def to(self, device: torch.device) -> None:
         """The teacher goes where the student is."""
