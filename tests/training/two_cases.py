@@ -1,6 +1,6 @@
 """Small trainings that one process and two must carry out alike; run as a program, on as many processes as its second word says.
 
-    python two_cases.py FOLDER 2 CASE...
+python two_cases.py FOLDER 2 CASE...
 """
 
 import os
@@ -17,6 +17,7 @@ from torch.distributed.tensor import DTensor
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.classification.training import ClassificationTrainingConfig
+from stillhouse.cli.main import main as command
 from stillhouse.core import ranks
 from stillhouse.core.records import RECORDS, read_records
 from stillhouse.layers.taps import Tapped
@@ -120,11 +121,15 @@ def language():
         return Split(name, np.random.default_rng(seed).integers(0, 11, tokens).astype(np.uint16), tokens, name)
 
     torch.manual_seed(0)
-    model = SpikingLMConfig(vocab_size=11, width=16, layers=1, heads=2, chunk=4, spikes=None, ternary_weights=()).build()
+    model = SpikingLMConfig(
+        vocab_size=11, width=16, layers=1, heads=2, chunk=4, spikes=None, ternary_weights=()
+    ).build()
     torch.manual_seed(1)
     network = SmallTransformerConfig(width=16, layers=1, heads=2, context=32).build(11).network
     lesson = LanguageLessonConfig(window=8, epoch_steps=3, validation_tokens=64, source="live")
-    tutor = LanguageTutor(LanguageTeacher(network, "small")).listening((), torch.zeros(2, 8, dtype=torch.int64), scores=False)
+    tutor = LanguageTutor(LanguageTeacher(network, "small")).listening(
+        (), torch.zeros(2, 8, dtype=torch.int64), scores=False
+    )
     job = LanguageJob(
         model, split("train", 200, 0), split("valid", 100, 1), lesson, batch_size=5, total_steps=6, seed=0, tutor=tutor
     )
@@ -156,6 +161,7 @@ CASES = {
     "language": lambda folder: language(),
     "split": lambda folder: taught(("logits", "relations", "features")),
     "dropout": lambda folder: taught(("logits", "relations"), dropping(), dropout=0.2),
+    "breaks": lambda folder: taught(()),
 }
 
 
@@ -178,9 +184,7 @@ def train(name, folder, *, place=None, stop=None, resume=False, **changes):
             os.kill(os.getpid(), signal.SIGINT)
 
     try:
-        done = fit(
-            job, replace(config, **changes), seed=0, folder=place, resume=resume, on_progress=on_progress
-        )
+        done = fit(job, replace(config, **changes), seed=0, folder=place, resume=resume, on_progress=on_progress)
     except Interrupted as error:
         return {"stopped": error.step}
     return {
@@ -211,14 +215,23 @@ MORE = {
     "fsdp-whole": ("dropout", {"strategy": "fsdp"}),
     "fsdp-stopped": ("dropout", {"strategy": "fsdp", "place": "fsdp-resumed", "stop": 13}),
     "fsdp-resumed": ("dropout", {"strategy": "fsdp", "place": "fsdp-resumed", "resume": True}),
-    "from-one": ("dropout", {"resume": True}),
-    "for-one": ("split", {"strategy": "fsdp", "place": "for-one", "stop": 13}),
+    "from-one": ("split", {"resume": True}),
+    "for-one": ("split", {"strategy": "fsdp", "stop": 13}),
 }
+RUN = (
+    "--epochs 1 --seeds 1 --arms kd,no-kd --data-train-limit 120 --data-test-limit 60 --device cpu --threads 1 --quiet"
+)
 
 
 def main(folder, devices, names):
     folder = Path(folder)
     for name in names:
+        if name == "run":
+            words = ["distill", "digits", *RUN.split(), "--devices", str(devices), "--out", str(folder / "run")]
+            torch.save(command(words), folder / f"run-{ranks.rank()}.pt")
+            continue
+        if name == "breaks" and ranks.rank() == 1:
+            raise RuntimeError("process 1 alone fails")
         case, settings = MORE.get(name, (name, {}))
         settings = {"place": name, **settings}
         found = train(case, folder, devices=devices, **settings)

@@ -145,7 +145,10 @@ class TrainingConfig:
             "optimizer": (self.optimizer in {"muon", "dot"}, "needs whole matrices"),
             "doctor": (self.doctor is not None, "takes the gradients of terms apart"),
             "centralize_gradients": (self.centralize_gradients, "needs whole gradients"),
-            "precision": (self.precision == "16-mixed", "scales the loss, which split gradients cannot have; bf16-mixed"),
+            "precision": (
+                self.precision == "16-mixed",
+                "scales the loss, which split gradients cannot have; bf16-mixed",
+            ),
         }
         for name, (chosen, why) in whole.items():
             if chosen:

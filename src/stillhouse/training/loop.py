@@ -466,7 +466,6 @@ class _Trainer:
 
         return ModelEmaV3(self.model, decay=self.config.ema_decay, use_warmup=True, exclude_buffers=False)
 
-
     # ------------------------------------------------------------------------------------------------ split weights
 
     def _buffers(self) -> list[Tensor]:

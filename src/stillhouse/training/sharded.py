@@ -46,9 +46,7 @@ def keep_whole(module: nn.Module) -> Callable[[], None]:
 
     The whole weights wait in the memory of the CPU meanwhile.
     """
-    held = [
-        (part, part.__class__, {name: dict(value) for name, value in _tables(part)}) for part in module.modules()
-    ]
+    held = [(part, part.__class__, {name: dict(value) for name, value in _tables(part)}) for part in module.modules()]
     place = next((p.device for p in module.parameters()), torch.device("cpu"))
     fresh: dict[int, nn.Parameter] = {}
     for whole in module.parameters():
@@ -160,7 +158,9 @@ def _blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 def _tables(part: nn.Module) -> Iterator[tuple[str, dict[Any, Any]]]:
     for name, value in vars(part).items():
-        if name == "_parameters" or (name.endswith(("_hooks", "_kwargs", "_always_called")) and isinstance(value, dict)):
+        if name == "_parameters" or (
+            name.endswith(("_hooks", "_kwargs", "_always_called")) and isinstance(value, dict)
+        ):
             yield name, value
 
 
