@@ -67,6 +67,12 @@ class ClassificationJob(DistillJob):
         inputs, labels, index = (x.to(self.device) for x in (batch.inputs, batch.labels, batch.index))
         return Batch(inputs, labels, index, soft)
 
+    def ahead(self, rows: Tensor) -> None:
+        """Streamed images begin to be decoded."""
+        begin = getattr(self.data.train, "ahead", None)
+        if begin is not None:
+            begin(rows)
+
     def outputs(self, batch: Batch) -> Outputs:
         """Logits and features in float32, whatever the precision of the network."""
         found = self.student(batch.inputs)

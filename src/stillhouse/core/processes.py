@@ -47,7 +47,7 @@ def gather(x: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
         return torch.view_as_complex(gather(torch.view_as_real(x), known))
     if x.dtype == torch.bool:
         return gather(x.to(torch.uint8), known).bool()
-    found: Tensor = _Gather.apply(x[: known[ranks.rank()]], known)  # type: ignore[no-untyped-call]
+    found: Tensor = _Gather.apply(x[: known[ranks.rank()]], known)
     return found
 
 

@@ -77,6 +77,9 @@ class Job(ABC):
         """This process's part of a micro-batch, and how many rows each process has; a job that gathers by itself takes all."""
         return share(rows)
 
+    def ahead(self, rows: Tensor) -> None:
+        """Told which rows this process is asked for next, for what takes time to read."""
+
     def order(self, epoch: int) -> Tensor:
         """(rows,) int64: the rows in the order of an epoch; a function of the seed, the epoch and the job's saved state."""
         return epoch_order(self.rows, self.seed, epoch)

@@ -109,7 +109,7 @@ class _Trainer:
         self.undo = self._shard()
         self.fabric.setup_module(self.model)
         optimizer, self.schedule = build_optimizer(self.model, self.extras, config, self.steps_per_epoch)
-        self.optimizer = self.fabric.setup_optimizers(optimizer)
+        self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
         job.to(self.fabric.device)
         self.average = self.average or self._build_average()
         self.state = Fit()
@@ -154,8 +154,12 @@ class _Trainer:
         started = saved = time.monotonic()
         before = self.state.seconds
         self.model.train()
-        for rows in order.split(self.config.batch_size)[done:]:
+        batches = order.split(self.config.batch_size)[done:]
+        for rows, coming in zip(batches, (*batches[1:], order[:0])):
             self.stopping, self.saving = stop.asked, time.monotonic() - saved > self.config.checkpoint_seconds
+            for part in coming.chunk(self.config.accumulate):
+                if len(part):
+                    self.job.ahead(self.job.share(part)[0])
             news = self.threads.step(partial(self._step, rows), len(rows))
             self.state.seconds = before + time.monotonic() - started
             on_progress(Progress(self.state.step, self.total), {**news, **self.state.best})
@@ -423,7 +427,7 @@ class _Trainer:
         self.optimizer.load_state_dict(self._split_optimizer(state["optimizer"]))
         self.schedule.load_state_dict(state["schedule"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        if self.average is not None:
+        if self.average is not None and state["average"] is not None:
             self._load_whole(self.average.module, state["average"])
         self.best_weights = state["best_weights"]
         self.state = replace(self.state, **state["fit"])
