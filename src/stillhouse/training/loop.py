@@ -227,10 +227,12 @@ class _Trainer:
         if not self.many:
             with self.fabric.autocast():
                 return self.job.terms(part, progress)
-        mine, self.job.sizes = self.job.share(part)
+        mine, sizes = self.job.share(part)
+        self.job.sizes = sizes
         with self.fabric.autocast():
             terms = self.job.terms(mine, progress)
-        factor = self.job.sizes[ranks.rank()] * ranks.count() / sum(self.job.sizes)
+        self.job.sizes = []  # a validation shares out otherwise
+        factor = sizes[ranks.rank()] * ranks.count() / sum(sizes)
         return {name: (weight, value * factor) for name, (weight, value) in terms.items()}
 
     def _reduce(self, gradients: dict[str, Gradient], sums: dict[str, Tensor], log: bool) -> dict[str, Tensor]:
