@@ -26,26 +26,32 @@ from stillhouse.classification.data.shape import fit
 from stillhouse.classification.data.sources import Loaded, Rows
 from stillhouse.classification.data.splits import check_every_class, hold_out, limit
 from stillhouse.classification.data.statistics import fingerprint, pixel_statistics
+from stillhouse.classification.data.streamed import Streamed
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.core.types import Batch, ImageTask
 
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """One split, whole in memory.
+    """One split, in memory or decoded when its rows are asked for.
 
     Attributes:
-        images: (N, C, H, W) uint8, or float32 in [0, 1].
+        images: (N, C, H, W) uint8, or float32 in [0, 1], or `Streamed`.
         labels: (N) int64.
     """
 
-    images: Tensor
+    images: Tensor | Streamed
     labels: Tensor
 
     @property
-    def held(self) -> Tensor:
-        """(N, ...) what is in memory: the images."""
+    def held(self) -> Tensor | Streamed:
+        """(N, ...) what it is made of: the images."""
         return self.images
+
+    def ahead(self, index: Tensor) -> None:
+        """Say which rows are asked for next, so that their decoding can begin."""
+        if isinstance(self.images, Streamed):
+            self.images.ahead(index)
 
     def __len__(self) -> int:
         return len(self.labels)

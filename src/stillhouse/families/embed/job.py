@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
+from stillhouse.core.processes import share
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.embed.data.vectors import VectorStore
 from stillhouse.families.embed.lesson import EmbeddingLessonConfig
@@ -25,7 +27,7 @@ from stillhouse.families.embed.students.network import CODE_SPREAD, EmbeddingStu
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
 from stillhouse.losses.relations import pearson_of_distances, rkd_angle, rkd_distance
-from stillhouse.training.distillation import DistillJob, Listening
+from stillhouse.training.distillation import DistillJob, Listening, gathered
 from stillhouse.training.job import Terms, Validation
 
 Index = NDArray[np.int64]
@@ -222,9 +224,18 @@ class EmbeddingJob(DistillJob):
         nothing = positions.new_zeros(len(positions))  # there are no classes
         return Batch(vectors.to(self.device), nothing, positions)
 
+    def share(self, rows: Tensor) -> tuple[Tensor, list[int]]:
+        """All of a micro-batch for every process: its rows are compared with each other, and codes are gathered (`outputs`)."""
+        return rows, [len(rows)] * ranks.count()
+
     def outputs(self, batch: Batch) -> Outputs:
-        """Codes (B, d), as feature `code` too."""
-        found = self.student(batch.inputs)
+        """Codes (B, d), as feature `code` too; each process embeds its part of the rows and gets the codes of all."""
+        if ranks.count() == 1:
+            found = self.student(batch.inputs)
+        else:
+            mine, sizes = share(torch.arange(len(batch.inputs), device=batch.inputs.device))
+            part = self.student(batch.inputs[mine])
+            found = gathered(part, tuple(part.features), sizes)
         codes = self._stretched(found.logits)
         return Outputs(codes, {**found.features, CODE: codes})
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 
-from stillhouse.core import records
+from stillhouse.core import processes, records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about
-from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.lm.job import Course, LanguageJob
@@ -21,8 +20,8 @@ from stillhouse.families.lm.metrics.nll import model_nll
 from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
 from stillhouse.families.lm.score import Examination
 from stillhouse.families.lm.teachers.cache import LogitCache
-from stillhouse.training.device import check_device
 from stillhouse.training.loop import fit
+from stillhouse.training.opening import only_first, open_run
 
 
 def train_teacher(
@@ -50,9 +49,9 @@ def train_teacher(
         Interrupted: stopped on request, state saved.
     """
     out, training = Path(out), config.training
-    check_device(training.device)
-    with RunFolder.open(out, to_mapping(config), resume=resume) as folder:
-        corpus = load_text(config.corpus, watch.log)
+    with open_run(out, to_mapping(config), training, resume=resume) as folder:
+        watch = only_first(watch)
+        corpus = processes.first_then_others(lambda: load_text(config.corpus, watch.log))
         folder.same("data", corpus.about, keys=("sha256", "tokenizer_sha256"))
         examination = Examination.of(corpus, config.score, config.window)
         command = command or records.command_line()

@@ -15,6 +15,7 @@ from torch import nn
 from stillhouse.cache.files import sha256_of_arrays
 from stillhouse.cache.questions import Questions
 from stillhouse.cache.stored import SOURCE, spot_check
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
@@ -385,7 +386,7 @@ def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
     """For the student itself; assistants and a student that judges lines are not what the documents watch."""
     config, arm = lesson.lab.config, lesson.arm
     judges = config.curriculum is not None and config.judge == "student" and lesson.curriculum is None
-    if lesson.student.config is not arm.student or judges:
+    if lesson.student.config is not arm.student or judges or not ranks.first():
         return None
     name = f"{arm.name}-seed-{lesson.seed}"
     if len(config.stages) > 1:
