@@ -26,12 +26,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import read_json, write_atomically, write_json
+from stillhouse.core.hashes import sha256_of
+from stillhouse.core.records import read_object, write_atomically, write_json
+from stillhouse.families.embed.data.vector_stores import capture_manifest
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-FORMAT = 1
+FORMAT = 2
 PLAN, MANIFEST, TEXTS = "plan.json", "manifest.json", "texts.jsonl"
 SHARD_ROWS = 2048
 FLUSH_SECONDS = 30.0
@@ -112,7 +114,9 @@ def capture(
             _write(shard, pieces)
             begun.unlink(missing_ok=True)
     width = np.load(shards[0], mmap_mode="r").shape[1]
+    hashes = {path.name: sha256_of(path) for path in (*shards, out / TEXTS)}
     about = {"model": str(model), "width": width, "shards": [shard.name for shard in shards], "versions": _versions()}
+    about |= {"sha256": hashes}
     write_json(out / MANIFEST, {**plan, **about})
     for leftover in out.glob(".vectors-*"):
         leftover.unlink(missing_ok=True)
@@ -148,7 +152,7 @@ def check_capture(
     folder = Path(folder).expanduser()
     if not (folder / MANIFEST).is_file():
         raise InputError(f"{folder}: expected a finished capture ({MANIFEST} in it), got none")
-    manifest = read_json(folder / MANIFEST)
+    manifest = capture_manifest(folder)
     if rows < 1:
         raise InputError(f"rows: expected at least 1, got {rows}")
     lines = [line for line in (folder / TEXTS).read_text(encoding="utf-8").split("\n") if line]
@@ -159,7 +163,8 @@ def check_capture(
     if live.shape[1] != manifest["width"]:
         raise InputError(f"{folder}: expected vectors of width {manifest['width']}, got {live.shape[1]} from {model}")
     step = manifest["shard_rows"]
-    kept = np.stack([np.load(folder / manifest["shards"][row // step], mmap_mode="r")[row % step] for row in picked])
+    files = {name: np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in manifest["shards"]}
+    kept = np.stack([files[manifest["shards"][row // step]][row % step] for row in picked])
     apart = np.linalg.norm(live - kept, axis=1) / np.maximum(np.linalg.norm(kept, axis=1), 1e-12)
     if apart.max() > tolerance:
         raise InputError(
@@ -203,7 +208,7 @@ def _open(out: Path, plan: dict[str, Any], resume: bool) -> dict[str, Any]:
         return plan
     if not resume:
         raise InputError(f"{out} holds a capture already; go on with resume, or choose another folder")
-    was: dict[str, Any] = read_json(out / PLAN)
+    was = read_object(out / PLAN, {"shard_rows": int})
     names = {"model_sha256": "another model", "texts_sha256": "other texts", "normalize": "another `normalize`"}
     changed = [words for key, words in names.items() if was.get(key) != plan[key]]
     if was.get("format") != FORMAT or changed:
@@ -221,22 +226,32 @@ def _write(path: Path, pieces: Sequence[NDArray[np.float32]]) -> None:
     buffer = io.BytesIO()
     np.save(buffer, np.concatenate(pieces))
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    write_json(_beside(path), {"sha256": hashlib.sha256(buffer.getbuffer()).hexdigest()})
+
+
+def _beside(path: Path) -> Path:
+    """Where the hash of a shard lies until the manifest has it."""
+    return path.with_name(f".{path.stem.lstrip('.')}.json")
+
+
+def _as_written(path: Path) -> bool:
+    """Whether a shard is there and is what was written; one that is not is encoded again."""
+    try:
+        return read_object(_beside(path), {"sha256": str})["sha256"] == sha256_of(path)
+    except InputError:
+        return False
 
 
 def _begun(path: Path, rows: int) -> list[NDArray[np.float32]]:
     """What a killed capture left of a shard, if that is sound."""
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    if not _as_written(path):
         return []
+    found = np.load(path, allow_pickle=False)
     return [found] if found.ndim == 2 and found.dtype == np.float32 and 0 < len(found) <= rows else []
 
 
 def _whole(shard: Path, rows: int) -> bool:
-    try:
-        return len(np.load(shard, mmap_mode="r", allow_pickle=False)) == rows
-    except (OSError, ValueError):
-        return False
+    return _as_written(shard) and len(np.load(shard, mmap_mode="r", allow_pickle=False)) == rows
 
 
 def _versions() -> dict[str, str]:

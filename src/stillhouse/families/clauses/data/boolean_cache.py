@@ -5,6 +5,8 @@ Legend: N rows, B batch, C channels of bits, H height, W width.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import shutil
@@ -22,13 +24,16 @@ from torch import Tensor
 
 from stillhouse.classification.data.images import ImageData, ImageSplit
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import read_json, write_json
+from stillhouse.core.hashes import sha256_of
+from stillhouse.core.records import check_object, open_mapped, read_object, write_json
 from stillhouse.core.types import Batch, ImageTask
 from stillhouse.families.clauses.data.boolean_features import BITS, COPIES, boolean_features, copies
 from stillhouse.families.clauses.data.boolean_features_config import FeaturesMode
 
+SPLITS = ("train", "validation", "test")
+MANIFEST: dict[str, Any] = {"key": dict[str, Any], "shape": list[int], "splits": dict[str, Any]}
 ABANDONED = 600.0  # seconds without a write, after which a folder is that of a build that was killed
-FORMAT = "stillhouse-boolean-features-3"
+FORMAT = "stillhouse-boolean-features-4"
 
 
 @dataclass(frozen=True)
@@ -121,24 +126,25 @@ def with_boolean_features(data: ImageData, config: FeaturesMode, *, quiet: bool 
 
 
 def _open(data: ImageData, folder: Path, key: dict[str, Any]) -> ImageData:
+    again = "delete the folder, or give --tm-feature-force"
     try:
-        manifest = read_json(folder / "manifest.json")
+        manifest = read_object(folder / "manifest.json", MANIFEST)
+        splits_of = check_object(manifest["splits"], dict.fromkeys(SPLITS, dict[str, Any]), f"{folder}: splits")
     except InputError as error:
-        raise InputError(f"{error}; delete the folder, or give --tm-feature-force") from None
-    if manifest.get("key") != key:
-        raise InputError(f"{folder}: its manifest is of other features; delete the folder, or give --tm-feature-force")
-    shape: tuple[int, int, int] = tuple(manifest["shape"])
+        raise InputError(f"{error}; {again}") from None
+    if manifest["key"] != key:
+        raise InputError(f"{folder}: its manifest is of other features; {again}")
+    shape: tuple[int, int, int] = tuple(manifest["shape"])  # type: ignore[assignment]
     splits = {}
-    for name, about in manifest["splits"].items():
+    for name, about in splits_of.items():
         try:
-            packed = np.load(folder / f"{name}.npy", mmap_mode="r")
-            labels = np.load(folder / f"{name}-labels.npy")
-        except (OSError, ValueError, EOFError):  # gone, or cut off
-            raise InputError(
-                f"{folder}: the features of {name} cannot be read; delete the folder, or give --tm-feature-force"
-            ) from None
-        if list(packed.shape) != about["packed_shape"] or _fingerprint(packed) != about["sha256"]:
-            raise InputError(f"{folder / f'{name}.npy'}: damaged; delete the folder, or give --tm-feature-force")
+            for file in (f"{name}.npy", f"{name}-labels.npy"):
+                if sha256_of(folder / file) != about.get(file):
+                    raise InputError(f"{folder / file}: damaged (another sha256 than that of the manifest)")
+        except InputError as error:
+            raise InputError(f"{error}; {again}") from None
+        packed = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        labels = np.load(folder / f"{name}-labels.npy", allow_pickle=False)
         splits[name] = PackedSplit(packed, torch.from_numpy(labels), shape)
     task = ImageTask(data.task.class_names, shape, (0.0,) * shape[0], (1.0,) * shape[0])
     return ImageData(name=f"{data.name} ({manifest['key']['mode']})", task=task, **splits)  # type: ignore[arg-type]
@@ -160,14 +166,25 @@ def _build(
     try:
         manifest: dict[str, Any] = {"key": key, "shape": [shape[0] * BITS, *shape[1:]], "splits": {}}
         with Bars(disable=quiet) as bars:
-            for name in ("train", "validation", "test"):
+            for name in SPLITS:
                 many = config.mode == "fashion_aug" and name == "train"
                 manifest["splits"][name] = _write(getattr(data, name), many, name, config, shape, unfinished, bars)
         write_json(unfinished / "manifest.json", manifest)
-        unfinished.rename(folder)
-    except BaseException:
+        with contextlib.suppress(FileExistsError):  # another process was faster: it made the same
+            _rename(unfinished, folder)
+    except OSError as error:
+        raise InputError(f"cannot write {folder}: {error.strerror}") from None
+    finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise
+
+
+def _rename(source: Path, target: Path) -> None:
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise FileExistsError from None
 
 
 def _write(
@@ -184,7 +201,7 @@ def _write(
     factor = len(COPIES) if many else 1
     bytes_a_row = -(-channels * BITS * height * width // 8)
     packed_shape = (len(split) * factor, bytes_a_row)
-    out = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=packed_shape)
+    out = open_mapped(folder / f"{name}.npy", np.uint8, packed_shape)
     labels, place = [], 0
     bar = bars.add_task(f"boolean features: {name}", total=len(split))
     for batch in split.batches(config.batch_size):
@@ -196,7 +213,7 @@ def _write(
         bars.update(bar, advance=len(batch.labels))
     out.flush()
     np.save(folder / f"{name}-labels.npy", torch.cat(labels).numpy())
-    return {"rows": place, "packed_shape": list(packed_shape), "sha256": _fingerprint(out)}
+    return {"rows": place, **{file: sha256_of(folder / file) for file in (f"{name}.npy", f"{name}-labels.npy")}}
 
 
 def _side_by_side(images: Tensor) -> Tensor:
@@ -214,10 +231,3 @@ def _fitted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
             images, shape[1:], mode="bilinear", align_corners=False, antialias=True
         )
     return images.clamp(0, 1)
-
-
-def _fingerprint(packed: np.ndarray) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, len(packed), 4096):
-        digest.update(np.ascontiguousarray(packed[start : start + 4096]).tobytes())
-    return digest.hexdigest()

@@ -99,24 +99,29 @@ def capture_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the folder is not a capture, or one that is not finished.
     """
-    from stillhouse.core.records import read_json
+    from stillhouse.core.hashes import sha256_of
+    from stillhouse.core.records import read_object
 
     if not (folder / MANIFEST).is_file():
         raise InputError(
             f"{folder}: expected a finished capture ({MANIFEST} in it), got none; capture again to finish it"
         )
-    manifest = read_json(folder / MANIFEST)
-    if not isinstance(manifest, dict) or not {"shards", "rows", "width"} <= set(manifest):
-        raise InputError(f"{folder / MANIFEST}: expected the manifest of a capture, got something else")
+    manifest = read_object(
+        folder / MANIFEST, {"shards": list[str], "rows": int, "width": int, "sha256": dict[str, str]}
+    )
+    for name, expected in manifest["sha256"].items():
+        if Path(name).name != name or not (folder / name).is_file():
+            raise InputError(f"{folder / name}: expected a file that the manifest names, got nothing there")
+        if sha256_of(folder / name) != expected:
+            raise InputError(f"{folder / name} was changed after it was written: expected sha256 {expected}")
+    missing = sorted({*manifest["shards"], TEXTS} - set(manifest["sha256"]))
+    if missing:
+        raise InputError(f"{folder / MANIFEST}: expected the sha256 of {', '.join(missing)}, got none")
     return manifest
 
 
 def _shards(folder: Path) -> list[Path]:
-    shards = [folder / name for name in capture_manifest(folder)["shards"]]
-    for shard in shards:
-        if not shard.is_file():
-            raise InputError(f"{shard}: expected a shard that the manifest names, got nothing there")
-    return shards
+    return [folder / name for name in capture_manifest(folder)["shards"]]
 
 
 # ---------------------------------------------------------------------------------------------------------- readers
