@@ -78,6 +78,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             again = words if "--resume" in words else [*words, "--resume"]
             print(f"continue with: {shlex.join(['stillhouse', *map(str, again)])}", file=sys.stderr)
         return status
+    except (MemoryError, OverflowError, RuntimeError) as error:
+        if not asks_too_much(error):
+            raise
+        text = str(error).strip().splitlines()
+        print(f"stillhouse {words[0]}: not so much memory is there: {text[0] if text else error!r}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -89,6 +95,24 @@ def run_command(words: Sequence[str]) -> int:
     """Import a command's module and run it; errors pass through."""
     home = FAMILIES.get(words[0], f"stillhouse.cli.{words[0].replace('-', '_')}")
     return int(importlib.import_module(home).main(list(words[1:])))
+
+
+TOO_MUCH = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "size calculation overflowed",
+    "multiplication overflow",
+    "invalid size, possible overflow",
+    "verflow when unpacking long",
+    "can't start new thread",
+    "too large to convert",
+)
+
+
+def asks_too_much(error: BaseException) -> bool:
+    """Whether an error says that a size is beyond what this machine has: of Python, numpy or torch, in their words."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in map(str.lower, TOO_MUCH))
 
 
 def _status(error: StillhouseError) -> int:

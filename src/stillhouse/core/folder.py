@@ -29,7 +29,7 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.hashes import sha256_of, with_hashes
+from stillhouse.core.hashes import sha256_of, verify_files, with_hashes
 from stillhouse.core.lock import RunLock
 from stillhouse.core.records import check_object, open_run_folder, read_object, write_arrays, write_json
 
@@ -135,6 +135,8 @@ class RunFolder:
         ranks = [self.result(arm, seed).get("rank") or [0.0] for seed in range(seeds)]
         best = max(range(seeds), key=lambda seed: ranks[seed])
         source, target = self.arm(arm, best), self.path / SHIPPED
+        if (source / records.CARD).is_file() and "sha256" in (card := read_object(source / records.CARD, {})):
+            verify_files(source, card)
         target.mkdir(parents=True, exist_ok=True)
         (target / records.CARD).unlink(missing_ok=True)
         skipped = {records.CHECKPOINT, records.RECORDS, records.RESULT, records.CARD, SCORES, "tensorboard", "stages"}

@@ -25,7 +25,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
 from stillhouse.core.folder import SHIPPED, RunFolder
-from stillhouse.core.hashes import with_hashes
+from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
@@ -376,6 +376,7 @@ def _copy(source: Path, target: Path, files: tuple[str, ...], more: dict[str, An
     """Weights, then the card: its being there means that all is there."""
     import shutil
 
+    verify_files(source, read_object(source / records.CARD, {}))
     target.mkdir(parents=True, exist_ok=True)
     (target / records.CARD).unlink(missing_ok=True)
     for name in files:

@@ -30,6 +30,7 @@ Student = NumpyEmbedder | NumpyTextEmbedder
 Log = Callable[[str], None]
 BESIDE = ("pca", "random-projection")
 CHUNK = 8192
+MOST_NEIGHBORS = 1000  # on the explorer page, of each row
 MOST_ROWS = 5000  # of other vectors than the run's that are judged
 
 
@@ -230,6 +231,10 @@ def explore(
     """
     from stillhouse.families.embed.explore_page import write_explorer
 
+    if limit < 3 or not 1 <= neighbors <= MOST_NEIGHBORS:
+        raise InputError(
+            f"explore: expected limit from 3 and neighbors from 1 to {MOST_NEIGHBORS}, got {limit} and {neighbors}"
+        )
     student, config = load_student(folder), run_of(folder)
     if vectors is None and config is None:
         raise InputError(f"{folder}: it belongs to no run, so its vectors are not known; name them with --vectors")
