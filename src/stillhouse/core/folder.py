@@ -60,6 +60,7 @@ class RunFolder:
         Raises:
             InputError: something else is there, a run that is not to be resumed, or one of another configuration.
         """
+        records.check_folder(path)
         new = not path.exists()
         try:
             with RunLock(path) as lock:

@@ -86,6 +86,15 @@ def safe_name(name: str) -> str:
     return name
 
 
+def run_place(out: Path | None, name: str) -> Path:
+    """The folder of a run: the one that was chosen, or `runs/NAME`.
+
+    Raises:
+        InputError: the name would lead elsewhere.
+    """
+    return out if out is not None else Path("runs") / safe_name(name)
+
+
 def check_folder(out: Path) -> None:
     """See that a path can name a folder, before hours of training end in a file that cannot be written.
 

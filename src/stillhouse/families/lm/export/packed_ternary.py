@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.hashes import read_sealed, sealed
 from stillhouse.core.records import write_atomically
 from stillhouse.families.lm.students import SpikingLMConfig
 
@@ -123,7 +124,7 @@ class PackedStudent:
             "config": json.dumps(to_mapping(self.config)),
             "outputs": json.dumps(dict(self.outputs)),
         }
-        packed = save({name: np.ascontiguousarray(a) for name, a in self.arrays.items()}, header)
+        packed = sealed(save({name: np.ascontiguousarray(a) for name, a in self.arrays.items()}, header))
         write_atomically(Path(file), lambda opened: opened.write(packed))
         return len(packed)
 
@@ -135,6 +136,7 @@ def load_packed(file: str | Path) -> PackedStudent:
         InputError: missing, cut off, or a file of another kind or version.
     """
     try:
+        read_sealed(Path(file))
         with safe_open(str(file), framework="numpy") as opened:
             header: dict[str, Any] = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)

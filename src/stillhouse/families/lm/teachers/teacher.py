@@ -169,9 +169,8 @@ def load_language_teacher(
     logging.disable_progress_bar()
     where, options = _place(config.source)
     try:
-        network = AutoModelForCausalLM.from_pretrained(
-            where, dtype=getattr(torch, config.precision), trust_remote_code=False, **options
-        )
+        options |= {"dtype": getattr(torch, config.precision), "trust_remote_code": False}
+        network = AutoModelForCausalLM.from_pretrained(where, **options)
     except ImportError as error:
         raise InputError(f"teacher {config.source}: needs `pip install 'stillhouse[lm]'`: {error}") from None
     except Exception as error:  # transformers, safetensors and gguf raise many kinds for what they cannot read
