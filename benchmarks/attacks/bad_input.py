@@ -224,7 +224,7 @@ COMMANDS = {
 def judge(row: str, what: str, done: Outcome, tally: Tally) -> None:
     """Refused in few words, or carried out."""
     fell = f"{what}: {done.fault}" if done.fault else None
-    if not fell and done.status and len(done.err.strip().splitlines()) > 12:
+    if not fell and done.status and len(done.err.strip().splitlines()) > 24:
         fell = f"{what}: {len(done.err.splitlines())} lines instead of one: {done.err[:200]!r}"
     tally.add(row, "refused" if done.status else "carried out", fell=fell)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import random
 import re
+import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,14 +222,22 @@ def attack(field: Field, reading: Reading, tally: Tally, count: int, draw: rando
     reading.before(field)
     ready = field.root.with_name("ready")
     place = Field(field.kind, field.root)
-    import shutil
-
     shutil.rmtree(ready, ignore_errors=True)
     shutil.copytree(field.root, ready, symlinks=True)
     whole = reading.act(place)
     if whole.status:
         raise RuntimeError(f"{field.kind}, {reading.name}: fails undamaged\n{whole.err}")
     expected = reading.answer(place, whole)
+    shutil.rmtree(field.root)
+    shutil.copytree(ready, field.root, symlinks=True)
+    again = reading.answer(place, reading.act(place))
+    if isinstance(expected, tuple):  # a page with measured times differs by itself: only what repeats can be an answer
+        keep = [number for number, (a, b) in enumerate(zip(expected, again, strict=True)) if a == b]
+        expected, own = tuple(expected[n] for n in keep), reading.answer
+        reading = replace(reading, answer=lambda f, d: tuple(own(f, d)[n] for n in keep))
+    elif again != expected:
+        print(f"  {field.kind}, {reading.name}: its answer differs by itself, left out")
+        return
     for name, paths in kinds_of(Field(field.kind, ready), reading).items():
         row = f"{field.kind}, {reading.name}, {name}"
         if only not in row:
@@ -279,8 +288,6 @@ def main() -> int:
             attack(field, reading, tally, chosen.count, draw, chosen.only)
         field.restore()
         if (more := exported(field)) is not None:
-            import shutil
-
             shutil.rmtree(field.saved())
             field.saved()
             attack(field, more, tally, chosen.count, draw, chosen.only)

@@ -81,9 +81,9 @@ def with_own_hash(graph: Any) -> bytes:
 
 
 def is_whole(raw: bytes) -> bool:
-    """Whether a file is as `with_own_hash` made it."""
+    """Whether a file is as `with_own_hash` made it, as far as it says."""
     found = re.search(rb"sha256\x12\x40([0-9a-f]{64})", raw)
-    return found is not None and hashlib.sha256(raw.replace(found[1], BLANK.encode())).hexdigest().encode() == found[1]
+    return found is None or hashlib.sha256(raw.replace(found[1], BLANK.encode())).hexdigest().encode() == found[1]
 
 
 class OnnxStream:
@@ -106,10 +106,12 @@ class OnnxStream:
             raise InputError(f"OnnxStream: expected an .onnx file, got nothing at {path}")
         raw = Path(path).read_bytes()
         if not is_whole(raw):
-            raise InputError(
-                f"{path}: expected a file of export_step as it was written, got another (changed, or cut off)"
-            )
-        self._session = onnxruntime.InferenceSession(raw, providers=["CPUExecutionProvider"])
+            raise InputError(f"{path} was changed after it was written: its sha256 is not that of its content")
+        try:
+            self._session = onnxruntime.InferenceSession(raw, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of its own kinds, for a file that was cut off or is none
+            text = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: expected a network of export_step, got what cannot be opened: {text}") from None
         card = json.loads(self._session.get_modelmeta().custom_metadata_map.get("stillhouse", "{}"))
         if card.get("format") != FORMAT:
             raise InputError(f"{path}: expected a network of export_step ({FORMAT}), got {card.get('format')!r}")

@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
-from stillhouse.core.hashes import read_sealed, sealed
+from stillhouse.core.hashes import KEY, read_sealed, sealed
 from stillhouse.core.records import write_atomically
 from stillhouse.families.lm.students import SpikingLMConfig
 
@@ -136,12 +136,13 @@ def load_packed(file: str | Path) -> PackedStudent:
         InputError: missing, cut off, or a file of another kind or version.
     """
     try:
-        read_sealed(Path(file))
         with safe_open(str(file), framework="numpy") as opened:
             header: dict[str, Any] = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"packed student {file}: expected a safetensors file, got {error}") from None
+        if KEY in header:
+            read_sealed(Path(file))
+    except (OSError, SafetensorError, InputError) as error:
+        raise InputError(f"packed student {file}: expected a safetensors file as it was written, got {error}") from None
     if header.get("format") != FORMAT or header.get("version") != VERSION:
         found = f"{header.get('format')} {header.get('version')}"
         raise InputError(f"packed student {file}: expected {FORMAT} {VERSION}, got {found}")
