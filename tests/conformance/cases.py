@@ -15,7 +15,7 @@ import yaml
 
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse, to_mapping
-from stillhouse.core.hashes import with_hashes
+from stillhouse.core.hashes import sealed, with_hashes
 from stillhouse.families import family
 
 
@@ -316,6 +316,8 @@ def rewrite(path: Path, change: Any) -> None:
         names = list(file.keys())
         weights = {name: torch.as_tensor(change(file.get_tensor(name))).contiguous() for name in names}
     save_file(weights, path, metadata=about)
+    if "sha256" in (about or {}):
+        path.write_bytes(sealed(path.read_bytes()))
     card = path.parent / records.CARD
     if card.is_file() and "sha256" in (known := records.read_json(card)):  # another network, not a damaged one
         names = [name for name in known["sha256"] if name != records.CARD]

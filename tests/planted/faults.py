@@ -1382,6 +1382,79 @@ SWEEPS = (
     ),
 )
 
+def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
+    return Fault(name, f"stillhouse.{target}", breaks, f"tests/{test}")  # type: ignore[arg-type]
+
+
+RELIABILITY = (
+    _fault(
+        "a seal that is never looked at",
+        "core.seals:is_whole",
+        constant(True),
+        "test_seals.py::test_a_number_changed_by_hand_is_an_error",
+    ),
+    _fault(
+        "arrays of any hand are believed",
+        "core.seals:comment_fits",
+        constant(True),
+        "test_seals.py::test_arrays_of_another_hand_are_an_error",
+    ),
+    _fault(
+        "records that any result goes with",
+        "core.records:_hash_in_result",
+        constant(None),
+        "test_seals.py::test_records_of_a_finished_training_are_those_of_its_result",
+    ),
+    _fault(
+        "records that any checkpoint goes with",
+        "training.checkpoint:_records",
+        constant({"bytes": 0, "sha256": ""}),
+        "training/test_stops.py::test_records_that_are_not_those_of_the_checkpoint_are_one_clear_error[None]",
+    ),
+    _fault(
+        "mapped files that are holes",
+        "core.records:open_mapped",
+        edited('hasattr(os, "posix_fallocate")', "False"),
+        "test_seals.py::test_space_is_taken_before_it_is_mapped",
+    ),
+    _fault(
+        "names that lead anywhere",
+        "core.records:run_place",
+        edited("safe_name(name)", "name"),
+        "test_guards.py::test_no_name_of_a_run_leads_out_of_runs[a/b]",
+    ),
+    _fault(
+        "networks of any size",
+        "training.size:check_size",
+        nothing,
+        "test_guards.py::test_a_network_beyond_the_memory_is_refused_before_it_is_there",
+    ),
+    _fault(
+        "arguments that open files",
+        "teachers.from_timm:own_arguments",
+        nothing,
+        "test_guards.py::test_arguments_that_open_files_are_none_of_an_architecture[checkpoint_path]",
+    ),
+    _fault(
+        "a damaged student is shipped",
+        "core.folder:RunFolder.ship",
+        edited("verify_files(source, card)", "pass"),
+        "test_guards.py::test_a_student_that_was_damaged_is_not_shipped",
+    ),
+    _fault(
+        "labels of a cache are believed",
+        "families.clauses.data.boolean_cache:_open",
+        edited("!= about.get(file)", "is None"),
+        "test_guards.py::test_labels_of_a_cache_are_hashed_too",
+    ),
+    _fault(
+        "no line for an error of a library",
+        "cli.main:explained",
+        constant(None),
+        "test_guards.py::test_errors_of_libraries_that_a_setting_causes_are_a_line",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *LOSSES,
     *TEMPERATURE,
@@ -1399,4 +1472,5 @@ FAULTS: tuple[Fault, ...] = (
     *SIGNALS,
     *JOBS,
     *SWEEPS,
+    *RELIABILITY,
 )

@@ -79,6 +79,9 @@ def test_wrong_sources_are_told(tmp_path):
     with pytest.raises(InputError, match=r"cannot read it|needs"):
         LanguageTeacherConfig(source=str(tmp_path / "x.gguf")).build()
     (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"expected weights as safetensors, got none"):
+        LanguageTeacherConfig(source=str(tmp_path)).build()
+    (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(InputError, match=r"cannot read it"):
         LanguageTeacherConfig(source=str(tmp_path)).build()
 

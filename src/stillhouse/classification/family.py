@@ -18,8 +18,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
-from stillhouse.core.folder import RunFolder, read_arrays, run_above, student_folder
-from stillhouse.core.records import read_json
+from stillhouse.core.folder import RunFolder, read_arrays, run_above, settings_of, student_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -246,11 +245,11 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
 
     def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
         """Whether the teacher names the same class."""
-        student = read_arrays(run.arm(arm, seed) / records.PREDICTIONS)["probabilities"]
+        student = read_arrays(run.arm(arm, seed) / records.PREDICTIONS, ["probabilities"])["probabilities"]
         path = run.path / records.TEACHER_PREDICTIONS
         if not path.is_file():
             return {}
-        return {"agreement": student.argmax(1) == read_arrays(path)["probabilities"].argmax(1)}
+        return {"agreement": student.argmax(1) == read_arrays(path, ["probabilities"])["probabilities"].argmax(1)}
 
     def save(self, folder: Path, model: Any, choice: Any, lab: Lab[ClassesRunConfig, Any]) -> None:
         """Weights and card."""
@@ -308,10 +307,8 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
 
     def _data_of(self, place: Path, data: str | None = None, data_root: str | None = None) -> Any:
         run = run_above(place)
-        settings = (
-            read_json(run / records.RUN)["config"]["data"] if run is not None and data is None else {"name": data}
-        )
-        if settings["name"] is None:
+        settings = settings_of(run, "data") if run is not None and data is None else {"name": data}
+        if settings.get("name") is None:
             raise InputError("which data? name it with --data")
         if data_root is not None:
             settings["root"] = data_root

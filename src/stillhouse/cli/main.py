@@ -97,6 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         return 141
+    except Exception as error:
+        if (text := explained(error)) is None:
+            raise
+        print(f"stillhouse {words[0]}: {text}", file=sys.stderr)
+        return 2
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -110,6 +115,37 @@ def _helper_failed(error: StillhouseError) -> int:
     time.sleep(GRACE)
     print(f"stillhouse, process {os.environ.get('RANK', os.environ.get('LOCAL_RANK', '?'))}: {error}", file=sys.stderr)
     return _status(error)
+
+
+TOO_MUCH = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "size calculation overflowed",
+    "multiplication overflow",
+    "invalid size, possible overflow",
+    "verflow when unpacking long",
+    "can't start new thread",
+    "too large to convert",
+)
+
+
+def asks_too_much(error: BaseException) -> bool:
+    """Whether an error says that a size is beyond what this machine has: of Python, numpy or torch, in their words."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in map(str.lower, TOO_MUCH))
+
+
+def explained(error: Exception) -> str | None:
+    """A line for an error of a library that a setting causes: a size beyond this machine, a value that a part refuses."""
+    if asks_too_much(error):
+        lines = str(error).strip().splitlines()
+        return f"not so much memory is there: {lines[0] if lines else repr(error)}"
+    if type(error).__name__ == "ValidationError" and hasattr(
+        error, "errors"
+    ):  # pydantic's, of a part built from settings
+        faults = [(".".join(map(str, e["loc"])), str(e["msg"]).removeprefix("Value error, ")) for e in error.errors()]
+        return "; ".join(f"{where}: {text}" if where else text for where, text in faults)
+    return None
 
 
 def _status(error: StillhouseError) -> int:

@@ -21,6 +21,7 @@ from stillhouse.core.plan import Stage
 from stillhouse.curricula import Curriculum
 from stillhouse.training.inherit import inherit_layers
 from stillhouse.training.loop import Fit, fit
+from stillhouse.training.size import check_size
 
 C = TypeVar("C")
 D = TypeVar("D")
@@ -92,6 +93,7 @@ def _through_stages(
     lab: Lab[Any, Any],
 ) -> tuple[nn.Module, Fit]:
     """One network through all stages; each stage but the last has a folder of its own and costs nothing when resumed."""
+    check_size(lambda: family.student(arm, choice, seed, lab), f"student of arm {arm.name!r}")
     torch.manual_seed(seed)
     student = family.student(arm, choice, seed, lab)
     if taught:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stillhouse.core import records
 from stillhouse.core.family import Arm, Contrast, Family, Metric
 from stillhouse.core.folder import RunFolder
-from stillhouse.core.records import read_json
+from stillhouse.core.records import read_object
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
 
 Table = dict[str, NDArray[np.float64]]  # metric -> (S, N)
@@ -39,7 +39,9 @@ def summarize(
         "metrics": [_described(metric) for metric in family.metrics],
         "arms": {arm.name: _figures(tables[arm.name], results[arm.name], metrics) for arm in arms},
         "about": {arm.name: arm.about for arm in arms},
-        "teacher": read_json(folder.path / records.TEACHER) if (folder.path / records.TEACHER).is_file() else None,
+        "teacher": read_object(folder.path / records.TEACHER, {})
+        if (folder.path / records.TEACHER).is_file()
+        else None,
         "shipped": dict(shipped),
         "student": costs.get(str(shipped["arm"])),
         "costs": costs,

@@ -34,7 +34,7 @@ class TeacherConfig:
         "run), cache:FOLDER (its answers, kept by `stillhouse cache`), or self:average",
     )
     checkpoint: str | None = Field(
-        default=None, description="state dict loaded over timm:NAME or torchvision:NAME, after their own weights"
+        default=None, description="state dict for timm:NAME or torchvision:NAME, in place of their published weights"
     )
     pretrained: bool = Field(default=True, description="fetch the published weights of timm:NAME or torchvision:NAME")
     image_size: int | None = Field(

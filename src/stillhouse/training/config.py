@@ -19,7 +19,7 @@ class TrainingConfig:
     """Knobs of the training loop, the same for every arm of a run and for every family."""
 
     epochs: int = Field(default=20, gt=0, description="passes over the training split")
-    batch_size: int = Field(default=128, gt=0, description="rows per optimizer step")
+    batch_size: int = Field(default=128, gt=0, le=2**24, description="rows per optimizer step")
     accumulate: int = Field(
         default=1, gt=0, description="micro-batches that a batch is cut into, to save memory; same result"
     )

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import write_arrays
+from stillhouse.core.records import read_arrays, write_arrays
 from stillhouse.families.embed.data.texts import read_pairs, read_table
 from stillhouse.families.embed.data.vector_stores import capture_manifest
 from stillhouse.families.embed.data.vectors import VectorData
@@ -191,7 +191,7 @@ def graph_of(config: EmbedRunConfig, material: Material, out: Path, log: Log) ->
     k = min(lesson.graph_neighbors, len(material.train) - 1)
     path = out / GRAPH
     if path.is_file():
-        kept = np.load(path)["neighbors"]
+        kept = read_arrays(path, ["neighbors"])["neighbors"]
         if kept.shape == (len(material.train), k):
             found: NDArray[np.int32] = kept
             return found

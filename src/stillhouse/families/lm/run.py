@@ -12,7 +12,7 @@ import torch
 from stillhouse.core import processes, records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about
-from stillhouse.core.records import read_json, write_json
+from stillhouse.core.records import read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.lm.job import Course, LanguageJob
 from stillhouse.families.lm.material import cache_of, load_text, teachers_of
@@ -57,7 +57,7 @@ def train_teacher(
         command = command or records.command_line()
         folder.begin({**about("lm-teacher", config, command), "data": corpus.about})
         if resume and (out / records.RESULT).is_file():
-            return dict(read_json(out / records.RESULT))
+            return dict(read_object(out / records.RESULT, records.FIGURES))
         torch.manual_seed(config.seed)
         model = config.model.build(corpus.tokenizer.vocab_size)
         course = Course(

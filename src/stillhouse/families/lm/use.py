@@ -15,7 +15,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.folder import run_above
 from stillhouse.core.predict import Inputs, Predictor, lines_of
-from stillhouse.core.records import read_json
+from stillhouse.core.records import read_object
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.material import load_teacher, load_text
 from stillhouse.families.lm.metrics.nll import model_nll, teacher_nll
@@ -205,7 +205,7 @@ def export(folder: Path, out: Path, *, packing: str = "trits", nir: str | None =
 def run_of(folder: Path) -> dict[str, Any] | None:
     """`run.json` of the run that a folder belongs to."""
     found = run_above(folder)
-    return None if found is None else dict(read_json(found / records.RUN))
+    return None if found is None else dict(read_object(found / records.RUN, records.ABOUT))
 
 
 def score_again(

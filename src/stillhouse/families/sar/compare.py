@@ -14,7 +14,7 @@ import numpy as np
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
-from stillhouse.core.records import arm_folder, read_json, write_json
+from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.families.sar.data.sequences import SarData
 from stillhouse.families.sar.plan import SarDistillConfig
 from stillhouse.families.sar.saved import load_model, load_teacher
@@ -77,10 +77,10 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None) -> list[Row]:
     configs = [_config_of(run) for run in runs]
     data = configs[0].data.build()
     for run in runs:
-        stored = read_json(run / records.RUN)["data"]["sha256"]
+        stored = read_object(run / records.RUN, {"data": dict[str, Any]})["data"].get("sha256")
         if stored != data.sha256:
             raise InputError(
-                f"{run}: expected data {data.sha256[:12]} as {runs[0]}, got {stored[:12]}: scores cannot be compared"
+                f"{run}: expected data {data.sha256[:12]} as {runs[0]}, got {str(stored)[:12]}: scores cannot be compared"
             )
     teacher = teacher_of(configs[0], data)
     rows = [_network_row("teacher", teacher, data)]
@@ -128,7 +128,9 @@ def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) ->
     """A row an arm: quality and coherence are means over its seeds, points and costs of its first."""
     rows = []
     for arm in config.arms:
-        results = [read_json(arm_folder(out, arm, seed) / records.RESULT) for seed in range(config.seeds)]
+        results = [
+            read_object(arm_folder(out, arm, seed) / records.RESULT, records.FIGURES) for seed in range(config.seeds)
+        ]
         model, scale = load_model(arm_folder(out, arm, 0))
         row = _network_row(f"{label} {arm}".strip(), in_units(model, scale, data), data)
         for key in ("quality", "coherence", "nmse"):
@@ -201,7 +203,7 @@ def _written(out: Path | None, rows: list[Row], data: SarData) -> list[Row]:
 def _config_of(run: Path) -> SarDistillConfig:
     if not (run / records.RUN).is_file():
         raise InputError(f"{run}: expected a folder of `stillhouse sar distill`")
-    stored = read_json(run / records.RUN)
+    stored = read_object(run / records.RUN, records.ABOUT)
     if stored.get("kind") != "sar" or "teacher_checkpoint" not in stored["config"]:
         raise InputError(
             f"{run}: expected a folder of `stillhouse sar distill`, got another (kind {stored.get('kind')!r})"

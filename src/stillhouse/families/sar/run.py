@@ -13,7 +13,7 @@ import torch
 from stillhouse.core import experiment, processes, ranks, records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.folder import SCORES, RunFolder, read_arrays
-from stillhouse.core.records import read_json, write_arrays, write_json
+from stillhouse.core.records import read_object, write_arrays, write_json
 from stillhouse.core.verdict import mean_interval
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.sar.compare import teacher_rows
@@ -76,7 +76,7 @@ def train(
         write_pictures(out, data, {"network": network})
         processes.on_first(lambda: write_json(out / records.SUMMARY, _summary(out)))
     watch.log(f"report: {processes.on_first(lambda: write_page(FAMILY, out))}")
-    return dict(read_json(out / records.RESULT))
+    return dict(read_object(out / records.RESULT, records.FIGURES))
 
 
 def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool, watch: Watch) -> None:

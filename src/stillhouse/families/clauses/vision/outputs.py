@@ -8,7 +8,7 @@ from typing import Any
 from stillhouse.classification.data import ImageData
 from stillhouse.core import records
 from stillhouse.core.config import to_mapping
-from stillhouse.core.records import arm_folder, read_json, write_json
+from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.plan import ClausesRunConfig
@@ -33,7 +33,7 @@ def write_outputs(
         found["clause_usage"] = _usage(student, plan, data, folder)
     if config.output.save_path is not None and hasattr(student, "named_blocks"):
         path = _own_path(config, plan, Path(config.output.save_path))
-        save_checkpoint(path, student, plan, data, read_json(first / records.RESULT))
+        save_checkpoint(path, student, plan, data, read_object(first / records.RESULT, records.FIGURES))
         found["checkpoint"] = str(path)
         watch.log(f"Saved checkpoint to {path}")
     if config.output.overlays is not None and config.output.overlay_samples and hasattr(student, "named_blocks"):

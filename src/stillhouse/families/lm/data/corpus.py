@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import read_json, write_atomically, write_json
+from stillhouse.core.records import check_object, read_object, write_atomically, write_json
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer, train_bpe
 
@@ -121,7 +121,10 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     tokenizer = given or load_tokenizer(str(folder / TOKENIZER_FILE))
     if given is None:
         tokenizer.name = config.tokenizer
-    manifest = read_json(folder / MANIFEST)
+    manifest = read_object(folder / MANIFEST, {"tokenizer": str, "splits": dict[str, Any]})
+    if tokenizer.fingerprint != manifest["tokenizer"]:
+        raise InputError(f"{folder / TOKENIZER_FILE}: not that of the manifest; delete {folder} to make it again")
+    check_object(manifest["splits"], dict.fromkeys(SPLITS, dict[str, Any]), f"{folder / MANIFEST}, splits")
     train, valid, test = (_open(folder, name, manifest["splits"][name], tokenizer.vocab_size) for name in SPLITS)
     return Corpus(Path(config.source).stem, tokenizer, train, valid, test, folder)
 
@@ -284,7 +287,8 @@ def _open(folder: Path, name: str, facts: dict[str, Any], vocab_size: int) -> Sp
         ids = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"token ids {path}: cannot be read: {error}; delete {folder} to make them again") from None
-    if ids_sha256(ids) != facts["sha256"]:
+    check_object(facts, {"bytes": int, "sha256": str}, f"{folder / MANIFEST}, {name}")
+    if ids.ndim != 1 or ids.dtype.kind != "u" or ids_sha256(ids) != facts["sha256"]:
         raise InputError(f"token ids {path}: not those of the manifest; delete {folder} to make them again")
     if int(ids.max()) >= vocab_size:
         raise InputError(f"token ids {path}: expected 0 to {vocab_size - 1}, got {int(ids.max())}")
