@@ -1076,6 +1076,18 @@ EMBEDDING = (
         "tests/metrics/test_neighbourhood.py::test_overlap_and_recall_are_those_of_scikit_learns_neighbours",
     ),
     Fault(
+        "rows are not mixed with their neighbours",
+        "stillhouse.families.embed.job:EmbeddingJob._mixed",
+        edited("torch.where(moved, between, vectors)", "vectors"),
+        "tests/training/test_embedding_job.py::test_mixed_rows_lie_between_a_row_and_a_neighbour_of_it_and_are_their_own_target",
+    ),
+    Fault(
+        "equal students count as many witnesses",
+        "stillhouse.core.summary:_witnesses",
+        edited("if items not in seen", "if True"),
+        "tests/test_summary.py::test_seeds_that_kept_the_same_start_are_one_witness",
+    ),
+    Fault(
         "effective rank is the width",
         "stillhouse.families.embed.metrics.neighbourhood:effective_rank",
         lambda original: lambda vectors: float(vectors.shape[1]),
