@@ -19,7 +19,7 @@ def cut_literals(clauses: ClauseSet, bits: np.ndarray, chosen: Sequence[int]) ->
     """The literals of the chosen clauses that cannot be removed, all cuts together, without changing an answer on data.
 
     Greedy: the literal that changes the clause on the fewest rows goes first, every removal is checked on all rows, and what
-    stays is tried again until nothing more can go. A clause that has fewer literals left than misses it allowed allows fewer:
+    stays is tried once more when all others have been. A clause that has fewer literals left than misses it allowed allows fewer:
     its capacity is never above its number of literals.
 
     Args:
@@ -42,25 +42,23 @@ def cut_literals(clauses: ClauseSet, bits: np.ndarray, chosen: Sequence[int]) ->
     missed = {j: missed_literals(bits, clauses.clause(j)) for j in chosen}
     kept = {j: np.ones(missed[j].shape[1], dtype=bool) for j in missed}
     full = {j: int(clauses.capacity[j]) for j in missed}
-    value = {j: clause_values(missed[j], kept[j], full[j]) for j in missed}
+    misses = {j: missed[j].sum(1) for j in missed}
+    value = {j: np.maximum(full[j] - misses[j], 0) for j in missed}
     order = sorted(
         ((effect, j, place) for j in missed for place, effect in enumerate(effects(missed[j], full[j]))),
         key=lambda entry: entry[0],
     )
-    changed = True
-    while changed:
-        changed = False
+    for _ in range(2):
         for _, j, place in order:
             if not kept[j][place]:
                 continue
-            kept[j][place] = False
-            now = clause_values(missed[j], kept[j], full[j])
+            fewer = misses[j] - missed[j][:, place]
+            now = np.maximum(min(full[j], int(kept[j].sum()) - 1) - fewer, 0)
             rows = np.flatnonzero(now != value[j])
             moved = scores[rows] + (now - value[j])[rows, None] * clauses.votes[j].astype(np.int64)
             if (moved.argmax(1) == answers[rows]).all():
-                scores[rows], value[j], changed = moved, now, True
-            else:
-                kept[j][place] = True
+                kept[j][place] = False
+                scores[rows], value[j], misses[j] = moved, now, fewer
     return {j: clauses.clause(j)[kept[j]] for j in missed}
 
 
@@ -68,11 +66,6 @@ def missed_literals(bits: np.ndarray, literals: np.ndarray) -> np.ndarray:
     """(M, N) whether a literal is false."""
     wanted = literals < bits.shape[1]
     return np.asarray((bits[:, literals % bits.shape[1]] != 0) != wanted)
-
-
-def clause_values(missed: np.ndarray, kept: np.ndarray, full: int) -> np.ndarray:
-    """(M) worth of a clause of the literals `kept` (N), `full` at most."""
-    return np.asarray(np.maximum(min(full, int(kept.sum())) - missed[:, kept].sum(1), 0))
 
 
 def effects(missed: np.ndarray, full: int) -> np.ndarray:

@@ -96,7 +96,8 @@ class ClausesFamily(ClassificationFamily):
         return ClausesJob
 
     def finish(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
-        """The clauses that vote most for each class, from the reference arm's first seed, over validation images."""
+        """The shipped student's rules, and of a transformer the clauses that vote most, over validation images."""
+        self._write_rules(lab, summary)
         student = lab.config.student
         if not isinstance(student, (TsetlinViTConfig, UnifiedTMConfig)) or student.feed_forward != "clauses":
             return
@@ -110,11 +111,31 @@ class ClausesFamily(ClassificationFamily):
         write_arrays(lab.folder.path / records.CLAUSE_IMAGES, images=images, maps=maps)
         write_json(lab.folder.path / records.CLAUSES, index)
 
-    def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Also the clauses that vote most, with pictures."""
-        from stillhouse.families.clauses.report import clause_blocks
+    def _write_rules(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
+        """Rules of the shipped student into the run folder, and what they keep into the summary."""
+        from stillhouse.families.clauses.rules_file import write_rules
+        from stillhouse.families.clauses.students.rules import rules_of
+        from stillhouse.families.clauses.students.sites import sites
 
-        return [*super().blocks(run), *clause_blocks(run.path)]
+        shipped = summary["shipped"]
+        model = self.load(lab.place(shipped["arm"], shipped["seed"]))
+        if not sites(model):
+            return
+        found = rules_of(model, lab.data)
+        write_rules(lab.folder.path, found, class_names=list(lab.data.task.class_names), student=dict(shipped))
+        summary["rules"] = {
+            "shown": len(found.rules),
+            "accuracy": found.shown,
+            "full": found.full,
+            "growth": found.growth,
+        }
+
+    def blocks(self, run: RunFolder) -> Sequence[Block]:
+        """Also the rules, and the clauses that vote most, with pictures."""
+        from stillhouse.families.clauses.report import clause_blocks
+        from stillhouse.families.clauses.rules_report import rule_blocks
+
+        return [*super().blocks(run), *rule_blocks(run.path), *clause_blocks(run.path)]
 
 
 FAMILY = ClausesFamily()

@@ -16,22 +16,26 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from stillhouse.classification.data import ImageData, ImageSplit
 from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.lower import lower_parts
 from stillhouse.families.clauses.students.base import ClauseModel
 from stillhouse.families.clauses.students.core import DeepTM
 from stillhouse.families.clauses.students.flat import TeamCore
 from stillhouse.families.clauses.students.literal_names import pixels_of
 from stillhouse.families.clauses.students.sites import Site, listening, literals_of, settle, sites, write_masks
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
-from stillhouse.logic.clause_set import ClauseSet, whole_votes
 from stillhouse.logic.cut import cut_by_trials, cut_literals, effects
 
 GROWTH = (1, 3, 10, 30)  # rules a class
 MOST_RULES, MOST_A_CLASS = 100, 10
 ROWS_A_CLASS, CUT_ROWS, CUT_IMAGES, JUDGED, BATCH = 64, 2000, 256, 2000, 64
-STRENGTHS = 5e7  # of all places and images that are looked at, so that a large network takes no longer than a small one
-TRIALS, EXAMPLES = 48, 6
+SEEN = 10_000  # validation images
+BUDGET = 1e11  # operations for each of choosing, cutting and judging, so that a large network takes no longer than a small one
+FEWEST_TRIALS, MOST_TRIALS, EXAMPLES = 12, 150, 6
+MOST_BITS = 2e7  # that are kept in memory of a site
 Literal = tuple[str, int, int]  # site, clause, literal
 Clause = tuple[str, int]
 
@@ -45,7 +49,7 @@ class Rule:
         place: where the clause is ("clauses", "block_2").
         clause: its number there.
         adds: to the class's score on the class's images, above what it adds on others.
-        holds: share of the places of the class's images at which it speaks.
+        holds: how far it is fulfilled on the class's images: its mean strength, over all places, of its full one.
         elsewhere: the same of all other images.
         literals: numbers of those kept, f for bit f and F + f for its negation.
         words: the same in words; empty where a bit has no name.
@@ -65,11 +69,14 @@ class Rule:
     allowed: int
 
     def __str__(self) -> str:
-        asked = ", ".join(self.words) if self.words else f"{len(self.literals)} bits, see the patches in the report"
+        kept, where = len(self.literals), f"{self.place}, clause {self.clause}"
+        if not kept:
+            return f"{self.class_name}: {self.adds:+.3f}: no answer needs any of its {self.count} literals ({where})"
+        asked = ", ".join(self.words) if self.words else f"{kept} bits, see the patches in the report"
         return (
-            f"{self.class_name}: {self.adds:+.3f} where at most {self.allowed} of {len(self.literals)} fail: {asked} "
-            f"({self.place}, clause {self.clause}; {len(self.literals)} of {self.count} literals kept; "
-            f"speaks at {self.holds:.0%} of {self.class_name}, {self.elsewhere:.0%} of others)"
+            f"{self.class_name}: {self.adds:+.3f} where at most {self.allowed} of {kept} fail: {asked} "
+            f"({where}; {kept} of {self.count} literals kept; fulfilled to {self.holds:.0%} on {self.class_name}, "
+            f"{self.elsewhere:.0%} on others)"
         )
 
 
@@ -142,6 +149,16 @@ class Images:
         return Images(self.pixels[chosen], self.labels[chosen])
 
 
+def rules_of(network: nn.Module, data: ImageData) -> Rules:
+    """The rules of a student, chosen on the validation split of its data and judged on the first test images."""
+
+    def images(split: ImageSplit, count: int) -> Images:
+        batch = split.batch(torch.arange(min(count, len(split))))
+        return Images(batch.inputs, batch.labels)
+
+    return find_rules(network, images(data.validation, SEEN), images(data.test, JUDGED), data.task.class_names)
+
+
 @torch.no_grad()
 def find_rules(
     network: nn.Module, validation: Images, test: Images, class_names: Sequence[str], *, per_class: int | None = None
@@ -167,35 +184,48 @@ def find_rules(
     settle(model)
     found, classes = sites(model), len(class_names)
     wanted = max(1, min(MOST_A_CLASS, MOST_RULES // classes)) if per_class is None else per_class
-    size = _strengths_of_one(model, found, validation.pixels[:1])
-    rows = max(1, min(ROWS_A_CLASS, int(STRENGTHS / size / classes)))
+    work = _operations(model, found, validation.pixels[:1])
+    rows = max(1, min(ROWS_A_CLASS, int(BUDGET / work / (classes + 3) / classes)))
     chosen = validation.evenly(classes, rows)
-    added, speaks, means = _what_clauses_add(model, found, chosen, classes)
+    added, means = _what_clauses_add(model, found, chosen, classes)
     ranking = {k: _ranked(added, k) for k in range(classes) if bool((chosen.labels == k).any())}
-    judged = test.first(max(200, min(JUDGED, int(4 * STRENGTHS / size))))
+    judged = test.first(max(200, min(JUDGED, int(BUDGET / work / (2 + len(GROWTH))))))
     growth = [
-        (count, _accuracy(model, found, judged, {pair for ranks in ranking.values() for pair, _ in ranks[:count]}, means))
+        (
+            count,
+            _accuracy(model, found, judged, {pair for ranks in ranking.values() for pair, _ in ranks[:count]}, means),
+        )
         for count in (0, *GROWTH)
     ]
     full = _accuracy(model, found, judged, None, means)
-    before = {(k, pair): literals_of(found[pair[0]], pair[1]) for k, ranks in ranking.items() for pair, _ in ranks[:wanted]}
+    before = {
+        (k, pair): literals_of(found[pair[0]], pair[1]) for k, ranks in ranking.items() for pair, _ in ranks[:wanted]
+    }
+    votes = {
+        k: _votes_by_place(model, found, _of(chosen, k), k, [pair for pair, _ in ranks[:wanted]])
+        for k, ranks in ranking.items()
+    }
     exact = _linear(model, found)
-    cut_on = validation.first(CUT_ROWS if exact else max(32, min(CUT_IMAGES, int(STRENGTHS / size))))
-    (_cut_exactly if exact else _cut_by_trials)(model, found, cut_on, [pair for _, pair in before])
+    cut_on = validation.first(CUT_ROWS if exact else max(32, min(CUT_IMAGES, int(BUDGET / work / FEWEST_TRIALS))))
+    if exact:
+        _cut_exactly(model, found, cut_on, [pair for _, pair in before])
+    else:
+        trials = max(FEWEST_TRIALS, min(MOST_TRIALS, int(BUDGET / work / len(cut_on.labels))))
+        _cut_by_trials(model, found, cut_on, [pair for _, pair in before], trials)
+    fulfilled = _fulfilled(model, found, chosen)
     rules, arrays = [], dict[str, np.ndarray]()
     for k, ranks in ranking.items():
-        own = Images(chosen.pixels[chosen.labels == k], chosen.labels[chosen.labels == k])
+        own = _of(chosen, k)
         arrays[f"mean_{k}"] = _bytes(own.pixels.mean(0))
-        votes = _votes_by_place(model, found, own, k, [pair for pair, _ in ranks[:wanted]])
         for pair, adds in ranks[:wanted]:
             site, clause = found[pair[0]], pair[1]
             literals, pixels = literals_of(site, clause), pixels_of(model, site)
             if pixels is None or pixels.patch:
-                arrays[f"examples_{len(rules)}"] = _examples(model, own, votes[pair])
-            if pixels is not None:
+                arrays[f"examples_{len(rules)}"] = _examples(model, own, votes[k][pair])
+            if pixels is not None and literals:
                 number = len(rules)
                 arrays[f"wanted_{number}"], arrays[f"unwanted_{number}"] = pixels.pictures(literals)
-            holds, elsewhere = _shares(speaks[pair[0]][:, clause], chosen.labels, k)
+            holds, elsewhere = _shares(fulfilled[pair[0]][:, clause], chosen.labels, k)
             rules.append(
                 Rule(
                     class_name=class_names[k],
@@ -214,28 +244,27 @@ def find_rules(
     return Rules(rules, growth, full, shown, exact, len(chosen.labels), len(cut_on.labels), len(judged.labels), arrays)
 
 
-def _strengths_of_one(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> int:
+def _operations(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> int:
+    """About how many operations an image takes: those of torch's counter, and every strength."""
     counts: list[int] = []
-    with listening(found, lambda site, bits, strength: counts.append(strength.numel())):
+    with FlopCounterMode(display=False) as counter, listening(found, lambda s, bits, x: counts.append(50 * x.numel())):
         model(pixels)
-    return max(1, sum(counts))
+    return max(1, int(counter.get_total_flops()) + sum(counts))
 
 
 def _what_clauses_add(
     model: nn.Module, found: Mapping[str, Site], images: Images, classes: int
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    """By site: (K, C) what a clause adds to a class on its own images above others; (M, C) shares of places; (C) mean strengths."""
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """By site: (K, C) what a clause adds to a class on its own images above others; (C) mean strengths."""
     own = {n: torch.zeros(classes, s.bank.num_clauses) for n, s in found.items()}
     other = {n: torch.zeros_like(x) for n, x in own.items()}
     total = {n: torch.zeros(s.bank.num_clauses) for n, s in found.items()}
-    speaks: dict[str, list[Tensor]] = {n: [] for n in found}
     places = dict.fromkeys(found, 0)
     for start in range(0, len(images.labels), BATCH):
         labels = images.labels[start : start + BATCH]
         strengths, logits = _with_gradients(model, found, images.pixels[start : start + BATCH])
         for name, strength in strengths.items():
             by_place = found[name].by_place(strength.detach(), len(labels))
-            speaks[name].append((by_place > 0).float().mean(1))
             total[name] += by_place.sum((0, 1))
             places[name] += by_place.shape[0] * by_place.shape[1]
         for k in range(classes):
@@ -248,7 +277,27 @@ def _what_clauses_add(
     others = (len(images.labels) - counts).clamp(min=1)
     added = {n: own[n] / counts[:, None] - other[n] / others[:, None] for n in found}
     means = {n: total[n] / max(1, places[n]) for n in found}
-    return added, {n: torch.cat(x) for n, x in speaks.items()}, means
+    return added, means
+
+
+def _fulfilled(model: nn.Module, found: Mapping[str, Site], images: Images) -> dict[str, Tensor]:
+    """(M, C) by site: mean strength over an image's places, of the full one; a site that is not asked is left out."""
+    shares: dict[str, list[Tensor]] = {n: [] for n in found}
+    full = {n: s.bank.capacity(*s.bank.masks()).clamp(min=1) / s.bank.failures for n, s in found.items()}
+    for start in range(0, len(images.labels), BATCH):
+        pixels = images.pixels[start : start + BATCH]
+
+        def hear(site: Site, bits: Tensor, strength: Tensor, count: int = len(pixels)) -> None:
+            shares[site.name].append(site.by_place(strength, count).mean(1) / full[site.name])
+
+        with listening(found, hear):
+            model(pixels)
+    return {n: torch.cat(x) for n, x in shares.items() if x}
+
+
+def _of(images: Images, k: int) -> Images:
+    own = images.labels == k
+    return Images(images.pixels[own], images.labels[own])
 
 
 def _with_gradients(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -332,20 +381,7 @@ def _linear(model: nn.Module, found: Mapping[str, Site]) -> bool:
 
 def _cut_exactly(model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause]) -> None:
     """Cut the clauses of a network whose scores are a sum over them, literal by literal."""
-    (name, site), core = next(iter(found.items())), model.core
-    positive, negated = site.bank.masks()
-    capacity = site.bank.capacity(positive, negated).numpy()
-    if isinstance(core, TeamCore):
-        weight, bias = core.vote_weight().numpy(), np.zeros(core.votes.shape[0])
-    else:
-        assert isinstance(core, DeepTM)
-        silent = torch.zeros(1, site.bank.num_clauses)
-        weight, bias = core.last.vote_weight().numpy(), core.last.tally(silent)[0].numpy()
-    votes, whole_bias, scale = whole_votes(weight.T / site.bank.failures, bias, capacity)
-    literals = [literals_of(site, j) for j in range(site.bank.num_clauses)]
-    clauses = ClauseSet.of(
-        literals, bits=site.bank.num_bits, capacity=capacity.astype(int), votes=votes, bias=whole_bias, scale=scale
-    )
+    name, (clauses,) = next(iter(found)), lower_parts(model).values()
     heard: list[np.ndarray] = []
     with listening(found, lambda site, bits, strength: heard.append(bits.numpy() > 0)):
         _answers(model, images.pixels)
@@ -356,22 +392,22 @@ def _cut_exactly(model: nn.Module, found: Mapping[str, Site], images: Images, pa
     _write_without(found, gone, _masks(found))
 
 
-def _cut_by_trials(model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause]) -> None:
+def _cut_by_trials(
+    model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause], trials: int
+) -> None:
     """Cut the clauses of any network: groups of literals are removed, and come back where an answer changes."""
     pairs = sorted(set(pairs))
     order = _least_first(model, found, images, pairs)
-    answers, masks = _answers(model, images.pixels), _masks(found)
+    answers, masks = _answers(model, images.pixels), _masks({name: found[name] for name, _ in pairs})
 
     def unchanged(gone: Sequence[Literal]) -> bool:
         _write_without(found, gone, masks)
         return bool((_answers(model, images.pixels) == answers).all())
 
-    _write_without(found, cut_by_trials(order, unchanged, TRIALS), masks)
+    _write_without(found, cut_by_trials(order, unchanged, trials), masks)
 
 
-def _least_first(
-    model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause]
-) -> list[Literal]:
+def _least_first(model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause]) -> list[Literal]:
     """Every literal of the clauses, that one first whose removal changes its clause at the fewest places."""
     heard: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -379,9 +415,10 @@ def _least_first(
         failing = site.failing(bits, count)
         heard[site.name] = (failing[0].flatten(0, 1), failing[1].flatten(0, 1))
 
-    widest = max(site.bank.num_bits for site in found.values())
-    size = _strengths_of_one(model, found, images.pixels[:1]) // max(1, min(s.bank.num_clauses for s in found.values()))
-    count = max(1, min(len(images.labels), int(2e7 / (widest * max(1, size)))))
+    sizes: list[int] = []
+    with listening(found, lambda site, bits, x: sizes.append(x.numel() // site.bank.num_clauses * site.bank.num_bits)):
+        model(images.pixels[:1])
+    count = max(1, min(len(images.labels), int(MOST_BITS / max(sizes, default=1))))
     with listening(found, hear):
         model(images.pixels[:count])
     order: list[tuple[int, Literal]] = []
@@ -391,8 +428,8 @@ def _least_first(
         site, literals = found[name], literals_of(found[name], clause)
         zeros, ones = heard[name]
         bits = site.bank.num_bits
-        missed = torch.stack([zeros[:, f] if f < bits else ones[:, f - bits] for f in literals], 1).numpy() if literals else None
-        if missed is not None:
+        if literals:
+            missed = torch.stack([zeros[:, f] if f < bits else ones[:, f - bits] for f in literals], 1).numpy()
             worth = effects(missed, min(len(literals), site.bank.failures))
             order += [(int(x), (name, clause, f)) for x, f in zip(worth, literals, strict=True)]
     return [literal for _, literal in sorted(order)]
@@ -408,8 +445,8 @@ def _write_without(found: Mapping[str, Site], gone: Sequence[Literal], masks: Ma
     for name, clause, literal in gone:
         plane, bit = divmod(literal, found[name].bank.num_bits)
         now[name][plane, clause, bit] = False
-    for name, site in found.items():
-        write_masks(site.bank, now[name][0], now[name][1])
+    for name, (positive, negated) in now.items():
+        write_masks(found[name].bank, positive, negated)
 
 
 # ---------------------------------------------------------------------------------------------------------------- pictures
@@ -435,7 +472,8 @@ def _examples(model: ClauseModel, images: Images, votes: Tensor) -> np.ndarray:
 def _grid(model: nn.Module, places: int, height: int, width: int) -> tuple[int, int, tuple[int, int]]:
     """Rows, columns and the (h, w) of a place: the grid of so many places that is most like the image."""
     rows = min(
-        (r for r in range(1, places + 1) if places % r == 0), key=lambda r: abs(np.log(r * r * width / (places * height)))
+        (r for r in range(1, places + 1) if places % r == 0),
+        key=lambda r: abs(np.log(r * r * width / (places * height))),
     )
     columns = places // rows
     side = getattr(model, "patch_size", None)
@@ -463,5 +501,3 @@ def _shares(speaks: Tensor, labels: Tensor, k: int) -> tuple[float, float]:
 
 def _bytes(pixels: Tensor) -> np.ndarray:
     return np.asarray((pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy())
-
-

@@ -6,7 +6,7 @@ Shapes: B images, P places that a bank is asked at (tokens, positions, 1 for the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +65,7 @@ def sites(model: nn.Module) -> dict[str, Site]:
     banks = [(path, part) for path, part in model.named_modules() if isinstance(part, ClauseBank)]
     found: dict[str, Site] = {}
     for path, bank in banks:
-        name = named.get(id(bank)) or ("clauses" if len(banks) == 1 else _readable(path))
+        name = named.get(id(bank)) or ("clauses" if len(banks) == 1 else _readable(path, [other for other, _ in banks]))
         found[name] = Site(name, bank, convolutions.get(id(bank)))
     return found
 
@@ -127,13 +127,17 @@ def literals_of(site: Site, clause: int) -> list[int]:
     return [int(f) for f in masks.detach().nonzero().flatten()]
 
 
-def _readable(path: str) -> str:
-    """A module's path without the words that say nothing.
+def _readable(path: str, others: Sequence[str]) -> str:
+    """A bank's path without the words that say nothing; layers are numbered where there are several.
 
     Example:
-        >>> _readable("blocks.0.clauses.layer.bank"), _readable("core.layers.1.bank"), _readable("head.layers.0.bank")
-        ('blocks 1 clauses', 'layers 2', 'head layers 1')
+        >>> paths = ["blocks.0.clauses.layer.bank", "core.layers.0.bank", "core.layers.1.bank", "head.core.layers.0.bank"]
+        >>> [_readable(path, paths) for path in paths]
+        ['blocks 1 clauses', 'layers 1', 'layers 2', 'head']
     """
+    stem = path.removesuffix(".layers.0.bank")
+    if stem != path and f"{stem}.layers.1.bank" not in others:
+        path = stem
     plain = re.sub(r"\.(\d+)", lambda found: f" {int(found[1]) + 1}", f".{path}")
-    words = [word for word in re.split(r"\.", plain) if word and word not in {"core", "bank", "layer"}]
+    words = [word for word in plain.split(".") if word and word not in {"core", "bank", "layer"}]
     return " ".join(words) or "clauses"
