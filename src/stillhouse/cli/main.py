@@ -17,6 +17,7 @@ COMMANDS = {
     "check": "is this teacher any good on this data? its score against chance",
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
     "evaluate": "score a saved student of any family on its test split",
+    "export": "write a student as packed bits, C, Verilog, rules, ONNX, ...; checked on the test split after it is written",
     "report": "make report.html again from a run folder",
     "vision": "train and distil clause networks on images by flags of their own: TM transformers, flat, residual, pyramid",
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
