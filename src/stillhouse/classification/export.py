@@ -31,7 +31,12 @@ def logits_of(model: nn.Module, split: ImageSplit, batch_size: int = BATCH) -> n
 
 
 def compare_on(
-    model: nn.Module, split: ImageSplit, answer: Callable[[np.ndarray], np.ndarray], name: str, *, rounding: float = ROUNDING
+    model: nn.Module,
+    split: ImageSplit,
+    answer: Callable[[np.ndarray], np.ndarray],
+    name: str,
+    *,
+    rounding: float = ROUNDING,
 ) -> str:
     """What was written against the network on a split.
 
@@ -119,7 +124,11 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

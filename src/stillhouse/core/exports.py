@@ -76,8 +76,8 @@ def write_export(
     for choice in ("prove", "vote_bits", "data", "data_root"):
         if getattr(choices, choice) and choice not in target.takes:
             able = [other for other, one in targets.items() if choice in one.takes]
-            flag = f"--{choice.replace('_', '-')}"
-            raise InputError(f"{flag}: means nothing to {name}; {'forms that take it: ' + ', '.join(able) if able else 'leave it out'}")
+            hint = f"forms that take it: {', '.join(able)}" if able else "leave it out"
+            raise InputError(f"--{choice.replace('_', '-')}: means nothing to {name}; {hint}")
     place = folder / "export" / f"student{target.suffix or '-' + name}" if out is None else out.expanduser()
     if not target.suffix and place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise InputError(f"cannot write {place}: expected a new or empty folder; choose another with --out")
@@ -133,4 +133,3 @@ def compare_answers(expected: np.ndarray, got: np.ndarray, name: str, *, bound: 
         )
     even = f" ({ties} more: a tie within rounding)" if ties else ""
     return f"{equal:,} of {len(rows):,} answers equal{even}; scores within {largest:.2g}"
-

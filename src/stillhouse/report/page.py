@@ -51,9 +51,6 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
     """The page as text; everything that comes from the run is escaped."""
     from stillhouse.core.folder import RunFolder as Folder
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
     measures = {metric.name: Measure.of(metric) for metric in family.metrics}
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
@@ -66,9 +63,7 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
         *_signals(run),
         *_costs(run),
     ]
-    environment.globals.update(color=figures.color, shapes=figures.SHAPES, kind=lambda block: KINDS[type(block)])
-    return environment.get_template("page.html").render(
-        css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+    return _filled(
         name=str(mapping(run.run.get("config")).get("name") or run.data.get("name") or run.path.resolve().name),
         title=family.title,
         finished=bool(run.summary),
@@ -76,6 +71,7 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
         headline=str(run.summary.get("headline") or HEADLINES.get(verdict, HEADLINES["not tested"]))
         if run.summary
         else "This run is not finished",
+        lead="",
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),
@@ -85,6 +81,35 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
         configuration=_yaml(run.run.get("config")),
         command=str(run.summary.get("command") or run.run.get("command") or ""),
     )
+
+
+def render_blocks(title: str, headline: str, lead: str, blocks: Sequence[Block]) -> str:
+    """A page of blocks that belong to no run folder (rules that were exported), self-contained too."""
+    return _filled(
+        name=headline,
+        title=title,
+        finished=True,
+        verdict="",
+        headline=headline,
+        lead=lead,
+        mark="",
+        sentences=[],
+        differences=None,
+        faults=[],
+        order=[],
+        blocks=blocks,
+        configuration="",
+        command="",
+    )
+
+
+def _filled(**values: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(color=figures.color, shapes=figures.SHAPES, kind=lambda block: KINDS[type(block)])
+    css = Markup((HERE / "style.css").read_text(encoding="utf-8"))
+    return environment.get_template("page.html").render(css=css, **values)
 
 
 def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mapping[str, Any]) -> list[Block]:

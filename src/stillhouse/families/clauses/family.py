@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from stillhouse.classification.family import ABOUT, ClassificationFamily
 from stillhouse.classification.plan import ClassesRunConfig
 from stillhouse.core import records
 from stillhouse.core.config import kinds
+from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import write_arrays, write_json
@@ -129,6 +131,24 @@ class ClausesFamily(ClassificationFamily):
             "full": found.full,
             "growth": found.growth,
         }
+
+    def exports(self) -> Mapping[str, Target]:
+        """Also rules to read, and machines of logic."""
+        machines = {
+            "numpy": Target("needs numpy alone", "", self._write_numpy),
+        }
+        return {**machines, "rules": Target("clauses to read", "", self._write_rules_folder), **super().exports()}
+
+    def _write_rules_folder(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+        from stillhouse.families.clauses.exports import export_rules
+
+        return export_rules(self.load(folder), self._data_of(folder, choices.data, choices.data_root), folder, out)
+
+    def _write_numpy(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+        from stillhouse.families.clauses.exports import export_numpy, machine_of
+
+        model, data = self.load(folder), self._data_of(folder, choices.data, choices.data_root)
+        return export_numpy(model, data.test, machine_of(model, data.task.class_names, choices), out)
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Also the rules, and the clauses that vote most, with pictures."""

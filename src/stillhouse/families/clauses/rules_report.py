@@ -79,8 +79,9 @@ def _growth(index: Mapping[str, Any]) -> Figure:
     count, kept = len(index["rules"]), sum(len(rule["literals"]) for rule in index["rules"])
     before = sum(int(rule["count"]) for rule in index["rules"])
     caption = (
-        f"Share of {plain(index['judged_on'], 7)} test images that are right when only the rules speak and every other clause always puts "
-        f"out its mean. 0: no clause at all, what the rest of the network knows. Dashed: the whole network, {percent(index['full'])}."
+        f"Share of {plain(index['judged_on'], 7)} test images that are right when only the rules speak and "
+        f"every other clause always puts out its mean. 0: no clause at all, what the rest of the network knows. Dashed: the whole "
+        f"network, {percent(index['full'])}."
     )
     exactly = (
         "every literal was tried"

@@ -74,7 +74,7 @@ class Pixels:
         count = int(np.prod(shape))
         asked = np.zeros((2, *shape))
         for literal in literals:
-            asked[(int(literal >= count), *np.unravel_index(literal % count, shape))] = 1
+            asked[int(literal >= count)].flat[literal % count] = 1
         rank = np.arange(1, levels + 1).reshape(levels, 1, 1, 1) / levels
         wanted, unwanted = (asked[0] * rank).max((0, 1)), (asked[1] * rank[::-1]).max((0, 1))
         return np.rint(255 * wanted).astype(np.uint8), np.rint(255 * unwanted).astype(np.uint8)
@@ -93,6 +93,6 @@ def pixels_of(model: ClauseModel, site: Site) -> Pixels | None:
         binarizer = model.thresholds
         offsets = 0.0 if binarizer.offsets is None else binarizer.offsets.detach()
         normalized = binarizer.mean + offsets * binarizer.std
-        edges = (normalized * model.pixel_std.flatten() + model.pixel_mean.flatten())[None]
-        return Pixels(edges.numpy(), site.conv.side, site.conv.side, patch=True)
+        means = normalized * model.pixel_std.flatten() + model.pixel_mean.flatten()
+        return Pixels(means[None].numpy(), site.conv.side, site.conv.side, patch=True)
     return None

@@ -213,7 +213,8 @@ def find_rules(
         trials = max(FEWEST_TRIALS, min(MOST_TRIALS, int(BUDGET / work / len(cut_on.labels))))
         _cut_by_trials(model, found, cut_on, [pair for _, pair in before], trials)
     fulfilled = _fulfilled(model, found, chosen)
-    rules, arrays = [], dict[str, np.ndarray]()
+    rules: list[Rule] = []
+    arrays: dict[str, np.ndarray] = {}
     for k, ranks in ranking.items():
         own = _of(chosen, k)
         arrays[f"mean_{k}"] = _bytes(own.pixels.mean(0))
@@ -454,13 +455,13 @@ def _write_without(found: Mapping[str, Site], gone: Sequence[Literal], masks: Ma
 
 def _examples(model: ClauseModel, images: Images, votes: Tensor) -> np.ndarray:
     """(E, C, h, w) uint8: the patches at which a clause adds most, each of another image; images where it looks at all of one."""
-    channels, height, width = model.image_shape
+    _, height, width = model.image_shape
     first = int(isinstance(model, UnifiedTMTransformer) and model.class_token is not None)
     local = votes[:, first:]
     if votes.shape[1] - first <= 1 or not bool(local.any()):
         best = votes.sum(1).topk(min(EXAMPLES, len(votes))).indices
         return _bytes(images.pixels[best])
-    rows, columns, side = _grid(model, local.shape[1], height, width)
+    columns, side = _grid(model, local.shape[1], height, width)
     most, place = local.max(1)
     patches = []
     for image in most.topk(min(EXAMPLES, len(votes))).indices.tolist():
@@ -469,8 +470,8 @@ def _examples(model: ClauseModel, images: Images, votes: Tensor) -> np.ndarray:
     return _bytes(torch.stack(patches))
 
 
-def _grid(model: nn.Module, places: int, height: int, width: int) -> tuple[int, int, tuple[int, int]]:
-    """Rows, columns and the (h, w) of a place: the grid of so many places that is most like the image."""
+def _grid(model: nn.Module, places: int, height: int, width: int) -> tuple[int, tuple[int, int]]:
+    """Columns and the (h, w) of a place: the grid of so many places that is most like the image."""
     rows = min(
         (r for r in range(1, places + 1) if places % r == 0),
         key=lambda r: abs(np.log(r * r * width / (places * height))),
@@ -480,8 +481,8 @@ def _grid(model: nn.Module, places: int, height: int, width: int) -> tuple[int, 
     if isinstance(side, int):
         while side * rows < height or side * columns < width:
             side *= 2
-        return rows, columns, (side, side)
-    return rows, columns, (-(-height // rows), -(-width // columns))
+        return columns, (side, side)
+    return columns, (-(-height // rows), -(-width // columns))
 
 
 def _patch(image: Tensor, top: int, left: int, side: tuple[int, int]) -> Tensor:

@@ -78,7 +78,7 @@ def listening(found: Mapping[str, Site], hear: Callable[[Site, Tensor, Tensor], 
             if site.conv is None:
                 stack.callback(site.bank.register_forward_hook(_hook(site, hear)).remove)
             else:
-                site.conv.strengths = _patched(site, site.conv, hear)  # type: ignore[method-assign]
+                site.conv.strengths = _patched(site, site.conv, hear)  # type: ignore[method-assign, assignment]
                 stack.callback(site.conv.__dict__.pop, "strengths")
         yield
 
