@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from typing import Any
 
 import numba
@@ -21,8 +20,10 @@ from stillhouse.logic.kernels.words import (
     above,
     add,
     add_votes,
+    address,
     all_ones,
     both,
+    byte,
     carry,
     carry_of_nots,
     differ,
@@ -30,27 +31,30 @@ from stillhouse.logic.kernels.words import (
     fill,
     left,
     load,
+    load_row,
     lowest,
+    number,
     right,
     store,
 )
 
+ONE_BIT = np.ones(1, np.int16)
 CHUNK = 64  # clauses whose planes wait, in the nearest cache, for their votes to be added
 compiled: Any = njit(nogil=True, cache=True, boundscheck=False)
-inlined: Any = njit(nogil=True, boundscheck=False)
+inlined: Any = njit(nogil=True, boundscheck=False, inline="always")
 
 
 @inlined
 def add_eight(ones, twos, fours, planes, rows, i, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Seven full adders: eight rows into a counter of three planes, and what is carried out of it."""
-    a, b = load(planes, np.int64(rows[i]), lanes), load(planes, np.int64(rows[i + 1]), lanes)
+    a, b = load_row(planes, rows, i, lanes), load_row(planes, rows, i + 1, lanes)
     first, ones = carry(ones, a, b), add(ones, a, b)
-    a, b = load(planes, np.int64(rows[i + 2]), lanes), load(planes, np.int64(rows[i + 3]), lanes)
+    a, b = load_row(planes, rows, i + 2, lanes), load_row(planes, rows, i + 3, lanes)
     second, ones = carry(ones, a, b), add(ones, a, b)
     low, twos = carry(twos, first, second), add(twos, first, second)
-    a, b = load(planes, np.int64(rows[i + 4]), lanes), load(planes, np.int64(rows[i + 5]), lanes)
+    a, b = load_row(planes, rows, i + 4, lanes), load_row(planes, rows, i + 5, lanes)
     first, ones = carry(ones, a, b), add(ones, a, b)
-    a, b = load(planes, np.int64(rows[i + 6]), lanes), load(planes, np.int64(rows[i + 7]), lanes)
+    a, b = load_row(planes, rows, i + 6, lanes), load_row(planes, rows, i + 7, lanes)
     second, ones = carry(ones, a, b), add(ones, a, b)
     high, twos = carry(twos, first, second), add(twos, first, second)
     return ones, twos, add(fours, low, high), carry(fours, low, high)
@@ -59,14 +63,14 @@ def add_eight(ones, twos, fours, planes, rows, i, lanes):  # type: ignore[no-unt
 @inlined
 def add_eight_nots(ones, twos, fours, planes, rows, i, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """The same of the negations of eight rows: full adders are self-dual, so only carries are negated."""
-    a, b = load(planes, np.int64(rows[i]), lanes), load(planes, np.int64(rows[i + 1]), lanes)
+    a, b = load_row(planes, rows, i, lanes), load_row(planes, rows, i + 1, lanes)
     first, ones = carry_of_nots(ones, a, b), add(ones, a, b)
-    a, b = load(planes, np.int64(rows[i + 2]), lanes), load(planes, np.int64(rows[i + 3]), lanes)
+    a, b = load_row(planes, rows, i + 2, lanes), load_row(planes, rows, i + 3, lanes)
     second, ones = carry_of_nots(ones, a, b), add(ones, a, b)
     low, twos = carry_of_nots(twos, first, second), add(twos, first, second)
-    a, b = load(planes, np.int64(rows[i + 4]), lanes), load(planes, np.int64(rows[i + 5]), lanes)
+    a, b = load_row(planes, rows, i + 4, lanes), load_row(planes, rows, i + 5, lanes)
     first, ones = carry_of_nots(ones, a, b), add(ones, a, b)
-    a, b = load(planes, np.int64(rows[i + 6]), lanes), load(planes, np.int64(rows[i + 7]), lanes)
+    a, b = load_row(planes, rows, i + 6, lanes), load_row(planes, rows, i + 7, lanes)
     second, ones = carry_of_nots(ones, a, b), add(ones, a, b)
     high, twos = carry_of_nots(twos, first, second), add(twos, first, second)
     over = differ(carry_of_nots(fours, low, high), fill(-1, lanes))
@@ -119,7 +123,7 @@ def begun(value, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
 @inlined
 def keep(out, at, counter, over, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Write the planes of a counter, then `over`."""
-    words, (ones, twos, fours, high) = len(lanes), counter
+    words, (ones, twos, fours, high) = (1 << len(lanes)), counter
     if len(depth) > 0:
         store(out, at, ones)
         store(out, at + words, twos)
@@ -138,14 +142,13 @@ def keep(out, at, counter, over, lanes, depth):  # type: ignore[no-untyped-def] 
 
 
 @inlined
-def silenced(planes, rows, i, end, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def silenced(planes, rows, i, end, over, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Where any of the rows has a one: a crisp clause; leaves as soon as that is everywhere."""
-    over = fill(0, lanes)
     while i < end:
-        a = either(load(planes, np.int64(rows[i]), lanes), load(planes, np.int64(rows[i + 1]), lanes))
-        b = either(load(planes, np.int64(rows[i + 2]), lanes), load(planes, np.int64(rows[i + 3]), lanes))
-        c = either(load(planes, np.int64(rows[i + 4]), lanes), load(planes, np.int64(rows[i + 5]), lanes))
-        d = either(load(planes, np.int64(rows[i + 6]), lanes), load(planes, np.int64(rows[i + 7]), lanes))
+        a = either(load_row(planes, rows, i, lanes), load_row(planes, rows, i + 1, lanes))
+        b = either(load_row(planes, rows, i + 2, lanes), load_row(planes, rows, i + 3, lanes))
+        c = either(load_row(planes, rows, i + 4, lanes), load_row(planes, rows, i + 5, lanes))
+        d = either(load_row(planes, rows, i + 6, lanes), load_row(planes, rows, i + 7, lanes))
         over = either(over, either(either(a, b), either(c, d)))
         i += 8
         if all_ones(over):
@@ -153,19 +156,18 @@ def silenced(planes, rows, i, end, lanes):  # type: ignore[no-untyped-def]  # no
     return over
 
 
-@inlined
+@compiled
 def evaluate(planes, rows, starts, wanted, begin, first, last, out, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """The planes of clauses `first` to `last - 1` into `out`, (k + 1) W words each."""
-    stride = (len(depth) + 1) * len(lanes)
+    stride = (len(depth) + 1) * (1 << len(lanes))
     for j in range(first, last):
         at = (j - first) * stride
         if len(depth) == 0:
-            store(out, at, silenced(planes, rows, starts[j], starts[j + 1], lanes))
+            store(out, at, silenced(planes, rows, number(starts, j), number(starts, j + 1), fill(0, lanes), lanes))
         else:
-            middle = starts[j] + wanted[j]
-            counter, over = count(
-                planes, rows, starts[j], middle, starts[j + 1], begun(begin[j], lanes), fill(0, lanes), lanes, depth
-            )
+            start, counter = number(starts, j), begun(number(begin, j), lanes)
+            middle, end = start + number(wanted, j), number(starts, j + 1)
+            counter, over = count(planes, rows, start, middle, end, counter, fill(0, lanes), lanes, depth)
             keep(out, at, counter, over, lanes, depth)
 
 
@@ -174,14 +176,14 @@ def value_of(out, at, words, place, depth):  # type: ignore[no-untyped-def]  # n
     """What a clause is worth to one image, where its counter has not run over."""
     worth = np.int64(1) << len(depth)
     for d in range(len(depth)):
-        worth -= (out[at + d * words] >> place & 1) << d
+        worth -= (number(out, at + d * words) >> place & 1) << d
     return worth
 
 
 @inlined
 def swap(block, i, j, distance, mask, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """One exchange of a transposition of 64 x 64 bits."""
-    words = len(lanes)
+    words = (1 << len(lanes))
     a, b = load(block, i * words, lanes), load(block, j * words, lanes)
     moved = both(differ(right(a, distance), b), fill(mask, lanes))
     store(block, j * words, differ(b, moved))
@@ -202,118 +204,122 @@ def transpose(block, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
         mask ^= mask << distance
 
 
-@inlined
-def to_planes(pixels, first, limits, planes, block, scratch, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Rows of bits of the 64 W images from `first` on: 64 values of each compared at a time, then transposed.
+@compiled
+def to_planes(pixels, width, values, limits, levels, planes, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Rows of bits of 64 W images: 64 values of each compared at a time, then transposed.
 
-    `pixels` (B, P) uint8; where a block is not full, or P below 64, images go through `scratch`, which has room.
+    Args:
+        pixels: of the first image, bytes.
+        width: bytes from one image to the next, at least 64.
+        values: P.
+        limits: a bit is a value above its limit, bytes.
+        levels: L.
+        planes: (2 F + 1, W).
+        lanes: log2 W zeros.
     """
-    words, count_of = len(lanes), pixels.shape[1]
-    images, width = 64 * words, max(count_of, 64)
-    flat, base = pixels.ravel(), first * count_of
-    if first + images > pixels.shape[0] or count_of < 64:
-        here = min(images, pixels.shape[0] - first)
-        for i in range(here):
-            for p in range(count_of):
-                scratch[i * width + p] = pixels[first + i, p]
-        flat, base = scratch, np.int64(0)
-    bits = count_of * len(limits)
-    for level in range(len(limits)):
-        start = np.int64(0)
-        while start < count_of:
-            begin = max(min(start, count_of - 64), 0)  # the last piece overlaps the one before
+    words, bits = (1 << len(lanes)), values * levels
+    kept = np.empty(64 * words, np.int64)
+    block = address(kept)
+    for level in range(levels):
+        limit, start = np.uint8(byte(limits, level)), np.int64(0)
+        while start < values:
+            begin = max(min(start, values - 64), 0)  # the last piece overlaps the one before
             for w in range(words):
                 for i in range(64):
-                    block[i * words + w] = above(flat, base + (w * 64 + i) * width + begin, limits[level])
+                    kept[i * words + w] = above(pixels, (w * 64 + i) * width + begin, limit)
             transpose(block, lanes)
-            for p in range(begin, min(begin + 64, count_of)):
+            for p in range(begin, min(begin + 64, values)):
                 row = load(block, (p - begin) * words, lanes)
-                store(planes, (level * count_of + p) * words, row)
-                store(planes, (bits + level * count_of + p) * words, differ(row, fill(-1, lanes)))
+                store(planes, (level * values + p) * words, row)
+                store(planes, (bits + level * values + p) * words, differ(row, fill(-1, lanes)))
             start += 64
 
 
 @inlined
-def room(pixels, limits, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Planes (2 F + 1, W) with their row of zeros, a block for transpositions, a scratch for images."""
-    words = len(lanes)
-    planes = np.zeros((2 * pixels.shape[1] * len(limits) + 1) * words, np.int64)
-    return planes, np.zeros(64 * words, np.int64), np.zeros(64 * words * max(pixels.shape[1], 64), np.uint8)
+def vote(out, words, first, last, known, votes, width, sums, depth, group):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Add the votes of clauses whose planes are in `out` to the sums of 64 images (one word of each plane)."""
+    stride = (len(depth) + 1) * words
+    for j in range(first, last):
+        at = (j - first) * stride
+        alive = ~number(out, at + len(depth) * words) & known
+        while alive != 0:
+            place = lowest(alive)
+            alive &= alive - 1
+            worth = np.int32(value_of(out, at, words, place, depth))
+            for k in range(0, width, (1 << len(group))):
+                add_votes(sums, place * width + k, votes, j * width + k, worth, group)
 
 
 @compiled
-def sliced_scores(pixels, limits, rows, starts, wanted, begin, votes, sums, lanes, depth, group):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Add the votes of all clauses to `sums`.
+def sliced_scores(pixels, width, images, values, limits, levels, walk, clauses, votes, outputs, sums, lanes, depth, group):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, E501
+    """Add the votes of all clauses to the sums. Arrays come as addresses: one signature, whatever they are views of.
 
     Args:
-        pixels: (B, P) uint8.
-        limits: (L) uint8; a bit is a value above its limit.
-        rows: of the plan, times W.
-        starts: of the plan.
-        wanted: of the plan.
-        begin: of the plan.
-        votes: (c K') int32 in the plan's order; K' is K padded to a multiple of the group.
-        sums: (B K' + 1) int32.
-        lanes: W zeros.
+        pixels: bytes; every block of 64 W images may be read to its end.
+        width: see `to_planes`.
+        images: B.
+        values: P.
+        limits: see `to_planes`.
+        levels: L.
+        walk: addresses of the plan's rows (times W), starts, wanted and begin.
+        clauses: c.
+        votes: (c, K') int32 in the plan's order, K' a multiple of the group.
+        outputs: K'.
+        sums: (B, K') int32.
+        lanes: log2 W zeros.
         depth: k zeros.
-        group: as many zeros as votes are added at once.
+        group: n zeros where 2^n votes are added at once.
     """
-    words, clauses = len(lanes), len(begin)
-    planes, block, scratch = room(pixels, limits, lanes)
-    stride = (len(depth) + 1) * words
-    out = np.zeros(CHUNK * stride, np.int64)
-    width = len(votes) // max(clauses, 1)
-    for image in range(0, pixels.shape[0], 64 * words):
-        to_planes(pixels, image, limits, planes, block, scratch, lanes)
+    words, (rows, starts, wanted, begin) = 1 << len(lanes), walk
+    bits = np.zeros((2 * values * levels + 1) * words, np.int64)
+    kept = np.empty(CHUNK * (len(depth) + 1) * words, np.int64)
+    planes, out = address(bits), address(kept)
+    for image in range(0, images, 64 * words):
+        to_planes(pixels + image * width, width, values, limits, levels, planes, lanes)
         for first in range(0, clauses, CHUNK):
             last = min(first + CHUNK, clauses)
             evaluate(planes, rows, starts, wanted, begin, first, last, out, lanes, depth)
             for w in range(words):
-                here = min(pixels.shape[0] - image - 64 * w, 64)
-                if here <= 0:
-                    break
-                known = np.int64(-1) if here == 64 else (np.int64(1) << here) - 1
-                for j in range(first, last):
-                    at = (j - first) * stride + w
-                    alive = ~out[at + len(depth) * words] & known
-                    while alive != 0:
-                        place = lowest(alive)
-                        alive &= alive - 1
-                        worth = value_of(out, at, words, place, depth)
-                        to = (image + 64 * w + place) * width
-                        for k in range(0, width, len(group)):
-                            add_votes(sums, to + k, votes, j * width + k, np.int32(worth), group)
+                here = min(images - image - 64 * w, 64)
+                if here > 0:
+                    known = np.int64(-1) if here == 64 else (np.int64(1) << here) - 1
+                    of_word = sums + 4 * (image + 64 * w) * outputs
+                    vote(out + 8 * w, words, first, last, known, votes, outputs, of_word, depth, group)
+    return bits.size + kept.size  # numba frees an array after its last use: not before here
 
 
 @compiled
-def sliced_values(pixels, limits, rows, starts, wanted, begin, values, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The value of every clause of the plan: `values` (B, c) int32, zeros before."""
-    words, clauses = len(lanes), len(begin)
-    planes, block, scratch = room(pixels, limits, lanes)
+def sliced_values(pixels, width, images, values, limits, levels, walk, clauses, found, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """The value of every clause of the plan: `found` (B, c) int32, an array of zeros; else as `sliced_scores`."""
+    words, (rows, starts, wanted, begin) = 1 << len(lanes), walk
+    bits = np.zeros((2 * values * levels + 1) * words, np.int64)
     stride = (len(depth) + 1) * words
-    out = np.zeros(CHUNK * stride, np.int64)
-    for image in range(0, pixels.shape[0], 64 * words):
-        to_planes(pixels, image, limits, planes, block, scratch, lanes)
+    kept = np.empty(CHUNK * stride, np.int64)
+    planes, out = address(bits), address(kept)
+    for image in range(0, images, 64 * words):
+        to_planes(pixels + image * width, width, values, limits, levels, planes, lanes)
         for first in range(0, clauses, CHUNK):
             last = min(first + CHUNK, clauses)
             evaluate(planes, rows, starts, wanted, begin, first, last, out, lanes, depth)
-            for i in range(min(64 * words, pixels.shape[0] - image)):
+            for i in range(min(64 * words, images - image)):
                 for j in range(first, last):
                     at = (j - first) * stride + i // 64
-                    if ~out[at + len(depth) * words] >> (i & 63) & 1:
-                        values[image + i, j] = value_of(out, at, words, i & 63, depth)
+                    if ~number(out, at + len(depth) * words) >> (i & 63) & 1:
+                        found[image + i, j] = value_of(out, at, words, i & 63, depth)
+    return bits.size + kept.size  # as above
 
 
 @compiled
-def sliced_planes(planes, rows, starts, wanted, begin, out, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Clauses alone, of planes that are ready (block after block): what a benchmark compares with a matrix product.
+def sliced_planes(planes, size, blocks, walk, clauses, out, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+    """Clauses alone, of planes that are ready (`size` words a block): what a benchmark compares with a matrix product.
 
     `out` holds the planes of the last `CHUNK` clauses.
     """
-    clauses = len(begin)
-    for block in range(planes.shape[0]):
+    rows, starts, wanted, begin = walk
+    for block in range(blocks):
         for first in range(0, clauses, CHUNK):
-            evaluate(planes[block], rows, starts, wanted, begin, first, min(first + CHUNK, clauses), out, lanes, depth)
+            last = min(first + CHUNK, clauses)
+            evaluate(planes + 8 * block * size, rows, starts, wanted, begin, first, last, out, lanes, depth)
 
 
 def widest_words() -> int:
@@ -333,6 +339,11 @@ def threads() -> int:
     return max(1, min(found, int(asked)) if asked.isdigit() and int(asked) else found)
 
 
+def where(array: np.ndarray) -> int:
+    """The address of an array's first element; whoever passes it on keeps the array."""
+    return int(array.__array_interface__["data"][0])
+
+
 class NumbaSliced:
     """A clause set for blocks of 64 W images.
 
@@ -343,50 +354,71 @@ class NumbaSliced:
 
     def __init__(self, clauses: ClauseSet, words: int | None = None) -> None:
         self.clauses, self.plan = clauses, Plan.of(clauses)
-        self.lanes = (0,) * (words or widest_words())
+        self.words = words or widest_words()
+        self.lanes = (0,) * (self.words.bit_length() - 1)
+        self.block = 64 * self.words
         self.depth = (0,) * self.plan.depth
-        self.rows = (self.plan.rows * len(self.lanes)).astype(np.int32)
-        self.group = (0,) * (16 if clauses.outputs > 8 else 8)
-        width = -(-clauses.outputs // len(self.group)) * len(self.group)
-        self.votes = np.zeros((len(self.plan.order), width), np.int32)
-        self.votes[:, : clauses.outputs] = clauses.votes[self.plan.order]
-
-    @cached_property
-    def walk(self) -> tuple[np.ndarray, ...]:
-        """The plan as the kernels take it."""
-        return self.rows, self.plan.starts, self.plan.wanted, self.plan.begin
+        self.rows = np.ascontiguousarray(self.plan.rows * self.words, dtype=np.int32)
+        self.walk = tuple(map(where, (self.rows, self.plan.starts, self.plan.wanted, self.plan.begin)))
+        self.votes, self.group = grouped_votes(clauses, self.plan)
 
     def scores_of_pixels(self, pixels: np.ndarray, cuts: np.ndarray, parallel: bool = True) -> np.ndarray:
         """(B, K) int64 of values (B, P) uint8, a bit for each that is at least a cut (1 to 255), level by level."""
-        pixels, limits = np.ascontiguousarray(pixels), (cuts - 1).astype(np.uint8)
-        width = self.votes.shape[1]
-        sums = np.zeros((len(pixels), width), np.int32)
-        votes = self.votes.reshape(-1)
+        images, values = pixels.shape
+        limits = (cuts - 1).astype(np.uint8)
+        sums = np.zeros((images, self.votes.shape[1]), np.int32)
 
-        def work(part: slice) -> None:
-            of_part = sums[part].reshape(-1)
-            sliced_scores(pixels[part], limits, *self.walk, votes, of_part, self.lanes, self.depth, self.group)
+        def work(first: int, some: np.ndarray) -> None:
+            sliced_scores(
+                where(some), some.shape[1], min(len(some), images - first), values, where(limits), len(limits), self.walk,
+                len(self.plan.order), where(self.votes), sums.shape[1], where(sums[first:]), self.lanes, self.depth, self.group
+            )
 
-        block = 64 * len(self.lanes)
-        workers = min(threads(), len(pixels) // (2 * block)) if parallel else 1
-        if workers > 1:
-            share = -(-len(pixels) // (workers * block)) * block
-            with ThreadPoolExecutor(workers) as pool:  # kernels release the interpreter
-                list(pool.map(work, [slice(i, i + share) for i in range(0, len(pixels), share)]))
-        elif len(pixels):
-            work(slice(None))
+        pieces = self._pieces(pixels, threads() if parallel else 1)
+        if len(pieces) > 2:
+            with ThreadPoolExecutor(len(pieces)) as pool:  # kernels release the interpreter
+                list(pool.map(work, *zip(*pieces)))
+        else:
+            for first, some in pieces:
+                work(first, some)
         return np.asarray(sums[:, : self.clauses.outputs] + self.clauses.bias)
+
+    def _pieces(self, pixels: np.ndarray, workers: int) -> list[tuple[int, np.ndarray]]:
+        """Where a piece begins and its rows: whole blocks as they are, the rest copied, so that a block can be read to its end."""
+        images, values = pixels.shape
+        if values < 64:
+            pixels = np.pad(pixels, [(0, 0), (0, 64 - values)])
+        pixels = np.ascontiguousarray(pixels)
+        whole = images // self.block * self.block
+        share = max(-(-whole // (max(workers, 1) * self.block)), 2) * self.block
+        pieces = [(i, pixels[i : min(i + share, whole)]) for i in range(0, whole, share)]
+        if images > whole:
+            rest = np.zeros((self.block, pixels.shape[1]), np.uint8)
+            rest[: images - whole] = pixels[whole:]
+            pieces.append((whole, rest))
+        return pieces
 
     def scores(self, bits: np.ndarray, parallel: bool = True) -> np.ndarray:
         """(B, K) int64 of bits (B, F), bool or 0 and 1."""
-        return self.scores_of_pixels(bits.astype(bool, copy=False).view(np.uint8), np.ones(1, np.int16), parallel)
+        return self.scores_of_pixels(bits.astype(bool, copy=False).view(np.uint8), ONE_BIT, parallel)
 
     def values(self, bits: np.ndarray) -> np.ndarray:
         """(B, C) int32 of bits (B, F)."""
-        found = np.zeros((len(bits), self.clauses.num_clauses), np.int32)
-        pixels = np.ascontiguousarray(bits.astype(bool, copy=False)).view(np.uint8)
-        values = np.zeros((len(bits), len(self.plan.order)), np.int32)
-        if len(bits) and len(self.plan.order):
-            sliced_values(pixels, np.zeros(1, np.uint8), *self.walk, values, self.lanes, self.depth)
-        found[:, self.plan.order] = values
+        found, limits = np.zeros((len(bits), self.clauses.num_clauses), np.int32), np.zeros(1, np.uint8)
+        for first, some in self._pieces(bits.astype(bool, copy=False).view(np.uint8), 1):
+            here = min(len(some), len(bits) - first)
+            values = np.zeros((here, len(self.plan.order)), np.int32)
+            sliced_values(
+                where(some), some.shape[1], here, bits.shape[1], where(limits), 1, self.walk, len(self.plan.order), values,
+                self.lanes, self.depth
+            )
+            found[first : first + here, self.plan.order] = values
         return found
+
+
+def grouped_votes(clauses: ClauseSet, plan: Plan) -> tuple[np.ndarray, tuple[int, ...]]:
+    """(c, K') int32 votes in the plan's order, padded to a multiple of what is added at once, and as many zeros as its power of 2."""
+    group = 16 if clauses.outputs > 8 else 8
+    votes = np.zeros((len(plan.order), -(-clauses.outputs // group) * group), np.int32)
+    votes[:, : clauses.outputs] = clauses.votes[plan.order]
+    return votes, (0,) * (group.bit_length() - 1)

@@ -16,7 +16,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
 
 UNIT = 8  # literals added at a time
-DEEPEST = 8  # bits of a counter
+DEPTHS = (0, 3, 4, 6, 8)  # bits of a counter: kernels are compiled for these
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,11 +44,12 @@ class Plan:
         """The plan of a set.
 
         Raises:
-            InputError: a capacity above 2^DEEPEST.
+            InputError: a capacity above 256.
         """
-        if clauses.failures > 2**DEEPEST:
-            raise InputError(f"capacity: expected at most {2**DEEPEST} for counters of bits, got {clauses.failures}")
-        depth = 0 if clauses.failures <= 1 else max(3, (clauses.failures - 1).bit_length())
+        if clauses.failures > 2 ** DEPTHS[-1]:
+            raise InputError(f"capacity: expected at most {2 ** DEPTHS[-1]} for counters of bits, got {clauses.failures}")
+        most = clauses.failures
+        depth = next(d for d in DEPTHS if most <= 2**d)
         alive = np.flatnonzero(clauses.capacity > 0)
         walks = [(_crisp if depth == 0 else _counted)(clauses.clause(j), clauses.bits) for j in alive]
         order = sorted(range(len(alive)), key=lambda j: (walks[j][1], len(walks[j][0])))

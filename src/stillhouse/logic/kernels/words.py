@@ -1,6 +1,6 @@
 """A vector of 64-bit words as a number of numba: kernels are written in Python, and LLVM keeps the words in SIMD registers.
 
-`lanes` is a tuple of as many zeros as there are words: numba knows the length of a tuple when it compiles.
+`lanes` is a tuple of n zeros for 2^n words: numba knows the length of a tuple when it compiles.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class WordsModel(models.PrimitiveModel):
         super().__init__(dmm, fe_type, ir.VectorType(WORD, fe_type.lanes))
 
 
-def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any, vector: Any) -> Any:
-    """The address of an element, as one of a vector."""
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [index]), vector.as_pointer())
+def _place(builder: Any, base: Any, index: Any, kind: Any, element: Any = WORD) -> Any:
+    """The address of element `index` behind `base`, as one of another kind."""
+    first = builder.inttoptr(base, element.as_pointer())
+    return builder.bitcast(builder.gep(first, [index]), kind.as_pointer())
 
 
 def _repeated(builder: Any, value: Any, lanes: int) -> Any:
@@ -47,29 +47,80 @@ def _repeated(builder: Any, value: Any, lanes: int) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def load(typingctx: Any, array: Any, index: Any, lanes: Any) -> tuple[Any, Codegen]:
-    """Words of an array of int64, from an index on."""
-    vector = ir.VectorType(WORD, lanes.count)
+def address(typingctx: Any, array: Any) -> tuple[Any, Codegen]:
+    """Where an array begins. Kernels pass addresses: numba counts references to arrays, and looks for negative indices."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        value = builder.load(_place(context, builder, signature.args[0], args[0], args[1], vector))
-        value.align = 8
-        return value
+        return builder.ptrtoint(context.make_array(signature.args[0])(context, builder, args[0]).data, WORD)
 
-    return Words(lanes.count)(array, types.int64, lanes), codegen
+    return types.int64(array), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def store(typingctx: Any, array: Any, index: Any, words: Any) -> tuple[Any, Codegen]:
-    """Write words into an array of int64."""
+def number(typingctx: Any, base: Any, index: Any) -> tuple[Any, Codegen]:
+    """One int64."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.load(_place(builder, args[0], args[1], WORD))
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+def _plain(name: str, bits: int) -> Any:
+    """One whole number of another width, as int64; bytes without a sign."""
+    kind = ir.IntType(bits)
+
+    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+    def read(typingctx: Any, base: Any, index: Any) -> tuple[Any, Codegen]:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return getattr(builder, name)(builder.load(_place(builder, args[0], args[1], kind, kind)), WORD)
+
+        return types.int64(types.int64, types.int64), codegen
+
+    return read
+
+
+byte, short = _plain("zext", 8), _plain("sext", 32)
+
+
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def load(typingctx: Any, base: Any, index: Any, lanes: Any) -> tuple[Any, Codegen]:
+    """Words behind an address, from an index on."""
+    vector = ir.VectorType(WORD, 1 << lanes.count)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        value = builder.load(_place(builder, args[0], args[1], vector))
+        value.align = 8
+        return value
+
+    return Words(1 << lanes.count)(types.int64, types.int64, lanes), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def load_row(typingctx: Any, base: Any, rows: Any, index: Any, lanes: Any) -> tuple[Any, Codegen]:
+    """Words behind an address, from the place on that an int32 behind `rows` names."""
+    vector, short = ir.VectorType(WORD, 1 << lanes.count), ir.IntType(32)
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        row = builder.sext(builder.load(_place(builder, args[1], args[2], short, short)), WORD)
+        value = builder.load(_place(builder, args[0], row, vector))
+        value.align = 8
+        return value
+
+    return Words(1 << lanes.count)(types.int64, types.int64, types.int64, lanes), codegen
+
+
+@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+def store(typingctx: Any, base: Any, index: Any, words: Any) -> tuple[Any, Codegen]:
+    """Write words behind an address, from an index on."""
     vector = ir.VectorType(WORD, words.lanes)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        done = builder.store(args[2], _place(context, builder, signature.args[0], args[0], args[1], vector))
+        done = builder.store(args[2], _place(builder, args[0], args[1], vector))
         done.align = 8
         return context.get_dummy_value()
 
-    return types.void(array, types.int64, words), codegen
+    return types.void(types.int64, types.int64, words), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
@@ -79,7 +130,7 @@ def fill(typingctx: Any, value: Any, lanes: Any) -> tuple[Any, Codegen]:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return _repeated(builder, args[0], signature.return_type.lanes)
 
-    return Words(lanes.count)(types.int64, lanes), codegen
+    return Words(1 << lanes.count)(types.int64, lanes), codegen
 
 
 def _binary(name: str) -> Any:
@@ -165,30 +216,32 @@ def lowest(typingctx: Any, word: Any) -> tuple[Any, Codegen]:
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def above(typingctx: Any, values: Any, index: Any, limit: Any) -> tuple[Any, Codegen]:
+def above(typingctx: Any, base: Any, index: Any, limit: Any) -> tuple[Any, Codegen]:
     """A word that says of 64 bytes in a row, from an index on, which are larger than a limit."""
-    vector = ir.VectorType(ir.IntType(8), 64)
+    byte = ir.IntType(8)
+    vector = ir.VectorType(byte, 64)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        found = builder.load(_place(context, builder, signature.args[0], args[0], args[1], vector))
+        found = builder.load(_place(builder, args[0], args[1], vector, byte))
         found.align = 1
         return builder.bitcast(builder.icmp_unsigned(">", found, _repeated(builder, args[2], 64)), WORD)
 
-    return types.int64(values, types.int64, types.uint8), codegen
+    return types.int64(types.int64, types.int64, types.uint8), codegen
 
 
 @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
 def add_votes(typingctx: Any, sums: Any, at: Any, votes: Any, place: Any, value: Any, lanes: Any) -> tuple[Any, Codegen]:
-    """`sums[at:at + n] += value * votes[place:place + n]` of int32, n the length of `lanes`."""
-    vector = ir.VectorType(ir.IntType(32), lanes.count)
+    """`sums[at:at + n] += value * votes[place:place + n]` of int32 behind addresses, n = 2^length of `lanes`."""
+    short = ir.IntType(32)
+    vector = ir.VectorType(short, 1 << lanes.count)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        sum_place = _place(context, builder, signature.args[0], args[0], args[1], vector)
-        before = builder.load(sum_place)
-        vote = builder.load(_place(context, builder, signature.args[2], args[2], args[3], vector))
+        to = _place(builder, args[0], args[1], vector, short)
+        before, vote = builder.load(to), builder.load(_place(builder, args[2], args[3], vector, short))
         before.align = vote.align = 4
-        done = builder.store(builder.add(before, builder.mul(vote, _repeated(builder, args[4], lanes.count))), sum_place)
+        done = builder.store(builder.add(before, builder.mul(vote, _repeated(builder, args[4], 1 << lanes.count))), to)
         done.align = 4
         return context.get_dummy_value()
 
-    return types.void(sums, types.int64, votes, types.int64, types.int32, lanes), codegen
+    plain = types.int64
+    return types.void(plain, plain, plain, plain, types.int32, lanes), codegen
