@@ -5,7 +5,7 @@ Shapes: P places that a layer of clauses is asked at for one input.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stillhouse.families.clauses.lower import clause_layers, lower_parts
+from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.core import Voted
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.metrics.energy import LABEL, OperationEnergies
@@ -79,24 +80,27 @@ def _bytes(largest: int) -> int:
     return next((size for size in (1, 2, 4) if largest < 2 ** (8 * size)), 8)
 
 
+def add_packed_cost(cost: dict[str, Any], model: nn.Module, inputs: Callable[[int], Tensor]) -> None:
+    """Put `packed_cost` into a network's cost as its entry `packed`, where its clauses can be logic."""
+    banks = [part for part in model.modules() if isinstance(part, ClauseBank)]
+    if banks and all(bank.operator == "capacity" for bank in banks):
+        cost["packed"] = packed_cost(model.eval(), inputs)
+
+
 @torch.no_grad()
 def packed_cost(
-    model: nn.Module,
-    inputs: Callable[[int], Tensor],
-    torch_cost: Mapping[str, Any],
-    table: OperationEnergies | None = None,
+    model: nn.Module, inputs: Callable[[int], Tensor], table: OperationEnergies | None = None
 ) -> dict[str, Any]:
     """A clause student with its clauses as logic: the logic part, the dense part, both together, and torch beside it.
 
     Args:
         model: in eval mode, with clauses of the capacity rule.
         inputs: makes a batch of so many.
-        torch_cost: of `metrics.cost.measure_cost`.
         table: energies.
 
     Returns:
-        `logic` {word_operations, adds, multiplies, bytes, clauses, literals}, `dense` {flops, bytes}, `bytes` of both, `energy`
-        and `torch_energy` {operations_pj, with_weight_traffic_pj} of one input at a time, `label`.
+        `logic` {word_operations, adds, multiplies, bytes, clauses, literals}, `dense` {flops, bytes}, `bytes` of both, `torch_bytes`,
+        `energy` and `torch_energy` {operations_pj, with_weight_traffic_pj} of one input at a time, `label`.
 
     Raises:
         InputError: no clauses, or clauses of the product rule.
@@ -150,6 +154,7 @@ def packed_cost(
         },
         "dense": {"flops": dense_flops, "bytes": dense_bytes},
         "bytes": logic.bytes + dense_bytes,
+        "torch_bytes": torch_bytes,
         "energy": _energy(operations, logic.bytes + dense_bytes, table),
         "torch_energy": _energy(_dense_pj(torch_flops, table), torch_bytes, table),
         "label": LABEL,

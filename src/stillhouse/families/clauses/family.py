@@ -11,7 +11,7 @@ from stillhouse.classification.plan import ClassesRunConfig
 from stillhouse.core import records
 from stillhouse.core.config import kinds
 from stillhouse.core.exports import ExportChoices, Target
-from stillhouse.core.family import Arm, Contrast
+from stillhouse.core.family import Arm, Contrast, Scores
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.families.clauses.plan import ClausesRunConfig
@@ -97,6 +97,15 @@ class ClausesFamily(ClassificationFamily):
 
         return ClausesJob
 
+    def score(self, model: Any, arm: Arm, seed: int, lab: Lab[ClassesRunConfig, Any]) -> Scores:
+        """Also what the first seed costs with its clauses as logic."""
+        from stillhouse.families.clauses.cost import add_packed_cost
+
+        scores = super().score(model, arm, seed, lab)
+        if "cost" in scores.facts:
+            add_packed_cost(scores.facts["cost"], model, lab.data.task.example)
+        return scores
+
     def finish(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
         """The shipped student's rules, and of a transformer the clauses that vote most, over validation images."""
         self._write_rules(lab, summary)
@@ -151,11 +160,12 @@ class ClausesFamily(ClassificationFamily):
         return export_numpy(model, data.test, machine_of(model, data.task.class_names, choices), out)
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Also the rules, and the clauses that vote most, with pictures."""
+        """Also the rules and the clauses that vote most, with pictures, and what clauses cost as logic."""
+        from stillhouse.families.clauses.cost_report import cost_blocks
         from stillhouse.families.clauses.report import clause_blocks
         from stillhouse.families.clauses.rules_report import rule_blocks
 
-        return [*super().blocks(run), *rule_blocks(run.path), *clause_blocks(run.path)]
+        return [*super().blocks(run), *rule_blocks(run.path), *clause_blocks(run.path), *cost_blocks(run.path)]
 
 
 FAMILY = ClausesFamily()
