@@ -57,7 +57,7 @@ def test_cut_all_together_no_answer_changes(failures):
 
 
 def test_effects_count_rows_and_worth():
-    """Literal 1 fails alone in row 1: without it the clause is worth 1 there; in row 2 both fail, and either alone changes nothing."""
+    """Literal 1 fails alone in row 1: without it the clause is worth 1 there; in row 2 both fail, one changes nothing."""
     missed = missed_literals(np.array([[1, 0], [1, 1], [0, 1]]), np.array([0, 3]))  # bit 0, not bit 1
     assert missed.tolist() == [[False, False], [False, True], [True, True]]
     assert effects(missed, 1).tolist() == [0, 1]

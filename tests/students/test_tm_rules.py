@@ -95,9 +95,20 @@ NETWORKS = {
     ),
     "windows": (
         SwinTM,
-        {"embed_dim": 8, "depths": (1,), "num_heads": (2,), "patch_size": 2, "window_size": 2, "clauses": 8, "tm_hidden": 16},
+        {
+            "embed_dim": 8,
+            "depths": (1,),
+            "num_heads": (2,),
+            "patch_size": 2,
+            "window_size": 2,
+            "clauses": 8,
+            "tm_hidden": 16,
+        },
     ),
-    "conv": (ConvTM, {"channels": (4,), "kernels": (3,), "strides": (1,), "pools": (2,), "clauses": (8,), "head_clauses": 8}),
+    "conv": (
+        ConvTM,
+        {"channels": (4,), "kernels": (3,), "strides": (1,), "pools": (2,), "clauses": (8,), "head_clauses": 8},
+    ),
     "deep": (DeepTMClassifier, {"hidden_dims": (8,), "clauses": 12}),
     "hybrid": (HybridTM, {"clauses": 12, "thresholds": 16, "hidden": 16}),
 }
