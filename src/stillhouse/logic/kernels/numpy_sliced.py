@@ -9,7 +9,7 @@ import numpy as np
 
 from stillhouse.logic.clause_set import ClauseSet
 
-ROWS = 1024  # rows at a time: the words of all clauses stay in a near cache
+ROWS = 512  # rows at a time: the words of all clauses stay in a near cache
 
 
 class NumpySliced:
@@ -34,15 +34,15 @@ class NumpySliced:
         for t in range(most):
             literal = clauses.literals[clauses.starts[self.order[: int((lengths > t).sum())]] + t]
             self.steps.append(np.where(literal < clauses.bits, literal + clauses.bits, literal - clauses.bits))
-        self.votes = clauses.votes[self.order].astype(np.float64)
+        self.votes = np.ascontiguousarray(clauses.votes[self.order].T, dtype=np.float64)
 
     def scores(self, bits: np.ndarray) -> np.ndarray:
         """(B, K) int64 of bits (B, F), bool or 0 and 1."""
         found = np.empty((len(bits), self.clauses.outputs), np.int64)
         for first in range(0, len(bits), ROWS):
             # whole numbers below 2^31: exact in float64, in any order
-            worth = self._values(bits[first : first + ROWS]).T.astype(np.float64) @ self.votes
-            found[first : first + ROWS] = worth.astype(np.int64) + self.clauses.bias
+            worth = self.votes @ self._values(bits[first : first + ROWS]).astype(np.float64)
+            found[first : first + ROWS] = worth.T.astype(np.int64) + self.clauses.bias
         return found
 
     def values(self, bits: np.ndarray) -> np.ndarray:
@@ -54,8 +54,8 @@ class NumpySliced:
 
     def _values(self, bits: np.ndarray) -> np.ndarray:
         """(c, B) of at most `ROWS` rows."""
-        rows = np.packbits(bits.astype(bool, copy=False).T, axis=1, bitorder="little")
-        rows = np.pad(rows, [(0, 0), (0, -rows.shape[1] % 8)]).view("<u8")
+        packed = np.packbits(bits.astype(bool, copy=False).T, axis=1, bitorder="little")
+        rows = np.ascontiguousarray(np.pad(packed, [(0, 0), (0, -packed.shape[1] % 8)])).view("<u8")
         planes = np.concatenate([rows, ~rows])
         counter = np.repeat(self.begin, planes.shape[1], axis=2)
         over = np.zeros((len(self.order), planes.shape[1]), np.uint64)
@@ -68,9 +68,10 @@ class NumpySliced:
                 here ^= carried
                 carried = up
             over[:some] |= carried
-        worth = (2**self.depth) * self._spread(~over, len(bits)).astype(np.int32)
+        narrow = np.uint8 if self.depth < 8 else np.int32
+        worth = self._spread(~over, len(bits)).astype(narrow) << self.depth
         for place, plane in enumerate(counter):
-            worth -= self._spread(plane & ~over, len(bits)).astype(np.int32) << place
+            worth -= self._spread(plane & ~over, len(bits)).astype(narrow) << place
         return worth
 
     def _spread(self, words: np.ndarray, rows: int) -> np.ndarray:
