@@ -11,8 +11,6 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 FALSE, TRUE = 0, 1
 AND, XOR = "&", "^"
 
@@ -51,7 +49,7 @@ class Gates:
         a, b = min(a, b), max(a, b)
         if a == FALSE or a ^ b == 1:
             return FALSE
-        return b if a == TRUE or a == b else self._gate(AND, a, b)
+        return b if a in (TRUE, b) else self._gate(AND, a, b)
 
     def disj(self, a: int, b: int) -> int:
         """A or b."""
@@ -136,13 +134,13 @@ class Gates:
             self.depth.append(1 + max(self.depth[a >> 1], self.depth[b >> 1]))
         return self.known[key]
 
-    def evaluate(self, bits: np.ndarray) -> np.ndarray:
-        """(nodes, words) uint64 of packed inputs (F, words): 64 rows a word."""
-        out = np.zeros((len(self.depth), bits.shape[1]), dtype=np.uint64)
-        out[1 : self.inputs + 1] = bits
-        ones = np.uint64(0xFFFFFFFFFFFFFFFF)
-        for node, (operation, a, b) in enumerate(self.gates, start=self.inputs + 1):
-            x = out[a >> 1] ^ (ones if a & 1 else np.uint64(0))
-            y = out[b >> 1] ^ (ones if b & 1 else np.uint64(0))
-            out[node] = x & y if operation == AND else x ^ y
-        return out
+    def used(self, signals: Iterable[int]) -> list[int]:
+        """The gates' nodes that `signals` depend on, rising."""
+        waiting, seen = [s >> 1 for s in signals], bytearray(len(self.depth))
+        while waiting:
+            node = waiting.pop()
+            if node > self.inputs and not seen[node]:
+                seen[node] = 1
+                _, a, b = self.gates[node - self.inputs - 1]
+                waiting += [a >> 1, b >> 1]
+        return [node for node, one in enumerate(seen) if one]

@@ -20,24 +20,31 @@ from stillhouse.logic.targets.gates import FALSE, TRUE, Gates
 
 @dataclass(frozen=True, slots=True)
 class Netlist:
-    """The gates of one set of clauses, and which signals are what.
+    """Three stages of gates, each reading the one before.
 
     Attributes:
-        gates: every gate.
-        values: of each clause, the bits of its value, lowest first.
-        scores: of each output, the bits of its score in two's complement.
+        clauses: gates over the bits.
+        values: of each clause, the bits of its value, lowest first: signals of `clauses`, the inputs of `votes` in this order.
+        votes: gates over the values.
+        scores: of each output, the bits of its score in two's complement: signals of `votes`, the inputs of `order`.
+        order: gates over the scores.
         best: the bits of the number of the largest score, the first of equal ones; empty where nobody asked.
     """
 
-    gates: Gates
+    clauses: Gates
     values: list[list[int]]
+    votes: Gates
     scores: list[list[int]]
+    order: Gates
     best: list[int]
 
     def size(self) -> dict[str, int]:
         """How many gates, and how many of them one after another."""
-        ends = [s >> 1 for signals in (*self.scores, self.best) for s in signals]
-        return {"gates": len(self.gates.gates), "depth": max((self.gates.depth[node] for node in ends), default=0)}
+        stages = ((self.clauses, self.values), (self.votes, self.scores), (self.order, [self.best]))
+        return {
+            "gates": sum(len(gates.used(s for signals in ends for s in signals)) for gates, ends in stages),
+            "depth": sum(max((g.depth[s >> 1] for signals in ends for s in signals), default=0) for g, ends in stages),
+        }
 
 
 def build(clauses: ClauseSet, *, classes: bool = True, pairs: bool = True) -> Netlist:
@@ -48,11 +55,19 @@ def build(clauses: ClauseSet, *, classes: bool = True, pairs: bool = True) -> Ne
         classes: whether to say which score is largest, too.
         pairs: whether pairs of literals that clauses have in common are added once.
     """
-    gates = Gates(clauses.bits)
+    bits = Gates(clauses.bits)
     shared = common_pairs(clauses) if pairs else [[] for _ in range(clauses.num_clauses)]
-    values = [clause_value(gates, clauses, j, shared[j]) for j in range(clauses.num_clauses)]
-    scores = [score(gates, clauses, k, values) for k in range(clauses.outputs)]
-    return Netlist(gates, values, scores, argmax(gates, scores) if classes else [])
+    values = [clause_value(bits, clauses, j, shared[j]) for j in range(clauses.num_clauses)]
+    votes = Gates(sum(map(len, values)))
+    planes, number = [], 0
+    for signals in values:
+        planes.append([s if s <= TRUE else votes.input(number + i) for i, s in enumerate(signals)])
+        number += len(signals)
+    scores = [score(votes, clauses, k, planes) for k in range(clauses.outputs)]
+    width = score_bits(clauses)
+    order = Gates(clauses.outputs * width)
+    words = [[order.input(k * width + i) for i in range(width)] for k in range(clauses.outputs)]
+    return Netlist(bits, values, votes, scores, order, argmax(order, words) if classes else [])
 
 
 def clause_value(gates: Gates, clauses: ClauseSet, number: int, pairs: list[tuple[int, int]]) -> list[int]:
