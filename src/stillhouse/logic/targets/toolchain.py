@@ -48,17 +48,24 @@ def c_compiler(target: str | None = None) -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc", *(["-target", target] if target else [])]
 
 
-def run(command: Sequence[str], folder: str | Path) -> str:
-    """What a program prints.
+def run(command: Sequence[str], folder: str | Path, *, stdin: Path | None = None) -> str:
+    """What a program prints, with a file as its input.
 
     Raises:
-        InputError: it ended with an error; its last lines.
+        InputError: it cannot be started, or ended with an error; its last lines.
     """
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    given = stdin.open("rb") if stdin else None
+    try:
+        done = subprocess.run(command, cwd=folder, stdin=given, capture_output=True)
+    except OSError as error:
+        raise InputError(f"{Path(command[0]).name}: expected a program that starts, got {error}") from error
+    finally:
+        if given:
+            given.close()
     if done.returncode:
-        last = "\n".join((done.stderr or done.stdout).strip().splitlines()[-5:])
+        last = "\n".join((done.stderr or done.stdout).decode(errors="replace").strip().splitlines()[-5:])
         raise InputError(f"{Path(command[0]).name}: expected exit code 0, got {done.returncode}: {last}")
-    return done.stdout
+    return done.stdout.decode()
 
 
 def identifier(name: str) -> str:
