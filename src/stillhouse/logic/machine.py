@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -96,6 +97,11 @@ class Machine:
     joins: tuple[Join, ...]
     class_names: tuple[str, ...]
 
+    @cached_property
+    def kernels(self) -> dict[str | None, Any]:
+        """Of the engines asked so far; see `engine.scores_of_images`."""
+        return {}
+
     @property
     def pixels(self) -> int:
         """P."""
@@ -122,8 +128,8 @@ class Machine:
             raise InputError(f"image: expected (channels, height, width), got {self.image_shape}")
         if self.edges.ndim != 1 or not len(self.edges) or not np.isfinite(self.edges).all():
             raise InputError(f"edges: expected one finite number a level, got {self.edges.tolist()}")
-        if (np.diff(self.edges) <= 0).any():
-            raise InputError(f"edges: expected rising numbers, got {self.edges.tolist()}")
+        if (np.diff(self.edges) <= 0).any() or not 0 <= self.edges[0] <= self.edges[-1] < 1:
+            raise InputError(f"edges: expected rising numbers in [0, 1), got {self.edges.tolist()}")
         if not self.layers or len(self.joins) != len(self.layers) - 1:
             raise InputError(
                 f"machine: expected a join between any two layers, got {len(self.joins)} joins "
