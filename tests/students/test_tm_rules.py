@@ -21,7 +21,7 @@ from stillhouse.families.clauses.students.transformer import UnifiedTMTransforme
 
 
 def planted(voting="dense"):
-    """One clause for class "b": pixel (0, 1) bright, pixel (2, 0) dark, and (1, 1) dark, which all images are; no misses allowed."""
+    """One clause for class "b": pixel (0, 1) bright, pixel (2, 0) dark, and (1, 1) dark, as in all images; no misses."""
     model = FlatTM(image_size=3, in_channels=1, num_classes=2, clauses=4, voting=voting, rule={"failures": 1}).eval()
     bank = model.core.bank if voting == "team" else model.core.last.bank
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_a_planted_rule_is_read_out(voting):
 
 
 def test_what_the_rule_alone_keeps():
-    """Without it, every image gets its mean 1/4 x 2 for "b": half are right. With it, all but the last: 3 of 4, as the whole has."""
+    """Without it, every image gets its mean 1/4 x 2 for "b": half are right. With it, 3 of 4, as the whole has."""
     found = find_rules(planted(), four(), four(), ("a", "b"), per_class=1)
     assert found.growth == [(0, 0.5), (1, 0.75), (3, 0.75), (10, 0.75), (30, 0.75)]
     assert (found.full, found.shown, found.exact) == (0.75, 0.75, True)
@@ -116,7 +116,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_rules_of_every_network(name):
-    """Rules name sites that exist and are ranked; with all cuts the network answers as before; bits that are no pixel get examples."""
+    """Rules name sites that exist and are ranked; with all cuts the network answers as before."""
     torch.manual_seed(0)
     kind, settings = NETWORKS[name]
     model = kind(num_classes=3, image_size=8, in_channels=1, **settings)

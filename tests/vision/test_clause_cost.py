@@ -12,7 +12,7 @@ from stillhouse.metrics.energy import OperationEnergies
 
 
 def test_operations_of_two_clauses():
-    """Four literals, all must hold: 3 AND. Five literals, worth up to 3 (2 bits): 4 full adders and a difference of 2 bits, 5 each."""
+    """Four literals, all must hold: 3 AND. Five literals, worth up to 3 (2 bits): 4 adders and a difference of 2 bits, 5 each."""
     clauses = ClauseSet.of([[0, 1, 2, 3], [0, 1, 2, 3, 4]], bits=8, capacity=[1, 3], votes=[[1, 0], [-2, 300]])
     cost = logic_cost(clauses, places=4)
     assert cost.word_operations * 64 == 4 * (3 + 5 * (4 + 2))
@@ -38,7 +38,7 @@ def test_energy_of_a_flat_machine_is_of_its_words_and_sums():
 
 
 def test_of_a_transformer_the_dense_part_is_what_stays():
-    """Patches, queries to projection, scores and sums of attention, numbers before the bits, the head: all but clauses and votes."""
+    """Patches, queries to projection, scores and sums of attention, numbers before the bits, the head."""
     side, width, tokens, hidden, classes = 4, 8, 5, 16, 3
     model = UnifiedTMTransformer(
         classes,

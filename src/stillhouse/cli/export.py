@@ -23,7 +23,7 @@ What is written is compared with the network on the test split; what answers oth
 
 examples:
   stillhouse export runs/demo --to rules
-  stillhouse export runs/mnist-flat --to c --prove --out mnist.c
+  stillhouse export runs/mnist-flat --to verilog --prove --out circuit
   stillhouse export runs/mine/arms/kd/seed-0 --to onnx --data-root DIR
 """
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--to", required=True, choices=TARGETS, metavar="FORM", help=", ".join(TARGETS))
     parser.add_argument("--out", type=Path, help="file or folder [export/ in the student's folder]")
     parser.add_argument(
-        "--prove", action="store_true", help="prove by SAT that the logic equals its definition for all inputs"
+        "--prove", action="store_true", help="verilog: prove by SAT that it equals the clauses for all inputs"
     )
     parser.add_argument("--vote-bits", type=int, metavar="N", help="votes rounded to N bits [as exact as they can be]")
     parser.add_argument("--data", help="data set of the check [the one of the run]")

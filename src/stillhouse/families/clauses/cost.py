@@ -18,6 +18,7 @@ from stillhouse.families.clauses.lower import clause_layers, lower_parts
 from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.core import Voted
 from stillhouse.logic.clause_set import ClauseSet
+from stillhouse.logic.passes import simplify
 from stillhouse.metrics.energy import LABEL, OperationEnergies
 
 FULL_ADDER, WORD = 5, 64  # operations of a full adder (two XOR, two AND, one OR), and inputs that a word holds
@@ -99,20 +100,21 @@ def packed_cost(
         table: energies.
 
     Returns:
-        `logic` {word_operations, adds, multiplies, bytes, clauses, literals}, `dense` {flops, bytes}, `bytes` of both, `torch_bytes`,
-        `energy` and `torch_energy` {operations_pj, with_weight_traffic_pj} of one input at a time, `label`.
+        `logic` {word_operations, adds, multiplies, bytes, clauses, literals} of the simplified sets, `dense` {flops, bytes},
+        `bytes` of both, `torch_bytes`, `energy` and `torch_energy` {operations_pj, with_weight_traffic_pj} of one input at a
+        time, `label`.
 
     Raises:
         InputError: no clauses, or clauses of the product rule.
     """
     table = OperationEnergies() if table is None else table
-    parts = lower_parts(model)
+    parts = {name: simplify(part)[0] for name, part in lower_parts(model).items()}
     layers = dict(clause_layers(model))
     places: dict[str, int] = dict.fromkeys(layers, 0)
 
     def count(name: str) -> Callable[..., None]:
         def hook(layer: nn.Module, args: Any, voted: Voted) -> None:
-            places[name] += voted.strength.numel() // parts[name].num_clauses
+            places[name] += voted.votes.numel() // parts[name].outputs
 
         return hook
 

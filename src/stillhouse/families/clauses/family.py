@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -143,21 +143,43 @@ class ClausesFamily(ClassificationFamily):
 
     def exports(self) -> Mapping[str, Target]:
         """Also rules to read, and machines of logic."""
+        votes = ("vote_bits", "data", "data_root")
         machines = {
-            "numpy": Target("needs numpy alone", "", self._write_numpy),
+            "packed": Target(
+                "bits and whole numbers in one file", ".packed.safetensors", self._write_machine("packed"), votes
+            ),
+            "c": Target("C99, no allocation", ".c", self._write_machine("c"), votes),
+            "wasm": Target("a WebAssembly module", ".wasm", self._write_machine("wasm"), votes),
+            "verilog": Target("a module a layer", "", self._write_machine("verilog"), ("prove", *votes)),
+            "json": Target("literals and votes for other programs", ".json", self._write_machine("json"), votes),
+            "numpy": Target("needs numpy alone", "", self._write_machine("numpy"), votes),
         }
         return {**machines, "rules": Target("clauses to read", "", self._write_rules_folder), **super().exports()}
+
+    def _write_machine(self, form: str) -> Callable[[Path, Path, ExportChoices], Sequence[str]]:
+        """The writer of a form of students that are clauses from the pixels to the class."""
+
+        def write(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+            from stillhouse.families.clauses import exports
+
+            job = exports.job(self.load(folder), self._data_of(folder, choices.data, choices.data_root), choices)
+            if form == "verilog":
+                return exports.export_verilog(job, out, choices)
+            writers = {
+                "packed": exports.export_packed,
+                "c": exports.export_c,
+                "wasm": exports.export_wasm,
+                "json": exports.export_json,
+                "numpy": exports.export_numpy,
+            }
+            return writers[form](job, out)
+
+        return write
 
     def _write_rules_folder(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
         from stillhouse.families.clauses.exports import export_rules
 
         return export_rules(self.load(folder), self._data_of(folder, choices.data, choices.data_root), folder, out)
-
-    def _write_numpy(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-        from stillhouse.families.clauses.exports import export_numpy, machine_of
-
-        model, data = self.load(folder), self._data_of(folder, choices.data, choices.data_root)
-        return export_numpy(model, data.test, machine_of(model, data.task.class_names, choices), out)
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Also the rules and the clauses that vote most, with pictures, and what clauses cost as logic."""
