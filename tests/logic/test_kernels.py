@@ -13,7 +13,7 @@ from stillhouse.logic.kernels.numba_sliced import NumbaSliced
 from stillhouse.logic.kernels.plan import Plan
 from stillhouse.logic.kernels.row import NumbaRow
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @quick
@@ -30,19 +30,27 @@ def test_every_engine_equals_the_definition(clauses, rows, seed):
             np.testing.assert_array_equal(evaluator.kernel(engine).values(bits), values, err_msg=engine)
 
 
-@pytest.mark.parametrize("failures", [1, 8, 16])
-def test_blocks_of_another_cpu_give_the_same(failures):
-    """4 words (AVX2) and 8 (AVX-512), whatever this machine has."""
-    clauses, bits = random_set(3, bits=130, clauses=70, failures=failures, outputs=10), random_bits(1, 600, 130)
+def test_blocks_of_another_cpu_give_the_same():
+    """4 words (AVX2) and 8 (AVX-512), whatever this machine has; up to eight outputs, which are added eight at a time."""
+    clauses, bits = random_set(3, bits=130, clauses=70, failures=8, outputs=3), random_bits(1, 600, 130)
     for words in (4, 8):
         np.testing.assert_array_equal(NumbaSliced(clauses, words).scores(bits), clauses.scores(bits))
-        np.testing.assert_array_equal(NumbaRow(clauses, words).scores(bits[:20]), clauses.scores(bits[:20]))
+    np.testing.assert_array_equal(NumbaRow(clauses).scores(bits[:20]), clauses.scores(bits[:20]))
+
+
+def test_counters_of_more_bits():
+    """Capacities up to 16 take a plane more, up to 256 five more."""
+    for failures in (16, 250):
+        clauses = random_set(3, bits=400, clauses=9, failures=failures, outputs=10, longest=500)
+        bits = random_bits(1, 70, 400)
+        np.testing.assert_array_equal(NumbaSliced(clauses).values(bits), clauses.values(bits))
+        np.testing.assert_array_equal(Evaluator(clauses, "numpy").kernel("numpy").values(bits), clauses.values(bits))
 
 
 def test_threads_share_a_batch(monkeypatch):
     """Four threads, a batch that they do not divide."""
     monkeypatch.setattr("stillhouse.logic.kernels.numba_sliced.threads", lambda: 4)
-    clauses, bits = random_set(4, bits=65, clauses=40, failures=8, outputs=3), random_bits(2, 4999, 65)
+    clauses, bits = random_set(4, bits=65, clauses=40, failures=8, outputs=10), random_bits(2, 4999, 65)
     np.testing.assert_array_equal(NumbaSliced(clauses).scores(bits), clauses.scores(bits))
 
 

@@ -16,7 +16,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import Join, Machine
 
-FORMAT, VERSION = "stillhouse-logic", "1"
+ABOUT, FORMAT, VERSION = "machine", "stillhouse-logic", 1
 CLAUSES = {"starts": np.int64, "literals": np.int32, "capacity": np.int32, "votes": np.int32, "bias": np.int64}
 JOIN = {"path": np.int32, "gain": np.int64, "offset": np.int64}
 
@@ -36,13 +36,14 @@ def packed_bytes(machine: Machine) -> bytes:
     about = {
         "format": FORMAT,
         "version": VERSION,
-        "class_names": json.dumps(machine.class_names),
-        "image_shape": json.dumps(machine.image_shape),
-        "layers": json.dumps([{"bits": layer.bits, "scale": layer.scale} for layer in machine.layers]),
-        "joins": json.dumps([{"shift": join.shift, "epsilon": join.epsilon} for join in machine.joins]),
+        "class_names": list(machine.class_names),
+        "image_shape": list(machine.image_shape),
+        "layers": [{"bits": layer.bits, "scale": layer.scale} for layer in machine.layers],
+        "joins": [{"shift": join.shift, "epsilon": join.epsilon} for join in machine.joins],
         "input": "pixels (B, channels, height, width), uint8 or float in [0, 1]; bit l P + p: value p above edge l",
     }
-    return sealed(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata=about))
+    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    return sealed(save(arrays, metadata={ABOUT: json.dumps(about)}))  # one entry: several come in any order
 
 
 def save_packed(machine: Machine, path: Path | str) -> Path:
@@ -81,13 +82,12 @@ def load_packed(path: Path | str) -> Machine:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is truncated or not safetensors: {error}") from None
     try:
-        layers, joins = json.loads(about["layers"]), json.loads(about["joins"])
         machine = Machine(
-            image_shape=tuple(int(side) for side in json.loads(about["image_shape"])),  # type: ignore[arg-type]
+            image_shape=tuple(int(side) for side in about["image_shape"]),  # type: ignore[arg-type]
             edges=_taken(tensors, "edges", np.float32, path),
-            layers=tuple(_clauses(tensors, number, entry, path) for number, entry in enumerate(layers)),
-            joins=tuple(_join(tensors, number, entry, path) for number, entry in enumerate(joins)),
-            class_names=tuple(map(str, json.loads(about["class_names"]))),
+            layers=tuple(_clauses(tensors, number, entry, path) for number, entry in enumerate(about["layers"])),
+            joins=tuple(_join(tensors, number, entry, path) for number, entry in enumerate(about["joins"])),
+            class_names=tuple(map(str, about["class_names"])),
         )
         machine.check()
     except InputError as error:
@@ -97,12 +97,16 @@ def load_packed(path: Path | str) -> Machine:
     return machine
 
 
-def _about(content: bytes, path: Path) -> dict[str, str]:
+def _about(content: bytes, path: Path) -> dict[str, Any]:
     """The metadata, of this format and version."""
     size = int.from_bytes(content[:8], "little")
-    about: dict[str, str] = json.loads(content[8 : 8 + size]).get("__metadata__", {})
-    if about.get("format") != FORMAT:
-        raise InputError(f"{path}: expected a packed machine (format {FORMAT!r}), got {about.get('format')!r}")
+    entry = json.loads(content[8 : 8 + size]).get("__metadata__", {}).get(ABOUT, "{}")
+    try:
+        about = json.loads(entry)
+    except ValueError:
+        about = {}
+    if not isinstance(about, dict) or about.get("format") != FORMAT:
+        raise InputError(f"{path}: expected a packed machine (format {FORMAT!r}), got another safetensors file")
     if about.get("version") != VERSION:
         raise InputError(f"{path}: expected version {VERSION}, got {about.get('version')!r}; export it anew")
     return about

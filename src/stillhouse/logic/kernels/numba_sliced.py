@@ -289,27 +289,6 @@ def sliced_scores(pixels, width, images, values, limits, levels, walk, clauses, 
 
 
 @compiled
-def sliced_values(pixels, width, images, values, limits, levels, walk, clauses, found, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """The value of every clause of the plan: `found` (B, c) int32, an array of zeros; else as `sliced_scores`."""
-    words, (rows, starts, wanted, begin) = 1 << len(lanes), walk
-    bits = np.zeros((2 * values * levels + 1) * words, np.int64)
-    stride = (len(depth) + 1) * words
-    kept = np.empty(CHUNK * stride, np.int64)
-    planes, out = address(bits), address(kept)
-    for image in range(0, images, 64 * words):
-        to_planes(pixels + image * width, width, values, limits, levels, planes, lanes)
-        for first in range(0, clauses, CHUNK):
-            last = min(first + CHUNK, clauses)
-            evaluate(planes, rows, starts, wanted, begin, first, last, out, lanes, depth)
-            for i in range(min(64 * words, images - image)):
-                for j in range(first, last):
-                    at = (j - first) * stride + i // 64
-                    if ~number(out, at + len(depth) * words) >> (i & 63) & 1:
-                        found[image + i, j] = value_of(out, at, words, i & 63, depth)
-    return bits.size + kept.size  # as above
-
-
-@compiled
 def sliced_planes(planes, size, blocks, walk, clauses, out, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
     """Clauses alone, of planes that are ready (`size` words a block): what a benchmark compares with a matrix product.
 
@@ -405,14 +384,19 @@ class NumbaSliced:
     def values(self, bits: np.ndarray) -> np.ndarray:
         """(B, C) int32 of bits (B, F)."""
         found, limits = np.zeros((len(bits), self.clauses.num_clauses), np.int32), np.zeros(1, np.uint8)
+        rows, starts, wanted, begin = self.walk
+        count_of, depth = len(self.plan.order), self.plan.depth
+        planes = np.zeros((2 * bits.shape[1] + 1, self.words), np.int64)
+        kept = np.zeros((count_of, depth + 1, self.words), np.int64)
         for first, some in self._pieces(bits.astype(bool, copy=False).view(np.uint8), 1):
-            here = min(len(some), len(bits) - first)
-            values = np.zeros((here, len(self.plan.order)), np.int32)
-            sliced_values(
-                where(some), some.shape[1], here, bits.shape[1], where(limits), 1, self.walk, len(self.plan.order), values,
-                self.lanes, self.depth
-            )
-            found[first : first + here, self.plan.order] = values
+            for at in range(0, len(some), self.block):
+                pixels = where(some) + at * some.shape[1]
+                to_planes(pixels, some.shape[1], bits.shape[1], where(limits), 1, where(planes), self.lanes)
+                evaluate(where(planes), rows, starts, wanted, begin, 0, count_of, where(kept), self.lanes, self.depth)
+                spread = np.unpackbits(kept.view(np.uint8), axis=2, bitorder="little").astype(np.int32)
+                worth = 2**depth - (spread[:, :depth] << np.arange(depth)[:, None]).sum(1)
+                here = slice(first + at, min(first + at + self.block, len(bits)))
+                found[here, self.plan.order] = (worth * (1 - spread[:, depth])).T[: here.stop - here.start]
         return found
 
 
