@@ -24,6 +24,7 @@ from stillhouse.families.clauses.lower import lower
 from stillhouse.families.clauses.rules_file import RULES, SavedRules, read_rules, write_rules
 from stillhouse.families.clauses.rules_report import blocks_of
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
+from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import Machine
 from stillhouse.logic.packed import load_packed, save_packed
 from stillhouse.logic.passes import simplify
@@ -32,6 +33,7 @@ from stillhouse.report.page import render_blocks
 from stillhouse.report.words import percent
 
 PAGE, PROGRAM, ROWS = "rules.html", "predict.py", 512
+SIMULATED, LANES = 256, 64  # rows that a circuit is simulated on, and side by side: a simulator is slow
 
 
 def export_rules(model: Any, data: Any, folder: Path, out: Path) -> Sequence[str]:
@@ -112,16 +114,21 @@ class Job:
             [self.machine.scores(batch.inputs.numpy(), "definition") for batch in self.split.batches(ROWS)]
         )
 
-    def holds(self, scores: np.ndarray, classes: np.ndarray, name: str) -> str:
-        """What was written, against the machine: whole numbers, so equal or wrong.
+    def holds(self, scores: np.ndarray, classes: np.ndarray, name: str, first: int | None = None) -> str:
+        """What was written, against the machine (on the `first` rows): whole numbers, so equal or wrong.
 
         Raises:
             InputError: another class or score.
         """
-        wrong = int((classes != self.scores.argmax(1)).sum())
-        if scores.shape != self.scores.shape or wrong or (scores != self.scores).any():
+        expected = self.scores[:first]
+        if scores.shape != expected.shape:
             raise InputError(
-                f"{name}: expected the scores of the clauses on {len(self.scores):,} rows, got {wrong:,} other classes; nothing "
+                f"{name}: expected scores of shape {expected.shape}, got {scores.shape}; nothing was written"
+            )
+        wrong = int((classes != expected.argmax(1)).sum())
+        if wrong or (scores != expected).any():
+            raise InputError(
+                f"{name}: expected the scores of the clauses on {len(expected):,} rows, got {wrong:,} other classes; nothing "
                 "was written"
             )
         return f"{name}: every class and score of {len(classes):,} rows equal, to the bit"
@@ -213,15 +220,17 @@ def export_verilog(job: Job, out: Path, choices: ExportChoices) -> Sequence[str]
     bits, numbers = inputs, 2 * inputs.astype(np.int64) - 1
     names = ["clauses"] if len(files) == 1 else [f"clauses_{number}" for number in range(len(files))]
     for number, (file, name, layer) in enumerate(zip(files, names, machine.layers, strict=True)):
-        scores, classes = simulate(file, bits, outputs=layer.outputs, name=name)
-        if (scores != layer.scores(bits)).any():
+        few = bits[:SIMULATED]
+        scores, classes = simulate(file, few, outputs=layer.outputs, name=name, lanes=LANES)
+        if (scores != layer.scores(few)).any() or (_evaluated(file, name, layer, bits) != layer.scores(bits)).any():
             raise InputError(
-                f"{file.name}: expected the scores of the clauses in simulation, got others; nothing was written"
+                f"{file.name}: expected the scores of the clauses from the circuit, got others; nothing was written"
             )
         if number < len(machine.joins):
-            bits, numbers = machine.joins[number].apply(scores, numbers)
+            bits, numbers = machine.joins[number].apply(layer.scores(bits), numbers)
     assert classes is not None
-    notes.append(job.holds(scores, classes, "simulated"))
+    notes.append(f"gates as they are written: every score of {len(bits):,} rows equal, to the bit")
+    notes.append(job.holds(scores, classes, "simulated by Icarus Verilog", first=SIMULATED))
     if choices.prove:
         from stillhouse.logic.prove import prove
 
@@ -233,6 +242,21 @@ def export_verilog(job: Job, out: Path, choices: ExportChoices) -> Sequence[str]
     if machine.joins:
         notes.append("what lies between the layers (LayerNorm, in whole numbers) is no logic and stays with the host")
     return notes
+
+
+def _evaluated(file: Path, name: str, layer: ClauseSet, bits: np.ndarray) -> np.ndarray:
+    """(N, K) scores by the gates of a Verilog file, read back; a simulator would take hours for all rows."""
+    from stillhouse.logic.targets.read_verilog import read_verilog
+
+    circuit = read_verilog(file.read_text(), name)
+    signals = circuit.outputs["score"]
+    width = len(signals) // layer.outputs
+    found = []
+    for start in range(0, len(bits), 4 * ROWS):
+        planes = circuit.evaluate(bits[start : start + 4 * ROWS])
+        numbers = [planes.number(signals[k * width : (k + 1) * width], signed=True) for k in range(layer.outputs)]
+        found.append(np.stack(numbers, 1))
+    return np.concatenate(found)
 
 
 def export_numpy(job: Job, out: Path) -> Sequence[str]:
