@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stillhouse.families.clauses.lower import clause_layers, lower_parts
+from stillhouse.families.clauses.lower import clause_layers, lower_parts, packed_evaluation
 from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.core import Voted
 from stillhouse.logic.clause_set import ClauseSet
+from stillhouse.logic.engine import has_numba
 from stillhouse.logic.passes import simplify
+from stillhouse.metrics.cost import measure_cost
 from stillhouse.metrics.energy import LABEL, OperationEnergies
 
 FULL_ADDER, WORD = 5, 64  # operations of a full adder (two XOR, two AND, one OR), and inputs that a word holds
@@ -161,6 +163,20 @@ def packed_cost(
         "torch_energy": _energy(_dense_pj(torch_flops, table), torch_bytes, table),
         "label": LABEL,
     }
+
+
+def packed_times(model: nn.Module, inputs: Callable[[int], Tensor]) -> dict[str, float]:
+    """`ms_batch_1` and `ms_batch_64` with the clauses answered by bit operations and the rest by torch; empty without numba.
+
+    The first call compiles, which takes longer than a short training: it is for networks that are to be used.
+    """
+    if not has_numba():
+        return {}
+    with packed_evaluation(model.eval()), torch.no_grad():
+        for size in (1, 64):
+            model(inputs(size))  # compiles, and finds the fastest kernel of that size
+        found = measure_cost(model, inputs)
+    return {name: found[name] for name in ("ms_batch_1", "ms_batch_64")}
 
 
 def _dense_pj(flops: int, table: OperationEnergies) -> float:

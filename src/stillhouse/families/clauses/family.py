@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from stillhouse.core.lab import Lab
     from stillhouse.report.blocks import Block
 
+WORTH_TIMING = 30.0  # seconds of training, below which kernels are not compiled to be timed
+
 
 class ClausesFamily(ClassificationFamily):
     """Networks that vote with fuzzy logic clauses."""
@@ -109,6 +111,7 @@ class ClausesFamily(ClassificationFamily):
     def finish(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
         """The shipped student's rules, and of a transformer the clauses that vote most, over validation images."""
         self._write_rules(lab, summary)
+        self._time_logic(lab, summary)
         student = lab.config.student
         if not isinstance(student, (TsetlinViTConfig, UnifiedTMConfig)) or student.feed_forward != "clauses":
             return
@@ -121,6 +124,17 @@ class ClausesFamily(ClassificationFamily):
         index, images, maps = strongest_clauses(model, pixels, split.labels, lab.data.task.class_names)
         write_arrays(lab.folder.path / records.CLAUSE_IMAGES, images=images, maps=maps)
         write_json(lab.folder.path / records.CLAUSES, index)
+
+    def _time_logic(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
+        """How fast the shipped student's clauses answer as logic, where its training took longer than the measurement does."""
+        from stillhouse.families.clauses.cost import packed_times
+
+        shipped = summary["shipped"]
+        packed = summary["costs"].get(shipped["arm"], {}).get("packed")
+        if packed is None or lab.folder.result(shipped["arm"], shipped["seed"])["seconds"] < WORTH_TIMING:
+            return
+        model = self.load(lab.place(shipped["arm"], shipped["seed"]))
+        packed |= packed_times(model, lab.data.task.example)
 
     def _write_rules(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
         """Rules of the shipped student into the run folder, and what they keep into the summary."""
