@@ -207,7 +207,7 @@ def _prove_score(circuit: Circuit, clauses: ClauseSet, output: int, width: int, 
     """One score is the sum of votes times values, plus the bias, modulo 2^width."""
     signals = circuit.outputs["score"][output * width : (output + 1) * width]
     left = _linear(circuit, [(2**i, s) for i, s in enumerate(signals)], 2**width, cut)
-    wanted: dict[int, int] = {0: int(clauses.bias[output])}
+    wanted: dict[int | tuple[int, int], int] = {0: int(clauses.bias[output])}
     for j, vote in enumerate(clauses.votes[:, output].tolist()):
         for i, signal in enumerate(_value_signals(circuit, int(clauses.capacity[j]), j)):
             weight, node = vote << i, signal >> 1
@@ -217,9 +217,9 @@ def _prove_score(circuit: Circuit, clauses: ClauseSet, output: int, width: int, 
             if node:
                 wanted[node] = wanted.get(node, 0) + weight
     difference = {
-        key: left.get(key, 0) - wanted.get(key, 0)  # type: ignore[call-overload]
+        key: left.get(key, 0) - wanted.get(key, 0)
         for key in {*left, *wanted}
-        if (left.get(key, 0) - wanted.get(key, 0)) % 2**width  # type: ignore[call-overload]
+        if (left.get(key, 0) - wanted.get(key, 0)) % 2**width
     }
     if difference:
         what = f"score {output}: expected the sum of votes, got one that differs in {len(difference)} terms"

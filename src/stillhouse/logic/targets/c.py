@@ -85,7 +85,7 @@ void NAME_predict_64(const uint8_t *pixels, int count, int *classes, uint64_t *w
     for (b = 0; b < count; b++)
         for (k = 0; k < NAME_CLASSES; k++) scores[b][k] = bias_0[k];
     for (j = 0; j < CLAUSES; j++) {
-        uint64_t counter[WIDTHS], over = 0;
+        uint64_t counter[WIDTHS] = {0}, over = 0;
         uint32_t at;
         int width = 0;
         while (((int32_t)1 << width) < capacity_0[j]) width++;
@@ -143,7 +143,9 @@ def c_text(machine: Machine, *, name: str = "clauses") -> str:
         f"\nint {name}_predict(const uint8_t *pixels);\n"
         f"void {name}_scores(const uint8_t *pixels, int32_t *scores);\n"
         f"void {name}_scores_of_bits(const uint8_t *bits, int32_t *scores);"
-        + (f"\nvoid {name}_predict_64(const uint8_t *pixels, int count, int *classes, uint64_t *work);" if flat else ""),
+        + (
+            f"\nvoid {name}_predict_64(const uint8_t *pixels, int count, int *classes, uint64_t *work);" if flat else ""
+        ),
         _table("int16_t", "cuts", machine.cuts),
         *(_layer_tables(number, own, _literal_type(widest)) for number, own in enumerate(machine.layers)),
         *(_join_tables(number, own) for number, own in enumerate(machine.joins)),
@@ -179,7 +181,11 @@ int {name}_predict(const uint8_t *pixels)
 
 def _scores(machine: Machine, name: str, inputs: int, outputs: int) -> str:
     """The function from bits to scores, layer after layer."""
-    lines = [f"void {name}_scores_of_bits(const uint8_t *bits, int32_t *scores)", "{", f"    uint8_t miss[{2 * inputs}];"]
+    lines = [
+        f"void {name}_scores_of_bits(const uint8_t *bits, int32_t *scores)",
+        "{",
+        f"    uint8_t miss[{2 * inputs}];",
+    ]
     deep = bool(machine.joins)
     if deep:
         lines += [

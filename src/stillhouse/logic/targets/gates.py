@@ -63,10 +63,6 @@ class Gates:
             return FALSE ^ inverted
         return (b if a == FALSE else self._gate(XOR, a, b)) ^ inverted
 
-    def choose(self, which: int, then: int, otherwise: int) -> int:
-        """`then` where `which` is 1."""
-        return self.xor(otherwise, self.conj(which, self.xor(then, otherwise)))
-
     def all_of(self, signals: Iterable[int]) -> int:
         """The AND of many, as flat as can be."""
         rising = [(self.depth[s >> 1], s) for s in signals]

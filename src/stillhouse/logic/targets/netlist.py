@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import sparse
 
 from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
+from stillhouse.logic.passes.pairs import common_pairs
 from stillhouse.logic.targets.gates import FALSE, TRUE, Gates
 
 
@@ -56,7 +56,8 @@ def build(clauses: ClauseSet, *, classes: bool = True, pairs: bool = True) -> Ne
         pairs: whether pairs of literals that clauses have in common are added once.
     """
     bits = Gates(clauses.bits)
-    shared = common_pairs(clauses) if pairs else [[] for _ in range(clauses.num_clauses)]
+    plan = common_pairs(clauses) if pairs else None
+    shared = [plan.pairs[own].tolist() if plan else [] for own in (plan.of_clause if plan else clauses.capacity)]
     values = [clause_value(bits, clauses, j, shared[j]) for j in range(clauses.num_clauses)]
     votes = Gates(sum(map(len, values)))
     planes, number = [], 0
@@ -70,15 +71,17 @@ def build(clauses: ClauseSet, *, classes: bool = True, pairs: bool = True) -> Ne
     return Netlist(bits, values, votes, scores, order, argmax(order, words) if classes else [])
 
 
-def clause_value(gates: Gates, clauses: ClauseSet, number: int, pairs: list[tuple[int, int]]) -> list[int]:
+def clause_value(gates: Gates, clauses: ClauseSet, number: int, pairs: list[list[int]]) -> list[int]:
     """The bits of `max(0, capacity - misses)`."""
     capacity = int(clauses.capacity[number])
     width = max(capacity - 1, 0).bit_length()
     if not capacity:
         return []
+    own = clauses.clause(number).tolist()
+    pairs = pairs[: len(own) // (3 if width else 2)]  # where misses are counted, each goes with a literal of no pair
     paired = {literal for pair in pairs for literal in pair}
     columns: list[list[int]] = [[] for _ in range(width + 2)]
-    columns[0] = [miss(gates, literal) for literal in clauses.clause(number) if literal not in paired]
+    columns[0] = [miss(gates, literal) for literal in own if literal not in paired]
     for a, b in ((miss(gates, a), miss(gates, b)) for a, b in pairs):
         if not width:  # one miss is too many already
             columns[0].append(gates.disj(a, b))
@@ -153,35 +156,6 @@ def argmax(gates: Gates, scores: list[list[int]]) -> list[int]:
         for k in range(count)
     ]
     return [gates.any_of([first[k] for k in range(count) if k >> i & 1]) for i in range((count - 1).bit_length())]
-
-
-def common_pairs(clauses: ClauseSet) -> list[list[tuple[int, int]]]:
-    """Of each clause, disjoint pairs of its literals that other clauses have too; the most common pairs first.
-
-    Where misses are counted, at most a third of the literals: each pair goes into an adder with a literal of no pair.
-    """
-    of_clause: list[list[tuple[int, int]]] = [[] for _ in range(clauses.num_clauses)]
-    if not len(clauses.literals):
-        return of_clause
-    size = (clauses.num_clauses, 2 * clauses.bits)
-    table = sparse.csr_matrix((np.ones(len(clauses.literals), dtype=np.int32), clauses.literals, clauses.starts), size)
-    together = sparse.triu(table.T @ table, k=1).tocoo()
-    often = together.data > 1
-    pairs = np.stack([-together.data[often], together.row[often], together.col[often]])
-    pairs = pairs[:, np.lexsort(pairs[::-1])]
-    room = np.diff(clauses.starts) // np.where(clauses.capacity > 1, 3, 2)
-    free: dict[int, set[int]] = {}
-    for j in range(clauses.num_clauses):
-        for literal in clauses.clause(j).tolist():
-            free.setdefault(literal, set()).add(j)
-    for a, b in zip(*pairs[1:].tolist()):
-        both = {j for j in free[a] & free[b] if room[j] > len(of_clause[j])}
-        if len(both) > 1:
-            free[a] -= both
-            free[b] -= both
-            for j in both:
-                of_clause[j].append((a, b))
-    return of_clause
 
 
 def fewer_vote_bits(clauses: ClauseSet, bits: int) -> ClauseSet:

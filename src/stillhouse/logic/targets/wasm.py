@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,7 @@ def answers(path: Path, images: np.ndarray, *, outputs: int, name: str = "clause
     from wasmtime import Engine, Instance, Module, Store
 
     store = Store(Engine())
-    exports = Instance(store, Module(store.engine, path.read_bytes()), []).exports(store)
+    exports: Any = Instance(store, Module(store.engine, path.read_bytes()), []).exports(store)
     memory, predict = exports["memory"], exports[f"{name}_predict_there"]
     pixels_at, scores_at = exports[f"{name}_pixels_at"](store), exports[f"{name}_scores_at"](store)
     classes = np.zeros(len(images), dtype=np.int64)
