@@ -1394,6 +1394,7 @@ SWEEPS = (
     ),
 )
 
+
 def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
     return Fault(name, f"stillhouse.{target}", breaks, f"tests/{test}")  # type: ignore[arg-type]
 
@@ -1467,6 +1468,75 @@ RELIABILITY = (
     ),
 )
 
+RULES = (
+    Fault(
+        "literals are cut without looking at the answers",
+        "stillhouse.logic.cut:cut_literals",
+        edited("if (moved.argmax(1) == answers[rows]).all():", "if True:"),
+        "tests/logic/test_cut.py::test_cut_all_together_no_answer_changes[1]",
+    ),
+    Fault(
+        "a cut clause keeps its capacity",
+        "stillhouse.logic.cut:cut_literals",
+        edited("min(full[j], int(kept[j].sum()) - 1)", "full[j]"),
+        "tests/logic/test_cut.py::test_a_fuzzy_clause_allows_fewer_misses_once_it_has_fewer_literals",
+    ),
+    Fault(
+        "groups of literals go untried",
+        "stillhouse.logic.cut:cut_by_trials",
+        edited("if unchanged([*removed, *group]):", "if True:"),
+        "tests/logic/test_cut.py::test_groups_are_tried_until_the_trials_are_used_up",
+    ),
+    Fault(
+        "rules are judged with every other clause speaking",
+        "stillhouse.families.clauses.students.rules:_accuracy",
+        edited("strength * mask + mean * (1 - mask)", "strength"),
+        "tests/students/test_tm_rules.py::test_what_the_rule_alone_keeps",
+    ),
+    Fault(
+        "how far a rule is fulfilled is always nothing",
+        "stillhouse.families.clauses.students.rules:_fulfilled",
+        edited("/ full[site.name]", "* 0"),
+        "tests/students/test_tm_rules.py::test_a_planted_rule_is_read_out[dense]",
+    ),
+    Fault(
+        "an example patch from the place's mirror image",
+        "stillhouse.families.clauses.students.rules:_examples",
+        edited("divmod(int(place[image]), columns)", "divmod(int(place[image]), columns)[::-1]"),
+        "tests/students/test_tm_rules.py::test_an_example_is_the_patch_where_the_clause_votes",
+    ),
+    Fault(
+        "bright and dark literals drawn alike",
+        "stillhouse.families.clauses.rules_report:rule_picture",
+        edited("(DARK, unwanted)", "(BRIGHT, unwanted)"),
+        "tests/report/test_rules_report.py::test_the_page_shows_what_the_files_hold",
+    ),
+    Fault(
+        "a written file is never compared",
+        "stillhouse.core.exports:compare_answers",
+        edited("if strict and (wrong or not largest <= bound):", "if False:"),
+        "tests/cli/test_export.py::test_answers_are_compared_row_by_row",
+    ),
+    Fault(
+        "an export that failed its check stays",
+        "stillhouse.core.exports:write_export",
+        edited("written = beside / place.name", "written = place"),
+        "tests/cli/test_export.py::test_what_fails_its_check_leaves_nothing",
+    ),
+    Fault(
+        "what stays dense costs nothing",
+        "stillhouse.families.clauses.cost:packed_cost",
+        edited("max(0, int(counter.get_total_flops()) - inside)", "0"),
+        "tests/vision/test_clause_cost.py::test_of_a_transformer_the_dense_part_is_what_stays",
+    ),
+    Fault(
+        "votes of clauses are free",
+        "stillhouse.families.clauses.cost:logic_cost",
+        edited("int(votes.sum()) * places", "0"),
+        "tests/vision/test_clause_cost.py::test_operations_of_two_clauses",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *LOSSES,
     *TEMPERATURE,
@@ -1485,4 +1555,5 @@ FAULTS: tuple[Fault, ...] = (
     *JOBS,
     *SWEEPS,
     *RELIABILITY,
+    *RULES,
 )

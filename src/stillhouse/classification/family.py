@@ -17,6 +17,7 @@ from stillhouse.classification.unused import unused_settings
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse
+from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
 from stillhouse.core.folder import RunFolder, read_arrays, run_above, settings_of, student_folder
 
@@ -304,6 +305,27 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
             )
         found = evaluate(probabilities_of(self.load(place), data.test), data.test.labels.numpy(), None)
         return {"data": data.name, "images": len(data.test), **{k: v for k, v in found.items() if v is not None}}
+
+    def exports(self) -> Mapping[str, Target]:
+        """ONNX, and a program of torch.export."""
+        return {
+            "onnx": Target("for onnxruntime", ".onnx", self._write_onnx),
+            "torch": Target("for torch.export.load", ".pt2", self._write_program),
+        }
+
+    def _write_onnx(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+        from stillhouse.classification.export import write_onnx
+
+        return [write_onnx(self.load(folder), self._test_split(folder, choices), out)]
+
+    def _write_program(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+        from stillhouse.classification.export import write_program
+
+        return [write_program(self.load(folder), self._test_split(folder, choices), out)]
+
+    def _test_split(self, folder: Path, choices: ExportChoices) -> Any:
+        """Rows on which what was written is held against the network."""
+        return self._data_of(folder, choices.data, choices.data_root).test
 
     def _data_of(self, place: Path, data: str | None = None, data_root: str | None = None) -> Any:
         run = run_above(place)

@@ -28,6 +28,7 @@ WORDS = (
             "cache",
             "train-teacher",
             "evaluate",
+            "export",
             "predict",
             "compare",
             "sweep",

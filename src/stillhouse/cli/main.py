@@ -25,6 +25,7 @@ COMMANDS = {
     "compare": "runs of one family in one table and page: scores, paired intervals, cost, time",
     "sweep": "try many settings of a recipe, judged on the validation split: workers, pruning, a Pareto front",
     "verify": "is A better than B? from anyone's per-item scores: an interval, one word, an exit status",
+    "export": "write a student as packed bits, C, Verilog, rules, ONNX, ...; checked on the test split after it is written",
     "report": "make report.html again from a run folder",
     "vision": "train and distil clause networks on images by flags of their own: TM transformers, flat, residual, pyramid",
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",

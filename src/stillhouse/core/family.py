@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from stillhouse.cache.questions import Questions
+    from stillhouse.core.exports import Target
     from stillhouse.core.folder import RunFolder
     from stillhouse.core.lab import Lab
     from stillhouse.core.pipeline import Lesson
@@ -376,6 +377,10 @@ class Family(ABC, Generic[C, D]):
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a saved student on the test split of its own run, or of other data."""
         raise InputError(f"family {self.kind!r} has no evaluate")
+
+    def exports(self) -> Mapping[str, Target]:
+        """Forms that a student can be written in (`stillhouse export`), by name."""
+        return {}
 
     @abstractmethod
     def blocks(self, run: RunFolder) -> Sequence[Block]:

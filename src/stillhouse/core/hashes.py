@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import CARD, as_json, check_object
 from stillhouse.core.seals import hash_of
 
 KEY = "sha256"
@@ -42,6 +41,8 @@ def with_hashes(card: Mapping[str, Any], folder: Path, names: Iterable[str]) -> 
         folder: where the files are, already written.
         names: the files that the card is about.
     """
+    from stillhouse.core.records import CARD, as_json  # here: a sealed file is read without what checks cards
+
     hashes = {name: sha256_of(folder / name) for name in names}
     content = {key: value for key, value in card.items() if key != KEY}
     return {**content, KEY: {**hashes, CARD: hash_of(as_json(content), hashes)}}
@@ -58,6 +59,8 @@ def verify_files(folder: Path, card: Any, names: Iterable[str] = ()) -> None:
     Raises:
         InputError: a card without hashes, a file that is missing, a card or file that was changed.
     """
+    from stillhouse.core.records import CARD, as_json, check_object
+
     path = folder / CARD
     hashes = dict(check_object(card, {KEY: dict[str, str]}, str(path))[KEY])
     expected = hashes.pop(CARD, None)

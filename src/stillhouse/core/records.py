@@ -15,6 +15,7 @@
         predictions.npz        test split: labels (N,) int64, probabilities (N, K) float32
         result.json            arm, seed, metrics {accuracy, nll, ece, agreement}, best_epoch, epochs, seconds, params
         tensorboard/           the same scalars as events
+      rules.json, rules.npz, rules.txt  of the shipped student, where it has clauses (families/clauses/rules_file.py)
       clauses.npz, clauses.json  of the reference arm's first seed: the clauses that vote most for each class (see below)
       summary.json             verdict, comparisons, arms, teacher, student, command, versions, data, seeds
       report.html              made from the files above and nothing else

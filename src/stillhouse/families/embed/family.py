@@ -23,6 +23,7 @@ import torch
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
+from stillhouse.core.exports import Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
 from stillhouse.core.folder import SHIPPED, RunFolder
 from stillhouse.core.hashes import verify_files, with_hashes
@@ -306,6 +307,15 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             **student["rows"],
             **student["local"],
             **student["global"],
+        }
+
+    def exports(self) -> Mapping[str, Target]:
+        """One folder for those who use it; each holds its codes against the network's."""
+        from stillhouse.families.embed.export.embedding import write_for_numpy, write_for_onnx
+
+        return {
+            "numpy": Target("needs numpy alone", "", write_for_numpy, takes=()),
+            "onnx": Target("numpy and ONNX", "", write_for_onnx, takes=()),
         }
 
     def blocks(self, run: RunFolder) -> Sequence[Any]:

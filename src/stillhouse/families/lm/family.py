@@ -16,6 +16,7 @@ from torch import nn
 from stillhouse.cache.questions import Questions
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
+from stillhouse.core.exports import Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
 from stillhouse.core.folder import RunFolder, student_folder
 from stillhouse.core.lab import Lab
@@ -332,6 +333,10 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
                 f"evaluate: expected source, tokens, window or dynamic for a language model, got {', '.join(unknown)}"
             )
         return use.score_again(student_folder(folder), **given)
+
+    def exports(self) -> Mapping[str, Target]:
+        """Packed ternary weights with the tokenizer."""
+        return {"packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=())}
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Teacher and n-gram beside the arms, loss against position, validation."""

@@ -18,6 +18,7 @@ from stillhouse.cache.stored import SOURCE, spot_check
 from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
+from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
 from stillhouse.core.folder import SHIPPED, RunFolder, student_folder
 from stillhouse.core.lab import Lab
@@ -261,6 +262,10 @@ class SarFamily(Family[SarDistillConfig, SarData]):
         """The network of a folder."""
         return load_model(folder)[0]
 
+    def exports(self) -> Mapping[str, Target]:
+        """One step of the stream as an ONNX graph."""
+        return {"onnx": Target("one step of the stream, for onnxruntime", ".onnx", _write_step, takes=())}
+
     def finish(self, lab: SarLab, summary: dict[str, Any]) -> None:
         """The documented files of the shipped student, comparison with filters and truncation, pictures, shares kept."""
         config, data, out = lab.config, lab.data, lab.folder.path
@@ -393,6 +398,12 @@ def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
         name += f"-{lesson.stage.name}"
     wandb = f"{config.name}-{name}" if config.wandb else None
     return SarMonitor(lesson.lab.folder.path / MONITOR / name, wandb=wandb, settings=to_mapping(config))
+
+
+def _write_step(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+    from stillhouse.families.sar.onnx import write_checked_step
+
+    return [write_checked_step(load_model(folder)[0], out)]
 
 
 FAMILY = SarFamily()

@@ -31,6 +31,7 @@ Array = NDArray[Any]
 OPSET, IR_VERSION = 18, 9  # old enough for runtimes of 2023
 ENDLESS = 2**62
 BLANK = "0" * 64
+CHECKED, ROUNDING = 200, 1e-4  # lines, and the largest difference of the largest number
 FORMAT = "stillhouse-state-space-step-1"
 
 
@@ -84,6 +85,28 @@ def is_whole(raw: bytes) -> bool:
     """Whether a file is as `with_own_hash` made it, as far as it says."""
     found = re.search(rb"sha256\x12\x40([0-9a-f]{64})", raw)
     return found is None or hashlib.sha256(raw.replace(found[1], BLANK.encode())).hexdigest().encode() == found[1]
+
+
+def write_checked_step(model: SarSSM, path: Path) -> str:
+    """`export_step`, then made-up lines through onnxruntime, held against the network.
+
+    Raises:
+        InputError: see `export_step`; or other lines come out.
+    """
+    import torch
+
+    export_step(model, path)
+    generator = torch.Generator().manual_seed(0)
+    lines = torch.randn(1, CHECKED, model.config.input_dim, dtype=torch.complex64, generator=generator)
+    with torch.no_grad():
+        expected = model(lines).numpy()[0]
+    stream = OnnxStream(path)
+    made = [line for t in range(CHECKED) if (line := stream.step(lines[:, t].numpy())) is not None]
+    got = np.concatenate([np.stack(made, 1), stream.finish()], 1)[0] if made else stream.finish()[0]
+    largest = float(np.abs(got - expected).max() / np.abs(expected).max())
+    if not largest <= ROUNDING:
+        raise InputError(f"{path.name}: expected the lines of the network within {ROUNDING}, got {largest:.2g} apart")
+    return f"{CHECKED} made-up lines within {largest:.1g} of the network's"
 
 
 class OnnxStream:

@@ -1,4 +1,4 @@
-"""What is written after a model is trained: a checkpoint for torch, clause usage, overlays, rules in words."""
+"""What is written after a model is trained, beside its run: a checkpoint for torch, clause usage, overlays."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.plan import ClausesRunConfig
+from stillhouse.families.clauses.rules_file import TEXT
 from stillhouse.families.clauses.specialize import clause_usage, has_clauses, set_gains
 from stillhouse.families.clauses.vision.config import VisionConfig
 
@@ -48,10 +49,9 @@ def write_outputs(
         from stillhouse.families.clauses.vision.packed import compare_packed
 
         found["packed"] = compare_packed(student, data, folder, plan.training.evaluation_batch_size)
-    from stillhouse.families.clauses.vision.rules import write_rules
-
-    rules = write_rules(student, data, folder)
-    return found if rules is None else {**found, "rules": str(rules)}
+    if (folder / TEXT).is_file():
+        found["rules"] = str(folder / TEXT)
+    return found
 
 
 def save_checkpoint(path: Path, student: Any, plan: ClausesRunConfig, data: ImageData, result: dict[str, Any]) -> None:
