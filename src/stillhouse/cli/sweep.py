@@ -97,7 +97,10 @@ def _parser() -> Parser:
     parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="what draws settings [tpe]")
     parser.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="fixes its draws [0]")
     parser.add_argument(
-        "--cost", choices=COSTS, metavar="KIND", help="of the front: params, macs, bytes, ms, ... [the first that differs]"
+        "--cost",
+        choices=COSTS,
+        metavar="KIND",
+        help="of the front: params, macs, bytes, ms, ... [the first that differs]",
     )
     parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of a worker [the recipe's]")
     parser.add_argument("--name", help="of the study in its storage [the recipe's]")
