@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -19,6 +19,8 @@ from stillhouse.core.checks import InputError, StillhouseError
 if TYPE_CHECKING:
     from torch import nn
 
+    from stillhouse.cache.questions import Questions
+    from stillhouse.core.exports import Target
     from stillhouse.core.folder import RunFolder
     from stillhouse.core.lab import Lab
     from stillhouse.core.pipeline import Lesson
@@ -163,6 +165,10 @@ class Grade:
             f"(chance {form.format(self.chance)}){more}: {self.status}"
         )
 
+    def to_fields(self) -> dict[str, Any]:
+        """All of it as plain data, of which `Grade(**fields)` is made again."""
+        return {**asdict(self), "facts": dict(self.facts)}
+
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for `teacher.json`."""
         named = {n: getattr(self, n) for n in ("name", "score", "low", "chance", "metric", "status")}
@@ -255,6 +261,17 @@ class Family(ABC, Generic[C, D]):
     def tutors(self, lab: Lab[C, D]) -> Sequence[Any]:
         """Whom the taught arms listen to, one a stage; None where a stage listens to nobody."""
         return (lab.teacher,) * len(lab.config.stages_of(True))  # type: ignore[attr-defined]
+
+    def questions(self, config: C, data: D, teacher: Any, features: Sequence[str] = ()) -> Questions:
+        """The rows that a teacher of a run is asked about, for `stillhouse cache`.
+
+        Args:
+            config: of the run.
+            data: ready data.
+            teacher: the last of `teachers`.
+            features: paths of sub-modules whose outputs are wanted beside its scores.
+        """
+        raise InputError(f"cache: family {self.kind!r} has no teacher whose answers could be kept")
 
     def teacher_record(self, lab: Lab[C, D]) -> dict[str, Any]:
         """`teacher.json`."""
@@ -360,6 +377,10 @@ class Family(ABC, Generic[C, D]):
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a saved student on the test split of its own run, or of other data."""
         raise InputError(f"family {self.kind!r} has no evaluate")
+
+    def exports(self) -> Mapping[str, Target]:
+        """Forms that a student can be written in (`stillhouse export`), by name."""
+        return {}
 
     @abstractmethod
     def blocks(self, run: RunFolder) -> Sequence[Block]:

@@ -170,6 +170,24 @@ def bars(shares: Sequence[tuple[str, float]], label: str) -> Markup:
         return _svg(figure, "bars", "; ".join(f"{name}: {share:.0%}" for name, share in shares))
 
 
+def growth(points: Sequence[tuple[int, float]], level: float, label: str, *, x: str, y: str) -> Markup:
+    """Shares against a count at even steps, with a dashed line of what all of it reaches; values are written at the points."""
+    with rc_context(STYLE | {"font.size": 10}):
+        figure = Figure(figsize=(5, 3.0), layout="constrained")
+        axes = figure.add_subplot()
+        values = [100 * value for _, value in points]
+        axes.plot(range(len(points)), values, color=COLORS[0], linewidth=2, marker="o", markersize=6)
+        for place, value in enumerate(values):
+            axes.annotate(f"{value:.1f}", (place, value), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+        axes.axhline(100 * level, color=INK, linewidth=1.4, linestyle=(0, (4, 3)))
+        axes.set_xticks(range(len(points)), [str(count) for count, _ in points])
+        axes.set_ylim(0, max([100 * level, *values]) * 1.12 + 1)
+        axes.margins(x=0.08)
+        axes.set_xlabel(x)
+        axes.set_ylabel(y)
+        return _svg(figure, "growth", label)
+
+
 def series(lines: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
     """Epoch -> mean of the value over that epoch; what is no number is left out.
 

@@ -71,6 +71,7 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
         finished=bool(run.summary),
         verdict=verdict,
         headline=_headline(run, verdict) if run.summary else "This run is not finished",
+        lead="",
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),
@@ -91,42 +92,48 @@ def _headline(run: RunFolder, verdict: str) -> str:
     return HEADLINES.get(verdict, HEADLINES["not tested"])
 
 
-def write_blocks(
-    path: Path,
+def write_blocks(path: Path, blocks: Sequence[Block], **words: Any) -> Path:
+    """Write the page of `render_blocks`."""
+    page = render_blocks(blocks, **words)
+    write_atomically(path, lambda file: file.write(page.encode(errors="replace")))
+    return path
+
+
+def render_blocks(
+    blocks: Sequence[Block],
     *,
     title: str,
-    kicker: str,
     headline: str,
     lead: str,
-    blocks: Sequence[Block],
+    kicker: str = "",
     order: Sequence[str] = (),
     command: str = "",
-) -> Path:
-    """Write one self-contained page of blocks that is not of a single run (a sweep, a comparison).
+) -> str:
+    """One self-contained page of blocks that is not of a single run: a sweep, a comparison, rules that were exported.
 
     Args:
-        path: the HTML file.
+        blocks: in order.
         title: of the browser's tab.
-        kicker: the small line above the headline.
         headline: what was found.
         lead: under it.
-        blocks: in order.
+        kicker: the small line above the headline.
         order: names whose rows get a mark and colour, as arms have in a report.
         command: that goes on from here.
     """
-    environment = _environment()
-    page = environment.get_template("blocks.html").render(
-        css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        title=title,
-        kicker=kicker,
-        headline=headline,
-        lead=lead,
-        blocks=list(blocks),
-        order=list(order),
-        command=command,
+    return (
+        _environment()
+        .get_template("blocks.html")
+        .render(
+            css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+            title=title,
+            kicker=kicker,
+            headline=headline,
+            lead=lead,
+            blocks=list(blocks),
+            order=list(order),
+            command=command,
+        )
     )
-    write_atomically(path, lambda file: file.write(page.encode(errors="replace")))
-    return path
 
 
 def _environment() -> Environment:

@@ -148,12 +148,12 @@ def write_comparison(family: Family[Any, Any], found: Mapping[str, Any], path: P
     score = shown(measure, best["metrics"][measure.name]["mean"])
     return write_blocks(
         path,
+        _blocks(family, rows),
         title=f"{len(rows)} runs compared",
         kicker=f"stillhouse comparison \N{MIDDLE DOT} {family.title}",
         headline=f"{best['run']} has the best {measure.label}: {score}",
         lead=f"{len(rows)} runs, each by the arm that it ships. Differences are against {order[0]}, paired by test item and seed "
         "where both runs were tested on the same items; an interval that holds 0 shows no difference.",
-        blocks=_blocks(family, rows),
         order=order,
         command=command,
     )

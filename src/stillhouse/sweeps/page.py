@@ -109,11 +109,11 @@ def write_sweep(
     write_json(Path(out) / SUMMARY, found)
     write_blocks(
         Path(out) / REPORT,
+        _blocks(found),
         title=f"sweep of {plan.recipe}",
         kicker=f"stillhouse sweep \N{MIDDLE DOT} {title}",
         headline=_headline(found),
         lead=_lead(found),
-        blocks=_blocks(found),
         command=found["command"] or "",
         order=[],
     )

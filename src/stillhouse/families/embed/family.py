@@ -23,13 +23,14 @@ import torch
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
+from stillhouse.core.exports import Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
 from stillhouse.core.folder import SHIPPED, RunFolder
-from stillhouse.core.hashes import with_hashes
+from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
-from stillhouse.core.records import read_json, write_json
+from stillhouse.core.records import read_object, write_json
 from stillhouse.core.types import OutputSpec
 from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, LessonRows, VectorTeacher
 from stillhouse.families.embed.judge import CODES, FAR, NEAR, figures, levels, neighbours_compared, teacher_figures
@@ -107,6 +108,11 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         if given is not None:
             raise InputError(
                 "teacher: the teacher of an embedding run is its vectors; capture them first and name data.path"
+            )
+        if config.teacher_cache is not None:
+            raise InputError(
+                "teacher_cache: the vectors of an embedding run are its teacher's cache already (`stillhouse embed capture`); "
+                "name the folder as data.path"
             )
         return [VectorTeacher(data.train, str(teacher_facts(config, data)["name"]))]
 
@@ -255,7 +261,7 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             for seed in range(lab.config.seeds_of(arm)):
                 if lab.folder.result(arm, seed)["best_epoch"] == 0:
                     lab.watch.log(f"{arm}, seed {seed}: no epoch was better than the principal axes, which are kept")
-        card = read_json(path / SHIPPED / records.CARD)
+        card = read_object(path / SHIPPED / records.CARD, CARDS)
         result = lab.folder.result(STUDENT, summary["shipped"]["seed"])
         _write_card(path / SHIPPED, {**card, "metrics": result["metrics"]})
         if lab.config.text is not None:
@@ -301,6 +307,15 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             **student["rows"],
             **student["local"],
             **student["global"],
+        }
+
+    def exports(self) -> Mapping[str, Target]:
+        """One folder for those who use it; each holds its codes against the network's."""
+        from stillhouse.families.embed.export.embedding import write_for_numpy, write_for_onnx
+
+        return {
+            "numpy": Target("needs numpy alone", "", write_for_numpy, takes=()),
+            "onnx": Target("numpy and ONNX", "", write_for_onnx, takes=()),
         }
 
     def blocks(self, run: RunFolder) -> Sequence[Any]:
@@ -396,12 +411,13 @@ def _copy(source: Path, target: Path, files: tuple[str, ...], more: dict[str, An
     """Weights, then the card: its being there means that all is there."""
     import shutil
 
+    verify_files(source, read_object(source / records.CARD, {}))
     target.mkdir(parents=True, exist_ok=True)
     (target / records.CARD).unlink(missing_ok=True)
     for name in files:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-    card, result = read_json(source / records.CARD), read_json(source / records.RESULT)
+    card, result = read_object(source / records.CARD, CARDS), read_object(source / records.RESULT, records.FIGURES)
     _write_card(target, {**card, "metrics": {**card.get("metrics", {}), **result["metrics"]}, **more})
 
 
@@ -411,4 +427,5 @@ def _write_card(folder: Path, card: Mapping[str, Any]) -> None:
     write_json(folder / records.CARD, with_hashes(card, folder, names))
 
 
+CARDS: dict[str, Any] = {"sha256": dict[str, str]}  # what is read of a card here
 FAMILY = EmbedFamily()

@@ -13,7 +13,7 @@ import numpy as np
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite, lines_of, numbers_of
-from stillhouse.core.records import CARD, RUN, read_json, write_atomically
+from stillhouse.core.records import ABOUT, CARD, RUN, read_object, write_atomically
 from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
@@ -31,6 +31,7 @@ Student = NumpyEmbedder | NumpyTextEmbedder
 Log = Callable[[str], None]
 BESIDE = ("pca", "random-projection")
 CHUNK = 8192
+MOST_NEIGHBORS = 1000  # on the explorer page, of each row
 MOST_ROWS = 5000  # of other vectors than the run's that are judged
 
 
@@ -48,8 +49,8 @@ def load_student(folder: Path) -> Student:
                 f"{folder}: expected the folder of a student ({CARD} in it) or of a finished run, got neither"
             )
         folder = inside
-    card = read_json(folder / CARD)
-    if isinstance(card, dict) and card.get("format") == TEXT_FORMAT:
+    card = read_object(folder / CARD, {})
+    if card.get("format") == TEXT_FORMAT:
         return NumpyTextEmbedder.load(folder)
     return NumpyEmbedder.load(folder)
 
@@ -58,7 +59,7 @@ def run_of(folder: Path) -> EmbedRunConfig | None:
     """The configuration of the run that a student belongs to, if it lies in one."""
     for place in (Path(folder).resolve(), *Path(folder).resolve().parents):
         if (place / RUN).is_file():
-            about = read_json(place / RUN)
+            about = read_object(place / RUN, ABOUT)
             return parse(EmbedRunConfig, about["config"]) if about.get("kind") == "embed" else None
     return None
 
@@ -69,7 +70,7 @@ def _material_of(folder: Path, config: EmbedRunConfig) -> Any:
 
     material = open_material(config)
     place = next(p for p in (Path(folder).resolve(), *Path(folder).resolve().parents) if (p / RUN).is_file())
-    was = read_json(place / RUN).get("data", {}).get("splits_sha256")
+    was = read_object(place / RUN, {"data": dict[str, Any]})["data"].get("splits_sha256")
     if was is not None and was != split_digest(material.data):
         raise InputError(
             f"{material.data.store.path}: it is not what the run in {place} was made of (other rows or splits), so its test "
@@ -229,6 +230,10 @@ def explore(
     """
     from stillhouse.families.embed.explore_page import Rows, write_explorer
 
+    if limit < 3 or not 1 <= neighbors <= MOST_NEIGHBORS:
+        raise InputError(
+            f"explore: expected limit from 3 and neighbors from 1 to {MOST_NEIGHBORS}, got {limit} and {neighbors}"
+        )
     student, config = load_student(folder), run_of(folder)
     if vectors is None and config is None:
         raise InputError(f"{folder}: it belongs to no run, so its vectors are not known; name them with --vectors")

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from stillhouse.cache.questions import Questions
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
+from stillhouse.core.exports import Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
 from stillhouse.core.folder import RunFolder, student_folder
 from stillhouse.core.lab import Lab
@@ -27,13 +29,14 @@ from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.windows import Windows, check_length
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
-from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, teachers_of
+from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, questions_about, teachers_of
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import cut_windows, model_nll, score_text, teacher_nll
 from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, refusal, taught
 from stillhouse.families.lm.saved import load_lm, save_lm
 from stillhouse.families.lm.score import Examination, Scored, ngram_nll
+from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.tokens import build_token_signals, by_token
 from stillhouse.families.lm.tutor import LanguageTutor
@@ -98,6 +101,8 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
 
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of its weights."""
+        if isinstance(teacher, StoredLanguageTeacher):
+            return teacher.identity
         if isinstance(teacher, TeacherGroup):
             return hashlib.sha256(" ".join(map(self.fingerprint, teacher.members)).encode()).hexdigest()
         return weights_sha256(teacher.network)
@@ -107,6 +112,8 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
 
         The lower end is that of the gain over the frequencies on the same windows.
         """
+        if isinstance(teacher, StoredLanguageTeacher):
+            return Grade(**teacher.stored.plan.about["grade"])
         window = config.lesson.window
         ids = np.asarray(data.valid.ids[: config.lesson.validation_tokens + 1])
         whole = (len(ids) - 1) // window * window
@@ -133,6 +140,10 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         """The teacher, live or by its cache, in every stage."""
         tutor = LanguageTutor(lab.teacher, lab.shared.get("cache"))
         return (tutor,) * len(lab.config.stages_of(True))
+
+    def questions(self, config: LmRunConfig, data: Corpus, teacher: Any, features: Sequence[str] = ()) -> Questions:
+        """Training windows."""
+        return questions_about(config, data, teacher, features)
 
     def teacher_record(self, lab: LmLab) -> dict[str, Any]:
         """Its check, where it came from, and the hash that names its cache."""
@@ -264,8 +275,10 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         shown = {name: value for name, value in spikes.items() if name in ("density", "dead_channels")}
         return _scores(scored, "nll.npz", shown, facts)
 
-    def score_teacher(self, lab: LmLab) -> Scores:
-        """The teacher in the same windows."""
+    def score_teacher(self, lab: LmLab) -> Scores | None:
+        """The teacher in the same windows; a cache has no answers to them."""
+        if isinstance(lab.teacher, StoredLanguageTeacher):
+            return None
         examination = lab.shared["examination"]
         return _scores(examination.score(teacher_nll(lab.teacher), most=lab.teacher.context), blocks.TEACHER_NLL)
 
@@ -320,6 +333,10 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
                 f"evaluate: expected source, tokens, window or dynamic for a language model, got {', '.join(unknown)}"
             )
         return use.score_again(student_folder(folder), **given)
+
+    def exports(self) -> Mapping[str, Target]:
+        """Packed ternary weights with the tokenizer."""
+        return {"packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=())}
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Teacher and n-gram beside the arms, loss against position, validation."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import run_above
 from stillhouse.core.predict import Inputs, Predictor, lines_of
-from stillhouse.core.records import read_json
+from stillhouse.core.records import read_object
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.material import load_teacher, load_text
 from stillhouse.families.lm.metrics.nll import model_nll, teacher_nll
@@ -202,10 +204,26 @@ def export(folder: Path, out: Path, *, packing: str = "trits", nir: str | None =
     return {"file": str(out / PACKED), "bytes": size, "dense_bytes": 4 * sum(p.numel() for p in model.parameters())}
 
 
+def write_packed(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+    """A folder with packed weights and the tokenizer; every weight is read back and held against the network's."""
+    from stillhouse.families.lm.export.packed_ternary import load_packed
+    from stillhouse.families.lm.students.blocks import quantized_layers
+
+    out.mkdir()
+    found = export(folder, out)
+    packed, model = load_packed(found["file"]), load_lm(folder)[0]
+    layers = quantized_layers(model)
+    for path, layer in layers.items():
+        if not np.array_equal(packed.weight(path), layer.effective_weight().detach().numpy()):
+            raise InputError(f"{found['file']}: expected the weights of {path}, got others")
+    smaller = found["dense_bytes"] / found["bytes"]
+    return [f"weights of {len(layers)} layers equal the network's; {smaller:.1f} times smaller than float32"]
+
+
 def run_of(folder: Path) -> dict[str, Any] | None:
     """`run.json` of the run that a folder belongs to."""
     found = run_above(folder)
-    return None if found is None else dict(read_json(found / records.RUN))
+    return None if found is None else dict(read_object(found / records.RUN, records.ABOUT))
 
 
 def score_again(

@@ -12,7 +12,13 @@ from pydantic import Field
 from stillhouse.core.config import configclass
 
 if TYPE_CHECKING:
-    from stillhouse.families.lm.teachers.cache import CacheKey, LogitCache, check_cache, write_cache
+    from stillhouse.families.lm.teachers.cache import (
+        CacheKey,
+        LogitCache,
+        StoredLanguageTeacher,
+        check_cache,
+        write_cache,
+    )
     from stillhouse.families.lm.teachers.small import CausalLM
     from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 
@@ -23,7 +29,8 @@ class LanguageTeacherConfig:
 
     source: str = Field(
         min_length=1,
-        description="folder of transformers, GGUF file, or hub:NAME (which is fetched); `lm train-teacher` writes such a folder",
+        description="folder of transformers, GGUF file, hub:NAME (which is fetched), or cache:FOLDER (its answers, kept by "
+        "`stillhouse cache`); `lm train-teacher` writes such a folder",
     )
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of its weights")
 
@@ -70,6 +77,7 @@ _HOMES = {
     "CausalLM": "small",
     "LanguageTeacher": "teacher",
     "LogitCache": "cache",
+    "StoredLanguageTeacher": "cache",
     "check_cache": "cache",
     "write_cache": "cache",
 }
@@ -80,6 +88,7 @@ __all__ = [
     "LanguageTeacherConfig",
     "LogitCache",
     "SmallTransformerConfig",
+    "StoredLanguageTeacher",
     "check_cache",
     "write_cache",
 ]
