@@ -206,6 +206,17 @@ def test_a_sweep_of_another_space_is_refused(tmp_path):
         open_storage(str(tmp_path / "text"), tmp_path)
 
 
+def test_a_study_whose_last_line_was_cut_off_goes_on(tmp_path):
+    """A kill in the middle of a write: what came after would be added to the torn line and lost with it."""
+    space = {"points": Choices((4, 8, 12))}
+    study, plan = open_again(tmp_path, space)
+    next_trial(study, plan, tmp_path)
+    path = tmp_path / "study.journal"
+    path.write_bytes(path.read_bytes()[:-9])
+    open_again(tmp_path, space)[0].ask()
+    assert [trial.number for trial in real_trials(open_again(tmp_path, space)[0])] == [0, 1]
+
+
 def test_a_trial_that_fails_is_written_down_and_the_rest_goes_on(tmp_path):
     """With its reason; a sweep in which all fail is an error with the first."""
 

@@ -23,7 +23,7 @@ from stillhouse.sweeps.space import Choices, Range, Space
 
 try:
     import optuna
-    from optuna.storages.journal import JournalFileBackend
+    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 except ModuleNotFoundError:
     raise InputError(
         "sweeps need the package optuna, which is not installed: pip install 'stillhouse[sweeps]'"
@@ -91,15 +91,26 @@ def open_storage(given: str | None, out: Path) -> Any:
 
 
 def _check_journal(path: Path) -> None:
-    """Raise InputError for a file that is no journal: optuna would add to it, and read nothing of what it holds."""
-    with path.open("ab+") as file:
-        file.seek(0)
-        first = file.readline()
+    """See that a file is a journal, and take away a last line that a kill cut off.
+
+    optuna would add to the torn line, and read neither it nor what it added.
+
+    Raises:
+        InputError: it is another file.
+    """
+    lock = JournalFileSymlinkLock(str(path))  # the writers' own: nobody is in the middle of a line
+    lock.acquire()
     try:
-        entry = json.loads(first or b'{"op_code": 0}')
-    except ValueError:
-        entry = None
-    if not isinstance(entry, dict) or "op_code" not in entry:
+        with path.open("ab+") as file:
+            file.seek(0)
+            content = file.read()
+            whole = content.rfind(b"\n") + 1
+            first = content.partition(b"\n")[0]
+            if whole and first.startswith(b'{"op_code"') and whole < len(content):
+                file.truncate(whole)
+    finally:
+        lock.release()
+    if content and not first.startswith(b'{"op_code"'):
         raise InputError(f"--storage {path}: cannot be opened as a study: it is another file; choose another name")
 
 
