@@ -5,14 +5,13 @@ The configuration needs no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
 
 if TYPE_CHECKING:
-    from stillhouse.families.lm.teachers.cache import CacheKey, LogitCache, check_cache, write_cache
     from stillhouse.families.lm.teachers.small import CausalLM
     from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 
@@ -63,32 +62,3 @@ class SmallTransformerConfig:
         from stillhouse.families.lm.teachers.small import build_small
 
         return build_small(self, vocab_size)
-
-
-_HOMES = {
-    "CacheKey": "cache",
-    "CausalLM": "small",
-    "LanguageTeacher": "teacher",
-    "LogitCache": "cache",
-    "check_cache": "cache",
-    "write_cache": "cache",
-}
-__all__ = [
-    "CacheKey",
-    "CausalLM",
-    "LanguageTeacher",
-    "LanguageTeacherConfig",
-    "LogitCache",
-    "SmallTransformerConfig",
-    "check_cache",
-    "write_cache",
-]
-
-
-def __getattr__(name: str) -> Any:
-    # these need torch; reading a configuration does not
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"stillhouse.families.lm.teachers.{_HOMES[name]}"), name)
