@@ -53,6 +53,14 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     assert scope["summary"]["verdict"] == "not tested"
 
 
+def test_the_python_of_the_cache_page_runs(tmp_path, monkeypatch):
+    """Written, compared, and learned from, as it stands there."""
+    monkeypatch.chdir(tmp_path)
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/cache.md").read_text(), re.DOTALL).group(1)
+    exec(code.replace('"seeds=1"', '"seeds=1", "training.device=cpu"'), {})
+    assert (tmp_path / "runs/from-cache/report.html").is_file()
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -61,12 +69,14 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
         "docs/choosing.md",
         "docs/matrix.md",
         "docs/techniques.md",
+        "docs/sweeps.md",
         "docs/extending.md",
         "docs/embedding.md",
         "docs/tsetlin.md",
         "docs/reproduction.md",
         "docs/sar.md",
         "docs/language.md",
+        "docs/cache.md",
         "benchmarks/README.md",
     ],
 )

@@ -14,7 +14,7 @@ from typing import Any
 from stillhouse.classification.plan import TeacherRunConfig
 from stillhouse.classification.students import OrdinaryStudentConfig
 from stillhouse.core.checks import nearest
-from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, parse, set_path, settings, to_mapping
+from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, parse, place, set_path, settings, to_mapping
 from stillhouse.core.family import Family
 from stillhouse.families import FAMILIES, family
 from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
@@ -33,8 +33,15 @@ def known_teachers() -> dict[str, Callable[[], TeacherRunConfig]]:
     return _all("TEACHER_RECIPES")
 
 
-def load(recipe: str, assignments: Sequence[str] = ()) -> tuple[Family[Any, Any], Any]:
+def load(
+    recipe: str, assignments: Sequence[str] = (), values: Mapping[str, Any] | None = None
+) -> tuple[Family[Any, Any], Any]:
     """The family and the configuration of a recipe name or YAML file, with `a.b=c` assignments carried out.
+
+    Args:
+        recipe: a name or a file.
+        assignments: `a.b=c`, in order.
+        values: after them, dotted keys with ready values.
 
     Example:
         >>> family, config = load("digits", ["training.epochs=2"])
@@ -47,6 +54,8 @@ def load(recipe: str, assignments: Sequence[str] = ()) -> tuple[Family[Any, Any]
     base, mapping = _mapping(recipe, known())
     for assignment in assignments:
         set_path(mapping, assignment)
+    for key, value in (values or {}).items():
+        place(mapping, key.split("."), value)
     found = _owner(mapping)
     if base is not None and type(base) is not found.Config:
         mapping = _without_defaults(mapping, type(base), found.Config)

@@ -15,7 +15,7 @@ import yaml
 
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse, to_mapping
-from stillhouse.core.hashes import with_hashes
+from stillhouse.core.hashes import sealed, with_hashes
 from stillhouse.families import family
 
 
@@ -52,6 +52,10 @@ class Case(ABC):
     @abstractmethod
     def poor_teacher(self) -> dict[str, Any]:
         """Changes of the run that give it a teacher at chance."""
+
+    def from_cache(self, folder: Path) -> dict[str, Any]:
+        """Changes of the run by which it reads a cache in the teacher's place."""
+        return {"teacher": {"source": f"cache:{folder}"}}
 
     def config(self, **changes: Any) -> Any:
         """The run's configuration, changed."""
@@ -150,6 +154,9 @@ class Embed(Case):
     def make(self) -> None:
         self.write(0)
 
+    def from_cache(self, folder: Path) -> dict[str, Any]:
+        return {"data": {"path": str(folder)}}
+
     def write(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
         labels = rng.integers(12, size=600)
@@ -184,6 +191,10 @@ class Sar(Case):
     """Radar lines into focused lines."""
 
     kind = "sar"
+
+    def from_cache(self, folder: Path) -> dict[str, Any]:
+        return {"teacher_checkpoint": f"cache:{folder}"}
+
     unknown = "training.mixing.mixup_alpha=0.5"
     lines: ClassVar[dict[str, Any]] = {"preset": "toy-64", "length": 160, "train": 8, "validation": 6, "test": 6}
     wide: ClassVar[dict[str, Any]] = {
@@ -305,6 +316,8 @@ def rewrite(path: Path, change: Any) -> None:
         names = list(file.keys())
         weights = {name: torch.as_tensor(change(file.get_tensor(name))).contiguous() for name in names}
     save_file(weights, path, metadata=about)
+    if "sha256" in (about or {}):
+        path.write_bytes(sealed(path.read_bytes()))
     card = path.parent / records.CARD
     if card.is_file() and "sha256" in (known := records.read_json(card)):  # another network, not a damaged one
         names = [name for name in known["sha256"] if name != records.CARD]

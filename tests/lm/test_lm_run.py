@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from stillhouse.cache.files import MANIFEST, PLAN, SHA, _digest
 from stillhouse.cli.main import main
 from stillhouse.core import pipeline
 from stillhouse.core.checks import InputError
@@ -20,7 +21,6 @@ from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
 from stillhouse.families.lm.recipes import RECIPES, TEACHERS, load_lm_run, load_lm_teacher
 from stillhouse.families.lm.run import cache, train_teacher
 from stillhouse.families.lm.saved import load_lm
-from stillhouse.families.lm.teachers.cache import MANIFEST
 from stillhouse.families.lm.use import evaluate, generate, probe
 
 WINDOW = 16
@@ -276,6 +276,10 @@ def test_a_cache_of_another_teacher_is_refused(made, tmp_path):
     shutil.copy(root / "run/run.json", tmp_path / "x/run.json")
     manifest = read_json(tmp_path / "x/logits" / MANIFEST)
     manifest["key"]["teacher"] = "0" * 64
+    plan = read_json(tmp_path / "x/logits" / PLAN)
+    plan["key"]["teacher"] = "0" * 64
+    (tmp_path / "x/logits" / PLAN).write_text(json.dumps(plan))
+    manifest = {**manifest, SHA: _digest({name: x for name, x in manifest.items() if name != SHA})}
     (tmp_path / "x/logits" / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"another teacher"):
         distill(made[1], tmp_path / "x", resume=True, force=True)
@@ -348,9 +352,9 @@ def test_a_cache_made_ahead_is_used(made, tmp_path):
     """A folder that held nothing but the cache was refused: `lm cache` and then `lm distill` could not be done."""
     plan = small(made)
     cache(plan, tmp_path / "run" / "logits")
-    filled = (tmp_path / "run" / "logits" / "ids.npy").stat().st_mtime_ns
+    filled = (tmp_path / "run" / "logits" / "train-00000.ids.npy").stat().st_mtime_ns
     distill(plan, tmp_path / "run", force=True)
-    assert (tmp_path / "run" / "logits" / "ids.npy").stat().st_mtime_ns == filled
+    assert (tmp_path / "run" / "logits" / "train-00000.ids.npy").stat().st_mtime_ns == filled
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
@@ -402,10 +406,11 @@ def test_a_damaged_cache_is_not_learned_from(made, tmp_path):
     plan = small(made)
     distill(plan, tmp_path / "run", force=True)
     shutil.rmtree(tmp_path / "run" / "arms")
-    sums = np.load(tmp_path / "run" / "logits" / "logsumexp.npy")
+    file = tmp_path / "run" / "logits" / "train-00000.sums.npy"
+    sums = np.load(file)
     sums[1:] = np.nan
-    np.save(tmp_path / "run" / "logits" / "logsumexp.npy", sums)
-    with pytest.raises(InputError, match="damaged"):
+    np.save(file, sums)
+    with pytest.raises(InputError, match=r"train-00000\.sums\.npy was changed after it was written"):
         distill(plan, tmp_path / "run", force=True, resume=True)
 
 

@@ -717,6 +717,111 @@ TEACHERS = (
     ),
 )
 
+CACHE = (
+    Fault(
+        "a stored row shuffled",
+        "stillhouse.cache.files:Store.read",
+        edited("at[some] - number * size", "(at[some] - number * size)[::-1]"),
+        "tests/cache/test_cache_files.py::test_rows_come_back_in_any_order",
+    ),
+    Fault(
+        "hash of a shard not compared",
+        "stillhouse.cache.files:verify_file",
+        nothing,
+        "tests/cache/test_cache_files.py::test_a_flipped_bit_is_a_named_error[train-00003.logits.npy]",
+    ),
+    Fault(
+        "hash of a manifest not compared",
+        "stillhouse.cache.files:_digest",
+        constant("x"),
+        "tests/cache/test_cache_files.py::test_a_changed_manifest_is_a_named_error",
+    ),
+    Fault(
+        "space of a shard not reserved",
+        "stillhouse.cache.files:reserve",
+        nothing,
+        "tests/cache/test_cache_files.py::test_a_full_disk_is_an_error_before_a_row_is_asked_for",
+    ),
+    Fault(
+        "a torn shard counts as finished",
+        "stillhouse.cache.files:_finished",
+        edited('== about["bytes"]', ">= 0"),
+        "tests/teachers/test_sentence_teacher.py::test_a_killed_capture_goes_on_where_it_stopped",
+    ),
+    Fault(
+        "every process writes every shard",
+        "stillhouse.cache.files:write_shards",
+        edited("if not ours:", "if False:"),
+        "tests/cache/test_cache_files.py::test_a_shard_that_another_process_writes_is_left_alone",
+    ),
+    Fault(
+        "shares of a cache overlap",
+        "stillhouse.cache.files:write_shards",
+        edited("plan.shards[i - 1 :: n]", "plan.shards"),
+        "tests/cache/test_cache_files.py::test_shares_are_disjoint_and_merge_to_the_whole",
+    ),
+    Fault(
+        "a cache of anything else taken",
+        "stillhouse.cache.files:compare",
+        nothing,
+        "tests/cache/test_stored_teacher.py::test_another_teacher_preprocessing_labels_or_data_are_refused_by_name",
+    ),
+    Fault(
+        "inputs of a stored row not compared",
+        "stillhouse.cache.content:same",
+        edited("found: NDArray[np.bool_] = apart <=", "found = apart <= 1e9 +"),
+        "tests/cache/test_stored_teacher.py::test_inputs_that_it_was_not_asked_about_are_refused[mirrored]",
+    ),
+    Fault(
+        "mass of the rest dropped",
+        "stillhouse.cache.content:sums_of_rest",
+        edited(".clamp(min=-3e4)", " - 1e4"),
+        "tests/cache/test_stored_teacher.py::test_at_kept_temperatures_the_tail_is_exact[2.0]",
+    ),
+    Fault(
+        "largest scores taken for all",
+        "stillhouse.signals.logits:LogitSignal.forward",
+        edited("teacher_out.kept is not None", "False"),
+        "tests/cache/test_stored_teacher.py::test_at_kept_temperatures_the_tail_is_exact[4.0]",
+    ),
+    Fault(
+        "a cache that differs from its teacher passes",
+        "stillhouse.cache.stored:spot_check",
+        edited("if not apart <= limit", "if False"),
+        "tests/cache/test_stored_teacher.py::test_reversed_rows_with_good_hashes_are_found_by_the_live_teacher[scores]",
+    ),
+    Fault(
+        "a cache is compared on the same rows each time",
+        "stillhouse.cache.stored:spot_check",
+        edited("np.random.SeedSequence().entropy if seed is None else seed", "seed or 0"),
+        "tests/cache/test_stored_teacher.py::test_the_rows_of_a_check_are_drawn_anew",
+    ),
+    Fault(
+        "beside a cache its teacher is not asked",
+        "stillhouse.classification.teachers:_beside",
+        edited("log(spot_check(stored, questions))", "log('')"),
+        "tests/cache/test_stored_teacher.py::test_another_teacher_preprocessing_labels_or_data_are_refused_by_name",
+    ),
+    Fault(
+        "all views of an image alike",
+        "stillhouse.classification.data.augment:augment_rows",
+        edited("repr(draw)", "repr(draw[::2])"),
+        "tests/cache/test_stored_teacher.py::test_views_are_functions_of_seed_view_and_row",
+    ),
+    Fault(
+        "the student sees the first view for ever",
+        "stillhouse.classification.job:ClassificationJob.batch",
+        edited("epoch % self.data.views", "0"),
+        "tests/cache/test_stored_teacher.py::test_the_students_batch_is_the_cached_view",
+    ),
+    Fault(
+        "windows of a language cache not compared",
+        "stillhouse.families.lm.teachers.cache:LogitCache.check",
+        nothing,
+        "tests/training/test_language_job.py::test_a_cache_of_other_windows_is_refused",
+    ),
+)
+
 CLAUSES = (
     Fault(
         "negated literals ignored",
@@ -939,14 +1044,14 @@ LANGUAGE = (
     ),
     Fault(
         "a cache of another teacher taken",
-        "stillhouse.families.lm.teachers.cache:_check_key",
-        nothing,
+        "stillhouse.families.lm.teachers.cache:LogitCache.__init__",
+        edited("!= want", "!= getattr(self.key, name)"),
         "tests/teachers/test_language_teacher.py::test_a_cache_of_something_else_is_refused[change0-another data]",
     ),
     Fault(
         "a row of the language cache shuffled",
-        "stillhouse.families.lm.teachers.cache:LogitCache._kept",
-        edited("self.ids[at]", "self.ids[at][::-1]"),
+        "stillhouse.families.lm.teachers.cache:LogitCache._arrays",
+        edited("np.asarray(rows, np.int64)", "np.asarray(rows, np.int64)[::-1]"),
         "tests/teachers/test_language_teacher.py::test_cache_holds_the_largest_and_the_mass_of_all",
     ),
     Fault(
@@ -987,6 +1092,18 @@ EMBEDDING = (
         "stillhouse.families.embed.metrics.neighbourhood:nearest_neighbors",
         edited("[:, 1:]", "[:, :-1]"),
         "tests/metrics/test_neighbourhood.py::test_overlap_and_recall_are_those_of_scikit_learns_neighbours",
+    ),
+    Fault(
+        "rows are not mixed with their neighbours",
+        "stillhouse.families.embed.job:EmbeddingJob._mixed",
+        edited("torch.where(moved, between, vectors)", "vectors"),
+        "tests/training/test_embedding_job.py::test_mixed_rows_lie_between_a_row_and_a_neighbour_of_it_and_are_their_own_target",
+    ),
+    Fault(
+        "equal students count as many witnesses",
+        "stillhouse.core.summary:_witnesses",
+        edited("if items not in seen", "if True"),
+        "tests/test_summary.py::test_seeds_that_kept_the_same_start_are_one_witness",
     ),
     Fault(
         "effective rank is the width",
@@ -1209,6 +1326,235 @@ JOBS = (
     ),
 )
 
+SWEEPS = (
+    Fault(
+        "a sweep judged on the test split",
+        "stillhouse.sweeps.trial:train_trial",
+        edited(
+            "scores.append(family.objective(done.best_rank))",
+            'scores.append(float(family.score(model, arm, seed, lab).items["accuracy"].mean()))',
+        ),
+        "tests/sweeps/test_sweep.py::test_a_grid_is_judged_on_the_validation_split_alone",
+    ),
+    Fault(
+        "pruning ignored",
+        "stillhouse.sweeps.work:carry_out",
+        edited("if plan.prune and trial.should_prune():", "if False:"),
+        "tests/sweeps/test_sweep.py::test_a_trial_behind_the_median_is_stopped",
+    ),
+    Fault(
+        "killed trials forgotten",
+        "stillhouse.sweeps.study:next_trial",
+        edited("_abandoned(trial, out)", "False"),
+        "tests/sweeps/test_sweep.py::test_a_killed_trial_is_taken_up_again",
+    ),
+    Fault(
+        "trials of others taken away",
+        "stillhouse.sweeps.study:_abandoned",
+        constant(True),
+        "tests/sweeps/test_sweep.py::test_a_trial_in_the_hands_of_another_worker_is_left_to_it",
+    ),
+    Fault(
+        "all workers draw the same",
+        "stillhouse.sweeps.study:point_of",
+        edited("_Points(plan, _place(study, trial))", "_Points(plan)"),
+        "tests/sweeps/test_sweep.py::test_workers_draw_different_settings",
+    ),
+    Fault(
+        "any space in any study",
+        "stillhouse.sweeps.study:_same",
+        nothing,
+        "tests/sweeps/test_sweep.py::test_a_sweep_of_another_space_is_refused",
+    ),
+    Fault(
+        "a front of what is dear",
+        "stillhouse.sweeps.page:front",
+        edited("c < cost", "c > cost"),
+        "tests/sweeps/test_sweep.py::test_the_front_is_what_nobody_beats",
+    ),
+    Fault(
+        "verify pairs items by place",
+        "stillhouse.core.items:pair",
+        edited("[side[seed][one] for one in ids]", "list(side[seed].values())"),
+        "tests/cli/test_verify.py::test_ids_are_matched_whatever_their_order",
+    ),
+    Fault(
+        "verify pairs seeds by place",
+        "stillhouse.core.items:_seeds",
+        edited("[(seed, seed) for seed in sorted(first, key=_by_number)]", "list(zip(first, second))"),
+        "tests/cli/test_verify.py::test_seeds_are_matched_whatever_their_order",
+    ),
+    Fault(
+        "compare pairs seeds by place",
+        "stillhouse.report.runs:against",
+        edited(
+            "one.items[seed].get(metric.name) for seed in seeds", "x[metric.name] for x in list(one.items.values())[:2]"
+        ),
+        "tests/report/test_compare_runs.py::test_seeds_stand_beside_themselves",
+    ),
+    Fault(
+        "compare pairs any test splits",
+        "stillhouse.core.family:other_test",
+        constant(None),
+        "tests/report/test_compare_runs.py::test_what_cannot_be_paired_says_why",
+    ),
+    Fault(
+        "lines predicted in other units",
+        "stillhouse.families.sar.use:LinePredictor.transform",
+        edited(" / np.float32(self.scale.input_rms)", ""),
+        "tests/conformance/test_use.py::test_answers_are_those_of_the_run[sar]",
+    ),
+    Fault(
+        "the least likely class named",
+        "stillhouse.classification.use:_Classes._answer",
+        edited("best = max(", "best = min("),
+        "tests/conformance/test_use.py::test_answers_are_those_of_the_run[clauses]",
+    ),
+)
+
+
+def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
+    return Fault(name, f"stillhouse.{target}", breaks, f"tests/{test}")  # type: ignore[arg-type]
+
+
+RELIABILITY = (
+    _fault(
+        "a seal that is never looked at",
+        "core.seals:is_whole",
+        constant(True),
+        "test_seals.py::test_a_number_changed_by_hand_is_an_error",
+    ),
+    _fault(
+        "arrays of any hand are believed",
+        "core.seals:comment_fits",
+        constant(True),
+        "test_seals.py::test_arrays_of_another_hand_are_an_error",
+    ),
+    _fault(
+        "records that any result goes with",
+        "core.records:_hash_in_result",
+        constant(None),
+        "test_seals.py::test_records_of_a_finished_training_are_those_of_its_result",
+    ),
+    _fault(
+        "records that any checkpoint goes with",
+        "training.checkpoint:_records",
+        constant({"bytes": 0, "sha256": ""}),
+        "training/test_stops.py::test_records_that_are_not_those_of_the_checkpoint_are_one_clear_error[None]",
+    ),
+    _fault(
+        "mapped files that are holes",
+        "core.records:open_mapped",
+        edited('hasattr(os, "posix_fallocate")', "False"),
+        "test_seals.py::test_space_is_taken_before_it_is_mapped",
+    ),
+    _fault(
+        "names that lead anywhere",
+        "core.records:run_place",
+        edited("safe_name(name)", "name"),
+        "test_guards.py::test_no_name_of_a_run_leads_out_of_runs[a/b]",
+    ),
+    _fault(
+        "networks of any size",
+        "training.size:check_size",
+        nothing,
+        "test_guards.py::test_a_network_beyond_the_memory_is_refused_before_it_is_there",
+    ),
+    _fault(
+        "arguments that open files",
+        "teachers.from_timm:own_arguments",
+        nothing,
+        "test_guards.py::test_arguments_that_open_files_are_none_of_an_architecture[checkpoint_path]",
+    ),
+    _fault(
+        "a damaged student is shipped",
+        "core.folder:RunFolder.ship",
+        edited("verify_files(source, card)", "pass"),
+        "test_guards.py::test_a_student_that_was_damaged_is_not_shipped",
+    ),
+    _fault(
+        "labels of a cache are believed",
+        "families.clauses.data.boolean_cache:_open",
+        edited("!= about.get(file)", "is None"),
+        "test_guards.py::test_labels_of_a_cache_are_hashed_too",
+    ),
+    _fault(
+        "no line for an error of a library",
+        "cli.main:explained",
+        constant(None),
+        "test_guards.py::test_errors_of_libraries_that_a_setting_causes_are_a_line",
+    ),
+)
+
+RULES = (
+    Fault(
+        "literals are cut without looking at the answers",
+        "stillhouse.logic.cut:cut_literals",
+        edited("if (moved.argmax(1) == answers[rows]).all():", "if True:"),
+        "tests/logic/test_cut.py::test_cut_all_together_no_answer_changes[1]",
+    ),
+    Fault(
+        "a cut clause keeps its capacity",
+        "stillhouse.logic.cut:cut_literals",
+        edited("min(full[j], int(kept[j].sum()) - 1)", "full[j]"),
+        "tests/logic/test_cut.py::test_a_fuzzy_clause_allows_fewer_misses_once_it_has_fewer_literals",
+    ),
+    Fault(
+        "groups of literals go untried",
+        "stillhouse.logic.cut:cut_by_trials",
+        edited("if unchanged([*removed, *group]):", "if True:"),
+        "tests/logic/test_cut.py::test_groups_are_tried_until_the_trials_are_used_up",
+    ),
+    Fault(
+        "rules are judged with every other clause speaking",
+        "stillhouse.families.clauses.students.rules:_accuracy",
+        edited("strength * mask + mean * (1 - mask)", "strength"),
+        "tests/students/test_tm_rules.py::test_what_the_rule_alone_keeps",
+    ),
+    Fault(
+        "how far a rule is fulfilled is always nothing",
+        "stillhouse.families.clauses.students.rules:_fulfilled",
+        edited("/ full[site.name]", "* 0"),
+        "tests/students/test_tm_rules.py::test_a_planted_rule_is_read_out[dense]",
+    ),
+    Fault(
+        "an example patch from the place's mirror image",
+        "stillhouse.families.clauses.students.rules:_examples",
+        edited("divmod(int(place[image]), columns)", "divmod(int(place[image]), columns)[::-1]"),
+        "tests/students/test_tm_rules.py::test_an_example_is_the_patch_where_the_clause_votes",
+    ),
+    Fault(
+        "bright and dark literals drawn alike",
+        "stillhouse.families.clauses.rules_report:rule_picture",
+        edited("(DARK, unwanted)", "(BRIGHT, unwanted)"),
+        "tests/report/test_rules_report.py::test_the_page_shows_what_the_files_hold",
+    ),
+    Fault(
+        "a written file is never compared",
+        "stillhouse.core.exports:compare_answers",
+        edited("if strict and (wrong or not largest <= bound):", "if False:"),
+        "tests/cli/test_export.py::test_answers_are_compared_row_by_row",
+    ),
+    Fault(
+        "an export that failed its check stays",
+        "stillhouse.core.exports:write_export",
+        edited("written = beside / place.name", "written = place"),
+        "tests/cli/test_export.py::test_what_fails_its_check_leaves_nothing",
+    ),
+    Fault(
+        "what stays dense costs nothing",
+        "stillhouse.families.clauses.cost:packed_cost",
+        edited("max(0, int(counter.get_total_flops()) - inside)", "0"),
+        "tests/vision/test_clause_cost.py::test_of_a_transformer_the_dense_part_is_what_stays",
+    ),
+    Fault(
+        "votes of clauses are free",
+        "stillhouse.families.clauses.cost:logic_cost",
+        edited("int(votes.sum()) * places", "0"),
+        "tests/vision/test_clause_cost.py::test_operations_of_two_clauses",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *LOSSES,
     *TEMPERATURE,
@@ -1217,6 +1563,7 @@ FAULTS: tuple[Fault, ...] = (
     *TRAINING,
     *CORE,
     *TEACHERS,
+    *CACHE,
     *CLAUSES,
     *RADAR,
     *LANGUAGE,
@@ -1224,4 +1571,7 @@ FAULTS: tuple[Fault, ...] = (
     *RUNS,
     *SIGNALS,
     *JOBS,
+    *SWEEPS,
+    *RELIABILITY,
+    *RULES,
 )

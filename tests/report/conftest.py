@@ -34,7 +34,7 @@ def write_arm(out, arm, margin, seed, rng, labels, hardness):
             accuracy = right.mean() * (1 - 0.8 * np.exp(-(step + 1) / 7)) + 0.004 * rng.normal()
             record = {"split": "validation", "step": step + 1, "epoch": (step + 1) / 4, "accuracy": min(1, accuracy)}
             records.append_record(folder / records.RECORDS, record)
-    np.savez(folder / records.PREDICTIONS, labels=labels, probabilities=said)
+    records.write_arrays(folder / records.PREDICTIONS, labels=labels, probabilities=said)
     nll = -np.log(said[np.arange(len(labels)), labels] + 1e-9)
     metrics = {"accuracy": right.mean(), "nll": nll.mean(), "ece": abs(said.max(1).mean() - right.mean())}
     metrics = {name: float(value) for name, value in metrics.items()}
@@ -64,7 +64,7 @@ def write_clauses(out, rng, names):
             clauses.append({**entry, **counts, "images": rows})
         classes.append({"class": name, "clauses": clauses})
     records.write_json(out / records.CLAUSES, {"classes": classes})
-    np.savez(out / records.CLAUSE_IMAGES, images=np.stack(images), maps=np.stack(maps).astype(np.float32))
+    records.write_arrays(out / records.CLAUSE_IMAGES, images=np.stack(images), maps=np.stack(maps).astype(np.float32))
 
 
 def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhouse distill digits --out runs/digits"):
@@ -84,7 +84,7 @@ def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhou
         {"kind": "clauses", "config": config, **about, "machine": records.machine(), "data": described},
     )
     taught = probabilities(rng, labels, 3.4, hardness)
-    np.savez(out / records.TEACHER_PREDICTIONS, probabilities=taught)
+    records.write_arrays(out / records.TEACHER_PREDICTIONS, probabilities=taught)
     score = float((taught.argmax(1) == labels).mean())
     teacher = {
         "name": "resnet18",

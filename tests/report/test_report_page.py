@@ -273,9 +273,9 @@ def test_many_classes_are_cut_to_those_that_differ_most(run_folder):
     """A thousand rows would bury the page."""
     rng = np.random.default_rng(0)
     labels, told = np.arange(400) % 40, rng.random((400, 40))
-    np.savez(run_folder / records.TEACHER_PREDICTIONS, probabilities=told)
+    records.write_arrays(run_folder / records.TEACHER_PREDICTIONS, probabilities=told)
     for folder in run_folder.glob("arms/*/seed-*"):
-        np.savez(folder / records.PREDICTIONS, labels=labels, probabilities=rng.random((400, 40)))
+        records.write_arrays(folder / records.PREDICTIONS, labels=labels, probabilities=rng.random((400, 40)))
     run = json.loads((run_folder / records.RUN).read_text())
     run["data"]["class_names"] = [f"class {k}" for k in range(40)]
     records.write_json(run_folder / records.RUN, run)

@@ -2,69 +2,173 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.clauses.students.conv import ConvTM
-from stillhouse.families.clauses.students.flat import FlatTM
+from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
+from stillhouse.families.clauses.students.hybrid import HybridTM
 from stillhouse.families.clauses.students.interpret import block_votes, strongest_clauses
+from stillhouse.families.clauses.students.literal_names import Pixels
 from stillhouse.families.clauses.students.maps import clause_maps
 from stillhouse.families.clauses.students.resnet import ResNetTM
-from stillhouse.families.clauses.students.rules import flat_rules, transformer_rules
+from stillhouse.families.clauses.students.rules import Images, _examples, find_rules
+from stillhouse.families.clauses.students.sites import settle, sites, write_masks
 from stillhouse.families.clauses.students.swin import SwinTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
 
 def planted(voting="dense"):
-    """A machine with one clause for class "b": pixel (0, 1) bright, pixel (2, 0) dark, no misses allowed."""
+    """One clause for class "b": pixel (0, 1) bright, pixel (2, 0) dark, and (1, 1) dark, as in all images; no misses."""
     model = FlatTM(image_size=3, in_channels=1, num_classes=2, clauses=4, voting=voting, rule={"failures": 1}).eval()
     bank = model.core.bank if voting == "team" else model.core.last.bank
     with torch.no_grad():
         bank.include_logits.fill_(-5.0)
-        bank.include_logits[0, 1, 1], bank.include_logits[1, 1, 6] = 3.0, 2.0
+        bank.include_logits[0, 1, 1], bank.include_logits[1, 1, 6], bank.include_logits[1, 1, 4] = 3.0, 2.0, 4.0
         if voting == "dense":
             model.core.last.votes.weight.zero_()
             model.core.last.votes.weight[1, 1] = 2.0
     return model
 
 
+def four():
+    """Two images of each class; the last one of "b" is bright where the rule wants it dark."""
+    pixels = torch.zeros(4, 1, 3, 3)
+    pixels[2:, 0, 0, 1] = 1.0
+    pixels[3, 0, 2, 0] = 1.0
+    return Images(pixels, torch.tensor([0, 0, 1, 1]))
+
+
 @pytest.mark.parametrize("voting", ["dense", "team"])
 def test_a_planted_rule_is_read_out(voting):
-    """Words, shares and vote of a clause that was written by hand."""
-    images = torch.zeros(4, 1, 3, 3)
-    images[2:, 0, 0, 1] = 1.0
-    images[3, 0, 2, 0] = 1.0  # dark is asked for there: does not hold
-    labels = torch.tensor([0, 0, 1, 1])
-    rule = next(r for r in flat_rules(planted(voting), images, labels, ("a", "b"), per_class=1) if r.class_name == "b")
-    assert (rule.clause, rule.count, rule.allowed) == (1, 2, 0)
-    assert rule.literals == ("pixel (0, 1) above 0.5", "pixel (2, 0) not above 0.5")
+    """Words, pictures, shares and worth of a clause that was written by hand; the literal that no image fails is cut."""
+    model = planted(voting)
+    before = model(four().pixels)
+    found = find_rules(model, four(), four(), ("a", "b"), per_class=1)
+    (rule,) = found.rules
+    assert (rule.class_name, rule.clause, rule.count, rule.allowed) == ("b", 1, 3, 0)
+    assert rule.literals == (1, 9 + 6)
+    assert rule.words == ("pixel (0, 1) above 0.5", "pixel (2, 0) not above 0.5")
     assert (rule.holds, rule.elsewhere) == (0.5, 0.0)
     scale = 2.0 if voting == "dense" else 3.0 / 2**0.5
-    assert rule.vote == pytest.approx(scale * (1 / 2 - 1 / 4), rel=1e-5)
-    assert str(rule).startswith("b: +0.5")
-    assert "at most 0 of 2 fail: pixel (0, 1) above 0.5, pixel (2, 0) not above 0.5 (clauses, clause 1" in str(rule)
+    assert rule.adds == pytest.approx(scale / 2, rel=1e-5)
+    assert "b: +1.0" in found.text()
+    assert "at most 0 of 2 fail: pixel (0, 1) above 0.5, pixel (2, 0) not above 0.5 (clauses, clause 1" in found.text()
+    assert found.arrays["wanted_0"].tolist() == [[0, 255, 0], [0, 0, 0], [0, 0, 0]]
+    assert found.arrays["unwanted_0"].tolist() == [[0, 0, 0], [0, 0, 0], [255, 0, 0]]
+    assert found.arrays["mean_1"][0].tolist() == [[0, 255, 0], [0, 0, 0], [128, 0, 0]]
+    torch.testing.assert_close(model(four().pixels), before, rtol=0, atol=0)  # the network itself is left alone
 
 
-def test_long_rules_say_what_they_leave_out():
-    """The surest literals come first, the rest is counted."""
-    model = planted()
-    rules = flat_rules(model, torch.rand(4, 1, 3, 3), torch.tensor([0, 1, 0, 1]), ("a", "b"), per_class=4, literals=1)
-    rule = next(r for r in rules if r.clause == 1)
-    assert rule.literals == ("pixel (0, 1) above 0.5",)
-    assert "and 1 more" in str(rule)
+def test_what_the_rule_alone_keeps():
+    """Without it, every image gets its mean 1/4 x 2 for "b": half are right. With it, 3 of 4, as the whole has."""
+    found = find_rules(planted(), four(), four(), ("a", "b"), per_class=1)
+    assert found.growth == [(0, 0.5), (1, 0.75), (3, 0.75), (10, 0.75), (30, 0.75)]
+    assert (found.full, found.shown, found.exact) == (0.75, 0.75, True)
+
+
+def test_levels_are_drawn_by_shade():
+    """Three levels: the first asks for little, the last for all; a pixel that must not reach the lowest level is the darkest."""
+    pixels = Pixels(np.array([[0.25], [0.5], [0.75]]), 2, 2)
+    wanted, unwanted = pixels.pictures([0, 2 * 4 + 1, 12 + 1 * 4 + 2, 12 + 3])
+    assert wanted.tolist() == [[85, 255], [0, 0]]
+    assert unwanted.tolist() == [[0, 0], [170, 255]]
+    assert pixels.names([12 + 1 * 4 + 2]) == ["pixel (1, 0) not above 0.5"]
+    features = Pixels(np.full((1, 76), 0.5), 1, 1, features=True)
+    assert features.names([4, 76 + 2]) == ["at (0, 0) Sobel above 0", "at (0, 0) not brighter than 50 %"]
 
 
 def test_controls_have_no_rules():
     """An MLP's hidden units are no clauses."""
     model = FlatTM(image_size=3, in_channels=1, num_classes=2, clauses=4, part="mlp")
-    with pytest.raises(InputError, match="control"):
-        flat_rules(model, torch.rand(2, 1, 3, 3), torch.tensor([0, 1]), ("a", "b"))
+    with pytest.raises(InputError, match="this one has none"):
+        find_rules(model, four(), four(), ("a", "b"))
+
+
+NETWORKS = {
+    "vit": (UnifiedTMTransformer, {"patch_size": 2, "embed_dim": 12, "depths": 2, "tm_clauses": (16, 24)}),
+    "swin": (
+        UnifiedTMTransformer,
+        {"architecture": "swin", "patch_size": 2, "embed_dim": 12, "depths": (1, 1), "window_size": 2, "tm_clauses": 8},
+    ),
+    "windows": (
+        SwinTM,
+        {
+            "embed_dim": 8,
+            "depths": (1,),
+            "num_heads": (2,),
+            "patch_size": 2,
+            "window_size": 2,
+            "clauses": 8,
+            "tm_hidden": 16,
+        },
+    ),
+    "conv": (
+        ConvTM,
+        {"channels": (4,), "kernels": (3,), "strides": (1,), "pools": (2,), "clauses": (8,), "head_clauses": 8},
+    ),
+    "deep": (DeepTMClassifier, {"hidden_dims": (8,), "clauses": 12}),
+    "hybrid": (HybridTM, {"clauses": 12, "thresholds": 16, "hidden": 16}),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rules_of_every_network(name):
+    """Rules name sites that exist and are ranked; with all cuts the network answers as before."""
+    torch.manual_seed(0)
+    kind, settings = NETWORKS[name]
+    model = kind(num_classes=3, image_size=8, in_channels=1, **settings)
+    images = Images(torch.rand(24, 1, 8, 8), torch.arange(24) % 3)
+    with torch.no_grad():
+        model(images.pixels)  # running statistics
+    model.eval()
+    found = find_rules(model, images, images, ("a", "b", "c"), per_class=2)
+    assert {rule.place for rule in found.rules} <= set(sites(model))
+    assert [rule.class_name for rule in found.rules] == sorted(rule.class_name for rule in found.rules)
+    for rule in found.rules:
+        site, masks = sites(model)[rule.place], sites(model)[rule.place].bank.masks()
+        assert rule.count == int(masks[0][rule.clause].sum() + masks[1][rule.clause].sum())
+        assert len(rule.literals) <= rule.count
+        assert max(rule.literals, default=0) < 2 * site.bank.num_bits
+        assert 0 <= rule.holds <= 1
+    assert found.full == pytest.approx(float((model(images.pixels).argmax(1) == images.labels).float().mean()))
+    drawn = {key.split("_")[0] for key in found.arrays}
+    assert "mean" in drawn
+    assert drawn & {"wanted", "examples"}
+    cut = copy.deepcopy(model)
+    settle(cut)
+    torch.testing.assert_close(cut(images.pixels), model(images.pixels), rtol=0, atol=1e-6)
+    literals = {(rule.place, rule.clause): rule.literals for rule in found.rules}
+    for (place, clause), kept in literals.items():
+        bank = sites(cut)[place].bank
+        positive, negated = (mask.bool().clone() for mask in bank.masks())
+        both = torch.zeros(2 * bank.num_bits, dtype=torch.bool)
+        both[list(kept)] = True
+        positive[clause], negated[clause] = both[: bank.num_bits], both[bank.num_bits :]
+        write_masks(bank, positive, negated)
+    assert torch.equal(cut(images.pixels).argmax(1), model(images.pixels).argmax(1))
+
+
+def test_an_example_is_the_patch_where_the_clause_votes():
+    """A transposed place would show another patch: image 3 has a bright square at row 1, column 2 of a 2 x 4 grid."""
+    model = UnifiedTMTransformer(
+        2, image_size=(4, 8), in_channels=1, patch_size=2, embed_dim=8, depths=1, tm_clauses=4, num_heads=2
+    )
+    pixels = torch.full((4, 1, 4, 8), 0.2)
+    pixels[3, 0, 2:4, 4:6] = 1.0
+    votes = torch.zeros(4, 1 + 8)
+    votes[3, 1 + 1 * 4 + 2] = 5.0
+    first = _examples(model, Images(pixels, torch.zeros(4, dtype=torch.long)), votes)[0]
+    assert first.shape == (1, 6, 6)
+    assert (first[0, 2:4, 2:4] == 255).all()
+    assert (first[0, :2] < 60).all()
 
 
 @pytest.mark.parametrize("architecture", ["vit", "swin"])
-def test_rules_and_maps_of_transformers(architecture):
-    """Both forms, clauses of several sizes: rules name blocks that exist, maps have the size of the image."""
+def test_maps_of_transformers(architecture):
+    """Both forms, clauses of several sizes: maps have the size of the image."""
     torch.manual_seed(0)
     size = {"depths": 2, "tm_clauses": (16, 24)} if architecture == "vit" else {"depths": (1, 1), "window_size": 2}
     model = UnifiedTMTransformer(
@@ -79,11 +183,6 @@ def test_rules_and_maps_of_transformers(architecture):
         **size,
     ).eval()
     images, labels = torch.rand(12, 1, 8, 8), torch.arange(12) % 3
-    rules = transformer_rules(model, images, labels, ("a", "b", "c"), per_class=2)
-    assert [r.class_name for r in rules] == ["a", "a", "b", "b", "c", "c"]
-    assert {r.place for r in rules} <= set(model.feed_forwards())
-    assert all(0 <= r.holds <= 1 and len(r.literals) == min(6, r.count) for r in rules)
-    assert all("bit" in literal for r in rules for literal in r.literals)
     index, pictures, maps = strongest_clauses(model, images, labels, ("a", "b", "c"), per_class=2, examples=1)
     assert maps.shape == (6, 8, 8)
     assert len(index["classes"]) == 3

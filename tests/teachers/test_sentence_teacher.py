@@ -10,6 +10,7 @@ import pytest
 from stillhouse.core.checks import InputError
 from stillhouse.families.embed import capture as module
 from stillhouse.families.embed.capture import Encoding, capture, check_capture, texts_sha256
+from stillhouse.families.embed.data.vector_stores import capture_manifest
 from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
 
 WORDS = [
@@ -110,7 +111,7 @@ def test_a_capture_holds_what_the_model_says(tmp_path, model, texts, small_shard
     assert list(store.texts) == texts
     np.testing.assert_allclose(store.read(np.arange(50)), direct(model, texts), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(store.read([0, 17, 49]), axis=1), 1.0, atol=1e-6)
-    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    manifest = capture_manifest(tmp_path / "out")
     assert (manifest["rows"], manifest["width"], len(manifest["shards"])) == (50, 16, 4)
     assert "torch" in manifest["versions"]
     data = VectorsConfig(path=str(tmp_path / "out")).build()
@@ -119,35 +120,7 @@ def test_a_capture_holds_what_the_model_says(tmp_path, model, texts, small_shard
 
 def test_a_killed_capture_goes_on_where_it_stopped(tmp_path, model, texts, small_shards, encoded, monkeypatch):
     """What is whole is not encoded again, and the end is the same."""
-    write, out = module.write_atomically, tmp_path / "out"
-
-    def killed(path, fill):
-        if path.name == "vectors-00002.npy":
-            raise KeyboardInterrupt
-        write(path, fill)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "write_atomically", killed)
-        with pytest.raises(KeyboardInterrupt):
-            capture(texts, model, out)
-    with pytest.raises(InputError, match="expected a finished capture"):
-        open_vectors(out)
-    (out / "vectors-00000.npy").write_bytes((out / "vectors-00000.npy").read_bytes()[:300])  # torn by the file system
-    encoded.clear()
-    monkeypatch.setattr(module, "SHARD_ROWS", 1000)  # another default since: the plan's counts
-    resumed = open_vectors(capture(texts, model, out)).read(np.arange(50))
-    assert encoded == texts[:16] + texts[32:]
-    monkeypatch.setattr(module, "SHARD_ROWS", 16)
-    np.testing.assert_array_equal(resumed, open_vectors(capture(texts, model, tmp_path / "whole")).read(np.arange(50)))
-    encoded.clear()
-    capture(texts, model, out)
-    assert encoded == []
-
-
-def test_a_kill_before_the_first_shard_costs_little(tmp_path, model, texts, encoded, monkeypatch):
-    """A shard is 2048 texts: 20 minutes of a large teacher were lost."""
-    out, encode = tmp_path / "out", module._encode
-    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.0)
+    encode, out = module._encode, tmp_path / "out"
 
     def killed(encoder, some, first, **more):
         if first >= 32:
@@ -157,14 +130,20 @@ def test_a_kill_before_the_first_shard_costs_little(tmp_path, model, texts, enco
     with monkeypatch.context() as patch:
         patch.setattr(module, "_encode", killed)
         with pytest.raises(KeyboardInterrupt):
-            capture(texts, model, out, encoding=Encoding(batch_size=2))
-    assert encoded == texts[:32]
+            capture(texts, model, out)
+    with pytest.raises(InputError, match="expected a finished capture"):
+        open_vectors(out)
+    torn = out / "texts-00000.feature0.npy"
+    torn.write_bytes(torn.read_bytes()[:300])  # by the file system
     encoded.clear()
-    resumed = open_vectors(capture(texts, model, out, encoding=Encoding(batch_size=2))).read(np.arange(50))
-    assert encoded == texts[32:]
-    whole = open_vectors(capture(texts, model, tmp_path / "whole", encoding=Encoding(batch_size=2))).read(np.arange(50))
-    np.testing.assert_array_equal(resumed, whole)
-    assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in (tmp_path / "whole").iterdir())
+    monkeypatch.setattr(module, "SHARD_ROWS", 1000)  # another default since: the plan's counts
+    resumed = open_vectors(capture(texts, model, out)).read(np.arange(50))
+    assert encoded == texts[:2] + texts[:16] + texts[32:]  # two of them for the shape of the answers
+    monkeypatch.setattr(module, "SHARD_ROWS", 16)
+    np.testing.assert_array_equal(resumed, open_vectors(capture(texts, model, tmp_path / "whole")).read(np.arange(50)))
+    encoded.clear()
+    capture(texts, model, out)
+    assert encoded == []
 
 
 def test_another_model_or_other_texts_are_refused(tmp_path, model, other, texts, small_shards):

@@ -63,7 +63,7 @@ def gradient(made, **progress):
 
 def test_training_beats_the_principal_axes_near_and_far(store, tmp_path):
     """On rows that were held out: the reason for all of this."""
-    made = job(store, {"epoch_steps": 40})
+    made = job(store, {"epoch_steps": 40, "mix": 0.0})
     begun = made.validate(made.model).metrics
     done = fit(made, TrainingConfig(epochs=4, **TRAINING), seed=0, folder=tmp_path)
     assert done.best["knn_overlap@10"] > begun["knn_overlap@10"] + 0.01
@@ -324,3 +324,22 @@ def test_the_task_is_a_term_that_is_there(lesson, student, name, store):
     made = job(store, lesson, student)
     assert made.task_term == name
     assert name in terms(made)
+
+
+def test_mixed_rows_lie_between_a_row_and_a_neighbour_of_it_and_are_their_own_target(store):
+    """The vectors are the teacher between two rows too: what the student sees is what it is compared with."""
+    made = job(store, {"mix": 1.0, "noise": 0.0})
+    batch = made.batch(torch.arange(40), Progress(0, 1))
+    assert torch.equal(batch.inputs, made.vectors)
+    rows = made.train(batch.index)
+    moved = (batch.inputs - rows).norm(dim=1)
+    reach = (made.train(made.graph[batch.index].flatten()).unflatten(0, (len(rows), -1)) - rows[:, None]).norm(dim=2)
+    assert (moved > 0).float().mean() > 0.9
+    assert (moved <= reach.max(1).values + 1e-5).all()
+
+
+def test_few_rows_get_a_wider_neighbourhood_and_mixing_and_many_do_not():
+    few, many = EmbeddingLessonConfig().of_rows(1000, 1024), EmbeddingLessonConfig().of_rows(20_000, 1024)
+    assert (few.perplexity, few.mix, many.perplexity, many.mix) == (40.0, 0.5, 10.0, 0.0)
+    own = EmbeddingLessonConfig(perplexity=7.0, mix=0.1).of_rows(1000, 1024)
+    assert (own.perplexity, own.mix) == (7.0, 0.1)

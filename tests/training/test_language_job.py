@@ -20,11 +20,11 @@ from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.teachers import SmallTransformerConfig
 from stillhouse.families.lm.teachers.cache import CacheKey, write_cache
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
-from stillhouse.families.lm.teachers.tail import Scores
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.families.lm.tokens import build_token_signals
 from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.losses import forward_kl
+from stillhouse.losses.tail import Scores
 from stillhouse.signals import DynamicsConfig, HiddenConfig, LogitsConfig, student_features, teacher_features
 from stillhouse.temperature import FixedTemperature, LearnedTemperature
 from stillhouse.training.distillation import Listening
@@ -158,6 +158,15 @@ def test_the_cache_answers_for_the_same_rows(told, tmp_path):
     torch.testing.assert_close(live, kept, atol=5e-3, rtol=5e-3)
     with pytest.raises(InputError, match=r"expected 16 rows of 12"):
         job(lesson(source="cache", window=12), told, cache=cache)
+
+
+def test_a_cache_of_other_windows_is_refused(told, tmp_path):
+    """The same number of windows, of another text: each step would learn other windows' answers."""
+    cache = cached(told, tmp_path)
+    work = job(lesson(source="cache"), told, cache=cache)
+    work.windows.ids = np.roll(work.windows.ids, 1)
+    with pytest.raises(InputError, match="of another window than that of the text"):
+        work.terms(torch.tensor([5, 2, 9]), at(0))
 
 
 @pytest.mark.parametrize("tail", [True, False])

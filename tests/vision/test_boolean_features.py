@@ -52,7 +52,12 @@ def test_boolean_features_replace_pixels(tmp_path):
     packed = np.load(folder / "train.npy")
     packed[0, 0] ^= 255
     np.save(folder / "train.npy", packed)
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match=r"train\.npy was changed after it was written.*--tm-feature-force"):
+        made(mode="conv")
+    made(mode="conv", force=True)
+    labels = np.load(folder / "train-labels.npy")
+    np.save(folder / "train-labels.npy", labels[::-1])
+    with pytest.raises(InputError, match=r"train-labels\.npy was changed"):
         made(mode="conv")
     assert torch.equal(made(mode="conv", force=True).test.batch(torch.tensor([2, 0])).inputs, expected)
     (folder / "manifest.json").write_text("{")
@@ -75,6 +80,9 @@ def test_teachers_are_shown_the_images_that_bits_were_made_of(mode, tmp_path):
     seen = bits.for_teachers
     assert seen.task.shape == (1, 9, 9)
     assert len(seen.train) == len(bits.train)
+    picked = torch.tensor([5, 0, len(seen.train) - 1])
+    again = boolean_features(seen.train.batch(picked).inputs).float()
+    assert torch.equal(again, bits.train.batch(picked).inputs)
     for split in ("train", "validation", "test"):
         rows = 0
         for batch in getattr(seen, split).batches(5):

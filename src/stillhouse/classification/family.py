@@ -17,18 +17,20 @@ from stillhouse.classification.unused import unused_settings
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse
+from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
-from stillhouse.core.folder import RunFolder, read_arrays, run_above, student_folder
-from stillhouse.core.records import read_json
+from stillhouse.core.folder import RunFolder, read_arrays, run_above, settings_of, student_folder
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from stillhouse.cache.questions import Questions
     from stillhouse.core.lab import Lab
     from stillhouse.core.pipeline import Lesson
     from stillhouse.report.blocks import Block
     from stillhouse.training.job import Job
 
+COST_SECONDS = 0.1  # a batch size, of a measurement beside other work
 ABOUT = {
     "kd": "the student, taught by the teacher",
     "no-kd": "the same student without the teacher",
@@ -53,6 +55,8 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         Metric("agreement", "agreement with the teacher", "points", "test images", scale=100, digits=2, low=0, high=1),
     )
 
+    validated = "validation accuracy"
+
     # ------------------------------------------------------------------------------------------------ before training
 
     def data(self, config: ClassesRunConfig, log: Callable[[str], None]) -> Any:
@@ -63,8 +67,12 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
 
     def facts(self, data: Any) -> dict[str, Any]:
         """Also classes and the shape of one row."""
+        from stillhouse.classification.data.statistics import fingerprint
+
+        rows = data.test.ids if hasattr(data.test, "ids") else data.test.held
         named = {"class_names": list(data.task.class_names), "image_shape": list(data.task.shape)}
-        return {**super().facts(data), **named}
+        test = fingerprint([("test", rows, data.test.labels)])
+        return {**super().facts(data), **named, "test_sha256": test}
 
     def check(self, config: ClassesRunConfig, data: Any) -> None:
         """Refuse an assistant that has not the features that signals want of a teacher, before anything is trained."""
@@ -87,7 +95,7 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         """Every teacher of every stage; of several together each one, then the group."""
         from stillhouse.classification.teachers import hire
 
-        return hire(config, data.for_teachers, given, self.load)
+        return hire(config, data, given, self.load, log)
 
     def fingerprint(self, teacher: Any) -> str:
         """Of its weights as they were built."""
@@ -105,7 +113,13 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         """One a stage."""
         from stillhouse.classification.teachers import tutors_of
 
-        return tutors_of(lab.config, lab.data.for_teachers, lab.teachers, lab.given)
+        return tutors_of(lab.config, lab.data, lab.teachers, lab.given)
+
+    def questions(self, config: ClassesRunConfig, data: Any, teacher: Any, features: Sequence[str] = ()) -> Questions:
+        """Training images or their views, validation, test."""
+        from stillhouse.classification.teachers import questions_of
+
+        return questions_of(config, data, teacher, features)
 
     def teacher_record(self, lab: Lab[ClassesRunConfig, Any]) -> dict[str, Any]:
         """`teacher.json`; with the checks of all members where several teach together."""
@@ -232,11 +246,11 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
 
     def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
         """Whether the teacher names the same class."""
-        student = read_arrays(run.arm(arm, seed) / records.PREDICTIONS)["probabilities"]
+        student = read_arrays(run.arm(arm, seed) / records.PREDICTIONS, ["probabilities"])["probabilities"]
         path = run.path / records.TEACHER_PREDICTIONS
         if not path.is_file():
             return {}
-        return {"agreement": student.argmax(1) == read_arrays(path)["probabilities"].argmax(1)}
+        return {"agreement": student.argmax(1) == read_arrays(path, ["probabilities"])["probabilities"].argmax(1)}
 
     def save(self, folder: Path, model: Any, choice: Any, lab: Lab[ClassesRunConfig, Any]) -> None:
         """Weights and card."""
@@ -249,6 +263,26 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         from stillhouse.classification.card import load_student
 
         return load_student(folder, self.Students)
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """Weights, counted multiply-adds of one input, a short measurement of its time."""
+        from stillhouse.classification.card import read_card
+        from stillhouse.metrics.cost import measure_cost
+
+        _, task = read_card(folder, self.Students)
+        found = measure_cost(self.load(folder), task.example, folder / records.STUDENT, budget_seconds=COST_SECONDS)
+        return {
+            "params": float(found["params"]),
+            "macs": found["flops"] / 2,
+            "bytes": float(found["bytes_on_disk"]),
+            "ms": found["ms_batch_1"],
+        }
+
+    def predictor(self, folder: Path) -> Any:
+        """Photos, arrays or texts into classes."""
+        from stillhouse.classification.use import open_predictor
+
+        return open_predictor(self, student_folder(folder))
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a saved student on the test split of its run's data, or of other data.
@@ -272,12 +306,31 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         found = evaluate(probabilities_of(self.load(place), data.test), data.test.labels.numpy(), None)
         return {"data": data.name, "images": len(data.test), **{k: v for k, v in found.items() if v is not None}}
 
+    def exports(self) -> Mapping[str, Target]:
+        """ONNX, and a program of torch.export."""
+        return {
+            "onnx": Target("for onnxruntime", ".onnx", self._write_onnx),
+            "torch": Target("for torch.export.load", ".pt2", self._write_program),
+        }
+
+    def _write_onnx(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+        from stillhouse.classification.export import write_onnx
+
+        return [write_onnx(self.load(folder), self._test_split(folder, choices), out)]
+
+    def _write_program(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+        from stillhouse.classification.export import write_program
+
+        return [write_program(self.load(folder), self._test_split(folder, choices), out)]
+
+    def _test_split(self, folder: Path, choices: ExportChoices) -> Any:
+        """Rows on which what was written is held against the network."""
+        return self._data_of(folder, choices.data, choices.data_root).test
+
     def _data_of(self, place: Path, data: str | None = None, data_root: str | None = None) -> Any:
         run = run_above(place)
-        settings = (
-            read_json(run / records.RUN)["config"]["data"] if run is not None and data is None else {"name": data}
-        )
-        if settings["name"] is None:
+        settings = settings_of(run, "data") if run is not None and data is None else {"name": data}
+        if settings.get("name") is None:
             raise InputError("which data? name it with --data")
         if data_root is not None:
             settings["root"] = data_root

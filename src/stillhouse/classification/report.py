@@ -166,8 +166,7 @@ def _shade(share: float, floor: float) -> str:
 
 
 def _probabilities(path: Path) -> Array:
-    with np.load(path) as file:
-        found = np.asarray(file["probabilities"])
+    found = records.read_arrays(path, ["probabilities"])["probabilities"]
     if found.ndim != 2 or 0 in found.shape:
         raise InputError(f"probabilities: expected two axes, got shape {found.shape}")
     if not np.isfinite(found).all():
@@ -177,8 +176,7 @@ def _probabilities(path: Path) -> Array:
 
 def _predictions(path: Path) -> Predictions:
     probabilities = _probabilities(path)
-    with np.load(path) as file:
-        labels = np.asarray(file["labels"])
+    labels = records.read_arrays(path, ["labels"])["labels"]
     if labels.shape != probabilities.shape[:1]:
         raise InputError(f"labels: expected shape {probabilities.shape[:1]}, got {labels.shape}")
     return Predictions(labels, probabilities)

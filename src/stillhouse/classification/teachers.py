@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from stillhouse.cache.content import Content
+from stillhouse.cache.files import sha256_of_arrays
+from stillhouse.cache.questions import UNKNOWN, Part, Questions
+from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.classification.plan import MEMBER, ClassesRunConfig
 from stillhouse.classification.predict import predict
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Grade
 from stillhouse.core.folder import student_folder
 from stillhouse.core.plan import Stage
-from stillhouse.core.types import TextTask
+from stillhouse.core.types import Batch, Outputs, TextTask
 from stillhouse.signals import needs_teacher, teacher_features
 from stillhouse.teachers import CachedTeacher, EnsembleTeacher, Teacher, TeacherConfig, check_teacher, fit_head
 from stillhouse.teachers.tutor import Tutor
@@ -50,22 +55,32 @@ def staff_of(config: ClassesRunConfig, given: Any) -> list[Staff]:
     return found
 
 
-def hire(config: ClassesRunConfig, data: Any, given: Any, load: Load) -> list[Any]:
+def hire(
+    config: ClassesRunConfig, data: Any, given: Any, load: Load, log: Callable[[str], None] = lambda line: None
+) -> list[Any]:
     """All teachers of a run in the order of `staff_of`; of several together each one, then the group.
 
     Args:
         config: of the run.
-        data: what teachers look at.
+        data: of the run; teachers look at what they are shown of it.
         given: a ready teacher that takes the place of all others; None for none.
         load: reads a student's folder, for `run:FOLDER`.
+        log: gets a line where a cache was compared with its teacher.
     """
     found: list[Any] = []
+    if config.teacher_cache is not None and [len(staff.sources) for staff in staff_of(config, given)] != [1]:
+        raise InputError(
+            "teacher_cache: expected a run with one teacher, whose answers it holds; name cache:FOLDER as the source of each"
+        )
     for staff in staff_of(config, given):
         several = len(staff.sources) > 1
         members = []
         for number, source in enumerate(staff.sources):
             features = _of_member(staff.features, number) if several else staff.features
-            members.append(given if source is None else _member(source, config, data, features, load))
+            member = given if source is None else _member(source, config, data, features, load)
+            if config.teacher_cache is not None:
+                member = _beside(member, config, data, features, log)
+            members.append(member)
         _check_several(config, members)
         found += members
         if several:
@@ -97,6 +112,10 @@ def fingerprint(teacher: Any) -> str:
 def tutor_of(teacher: Any, data: Any, config: ClassesRunConfig) -> Tutor:
     """Ask a ready teacher what can be asked beforehand: with fixed inputs, everything that fits in memory."""
     size, training = config.training.evaluation_batch_size, config.training
+    if isinstance(teacher, StoredTeacher):
+        found = predict(lambda b: teacher(b).logits, data.for_teachers.validation, size)
+        return Tutor(teacher, teacher.spec, None if data.for_teachers is data else _by_row(teacher, data), found)
+    data = data.for_teachers
     fixed = not training.mixing.on and (not data.changes or training.teacher_view == "clean")
     cached = _cached(teacher, data, size) if fixed and CachedTeacher.fits(teacher.spec, len(data.train)) else None
     return Tutor(teacher, teacher.spec, cached, predict(lambda b: teacher(b).logits, data.validation, size))
@@ -110,6 +129,105 @@ def tutors_of(config: ClassesRunConfig, data: Any, teachers: Sequence[Any], give
         place += len(staff.sources) + (len(staff.sources) > 1)
         tutors[staff.key] = tutor_of(teachers[place - 1], data, config)
     return [None if (key := _key(config, stage, given)) is None else tutors[key] for stage in config.stages_of(True)]
+
+
+def questions_of(config: ClassesRunConfig, data: Any, teacher: Any, features: Sequence[str] = ()) -> Questions:
+    """The rows of a run that a teacher is asked about: training images or their views, validation, test.
+
+    Raises:
+        InputError: several teachers; images that are changed anew at every step, or mixed.
+    """
+    if isinstance(teacher, EnsembleTeacher):
+        raise InputError(
+            "cache: expected a run with one teacher, got several; keep each one's answers in a folder of its own"
+        )
+    if set(features) - set(teacher.spec.features):
+        if not hasattr(teacher, "listening"):
+            raise InputError(f"cache: expected features {', '.join(teacher.spec.features) or 'none'} of {teacher.name}")
+        teacher = teacher.listening(tuple(dict.fromkeys((*teacher.spec.features, *features))))
+    seen, training = data.for_teachers, config.training
+    _check_held(config, data)
+    augmentation = _views(config, data)
+    if augmentation is None:
+        parts = {"train": Part(len(seen.train), seen.train.batch)}
+    else:
+        parts = {f"view-{k}": Part(len(seen.train), partial(seen.view, k)) for k in range(seen.views)}
+    parts |= {
+        "validation": Part(len(seen.validation), seen.validation.batch, whole=True),
+        "test": Part(len(seen.test), seen.test.batch, whole=True),
+    }
+    module = getattr(teacher, "module", None)
+    known = getattr(module, "pretrained_cfg", None) or {}
+    return Questions(
+        teacher,
+        teacher.name,
+        parts,
+        teacher.spec.num_classes,
+        teacher.identity(),
+        str(getattr(teacher, "wants", "")),
+        data.sha256,
+        _labels(data),
+        augmentation,
+        training.evaluation_batch_size,
+        teacher.params,
+        str(known.get("license") or UNKNOWN),
+        {"data": data.name, "sizes": dict(seen.sizes), "class_names": list(seen.task.class_names)},
+        Content(features=tuple(teacher.spec.features)),
+    )
+
+
+def _labels(data: Any) -> str:
+    return sha256_of_arrays(split.labels.numpy() for split in (data.train, data.validation, data.test))
+
+
+def _views(config: ClassesRunConfig, data: Any) -> dict[str, Any] | None:
+    """What decides the images that the teacher is asked about; None: they are taken as they are."""
+    if not data.for_teachers.changes or config.training.teacher_view == "clean":
+        return None
+    found: dict[str, Any] = data.for_teachers.views_key
+    return found
+
+
+def _check_held(config: ClassesRunConfig, data: Any) -> None:
+    """Refuse what no cache can hold, with the way out."""
+    training = config.training
+    if training.mixing.on:
+        raise InputError(
+            "cache: mixed images are new at every step, and no cache can hold them; leave training.mixing out"
+        )
+    if training.teacher_view == "independent":
+        raise InputError("cache: teacher_view 'independent' draws new images at every step; expected same or clean")
+    if _views(config, data) is not None and not data.for_teachers.views:
+        raise InputError(
+            f"cache: augmentation {data.for_teachers.augmentation!r} draws new images at every step; expected data.views=N "
+            "(--views N of `stillhouse cache`), a number of views that are seen again, or training.teacher_view=clean"
+        )
+
+
+def _check_stored(stored: StoredTeacher, config: ClassesRunConfig, data: Any) -> None:
+    """See that a cache is of these rows, as the student will see them."""
+    _check_held(config, data)
+    expected = {"labels": _labels(data), "data": data.sha256, "augmentation": _views(config, data)}
+    stored.require({**expected, "classes": data.task.num_classes})
+
+
+def _beside(live: Any, config: ClassesRunConfig, data: Any, features: Sequence[str], log: Callable[[str], None]) -> Any:
+    """The cache of a teacher that is here too: compared with it by name, and on rows that are drawn anew."""
+    stored = StoredTeacher(Path(str(config.teacher_cache)), features=features, live=live)
+    questions = questions_of(config, data, live)
+    stored.require(questions.key)
+    log(spot_check(stored, questions))
+    return stored
+
+
+def _by_row(stored: StoredTeacher, data: Any) -> Callable[[Batch], Outputs]:
+    """A cache of images, for students that read something else made of them: rows are looked up as the teacher saw them."""
+
+    def asked(batch: Batch) -> Outputs:
+        rows = data.for_teachers.train.batch(batch.index.cpu())
+        return stored(Batch(rows.inputs.to(batch.inputs.device), batch.labels, batch.index))
+
+    return asked
 
 
 def as_teacher(student: Any, data: Any, config: ClassesRunConfig, name: str) -> Teacher:
@@ -137,13 +255,19 @@ def _member(
 ) -> Teacher:
     """One teacher, built and ready: a re-made head is fitted on frozen features of the training split."""
     kind, _, name = source.source.partition(":")
+    if kind == "cache":
+        stored = StoredTeacher(Path(name), features=features)
+        _check_stored(stored, config, data)
+        return stored
     if kind == "run":
+        data = data.for_teachers
         teacher = Teacher.from_module(load(student_folder(Path(name))), data.task, name=name, features=features)
         return teacher
     if isinstance(data.task, TextTask):
         raise InputError(
             f"teacher {source.source!r} reads images, and these are texts; take run:FOLDER of a run on texts"
         )
+    data = data.for_teachers
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # what is drawn (an untrained body, a new head) is the same when the run is resumed
         teacher = source.build(data.task, features=features)

@@ -42,6 +42,11 @@ def _training(config: ClassesRunConfig) -> list[str]:
         found.append(
             f"training.teacher_view: {training.teacher_view!r} does nothing without augmentation (data.augment)"
         )
+    for name in ("views", "view_seed"):
+        if getattr(config.data, name, None) is not None and not _augments(config):
+            found.append(f"data.{name}: does nothing without augmentation (data.augment)")
+    if getattr(config.data, "view_seed", None) is not None and not config.data.views:
+        found.append("data.view_seed: does nothing without data.views")
     doctor = training.doctor
     if doctor is not None and not doctor.balance and doctor.target_ratio != type(doctor)().target_ratio:
         found.append("training.doctor.target_ratio: does nothing without balance")

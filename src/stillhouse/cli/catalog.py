@@ -21,7 +21,22 @@ WORDS = (
     ("list",),
     *(
         (command, "--help")
-        for command in ("demo", "distill", "check", "train-teacher", "evaluate", "report", "vision", "list")
+        for command in (
+            "demo",
+            "distill",
+            "check",
+            "cache",
+            "train-teacher",
+            "evaluate",
+            "export",
+            "predict",
+            "compare",
+            "sweep",
+            "verify",
+            "report",
+            "vision",
+            "list",
+        )
     ),
     *(("sar", command, "--help") for command in ("simulate", "train", "distill", "compare", "stream", "evaluate")),
     *(("lm", command, "--help") for command in ("train-teacher", "cache", "distill", "evaluate", "generate", "export")),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.core.records import run_place
 from stillhouse.families import family_of
 from stillhouse.recipes import load_run
 
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     distill(
         config,
-        options.out or Path("runs") / config.name,
+        run_place(options.out, config.name),
         resume=options.resume,
         force=options.force,
         quiet=options.quiet,

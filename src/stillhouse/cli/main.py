@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 
 from stillhouse import __version__
 from stillhouse.cli.catalog import page_of
+from stillhouse.core import ranks
 from stillhouse.core.checks import StillhouseError, nearest
 
 COMMANDS = {
     "demo": "distil a small clause student on bundled digits and print the verdict (two minutes, offline)",
     "distill": "run a recipe or YAML file: check the teacher, train every arm and seed, compare, report",
     "check": "is this teacher any good on this data? its score against chance",
+    "cache": "ask a teacher once and keep its answers, for runs of any family on any number of machines; merge, show",
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
     "evaluate": "score a saved student of any family on its test split",
+    "predict": "use a student: photos, texts, vectors or lines in, answers out",
+    "compare": "runs of one family in one table and page: scores, paired intervals, cost, time",
+    "sweep": "try many settings of a recipe, judged on the validation split: workers, pruning, a Pareto front",
+    "verify": "is A better than B? from anyone's per-item scores: an interval, one word, an exit status",
+    "export": "write a student as packed bits, C, Verilog, rules, ONNX, ...; checked on the test split after it is written",
     "report": "make report.html again from a run folder",
     "vision": "train and distil clause networks on images by flags of their own: TM transformers, flat, residual, pyramid",
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
@@ -26,6 +35,7 @@ COMMANDS = {
 }
 
 INTERRUPTED = 130
+GRACE = 5.0  # seconds
 FAMILIES = {
     "embed": "stillhouse.families.embed.commands",
     "lm": "stillhouse.families.lm.commands",
@@ -70,25 +80,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(page.read_text(encoding="utf-8"), end="")
         return 0
     try:
-        return run_command(words)
+        status = run_command(words)
+        ranks.end_children(patience=20.0)
+        return status
     except StillhouseError as error:
+        if ranks.helps():
+            return _helper_failed(error)
         print(f"stillhouse {words[0]}: {error}", file=sys.stderr)
         status = _status(error)
         if status == INTERRUPTED:
             again = words if "--resume" in words else [*words, "--resume"]
             print(f"continue with: {shlex.join(['stillhouse', *map(str, again)])}", file=sys.stderr)
+        ranks.end_children()  # they ended alike, or wait for this one
         return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 141
+    except Exception as error:
+        if (text := explained(error)) is None:
+            raise
+        print(f"stillhouse {words[0]}: {text}", file=sys.stderr)
+        return 2
 
 
 def run_command(words: Sequence[str]) -> int:
     """Import a command's module and run it; errors pass through."""
     home = FAMILIES.get(words[0], f"stillhouse.cli.{words[0].replace('-', '_')}")
     return int(importlib.import_module(home).main(list(words[1:])))
+
+
+def _helper_failed(error: StillhouseError) -> int:
+    """What a process that helps does with an error: process 0 has it too, says so and ends this one; else it is told here."""
+    time.sleep(GRACE)
+    print(f"stillhouse, process {os.environ.get('RANK', os.environ.get('LOCAL_RANK', '?'))}: {error}", file=sys.stderr)
+    return _status(error)
+
+
+TOO_MUCH = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "size calculation overflowed",
+    "multiplication overflow",
+    "invalid size, possible overflow",
+    "verflow when unpacking long",
+    "can't start new thread",
+    "too large to convert",
+)
+
+
+def asks_too_much(error: BaseException) -> bool:
+    """Whether an error says that a size is beyond what this machine has: of Python, numpy or torch, in their words."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in map(str.lower, TOO_MUCH))
+
+
+def explained(error: Exception) -> str | None:
+    """A line for an error of a library that a setting causes: a size beyond this machine, a value that a part refuses."""
+    if asks_too_much(error):
+        lines = str(error).strip().splitlines()
+        return f"not so much memory is there: {lines[0] if lines else repr(error)}"
+    if type(error).__name__ == "ValidationError" and hasattr(
+        error, "errors"
+    ):  # pydantic's, of a part built from settings
+        faults = [(".".join(map(str, e["loc"])), str(e["msg"]).removeprefix("Value error, ")) for e in error.errors()]
+        return "; ".join(f"{where}: {text}" if where else text for where, text in faults)
+    return None
 
 
 def _status(error: StillhouseError) -> int:

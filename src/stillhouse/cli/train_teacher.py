@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.core.records import run_place
 from stillhouse.recipes import load_teacher_run
 
 EXAMPLES = """examples:
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     from stillhouse.classification.train_teacher import train_teacher
     from stillhouse.cli.show import RunDisplay
 
-    out = options.out or Path("runs") / config.name
+    out = run_place(options.out, config.name)
     with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
         result = train_teacher(config, out, resume=options.resume, watch=display)
     print(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
@@ -19,9 +19,12 @@ from stillhouse.core.checks import InputError, StillhouseError
 if TYPE_CHECKING:
     from torch import nn
 
+    from stillhouse.cache.questions import Questions
+    from stillhouse.core.exports import Target
     from stillhouse.core.folder import RunFolder
     from stillhouse.core.lab import Lab
     from stillhouse.core.pipeline import Lesson
+    from stillhouse.core.predict import Predictor
     from stillhouse.report.blocks import Block
     from stillhouse.training.config import TrainingConfig
     from stillhouse.training.job import Job
@@ -162,6 +165,10 @@ class Grade:
             f"(chance {form.format(self.chance)}){more}: {self.status}"
         )
 
+    def to_fields(self) -> dict[str, Any]:
+        """All of it as plain data, of which `Grade(**fields)` is made again."""
+        return {**asdict(self), "facts": dict(self.facts)}
+
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for `teacher.json`."""
         named = {n: getattr(self, n) for n in ("name", "score", "low", "chance", "metric", "status")}
@@ -203,6 +210,7 @@ class Family(ABC, Generic[C, D]):
     may_grow: ClassVar[tuple[str, ...]] = ("seeds", "arms")
     may_change: ClassVar[tuple[str, ...]] = ()
     may_hold: ClassVar[tuple[str, ...]] = ()
+    validated: ClassVar[str] = "validation score"  # what `objective` gives, in words
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """Whether a run as plain data (a YAML file) is one of this family."""
@@ -253,6 +261,17 @@ class Family(ABC, Generic[C, D]):
     def tutors(self, lab: Lab[C, D]) -> Sequence[Any]:
         """Whom the taught arms listen to, one a stage; None where a stage listens to nobody."""
         return (lab.teacher,) * len(lab.config.stages_of(True))  # type: ignore[attr-defined]
+
+    def questions(self, config: C, data: D, teacher: Any, features: Sequence[str] = ()) -> Questions:
+        """The rows that a teacher of a run is asked about, for `stillhouse cache`.
+
+        Args:
+            config: of the run.
+            data: ready data.
+            teacher: the last of `teachers`.
+            features: paths of sub-modules whose outputs are wanted beside its scores.
+        """
+        raise InputError(f"cache: family {self.kind!r} has no teacher whose answers could be kept")
 
     def teacher_record(self, lab: Lab[C, D]) -> dict[str, Any]:
         """`teacher.json`."""
@@ -331,6 +350,27 @@ class Family(ABC, Generic[C, D]):
     def load(self, folder: Path) -> Any:
         """Read it back, in eval mode on the CPU."""
 
+    def objective(self, rank: Sequence[float]) -> float:
+        """The one number by which a sweep compares validations, larger is better; `rank` is that of `Validation`."""
+        return float(rank[0])
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """What a saved student costs, by kind (see `COSTS`): counted, or measured on this machine; reads no test rows."""
+        module = self.load(folder)
+        return {"params": float(sum(p.numel() for p in module.parameters())), **weight_bytes(folder)}
+
+    def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+        """Why the test items of two runs (their `run.json`) are not the same; None where they are, one by one."""
+        return other_test(run.get("data"), other.get("data"))
+
+    def predictor(self, folder: Path) -> Predictor:
+        """A saved student that takes inputs as users have them (see `stillhouse.load`).
+
+        Raises:
+            InputError: the family has none.
+        """
+        raise InputError(f"family {self.kind!r} has no predict")
+
     def finish(self, lab: Lab[C, D], summary: dict[str, Any]) -> None:
         """Write what only a finished run has (pictures, comparisons with filters) and add to its summary."""
 
@@ -338,9 +378,47 @@ class Family(ABC, Generic[C, D]):
         """Score a saved student on the test split of its own run, or of other data."""
         raise InputError(f"family {self.kind!r} has no evaluate")
 
+    def exports(self) -> Mapping[str, Target]:
+        """Forms that a student can be written in (`stillhouse export`), by name."""
+        return {}
+
     @abstractmethod
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """What a report shows beyond what all families share; reads files only."""
+
+
+COSTS = {
+    "params": "parameters",
+    "macs": "multiply-adds",
+    "bytes": "bytes on disk",
+    "state_bytes": "bytes of state",
+    "energy_pj": "pJ a token, counted",
+    "ms": "ms, batch of 1",
+}
+"""Kinds of cost in words, the first that differs between students is what a Pareto front is drawn against."""
+
+
+def weight_bytes(folder: Path) -> dict[str, float]:
+    """The size of a student's weights on disk, as an entry of `Family.cost`."""
+    files = list(Path(folder).glob("*.safetensors"))
+    return {"bytes": float(sum(file.stat().st_size for file in files))} if files else {}
+
+
+def other_test(data: Any, other: Any) -> str | None:
+    """Why two runs were not tested on the same rows, by the `data` of their `run.json`; None: fingerprints agree.
+
+    Example:
+        >>> other_test({"test_sha256": "ab", "sha256": "1"}, {"test_sha256": "ab", "sha256": "2"}) is None
+        True
+        >>> other_test({"sha256": "1"}, {"sha256": "2"})
+        'other data (sha256 1 and 2)'
+    """
+    both = [one if isinstance(one, Mapping) else {} for one in (data, other)]
+    for key, words in (("test_sha256", "another test split"), ("sha256", "other data")):
+        a, b = (one.get(key) for one in both)
+        if a is not None and b is not None:
+            return None if a == b else f"{words} (sha256 {str(a)[:12]} and {str(b)[:12]})"
+    return "one of them names no fingerprint of its data"
 
 
 def reference_arm(arms: Sequence[Arm]) -> Arm:

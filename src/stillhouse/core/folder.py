@@ -19,7 +19,7 @@ No torch.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 
 from stillhouse.core import records
-from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.core.hashes import with_hashes
+from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import sha256_of, verify_files, with_hashes
 from stillhouse.core.lock import RunLock
-from stillhouse.core.records import open_run_folder, read_json, read_object, write_arrays, write_json
+from stillhouse.core.records import check_object, open_run_folder, read_object, write_arrays, write_json
 
 SCORES, SHIPPED = "scores.npz", "student"
 
@@ -60,6 +60,7 @@ class RunFolder:
         Raises:
             InputError: something else is there, a run that is not to be resumed, or one of another configuration.
         """
+        records.check_folder(path)
         new = not path.exists()
         try:
             with RunLock(path) as lock:
@@ -68,7 +69,7 @@ class RunFolder:
                 )
                 lock.clear_temporaries()
                 known = path / records.RUN
-                yield cls(path, read_object(known, {"config": dict[str, Any]}) if known.is_file() else {})
+                yield cls(path, read_object(known, records.ABOUT) if known.is_file() else {})
         finally:
             if new and path.is_dir() and not any(path.iterdir()):
                 path.rmdir()  # nothing was begun: leave no folder behind
@@ -111,12 +112,16 @@ class RunFolder:
         write_arrays(folder / SCORES, **{name: np.asarray(x) for name, x in scores.items.items()})
         for name, arrays in scores.arrays.items():
             write_arrays(folder / name, **{key: np.asarray(x) for key, x in arrays.items()})
+        written = [SCORES, *scores.arrays, *([records.RECORDS] if (folder / records.RECORDS).is_file() else [])]
+        hashes = {"sha256": {name: sha256_of(folder / name) for name in written}}
         metrics = {**{name: float(np.mean(x)) for name, x in scores.items.items()}, **scores.scalars}
-        write_json(folder / records.RESULT, {"arm": arm, "seed": seed, "metrics": metrics, **scores.facts, **result})
+        write_json(
+            folder / records.RESULT, {"arm": arm, "seed": seed, "metrics": metrics, **scores.facts, **result, **hashes}
+        )
 
     def result(self, arm: str, seed: int) -> dict[str, Any]:
         """`result.json` of one arm and seed."""
-        return read_object(self.arm(arm, seed) / records.RESULT, {"metrics": dict[str, Any]})
+        return read_object(self.arm(arm, seed) / records.RESULT, records.FIGURES)
 
     def scores(self, arm: str, seed: int) -> dict[str, np.ndarray]:
         """(N,) values by metric of one arm and seed.
@@ -131,6 +136,8 @@ class RunFolder:
         ranks = [self.result(arm, seed).get("rank") or [0.0] for seed in range(seeds)]
         best = max(range(seeds), key=lambda seed: ranks[seed])
         source, target = self.arm(arm, best), self.path / SHIPPED
+        if (source / records.CARD).is_file() and "sha256" in (card := read_object(source / records.CARD, {})):
+            verify_files(source, card)
         target.mkdir(parents=True, exist_ok=True)
         (target / records.CARD).unlink(missing_ok=True)
         skipped = {records.CHECKPOINT, records.RECORDS, records.RESULT, records.CARD, SCORES, "tensorboard", "stages"}
@@ -138,7 +145,7 @@ class RunFolder:
             if file.is_file() and file.name not in skipped and file.suffix != ".npz" and not file.name.startswith("."):
                 shutil.copyfile(file, target / file.name)
         if (source / records.CARD).is_file():
-            card = {**read_json(source / records.CARD), "shipped": {"arm": arm, "seed": best}}
+            card = {**read_object(source / records.CARD, {}), "shipped": {"arm": arm, "seed": best}}
             names = [name for name in card.get("sha256", {}) if name != records.CARD]
             write_json(target / records.CARD, with_hashes(card, target, names) if names else card)
         return best
@@ -146,31 +153,37 @@ class RunFolder:
     @property
     def run(self) -> dict[str, Any]:
         """`run.json`."""
-        return read_object(self.path / records.RUN, {"config": dict[str, Any]})
+        return read_object(self.path / records.RUN, records.ABOUT)
 
 
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an npz file that a finished training left.
+def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays of an npz file that a finished training left; see `records.read_arrays`.
 
     Raises:
-        StillhouseError: it is missing or damaged.
+        InputError: it is missing or damaged, and how to go on.
     """
-    from zipfile import BadZipFile
-
     try:
-        with np.load(path) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise StillhouseError(
-            f"{path}: expected the figures of a finished training, got {type(error).__name__}; delete its folder and "
-            "continue with --resume"
-        ) from None
+        return records.read_arrays(path, names)
+    except InputError as error:
+        raise InputError(f"{error}; delete its folder and continue with --resume") from None
 
 
 def run_above(folder: Path) -> Path | None:
     """The run folder that a folder (of an arm, of the shipped student) lies in, itself included."""
     places = [Path(folder).resolve(), *Path(folder).resolve().parents]
     return next((place for place in places if (place / records.RUN).is_file()), None)
+
+
+def settings_of(run: Path, name: str) -> dict[str, Any]:
+    """A part of the configuration of a run, from its `run.json`.
+
+    Raises:
+        InputError: no run there, a damaged one, or one without that part.
+    """
+    path = run / records.RUN
+    return dict(
+        check_object(read_object(path, records.ABOUT)["config"], {name: dict[str, Any]}, f"{path}, config")[name]
+    )
 
 
 def student_folder(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import CARD, as_json, check_object
+from stillhouse.core.seals import hash_of
 
 KEY = "sha256"
 
@@ -41,9 +41,11 @@ def with_hashes(card: Mapping[str, Any], folder: Path, names: Iterable[str]) -> 
         folder: where the files are, already written.
         names: the files that the card is about.
     """
+    from stillhouse.core.records import CARD, as_json  # here: a sealed file is read without what checks cards
+
     hashes = {name: sha256_of(folder / name) for name in names}
     content = {key: value for key, value in card.items() if key != KEY}
-    return {**content, KEY: {**hashes, CARD: _hash_of(content, hashes)}}
+    return {**content, KEY: {**hashes, CARD: hash_of(as_json(content), hashes)}}
 
 
 def verify_files(folder: Path, card: Any, names: Iterable[str] = ()) -> None:
@@ -57,10 +59,12 @@ def verify_files(folder: Path, card: Any, names: Iterable[str] = ()) -> None:
     Raises:
         InputError: a card without hashes, a file that is missing, a card or file that was changed.
     """
+    from stillhouse.core.records import CARD, as_json, check_object
+
     path = folder / CARD
     hashes = dict(check_object(card, {KEY: dict[str, str]}, str(path))[KEY])
     expected = hashes.pop(CARD, None)
-    got = _hash_of({key: value for key, value in card.items() if key != KEY}, hashes)
+    got = hash_of(as_json({key: value for key, value in card.items() if key != KEY}), hashes)
     if got != expected:
         raise InputError(f"{path} was changed after it was written: expected sha256 {expected}, got {got}")
     missing = sorted(set(names) - set(hashes))
@@ -110,11 +114,6 @@ def read_sealed(path: Path) -> bytes:
     if not whole:
         raise InputError(f"{path} was changed after it was written, or was written without a sha256 in its metadata")
     return packed
-
-
-def _hash_of(content: Mapping[str, Any], hashes: Mapping[str, str]) -> str:
-    text = json.dumps(as_json([content, hashes]), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _header(entries: Mapping[str, Any]) -> bytes:

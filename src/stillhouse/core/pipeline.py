@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from stillhouse.core import records
+from stillhouse.core import processes, records
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.family import Arm, Family
 from stillhouse.core.lab import Lab
@@ -21,6 +21,7 @@ from stillhouse.core.plan import Stage
 from stillhouse.curricula import Curriculum
 from stillhouse.training.inherit import inherit_layers
 from stillhouse.training.loop import Fit, fit
+from stillhouse.training.size import check_size
 
 C = TypeVar("C")
 D = TypeVar("D")
@@ -92,6 +93,7 @@ def _through_stages(
     lab: Lab[Any, Any],
 ) -> tuple[nn.Module, Fit]:
     """One network through all stages; each stage but the last has a folder of its own and costs nothing when resumed."""
+    check_size(lambda: family.student(arm, choice, seed, lab), f"student of arm {arm.name!r}")
     torch.manual_seed(seed)
     student = family.student(arm, choice, seed, lab)
     if taught:
@@ -148,7 +150,7 @@ def _curriculum(
         trial = replace(lesson, student=judge, stage=config.trial_stage(lesson.stage), number=0, tutor=None)
         fit(family.job(trial), trial.stage.training, seed=lesson.seed, folder=folder, resume=lab.resume)
     chosen = config.curriculum if taught else replace(config.curriculum, label_weights=(), signal_weights=())
-    difficulty = family.difficulty(judge, lab)
+    difficulty = processes.on_first(lambda: family.difficulty(judge, lab))
     return Curriculum(chosen, difficulty, family.labels(lab), seed=lesson.seed)
 
 

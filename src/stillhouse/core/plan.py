@@ -84,6 +84,12 @@ class RunPlan:
     stages: tuple[StageConfig, ...] = Field(
         default=(), description="stages one after another, as general and task distillation; empty: one stage"
     )
+    teacher_cache: str | None = Field(
+        default=None,
+        min_length=1,
+        description="folder of `stillhouse cache`: the teacher's answers are read there, and compared with the teacher's own on "
+        "rows that are drawn anew; without the teacher at hand, name cache:FOLDER as the teacher",
+    )
     seeds: int = Field(default=3, gt=0, description="how many times each arm is trained (seeds 0, 1, ...)")
 
     def __post_init__(self) -> None:

@@ -15,6 +15,7 @@
         predictions.npz        test split: labels (N,) int64, probabilities (N, K) float32
         result.json            arm, seed, metrics {accuracy, nll, ece, agreement}, best_epoch, epochs, seconds, params
         tensorboard/           the same scalars as events
+      rules.json, rules.npz, rules.txt  of the shipped student, where it has clauses (families/clauses/rules_file.py)
       clauses.npz, clauses.json  of the reference arm's first seed: the clauses that vote most for each class (see below)
       summary.json             verdict, comparisons, arms, teacher, student, command, versions, data, seeds
       report.html              made from the files above and nothing else
@@ -28,6 +29,7 @@ signed votes spread over the pixels.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -35,7 +37,7 @@ import os
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
@@ -43,13 +45,17 @@ from typing import IO, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
+from stillhouse.core.seals import SEAL, comment_fits, is_whole, with_comment, with_seal
 
 RUN, TEACHER, SUMMARY, REPORT = "run.json", "teacher.json", "summary.json", "report.html"
 RECORDS, RESULT, PREDICTIONS = "records.jsonl", "result.json", "predictions.npz"
 TEACHER_PREDICTIONS, CLAUSES, CLAUSE_IMAGES = "teacher_predictions.npz", "clauses.json", "clauses.npz"
 CHECKPOINT, STUDENT, CARD = "checkpoint.pt", "student.safetensors", "card.json"
 LOCK, PART = ".lock", ".part"
+ABOUT: dict[str, Any] = {"config": dict[str, Any]}  # what is read of run.json
+FIGURES: dict[str, Any] = {"metrics": dict[str, Any]}  # and of result.json
 LONGEST_NAME = 200  # bytes: file systems take 255, and a temporary file adds to a name
 
 
@@ -80,6 +86,15 @@ def safe_name(name: str) -> str:
     if size > LONGEST_NAME:
         raise InputError(f"name: expected at most {LONGEST_NAME} bytes, got {size}")
     return name
+
+
+def run_place(out: Path | None, name: str) -> Path:
+    """The folder of a run: the one that was chosen, or `runs/NAME`.
+
+    Raises:
+        InputError: the name would lead elsewhere.
+    """
+    return out if out is not None else Path("runs") / safe_name(name)
 
 
 def check_folder(out: Path) -> None:
@@ -183,11 +198,13 @@ def is_leftover(name: str) -> bool:
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it: a reader sees the old file or the new one.
 
-    File and folder are flushed to the disk: after a power cut, too, it is one of the two.
+    File and folder are flushed to the disk: after a power cut, too, it is one of the two. Of several processes the first writes.
 
     Raises:
         InputError: the folder cannot be written or the disk is full; the temporary file is removed.
     """
+    if not ranks.first():
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = tempfile.NamedTemporaryFile(  # noqa: SIM115
@@ -213,26 +230,83 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically, with NaN and infinities as null so that any reader takes it."""
-    text = json.dumps(as_json(data), indent=2, ensure_ascii=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    """Write JSON atomically, with NaN and infinities as null so that any reader takes it; an object with its own hash."""
+    content = as_json(data)
+    if isinstance(content, dict):
+        content = with_seal(content, path.name)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    raw = text.encode(errors="backslashreplace")  # half a surrogate pair, as of a file name, as JSON writes it
+    write_atomically(path, lambda file: file.write(raw))
 
 
 def write_arrays(path: Path, **arrays: np.ndarray) -> None:
-    """Write named arrays as one compressed npz file, atomically."""
+    """Write named arrays as one compressed npz file with its own hash, atomically."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    packed = with_comment(buffer.getvalue())
+    write_atomically(path, lambda file: file.write(packed))
+
+
+def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays of a file that `write_arrays` wrote.
+
+    Args:
+        path: the file.
+        names: arrays that must be in it.
+
+    Raises:
+        InputError: missing, changed since it was written (or written by something else), or without one of the names.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    if not comment_fits(raw):
+        raise InputError(
+            f"{path} was changed after it was written: expected the sha256 of its content at its end, got another"
+        )
+    with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
+        found = {name: arrays[name] for name in arrays.files}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(f"{path}: expected the arrays {', '.join(names)}, got {', '.join(found) or 'none'}")
+    return found
+
+
+def open_mapped(path: Path, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """A new .npy file to be written through memory; its space is taken first, for a full disk would end the process by a signal.
+
+    Raises:
+        InputError: the file cannot be written, or there is not so much space.
+    """
+    try:
+        array = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS or Windows
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, max(1, path.stat().st_size))
+    except (OSError, OverflowError, ValueError, MemoryError) as error:
+        path.unlink(missing_ok=True)
+        reason = getattr(error, "strerror", None) or str(error)
+        size = int(np.prod(shape, dtype=object)) * np.dtype(kind).itemsize
+        raise InputError(f"cannot write {path} ({size:,} bytes): {reason}") from None
+    return array
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON written by `write_json`.
+    """Read JSON; what `write_json` sealed comes without its seal.
 
     Raises:
-        InputError: the file is missing or is not JSON.
+        InputError: the file is missing, is not JSON, or was changed after `write_json` wrote it.
     """
     try:
-        return json.loads(path.read_bytes())
+        found = json.loads(path.read_bytes())
+        if isinstance(found, dict):
+            if not is_whole(found, path.name):
+                raise InputError(f"{path} was changed after it was written: its sha256 is not that of its content")
+            found.pop(SEAL, None)
+        return found
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     except RecursionError:
@@ -297,7 +371,9 @@ def check_object(value: Any, keys: Mapping[str, Any], name: str, *, only: bool =
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one line to a JSON-lines file and flush it."""
+    """Append one line to a JSON-lines file and flush it. Of several processes the first writes."""
+    if not ranks.first():
+        return
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(as_json(record)) + "\n")
@@ -313,7 +389,11 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """
     if not path.is_file():
         return
-    *lines, torn = path.read_bytes().split(b"\n")
+    raw = path.read_bytes()
+    expected = _hash_in_result(path)
+    if expected is not None and hashlib.sha256(raw).hexdigest() != expected:
+        raise InputError(f"{path} was changed after the training ended: its sha256 is not the one in {RESULT}")
+    *lines, torn = raw.split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
             record = json.loads(line)
@@ -322,6 +402,14 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
         yield check_object(record, {}, f"{path}, line {number}")
     with contextlib.suppress(ValueError):
         yield check_object(json.loads(torn), {}, f"{path}, last line")
+
+
+def _hash_in_result(path: Path) -> str | None:
+    """What `result.json` beside a file has as the file's hash; None where there is none yet."""
+    if not (path.parent / RESULT).is_file():
+        return None
+    found = read_object(path.parent / RESULT, {}).get("sha256")
+    return str(found[path.name]) if isinstance(found, dict) and path.name in found else None
 
 
 def keep_records_until(path: Path, step: int) -> None:

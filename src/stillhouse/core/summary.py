@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stillhouse.core import records
 from stillhouse.core.family import Arm, Contrast, Family, Metric
 from stillhouse.core.folder import RunFolder
-from stillhouse.core.records import read_json
+from stillhouse.core.records import read_object
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
 
 Table = dict[str, NDArray[np.float64]]  # metric -> (S, N)
@@ -39,7 +39,9 @@ def summarize(
         "metrics": [_described(metric) for metric in family.metrics],
         "arms": {arm.name: _figures(tables[arm.name], results[arm.name], metrics) for arm in arms},
         "about": {arm.name: arm.about for arm in arms},
-        "teacher": read_json(folder.path / records.TEACHER) if (folder.path / records.TEACHER).is_file() else None,
+        "teacher": read_object(folder.path / records.TEACHER, {})
+        if (folder.path / records.TEACHER).is_file()
+        else None,
         "shipped": dict(shipped),
         "student": costs.get(str(shipped["arm"])),
         "costs": costs,
@@ -64,10 +66,32 @@ def _compared(contrast: Contrast, tables: Mapping[str, Table], metric: Metric) -
     sign = -1.0 if metric.lower_is_better else 1.0
     arm, control = (tables.get(name, {}).get(metric.name) for name in (contrast.arm, contrast.control))
     if arm is not None and control is not None:
+        kept = _witnesses(tables[contrast.arm], tables[contrast.control])
         arm, control = _as_many_seeds(sign * arm, sign * control)
+        kept = [seed for seed in kept if seed < len(arm)]
+        arm, control = arm[kept], control[kept]
     ends = {name: _number(value) for name, value in asdict(compare(arm, control)).items()}
     named = {"name": contrast.name, "arm": contrast.arm, "control": contrast.control, "metric": metric.name}
     return {**named, "unit": metric.unit, **ends}
+
+
+def _witnesses(arm: Table, control: Table) -> list[int]:
+    """Seeds that are no copies of an earlier one: two trainings that ended in the same student are one witness.
+
+    A student that keeps its start (the principal axes) is the same under every seed, and would else count as many times as it
+    was trained. Students are the same where all their items are equal in every metric.
+    """
+    many = (
+        arm if len(next(iter(arm.values()))) > 1 else control
+    )  # what is fitted once stands beside all seeds of the other
+    seen: set[bytes] = set()
+    kept = []
+    for seed in range(min(len(table) for table in many.values())):
+        items = b"".join(table[seed].tobytes() for table in many.values())
+        if items not in seen:
+            seen.add(items)
+            kept.append(seed)
+    return kept
 
 
 def _as_many_seeds(
@@ -87,7 +111,8 @@ def _figures(table: Table, results: list[dict[str, Any]], metrics: Mapping[str, 
     for name, values in table.items():
         found[name] = _estimate(mean_interval(values), metrics.get(name), values.mean(1).tolist())
     scalars = {name: [result["metrics"].get(name) for result in results] for name in results[0]["metrics"]}
-    scalars["seconds"] = [result.get("seconds") for result in results]
+    for name in ("seconds", "best_epoch"):
+        scalars[name] = [result.get(name) for result in results]
     for name, given in scalars.items():
         numbers = [float(value) for value in given if value is not None]
         if name not in found and numbers:

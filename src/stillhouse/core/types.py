@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from stillhouse.losses.tail import Scores
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -36,20 +38,29 @@ class Batch:
 class Outputs:
     """What a model puts out: logits (B, K), features by module path as far as they are tapped, and the outputs of each member of
     a group.
+
+    Attributes:
+        kept: of a cache that holds the largest scores and the mass of the rest; `logits` are then a stand-in, for measures only.
     """
 
     logits: Tensor
     features: Mapping[str, Tensor] = field(default_factory=dict)
     members: tuple[Outputs, ...] = ()
+    kept: Scores | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OutputSpec:
-    """The shapes of `Outputs` without the batch axis, known before training: what signals are built against."""
+    """The shapes of `Outputs` without the batch axis, known before training: what signals are built against.
+
+    Attributes:
+        kept: number of scores that are known one by one, where not all are; a signal on class scores refuses what needs all.
+    """
 
     num_classes: int
     features: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     members: tuple[OutputSpec, ...] = ()
+    kept: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.folder import run_above, student_folder
-from stillhouse.core.records import CARD, RUN, read_json
+from stillhouse.core.records import CARD, RUN, read_object
 
 if TYPE_CHECKING:
     from stillhouse.core.family import Family
@@ -50,9 +50,7 @@ def family_at(folder: Path) -> Family[Any, Any]:
     """
     folder = Path(folder)
     run = run_above(folder)
-    about = read_json(run / RUN if run is not None else student_folder(folder) / CARD)
-    if not isinstance(about, Mapping):
-        raise InputError(f"{folder}: expected a run or a student, got no mapping in its file")
+    about = read_object(run / RUN if run is not None else student_folder(folder) / CARD, {})
     named = about.get("kind") or about.get("family")
     return family(str(named)) if named is not None else _by_settings(about.get("config", about))
 

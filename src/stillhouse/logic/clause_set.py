@@ -62,7 +62,9 @@ class ClauseSet:
     ) -> ClauseSet:
         """From a list of literals a clause; checked."""
         lengths = [len(clause) for clause in clauses]
-        table = np.asarray(votes, dtype=np.int32).reshape(len(clauses), -1)
+        table = np.asarray(votes, dtype=np.int32)
+        if table.ndim != 2:
+            table = table.reshape(len(clauses), -1)
         made = cls(
             bits=bits,
             starts=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),

@@ -10,6 +10,7 @@ from torch import Tensor
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
 from stillhouse.losses.softened import checked_temperature, kl_of_logs, log_softmax_over
+from stillhouse.losses.tail import Scores
 from stillhouse.losses.values import everywhere
 
 
@@ -73,6 +74,37 @@ def topk_kl(
         # summed over the others: 1 - sum q would be 0 in float32 once the k hold all but a ten-millionth
         kept_q = torch.cat([kept_q, log_q.scatter(1, ids, -math.inf).logsumexp(dim=1, keepdim=True)], dim=1)
     return kl_of_logs(log_p, kept_q) * hot**2
+
+
+def scores_kl(student_logits: Tensor, scores: Scores, temperature: float | Tensor, *, tail: bool = True) -> Tensor:
+    """`topk_kl` at a temperature that is applied now: T^2 KL over the kept tokens and one bucket for all others.
+
+    The teacher's log-probabilities have a gradient in the temperature, as those of a live teacher have.
+
+    Args:
+        student_logits: (N, V).
+        scores: of the same tokens.
+        temperature: a number, or a tensor () that is learned.
+        tail: compare the others as one bucket; False: renormalize the kept ones.
+
+    Returns:
+        (N,) in nats times T^2.
+
+    Example:
+        >>> import math
+        >>> kept = Scores(torch.tensor([[0]]), torch.zeros(1, 1), torch.tensor([[math.log(3)]]), (1.0,), 3)
+        >>> round(scores_kl(torch.zeros(1, 4), kept, 2.0).item(), 4)  # both uniform
+        0.0
+    """
+    log_p, rest_p = scores.log_probabilities(temperature)
+    log_q = torch.log_softmax(student_logits.float() / temperature, 1)
+    kept_q = log_q.gather(1, scores.ids)
+    if not tail:
+        log_p = torch.log_softmax(scores.scores / temperature, 1)
+    elif scores.others:
+        log_p = torch.cat([log_p, rest_p.unsqueeze(1)], 1)
+        kept_q = torch.cat([kept_q, log_q.scatter(1, scores.ids, -torch.inf).logsumexp(1, keepdim=True)], 1)
+    return kl_of_logs(log_p, kept_q) * temperature**2
 
 
 def _log_rest(log_sum: Tensor) -> Tensor:

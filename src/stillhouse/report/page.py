@@ -51,9 +51,7 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
     """The page as text; everything that comes from the run is escaped."""
     from stillhouse.core.folder import RunFolder as Folder
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = _environment()
     measures = {metric.name: Measure.of(metric) for metric in family.metrics}
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
@@ -66,7 +64,6 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
         *_signals(run),
         *_costs(run),
     ]
-    environment.globals.update(color=figures.color, shapes=figures.SHAPES, kind=lambda block: KINDS[type(block)])
     return environment.get_template("page.html").render(
         css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         name=str(mapping(run.run.get("config")).get("name") or run.data.get("name") or run.path.resolve().name),
@@ -74,6 +71,7 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
         finished=bool(run.summary),
         verdict=verdict,
         headline=_headline(run, verdict) if run.summary else "This run is not finished",
+        lead="",
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),
@@ -92,6 +90,58 @@ def _headline(run: RunFolder, verdict: str) -> str:
     if verdict == "not tested" and not run.teacher:
         return "No teacher was asked"
     return HEADLINES.get(verdict, HEADLINES["not tested"])
+
+
+def write_blocks(path: Path, blocks: Sequence[Block], **words: Any) -> Path:
+    """Write the page of `render_blocks`."""
+    page = render_blocks(blocks, **words)
+    write_atomically(path, lambda file: file.write(page.encode(errors="replace")))
+    return path
+
+
+def render_blocks(
+    blocks: Sequence[Block],
+    *,
+    title: str,
+    headline: str,
+    lead: str,
+    kicker: str = "",
+    order: Sequence[str] = (),
+    command: str = "",
+) -> str:
+    """One self-contained page of blocks that is not of a single run: a sweep, a comparison, rules that were exported.
+
+    Args:
+        blocks: in order.
+        title: of the browser's tab.
+        headline: what was found.
+        lead: under it.
+        kicker: the small line above the headline.
+        order: names whose rows get a mark and colour, as arms have in a report.
+        command: that goes on from here.
+    """
+    return (
+        _environment()
+        .get_template("blocks.html")
+        .render(
+            css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+            title=title,
+            kicker=kicker,
+            headline=headline,
+            lead=lead,
+            blocks=list(blocks),
+            order=list(order),
+            command=command,
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(color=figures.color, shapes=figures.SHAPES, kind=lambda block: KINDS[type(block)])
+    return environment
 
 
 def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mapping[str, Any]) -> list[Block]:

@@ -123,6 +123,11 @@ class DualHeadSignal(Signal):
                 f"signal {self.name!r}: expected equal class counts, student has {student.num_classes}, "
                 f"teacher {teacher.num_classes}"
             )
+        if teacher.kept is not None:
+            raise InputError(
+                f"signal {self.name!r}: needs all class scores, and the cache holds the {teacher.kept} largest; expected a cache "
+                "of --content scores"
+            )
         self.config = config
         self.read = Pooled.of(config.student, student, config.student_layout)
         self.head = nn.Linear(self.read.width, student.num_classes)

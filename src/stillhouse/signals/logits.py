@@ -27,6 +27,7 @@ from stillhouse.losses import (
     symmetric_kl,
     total_variation,
 )
+from stillhouse.losses.top_k import scores_kl
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.temperature import NumberTemperature, ScheduledTemperature, Temperature, TemperatureConfig
 
@@ -310,6 +311,8 @@ class LogitSignal(Signal):
                 f"teacher {teacher.num_classes}"
             )
         _check_enough_classes(self.name, config, student.num_classes)
+        if teacher.kept is not None:
+            _check_kept(self.name, config, teacher.kept)
         self.loss, self.standardize = config.loss, config.standardize
         chosen = config.temperature
         self.temperature: Temperature = (
@@ -321,6 +324,8 @@ class LogitSignal(Signal):
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) loss of each sample, or 0-d of the batch."""
         student, teacher = student_out.logits, teacher_out.logits.detach()
+        if teacher_out.kept is not None:
+            return scores_kl(student, teacher_out.kept, self.temperature(student, teacher, progress))
         if self.standardize:
             student, teacher = standardize_logits(student), standardize_logits(teacher)
         return self.loss(student, teacher, batch.labels, self.temperature(student, teacher, progress))
@@ -340,6 +345,26 @@ class LogitSignal(Signal):
     def groups(self) -> list[dict[str, Any]]:
         """Those of the temperature."""
         return self.temperature.groups()
+
+
+def _check_kept(name: str, config: LogitsConfig, kept: int) -> None:
+    """Refuse what needs a score of every class where a cache holds the largest."""
+    temperature = config.temperature
+    alone = isinstance(temperature, (int, float)) or getattr(temperature, "kind", "") in {
+        "fixed",
+        "scheduled",
+        "learned",
+    }
+    if type(config.loss) is not ForwardKL or config.standardize:
+        what = "standardize" if config.standardize else f"loss {config.loss.kind!r}"
+    elif not alone or getattr(temperature, "per_sample", False):
+        what = "a temperature that is read from the scores"
+    else:
+        return
+    raise InputError(
+        f"signal {name!r}: {what} needs all class scores, and the cache holds the {kept} largest; expected loss: forward-kl at a "
+        "fixed, scheduled or learned temperature, or a cache of --content scores"
+    )
 
 
 def _check_enough_classes(name: str, config: LogitsConfig, classes: int) -> None:

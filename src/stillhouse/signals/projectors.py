@@ -15,6 +15,7 @@ from torch.nn.utils import parametrizations
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
+from stillhouse.core.processes import gather
 
 ProjectorKind = Literal["linear", "mlp", "orthogonal", "none"]
 Initialize = Literal["default", "orthogonal", "least-squares"]
@@ -48,8 +49,11 @@ class LeastSquaresLinear(nn.Linear):
     @torch.no_grad()
     def fit_once(self, student: Tensor, teacher: Tensor) -> LeastSquaresLinear:
         """Set weight and bias from rows (..., S) and (..., D); does nothing the second time, in evaluation, or on NaN."""
-        x, y = student.flatten(0, -2).double(), teacher.flatten(0, -2).double()
-        if self.fitted or not self.training or not (x.isfinite().all() and y.isfinite().all()):
+        if self.fitted or not self.training:
+            return self
+        # of several processes all fit to the rows of all, or their projectors would differ
+        x, y = (gather(rows.flatten(0, -2)).double() for rows in (student, teacher))
+        if not (x.isfinite().all() and y.isfinite().all()):
             return self
         x_mean, y_mean = x.mean(0), y.mean(0)
         x, y = x - x_mean, y - y_mean

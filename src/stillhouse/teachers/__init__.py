@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stillhouse.teachers.readiness import TeacherReport, check_teacher
     from stillhouse.teachers.teacher import NetworkTeacher, Teacher
 
-SOURCES = ("builtin", "timm", "torchvision", "ckpt", "run", "self")
+SOURCES = ("builtin", "timm", "torchvision", "ckpt", "run", "cache", "self")
 SELF = "self:average"
 
 
@@ -31,10 +31,10 @@ class TeacherConfig:
     source: str = Field(
         default="builtin:digits",
         description="builtin:digits, timm:NAME, torchvision:NAME, ckpt:FILE (of train-teacher), run:FOLDER (the student of a "
-        "run), or self:average",
+        "run), cache:FOLDER (its answers, kept by `stillhouse cache`), or self:average",
     )
     checkpoint: str | None = Field(
-        default=None, description="state dict loaded over timm:NAME or torchvision:NAME, after their own weights"
+        default=None, description="state dict for timm:NAME or torchvision:NAME, in place of their published weights"
     )
     pretrained: bool = Field(default=True, description="fetch the published weights of timm:NAME or torchvision:NAME")
     image_size: int | None = Field(
@@ -59,7 +59,7 @@ class TeacherConfig:
             raise ValueError(f"source: a student's own teacher is {SELF!r}, got {self.source!r}")
         if kind != "self" and self.decay is not None:
             raise ValueError(f"decay: does nothing with {self.source!r}; it belongs to {SELF!r}")
-        if kind in {"builtin", "ckpt", "run", "self"} and self.checkpoint is not None:
+        if kind in {"builtin", "ckpt", "run", "cache", "self"} and self.checkpoint is not None:
             raise ValueError(f"checkpoint: goes with timm:NAME or torchvision:NAME, not with {self.source!r}")
 
     @property
@@ -83,6 +83,8 @@ class TeacherConfig:
             )
         if self.source.startswith("run:"):
             raise InputError(f"teacher {self.source!r} is a student; load it, and make it one by Teacher.from_module")
+        if self.source.startswith("cache:"):
+            raise InputError(f"teacher {self.source!r} is no network; expected one here, whose weights can be loaded")
         from stillhouse.teachers.build import build
 
         return build(self, task, features)

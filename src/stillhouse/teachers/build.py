@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import ImageTask
 from stillhouse.teachers import TeacherConfig
-from stillhouse.teachers.from_checkpoint import load_foreign, load_own
+from stillhouse.teachers.from_checkpoint import load_foreign, load_own, read_state_dict
 from stillhouse.teachers.heads import final_linear, replace_head
 from stillhouse.teachers.teacher import NetworkTeacher, Origin
 
@@ -29,6 +30,9 @@ def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> 
         from stillhouse.teachers.from_timm import build_timm as build_network
     else:
         from stillhouse.teachers.from_torchvision import build_torchvision as build_network
+    if config.checkpoint is not None:  # looked at before anything is fetched, and it takes the place of what would be
+        read_state_dict(Path(config.checkpoint))
+        config = replace(config, pretrained=False)
     module, wants = build_network(name, config, task)
     new_head = True
     if config.checkpoint is not None:

@@ -66,6 +66,12 @@ class EnsembleTeacher(Teacher):
         if pool not in ("mean-probabilities", "mean-logits"):
             raise InputError(f"pool: expected 'mean-probabilities' or 'mean-logits', got {pool!r}")
         self.names, self.pool = _names(self.members, names), pool
+        for name, member in zip(self.names, self.members):
+            if member.spec.kept is not None:
+                raise InputError(
+                    f"teacher {name!r}: teaches together with others by all its class scores, and its cache holds the "
+                    f"{member.spec.kept} largest; expected a cache of --content scores"
+                )
         first, classes = self.names[0], self.members[0].spec.num_classes
         for name, member in zip(self.names, self.members):
             if member.spec.num_classes != classes:

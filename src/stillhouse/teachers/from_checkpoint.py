@@ -19,12 +19,19 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import write_atomically
+from stillhouse.core.hashes import KEY, read_sealed, sealed
+from stillhouse.core.records import check_object, write_atomically
 from stillhouse.core.types import ImageTask
 from stillhouse.teachers.heads import final_linear
 from stillhouse.teachers.teacher import Input, NetworkTeacher, Origin
 
 FORMAT = "stillhouse-teacher-1"
+ABOUT: dict[str, Any] = {
+    "source": str,
+    "architecture": dict[str, Any],
+    "task": dict[str, Any],
+    "input": dict[str, Any],
+}
 WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
@@ -46,7 +53,7 @@ def save_teacher(path: Path, teacher: NetworkTeacher, *, data_name: str, data_sh
         "validation_accuracy": score,
     }
     weights = {name: x.detach().cpu().contiguous() for name, x in teacher.module.state_dict().items()}
-    content = save(weights, metadata={"format": FORMAT, "teacher": json.dumps(about)})
+    content = sealed(save(weights, metadata={"format": FORMAT, "teacher": json.dumps(about)}))
     write_atomically(path, lambda file: file.write(content))
 
 
@@ -72,9 +79,12 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
             f"{path} is a state dict that does not name its architecture (first keys: {', '.join(keys[:4])}); "
             f"name it: --teacher-source timm:NAME (or torchvision:NAME) --teacher-checkpoint {path}"
         )
-    task = ImageTask(**{key: tuple(value) for key, value in about["task"].items()})
-    seen = about["input"]
-    wants = Input(seen["channels"], tuple(seen["mean"]), tuple(seen["std"]), seen["side"])
+    try:
+        task = ImageTask(**{key: tuple(value) for key, value in about["task"].items()})
+        seen = about["input"]
+        wants = Input(seen["channels"], tuple(seen["mean"]), tuple(seen["std"]), seen["side"])
+    except (TypeError, KeyError) as error:
+        raise InputError(f"teacher file {path}: its description cannot be read: {_said(error)}") from None
     kind, _, name = about["source"].partition(":")
     config = TeacherConfig(
         source=about["source"], pretrained=False, image_size=wants.side, architecture=about["architecture"]
@@ -155,7 +165,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             "save its state_dict() alone"
         ) from None
     except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise InputError(f"checkpoint {path} is truncated or not a checkpoint: {str(error).splitlines()[0]}") from None
+        raise InputError(f"checkpoint {path} is truncated or not a checkpoint: {_said(error)}") from None
     while isinstance(found, Mapping) and (
         inner := next((w for w in WRAPPERS if isinstance(found.get(w), Mapping)), None)
     ):
@@ -176,9 +186,23 @@ def _metadata(path: Path) -> dict[str, Any] | None:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+        if KEY in metadata:
+            read_sealed(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"teacher file {path} is truncated or not safetensors: {error}") from None
-    return json.loads(metadata["teacher"]) if metadata.get("format") == FORMAT else None
+    if metadata.get("format") != FORMAT:
+        return None
+    try:
+        about = json.loads(metadata["teacher"])
+        return check_object(about, ABOUT, f"teacher file {path}")
+    except (LookupError, ValueError, RecursionError) as error:
+        raise InputError(f"teacher file {path}: its description cannot be read: {_said(error)}") from None
+
+
+def _said(error: Exception) -> str:
+    """The first line of an error with its kind, since of a KeyError it would be the key alone."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def _listed(title: str, names: list[str]) -> str:

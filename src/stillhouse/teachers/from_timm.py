@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from inspect import signature
 from typing import Any
 
 from torch import nn
@@ -27,6 +29,7 @@ def build_timm(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Mo
 
     if not timm.is_model(name.split(".")[0]):
         raise InputError(f"timm has no model {name!r}; {nearest(name, timm.list_models())}")
+    own_arguments(config.architecture, f"timm:{name}")
     settings: dict[str, Any] = {"num_classes": task.num_classes, "in_chans": task.shape[0], **config.architecture}
     try:
         module, side = _create(name, config, settings, max(task.shape[1:]))
@@ -45,6 +48,25 @@ def build_timm(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Mo
     if len(mean) not in (1, task.shape[0]):
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     return module, Input(task.shape[0], mean, std, side)
+
+
+def own_arguments(arguments: Mapping[str, Any], name: str) -> None:
+    """See that arguments are of an architecture, not of the functions around it, some of which open files and addresses.
+
+    Raises:
+        InputError: one of `timm.create_model` or of its builder, as `checkpoint_path` or `pretrained_cfg`.
+    """
+    import timm
+    from timm.models import build_model_with_cfg, load_pretrained
+
+    around = {
+        key for f in (timm.create_model, build_model_with_cfg, load_pretrained) for key in signature(f).parameters
+    }
+    wrong = sorted((around - {"img_size"}) & set(arguments))
+    if wrong:
+        raise InputError(
+            f"{name}: expected arguments of the architecture itself, got {', '.join(wrong)}, which belong to what loads it"
+        )
 
 
 def _create(name: str, config: TeacherConfig, settings: dict[str, Any], data_side: int) -> tuple[Any, int]:

@@ -29,6 +29,8 @@ def build_torchvision(name: str, config: TeacherConfig, task: ImageTask) -> tupl
     known = models.list_models(module=models)
     if name not in known:
         raise InputError(f"torchvision has no classifier {name!r}; {nearest(name, known)}")
+    if wrong := sorted({"weights", "weights_backbone", "pretrained", "progress"} & set(config.architecture)):
+        raise InputError(f"torchvision:{name}: expected arguments of the architecture itself, got {', '.join(wrong)}")
     try:
         module: nn.Module = models.get_model(
             name, weights="DEFAULT" if config.pretrained else None, **config.architecture

@@ -190,6 +190,17 @@ class NetworkTeacher(Teacher):
         with torch.no_grad():
             return self._tapped(self.prepare(batch.inputs))
 
+    def listening(self, features: Sequence[str]) -> NetworkTeacher:
+        """Itself, tapped at these sub-modules from now on.
+
+        Raises:
+            InputError: a path that it does not have.
+        """
+        self._tapped.close()
+        self._tapped = Tapped(self.module, features)
+        self.spec = self._tapped.spec(self.prepare(self.task.example(2)))
+        return self
+
     def prepare(self, pixels: Tensor) -> Tensor:
         """Raw pixels (B, C, H, W) in [0, 1], resized and normalized as the network was trained."""
         return self.wants.prepare(pixels)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 from pathlib import Path
 from typing import Any, TypedDict, get_type_hints
@@ -15,9 +16,9 @@ from typing import Any, TypedDict, get_type_hints
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import check_object, write_atomically
+from stillhouse.core.records import RECORDS, check_object, write_atomically
 
-FORMAT = "stillhouse-checkpoint-2"
+FORMAT = "stillhouse-checkpoint-3"
 
 
 class Checkpoint(TypedDict):
@@ -35,18 +36,23 @@ class Checkpoint(TypedDict):
     threads: dict[str, Any]
     average: dict[str, Any] | None
     best_weights: dict[str, Any]
+    generators: list[Any]  # random states of processes 1, 2, ...
 
 
 class _File(Checkpoint):
     format: str
+    records: dict[str, Any]  # how many bytes of records.jsonl there were, and their sha256
     rng: dict[str, Any]
 
 
 def save_checkpoint(path: Path, state: Checkpoint) -> None:
-    """Write a checkpoint with the state of the random generators; through memory, so a full disk is a plain error."""
+    """Write a checkpoint with the state of the random generators; through memory, so a full disk is a plain error.
+
+    The records so far belong to it: they are flushed to the disk first, and their hash is kept.
+    """
     rng = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "rng": rng, **state}, buffer)
+    torch.save({"format": FORMAT, "rng": rng, "records": _records(path.parent), **state}, buffer)
     buffer.write(_last_line(buffer.getbuffer()))
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
@@ -71,11 +77,14 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
     try:
         state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise InputError(f"checkpoint {path} cannot be read: {error}") from None
+    except (RuntimeError, EOFError, ValueError, LookupError, TypeError, pickle.UnpicklingError) as error:
+        text = str(error).split("\n")[0]
+        raise InputError(f"checkpoint {path} cannot be read: {type(error).__name__}: {text}") from None
     check_object(state, get_type_hints(_File), f"checkpoint {path}", only=True)
     if state["format"] != FORMAT:
         raise InputError(f"checkpoint {path}: expected format {FORMAT!r}, got {state['format']!r}")
+    if _records(path.parent, state["records"].get("bytes")) != state["records"]:
+        raise InputError(f"{path.parent / RECORDS} was changed after {path.name} was written beside it")
     return state
 
 
@@ -85,6 +94,20 @@ def restore_rng(state: Checkpoint) -> None:
     torch.set_rng_state(rng["cpu"])
     if torch.cuda.is_available() and rng["cuda"]:
         torch.cuda.set_rng_state_all(rng["cuda"])
+
+
+def _records(folder: Path, size: int | None = None) -> dict[str, Any]:
+    """The number and the hash of the first bytes (all of them where `size` is None) of a training's records, flushed."""
+    path = folder / RECORDS
+    if not path.is_file():
+        return {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    try:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            raw = file.read(-1 if size is None else size)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    return {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
 
 
 def _last_line(content: bytes | memoryview) -> bytes:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.training.doctor_config import TASK, DoctorConfig
-from stillhouse.training.gradients import Gradient, cosine, inner, per_term_gradients
+from stillhouse.training.gradients import Gradient, averaged, cosine, inner, per_term_gradients
 
 SAME = 1e-6  # relative change of a value below which it counts as constant
 
@@ -136,7 +136,7 @@ class SignalDoctor:
             raise InputError(f"doctor.task: expected one of the terms {', '.join(terms)}, got {self.task!r}")
         if not any(x.requires_grad for x in shared):
             raise InputError(f"shared: expected tensors of which at least one learns, got {len(shared)} that do not")
-        gradients = per_term_gradients(terms, shared, keep_graph=True)
+        gradients = averaged(per_term_gradients(terms, shared, keep_graph=True), shared)
         readings = self._readings(gradients)
         found = [
             *self._about_terms(readings),

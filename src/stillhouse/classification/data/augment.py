@@ -5,14 +5,15 @@ Legend: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
+from hashlib import blake2b
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-Augmentation = Literal["none", "affine", "crop-flip"]
+Augmentation = Literal["none", "affine", "crop-flip", "resized-crop"]
 
 
 def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[int, int] | None = None) -> Tensor:
@@ -21,7 +22,8 @@ def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[
     Args:
         inputs: (B, C, H, W) floats in [0, 1].
         how: `affine` turns by up to 10 degrees, shifts by up to a tenth and scales by up to a tenth; `crop-flip` shifts by
-            up to an eighth and mirrors.
+            up to an eighth and mirrors; `resized-crop` takes a part of 25 % to 100 % of the area, of 3:4 to 4:3, resizes it to
+            the whole and mirrors.
         seed: fixes the draw.
         randaugment: operations and magnitude (0 to 30) of a RandAugment that follows.
 
@@ -44,6 +46,32 @@ def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[
         return torch.stack([change(image) for image in inputs]).clamp(0, 1)
 
 
+def augment_rows(
+    inputs: Tensor,
+    how: Augmentation,
+    draws: Sequence[tuple[int, ...]],
+    *,
+    randaugment: tuple[int, int] | None = None,
+) -> Tensor:
+    """The same, each image changed by a draw of its own numbers: so that an image's change does not depend on its batch.
+
+    Args:
+        inputs: (B, C, H, W) floats in [0, 1].
+        how: as in `augment`.
+        draws: B tuples of whole numbers, which fix the draw of each image.
+        randaugment: as in `augment`.
+    """
+    if how == "none" and randaugment is None:
+        return inputs
+    change = _transform(how, inputs.shape[-2], inputs.shape[-1], randaugment)
+    changed = []
+    with torch.random.fork_rng(devices=[]):
+        for image, draw in zip(inputs, draws, strict=True):
+            torch.manual_seed(int.from_bytes(blake2b(repr(draw).encode(), digest_size=7).digest(), "little"))
+            changed.append(change(image))
+    return torch.stack(changed).clamp(0, 1)
+
+
 @cache
 def _transform(
     how: Augmentation, height: int, width: int, randaugment: tuple[int, int] | None
@@ -57,6 +85,9 @@ def _transform(
     elif how == "crop-flip":
         padding = [max(1, width // 8), max(1, height // 8)]
         steps += [v2.RandomCrop((height, width), padding=padding), v2.RandomHorizontalFlip()]
+    elif how == "resized-crop":
+        crop = v2.RandomResizedCrop((height, width), scale=(0.25, 1.0), interpolation=bilinear, antialias=True)
+        steps += [crop, v2.RandomHorizontalFlip()]
     if randaugment is not None:
         operations, magnitude = randaugment
         steps.append(v2.RandAugment(num_ops=operations, magnitude=magnitude, interpolation=bilinear))

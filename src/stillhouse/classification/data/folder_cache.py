@@ -22,9 +22,10 @@ from torch import Tensor
 
 from stillhouse.classification.data.decode import Look, common_channels, common_size, decode, look
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import read_json, write_atomically, write_json
+from stillhouse.core.hashes import sha256_of
+from stillhouse.core.records import read_object, write_atomically, write_json
 
-FORMAT = 1
+FORMAT = 2
 AT_ONCE = 64
 LEFTOVER_SECONDS = 3600
 
@@ -73,14 +74,16 @@ def _state(root: Path, files: Sequence[Path]) -> str:
 
 
 def _read(array: Path, count: int) -> Tensor | None:
-    """The cached array; None if it is missing, torn or of another size."""
+    """The cached array; None if it is missing, changed since it was written, or of another size: it is made again then."""
     manifest = array.with_suffix(".json")
     if not (manifest.is_file() and array.is_file()):
         return None
     try:
-        images = np.load(array, mmap_mode="c", allow_pickle=False)
-        expected = tuple(read_json(manifest)["shape"])
-    except (OSError, ValueError, KeyError, TypeError):
+        about = read_object(manifest, {"shape": list[int], "sha256": str})
+        if sha256_of(array) != about["sha256"]:
+            return None
+        images, expected = np.load(array, mmap_mode="c", allow_pickle=False), tuple(about["shape"])
+    except (OSError, ValueError):
         return None
     right = images.dtype == np.uint8 and images.shape == expected and len(images) == count
     return torch.from_numpy(images) if right else None
@@ -107,7 +110,8 @@ def _build(array: Path, root: Path, files: Sequence[Path], image_size: int | Non
 
         # The name holds all that decides the content, so two processes that build at once put the same bytes in place
         write_atomically(array, write)
-    write_json(array.with_suffix(".json"), {"root": str(root.resolve()), "shape": shape, "format": FORMAT})
+    about = {"root": str(root.resolve()), "shape": shape, "format": FORMAT, "sha256": sha256_of(array)}
+    write_json(array.with_suffix(".json"), about)
 
 
 def _mapped(pool: ThreadPoolExecutor, function: Any, files: Sequence[Path], what: str) -> Iterator[Any]:

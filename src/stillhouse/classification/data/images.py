@@ -20,32 +20,38 @@ from stillhouse.classification.data.arrays import (
     optional_rows,
     rows_from_arrays,
 )
-from stillhouse.classification.data.augment import Augmentation, augment
+from stillhouse.classification.data.augment import Augmentation, augment, augment_rows
 from stillhouse.classification.data.config import DataConfig
 from stillhouse.classification.data.shape import fit
 from stillhouse.classification.data.sources import Loaded, Rows
 from stillhouse.classification.data.splits import check_every_class, hold_out, limit
 from stillhouse.classification.data.statistics import fingerprint, pixel_statistics
+from stillhouse.classification.data.streamed import Streamed
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.core.types import Batch, ImageTask
 
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """One split, whole in memory.
+    """One split, in memory or decoded when its rows are asked for.
 
     Attributes:
-        images: (N, C, H, W) uint8, or float32 in [0, 1].
+        images: (N, C, H, W) uint8, or float32 in [0, 1], or `Streamed`.
         labels: (N) int64.
     """
 
-    images: Tensor
+    images: Tensor | Streamed
     labels: Tensor
 
     @property
-    def held(self) -> Tensor:
-        """(N, ...) what is in memory: the images."""
+    def held(self) -> Tensor | Streamed:
+        """(N, ...) what it is made of: the images."""
         return self.images
+
+    def ahead(self, index: Tensor) -> None:
+        """Say which rows are asked for next, so that their decoding can begin."""
+        if isinstance(self.images, Streamed):
+            self.images.ahead(index)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -83,6 +89,8 @@ class ImageData:
         task: class names, shape and pixel statistics.
         augmentation: what `augment` does.
         randaugment: operations and magnitude of a RandAugment after it.
+        views: number of augmented views of each image; 0: new changes at every step.
+        view_seed: fixes them.
         shown: what teachers look at, row for row, where students read something else that was made of it; None: the same.
     """
 
@@ -94,6 +102,8 @@ class ImageData:
     augmentation: Augmentation = "none"
     randaugment: tuple[int, int] | None = None
     shown: ImageData | None = None
+    views: int = 0
+    view_seed: int = 0
 
     @property
     def for_teachers(self) -> ImageData:
@@ -119,6 +129,29 @@ class ImageData:
     def augment(self, inputs: Tensor, *, seed: int) -> Tensor:
         """A training batch (B, C, H, W), randomly changed by `augmentation`; the same seed gives the same batch."""
         return augment(inputs, self.augmentation, seed, randaugment=self.randaugment)
+
+    def view(self, number: int, rows: Tensor) -> Batch:
+        """Rows as one of their `views`: a function of `view_seed`, the number of the view and the row, whatever the batch."""
+        batch = self.train.batch(rows)
+        inputs = augment_rows(
+            batch.inputs,
+            self.augmentation,
+            [(self.view_seed, number, int(row)) for row in rows],
+            randaugment=self.randaugment,
+        )
+        return Batch(inputs, batch.labels, batch.index)
+
+    @property
+    def views_key(self) -> dict[str, Any] | None:
+        """What decides the views, for the key of a cache; None where images are taken as they are."""
+        if not self.changes:
+            return None
+        return {
+            "how": self.augmentation,
+            "randaugment": self.randaugment,
+            "seed": self.view_seed,
+            "views": self.views,
+        }
 
     @classmethod
     def from_arrays(
@@ -201,6 +234,8 @@ def assemble(loaded: Loaded, config: DataConfig) -> ImageData:
         task=ImageTask(names, (c, h, w), mean, std),
         augmentation=config.augment,
         randaugment=(config.randaugment_operations, config.randaugment_magnitude) if config.randaugment else None,
+        views=config.views or 0,
+        view_seed=config.view_seed or 0,
     )
 
 

@@ -34,6 +34,7 @@ class TimmStudentConfig:
         import torch
 
         from stillhouse.layers.pixels import Normalized
+        from stillhouse.teachers.from_timm import own_arguments
 
         if not isinstance(task, ImageTask):
             raise InputError(f"student {self.kind!r}: expected images, got texts of {task.length} tokens")
@@ -41,6 +42,7 @@ class TimmStudentConfig:
             raise InputError(
                 f"timm has no model {self.architecture!r}; {nearest(self.architecture, timm.list_models())}"
             )
+        own_arguments(self.arguments, f"student timm:{self.architecture}")
         settings: dict[str, Any] = {"num_classes": task.num_classes, "in_chans": task.shape[0], **self.arguments}
         try:
             try:

@@ -10,6 +10,7 @@ from typing import Any
 
 from stillhouse.cli.options import Parser, _plain, _shown, add_config_options, print_config
 from stillhouse.core.config import ConfigError, Flag, _takes_plain, load_yaml, merge, place, set_path, to_mapping
+from stillhouse.core.records import run_place
 from stillhouse.families.clauses.vision.config import VisionConfig
 from stillhouse.families.clauses.vision.flags import VisionFlag, described
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     from stillhouse.cli.show import RunDisplay
     from stillhouse.families.clauses.vision.run import run_models
 
-    out = options.out or Path("runs") / config.name
+    out = run_place(options.out, config.name)
     quiet = options.quiet or not sys.stdout.isatty()
     trainings = len(config.models) * config.seeds * max(1, len(config.arms))
     with RunDisplay(trainings, quiet=quiet) as display:

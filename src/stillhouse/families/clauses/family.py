@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from stillhouse.classification.family import ABOUT, ClassificationFamily
 from stillhouse.classification.plan import ClassesRunConfig
 from stillhouse.core import records
 from stillhouse.core.config import kinds
-from stillhouse.core.family import Arm, Contrast
-from stillhouse.core.folder import RunFolder
+from stillhouse.core.exports import ExportChoices, Target
+from stillhouse.core.family import Arm, Contrast, Scores
+from stillhouse.core.folder import RunFolder, student_folder
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.students import TsetlinViTConfig, UnifiedTMConfig
@@ -18,10 +20,14 @@ from stillhouse.families.clauses.students.kinds import AssistantConfig, ClauseSt
 from stillhouse.families.clauses.students.unused import unused_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from stillhouse.core.lab import Lab
     from stillhouse.report.blocks import Block
+
+WORTH_TIMING = 30.0  # seconds of training, below which kernels are not compiled to be timed
 
 
 class ClausesFamily(ClassificationFamily):
@@ -95,8 +101,19 @@ class ClausesFamily(ClassificationFamily):
 
         return ClausesJob
 
+    def score(self, model: Any, arm: Arm, seed: int, lab: Lab[ClassesRunConfig, Any]) -> Scores:
+        """Also what the first seed costs with its clauses as logic."""
+        from stillhouse.families.clauses.cost import add_packed_cost
+
+        scores = super().score(model, arm, seed, lab)
+        if "cost" in scores.facts:
+            add_packed_cost(scores.facts["cost"], model, lab.data.task.example)
+        return scores
+
     def finish(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
-        """The clauses that vote most for each class, from the reference arm's first seed, over validation images."""
+        """The shipped student's rules, and of a transformer the clauses that vote most, over validation images."""
+        self._write_rules(lab, summary)
+        self._time_logic(lab, summary)
         student = lab.config.student
         if not isinstance(student, (TsetlinViTConfig, UnifiedTMConfig)) or student.feed_forward != "clauses":
             return
@@ -110,11 +127,95 @@ class ClausesFamily(ClassificationFamily):
         write_arrays(lab.folder.path / records.CLAUSE_IMAGES, images=images, maps=maps)
         write_json(lab.folder.path / records.CLAUSES, index)
 
-    def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Also the clauses that vote most, with pictures."""
-        from stillhouse.families.clauses.report import clause_blocks
+    def predictor(self, folder: Path) -> Any:
+        """Photos into classes; a student of boolean features reads those of the photo."""
+        from stillhouse.classification.card import read_card
+        from stillhouse.classification.use import open_predictor
+        from stillhouse.families.clauses.data.boolean_features import BITS, boolean_features
 
-        return [*super().blocks(run), *clause_blocks(run.path)]
+        place = student_folder(folder)
+        channels, rest = divmod(read_card(place, self.Students)[1].shape[0], BITS)
+        if rest or channels not in (1, 3):
+            return super().predictor(folder)
+        return open_predictor(self, place, lambda pixels: boolean_features(pixels).float(), channels)
+
+    def _time_logic(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
+        """How fast the shipped student's clauses answer as logic, where its training took longer than the measurement does."""
+        from stillhouse.families.clauses.cost import packed_times
+
+        shipped = summary["shipped"]
+        packed = summary["costs"].get(shipped["arm"], {}).get("packed")
+        if packed is None or lab.folder.result(shipped["arm"], shipped["seed"])["seconds"] < WORTH_TIMING:
+            return
+        model = self.load(lab.place(shipped["arm"], shipped["seed"]))
+        packed |= packed_times(model, lab.data.task.example)
+
+    def _write_rules(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
+        """Rules of the shipped student into the run folder, and what they keep into the summary."""
+        from stillhouse.families.clauses.rules_file import write_rules
+        from stillhouse.families.clauses.students.rules import rules_of
+        from stillhouse.families.clauses.students.sites import sites
+
+        shipped = summary["shipped"]
+        model = self.load(lab.place(shipped["arm"], shipped["seed"]))
+        if not sites(model):
+            return
+        found = rules_of(model, lab.data)
+        write_rules(lab.folder.path, found, class_names=list(lab.data.task.class_names), student=dict(shipped))
+        summary["rules"] = {
+            "shown": len(found.rules),
+            "accuracy": found.shown,
+            "full": found.full,
+            "growth": found.growth,
+        }
+
+    def exports(self) -> Mapping[str, Target]:
+        """Also rules to read, and machines of logic."""
+        votes = ("vote_bits", "data", "data_root")
+        machines = {
+            "packed": Target(
+                "bits and whole numbers in one file", ".packed.safetensors", self._write_machine("packed"), votes
+            ),
+            "c": Target("C99, no allocation", ".c", self._write_machine("c"), votes),
+            "wasm": Target("a WebAssembly module", ".wasm", self._write_machine("wasm"), votes),
+            "verilog": Target("a module a layer", "", self._write_machine("verilog"), ("prove", *votes)),
+            "json": Target("literals and votes for other programs", ".json", self._write_machine("json"), votes),
+            "numpy": Target("needs numpy alone", "", self._write_machine("numpy"), votes),
+        }
+        return {**machines, "rules": Target("clauses to read", "", self._write_rules_folder), **super().exports()}
+
+    def _write_machine(self, form: str) -> Callable[[Path, Path, ExportChoices], Sequence[str]]:
+        """The writer of a form of students that are clauses from the pixels to the class."""
+
+        def write(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+            from stillhouse.families.clauses import exports
+
+            job = exports.job(self.load(folder), self._data_of(folder, choices.data, choices.data_root), choices)
+            if form == "verilog":
+                return exports.export_verilog(job, out, choices)
+            writers = {
+                "packed": exports.export_packed,
+                "c": exports.export_c,
+                "wasm": exports.export_wasm,
+                "json": exports.export_json,
+                "numpy": exports.export_numpy,
+            }
+            return writers[form](job, out)
+
+        return write
+
+    def _write_rules_folder(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+        from stillhouse.families.clauses.exports import export_rules
+
+        return export_rules(self.load(folder), self._data_of(folder, choices.data, choices.data_root), folder, out)
+
+    def blocks(self, run: RunFolder) -> Sequence[Block]:
+        """Also the rules and the clauses that vote most, with pictures, and what clauses cost as logic."""
+        from stillhouse.families.clauses.cost_report import cost_blocks
+        from stillhouse.families.clauses.report import clause_blocks
+        from stillhouse.families.clauses.rules_report import rule_blocks
+
+        return [*super().blocks(run), *rule_blocks(run.path), *clause_blocks(run.path), *cost_blocks(run.path)]
 
 
 FAMILY = ClausesFamily()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.records import read_arrays, read_object
 
 
 def draw_overlays(folder: Path, out: Path, *, topk: int = 3) -> list[Path]:
@@ -32,8 +32,8 @@ def draw_overlays(folder: Path, out: Path, *, topk: int = 3) -> list[Path]:
 
     if not (folder / "overlays.npz").is_file():
         raise InputError(f"{folder}: no overlays.npz; train with --visualize-overlays")
-    arrays = np.load(folder / "overlays.npz")
-    about = json.loads((folder / "overlays.json").read_text())
+    arrays = read_arrays(folder / "overlays.npz", ["images", "labels", "attention", "clauses", "probabilities"])
+    about = read_object(folder / "overlays.json", {"class_names": list[str], "covered": Any})
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -36,10 +36,11 @@ def overlay(image: Array, votes: Array, scale: float) -> Array:
 def picture_addresses(pictures: Sequence[tuple[Array, Array]]) -> list[str]:
     """One `data:` address a picture (image, votes); the pictures of a clause share one scale of votes."""
     scale = max((float(np.abs(votes).max()) for _, votes in pictures), default=0.0)
-    return [_data_address(overlay(image, votes, scale)) for image, votes in pictures]
+    return [data_address(overlay(image, votes, scale)) for image, votes in pictures]
 
 
-def _data_address(pixels: Array) -> str:
+def data_address(pixels: Array) -> str:
+    """A picture (H, W, 3) uint8 as a PNG inside the page."""
     buffer = io.BytesIO()
     imsave(buffer, pixels, format="png", metadata={"Software": ""})
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

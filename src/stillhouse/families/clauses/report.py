@@ -77,8 +77,8 @@ def _caption(clause: Clause, name: str) -> str:
 
 
 def _read_clauses(path: Path) -> list[tuple[str, list[Clause]]]:
-    with np.load(path.with_name(records.CLAUSE_IMAGES)) as file:
-        images, maps = np.asarray(file["images"]), np.asarray(file["maps"])
+    arrays = records.read_arrays(path.with_name(records.CLAUSE_IMAGES), ["images", "maps"])
+    images, maps = arrays["images"], arrays["maps"]
     if images.ndim != 4 or maps.shape != (len(images), *images.shape[2:]):
         raise InputError(f"maps: expected shape (M, H, W) of images {images.shape}, got {maps.shape}")
     gray, maps = images.mean(axis=1) / 255.0, np.nan_to_num(maps)

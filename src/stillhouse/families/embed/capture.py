@@ -1,11 +1,8 @@
-"""Sentence embeddings as a teacher: every text is encoded once, into a folder that is opened like any file of vectors.
+"""Sentence embeddings as a teacher: every text is encoded once, into a cache that is opened like any file of vectors.
 
-    OUT/
-      plan.json            which model and texts (hashes), written first: what a killed capture goes on with
-      texts.jsonl          {"text": ...} a line, in order
-      vectors-00000.npy    (SHARD_ROWS, D) float32, and so on; each written atomically
-      .vectors-00000.begun.npy   rows of the shard that is being made, so that a kill costs FLUSH_SECONDS at most
-      manifest.json        written last: the plan, the shards, D, versions; without it the capture is not finished
+OUT is a folder of `stillhouse.cache`, whose one part is `texts` and whose one feature is `vector`; beside it
+
+    OUT/texts.jsonl      {"text": ...} a line, in order
 
 `stillhouse.families.embed.data.vectors.open_vectors(OUT)` reads it.
 """
@@ -13,9 +10,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,18 +19,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from stillhouse.cache.files import MANIFEST, PLAN, Plan, begin, write_shards
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import read_json, write_atomically, write_json
+from stillhouse.core.records import write_atomically
+from stillhouse.core.types import Batch, Outputs
+from stillhouse.families.embed.data.vector_stores import ROWS, VECTOR, capture_manifest
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-FORMAT = 1
-PLAN, MANIFEST, TEXTS = "plan.json", "manifest.json", "texts.jsonl"
-SHARD_ROWS = 2048
-FLUSH_SECONDS = 30.0
+TEXTS = "texts.jsonl"
+SHARD_ROWS = 512  # a kill costs so many texts
 HUB_SECONDS = 5.0
 # what a model puts out depends on these; not on its README or on the same weights in other formats
 DECISIVE = (".json", ".txt", ".model", ".safetensors", ".bin")
@@ -92,45 +90,19 @@ def capture(
     if batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {batch_size}")
     folder = model_folder(model)
-    plan: dict[str, Any] = {
-        "format": FORMAT,
-        "model_sha256": _model_sha256(folder),
-        "texts_sha256": texts_sha256(texts),
-        "rows": len(texts),
-        "normalize": normalize,
-        "shard_rows": SHARD_ROWS,
+    key = {
+        "preprocessing": f"normalize: {normalize}",
+        "teacher": _model_sha256(folder),
+        "data": texts_sha256(texts),
     }
-    plan = _open(out, plan, resume)
-    if (out / MANIFEST).is_file():
+    if not _to_do(out, key, resume):
         return out
+    encoder = _load(folder, encoding.device)
+    plan, fill = _asked(texts, encoder, key, str(model), batch_size=batch_size, normalize=normalize, out=out)
+    begin(out, plan)
     _write_texts(out / TEXTS, texts)
-    step: int = plan["shard_rows"]
-    starts = range(0, len(texts), step)
-    shards = [out / f"vectors-{number:05d}.npy" for number in range(len(starts))]
-    todo = [(s, start) for s, start in zip(shards, starts) if not _whole(s, min(step, len(texts) - start))]
-    encoder = _load(folder, encoding.device) if todo else None
-    with _bar(len(texts), progress) as advance:
-        advance(len(texts) - sum(min(step, len(texts) - start) for _, start in todo))
-        for shard, start in todo:
-            begun = shard.with_name(f".{shard.stem}.begun.npy")
-            pieces = _begun(begun, min(step, len(texts) - start))
-            done = start + sum(map(len, pieces))
-            advance(done - start)
-            saved = time.monotonic()
-            for first in range(done, min(start + step, len(texts)), 8 * batch_size):
-                some = list(texts[first : min(first + 8 * batch_size, start + step)])
-                pieces.append(_encode(encoder, some, first, batch_size=batch_size, normalize=normalize))
-                advance(len(some))
-                if time.monotonic() - saved >= FLUSH_SECONDS:
-                    _write(begun, pieces)
-                    saved = time.monotonic()
-            _write(shard, pieces)
-            begun.unlink(missing_ok=True)
-    width = np.load(shards[0], mmap_mode="r").shape[1]
-    about = {"model": str(model), "width": width, "shards": [shard.name for shard in shards], "versions": _versions()}
-    write_json(out / MANIFEST, {**plan, **about})
-    for leftover in out.glob(".vectors-*"):
-        leftover.unlink(missing_ok=True)
+    with _bar(len(texts), progress) as on_progress:
+        write_shards(out, plan, fill, wait=True, on_progress=on_progress)
     return out
 
 
@@ -140,7 +112,7 @@ def check_capture(
     *,
     rows: int = 32,
     tolerance: float = 1e-3,
-    seed: int = 0,
+    seed: int | None = None,
     device: str | None = None,
 ) -> float:
     """Encode some texts of a capture again and compare: the model that is here is the one that was captured.
@@ -151,7 +123,7 @@ def check_capture(
         rows: how many texts, drawn at random.
         tolerance: largest distance of a vector from the stored one, relative to its length (another batch or another device
             moves float32 vectors by about 1e-6).
-        seed: draws the rows.
+        seed: draws the rows; None: anew each time.
         device: as torch names it.
 
     Returns:
@@ -161,9 +133,7 @@ def check_capture(
         InputError: not a finished capture, no such model, or vectors that differ by more than the tolerance.
     """
     folder = Path(folder).expanduser()
-    if not (folder / MANIFEST).is_file():
-        raise InputError(f"{folder}: expected a finished capture ({MANIFEST} in it), got none")
-    manifest = read_json(folder / MANIFEST)
+    manifest = capture_manifest(folder)
     if rows < 1:
         raise InputError(f"rows: expected at least 1, got {rows}")
     lines = [line for line in (folder / TEXTS).read_text(encoding="utf-8").split("\n") if line]
@@ -173,8 +143,7 @@ def check_capture(
     live = _encode(encoder, texts, 0, batch_size=32, normalize=manifest["normalize"])
     if live.shape[1] != manifest["width"]:
         raise InputError(f"{folder}: expected vectors of width {manifest['width']}, got {live.shape[1]} from {model}")
-    step = manifest["shard_rows"]
-    kept = np.stack([np.load(folder / manifest["shards"][row // step], mmap_mode="r")[row % step] for row in picked])
+    kept = np.concatenate([np.load(folder / name, mmap_mode="r") for name in manifest["shards"]])[picked]
     apart = np.linalg.norm(live - kept, axis=1) / np.maximum(np.linalg.norm(kept, axis=1), 1e-12)
     if apart.max() > tolerance:
         raise InputError(
@@ -209,49 +178,61 @@ def texts_sha256(texts: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------------------------ folder
 
 
-def _open(out: Path, plan: dict[str, Any], resume: bool) -> dict[str, Any]:
-    """The plan of the folder, which is ours or is made so."""
+def _to_do(out: Path, key: dict[str, Any], resume: bool) -> bool:
+    """Whether there is something to encode into the folder, which is ours or new."""
     if not (out / PLAN).is_file():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise InputError(f"cannot write {out}: it exists and is not a capture; choose another folder")
-        write_json(out / PLAN, plan)
-        return plan
+        return True
     if not resume:
         raise InputError(f"{out} holds a capture already; go on with resume, or choose another folder")
-    was: dict[str, Any] = read_json(out / PLAN)
-    names = {"model_sha256": "another model", "texts_sha256": "other texts", "normalize": "another `normalize`"}
-    changed = [words for key, words in names.items() if was.get(key) != plan[key]]
-    if was.get("format") != FORMAT or changed:
-        raise InputError(f"{out} holds a capture of {', '.join(changed) or 'another format'}; choose another folder")
-    return was
+    was = Plan.read(out / PLAN).key
+    names = {"teacher": "another model", "data": "other texts", "preprocessing": "another `normalize`"}
+    changed = [words for name, words in names.items() if was.get(name) != key[name]]
+    if changed:
+        raise InputError(f"{out} holds a capture of {', '.join(changed)}; choose another folder")
+    return not (out / MANIFEST).is_file()
+
+
+def _asked(
+    texts: Sequence[str], encoder: Any, key: dict[str, Any], model: str, *, batch_size: int, normalize: bool, out: Path
+) -> tuple[Plan, Any]:
+    """The plan of a capture, or that of the one that is continued, and what gives its rows."""
+    from stillhouse.cache.content import Content
+    from stillhouse.cache.questions import Part, Questions
+
+    rows = Plan.read(out / PLAN).shard_rows[ROWS] if (out / PLAN).is_file() else SHARD_ROWS
+    content = Content(False, None, (VECTOR,))
+
+    def shown(at: Tensor) -> Batch:
+        # a text is known again by the hash of its letters
+        return Batch(torch.tensor([_numbers(texts[int(row)]) for row in at], dtype=torch.float64), at, at)
+
+    def answered(batch: Batch) -> Outputs:
+        first = int(batch.index[0])
+        some = [texts[int(row)] for row in batch.index]
+        vectors = torch.from_numpy(_encode(encoder, some, first, batch_size=batch_size, normalize=normalize))
+        return Outputs(vectors.new_zeros(len(vectors), 0), {VECTOR: vectors})
+
+    about = {"model": model, "normalize": normalize, "versions": _versions()}
+    name = Path(model).name
+    parts = {ROWS: Part(len(texts), shown)}
+    questions = Questions(
+        answered, name, parts, 0, key["teacher"], key["preprocessing"], key["data"], batch=rows, about=about
+    )
+    plan = questions.plan(content, shard_bytes=1)
+    return plan, lambda part, start, stop: questions.answers(part, start, stop, content)
+
+
+def _numbers(text: str) -> list[float]:
+    raw = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    return [int.from_bytes(raw[at : at + 4], "little") / 2**32 for at in range(0, 16, 4)]
 
 
 def _write_texts(path: Path, texts: Sequence[str]) -> None:
     if not path.is_file():
         lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
         write_atomically(path, lambda file: file.write(lines.encode()))
-
-
-def _write(path: Path, pieces: Sequence[NDArray[np.float32]]) -> None:
-    buffer = io.BytesIO()
-    np.save(buffer, np.concatenate(pieces))
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
-
-
-def _begun(path: Path, rows: int) -> list[NDArray[np.float32]]:
-    """What a killed capture left of a shard, if that is sound."""
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return []
-    return [found] if found.ndim == 2 and found.dtype == np.float32 and 0 < len(found) <= rows else []
-
-
-def _whole(shard: Path, rows: int) -> bool:
-    try:
-        return len(np.load(shard, mmap_mode="r", allow_pickle=False)) == rows
-    except (OSError, ValueError):
-        return False
 
 
 def _versions() -> dict[str, str]:
@@ -267,7 +248,7 @@ def _bar(total: int, progress: bool) -> Iterator[Any]:
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal)) as bar:
         task = bar.add_task("encoding", total=total)
-        yield lambda count: bar.advance(task, count)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 # ------------------------------------------------------------------------------------------------------------- model

@@ -12,6 +12,7 @@ import yaml
 from stillhouse.cli.options import Parser, print_config, read_config
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError
+from stillhouse.core.records import run_place
 from stillhouse.families.embed.flags import dashed, leaves, nearer, take_documented, text_arm
 
 COMMANDS = {
@@ -164,7 +165,7 @@ def _distill(words: Sequence[str]) -> int:
     from stillhouse.families.embed.family import FAMILY
     from stillhouse.families.embed.show import EmbedDisplay, print_embedding
 
-    out = options.out or Path("runs") / config.name
+    out = run_place(options.out, config.name)
     for line in unused:
         print(f"unused: {line}", file=sys.stderr)
     display = EmbedDisplay(config.fits, quiet=options.quiet or not sys.stdout.isatty())

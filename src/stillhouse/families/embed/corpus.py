@@ -70,6 +70,9 @@ def gather(
     Raises:
         InputError: as `read_texts`, no sources.
     """
+    for name, given in (("min_chars", min_chars), ("max_chars", max_chars), ("limit", limit)):
+        if given is not None and given < 1:
+            raise InputError(f"{name}: expected at least 1, got {given}")
     if not sources:
         raise InputError("texts: expected at least one file (FILE, FILE:COLUMNS, FILE:tokenized)")
     kept: dict[str, tuple[str, str]] = {}

@@ -23,13 +23,14 @@ import torch
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
+from stillhouse.core.exports import Target
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
 from stillhouse.core.folder import SHIPPED, RunFolder
-from stillhouse.core.hashes import with_hashes
+from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
-from stillhouse.core.records import read_json, write_json
+from stillhouse.core.records import read_object, write_json
 from stillhouse.core.types import OutputSpec
 from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, LessonRows, VectorTeacher
 from stillhouse.families.embed.judge import CODES, FAR, NEAR, figures, levels, neighbours_compared, teacher_figures
@@ -70,6 +71,7 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         Metric(FAR, "distances kept (Spearman, row by row)", "Spearman", "test rows", low=-1.0, high=1.0, digits=3),
     )
     may_grow = ("seeds", "anchors", "frontier", "text")
+    validated = "validation score (mean of near and far)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run of vectors: `data.path`."""
@@ -106,6 +108,11 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         if given is not None:
             raise InputError(
                 "teacher: the teacher of an embedding run is its vectors; capture them first and name data.path"
+            )
+        if config.teacher_cache is not None:
+            raise InputError(
+                "teacher_cache: the vectors of an embedding run are its teacher's cache already (`stillhouse embed capture`); "
+                "name the folder as data.path"
             )
         return [VectorTeacher(data.train, str(teacher_facts(config, data)["name"]))]
 
@@ -254,7 +261,7 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             for seed in range(lab.config.seeds_of(arm)):
                 if lab.folder.result(arm, seed)["best_epoch"] == 0:
                     lab.watch.log(f"{arm}, seed {seed}: no epoch was better than the principal axes, which are kept")
-        card = read_json(path / SHIPPED / records.CARD)
+        card = read_object(path / SHIPPED / records.CARD, CARDS)
         result = lab.folder.result(STUDENT, summary["shipped"]["seed"])
         _write_card(path / SHIPPED, {**card, "metrics": result["metrics"]})
         if lab.config.text is not None:
@@ -265,6 +272,28 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             best = max(range(len(ranks)), key=lambda seed: ranks[seed])
             shipped = {"shipped": {"arm": TEXT, "seed": best}}
             _copy(lab.folder.arm(TEXT, best), path / SHIPPED_TEXT, (WEIGHTS, TOKENIZER), shipped)
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """Weights, and multiply-adds of a row: each weight of a matrix is used once."""
+        weights = dict(load_embedder(folder).named_parameters())
+        macs = sum(x.numel() for x in weights.values() if x.ndim == 2)
+        params = sum(x.numel() for x in weights.values())
+        return {"params": float(params), "macs": float(macs), **weight_bytes(folder)}
+
+    def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+        """Neighbours of a row depend on which rows are judged with it."""
+        for key in ("sha256", "splits_sha256"):
+            a, b = (one.get("data", {}).get(key) for one in (run, other))
+            if a is None or a != b:
+                return f"other {'vectors' if key == 'sha256' else 'splits'} ({key} {str(a)[:12]} and {str(b)[:12]})"
+        a, b = (one["config"].get("test_rows") for one in (run, other))
+        return None if a == b else f"test_rows is {a} and {b}: neighbours among other rows"
+
+    def predictor(self, folder: Path) -> Any:
+        """Vectors, or texts, into codes."""
+        from stillhouse.families.embed.use import CodePredictor
+
+        return CodePredictor(folder)
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Figures of a student on the test rows of its run, or of other vectors (`vectors`, `key`, `limit`)."""
@@ -278,6 +307,15 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             **student["rows"],
             **student["local"],
             **student["global"],
+        }
+
+    def exports(self) -> Mapping[str, Target]:
+        """One folder for those who use it; each holds its codes against the network's."""
+        from stillhouse.families.embed.export.embedding import write_for_numpy, write_for_onnx
+
+        return {
+            "numpy": Target("needs numpy alone", "", write_for_numpy, takes=()),
+            "onnx": Target("numpy and ONNX", "", write_for_onnx, takes=()),
         }
 
     def blocks(self, run: RunFolder) -> Sequence[Any]:
@@ -373,12 +411,13 @@ def _copy(source: Path, target: Path, files: tuple[str, ...], more: dict[str, An
     """Weights, then the card: its being there means that all is there."""
     import shutil
 
+    verify_files(source, read_object(source / records.CARD, {}))
     target.mkdir(parents=True, exist_ok=True)
     (target / records.CARD).unlink(missing_ok=True)
     for name in files:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
-    card, result = read_json(source / records.CARD), read_json(source / records.RESULT)
+    card, result = read_object(source / records.CARD, CARDS), read_object(source / records.RESULT, records.FIGURES)
     _write_card(target, {**card, "metrics": {**card.get("metrics", {}), **result["metrics"]}, **more})
 
 
@@ -388,4 +427,5 @@ def _write_card(folder: Path, card: Mapping[str, Any]) -> None:
     write_json(folder / records.CARD, with_hashes(card, folder, names))
 
 
+CARDS: dict[str, Any] = {"sha256": dict[str, str]}  # what is read of a card here
 FAMILY = EmbedFamily()

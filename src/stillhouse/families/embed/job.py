@@ -15,17 +15,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
+from stillhouse.core.processes import share
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.embed.data.vectors import VectorStore
-from stillhouse.families.embed.lesson import EmbeddingLessonConfig
+from stillhouse.families.embed.lesson import PERPLEXITY, EmbeddingLessonConfig
 from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors, overlap_of_neighbors
 from stillhouse.families.embed.students.levels import level_weights, prefixes
 from stillhouse.families.embed.students.network import CODE_SPREAD, EmbeddingStudent
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
 from stillhouse.losses.relations import pearson_of_distances, rkd_angle, rkd_distance
-from stillhouse.training.distillation import DistillJob, Listening
+from stillhouse.training.distillation import DistillJob, Listening, gathered
 from stillhouse.training.job import Terms, Validation
 
 Index = NDArray[np.int64]
@@ -156,6 +158,7 @@ class EmbeddingJob(DistillJob):
         listening: Listening | None = None,
     ) -> None:
         listening, train, poles = listening or Listening(), rows.train, rows.poles
+        lesson = lesson.of_rows(len(train), batch_size)
         learned = _Learned(model, lesson.reconstruction_weight > 0, [*listening.signals, *listening.own])
         taps = replace(listening, features=tuple(path for path in listening.features if path != CODE))
         super().__init__(model, rows=lesson.epoch_steps * batch_size, seed=seed, listening=taps, extras=learned)
@@ -165,6 +168,7 @@ class EmbeddingJob(DistillJob):
         self.graph = None if rows.graph is None else torch.from_numpy(np.asarray(rows.graph, np.int64))
         if self.graph is not None and len(self.graph) != len(train):
             raise InputError(f"graph: expected neighbors of {len(train)} rows, got {len(self.graph)}")
+        assert lesson.perplexity is not None
         highest = max(lesson.perplexity, lesson.start_perplexity or 0.0)
         fewest = min(batch_size, len(train)) // 2
         if lesson.neighbor_weight and not lesson.tau and highest >= fewest:
@@ -172,7 +176,7 @@ class EmbeddingJob(DistillJob):
                 f"perplexity: expected below half of a batch ({fewest} of {len(train)} training rows), got {highest:g}"
             )
         self.poles = poles if poles is not None and lesson.pole_weight and len(poles.positions) else None
-        self.noise = lesson.noise * self._length()
+        self.noise = lesson.noise * self._spread() if lesson.noise else 0.0
         self.judge = _Judge(rows.validation, lesson.validation_rows)
         self.now: dict[str, float] = {}
 
@@ -203,10 +207,10 @@ class EmbeddingJob(DistillJob):
     def _generator(self, step: int, use: int) -> torch.Generator:
         return torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4 + use)
 
-    def _length(self) -> float:
-        if self.embedder.config.normalize:
-            return 1.0
-        return float(self.train(np.arange(min(1000, len(self.train)))).norm(dim=1).mean())
+    def _spread(self) -> float:
+        """Root mean square distance of rows from their mean: the unit of the noise."""
+        rows = self.train(np.arange(min(1000, len(self.train))))
+        return float((rows - rows.mean(0)).square().sum(1).mean().sqrt())
 
     # ------------------------------------------------------------------------------------------------ loss
 
@@ -214,7 +218,10 @@ class EmbeddingJob(DistillJob):
         """Vectors (B, D) with noise on them; the first `self.random` rows were drawn, the others brought along."""
         self.generator = self._generator(progress.step, 2)
         positions, self.random = self._batch(rows, self.generator)
-        self.vectors = vectors = self.train(positions)
+        vectors = self.train(positions)
+        if self.lesson.mix and self.graph is not None:
+            vectors = self._mixed(vectors, positions)
+        self.vectors = vectors
         if self.lesson.noise:
             draw = torch.randn(vectors.shape, generator=self.generator)
             vectors = vectors + self.noise / vectors.shape[1] ** 0.5 * draw
@@ -222,9 +229,30 @@ class EmbeddingJob(DistillJob):
         nothing = positions.new_zeros(len(positions))  # there are no classes
         return Batch(vectors.to(self.device), nothing, positions)
 
+    def share(self, rows: Tensor) -> tuple[Tensor, list[int]]:
+        """All of a micro-batch for every process: its rows are compared with each other, and codes are gathered (`outputs`)."""
+        return rows, [len(rows)] * ranks.count()
+
+    def _mixed(self, vectors: Tensor, positions: Tensor) -> Tensor:
+        """Some rows moved towards one of their neighbors by a random share: the vectors are the teacher there too."""
+        assert self.graph is not None
+        n, draw = len(positions), self.generator
+        choice = torch.randint(min(NEIGHBORS, self.graph.shape[1]), (n, 1), generator=draw)
+        others = self.train(self.graph[positions].gather(1, choice).squeeze(1))
+        moved = torch.rand(n, 1, generator=draw) < (self.lesson.mix or 0.0)
+        between = vectors.lerp(others, torch.rand(n, 1, generator=draw))
+        if self.train.normalize:
+            between = nn.functional.normalize(between, dim=1)
+        return torch.where(moved, between, vectors)
+
     def outputs(self, batch: Batch) -> Outputs:
-        """Codes (B, d), as feature `code` too."""
-        found = self.student(batch.inputs)
+        """Codes (B, d), as feature `code` too; each process embeds its part of the rows and gets the codes of all."""
+        if ranks.count() == 1:
+            found = self.student(batch.inputs)
+        else:
+            mine, sizes = share(torch.arange(len(batch.inputs), device=batch.inputs.device))
+            part = self.student(batch.inputs[mine])
+            found = gathered(part, tuple(part.features), sizes)
         codes = self._stretched(found.logits)
         return Outputs(codes, {**found.features, CODE: codes})
 
@@ -311,7 +339,7 @@ class EmbeddingJob(DistillJob):
 
     def _perplexity(self, progress: Progress) -> float:
         """Falling by equal ratios from start to end."""
-        end, start = self.lesson.perplexity, self.lesson.start_perplexity
+        end, start = self.lesson.perplexity or PERPLEXITY, self.lesson.start_perplexity
         if start is None:
             return end
         return float(start * (end / start) ** min(1.0, progress.fraction / self.lesson.curriculum_share))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
 from stillhouse.training.config import TrainingConfig
+
+FEW_ROWS = 5000  # training rows up to which the student overfits single neighbors
+PERPLEXITY, PERPLEXITY_OF_FEW, MIX_OF_FEW = 10.0, 40.0, 0.5
 
 
 @configclass
@@ -19,7 +23,11 @@ class EmbeddingLessonConfig:
     """
 
     neighbor_weight: float = Field(default=1.0, ge=0, description="weight of the neighbors' KL: who is near")
-    perplexity: float = Field(default=10.0, gt=1, description="effective number of neighbors of a row in its batch")
+    perplexity: float | None = Field(
+        default=None,
+        gt=1,
+        description="effective number of neighbors of a row in its batch [10; 40 of up to 5 000 training rows]",
+    )
     start_perplexity: float | None = Field(
         default=None,
         gt=1,
@@ -52,7 +60,14 @@ class EmbeddingLessonConfig:
     noise: float = Field(
         default=0.5,
         ge=0,
-        description="length of the noise on the student's input, against that of the vector; less overfitting",
+        description="length of the noise on the student's input, against the spread of the vectors; less overfitting",
+    )
+    mix: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="share of a batch's rows that lie between a row and a neighbor of it, where the vectors are as good a "
+        "teacher [0; 0.5 of up to 5 000 training rows]",
     )
     graph: Literal["auto", "exact", "blocks", "off"] = Field(
         default="auto",
@@ -71,9 +86,10 @@ class EmbeddingLessonConfig:
             )
         if self.tail == "gaussian" and self.degrees is not None:
             raise ValueError("degrees: a gaussian has none; leave it out, or take tail: student")
-        if self.start_perplexity is not None and self.start_perplexity <= self.perplexity:
+        if self.start_perplexity is not None and self.start_perplexity <= (self.perplexity or PERPLEXITY):
             raise ValueError(
-                f"start_perplexity: expected above perplexity ({self.perplexity:g}), since it falls, got {self.start_perplexity:g}"
+                f"start_perplexity: expected above perplexity ({self.perplexity or PERPLEXITY:g}), since it falls, got "
+                f"{self.start_perplexity:g}"
             )
         if any(tau <= 0 for tau in self.tau):
             raise ValueError(f"tau: expected temperatures above 0, got {self.tau}")
@@ -83,6 +99,26 @@ class EmbeddingLessonConfig:
             )
         if any(weight < 0 for weight in self.level_weights):
             raise ValueError(f"level_weights: expected numbers from 0, got {self.level_weights}")
+
+    def of_rows(self, rows: int, batch: int) -> EmbeddingLessonConfig:
+        """The same with what depends on the number of training rows filled in.
+
+        Args:
+            rows: training rows.
+            batch: rows drawn for a step.
+
+        Example:
+            >>> few = EmbeddingLessonConfig().of_rows(1000, 1000)
+            >>> few.perplexity, few.mix
+            (40.0, 0.5)
+        """
+        few = rows <= FEW_ROWS
+        perplexity = PERPLEXITY
+        if few and self.start_perplexity is None:
+            perplexity = max(PERPLEXITY, min(PERPLEXITY_OF_FEW, min(batch, rows) / 8))
+        found = self.perplexity if self.perplexity is not None else perplexity
+        mix = self.mix if self.mix is not None else MIX_OF_FEW if few else 0.0
+        return replace(self, perplexity=found, mix=mix)
 
 
 @configclass

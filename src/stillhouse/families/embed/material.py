@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import read_json, write_arrays
+from stillhouse.core.records import read_arrays, write_arrays
 from stillhouse.families.embed.data.texts import read_pairs, read_table
+from stillhouse.families.embed.data.vector_stores import capture_manifest
 from stillhouse.families.embed.data.vectors import VectorData
 from stillhouse.families.embed.graph import neighbor_graph
 from stillhouse.families.embed.job import Poles, VectorRows
@@ -190,7 +191,7 @@ def graph_of(config: EmbedRunConfig, material: Material, out: Path, log: Log) ->
     k = min(lesson.graph_neighbors, len(material.train) - 1)
     path = out / GRAPH
     if path.is_file():
-        kept = np.load(path)["neighbors"]
+        kept = read_arrays(path, ["neighbors"])["neighbors"]
         if kept.shape == (len(material.train), k):
             found: NDArray[np.int32] = kept
             return found
@@ -205,7 +206,7 @@ def teacher_facts(config: EmbedRunConfig, material: Material) -> dict[str, Any]:
     path = Path(config.data.path).expanduser()
     facts: dict[str, Any] = {"name": path.name, "width": material.data.width}
     if (path / CAPTURE).is_file():
-        manifest = read_json(path / CAPTURE)
+        manifest = capture_manifest(path)
         facts |= {key: manifest[key] for key in ("model", "model_sha256", "normalize") if key in manifest}
         # a folder's place on this machine is of no use elsewhere, and no concern of theirs
         facts["name"] = Path(str(facts.pop("model", path.name))).name
@@ -217,7 +218,7 @@ def teacher_folder(config: EmbedRunConfig) -> Path | None:
     if config.text is not None and config.text.teacher:
         return Path(config.text.teacher).expanduser()
     manifest = Path(config.data.path).expanduser() / CAPTURE
-    named = str(read_json(manifest).get("model", "")) if manifest.is_file() else ""
+    named = str(capture_manifest(manifest.parent).get("model", "")) if manifest.is_file() else ""
     if not named:
         return None
     from stillhouse.families.embed.capture import model_folder

@@ -54,7 +54,12 @@ GLOBAL_COLUMNS = (
     ("sts", "pairs, people"),
     ("poles_right", "poles right"),
 )
-HEALTH_COLUMNS = (("effective_rank", "effective rank"), ("hubness", "hubness"), ("seconds", "seconds to make"))
+HEALTH_COLUMNS = (
+    ("effective_rank", "effective rank"),
+    ("hubness", "hubness"),
+    ("best_epoch", "best epoch"),
+    ("seconds", "seconds to make"),
+)
 
 
 def embedding_blocks(run: RunFolder) -> list[Block]:
@@ -74,11 +79,11 @@ def embedding_blocks(run: RunFolder) -> list[Block]:
     near = f"Share of the teacher's nearest that are among the student's; mean over seeds (range). Chance: {_chance(arms)}."
     far = (
         "Rank correlation of all distances, and of each row's distances to the others; share of random triplets in the "
-        f"right order (chance 0.5).{teacher}"
+        f"right order (chance 0.5). Of all pairs of up to 632 rows, of 200 000 drawn ones of more.{teacher}"
     )
     health = (
         "Effective rank: how many axes are in use. Hubness: skewness of how often a row is among the nearest of others; "
-        "large: a few rows are near to all."
+        "large: a few rows are near to all. Best epoch 0: training made nothing better, and the start (PCA) was kept."
     )
     added = "Overlap of the 10 nearest / Spearman, by the first so many numbers of a code."
     found: list[Block] = [Figure("Local against global quality", [(_frontier(arms), "")], chart)]

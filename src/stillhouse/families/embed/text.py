@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import Tensor, nn
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import CARD, versions, write_atomically, write_json
@@ -191,6 +192,10 @@ class TextEmbeddingJob(Job):
         with torch.no_grad():
             pooled = self.network.pooled(*self._tokens(self.train, keep=1.0))
         self.network.fit_linear(pooled, torch.from_numpy(self.codes[self.train]))
+
+    def share(self, rows: Tensor) -> tuple[Tensor, list[int]]:
+        """All of a micro-batch for every process: its texts are compared, and a table lookup is not worth a message."""
+        return rows, [len(rows)] * ranks.count()
 
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
         """`error` (mean squared error over the spread of the codes, level by level) and `neighbors`."""

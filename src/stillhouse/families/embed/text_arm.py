@@ -45,6 +45,9 @@ def train_text(lab: Lab[EmbedRunConfig, Material], seed: int) -> TextReader:
         learning_rate=config.text.learning_rate,
         threads=config.training.threads,
         device=config.training.device,
+        devices=config.training.devices,
+        num_nodes=config.training.num_nodes,
+        strategy=config.training.strategy,
     )
     lesson = TextLesson(
         data.texts(rows) or [],

@@ -13,7 +13,7 @@ from typing import Any
 from stillhouse.cli.options import Parser, print_config, read_config
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import ConfigError
-from stillhouse.core.records import CARD
+from stillhouse.core.records import CARD, run_place
 
 COMMANDS = {
     "train-teacher": "train a small transformer on a text: a teacher for quick runs",
@@ -70,7 +70,7 @@ def _train_teacher(words: Sequence[str]) -> int:
     from stillhouse.cli.show import RunDisplay
     from stillhouse.families.lm.run import train_teacher
 
-    out = options.out or Path("runs") / config.name
+    out = run_place(options.out, config.name)
     with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
         result = train_teacher(config, out, resume=options.resume, watch=display)
     found = result["metrics"]
@@ -94,7 +94,7 @@ def _cache(words: Sequence[str]) -> int:
         return 0
     from stillhouse.families.lm.run import cache
 
-    found = cache(config, options.out or Path("runs") / config.name / "logits", log=print)
+    found = cache(config, options.out or run_place(None, config.name) / "logits", log=print)
     print(f"{found.key.rows:,} rows of {found.key.length} tokens, {found.key.k} logits each, in {found.folder}")
     return 0
 
@@ -115,7 +115,7 @@ def _distill(words: Sequence[str]) -> int:
     from stillhouse.core.experiment import run
     from stillhouse.families.lm.family import FAMILY
 
-    out = options.out or Path("runs") / config.name
+    out = run_place(options.out, config.name)
     trainings = sum(arm.seeds for arm in FAMILY.arms(config))
     with RunDisplay(trainings, quiet=options.quiet or not sys.stdout.isatty()) as display:
         summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)

@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from stillhouse.cache.questions import Questions
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
+from stillhouse.core.exports import Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
 from stillhouse.core.folder import RunFolder, student_folder
 from stillhouse.core.lab import Lab
@@ -27,13 +29,14 @@ from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.windows import Windows, check_length
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
-from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, teachers_of
+from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, questions_about, teachers_of
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import cut_windows, model_nll, score_text, teacher_nll
 from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, refusal, taught
 from stillhouse.families.lm.saved import load_lm, save_lm
 from stillhouse.families.lm.score import Examination, Scored, ngram_nll
+from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.tokens import build_token_signals, by_token
 from stillhouse.families.lm.tutor import LanguageTutor
@@ -62,6 +65,7 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         Metric("density", "share of channels that spike", digits=3, low=0.0, high=1.0),
     )
     may_hold = (CACHE,)
+    validated = "log-likelihood of a valid token (nats)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run on a text: `corpus`."""
@@ -97,6 +101,8 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
 
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of its weights."""
+        if isinstance(teacher, StoredLanguageTeacher):
+            return teacher.identity
         if isinstance(teacher, TeacherGroup):
             return hashlib.sha256(" ".join(map(self.fingerprint, teacher.members)).encode()).hexdigest()
         return weights_sha256(teacher.network)
@@ -106,6 +112,8 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
 
         The lower end is that of the gain over the frequencies on the same windows.
         """
+        if isinstance(teacher, StoredLanguageTeacher):
+            return Grade(**teacher.stored.plan.about["grade"])
         window = config.lesson.window
         ids = np.asarray(data.valid.ids[: config.lesson.validation_tokens + 1])
         whole = (len(ids) - 1) // window * window
@@ -132,6 +140,10 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         """The teacher, live or by its cache, in every stage."""
         tutor = LanguageTutor(lab.teacher, lab.shared.get("cache"))
         return (tutor,) * len(lab.config.stages_of(True))
+
+    def questions(self, config: LmRunConfig, data: Corpus, teacher: Any, features: Sequence[str] = ()) -> Questions:
+        """Training windows."""
+        return questions_about(config, data, teacher, features)
 
     def teacher_record(self, lab: LmLab) -> dict[str, Any]:
         """Its check, where it came from, and the hash that names its cache."""
@@ -263,8 +275,10 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         shown = {name: value for name, value in spikes.items() if name in ("density", "dead_channels")}
         return _scores(scored, "nll.npz", shown, facts)
 
-    def score_teacher(self, lab: LmLab) -> Scores:
-        """The teacher in the same windows."""
+    def score_teacher(self, lab: LmLab) -> Scores | None:
+        """The teacher in the same windows; a cache has no answers to them."""
+        if isinstance(lab.teacher, StoredLanguageTeacher):
+            return None
         examination = lab.shared["examination"]
         return _scores(examination.score(teacher_nll(lab.teacher), most=lab.teacher.context), blocks.TEACHER_NLL)
 
@@ -284,6 +298,32 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         summary["window"], summary["stride"] = examination.window, examination.stride
         summary["tokens_scored"] = len(examination.ids) - 1
 
+    def objective(self, rank: Sequence[float]) -> float:
+        """The first entry is how far the network is quantized, which is the same for all at the same step."""
+        return float(rank[-1])
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """Weights; of a spiking student also the counted energy of a token of the valid split."""
+        return use.cost(folder)
+
+    def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+        """Also other windows of the same text."""
+        texts = [one.get("data", {}).get("splits", {}).get("test") for one in (run, other)]
+        if None in texts or texts[0] != texts[1]:
+            return f"another test text (sha256 {str(texts[0])[:12]} and {str(texts[1])[:12]})"
+        for key in ("window", "tokens"):
+            a, b = (one["config"]["score"].get(key) for one in (run, other))
+            if key == "window":
+                a, b = (x or one["config"]["lesson"]["window"] for x, one in zip((a, b), (run, other)))
+            if a != b:
+                return f"score.{key} is {a} and {b}: other items"
+        tokenizers = [one["data"].get("tokenizer_sha256") for one in (run, other)]
+        return None if tokenizers[0] == tokenizers[1] else "another tokenizer: windows hold other text"
+
+    def predictor(self, folder: Path) -> Any:
+        """Lines of text into scores and continuations."""
+        return use.TextPredictor(student_folder(folder))
+
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a student, or the one that a run shipped, again: see `use.score_again` for the choices."""
         given = {name: value for name, value in choices.items() if value is not None}
@@ -293,6 +333,10 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
                 f"evaluate: expected source, tokens, window or dynamic for a language model, got {', '.join(unknown)}"
             )
         return use.score_again(student_folder(folder), **given)
+
+    def exports(self) -> Mapping[str, Target]:
+        """Packed ternary weights with the tokenizer."""
+        return {"packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=())}
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Teacher and n-gram beside the arms, loss against position, validation."""

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
+from stillhouse.core.processes import gather, share
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.curricula import fuse
 from stillhouse.families.lm.align import MixerAlignment
@@ -22,11 +24,11 @@ from stillhouse.families.lm.data.corpus import Split
 from stillhouse.families.lm.data.windows import Windows, check_length
 from stillhouse.families.lm.lesson import LanguageLessonConfig
 from stillhouse.families.lm.losses import Kept, Later, Live, TeacherOut, language_losses
-from stillhouse.families.lm.metrics.nll import model_nll, score_text
+from stillhouse.families.lm.metrics.nll import Nll, model_nll, score_text
 from stillhouse.families.lm.tokens import PerToken
 from stillhouse.families.lm.tutor import HiddenOutputs, LanguageTutor
 from stillhouse.layers.part import TrainedPart
-from stillhouse.training.distillation import DistillJob, Listening
+from stillhouse.training.distillation import DistillJob, Listening, networks_of
 from stillhouse.training.job import Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
@@ -156,7 +158,7 @@ class LanguageJob(DistillJob):
     def validate(self, model: nn.Module) -> Validation:
         """Nats a token and perplexity of the beginning of the valid split; a quantized network ranks before others."""
         ids = self.valid.ids[: self.lesson.validation_tokens + 1]
-        nll = score_text(model_nll(model), ids, length=self.lesson.window, batch=self.scoring_rows)
+        nll = score_text(by_all(model_nll(model)), ids, length=self.lesson.window, batch=self.scoring_rows)
         mean = float(nll.mean())
         share = self.lesson.shares(self._done / self.total_steps) if self._quantizes else (1.0, 1.0)
         metrics: dict[str, float | None] = {
@@ -195,6 +197,10 @@ class LanguageJob(DistillJob):
         """Of the signals' figures, and of a learned temperature."""
         return {**super().bounds(), **self.learned.temperature.bounds()}
 
+    def frozen(self) -> list[nn.Module]:
+        """The teacher's networks."""
+        return networks_of(self.tutor)
+
     def to(self, device: torch.device) -> None:
         """The teacher goes where the student is."""
         super().to(device)
@@ -228,6 +234,7 @@ class LanguageJob(DistillJob):
         if tutor.cache is None:
             hidden = tutor(batch).hidden.flatten(0, 1)
             return Live(lambda at: tutor.teacher.logits(hidden[at]), lesson.divergence), temperature
+        tutor.cache.check(batch)
         if not isinstance(temperature, Tensor) and tutor.cache.exact_at(temperature):
             ids, logs = (x.flatten(0, 1).to(self.device) for x in tutor.cache.at(batch.index, temperature))
             return Kept(ids, logs, lesson.tail), temperature
@@ -251,6 +258,18 @@ class LanguageJob(DistillJob):
             self.network.calibrate(self.windows(rows)[0].to(next(self.network.parameters()).device))
             self.calibrated = True
         self.network.quantize(weights, spikes=spikes)
+
+
+def by_all(nll: Nll) -> Nll:
+    """The same by all processes of a run, each its part of the rows; all of them get the whole."""
+    if ranks.count() == 1:
+        return nll
+
+    def together(inputs: Tensor, targets: Tensor) -> Tensor:
+        mine, sizes = share(torch.arange(len(inputs)))
+        return gather(nll(inputs[mine], targets[mine]), sizes)
+
+    return together
 
 
 def window_difficulty(

@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from stillhouse.families.lm.teachers.tail import Scores
 from stillhouse.losses import forward_kl, topk_kl
 from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence, Projection, fused_linear_divergence
-from stillhouse.losses.softened import kl_of_logs
+from stillhouse.losses.tail import Scores
+from stillhouse.losses.top_k import scores_kl
 
 WHOLE_ELEMENTS = 2**24  # logits of a batch, 64 MiB in float32: up to here pieces cost more than they save
 
@@ -103,37 +103,6 @@ def language_losses(
             student, live.logits, divergence=live.divergence, temperature=float(temperature), chunk=chunk
         )
     return means
-
-
-def scores_kl(student_logits: Tensor, scores: Scores, temperature: float | Tensor, *, tail: bool = True) -> Tensor:
-    """`topk_kl` at a temperature that is applied now: T^2 KL over the kept tokens and one bucket for all others.
-
-    The teacher's log-probabilities have a gradient in the temperature, as those of a live teacher have.
-
-    Args:
-        student_logits: (N, V).
-        scores: of the same tokens.
-        temperature: a number, or a tensor () that is learned.
-        tail: compare the others as one bucket; False: renormalize the kept ones.
-
-    Returns:
-        (N,) in nats times T^2.
-
-    Example:
-        >>> import math
-        >>> kept = Scores(torch.tensor([[0]]), torch.zeros(1, 1), torch.tensor([[math.log(3)]]), (1.0,), 3)
-        >>> round(scores_kl(torch.zeros(1, 4), kept, 2.0).item(), 4)  # both uniform
-        0.0
-    """
-    log_p, rest_p = scores.log_probabilities(temperature)
-    log_q = torch.log_softmax(student_logits.float() / temperature, 1)
-    kept_q = log_q.gather(1, scores.ids)
-    if not tail:
-        log_p = torch.log_softmax(scores.scores / temperature, 1)
-    elif scores.others:
-        log_p = torch.cat([log_p, rest_p.unsqueeze(1)], 1)
-        kept_q = torch.cat([kept_q, log_q.scatter(1, scores.ids, -torch.inf).logsumexp(1, keepdim=True)], 1)
-    return kl_of_logs(log_p, kept_q) * temperature**2
 
 
 def _piece(

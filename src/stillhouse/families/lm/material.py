@@ -7,6 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stillhouse.cache.content import Content
+from stillhouse.cache.questions import Questions
+from stillhouse.cache.stored import SOURCE
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.corpus import Corpus
@@ -15,9 +18,18 @@ from stillhouse.families.lm.data.windows import Windows
 from stillhouse.families.lm.plan import LmRunConfig
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
-from stillhouse.families.lm.teachers.cache import CacheKey, LogitCache, check_cache, write_cache
+from stillhouse.families.lm.teachers.cache import (
+    CacheKey,
+    LogitCache,
+    StoredLanguageTeacher,
+    check_cache,
+    key_of,
+    questions_of,
+    write_cache,
+)
 from stillhouse.families.lm.teachers.group import TeacherGroup
 from stillhouse.families.lm.teachers.teacher import HUB, LanguageTeacher
+from stillhouse.signals import teacher_features
 
 Log = Callable[[str], None]
 CACHE = "logits"
@@ -30,6 +42,13 @@ def teachers_of(config: LmRunConfig, corpus: Corpus, given: Any, log: Log) -> Se
     Raises:
         InputError: a tokenizer other than the corpus's, windows longer than a context.
     """
+    stored = [one for one in (config.teacher, *config.more_teachers) if one.source.startswith(SOURCE)]
+    if stored and given is None:
+        if config.more_teachers:
+            raise InputError(
+                "more_teachers: several teachers are asked together, and a cache is of one; name the teachers themselves"
+            )
+        return [_stored(config, corpus, log)]
     first = load_teacher(config.teacher, corpus) if given is None else given
     members = [first, *(load_teacher(one, corpus) for one in config.more_teachers)]
     for teacher in members:
@@ -64,6 +83,49 @@ def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> LanguageTeach
     return config.build(vocab_size=corpus.tokenizer.vocab_size)
 
 
+def _stored(config: LmRunConfig, corpus: Corpus, log: Log) -> StoredLanguageTeacher:
+    """The cache that is named as the teacher, if it is of these windows."""
+    teacher = StoredLanguageTeacher(Path(config.teacher.source.removeprefix(SOURCE)))
+    expected = {"data": corpus.train.sha256, "length": config.lesson.window, "classes": corpus.tokenizer.vocab_size}
+    teacher.stored.require(expected)
+    if config.lesson.source == "live" and config.lesson.kd_weight > 0 and not teacher.stored.content.scores:
+        raise InputError(
+            f"cache {teacher.folder}: lesson.source live needs all logits, it holds {teacher.stored.plan.key['content']}; take "
+            "lesson.source=cache, or keep --content scores"
+        )
+    theirs = teacher.stored.plan.about.get("tokenizer_sha256")
+    if theirs != corpus.tokenizer.fingerprint:
+        raise InputError(
+            f"cache {teacher.folder}: it is of another tokenizer: expected {corpus.tokenizer.fingerprint}, got {theirs}"
+        )
+    log(f"teacher: {teacher.name}, from the cache {teacher.folder}, {teacher.identity[:12]}")
+    return teacher
+
+
+def key_for(config: LmRunConfig, corpus: Corpus, teacher: Any) -> CacheKey:
+    """What a run wants of a cache."""
+    return CacheKey(
+        teacher=teacher.identity,
+        data=corpus.train.sha256,
+        rows=len(Windows(corpus.train.ids, config.lesson.window)),
+        length=config.lesson.window,
+        k=min(config.lesson.k, teacher.vocab_size),
+        temperatures=config.lesson.temperatures,
+    )
+
+
+def questions_about(config: LmRunConfig, corpus: Corpus, teacher: Any, features: Sequence[str]) -> Questions:
+    """Training windows, and as content what the run learns from: its k largest logits, and the features that its signals tap."""
+    wanted = tuple(dict.fromkeys((*features, *teacher_features([signal for _, signal in config.signals_heard()]))))
+    teacher.tap(wanted)
+    key = key_for(config, corpus, teacher)
+    facts = {"data": corpus.name, "tokenizer_sha256": corpus.tokenizer.fingerprint}
+    found = questions_of(teacher, Windows(corpus.train.ids, config.lesson.window), key, batch=CACHE_BATCH, **facts)
+    largest = config.lesson.source == "cache" and config.lesson.kd_weight > 0
+    content = replace(key.content, features=wanted) if largest else Content(True, None, wanted)
+    return replace(found, content=content)
+
+
 def cache_of(config: LmRunConfig, corpus: Corpus, teacher: Any, folder: Path, log: Log) -> LogitCache:
     """The cache of a run, whole and checked against the live teacher on a few rows.
 
@@ -71,14 +133,16 @@ def cache_of(config: LmRunConfig, corpus: Corpus, teacher: Any, folder: Path, lo
         InputError: the folder holds answers of another teacher, to another text, or others than the live ones.
     """
     windows = Windows(corpus.train.ids, config.lesson.window)
-    key = CacheKey(
-        teacher=teacher.identity,
-        data=corpus.train.sha256,
-        rows=len(windows),
-        length=config.lesson.window,
-        k=min(config.lesson.k, teacher.vocab_size),
-        temperatures=config.lesson.temperatures,
-    )
+    if isinstance(teacher, StoredLanguageTeacher):
+        return LogitCache(teacher.folder)
+    key = key_for(config, corpus, teacher)
+    if config.teacher_cache is not None:
+        cache = LogitCache(Path(config.teacher_cache))
+        # a cache may hold more of the largest logits than the run would have asked for, and be exact elsewhere
+        held = key_of(cache.stored)
+        cache = LogitCache(Path(config.teacher_cache), replace(key, k=held.k, temperatures=held.temperatures))
+        log(check_cache(cache, teacher, windows))
+        return cache
     log(f"cache: {key.rows:,} rows of {key.length} tokens, {key.k} logits each, in {folder}")
     logged = {"tenth": -1}
 
@@ -89,7 +153,7 @@ def cache_of(config: LmRunConfig, corpus: Corpus, teacher: Any, folder: Path, lo
             log(f"cache: {done:,} of {total:,} rows")
 
     cache = write_cache(teacher, windows, key, folder, batch=CACHE_BATCH, on_progress=on_progress)
-    log(f"cache: within {check_cache(cache, teacher, windows):.4f} nats of the live teacher on 4 rows")
+    log(check_cache(cache, teacher, windows))
     return cache
 
 

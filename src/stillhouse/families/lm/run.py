@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from stillhouse.core import records
+from stillhouse.core import processes, records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about
-from stillhouse.core.folder import RunFolder
-from stillhouse.core.records import read_json, write_json
+from stillhouse.core.records import read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.lm.job import Course, LanguageJob
 from stillhouse.families.lm.material import cache_of, load_text, teachers_of
@@ -21,8 +20,8 @@ from stillhouse.families.lm.metrics.nll import model_nll
 from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
 from stillhouse.families.lm.score import Examination
 from stillhouse.families.lm.teachers.cache import LogitCache
-from stillhouse.training.device import check_device
 from stillhouse.training.loop import fit
+from stillhouse.training.opening import only_first, open_run
 
 
 def train_teacher(
@@ -50,15 +49,15 @@ def train_teacher(
         Interrupted: stopped on request, state saved.
     """
     out, training = Path(out), config.training
-    check_device(training.device)
-    with RunFolder.open(out, to_mapping(config), resume=resume) as folder:
-        corpus = load_text(config.corpus, watch.log)
+    with open_run(out, to_mapping(config), training, resume=resume) as folder:
+        watch = only_first(watch)
+        corpus = processes.first_then_others(lambda: load_text(config.corpus, watch.log))
         folder.same("data", corpus.about, keys=("sha256", "tokenizer_sha256"))
         examination = Examination.of(corpus, config.score, config.window)
         command = command or records.command_line()
         folder.begin({**about("lm-teacher", config, command), "data": corpus.about})
         if resume and (out / records.RESULT).is_file():
-            return dict(read_json(out / records.RESULT))
+            return dict(read_object(out / records.RESULT, records.FIGURES))
         torch.manual_seed(config.seed)
         model = config.model.build(corpus.tokenizer.vocab_size)
         course = Course(

@@ -39,6 +39,21 @@ class _PerToken:
         """The signal, built against the shapes of one token."""
         return PerToken(self.config.build(_one_token(student), _one_token(teacher)))
 
+    @property
+    def compares_samples(self) -> bool:
+        """As the signal."""
+        return bool(self.config.compares_samples)
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """As the signal."""
+        return tuple(self.config.student_paths)
+
+    @property
+    def teacher_paths(self) -> tuple[str, ...]:
+        """As the signal."""
+        return tuple(self.config.teacher_paths)
+
 
 class PerToken(Signal):
     """A signal that is given (N, V) scores, (N, D) features and (N,) labels of (B, L) windows."""
@@ -69,7 +84,8 @@ class PerToken(Signal):
 def flat(outputs: Outputs) -> Outputs:
     """Outputs of windows as those of tokens."""
     features = {name: x.flatten(0, 1) for name, x in outputs.features.items()}
-    return Outputs(outputs.logits.flatten(0, 1), features, tuple(map(flat, outputs.members)))
+    kept = None if outputs.kept is None else outputs.kept.flat()
+    return Outputs(outputs.logits.flatten(0, 1), features, tuple(map(flat, outputs.members)), kept)
 
 
 def flat_batch(batch: Batch) -> Batch:
@@ -80,4 +96,4 @@ def flat_batch(batch: Batch) -> Batch:
 
 def _one_token(spec: OutputSpec) -> OutputSpec:
     features = {name: shape[1:] for name, shape in spec.features.items()}
-    return OutputSpec(spec.num_classes, features, tuple(map(_one_token, spec.members)))
+    return OutputSpec(spec.num_classes, features, tuple(map(_one_token, spec.members)), spec.kept)

@@ -242,6 +242,10 @@ def _add_run_flags(parser: Parser) -> None:
     parser.add_argument("--batch-size", help="lines an optimizer step")
     parser.add_argument("--scheduler-type", help="cosine or constant")
     parser.add_argument("--device", help="auto, cpu or cuda")
+    parser.add_argument("--devices", help="processes of each machine, a GPU each; auto: all there are [1]")
+    parser.add_argument("--num-nodes", help="machines, joined by torchrun or SLURM [1]")
+    parser.add_argument("--strategy", help="of several processes: ddp, or fsdp, which splits weights [ddp]")
+    parser.add_argument("--precision", help="32-true; complex transforms have no half precision")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
     parser.add_argument("--wandb", action="store_true", help="also log to Weights & Biases, offline")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -262,6 +266,10 @@ def _changes(options: Any) -> Change:
         "learning_rate": options.learning_rate,
         "batch_size": options.batch_size,
         "schedule": options.scheduler_type,
+        "devices": options.devices,
+        "num_nodes": options.num_nodes,
+        "strategy": options.strategy,
+        "precision": options.precision,
     }
     for key, value in training.items():
         if value is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
-from stillhouse.core.records import arm_folder, read_json, write_json
+from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.families.sar.data.sequences import SarData
 from stillhouse.families.sar.plan import SarDistillConfig
 from stillhouse.families.sar.saved import load_model, load_teacher
@@ -47,9 +47,12 @@ def size_of(config: StateSpaceConfig) -> str:
     return next((name.removeprefix("toy-") for name, size in SIZES.items() if size == shape), "")
 
 
-def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: LineTeacher) -> list[Row]:
-    """Rows of one distillation run, written to `comparison.json` in its folder."""
-    rows = [_network_row("teacher", teacher, data)]
+def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: Any) -> list[Row]:
+    """Rows of one distillation run, written to `comparison.json` in its folder.
+
+    A teacher of whom only a cache is here has its figures, and no costs or truncation.
+    """
+    rows = [_network_row("teacher", teacher, data) if isinstance(teacher, LineTeacher) else _cached_row(teacher, data)]
     rows += _arm_rows(config, out, data, label="")
     rows += _free_rows(data, teacher, {config.student.state_dim})
     return _written(out, rows, data)
@@ -74,10 +77,10 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None) -> list[Row]:
     configs = [_config_of(run) for run in runs]
     data = configs[0].data.build()
     for run in runs:
-        stored = read_json(run / records.RUN)["data"]["sha256"]
+        stored = read_object(run / records.RUN, {"data": dict[str, Any]})["data"].get("sha256")
         if stored != data.sha256:
             raise InputError(
-                f"{run}: expected data {data.sha256[:12]} as {runs[0]}, got {stored[:12]}: scores cannot be compared"
+                f"{run}: expected data {data.sha256[:12]} as {runs[0]}, got {str(stored)[:12]}: scores cannot be compared"
             )
     teacher = teacher_of(configs[0], data)
     rows = [_network_row("teacher", teacher, data)]
@@ -111,11 +114,23 @@ def _network_row(name: str, network: LineTeacher, data: SarData) -> Row:
     return row
 
 
+def _cached_row(teacher: Any, data: SarData) -> Row:
+    return {
+        "name": "teacher",
+        "kind": "cache",
+        "size": "",
+        **judge(focused(teacher, data.test.inputs), data.test, data.valid),
+        "parameters": teacher.params,
+    }
+
+
 def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) -> list[Row]:
     """A row an arm: quality and coherence are means over its seeds, points and costs of its first."""
     rows = []
     for arm in config.arms:
-        results = [read_json(arm_folder(out, arm, seed) / records.RESULT) for seed in range(config.seeds)]
+        results = [
+            read_object(arm_folder(out, arm, seed) / records.RESULT, records.FIGURES) for seed in range(config.seeds)
+        ]
         model, scale = load_model(arm_folder(out, arm, 0))
         row = _network_row(f"{label} {arm}".strip(), in_units(model, scale, data), data)
         for key in ("quality", "coherence", "nmse"):
@@ -125,10 +140,10 @@ def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) ->
     return rows
 
 
-def _free_rows(data: SarData, teacher: LineTeacher, state_dims: set[int]) -> list[Row]:
+def _free_rows(data: SarData, teacher: Any, state_dims: set[int]) -> list[Row]:
     """What takes no training: the truncated teacher, filters, nothing."""
     rows = []
-    for state_dim in sorted(state_dims, reverse=True):
+    for state_dim in sorted(state_dims, reverse=True) if isinstance(teacher, LineTeacher) else ():
         if state_dim < teacher.module.config.state_dim:
             small, _ = truncate(teacher.module, state_dim)
             cut = LineTeacher(small, input_factor=teacher.input_factor, output_factor=teacher.output_factor)
@@ -188,7 +203,7 @@ def _written(out: Path | None, rows: list[Row], data: SarData) -> list[Row]:
 def _config_of(run: Path) -> SarDistillConfig:
     if not (run / records.RUN).is_file():
         raise InputError(f"{run}: expected a folder of `stillhouse sar distill`")
-    stored = read_json(run / records.RUN)
+    stored = read_object(run / records.RUN, records.ABOUT)
     if stored.get("kind") != "sar" or "teacher_checkpoint" not in stored["config"]:
         raise InputError(
             f"{run}: expected a folder of `stillhouse sar distill`, got another (kind {stored.get('kind')!r})"

@@ -12,10 +12,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from stillhouse.cache.files import sha256_of_arrays
+from stillhouse.cache.questions import Questions
+from stillhouse.cache.stored import SOURCE, spot_check
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
-from stillhouse.core.folder import SHIPPED, RunFolder
+from stillhouse.core.exports import ExportChoices, Target
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
+from stillhouse.core.folder import SHIPPED, RunFolder, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
@@ -39,8 +44,18 @@ from stillhouse.families.sar.saved import (
 from stillhouse.families.sar.score import POINTS, judge, line_figures, point_figures
 from stillhouse.families.sar.signals import as_complex, objective_signals, refusal, refused
 from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.cost import step_cost
 from stillhouse.families.sar.students.network import SarSSM
-from stillhouse.families.sar.teacher import LineTeacher, batch_of, focused, in_units, line_spec, tutor_of
+from stillhouse.families.sar.teacher import (
+    LineTeacher,
+    StoredLines,
+    batch_of,
+    focused,
+    in_units,
+    line_spec,
+    questions_of,
+    tutor_of,
+)
 from stillhouse.losses.complex import complex_nmse
 from stillhouse.report.blocks import Block
 from stillhouse.signals import teacher_features
@@ -62,6 +77,7 @@ class SarFamily(Family[SarDistillConfig, SarData]):
         Metric("coherence", "coherence", items="test lines", low=0.0, high=1.0),
     )
     may_change: ClassVar[tuple[str, ...]] = ("wandb",)
+    validated: ClassVar[str] = "validation quality (1 \u2212 NMSE)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run on lines: an objective against their focus, or a teacher's checkpoint."""
@@ -93,20 +109,38 @@ class SarFamily(Family[SarDistillConfig, SarData]):
 
     def teachers(
         self, config: SarDistillConfig, data: SarData, given: Any, log: Callable[[str], None]
-    ) -> Sequence[LineTeacher]:
-        """The network of `teacher_checkpoint`, in the units of these data."""
+    ) -> Sequence[LineTeacher | StoredLines]:
+        """The network of `teacher_checkpoint`, in the units of these data, or the cache of its lines."""
+        if given is None and config.teacher_checkpoint.startswith(SOURCE):
+            return (_stored(config, data),)
         if given is None:
-            return (teacher_of(config, data),)
+            given = teacher_of(config, data)
         if not isinstance(given, LineTeacher):
             given = in_units(given, None, data, frozen=config.objective.freeze_teacher)
         check_lines("teacher", given.module, data)
+        if config.teacher_cache is not None:
+            stored = StoredLines(Path(config.teacher_cache), live=given)
+            questions = self.questions(config, data, given, stored.content.features)
+            stored.require(questions.key)
+            log(spot_check(stored, questions))
         return (given,)
 
-    def fingerprint(self, teacher: LineTeacher) -> str:
-        """Of its weights."""
-        return weights_sha256(teacher.module)
+    def questions(
+        self, config: SarDistillConfig, data: SarData, teacher: Any, features: Sequence[str] = ()
+    ) -> Questions:
+        """All lines of all splits, and the hidden lines that objective and signals read."""
+        if not isinstance(teacher, LineTeacher) or not teacher.frozen:
+            raise InputError(
+                "cache: expected a frozen teacher, whose answers stay as they are; take objective.freeze_teacher"
+            )
+        wanted = _features(config, data, len(teacher.module.blocks))
+        return questions_of(teacher, data, to_mapping(config.data), (*wanted, *features))
 
-    def grade(self, teacher: LineTeacher, config: SarDistillConfig, data: SarData) -> Grade:
+    def fingerprint(self, teacher: LineTeacher | StoredLines) -> str:
+        """Of its weights."""
+        return teacher.identity() if isinstance(teacher, StoredLines) else weights_sha256(teacher.module)
+
+    def grade(self, teacher: LineTeacher | StoredLines, config: SarDistillConfig, data: SarData) -> Grade:
         """Quality on the validation lines against silence, which has 0."""
         figures = _figures(teacher, data.validation, data.valid)
         quality = figures["quality"]
@@ -114,7 +148,10 @@ class SarFamily(Family[SarDistillConfig, SarData]):
             raise InputError("teacher: its outputs are not finite numbers; its weights hold a NaN or an infinity")
         low = mean_interval(quality[None]).low if len(quality) > 1 else float(quality.mean())
         coherence = float(figures["coherence"].mean())
-        facts = {"coherence": coherence, "params": sum(p.numel() for p in teacher.module.parameters())}
+        params = (
+            sum(p.numel() for p in teacher.module.parameters()) if isinstance(teacher, LineTeacher) else teacher.params
+        )
+        facts = {"coherence": coherence, "params": params}
         return Grade(teacher.name, float(quality.mean()), low, 0.0, "quality", facts)
 
     def tutors(self, lab: SarLab) -> Sequence[Tutor]:
@@ -169,7 +206,7 @@ class SarFamily(Family[SarDistillConfig, SarData]):
             teacher = tutor.teacher
             if not teacher.frozen:
                 lesson = replace(lesson, tutor=replace(tutor, teacher=teacher.copied()))  # every training starts anew
-            depths = len(lesson.student.blocks), len(teacher.module.blocks)
+            depths = len(lesson.student.blocks), _depth(config, teacher)
             own = objective_signals(config.objective, data.valid, *depths)
             signals = (*own, *map(as_complex, lesson.stage.signals))
             lesson = replace(lesson, stage=replace(lesson.stage, signals=signals))
@@ -225,6 +262,10 @@ class SarFamily(Family[SarDistillConfig, SarData]):
         """The network of a folder."""
         return load_model(folder)[0]
 
+    def exports(self) -> Mapping[str, Target]:
+        """One step of the stream as an ONNX graph."""
+        return {"onnx": Target("one step of the stream, for onnxruntime", ".onnx", _write_step, takes=())}
+
     def finish(self, lab: SarLab, summary: dict[str, Any]) -> None:
         """The documented files of the shipped student, comparison with filters and truncation, pictures, shares kept."""
         config, data, out = lab.config, lab.data, lab.folder.path
@@ -233,13 +274,27 @@ class SarFamily(Family[SarDistillConfig, SarData]):
         save_documented_config(out / FINAL_CONFIG, model.config)
         lab.watch.log("comparing with truncation and filters, measuring times")
         compare_run(config, out, data, lab.teacher)
-        networks = {"teacher": lab.teacher}
+        networks: dict[str, Any] = {"teacher": lab.teacher} if isinstance(lab.teacher, LineTeacher) else {}
         networks |= {arm: in_units(*load_model(lab.place(arm, 0)), data) for arm in config.arms}
         write_pictures(out, data, networks)
         test = summary["teacher"]["test"]
         for figures in summary["arms"].values():
             for name in VERDICT_METRICS:
                 figures[name]["kept"] = figures[name]["mean"] / test[name] if test[name] else None
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """Counted, of a line in the step form: real multiply-adds (a complex one is four), state, weights."""
+        model, _ = load_model(folder)
+        step = step_cost(model)
+        macs = 4 * step.complex_macs + step.real_macs
+        counts = {"params": step.parameters, "macs": macs, "state_bytes": step.state_bytes}
+        return {**{name: float(count) for name, count in counts.items()}, **weight_bytes(folder)}
+
+    def predictor(self, folder: Path) -> Any:
+        """Raw lines into focused lines."""
+        from stillhouse.families.sar.use import LinePredictor
+
+        return LinePredictor(student_folder(folder))
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a saved network on the test split of its own data, or of others (`data`: a `SarConfig`)."""
@@ -276,7 +331,7 @@ def data_facts(data: SarData) -> dict[str, Any]:
     return {**named, "length": data.length, "valid": [data.valid.start, data.valid.stop]}
 
 
-def scores_of(network: LineTeacher, data: SarData) -> Scores:
+def scores_of(network: LineTeacher | StoredLines, data: SarData) -> Scores:
     """Of a network in the units of the data, on the test split."""
     lines = focused(network, data.test.inputs)
     whole = judge(lines, data.test, data.valid)
@@ -284,19 +339,47 @@ def scores_of(network: LineTeacher, data: SarData) -> Scores:
     return Scores(_figures(network, data.test, data.valid, lines), scalars)
 
 
-def _figures(network: LineTeacher, split: SarSplit, valid: slice, lines: Any = None) -> Mapping[str, np.ndarray]:
+def _stored(config: SarDistillConfig, data: SarData) -> StoredLines:
+    """The cache that is named in the teacher's place, if it is of these lines."""
+    if not config.objective.freeze_teacher:
+        raise InputError(
+            "objective.freeze_teacher: a cache holds a teacher's answers, which cannot learn; expected true, got false"
+        )
+    stored = StoredLines(Path(config.teacher_checkpoint.removeprefix(SOURCE)))
+    targets = sha256_of_arrays(torch.view_as_real(split.targets).numpy() for split in data.splits.values())
+    stored.require({"labels": targets, "data": data.sha256})
+    return stored
+
+
+def _depth(config: SarDistillConfig, teacher: Any) -> int:
+    """Blocks of the teacher; of a cache those of the configured network."""
+    return len(teacher.module.blocks) if isinstance(teacher, LineTeacher) else config.teacher.num_layers
+
+
+def _features(config: SarDistillConfig, data: SarData, layers: int) -> tuple[str, ...]:
+    """Hidden lines that the objective and the signals of any stage read of a teacher."""
+    own = objective_signals(config.objective, data.valid, layers, layers)
+    stages = [signal for stage in config.stages_of(True) for signal in stage.signals]
+    return teacher_features((*own, *stages))
+
+
+def _figures(
+    network: LineTeacher | StoredLines, split: SarSplit, valid: slice, lines: Any = None
+) -> Mapping[str, np.ndarray]:
     lines = focused(network, split.inputs) if lines is None else lines
     return line_figures(lines[:, valid], split.targets[..., 0].numpy()[:, valid])
 
 
-def _tutor(teacher: LineTeacher, lab: SarLab) -> Tutor:
-    """A teacher with the hidden lines that any stage reads."""
-    layers = len(teacher.module.blocks)
-    own = objective_signals(lab.config.objective, lab.data.valid, layers, layers)
-    stages = [signal for stage in lab.config.stages_of(True) for signal in stage.signals]
+def _tutor(teacher: LineTeacher | StoredLines, lab: SarLab) -> Tutor:
+    """A teacher with the hidden lines that any stage reads; from its cache where the run names one."""
+    wanted = _features(lab.config, lab.data, _depth(lab.config, teacher))
     device = _device(lab)
     example = lab.data.train.inputs[:2].to(device)
-    return tutor_of(teacher.listening(teacher_features((*own, *stages)), example), lab.data, device)
+    listening = teacher.listening(wanted, example)
+    if lab.config.teacher_cache is not None and teacher is lab.teacher:
+        stored = StoredLines(Path(lab.config.teacher_cache), features=wanted, live=teacher)
+        return Tutor(listening, listening.spec, stored, stored)
+    return tutor_of(listening, lab.data, device)
 
 
 def _device(lab: SarLab) -> torch.device:
@@ -308,13 +391,19 @@ def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
     """For the student itself; assistants and a student that judges lines are not what the documents watch."""
     config, arm = lesson.lab.config, lesson.arm
     judges = config.curriculum is not None and config.judge == "student" and lesson.curriculum is None
-    if lesson.student.config is not arm.student or judges:
+    if lesson.student.config is not arm.student or judges or not ranks.first():
         return None
     name = f"{arm.name}-seed-{lesson.seed}"
     if len(config.stages) > 1:
         name += f"-{lesson.stage.name}"
     wandb = f"{config.name}-{name}" if config.wandb else None
     return SarMonitor(lesson.lab.folder.path / MONITOR / name, wandb=wandb, settings=to_mapping(config))
+
+
+def _write_step(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+    from stillhouse.families.sar.onnx import write_checked_step
+
+    return [write_checked_step(load_model(folder)[0], out)]
 
 
 FAMILY = SarFamily()

@@ -7,8 +7,10 @@ Shapes: B range bins, C input channels, H channels, S states a channel, D lines 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.records import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +30,8 @@ Pair = tuple[str, str]
 Array = NDArray[Any]
 OPSET, IR_VERSION = 18, 9  # old enough for runtimes of 2023
 ENDLESS = 2**62
+BLANK = "0" * 64
+CHECKED, ROUNDING = 200, 1e-4  # lines, and the largest difference of the largest number
 FORMAT = "stillhouse-state-space-step-1"
 
 
@@ -64,8 +69,44 @@ def export_step(model: SarSSM, path: Path) -> Path:
     card = {"format": FORMAT, "latency": step.latency, "channels": model.config.input_dim, "states": step.states}
     onnx.helper.set_model_props(graph, {"stillhouse": json.dumps(card)})
     onnx.checker.check_model(graph, full_check=True)
-    onnx.save(graph, str(path))
+    write_atomically(Path(path), lambda file: file.write(with_own_hash(graph)))
     return Path(path)
+
+
+def with_own_hash(graph: Any) -> bytes:
+    """A graph as a file, with the sha256 of all of it (that number taken as zeros) among its properties."""
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = "sha256", BLANK
+    raw: bytes = graph.SerializeToString()
+    return raw.replace(BLANK.encode(), hashlib.sha256(raw).hexdigest().encode())
+
+
+def is_whole(raw: bytes) -> bool:
+    """Whether a file is as `with_own_hash` made it, as far as it says."""
+    found = re.search(rb"sha256\x12\x40([0-9a-f]{64})", raw)
+    return found is None or hashlib.sha256(raw.replace(found[1], BLANK.encode())).hexdigest().encode() == found[1]
+
+
+def write_checked_step(model: SarSSM, path: Path) -> str:
+    """`export_step`, then made-up lines through onnxruntime, held against the network.
+
+    Raises:
+        InputError: see `export_step`; or other lines come out.
+    """
+    import torch
+
+    export_step(model, path)
+    generator = torch.Generator().manual_seed(0)
+    lines = torch.randn(1, CHECKED, model.config.input_dim, dtype=torch.complex64, generator=generator)
+    with torch.no_grad():
+        expected = model(lines).numpy()[0]
+    stream = OnnxStream(path)
+    made = [line for t in range(CHECKED) if (line := stream.step(lines[:, t].numpy())) is not None]
+    got = np.concatenate([np.stack(made, 1), stream.finish()], 1)[0] if made else stream.finish()[0]
+    largest = float(np.abs(got - expected).max() / np.abs(expected).max())
+    if not largest <= ROUNDING:
+        raise InputError(f"{path.name}: expected the lines of the network within {ROUNDING}, got {largest:.2g} apart")
+    return f"{CHECKED} made-up lines within {largest:.1g} of the network's"
 
 
 class OnnxStream:
@@ -86,7 +127,14 @@ class OnnxStream:
             raise InputError("onnxruntime: the package is not installed; pip install 'stillhouse[export]'") from None
         if not Path(path).is_file():
             raise InputError(f"OnnxStream: expected an .onnx file, got nothing at {path}")
-        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        raw = Path(path).read_bytes()
+        if not is_whole(raw):
+            raise InputError(f"{path} was changed after it was written: its sha256 is not that of its content")
+        try:
+            self._session = onnxruntime.InferenceSession(raw, providers=["CPUExecutionProvider"])
+        except Exception as error:  # of its own kinds, for a file that was cut off or is none
+            text = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: expected a network of export_step, got what cannot be opened: {text}") from None
         card = json.loads(self._session.get_modelmeta().custom_metadata_map.get("stillhouse", "{}"))
         if card.get("format") != FORMAT:
             raise InputError(f"{path}: expected a network of export_step ({FORMAT}), got {card.get('format')!r}")

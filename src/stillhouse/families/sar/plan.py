@@ -74,7 +74,10 @@ class SarDistillConfig(RunPlan):
     name: str = Field(default="sar-student", min_length=1, description="names the run folder")
     data: SarConfig = Field(default_factory=SarConfig, description="lines and their focus")
     teacher: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the trained network that teaches")
-    teacher_checkpoint: str = Field(min_length=1, description="its run folder, or a file of weights")
+    teacher_checkpoint: str = Field(
+        min_length=1,
+        description="its run folder, a file of weights, or cache:FOLDER (its lines, kept by `stillhouse cache`)",
+    )
     student: StateSpaceConfig = Field(default_factory=StateSpaceConfig, description="the network that learns")
     objective: SarObjective = Field(default_factory=SarObjective, description="alpha, beta, gamma and their losses")
     training: SarTraining = Field(default_factory=SarTraining, description="the loop, the same for every arm")

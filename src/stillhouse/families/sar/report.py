@@ -275,5 +275,4 @@ def _read(path: Path) -> Mapping[str, Any]:
 def _arrays(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
-    with np.load(path) as saved:
-        return {name: saved[name] for name in saved.files}
+    return records.read_arrays(path)

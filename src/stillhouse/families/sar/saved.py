@@ -16,9 +16,9 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import dump_yaml, parse, to_mapping
-from stillhouse.core.folder import SHIPPED, run_above
+from stillhouse.core.folder import SHIPPED, run_above, settings_of
 from stillhouse.core.hashes import verify_files, with_hashes
-from stillhouse.core.records import CARD, RUN, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.core.records import CARD, STUDENT, check_object, read_json, versions, write_atomically, write_json
 from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.data.sequences import SarData, SarScale
 from stillhouse.families.sar.students import StateSpaceConfig
@@ -133,7 +133,7 @@ def load_data_config(folder: Path) -> SarConfig:
     run = run_above(folder)
     if run is None:
         raise InputError(f"{folder}: it belongs to no run, so its data are not known; name a file with --config")
-    return parse(SarConfig, read_json(run / RUN)["config"]["data"])
+    return parse(SarConfig, settings_of(run, "data"))
 
 
 def _with_card(folder: Path) -> Path:
@@ -149,7 +149,7 @@ def _card(folder: Path) -> dict[str, Any]:
     if not isinstance(card, dict) or card.get("format") not in (FORMAT, BEFORE):
         got = card.get("format") if isinstance(card, dict) else card
         raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got {got!r}")
-    return card
+    return check_object(card, {"model": dict[str, Any], "scale": dict[str, float]}, str(folder / CARD))
 
 
 def _weights(folder: Path, card: Mapping[str, Any]) -> Path:

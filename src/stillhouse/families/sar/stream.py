@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.records import open_mapped
 from stillhouse.families.sar.data.sequences import SarScale
 from stillhouse.families.sar.saved import load_model
 from stillhouse.families.sar.students.network import SarSSM
@@ -75,10 +76,7 @@ def stream(
             f"{folder}: expected a network of one input channel, got {model.config.input_dim} (position codes)"
         )
     flow = Stream(model, batch)
-    try:
-        sink = None if out is None else np.lib.format.open_memmap(out, "w+", np.complex64, (total, batch))
-    except OSError as fault:
-        raise InputError(f"cannot write {out}: {fault.strerror}") from None
+    sink = None if out is None else open_mapped(out, np.complex64, (total, batch))
     before, written, waits, kept = flow.state_bytes, 0, list[float](), list[Tensor]()
     peak, busy = 0, 0.0
     for number, chunk in enumerate(feed.chunks()):

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stillhouse.cache.content import Content
+from stillhouse.cache.files import sha256_of_arrays
+from stillhouse.cache.questions import Part, Questions
+from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.families.sar.data.sequences import SarData, SarScale, SarSplit
 from stillhouse.families.sar.score import Complex, focus
@@ -95,6 +100,57 @@ class LineTeacher(Teacher):
         return replace(self, module=copy.deepcopy(self.module))
 
 
+class StoredLines(StoredTeacher):
+    """The cache of a focusing network in its place: focused and hidden lines of the splits that it was asked about.
+
+    Args:
+        folder: of a finished cache.
+        features: hidden lines that are wanted; None: all that it holds.
+        live: the network itself, where it is here.
+    """
+
+    frozen = True
+
+    def listening(self, features: tuple[str, ...], example: Tensor) -> StoredLines:
+        """The same cache, read for these hidden lines too.
+
+        Raises:
+            InputError: lines that it does not hold.
+        """
+        return StoredLines(self.folder, features=tuple(dict.fromkeys(features)), live=self.live)
+
+
+def questions_of(teacher: LineTeacher, data: SarData, config: Any, features: tuple[str, ...]) -> Questions:
+    """All lines of all splits as rows that a focusing network is asked about.
+
+    Args:
+        teacher: the network.
+        data: lines; `config` is how they were made.
+        config: plain data, kept beside.
+        features: hidden lines that are wanted.
+    """
+    listening = teacher.listening(features, data.train.inputs[:2])
+    parts = {
+        name: Part(len(split), partial(batch_of, split, device=torch.device("cpu")), whole=name != "train")
+        for name, split in data.splits.items()
+    }
+    targets = (torch.view_as_real(split.targets).numpy() for split in data.splits.values())
+    return Questions(
+        listening,
+        teacher.name,
+        parts,
+        0,
+        teacher.identity(),
+        f"units of power: {teacher.input_factor:.9g} in, {teacher.output_factor:.9g} out",
+        data.sha256,
+        sha256_of_arrays(targets),
+        batch=PIECE,
+        params=sum(p.numel() for p in teacher.module.parameters()),
+        about={"data": data.name, "sizes": dict(data.sizes), "data_config": config},
+        content=Content(features=listening.features),
+    )
+
+
 def tapped(module: nn.Module, inputs: Tensor, features: tuple[str, ...]) -> Outputs:
     """Output (B, L, 1) and hidden lines; taps are put on and off, so that an average of a model can be run too."""
     if not features:
@@ -133,19 +189,25 @@ def in_units(
     )
 
 
-def focused(network: LineTeacher, inputs: Tensor) -> Complex:
-    """(N, L) focused lines of lines (N, L, C) in the units of the data."""
+def focused(network: LineTeacher | StoredLines, inputs: Tensor) -> Complex:
+    """(N, L) focused lines of lines (N, L, C) in the units of the data; a cache has those of whole splits, in their order."""
+    if isinstance(network, StoredLines):
+        rows = torch.arange(len(inputs)).split(PIECE)
+        parts = [network(Batch(inputs[some], inputs[some], some)).logits[..., 0] for some in rows]
+        return np.asarray(torch.cat(parts).numpy(), np.complex64)
     signal = network.module.config.signal_channels
     scaled = inputs.clone()
     scaled[..., :signal] *= network.input_factor
     return np.asarray(focus(network.module, scaled) * network.output_factor, np.complex64)
 
 
-def tutor_of(teacher: LineTeacher, data: SarData, device: torch.device) -> Tutor:
+def tutor_of(teacher: LineTeacher | StoredLines, data: SarData, device: torch.device) -> Tutor:
     """A teacher as training asks it: a frozen one from its cache, where its lines fit in memory.
 
     `facts` are its outputs on the validation lines, asked in the same way.
     """
+    if isinstance(teacher, StoredLines):
+        return Tutor(teacher, teacher.spec, teacher, teacher)
     if not teacher.frozen:
         return Tutor(teacher, teacher.spec)
     train, validation = (_cached(teacher, split, device) for split in (data.train, data.validation))

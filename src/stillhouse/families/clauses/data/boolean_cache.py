@@ -20,15 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stillhouse.cache.files import SHA, ArrayFile, verify_file
 from stillhouse.classification.data.images import ImageData, ImageSplit
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import sha256_of
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.types import Batch, ImageTask
 from stillhouse.families.clauses.data.boolean_features import BITS, COPIES, boolean_features, copies
 from stillhouse.families.clauses.data.boolean_features_config import FeaturesMode
 
 ABANDONED = 600.0  # seconds without a write, after which a folder is that of a build that was killed
-FORMAT = "stillhouse-boolean-features-3"
+FORMAT = "stillhouse-boolean-features-4"
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,12 @@ class CopiedSplit:
 
     def __len__(self) -> int:
         return len(COPIES) * len(self.split)
+
+    def batch(self, index: Tensor) -> Batch:
+        """The copies of an index: inputs (B, C, H, W), labels (B), and the index."""
+        images = self.split.batch(index // len(COPIES))
+        place = torch.arange(len(index)) * len(COPIES) + index % len(COPIES)
+        return Batch(_side_by_side(images.inputs).index_select(0, place), images.labels, index)
 
     def batches(self, size: int) -> Iterator[Batch]:
         """All copies of `size` images at a time, in the order of the bits."""
@@ -137,8 +145,11 @@ def _open(data: ImageData, folder: Path, key: dict[str, Any]) -> ImageData:
             raise InputError(
                 f"{folder}: the features of {name} cannot be read; delete the folder, or give --tm-feature-force"
             ) from None
-        if list(packed.shape) != about["packed_shape"] or _fingerprint(packed) != about["sha256"]:
-            raise InputError(f"{folder / f'{name}.npy'}: damaged; delete the folder, or give --tm-feature-force")
+        for file in (f"{name}.npy", f"{name}-labels.npy"):
+            try:
+                verify_file(folder / file, {SHA: about["sha256"].get(file)})
+            except InputError as error:
+                raise InputError(f"{error}; --tm-feature-force does both") from None
         splits[name] = PackedSplit(packed, torch.from_numpy(labels), shape)
     task = ImageTask(data.task.class_names, shape, (0.0,) * shape[0], (1.0,) * shape[0])
     return ImageData(name=f"{data.name} ({manifest['key']['mode']})", task=task, **splits)  # type: ignore[arg-type]
@@ -164,7 +175,12 @@ def _build(
                 many = config.mode == "fashion_aug" and name == "train"
                 manifest["splits"][name] = _write(getattr(data, name), many, name, config, shape, unfinished, bars)
         write_json(unfinished / "manifest.json", manifest)
-        unfinished.rename(folder)
+        try:
+            unfinished.rename(folder)
+        except OSError:
+            if not (folder / "manifest.json").is_file():
+                raise
+            shutil.rmtree(unfinished, ignore_errors=True)  # another process was first with the same bits
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
@@ -184,19 +200,24 @@ def _write(
     factor = len(COPIES) if many else 1
     bytes_a_row = -(-channels * BITS * height * width // 8)
     packed_shape = (len(split) * factor, bytes_a_row)
-    out = np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=packed_shape)
+    out = ArrayFile(folder / f"{name}.npy", packed_shape, np.dtype(np.uint8).str)
     labels, place = [], 0
     bar = bars.add_task(f"boolean features: {name}", total=len(split))
-    for batch in split.batches(config.batch_size):
-        images = _fitted(batch.inputs, shape)
-        bits = boolean_features(_side_by_side(images) if many else images).flatten(1).numpy()
-        out[place : place + len(bits)] = np.packbits(bits, axis=1)
-        labels.append(batch.labels.repeat_interleave(factor))
-        place += len(bits)
-        bars.update(bar, advance=len(batch.labels))
-    out.flush()
+    try:
+        out.open()
+        for batch in split.batches(config.batch_size):
+            images = _fitted(batch.inputs, shape)
+            bits = boolean_features(_side_by_side(images) if many else images).flatten(1).numpy()
+            out.append(np.packbits(bits, axis=1))
+            labels.append(batch.labels.repeat_interleave(factor))
+            place += len(bits)
+            bars.update(bar, advance=len(batch.labels))
+        packed = out.close()
+    finally:
+        out.abandon()
     np.save(folder / f"{name}-labels.npy", torch.cat(labels).numpy())
-    return {"rows": place, "packed_shape": list(packed_shape), "sha256": _fingerprint(out)}
+    files = {f"{name}.npy": packed[SHA], f"{name}-labels.npy": sha256_of(folder / f"{name}-labels.npy")}
+    return {"rows": place, "packed_shape": list(packed_shape), "sha256": files}
 
 
 def _side_by_side(images: Tensor) -> Tensor:
@@ -214,10 +235,3 @@ def _fitted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
             images, shape[1:], mode="bilinear", align_corners=False, antialias=True
         )
     return images.clamp(0, 1)
-
-
-def _fingerprint(packed: np.ndarray) -> str:
-    digest = hashlib.sha256()
-    for start in range(0, len(packed), 4096):
-        digest.update(np.ascontiguousarray(packed[start : start + 4096]).tobytes())
-    return digest.hexdigest()

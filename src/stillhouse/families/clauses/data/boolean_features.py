@@ -67,6 +67,33 @@ def boolean_features(images: Tensor) -> Tensor:
     return torch.cat(bits, dim=1).reshape(count, channels * BITS, height, width)
 
 
+FILTERS = ("Sobel", "diagonal", "wide Sobel", "line")
+
+
+def feature_name(bit: int, channels: int = BITS) -> str:
+    """What a channel of `boolean_features` asks.
+
+    Args:
+        bit: its number.
+        channels: of all; more than 76 are several image channels.
+
+    Example:
+        >>> feature_name(0), feature_name(2), feature_name(4), feature_name(14), feature_name(12)
+        ('bright', 'brighter than 50 %', 'Sobel above 0', 'turned Sobel above 25 %', 'Sobel below 25 %')
+    """
+    image_channel, place = divmod(bit, BITS)
+    of = f" (channel {image_channel})" if channels > BITS else ""
+    if place < 1 + len(RAW):
+        return ("bright" if not place else f"brighter than {RAW[place - 1]:.0%}".replace("%", " %")) + of
+    kernel, threshold = divmod(place - 1 - len(RAW), 1 + len(POSITIVE) + len(NEGATIVE))
+    name = f"{'turned ' if kernel % 2 else ''}{FILTERS[kernel // 2]}"
+    if not threshold:
+        return f"{name} above 0{of}"
+    side, shares = ("above", POSITIVE) if threshold <= len(POSITIVE) else ("below", NEGATIVE)
+    share = shares[(threshold - 1) % len(POSITIVE)]
+    return f"{name} {side} {share:.0%}{of}".replace("%", " %")
+
+
 def _levels(maps: Tensor, shares: tuple[float, ...]) -> list[Tensor]:
     """(B, 1, 1, 1) each: quantiles of the positive entries of every map (nearest rank); infinity where there are none."""
     flat = torch.where(maps > 0, maps, torch.inf).flatten(1).sort(dim=1).values

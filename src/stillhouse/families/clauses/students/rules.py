@@ -1,216 +1,504 @@
-"""Clauses as sentences: what a class's strongest clauses ask for, how often they hold for the class and for the others.
+"""Rules that a person reads: the clauses that carry each class, cut to the literals that matter, and what they keep alone.
 
-Shapes: M images, C clauses, F bits, K classes.
+A clause of any bank reaches a class only through what follows it, so what it adds is activation times gradient, exact where the
+rest of the network is a sum (flat machines) and first order elsewhere (Shrikumar et al. 2017, arXiv:1704.02685).
+
+Shapes: M images, P places, C clauses of a site, F bits, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from stillhouse.classification.data import ImageData, ImageSplit
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.students.clauses import ClauseBank
+from stillhouse.families.clauses.lower import lower_parts
+from stillhouse.families.clauses.students.base import ClauseModel
 from stillhouse.families.clauses.students.core import DeepTM
-from stillhouse.families.clauses.students.feed_forward import ClauseFeedForward
-from stillhouse.families.clauses.students.flat import FlatTM, TeamCore
-from stillhouse.families.clauses.students.interpret import block_votes
+from stillhouse.families.clauses.students.flat import TeamCore
+from stillhouse.families.clauses.students.literal_names import pixels_of
+from stillhouse.families.clauses.students.sites import Site, listening, literals_of, settle, sites, write_masks
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.logic.cut import cut_by_trials, cut_literals, effects
+
+GROWTH = (1, 3, 10, 30)  # rules a class
+MOST_RULES, MOST_A_CLASS = 100, 10
+ROWS_A_CLASS, CUT_ROWS, CUT_IMAGES, JUDGED, BATCH = 64, 2000, 256, 2000, 64
+SEEN = 10_000  # validation images
+BUDGET = 1e11  # operations for each of choosing, cutting and judging, so that a large network takes no longer than a small one
+FEWEST_TRIALS, MOST_TRIALS, EXAMPLES = 12, 150, 6
+MOST_BITS = 2e7  # that are kept in memory of a site
+Literal = tuple[str, int, int]  # site, clause, literal
+Clause = tuple[str, int]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rule:
-    """One clause that speaks for or against a class.
+    """One clause that carries a class.
 
     Attributes:
         class_name: the class.
         place: where the clause is ("clauses", "block_2").
         clause: its number there.
-        vote: what it adds to the class's score on the class's images, against its mean over all images.
-        holds: share of the class's images for which it speaks at all (for a transformer, of their patches).
-        elsewhere: the same share over all other images.
-        literals: what it asks for, surest first; the first of them.
-        count: how many literals it has.
-        allowed: misses with which it still speaks.
+        adds: to the class's score on the class's images, above what it adds on others.
+        holds: how far it is fulfilled on the class's images: its mean strength, over all places, of its full one.
+        elsewhere: the same of all other images.
+        literals: numbers of those kept, f for bit f and F + f for its negation.
+        words: the same in words; empty where a bit has no name.
+        count: literals before it was cut.
+        allowed: misses with which it still speaks, after the cut.
     """
 
     class_name: str
     place: str
     clause: int
-    vote: float
+    adds: float
     holds: float
     elsewhere: float
-    literals: tuple[str, ...]
+    literals: tuple[int, ...]
+    words: tuple[str, ...]
     count: int
     allowed: int
 
     def __str__(self) -> str:
-        more = f", and {self.count - len(self.literals)} more" if self.count > len(self.literals) else ""
+        kept, where = len(self.literals), f"{self.place}, clause {self.clause}"
+        if not kept:
+            return f"{self.class_name}: {self.adds:+.3f}: no answer needs any of its {self.count} literals ({where})"
+        asked = ", ".join(self.words) if self.words else f"{kept} bits, see the patches in the report"
         return (
-            f"{self.class_name}: {self.vote:+.3f} where at most {self.allowed} of {self.count} fail: "
-            f"{', '.join(self.literals) or 'nothing'}{more} "
-            f"({self.place}, clause {self.clause}: holds for {self.holds:.0%} of {self.class_name}, {self.elsewhere:.0%} of others)"
+            f"{self.class_name}: {self.adds:+.3f} where at most {self.allowed} of {kept} fail: {asked} "
+            f"({where}; {kept} of {self.count} literals kept; fulfilled to {self.holds:.0%} on {self.class_name}, "
+            f"{self.elsewhere:.0%} on others)"
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Rules:
+    """What is found of a network.
+
+    Attributes:
+        rules: by class, what adds most first.
+        growth: (rules a class, accuracy of the network with those clauses alone); 0 rules is what the rest of the network knows.
+        full: accuracy of the whole network on the same images.
+        shown: accuracy with the rules above alone, cut as they are.
+        exact: whether every literal was tried; else groups of them, until the trials were used up.
+        chosen_on: validation images by which clauses were chosen.
+        cut_on: validation images whose answers did not change.
+        judged_on: test images of the accuracies.
+        arrays: `mean_K` (C, H, W) uint8 a class; `wanted_R`, `unwanted_R` (h, w) uint8 of rules over pixels; `examples_R`
+            (E, C, h, w) uint8: where others speak most.
+    """
+
+    rules: list[Rule]
+    growth: list[tuple[int, float]]
+    full: float
+    shown: float
+    exact: bool
+    chosen_on: int
+    cut_on: int
+    judged_on: int
+    arrays: dict[str, np.ndarray]
+
+    def index(self) -> dict[str, Any]:
+        """Plain data for a JSON file; the arrays go beside it."""
+        entries = [{**asdict(rule), "literals": list(rule.literals), "words": list(rule.words)} for rule in self.rules]
+        named = ("full", "shown", "exact", "chosen_on", "cut_on", "judged_on")
+        return {
+            "rules": entries,
+            "growth": [list(point) for point in self.growth],
+            **{name: getattr(self, name) for name in named},
+        }
+
+    def text(self) -> str:
+        """One line a rule."""
+        kept, count = sum(len(rule.literals) for rule in self.rules), sum(rule.count for rule in self.rules)
+        lines = [
+            f"What carries each class, chosen on {self.chosen_on} validation images. A pixel is (row, column).",
+            f"{kept} of {count} literals are kept: without the others the whole network gives the same answers on {self.cut_on} "
+            "images.",
+            f"These {len(self.rules)} rules alone: {self.shown:.1%} of {self.judged_on} test images right; the whole network: "
+            f"{self.full:.1%}.",
+            "",
+        ]
+        return "\n".join([*lines, *map(str, self.rules)]) + "\n"
+
+
+@dataclass(frozen=True)
+class Images:
+    """Some images (M, C, H, W) in [0, 1] with their labels (M)."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    def first(self, count: int) -> Images:
+        """The first so many."""
+        return Images(self.pixels[:count], self.labels[:count])
+
+    def evenly(self, classes: int, count: int) -> Images:
+        """So many of each class, the first ones."""
+        rows = [torch.nonzero(self.labels == k).flatten()[:count] for k in range(classes)]
+        chosen = torch.cat(rows)
+        return Images(self.pixels[chosen], self.labels[chosen])
+
+
+def rules_of(network: nn.Module, data: ImageData) -> Rules:
+    """The rules of a student, chosen on the validation split of its data and judged on the first test images."""
+
+    def images(split: ImageSplit, count: int) -> Images:
+        batch = split.batch(torch.arange(min(count, len(split))))
+        return Images(batch.inputs, batch.labels)
+
+    return find_rules(network, images(data.validation, SEEN), images(data.test, JUDGED), data.task.class_names)
+
+
 @torch.no_grad()
-def flat_rules(
-    model: FlatTM,
-    images: Tensor,
-    labels: Tensor,
-    class_names: Sequence[str],
-    *,
-    per_class: int = 3,
-    literals: int = 8,
-) -> list[Rule]:
-    """The clauses of a flat machine that separate each class best, in words about pixels.
+def find_rules(
+    network: nn.Module, validation: Images, test: Images, class_names: Sequence[str], *, per_class: int | None = None
+) -> Rules:
+    """The rules of any network with clauses, from validation images; what they keep, on test images.
 
     Args:
-        model: with clauses.
-        images: (M, channels, H, W) in [0, 1], from the validation split.
-        labels: (M) their classes.
+        network: a student with clauses; left as it is.
+        validation: by which rules are chosen and cut.
+        test: on which the chosen rules are judged.
         class_names: K names.
-        per_class: rules for a class.
-        literals: literals spelt out in a rule.
+        per_class: rules of a class; None: ten, fewer where there are many classes.
 
     Raises:
-        InputError: a control without clauses.
+        InputError: no clauses, or no images.
     """
-    core = model.core
-    if not isinstance(core, (TeamCore, DeepTM)):
-        raise InputError("rules: expected a machine with clauses, this one is a control")
-    layer = core if isinstance(core, TeamCore) else core.last
-    model.eval()
-    strength = model.voted(images).strength  # (M, C)
-    weight = layer.vote_weight()  # (K, C)
-    names = _pixel_names(model)
-    found = []
-    for number, name in enumerate(class_names):
-        own = labels == number
-        if not bool(own.any()):
+    if not sites(network):
+        raise InputError("rules: expected a network with clauses, this one has none")
+    if not len(validation.labels) or not len(test.labels):
+        raise InputError("rules: expected validation and test images, got none")
+    assert isinstance(network, ClauseModel)
+    model = copy.deepcopy(network).eval().requires_grad_(False)
+    settle(model)
+    found, classes = sites(model), len(class_names)
+    wanted = max(1, min(MOST_A_CLASS, MOST_RULES // classes)) if per_class is None else per_class
+    work = _operations(model, found, validation.pixels[:1])
+    rows = max(1, min(ROWS_A_CLASS, int(BUDGET / work / (classes + 3) / classes)))
+    chosen = validation.evenly(classes, rows)
+    added, means = _what_clauses_add(model, found, chosen, classes)
+    ranking = {k: _ranked(added, k) for k in range(classes) if bool((chosen.labels == k).any())}
+    judged = test.first(max(200, min(JUDGED, int(BUDGET / work / (2 + len(GROWTH))))))
+    growth = [
+        (
+            count,
+            _accuracy(model, found, judged, {pair for ranks in ranking.values() for pair, _ in ranks[:count]}, means),
+        )
+        for count in (0, *GROWTH)
+    ]
+    full = _accuracy(model, found, judged, None, means)
+    before = {
+        (k, pair): literals_of(found[pair[0]], pair[1]) for k, ranks in ranking.items() for pair, _ in ranks[:wanted]
+    }
+    votes = {
+        k: _votes_by_place(model, found, _of(chosen, k), k, [pair for pair, _ in ranks[:wanted]])
+        for k, ranks in ranking.items()
+    }
+    exact = _linear(model, found)
+    cut_on = validation.first(CUT_ROWS if exact else max(32, min(CUT_IMAGES, int(BUDGET / work / FEWEST_TRIALS))))
+    if exact:
+        _cut_exactly(model, found, cut_on, [pair for _, pair in before])
+    else:
+        trials = max(FEWEST_TRIALS, min(MOST_TRIALS, int(BUDGET / work / len(cut_on.labels))))
+        _cut_by_trials(model, found, cut_on, [pair for _, pair in before], trials)
+    fulfilled = _fulfilled(model, found, chosen)
+    rules: list[Rule] = []
+    arrays: dict[str, np.ndarray] = {}
+    for k, ranks in ranking.items():
+        own = _of(chosen, k)
+        arrays[f"mean_{k}"] = _bytes(own.pixels.mean(0))
+        for pair, adds in ranks[:wanted]:
+            site, clause = found[pair[0]], pair[1]
+            literals, pixels = literals_of(site, clause), pixels_of(model, site)
+            if pixels is None or pixels.patch:
+                arrays[f"examples_{len(rules)}"] = _examples(model, own, votes[k][pair])
+            if pixels is not None and literals:
+                number = len(rules)
+                arrays[f"wanted_{number}"], arrays[f"unwanted_{number}"] = pixels.pictures(literals)
+            holds, elsewhere = _shares(fulfilled[pair[0]][:, clause], chosen.labels, k)
+            rules.append(
+                Rule(
+                    class_name=class_names[k],
+                    place=site.name,
+                    clause=clause,
+                    adds=adds,
+                    holds=holds,
+                    elsewhere=elsewhere,
+                    literals=tuple(literals),
+                    words=tuple(pixels.names(literals)) if pixels is not None else (),
+                    count=len(before[k, pair]),
+                    allowed=max(0, min(len(literals), site.bank.failures) - 1),
+                )
+            )
+    shown = _accuracy(model, found, judged, {pair for _, pair in before}, means)
+    return Rules(rules, growth, full, shown, exact, len(chosen.labels), len(cut_on.labels), len(judged.labels), arrays)
+
+
+def _operations(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> int:
+    """About how many operations an image takes: those of torch's counter, and every strength."""
+    counts: list[int] = []
+    with FlopCounterMode(display=False) as counter, listening(found, lambda s, bits, x: counts.append(50 * x.numel())):
+        model(pixels)
+    return max(1, int(counter.get_total_flops()) + sum(counts))
+
+
+def _what_clauses_add(
+    model: nn.Module, found: Mapping[str, Site], images: Images, classes: int
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """By site: (K, C) what a clause adds to a class on its own images above others; (C) mean strengths."""
+    own = {n: torch.zeros(classes, s.bank.num_clauses) for n, s in found.items()}
+    other = {n: torch.zeros_like(x) for n, x in own.items()}
+    total = {n: torch.zeros(s.bank.num_clauses) for n, s in found.items()}
+    places = dict.fromkeys(found, 0)
+    for start in range(0, len(images.labels), BATCH):
+        labels = images.labels[start : start + BATCH]
+        strengths, logits = _with_gradients(model, found, images.pixels[start : start + BATCH])
+        for name, strength in strengths.items():
+            by_place = found[name].by_place(strength.detach(), len(labels))
+            total[name] += by_place.sum((0, 1))
+            places[name] += by_place.shape[0] * by_place.shape[1]
+        for k in range(classes):
+            mine = (labels == k).float()
+            for name, votes in _votes(found, strengths, logits, k).items():
+                summed = votes.sum(1)
+                own[name][k] += mine @ summed
+                other[name][k] += (1 - mine) @ summed
+    counts = torch.bincount(images.labels, minlength=classes).clamp(min=1).float()
+    others = (len(images.labels) - counts).clamp(min=1)
+    added = {n: own[n] / counts[:, None] - other[n] / others[:, None] for n in found}
+    means = {n: total[n] / max(1, places[n]) for n in found}
+    return added, means
+
+
+def _fulfilled(model: nn.Module, found: Mapping[str, Site], images: Images) -> dict[str, Tensor]:
+    """(M, C) by site: mean strength over an image's places, of the full one; a site that is not asked is left out."""
+    shares: dict[str, list[Tensor]] = {n: [] for n in found}
+    full = {n: s.bank.capacity(*s.bank.masks()).clamp(min=1) / s.bank.failures for n, s in found.items()}
+    for start in range(0, len(images.labels), BATCH):
+        pixels = images.pixels[start : start + BATCH]
+
+        def hear(site: Site, bits: Tensor, strength: Tensor, count: int = len(pixels)) -> None:
+            shares[site.name].append(site.by_place(strength, count).mean(1) / full[site.name])
+
+        with listening(found, hear):
+            model(pixels)
+    return {n: torch.cat(x) for n, x in shares.items() if x}
+
+
+def _of(images: Images, k: int) -> Images:
+    own = images.labels == k
+    return Images(images.pixels[own], images.labels[own])
+
+
+def _with_gradients(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+    """Strengths of every site that is asked, as the network has them, and the logits that depend on them."""
+    strengths: dict[str, Tensor] = {}
+
+    def hear(site: Site, bits: Tensor, strength: Tensor) -> Tensor:
+        kept = strength if strength.requires_grad else strength.detach().requires_grad_(True)
+        strengths[site.name] = kept
+        return kept
+
+    with torch.enable_grad(), listening(found, hear):
+        logits = model(pixels)
+    return strengths, logits
+
+
+def _votes(found: Mapping[str, Site], strengths: Mapping[str, Tensor], logits: Tensor, k: int) -> dict[str, Tensor]:
+    """(B, P, C) activation times gradient for class k, by site."""
+    with torch.enable_grad():
+        gradients = torch.autograd.grad(
+            logits[:, k].sum(), list(strengths.values()), retain_graph=True, allow_unused=True
+        )
+    votes = {}
+    for (name, strength), gradient in zip(strengths.items(), gradients, strict=True):
+        worth = torch.zeros_like(strength) if gradient is None else strength * gradient
+        votes[name] = found[name].by_place(worth.detach(), len(logits))
+    return votes
+
+
+def _votes_by_place(
+    model: nn.Module, found: Mapping[str, Site], images: Images, k: int, pairs: Sequence[Clause]
+) -> dict[Clause, Tensor]:
+    """(M, P) what each of some clauses adds to class k."""
+    kept: dict[Clause, list[Tensor]] = {pair: [] for pair in pairs}
+    for start in range(0, len(images.labels), BATCH):
+        strengths, logits = _with_gradients(model, found, images.pixels[start : start + BATCH])
+        votes = _votes(found, strengths, logits, k)
+        for name, clause in pairs:
+            kept[name, clause].append(votes[name][:, :, clause])
+    return {pair: torch.cat(parts) for pair, parts in kept.items()}
+
+
+def _ranked(added: Mapping[str, Tensor], k: int) -> list[tuple[Clause, float]]:
+    """The clauses that add most to class k, most first; what adds nothing is no rule."""
+    every = [(float(x), (name, j)) for name, table in added.items() for j, x in enumerate(table[k].tolist())]
+    every.sort(key=lambda entry: (-entry[0], entry[1]))
+    return [(pair, x) for x, pair in every[: max(GROWTH)] if x > 0]
+
+
+def _accuracy(
+    model: nn.Module, found: Mapping[str, Site], images: Images, kept: set[Clause] | None, means: Mapping[str, Tensor]
+) -> float:
+    """Share of right answers where all clauses but the kept ones always put out their mean; None keeps all."""
+    keep = {name: torch.zeros(site.bank.num_clauses) for name, site in found.items()}
+    for name, clause in kept or ():
+        keep[name][clause] = 1.0
+
+    def hear(site: Site, bits: Tensor, strength: Tensor) -> Tensor:
+        mask, mean = keep[site.name], means[site.name]
+        if site.conv is not None:
+            mask, mean = mask[:, None, None], mean[:, None, None]
+        return strength * mask + mean * (1 - mask)
+
+    with listening(found if kept is not None else {}, hear):
+        return float((_answers(model, images.pixels) == images.labels).float().mean())
+
+
+def _answers(model: nn.Module, pixels: Tensor) -> Tensor:
+    return torch.cat([model(pixels[start : start + 256]).argmax(1) for start in range(0, len(pixels), 256)])
+
+
+# ---------------------------------------------------------------------------------------------------------------- cutting
+
+
+def _linear(model: nn.Module, found: Mapping[str, Site]) -> bool:
+    """Whether the scores are a sum over the clauses of one bank, so that every literal can be tried."""
+    core = getattr(model, "core", None)
+    one = len(found) == 1 and next(iter(found.values())).bank.operator == "capacity"
+    return one and (isinstance(core, TeamCore) or (isinstance(core, DeepTM) and len(core.layers) == 1))
+
+
+def _cut_exactly(model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause]) -> None:
+    """Cut the clauses of a network whose scores are a sum over them, literal by literal."""
+    name, (clauses,) = next(iter(found)), lower_parts(model).values()
+    heard: list[np.ndarray] = []
+    with listening(found, lambda site, bits, strength: heard.append(bits.numpy() > 0)):
+        _answers(model, images.pixels)
+    kept = cut_literals(clauses, np.concatenate(heard), sorted({j for _, j in pairs}))
+    gone = [
+        (name, j, f) for j, stays in kept.items() for f in clauses.clause(j).tolist() if f not in set(stays.tolist())
+    ]
+    _write_without(found, gone, _masks(found))
+
+
+def _cut_by_trials(
+    model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause], trials: int
+) -> None:
+    """Cut the clauses of any network: groups of literals are removed, and come back where an answer changes."""
+    pairs = sorted(set(pairs))
+    order = _least_first(model, found, images, pairs)
+    answers, masks = _answers(model, images.pixels), _masks({name: found[name] for name, _ in pairs})
+
+    def unchanged(gone: Sequence[Literal]) -> bool:
+        _write_without(found, gone, masks)
+        return bool((_answers(model, images.pixels) == answers).all())
+
+    _write_without(found, cut_by_trials(order, unchanged, trials), masks)
+
+
+def _least_first(model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause]) -> list[Literal]:
+    """Every literal of the clauses, that one first whose removal changes its clause at the fewest places."""
+    heard: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def hear(site: Site, bits: Tensor, strength: Tensor) -> None:
+        failing = site.failing(bits, count)
+        heard[site.name] = (failing[0].flatten(0, 1), failing[1].flatten(0, 1))
+
+    sizes: list[int] = []
+    with listening(found, lambda site, bits, x: sizes.append(x.numel() // site.bank.num_clauses * site.bank.num_bits)):
+        model(images.pixels[:1])
+    count = max(1, min(len(images.labels), int(MOST_BITS / max(sizes, default=1))))
+    with listening(found, hear):
+        model(images.pixels[:count])
+    order: list[tuple[int, Literal]] = []
+    for name, clause in pairs:
+        if name not in heard:
             continue
-        votes = weight[number] * (strength[own].mean(0) - strength.mean(0))
-        for clause in votes.topk(min(per_class, len(votes))).indices.tolist():
-            words, count, allowed = _words(layer.bank, clause, names, literals)
-            holds, elsewhere = _shares(strength[:, clause] > 0, own)
-            vote = float(votes[clause])
-            found.append(Rule(name, "clauses", clause, vote, holds, elsewhere, words, count, allowed))
-    return found
+        site, literals = found[name], literals_of(found[name], clause)
+        zeros, ones = heard[name]
+        bits = site.bank.num_bits
+        if literals:
+            missed = torch.stack([zeros[:, f] if f < bits else ones[:, f - bits] for f in literals], 1).numpy()
+            worth = effects(missed, min(len(literals), site.bank.failures))
+            order += [(int(x), (name, clause, f)) for x, f in zip(worth, literals, strict=True)]
+    return [literal for _, literal in sorted(order)]
 
 
-def transformer_rules(
-    model: UnifiedTMTransformer,
-    images: Tensor,
-    labels: Tensor,
-    class_names: Sequence[str],
-    *,
-    per_class: int = 3,
-    literals: int = 6,
-    rows: int = 64,
-) -> list[Rule]:
-    """The clauses of a transformer that vote most for each class, in words about its bits.
-
-    A bit of a transformer is no pixel: it is named by its number and by the class whose patches turn it on most.
-
-    Args:
-        model: with clause feed-forwards.
-        images: (M, channels, H, W) in [0, 1], from the validation split.
-        labels: (M) their classes.
-        class_names: K names.
-        per_class: rules for a class.
-        literals: literals spelt out in a rule.
-        rows: images of a class that votes are averaged over.
-    """
-    model.eval()
-    present = [k for k in range(len(class_names)) if bool((labels == k).any())]
-    chosen = torch.cat([torch.nonzero(labels == k).flatten()[:rows] for k in present])
-    images, labels = images[chosen], labels[chosen]
-    parts = model.feed_forwards()
-    bits, active = _activity(model, images)
-    means = {k: {n: v.sum(1).mean(0) for n, v in block_votes(model, images[labels == k], k).items()} for k in present}
-    overall = {k: {n: v.sum(1).mean(0) for n, v in block_votes(model, images, k).items()} for k in present}
-    found = []
-    for k in present:
-        edge = torch.cat([means[k][n] - overall[k][n] for n in parts])
-        owners = [(n, clause) for n in parts for clause in range(len(means[k][n]))]
-        for flat in edge.topk(min(per_class, len(edge))).indices.tolist():
-            name, clause = owners[flat]
-            names = _bit_names(bits[name], labels, class_names, present)
-            words, count, allowed = _words(parts[name].bank, clause, names, literals)
-            holds, elsewhere = _shares(active[name][:, :, clause].float().mean(1), labels == k)
-            vote = float(edge[flat])
-            found.append(Rule(class_names[k], name, clause, vote, holds, elsewhere, words, count, allowed))
-    return found
+def _masks(found: Mapping[str, Site]) -> dict[str, Tensor]:
+    """(2, C, F) of every site, to write back."""
+    return {name: torch.stack(site.bank.masks()).bool() for name, site in found.items()}
 
 
-def _words(
-    bank: ClauseBank, clause: int, names: tuple[list[str], list[str]], limit: int
-) -> tuple[tuple[str, ...], int, int]:
-    """The surest literals of a clause by name, how many it has, and how many may fail."""
-    with torch.no_grad():
-        include = torch.stack(bank.masks())[:, clause]  # (2, F)
-        sure = bank.literal_scores()[:, clause]
-    count = int(include.sum())
-    order = (
-        torch.where(include > 0, sure, torch.full_like(sure, float("-inf"))).flatten().topk(min(limit, count)).indices
+def _write_without(found: Mapping[str, Site], gone: Sequence[Literal], masks: Mapping[str, Tensor]) -> None:
+    now = {name: mask.clone() for name, mask in masks.items()}
+    for name, clause, literal in gone:
+        plane, bit = divmod(literal, found[name].bank.num_bits)
+        now[name][plane, clause, bit] = False
+    for name, (positive, negated) in now.items():
+        write_masks(found[name].bank, positive, negated)
+
+
+# ---------------------------------------------------------------------------------------------------------------- pictures
+
+
+def _examples(model: ClauseModel, images: Images, votes: Tensor) -> np.ndarray:
+    """(E, C, h, w) uint8: the patches at which a clause adds most, each of another image; images where it looks at all of one."""
+    _, height, width = model.image_shape
+    first = int(isinstance(model, UnifiedTMTransformer) and model.class_token is not None)
+    local = votes[:, first:]
+    if votes.shape[1] - first <= 1 or not bool(local.any()):
+        best = votes.sum(1).topk(min(EXAMPLES, len(votes))).indices
+        return _bytes(images.pixels[best])
+    columns, side = _grid(model, local.shape[1], height, width)
+    most, place = local.max(1)
+    patches = []
+    for image in most.topk(min(EXAMPLES, len(votes))).indices.tolist():
+        row, column = divmod(int(place[image]), columns)
+        patches.append(_patch(images.pixels[image], row * side[0], column * side[1], side))
+    return _bytes(torch.stack(patches))
+
+
+def _grid(model: nn.Module, places: int, height: int, width: int) -> tuple[int, tuple[int, int]]:
+    """Columns and the (h, w) of a place: the grid of so many places that is most like the image."""
+    rows = min(
+        (r for r in range(1, places + 1) if places % r == 0),
+        key=lambda r: abs(np.log(r * r * width / (places * height))),
     )
-    flat = [*names[0], *names[1]]
-    return tuple(flat[place] for place in order.tolist()), count, max(0, min(count, bank.failures) - 1)
+    columns = places // rows
+    side = getattr(model, "patch_size", None)
+    if isinstance(side, int):
+        while side * rows < height or side * columns < width:
+            side *= 2
+        return columns, (side, side)
+    return columns, (-(-height // rows), -(-width // columns))
 
 
-def _shares(holds: Tensor, own: Tensor) -> tuple[float, float]:
-    values = holds.float()
-    return float(values[own].mean()), float(values[~own].mean()) if bool((~own).any()) else 0.0
+def _patch(image: Tensor, top: int, left: int, side: tuple[int, int]) -> Tensor:
+    """(C, 3h, 3w): the patch with what is around it, which is darker; black beyond the image."""
+    (h, w), shade = side, 0.4
+    padded = nn.functional.pad(image, (w, 3 * w, h, 3 * h))[:, top : top + 3 * h, left : left + 3 * w].clone()
+    middle = padded[:, h : 2 * h, w : 2 * w].clone()
+    padded *= shade
+    padded[:, h : 2 * h, w : 2 * w] = middle
+    return padded
 
 
-def _pixel_names(model: FlatTM) -> tuple[list[str], list[str]]:
-    """Names of the literals of a flat machine: bright and dark, by level, channel, row and column."""
-    channels, height, width = model.image_shape
-    levels = model.config.levels
-    bright, dark = [], []
-    for level in range(1, levels + 1):
-        edge = f"{level / (levels + 1):.2g}"
-        for channel in range(channels):
-            where = "" if channels == 1 else f" of channel {channel}"
-            for row in range(height):
-                for column in range(width):
-                    bright.append(f"pixel ({row}, {column}){where} above {edge}")
-                    dark.append(f"pixel ({row}, {column}){where} not above {edge}")
-    return bright, dark
+def _shares(speaks: Tensor, labels: Tensor, k: int) -> tuple[float, float]:
+    own = labels == k
+    return float(speaks[own].mean()), float(speaks[~own].mean()) if bool((~own).any()) else 0.0
 
 
-@torch.no_grad()
-def _activity(model: UnifiedTMTransformer, images: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """By block: bits (M, N, F) and which clauses speak (M, N, C), at the patches."""
-    bits: dict[str, Tensor] = {}
-    active: dict[str, Tensor] = {}
-    first = int(model.class_token is not None)
-    hooks = []
-
-    def listen(name: str, part: ClauseFeedForward) -> None:
-        def hook(bank: torch.nn.Module, args: tuple[Tensor, ...], strength: Tensor) -> None:
-            bits[name], active[name] = args[0][:, first:], strength[:, first:] > 0
-
-        hooks.append(part.bank.register_forward_hook(hook))
-
-    for name, part in model.feed_forwards().items():
-        listen(name, part)
-    try:
-        model(images)
-    finally:
-        for handle in hooks:
-            handle.remove()
-    return bits, active
-
-
-def _bit_names(
-    bits: Tensor, labels: Tensor, class_names: Sequence[str], present: Sequence[int]
-) -> tuple[list[str], list[str]]:
-    share = bits.mean(1)  # (M, F)
-    by_class = torch.stack([share[labels == k].mean(0) for k in present])
-    most, least = by_class.argmax(0).tolist(), by_class.argmin(0).tolist()
-    on = [f"bit {f} (most in {class_names[present[k]]})" for f, k in enumerate(most)]
-    off = [f"not bit {f} (least in {class_names[present[k]]})" for f, k in enumerate(least)]
-    return on, off
+def _bytes(pixels: Tensor) -> np.ndarray:
+    return np.asarray((pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy())

@@ -16,7 +16,7 @@ import torch
 from stillhouse.classification.data import ImageData, ImageSplit
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import read_json, write_json
+from stillhouse.core.records import read_object, write_json
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.specialize import clause_usage
 from stillhouse.families.clauses.vision.config import ClauseConfig
@@ -92,7 +92,7 @@ def share_out(
         (L) clauses of each block.
     """
     if resume and path.is_file():
-        return [int(count) for count in read_json(path)["after"]]
+        return [int(count) for count in read_object(path, {"after": list[int]})["after"]]
     before = [count for stage in student.for_task(data.task).stages() for count in stage.clauses]
     total = config.target or sum(before)
     divide([1.0] * len(before), total)  # a bad total is refused before anything is trained

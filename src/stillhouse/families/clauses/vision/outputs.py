@@ -1,4 +1,4 @@
-"""What is written after a model is trained: a checkpoint for torch, clause usage, overlays, rules in words."""
+"""What is written after a model is trained, beside its run: a checkpoint for torch, clause usage, overlays."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 from stillhouse.classification.data import ImageData
 from stillhouse.core import records
 from stillhouse.core.config import to_mapping
-from stillhouse.core.records import arm_folder, read_json, write_json
+from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.plan import ClausesRunConfig
+from stillhouse.families.clauses.rules_file import TEXT
 from stillhouse.families.clauses.specialize import clause_usage, has_clauses, set_gains
 from stillhouse.families.clauses.vision.config import VisionConfig
 
@@ -33,7 +34,7 @@ def write_outputs(
         found["clause_usage"] = _usage(student, plan, data, folder)
     if config.output.save_path is not None and hasattr(student, "named_blocks"):
         path = _own_path(config, plan, Path(config.output.save_path))
-        save_checkpoint(path, student, plan, data, read_json(first / records.RESULT))
+        save_checkpoint(path, student, plan, data, read_object(first / records.RESULT, records.FIGURES))
         found["checkpoint"] = str(path)
         watch.log(f"Saved checkpoint to {path}")
     if config.output.overlays is not None and config.output.overlay_samples and hasattr(student, "named_blocks"):
@@ -48,10 +49,9 @@ def write_outputs(
         from stillhouse.families.clauses.vision.packed import compare_packed
 
         found["packed"] = compare_packed(student, data, folder, plan.training.evaluation_batch_size)
-    from stillhouse.families.clauses.vision.rules import write_rules
-
-    rules = write_rules(student, data, folder)
-    return found if rules is None else {**found, "rules": str(rules)}
+    if (folder / TEXT).is_file():
+        found["rules"] = str(folder / TEXT)
+    return found
 
 
 def save_checkpoint(path: Path, student: Any, plan: ClausesRunConfig, data: ImageData, result: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from stillhouse.core import records
 from stillhouse.core.config import to_mapping
-from stillhouse.core.records import arm_folder, read_json
+from stillhouse.core.records import arm_folder, read_object
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.vision.board import epochs_of
 
@@ -26,7 +26,7 @@ def result_of(
         extras: files and figures written after it.
     """
     first = arm_folder(folder, plan.reference, 0)
-    result = read_json(first / records.RESULT)
+    result = read_object(first / records.RESULT, records.FIGURES)
     epochs = epochs_of(plan, first / records.RECORDS)
     last = epochs[-1]["losses"] if epochs else {}
     validation = {arm: _validation(folder, arm, summary["seeds"]) for arm in summary["arms"]}
@@ -57,4 +57,5 @@ def result_of(
 
 def _validation(folder: Path, arm: str, seeds: Sequence[int]) -> float:
     """Mean over the seeds, of the weights that were kept."""
-    return fmean(read_json(arm_folder(folder, arm, seed) / records.RESULT)["validation"]["accuracy"] for seed in seeds)
+    places = [arm_folder(folder, arm, seed) / records.RESULT for seed in seeds]
+    return fmean(read_object(place, {"validation": dict[str, Any]})["validation"]["accuracy"] for place in places)

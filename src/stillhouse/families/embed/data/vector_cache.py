@@ -2,7 +2,8 @@
 
     DATA.parquet
     DATA.parquet.KEY.npy      (N, D) float32
-    DATA.parquet.KEY.json     source, its size, mtime and sha256, key, shape, bytes; written last: without it the array is not used
+    DATA.parquet.KEY.json     source, its size, mtime and sha256, key, shape, sha256 of the array; written last: without it, or with
+                              another array beside it, all is converted again
 
 A source with another size, or another mtime and another sha256, is converted again.
 """
@@ -23,7 +24,7 @@ import numpy as np
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json, write_atomically, write_json
 
-FORMAT = 1
+FORMAT = 2
 HASH_BYTES = 1 << 22
 T = TypeVar("T")
 
@@ -50,7 +51,7 @@ def converted(
     facts: dict[str, Any] = {"format": FORMAT, "source": source.name, "key": key, "shape": [rows, width]}
     if array.is_file() and manifest.is_file():
         was = read_json(manifest)
-        whole = isinstance(was, dict) and was.get("bytes") == array.stat().st_size and {**was, **facts} == was
+        whole = isinstance(was, dict) and {**was, **facts} == was and was.get("array_sha256") == file_sha256(array)
         if whole and was.get("size") == status.st_size:
             if was.get("mtime_ns") == status.st_mtime_ns:
                 return array
@@ -76,7 +77,7 @@ def converted(
     manifest.unlink(missing_ok=True)  # a kill between the two renames must not leave the old facts beside a new array
     write_atomically(array, write)
     facts |= {
-        "bytes": array.stat().st_size,
+        "array_sha256": file_sha256(array),
         "size": status.st_size,
         "mtime_ns": status.st_mtime_ns,
         "sha256": file_sha256(source),

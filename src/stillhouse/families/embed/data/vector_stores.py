@@ -21,7 +21,8 @@ from stillhouse.families.embed.data.vector_rows import FileRows, Part, Stamp, Te
 
 KEY = "embeddings"  # taken where several arrays would do
 CHUNK_BYTES = 1 << 24
-MANIFEST, TEXTS = "manifest.json", "texts.jsonl"  # of a capture folder (`capture.py` writes it)
+MANIFEST, TEXTS = "manifest.json", "texts.jsonl"  # of a capture folder (teachers.from_sentence_transformers writes it)
+ROWS, VECTOR = "texts", "vector"  # the part of the cache that a capture is, and its feature
 LABELS = "labels.txt"  # of a capture of several files: the name of each text's file, a line a row
 SUFFIXES = (".npy", ".npz", ".safetensors", ".parquet", ".pt", ".pth")
 SAFETENSORS = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "BF16": "<u2"}
@@ -99,6 +100,7 @@ def capture_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the folder is not a capture, or one that is not finished.
     """
+    from stillhouse.cache.files import FORMAT, Store
     from stillhouse.core.records import read_json
 
     if not (folder / MANIFEST).is_file():
@@ -106,17 +108,26 @@ def capture_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: expected a finished capture ({MANIFEST} in it), got none; capture again to finish it"
         )
     manifest = read_json(folder / MANIFEST)
+    if isinstance(manifest, dict) and manifest.get("format") == FORMAT:
+        plan = Store(folder).plan
+        number = list(plan.key.get("features", ())).index(VECTOR) if VECTOR in plan.key.get("features", ()) else None
+        if number is None or ROWS not in plan.parts:
+            raise InputError(f"{folder}: expected a capture of vectors, got a cache of {', '.join(plan.parts)}")
+        name = f"feature{number}"
+        return {
+            **plan.about,
+            "rows": plan.parts[ROWS],
+            "width": plan.arrays[ROWS][name][0][0],
+            "shards": [shard.file(name) for shard in plan.shards if shard.part == ROWS],
+            "model_sha256": plan.key["teacher"],
+        }
     if not isinstance(manifest, dict) or not {"shards", "rows", "width"} <= set(manifest):
         raise InputError(f"{folder / MANIFEST}: expected the manifest of a capture, got something else")
     return manifest
 
 
 def _shards(folder: Path) -> list[Path]:
-    shards = [folder / name for name in capture_manifest(folder)["shards"]]
-    for shard in shards:
-        if not shard.is_file():
-            raise InputError(f"{shard}: expected a shard that the manifest names, got nothing there")
-    return shards
+    return [folder / name for name in capture_manifest(folder)["shards"]]
 
 
 # ---------------------------------------------------------------------------------------------------------- readers

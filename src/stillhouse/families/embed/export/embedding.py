@@ -13,12 +13,14 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.exports import ExportChoices
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
 from stillhouse.families.embed.export import numpy_embedder
@@ -26,6 +28,7 @@ from stillhouse.families.embed.export.numpy_embedder import CARD, WEIGHTS, Numpy
 from stillhouse.families.embed.export.onnx_graph import save_onnx
 
 EMBEDDER, ONNX, README = "embedder.py", "model.onnx", "README.md"
+CHECKED = 1000  # vectors
 TOLERANCE = 1e-5  # largest difference of a code number between numpy and ONNX, relative to the largest code
 USAGE = """# A student in {numbers} numbers
 
@@ -81,6 +84,34 @@ def export_embedder(folder: str | Path, out: str | Path, *, onnx: bool = True) -
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out
+
+
+def write_for_numpy(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+    """The folder without ONNX, its codes held against the network's."""
+    return _write(folder, out, onnx=False)
+
+
+def write_for_onnx(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+    """The folder with ONNX."""
+    return _write(folder, out, onnx=True)
+
+
+def _write(folder: Path, out: Path, *, onnx: bool) -> Sequence[str]:
+    import torch
+
+    from stillhouse.families.embed.students.network import load_embedder
+
+    export_embedder(folder, out, onnx=onnx)
+    written, network = NumpyEmbedder.load(out), load_embedder(folder).eval()
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((CHECKED, written.card["teacher_dim"]), dtype=np.float32) + written.weights["mean"]
+    with torch.no_grad():
+        expected = network(torch.from_numpy(rows)).codes.numpy()
+    largest = float(np.abs(written.encode(rows) - expected).max())
+    if not largest <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        raise InputError(f"{out.name}: expected the codes of the network within {TOLERANCE}, got {largest} apart")
+    beside = "; numpy and ONNX agree" if onnx else ""
+    return [f"codes of {CHECKED} vectors within {largest:.1g} of the network's{beside}"]
 
 
 def _fill(partial: Path, folder: Path, embedder: NumpyEmbedder, *, onnx: bool) -> None:

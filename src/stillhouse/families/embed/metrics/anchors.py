@@ -86,11 +86,9 @@ def _unit(x: Floats) -> Floats:
 def _pca(train: Floats, width: int, seed: int, whiten: bool = False) -> Transform:
     from sklearn.decomposition import PCA
 
-    return (
-        PCA(width, whiten=whiten, svd_solver="full" if min(train.shape) < 50 else "auto", random_state=seed)
-        .fit(train)
-        .transform
-    )
+    # both solvers are exact: a randomised one is a weaker control than the axes at which the student starts
+    solver = "covariance_eigh" if len(train) >= train.shape[1] else "full"
+    return PCA(width, whiten=whiten, svd_solver=solver).fit(train).transform
 
 
 def _whitened(train: Floats, width: int, seed: int) -> Transform:

@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
+from stillhouse.core.hashes import KEY, read_sealed, sealed
 from stillhouse.core.records import write_atomically
 from stillhouse.families.lm.students import SpikingLMConfig
 
@@ -123,7 +124,7 @@ class PackedStudent:
             "config": json.dumps(to_mapping(self.config)),
             "outputs": json.dumps(dict(self.outputs)),
         }
-        packed = save({name: np.ascontiguousarray(a) for name, a in self.arrays.items()}, header)
+        packed = sealed(save({name: np.ascontiguousarray(a) for name, a in self.arrays.items()}, header))
         write_atomically(Path(file), lambda opened: opened.write(packed))
         return len(packed)
 
@@ -138,8 +139,10 @@ def load_packed(file: str | Path) -> PackedStudent:
         with safe_open(str(file), framework="numpy") as opened:
             header: dict[str, Any] = opened.metadata() or {}
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  (not a mapping)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"packed student {file}: expected a safetensors file, got {error}") from None
+        if KEY in header:
+            read_sealed(Path(file))
+    except (OSError, SafetensorError, InputError) as error:
+        raise InputError(f"packed student {file}: expected a safetensors file as it was written, got {error}") from None
     if header.get("format") != FORMAT or header.get("version") != VERSION:
         found = f"{header.get('format')} {header.get('version')}"
         raise InputError(f"packed student {file}: expected {FORMAT} {VERSION}, got {found}")

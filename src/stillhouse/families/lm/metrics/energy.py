@@ -17,22 +17,9 @@ from stillhouse.families.lm.metrics.spiking import Activity
 from stillhouse.layers.recurrent import MatrixMixer, ScalarMixer, TokenShift
 from stillhouse.layers.spikes import SpikeLinear
 from stillhouse.layers.ternary import ternary_codes
+from stillhouse.metrics.energy import LABEL, OperationEnergies
 
-LABEL = "counted operations x published energies (45 nm, Horowitz 2014); not measured"
 PACKED_BYTES, FLOAT_BYTES = 1 / 5, 4  # of a ternary weight, five to a byte, and of a float32
-
-
-@dataclass(frozen=True)
-class OperationEnergies:
-    """Picojoules of an operation in float32, and of a byte from DRAM.
-
-    Source: Horowitz 2014, "Computing's energy problem", ISSCC (45 nm: add 0.9, multiply 3.7), with 640 for a 32-bit DRAM read as
-    in table 1 of Han et al. 2016, arXiv:1602.01528.
-    """
-
-    addition: float = 0.9
-    multiplication: float = 3.7
-    memory_byte: float = 160.0
 
 
 @dataclass(frozen=True)

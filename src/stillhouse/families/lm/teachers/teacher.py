@@ -169,14 +169,22 @@ def load_language_teacher(
     logging.disable_progress_bar()
     where, options = _place(config.source)
     try:
-        network = AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, config.precision), **options)
+        options |= {"dtype": getattr(torch, config.precision), "trust_remote_code": False}
+        network = AutoModelForCausalLM.from_pretrained(where, **options)
     except ImportError as error:
         raise InputError(f"teacher {config.source}: needs `pip install 'stillhouse[lm]'`: {error}") from None
     except Exception as error:  # transformers, safetensors and gguf raise many kinds for what they cannot read
-        raise InputError(f"teacher {config.source}: transformers cannot read it as a causal model: {error}") from None
+        raise InputError(
+            f"teacher {config.source}: transformers cannot read it as a causal model: {_line(error)}"
+        ) from None
     teacher = LanguageTeacher(network, Path(where).name, vocab_size=vocab_size, features=features)
     _check_readout(teacher)
     return teacher
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:300]}"
 
 
 def _place(source: str) -> tuple[str, dict[str, Any]]:
@@ -192,7 +200,11 @@ def _place(source: str) -> tuple[str, dict[str, Any]]:
         raise InputError(
             f"teacher {source}: expected a folder with config.json, a GGUF file, or hub:NAME; there is none of them"
         )
-    return str(path), {}
+    if not any(path.glob("*.safetensors")):
+        pickles = sorted(file.name for kind in ("*.bin", "*.pt", "*.pth") for file in path.glob(kind))
+        found = f"{', '.join(pickles)}, which is not unpickled: it could run any code" if pickles else "none"
+        raise InputError(f"teacher {source}: expected weights as safetensors, got {found}")
+    return str(path), {"use_safetensors": True, "local_files_only": True}
 
 
 def _check_readout(teacher: LanguageTeacher) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Scores:
-    """What a cache knows of some tokens.
+    """What a cache knows of the class scores of some rows (the tokens of a text).
 
     Attributes:
         ids: (N, k) int64, the most probable tokens, falling.
@@ -65,6 +65,22 @@ class Scores:
         rest = (low + high) / 2
         total = torch.logaddexp(kept.logsumexp(-1), rest)
         return kept - total.unsqueeze(-1), rest - total
+
+    def flat(self) -> Scores:
+        """Rows of windows (B, L, ...) as rows of tokens."""
+        ids, scores, rest = (x.flatten(0, 1) for x in (self.ids, self.scores, self.rest))
+        return Scores(ids, scores, rest, self.temperatures, self.others)
+
+    def dense(self) -> Tensor:
+        """(N, k + n) scores less the largest, the mass of the others at the lowest kept temperature shared out among them.
+
+        Exact where all classes were kept; for measures that want a score of every class, not for a loss.
+        """
+        classes = self.ids.shape[-1] + self.others
+        if not self.others:
+            return self.scores.new_empty(*self.scores.shape[:-1], classes).scatter(-1, self.ids, self.scores)
+        each = (self.rest[..., :1] - math.log(self.others)) * self.temperatures[0]
+        return each.expand(*self.scores.shape[:-1], classes).scatter(-1, self.ids, self.scores)
 
     @property
     def cap(self) -> Tensor:

@@ -1,0 +1,299 @@
+"""Flip bits in files and cut them off, then read them: a named error, or provably the same answer, never another one.
+
+python -m benchmarks.attacks.damage --work /tmp/attacks            # 20 damages of every kind of file of every family
+python -m benchmarks.attacks.damage --families lm --count 3 --only ids
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.attacks.arena import Field, Outcome, Tally, call, command, fields, options
+from benchmarks.attacks.kills import timeless
+
+Answer = Callable[[Field, Outcome], Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A way to read files of a run: a command, what it answers, and which files it reads.
+
+    Attributes:
+        name: of the way.
+        act: reads.
+        answer: what must not change.
+        files: globs under the root of the field.
+        before: made ready once, before anything is damaged.
+        may_note: a page that names the damaged file and leaves it out is right too.
+    """
+
+    name: str
+    act: Callable[[Field], Outcome]
+    answer: Answer
+    files: tuple[str, ...]
+    before: Callable[[Field], Any] = lambda field: None
+    may_note: bool = False
+
+
+def evaluate() -> Reading:
+    """The shipped student on its test split."""
+    files = ("run/student/*.safetensors", "run/student/card.json", "run/student/*.json", "run/run.json", "data.npz")
+    return Reading(
+        "evaluate",
+        lambda field: command("evaluate", field.run),
+        lambda field, done: json.loads(done.out.strip().splitlines()[-1]),
+        (*files, "x.npy", "ids/*/*", "text/test.txt", "run/*/*/*/predictions.npz"),
+    )
+
+
+def resume() -> Reading:
+    """A finished run, put together again from its files."""
+    files = ("run.json", "teacher.json", "graph.npz", "arms/*/seed-0/*.json", "arms/*/seed-0/*.npz")
+    more = ("arms/*/seed-0/student.safetensors", "arms/*/seed-0/records.jsonl", "*.npz", "arms/*/seed-0/tokenizer.json")
+    return Reading(
+        "resume",
+        lambda field: field.distill(field.run, "--resume"),
+        lambda field, done: (
+            timeless(json.loads((field.run / "summary.json").read_text())),
+            page(field),
+            *(p.read_bytes() for p in sorted(field.run.glob("student/*")) if p.suffix != ".json"),
+        ),
+        (
+            *(f"run/{name}" for name in (*files, *more)),
+            "teacher/*.safetensors",
+            "teacher/*.json",
+            "logits/*",
+            "ids/*/*",
+        ),
+    )
+
+
+def restart() -> Reading:
+    """An arm whose training is done and whose result is missing: its checkpoint is read."""
+
+    def unfinish(field: Field) -> None:
+        for arm in field.run.glob("arms/*/seed-0"):
+            if (arm / "checkpoint.pt").is_file():
+                (arm / "result.json").unlink()
+
+    return Reading(
+        "checkpoint",
+        lambda field: field.distill(field.run, "--resume"),
+        lambda field, done: (
+            timeless(json.loads((field.run / "summary.json").read_text())),
+            records_of(field),
+            *(p.read_bytes() for p in sorted(field.run.glob("student/*.safetensors"))),
+        ),
+        ("run/arms/*/seed-0/checkpoint.pt", "run/arms/*/seed-0/records.jsonl"),
+        unfinish,
+    )
+
+
+def report() -> Reading:
+    """The page, made again."""
+    files = ("run.json", "summary.json", "teacher.json", "*.npz", "*.json", "arms/*/seed-0/*.npz")
+    return Reading(
+        "report",
+        lambda field: command("report", field.run),
+        lambda field, done: page(field),
+        tuple(f"run/{name}" for name in (*files, "arms/*/seed-0/records.jsonl", "arms/*/seed-0/result.json")),
+        may_note=True,
+    )
+
+
+def exported(field: Field) -> Reading | None:
+    """What other programs are given."""
+    import numpy as np
+
+    if field.kind == "embed":
+
+        def encode() -> int:
+            from stillhouse.core.checks import InputError
+            from stillhouse.families.embed.export.numpy_embedder import InputError as Alone
+            from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
+
+            try:
+                codes = NumpyEmbedder.load(field.root / "export").encode(np.load(field.root / "x.npy")[:20])
+            except (InputError, Alone) as error:
+                return refused(error)
+            print(codes.tobytes().hex())
+            return 0
+
+        made = command("embed", "export", field.run, "--out", field.root / "export")
+        globs, act = ("export/card.json", "export/*.safetensors"), encode
+    elif field.kind == "lm":
+
+        def write() -> int:
+            from stillhouse.core.checks import InputError
+            from stillhouse.families.lm.export.spiking_generator import SpikingGenerator
+
+            try:
+                found = SpikingGenerator.load(next((field.root / "export").glob("*.safetensors")))
+                print([found.step(token).tobytes().hex() for token in (3, 5, 9, 17)])
+            except InputError as error:
+                return refused(error)
+            return 0
+
+        made = command("lm", "export", field.run / "student", "--out", field.root / "export")
+        globs, act = ("export/*.safetensors",), write
+    elif field.kind == "sar":
+
+        def export() -> int:
+            from stillhouse.families.sar.onnx import export_step
+            from stillhouse.families.sar.saved import load_model
+
+            (field.root / "export").mkdir(exist_ok=True)
+            export_step(load_model(field.run)[0], field.root / "export" / "step.onnx")
+            return 0
+
+        def stream() -> int:
+            from stillhouse.core.checks import InputError
+            from stillhouse.families.sar.onnx import OnnxStream
+
+            try:
+                found = OnnxStream(field.root / "export" / "step.onnx")
+                noise = np.random.default_rng(0).normal(size=(60, 1, found._shape[1])).astype(np.complex64)
+                print([None if (y := found.step(line)) is None else y.tobytes().hex() for line in noise])
+            except InputError as error:
+                return refused(error)
+            return 0
+
+        made = call(export)
+        globs, act = ("export/step.onnx",), stream
+    else:
+        return None
+    if made.status:
+        raise RuntimeError(f"{field.kind}: no export\n{made.err}")
+    return Reading("export", lambda f: call(act), lambda f, done: done.out, globs)
+
+
+def refused(error: Exception) -> int:
+    """As the command line ends on a fault of the user's."""
+    print(error, file=sys.stderr)
+    return 2
+
+
+def page(field: Field) -> str:
+    """The report without times."""
+    text = (field.run / "report.html").read_text(encoding="utf-8")
+    return re.sub(r"20\d\d-\d\d-\d\d[T ]?[\d:]*|\d+(\.\d+)? (ms|s|min|seconds|minutes)\b", "", text)
+
+
+def records_of(field: Field) -> list[Any]:
+    """All lines of all trainings, without times."""
+    paths = sorted(field.run.glob("arms/*/seed-0/records.jsonl"))
+    return [timeless([json.loads(line) for line in path.read_text().splitlines()]) for path in paths]
+
+
+def damages(raw: bytes, count: int, draw: random.Random) -> Iterator[tuple[str, bytes]]:
+    """Bits flipped anywhere (most of them), then cuts."""
+    cuts = max(1, count // 5)
+    for _ in range(count - cuts):
+        at, bit = draw.randrange(len(raw)), draw.randrange(8)
+        yield f"bit {bit} of byte {at} flipped", raw[:at] + bytes([raw[at] ^ (1 << bit)]) + raw[at + 1 :]
+    for number in range(cuts):
+        size = 0 if number == 0 else draw.randrange(len(raw))
+        yield f"cut to {size} of {len(raw)} bytes", raw[:size]
+
+
+def kinds_of(field: Field, reading: Reading) -> dict[str, list[Path]]:
+    """The files of a reading by kind: those of one name are of one kind."""
+    found: dict[str, list[Path]] = {}
+    for glob in reading.files:
+        for path in sorted(field.root.glob(glob)):
+            if path.is_file() and path.stat().st_size and not path.name.startswith(".") and path.name != ".lock":
+                files = found.setdefault(path.name, [])
+                if path not in files:
+                    files.append(path)
+    return found
+
+
+def attack(field: Field, reading: Reading, tally: Tally, count: int, draw: random.Random, only: str) -> None:
+    """Damage every kind of file that a reading reads."""
+    field.restore()
+    reading.before(field)
+    ready = field.root.with_name("ready")
+    place = Field(field.kind, field.root)
+    shutil.rmtree(ready, ignore_errors=True)
+    shutil.copytree(field.root, ready, symlinks=True)
+    whole = reading.act(place)
+    if whole.status:
+        raise RuntimeError(f"{field.kind}, {reading.name}: fails undamaged\n{whole.err}")
+    expected = reading.answer(place, whole)
+    shutil.rmtree(field.root)
+    shutil.copytree(ready, field.root, symlinks=True)
+    again = reading.answer(place, reading.act(place))
+    if isinstance(expected, tuple):  # a page with measured times differs by itself: only what repeats can be an answer
+        keep = [number for number, (a, b) in enumerate(zip(expected, again, strict=True)) if a == b]
+        expected, own = tuple(expected[n] for n in keep), reading.answer
+        reading = replace(reading, answer=lambda f, d: tuple(own(f, d)[n] for n in keep))
+    elif again != expected:
+        print(f"  {field.kind}, {reading.name}: its answer differs by itself, left out")
+        return
+    for name, paths in kinds_of(Field(field.kind, ready), reading).items():
+        row = f"{field.kind}, {reading.name}, {name}"
+        if only not in row:
+            continue
+        for number, (what, raw) in enumerate(_spread(paths, count, draw)):
+            path = paths[number % len(paths)]
+            shutil.rmtree(field.root)
+            shutil.copytree(ready, field.root, symlinks=True)
+            (field.root / path.relative_to(ready)).write_bytes(raw)
+            done = reading.act(place)
+            judge(place, reading, done, expected, row, f"{path.relative_to(ready)}: {what}", tally, name)
+
+
+def _spread(paths: list[Path], count: int, draw: random.Random) -> Iterator[tuple[str, bytes]]:
+    series = [damages(path.read_bytes(), -(-count // len(paths)), draw) for path in paths]
+    for number in range(count):
+        found = next(series[number % len(paths)], None)
+        if found is not None:
+            yield found
+
+
+def judge(
+    field: Field, reading: Reading, done: Outcome, expected: Any, row: str, what: str, tally: Tally, name: str
+) -> None:
+    """A named error or the same answer."""
+    if done.fault:
+        tally.add(row, "", fell=f"{what}: {done.fault}")
+    elif done.status:
+        tally.add(row, "named")
+    else:
+        try:
+            same = reading.answer(field, done) == expected
+        except Exception as error:
+            tally.add(row, "", fell=f"{what}: status 0 and no answer: {error!r}")
+            return
+        noted = reading.may_note and not same and f"{name} is left out" in page(field)
+        fell = None if same or noted else f"{what}: another answer, status 0"
+        tally.add(row, "same" if same else "noted", fell=fell)
+
+
+def main() -> int:
+    """Damage, read, judge."""
+    chosen, work = options(__doc__, count=20)
+    tally, draw = Tally("damage"), random.Random(chosen.seed)
+    for field in fields(chosen.families, work):
+        field.saved()
+        for reading in (evaluate(), resume(), restart(), report()):
+            attack(field, reading, tally, chosen.count, draw, chosen.only)
+        field.restore()
+        if (more := exported(field)) is not None:
+            shutil.rmtree(field.saved())
+            field.saved()
+            attack(field, more, tally, chosen.count, draw, chosen.only)
+        field.restore()
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,644 @@
+"""Rows of a cache on disk: shards that several processes write at once, each whole or absent, and a manifest of their hashes.
+
+    DIR/plan.json                 what is kept of which rows, written first: what a killed or a second writer goes on with
+    DIR/train-00000.logits.npy    rows of one shard and array; an ordinary .npy
+    DIR/train-00000.json          sha256 of each file of the shard, written after them: the shard is finished
+    DIR/.train-00000.claim        locked by the process that writes the shard; the kernel unlocks it when that process ends
+    DIR/manifest.json             plan and all shards with their hashes, written when every shard is there
+
+Space is reserved before a row is asked for, and rows are written and not mapped, so a full disk is an error with a name. What is
+read is mapped, after every file was compared with its hash. No torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import sha256_of
+from stillhouse.core.lock import WITHOUT_LOCKS
+from stillhouse.core.records import PART, as_json, check_folder, check_object, read_json, read_object, write_json
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+FORMAT = "stillhouse-cache-1"
+PLAN, MANIFEST, CLAIM, SHA = "plan.json", "manifest.json", ".claim", "sha256"
+SMALLEST, LARGEST, SHARDS = 2**23, 2**28, 256  # bytes of a shard, and about how many there are in between
+WAIT_SECONDS = 0.2
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+Arrays = Mapping[str, NDArray[Any]]
+Fill = Callable[[str, int, int], Iterator[Arrays]]  # part, first row, end -> its rows, a batch at a time
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a cache holds.
+
+    Attributes:
+        key: what decides every byte: teacher, preprocessing, data, labels, augmentation, content; compared by name.
+        parts: rows of each part ("train", "view-0", "validation").
+        arrays: of each part, by name: shape of a row, and NumPy's word for its type.
+        shard_rows: of each part.
+        about: of the teacher, its licence, the data: shown, not compared.
+    """
+
+    key: Mapping[str, Any]
+    parts: Mapping[str, int]
+    arrays: Mapping[str, Mapping[str, tuple[tuple[int, ...], str]]]
+    shard_rows: Mapping[str, int]
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shards(self) -> list[Shard]:
+        """All shards, in the order in which they are written."""
+        return [
+            Shard(part, number, start, min(start + self.shard_rows[part], rows))
+            for part, rows in self.parts.items()
+            for number, start in enumerate(range(0, rows, self.shard_rows[part]))
+        ]
+
+    def row_bytes(self, part: str) -> int:
+        """Of one row of a part, without the headers of files."""
+        return sum(bytes_of(shape, kind) for shape, kind in self.arrays[part].values())
+
+    @property
+    def bytes(self) -> int:
+        """Of all rows."""
+        return sum(rows * self.row_bytes(part) for part, rows in self.parts.items())
+
+    def identity(self) -> dict[str, Any]:
+        """What two writers of one folder must agree on, as JSON gives it back."""
+        arrays = {
+            part: {n: [list(shape), kind] for n, (shape, kind) in found.items()} for part, found in self.arrays.items()
+        }
+        named = {"key": self.key, "parts": self.parts, "arrays": arrays, "shard_rows": self.shard_rows}
+        found: dict[str, Any] = json.loads(json.dumps(as_json(named)))
+        return found
+
+    def to_mapping(self) -> dict[str, Any]:
+        """`plan.json`."""
+        return {"format": FORMAT, **self.identity(), "about": as_json(self.about)}
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """From `plan.json` or `manifest.json`.
+
+        Raises:
+            InputError: it is none.
+        """
+        found = read_json(path)
+        known = found.get("format") if isinstance(found, dict) else None
+        if known != FORMAT:
+            raise InputError(f"{path}: expected a cache of format {FORMAT!r}, got {known!r}; write it again")
+        kinds = {
+            "key": dict[str, Any],
+            "parts": dict[str, int],
+            "arrays": dict[str, dict[str, list[Any]]],
+            "shard_rows": dict[str, int],
+            "about": dict[str, Any],
+        }
+        check_object(found, kinds, str(path))
+        if found["parts"].keys() != found["arrays"].keys() or min(found["shard_rows"].values(), default=0) < 1:
+            raise InputError(f"{path}: expected arrays and rows a shard for each of its parts, got others")
+        try:
+            arrays = {
+                part: {n: (tuple(map(int, shape)), np.dtype(kind).str) for n, (shape, kind) in some.items()}
+                for part, some in found["arrays"].items()
+            }
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}: expected shapes and types of arrays, got others: {error}") from None
+        return cls(found["key"], found["parts"], arrays, found["shard_rows"], found["about"])
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some rows of a part, written by one process."""
+
+    part: str
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """Beginning of its files' names."""
+        return f"{self.part}-{self.number:05d}"
+
+    def file(self, array: str) -> str:
+        """Of one of its arrays."""
+        return f"{self.name}.{array}.npy"
+
+    @property
+    def record(self) -> str:
+        """The file that says it is finished."""
+        return f"{self.name}.json"
+
+
+def bytes_of(shape: Sequence[int], kind: str) -> int:
+    """Of one row of an array.
+
+    Example:
+        >>> bytes_of((128, 32), "<f2")
+        8192
+    """
+    return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
+
+
+def shard_bytes_of(total: int) -> int:
+    """Of a cache of so many bytes: a kill costs a shard, and a folder of a million files is no good either.
+
+    Example:
+        >>> shard_bytes_of(10**6), shard_bytes_of(10**10), shard_bytes_of(10**12)
+        (8388608, 39062500, 268435456)
+    """
+    return min(LARGEST, max(SMALLEST, total // SHARDS))
+
+
+def rows_a_shard(row_bytes: int, batch: int, most: int) -> int:
+    """Whole batches, so that every row is asked for beside the same others whoever writes the shard.
+
+    Example:
+        >>> rows_a_shard(row_bytes=1000, batch=64, most=1_000_000)
+        960
+    """
+    return max(1, most // max(1, row_bytes) // batch) * batch
+
+
+# ---------------------------------------------------------------------------------------------------------- writing
+
+
+def write_shards(
+    folder: Path,
+    plan: Plan,
+    fill: Fill,
+    *,
+    share: tuple[int, int] = (1, 1),
+    wait: bool = False,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> bool:
+    """Write the shards of a plan that are not there and that no other process is writing.
+
+    Args:
+        folder: of the cache; one that was begun is continued.
+        plan: what it holds.
+        fill: gives the rows of a shard, batch by batch.
+        share: (i, n) of the shards: every n-th, beginning with the i-th, counted from 1.
+        wait: until other processes have finished theirs, and take over from those that end before.
+        on_progress: called with (rows done, rows) of the share.
+
+    Returns:
+        Whether the whole cache is finished, whoever wrote it.
+
+    Raises:
+        InputError: the folder holds something else, or is full; rows that do not fit the plan.
+    """
+    i, n = share
+    if not 1 <= i <= n:
+        raise InputError(f"share: expected 1/n to n/n, got {i}/{n}")
+    begin(folder, plan)
+    if (folder / MANIFEST).is_file():
+        _same_plan(folder, Plan.read(folder / MANIFEST), plan)
+        return True
+    mine = plan.shards[i - 1 :: n]
+    total = sum(shard.stop - shard.start for shard in mine)
+    todo = [shard for shard in mine if not _finished(folder, shard)]
+    done = total - sum(shard.stop - shard.start for shard in todo)
+    _check_space(folder, sum((shard.stop - shard.start) * plan.row_bytes(shard.part) for shard in todo))
+    on_progress(done, total)
+    while todo:
+        busy = []
+        for shard in todo:
+            with _claim(folder, shard) as ours:
+                if not ours:
+                    busy.append(shard)
+                    continue
+                if not _finished(folder, shard):
+                    _write_shard(folder, plan, shard, fill)
+            done += shard.stop - shard.start
+            on_progress(done, total)
+        todo = busy
+        if not wait:
+            break
+        if todo:
+            time.sleep(WAIT_SECONDS)
+    return finish(folder, plan)
+
+
+def begin(folder: Path, plan: Plan) -> None:
+    """Make the folder of a plan, or see that it is one of the same plan.
+
+    Raises:
+        InputError: something else is there, or it cannot be written.
+    """
+    check_folder(folder)
+    if not (folder / PLAN).is_file():
+        if folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+            raise InputError(f"cannot write {folder}: it exists and is not a cache; take another folder")
+        write_json(folder / PLAN, plan.to_mapping())
+    _same_plan(folder, Plan.read(folder / PLAN), plan)
+
+
+def finish(folder: Path, plan: Plan) -> bool:
+    """Write the manifest, if every shard is there; returns whether it is."""
+    if (folder / MANIFEST).is_file():
+        return True
+    if not all(_finished(folder, shard) for shard in plan.shards):
+        return False
+    shards = {shard.name: _record(folder, shard)["files"] for shard in plan.shards}
+    content = {**Plan.read(folder / PLAN).to_mapping(), "shards": shards}
+    write_json(folder / MANIFEST, {**content, SHA: _digest(content)})
+    for shard in plan.shards:
+        (folder / f".{shard.name}{CLAIM}").unlink(missing_ok=True)
+    return True
+
+
+def merge(folders: Sequence[Path], out: Path) -> Plan:
+    """Put shards that were written in several folders into one; each is compared with its hash on the way.
+
+    Args:
+        folders: caches of one plan, finished or not.
+        out: where all shards go; linked, or copied where that cannot be.
+
+    Returns:
+        The plan; the cache is finished where all shards were there (`missing` says which are not).
+
+    Raises:
+        InputError: caches of different plans, a shard that was changed, or one that two folders have with different content.
+    """
+    plans = [Plan.read(folder / PLAN) for folder in folders]
+    for folder, plan in zip(folders, plans):
+        _same_plan(folder, plan, plans[0])
+    begin(out, plans[0])
+    for shard in plans[0].shards:
+        held = {folder: _record(folder, shard)["files"] for folder in (*folders, out) if _finished(folder, shard)}
+        if not held:
+            continue
+        first, files = next(iter(held.items()))
+        for folder, others in held.items():
+            if others != files:
+                raise InputError(
+                    f"cache: shard {shard.name} of {folder} is not that of {first}: expected one content, got two; the same "
+                    "teacher on another machine may round otherwise: take one of them"
+                )
+        if _finished(out, shard):
+            continue
+        for name, about in files.items():
+            verify_file(first / shard.file(name), about)
+            _link(first / shard.file(name), out / shard.file(name))
+        write_json(out / shard.record, {"files": files})
+    finish(out, plans[0])
+    return plans[0]
+
+
+def missing(folder: Path, plan: Plan) -> list[str]:
+    """Names of the shards that are not there yet."""
+    return [shard.name for shard in plan.shards if not _finished(folder, shard)]
+
+
+def reserve(handle: int, size: int, path: Path) -> None:
+    """Take `size` bytes of the disk for a file before anything is computed for it.
+
+    Raises:
+        InputError: there are not so many.
+    """
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, size)
+            return
+    except OSError as error:
+        if error.errno in FULL:
+            raise _full(path, size) from None
+        if error.errno not in {*WITHOUT_LOCKS, errno.EINVAL}:
+            raise InputError(f"cannot write {path}: {error.strerror}") from None
+    try:  # a file system that cannot reserve: zeros take the space as well
+        for start in range(0, size, 2**22):
+            os.pwrite(handle, bytes(min(2**22, size - start)), start)
+    except OSError as error:
+        raise (
+            _full(path, size) if error.errno in FULL else InputError(f"cannot write {path}: {error.strerror}")
+        ) from None
+
+
+def _write_shard(folder: Path, plan: Plan, shard: Shard, fill: Fill) -> None:
+    rows = shard.stop - shard.start
+    outs = {
+        name: ArrayFile(folder / shard.file(name), (rows, *shape), kind)
+        for name, (shape, kind) in plan.arrays[shard.part].items()
+    }
+    try:
+        for out in outs.values():
+            out.open()
+        for arrays in fill(shard.part, shard.start, shard.stop):
+            for name, out in outs.items():
+                out.append(arrays[name])
+        files = {name: out.close() for name, out in outs.items()}
+        write_json(folder / shard.record, {"files": files})
+    finally:
+        for out in outs.values():
+            out.abandon()
+
+
+class ArrayFile:
+    """One .npy file: reserved, filled from the front, hashed as it is written, renamed when it is whole.
+
+    Args:
+        path: of the file.
+        shape: of the whole array.
+        kind: NumPy's word for its type.
+    """
+
+    def __init__(self, path: Path, shape: tuple[int, ...], kind: str) -> None:
+        self.path, self.shape, self.kind, self.rows = path, shape, np.dtype(kind), 0
+        self.part = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}{PART}")
+        self.digest, self.handle = hashlib.sha256(), -1
+        self.size = 0
+
+    def open(self) -> None:
+        """Reserve the space.
+
+        Raises:
+            InputError: there is not enough.
+        """
+        header = _header(self.shape, self.kind)
+        self.handle = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        reserve(self.handle, len(header) + bytes_of(self.shape, self.kind.str), self.path)
+        self._write(header)
+
+    def append(self, rows: NDArray[Any]) -> None:
+        """Write further rows.
+
+        Raises:
+            InputError: of another shape or type.
+        """
+        rows = np.ascontiguousarray(rows)
+        if rows.dtype != self.kind or rows.shape[1:] != self.shape[1:]:
+            raise InputError(
+                f"cache {self.path.name}: expected rows of {self.shape[1:]} {self.kind}, got {rows.shape[1:]} {rows.dtype}"
+            )
+        self.rows += len(rows)
+        self._write(rows.reshape(-1).view(np.uint8).data)
+
+    def close(self) -> dict[str, Any]:
+        """Give the file its name; returns its size and hash.
+
+        Raises:
+            InputError: there are fewer rows than were promised.
+        """
+        if self.rows != self.shape[0]:
+            raise InputError(f"cache {self.path.name}: expected {self.shape[0]} rows, got {self.rows}")
+        os.fsync(self.handle)
+        os.close(self.handle)
+        self.handle = -1
+        os.replace(self.part, self.path)
+        return {"bytes": self.size, SHA: self.digest.hexdigest()}
+
+    def abandon(self) -> None:
+        """Leave nothing of an unfinished file; a finished one stays."""
+        if self.handle >= 0:
+            os.close(self.handle)
+            self.handle = -1
+        self.part.unlink(missing_ok=True)
+
+    def _write(self, data: Any) -> None:
+        self.digest.update(data)
+        view = memoryview(data)
+        while len(view):
+            try:
+                count = os.write(self.handle, view)
+            except OSError as error:
+                if error.errno in FULL:
+                    raise _full(self.path, bytes_of(self.shape, self.kind.str)) from None
+                raise InputError(f"cannot write {self.path}: {error.strerror}") from None
+            view, self.size = view[count:], self.size + count
+
+
+def _header(shape: tuple[int, ...], kind: np.dtype[Any]) -> bytes:
+    import io
+
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": kind.str, "fortran_order": False, "shape": shape})
+    return buffer.getvalue()
+
+
+def _full(path: Path, size: int) -> InputError:
+    return InputError(
+        f"cannot write {path}: no space left for {size:,} bytes; nothing half-written was left, and the same command goes on "
+        "once there is space"
+    )
+
+
+def _check_space(folder: Path, size: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise InputError(
+            f"cannot write {folder}: expected {size:,} free bytes, got {free:,}; keep less (--content), or write a part here "
+            "(--shard i/n) and the rest elsewhere"
+        )
+
+
+@contextmanager
+def _claim(folder: Path, shard: Shard) -> Iterator[bool]:
+    """Whether the shard is ours to write while this is open; where there are no locks it is everybody's, with equal bytes."""
+    path = folder / f".{shard.name}{CLAIM}"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        ours, locked = True, False
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                locked = True
+            except BlockingIOError:
+                ours = False
+            except OSError as error:
+                if error.errno not in WITHOUT_LOCKS:
+                    raise InputError(f"cannot write {path}: {error.strerror}") from None
+        if locked:
+            for left in folder.glob(f".{shard.name}.*{PART}"):  # of a writer that was killed
+                left.unlink(missing_ok=True)
+        yield ours
+    finally:
+        os.close(handle)
+
+
+def _finished(folder: Path, shard: Shard) -> bool:
+    """Whether its record is there, and its files are as long as that says; what a disk has torn is written again."""
+    if not (folder / shard.record).is_file():
+        return False
+    files = _record(folder, shard)["files"]
+    try:
+        return all((folder / shard.file(name)).stat().st_size == about["bytes"] for name, about in files.items())
+    except FileNotFoundError:
+        return False
+
+
+def _record(folder: Path, shard: Shard) -> dict[str, Any]:
+    return read_object(folder / shard.record, {"files": dict[str, dict[str, Any]]})
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.unlink(missing_ok=True)
+        os.link(source, target)
+    except OSError:
+        part = target.with_name(f".{target.name}.{os.getpid()}{PART}")
+        try:
+            shutil.copyfile(source, part)
+            os.replace(part, target)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise InputError(f"cannot write {target}: {error.strerror}") from None
+
+
+def _same_plan(folder: Path, got: Plan, expected: Plan) -> None:
+    """Raise InputError where two plans differ, with the name of what does."""
+    compare(folder, got.key, expected.key)
+    here, there = got.identity(), expected.identity()
+    for name in ("parts", "arrays", "shard_rows"):
+        if here[name] != there[name]:
+            raise InputError(
+                f"cache {folder}: it has other {name}: expected {_short(there[name])}, got {_short(here[name])}; take another "
+                "folder"
+            )
+
+
+def compare(folder: Path, got: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raise InputError where a cache is not of what it is expected to be of; only what is named is compared."""
+    for name, want in as_json(expected).items():
+        if got.get(name) != want:
+            raise InputError(
+                f"cache {folder}: it is of another {name}: expected {_short(want)}, got {_short(got.get(name))}; take "
+                "another folder"
+            )
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return f"{text[:60]}..." if len(text) > 66 else text
+
+
+# ---------------------------------------------------------------------------------------------------------- reading
+
+_VERIFIED: dict[tuple[str, int, int, int], str] = {}  # a file that was compared once is not read again by this process
+
+
+class Store:
+    """A finished cache, its hashes compared, its arrays mapped.
+
+    Args:
+        folder: that writers filled.
+
+    Raises:
+        InputError: no cache there, an unfinished one, or a file that was changed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder).expanduser()
+        self.plan, shards = read_manifest(self.folder)
+        files = [
+            (self.folder / s.file(name), about) for s in self.plan.shards for name, about in shards[s.name].items()
+        ]
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(lambda one: verify_file(*one), files))
+        self._maps: dict[str, NDArray[Any]] = {}
+
+    def read(self, part: str, array: str, rows: NDArray[Any]) -> NDArray[Any]:
+        """(B, ...) rows of a part, in the order asked for."""
+        at = np.asarray(rows, np.int64)
+        size = self.plan.shard_rows[part]
+        shape, kind = self.plan.arrays[part][array]
+        if len(at) and (at.min() < 0 or at.max() >= self.plan.parts[part]):
+            raise InputError(
+                f"cache {self.folder}: expected rows 0 to {self.plan.parts[part] - 1} of {part}, got {at.min()} to "
+                f"{at.max()}"
+            )
+        shard = at // size
+        if len(at) and shard[0] == shard[-1] and (shard == shard[0]).all():
+            return np.asarray(self._map(part, int(shard[0]), array)[at - shard[0] * size])
+        found = np.empty((len(at), *shape), kind)
+        order = np.argsort(shard, kind="stable")
+        ends = np.flatnonzero(np.diff(shard[order])) + 1
+        for some in np.split(order, ends) if len(at) else ():
+            number = int(shard[some[0]])
+            found[some] = self._map(part, number, array)[at[some] - number * size]
+        return found
+
+    def _map(self, part: str, number: int, array: str) -> NDArray[Any]:
+        name = Shard(part, number, 0, 0).file(array)
+        if name not in self._maps:
+            self._maps[name] = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
+        return self._maps[name]
+
+
+def read_manifest(folder: Path) -> tuple[Plan, dict[str, dict[str, dict[str, Any]]]]:
+    """The plan of a finished cache, and its files by shard and array; nothing else is read.
+
+    Raises:
+        InputError: none there, not finished, or changed after it was written.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        if (folder / PLAN).is_file():
+            plan = Plan.read(folder / PLAN)
+            left = missing(folder, plan)
+            done = len(plan.shards) - len(left)
+            raise InputError(
+                f"cache {folder}: {done} of {len(plan.shards)} shards are done; go on with `stillhouse cache`, or put those "
+                "of other folders beside them with `stillhouse cache merge`"
+            )
+        raise InputError(f"cache {folder}: there is none; write it with `stillhouse cache RECIPE --out {folder}`")
+    plan = Plan.read(path)
+    found = check_object(read_json(path), {"shards": dict[str, dict[str, dict[str, Any]]], SHA: str}, str(path))
+    content = {name: value for name, value in found.items() if name != SHA}
+    if found[SHA] != _digest(content):
+        raise InputError(
+            f"{path} was changed after it was written: expected sha256 {found[SHA]}, got {_digest(content)}"
+        )
+    return plan, found["shards"]
+
+
+def verify_file(path: Path, about: Mapping[str, Any]) -> None:
+    """Raise InputError unless a file is what was written; read once a process."""
+    try:
+        now = path.stat()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    stamp = (str(path.resolve()), now.st_ino, now.st_size, now.st_mtime_ns)
+    if stamp not in _VERIFIED:
+        _VERIFIED[stamp] = sha256_of(path)
+    if _VERIFIED[stamp] != about[SHA]:
+        raise InputError(
+            f"{path} was changed after it was written: expected sha256 {about[SHA]}, got {_VERIFIED[stamp]}; delete the cache "
+            "and write it again"
+        )
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(as_json(content), sort_keys=True).encode()).hexdigest()
+
+
+def sha256_of_arrays(arrays: Iterable[NDArray[Any]]) -> str:
+    """Of values, shapes and types: labels, say."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,233 @@
+"""`stillhouse cache`: ask a teacher once and keep its answers, for runs of any family, on any number of machines."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.core.checks import InputError
+from stillhouse.recipes import load_run
+
+ABOUT = """Ask the teacher of a run for all its answers, once, and keep them in a folder; runs of the same data read them there
+instead of asking again.
+
+  cache RECIPE|FILE --out DIR     ask and write; a killed one is continued by the same command
+  cache merge DIR... --out DIR    put the parts that several machines wrote into one folder, compared by hash
+  cache show DIR                  what a cache is of; every file is compared with its hash
+  cache estimate                  bytes of a cache that is too large to try
+
+A run reads it in two ways:
+  --teacher-cache DIR             beside the teacher: compared with it on rows that are drawn anew each time
+  --teacher-source cache:DIR      instead of it (radar: --teacher-checkpoint cache:DIR): the teacher need not be installed
+"""
+EXAMPLES = """examples:
+  stillhouse cache digits --out caches/digits                          all class scores
+  stillhouse distill digits --teacher-source cache:caches/digits       no teacher is loaded
+  stillhouse cache mine.yaml --out c --views 8                         8 augmented views of each image; train with --data-views 8
+  stillhouse cache mine.yaml --out c --content topk:16 features:layer3 the 16 largest scores, the mass of the rest, a hidden layer
+  stillhouse cache mine.yaml --out c --shard 2/8                       the second eighth, for the second of eight machines
+  stillhouse cache merge c1 c2 c3 --out c                              folders of machines that share no disk
+  stillhouse cache estimate --rows 1e10 --classes 50257 --content topk:32
+
+content:
+  scores              every class score, in single precision: students learn as from the teacher itself
+  topk:K              the K largest in half precision, and ln of the others' mass at T = 1, 2 and 4: exact there, and at any other
+                      temperature (also a learned one) within the bounds that `stillhouse.losses.tail` states; for forward-kl only
+  features:PATH,...   what sub-modules put out, as signals tap them
+
+Several processes may write into one folder: each takes shards that nobody else is writing. A cache is of one teacher, one
+preprocessing, the very data with their labels, and (of augmented images) one number and seed of views; anything else is
+refused by name.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write, merge, show or estimate."""
+    words = list(arguments)
+    chosen = {"merge": _merge, "show": _show, "estimate": _estimate}
+    if words and words[0] in chosen:
+        return chosen[words[0]](words[1:])
+    parser = Parser(prog="stillhouse cache", description=ABOUT, epilog=EXAMPLES)
+    parser.add_argument("--out", type=Path, help="folder of the cache [caches/NAME]")
+    parser.add_argument(
+        "--content", nargs="+", metavar="WORD", help="see below [scores, and the features that the signals tap]"
+    )
+    parser.add_argument("--shard", metavar="I/N", default="1/1", help="write the I-th of N parts of the shards")
+    parser.add_argument(
+        "--views", type=int, metavar="N", help="augmented views of each training image; sets data.views"
+    )
+    parser.add_argument("--licence", help="under which the answers may be passed on [as the teacher says itself]")
+    parser.add_argument("--estimate", action="store_true", help="bytes and hours, from a first batch; writes nothing")
+    parser.add_argument("--force", action="store_true", help="also of a teacher that is no better than chance")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    options, config = read_config(parser, _with_views(words), load_run, "digits")
+    if options.print_config:
+        print_config(config)
+        return 0
+    return write(config, options, _share(options.shard))
+
+
+def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
+    """Ask the teacher of a run of any family."""
+    from stillhouse.cache.content import Content
+    from stillhouse.cache.files import Plan, missing
+    from stillhouse.cache.questions import write_cache
+    from stillhouse.cli.show import RunDisplay
+    from stillhouse.core.experiment import accept
+    from stillhouse.families import family_of
+
+    family, watch = family_of(config), RunDisplay(0, quiet=True)
+    data = family.data(config, watch.log)
+    family.check(config, data)
+    teachers = family.teachers(config, data, None, watch.log)
+    if not teachers:
+        raise InputError("the recipe has no teacher; name one with --teacher-source")
+    content = None if options.content is None else Content.parse(options.content)
+    questions = family.questions(config, data, teachers[-1], () if content is None else content.features)
+    kept = questions.content if content is None else replace(content, temperatures=questions.content.temperatures)
+    if options.estimate:
+        return _measured(questions, kept)
+    grade = accept(family, teachers[-1], config, data, force=options.force, watch=watch)
+    questions = questions.with_facts(grade=grade.to_fields())
+    out = options.out or Path("caches") / config.name
+    with _bar(options.quiet) as on_progress:
+        done = write_cache(questions, out, kept, share=share, licence=options.licence, on_progress=on_progress)
+    plan = Plan.read(out / "plan.json")
+    left = missing(out, plan)
+    print(f"{out}: {plan.bytes:,} bytes, {len(plan.shards) - len(left)} of {len(plan.shards)} shards")
+    if not done:
+        print("the others are being written elsewhere, or are the shares of other machines (--shard, cache merge)")
+    else:
+        print(f"use it with --teacher-cache {out}, or without the teacher as cache:{out}")
+    return 0
+
+
+def _merge(words: Sequence[str]) -> int:
+    parser = Parser(
+        prog="stillhouse cache merge", description="Put shards that several machines wrote into one folder."
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="caches of one plan, finished or not")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="where all shards go: linked, or copied to another disk"
+    )
+    options = parser.parse(words)
+    from stillhouse.cache.files import merge, missing
+
+    plan = merge(options.folders, options.out)
+    left = missing(options.out, plan)
+    print(f"{options.out}: {len(plan.shards) - len(left)} of {len(plan.shards)} shards")
+    if left:
+        raise InputError(f"cache {options.out}: not finished, {len(left)} shards are missing: {', '.join(left[:5])}")
+    return 0
+
+
+def _show(words: Sequence[str]) -> int:
+    parser = Parser(
+        prog="stillhouse cache show", description="What a cache is of; every file is compared with its hash."
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="a finished cache")
+    options = parser.parse(words)
+    from stillhouse.cache.files import Store
+
+    plan = Store(options.folder).plan
+    for name, value in plan.about.items():
+        if name != "grade":
+            print(f"{name}: {value}")
+    for name, value in plan.key.items():
+        print(f"key {name}: {value}")
+    for part, rows in plan.parts.items():
+        arrays = ", ".join(f"{n} {list(shape)} {kind[1:]}" for n, (shape, kind) in plan.arrays[part].items())
+        print(f"{part}: {rows:,} rows of {plan.row_bytes(part):,} bytes ({arrays})")
+    print(f"{plan.bytes:,} bytes in {len(plan.shards)} shards, all as they were written")
+    return 0
+
+
+def _estimate(words: Sequence[str]) -> int:
+    parser = Parser(
+        prog="stillhouse cache estimate",
+        description="Bytes of a cache from its sizes alone, and hours at rates that you know.",
+        epilog="examples:\n  --rows 1e10 --classes 32000 --content topk:32            10^10 tokens\n"
+        "  --rows 1e9 --classes 0 --content features:vector --width 1024   10^9 vectors",
+    )
+    parser.add_argument("--rows", type=float, required=True, help="tokens, images times views, vectors")
+    parser.add_argument("--classes", type=int, default=0, help="of the scores")
+    parser.add_argument("--content", nargs="+", default=["scores"], help="as in `stillhouse cache`")
+    parser.add_argument("--width", type=int, default=0, help="numbers of each feature")
+    parser.add_argument("--inputs", type=int, default=1, help="rows in one input: tokens in a window")
+    parser.add_argument("--rate", type=float, help="rows a second that one process is answered")
+    parser.add_argument("--processes", type=int, default=1, help="that ask at once")
+    options = parser.parse(words)
+    from stillhouse.cache.estimate import estimate
+
+    found = estimate(
+        int(options.rows),
+        options.content,
+        classes=options.classes,
+        width=options.width,
+        inputs=options.inputs,
+        rate=options.rate,
+        processes=options.processes,
+    )
+    print(found.describe())
+    return 0
+
+
+def _measured(questions: Any, content: Any) -> int:
+    """Bytes from the plan, hours from the time of some batches."""
+    import time
+
+    plan = questions.plan(content)
+    part = next(iter(plan.parts))
+    rows, started = min(4 * questions.batch, plan.parts[part]), time.monotonic()
+    for _ in questions.answers(part, 0, rows, content):
+        pass
+    rate = rows / max(1e-9, time.monotonic() - started)
+    total = sum(plan.parts.values())
+    print(f"{plan.bytes:,} bytes for {total:,} rows in {len(plan.shards)} shards")
+    print(
+        f"about {total / rate / 3600:.2g} hours of this machine at {rate:,.0f} rows a second (measured on {rows} rows)"
+    )
+    return 0
+
+
+def _share(text: str) -> tuple[int, int]:
+    first, slash, second = text.partition("/")
+    if not slash or not first.isdecimal() or not second.isdecimal() or not 1 <= int(first) <= int(second):
+        raise InputError(f"--shard: expected I/N with I from 1 to N, got {text!r}")
+    return int(first), int(second)
+
+
+def _with_views(words: Sequence[str]) -> list[str]:
+    """`--views N` is `--set data.views=N`: the configuration is what a cache is compared with."""
+    found = list(words)
+    for at, word in enumerate(found):
+        value = (
+            word.partition("=")[2]
+            if word.startswith("--views=")
+            else found[at + 1]
+            if word == "--views" and at + 1 < len(found)
+            else ""
+        )
+        if value:
+            return [*found, "--set", f"data.views={value}"]
+    return found
+
+
+def _bar(quiet: bool) -> Any:
+    from contextlib import contextmanager
+
+    from rich.progress import MofNCompleteColumn, Progress
+
+    @contextmanager
+    def shown() -> Any:
+        off = quiet or not sys.stdout.isatty()
+        with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True, disable=off) as bars:
+            bar = bars.add_task("asking the teacher", total=None)
+            yield lambda done, total: bars.update(bar, completed=done, total=total)
+
+    return shown()

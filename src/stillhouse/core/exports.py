@@ -1,0 +1,135 @@
+"""Forms that a trained student can be written in, and how one is written: whole and checked, or not at all. No torch."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from stillhouse.core.checks import InputError
+
+
+@dataclass(frozen=True)
+class ExportChoices:
+    """What the user wants of an export beside its form.
+
+    Attributes:
+        prove: prove that the logic equals its definition over all inputs.
+        vote_bits: round votes to so many bits; None for all that 31-bit scores leave.
+        data: name of the data set on whose test split the written file is checked; None for that of the run.
+        data_root: where it lies.
+    """
+
+    prove: bool = False
+    vote_bits: int | None = None
+    data: str | None = None
+    data_root: str | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """One form.
+
+    Attributes:
+        about: in a line, for help.
+        suffix: of the file; empty where a folder is written.
+        write: (folder of the student, file or folder to write, choices) -> lines that say what was checked. It raises
+            `StillhouseError` where what it wrote does not answer as the student does.
+        takes: names of the choices that mean something here.
+    """
+
+    about: str
+    suffix: str
+    write: Callable[[Path, Path, ExportChoices], Sequence[str]]
+    takes: tuple[str, ...] = ("data", "data_root")
+
+
+def write_export(
+    targets: Mapping[str, Target], name: str, folder: Path, out: Path | None, choices: ExportChoices, kind: str
+) -> tuple[Path, Sequence[str]]:
+    """Write a student in one form, beside its place first: what fails its check leaves nothing behind.
+
+    Args:
+        targets: of the student's family.
+        name: of the form.
+        folder: of the student.
+        out: file or folder; None: in `export/` beside the student.
+        choices: see `ExportChoices`.
+        kind: the family, for messages.
+
+    Returns:
+        Where it is, and what was checked.
+
+    Raises:
+        InputError: a form that the family lacks, a choice that means nothing to it, or a place that cannot be written.
+        StillhouseError: the written file answers otherwise than the student.
+    """
+    if name not in targets:
+        has = f"it has {', '.join(targets)}" if targets else "it has none"
+        raise InputError(f"--to {name}: family {kind!r} has no such form; {has}")
+    target = targets[name]
+    for choice in ("prove", "vote_bits", "data", "data_root"):
+        if getattr(choices, choice) and choice not in target.takes:
+            able = [other for other, one in targets.items() if choice in one.takes]
+            hint = f"forms that take it: {', '.join(able)}" if able else "leave it out"
+            raise InputError(f"--{choice.replace('_', '-')}: means nothing to {name}; {hint}")
+    place = folder / "export" / f"student{target.suffix or '-' + name}" if out is None else out.expanduser()
+    if not target.suffix and place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise InputError(f"cannot write {place}: expected a new or empty folder; choose another with --out")
+    if target.suffix and place.is_dir():
+        raise InputError(f"cannot write {place}: expected a file, got a folder")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    except OSError as error:
+        raise InputError(f"cannot write {place}: {error.strerror}") from None
+    try:
+        written = beside / place.name
+        lines = target.write(folder, written, choices)
+        os.replace(written, place)
+    except OSError as error:
+        raise InputError(f"cannot write {place}: {error.strerror}; nothing half-written was left") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return place, lines
+
+
+def compare_answers(expected: np.ndarray, got: np.ndarray, name: str, *, bound: float, strict: bool = True) -> str:
+    """Whether a written student answers as the network does: the same class for every row, scores within a bound.
+
+    A row whose class differs counts as equal only if the network's own scores of both classes are within twice the bound.
+
+    Args:
+        expected: (N, K) scores of the network.
+        got: (N, K) of what was written.
+        name: of what was written.
+        bound: largest difference of a score that rounding explains.
+        strict: raise where an answer differs; else say how many do.
+
+    Raises:
+        InputError: another shape, other answers, or scores that differ by more.
+
+    Example:
+        >>> compare_answers(np.array([[0.0, 1.0]]), np.array([[0.0, 1.001]]), "file", bound=0.01)
+        '1 of 1 answers equal; scores within 0.001'
+    """
+    if expected.shape != got.shape:
+        raise InputError(f"{name}: expected scores of shape {expected.shape}, got {got.shape}")
+    classes, theirs = expected.argmax(1), got.argmax(1)
+    rows = np.arange(len(expected))
+    tied = (classes != theirs) & (expected[rows, classes] - expected[rows, theirs] <= 2 * bound)
+    equal, ties = int((classes == theirs).sum()), int(tied.sum())
+    largest = float(np.abs(expected - got).max(initial=0.0))
+    wrong = len(rows) - equal - ties
+    if strict and (wrong or not largest <= bound):
+        raise InputError(
+            f"{name}: expected the answers of the network on {len(rows):,} rows, got {wrong:,} other ones, scores up to "
+            f"{largest:.3g} apart (rounding explains {bound:.3g}); nothing was written"
+        )
+    even = f" ({ties} more: a tie within rounding)" if ties else ""
+    return f"{equal:,} of {len(rows):,} answers equal{even}; scores within {largest:.2g}"

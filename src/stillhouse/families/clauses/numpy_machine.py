@@ -1,0 +1,84 @@
+"""A clause machine in one file: needs numpy and nothing else. `python predict.py images.npy` prints a class a line.
+
+`clauses.npz` beside it holds, a layer i: `literals_i` (N) (f asks for bit f, F + f for its negation) in the clauses
+`starts_i` (C + 1), `capacity_i` (C), `votes_i` (C, K), `bias_i` (K); between layers `path_i`, `shift_i`, `gain_i`, `offset_i`,
+`epsilon_i`; and `edges` (a bit is a pixel above an edge), `image_shape`, `class_names`, `scale`.
+
+Shapes: B images, F bits, C clauses, K scores.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+FILE = "clauses.npz"
+
+
+class ClauseMachine:
+    """Layers of clauses over the pixels of an image; scores are whole numbers, the same on every machine.
+
+    Args:
+        path: of `clauses.npz`, or its folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        with np.load(path / FILE if path.is_dir() else path) as file:
+            self.parts = {name: file[name] for name in file.files}
+        self.image_shape = tuple(int(n) for n in self.parts["image_shape"])
+        self.class_names = [str(name) for name in self.parts["class_names"]]
+        self.layers = sum(name.startswith("starts_") for name in self.parts)
+        self.scale = float(self.parts["scale"])
+
+    def bits(self, images: np.ndarray) -> np.ndarray:
+        """(B, F) truth values of images (B, channels, height, width), uint8 or float in [0, 1]."""
+        images = np.asarray(images)
+        if images.shape[1:] != self.image_shape:
+            raise ValueError(f"images: expected (B, {', '.join(map(str, self.image_shape))}), got {images.shape}")
+        pixels = images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
+        edges = self.parts["edges"].astype(np.float32)
+        bits: np.ndarray = (pixels.reshape(len(images), 1, -1) > edges[:, None]).reshape(len(images), -1)
+        return bits
+
+    def scores(self, images: np.ndarray) -> np.ndarray:
+        """(B, K) int64; divided by `scale` they are the network's logits."""
+        bits = self.bits(images)
+        numbers = 2 * bits.astype(np.int64) - 1
+        for layer in range(self.layers - 1):
+            bits, numbers = self._join(layer, self._votes(layer, bits), numbers)
+        return self._votes(self.layers - 1, bits)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """(B) number of the class of each image."""
+        classes: np.ndarray = self.scores(images).argmax(1)
+        return classes
+
+    def _votes(self, layer: int, bits: np.ndarray) -> np.ndarray:
+        starts, literals, capacity, votes, bias = (
+            self.parts[f"{name}_{layer}"] for name in ("starts", "literals", "capacity", "votes", "bias")
+        )
+        on = np.concatenate([bits, ~bits], axis=1).astype(np.float32)
+        asked = np.zeros((len(capacity), on.shape[1]), dtype=np.float32)
+        asked[np.repeat(np.arange(len(capacity)), np.diff(starts)), literals] = 1
+        misses = np.diff(starts) - (on @ asked.T).astype(np.int64)  # counts below 2^24: exact in float32
+        worth: np.ndarray = np.maximum(capacity - misses, 0) @ votes.astype(np.int64) + bias
+        return worth
+
+    def _join(self, layer: int, scores: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        path, shift, gain, offset, epsilon = (
+            self.parts[f"{name}_{layer}"] for name in ("path", "shift", "gain", "offset", "epsilon")
+        )
+        u = scores + ((numbers.astype(np.float64) @ path.T.astype(np.float64)).astype(np.int64) >> int(shift))
+        squares = (u * u).sum(1) + int(epsilon)
+        root = np.sqrt(squares.astype(np.float64)).astype(np.int64)
+        root -= root * root > squares
+        root += (root + 1) * (root + 1) <= squares
+        y = gain * u + offset * root[:, None]
+        return y > 0, y // root[:, None]
+
+
+if __name__ == "__main__":
+    machine = ClauseMachine(Path(__file__).parent)
+    for number in machine.predict(np.load(sys.argv[1])):
+        sys.stdout.write(f"{machine.class_names[number]}\n")

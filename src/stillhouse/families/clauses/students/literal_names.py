@@ -1,0 +1,98 @@
+"""What the literals of a site are about: pixels that can be named and drawn, or bits that only examples explain.
+
+Shapes: C channels, H W pixels, F bits of a site, S side of a patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from stillhouse.families.clauses.data.boolean_features import BITS, feature_name
+from stillhouse.families.clauses.students.base import ClauseModel
+from stillhouse.families.clauses.students.conv import ConvTM
+from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
+from stillhouse.families.clauses.students.sites import Site
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """Bits that are tests on pixels: bit (level, channel, row, column) asks whether the pixel is above `edges[level, channel]`.
+
+    Attributes:
+        edges: (levels, C) rising in the levels.
+        height: H of the picture, or of the patch that a convolution looks at.
+        width: W.
+        patch: whether it is a patch, at any place of the image.
+        features: whether channels are boolean features, not colours.
+    """
+
+    edges: np.ndarray
+    height: int
+    width: int
+    patch: bool = False
+    features: bool = False
+
+    def names(self, literals: Sequence[int]) -> list[str]:
+        """Each literal in words.
+
+        Example:
+            >>> Pixels(np.array([[0.5]]), 2, 2).names([1, 6])
+            ['pixel (0, 1) above 0.5', 'pixel (1, 0) not above 0.5']
+        """
+        levels, channels = self.edges.shape
+        shape = (levels, channels, self.height, self.width)
+        count, found = int(np.prod(shape)), []
+        for literal in literals:
+            level, channel, row, column = np.unravel_index(literal % count, shape)
+            of = "" if channels == 1 else f" of channel {channel}"
+            negated = "not " if literal >= count else ""
+            if self.features:
+                test = f"{negated}{feature_name(int(channel), channels)}"
+                found.append(f"at ({row}, {column}) {test}")
+            else:
+                where = "patch pixel" if self.patch else "pixel"
+                found.append(f"{where} ({row}, {column}){of} {negated}above {self.edges[level, channel]:.2g}")
+        return found
+
+    def pictures(self, literals: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """(H, W) uint8 each: how bright a pixel must be (255: above the highest level), and how dark (255: not above the lowest).
+
+        0 is ignored. Of several channels the strictest literal counts.
+
+        Example:
+            Three levels: above the second of three, and not above the first:
+
+            >>> wanted, unwanted = Pixels(np.array([[0.25], [0.5], [0.75]]), 1, 2).pictures([2, 6 + 1])
+            >>> wanted.tolist(), unwanted.tolist()
+            ([[170, 0]], [[0, 255]])
+        """
+        levels, channels = self.edges.shape
+        shape = (levels, channels, self.height, self.width)
+        count = int(np.prod(shape))
+        asked = np.zeros((2, *shape))
+        for literal in literals:
+            asked[int(literal >= count)].flat[literal % count] = 1
+        rank = np.arange(1, levels + 1).reshape(levels, 1, 1, 1) / levels
+        wanted, unwanted = (asked[0] * rank).max((0, 1)), (asked[1] * rank[::-1]).max((0, 1))
+        return np.rint(255 * wanted).astype(np.uint8), np.rint(255 * unwanted).astype(np.uint8)
+
+
+def pixels_of(model: ClauseModel, site: Site) -> Pixels | None:
+    """How the bits of a site are pixels; None where they are none."""
+    channels, height, width = model.image_shape
+    if isinstance(model, (FlatTM, DeepTMClassifier)):
+        levels = model.config.levels
+        if site.bank.num_bits != levels * channels * height * width or site.bank is not next(model.banks()):
+            return None
+        edges = model.bits.edges.reshape(levels, 1).expand(levels, channels).numpy()
+        return Pixels(edges, height, width, features=levels == 1 and channels % BITS == 0)
+    if isinstance(model, ConvTM) and site.conv is not None and site.bank is next(model.banks()) and not len(model.stem):
+        binarizer = model.thresholds
+        offsets = 0.0 if binarizer.offsets is None else binarizer.offsets.detach()
+        normalized = binarizer.mean + offsets * binarizer.std
+        means = normalized * model.pixel_std.flatten() + model.pixel_mean.flatten()
+        return Pixels(means[None].numpy(), site.conv.side, site.conv.side, patch=True)
+    return None

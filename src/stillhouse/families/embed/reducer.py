@@ -1,0 +1,135 @@
+"""An embedding student behind scikit-learn's interface: `fit`, `transform`, in a `Pipeline` or BERTopic's `umap_model=`.
+
+Shapes: n rows, D numbers of a vector, d numbers of a code.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.folder import SHIPPED
+from stillhouse.families.embed.export.numpy_embedder import CARD, WEIGHTS, NumpyEmbedder
+
+FEWEST_ROWS = 100
+HELD_OUT = 24  # fewest rows that are held out of learning, for the best step and again for `quality_`
+
+
+class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Wide vectors into few numbers that keep neighbours and distances; new rows are three matrix products away.
+
+    `fit` trains the student of `stillhouse embed distill` with one seed and no controls, on one thread, so that the number of
+    threads does not change the result. `transform` is numpy alone and gives the same bits on every machine, whatever rows come
+    together.
+
+    Args:
+        n_components: d.
+        epochs: validations; 50 steps of up to 1 024 rows lie between two.
+        normalize: compare directions (cosine); False where the length of a vector has a meaning.
+        random_state: decides which rows are held out of learning; weights and batches have a seed of their own.
+
+    Attributes:
+        embedder_: the trained student.
+        quality_: on a tenth of the rows, which were not learned from: `knn_overlap@10`, `spearman`, `trustworthiness`, ...
+        n_features_in_: D.
+
+    Raises:
+        InputError: fewer than 100 rows.
+        ValueError: NaN, not (n, D), or another D in `transform` than in `fit` (scikit-learn's words).
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(300, 2)) @ np.random.default_rng(1).normal(size=(2, 16))
+        >>> codes = Reducer(2, epochs=1).fit_transform(x)
+        >>> codes.shape
+        (300, 2)
+    """
+
+    def __init__(
+        self, n_components: int = 5, *, epochs: int = 24, normalize: bool = True, random_state: int = 0
+    ) -> None:
+        self.n_components = n_components
+        self.epochs = epochs
+        self.normalize = normalize
+        self.random_state = random_state
+
+    def fit(self, X: ArrayLike, y: Any = None) -> Reducer:
+        """Learn from vectors (n, D); `y` is not read."""
+        from stillhouse.core.experiment import run
+        from stillhouse.families.embed.family import FAMILY
+        from stillhouse.families.embed.recipes import load_embedding
+
+        rows = np.asarray(validate_data(self, X, dtype=np.float32, ensure_min_samples=FEWEST_ROWS))
+        if not 1 <= self.n_components < rows.shape[1]:
+            raise InputError(f"n_components: expected 1 to {rows.shape[1] - 1} (below D), got {self.n_components}")
+        held = max(0.1, HELD_OUT / len(rows))
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            np.save(folder / "vectors.npy", rows)
+            choices = {
+                "student.levels": [self.n_components],
+                "student.normalize": str(self.normalize).lower(),
+                "training.epochs": self.epochs,
+                "training.warmup_epochs": min(2.0, self.epochs / 2),
+                "training.threads": 1,
+                "data.split_seed": self.random_state,
+                "data.validation_fraction": held,
+                "data.test_fraction": held,
+                "anchors": [],
+                "seeds": 1,
+            }
+            config = load_embedding(str(folder / "vectors.npy"), [f"{key}={value}" for key, value in choices.items()])
+            # whoever calls `fit` has chosen the rows: noise is reduced too, and `quality_` shows what it kept
+            summary = run(FAMILY, config, folder / "run", force=True)
+            self.embedder_ = NumpyEmbedder.load(folder / "run" / SHIPPED)
+            self._files = {file: (folder / "run" / SHIPPED / file).read_bytes() for file in (CARD, WEIGHTS)}
+        figures = summary["arms"]["student"]
+        self.quality_ = {key: found["mean"] for key, found in figures.items() if key != "seconds"}
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray[np.float32]:
+        """Codes (n, d) float32 of vectors (n, D)."""
+        check_is_fitted(self)
+        return self.embedder_.encode(validate_data(self, X, dtype=np.float32, reset=False))
+
+    @property
+    def _n_features_out(self) -> int:
+        return sum(self.embedder_.levels)
+
+    def save(self, folder: str | Path) -> None:
+        """Weights and card in a new folder, as `load` and every command of `stillhouse embed` read them; no pickle.
+
+        Raises:
+            InputError: the folder exists.
+        """
+        check_is_fitted(self)
+        folder = Path(folder)
+        if folder.exists():
+            raise InputError(f"{folder}: expected a folder that does not exist yet")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
+            for file, content in self._files.items():
+                (Path(name) / file).write_bytes(content)
+            shutil.copytree(name, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Reducer:
+        """A trained reducer from its folder, or from the `student/` folder of a run.
+
+        Raises:
+            InputError: a file is missing, damaged or of another format.
+        """
+        folder = Path(folder)
+        embedder = NumpyEmbedder.load(folder)
+        reducer = cls(n_components=sum(embedder.levels), normalize=bool(embedder.card["normalize"]))
+        reducer.embedder_, reducer.quality_ = embedder, dict(embedder.card.get("metrics", {}))
+        reducer.n_features_in_ = int(embedder.card["teacher_dim"])
+        reducer._files = {file: (folder / file).read_bytes() for file in (CARD, WEIGHTS)}
+        return reducer

@@ -1,0 +1,223 @@
+"""A whole network of clauses as logic and whole numbers: pixels to bits, layers of clauses, a class.
+
+Shapes: B images, L thermometer levels, P values of an image (channels, height, width), F = L P bits, O width, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from stillhouse.core.checks import InputError
+from stillhouse.logic.clause_set import ClauseSet
+
+FRACTION = 16  # bits after the point of the numbers between layers
+Scores = Callable[[ClauseSet, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Join:
+    """From the scores of a layer to the bits of the next: a linear path, LayerNorm and a sign, all in whole numbers.
+
+        u = scores + floor(path @ numbers / 2^shift)
+        r = floor(sqrt(sum(u^2) + epsilon))
+        y = gain u + offset r
+        bit = y > 0, number = floor(y / r)
+
+    LayerNorm is `g (u - mean) / sqrt(variance + eps) + b`. Votes and path are lowered with their mean over outputs taken off,
+    so that u has mean 0; with r in place of the root, no division is needed for a sign. Every product stays within 63 bits
+    (`Machine.check`), so every engine has the same bits; against torch, numbers differ by rounding only.
+
+    Attributes:
+        path: (O, I) int32, of the numbers before the layer; the numbers of the first layer are 2 bit - 1.
+        shift: bits by which its sums are larger than scores.
+        gain: (O) int64, `g sqrt(O) 2^FRACTION`.
+        offset: (O) int64, `b 2^FRACTION`.
+        epsilon: `O eps scale^2`, at least 1.
+    """
+
+    path: np.ndarray
+    shift: int
+    gain: np.ndarray
+    offset: np.ndarray
+    epsilon: int
+
+    def apply(self, scores: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (B, O) and the numbers before the layer (B, I) to bits (B, O) and numbers (B, O), int64.
+
+        Example:
+            One number passes, the other is its negation; gains 1, nothing else:
+
+            >>> join = Join(np.zeros((2, 1), np.int32), 0, np.array([1, 1]), np.array([0, 0]), 1)
+            >>> join.apply(np.array([[5, -5]]), np.array([[0]]))[0].tolist()
+            [[True, False]]
+        """
+        # products and sums below 2^53 (checked): exact in float64, in any order
+        sums = (numbers.astype(np.float64) @ self.path.T.astype(np.float64)).astype(np.int64)
+        u = scores + (sums >> self.shift)
+        r = whole_root((u * u).sum(1) + self.epsilon)[:, None]
+        y = self.gain * u + self.offset * r
+        return y > 0, y // r
+
+
+def whole_root(q: np.ndarray) -> np.ndarray:
+    """floor(sqrt(q)) of int64 below 2^62, exactly.
+
+    Example:
+        >>> whole_root(np.array([15, 16, 2**60 - 1])).tolist() == [3, 4, 2**30 - 1]
+        True
+    """
+    r = np.sqrt(q.astype(np.float64)).astype(np.int64)
+    r -= r * r > q
+    r += (r + 1) * (r + 1) <= q
+    return np.asarray(r)
+
+
+@dataclass(frozen=True, eq=False)
+class Machine:
+    """Clause layers over the pixels of an image; the last one's largest score is the class.
+
+    Bits are in the order of the students' thermometer: level by level, then channel, row, column.
+
+    Attributes:
+        image_shape: (channels, height, width).
+        edges: (L) float32, rising; a bit is `pixel > edge`.
+        layers: clause sets; the first reads L P bits, each next one as many as the one before has outputs.
+        joins: what is between them, one fewer.
+        class_names: K.
+    """
+
+    image_shape: tuple[int, int, int]
+    edges: np.ndarray
+    layers: tuple[ClauseSet, ...]
+    joins: tuple[Join, ...]
+    class_names: tuple[str, ...]
+
+    @cached_property
+    def kernels(self) -> dict[str | None, Any]:
+        """Of the engines asked so far; see `engine.scores_of_images`."""
+        return {}
+
+    @property
+    def pixels(self) -> int:
+        """P."""
+        return int(np.prod(self.image_shape))
+
+    @property
+    def scale(self) -> float:
+        """Scores divided by this are the network's logits."""
+        return self.layers[-1].scale
+
+    @cached_property
+    def cuts(self) -> np.ndarray:
+        """(L) int16: a byte of at least this is above the edge, for all 256 of them; 256 where none is."""
+        bytes_as_torch_reads_them = np.arange(256, dtype=np.float32) / np.float32(255)
+        return (256 - (bytes_as_torch_reads_them > self.edges[:, None]).sum(1)).astype(np.int16)
+
+    def check(self) -> None:
+        """Whether the parts fit each other, and no number can leave 63 bits; anything read from a file is checked so.
+
+        Raises:
+            InputError: what was expected and what came.
+        """
+        if len(self.image_shape) != 3 or min(self.image_shape) < 1:
+            raise InputError(f"image: expected (channels, height, width), got {self.image_shape}")
+        if self.edges.ndim != 1 or not len(self.edges) or not np.isfinite(self.edges).all():
+            raise InputError(f"edges: expected one finite number a level, got {self.edges.tolist()}")
+        if (np.diff(self.edges) <= 0).any() or not 0 <= self.edges[0] <= self.edges[-1] < 1:
+            raise InputError(f"edges: expected rising numbers in [0, 1), got {self.edges.tolist()}")
+        if not self.layers or len(self.joins) != len(self.layers) - 1:
+            raise InputError(
+                f"machine: expected a join between any two layers, got {len(self.joins)} joins "
+                f"and {len(self.layers)} layers"
+            )
+        width, reach = self.pixels * len(self.edges), 1
+        for number, layer in enumerate(self.layers):
+            layer.check()
+            if layer.bits != width:
+                raise InputError(f"layer {number}: expected {width} bits, got {layer.bits}")
+            if number < len(self.joins):
+                reach = _checked_join(self.joins[number], layer, reach, number)
+            width = layer.outputs
+        if width != len(self.class_names):
+            raise InputError(f"machine: expected {len(self.class_names)} scores, one a class, got {width}")
+
+    def checked(self, images: np.ndarray) -> np.ndarray:
+        """Images as they are: (B, channels, height, width), bytes or floats.
+
+        Raises:
+            InputError: another shape or type, NaN.
+        """
+        if images.ndim != 4 or images.shape[1:] != self.image_shape:
+            raise InputError(f"images: expected (B, {', '.join(map(str, self.image_shape))}), got {images.shape}")
+        if images.dtype != np.uint8 and images.dtype.kind != "f":
+            raise InputError(f"images: expected uint8 (0 to 255) or floats in [0, 1], got {images.dtype}")
+        if images.dtype.kind == "f" and np.isnan(images).any():
+            raise InputError("images: expected numbers, got NaN")
+        return images
+
+    def bits(self, images: np.ndarray) -> np.ndarray:
+        """(B, F) truth values of images (B, channels, height, width), uint8 or float in [0, 1].
+
+        Example:
+            >>> machine = Machine((1, 1, 2), np.array([0.5], np.float32), (), (), ())
+            >>> machine.bits(np.array([127, 128], np.uint8).reshape(1, 1, 1, 2)).tolist()
+            [[False, True]]
+        """
+        rows = self.checked(images).reshape(len(images), 1, self.pixels)
+        if rows.dtype == np.uint8:
+            bits = rows >= self.cuts[:, None]
+        else:
+            bits = rows.astype(np.float32, copy=False) > self.edges[:, None].astype(np.float32)
+        return bits.reshape(len(images), -1)
+
+    def scores_of_bits(self, bits: np.ndarray, scores: Scores = ClauseSet.scores) -> np.ndarray:
+        """(B, K) int64 of bits (B, F); `scores(clauses, bits)` evaluates a layer, by default as its definition."""
+        if not self.joins:
+            return scores(self.layers[0], bits)
+        numbers = 2 * bits.astype(np.int64) - 1
+        for layer, join in zip(self.layers, self.joins):
+            bits, numbers = join.apply(scores(layer, bits), numbers)
+        return scores(self.layers[-1], bits)
+
+    def scores(self, images: np.ndarray, engine: str | None = None) -> np.ndarray:
+        """(B, K) int64; `/ scale` are the logits. `engine` is one of `engine.ENGINES`, None the fastest here."""
+        from stillhouse.logic.engine import scores_of_images
+
+        return scores_of_images(self, images, engine)
+
+    def predict(self, images: np.ndarray, engine: str | None = None) -> np.ndarray:
+        """(B) int64 the class of each image; of equal scores the first."""
+        return np.asarray(self.scores(images, engine).argmax(1))
+
+    def parts(self) -> dict[str, ClauseSet]:
+        """The clause sets by name, as those of a network of which only parts are logic."""
+        return {f"layers.{number}": layer for number, layer in enumerate(self.layers)}
+
+
+def _checked_join(join: Join, layer: ClauseSet, reach: int, number: int) -> int:
+    """The largest number that leaves a join."""
+    name, width = f"join {number}", layer.outputs
+    if join.path.shape != (width, layer.bits) or join.gain.shape != (width,) or join.offset.shape != (width,):
+        raise InputError(
+            f"{name}: expected a path ({width}, {layer.bits}), gains and offsets ({width}), got "
+            f"{join.path.shape}, {join.gain.shape}, {join.offset.shape}"
+        )
+    if join.epsilon < 1 or not 0 <= join.shift < 63:
+        raise InputError(
+            f"{name}: expected epsilon of at least 1 and a shift in 0 .. 62, got {join.epsilon}, {join.shift}"
+        )
+    sums = int(np.abs(join.path.astype(np.int64)).sum(1).max(initial=0)) * reach
+    u = layer.widest() + (sums >> join.shift) + 1
+    gain, offset = int(np.abs(join.gain).max()), int(np.abs(join.offset).max())
+    r = int((width * u * u + join.epsilon) ** 0.5) + 1
+    if sums >= 2**53 or r * r >= 2**62 or gain * u + offset * r >= 2**62:
+        raise InputError(
+            f"{name}: expected sums below 2^53 and products below 2^62, got up to {sums} and "
+            f"{max(r * r, gain * u + offset * r)}"
+        )
+    return gain + offset + 1  # |u| <= r

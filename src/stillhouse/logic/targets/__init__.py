@@ -1,0 +1,1 @@
+"""What clauses compile to: C, WebAssembly, Verilog, JSON."""

@@ -1,0 +1,69 @@
+"""`stillhouse cache`: shares, merge, show, estimate, and what it refuses."""
+
+import numpy as np
+import pytest
+import yaml
+
+from stillhouse.cache.stored import StoredTeacher
+from stillhouse.cli.main import main
+from stillhouse.recipes import load_run
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """A run on noise whose teacher is not trained: nothing here is about what it knows."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "x.npz", images=(255 * rng.random((80, 8, 8))).astype(np.uint8), labels=np.arange(80) % 3)
+    run = {
+        "data": {"name": "npz", "root": str(tmp_path / "x.npz")},
+        "teacher": {"source": "timm:test_resnet", "pretrained": False, "image_size": 32, "head": "keep"},
+        "student": {"kind": "timm", "architecture": "test_resnet"},
+        "signals": [{"kind": "logits"}],
+        "arms": ["kd"],
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
+    return str(tmp_path / "run.yaml")
+
+
+def test_shares_are_merged_and_shown(recipe, tmp_path, capsys):
+    """What two machines write is one cache that says what it is of."""
+    one, two, both = (str(tmp_path / name) for name in ("one", "two", "both"))
+    more = ["--force", "--quiet", "--content", "topk:2", "features:layer1", "--licence", "CC-BY-4.0"]
+    assert main(["cache", recipe, "--out", one, "--shard", "1/2", *more]) == 0
+    assert "2 of 3 shards" in capsys.readouterr().out
+    assert main(["cache", "merge", one, "--out", both]) == 2
+    assert "1 shards are missing: validation-00000" in capsys.readouterr().err
+    assert main(["cache", recipe, "--out", two, "--shard", "2/2", *more]) == 0
+    assert main(["cache", "merge", one, two, "--out", both]) == 0
+    capsys.readouterr()
+    assert main(["cache", "show", both]) == 0
+    printed = capsys.readouterr().out
+    for words in ("licence: CC-BY-4.0", "teacher: timm:test_resnet", "key content: topk:2", "all as they were written"):
+        assert words in printed
+    stored = StoredTeacher(tmp_path / "both")
+    assert (stored.spec.kept, list(stored.spec.features)) == (2, ["layer1"])
+    assert set(stored.plan.about["grade"]) >= {"score", "low", "chance"}
+
+
+def test_estimates_and_refusals(recipe, tmp_path, capsys):
+    """Before hours of a teacher are spent."""
+    assert main(["cache", recipe, "--estimate", "--quiet"]) == 0
+    assert "bytes for 80 rows" in capsys.readouterr().out
+    assert (
+        main(["cache", "estimate", "--rows", "1e10", "--classes", "50257", "--content", "topk:32", "--inputs", "128"])
+        == 0
+    )
+    assert "1.44 TB" in capsys.readouterr().out
+    for words, said in (
+        (["--shard", "3/2"], "expected I/N with I from 1 to N, got '3/2'"),
+        (["--content", "top:2"], "expected scores, topk:K or features"),
+        (["--content", "scores", "topk:2"], "got both"),
+        (["--content", "features:layer9"], "has none"),
+        (["--set", "data.augment=crop-flip"], "expected data.views=N"),
+        (["--teacher-source", "cache:nowhere"], "there is none; write it with"),
+    ):
+        assert main(["cache", recipe, "--out", str(tmp_path / "c"), "--force", "--quiet", *words]) == 2, words
+        assert said in capsys.readouterr().err
+    assert main(["cache", recipe, "--views", "3", "--set", "data.augment=crop-flip", "--print-config"]) == 0
+    assert "views: 3" in capsys.readouterr().out
+    assert load_run("digits", ["teacher_cache=c"]).teacher_cache == "c"

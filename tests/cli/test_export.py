@@ -1,0 +1,146 @@
+"""`stillhouse export`: what is written answers as the network does, and what does not is not kept."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.classification.card import save_student
+from stillhouse.classification.data import DataConfig
+from stillhouse.cli.main import main
+from stillhouse.core.checks import InputError
+from stillhouse.core.exports import ExportChoices, Target, compare_answers, write_export
+from stillhouse.families import FAMILIES, family
+from stillhouse.families.clauses.students.model_configs import DeepTMConfig, FlatTMConfig
+
+DIGITS = ("--data", "digits")
+
+
+def save(folder, choice, kind="clauses", seed=0):
+    """A student of the digits with random weights, as a run leaves it."""
+    data = DataConfig(name="digits").build()
+    torch.manual_seed(seed)
+    model = choice.build(data.task).eval()
+    folder.mkdir(parents=True)
+    save_student(folder, model, choice, data.task, family=kind)
+    return model, data
+
+
+@pytest.fixture(scope="module")
+def flat(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "student"
+    return folder, *save(folder, FlatTMConfig(clauses=40, levels=3))
+
+
+@pytest.mark.parametrize("kind", ["flat", "deep"])
+def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
+    """In another process, with the folder alone and torch out of reach; levels and hidden layers come along."""
+    choice = FlatTMConfig(clauses=40, levels=3) if kind == "flat" else DeepTMConfig(hidden_dims=(12,), clauses=20)
+    model, data = save(tmp_path / "student", choice)
+    out = tmp_path / "given away"
+    assert main(["export", str(tmp_path / "student"), "--to", "numpy", "--out", str(out), *DIGITS]) == 0
+    assert "719 of 719 answers equal" in capsys.readouterr().out
+    batch = data.test.batch(torch.arange(50))
+    np.save(tmp_path / "images.npy", batch.inputs.numpy())
+    images = str(tmp_path / "images.npy")
+    forbid = f"import sys; sys.modules['torch'] = sys.modules['stillhouse'] = None; sys.argv = ['x', {images!r}]\n"
+    code = f"{forbid}import runpy; runpy.run_path({str(out / 'predict.py')!r}, run_name='__main__')"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    with torch.no_grad():
+        assert said == [data.task.class_names[k] for k in model(batch.inputs).argmax(1).tolist()]
+
+
+def test_rules_are_a_page_a_text_and_json(flat, tmp_path, capsys):
+    """The page asks for nothing from outside; the JSON has what the text says."""
+    out = tmp_path / "rules"
+    assert main(["export", str(flat[0] / "card.json"), "--to", "rules", "--out", str(out), *DIGITS]) == 0
+    assert "rules alone" in capsys.readouterr().out
+    page, index = (out / "rules.html").read_text(), json.loads((out / "rules.json").read_text())
+    assert page.count("data:image/png") > 20
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "What the rules alone keep" in page
+    rule = next(rule for rule in index["rules"] if rule["words"])
+    assert rule["words"][0] in (out / "rules.txt").read_text()
+    assert 0 < len(rule["literals"]) <= rule["count"]
+    assert [point[0] for point in index["growth"]] == [0, 1, 3, 10, 30]
+
+
+def test_programs_for_torch_and_onnxruntime(flat, tmp_path, capsys):
+    """Both are held against the network on the whole test split, by themselves, in batches of another size than the example."""
+    for name, tool in (("torch", "torch"), ("onnx", "onnxscript")):
+        pytest.importorskip(tool)
+        out = tmp_path / f"student.{name}"
+        assert main(["export", str(flat[0]), "--to", name, "--out", str(out), *DIGITS]) == 0
+        assert "719 of 719 answers equal" in capsys.readouterr().out
+        assert out.stat().st_size > 1000
+    import onnxruntime
+
+    inputs = flat[2].test.batch(torch.arange(7)).inputs
+    got = onnxruntime.InferenceSession(str(tmp_path / "student.onnx")).run(["logits"], {"inputs": inputs.numpy()})[0]
+    with torch.no_grad():
+        np.testing.assert_allclose(got, flat[1](inputs).numpy(), atol=1e-4)
+
+
+def test_what_fails_its_check_leaves_nothing(tmp_path):
+    """Neither the file nor what was beside it; what was there before stays."""
+
+    def write(folder, out, choices):
+        out.write_text("half")
+        raise InputError("other answers")
+
+    (tmp_path / "student.c").write_text("the one from yesterday")
+    with pytest.raises(InputError, match="other answers"):
+        write_export({"c": Target("C", ".c", write)}, "c", tmp_path, tmp_path / "student.c", ExportChoices(), "clauses")
+    assert [path.name for path in tmp_path.iterdir()] == ["student.c"]
+    assert (tmp_path / "student.c").read_text() == "the one from yesterday"
+
+
+def test_answers_are_compared_row_by_row():
+    """Another class is refused, a tie within rounding is not; scores that differ by more than rounding are refused too."""
+    network = np.array([[0.0, 1.0], [0.5, 0.4999], [2.0, 0.0]])
+    tie = network + np.array([[0, 0], [-0.0002, 0], [0, 0]])
+    assert compare_answers(network, tie, "x", bound=1e-3).startswith(
+        "2 of 3 answers equal (1 more: a tie within rounding)"
+    )
+    with pytest.raises(InputError, match="1 other ones"):
+        compare_answers(network, network[:, ::-1][[1, 1, 1]] * 0 + network[[0, 1, 0]], "x", bound=1e-3)
+    with pytest.raises(InputError, match=r"0 other ones, scores up to 0\.1 apart"):
+        compare_answers(network, network + np.array([[0, 0.1], [0, 0], [0, 0]]), "x", bound=1e-3)
+    with pytest.raises(InputError, match="expected scores of shape"):
+        compare_answers(network, network[:2], "x", bound=1e-3)
+    assert compare_answers(network, network[[0, 1, 0]], "x", bound=1e-3, strict=False).startswith(
+        "2 of 3 answers equal;"
+    )
+
+
+def test_what_cannot_be_is_said_in_a_line(flat, tmp_path, capsys):
+    """A form that the family lacks, a choice that means nothing, a network that is only partly clauses, a folder in use."""
+    words = ["export", str(flat[0]), "--to"]
+    assert main([*words, "torch", "--prove", *DIGITS]) == 2
+    assert "--prove: means nothing to torch" in capsys.readouterr().err
+    assert main([*words, "wings"]) == 2
+    assert "wings" in capsys.readouterr().err
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("mine")
+    assert main([*words, "rules", "--out", str(tmp_path / "full"), *DIGITS]) == 2
+    assert "expected a new or empty folder" in capsys.readouterr().err
+    from stillhouse.families.clauses.students.model_configs import HybridTMConfig
+
+    save(tmp_path / "hybrid", HybridTMConfig(clauses=8))
+    assert main(["export", str(tmp_path / "hybrid"), "--to", "numpy", *DIGITS]) == 2
+    assert "forms for it: rules, onnx, torch" in capsys.readouterr().err
+    assert not (tmp_path / "hybrid" / "export").exists() or not list((tmp_path / "hybrid" / "export").iterdir())
+
+
+def test_every_family_names_its_forms():
+    """Each target is one that the command knows; nothing heavy is imported for the names."""
+    from stillhouse.cli.export import TARGETS
+
+    found = {kind: set(family(kind).exports()) for kind in FAMILIES}
+    assert all(names and names <= set(TARGETS) for names in found.values())
+    assert {"rules", "numpy", "onnx", "torch"} <= found["clauses"]
+    assert found["lm"] == {"packed"}
+    assert found["sar"] == {"onnx"}

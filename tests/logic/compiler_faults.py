@@ -1,0 +1,98 @@
+"""Faults of a compiler, each of which a proof must find: pieces of it replaced by broken ones."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "planted"))
+
+from plant import Broken, edited
+
+NETLIST, GATES, VERILOG = (
+    "stillhouse.logic.targets.netlist",
+    "stillhouse.logic.targets.gates",
+    "stillhouse.logic.targets.verilog",
+)
+
+COMPILER: dict[str, tuple[str, Broken]] = {
+    "a literal's sign flipped": (f"{NETLIST}:miss", edited("^ 1 if literal", "if literal")),
+    "a literal dropped": (f"{NETLIST}:clause_value", edited("clause(number).tolist()", "clause(number).tolist()[1:]")),
+    "the last bit of a word lost": (
+        f"{NETLIST}:clause_value",
+        edited("clause(number).tolist()", "clause(number)[clauses.clause(number) % clauses.bits != 63].tolist()"),
+    ),
+    "the counter saturates one too early": (
+        f"{NETLIST}:clause_value",
+        edited("(head_start >> i & 1)", "(head_start + 1 >> i & 1)"),
+    ),
+    "a capacity off by one": (
+        f"{NETLIST}:clause_value",
+        edited("int(clauses.capacity[number])", "int(clauses.capacity[number] - (clauses.capacity[number] == 3))"),
+    ),
+    "a common pair counted once instead of twice": (
+        f"{NETLIST}:clause_value",
+        edited("columns[1].append(carry)", "pass"),
+    ),
+    "a carry out of the counter forgotten": (f"{NETLIST}:clause_value", edited("any_of(over)", "any_of(over[1:])")),
+    "the counter not negated above its lowest 1": (
+        f"{NETLIST}:clause_value",
+        edited("lower = gates.disj(bit, lower)", "lower = bit"),
+    ),
+    "a carry lost in an adder": (
+        f"{GATES}:Gates.add",
+        edited("self.disj(self.conj(a, b), self.conj(half, c))", "self.conj(a, b)"),
+    ),
+    "an adder with a constant 1 that carries too rarely": (
+        f"{GATES}:Gates.add",
+        edited("self.disj(b, c) if a else self.conj(b, c)", "self.conj(b, c)"),
+    ),
+    "a gate shared with one of another inversion": (
+        f"{GATES}:Gates._gate",
+        edited("key = (operation, a, b)", "key = (operation, a & ~1, b)"),
+    ),
+    "a vote's sign lost": (f"{NETLIST}:score", edited("bit if digit > 0 else bit ^ 1", "bit")),
+    "the constant of negative digits lost": (f"{NETLIST}:score", edited("2**i if digit < 0 else 0", "0")),
+    "the bias forgotten": (f"{NETLIST}:score", edited("int(clauses.bias[output])", "0")),
+    "digits of a vote beyond the tenth on the tenth": (
+        f"{NETLIST}:signed_digits",
+        edited("yield place", "yield min(place, 9)"),
+    ),
+    "scores one bit too narrow": (f"{NETLIST}:score_bits", edited("+ 1", "- 1")),
+    "of equal scores the last wins": (
+        f"{NETLIST}:argmax",
+        edited("gates.less(scores[i], scores[j])", "gates.less(scores[j], scores[i]) ^ 1"),
+    ),
+    "the classes from 8 on never chosen": (f"{NETLIST}:argmax", edited("if k >> i & 1]", "if k >> i & 1 and i < 3]")),
+    "scores compared without their sign": (
+        f"{GATES}:Gates.less",
+        edited("[*a[:-1], a[-1] ^ 1], [*b[:-1], b[-1] ^ 1]", "list(a), list(b)"),
+    ),
+    "scores compared by low bits where high ones differ": (
+        f"{GATES}:Gates.less",
+        edited("self.conj(equal[i + 1], under[i])", "under[i]"),
+    ),
+    "an inversion not printed": (f"{VERILOG}:_stage", edited("{term(a)} {operation}", "{term(a & ~1)} {operation}")),
+    "two input bits swapped": (
+        f"{VERILOG}:module",
+        edited("= x[{f}*L", "= x[{ {3: 4, 4: 3}.get(f, f) }*L"),
+    ),
+    "two bits of a score swapped": (f"{VERILOG}:module", edited("assign score[{i}*L", "assign score[{i ^ 1}*L")),
+}
+
+PASSES: dict[str, tuple[str, Broken]] = {
+    "duplicates merged though capacities differ": (
+        "stillhouse.logic.passes.duplicates:duplicate_clauses",
+        edited("int(clauses.capacity[j]))", "0)"),
+    ),
+    "a contradiction's miss not taken off the capacity": (
+        "stillhouse.logic.passes.contradictions:contradictions",
+        edited("capacity[j] - len(both)", "capacity[j]"),
+    ),
+    "an empty clause not put into the bias": (
+        "stillhouse.logic.passes.dead:dead_clauses",
+        edited("clauses.bias + always", "clauses.bias"),
+    ),
+    "clauses ordered, their votes not": (
+        "stillhouse.logic.passes.order:order_by_planes",
+        edited("clauses.votes[order]", "clauses.votes"),
+    ),
+}

@@ -1,0 +1,216 @@
+"""Every clause student as logic: clause values are the network's to the last, scores within the stated bound, classes equal."""
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.lower import clause_layers, lower, lower_parts, packed_evaluation, patch_literals
+from stillhouse.families.clauses.students.conv import ConvTM
+from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM, Thermometer
+from stillhouse.families.clauses.students.hybrid import HybridTM
+from stillhouse.families.clauses.students.pyramid import PyramidTM
+from stillhouse.families.clauses.students.resnet import ResNetTM
+from stillhouse.families.clauses.students.swin import SwinTM
+from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.logic.machine import Machine, whole_root
+
+SMALL = {"image_size": 8, "in_channels": 1, "num_classes": 3}
+FLAT = {
+    "plain": {},
+    "levels and clause bias": {"levels": 3, "rule": {"clause_bias": 0.3, "failures": 8}},
+    "vote bias": {"rule": {"clause_bias": None}},
+    "budget": {"rule": {"literal_budget": 5, "failures": 2}},
+    "learned tau": {"rule": {"learnable_tau": True, "tau": 0.4}},
+    "ternary votes": {"rule": {"ternary": True, "ternary_voting": True, "failures": 4}},
+    "crisp": {"rule": {"failures": 1, "literals": 3}},
+    "literal dropout, in training mode": {"rule": {"literal_dropout": 0.5}},
+}
+
+
+def images(count=300, side=8, channels=1):
+    return torch.randint(
+        0, 256, (count, channels, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+
+
+def logits(model, pixels):
+    with torch.no_grad():
+        return model(pixels.float().div_(255)).numpy()
+
+
+def bound(machine):
+    """Rounding of votes (see `whole_votes`), and of torch's float32 sums of n terms: n 2^-24 of what they add up to at most."""
+    last = machine.layers[-1]
+    of_votes = (last.capacity.sum() + 1) / (2 * last.scale)
+    return of_votes + (last.num_clauses + 2) * 2.0**-24 * last.widest() / last.scale
+
+
+@pytest.mark.parametrize("name", FLAT)
+def test_a_flat_machine_is_its_network(name):
+    torch.manual_seed(0)
+    model = FlatTM(**SMALL, clauses=40, **FLAT[name])
+    if "training" not in name:
+        model.eval()
+    machine, pixels = lower(model, "abc"), images()
+    model.eval()
+    expected = logits(model, pixels)
+    with torch.no_grad():
+        strength = model.voted(pixels.float() / 255).strength.numpy()
+    failures = model.config.rule.failures
+    np.testing.assert_array_equal(
+        machine.layers[0].values(machine.bits(pixels.numpy())), np.rint(strength * failures).astype(int)
+    )
+    scores = machine.scores(pixels.numpy(), "numpy")
+    assert np.abs(scores / machine.scale - expected).max() <= bound(machine) < 1e-4
+    assert (machine.predict(pixels.numpy(), "numpy") == expected.argmax(1)).all()
+    assert machine.class_names == ("a", "b", "c")
+
+
+def test_a_team_votes_with_ones():
+    """Scores are whole from the start; where two of them are equal the first class wins, while float sums fall either way."""
+    torch.manual_seed(0)
+    model = FlatTM(**SMALL, clauses=60, voting="team").eval()
+    machine, pixels = lower(model), images()
+    expected, scores = logits(model, pixels), machine.scores(pixels.numpy(), "numpy")
+    assert set(np.unique(machine.layers[0].votes)) == {-1, 0, 1}
+    np.testing.assert_allclose(scores / machine.scale, expected, atol=1e-6)
+    decided = np.sort(scores, 1)[:, -1] > np.sort(scores, 1)[:, -2]
+    assert decided.mean() > 0.5
+    assert (scores.argmax(1) == expected.argmax(1))[decided].all()
+
+
+@pytest.mark.parametrize("hidden", [(), (16,), (32, 16), (16, 16, 16)])
+def test_a_deep_machine_is_its_network(hidden):
+    """Bits of hidden layers equal torch's, but where a number lies within rounding of its threshold; trained norms, signs of both kinds."""
+    torch.manual_seed(0)
+    model = DeepTMClassifier(**SMALL, hidden_dims=hidden, clauses=40, levels=2, rule={"failures": 8}).eval()
+    with torch.no_grad():
+        for norm in model.core.norms:
+            norm.weight.normal_()
+            norm.bias.normal_()
+    machine, pixels = lower(model), images()
+    expected = logits(model, pixels)
+    numbers, bits = 2 * machine.bits(pixels.numpy()).astype(np.int64) - 1, machine.bits(pixels.numpy())
+    x = model.bits(pixels.float() / 255) - 0.5
+    with torch.no_grad():
+        for place, (layer, norm, path) in enumerate(zip(model.core.layers, model.core.norms, model.core.paths)):
+            x = norm(layer((x > 0).float()).votes + path(x))
+            bits, numbers = machine.joins[place].apply(machine.layers[place].scores(bits), numbers)
+            np.testing.assert_allclose(numbers / 2**16, x.numpy(), atol=2e-3)
+            assert (bits == (x > 0).numpy())[x.abs().numpy() > 1e-4].all()
+    scores = machine.scores(pixels.numpy(), "numpy")
+    assert (np.abs(scores / machine.scale - expected).max(1) <= bound(machine)).mean() > 0.99
+    assert (scores.argmax(1) == expected.argmax(1)).mean() > 0.99
+    for engine in ("numba", "row", "torch", "definition", None) if len(hidden) == 1 else ("definition",):
+        np.testing.assert_array_equal(machine.scores(pixels.numpy()[:40], engine), scores[:40], err_msg=engine)
+
+
+def test_bytes_and_floats_are_the_same_bits():
+    """For every byte and many numbers of levels: the whole-number cut is where float32 crosses the edge."""
+    every = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    for levels in (1, 2, 3, 7, 50, 255):
+        edges = Thermometer(levels).edges.flatten().numpy()
+        machine = Machine((1, 16, 16), edges, (), (), ())
+        expected = Thermometer(levels)(every.float().div_(255)).bool().numpy()
+        np.testing.assert_array_equal(machine.bits(every.numpy()), expected)
+        np.testing.assert_array_equal(machine.bits(every.float().div_(255).numpy()), expected)
+
+
+def test_whole_roots_are_exact():
+    around = np.array([r * r + d for r in (1, 3, 2**20 - 1, 2**26 + 1, 2**31 - 1) for d in (-1, 0, 1)])
+    assert whole_root(around).tolist() == [int(q) for q in map(__import__("math").isqrt, around.tolist())]
+
+
+PARTS = {
+    "conv": lambda: ConvTM(
+        **SMALL, channels=(4, 8), kernels=(3, 3), strides=(1, 2), pools=(2, 1), clauses=(8, 8), head_clauses=8
+    ),
+    "hybrid": lambda: HybridTM(**SMALL, clauses=16),
+    "vit": lambda: UnifiedTMTransformer(**SMALL, patch_size=4, embed_dim=12, depths=2, tm_clauses=16),
+    "deep vit with everything": lambda: UnifiedTMTransformer(
+        **SMALL,
+        patch_size=4,
+        embed_dim=12,
+        depths=1,
+        tm_clauses=16,
+        backend="deep_stcm",
+        ff_gate="tm",
+        ternary_voting=True,
+        clause_attention=True,
+        clause_routing=True,
+    ),
+    "swin": lambda: SwinTM(image_size=32, in_channels=1, num_classes=3, tm_hidden=16, clauses=8, head_clauses=8),
+    "resnet": lambda: ResNetTM(image_size=16, in_channels=1, width=4, tm_hidden=16, clauses=8, num_classes=3),
+    "pyramid": lambda: PyramidTM(image_size=8, in_channels=1, widths=(16,) * 4, clauses=(8,) * 4, num_classes=4),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_networks_answer_alike_with_their_clauses_packed(name):
+    """Every clause layer has its set; outside the block the network is as before."""
+    torch.manual_seed(0)
+    model = PARTS[name]()
+    pixels = torch.rand(5, *model.image_shape)
+    with torch.no_grad():
+        model(pixels)  # running statistics
+        model.eval()
+        before = model(pixels)
+        assert set(lower_parts(model)) == {path for path, _ in clause_layers(model)}
+        with packed_evaluation(model, "numpy"):
+            packed = model(pixels)
+        torch.testing.assert_close(packed, before, atol=1e-5, rtol=1e-5)
+        assert torch.equal(model(pixels), before)
+
+
+def test_packed_layers_are_used():
+    """It would pass with the packed layers never called: here one of them answers otherwise."""
+    model = PARTS["vit"]().eval()
+    pixels = torch.rand(2, 1, 8, 8)
+    with torch.no_grad():
+        before = model(pixels)
+        with packed_evaluation(model, "numpy"):
+            model.blocks[0].feed_forward.core.last.bank.include_logits.neg_()  # too late: they are lowered already
+            assert torch.allclose(model(pixels), before, atol=1e-5)
+        assert not torch.allclose(model(pixels), before, atol=1e-5)
+
+
+def test_padding_satisfies_both_literals():
+    """Values of a clause at every patch, those at the border included, are the strengths of the network."""
+    torch.manual_seed(0)
+    model = PARTS["conv"]().eval()
+    layer, numbers = model.blocks[1].clauses, torch.randn(3, 4, 5, 5)
+    clauses = lower_parts(model)["blocks.1.clauses"]
+    with torch.no_grad():
+        expected = layer(numbers).strength * layer.layer.bank.failures
+    patches, sides = patch_literals(layer, numbers)
+    values = clauses.values(patches.transpose(1, 2).flatten(0, 1).numpy() > 0)
+    np.testing.assert_array_equal(values.reshape(3, *sides, -1).transpose(0, 3, 1, 2), expected.numpy())
+
+
+def test_what_is_no_logic_is_refused():
+    product = FlatTM(**SMALL, clauses=4, rule={"operator": "product"})
+    with pytest.raises(InputError, match="expected clauses of the operator 'capacity', got 'product'"):
+        lower(product)
+    with pytest.raises(InputError, match="only parts are logic"):
+        lower(PARTS["hybrid"]())
+    with pytest.raises(InputError, match="got FlatTM"):
+        lower(FlatTM(**SMALL, clauses=4, part="mlp"))
+    with pytest.raises(InputError, match="without one"):
+        lower_parts(FlatTM(**SMALL, clauses=4, part="mlp"))
+    with pytest.raises(InputError, match="eval mode"), packed_evaluation(PARTS["vit"]().train()):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (np.zeros((2, 1, 8, 9), np.uint8), r"expected \(B, 1, 8, 8\), got \(2, 1, 8, 9\)"),
+        (np.zeros((2, 1, 8, 8), np.int64), "uint8"),
+        (np.full((2, 1, 8, 8), np.nan, np.float32), "got NaN"),
+    ],
+)
+def test_images_that_are_none_are_refused(wrong, words):
+    machine = lower(FlatTM(**SMALL, clauses=4))
+    with pytest.raises(InputError, match=words):
+        machine.predict(wrong)

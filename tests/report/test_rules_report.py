@@ -1,0 +1,86 @@
+"""Rules on the page: colours by hand, words, the growth of accuracy; from the files alone."""
+
+import base64
+import io
+import json
+import re
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from stillhouse.families.clauses.rules_file import ARRAYS, RULES, read_rules
+from stillhouse.families.clauses.rules_report import rule_blocks, rule_picture
+from stillhouse.report.blocks import Facts
+from stillhouse.report.page import render_blocks
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rule = {
+        "class_name": "cat",
+        "place": "clauses",
+        "clause": 7,
+        "adds": 0.25,
+        "holds": 0.5,
+        "elsewhere": 0.125,
+        "count": 9,
+        "allowed": 1,
+    }
+    rules = [
+        {**rule, "literals": [0, 5], "words": ["pixel (0, 0) above 0.5", "pixel (0, 1) not above 0.5"]},
+        {**rule, "class_name": "<dog>", "literals": [], "words": [], "place": "block_2"},
+    ]
+    index = {"rules": rules, "growth": [[0, 0.1], [1, 0.42]], "full": 0.97, "shown": 0.61, "exact": True}
+    more = {"chosen_on": 10, "cut_on": 2000, "judged_on": 1234, "class_names": ["cat", "<dog>"]}
+    (tmp_path / RULES).write_text(json.dumps({**index, **more}))
+    np.savez(
+        tmp_path / ARRAYS,
+        mean_0=np.array([[[0, 255], [0, 0]]], np.uint8),
+        wanted_0=np.array([[255, 0], [0, 0]], np.uint8),
+        unwanted_0=np.array([[0, 128], [0, 0]], np.uint8),
+        examples_1=np.full((2, 3, 4, 4), 200, np.uint8),
+    )
+    return tmp_path
+
+
+def test_the_page_shows_what_the_files_hold(folder):
+    """Every figure of the index, the picture to the pixel, and names that are markup are escaped."""
+    page = render_blocks("Rules", "x", "y", rule_blocks(folder))
+    text = re.sub(r"<[^>]+>", "", page).replace("\N{NO-BREAK SPACE}", " ")
+    assert "42.0 %" in page.replace("\N{NO-BREAK SPACE}", " ")
+    for words in ("1,234 test images", "2 are kept", "2,000 validation images", "61.0 %", "97.0 %"):
+        assert words in text, words
+    assert (
+        "cat: clauses, clause 7: adds +0.25; 2 of 9 literals kept, 1 may fail; fulfilled to 50 % on cat, 12 % on others"
+        in text
+    )
+    assert "no answer needs any of its 9 literals" in text
+    assert "pixel (0, 0) above 0.5, pixel (0, 1) not above 0.5" in text
+    assert "<dog>" not in page
+    pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
+    assert len(pictures) == 2 + 2  # the rule and the mean of its class; two examples
+    first = (255 * imread(io.BytesIO(base64.b64decode(pictures[0])))[..., :3]).round().astype(int)
+    assert first[0, 0].tolist() == [255, 176, 32]
+    assert first[1].tolist() == [[60, 60, 60]] * 2  # ignored: the dark mean
+    assert first[0, 1, 2] > first[0, 1, 0] + 20  # dark is asked for, half strongly: bluer than the gray under it
+
+
+def test_both_asked_for_and_neither():
+    """A pixel between two levels, and an ignored one."""
+    picture = rule_picture(np.array([[255, 0]], np.uint8), np.array([[255, 0]], np.uint8), None)
+    assert picture.tolist() == [[[190, 90, 190], [120, 120, 120]]]
+
+
+def test_a_broken_file_is_named_and_left_out(folder, tmp_path):
+    """The page survives; a folder without rules has no section."""
+    np.savez(folder / ARRAYS, wanted_0=np.zeros((2, 2), np.float32))
+    (block,) = rule_blocks(folder)
+    assert isinstance(block, Facts)
+    assert "wanted_0: expected bytes of 2 axes" in block.entries[0][1]
+    (folder / RULES).write_text("{}")
+    assert "expected the entries" in rule_blocks(folder)[0].entries[0][1]
+    (folder / RULES).unlink()
+    assert rule_blocks(folder) == []
+    with pytest.raises(Exception, match="cannot read"):
+        read_rules(folder / RULES)

@@ -1,0 +1,175 @@
+"""What is looked at before it is believed or asked for: names, sizes, files of another hand, what is shipped, caches."""
+
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.students.ordinary import TimmStudentConfig
+from stillhouse.cli.main import explained
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
+from stillhouse.core.folder import RunFolder, settings_of
+from stillhouse.core.hashes import with_hashes
+from stillhouse.core.records import run_place, write_json
+from stillhouse.families.clauses.data.boolean_cache import with_boolean_features
+from stillhouse.families.clauses.data.boolean_features_config import FeaturesMode
+from stillhouse.teachers import TeacherConfig
+from stillhouse.training.size import check_size
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/tmp/escaped", "a/b", "..", ".hidden", "x\0y", "\ud800", "n" * 300])
+def test_no_name_of_a_run_leads_out_of_runs(name):
+    """`name: ../../../escaped` in a YAML file wrote outside."""
+    with pytest.raises(InputError, match="name"):
+        run_place(None, name)
+    assert run_place(None, "digits").as_posix() == "runs/digits"
+
+
+def test_a_network_beyond_the_memory_is_refused_before_it_is_there():
+    """A width of three billion was a traceback of the allocator, or the end of the machine."""
+    with pytest.raises(InputError, match=r"student: .* got one of 9,000,006,000,001 weights, .* 134,110\.5 GiB"):
+        check_size(lambda: nn.Linear(3_000_000, 3_000_001), "student", memory=2**34)
+    check_size(lambda: nn.Linear(30, 30), "student", memory=4 * 4 * 930)
+    with pytest.raises(InputError):
+        check_size(lambda: nn.Linear(30, 30), "student", memory=4 * 4 * 930 - 1)
+
+
+def test_measuring_a_network_draws_nothing():
+    """Or the student of a seed would be another one."""
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    check_size(lambda: nn.Sequential(nn.Linear(3, 3), nn.Dropout()), "student")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("key", ["checkpoint_path", "pretrained_cfg", "pretrained", "cache_dir"])
+def test_arguments_that_open_files_are_none_of_an_architecture(key, tmp_path):
+    """A card named `checkpoint_path`, and `evaluate` opened that file."""
+    data = ImageData.from_arrays(np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2)
+    with pytest.raises(InputError, match=f"arguments of the architecture itself, got {key}"):
+        TimmStudentConfig(architecture="test_resnet", arguments={key: str(tmp_path / "x.pt")}).build(data.task)
+    with pytest.raises(InputError, match=f"arguments of the architecture itself, got {key}"):
+        TeacherConfig(source="timm:test_resnet", pretrained=False, architecture={key: "x"}).build(data.task)
+
+
+def test_a_checkpoint_that_is_none_is_named_before_anything_is_fetched(tmp_path, monkeypatch):
+    """A text file as --teacher-checkpoint asked the hub for 68 seconds and never named the file."""
+    from stillhouse.teachers import from_timm
+
+    monkeypatch.setattr(from_timm, "build_timm", lambda *given: pytest.fail("the network was asked for first"))
+    data = ImageData.from_arrays(np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2)
+    (tmp_path / "notes.safetensors").write_text("a text")
+    config = TeacherConfig(source="timm:resnet18", checkpoint=str(tmp_path / "notes.safetensors"))
+    with pytest.raises(InputError, match=r"notes\.safetensors is truncated or not a checkpoint"):
+        config.build(data.task)
+
+
+def test_a_file_that_is_there_is_never_asked_of_the_hub(tmp_path, monkeypatch):
+    """As the model of a capture."""
+    from stillhouse.families.embed import capture
+
+    monkeypatch.setattr(capture, "_from_hub", lambda name: pytest.fail("the hub was asked"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("a text")
+    with pytest.raises(InputError, match="got a file"):
+        capture.model_folder("notes.txt")
+
+
+def test_a_pickle_of_weights_is_refused_without_a_traceback(tmp_path):
+    """transformers refused it after a page of its own."""
+    from stillhouse.families.lm.teachers import LanguageTeacherConfig
+    from stillhouse.families.lm.teachers.teacher import load_language_teacher
+
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04cposix\nsystem\n.")
+    with pytest.raises(
+        InputError, match=r"expected weights as safetensors, got pytorch_model\.bin, which is not unpickled"
+    ):
+        load_language_teacher(LanguageTeacherConfig(source=str(tmp_path)))
+
+
+def test_a_student_that_was_damaged_is_not_shipped(tmp_path):
+    """--resume copied it into `student/` and hashed it anew."""
+    folder = RunFolder(tmp_path)
+    place = folder.arm("kd", 0)
+    place.mkdir(parents=True)
+    (place / records.STUDENT).write_bytes(b"weights")
+    write_json(place / records.CARD, with_hashes({"format": "x"}, place, [records.STUDENT]))
+    write_json(place / records.RESULT, {"metrics": {}, "rank": [1.0]})
+    assert folder.ship("kd", 1) == 0
+    (place / records.STUDENT).write_bytes(b"weighty")
+    with pytest.raises(InputError, match=r"student\.safetensors was changed"):
+        folder.ship("kd", 1)
+
+
+def test_labels_of_a_cache_are_hashed_too(tmp_path):
+    """Twenty of sixty labels were changed: another accuracy, without a word."""
+    rng = np.random.default_rng(0)
+    images = (rng.random((40, 12, 12)) * 255).astype(np.uint8)
+    data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(test_fraction=0.2))
+    mode = FeaturesMode(cache=str(tmp_path), mode="conv")
+    kept = with_boolean_features(data, mode)
+    path = next(tmp_path.glob("*/train-labels.npy"))
+    np.save(path, 1 - kept.train.labels.numpy())
+    with pytest.raises(InputError, match=r"train-labels\.npy: damaged"):
+        with_boolean_features(data, mode)
+
+
+def test_a_second_build_of_a_cache_takes_the_first_ones(tmp_path, monkeypatch):
+    """Two builds at once: `OSError: Directory not empty`."""
+    from stillhouse.families.clauses.data import boolean_cache
+
+    images = (np.random.default_rng(0).random((40, 12, 12)) * 255).astype(np.uint8)
+    data = ImageData.from_arrays(images, np.arange(40) % 2, config=DataConfig(test_fraction=0.2))
+    mode = FeaturesMode(cache=str(tmp_path / "cache"), mode="conv")
+    original = boolean_cache._rename
+
+    def faster(source, target):
+        shutil.copytree(source, target)  # another process was done a moment before
+        original(source, target)
+
+    monkeypatch.setattr(boolean_cache, "_rename", faster)
+    assert len(with_boolean_features(data, mode).train) == len(data.train)
+    assert [p.name[0] for p in (tmp_path / "cache").iterdir()] != ["."]
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_errors_of_libraries_that_a_setting_causes_are_a_line():
+    """And no other errors: a fault of ours keeps its traceback."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(10**15, dtype=torch.float64)
+    assert explained(caught.value).startswith("not so much memory is there: ")
+    with pytest.raises(MemoryError) as caught:
+        np.empty(sys.maxsize // 16)
+    assert "not so much memory" in explained(caught.value)
+    assert explained(RuntimeError("shapes differ")) is None
+    assert explained(KeyError("x")) is None
+
+
+@pytest.mark.parametrize("text", ['{"config": {}}', '{"config": {"data": 3}}', "{}", "[]", "null", '{"config": 3}'])
+def test_a_run_that_says_something_else_is_one_line(tmp_path, text):
+    """A KeyError of `evaluate`."""
+    (tmp_path / records.RUN).write_text(text)
+    with pytest.raises(InputError, match=r"run\.json"):
+        settings_of(tmp_path, "data")
+
+
+def test_a_teacher_of_ours_is_hashed(tmp_path):
+    """A bit that was flipped in its weights made another teacher."""
+    from stillhouse.teachers.from_checkpoint import load_own, save_teacher
+
+    data = ImageData.from_arrays(np.zeros((20, 8, 8), np.uint8), np.arange(20) % 2)
+    teacher = TeacherConfig(source="timm:test_resnet", pretrained=False, image_size=32).build(data.task)
+    path = tmp_path / "teacher.safetensors"
+    save_teacher(path, teacher, data_name="x", data_sha256="y", score=None)
+    load_own(path)
+    raw = bytearray(path.read_bytes())
+    raw[-100] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match="was changed after it was written"):
+        load_own(path)
