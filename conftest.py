@@ -3,24 +3,25 @@
 import pytest
 from markupsafe import Markup, escape
 
+SVG = "stillhouse.report.figures._svg"
+
 
 @pytest.fixture(scope="session", autouse=True)
-def brief_timing():
-    """Times of networks from a call or two; what they are is tested in tests/metrics."""
+def brief_runs():
+    """Networks are timed for a call or two, figures are built and not written out; gives the real writer of figures."""
+    from stillhouse.report import figures
+
+    written = figures._svg
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("stillhouse.metrics.cost.BUDGET_SECONDS", 0.01)
-        yield
+        patched.setattr(SVG, lambda figure, name, label: Markup(f'<svg role="img" aria-label="{escape(label)}"></svg>'))
+        yield written
 
 
 @pytest.fixture(scope="module", autouse=True)
-def undrawn_pages(request):
-    """Figures are built and not written out, which takes most of the time of a page; `drawn` modules want them."""
-    if request.node.get_closest_marker("drawn"):
-        yield
-        return
+def drawn_pages(request, brief_runs):
+    """Modules marked `drawn` are about pages and have their figures."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(
-            "stillhouse.report.figures._svg",
-            lambda figure, name, label: Markup(f'<svg role="img" aria-label="{escape(label)}"></svg>'),
-        )
+        if request.node.get_closest_marker("drawn"):
+            patched.setattr(SVG, brief_runs)
         yield

@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.lm.data import CorpusConfig, Windows, check_same_tokenizer, load_tokenizer, write_ids
-from stillhouse.families.lm.data.corpus import MANIFEST
-from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, byte_tokenizer, train_bpe
+from stillhouse.families.lm.data import CorpusConfig
+from stillhouse.families.lm.data.corpus import MANIFEST, write_ids
+from stillhouse.families.lm.data.tokenizer import (
+    TOKENIZER_FILE,
+    byte_tokenizer,
+    check_same_tokenizer,
+    load_tokenizer,
+    train_bpe,
+)
+from stillhouse.families.lm.data.windows import Windows
 
 WORDS = "the river ran over the stones and the stones sang of naïve \N{SNOWMAN} rivers .\n"
 

@@ -581,6 +581,24 @@ CORE = (
         "tests/test_records.py::test_nan_is_written_as_null",
     ),
     Fault(
+        "one seed's interval is the whole scale",
+        "stillhouse.core.summary:_estimate",
+        edited("float(np.clip(end, least, most))", "min(most, max(least, float(end)))"),
+        "tests/test_summary.py::test_one_seed_has_no_interval_over_seeds",
+    ),
+    Fault(
+        "broken YAML in several lines",
+        "stillhouse.core.config:yaml_fault",
+        lambda original: str,
+        "tests/cli/test_small_faults.py::test_broken_yaml_is_one_line_with_its_place",
+    ),
+    Fault(
+        "any teacher is a bound",
+        "stillhouse.families.lm.blocks:_bound",
+        constant("The teacher is the best of all."),
+        "tests/lm/test_lm_run.py::test_a_teacher_bounds_only_what_it_is_better_than",
+    ),
+    Fault(
         "names with a slash",
         "stillhouse.core.records:safe_name",
         lambda original: lambda name: name,

@@ -181,7 +181,7 @@ def test_compare_without_runs_shows_the_documented_sizes(capsys, monkeypatch):
     status, text = said(capsys, "compare")
     assert status == 0
     assert "320,299 in the public code" in text
-    assert "the document says 40-60 %" in text
+    assert "documented 40-60 %" in text
 
 
 def test_flags_take_dashes_and_underscores(files, capsys):

@@ -11,8 +11,6 @@ from stillhouse.core.checks import InputError
 from stillhouse.families.sar.family import FAMILY
 from stillhouse.report.page import write_page
 
-pytestmark = pytest.mark.drawn
-
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -45,6 +43,15 @@ def test_points_and_costs(page, student_run):
         assert name in page
     rows = json.loads((student_run / "comparison.json").read_text())["rows"]
     assert f"{rows[0]['parameters']:,}" in page
+
+
+def test_the_figures_are_drawn(student_run, tmp_path, monkeypatch, brief_runs):
+    """Which other tests leave out, since drawing takes longest."""
+    shutil.copytree(student_run, tmp_path / "run")
+    monkeypatch.setattr("stillhouse.report.figures._svg", brief_runs)
+    drawn = write_page(FAMILY, tmp_path / "run").read_text()
+    assert drawn.count("<path") > 50
+    assert "azimuth samples from the point" in drawn
 
 
 def test_made_from_files_alone(student_run, tmp_path):

@@ -4,7 +4,6 @@ import pytest
 
 from stillhouse.core.checks import InputError
 from stillhouse.signals.layer_maps import (
-    count_layers,
     explicit_map,
     last_map,
     last_only_map,
@@ -69,9 +68,6 @@ def test_a_student_deeper_than_its_teacher_is_refused(name):
         (lambda: layer_paths(["blocks.{}", "norm"]), "one pattern or a list"),
         (lambda: layer_paths(["a", "b"], 3), "expected 3, got 2"),
         (lambda: layer_paths([]), "expected some, got 0"),
-        (lambda: count_layers("blocks.{}", ["blocks.0", "blocks.2"]), r"got \[0, 2\]"),
-        (lambda: count_layers("blocks.{}", ["stem"]), "got none"),
-        (lambda: count_layers("blocks.1", ["blocks.1"]), "got none"),
     ],
 )
 def test_what_is_not_there_is_named(call, words):
@@ -84,4 +80,3 @@ def test_paths_of_a_pattern_count_from_zero():
     """As `nn.ModuleList` does; a dot in a pattern is a dot."""
     assert layer_paths("enc.{}.out", 3) == ("enc.0.out", "enc.1.out", "enc.2.out")
     assert layer_paths("norm") == ("norm",)
-    assert count_layers("a.{}", ["a.0", "a.1", "ab1", "a.1.x", "b.a.2"]) == 2

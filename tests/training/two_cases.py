@@ -86,7 +86,7 @@ def embedding(folder):
     """Neighbours, distances and a bounded code's unit."""
     from stillhouse.families.embed.data.vectors import open_vectors
     from stillhouse.families.embed.graph import neighbor_graph
-    from stillhouse.families.embed.job import EmbeddingJob, VectorRows
+    from stillhouse.families.embed.job import EmbeddingJob, LessonRows, VectorRows
     from stillhouse.families.embed.lesson import EmbeddingLessonConfig
     from stillhouse.families.embed.students import EmbeddingStudentConfig
     from stillhouse.families.embed.students.network import EmbeddingStudent
@@ -100,7 +100,7 @@ def embedding(folder):
     model = EmbeddingStudent.from_vectors(EmbeddingStudentConfig(hidden=(16, 8), output="sphere"), train.held)
     lesson = EmbeddingLessonConfig(perplexity=5.0, epoch_steps=4, anchors=4)
     graph = neighbor_graph(train, 200, k=6)
-    job = EmbeddingJob(model, train, held, lesson, batch_size=45, seed=0, graph=graph)
+    job = EmbeddingJob(model, LessonRows(train, held, graph), lesson, batch_size=45, seed=0)
     return job, TrainingConfig(
         epochs=2, batch_size=45, optimizer="sgd", learning_rate=0.05, device="cpu", threads=1, log_every=1
     )
@@ -109,7 +109,7 @@ def embedding(folder):
 def language():
     """Windows of a text, with a live teacher."""
     from stillhouse.families.lm.data.corpus import Split
-    from stillhouse.families.lm.job import LanguageJob
+    from stillhouse.families.lm.job import Course, LanguageJob
     from stillhouse.families.lm.lesson import LanguageLessonConfig
     from stillhouse.families.lm.plan import LanguageTrainingConfig
     from stillhouse.families.lm.students import SpikingLMConfig
@@ -130,9 +130,8 @@ def language():
     tutor = LanguageTutor(LanguageTeacher(network, "small")).listening(
         (), torch.zeros(2, 8, dtype=torch.int64), scores=False
     )
-    job = LanguageJob(
-        model, split("train", 200, 0), split("valid", 100, 1), lesson, batch_size=5, total_steps=6, seed=0, tutor=tutor
-    )
+    texts = split("train", 200, 0), split("valid", 100, 1)
+    job = LanguageJob(model, texts, lesson, Course(batch_size=5, total_steps=6, seed=0), tutor=tutor)
     return job, LanguageTrainingConfig(
         epochs=2, batch_size=5, optimizer="sgd", learning_rate=0.05, device="cpu", threads=1, log_every=1
     )

@@ -45,6 +45,17 @@ def plain(value: Any, digits: int = 3) -> str:
     return f"{found:,.{decimals}f}"
 
 
+def fixed(value: Any, digits: int = 3) -> str:
+    """A number with so many decimals; a dash for what is none.
+
+    Example:
+        >>> fixed(0.12345), fixed(1234.5, 1), fixed(None)
+        ('0.123', '1,234.5', '–')
+    """
+    found = number(value)
+    return NOTHING if found is None else f"{found:,.{digits}f}".replace("-", MINUS)
+
+
 def size(count: Any) -> str:
     """A number of bytes with its unit (1 kB = 1000 bytes).
 

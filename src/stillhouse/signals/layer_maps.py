@@ -5,8 +5,7 @@ Layers count from 1, as in the papers; 0 is the embedding. Paths count from 0, a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -187,23 +186,6 @@ def layer_paths(paths: str | Sequence[str], layers: int | None = None) -> tuple[
     if not paths or (layers is not None and layers != len(paths)):
         raise InputError(f"paths: expected {layers or 'some'}, got {len(paths)} ({', '.join(paths)})")
     return tuple(paths)
-
-
-def count_layers(pattern: str, names: Iterable[str]) -> int:
-    """How many layers of a pattern there are among names (a model's modules, the features of an `OutputSpec`).
-
-    Raises:
-        InputError: none, or numbers that do not run from 0 without a gap.
-
-    Example:
-        >>> count_layers("blocks.{}", ["stem", "blocks.0", "blocks.0.mlp", "blocks.1"])
-        2
-    """
-    shape = re.compile(re.escape(pattern).replace(re.escape("{}"), r"(\d+)", 1))
-    found = sorted({int(match[1]) for name in names if (match := shape.fullmatch(name))}) if "{}" in pattern else []
-    if not found or found != list(range(len(found))):
-        raise InputError(f"pattern {pattern!r}: expected layers 0, 1, 2, ... among the names, got {found or 'none'}")
-    return len(found)
 
 
 def _counts(student_layers: int, teacher_layers: int, *, deeper: bool = False) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from stillhouse.core.records import read_json, read_records
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Facts, Figure, Table
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import GAP, MINUS, plain
+from stillhouse.report.words import GAP, fixed, plain
 
 NONE = "\u2013"
 CHECK = (
@@ -74,7 +74,7 @@ def embedding_blocks(run: RunFolder) -> list[Block]:
         "controls. One number cannot order methods that trade one for the other."
     )
     ceiling = mapping(summary.get("teacher"))
-    known = [(word, _fixed(ceiling.get(key))) for key, word in GLOBAL_COLUMNS if number(ceiling.get(key)) is not None]
+    known = [(word, fixed(ceiling.get(key))) for key, word in GLOBAL_COLUMNS if number(ceiling.get(key)) is not None]
     teacher = "".join(f" The teacher itself, {word}: {value}." for word, value in known)
     near = f"Share of the teacher's nearest that are among the student's; mean over seeds (range). Chance: {_chance(arms)}."
     far = (
@@ -122,15 +122,15 @@ def _cell(value: Any) -> str:
     if not values:
         return NONE
     mean = sum(values) / len(values)
-    return _fixed(mean) + (
-        f" ({_fixed(min(values))} to {_fixed(max(values))})" if max(values) - min(values) >= 5e-4 else ""
+    return fixed(mean) + (
+        f" ({fixed(min(values))} to {fixed(max(values))})" if max(values) - min(values) >= 5e-4 else ""
     )
 
 
 def _chance(arms: Mapping[str, Any]) -> str:
     first = mapping(next(iter(arms.values()), None))
     found = [
-        f"{_fixed(_mean(first[key]), 4)} {words}"
+        f"{fixed(_mean(first[key]), 4)} {words}"
         for key, words in (
             ("knn_chance@1", "of 1"),
             ("knn_chance@10", "of 10"),
@@ -179,7 +179,7 @@ def _levels(arms: Mapping[str, Any], config: Mapping[str, Any], caption: str) ->
         found = mapping(arms[arm])
         cells = [(LOCAL, GLOBAL) if place == 0 else (f"{LOCAL}/{w}", f"{GLOBAL}/{w}") for place, w in enumerate(widths)]
         rows.append(
-            [arm_name(arm), *(f"{_fixed(_mean(found.get(a)))} / {_fixed(_mean(found.get(b)))}" for a, b in cells)]
+            [arm_name(arm), *(f"{fixed(_mean(found.get(a)))} / {fixed(_mean(found.get(b)))}" for a, b in cells)]
         )
     return [Table("What each level adds", ["", *(f"{width} numbers" for width in widths)], rows, caption)]
 
@@ -222,11 +222,6 @@ def _facts(run: Mapping[str, Any], teacher: Any) -> list[tuple[str, str]]:
 
 def _mean(value: Any) -> float | None:
     return number(mapping(value).get("mean"))
-
-
-def _fixed(value: Any, digits: int = 3) -> str:
-    found = number(value)
-    return NONE if found is None else f"{found:.{digits}f}".replace("-", MINUS)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

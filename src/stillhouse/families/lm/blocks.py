@@ -18,7 +18,7 @@ from stillhouse.core.records import read_json, read_records
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Facts, Figure, Table
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import GAP, MINUS, NOTHING, plain
+from stillhouse.report.words import GAP, MINUS, NOTHING, fixed, plain
 
 NLL, TEACHER_NLL = "nll.npz", "teacher-nll.npz"
 HEAD = ("", "bits per byte", "perplexity", "the same, sliding windows", "density", "weights", "seconds")
@@ -45,11 +45,11 @@ def models_table(summary: Mapping[str, Any]) -> Table:
     teacher, costs = mapping(summary.get("teacher")), mapping(summary.get("costs"))
     rows = []
     if mapping(teacher.get("test")):
-        cells = [_fixed(mapping(teacher["test"]).get(name), digits) for name, digits in COLUMNS]
+        cells = [fixed(mapping(teacher["test"]).get(name), digits) for name, digits in COLUMNS]
         rows.append(["teacher", *cells, plain(teacher.get("params"), 9), NOTHING])
     for name, arm in mapping(summary.get("arms")).items():
-        cells = [_fixed(mapping(mapping(arm).get(metric)).get("mean"), digits) for metric, digits in COLUMNS]
-        seconds = _fixed(mapping(mapping(arm).get("seconds")).get("mean"), 0)
+        cells = [fixed(mapping(mapping(arm).get(metric)).get("mean"), digits) for metric, digits in COLUMNS]
+        seconds = fixed(mapping(mapping(arm).get("seconds")).get("mean"), 0)
         rows.append([name, *cells, plain(mapping(costs.get(name)).get("params"), 9), seconds])
     caption = f"{_bound(summary)} The n-gram is what a network must pass."
     return Table("All models in the same windows", HEAD, rows, caption)
@@ -152,8 +152,3 @@ def _arms(out: Path) -> dict[str, list[Path]]:
     for folder in sorted(out.glob("arms/*/seed-*")):
         found.setdefault(folder.parent.name, []).append(folder)
     return found
-
-
-def _fixed(value: Any, digits: int) -> str:
-    found = number(value)
-    return NOTHING if found is None else f"{found:,.{digits}f}".replace("-", MINUS)

@@ -25,7 +25,7 @@ from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Facts, Table
 from stillhouse.report.blocks import Figure as Picture
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import GAP, MINUS, plain
+from stillhouse.report.words import GAP, MINUS, fixed, plain
 
 Drawing = tuple[Markup, str]
 FOCUS, COMPARISON = "focus.npz", "comparison.json"
@@ -94,17 +94,17 @@ def _table_row(row: Mapping[str, Any]) -> list[str]:
     fewer = number(row.get("fewer_parameters"))
     return [
         str(row.get("name", "")),
-        _fixed(row.get("quality"), 4),
+        fixed(row.get("quality"), 4),
         _decibels(None if number(row.get("nmse")) is None else -(number(row.get("snr_db")) or 0.0)),
-        _fixed(row.get("coherence"), 4),
+        fixed(row.get("coherence"), 4),
         NONE if kept is None else f"{100 * kept:.1f}{GAP}%",
         _whole(row.get("parameters")),
         NONE if fewer is None else _percent(fewer),
         _bytes(row.get("state_bytes")),
         _whole(row.get("complex_macs")),
-        _fixed(row.get("ms_line"), 4),
-        _fixed(row.get("processor_ms_line"), 4),
-        _fixed(row.get("processor_ms_line_whole"), 4),
+        fixed(row.get("ms_line"), 4),
+        fixed(row.get("processor_ms_line"), 4),
+        fixed(row.get("processor_ms_line_whole"), 4),
         NONE if row.get("latency_lines") is None else f"{plain(row['latency_lines'])} lines",
     ]
 
@@ -130,12 +130,12 @@ def _point_row(row: Mapping[str, Any]) -> list[str]:
     return [
         str(row.get("name", "")),
         f"{plain(row.get('points_with_a_peak', 0))} of {plain(row.get('points', 0))}",
-        _fixed(row.get("irw"), 3),
+        fixed(row.get("irw"), 3),
         NONE if ratio is None else _percent(ratio - 1, signed=True),
         _decibels(row.get("pslr_db")),
         _decibels(row.get("pslr_difference_db"), signed=True),
         _decibels(row.get("islr_db")),
-        _fixed(row.get("position_error"), 3),
+        fixed(row.get("position_error"), 3),
         NONE if phase is None else f"{np.degrees(phase):.1f}\u00b0",
     ]
 
@@ -153,11 +153,6 @@ def _facts(run: Mapping[str, Any], arrays: Mapping[str, Any]) -> list[tuple[str,
     if "spacing" in arrays:
         found.append(("Line spacing", f"{float(arrays['spacing']):.2f}{GAP}m"))
     return found
-
-
-def _fixed(value: Any, digits: int) -> str:
-    found = number(value)
-    return NONE if found is None else f"{found:.{digits}f}".replace("-", MINUS)
 
 
 def _decibels(value: Any, signed: bool = False) -> str:

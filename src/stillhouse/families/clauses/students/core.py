@@ -5,7 +5,7 @@ Shapes: ... leading axes, F bits, C clauses, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -130,12 +130,6 @@ class DeepTM(nn.Module):
         layer = self.layers[-1]
         assert isinstance(layer, TMLayer)
         return layer
-
-    def tm_layers(self) -> Iterator[TMLayer]:
-        """The layers, first to last."""
-        for layer in self.layers:
-            assert isinstance(layer, TMLayer)
-            yield layer
 
     def forward(self, x: Tensor) -> Voted:
         """Numbers (..., F), of which the positive ones are bits 1, to votes (..., O) and the last layer's strengths."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
 
 if TYPE_CHECKING:
-    from stillhouse.families.lm.data.corpus import Corpus, Split, write_ids
-    from stillhouse.families.lm.data.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
-    from stillhouse.families.lm.data.windows import Windows
+    from stillhouse.families.lm.data.corpus import Corpus
 
 
 @configclass
@@ -43,33 +41,3 @@ class CorpusConfig:
         from stillhouse.families.lm.data.corpus import load_corpus
 
         return load_corpus(self)
-
-
-_HOMES = {
-    "Corpus": "corpus",
-    "Split": "corpus",
-    "Tokenizer": "tokenizer",
-    "Windows": "windows",
-    "check_same_tokenizer": "tokenizer",
-    "load_tokenizer": "tokenizer",
-    "write_ids": "corpus",
-}
-__all__ = [
-    "Corpus",
-    "CorpusConfig",
-    "Split",
-    "Tokenizer",
-    "Windows",
-    "check_same_tokenizer",
-    "load_tokenizer",
-    "write_ids",
-]
-
-
-def __getattr__(name: str) -> Any:
-    # these need tokenizers or numpy arrays on disk; reading a configuration does not
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"stillhouse.families.lm.data.{_HOMES[name]}"), name)

@@ -128,20 +128,6 @@ def loss_by_position(nll: Nll, ids: NDArray[Any], *, length: int, batch: int = 1
     return total / len(rows)
 
 
-def grouped_positions(values: ArrayLike, *, groups: int = 8) -> list[dict[str, float]]:
-    """Means over doubling ranges of positions, the last `groups` of them: [1, 2), [2, 4), [4, 8) ...
-
-    Example:
-        >>> [(g["from"], g["to"], g["mean"]) for g in grouped_positions([4.0, 3.0, 2.0, 1.0])]
-        [(1, 1, 4.0), (2, 3, 2.5), (4, 4, 1.0)]
-    """
-    x = np.asarray(values, np.float64)
-    starts = [2**i for i in range(len(x).bit_length()) if 2**i <= len(x)]
-    ends = [*starts[1:], len(x) + 1]
-    found = [{"from": a, "to": b - 1, "mean": float(x[a - 1 : b - 1].mean())} for a, b in zip(starts, ends)]
-    return found[-groups:]
-
-
 def dynamic_nll(
     model: Any,
     ids: NDArray[Any],

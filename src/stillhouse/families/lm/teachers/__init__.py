@@ -5,20 +5,13 @@ The configuration needs no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
 
 if TYPE_CHECKING:
-    from stillhouse.families.lm.teachers.cache import (
-        CacheKey,
-        LogitCache,
-        StoredLanguageTeacher,
-        check_cache,
-        write_cache,
-    )
     from stillhouse.families.lm.teachers.small import CausalLM
     from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 
@@ -29,8 +22,7 @@ class LanguageTeacherConfig:
 
     source: str = Field(
         min_length=1,
-        description="folder of transformers, GGUF file, hub:NAME (which is fetched), or cache:FOLDER (its answers, kept by "
-        "`stillhouse cache`); `lm train-teacher` writes such a folder",
+        description="folder of transformers, GGUF file, or hub:NAME (which is fetched); `lm train-teacher` writes such a folder",
     )
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of its weights")
 
@@ -70,34 +62,3 @@ class SmallTransformerConfig:
         from stillhouse.families.lm.teachers.small import build_small
 
         return build_small(self, vocab_size)
-
-
-_HOMES = {
-    "CacheKey": "cache",
-    "CausalLM": "small",
-    "LanguageTeacher": "teacher",
-    "LogitCache": "cache",
-    "StoredLanguageTeacher": "cache",
-    "check_cache": "cache",
-    "write_cache": "cache",
-}
-__all__ = [
-    "CacheKey",
-    "CausalLM",
-    "LanguageTeacher",
-    "LanguageTeacherConfig",
-    "LogitCache",
-    "SmallTransformerConfig",
-    "StoredLanguageTeacher",
-    "check_cache",
-    "write_cache",
-]
-
-
-def __getattr__(name: str) -> Any:
-    # these need torch; reading a configuration does not
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"stillhouse.families.lm.teachers.{_HOMES[name]}"), name)

@@ -9,32 +9,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from stillhouse.families.sar.data.config import ProductsConfig, SarConfig
 from stillhouse.families.sar.data.parameters import PRESETS, SarParameters, preset
 from stillhouse.families.sar.data.scene import SceneConfig
 
-if TYPE_CHECKING:
-    from stillhouse.families.sar.data.sequences import SarData, SarScale, SarSplit
-
-__all__ = [
-    "PRESETS",
-    "ProductsConfig",
-    "SarConfig",
-    "SarData",
-    "SarParameters",
-    "SarScale",
-    "SarSplit",
-    "SceneConfig",
-    "preset",
-]
-
-
-def __getattr__(name: str) -> Any:
-    # these hold tensors; `--help` reads SarConfig and must not wait for torch
-    if name in {"SarData", "SarScale", "SarSplit"}:
-        from stillhouse.families.sar.data import sequences
-
-        return getattr(sequences, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__all__ = ["PRESETS", "ProductsConfig", "SarConfig", "SarParameters", "SceneConfig", "preset"]
