@@ -13,7 +13,7 @@ import pickle
 import shutil
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -186,11 +186,11 @@ def cards(field: Field, canary: Path, tally: Tally) -> None:
     field.restore()
 
 
-def pages(field: Field, tally: Tally) -> None:
+def pages(field: Field, tally: Tally, scripts: Sequence[str] = SCRIPTS) -> None:
     """Script in what a report prints."""
     from stillhouse.core import records
 
-    for script in SCRIPTS:
+    for script in scripts:
         field.restore()
         run = records.read_json(field.run / records.RUN)
         records.write_json(field.run / records.RUN, {**run, "command": script, "data": {**run["data"], "name": script}})

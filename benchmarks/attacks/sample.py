@@ -26,14 +26,14 @@ def attack(field: Field, tally: Tally, draw: random.Random) -> None:
     damage.attack(field, damage.evaluate(), tally, 1, draw, "card.json")
     field.restore()
     names = {"run": field.run, "root": field.root}
-    for words in draw.sample([w for w in bad_input.COMMANDS["embed"] if "{text}" not in w and "{new}" not in w], 3):
+    known = [words for words in bad_input.COMMANDS["embed"] if not any(x in " ".join(words) for x in ("{text}", "{new"))]
+    known = [words for words in known if words[1] != "distill"]
+    for words in draw.sample(known, 3):
         judged = command(*[str(word).format(**names) for word in words])
         bad_input.judge("bad input", " ".join(words), judged, tally)
-    canary = field.root.parent / "canary"
-    payloads.recipes(field, canary, tally)
-    payloads.pages(field, tally)
+    payloads.pages(field, tally, draw.sample(payloads.SCRIPTS, 2))
     two_writers.attack(field, tally, 1, draw)
-    full_disk.attack(field, tally, 9, ())
+    full_disk.attack(field, tally, 20, ())
 
 
 def main() -> int:
