@@ -36,7 +36,7 @@ check: setup
 	$(BIN)/lint-imports
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS)  # one thread a worker: more would wait for each other
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist loadfile  # what a file prepares is made once; one thread a worker: more would wait for each other
 	OMP_NUM_THREADS=1 $(OLD_CPU) $(BIN)/pytest -n $(WORKERS) -q $(NUMERIC)  # again, as a CPU with AVX2 and nothing newer
 
 clean:

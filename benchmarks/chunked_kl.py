@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.records import machine, versions, write_json
-from stillhouse.losses import forward_kl, fused_linear_divergence
+from stillhouse.losses import Projection, forward_kl, fused_linear_divergence
 from stillhouse.losses.chunked import CHUNK_ELEMENTS
 
 FORMS = ("dense", "dense torch", "chunked")
@@ -77,7 +77,7 @@ def step(form: str, tensors: tuple[Tensor, ...], chunk: int | None) -> float:
     h_s, w_s, h_t, w_t = tensors
     h_s.grad = w_s.grad = None
     if form == "chunked":
-        loss = fused_linear_divergence(h_s, w_s, h_t, w_t, chunk=chunk)
+        loss = fused_linear_divergence(Projection(h_s, w_s), Projection(h_t, w_t), chunk=chunk)
     elif form == "dense":
         loss = forward_kl(h_s @ w_s.t(), h_t @ w_t.t()).mean()
     else:

@@ -150,15 +150,14 @@ def brief_student(folder: Path, texts: list[str], teacher: str) -> Path:
     from dataclasses import replace
 
     from stillhouse.families.embed.students.text_config import TextStudentConfig
-    from stillhouse.families.embed.text import TRAINING, distill_text_student
+    from stillhouse.families.embed.text import TRAINING, TextLesson, distill_text_student
 
     local = Path(teacher).is_dir()
     config = TextStudentConfig() if local else TextStudentConfig(tokens="hash", start="random")
     codes = np.random.default_rng(2).standard_normal((len(texts), 5), dtype=np.float32)
     training = replace(TRAINING, epochs=1)
-    distill_text_student(
-        texts, codes, folder=folder, config=config, training=training, teacher=teacher if local else None
-    )
+    lesson = TextLesson(texts, codes, config=config, teacher=teacher if local else None)
+    distill_text_student(lesson, folder=folder, training=training)
     return folder
 
 

@@ -69,6 +69,7 @@ def test_the_python_of_the_cache_page_runs(tmp_path, monkeypatch):
         "docs/choosing.md",
         "docs/matrix.md",
         "docs/techniques.md",
+        "docs/sweeps.md",
         "docs/extending.md",
         "docs/embedding.md",
         "docs/tsetlin.md",

@@ -157,8 +157,8 @@ def test_a_module_of_your_own_can_teach_with_features(tmp_path):
 def test_the_teacher_helps_where_it_alone_knows(tmp_path):
     """The whole machine on a task with a known answer: labels are noise, only the teacher knows; kd must win, and the
     verdict must say so."""
-    changes = ["training.epochs=15", "training.learning_rate=0.01", "training.label_weight=0.2", "arms=[kd,no-kd]"]
-    config = load_run("digits", [*FAST, *SMALL, *changes, "seeds=3", "data.train_limit=500", "data.test_limit=200"])
+    changes = ["training.epochs=8", "training.learning_rate=0.02", "training.label_weight=0.2", "arms=[kd,no-kd]"]
+    config = load_run("digits", [*FAST, *SMALL, *changes, "seeds=3", "data.train_limit=300", "data.test_limit=150"])
     true = config.data.build()
     labels = true.train.labels[torch.randperm(len(true.train), generator=torch.Generator().manual_seed(0))]
     noisy = replace(true, train=replace(true.train, labels=labels))

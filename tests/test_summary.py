@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stillhouse.core.family import Contrast, Metric
-from stillhouse.core.summary import _compared
+from stillhouse.core.summary import _compared, _figures
 
 
 @pytest.mark.parametrize(("lower", "verdict"), [(False, "helps"), (True, "hurts")])
@@ -16,3 +16,11 @@ def test_a_smaller_error_helps_and_a_smaller_score_hurts(lower, verdict):
     found = _compared(Contrast("teacher", "kd", "no-kd", "m"), tables, Metric("m", "M", lower_is_better=lower))
     assert found["verdict"] == verdict
     assert found["difference"] == pytest.approx(-0.5 if lower else 0.5, abs=0.01)
+
+
+def test_one_seed_has_no_interval_over_seeds():
+    """NaN ends became the ends of the scale: 0 to 100 % from one seed."""
+    found = _figures({}, [{"metrics": {"ece": 0.1}, "seconds": 2.0}], {"ece": Metric("ece", "ECE", low=0.0, high=1.0)})
+    assert found["ece"] == {"mean": 0.1, "low": None, "high": None, "values": [0.1]}
+    two = _figures({}, [{"metrics": {"ece": x}} for x in (0.1, 0.5)], {"ece": Metric("ece", "ECE", low=0.0, high=1.0)})
+    assert (two["ece"]["low"], two["ece"]["high"]) == (0.0, 1.0)  # t with one degree of freedom, cut at the scale

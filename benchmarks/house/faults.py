@@ -69,6 +69,23 @@ def outcome(fault: Fault | None, node: str) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+def missed(chosen: Sequence[Fault]) -> list[str]:
+    """Plant each and print a line for it; the names of those that their test lets pass, or whose test fails anyway."""
+    os.chdir(ROOT)
+    warm_up(chosen)
+    healthy: dict[str, int] = {}
+    found = []
+    for fault in chosen:
+        if fault.caught_by not in healthy:
+            healthy[fault.caught_by] = outcome(None, fault.caught_by)
+        broken = outcome(fault, fault.caught_by)
+        good = healthy[fault.caught_by] == PASSED and broken == FAILED
+        why = "" if good else f" (without the fault: {healthy[fault.caught_by]}, with it: {broken})"
+        print(f"{'caught' if good else 'MISSED':<7} {fault.name:<44} {fault.caught_by}{why}", flush=True)
+        found += [] if good else [fault.name]
+    return found
+
+
 def main() -> int:
     """Run; one line a fault."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -84,21 +101,10 @@ def main() -> int:
         for fault in chosen:
             print(f"{fault.name:<44} {fault.target:<70} {fault.caught_by}")
         return 0
-    os.chdir(ROOT)
-    warm_up(chosen)
-    healthy: dict[str, int] = {}
-    missed = []
     started = time.monotonic()
-    for fault in chosen:
-        if fault.caught_by not in healthy:
-            healthy[fault.caught_by] = outcome(None, fault.caught_by)
-        found = outcome(fault, fault.caught_by)
-        good = healthy[fault.caught_by] == PASSED and found == FAILED
-        why = "" if good else f" (without the fault: {healthy[fault.caught_by]}, with it: {found})"
-        print(f"{'caught' if good else 'MISSED':<7} {fault.name:<44} {fault.caught_by}{why}", flush=True)
-        missed += [] if good else [fault.name]
-    print(f"{len(chosen) - len(missed)} of {len(chosen)} caught, {time.monotonic() - started:.0f} s")
-    return 1 if missed else 0
+    not_caught = missed(chosen)
+    print(f"{len(chosen) - len(not_caught)} of {len(chosen)} caught, {time.monotonic() - started:.0f} s")
+    return 1 if not_caught else 0
 
 
 if __name__ == "__main__":

@@ -98,8 +98,7 @@ def data_of(root: Path, config: DataConfig) -> ImageData:
         np.concatenate([labels for _, labels in parts]),
         class_names=NAMES,
         name="cifar10",
-        test_images=test[0],
-        test_labels=test[1],
+        test=test,
         config=config,
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from stillhouse.classification.plan import TeacherRunConfig
 from stillhouse.classification.students import OrdinaryStudentConfig
 from stillhouse.core.checks import nearest
-from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, parse, set_path, settings, to_mapping
+from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, parse, place, set_path, settings, to_mapping
 from stillhouse.core.family import Family
 from stillhouse.families import FAMILIES, family
 from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
@@ -33,8 +33,15 @@ def known_teachers() -> dict[str, Callable[[], TeacherRunConfig]]:
     return _all("TEACHER_RECIPES")
 
 
-def load(recipe: str, assignments: Sequence[str] = ()) -> tuple[Family[Any, Any], Any]:
+def load(
+    recipe: str, assignments: Sequence[str] = (), values: Mapping[str, Any] | None = None
+) -> tuple[Family[Any, Any], Any]:
     """The family and the configuration of a recipe name or YAML file, with `a.b=c` assignments carried out.
+
+    Args:
+        recipe: a name or a file.
+        assignments: `a.b=c`, in order.
+        values: after them, dotted keys with ready values.
 
     Example:
         >>> family, config = load("digits", ["training.epochs=2"])
@@ -47,10 +54,15 @@ def load(recipe: str, assignments: Sequence[str] = ()) -> tuple[Family[Any, Any]
     base, mapping = _mapping(recipe, known())
     for assignment in assignments:
         set_path(mapping, assignment)
+    for key, value in (values or {}).items():
+        place(mapping, key.split("."), value)
     found = _owner(mapping)
     if base is not None and type(base) is not found.Config:
         mapping = _without_defaults(mapping, type(base), found.Config)
-    return found, parse(found.Config, mapping)
+    try:
+        return found, parse(found.Config, mapping)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_of_others(mapping, found)}") from None
 
 
 def load_run(recipe: str, assignments: Sequence[str] = ()) -> Any:
@@ -90,8 +102,10 @@ def _mapping(recipe: str, recipes: Known) -> tuple[Any, dict[str, Any]]:
     mapping.setdefault("name", Path(recipe).stem)
     if named is None:
         return None, mapping
+    if not isinstance(named, str):
+        raise ConfigError(f"{recipe}: recipe: expected a name, got {named!r}")
     if named not in recipes:
-        raise ConfigError(f"{recipe}: recipe {named!r} is not known; {nearest(str(named), recipes)}")
+        raise ConfigError(f"{recipe}: recipe {named!r} is not known; {nearest(named, recipes)}")
     base = recipes[named]()
     return base, merge(to_mapping(base), mapping)
 
@@ -108,6 +122,17 @@ def _owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
             f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}"
         )
     return family(DEFAULT)
+
+
+def _of_others(mapping: Mapping[str, Any], found: Family[Any, Any]) -> str:
+    """A line that names the family which a refused file was read as, and those that its unknown keys belong to."""
+    unknown = [key for key in mapping if key not in settings(found.Config)]
+    lines = []
+    for key in unknown:
+        owners = [kind for kind in FAMILIES if key in settings(family(kind).Config)]
+        if owners:
+            lines.append(f"{key} belongs to {' and '.join(owners)}")
+    return f"\nread as a run of the family {found.kind}; {', '.join(lines)}" if lines else ""
 
 
 def _without_defaults(mapping: Mapping[str, Any], old: Any, new: Any) -> dict[str, Any]:

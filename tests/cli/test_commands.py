@@ -1,7 +1,9 @@
 """The command line as a user meets it: starts at once, teaches, and says plainly what is wrong."""
 
 import json
+import multiprocessing
 import os
+import signal as signals
 import subprocess
 import sys
 import time
@@ -254,35 +256,32 @@ def test_training_a_teacher_makes_a_file_that_teaches(tmp_path, capsys):
     assert "ready" in text
 
 
-@pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, signal):
-    """Then --resume finishes the run."""
-    import signal as signals
+def in_a_fork(words, text):
+    """Exit with the status of a command; what it prints goes to a file."""
+    with open(text, "w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        sys.stdout = sys.stderr = file
+        signals.signal(signals.SIGINT, signals.default_int_handler)
+        status = main(list(map(str, words)))
+    os._exit(status)
 
-    command = [
-        sys.executable,
-        "-m",
-        "stillhouse",
-        "distill",
-        "digits",
-        "--out",
-        str(tmp_path / "run"),
-        "--seeds",
-        "1",
-        "--device",
-        "cpu",
-    ]
-    command += ["--arms", "no-kd", "--epochs", "30", "--quiet"]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
+
+@pytest.mark.parametrize("signal", [signals.SIGINT, signals.SIGTERM])
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, signal, capfd):
+    """A process of its own gets the signal; then --resume finishes the run."""
+    words = ["distill", "digits", "--out", tmp_path / "run", "--seeds", "1", "--device", "cpu", "--arms", "no-kd"]
+    words += ["--epochs", "40", "--train-limit", "96", "--test-limit", "60", "--log-every", "1", "--quiet"]
+    process = multiprocessing.get_context("fork").Process(target=in_a_fork, args=(words, tmp_path / "text"))
+    process.start()
     records = tmp_path / "run" / "arms" / "no-kd" / "seed-0" / "records.jsonl"
     deadline = time.monotonic() + 120
     while not (records.is_file() and records.stat().st_size > 300) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(getattr(signals, signal))
-    text, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, text
-    assert "--resume" in text
-    again = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stderr
+        time.sleep(0.01)
+    os.kill(process.pid, signal)
+    process.join(60)
+    assert process.exitcode == 130, (tmp_path / "text").read_text()
+    assert "--resume" in (tmp_path / "text").read_text()
+    assert not (records.parent / "result.json").is_file()
+    assert main([*map(str, words), "--resume"]) == 0
+    assert (records.parent / "result.json").is_file()

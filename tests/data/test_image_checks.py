@@ -80,22 +80,22 @@ def test_labels_beyond_the_class_names_are_refused():
 
 def test_a_class_without_training_images_is_named_also_if_the_test_split_has_it():
     """Such a class can only be guessed, and its test accuracy drags the score down unseen."""
-    test = {"test_images": BYTES[:4], "test_labels": np.array([0, 1, 2, 2])}
+    test = BYTES[:4], np.array([0, 1, 2, 2])
     with pytest.raises(InputError, match="class 'c' has no training images"):
-        ImageData.from_arrays(BYTES, LABELS, class_names=["a", "b", "c"], **test)
+        ImageData.from_arrays(BYTES, LABELS, class_names=["a", "b", "c"], test=test)
     with pytest.raises(InputError, match=r"test split: expected labels from 0 to 1"):
-        ImageData.from_arrays(BYTES, LABELS, **test)
+        ImageData.from_arrays(BYTES, LABELS, test=test)
 
 
 def test_the_other_splits_are_checked_too():
     with pytest.raises(InputError, match="test split: expected finite pixels, got 2"):
-        ImageData.from_arrays(FLOATS, LABELS, test_images=spoiled(np.nan), test_labels=LABELS)
+        ImageData.from_arrays(FLOATS, LABELS, test=(spoiled(np.nan), LABELS))
     with pytest.raises(InputError, match="validation_images: expected uint8"):
-        ImageData.from_arrays(BYTES, LABELS, validation_images=BYTES.astype(int), validation_labels=LABELS)
+        ImageData.from_arrays(BYTES, LABELS, validation=(BYTES.astype(int), LABELS))
     with pytest.raises(InputError, match=r"test images: expected shape \(1, 4, 4\), got \(1, 5, 5\)"):
-        ImageData.from_arrays(BYTES, LABELS, test_images=np.zeros((9, 5, 5), np.uint8), test_labels=LABELS[:9])
+        ImageData.from_arrays(BYTES, LABELS, test=(np.zeros((9, 5, 5), np.uint8), LABELS[:9]))
     with pytest.raises(InputError, match="got test_labels without test_images"):
-        ImageData.from_arrays(BYTES, LABELS, test_labels=LABELS)
+        ImageData.from_arrays(BYTES, LABELS, test=(None, LABELS))
 
 
 def test_two_classes_of_one_name_are_refused():

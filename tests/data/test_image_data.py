@@ -63,9 +63,12 @@ def test_the_fingerprint_is_stable_and_sees_one_pixel_one_label_and_the_split():
     changed[17, 3, 3] ^= 1
     assert ImageData.from_arrays(changed, labels).sha256 != base
     assert ImageData.from_arrays(images, labels, config=DataConfig(split_seed=1)).sha256 != base
-    test = {"test_images": images[:8], "test_labels": labels[:8]}
-    other = {"test_images": images[:8], "test_labels": 1 - labels[:8]}
-    assert ImageData.from_arrays(images, labels, **test).sha256 != ImageData.from_arrays(images, labels, **other).sha256
+    test = images[:8], labels[:8]
+    other = images[:8], 1 - labels[:8]
+    assert (
+        ImageData.from_arrays(images, labels, test=test).sha256
+        != ImageData.from_arrays(images, labels, test=other).sha256
+    )
 
 
 def test_all_layouts_of_one_data_set_are_one_data_set():
@@ -110,7 +113,7 @@ def test_channels_are_mixed_as_pillow_mixes_them_and_repeated():
 
     images = np.random.default_rng(5).integers(0, 256, (40, 6, 6, 3), dtype=np.uint8)
     labels = np.arange(40) % 2
-    gray = ImageData.from_arrays(images, labels, config=DataConfig(channels=1), test_images=images, test_labels=labels)
+    gray = ImageData.from_arrays(images, labels, config=DataConfig(channels=1), test=(images, labels))
     expected = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])
     assert np.abs(gray.test.images[:, 0].numpy().astype(int) - expected).max() <= 1
     colour = ImageData.from_arrays(images[..., 0], labels, config=DataConfig(channels=3))

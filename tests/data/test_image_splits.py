@@ -94,7 +94,7 @@ def test_a_class_too_rare_to_be_split_is_named():
     with pytest.raises(InputError, match="class 'b': expected at least 2 rows to take a test split from, got 1"):
         ImageData.from_arrays(images, labels, class_names=["a", "b"])
     with pytest.raises(InputError, match="class 'b': expected at least 2 rows to take a validation split"):
-        ImageData.from_arrays(images, labels, class_names=["a", "b"], test_images=images, test_labels=labels)
+        ImageData.from_arrays(images, labels, class_names=["a", "b"], test=(images, labels))
 
 
 def test_a_split_smaller_than_the_number_of_classes_is_refused():

@@ -15,7 +15,7 @@ from stillhouse.families.sar.data.matched_filter import (
 )
 from stillhouse.families.sar.data.parameters import PRESETS, SarParameters, preset
 from stillhouse.families.sar.data.scene import KINDS, SceneConfig, draw_scene, gamma_texture, speckle, stepwise
-from stillhouse.families.sar.data.simulate import add_noise, point_lines, simulate_lines
+from stillhouse.families.sar.data.simulate import Motion, add_noise, point_lines, simulate_lines
 
 TOY = preset("toy-64")
 SPECKLE = SceneConfig(homogeneous=1, texture=0, regions=0, points_min=0, points_max=0)
@@ -74,7 +74,7 @@ def test_the_doppler_spectrum_is_the_band(name):
 def test_a_point_on_a_sample_focuses_to_its_amplitude(antenna, centroid):
     """The filter is over the echo's energy: peak, phase and place are those of the point, squinted or weighted."""
     radar = SarParameters(azimuth_rate=TOY.rate, antenna=antenna)
-    lines = point_lines(radar, [150.0], length=300, amplitudes=3 * np.exp(0.7j), doppler_centroid=centroid)
+    lines = point_lines(radar, [150.0], length=300, amplitudes=3 * np.exp(0.7j), motion=Motion(None, centroid))
     assert np.abs(lines.focused[0]).argmax() == 150
     np.testing.assert_allclose(lines.focused[0, 150], 3 * np.exp(0.7j), rtol=1e-12)
 
@@ -130,7 +130,7 @@ def test_the_valid_crop_holds_where_rates_and_centroids_differ():
     """One common region for lines of several rates and a moved beam, or batches could not be formed."""
     rate, centroid = TOY.rate * np.array([0.85, 1.0, 1.15]), np.array([90.0, 0.0, -90.0])
     how = {"azimuth_rate": rate, "doppler_centroid": centroid}
-    lines = simulate_lines(TOY, SceneConfig(), seeded(), lines=3, length=300, **how)
+    lines = simulate_lines(TOY, SceneConfig(), seeded(), lines=3, length=300, motion=Motion(**how))
     half = half_aperture(TOY, **how)
     focused = filtered(lines.raw, matched_filter(TOY, half=half, **how))
     scale = np.abs(lines.focused).max()

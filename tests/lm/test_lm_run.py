@@ -412,3 +412,20 @@ def test_a_damaged_cache_is_not_learned_from(made, tmp_path):
     np.save(file, sums)
     with pytest.raises(InputError, match=r"train-00000\.sums\.npy was changed after it was written"):
         distill(plan, tmp_path / "run", force=True, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("teacher", "words"),
+    [
+        ({"status": "ready", "test": {"bits_per_byte": 1.0}}, "The teacher is the best of all."),
+        ({"status": "ready", "test": {"bits_per_byte": 3.0}}, "The teacher is no bound: another model is better."),
+        ({"status": "at chance", "test": {"bits_per_byte": 1.0}}, "at chance and was forced: it bounds nothing"),
+        ({}, "No teacher was scored."),
+    ],
+)
+def test_a_teacher_bounds_only_what_it_is_better_than(teacher, words):
+    """A forced or bad teacher was called the upper bound of what is known."""
+    from stillhouse.families.lm.blocks import models_table
+
+    table = models_table({"teacher": teacher, "arms": {"kd": {"bits_per_byte": {"mean": 2.0}}}})
+    assert words in table.caption

@@ -9,9 +9,9 @@ from torch.utils._pytree import tree_leaves
 
 from stillhouse.core.checks import InputError
 from stillhouse.losses import (
+    Projection,
     forward_kl,
     fused_linear_divergence,
-    fused_linear_divergence_to,
     generalized_js,
     reverse_kl,
 )
@@ -40,15 +40,7 @@ def dense(form, settings, student, teacher, temperature, valid=None):
 
 
 def fused(form, settings, student, teacher, **more):
-    return fused_linear_divergence(
-        *student[:2],
-        *teacher[:2],
-        divergence=form,
-        student_bias=student[2],
-        teacher_bias=teacher[2],
-        **settings,
-        **more,
-    )
+    return fused_linear_divergence(Projection(*student), Projection(*teacher), divergence=form, **settings, **more)
 
 
 def gradients(value, student):
@@ -141,12 +133,12 @@ def test_the_teacher_may_be_a_function_of_token_numbers():
         asked.extend(rows.tolist())
         return logits[rows[0] : rows[-1] + 1]  # a view into the cache
 
-    value = fused_linear_divergence_to(*student[:2], told, student_bias=student[2], chunk=4)
+    value = fused_linear_divergence(Projection(*student), told, chunk=4)
     torch.testing.assert_close(value, fused("forward-kl", {}, student, teacher))
     assert asked == list(range(N))
     assert torch.equal(logits, kept)
     with pytest.raises(InputError, match=r"of a chunk: expected shape \(4, 23\), got \(4, 22\)"):
-        fused_linear_divergence_to(*student[:2], lambda rows: logits[rows, 1:], chunk=4)
+        fused_linear_divergence(Projection(*student[:2]), lambda rows: logits[rows, 1:], chunk=4)
 
 
 class Largest(TorchDispatchMode):
@@ -168,7 +160,7 @@ def test_nothing_of_tokens_times_classes_is_ever_made(form, settings):
     h, w = torch.randn(64, 3, requires_grad=True), torch.randn(50, 3, requires_grad=True)
     teacher = torch.randn(64, 2), torch.randn(50, 2)
     with Largest() as seen:
-        fused_linear_divergence(h, w, *teacher, divergence=form, chunk=4, **settings).backward()
+        fused_linear_divergence(Projection(h, w), Projection(*teacher), divergence=form, chunk=4, **settings).backward()
     assert seen.elements == 4 * 50
     with Largest() as seen:
         DENSE[form](h @ w.t(), teacher[0] @ teacher[1].t(), **settings).mean().backward()
@@ -185,7 +177,7 @@ def test_the_chunk_follows_the_number_of_classes():
         seen.append(len(rows))
         return torch.zeros(len(rows), 50_000)
 
-    fused_linear_divergence_to(torch.zeros(300, 1), torch.zeros(50_000, 1), told)
+    fused_linear_divergence(Projection(torch.zeros(300, 1), torch.zeros(50_000, 1)), told)
     assert max(seen) == chunked.CHUNK_ELEMENTS // 50_000 == 167
 
 
@@ -219,7 +211,9 @@ def test_rare_and_ruled_out_classes_are_those_of_the_dense_form(form, settings, 
     """A masked class made KL and JS NaN here alone; a rare one is no masked one in either form."""
     teacher = torch.tensor([[0.0, -60.0, lowest], [1.0, 0.0, -2.0]])
     h, w = torch.randn(2, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
-    value = fused_linear_divergence_to(h, w, lambda rows: teacher[rows], divergence=form, temperature=2.0, **settings)
+    value = fused_linear_divergence(
+        Projection(h, w), lambda rows: teacher[rows], divergence=form, temperature=2.0, **settings
+    )
     expected = DENSE[form](h @ w.t(), teacher, temperature=2.0, **settings).mean()
     assert torch.isfinite(expected)
     torch.testing.assert_close(value, expected)
@@ -254,8 +248,11 @@ def test_nan_stays():
 def test_impossible_settings_are_refused(change, words):
     """Each with its name."""
     student, teacher = parts(bias=False)
+    change = dict(change)
+    biases = change.pop("student_bias", None), change.pop("teacher_bias", None)
+    sides = [Projection(*x[:2], bias) for x, bias in zip((student, teacher), biases)]
     with pytest.raises(InputError, match=words):
-        fused_linear_divergence(*student[:2], *teacher[:2], **change)
+        fused_linear_divergence(*sides, **change)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +264,7 @@ def test_shapes_that_do_not_fit_are_printed(place):
     given = [*student[:2], *teacher[:2]]
     given[place[0]] = torch.zeros(place[1], dtype=torch.float64)
     with pytest.raises(InputError, match="expected"):
-        fused_linear_divergence(*given)
+        fused_linear_divergence(Projection(*given[:2]), Projection(*given[2:]))
 
 
 @pytest.mark.parametrize(("form", "settings"), FORMS)

@@ -104,3 +104,15 @@ def test_impossible_requests_are_refused(call, message):
     """Names, what was expected, what came."""
     with pytest.raises(InputError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("teacher", "student", "kept"), [(0.8, 0.4, 0.5), (0.8, -0.4, None), (-0.1, 0.4, None)])
+def test_a_share_of_the_teachers_quality_needs_two_that_focus(teacher, student, kept):
+    """1 - NMSE below 0 made shares of -300 %."""
+    from stillhouse.families.sar.compare import _related
+
+    rows = [
+        {"name": n, "kind": "network", "size": "", "parameters": 9, "quality": q}
+        for n, q in (("t", teacher), ("s", student))
+    ]
+    assert _related(rows)[1].get("quality_kept") == kept

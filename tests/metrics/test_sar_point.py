@@ -8,7 +8,7 @@ from scipy.special import sici
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.sar.data.parameters import SarParameters, preset
-from stillhouse.families.sar.data.simulate import point_lines
+from stillhouse.families.sar.data.simulate import Motion, point_lines
 from stillhouse.families.sar.metrics.point import measure_point, point_errors, upsampled
 
 LENGTH = 1024
@@ -93,7 +93,9 @@ def test_matched_filters_of_the_toys(name):
 def test_places_and_phases_of_focused_points_are_exact(offset, centroid):
     """A hundredth of a sample and of a radian, with a moved beam too: zeros put into the wrong gap of the spectrum break it."""
     toy = preset("toy-128")
-    line = point_lines(toy, [600 + offset], length=1200, amplitudes=np.exp(2j), doppler_centroid=centroid).focused[0]
+    line = point_lines(toy, [600 + offset], length=1200, amplitudes=np.exp(2j), motion=Motion(None, centroid)).focused[
+        0
+    ]
     point = measure_point(line, near=600 + offset)
     assert point.position == pytest.approx(600 + offset, abs=0.02)
     carrier = 2 * math.pi * centroid / toy.prf * (point.position - 600 - offset)  # the squinted focus turns as it goes

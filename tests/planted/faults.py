@@ -1296,6 +1296,92 @@ JOBS = (
     ),
 )
 
+SWEEPS = (
+    Fault(
+        "a sweep judged on the test split",
+        "stillhouse.sweeps.trial:train_trial",
+        edited(
+            "scores.append(family.objective(done.best_rank))",
+            'scores.append(float(family.score(model, arm, seed, lab).items["accuracy"].mean()))',
+        ),
+        "tests/sweeps/test_sweep.py::test_a_grid_is_judged_on_the_validation_split_alone",
+    ),
+    Fault(
+        "pruning ignored",
+        "stillhouse.sweeps.work:carry_out",
+        edited("if plan.prune and trial.should_prune():", "if False:"),
+        "tests/sweeps/test_sweep.py::test_a_trial_behind_the_median_is_stopped",
+    ),
+    Fault(
+        "killed trials forgotten",
+        "stillhouse.sweeps.study:next_trial",
+        edited("_abandoned(trial, out)", "False"),
+        "tests/sweeps/test_sweep.py::test_a_killed_trial_is_taken_up_again",
+    ),
+    Fault(
+        "trials of others taken away",
+        "stillhouse.sweeps.study:_abandoned",
+        constant(True),
+        "tests/sweeps/test_sweep.py::test_a_trial_in_the_hands_of_another_worker_is_left_to_it",
+    ),
+    Fault(
+        "all workers draw the same",
+        "stillhouse.sweeps.study:point_of",
+        edited("_Points(plan, _place(study, trial))", "_Points(plan)"),
+        "tests/sweeps/test_sweep.py::test_workers_draw_different_settings",
+    ),
+    Fault(
+        "any space in any study",
+        "stillhouse.sweeps.study:_same",
+        nothing,
+        "tests/sweeps/test_sweep.py::test_a_sweep_of_another_space_is_refused",
+    ),
+    Fault(
+        "a front of what is dear",
+        "stillhouse.sweeps.page:front",
+        edited("c < cost", "c > cost"),
+        "tests/sweeps/test_sweep.py::test_the_front_is_what_nobody_beats",
+    ),
+    Fault(
+        "verify pairs items by place",
+        "stillhouse.core.items:pair",
+        edited("[side[seed][one] for one in ids]", "list(side[seed].values())"),
+        "tests/cli/test_verify.py::test_ids_are_matched_whatever_their_order",
+    ),
+    Fault(
+        "verify pairs seeds by place",
+        "stillhouse.core.items:_seeds",
+        edited("[(seed, seed) for seed in sorted(first, key=_by_number)]", "list(zip(first, second))"),
+        "tests/cli/test_verify.py::test_seeds_are_matched_whatever_their_order",
+    ),
+    Fault(
+        "compare pairs seeds by place",
+        "stillhouse.report.runs:against",
+        edited(
+            "one.items[seed].get(metric.name) for seed in seeds", "x[metric.name] for x in list(one.items.values())[:2]"
+        ),
+        "tests/report/test_compare_runs.py::test_seeds_stand_beside_themselves",
+    ),
+    Fault(
+        "compare pairs any test splits",
+        "stillhouse.core.family:other_test",
+        constant(None),
+        "tests/report/test_compare_runs.py::test_what_cannot_be_paired_says_why",
+    ),
+    Fault(
+        "lines predicted in other units",
+        "stillhouse.families.sar.use:LinePredictor.transform",
+        edited(" / np.float32(self.scale.input_rms)", ""),
+        "tests/conformance/test_use.py::test_answers_are_those_of_the_run[sar]",
+    ),
+    Fault(
+        "the least likely class named",
+        "stillhouse.classification.use:_Classes._answer",
+        edited("best = max(", "best = min("),
+        "tests/conformance/test_use.py::test_answers_are_those_of_the_run[clauses]",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *LOSSES,
     *TEMPERATURE,
@@ -1312,4 +1398,5 @@ FAULTS: tuple[Fault, ...] = (
     *RUNS,
     *SIGNALS,
     *JOBS,
+    *SWEEPS,
 )

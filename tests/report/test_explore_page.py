@@ -7,12 +7,13 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed.explore_page import write_explorer
+from stillhouse.families.embed.explore_page import Rows, write_explorer
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -42,6 +43,12 @@ def made(n=60, d=5, seed=0):
     return codes, {"teacher_neighbours": teacher, "student_neighbours": student}
 
 
+def explorer(path, codes, **given):
+    """The page of some codes; what belongs to rows stands among the other settings."""
+    known = [one.name for one in fields(Rows) if one.name in given]
+    return write_explorer(path, Rows(codes, **{name: given.pop(name) for name in known}), **given)
+
+
 def stored(page):
     """What the page holds, read back as a browser would: the script's text, then JSON, then base64."""
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.S)[1])
@@ -55,9 +62,7 @@ def test_the_page_holds_what_it_was_given(tmp_path):
     """A transposed or rounded array would still draw a cloud."""
     codes, sides = made()
     labels = ["b", "a", "b"] * 20
-    path = write_explorer(
-        tmp_path / "x" / "page.html", codes, texts=[f"t{i}" for i in range(60)], labels=labels, **sides
-    )
+    path = explorer(tmp_path / "x" / "page.html", codes, texts=[f"t{i}" for i in range(60)], labels=labels, **sides)
     held = stored(path.read_text(encoding="utf-8"))
     assert np.array_equal(unpacked(held["codes"], "<f4").reshape(60, 5), codes)
     for side in ("teacher", "student"):
@@ -71,7 +76,7 @@ def test_the_page_holds_what_it_was_given(tmp_path):
 def test_the_page_asks_for_nothing_from_outside(tmp_path):
     """A page that loads a library from somewhere is blank on the day it matters, and tells somebody who reads what."""
     codes, sides = made()
-    page = write_explorer(tmp_path / "page.html", codes, **sides).read_text()
+    page = explorer(tmp_path / "page.html", codes, **sides).read_text()
     assert not re.search(
         r"https?:|//[a-z0-9]+\.|@import|url\(|<link(?![^>]*data:,)|src=|\bfetch\b|XMLHttp|WebSocket", page
     )
@@ -82,7 +87,7 @@ def test_any_text_is_data_and_stays_what_it_is(tmp_path):
     """`</script>` in a text ends the script of a page that only quotes it."""
     codes, _ = made(len(NASTY))
     path = tmp_path / "page.html"
-    write_explorer(path, codes, texts=NASTY, labels=NASTY, title=NASTY[0], metrics={NASTY[5]: NASTY[0]}, axes=NASTY[:5])
+    explorer(path, codes, texts=NASTY, labels=NASTY, title=NASTY[0], metrics={NASTY[5]: NASTY[0]}, axes=NASTY[:5])
     page = path.read_text(encoding="utf-8")
     assert page.count("</script>") == 2
     assert stored(page)["texts"] == [text.replace("\ud83d", "?") for text in NASTY]
@@ -94,7 +99,7 @@ def test_twenty_thousand_rows_stay_small(tmp_path):
     """Numbers written as JSON would be three times as much."""
     rng = np.random.default_rng(0)
     neighbours = rng.integers(20_000, size=(20_000, 10))
-    path = write_explorer(
+    path = explorer(
         tmp_path / "p.html", rng.normal(size=(20_000, 5)), teacher_neighbours=neighbours, student_neighbours=neighbours
     )
     assert path.stat().st_size < 20_000 * (5 + 2 * 10) * 4 * 1.34 + 40_000
@@ -104,7 +109,7 @@ def test_metrics_and_axes_are_said(tmp_path):
     codes, sides = made()
     axes = [("Size", "small", "large"), "Tone", *"abc"]
     metrics = {"knn_overlap@10": 0.35678, "rows": 12000, "spearman": None, "stress": float("nan"), "teacher": "MiniLM"}
-    page = write_explorer(tmp_path / "p.html", codes, axes=axes, metrics=metrics, **sides).read_text()
+    page = explorer(tmp_path / "p.html", codes, axes=axes, metrics=metrics, **sides).read_text()
     for words in (
         "<b>0.357</b><span>knn overlap@10",
         "<b>12,000</b>",
@@ -133,7 +138,7 @@ def test_metrics_and_axes_are_said(tmp_path):
 def test_bad_input_is_named(tmp_path, change, words):
     codes, sides = made()
     with pytest.raises(InputError, match=words):
-        write_explorer(tmp_path / "p.html", **{"codes": codes, **sides, **change})
+        explorer(tmp_path / "p.html", **{"codes": codes, **sides, **change})
     assert not (tmp_path / "p.html").exists()
 
 
@@ -200,7 +205,7 @@ class TestBrowser:
         codes, sides = made()
         texts = [f"sentence number {i}" for i in range(60)]
         texts[17] = "A Plane is taking off"
-        page = write_explorer(tmp_path / "p.html", codes, texts=texts, labels=["u", "v"] * 30, **sides)
+        page = explorer(tmp_path / "p.html", codes, texts=texts, labels=["u", "v"] * 30, **sides)
         said, console, asked = visit(
             page,
             tmp_path / "v",
@@ -245,7 +250,7 @@ class TestBrowser:
         """Random neighbours may share none, and then a page without marks would pass."""
         codes, _ = made(10)
         told, student = (np.tile(np.array(r), (10, 1)) for r in ([1, 2, 3], [3, 5, 1]))
-        page = write_explorer(tmp_path / "p.html", codes, teacher_neighbours=told, student_neighbours=student)
+        page = explorer(tmp_path / "p.html", codes, teacher_neighbours=told, student_neighbours=student)
         said, console, _ = visit(
             page,
             tmp_path / "v",
@@ -262,7 +267,7 @@ class TestBrowser:
     def test_points_are_drawn_where_they_are(self, tmp_path):
         """Checked by plane geometry: equal units on both axes, up is up, and zoom and drag keep what is under the hand."""
         codes = np.array([[0.0, 0, 9], [2, 0, 9], [0, 1, 9], [2, 1, -9]], np.float32)
-        page = write_explorer(tmp_path / "p.html", codes)
+        page = explorer(tmp_path / "p.html", codes)
         said, console, _ = visit(
             page,
             tmp_path / "v",
@@ -296,7 +301,7 @@ class TestBrowser:
     def test_keys_colours_and_nasty_texts(self, tmp_path):
         """Without a mouse, with any text, in any colouring: no message, and nothing in a text runs."""
         codes, _ = made(len(NASTY))
-        page = write_explorer(tmp_path / "p.html", codes, texts=NASTY, labels=NASTY, title=NASTY[0], axes=NASTY[:5])
+        page = explorer(tmp_path / "p.html", codes, texts=NASTY, labels=NASTY, title=NASTY[0], axes=NASTY[:5])
         said, console, asked = visit(
             page,
             tmp_path / "v",
@@ -326,7 +331,7 @@ class TestBrowser:
         """Drawn, searched and hit in far less than a second each."""
         rng = np.random.default_rng(0)
         texts = [f"row of words {i}" for i in range(20_000)]
-        page = write_explorer(tmp_path / "p.html", rng.normal(size=(20_000, 5)), texts=texts)
+        page = explorer(tmp_path / "p.html", rng.normal(size=(20_000, 5)), texts=texts)
         said, console, _ = visit(
             page,
             tmp_path / "v",

@@ -11,6 +11,8 @@ import pytest
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.report import write_page
 
+pytestmark = pytest.mark.drawn
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
     *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage", "--no-first-run"),

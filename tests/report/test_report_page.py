@@ -16,6 +16,8 @@ from stillhouse.report import write_page
 from stillhouse.report.verdicts import Measure, sentence
 from stillhouse.report.words import GAP, MINUS
 
+pytestmark = pytest.mark.drawn
+
 MEASURES = {metric.name: Measure.of(metric) for metric in FAMILY.metrics}
 
 SECTIONS = ("Arms", "What was run", "Learning curves", "Agreement with the teacher, class by class", "Calibration")
@@ -332,3 +334,55 @@ def test_what_each_signal_did_is_shown(tmp_path):
     assert "What each signal did" in page
     assert "dominating" in page
     assert "Setting without effect" in page
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_without_a_teacher_is_not_said_to_have_failed_a_test(run_folder):
+    """'The teacher was not tested' where nobody asked for one."""
+    summary = records.read_json(run_folder / records.SUMMARY) | {"verdict": "not tested", "teacher": None}
+    records.write_json(run_folder / records.SUMMARY, summary)
+    assert "<h1>" in page_of(run_folder)
+    assert "The teacher was not tested" in page_of(run_folder)
+    (run_folder / records.TEACHER).unlink()
+    page = page_of(run_folder)
+    assert "No teacher was asked" in page
+    assert "The teacher was not tested" not in page
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("best", "words"), [(0, "epoch 0 of 9: no epoch was better than the start"), (4, "epoch 4 of 9")]
+)
+def test_the_epoch_of_the_shipped_student_is_on_the_page(run_folder, best, words):
+    """A training that made nothing better was shipped without a word."""
+    summary = records.read_json(run_folder / records.SUMMARY) | {"shipped": {"arm": "kd", "seed": 1}}
+    records.write_json(run_folder / records.SUMMARY, summary)
+    path = run_folder / "arms" / "kd" / "seed-1" / records.RESULT
+    records.write_json(path, records.read_json(path) | {"best_epoch": best, "epochs": 9})
+    assert words in words_of(page_of(run_folder))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_one_seed_shows_the_interval_of_its_items_as_such(run_folder):
+    """An interval under one seed was read as one over seeds."""
+    assert "over test items; one seed" not in words_of(page_of(run_folder))
+    summary = records.read_json(run_folder / records.SUMMARY)
+    for arm in summary["arms"].values():
+        for found in arm.values():
+            found["values"] = found["values"][:1]
+    records.write_json(run_folder / records.SUMMARY, summary)
+    assert "over test items; one seed shows nothing of other seeds" in words_of(page_of(run_folder))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_clauses_without_votes_are_not_listed(run_folder):
+    """'0.0 % of the votes' is a clause that does nothing for the class."""
+    found = records.read_json(run_folder / records.CLAUSES)
+    found["classes"][0]["clauses"][0]["share"] = 0.0004
+    number = found["classes"][0]["clauses"][0]["clause"]
+    found["classes"][0]["clauses"][0]["positive_literals"] = 991
+    records.write_json(run_folder / records.CLAUSES, found)
+    text = words_of(page_of(run_folder))
+    assert "0.0 % of the votes" not in text
+    assert f"clause {number}: 99" not in text
+    assert "991 positive" not in text

@@ -11,6 +11,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.families.sar.family import FAMILY
 from stillhouse.report.page import write_page
 
+pytestmark = pytest.mark.drawn
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 

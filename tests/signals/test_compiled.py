@@ -107,10 +107,10 @@ def test_losses_of_rows_tokens_and_classes(loss, shape):
 def test_the_chunked_divergences(divergence):
     """Their gradients are made by hand in the forward pass."""
     h, w = draw(0, B, D).requires_grad_(), draw(1, K, D).requires_grad_()
-    teacher = draw(2, B, D), draw(3, K, D)
+    teacher, side = (draw(2, B, D), draw(3, K, D)), losses.Projection
 
     def step(h, w):
-        return losses.fused_linear_divergence(h, w, *teacher, divergence=divergence, chunk=4)
+        return losses.fused_linear_divergence(side(h, w), side(*teacher), divergence=divergence, chunk=4)
 
     check_compiled(step, h, w)
 

@@ -15,7 +15,7 @@ from stillhouse.families.clauses.students.options import ClauseOptions, PixelCla
 
 def bank_with(positive, negated, failures):
     positive, negated = np.asarray(positive), np.asarray(negated)
-    bank = ClauseBank(positive.shape[1], positive.shape[0], failures=failures)
+    bank = ClauseBank(positive.shape[1], positive.shape[0], ClauseOptions(failures=failures))
     with torch.no_grad():
         bank.include_logits.copy_(torch.tensor(np.stack([positive, negated]) * 8.0 - 4.0))
     return bank
@@ -62,7 +62,7 @@ def test_an_empty_clause_stays_silent():
 def test_bf16_is_exact():
     """Bits, masks and counts below 256 are exact in bf16, so mixed precision changes no clause."""
     torch.manual_seed(0)
-    bank = ClauseBank(256, 64, failures=4, literals=30)
+    bank = ClauseBank(256, 64, ClauseOptions(literals=30))
     bits = (torch.rand(32, 256) > 0.5).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         mixed = bank(bits)
@@ -102,7 +102,7 @@ def test_integer_evaluation_is_exact_and_follows_the_weights(ternary, operator):
 def test_gradient_reaches_every_include_logit_of_a_live_clause_and_the_bits():
     """The public estimator gave None here; a vanishing one would give zeros."""
     torch.manual_seed(0)
-    bank = ClauseBank(16, 8, failures=4, literals=6)
+    bank = ClauseBank(16, 8, ClauseOptions(literals=6))
     bits = (torch.rand(64, 16) > 0.5).float().requires_grad_(True)
     (bank(bits) * torch.randn(64, 8)).sum().backward()
     assert bank.include_logits.grad.abs().min() > 0
@@ -118,7 +118,7 @@ def test_clauses_find_a_conjunction():
 
     def error(learn_masks=True, leak=0.1):
         torch.manual_seed(1)
-        bank, votes = ClauseBank(8, 8, failures=1, literals=3, leak=leak), torch.nn.Linear(8, 1)
+        bank, votes = ClauseBank(8, 8, ClauseOptions(failures=1, leak=leak)), torch.nn.Linear(8, 1)
         bank.include_logits.requires_grad_(learn_masks)
         optimizer = torch.optim.Adam([p for p in [*bank.parameters(), *votes.parameters()] if p.requires_grad], lr=0.02)
         for _ in range(300):
@@ -137,7 +137,7 @@ def test_clauses_find_a_conjunction():
 def test_a_new_bank_includes_as_many_literals_as_asked(literals):
     """Half of all literals included at the start (the public default) makes clauses that never fire."""
     torch.manual_seed(0)
-    positive, negated = ClauseBank(256, 400, literals=literals, tau=0.4).masks()
+    positive, negated = ClauseBank(256, 400, ClauseOptions(literals=literals, tau=0.4)).masks()
     assert (positive.sum() + negated.sum()).item() / 400 == pytest.approx(literals, rel=0.05)
 
 
@@ -154,12 +154,12 @@ def test_clauses_over_very_many_bits_are_awake_at_the_start(failures):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"num_clauses": 0}, "clauses"), ({"failures": 0}, "failures"), ({"tau": 1.0}, "tau")],
+    [({}, "clauses"), ({"failures": 0}, "failures"), ({"tau": 1.0}, "tau")],
 )
 def test_bad_settings_are_named(change, message):
     """Each setting is refused by name."""
-    with pytest.raises(InputError, match=message):
-        ClauseBank(**{"num_bits": 4, "num_clauses": 2, **change})
+    with pytest.raises(ValueError, match=message):
+        ClauseBank(4, 0, ClauseOptions(**change))
 
 
 def test_wrong_width_prints_both():

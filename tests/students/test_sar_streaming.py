@@ -64,7 +64,9 @@ def test_line_by_line_is_the_training_form(kind, length):
         close(stepped(Stream(model, 2), lines), model(lines))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", ["causal", "gate", "deramp", "positions", "real"]
+)  # the others add nothing to a recurrence
 def test_line_by_line_over_a_long_scene(kind):
     """Rounding that grows with length stays unseen in a test of 100 lines."""
     model = network(**KINDS[kind], num_layers=1)  # of one layer, to be quick; 512 lines go through three

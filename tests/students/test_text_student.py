@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 from stillhouse.families.embed.students.text import StaticTextStudent
 from stillhouse.families.embed.students.text_config import TextStudentConfig
 from stillhouse.families.embed.students.words import Bags, HashTokenizer, PieceTokenizer, input_table
-from stillhouse.families.embed.text import distill_text_student, split_texts, token_weights
+from stillhouse.families.embed.text import TextLesson, distill_text_student, split_texts, token_weights
 from stillhouse.training.config import TrainingConfig
 
 WORDS = [a + b for a in ("ka", "lo", "mi", "nu", "re", "so") for b in ("dan", "fel", "gim", "hop", "jut", "pex", "tav")]
@@ -72,11 +73,18 @@ def teacher(tmp_path_factory):
     return folder
 
 
+def distil(texts, codes, **given):
+    """`distill_text_student` of a lesson whose settings stand among the others."""
+    known = [one.name for one in fields(TextLesson) if one.name in given]
+    lesson = TextLesson(texts, codes, **{name: given.pop(name) for name in known})
+    return distill_text_student(lesson, **given)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     texts, codes = made()
     folder = tmp_path_factory.mktemp("student")
-    return folder, distill_text_student(texts, codes, folder=folder, config=HASH, training=SHORT), texts, codes
+    return folder, distil(texts, codes, folder=folder, config=HASH, training=SHORT), texts, codes
 
 
 def torch_codes(student, texts):
@@ -199,7 +207,7 @@ def test_training_beats_its_linear_start_and_no_text_is_on_both_sides(trained):
     train, held = split_texts(texts, 0.1, 0)
     assert not {texts[i] for i in train} & {texts[i] for i in held}
     scores = validations(folder)
-    start = distill_text_student(
+    start = distil(
         texts, codes, folder=folder.parent / "start", config=HASH,
         training=TrainingConfig(epochs=1, batch_size=1000, learning_rate=1e-12, final_learning_rate=0, device="cpu"),
     )  # fmt: skip
@@ -217,7 +225,7 @@ def test_the_start_from_the_teacher_helps(teacher, tmp_path):
     shared = {"width": 6, "hidden": 0, "rarity": 10.0}
     still = TrainingConfig(epochs=1, batch_size=64, learning_rate=1e-12, final_learning_rate=0, device="cpu")
     taught, blank = (
-        distill_text_student(
+        distil(
             texts,
             codes,
             folder=tmp_path / start,
@@ -228,7 +236,7 @@ def test_the_start_from_the_teacher_helps(teacher, tmp_path):
         for start in ("teacher", "random")
     )
     assert taught.fit.best["r2"] > blank.fit.best["r2"] + 0.2
-    given = distill_text_student(
+    given = distil(
         texts, codes, folder=tmp_path / "given", config=TextStudentConfig(**shared), training=still, teacher=teacher,
         table=input_table(teacher),
     )  # fmt: skip
@@ -243,9 +251,7 @@ def test_terms_can_be_turned_off_and_change_the_result(tmp_path):
     short = replace(SHORT, epochs=1)
     ends = []
     for name, change in [("a", {}), ("b", {}), ("c", {"neighbor_weight": 0.0}), ("d", {"token_dropout": 0.5})]:
-        student = distill_text_student(
-            texts, codes, folder=tmp_path / name, config=replace(HASH, **change), training=short
-        )
+        student = distil(texts, codes, folder=tmp_path / name, config=replace(HASH, **change), training=short)
         ends.append(torch_codes(student, texts[:9]))
     assert np.array_equal(ends[0], ends[1])
     assert not np.allclose(ends[0], ends[2])
@@ -262,9 +268,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
 
     texts, codes = made(120)
     config, steps = replace(HASH, token_dropout=0.3), []
-    whole = distill_text_student(
-        texts, codes, folder=tmp_path / "whole", config=config, training=replace(SHORT, epochs=2)
-    )
+    whole = distil(texts, codes, folder=tmp_path / "whole", config=config, training=replace(SHORT, epochs=2))
 
     def stop(progress, news):
         steps.append(progress.step)
@@ -274,10 +278,10 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted):
-        distill_text_student(
+        distil(
             texts, codes, folder=tmp_path / "cut", config=config, training=replace(SHORT, epochs=2), on_progress=stop
         )
-    resumed = distill_text_student(
+    resumed = distil(
         texts, codes, folder=tmp_path / "cut", config=config, training=replace(SHORT, epochs=2), resume=True
     )
     assert np.array_equal(torch_codes(whole, texts), torch_codes(resumed, texts))
@@ -323,7 +327,7 @@ def test_bad_input_is_named(tmp_path, change, words):
     texts, codes = made()
     given = {"texts": texts, "codes": codes, "config": HASH, "training": SHORT, **change}
     with pytest.raises(InputError, match=words):
-        distill_text_student(given.pop("texts"), given.pop("codes"), folder=tmp_path, **given)
+        distil(given.pop("texts"), given.pop("codes"), folder=tmp_path, **given)
     with pytest.raises(ValueError, match="no place in the teacher's table"):
         TextStudentConfig(tokens="hash")
 
@@ -352,7 +356,7 @@ def test_a_full_table_is_equal_to_1e_5(tmp_path, teacher, output):
         output, codes[:, :5]
     )
     config = TextStudentConfig(width=8, hidden=4, half=False)
-    student = distill_text_student(
+    student = distil(
         texts, codes, folder=tmp_path / "s", config=config, training=SHORT, teacher=teacher, levels=(5, 25),
         output=output, scale=1.0,
     )  # fmt: skip

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stillhouse.core.checks import StillhouseError
-from stillhouse.families.clauses.students.attention import Attention, WindowAttention
+from stillhouse.families.clauses.students.attention import Attention, Place, WindowAttention
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.layers.windows import Windows
 
@@ -71,7 +71,7 @@ def test_head_gains_weight_heads_and_are_saved():
 def test_relative_positions_see_distance_and_not_place(position):
     """Moving content within a window moves the answer with it, up to what the window shows."""
     torch.manual_seed(0)
-    attention = Attention(8, 2, grid=(1, 6), position=position)
+    attention = Attention(8, 2, place=Place(position, (1, 6)))
     if position == "learned":
         torch.nn.init.normal_(attention.bias.relative_position_bias_table)
     pair = torch.randn(1, 2, 8)

@@ -1,9 +1,8 @@
 """Language teachers and the cache of what they said."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -300,23 +299,18 @@ class Told:
         return Outputs(table[tokens])
 
 
-KILL = """
-import os, signal, sys
-sys.path.insert(0, {here!r})
-import stillhouse.families.lm.teachers.cache as cache
-from test_language_teacher import Rows, Told, key
-from pathlib import Path
-told = Told()
-cache.write_cache(told, Rows(), key(told), Path({folder!r}), batch=2, shard_bytes=1,
-                  on_progress=lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done >= 4 else None)
-"""
+def write_and_be_killed(folder):
+    told = Told()
+    kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done >= 4 else None  # noqa: E731
+    write_cache(told, Rows(), key(told), folder, batch=2, shard_bytes=1, on_progress=kill)
 
 
 def test_a_killed_caching_run_goes_on(tmp_path):
     """SIGKILL runs no cleanup: what the manifest counts must be on disk."""
-    code = KILL.format(here=os.path.dirname(__file__), folder=str(tmp_path / "c"))
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
-    assert done.returncode == -signal.SIGKILL
+    process = multiprocessing.get_context("fork").Process(target=write_and_be_killed, args=(tmp_path / "c",))
+    process.start()
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
     told = Told()
     cache = write_cache(told, Rows(), key(told), tmp_path / "c", batch=2, shard_bytes=1)
     assert "on 7 rows" in check_cache(cache, told, Rows(), rows=ROWS)

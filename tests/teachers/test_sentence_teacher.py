@@ -9,7 +9,7 @@ import pytest
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.embed import capture as module
-from stillhouse.families.embed.capture import capture, check_capture, texts_sha256
+from stillhouse.families.embed.capture import Encoding, capture, check_capture, texts_sha256
 from stillhouse.families.embed.data.vector_stores import capture_manifest
 from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
 
@@ -106,7 +106,7 @@ def direct(model, texts):
 
 def test_a_capture_holds_what_the_model_says(tmp_path, model, texts, small_shards):
     """Shards in the wrong order, or sorted by length, give vectors of other texts."""
-    store = open_vectors(capture(texts, model, tmp_path / "out", batch_size=4))
+    store = open_vectors(capture(texts, model, tmp_path / "out", encoding=Encoding(batch_size=4)))
     assert (len(store), store.width) == (50, 16)
     assert list(store.texts) == texts
     np.testing.assert_allclose(store.read(np.arange(50)), direct(model, texts), atol=1e-5)
@@ -154,7 +154,7 @@ def test_another_model_or_other_texts_are_refused(tmp_path, model, other, texts,
     with pytest.raises(InputError, match="of other texts"):
         capture(texts[::-1], model, out)
     with pytest.raises(InputError, match="of another `normalize`"):
-        capture(texts, model, out, normalize=False)
+        capture(texts, model, out, encoding=Encoding(normalize=False))
     with pytest.raises(InputError, match="holds a capture already"):
         capture(texts, model, out, resume=False)
     (tmp_path / "mine").mkdir()
@@ -191,7 +191,9 @@ def test_the_live_model_is_checked_against_the_cache(tmp_path, model, other, tex
 
 def test_unnormalized_vectors_point_the_same_way(tmp_path, model, texts):
     """The flag changes lengths and nothing else."""
-    plain = open_vectors(capture(texts, model, tmp_path / "plain", normalize=False)).read(np.arange(50))
+    plain = open_vectors(capture(texts, model, tmp_path / "plain", encoding=Encoding(normalize=False))).read(
+        np.arange(50)
+    )
     unit = open_vectors(capture(texts, model, tmp_path / "unit")).read(np.arange(50))
     assert np.abs(np.linalg.norm(plain, axis=1) - 1).min() > 0.1
     np.testing.assert_allclose(plain / np.linalg.norm(plain, axis=1, keepdims=True), unit, atol=1e-6)
@@ -210,7 +212,7 @@ def test_bad_texts_are_named(tmp_path, model):
             capture(texts, model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="batch_size: expected at least 1"):
-        capture(["a"], model, tmp_path / "out", batch_size=0)
+        capture(["a"], model, tmp_path / "out", encoding=Encoding(batch_size=0))
 
 
 def test_texts_joined_otherwise_hash_otherwise():

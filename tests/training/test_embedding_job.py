@@ -9,7 +9,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Progress
 from stillhouse.families.embed.data.vectors import open_vectors
 from stillhouse.families.embed.graph import neighbor_graph
-from stillhouse.families.embed.job import EmbeddingJob, Poles, VectorRows
+from stillhouse.families.embed.job import EmbeddingJob, LessonRows, Poles, VectorRows
 from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTrainingConfig
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.network import EmbeddingStudent
@@ -46,7 +46,7 @@ def job(store, lesson=None, student=None, *, seed=0, batch=64, graph=True, poles
     lesson = EmbeddingLessonConfig(**{"perplexity": 5.0, "epoch_steps": 8, "anchors": 8, **(lesson or {})})
     model = EmbeddingStudent.from_vectors(config, train.held)
     near = neighbor_graph(train, rows, k=6) if graph else None
-    return EmbeddingJob(model, train, validation, lesson, batch_size=batch, seed=seed, graph=near, poles=poles)
+    return EmbeddingJob(model, LessonRows(train, validation, near, poles), lesson, batch_size=batch, seed=seed)
 
 
 def terms(made, step=0, total=100):
@@ -265,7 +265,9 @@ def test_batches_that_are_too_small_are_refused(store):
         with pytest.raises(InputError, match=f"at least 3 rows.*got a batch of {count}"):
             made.terms(torch.arange(count), Progress(0, 10))
     with pytest.raises(InputError, match="graph: expected neighbors of 400 rows, got 10"):
-        EmbeddingJob(made.model, made.train, made.train, made.lesson, batch_size=64, seed=0, graph=np.zeros((10, 3)))
+        EmbeddingJob(
+            made.model, LessonRows(made.train, made.train, np.zeros((10, 3))), made.lesson, batch_size=64, seed=0
+        )
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from stillhouse.curricula import ByTime, Curriculum, CurriculumConfig
 from stillhouse.families.lm.align import MixerAlignment, attention_paths, inherit_embedding
 from stillhouse.families.lm.data.corpus import Split
 from stillhouse.families.lm.data.windows import Windows
-from stillhouse.families.lm.job import LanguageJob, window_difficulty
+from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.lesson import LanguageLessonConfig
 from stillhouse.families.lm.losses import Kept, Later, Live, language_losses
 from stillhouse.families.lm.plan import LanguageTrainingConfig
@@ -72,12 +72,9 @@ def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), cur
         listening = Listening(tutor, parts, student_features(signals), curriculum=curriculum)
     return LanguageJob(
         model,
-        split(),
-        split("valid", 100),
+        (split(), split("valid", 100)),
         plan,
-        batch_size=4,
-        total_steps=total,
-        seed=0,
+        Course(batch_size=4, total_steps=total, seed=0),
         tutor=tutor,
         listening=listening,
         align=align,
@@ -331,9 +328,8 @@ def test_a_second_stage_goes_on_along_the_ramp(told):
     """Begun anew, each stage would be dense first and fit its thresholds again."""
     plan = lesson(weights_ramp=(0.0, 0.25), spikes_ramp=(0.25, 0.5))
     first = job(plan)
-    work = LanguageJob(
-        first.network, split(), split("valid", 100), plan, batch_size=4, total_steps=12, seed=0, first_step=6
-    )
+    course = Course(batch_size=4, total_steps=12, seed=0, first_step=6)
+    work = LanguageJob(first.network, (split(), split("valid", 100)), plan, course)
     assert work.calibrated
     assert work.figures()["spike_share"] == 1.0
     work.stepped(1)

@@ -1,10 +1,8 @@
 """The engine: what it computes does not depend on micro-batches, kills or checkpoints, and every knob turns something."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -131,41 +129,36 @@ def test_resume_repeats_the_uninterrupted_run_to_the_bit(data, tmp_path, stop_at
     assert (done.best, done.best_epoch, done.step) == (whole.best, whole.best_epoch, whole.step)
 
 
-def test_kill_nine_in_an_epoch_resumes_from_the_last_checkpoint(tmp_path):
-    """No handler runs at SIGKILL: what is on disk must be whole, and records after it are written again."""
-    script = tmp_path / "train.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import os, signal, sys, pathlib, torch
-            from torch import nn
-            from stillhouse.classification.data import DataConfig
-            from stillhouse.classification.training import ClassificationTrainingConfig
-            from stillhouse.classification.job import fit_classifier as fit
-
-            folder, kill_at, resume = pathlib.Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "resume"
-            torch.set_num_threads(1)
-            torch.manual_seed(0)
-            model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 10))
-            config = ClassificationTrainingConfig(epochs=2, batch_size=64, log_every=1, checkpoint_seconds=0.02, device="cpu")
-
-            def on_progress(progress, news):
-                if progress.step == kill_at:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            fit(model, DataConfig(name="digits").build(), config, seed=0, folder=folder, resume=resume, on_progress=on_progress)
-            torch.save(model.state_dict(), folder / "final.pt")
-            """
-        )
+def killed_at(folder, kill_at, resume):
+    """Train in a process of its own and leave the weights, or be killed at a step."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, 10))
+    config = ClassificationTrainingConfig(
+        epochs=2, batch_size=64, log_every=1, checkpoint_seconds=0.02, device="cpu", threads=1
     )
 
-    def start(folder, kill_at, resume):
-        return subprocess.run([sys.executable, script, folder, str(kill_at), resume], check=False).returncode
+    def on_progress(progress, news):
+        if progress.step == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    assert start(tmp_path / "whole", -1, "new") == 0
-    assert start(tmp_path / "cut", 25, "new") == -signal.SIGKILL
+    fit(model, DataConfig(name="digits").build(), config, seed=0, folder=folder, resume=resume, on_progress=on_progress)
+    torch.save(model.state_dict(), folder / "final.pt")
+
+
+def test_kill_nine_in_an_epoch_resumes_from_the_last_checkpoint(tmp_path):
+    """No handler runs at SIGKILL: what is on disk must be whole, and records after it are written again."""
+
+    def start(*words):
+        process = multiprocessing.get_context("fork").Process(target=killed_at, args=words)
+        process.start()
+        process.join(120)
+        return process.exitcode
+
+    assert start(tmp_path / "whole", -1, False) == 0
+    assert start(tmp_path / "cut", 25, False) == -signal.SIGKILL
     assert not list((tmp_path / "cut").glob(".*"))
-    assert start(tmp_path / "cut", -1, "resume") == 0
+    assert start(tmp_path / "cut", -1, True) == 0
     assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
     final = [torch.load(tmp_path / name / "final.pt", weights_only=True) for name in ("whole", "cut")]
     assert all(torch.equal(a, b) for a, b in zip(final[0].values(), final[1].values()))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from stillhouse.training import TrainingConfig
-from stillhouse.training.loop import _precision
+from stillhouse.training.device import precision
 
 
 @pytest.mark.parametrize(("has_units", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
@@ -14,5 +14,5 @@ def test_a_gpu_that_emulates_bf16_trains_in_float32(monkeypatch, has_units, expe
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or has_units
     )
-    assert _precision(TrainingConfig(device="cuda")) == expected
-    assert _precision(TrainingConfig(device="cpu")) == "32-true"
+    assert precision(TrainingConfig(device="cuda")) == expected
+    assert precision(TrainingConfig(device="cpu")) == "32-true"

@@ -187,6 +187,7 @@ CASES = {
 ELSEWHERE = {  # what a whole run, or a file, shows
     "--models": "test_models_run_one_after_another",
     "--device": "test_the_device_is_used_or_refused",
+    **dict.fromkeys(("--devices", "--num-nodes", "--strategy", "--shard-teacher"), "test_processes_are_asked_for"),
     "--transformer-use-flash-attn": "test_fused_attention_is_demanded",
     "--transformer-grad-checkpoint": "test_checkpointing_runs_blocks_twice",
     "--transformer-auto-clause": "test_auto_clause_holds_the_sum",

@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.cli.main import main
@@ -207,6 +208,14 @@ def test_the_device_is_used_or_refused(tmp_path, capsys):
     words = [word for word in TINY if word not in {"--device", "cpu"}]
     assert main(["vision", *words, "--device", "cuda", "--epochs", "1", "--out", str(tmp_path / "x")]) == 2
     assert "cuda" in capsys.readouterr().err
+
+
+def test_processes_are_asked_for(capsys):
+    """They reach the training; what they do there is tested with two processes (tests/training/test_processes.py)."""
+    words = ["--devices", "2", "--num-nodes", "3", "--strategy", "fsdp", "--shard-teacher", "--print-config"]
+    assert main(["vision", *TINY, *words]) == 0
+    found = yaml.safe_load(capsys.readouterr().out)["training"]
+    assert [found[name] for name in ("devices", "num_nodes", "strategy", "shard_teacher")] == [2, 3, "fsdp", True]
 
 
 def test_shares_add_up_to_the_total():

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from stillhouse.report.blocks import Block
     from stillhouse.training.job import Job
 
+COST_SECONDS = 0.1  # a batch size, of a measurement beside other work
 ABOUT = {
     "kd": "the student, taught by the teacher",
     "no-kd": "the same student without the teacher",
@@ -54,6 +55,8 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         Metric("agreement", "agreement with the teacher", "points", "test images", scale=100, digits=2, low=0, high=1),
     )
 
+    validated = "validation accuracy"
+
     # ------------------------------------------------------------------------------------------------ before training
 
     def data(self, config: ClassesRunConfig, log: Callable[[str], None]) -> Any:
@@ -64,8 +67,12 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
 
     def facts(self, data: Any) -> dict[str, Any]:
         """Also classes and the shape of one row."""
+        from stillhouse.classification.data.statistics import fingerprint
+
+        rows = data.test.ids if hasattr(data.test, "ids") else data.test.held
         named = {"class_names": list(data.task.class_names), "image_shape": list(data.task.shape)}
-        return {**super().facts(data), **named}
+        test = fingerprint([("test", rows, data.test.labels)])
+        return {**super().facts(data), **named, "test_sha256": test}
 
     def check(self, config: ClassesRunConfig, data: Any) -> None:
         """Refuse an assistant that has not the features that signals want of a teacher, before anything is trained."""
@@ -256,6 +263,26 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         from stillhouse.classification.card import load_student
 
         return load_student(folder, self.Students)
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """Weights, counted multiply-adds of one input, a short measurement of its time."""
+        from stillhouse.classification.card import read_card
+        from stillhouse.metrics.cost import measure_cost
+
+        _, task = read_card(folder, self.Students)
+        found = measure_cost(self.load(folder), task.example, folder / records.STUDENT, budget_seconds=COST_SECONDS)
+        return {
+            "params": float(found["params"]),
+            "macs": found["flops"] / 2,
+            "bytes": float(found["bytes_on_disk"]),
+            "ms": found["ms_batch_1"],
+        }
+
+    def predictor(self, folder: Path) -> Any:
+        """Photos, arrays or texts into classes."""
+        from stillhouse.classification.use import open_predictor
+
+        return open_predictor(self, student_folder(folder))
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a saved student on the test split of its run's data, or of other data.

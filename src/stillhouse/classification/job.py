@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from stillhouse.classification.data import ImageData
 from stillhouse.classification.metrics import evaluate
 from stillhouse.classification.mixing import mix
-from stillhouse.classification.predict import predict
+from stillhouse.classification.predict import predict_together
 from stillhouse.classification.training import ClassificationTrainingConfig
+from stillhouse.core import processes, ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, ImageTask, Outputs, Progress
 from stillhouse.layers.taps import Tapped
@@ -56,7 +57,7 @@ class ClassificationJob(DistillJob):
 
     def batch(self, rows: Tensor, progress: Progress, draw: int = 0) -> Batch:
         """Rows as they are seen at a step: augmentation and mixing are functions of seed, step and draw."""
-        seed = (self.seed + 500_009 * draw) * 1_000_003 + progress.step
+        seed = (self.seed + 500_009 * draw + 250_007 * ranks.rank()) * 1_000_003 + progress.step
         if self.data.changes and self.data.views and draw == 0:
             epoch = progress.step // -(-self.rows // self.config.batch_size)
             batch = self.data.view(epoch % self.data.views, rows)
@@ -69,6 +70,12 @@ class ClassificationJob(DistillJob):
         soft = None if batch.soft_labels is None else batch.soft_labels.to(self.device)
         inputs, labels, index = (x.to(self.device) for x in (batch.inputs, batch.labels, batch.index))
         return Batch(inputs, labels, index, soft)
+
+    def ahead(self, rows: Tensor) -> None:
+        """Streamed images begin to be decoded."""
+        begin = getattr(self.data.train, "ahead", None)
+        if begin is not None:
+            begin(rows)
 
     def outputs(self, batch: Batch) -> Outputs:
         """Logits and features in float32, whatever the precision of the network."""
@@ -113,8 +120,9 @@ class ClassificationJob(DistillJob):
 
         changed = self.before_validation(model)
         try:
-            probabilities = predict(logits_of, split, size)
-            components = {f"component/{place}": n / len(split) for place, n in right.items()}
+            probabilities = predict_together(logits_of, split, size)
+            counts = processes.together(right)
+            components = {f"component/{place}": sum(c[place] for c in counts) / len(split) for place in right}
             test = self._test_accuracy(logits_of, size) if self.config.report_test else {}
         finally:
             tapped.close()
@@ -133,7 +141,7 @@ class ClassificationJob(DistillJob):
         super().load_state_dict(state)
 
     def _test_accuracy(self, logits_of: Callable[[Batch], Tensor], size: int) -> dict[str, float | None]:
-        probabilities = predict(logits_of, self.data.test, size)
+        probabilities = predict_together(logits_of, self.data.test, size)
         return {"test_accuracy": float((probabilities.argmax(1) == self.data.test.labels.numpy()).mean())}
 
     def _count(self, logits: Tensor, batch: Batch) -> None:
@@ -147,7 +155,7 @@ class ClassificationJob(DistillJob):
         self.seen = (self.seen[0] + float(right.sum()), self.seen[1] + len(right))
 
     def _seen_accuracy(self) -> dict[str, float | None]:
-        right, seen = self.seen
+        right, seen = (sum(part) for part in zip(*processes.together(self.seen)))
         self.seen = (0.0, 0)
         return {"train_accuracy": right / seen} if seen else {}
 

@@ -164,7 +164,7 @@ class TeacherRunConfig:
     """A teacher to be fine-tuned on a data set and saved in the form that `ckpt:` reads."""
 
     name: str = Field(
-        default="teacher", min_length=1, description="name of the run; the folder is runs/NAME unless --out says else"
+        default="teacher", min_length=1, description="name of the run; the folder is runs/NAME unless --out is given"
     )
     data: DataConfig = Field(default_factory=DataConfig)
     teacher: TeacherConfig = Field(default_factory=TeacherConfig)

@@ -13,14 +13,13 @@ from stillhouse.classification.job import fit_classifier
 from stillhouse.classification.metrics import evaluate
 from stillhouse.classification.plan import TeacherRunConfig
 from stillhouse.classification.predict import probabilities_of
-from stillhouse.core import records
+from stillhouse.core import processes, records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about
-from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.teachers import NetworkTeacher, save_teacher
-from stillhouse.training.device import check_device
+from stillhouse.training.opening import only_first, open_run
 
 WEIGHTS = "teacher.safetensors"
 
@@ -48,9 +47,9 @@ def train_teacher(
     Raises:
         InputError: the folder holds another training and `resume` is off, or the data changed since.
     """
-    check_device(config.training.device)
-    with RunFolder.open(out, to_mapping(config), resume=resume) as folder:
-        data = config.data.build()
+    with open_run(out, to_mapping(config), config.training, resume=resume) as folder:
+        watch = only_first(watch)
+        data = processes.first_then_others(config.data.build)
         watch.log(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
         facts = {"name": data.name, "sizes": data.sizes, "sha256": data.sha256}
         folder.same("data", facts)

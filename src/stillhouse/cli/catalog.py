@@ -1,6 +1,6 @@
 """Pages of `--help` and `list`, written once and shipped: a command that only explains itself must not wait for torch.
 
-python -m stillhouse.cli.catalog      writes every page anew; a test says when they no longer fit the commands
+python -m stillhouse.cli.catalog      writes every page anew; a test fails when they no longer fit the commands
 """
 
 from __future__ import annotations
@@ -21,7 +21,21 @@ WORDS = (
     ("list",),
     *(
         (command, "--help")
-        for command in ("demo", "distill", "check", "cache", "train-teacher", "evaluate", "report", "vision", "list")
+        for command in (
+            "demo",
+            "distill",
+            "check",
+            "cache",
+            "train-teacher",
+            "evaluate",
+            "predict",
+            "compare",
+            "sweep",
+            "verify",
+            "report",
+            "vision",
+            "list",
+        )
     ),
     *(("sar", command, "--help") for command in ("simulate", "train", "distill", "compare", "stream", "evaluate")),
     *(("lm", command, "--help") for command in ("train-teacher", "cache", "distill", "evaluate", "generate", "export")),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 
 from stillhouse import __version__
 from stillhouse.cli.catalog import page_of
+from stillhouse.core import ranks
 from stillhouse.core.checks import StillhouseError, nearest
 
 COMMANDS = {
@@ -18,6 +21,10 @@ COMMANDS = {
     "cache": "ask a teacher once and keep its answers, for runs of any family on any number of machines; merge, show",
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
     "evaluate": "score a saved student of any family on its test split",
+    "predict": "use a student: photos, texts, vectors or lines in, answers out",
+    "compare": "runs of one family in one table and page: scores, paired intervals, cost, time",
+    "sweep": "try many settings of a recipe, judged on the validation split: workers, pruning, a Pareto front",
+    "verify": "is A better than B? from anyone's per-item scores: an interval, one word, an exit status",
     "report": "make report.html again from a run folder",
     "vision": "train and distil clause networks on images by flags of their own: TM transformers, flat, residual, pyramid",
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
@@ -27,6 +34,7 @@ COMMANDS = {
 }
 
 INTERRUPTED = 130
+GRACE = 5.0  # seconds
 FAMILIES = {
     "embed": "stillhouse.families.embed.commands",
     "lm": "stillhouse.families.lm.commands",
@@ -71,13 +79,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(page.read_text(encoding="utf-8"), end="")
         return 0
     try:
-        return run_command(words)
+        status = run_command(words)
+        ranks.end_children(patience=20.0)
+        return status
     except StillhouseError as error:
+        if ranks.helps():
+            return _helper_failed(error)
         print(f"stillhouse {words[0]}: {error}", file=sys.stderr)
         status = _status(error)
         if status == INTERRUPTED:
             again = words if "--resume" in words else [*words, "--resume"]
             print(f"continue with: {shlex.join(['stillhouse', *map(str, again)])}", file=sys.stderr)
+        ranks.end_children()  # they ended alike, or wait for this one
         return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -90,6 +103,13 @@ def run_command(words: Sequence[str]) -> int:
     """Import a command's module and run it; errors pass through."""
     home = FAMILIES.get(words[0], f"stillhouse.cli.{words[0].replace('-', '_')}")
     return int(importlib.import_module(home).main(list(words[1:])))
+
+
+def _helper_failed(error: StillhouseError) -> int:
+    """What a process that helps does with an error: process 0 has it too, says so and ends this one; else it is told here."""
+    time.sleep(GRACE)
+    print(f"stillhouse, process {os.environ.get('RANK', os.environ.get('LOCAL_RANK', '?'))}: {error}", file=sys.stderr)
+    return _status(error)
 
 
 def _status(error: StillhouseError) -> int:

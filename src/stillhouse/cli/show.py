@@ -17,6 +17,16 @@ from stillhouse.core.types import Progress
 from stillhouse.core.watch import News, Watch
 
 
+def print_table(table: Table) -> None:
+    """Print a table whole: as wide as it is where nobody watches, folded (never cut) in a narrow terminal."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=10_000)).maximum)
+    for column in table.columns:
+        column.overflow = "fold"
+    console.print(table)
+
+
 class RunDisplay(Watch):
     """One bar for the arms and seeds of a run, one for the steps of the current training."""
 
@@ -85,7 +95,7 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
         seconds = found.get("seconds", {}).get("mean")
         cells += ["" if params is None else f"{params:,}", "" if seconds is None else f"{seconds:.1f}"]
         table.add_row(*cells)
-    console.print(table)
+    print_table(table)
     _print_teacher(console, summary, metrics)
     scales = {metric["name"]: metric["scale"] for metric in metrics}
     for entry in summary["comparisons"]:

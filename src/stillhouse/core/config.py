@@ -29,6 +29,13 @@ from stillhouse.core.checks import StillhouseError, nearest
 
 T = TypeVar("T")
 DEEPEST = 50  # levels of nesting in YAML; ours are about six
+PLAIN_TYPES = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping (key: value)",
+    "dataclass_type": "a mapping (key: value)",
+    "string_type": "text",
+}
 STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
 
 
@@ -101,7 +108,7 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     try:
         loaded = read_yaml(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
+        raise ConfigError(f"{path} is not YAML: {yaml_fault(error)}") from None
     if not isinstance(loaded, dict):
         raise ConfigError(f"{path}: expected a mapping (key: value) on top, got {type(loaded).__name__}")
     return loaded
@@ -122,6 +129,20 @@ def read_yaml(text: str) -> Any:
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         # raised by PyYAML's constructors: a date that is none, a long number, a list as a key, `!!bool x`
         raise yaml.YAMLError(f"{type(error).__name__}: {error}") from None
+
+
+def yaml_fault(error: yaml.YAMLError) -> str:
+    """What is wrong with a YAML text, and where, in one line.
+
+    Example:
+        >>> try: read_yaml("a: [1, 2")
+        ... except yaml.YAMLError as error: yaml_fault(error)
+        "line 1, column 9: expected ',' or ']', but got '<stream end>'"
+    """
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).replace('in "<unicode string>", ', "").split())
+    return f"line {mark.line + 1}, column {mark.column + 1}: {' '.join(str(getattr(error, 'problem', error)).split())}"
 
 
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +245,7 @@ def gather_parts(kind: type, given: Any) -> Any:
             value = whole.pop(key)
             if chosen is None or key in settings(chosen):
                 part = part if value is None else merge(part, {key: value})
-            elif value is not False and value not in (None, (), [], {}):  # these say that nothing is asked for
+            elif value is not False and value not in (None, (), [], {}):  # these ask for nothing
                 able = " or ".join(repr(word) for word, member in members.items() if key in settings(member))
                 raise ValueError(f"{key}: does nothing under {name} {_tag(chosen)!r}; leave it out, or take {able}")
         whole[name] = part
@@ -322,7 +343,7 @@ def settings(kind: Any) -> dict[str, Any]:
 
 
 class _OnceLoader(yaml.SafeLoader):
-    """YAML in which a key stands once in a mapping: PyYAML would take the last one and say nothing."""
+    """YAML in which a key stands once in a mapping: PyYAML would silently take the last one."""
 
     depth = 0
 
@@ -446,7 +467,11 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
         return f"{shown}: unknown key; {nearest(str(loc[-1]), _keys_at(kind, loc[:-1]))}"
     if error["type"] == "missing":
         return f"{shown}: missing"
+    if error["type"] in PLAIN_TYPES:
+        return f"{shown}: expected {PLAIN_TYPES[error['type']]}, got {_short(error.get('input'))}"
     if error["type"] in {"union_tag_not_found", "union_tag_invalid"}:
+        if not isinstance(error.get("input"), Mapping):
+            return f"{shown}: expected a mapping with a kind, as {{kind: ...}}, got {_short(error.get('input'))}"
         given = error.get("ctx", {}).get("tag")
         known = error.get("ctx", {}).get("expected_tags") or ", ".join(repr(_tag(m)) for m in _members_at(kind, loc))
         hint = "" if given is None else f"; {nearest(str(given), [word.strip(chr(39)) for word in known.split(', ')])}"

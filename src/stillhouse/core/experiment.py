@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stillhouse.core import records
+from stillhouse.core import processes, records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.family import Arm, Family, Grade, TeacherAtChance
@@ -23,7 +23,8 @@ from stillhouse.core.summary import TEACHER_SCORES, summarize
 from stillhouse.core.types import Progress
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.report.page import write_page
-from stillhouse.training.device import check_device
+from stillhouse.training.device import join
+from stillhouse.training.opening import only_first, open_run
 
 
 def run(
@@ -60,39 +61,82 @@ def run(
         Interrupted: stopped on request; the state is saved.
     """
     out = Path(out)
-    check_device(config.training.device)
+    join(config.training)
+    watch = only_first(watch)
     command = command or records.command_line()
     grown = {"may_grow": family.may_grow, "may_change": family.may_change, "may_hold": family.may_hold}
-    with RunFolder.open(out, to_mapping(config), resume=resume, **grown) as folder:
-        data = family.data(config, watch.log) if data is None else data
-        facts = family.facts(data)
-        folder.same("data", facts, keys=("sha256", *(key for key in facts if key.endswith("_sha256"))))
-        family.check(config, data)
-        teachers = family.teachers(config, data, teacher, watch.log)
-        known = {"sha256": _together([family.fingerprint(one) for one in teachers])} if teachers else {}
-        folder.same("teacher", known)
-        grades = [accept(family, one, config, data, force=force, watch=watch) for one in teachers]
-        unused = list(family.unused(config))
-        for line in unused:
-            watch.log(f"unused: {line}")
-        folder.begin({**about(family.kind, config, command), "data": facts, "teacher": known or None, "unused": unused})
-        lab: Lab[Any, Any] = Lab(config, data, folder, teachers, grades, resume, watch, given=teacher)
-        family.prepare(lab)
-        lab.tutors = family.tutors(lab)
-        if teachers:
-            write_json(out / records.TEACHER, family.teacher_record(lab))
+    with open_run(out, to_mapping(config), config.training, resume=resume, **grown) as folder:
+        lab = enter(
+            family, config, folder, resume=resume, force=force, data=data, teacher=teacher, command=command, watch=watch
+        )
         arms = family.arms(config)
-        for arm, seed in todo(arms, folder, resume):
-            make(family, arm, seed, lab)
-        _score_teacher(family, lab)
-        shipped = family.shipped(arms)
-        best = folder.ship(shipped.name, shipped.seeds)
-        summary = summarize(family, config, arms, folder, {"arm": shipped.name, "seed": best})
-        summary = {**summary, "command": command, "data": facts}
-        family.finish(lab, summary)
-        write_json(out / records.SUMMARY, summary)
-    watch.log(f"report: {write_page(family, out)}")
+        for arm, seed in processes.agree([(arm.name, seed) for arm, seed in todo(arms, folder, resume)]):
+            make(family, next(one for one in arms if one.name == arm), seed, lab)
+        summary = processes.on_first(lambda: _conclude(family, lab, arms, command))
+    watch.log(f"report: {processes.on_first(lambda: write_page(family, out))}")
     return summary
+
+
+def _conclude(family: Family[Any, Any], lab: Lab[Any, Any], arms: Sequence[Arm], command: str) -> dict[str, Any]:
+    """Everything that needs all arms: the teacher on the test split, the shipped student, comparisons."""
+    _score_teacher(family, lab)
+    shipped = family.shipped(arms)
+    best = lab.folder.ship(shipped.name, shipped.seeds)
+    summary = summarize(family, lab.config, arms, lab.folder, {"arm": shipped.name, "seed": best})
+    summary = {**summary, "command": command, "data": lab.folder.run["data"]}
+    family.finish(lab, summary)
+    write_json(lab.folder.path / records.SUMMARY, summary)
+    return summary
+
+
+def enter(
+    family: Family[Any, Any],
+    config: Any,
+    folder: RunFolder,
+    *,
+    resume: bool = False,
+    force: bool = False,
+    data: Any = None,
+    teacher: Any = None,
+    command: str,
+    watch: Watch = SILENT,
+) -> Lab[Any, Any]:
+    """All that comes before the first training: data, the check of every teacher, `run.json`, what arms share.
+
+    Args:
+        family: of the configuration.
+        config: the run as one value.
+        folder: open for writing.
+        resume: the run is continued.
+        force: go on although the teacher is no better than chance.
+        data: ready data, instead of what the configuration names.
+        teacher: a ready teacher, instead of the one that the configuration names.
+        command: shown as the command that reproduces the run.
+        watch: kept informed.
+
+    Raises:
+        InputError: data, teacher or settings do not fit, or changed since the run that is resumed.
+        TeacherAtChance: the teacher is no better than guessing and `force` is off.
+    """
+    if data is None:
+        data = processes.first_then_others(lambda: family.data(config, watch.log))
+    facts = family.facts(data)
+    folder.same("data", facts, keys=("sha256", *(key for key in facts if key.endswith("_sha256"))))
+    family.check(config, data)
+    teachers = processes.first_then_others(lambda: family.teachers(config, data, teacher, watch.log))
+    known = {"sha256": _together([family.fingerprint(one) for one in teachers])} if teachers else {}
+    folder.same("teacher", known)
+    grades = [accept(family, one, config, data, force=force, watch=watch) for one in teachers]
+    unused = list(family.unused(config))
+    for line in unused:
+        watch.log(f"unused: {line}")
+    folder.begin({**about(family.kind, config, command), "data": facts, "teacher": known or None, "unused": unused})
+    lab: Lab[Any, Any] = Lab(config, data, folder, teachers, grades, resume, watch, given=teacher)
+    processes.first_then_others(lambda: family.prepare(lab))
+    lab.tutors = family.tutors(lab)
+    if teachers:
+        write_json(folder.path / records.TEACHER, family.teacher_record(lab))
+    return lab
 
 
 def todo(arms: Sequence[Arm], folder: RunFolder, resume: bool) -> list[tuple[Arm, int]]:
@@ -143,17 +187,19 @@ def make(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> N
             "params": sum(p.numel() for p in model.parameters()),
         }
         family.save(folder, model, arm.student, lab)
+    processes.wait()  # what process 0 wrote is there for all
     scores = family.score(model, arm, seed, lab)
     for name, values in scores.items.items():
         if not np.isfinite(np.asarray(values, dtype=float)).all():
             raise InputError(f"{arm.name}, seed {seed}: {name} on the test split is not finite; lower learning_rate")
     lab.folder.keep(arm.name, seed, scores, result)
+    processes.wait()
     if arm.fit is not None:
         lab.watch.on_progress(arm.name, seed, Progress(1, 1), {})
 
 
 def about(kind: str, config: Any, command: str) -> dict[str, Any]:
-    """What `run.json` says of any run."""
+    """What is in `run.json` of any run."""
     return {
         "kind": kind,
         "config": to_mapping(config),

@@ -1,4 +1,4 @@
-"""What a family of students tells the shared run: its data, teacher, arms, jobs and scores. No torch at run time.
+"""What a family of students gives the shared run: its data, teacher, arms, jobs and scores. No torch at run time.
 
 A family is one package in `families/`. The run (`core.experiment`), the summary, the report and the commands are written once
 against this class and know no family by name; families do not know each other.
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
     from stillhouse.core.lab import Lab
     from stillhouse.core.pipeline import Lesson
+    from stillhouse.core.predict import Predictor
     from stillhouse.report.blocks import Block
     from stillhouse.training.config import TrainingConfig
     from stillhouse.training.job import Job
@@ -61,7 +62,7 @@ class Metric:
     Attributes:
         name: key in `Scores.items` and in `summary.json`.
         label: as tables name it.
-        unit: of a difference, as a sentence says it ("points", "bits per byte").
+        unit: of a difference, as in a sentence ("points", "bits per byte").
         items: what one value is measured on ("test images", "windows").
         lower_is_better: so that a verdict turns its sign.
         scale: what values are multiplied with before they are shown (100 for percentages).
@@ -208,6 +209,7 @@ class Family(ABC, Generic[C, D]):
     may_grow: ClassVar[tuple[str, ...]] = ("seeds", "arms")
     may_change: ClassVar[tuple[str, ...]] = ()
     may_hold: ClassVar[tuple[str, ...]] = ()
+    validated: ClassVar[str] = "validation score"  # what `objective` gives, in words
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """Whether a run as plain data (a YAML file) is one of this family."""
@@ -220,7 +222,7 @@ class Family(ABC, Generic[C, D]):
         """Read, check and split the data of a run."""
 
     def facts(self, data: D) -> dict[str, Any]:
-        """What `run.json` and the report say of the data; compared on resume by `sha256`."""
+        """The entry on the data in `run.json` and the report; compared on resume by `sha256`."""
         return {"name": data.name, "sizes": dict(data.sizes), "sha256": data.sha256}
 
     def check(self, config: C, data: D) -> None:
@@ -246,7 +248,7 @@ class Family(ABC, Generic[C, D]):
 
     @abstractmethod
     def fingerprint(self, teacher: Any) -> str:
-        """SHA-256 that tells this teacher from another on resume."""
+        """SHA-256 of this teacher, compared on resume."""
 
     @abstractmethod
     def grade(self, teacher: Any, config: C, data: D) -> Grade:
@@ -301,7 +303,7 @@ class Family(ABC, Generic[C, D]):
         """The job of one stage of one arm."""
 
     def training(self, lesson: Lesson[C, D]) -> TrainingConfig:
-        """The loop's knobs of a stage, where the data have a say in them."""
+        """The loop's knobs of a stage, where they depend on the data."""
         return lesson.stage.training
 
     def difficulty(self, judge: Any, lab: Lab[C, D]) -> np.ndarray:
@@ -347,6 +349,27 @@ class Family(ABC, Generic[C, D]):
     def load(self, folder: Path) -> Any:
         """Read it back, in eval mode on the CPU."""
 
+    def objective(self, rank: Sequence[float]) -> float:
+        """The one number by which a sweep compares validations, larger is better; `rank` is that of `Validation`."""
+        return float(rank[0])
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """What a saved student costs, by kind (see `COSTS`): counted, or measured on this machine; reads no test rows."""
+        module = self.load(folder)
+        return {"params": float(sum(p.numel() for p in module.parameters())), **weight_bytes(folder)}
+
+    def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+        """Why the test items of two runs (their `run.json`) are not the same; None where they are, one by one."""
+        return other_test(run.get("data"), other.get("data"))
+
+    def predictor(self, folder: Path) -> Predictor:
+        """A saved student that takes inputs as users have them (see `stillhouse.load`).
+
+        Raises:
+            InputError: the family has none.
+        """
+        raise InputError(f"family {self.kind!r} has no predict")
+
     def finish(self, lab: Lab[C, D], summary: dict[str, Any]) -> None:
         """Write what only a finished run has (pictures, comparisons with filters) and add to its summary."""
 
@@ -357,6 +380,40 @@ class Family(ABC, Generic[C, D]):
     @abstractmethod
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """What a report shows beyond what all families share; reads files only."""
+
+
+COSTS = {
+    "params": "parameters",
+    "macs": "multiply-adds",
+    "bytes": "bytes on disk",
+    "state_bytes": "bytes of state",
+    "energy_pj": "pJ a token, counted",
+    "ms": "ms, batch of 1",
+}
+"""Kinds of cost in words, the first that differs between students is what a Pareto front is drawn against."""
+
+
+def weight_bytes(folder: Path) -> dict[str, float]:
+    """The size of a student's weights on disk, as an entry of `Family.cost`."""
+    files = list(Path(folder).glob("*.safetensors"))
+    return {"bytes": float(sum(file.stat().st_size for file in files))} if files else {}
+
+
+def other_test(data: Any, other: Any) -> str | None:
+    """Why two runs were not tested on the same rows, by the `data` of their `run.json`; None: fingerprints agree.
+
+    Example:
+        >>> other_test({"test_sha256": "ab", "sha256": "1"}, {"test_sha256": "ab", "sha256": "2"}) is None
+        True
+        >>> other_test({"sha256": "1"}, {"sha256": "2"})
+        'other data (sha256 1 and 2)'
+    """
+    both = [one if isinstance(one, Mapping) else {} for one in (data, other)]
+    for key, words in (("test_sha256", "another test split"), ("sha256", "other data")):
+        a, b = (one.get(key) for one in both)
+        if a is not None and b is not None:
+            return None if a == b else f"{words} (sha256 {str(a)[:12]} and {str(b)[:12]})"
+    return "one of them names no fingerprint of its data"
 
 
 def reference_arm(arms: Sequence[Arm]) -> Arm:

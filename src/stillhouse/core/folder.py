@@ -106,7 +106,7 @@ class RunFolder:
         return (self.arm(arm, seed) / records.RESULT).is_file()
 
     def keep(self, arm: str, seed: int, scores: Any, result: Mapping[str, Any]) -> None:
-        """Write the scores of a finished training; `result.json` last, since it says that the training is finished."""
+        """Write the scores of a finished training; `result.json` last, since it marks the training as finished."""
         folder = self.arm(arm, seed)
         write_arrays(folder / SCORES, **{name: np.asarray(x) for name, x in scores.items.items()})
         for name, arrays in scores.arrays.items():

@@ -37,7 +37,7 @@ def with_hashes(card: Mapping[str, Any], folder: Path, names: Iterable[str]) -> 
     """A card with the hashes of files that lie beside it, and of itself; to be written with `write_json`.
 
     Args:
-        card: what the card says.
+        card: entries of the card.
         folder: where the files are, already written.
         names: the files that the card is about.
     """

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from stillhouse.core import records
+from stillhouse.core import processes, records
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.family import Arm, Family
 from stillhouse.core.lab import Lab
@@ -148,7 +148,7 @@ def _curriculum(
         trial = replace(lesson, student=judge, stage=config.trial_stage(lesson.stage), number=0, tutor=None)
         fit(family.job(trial), trial.stage.training, seed=lesson.seed, folder=folder, resume=lab.resume)
     chosen = config.curriculum if taught else replace(config.curriculum, label_weights=(), signal_weights=())
-    difficulty = family.difficulty(judge, lab)
+    difficulty = processes.on_first(lambda: family.difficulty(judge, lab))
     return Curriculum(chosen, difficulty, family.labels(lab), seed=lesson.seed)
 
 

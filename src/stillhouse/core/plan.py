@@ -49,7 +49,7 @@ class RunPlan:
     """The part of a run that every family has."""
 
     name: str = Field(
-        default="run", min_length=1, description="name of the run; the folder is runs/NAME unless --out says else"
+        default="run", min_length=1, description="name of the run; the folder is runs/NAME unless --out is given"
     )
     signals: tuple[SignalConfig, ...] = Field(default=(), description="what is learned from the teacher")
     training: TrainingConfig = Field(default_factory=TrainingConfig)
@@ -79,7 +79,7 @@ class RunPlan:
     )
     judge: Literal["teacher", "student"] = Field(
         default="teacher",
-        description="of a curriculum: whose scores say what is hard; student: after one epoch without a teacher",
+        description="of a curriculum: whose scores decide what is hard; student: after one epoch without a teacher",
     )
     stages: tuple[StageConfig, ...] = Field(
         default=(), description="stages one after another, as general and task distillation; empty: one stage"

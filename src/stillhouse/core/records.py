@@ -11,7 +11,7 @@
                                a line per epoch:        {"split": "validation", "step", "epoch", "accuracy", "nll", "ece",
                                                          "agreement" (None without teacher), "seconds", "threads"}
         checkpoint.pt          all that resume needs
-        student.safetensors    the weights whose score is reported; card.json beside it says how to build and load it
+        student.safetensors    the weights whose score is reported; card.json beside it holds how to build and load it
         predictions.npz        test split: labels (N,) int64, probabilities (N, K) float32
         result.json            arm, seed, metrics {accuracy, nll, ece, agreement}, best_epoch, epochs, seconds, params
         tensorboard/           the same scalars as events
@@ -43,6 +43,7 @@ from typing import IO, Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 
 RUN, TEACHER, SUMMARY, REPORT = "run.json", "teacher.json", "summary.json", "report.html"
@@ -183,11 +184,13 @@ def is_leftover(name: str) -> bool:
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then rename it: a reader sees the old file or the new one.
 
-    File and folder are flushed to the disk: after a power cut, too, it is one of the two.
+    File and folder are flushed to the disk: after a power cut, too, it is one of the two. Of several processes the first writes.
 
     Raises:
         InputError: the folder cannot be written or the disk is full; the temporary file is removed.
     """
+    if not ranks.first():
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = tempfile.NamedTemporaryFile(  # noqa: SIM115
@@ -297,7 +300,9 @@ def check_object(value: Any, keys: Mapping[str, Any], name: str, *, only: bool =
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one line to a JSON-lines file and flush it."""
+    """Append one line to a JSON-lines file and flush it. Of several processes the first writes."""
+    if not ranks.first():
+        return
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(as_json(record)) + "\n")
@@ -360,7 +365,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """Processor and what it can, number of usable cores and system, as far as the platform tells."""
+    """Processor and what it can, number of usable cores and system, as far as the platform shows them."""
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():

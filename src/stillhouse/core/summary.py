@@ -98,7 +98,7 @@ def _figures(table: Table, results: list[dict[str, Any]], metrics: Mapping[str, 
 def _estimate(interval: Any, metric: Metric | None, values: list[float]) -> dict[str, Any]:
     """A mean with its interval, cut at what the metric can be, and the value of each seed."""
     least, most = (-np.inf, np.inf) if metric is None else (metric.low, metric.high)
-    low, high = max(least, float(interval.low)), min(most, float(interval.high))
+    low, high = (float(np.clip(end, least, most)) for end in (interval.low, interval.high))  # NaN stays NaN
     return {"mean": float(interval.mean), "low": _number(low), "high": _number(high), "values": values}
 
 

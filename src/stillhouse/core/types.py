@@ -20,7 +20,7 @@ class Batch:
         inputs: (B, C, H, W) float32, raw pixels in [0, 1]; every model applies its own normalization.
         labels: (B,) int64, class numbers from 0.
         index: (B,) int64, rows of the split the batch was taken from (the key of a teacher cache).
-        soft_labels: (B, K) shares of the classes where images were mixed; None where `labels` say it all.
+        soft_labels: (B, K) shares of the classes where images were mixed; None where `labels` are enough.
     """
 
     inputs: Tensor

@@ -47,7 +47,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """An arm against its control: the mean of (arm - control), its 95 % interval, and what that says in words.
+    """An arm against its control: the mean of (arm - control), its 95 % interval, and that in words.
 
     Attributes:
         difference: mean over seeds and items, in the unit of the values; NaN when an arm is missing.
@@ -70,8 +70,8 @@ class Comparison:
 def mean_interval(values: ArrayLike) -> Interval:
     """The mean of per-item values over seeds and items, with a 95 % interval that holds for other seeds *and* items.
 
-    With one seed only the item variance can be seen: the interval then says how the score would move on another test
-    split, and says nothing of another seed. It is not cut at the ends of a scale (an accuracy may reach above 1).
+    With one seed only the item variance can be seen: the interval then shows how the score would move on another test
+    split, and nothing of another seed. It is not cut at the ends of a scale (an accuracy may reach above 1).
 
     Args:
         values: (S, N) one value an item and seed, the same N items in the same order for every seed; e.g. correctness.
@@ -139,7 +139,7 @@ def seed_interval(values: ArrayLike) -> Interval:
 
 
 def compare(arm: ArrayLike | None, control: ArrayLike | None) -> Comparison:
-    """Say whether an arm beats its control, paired by seed and by item; larger values are better.
+    """Whether an arm beats its control, paired by seed and by item; larger values are better.
 
     Pairing takes out what both share (a hard item, a lucky seed), which is most of the noise.
 

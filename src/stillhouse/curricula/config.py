@@ -18,11 +18,11 @@ class CurriculumConfig:
 
     Every epoch has exactly as many rows as the data set, whatever the stage: a small subset is repeated, and a budget in
     steps is the same for every order. `order` has three controls: "hard-first" (the reverse), "random" (subsets of the same
-    sizes), and "none" (all rows in every stage, weights and temperatures as the stages say).
+    sizes), and "none" (all rows in every stage, weights and temperatures of the stages).
 
     The stages as POCL released them: four, with weights (1 - r) for labels and r for the signals, r rising .7 to 1,
     `label_weights: [0.3, 0.2, 0.1, 0]`, `signal_weights: [0.7, 0.8, 0.9, 1]`, and a temperature 1 to 2 by a linear schedule over
-    stages. (Its table of "alpha 0.9 to 0.5" says the opposite; this follows the code.) A new optimizer for each stage, as there,
+    stages. (Its table of "alpha 0.9 to 0.5" is the opposite; this follows the code.) A new optimizer for each stage, as there,
     is not done here.
 
     Source: Liu et al. 2025, arXiv:2506.05695 (POCL); Bengio et al. 2009 (ICML).

@@ -119,7 +119,7 @@ class Curriculum:
             self._began = step
             self._transition.begin()
             if self.config.transition.kind != "time":
-                return  # one validation says nothing about the stage that begins
+                return  # one validation shows nothing of the stage that begins
 
     def weights(self) -> Mapping[str, float]:
         """Factors of the present stage: `labels` for the label weight, `signals` for the weight of every signal."""

@@ -1,7 +1,7 @@
 """Losses: plain functions of tensors to (B,), student first, teacher second, one paper each."""
 
 from stillhouse.losses.attention import attention_kl, attention_score_mse, relation_kl
-from stillhouse.losses.chunked import fused_linear_divergence, fused_linear_divergence_to
+from stillhouse.losses.chunked import Projection, fused_linear_divergence
 from stillhouse.losses.cka import cka_loss, linear_cka
 from stillhouse.losses.classification import label_cross_entropy
 from stillhouse.losses.contrastive import contrastive_distillation, supervised_contrastive
@@ -29,6 +29,7 @@ from stillhouse.losses.standardize import standardize_logits
 from stillhouse.losses.top_k import topk_kl
 
 __all__ = [
+    "Projection",
     "attention_kl",
     "attention_score_mse",
     "cka_loss",
@@ -41,7 +42,6 @@ __all__ = [
     "dist_relations",
     "forward_kl",
     "fused_linear_divergence",
-    "fused_linear_divergence_to",
     "generalized_js",
     "gram_mse",
     "label_cross_entropy",

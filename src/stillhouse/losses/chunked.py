@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,22 +34,26 @@ Grads = list[Tensor | None]
 CHUNK_ELEMENTS = 2**23
 
 
+class Projection(NamedTuple):
+    """Logits that are not yet computed: `hidden @ weight.T + bias`. (N, D), (V, D), (V,) or None."""
+
+    hidden: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+
 def fused_linear_divergence(
-    student_hidden: Tensor,
-    student_weight: Tensor,
-    teacher_hidden: Tensor,
-    teacher_weight: Tensor,
+    student: Projection,
+    teacher: Projection | TeacherLogits,
     *,
     divergence: Divergence = "forward-kl",
     beta: float | None = None,
     temperature: float = 1.0,
-    student_bias: Tensor | None = None,
-    teacher_bias: Tensor | None = None,
     valid: Tensor | None = None,
     count: float | None = None,
     chunk: int | None = None,
 ) -> Tensor:
-    """Mean over tokens of a divergence between `student_hidden @ student_weight.T` and the teacher's, times T^2.
+    """Mean over tokens of a divergence between the student's logits and the teacher's, times T^2.
 
     Second derivatives (`create_graph=True`) and `torch.func` go through the dense form, at its memory.
 
@@ -57,15 +61,13 @@ def fused_linear_divergence(
     language models the logits are the largest tensors of a step, and the dense form holds several of that size.
 
     Args:
-        student_hidden: (N, D_s).
-        student_weight: (V, D_s); its gradient is summed in float32 at least.
-        teacher_hidden: (N, D_t); gets no gradient.
-        teacher_weight: (V, D_t); gets no gradient.
+        student: the gradient of its weight is summed in float32 at least.
+        teacher: gets no gradient; its width may be another. Or a function (a cache, several teachers) that takes token numbers
+            (c,) int64 of 0 to N - 1 and gives logits (c, V); called without gradients, and again for the same tokens if the
+            backward pass is repeated.
         divergence: which one.
         beta: weight of the teacher in the mixture of js [0.5].
         temperature: a positive number.
-        student_bias: (V,) or None.
-        teacher_bias: (V,) or None.
         valid: (N,) bool, the tokens that count; None: all. The others reach neither the value nor a gradient.
         count: what the sum is divided by; None: the number of valid tokens. With micro-batches or several processes give the
             number of valid tokens of the whole batch, else short sequences weigh more.
@@ -82,75 +84,16 @@ def fused_linear_divergence(
 
         >>> one = torch.ones(1, 1)
         >>> student, teacher = torch.tensor([[1.0], [1.0]]).log(), torch.tensor([[3.0], [1.0]]).log()
-        >>> round(fused_linear_divergence(one, student, one, teacher).item(), 4)
+        >>> round(fused_linear_divergence(Projection(one, student), Projection(one, teacher)).item(), 4)
         0.1308
 
     Relations:
-        `fused_linear_divergence_to` where the teacher's logits come from elsewhere; `topk_kl` where only some are known.
+        `topk_kl` where only some of the teacher's logits are known.
 
     Source: the closed-form gradient in the forward pass: Hsu et al. 2024, arXiv:2410.10989 (Liger Kernel).
     """
-    if teacher_hidden.ndim != 2 or teacher_weight.ndim != 2 or teacher_hidden.shape[1] != teacher_weight.shape[1]:
-        raise InputError(
-            f"teacher: expected hidden (N, D) and weight (V, D), got {tuple(teacher_hidden.shape)} and "
-            f"{tuple(teacher_weight.shape)}"
-        )
-    same_shape("teacher_hidden, tokens", tuple(teacher_hidden.shape[:1]), tuple(student_hidden.shape[:1]))
-    same_shape("teacher_weight, classes", tuple(teacher_weight.shape[:1]), tuple(student_weight.shape[:1]))
-    _check_bias("teacher_bias", teacher_bias, len(teacher_weight))
-    return fused_linear_divergence_to(
-        student_hidden,
-        student_weight,
-        partial(_linear, teacher_hidden, teacher_weight, teacher_bias),
-        divergence=divergence,
-        beta=beta,
-        temperature=temperature,
-        student_bias=student_bias,
-        valid=valid,
-        count=count,
-        chunk=chunk,
-    )
-
-
-def fused_linear_divergence_to(
-    student_hidden: Tensor,
-    student_weight: Tensor,
-    teacher_logits: TeacherLogits,
-    *,
-    divergence: Divergence = "forward-kl",
-    beta: float | None = None,
-    temperature: float = 1.0,
-    student_bias: Tensor | None = None,
-    valid: Tensor | None = None,
-    count: float | None = None,
-    chunk: int | None = None,
-) -> Tensor:
-    """`fused_linear_divergence` towards logits that a function gives for some tokens at a time (a cache, several teachers).
-
-    Args:
-        student_hidden: (N, D_s).
-        student_weight: (V, D_s).
-        teacher_logits: takes token numbers (c,) int64 of 0 to N - 1 and gives logits (c, V); called without gradients, and again
-            for the same tokens if the backward pass is repeated.
-        divergence: see `fused_linear_divergence`, as the rest.
-        beta: see there.
-        temperature: see there.
-        student_bias: see there.
-        valid: see there.
-        count: see there.
-        chunk: see there.
-
-    Returns:
-        0-d in nats times T^2.
-
-    Raises:
-        InputError: as `fused_linear_divergence`, or logits of another shape.
-
-    Example:
-        >>> one, teacher = torch.ones(1, 1), torch.tensor([[3.0, 1.0]]).log()
-        >>> round(fused_linear_divergence_to(one, torch.zeros(2, 1), lambda rows: teacher[rows]).item(), 4)
-        0.1308
-    """
+    student_hidden, student_weight, student_bias = student
+    teacher_logits = _checked_teacher(teacher, student) if isinstance(teacher, Projection) else teacher
     n_tokens, n_classes = _check_sizes(student_hidden, student_weight)
     _check_bias("student_bias", student_bias, n_classes)
     rows = _valid_rows(valid, n_tokens, student_hidden.device)
@@ -239,7 +182,7 @@ class _Task:
         scale = self.temperature / self.count  # d(T^2 L / count) / dz, where L sees z / T
         h = hidden[rows]
         s_CV = wide(nn.functional.linear(h, weight, bias))
-        t_CV = self._told(rows, s_CV)
+        t_CV = self._teacher_chunk(rows, s_CV)
         loss, g_CV = self.compare(s_CV.div_(self.temperature), t_CV)
         del s_CV, t_CV  # one of them is the gradient now
         if d_hidden is not None:
@@ -250,7 +193,7 @@ class _Task:
             d_bias.add_(g_CV.sum(0), alpha=scale)
         return loss.sum()
 
-    def _told(self, rows: Tensor, s_CV: Tensor) -> Tensor:
+    def _teacher_chunk(self, rows: Tensor, s_CV: Tensor) -> Tensor:
         """A copy of the teacher's logits over T that may be overwritten."""
         given = self.teacher_logits(rows)
         same_shape("teacher logits of a chunk", tuple(given.shape), tuple(s_CV.shape))
@@ -338,6 +281,18 @@ def _comparison(divergence: Divergence, beta: float | None) -> tuple[Comparison,
     if beta is not None and not 0.0 < beta < 1.0:
         raise InputError(f"beta: expected a number strictly between 0 and 1, got {beta}")
     return known[divergence]
+
+
+def _checked_teacher(teacher: Projection, student: Projection) -> TeacherLogits:
+    hidden, weight, bias = teacher
+    if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1]:
+        raise InputError(
+            f"teacher: expected hidden (N, D) and weight (V, D), got {tuple(hidden.shape)} and {tuple(weight.shape)}"
+        )
+    same_shape("teacher_hidden, tokens", tuple(hidden.shape[:1]), tuple(student.hidden.shape[:1]))
+    same_shape("teacher_weight, classes", tuple(weight.shape[:1]), tuple(student.weight.shape[:1]))
+    _check_bias("teacher_bias", bias, len(weight))
+    return partial(_linear, hidden, weight, bias)
 
 
 def _linear(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ def cka_loss(student: Tensor, teacher: Tensor, *, debiased: bool = True, form: F
         form: as `linear_cka`.
 
     Returns:
-        0-d, at least 0 up to rounding; above 1 where the debiased estimate is below 0. A constant teacher has nothing to tell:
+        0-d, at least 0 up to rounding; above 1 where the debiased estimate is below 0. A constant teacher teaches nothing:
         0, without gradient. A constant student: 1.
 
     Raises:
@@ -213,7 +213,7 @@ def _product(x: Tensor, y: Tensor, debiased: bool, form: Form) -> tuple[Tensor, 
     mixed = _real(rows_x * rows_y.conj()).sum()
     value = trace - own + total / ((n - 1) * (n - 2)) - 2 / (n - 2) * mixed
     if twisted is not None:
-        # of four different samples, the pairs (i, j) and (q, r) may touch crosswise too: real products cannot tell
+        # of four different samples, the pairs (i, j) and (q, r) may touch crosswise too: real products cannot distinguish
         crosswise = _real(rows_x * rows_y).sum()
         value = value + (2 * (mixed - crosswise) - (trace - twisted)) / ((n - 1) * (n - 2))
     return value, trace.detach()

@@ -92,7 +92,7 @@ def robust_nmse(student: Tensor, teacher: Tensor, *, temperature: float, floor: 
         InputError: as `complex_nmse`; a temperature that is not a finite number above 0.
 
     Example:
-        x = 8 at T = 1: 2 (sqrt(9) - 1) = 4, where the square says 8.
+        x = 8 at T = 1: 2 (sqrt(9) - 1) = 4, where the square gives 8.
 
         >>> t, s = torch.ones(1, 1) + 0j, torch.ones(1, 1) + 8**0.5 + 0j
         >>> [round(robust_nmse(s, t, temperature=T).item(), 4) for T in (1.0, 1e4)]
@@ -115,7 +115,7 @@ def coherence_loss(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: (B, ...) complex.
 
     Returns:
-        (B,) in [0, 1]; 1 where either side is silent. It says nothing of amplitude, so it never stands alone.
+        (B,) in [0, 1]; 1 where either side is silent. It ignores amplitude, so it never stands alone.
 
     Raises:
         InputError: as `complex_mse`.

@@ -1,4 +1,4 @@
-"""Contrastive losses: to tell which of the batch belongs together. Shapes: B batch, D width, K classes."""
+"""Contrastive losses: which of the batch belongs together. Shapes: B batch, D width, K classes."""
 
 from __future__ import annotations
 

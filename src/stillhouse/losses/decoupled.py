@@ -24,7 +24,7 @@ def decoupled_kl(
     target_weight: float = 1.0,
     nontarget_weight: float = 8.0,
 ) -> Tensor:
-    """T^2 (target_weight TCKD + nontarget_weight NCKD): what the teacher says of wrong classes gets a weight of its own.
+    """T^2 (target_weight TCKD + nontarget_weight NCKD): the teacher's view of wrong classes gets a weight of its own.
 
     KL(p || q) = TCKD + (1 - p_y) NCKD exactly, TCKD being the KL of (p_y, 1 - p_y) and NCKD that of the other classes
     renormalized. So the plain loss hears the other classes the less, the surer the teacher is; here they keep their weight.

@@ -2,7 +2,7 @@
 
 Shapes: B batch, K classes. p = softmax(teacher / T), q = softmax(student / T). Every function works from log-softmax in
 float32 (float64 stays), detaches the teacher, and multiplies by T^2 once, so that a gradient keeps its size as T changes
-(`total_variation` alone does not: it says why). NaN in, NaN out: nothing here hides one, and the training loop stops on it.
+(`total_variation` alone does not; see there). NaN in, NaN out: nothing here hides one, and the training loop stops on it.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def total_variation(student_logits: Tensor, teacher_logits: Tensor, *, temperatu
     """Half the sum of |p - q|: the largest difference in probability that any set of classes can have.
 
     Not multiplied by T^2: for large T it falls as 1/T, not as 1/T^2, so the factor would let the weight of the loss grow
-    with T instead of holding it. No factor keeps it what its name says, a number in [0, 1].
+    with T instead of holding it. Without a factor it stays a number in [0, 1].
 
     Args:
         student_logits: (B, K).

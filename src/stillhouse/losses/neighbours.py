@@ -197,7 +197,7 @@ def checked_rows(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         )
     if len(student) < 3:
         raise InputError(
-            f"batch: expected at least 3 rows to tell near from far, got a batch of {len(student)}: one other row is the "
+            f"batch: expected at least 3 rows to know near from far, got a batch of {len(student)}: one other row is the "
             "nearest on both sides, whatever the student does"
         )
     return wide(student), wide(teacher.detach())

@@ -185,7 +185,7 @@ def gram_mse(student: Tensor, teacher: Tensor, *, sphere: bool = False) -> Tenso
 def pkt(student: Tensor, teacher: Tensor) -> Tensor:
     """KL of each sample's distribution over the others, by their cosine: probabilistic knowledge transfer.
 
-    p(j | i) is (1 + cosine) / 2 over its sum; j = i is left out, since its similarity 1 says nothing and weighs most.
+    p(j | i) is (1 + cosine) / 2 over its sum; j = i is left out, since its similarity is always 1 and weighs most.
 
     Args:
         student: (B, Ds).
@@ -224,7 +224,7 @@ def pearson_of_distances(student: Tensor, teacher: Tensor) -> Tensor:
         teacher: (B, Dt); gets no gradient.
 
     Returns:
-        0-d in [0, 2]. A teacher whose samples are all equally far apart has nothing to tell: 0. Such a student: 1.
+        0-d in [0, 2]. A teacher whose samples are all equally far apart teaches nothing: 0. Such a student: 1.
 
     Raises:
         InputError: not two matrices of as many rows, or fewer than 3.
@@ -249,7 +249,7 @@ def pearson_of_distances(student: Tensor, teacher: Tensor) -> Tensor:
 
 @without_autocast
 def pairwise_distances(x: Tensor) -> Tensor:
-    """Euclidean distances of all rows; exactly 0, with gradient 0, between rows that rounding cannot tell apart.
+    """Euclidean distances of all rows; exactly 0, with gradient 0, between rows that are equal up to rounding.
 
     Args:
         x: (B, D).

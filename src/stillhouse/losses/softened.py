@@ -12,7 +12,7 @@ from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
 from stillhouse.losses.values import everywhere
 
-RULED_OUT = -1e4  # nats: no score says so little by itself, but masks do, as -inf or as the lowest number of a format
+RULED_OUT = -1e4  # nats: no score is so low by itself, but masks do, as -inf or as the lowest number of a format
 FLOOR = -50.0  # nats, p = 2e-22
 
 

@@ -15,7 +15,7 @@ def standardize_logits(logits: Tensor) -> Tensor:
     """Subtract each row's mean and divide by its standard deviation over classes: (z - mean) / std.
 
     A softmax does not see the mean, but it sees the spread: a small student is asked to be as loud as its teacher, which
-    says nothing on classes. Apply it to both sides before any divergence; the temperature then alone sets how soft targets are.
+    carries nothing on classes. Apply it to both sides before any divergence; the temperature then alone sets how soft targets are.
 
     Args:
         logits: (B, K); a class at -inf stays there and counts neither in the mean nor in the spread.

@@ -16,9 +16,16 @@ from torch.utils.flop_counter import FlopCounterMode
 from stillhouse.core.checks import InputError
 
 WARM_UPS, MOST_REPEATS = 3, 200
+BUDGET_SECONDS = 0.8  # of one median
 
 
-def measure_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file: Path | None = None) -> dict[str, Any]:
+def measure_cost(
+    module: nn.Module,
+    inputs: Callable[[int], torch.Tensor],
+    file: Path | None = None,
+    *,
+    budget_seconds: float | None = None,
+) -> dict[str, Any]:
     """Parameters, bytes of a file, counted operations and measured times of a network in eval mode.
 
     Takes about two seconds, or five calls where a call is slower than that allows. The network's modes and the random
@@ -28,6 +35,7 @@ def measure_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file:
         module: inputs -> logits, on the CPU or a GPU.
         inputs: makes a batch of so many (`task.example`).
         file: its weights on disk.
+        budget_seconds: of each of the two measured times.
 
     Returns:
         `params`; `bytes_on_disk` (None without a file); `flops` of one input as torch's counter has them (matrix
@@ -52,7 +60,7 @@ def measure_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file:
         one, many = (inputs(size).to(device) for size in (1, 64))
         with FlopCounterMode(display=False) as counter:
             module(one)
-        ms_one, ms_many = _median_ms(module, one), _median_ms(module, many)
+        ms_one, ms_many = _median_ms(module, one, budget_seconds), _median_ms(module, many, budget_seconds)
     return {
         "params": sum(p.numel() for p in module.parameters()),
         "bytes_on_disk": None if file is None else file.stat().st_size,
@@ -75,8 +83,9 @@ def _aside(module: nn.Module, device: torch.device) -> Iterator[None]:
                 part.training = mode
 
 
-def _median_ms(module: nn.Module, inputs: torch.Tensor, budget_seconds: float = 0.8) -> float:
+def _median_ms(module: nn.Module, inputs: torch.Tensor, budget_seconds: float | None = None) -> float:
     """Median over as many calls as fit the budget, after a warm-up that may take half of it; one of each at least."""
+    budget_seconds = BUDGET_SECONDS if budget_seconds is None else budget_seconds
     started = time.perf_counter()
     for _ in range(WARM_UPS):
         _call_ms(module, inputs)

@@ -112,6 +112,64 @@ def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, label: str, 
         return _svg(figure, f"curves-{split}-{key}", label)
 
 
+def pareto(
+    points: Sequence[tuple[float, float, str]], chosen: set[str], cost: str, score: str, *, joined: bool = True
+) -> Markup:
+    """Score against cost of some (cost, score, name); those of the front are filled, joined by steps and named."""
+    best = sorted(point for point in points if point[2] in chosen)
+    label = f"{score} against {cost}. " + "; ".join(f"{name}: {y:.4g} at {x:.4g}" for x, y, name in best)
+    with rc_context(STYLE | {"font.size": 10}):
+        figure = Figure(figsize=(5, 3.3), layout="constrained")
+        axes = figure.add_subplot()
+        rest = [point for point in points if point[2] not in chosen]
+        axes.plot([x for x, _, _ in rest], [y for _, y, _ in rest], "o", color=FAINT, fillstyle="none", markersize=6)
+        if joined:
+            axes.step([x for x, _, _ in best], [y for _, y, _ in best], where="post", color=COLORS[0], linewidth=1.2)
+        axes.plot([x for x, _, _ in best], [y for _, y, _ in best], "o", color=COLORS[0], markersize=7)
+        for x, y, name in best:
+            axes.annotate(name, (x, y), xytext=(0, 7), textcoords="offset points", ha="center")
+        costs = [x for x, _, _ in points]
+        if min(costs) > 0 and max(costs) > 10 * min(costs):
+            axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=5))
+            axes.xaxis.set_minor_locator(NullLocator())
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        axes.margins(0.12)
+        axes.set_xlabel(cost)
+        axes.set_ylabel(score)
+        return _svg(figure, "pareto", label)
+
+
+def history(points: Sequence[tuple[int, float]], score: str) -> Markup:
+    """The score of each trial, and the best so far as a line."""
+    numbers, values = [n for n, _ in points], [y for _, y in points]
+    with rc_context(STYLE | {"font.size": 10}):
+        figure = Figure(figsize=(5, 3.3), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(numbers, values, "o", color=FAINT, fillstyle="none", markersize=6)
+        axes.step(numbers, np.maximum.accumulate(values), where="post", color=COLORS[0], linewidth=2)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
+        axes.set_xlabel("trial")
+        axes.set_ylabel(score)
+        return _svg(figure, "history", f"{score} of each trial; best {max(values):.4g}.")
+
+
+def bars(shares: Sequence[tuple[str, float]], label: str) -> Markup:
+    """Shares of 1 as bars, the largest on top."""
+    with rc_context(STYLE | {"font.size": 10}):
+        figure = Figure(figsize=(5, 0.9 + 0.36 * len(shares)), layout="constrained")
+        axes = figure.add_subplot()
+        axes.barh(range(len(shares)), [100 * share for _, share in shares], color=COLORS[0], height=0.6)
+        axes.set_yticks(range(len(shares)), [name for name, _ in shares])
+        axes.set_ylim(len(shares) - 0.5, -0.5)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(f"{label} (%)")
+        return _svg(figure, "bars", "; ".join(f"{name}: {share:.0%}" for name, share in shares))
+
+
 def series(lines: Sequence[Mapping[str, Any]], key: str) -> dict[int, float]:
     """Epoch -> mean of the value over that epoch; what is no number is left out.
 

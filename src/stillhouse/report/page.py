@@ -51,9 +51,7 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
     """The page as text; everything that comes from the run is escaped."""
     from stillhouse.core.folder import RunFolder as Folder
 
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = _environment()
     measures = {metric.name: Measure.of(metric) for metric in family.metrics}
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
@@ -66,16 +64,13 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
         *_signals(run),
         *_costs(run),
     ]
-    environment.globals.update(color=figures.color, shapes=figures.SHAPES, kind=lambda block: KINDS[type(block)])
     return environment.get_template("page.html").render(
         css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         name=str(mapping(run.run.get("config")).get("name") or run.data.get("name") or run.path.resolve().name),
         title=family.title,
         finished=bool(run.summary),
         verdict=verdict,
-        headline=str(run.summary.get("headline") or HEADLINES.get(verdict, HEADLINES["not tested"]))
-        if run.summary
-        else "This run is not finished",
+        headline=_headline(run, verdict) if run.summary else "This run is not finished",
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),
@@ -85,6 +80,61 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
         configuration=_yaml(run.run.get("config")),
         command=str(run.summary.get("command") or run.run.get("command") or ""),
     )
+
+
+def _headline(run: RunFolder, verdict: str) -> str:
+    """The verdict on the teacher in words; where no teacher was asked, that."""
+    if run.summary.get("headline"):
+        return str(run.summary["headline"])
+    if verdict == "not tested" and not run.teacher:
+        return "No teacher was asked"
+    return HEADLINES.get(verdict, HEADLINES["not tested"])
+
+
+def write_blocks(
+    path: Path,
+    *,
+    title: str,
+    kicker: str,
+    headline: str,
+    lead: str,
+    blocks: Sequence[Block],
+    order: Sequence[str] = (),
+    command: str = "",
+) -> Path:
+    """Write one self-contained page of blocks that is not of a single run (a sweep, a comparison).
+
+    Args:
+        path: the HTML file.
+        title: of the browser's tab.
+        kicker: the small line above the headline.
+        headline: what was found.
+        lead: under it.
+        blocks: in order.
+        order: names whose rows get a mark and colour, as arms have in a report.
+        command: that goes on from here.
+    """
+    environment = _environment()
+    page = environment.get_template("blocks.html").render(
+        css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        title=title,
+        kicker=kicker,
+        headline=headline,
+        lead=lead,
+        blocks=list(blocks),
+        order=list(order),
+        command=command,
+    )
+    write_atomically(path, lambda file: file.write(page.encode(errors="replace")))
+    return path
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.globals.update(color=figures.color, shapes=figures.SHAPES, kind=lambda block: KINDS[type(block)])
+    return environment
 
 
 def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mapping[str, Any]) -> list[Block]:
@@ -98,12 +148,12 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mappi
         seconds = mapping(mapping(entry).get("seconds")).get("mean")
         rows.append([Cell(arm, str(about.get(arm, ""))), *cells, Cell(plain(seconds))])
     head = ["arm", *(measures[name].label for name in names), "training time (s)"]
-    found: list[Block] = [
-        Table("Arms", head, rows, "Test split, read once at the end. Below each mean: its 95 % interval.")
-    ]
     first = measures[names[0]]
     values = {arm: list(mapping(mapping(entry).get(first.name)).get("values") or []) for arm, entry in arms.items()}
     most = max(map(len, values.values()), default=0)
+    about_ends = " over test items; one seed shows nothing of other seeds" if most == 1 else ""
+    caption = f"Test split, read once at the end. Below each mean: its 95 % interval{about_ends}."
+    found: list[Block] = [Table("Arms", head, rows, caption)]
     if most > 1:
         cells_of = {
             arm: [*(shown(first, v) for v in row), *[NOTHING] * (most - len(row))] for arm, row in values.items()
@@ -156,7 +206,8 @@ def _facts(run: RunFolder) -> Facts:
         entries.append(("Teacher", f"{teacher.get('name', 'unnamed')}; {checked}"))
     shipped = mapping(run.summary.get("shipped"))
     if shipped:
-        entries.append(("Shipped student", f"arm {shipped.get('arm')}, seed {shipped.get('seed')}, best by validation"))
+        best = f"arm {shipped.get('arm')}, seed {shipped.get('seed')}, best by validation{_epoch(run, shipped)}"
+        entries.append(("Shipped student", best))
     capabilities = mapping(machine.get("capabilities")).get("torch")
     words = [
         str(machine.get("cpu", "")),
@@ -166,6 +217,18 @@ def _facts(run: RunFolder) -> Facts:
     entries.append(("Machine", ", ".join([*words, *([str(capabilities)] if capabilities else [])])))
     entries += [("Setting without effect", str(line)) for line in run.run.get("unused") or []]
     return Facts("What was run", entries)
+
+
+def _epoch(run: RunFolder, shipped: Mapping[str, Any]) -> str:
+    """Which epoch's weights the shipped student has."""
+    runs = run.arms.get(str(shipped.get("arm")), [])
+    result = next((mapping(one.result) for one in runs if one.seed == shipped.get("seed")), {})
+    best, epochs = number(result.get("best_epoch")), number(result.get("epochs"))
+    if best is None or epochs is None:
+        return ""
+    if best == 0:
+        return f"; epoch 0 of {epochs:.0f}: no epoch was better than the start, which is kept"
+    return f"; epoch {best:.0f} of {epochs:.0f}"
 
 
 def _curves(run: RunFolder, order: Sequence[str], metric: Any) -> list[Block]:

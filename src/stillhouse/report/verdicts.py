@@ -73,7 +73,7 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
     if seeds:
         parts.append(f"{plain(seeds)}{GAP}seed{'s' * (seeds != 1)}, {plain(items, 7)}{GAP}{measure.items}")
     if verdict == "not tested":
-        parts.append("one seed says nothing of other seeds" if seeds else "one of the two arms has no results")
+        parts.append("one seed shows nothing of other seeds" if seeds else "one of the two arms has no results")
     return Sentence(verdict, lead(verdict, str(row.get("name", "?")), arm, control), ", ".join(parts))
 
 

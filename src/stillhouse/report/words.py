@@ -61,6 +61,21 @@ def size(count: Any) -> str:
     return f"{found:.0f}{GAP}bytes"
 
 
+def cost(kind: str, value: Any) -> str:
+    """A cost of a student (see `core.family.COSTS`): counts whole, bytes with their unit, times with three digits.
+
+    Example:
+        >>> cost("params", 9216.0), cost("ms", 1.2345), cost("bytes", 2e6).replace(GAP, " ")
+        ('9,216', '1.23', '2.00 MB')
+    """
+    found = number(value)
+    if found is None:
+        return NOTHING
+    if kind.endswith("bytes"):
+        return size(found)
+    return plain(found) if kind == "ms" else f"{found:,.0f}"
+
+
 @dataclass(frozen=True)
 class Sentence:
     """A verdict in words, and its numbers."""

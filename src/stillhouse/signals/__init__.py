@@ -87,6 +87,8 @@ def build_signals(configs: Sequence[SignalBase], student: OutputSpec, teacher: O
         InputError: two of one name, or one of a name of the run's own, would overwrite each other in the record of terms.
     """
     signals = [config.build(student, teacher) for config in configs]
+    for config, signal in zip(configs, signals):
+        signal.compares = (config.student_paths, config.teacher_paths) if config.compares_samples else None
     names = [signal.name for signal in signals]
     twice = sorted({name for name in names if names.count(name) > 1})
     taken = sorted(RESERVED.intersection(names))
@@ -98,7 +100,7 @@ def build_signals(configs: Sequence[SignalBase], student: OutputSpec, teacher: O
 
 
 def signals_in(modules: nn.ModuleList) -> list[Signal]:
-    """The signals of a list, for its reader: torch does not say what a `ModuleList` holds.
+    """The signals of a list, for its reader: torch does not type what a `ModuleList` holds.
 
     Raises:
         InputError: something else than a `Signal` is in it.

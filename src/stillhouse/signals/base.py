@@ -81,6 +81,8 @@ class Signal(TrainedPart, ABC):
         name: key in the record of terms; no two of a run are alike.
         weight: factor in the total loss.
         always: computed at weight 0 too, because it measures something.
+        compares: names of the features of student and teacher that it needs of a whole batch; None: of each sample alone, so that
+            several processes compute it for their own samples.
     """
 
     always: ClassVar[bool] = False
@@ -88,6 +90,7 @@ class Signal(TrainedPart, ABC):
     def __init__(self, name: str, weight: float) -> None:
         super().__init__()
         self.name, self.weight = name, weight
+        self.compares: tuple[tuple[str, ...], tuple[str, ...]] | None = None
 
     @abstractmethod
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:

@@ -105,7 +105,7 @@ class Side:
         rest = shape if time is None else shape[:-1] if time == -1 else shape[1:]
         if AXES.get(plain) != len(rest) or (time is not None and len(shape) != len(rest) + 1):
             raise InputError(
-                f"{who} feature {path!r}: expected (D), (N, D), (D, H, W), or a layout that says what its axes are, "
+                f"{who} feature {path!r}: expected (D), (N, D), (D, H, W), or a layout that names its axes, "
                 f"got {shape} read as {chosen or layout}"
             )
         width, grid = {
@@ -123,7 +123,7 @@ class Side:
         """(B, N, D) in float32, without a class token that has to be skipped.
 
         Raises:
-            InputError: complex numbers that the layout does not say, or the other way round; float() would drop a half.
+            InputError: complex numbers that the layout does not name, or the other way round; float() would drop a half.
         """
         if x.is_complex() != self.is_complex:
             asked = "complex numbers" if self.is_complex else "real numbers (complex ones want layout: complex-tokens)"

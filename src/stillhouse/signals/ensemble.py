@@ -149,7 +149,7 @@ class EnsembleConfig(SignalBase):
     - `mean-logits`: the geometric pool, equal weights; a class survives only if every teacher lets it.
     - `confidence`: for each sample less weight to the teacher that is further from the label (CA-MKD); nothing is learned.
     - `gradient`: for each batch the weights whose common direction is one that no teacher is against (AE-KD). It favors the
-      teacher that is nearest to the student and cannot tell a bad one: at the start that may be one at random. `upper` bounds it.
+      teacher that is nearest to the student and cannot detect a bad one: at the start that may be one at random. `upper` bounds it.
     - `learned`: weights for each sample from a student feature (AMTML-KD), trained to make the pooled target right.
     - `diverse`: weights by asking each teacher's embedding, and answers mapped to the student's space (after DiverseDistill).
 

@@ -32,7 +32,7 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 class FeaturesConfig(SignalBase):
     """Match the output of a student's sub-module to that of a teacher's, through a learned projector.
 
-    Outputs are (D), tokens (N, D), maps (D, H, W), or what the layout says: three axes alone cannot tell (H, W, D).
+    Outputs are (D), tokens (N, D), maps (D, H, W), or as the layout names them: three axes alone may also be (H, W, D).
     With `pool: mean` every position counts, a class token too; `first` takes the class token alone. With `pool: none`
     positions are joined one by one: as many on both sides, or grids resized, a leading class token left out (17 tokens are
     4 x 4 and one), or sequences of unlike length resized. `auto` is `none` where that can be, else `mean`.

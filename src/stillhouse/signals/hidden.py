@@ -117,7 +117,7 @@ AnyMap = UniformMap | SkipMap | LastMap | LastOnlyMap | ExplicitMap | LearnedMap
 
 @configclass
 class HiddenConfig(LayersConfig):
-    """Match many hidden layers: a map says which to which, the mean over pairs is the loss.
+    """Match many hidden layers: a map pairs them, the mean over pairs is the loss.
 
     Maps of M layers of the student to N of the teacher: `uniform` (4 to 12: 3, 6, 9, 12), `skip` and `last` of patient
     distillation (6 to 12: 2, 4, 6, 8, 10, and 7 to 11; the student's last layer is left to the logits), `last-only`,

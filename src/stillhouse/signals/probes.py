@@ -22,7 +22,7 @@ from stillhouse.signals.pooled import Layout, Pooled
 
 @configclass
 class ProbesConfig(SignalBase):
-    """A linear classifier at each place, trained on detached features: its accuracy says what is known there.
+    """A linear classifier at each place, trained on detached features: its accuracy shows what is known there.
 
     With a weight, the same classifiers are auxiliary heads too: their loss then reaches the student, but not themselves, so
     that the measurement does not depend on the weight. Needs no teacher.

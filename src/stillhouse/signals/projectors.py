@@ -15,6 +15,7 @@ from torch.nn.utils import parametrizations
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
+from stillhouse.core.processes import gather
 
 ProjectorKind = Literal["linear", "mlp", "orthogonal", "none"]
 Initialize = Literal["default", "orthogonal", "least-squares"]
@@ -24,7 +25,7 @@ class LeastSquaresLinear(nn.Linear):
     """A linear map that starts where the first batch puts it: the ridge solution of features to targets.
 
     A random start asks the student for features that a random map turns into the teacher's; this one asks first what the
-    student's features say already. Fitted once, in the first training step; the flag travels with the weights.
+    student's features hold already. Fitted once, in the first training step; the flag travels with the weights.
 
     Args:
         student_width: S.
@@ -48,8 +49,11 @@ class LeastSquaresLinear(nn.Linear):
     @torch.no_grad()
     def fit_once(self, student: Tensor, teacher: Tensor) -> LeastSquaresLinear:
         """Set weight and bias from rows (..., S) and (..., D); does nothing the second time, in evaluation, or on NaN."""
-        x, y = student.flatten(0, -2).double(), teacher.flatten(0, -2).double()
-        if self.fitted or not self.training or not (x.isfinite().all() and y.isfinite().all()):
+        if self.fitted or not self.training:
+            return self
+        # of several processes all fit to the rows of all, or their projectors would differ
+        x, y = (gather(rows.flatten(0, -2)).double() for rows in (student, teacher))
+        if not (x.isfinite().all() and y.isfinite().all()):
             return self
         x_mean, y_mean = x.mean(0), y.mean(0)
         x, y = x - x_mean, y - y_mean

@@ -35,15 +35,15 @@ class EnsembleTeacher(Teacher):
         InputError: no teacher, class counts that differ, or names that do not fit.
 
     Example:
-        One teacher says (3/4, 1/4), the other (1/4, 3/4): together (1/2, 1/2).
+        One teacher gives (3/4, 1/4), the other (1/4, 3/4): together (1/2, 1/2).
 
         >>> from types import SimpleNamespace
         >>> batch = Batch(torch.zeros(1, 1, 2, 2), torch.zeros(1, dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
-        >>> class Says(Teacher):
+        >>> class Fixed(Teacher):
         ...     spec = OutputSpec(2)
         ...     def __init__(self, name, p): self.name, self.p = name, p
         ...     def __call__(self, batch): return Outputs(torch.tensor([self.p]).log())
-        >>> both = EnsembleTeacher([Says("a", [0.75, 0.25]), Says("b", [0.25, 0.75])])
+        >>> both = EnsembleTeacher([Fixed("a", [0.75, 0.25]), Fixed("b", [0.25, 0.75])])
         >>> [round(x, 4) for x in torch.softmax(both(batch).logits, 1)[0].tolist()], len(both(batch).members)
         ([0.5, 0.5], 2)
 

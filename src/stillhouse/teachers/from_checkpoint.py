@@ -69,7 +69,7 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
     if about is None:
         keys = list(read_state_dict(path))
         raise InputError(
-            f"{path} is a state dict that does not say its architecture (first keys: {', '.join(keys[:4])}); "
+            f"{path} is a state dict that does not name its architecture (first keys: {', '.join(keys[:4])}); "
             f"name it: --teacher-source timm:NAME (or torchvision:NAME) --teacher-checkpoint {path}"
         )
     task = ImageTask(**{key: tuple(value) for key, value in about["task"].items()})

@@ -48,7 +48,7 @@ def build_timm(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Mo
 
 
 def _create(name: str, config: TeacherConfig, settings: dict[str, Any], data_side: int) -> tuple[Any, int]:
-    """The network and the side it was built for; whether an architecture has a fixed one, its constructor tells."""
+    """The network and the side it was built for; whether an architecture has a fixed one is read from its constructor."""
     import timm
 
     native = timm.get_pretrained_cfg(name)

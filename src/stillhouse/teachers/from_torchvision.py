@@ -48,7 +48,7 @@ def build_torchvision(name: str, config: TeacherConfig, task: ImageTask) -> tupl
 
 
 def _normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Of the published weights, as their own transforms say."""
+    """Of the published weights, as in their own transforms."""
     from torchvision import models
 
     weights: Any = next(iter(models.get_model_weights(name)), None)

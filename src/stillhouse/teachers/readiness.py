@@ -48,7 +48,7 @@ class TeacherReport:
 
 
 def check_teacher(teacher: Teacher, batches: Iterable[Batch]) -> TeacherReport:
-    """Score a teacher on labelled batches (the validation split); raises nothing for a bad one, the report says it.
+    """Score a teacher on labelled batches (the validation split); raises nothing for a bad one; see the report.
 
     Raises:
         InputError: no rows, or outputs that are not numbers.

@@ -89,7 +89,7 @@ class Teacher(ABC):
         return False
 
     def identity(self) -> str:
-        """What tells it from other teachers: two of one identity give the same outputs for the same inputs."""
+        """What distinguishes it from other teachers: two of one identity give the same outputs for the same inputs."""
         return self.name
 
     def update(self, model: nn.Module, step: int) -> None:

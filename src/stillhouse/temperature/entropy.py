@@ -68,7 +68,7 @@ def temperature_of_entropy(logits: Tensor, *, target: float, low: float, high: f
 class EntropyTemperature:
     """For each sample the temperature at which the teacher's softened scores have a chosen entropy.
 
-    Every soft target then says equally much beside its first choice: a sure teacher is softened more than an unsure one.
+    Every soft target then holds equally much beside its first choice: a sure teacher is softened more than an unsure one.
     Solved by bisection, as the neighborhoods of SNE are for a perplexity; nothing is learned and no gradient flows.
 
     Source: the bisection for a set perplexity: van der Maaten, Hinton 2008 (JMLR 9), section 2; uneven entropy of soft labels

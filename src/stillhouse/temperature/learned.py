@@ -31,11 +31,11 @@ class LearnedTemperature:
 
     T = low + (high - low) sigmoid(raw), with raw set so that T begins at `initial`. The gradient that reaches raw is
     multiplied by -strength; strength 0 freezes the temperature (it does not set it free). The released code starts at 15.6;
-    here `initial` says where.
+    here it is `initial`.
 
     `reversal: false` is the control: the same module and ramp, multiplied by +strength, so that the temperature helps the
     student to a small loss. With the factor T^2 it is bistable and runs to one of its bounds; without that factor it runs to
-    the upper one, where the targets say nothing ("runaway"). The reversal often drifts upwards too, but there T^2
+    the upper one, where the targets are uniform ("runaway"). The reversal often drifts upwards too, but there T^2
     keeps the student's gradients alive. The anchor stands against the slope of the loss in nats: on the 100 classes of
     benchmarks/temperature_traces.py a weight of 0.1 is hardly felt at full strength, and 10 holds the temperature.
 
@@ -129,7 +129,7 @@ class _Learned(Temperature):
         return figures
 
     def bounds(self) -> dict[str, tuple[float, float]]:
-        """What the sigmoid keeps the temperature between: at an edge it has no gradient left, which the doctor says."""
+        """What the sigmoid keeps the temperature between: at an edge it has no gradient left, which the doctor reports."""
         return {"temperature": (self.config.low, self.config.high)}
 
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:

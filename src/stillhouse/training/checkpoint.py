@@ -35,6 +35,7 @@ class Checkpoint(TypedDict):
     threads: dict[str, Any]
     average: dict[str, Any] | None
     best_weights: dict[str, Any]
+    generators: list[Any]  # random states of processes 1, 2, ...
 
 
 class _File(Checkpoint):

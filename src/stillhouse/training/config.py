@@ -10,6 +10,7 @@ from stillhouse.core.config import configclass
 from stillhouse.training.doctor_config import DoctorConfig
 
 MOST_THREADS = 1024  # beyond some thousands, starting them ends the process without a word
+MOST_DEVICES, MOST_NODES = 1024, 100_000
 LONGEST = 1_000_000  # epochs of a warm-up: a number of steps must come of it
 
 
@@ -73,6 +74,17 @@ class TrainingConfig:
         description="auto: bf16-mixed on a GPU that has it, else 32-true (autocast on CPU measured slower)",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="where to compute")
+    devices: int | Literal["auto"] = Field(
+        default=1, description="processes of each machine, a GPU each; auto: all GPUs, or what torchrun started"
+    )
+    num_nodes: int = Field(default=1, gt=0, description="machines, joined by torchrun or SLURM")
+    strategy: Literal["auto", "ddp", "fsdp"] = Field(
+        default="auto",
+        description="of several processes: ddp (auto): each has all weights; fsdp: weights, gradients and moments are split",
+    )
+    shard_teacher: bool = Field(
+        default=False, description="split the weights of frozen teachers over the processes too; fsdp does it anyway"
+    )
     threads: int | str | None = Field(
         default="auto",
         description="CPU threads; auto: one or one a core, whichever takes the first steps faster; none: one a core",
@@ -84,6 +96,7 @@ class TrainingConfig:
     )
 
     def __post_init__(self) -> None:
+        self._check_processes()
         if isinstance(self.threads, int) and self.threads > MOST_THREADS:
             raise ValueError(f"threads: expected at most {MOST_THREADS}, got {self.threads}")
         if self.warmup_epochs > LONGEST:
@@ -116,3 +129,27 @@ class TrainingConfig:
             raise ValueError(
                 f"final_learning_rate: expected at most learning_rate ({self.learning_rate}), got {self.final_learning_rate}"
             )
+
+    def _check_processes(self) -> None:
+        """Raise ValueError for what cannot be on several processes."""
+        if self.devices != "auto" and not 1 <= self.devices <= MOST_DEVICES:
+            raise ValueError(f"devices: expected 1 to {MOST_DEVICES}, or auto, got {self.devices}")
+        if self.num_nodes > MOST_NODES:
+            raise ValueError(f"num_nodes: expected at most {MOST_NODES}, got {self.num_nodes}")
+        if self.shard_teacher and self.devices == 1 and self.num_nodes == 1 and self.strategy == "auto":
+            raise ValueError("shard_teacher: one process has nobody to share with; take devices: 2 or more")
+        if self.strategy != "fsdp":
+            return
+        whole = {
+            "gradients": (self.gradients != "sum", "takes the gradients of terms apart"),
+            "optimizer": (self.optimizer in {"muon", "dot"}, "needs whole matrices"),
+            "doctor": (self.doctor is not None, "takes the gradients of terms apart"),
+            "centralize_gradients": (self.centralize_gradients, "needs whole gradients"),
+            "precision": (
+                self.precision == "16-mixed",
+                "scales the loss, which split gradients cannot have; bf16-mixed",
+            ),
+        }
+        for name, (chosen, why) in whole.items():
+            if chosen:
+                raise ValueError(f"{name}: under strategy fsdp weights are split, and this {why}; take strategy: ddp")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor, nn
 
+from stillhouse.core.processes import gather
 from stillhouse.core.types import Batch, Outputs, Progress
 from stillhouse.curricula import Curriculum
 from stillhouse.layers.part import regularizers
@@ -53,7 +54,7 @@ class DistillJob(Job):
         seed: decides order and augmentation.
         listening: teacher, signals and curriculum; nothing of all that if None.
         extras: what is learned along beside the signals; named, so that checkpoints stay readable.
-        call: what to call in place of `model` (its hidden states, say).
+        call: what to call in place of `model` (its hidden states, for example).
     """
 
     def __init__(
@@ -121,10 +122,19 @@ class DistillJob(Job):
         progress: Progress,
         share: float,
     ) -> Terms:
-        """One term a signal, and those by which it keeps itself in bounds."""
+        """One term a signal, and those by which it keeps itself in bounds; what compares samples sees those of all processes."""
         terms: Terms = {}
+        mine = (student_out, teacher_out, batch)
         for signal in signals:
-            terms[signal.name] = (signal.weight * share, signal(student_out, teacher_out, batch, progress).mean())
+            seen = mine
+            if signal.compares is not None and len(self.sizes) > 1:
+                of_student, of_teacher = signal.compares
+                seen = (
+                    gathered(student_out, of_student, self.sizes),
+                    gathered(teacher_out, of_teacher, self.sizes),
+                    gathered_batch(batch, self.sizes),
+                )
+            terms[signal.name] = (signal.weight * share, signal(*seen, progress).mean())
             for name, term in signal.regularizers().items():
                 terms[f"{signal.name}/{name}"] = term
         return terms
@@ -161,6 +171,15 @@ class DistillJob(Job):
         for follower in self.followers.values():
             follower.update(self.model, step - 1)
 
+    def frozen(self) -> list[nn.Module]:
+        """The networks of the teacher, those of every member."""
+        return [network for network in networks_of(self.listening.teacher) if not _learns(network)]
+
+    @property
+    def follows(self) -> bool:
+        """Whether a moving average of the student teaches."""
+        return any(isinstance(follower, AverageTeacher) for follower in self.followers.values())
+
     def close(self) -> None:
         """Take the taps off the student."""
         self.student.close()
@@ -177,3 +196,34 @@ class DistillJob(Job):
     def _stateful(self) -> dict[str, Any]:
         parts = {**self.followers, "curriculum": self.listening.curriculum}
         return {name: part for name, part in parts.items() if part is not None}
+
+
+def gathered(outputs: Outputs, names: Sequence[str], sizes: Sequence[int]) -> Outputs:
+    """Outputs for the rows of all processes, with the features of these names alone; gradients go back to where they belong."""
+    features = {name: gather(outputs.features[name], sizes) for name in names if name in outputs.features}
+    members = tuple(gathered(member, tuple(member.features), sizes) for member in outputs.members)
+    return replace(outputs, logits=gather(outputs.logits, sizes), features=features, members=members)
+
+
+def gathered_batch(batch: Batch, sizes: Sequence[int]) -> Batch:
+    """The labels and numbers of the rows of all processes; inputs stay where they are, as the shape of one."""
+    soft = None if batch.soft_labels is None else gather(batch.soft_labels, sizes)
+    index = gather(batch.index.to(batch.labels.device), sizes)
+    inputs = batch.inputs[:1].expand(len(index), *batch.inputs.shape[1:])
+    return Batch(inputs, gather(batch.labels, sizes), index, soft)
+
+
+def networks_of(teacher: Any) -> list[nn.Module]:
+    """The networks behind a teacher, however it is wrapped: itself, a tutor's, every member's."""
+    if isinstance(teacher, nn.Module):
+        return [teacher]
+    inner = [getattr(teacher, name, None) for name in ("module", "network", "teacher", "members", "teachers")]
+    found: list[nn.Module] = []
+    for part in inner:
+        for one in part if isinstance(part, (list, tuple)) else [part]:
+            found += [] if one is None else [x for x in networks_of(one) if all(x is not y for y in found)]
+    return found
+
+
+def _learns(network: nn.Module) -> bool:
+    return any(p.requires_grad for p in network.parameters())

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.training.doctor_config import TASK, DoctorConfig
-from stillhouse.training.gradients import Gradient, cosine, inner, per_term_gradients
+from stillhouse.training.gradients import Gradient, averaged, cosine, inner, per_term_gradients
 
 SAME = 1e-6  # relative change of a value below which it counts as constant
 
@@ -70,7 +70,7 @@ class Checkup:
 
 
 class SignalDoctor:
-    """Examines the terms of a loss every so many steps, says what is wrong with them, and balances them if asked to.
+    """Examines the terms of a loss every so many steps, finds what is wrong with them, and balances them if asked to.
 
     Gradients are compared where all terms meet. Give the student's parameters (every term reaches some of them), or one
     activation below all taps. At the *last* layer a signal that taps an earlier one has no gradient and would be called
@@ -136,7 +136,7 @@ class SignalDoctor:
             raise InputError(f"doctor.task: expected one of the terms {', '.join(terms)}, got {self.task!r}")
         if not any(x.requires_grad for x in shared):
             raise InputError(f"shared: expected tensors of which at least one learns, got {len(shared)} that do not")
-        gradients = per_term_gradients(terms, shared, keep_graph=True)
+        gradients = averaged(per_term_gradients(terms, shared, keep_graph=True), shared)
         readings = self._readings(gradients)
         found = [
             *self._about_terms(readings),

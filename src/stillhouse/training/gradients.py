@@ -1,8 +1,8 @@
 """What each term of the loss wants, and what is done where terms disagree.
 
 A gradient is a list with one tensor a parameter, None where the term does not reach it; inner products are taken over all of
-them together, as one vector. With micro-batches or several processes add up (reduce) the gradients of each term first and
-combine then: a projection of parts is not the projection of the whole. Gradients scaled by a GradScaler (fp16) must be
+them together, as one vector. With micro-batches or several processes the gradients of each term are added up (averaged) first and
+combined then: a projection of parts is not the projection of the whole. Gradients scaled by a GradScaler (fp16) must be
 unscaled before; bf16 and float32 need nothing.
 """
 
@@ -15,7 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.processes import average_gradients
 
 Gradient = list[Tensor | None]
 Combination = Literal["sum", "pcgrad", "cosine-gate"]
@@ -69,6 +71,25 @@ def per_term_gradients(
         reached = torch.autograd.grad(value * (weight * scale), learned, retain_graph=keep, allow_unused=True)
         here = iter(reached)
         found[name] = [next(here) if p.requires_grad else None for p in parameters]
+    return found
+
+
+def averaged(gradients: dict[str, Gradient], parameters: Sequence[Tensor]) -> dict[str, Gradient]:
+    """The means over the processes of a run; what no process reaches stays None.
+
+    Args:
+        gradients: name -> gradient, of the same terms everywhere.
+        parameters: those that the gradients are of.
+    """
+    if ranks.count() == 1:
+        return gradients
+    found: dict[str, Gradient] = {}
+    for name, gradient in gradients.items():
+        holders = [torch.empty_like(p, requires_grad=False) for p in parameters]
+        for holder, value in zip(holders, gradient, strict=True):
+            holder.grad = value
+        average_gradients(holders, [], parameters[0].device)
+        found[name] = [holder.grad for holder in holders]
     return found
 
 

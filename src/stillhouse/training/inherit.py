@@ -69,7 +69,7 @@ def inherit_layers(
         (['0.weight', '0.bias'], True)
 
     Relations:
-        `layer_skipping_map` says which layers.
+        `layer_skipping_map` chooses the layers.
 
     Source: Sanh et al. 2019, arXiv:1910.01108 (DistilBERT), section 3.
     """

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stillhouse.core.processes import share
 from stillhouse.core.types import Progress
 from stillhouse.training.doctor_config import TASK
 
@@ -49,6 +50,7 @@ class Job(ABC):
         self.model, self.rows, self.seed = model, rows, seed
         self.extras: nn.Module = nn.Module() if extras is None else extras
         self.device = torch.device("cpu")
+        self.sizes: list[int] = []  # rows of each process in the micro-batch of now; empty where there is one process
 
     @abstractmethod
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
@@ -58,9 +60,25 @@ class Job(ABC):
     def validate(self, model: nn.Module) -> Validation:
         """The score of a model (`self.model`, or its average) on the validation split; called in eval mode, without gradients."""
 
+    def frozen(self) -> list[nn.Module]:
+        """Networks that are asked and not trained, whose weights may be split over processes."""
+        return []
+
+    @property
+    def follows(self) -> bool:
+        """Whether a copy of the model follows it (a moving average that teaches)."""
+        return False
+
     def to(self, device: torch.device) -> None:
         """Called once, when model and extras have been moved."""
         self.device = device
+
+    def share(self, rows: Tensor) -> tuple[Tensor, list[int]]:
+        """This process's part of a micro-batch, and how many rows each process has; a job that gathers by itself takes all."""
+        return share(rows)
+
+    def ahead(self, rows: Tensor) -> None:
+        """Told which rows this process is asked for next, for what takes time to read."""
 
     def order(self, epoch: int) -> Tensor:
         """(rows,) int64: the rows in the order of an epoch; a function of the seed, the epoch and the job's saved state."""

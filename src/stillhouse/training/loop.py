@@ -2,6 +2,9 @@
 
 A run is a pure function of (job, config, seed): the order of the rows depends on (seed, epoch), what a job does at random on
 (seed, step), and a checkpoint holds the rest, so that a resumed run repeats the losses of an uninterrupted one.
+
+On several processes every one of them goes through the same steps with its part of each batch (`core/processes.py`), and the
+first one writes. Checkpoints hold whole tensors: a run can go on with another number of processes.
 """
 
 from __future__ import annotations
@@ -17,17 +20,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stillhouse.core import processes, ranks
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, check_object, keep_records_until
 from stillhouse.core.types import Progress
 from stillhouse.training.checkpoint import Checkpoint, load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
+from stillhouse.training.device import fabric
 from stillhouse.training.dot import DOT
-from stillhouse.training.gradients import Gradient, add_gradients, combine, per_term_gradients, total
+from stillhouse.training.gradients import Gradient, add_gradients, averaged, combine, per_term_gradients, total
 from stillhouse.training.interrupt import Interrupted, StopRequest
 from stillhouse.training.job import Job, Terms
 from stillhouse.training.optimizer import build_optimizer
 from stillhouse.training.threads import Threads
+
+STRIDE = 1_000_000_007  # between the seeds of two processes
 
 
 class Diverged(StillhouseError):
@@ -73,30 +80,38 @@ def fit(
         Diverged: a term or gradient is not finite.
     """
     trainer = _Trainer(job, config, seed, folder)
-    if resume and (folder / CHECKPOINT).is_file():
-        trainer.load()
-    elif carry is not None:
-        trainer.take_over(*carry)
-    with StopRequest() as stop:
-        return trainer.run(stop, on_progress)
+    try:
+        if processes.agree(resume and (folder / CHECKPOINT).is_file()):
+            trainer.load()
+        elif carry is not None:
+            trainer.take_over(*carry)
+        with StopRequest() as stop:
+            return trainer.run(stop, on_progress if ranks.first() else lambda progress, news: None)
+    finally:
+        trainer.make_whole()
 
 
 class _Trainer:
     """The state of one training and its four moves: step, validate, save, load."""
 
     def __init__(self, job: Job, config: TrainingConfig, seed: int, folder: Path) -> None:
-        from lightning_fabric import Fabric
-
         self.job, self.config, self.seed, self.folder = job, config, seed, folder
         self.steps_per_epoch = -(-job.rows // config.batch_size)
         self.total = config.epochs * self.steps_per_epoch
-        self.fabric = Fabric(accelerator=config.device, devices=1, precision=_precision(config))  # type: ignore[arg-type]
+        self.fabric = fabric(config)
+        self.many = ranks.count() > 1
         self.threads = Threads(config.threads, on_cpu=self.fabric.device.type == "cpu")
         self.model, self.extras = job.model, job.extras.to(self.fabric.device)
+        if self.many:
+            self.model.to(self.fabric.device)
+            processes.copy_from_first([*self.model.state_dict().values(), *self.extras.state_dict().values()])
+        self.average: Any = None
+        self.undo = self._shard()
+        self.fabric.setup_module(self.model)
         optimizer, self.schedule = build_optimizer(self.model, self.extras, config, self.steps_per_epoch)
-        _, self.optimizer = self.fabric.setup(self.model, optimizer)
+        self.optimizer: Any = self.fabric.setup_optimizers(optimizer)
         job.to(self.fabric.device)
-        self.average = self._build_average()
+        self.average = self.average or self._build_average()
         self.state = Fit()
         self.best_weights: dict[str, Tensor] = {}
         self.learned = [p for group in optimizer.param_groups for p in group["params"]]
@@ -105,26 +120,31 @@ class _Trainer:
         self.dot = optimizer if isinstance(optimizer, DOT) else None
         self.apart = self.dot is not None or config.gradients != "sum"
         self.doctor = None if config.doctor is None else config.doctor.build(job.task_term)
-        torch.manual_seed(seed + 1)
+        self.stopping = self.saving = False
+        torch.manual_seed(seed + 1 + ranks.rank() * STRIDE)
 
     # ------------------------------------------------------------------------------------------------ the run
 
     def run(self, stop: StopRequest, on_progress: Callable[[Progress, Mapping[str, float | None]], None]) -> Fit:
         from torch.utils.tensorboard import SummaryWriter
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        keep_records_until(self.folder / RECORDS, self.state.step)
-        self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.state.step + 1)
+        self.board = None
+        if ranks.first():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            keep_records_until(self.folder / RECORDS, self.state.step)
+            self.board = SummaryWriter(str(self.folder / "tensorboard"), purge_step=self.state.step + 1)
         if self.state.step == 0 and self._holds_start:
             self._hold_start()
         try:
             while self.state.step < self.total and not self.state.stopped_early:
                 self._epoch(stop, on_progress)
         finally:
-            self.board.close()
+            if self.board is not None:
+                self.board.close()
             self.job.close()
             self.threads.close()
-        self.model.load_state_dict(self.best_weights)
+        self.make_whole()
+        self.model.to(self.fabric.device).load_state_dict(self.best_weights)
         self.model.eval()
         return self.state
 
@@ -134,7 +154,12 @@ class _Trainer:
         started = saved = time.monotonic()
         before = self.state.seconds
         self.model.train()
-        for rows in order.split(self.config.batch_size)[done:]:
+        batches = order.split(self.config.batch_size)[done:]
+        for rows, coming in zip(batches, (*batches[1:], order[:0])):
+            self.stopping, self.saving = stop.asked, time.monotonic() - saved > self.config.checkpoint_seconds
+            for part in coming.chunk(self.config.accumulate):
+                if len(part):
+                    self.job.ahead(self.job.share(part)[0])
             news = self.threads.step(partial(self._step, rows), len(rows))
             self.state.seconds = before + time.monotonic() - started
             on_progress(Progress(self.state.step, self.total), {**news, **self.state.best})
@@ -142,10 +167,12 @@ class _Trainer:
             if ends:  # before any checkpoint: one of this step without the validation would begin the next epoch
                 self._validate(epoch + 1)
                 self.state.seconds = before + time.monotonic() - started
-            if ends or stop.asked or time.monotonic() - saved > self.config.checkpoint_seconds:
+            if not self.many:  # several have agreed on both in the middle of the step
+                self.stopping, self.saving = stop.asked, time.monotonic() - saved > self.config.checkpoint_seconds
+            if ends or self.stopping or self.saving:
                 self.save()
                 saved = time.monotonic()
-            if stop.asked:
+            if self.stopping:
                 raise Interrupted(self.state.step, self.total, self.folder / CHECKPOINT)
 
     def _step(self, rows: Tensor) -> dict[str, float | None]:
@@ -157,8 +184,7 @@ class _Trainer:
         gradients: dict[str, Gradient] = {}
         self.optimizer.zero_grad()
         for number, part in enumerate(rows.chunk(config.accumulate)):
-            with self.fabric.autocast():
-                terms = self.job.terms(part, progress)
+            terms = self._terms(part, progress)
             if self.doctor is not None:
                 terms = self._examined(terms, number, progress)
             share = len(part) / len(rows)
@@ -169,6 +195,8 @@ class _Trainer:
                 self.fabric.backward(loss * share)
             for name, (_, value) in {**terms, "loss": (1.0, loss)}.items():
                 sums[name] = sums.get(name, torch.zeros_like(value)) + value.detach() * share
+        if self.many:
+            sums = self._reduce(gradients, sums, log)
         further = self._combine(gradients, progress.step) if self.apart else {}
         norm = self._clip(sums)
         self.optimizer.step()
@@ -193,6 +221,42 @@ class _Trainer:
             record["figures"] = figures
         self._record("train", (self.state.step - 1) / self.steps_per_epoch, record)
         return {"loss": total}
+
+    def _terms(self, part: Tensor, progress: Progress) -> Terms:
+        """The terms of this process's part of a micro-batch, such that their mean over the processes is that of the whole."""
+        if not self.many:
+            with self.fabric.autocast():
+                return self.job.terms(part, progress)
+        mine, sizes = self.job.share(part)
+        self.job.sizes = sizes
+        with self.fabric.autocast():
+            terms = self.job.terms(mine, progress)
+        self.job.sizes = []  # a validation shares out otherwise
+        factor = sizes[ranks.rank()] * ranks.count() / sum(sizes)
+        return {name: (weight, value * factor) for name, (weight, value) in terms.items()}
+
+    def _reduce(self, gradients: dict[str, Gradient], sums: dict[str, Tensor], log: bool) -> dict[str, Tensor]:
+        """Average gradients, and where they are logged the terms, over the processes; agree on a stop and a checkpoint."""
+        flags = [self.stopping, self.saving and ranks.first()]
+        if self.config.strategy == "fsdp":
+            split = self.learned[: self.shared]
+            if all(p.grad is None for p in split):
+                raise StillhouseError(
+                    "strategy fsdp: no gradient reached the student through what its forward returns (logits, or a tuple that "
+                    "begins with them); take strategy: ddp"
+                )
+            flags = processes.average_gradients(self.learned[self.shared :], flags, self.fabric.device)
+        elif self.apart:
+            gradients.update(averaged(gradients, self.learned))
+            flags = processes.average_gradients([], flags, self.fabric.device)
+        else:
+            flags = processes.average_gradients(self.learned, flags, self.fabric.device)
+        self.stopping, self.saving = flags
+        if not log:
+            return sums
+        values = {name: value.detach().float().clone() for name, value in sums.items()}
+        processes.average(values.values())
+        return values
 
     def _combine(self, gradients: dict[str, Gradient], step: int) -> dict[str, float]:
         """Gradients of the terms apart, into `.grad` (and into the second memory of DOT)."""
@@ -236,7 +300,12 @@ class _Trainer:
     def _clip(self, sums: Mapping[str, Tensor]) -> float:
         # one norm either way: it is the cheapest test that every gradient is a finite number
         limit = self.config.clip_norm if self.config.clip_norm > 0 else float("inf")
-        norm = torch.nn.utils.clip_grad_norm_(self.learned, limit) if self.dot is None else self.dot.clip(limit)
+        if self.config.strategy == "fsdp":
+            from stillhouse.training.sharded import clip
+
+            norm = clip(self.learned, limit)
+        else:
+            norm = torch.nn.utils.clip_grad_norm_(self.learned, limit) if self.dot is None else self.dot.clip(limit)
         if not torch.isfinite(norm):
             shown = ", ".join(f"{name} {float(value):.4g}" for name, value in sums.items())
             raise Diverged(
@@ -248,6 +317,8 @@ class _Trainer:
     # ------------------------------------------------------------------------------------------------ validation
 
     def _validate(self, epoch: int) -> None:
+        if self.many:
+            processes.copy_from_first(self._buffers())  # statistics of a normalization are each process's own
         scored = self.model if self.average is None else self.average.module
         scored.eval()
         with torch.no_grad():
@@ -260,7 +331,7 @@ class _Trainer:
         self.state.epochs = epoch
         if self.config.keep == "last" or not self.state.best or found.rank > self.state.best_rank:
             self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, epoch
-            self.best_weights = {name: x.detach().cpu().clone() for name, x in scored.state_dict().items()}
+            self.best_weights = self._held(scored)
         self.job.observe(found, self._progress())
         waited = epoch - self.state.best_epoch
         self.state.stopped_early = 0 < self.config.patience <= waited and epoch < self.config.epochs
@@ -275,33 +346,46 @@ class _Trainer:
         with torch.no_grad():
             found = self.job.validate(self.model)
         self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, 0
-        self.best_weights = {name: x.detach().cpu().clone() for name, x in self.model.state_dict().items()}
+        self.best_weights = self._held(self.model)
+
+    def _held(self, module: torch.nn.Module) -> dict[str, Tensor]:
+        """Whole weights in the memory of the CPU."""
+        return {name: x.detach().cpu().clone() for name, x in self._whole(module).items()}
 
     def _record(self, split: str, epoch: float, values: Mapping[str, Any]) -> None:
         record = {"split": split, "step": self.state.step, "epoch": round(epoch, 4), **values}
         append_record(self.folder / RECORDS, record)
         for name, value in {**values, **values.get("terms", {}), **values.get("figures", {})}.items():
-            if isinstance(value, float):
+            if isinstance(value, float) and self.board is not None:
                 self.board.add_scalar(f"{split}/{name}", value, self.state.step)
 
     # ------------------------------------------------------------------------------------------------ checkpoints
 
     def save(self) -> None:
+        if self.many:
+            processes.copy_from_first(self._buffers())
+        others = processes.together(_generators())[1:]
+        optimizer = self.optimizer.state_dict()
+        if self.config.strategy == "fsdp":
+            from stillhouse.training.sharded import full
+
+            optimizer = full(optimizer)
         state: Checkpoint = {
             "fit": vars(self.state).copy(),
             "total": self.total,
-            "model": self.model.state_dict(),
+            "model": self._whole(self.model),
             "extras": self.extras.state_dict(),
             "job": self.job.state_dict(),
             "threads": self.threads.state_dict(),
             "doctor": None if self.doctor is None else self.doctor.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": optimizer,
             "schedule": self.schedule.state_dict(),
             "precision": self.fabric.strategy.precision.state_dict(),
-            "average": None if self.average is None else self.average.module.state_dict(),
+            "average": None if self.average is None else self._whole(self.average.module),
             "best_weights": self.best_weights,
+            "generators": others,
         }
-        save_checkpoint(self.folder / CHECKPOINT, state)
+        processes.on_first(lambda: save_checkpoint(self.folder / CHECKPOINT, state))
 
     def load(self) -> None:
         path = self.folder / CHECKPOINT
@@ -336,20 +420,28 @@ class _Trainer:
                 raise InputError(f"checkpoint {path}: {name}: expected {expected}, got {got}")
 
     def _restore(self, state: Checkpoint) -> None:
-        self.model.load_state_dict(state["model"])
+        self._load_whole(self.model, state["model"])
         self.extras.load_state_dict(state["extras"])
         self.job.load_state_dict(state["job"])
         self.threads.load_state_dict(state["threads"])
         if self.doctor is not None and state["doctor"] is not None:
             self.doctor.load_state_dict(state["doctor"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(self._split_optimizer(state["optimizer"]))
         self.schedule.load_state_dict(state["schedule"])
         self.fabric.strategy.precision.load_state_dict(state["precision"])
-        if self.average is not None:
-            self.average.module.load_state_dict(state["average"])
+        if self.average is not None and state["average"] is not None:
+            self._load_whole(self.average.module, state["average"])
         self.best_weights = state["best_weights"]
         self.state = replace(self.state, **state["fit"])
-        restore_rng(state)
+        if ranks.first():
+            restore_rng(state)
+        elif ranks.rank() <= len(state["generators"]):
+            held = state["generators"][ranks.rank() - 1]
+            torch.set_rng_state(held["cpu"])
+            if torch.cuda.is_available() and held["cuda"] is not None:
+                torch.cuda.set_rng_state(held["cuda"])
+        else:  # there were fewer processes before
+            torch.manual_seed(self.seed + 1 + ranks.rank() * STRIDE + self.state.step)
 
     def take_over(self, path: Path, parts: Sequence[str]) -> None:
         """Start from the moments or the extras of another training, as far as they are the same parameters."""
@@ -370,7 +462,7 @@ class _Trainer:
                     f"carry: 'optimizer' of {path}: expected parameter groups of {sizes[0]}, got {sizes[1]}; signals "
                     "that learn projectors must be the same in both stages"
                 )
-            self.optimizer.load_state_dict({**now, "state": old["state"]})
+            self.optimizer.load_state_dict(self._split_optimizer({**now, "state": old["state"]}))
 
     def _build_average(self) -> Any:
         """timm's weight average: buffers too, with a decay that warms up, so that a short run does not lag."""
@@ -380,11 +472,61 @@ class _Trainer:
 
         return ModelEmaV3(self.model, decay=self.config.ema_decay, use_warmup=True, exclude_buffers=False)
 
+    # ------------------------------------------------------------------------------------------------ split weights
 
-def _precision(config: TrainingConfig) -> str:
-    if config.precision != "auto":
-        return config.precision
-    gpu = config.device in {"auto", "cuda"} and torch.cuda.is_available()
-    # a GPU without bf16 units emulates it, slower than float32
-    gpu = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
-    return "bf16-mixed" if gpu else "32-true"
+    def _buffers(self) -> list[Tensor]:
+        found = [*self.model.buffers(), *self.extras.buffers()]
+        return found if self.average is None else [*found, *self.average.module.buffers()]
+
+    def _shard(self) -> list[Callable[[], None]]:
+        """Split what the configuration wants split; returns what makes it whole again."""
+        config = self.config
+        if config.strategy != "fsdp" and not (config.shard_teacher and self.many):
+            return []
+        from stillhouse.training.sharded import keep_whole, shard_frozen
+
+        undo = [shard_frozen(network, self.fabric.device) for network in self.job.frozen()]
+        if config.strategy == "fsdp":
+            if self.job.follows:
+                raise InputError(
+                    "strategy fsdp: weights are split, and a moving average that teaches (own_decay, a teacher that is the "
+                    "student) copies whole ones; take strategy: ddp"
+                )
+            self.average = self._build_average()  # a copy of whole weights, split like them
+            undo.append(keep_whole(self.model))
+            if self.average is not None:
+                self.fabric.setup_module(self.average.module)
+        return undo
+
+    def make_whole(self) -> None:
+        """Give student and teacher their whole weights back."""
+        while self.undo:
+            self.undo.pop()()
+
+    def _whole(self, module: torch.nn.Module) -> dict[str, Any]:
+        if self.config.strategy != "fsdp":
+            return module.state_dict()
+        from stillhouse.training.sharded import full, reshard
+
+        reshard(module)
+        return {name: full(x) for name, x in module.state_dict().items()}
+
+    def _load_whole(self, module: torch.nn.Module, state: Mapping[str, Tensor]) -> None:
+        if self.config.strategy != "fsdp":
+            module.load_state_dict(state)
+            return
+        from stillhouse.training.sharded import load_whole
+
+        load_whole(module, state)
+
+    def _split_optimizer(self, state: dict[str, Any]) -> dict[str, Any]:
+        if self.config.strategy != "fsdp":
+            return state
+        from stillhouse.training.sharded import optimizer_state
+
+        return optimizer_state(state, self.optimizer)
+
+
+def _generators() -> dict[str, Tensor | None]:
+    """The random states of this process."""
+    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None}

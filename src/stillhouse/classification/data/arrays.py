@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.classification.data.sources import Rows
+from stillhouse.classification.data.streamed import Streamed
 from stillhouse.core.checks import InputError
 
 CHUNK = 1024
@@ -103,9 +104,9 @@ def check_rows(split: str, rows: Rows, num_classes: int) -> None:
         )
 
 
-def check_pixels(split: str, images: Tensor) -> None:
+def check_pixels(split: str, images: Tensor | Streamed) -> None:
     """Raise unless every pixel of (N, C, H, W) floats is finite and in [0, 1]; uint8 is always right."""
-    if images.dtype == torch.uint8:
+    if isinstance(images, Streamed) or images.dtype == torch.uint8:
         return
     for fault, expected in ((_not_finite, "finite pixels"), (_outside, "pixels in [0, 1]")):
         count, first, value = 0, -1, 0.0

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Augmentation = Literal["none", "affine", "crop-flip"]
+Augmentation = Literal["none", "affine", "crop-flip", "resized-crop"]
 
 
 def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[int, int] | None = None) -> Tensor:
@@ -22,7 +22,8 @@ def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[
     Args:
         inputs: (B, C, H, W) floats in [0, 1].
         how: `affine` turns by up to 10 degrees, shifts by up to a tenth and scales by up to a tenth; `crop-flip` shifts by
-            up to an eighth and mirrors.
+            up to an eighth and mirrors; `resized-crop` takes a part of 25 % to 100 % of the area, of 3:4 to 4:3, resizes it to
+            the whole and mirrors.
         seed: fixes the draw.
         randaugment: operations and magnitude (0 to 30) of a RandAugment that follows.
 
@@ -84,6 +85,9 @@ def _transform(
     elif how == "crop-flip":
         padding = [max(1, width // 8), max(1, height // 8)]
         steps += [v2.RandomCrop((height, width), padding=padding), v2.RandomHorizontalFlip()]
+    elif how == "resized-crop":
+        crop = v2.RandomResizedCrop((height, width), scale=(0.25, 1.0), interpolation=bilinear, antialias=True)
+        steps += [crop, v2.RandomHorizontalFlip()]
     if randaugment is not None:
         operations, magnitude = randaugment
         steps.append(v2.RandAugment(num_ops=operations, magnitude=magnitude, interpolation=bilinear))

@@ -26,8 +26,13 @@ class DataConfig:
         {'train': 970, 'validation': 108, 'test': 719}
     """
 
-    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "npz"] = Field(
-        default="digits", description="the data set; folder: ROOT/[train/]CLASS/*.png, npz: arrays images and labels"
+    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "npz", "shards"] = Field(
+        default="digits",
+        description="the data set; folder: ROOT/[train/]CLASS/*.png, npz: arrays images and labels, shards: WebDataset's tars",
+    )
+    stream: bool = Field(
+        default=False,
+        description="of folder: decode images when they are needed, for more than memory holds (shards always do)",
     )
     root: str | None = Field(
         default=None,
@@ -60,8 +65,10 @@ class DataConfig:
     test_limit: int | None = Field(
         default=None, gt=0, description="test on that many images only, classes in proportion"
     )
-    augment: Literal["none", "affine", "crop-flip"] = Field(
-        default="none", description="affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror"
+    augment: Literal["none", "affine", "crop-flip", "resized-crop"] = Field(
+        default="none",
+        description="affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror; resized-crop: any "
+        "part of a quarter or more, mirror",
     )
     views: int | None = Field(
         default=None,
@@ -73,6 +80,12 @@ class DataConfig:
     randaugment: bool = Field(default=False, description="further random changes of each training image (RandAugment)")
     randaugment_operations: int = Field(default=2, ge=1, le=14, description="of randaugment: changes of one image")
     randaugment_magnitude: int = Field(default=9, ge=0, le=30, description="of randaugment: how strong, 30 is the most")
+
+    def __post_init__(self) -> None:
+        if self.stream and self.name not in {"folder", "shards"}:
+            raise ValueError(
+                f"stream: decodes image files when they are needed, and {self.name} has none; leave it out"
+            )
 
     def build(self) -> ImageData:
         """Read the data set, check it and split it.
@@ -92,7 +105,11 @@ class DataConfig:
         if self.name == "folder":
             from stillhouse.classification.data.folder import load_folder
 
-            return load_folder(self._given_root("the folder"), self.image_size, self.channels)
+            return load_folder(self._given_root("the folder"), self.image_size, self.channels, stream=self.stream)
+        if self.name == "shards":
+            from stillhouse.classification.data.shards import load_shards
+
+            return load_shards(self._given_root("the folder of shards"), self.image_size, self.channels)
         if self.name == "npz":
             from stillhouse.classification.data.npz import load_npz
 

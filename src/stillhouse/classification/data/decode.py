@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ def common_channels(files: Sequence[Path], looks: Sequence[Look]) -> int:
     return 1
 
 
-def decode(file: Path, channels: int, height: int, width: int) -> np.ndarray:
+def decode(file: Path, channels: int, height: int, width: int, *, content: bytes | None = None) -> np.ndarray:
     """The pixels of an image file, turned upright; where the size differs, the middle is cut out and resized.
 
     Args:
@@ -69,6 +70,7 @@ def decode(file: Path, channels: int, height: int, width: int) -> np.ndarray:
         channels: 1 or 3.
         height: H.
         width: W.
+        content: the encoded image, where it is not a file of its own; `file` then names it in messages.
 
     Returns:
         (C, H, W) uint8.
@@ -78,7 +80,7 @@ def decode(file: Path, channels: int, height: int, width: int) -> np.ndarray:
     """
     from PIL import Image, ImageOps
 
-    with _opened(file) as opened:
+    with _opened(file, content) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):
             # Pillow's own conversion to 8 bits cuts everything above 255 to white
@@ -93,11 +95,11 @@ def decode(file: Path, channels: int, height: int, width: int) -> np.ndarray:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def _opened(file: Path, content: bytes | None = None) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(file) as image:
+        with Image.open(file if content is None else io.BytesIO(content)) as image:
             yield image
     except InputError:
         raise

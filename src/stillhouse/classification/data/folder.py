@@ -15,8 +15,10 @@ from pathlib import Path
 
 import torch
 
+from stillhouse.classification.data.decode import look
 from stillhouse.classification.data.folder_cache import decoded
 from stillhouse.classification.data.sources import Loaded, Rows
+from stillhouse.classification.data.streamed import Part, Streamed
 from stillhouse.core.checks import InputError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"}
@@ -32,13 +34,14 @@ class Listing:
     labels: tuple[int, ...]
 
 
-def load_folder(root: Path, image_size: int | None, channels: int | None) -> Loaded:
+def load_folder(root: Path, image_size: int | None, channels: int | None, *, stream: bool = False) -> Loaded:
     """The images under a root, from the cache if nothing changed since they were decoded.
 
     Args:
         root: see above for the layout; hidden files and files that are no images are passed over.
         image_size: side in pixels; None keeps the size if all images have the same, else 64.
         channels: 1 or 3; None takes gray if the first image is gray.
+        stream: decode each image when it is asked for, and keep nothing: for more images than memory or disk hold.
 
     Raises:
         InputError: no such layout, an empty class folder, splits with other classes, an image that cannot be read.
@@ -46,18 +49,22 @@ def load_folder(root: Path, image_size: int | None, channels: int | None) -> Loa
     if not root.is_dir():
         raise InputError(f"folder {root} (--data-root): expected a folder of images, got {_what(root)}")
     try:
-        return _load(root, image_size, channels)
+        return _load(root, image_size, channels, stream)
     except OSError as error:  # a folder that may not be read, a link to nothing, a file removed meanwhile
         raise InputError(f"folder {root}: cannot read {error.filename or root}: {error.strerror or error}") from None
 
 
-def _load(root: Path, image_size: int | None, channels: int | None) -> Loaded:
+def _load(root: Path, image_size: int | None, channels: int | None, stream: bool) -> Loaded:
     places = _splits(root)
     listings = {split: _list(place) for split, place in places.items()}
     train = listings["train"]
     for split, listing in listings.items():
         _same_classes(places["train"], train.class_names, places[split], listing.class_names)
 
+    if stream:
+        behind = {split: _streamed(root, listing, image_size, channels) for split, listing in listings.items()}
+        name = root.resolve().name
+        return Loaded(name, train.class_names, behind["train"], behind.get("validation"), behind.get("test"))
     files = [file for listing in listings.values() for file in listing.files]
     images = decoded(root, files, image_size, channels)
     rows, start = {}, 0
@@ -66,6 +73,15 @@ def _load(root: Path, image_size: int | None, channels: int | None) -> Loaded:
         rows[split] = Rows(images[start:stop], torch.tensor(listing.labels, dtype=torch.int64))
         start = stop
     return Loaded(root.resolve().name, train.class_names, rows["train"], rows.get("validation"), rows.get("test"))
+
+
+def _streamed(root: Path, listing: Listing, image_size: int | None, channels: int | None) -> Rows:
+    if image_size is None:
+        raise InputError("data: images that are streamed need one size for all; give image_size (--data-image-size)")
+    shape = (channels or (1 if look(listing.files[0]).gray else 3), image_size, image_size)
+    names = [f"{file.relative_to(root).as_posix()} {file.stat().st_size}" for file in listing.files]
+    parts = [Part(file) for file in listing.files]
+    return Rows(Streamed(parts, shape, names), torch.tensor(listing.labels, dtype=torch.int64))
 
 
 def _splits(root: Path) -> dict[str, Path]:

@@ -26,26 +26,32 @@ from stillhouse.classification.data.shape import fit
 from stillhouse.classification.data.sources import Loaded, Rows
 from stillhouse.classification.data.splits import check_every_class, hold_out, limit
 from stillhouse.classification.data.statistics import fingerprint, pixel_statistics
+from stillhouse.classification.data.streamed import Streamed
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.core.types import Batch, ImageTask
 
 
 @dataclass(frozen=True)
 class ImageSplit:
-    """One split, whole in memory.
+    """One split, in memory or decoded when its rows are asked for.
 
     Attributes:
-        images: (N, C, H, W) uint8, or float32 in [0, 1].
+        images: (N, C, H, W) uint8, or float32 in [0, 1], or `Streamed`.
         labels: (N) int64.
     """
 
-    images: Tensor
+    images: Tensor | Streamed
     labels: Tensor
 
     @property
-    def held(self) -> Tensor:
-        """(N, ...) what is in memory: the images."""
+    def held(self) -> Tensor | Streamed:
+        """(N, ...) what it is made of: the images."""
         return self.images
+
+    def ahead(self, index: Tensor) -> None:
+        """Say which rows are asked for next, so that their decoding can begin."""
+        if isinstance(self.images, Streamed):
+            self.images.ahead(index)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -155,10 +161,8 @@ class ImageData:
         *,
         class_names: Sequence[str] | None = None,
         name: str = "arrays",
-        test_images: Any = None,
-        test_labels: Any = None,
-        validation_images: Any = None,
-        validation_labels: Any = None,
+        test: tuple[Any, Any] | None = None,
+        validation: tuple[Any, Any] | None = None,
         config: DataConfig | None = None,
     ) -> ImageData:
         """A data set from NumPy arrays or tensors.
@@ -168,10 +172,8 @@ class ImageData:
             labels: (N) whole numbers from 0 to K - 1.
             class_names: (K); the numbers as words where not given.
             name: what reports call it.
-            test_images: a test split of its own; taken from `images` where not given.
-            test_labels: its labels.
-            validation_images: a validation split of its own; taken from `images` where not given.
-            validation_labels: its labels.
+            test: images and labels of a test split of its own; taken from `images` where not given.
+            validation: the same of a validation split.
             config: fractions, seed, limits, size, channels and augmentation; its `name`, `root` and `download` are not read.
 
         Raises:
@@ -185,10 +187,10 @@ class ImageData:
             ({'train': 21, 'validation': 3, 'test': 16}, (1, 8, 8))
         """
         train = rows_from_arrays(images, labels)
-        test = optional_rows(test_images, test_labels, "test_")
-        validation = optional_rows(validation_images, validation_labels, "validation_")
+        tested = None if test is None else optional_rows(*test, "test_")
+        validated = None if validation is None else optional_rows(*validation, "validation_")
         names = infer_class_names(train.labels) if class_names is None else tuple(str(word) for word in class_names)
-        return assemble(Loaded(name, names, train, validation, test), config or DataConfig())
+        return assemble(Loaded(name, names, train, validated, tested), config or DataConfig())
 
 
 def assemble(loaded: Loaded, config: DataConfig) -> ImageData:

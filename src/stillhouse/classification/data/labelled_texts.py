@@ -159,7 +159,7 @@ def load_texts(config: TextDataConfig) -> TextData:
         InputError: the file cannot be read, lacks a column, has one class only, or a text without tokens.
     """
     path = Path(config.root).expanduser()
-    rows = _rows(path)
+    rows = read_rows(path)
     for column in (config.text_column, config.label_column):
         if column not in rows[0]:
             raise InputError(f"{path}: expected a column {column!r}; {nearest(column, map(str, rows[0]))}")
@@ -168,7 +168,7 @@ def load_texts(config: TextDataConfig) -> TextData:
     names = sorted(set(words))
     if len(names) < 2:
         raise InputError(f"{path}: expected at least 2 classes in {config.label_column!r}, got {', '.join(names)}")
-    encode, vocabulary = _tokenizer(config)
+    encode, vocabulary = tokenizer_of(config)
     task = TextTask(tuple(names), config.length, vocabulary)
     whole = Rows(_encoded(path.name, texts, encode, task), torch.tensor([names.index(word) for word in words]))
     train, test = hold_out(whole, config.test_fraction, config.split_seed, names, "test")
@@ -192,7 +192,7 @@ def hashed_words(vocabulary: int) -> Callable[[str], list[int]]:
     ]
 
 
-def _tokenizer(config: TextDataConfig) -> tuple[Callable[[str], list[int]], int]:
+def tokenizer_of(config: TextDataConfig) -> tuple[Callable[[str], list[int]], int]:
     """Text -> ids from 1 up (0 is padding), and how many ids there are."""
     if config.tokenizer is None:
         return hashed_words(config.vocabulary), config.vocabulary
@@ -205,7 +205,7 @@ def _tokenizer(config: TextDataConfig) -> tuple[Callable[[str], list[int]], int]
     return lambda text: [1 + number for number in found.encode(text).ids], found.get_vocab_size() + 1
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
+def read_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a .csv, .tsv or .jsonl file as mappings."""
     kind = path.suffix.lower()
     if kind not in {".csv", ".tsv", ".jsonl"}:

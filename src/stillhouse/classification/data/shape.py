@@ -10,6 +10,7 @@ from torch import Tensor
 
 from stillhouse.classification.data.arrays import CHUNK
 from stillhouse.classification.data.sources import Rows
+from stillhouse.classification.data.streamed import Streamed
 
 # ITU-R 601-2, as Pillow turns RGB to gray
 LUMA = (0.299, 0.587, 0.114)
@@ -17,6 +18,8 @@ LUMA = (0.299, 0.587, 0.114)
 
 def fit(rows: Rows, image_size: int | None, channels: int | None) -> Rows:
     """Images of the side and the channels that are asked for; the very same rows where nothing is to be done."""
+    if isinstance(rows.images, Streamed):  # decoded to what was asked for
+        return rows
     _, c, h, w = rows.images.shape
     resized = image_size is not None and (h, w) != (image_size, image_size)
     if not resized and channels in (None, c):

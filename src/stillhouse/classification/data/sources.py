@@ -6,17 +6,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from stillhouse.classification.data.streamed import Streamed
+
 
 @dataclass(frozen=True, slots=True)
 class Rows:
     """Images and their labels.
 
     Attributes:
-        images: (N, C, H, W) uint8, or float32 in [0, 1].
+        images: (N, C, H, W) uint8, or float32 in [0, 1]; or what decodes them when they are asked for.
         labels: (N,) int64.
     """
 
-    images: Tensor
+    images: Tensor | Streamed
     labels: Tensor
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.classification.data.sources import Rows
+from stillhouse.classification.data.streamed import Streamed
 from stillhouse.core.checks import InputError
 
 
@@ -96,6 +97,8 @@ def check_every_class(labels: Tensor, class_names: Sequence[str]) -> None:
 
 
 def pick(rows: Rows, index: np.ndarray) -> Rows:
-    """The rows of an index, copied."""
+    """The rows of an index, copied; of streamed images nothing is decoded."""
     where = torch.from_numpy(index)
+    if isinstance(rows.images, Streamed):
+        return Rows(rows.images.pick(index.tolist()), rows.labels.index_select(0, where))
     return Rows(rows.images.index_select(0, where), rows.labels.index_select(0, where))

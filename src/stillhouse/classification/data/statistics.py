@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from stillhouse.classification.data.arrays import CHUNK
+from stillhouse.classification.data.streamed import Streamed
 
 
-def pixel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def pixel_statistics(images: Tensor | Streamed) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of every channel, in units of pixels in [0, 1].
 
     A channel that never changes gets the deviation 1, so that nobody divides by zero.
 
     Args:
-        images: (N, C, H, W) uint8, or floats in [0, 1].
+        images: (N, C, H, W) uint8, or floats in [0, 1]; of streamed images a sample is looked at.
 
     Returns:
         (C) means, (C) standard deviations.
@@ -29,6 +30,8 @@ def pixel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ..
         >>> pixel_statistics(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
         ((0.5,), (0.5,))
     """
+    if isinstance(images, Streamed):
+        images = images.sample()
     moments = [
         _exact(images[:, c]) if images.dtype == torch.uint8 else _two_passes(images[:, c])
         for c in range(images.shape[1])
@@ -53,12 +56,15 @@ def _two_passes(channel: Tensor) -> tuple[float, float]:
     return mean, variance**0.5
 
 
-def fingerprint(splits: Iterable[tuple[str, Tensor, Tensor]]) -> str:
+def fingerprint(splits: Iterable[tuple[str, Tensor | Streamed, Tensor]]) -> str:
     """SHA-256 over name, type, shape, pixels and labels of every split, in order: equal only for equal data."""
     digest = hashlib.sha256()
     for name, images, labels in splits:
         digest.update(f"{name} {images.dtype} {tuple(images.shape)}\n".encode())
-        for chunk in images.split(CHUNK):
-            digest.update(chunk.contiguous().numpy().data)
+        if isinstance(images, Streamed):
+            digest.update(images.fingerprint().encode())
+        else:
+            for chunk in images.split(CHUNK):
+                digest.update(chunk.contiguous().numpy().data)
         digest.update(labels.contiguous().numpy().data)
     return digest.hexdigest()

@@ -69,7 +69,7 @@ def print_variants(results: Mapping[str, Any], out: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from stillhouse.cli.show import comparison_words
+    from stillhouse.cli.show import comparison_words, print_table
 
     console = Console(highlight=False)
     sizes = results["data"]["sizes"]
@@ -86,7 +86,7 @@ def print_variants(results: Mapping[str, Any], out: Path) -> None:
                 f"{found['arm_params'][arm]:,}",
                 f"{found['seconds_per_epoch']:.1f}" if reference else "",
             )
-    console.print(table)
+    print_table(table)
     for name, found in results["models"].items():
         for entry in found["comparisons"] if len(found["arms"]) > 1 else ():
             console.print(f"{name}: {comparison_words(entry)}", markup=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from stillhouse.classification.plan import ClassesRunConfig
 from stillhouse.core import records
 from stillhouse.core.config import kinds
 from stillhouse.core.family import Arm, Contrast
-from stillhouse.core.folder import RunFolder
+from stillhouse.core.folder import RunFolder, student_folder
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.students import TsetlinViTConfig, UnifiedTMConfig
@@ -18,6 +18,8 @@ from stillhouse.families.clauses.students.kinds import AssistantConfig, ClauseSt
 from stillhouse.families.clauses.students.unused import unused_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
     from stillhouse.core.lab import Lab
@@ -109,6 +111,18 @@ class ClausesFamily(ClassificationFamily):
         index, images, maps = strongest_clauses(model, pixels, split.labels, lab.data.task.class_names)
         write_arrays(lab.folder.path / records.CLAUSE_IMAGES, images=images, maps=maps)
         write_json(lab.folder.path / records.CLAUSES, index)
+
+    def predictor(self, folder: Path) -> Any:
+        """Photos into classes; a student of boolean features reads those of the photo."""
+        from stillhouse.classification.card import read_card
+        from stillhouse.classification.use import open_predictor
+        from stillhouse.families.clauses.data.boolean_features import BITS, boolean_features
+
+        place = student_folder(folder)
+        channels, rest = divmod(read_card(place, self.Students)[1].shape[0], BITS)
+        if rest or channels not in (1, 3):
+            return super().predictor(folder)
+        return open_predictor(self, place, lambda pixels: boolean_features(pixels).float(), channels)
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Also the clauses that vote most, with pictures."""

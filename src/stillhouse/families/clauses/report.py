@@ -21,6 +21,7 @@ from stillhouse.report.read import Array, attempt
 from stillhouse.report.words import percent
 
 OPEN_CLASSES = 10
+LEAST = 0.0005  # share of the votes below which a clause is not shown: it would read 0.0 %
 TITLE = "The clauses that vote most"
 CAPTION = (
     "A clause is a conjunction of literals (this and not that) that looks at one patch and votes for or against classes. Its "
@@ -82,7 +83,7 @@ def _read_clauses(path: Path) -> list[tuple[str, list[Clause]]]:
         raise InputError(f"maps: expected shape (M, H, W) of images {images.shape}, got {maps.shape}")
     gray, maps = images.mean(axis=1) / 255.0, np.nan_to_num(maps)
     return [
-        (str(entry["class"]), [_clause(clause, gray, maps) for clause in entry["clauses"]])
+        (str(entry["class"]), [_clause(clause, gray, maps) for clause in entry["clauses"] if clause["share"] >= LEAST])
         for entry in records.read_json(path)["classes"]
     ]
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,16 +40,32 @@ DECISIVE = (".json", ".txt", ".model", ".safetensors", ".bin")
 IGNORED = ("onnx", "openvino", ".cache")
 
 
+@dataclass(frozen=True)
+class Encoding:
+    """How texts become vectors.
+
+    Attributes:
+        batch_size: texts at once in the model.
+        normalize: scale vectors to unit length.
+        device: as torch names it; the best there is where not given.
+    """
+
+    batch_size: int = 64
+    normalize: bool = True
+    device: str | None = None
+
+
+USUAL = Encoding()
+
+
 def capture(
     texts: Sequence[str],
     model: str | Path,
     out: str | Path,
     *,
-    batch_size: int = 64,
-    normalize: bool = True,
+    encoding: Encoding = USUAL,
     resume: bool = True,
     progress: bool = True,
-    device: str | None = None,
 ) -> Path:
     """Encode texts with a sentence-transformers model into a folder; what is there already is not encoded again.
 
@@ -56,11 +73,9 @@ def capture(
         texts: (N) none of them blank.
         model: a folder with modules.json, or a name on the hub ("all-MiniLM-L6-v2"), looked for on this machine first.
         out: the folder, new, empty or of the same capture.
-        batch_size: texts at once in the model.
-        normalize: scale vectors to unit length.
+        encoding: batches, length of the vectors, device.
         resume: go on where a killed capture stopped, and return at once where it is finished; else refuse a folder in use.
         progress: a bar on stderr, where that is a terminal.
-        device: as torch names it; the best there is where not given.
 
     Returns:
         The folder, finished: `stillhouse.families.embed.data.vectors.open_vectors` opens it, with its texts.
@@ -71,7 +86,7 @@ def capture(
 
     Source: Reimers & Gurevych 2019, arXiv:1908.10084 (Sentence-BERT).
     """
-    out = Path(out).expanduser()
+    out, batch_size, normalize = Path(out).expanduser(), encoding.batch_size, encoding.normalize
     if batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {batch_size}")
     folder = model_folder(model)
@@ -82,7 +97,7 @@ def capture(
     }
     if not _to_do(out, key, resume):
         return out
-    encoder = _load(folder, device)
+    encoder = _load(folder, encoding.device)
     plan, fill = _asked(texts, encoder, key, str(model), batch_size=batch_size, normalize=normalize, out=out)
     begin(out, plan)
     _write_texts(out / TEXTS, texts)

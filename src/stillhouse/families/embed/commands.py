@@ -104,6 +104,7 @@ def _capture(words: Sequence[str]) -> int:
     parser.add_argument("--no-resume", action="store_true", help="refuse a folder in which a capture is")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse(words)
+    from stillhouse.families.embed.capture import Encoding
     from stillhouse.families.embed.corpus import capture_sources
 
     about = capture_sources(
@@ -113,11 +114,9 @@ def _capture(words: Sequence[str]) -> int:
         min_chars=options.min_chars,
         max_chars=options.max_chars,
         limit=options.limit,
-        batch_size=options.batch_size,
-        normalize=not options.raw_length,
+        encoding=Encoding(options.batch_size, normalize=not options.raw_length, device=options.device),
         resume=not options.no_resume,
         progress=not options.quiet,
-        device=options.device,
     )
     for name, count in about["files"].items():
         print(f"{name}: {count:,} texts")
@@ -235,7 +234,6 @@ def _explore(words: Sequence[str]) -> int:
         limit=options.limit,
         neighbors=options.neighbors,
         every=options.all,
-        log=print,
     )
     print(f"open {page} in a browser; it asks for nothing from outside")
     return 0

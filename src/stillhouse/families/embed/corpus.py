@@ -101,7 +101,7 @@ def capture_sources(
     limit: int | None = None,
     **settings: Any,
 ) -> dict[str, Any]:
-    """`gather`, then `teachers.from_sentence_transformers.capture`, with the names of files as labels.
+    """`gather`, then `capture` with the rest of the settings, with the names of files as labels.
 
     Returns:
         `folder`, `rows`, `width`, `files` (texts of each).

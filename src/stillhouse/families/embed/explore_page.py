@@ -10,6 +10,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,30 @@ HERE = Path(__file__).parents[2] / "report"
 ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What there is to look at.
+
+    Attributes:
+        codes: (n, d) finite, d at least 2; 20 000 rows are fluent, some 40 bytes a number and row in all.
+        texts: (n) what a row stands for: shown, and searched.
+        labels: (n) classes, for colour; any values that print.
+        teacher_neighbours: (n, k) rows nearest in the teacher, nearest first; -1: none.
+        student_neighbours: (n, k) the same in the student.
+    """
+
+    codes: np.ndarray
+    texts: Sequence[str] | None = None
+    labels: Sequence[Any] | np.ndarray | None = None
+    teacher_neighbours: np.ndarray | None = None
+    student_neighbours: np.ndarray | None = None
+
+
 def write_explorer(
     path: str | Path,
-    codes: np.ndarray,
+    rows: Rows,
     *,
-    texts: Sequence[str] | None = None,
-    labels: Sequence[Any] | np.ndarray | None = None,
     axes: Sequence[str | Sequence[str]] | None = None,
-    teacher_neighbours: np.ndarray | None = None,
-    student_neighbours: np.ndarray | None = None,
     title: str = "Codes",
     metrics: Mapping[str, float | str | None] | None = None,
 ) -> Path:
@@ -41,12 +57,8 @@ def write_explorer(
 
     Args:
         path: of the HTML file.
-        codes: (n, d) finite, d at least 2; 20 000 rows are fluent, some 40 bytes a number and row in all.
-        texts: (n) what a row stands for: shown, and searched.
-        labels: (n) classes, for colour; any values that print.
+        rows: codes, and what is known of them.
         axes: (d) names, or (name, pole at -1, pole at +1).
-        teacher_neighbours: (n, k) rows nearest in the teacher, nearest first; -1: none.
-        student_neighbours: (n, k) the same in the student.
         title: of the page.
         metrics: shown on top, in this order.
 
@@ -57,7 +69,7 @@ def write_explorer(
         InputError: shapes that do not go together, NaN, neighbours that are no rows, or a path that cannot be written.
     """
     path = Path(path).expanduser()
-    codes = np.asarray(codes)
+    codes = np.asarray(rows.codes)
     if codes.ndim != 2 or not len(codes) or codes.shape[1] < 2 or codes.dtype.kind not in "fiu":
         raise InputError(f"codes: expected numbers (rows, 2 or more axes), got {codes.dtype} of shape {codes.shape}")
     n, d = codes.shape
@@ -66,17 +78,17 @@ def write_explorer(
         raise InputError(
             f"codes: expected finite numbers, got NaN or infinite ones in row {bad[0]} and {len(bad) - 1} more"
         )
-    names, ids = _categories(labels, n)
+    names, ids = _categories(rows.labels, n)
     about = {
         "rows": n,
         "width": d,
         "codes": _base64(codes.astype("<f4")),
         "axes": _axes(axes, d),
-        "texts": _texts(texts, n),
+        "texts": _texts(rows.texts, n),
         "labels": names,
         "label": ids,
-        "teacher": _neighbours("teacher_neighbours", teacher_neighbours, n),
-        "student": _neighbours("student_neighbours", student_neighbours, n),
+        "teacher": _neighbours("teacher_neighbours", rows.teacher_neighbours, n),
+        "student": _neighbours("student_neighbours", rows.student_neighbours, n),
     }
     page = _page(title, about, metrics or {}).encode(errors="replace")
     write_atomically(path, lambda file: file.write(page))

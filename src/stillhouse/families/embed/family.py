@@ -23,7 +23,7 @@ import torch
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
 from stillhouse.core.folder import SHIPPED, RunFolder
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.lab import Lab
@@ -31,7 +31,7 @@ from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.types import OutputSpec
-from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, VectorTeacher
+from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, LessonRows, VectorTeacher
 from stillhouse.families.embed.judge import CODES, FAR, NEAR, figures, levels, neighbours_compared, teacher_figures
 from stillhouse.families.embed.material import (
     Material,
@@ -70,6 +70,7 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         Metric(FAR, "distances kept (Spearman, row by row)", "Spearman", "test rows", low=-1.0, high=1.0, digits=3),
     )
     may_grow = ("seeds", "anchors", "frontier", "text")
+    validated = "validation score (mean of near and far)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run of vectors: `data.path`."""
@@ -200,13 +201,10 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         lessons = lab.config.trained
         return EmbeddingJob(
             lesson.student,
-            lab.data.train,
-            lab.data.validation,
+            LessonRows(lab.data.train, lab.data.validation, lab.shared["graph"], lab.data.training_poles()),
             lessons.get(lesson.arm.name, lab.config.lesson),
             batch_size=self.training(lesson).batch_size,
             seed=lesson.job_seed,
-            graph=lab.shared["graph"],
-            poles=lab.data.training_poles(),
             listening=listen(lesson, example, partial(_spec, example)),
         )
 
@@ -273,6 +271,28 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             best = max(range(len(ranks)), key=lambda seed: ranks[seed])
             shipped = {"shipped": {"arm": TEXT, "seed": best}}
             _copy(lab.folder.arm(TEXT, best), path / SHIPPED_TEXT, (WEIGHTS, TOKENIZER), shipped)
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """Weights, and multiply-adds of a row: each weight of a matrix is used once."""
+        weights = dict(load_embedder(folder).named_parameters())
+        macs = sum(x.numel() for x in weights.values() if x.ndim == 2)
+        params = sum(x.numel() for x in weights.values())
+        return {"params": float(params), "macs": float(macs), **weight_bytes(folder)}
+
+    def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+        """Neighbours of a row depend on which rows are judged with it."""
+        for key in ("sha256", "splits_sha256"):
+            a, b = (one.get("data", {}).get(key) for one in (run, other))
+            if a is None or a != b:
+                return f"other {'vectors' if key == 'sha256' else 'splits'} ({key} {str(a)[:12]} and {str(b)[:12]})"
+        a, b = (one["config"].get("test_rows") for one in (run, other))
+        return None if a == b else f"test_rows is {a} and {b}: neighbours among other rows"
+
+    def predictor(self, folder: Path) -> Any:
+        """Vectors, or texts, into codes."""
+        from stillhouse.families.embed.use import CodePredictor
+
+        return CodePredictor(folder)
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Figures of a student on the test rows of its run, or of other vectors (`vectors`, `key`, `limit`)."""

@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
+from stillhouse.core.processes import share
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.embed.data.vectors import VectorStore
 from stillhouse.families.embed.lesson import EmbeddingLessonConfig
@@ -25,7 +27,7 @@ from stillhouse.families.embed.students.network import CODE_SPREAD, EmbeddingStu
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
 from stillhouse.losses.relations import pearson_of_distances, rkd_angle, rkd_distance
-from stillhouse.training.distillation import DistillJob, Listening
+from stillhouse.training.distillation import DistillJob, Listening, gathered
 from stillhouse.training.job import Terms, Validation
 
 Index = NDArray[np.int64]
@@ -111,18 +113,32 @@ class _Learned(nn.Module):
         )
 
 
+@dataclass(frozen=True)
+class LessonRows:
+    """The rows of a lesson.
+
+    Attributes:
+        train: training rows.
+        validation: held-out rows, of which at most `validation_rows` are scored.
+        graph: (N, k) neighbors of the training rows; None draws none.
+        poles: rows at known ends of axes.
+    """
+
+    train: VectorRows
+    validation: VectorRows
+    graph: NDArray[np.int32] | None = None
+    poles: Poles | None = None
+
+
 class EmbeddingJob(DistillJob):
     """Vectors of a teacher -> codes, by neighbors and by distances; signals compare feature `code` with feature `vector`.
 
     Args:
         model: the student, as `EmbeddingStudent.from_vectors` made it.
-        train: training rows.
-        validation: held-out rows, of which at most `validation_rows` are scored.
+        rows: what is learned and what is scored.
         lesson: loss terms and batches.
         batch_size: rows drawn for a step; no more than there are.
         seed: decides rows, neighbors and noise, a function of it and of the step alone.
-        graph: (N, k) neighbors of the training rows; None draws none.
-        poles: rows at known ends of axes.
         listening: signals beside that, and a curriculum.
 
     Raises:
@@ -134,24 +150,21 @@ class EmbeddingJob(DistillJob):
     def __init__(
         self,
         model: EmbeddingStudent,
-        train: VectorRows,
-        validation: VectorRows,
+        rows: LessonRows,
         lesson: EmbeddingLessonConfig,
         *,
         batch_size: int,
         seed: int,
-        graph: NDArray[np.int32] | None = None,
-        poles: Poles | None = None,
         listening: Listening | None = None,
     ) -> None:
-        listening = listening or Listening()
+        listening, train, poles = listening or Listening(), rows.train, rows.poles
         learned = _Learned(model, lesson.reconstruction_weight > 0, [*listening.signals, *listening.own])
         taps = replace(listening, features=tuple(path for path in listening.features if path != CODE))
         super().__init__(model, rows=lesson.epoch_steps * batch_size, seed=seed, listening=taps, extras=learned)
         self.embedder, self.learned, self.train, self.lesson = model, learned, train, lesson
         self.weights = level_weights(model.config.levels, lesson.level_weights)
         self.task_term = self._first_term()
-        self.graph = None if graph is None else torch.from_numpy(np.asarray(graph, np.int64))
+        self.graph = None if rows.graph is None else torch.from_numpy(np.asarray(rows.graph, np.int64))
         if self.graph is not None and len(self.graph) != len(train):
             raise InputError(f"graph: expected neighbors of {len(train)} rows, got {len(self.graph)}")
         highest = max(lesson.perplexity, lesson.start_perplexity or 0.0)
@@ -162,7 +175,7 @@ class EmbeddingJob(DistillJob):
             )
         self.poles = poles if poles is not None and lesson.pole_weight and len(poles.positions) else None
         self.noise = lesson.noise * self._length()
-        self.judge = _Judge(validation, lesson.validation_rows)
+        self.judge = _Judge(rows.validation, lesson.validation_rows)
         self.now: dict[str, float] = {}
 
     # ------------------------------------------------------------------------------------------------ rows
@@ -211,9 +224,18 @@ class EmbeddingJob(DistillJob):
         nothing = positions.new_zeros(len(positions))  # there are no classes
         return Batch(vectors.to(self.device), nothing, positions)
 
+    def share(self, rows: Tensor) -> tuple[Tensor, list[int]]:
+        """All of a micro-batch for every process: its rows are compared with each other, and codes are gathered (`outputs`)."""
+        return rows, [len(rows)] * ranks.count()
+
     def outputs(self, batch: Batch) -> Outputs:
-        """Codes (B, d), as feature `code` too."""
-        found = self.student(batch.inputs)
+        """Codes (B, d), as feature `code` too; each process embeds its part of the rows and gets the codes of all."""
+        if ranks.count() == 1:
+            found = self.student(batch.inputs)
+        else:
+            mine, sizes = share(torch.arange(len(batch.inputs), device=batch.inputs.device))
+            part = self.student(batch.inputs[mine])
+            found = gathered(part, tuple(part.features), sizes)
         codes = self._stretched(found.logits)
         return Outputs(codes, {**found.features, CODE: codes})
 

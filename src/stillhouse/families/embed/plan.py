@@ -39,7 +39,7 @@ class TextArmConfig:
 class EmbedRunConfig(RunPlan):
     """Everything that an embedding run depends on; saved with the run."""
 
-    name: str = Field(default="embedding", min_length=1, description="the folder is runs/NAME unless --out says else")
+    name: str = Field(default="embedding", min_length=1, description="the folder is runs/NAME unless --out is given")
     data: VectorsConfig = Field(description="the teacher's vectors and their splits")
     student: EmbeddingStudentConfig = Field(default_factory=EmbeddingStudentConfig, description="vectors -> codes")
     lesson: EmbeddingLessonConfig = Field(default_factory=EmbeddingLessonConfig, description="what it learns from")

@@ -20,10 +20,11 @@ from stillhouse.families.embed.students import EmbeddingStudentConfig
 
 DEFAULT = "embedding"
 FILES = (".yaml", ".yml", ".json")
+VECTORS = "vectors.npy"  # what a recipe by name reads; name others with --data-path
 Mapped = dict[str, Any]
 
 
-def embedding(path: str) -> EmbedRunConfig:
+def embedding(path: str = VECTORS) -> EmbedRunConfig:
     """5 numbers: neighbours and distances at equal weight, 1200 steps of 1024 rows, 3 seeds, all controls."""
     anchors = ("pca", "random-projection", "truncation", "autoencoder", "umap")
     # its transform is weak, but whoever has it will ask
@@ -31,12 +32,12 @@ def embedding(path: str) -> EmbedRunConfig:
     return EmbedRunConfig(data=VectorsConfig(path=path), anchors=(*anchors, *more))  # type: ignore[arg-type]
 
 
-def embedding_tree(path: str) -> EmbedRunConfig:
+def embedding_tree(path: str = VECTORS) -> EmbedRunConfig:
     """5, 25 and 125 numbers, each level the code of the one before made finer: what trees are made of."""
     return replace(embedding(path), name="embedding-tree", student=EmbeddingStudentConfig(levels=(5, 25, 125)))
 
 
-def embedding_fast(path: str) -> EmbedRunConfig:
+def embedding_fast(path: str = VECTORS) -> EmbedRunConfig:
     """A look in a minute: 200 steps, one seed, PCA and random projection beside it."""
     base = embedding(path)
     training = replace(base.training, epochs=8, warmup_epochs=1.0)
@@ -46,6 +47,11 @@ def embedding_fast(path: str) -> EmbedRunConfig:
 
 
 EMBEDDING_RECIPES: Mapping[str, Callable[[str], EmbedRunConfig]] = {
+    DEFAULT: embedding,
+    "embedding-tree": embedding_tree,
+    "embedding-fast": embedding_fast,
+}
+RECIPES: Mapping[str, Callable[[], EmbedRunConfig]] = {
     DEFAULT: embedding,
     "embedding-tree": embedding_tree,
     "embedding-fast": embedding_fast,

@@ -19,6 +19,10 @@ from stillhouse.report.read import mapping, number
 from stillhouse.report.words import GAP, MINUS, plain
 
 NONE = "\u2013"
+CHECK = (
+    "{metric}: {score:.3f} among {rows:,} training rows; of noise {chance:.3f}. It is not the PCA of the tables, whose axes are "
+    "fitted on more rows and which is scored among the test rows."
+)
 LOCAL, GLOBAL = "knn_overlap@10", "spearman"
 NAMES = {
     "student": "student",
@@ -84,7 +88,7 @@ def embedding_blocks(run: RunFolder) -> list[Block]:
         *_levels(arms, config, added),
         _table("Health and time", arms, HEALTH_COLUMNS, health),
         Figure("Learning curves of the student", [(_curves(path), "")]),
-        Facts("The vectors", _facts(_read(path / records.RUN))),
+        Facts("The vectors", _facts(_read(path / records.RUN), summary.get("teacher"))),
     ]
     return found
 
@@ -193,11 +197,18 @@ def _curves(out: Path) -> Markup:
         return figures._svg(figure, "curves", "Validation Spearman and overlap of neighbours against the epoch")
 
 
-def _facts(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _facts(run: Mapping[str, Any], teacher: Any) -> list[tuple[str, str]]:
     data = mapping(run.get("data"))
     left = f"{plain(data.get('duplicates', 0), 9)} equal to others, {plain(data.get('zero_rows', 0), 9)} zero"
+    teacher = mapping(teacher)
+    score, chance = number(teacher.get("score")), number(teacher.get("chance"))
+    checked = []
+    if score is not None and chance is not None:
+        known = {"metric": teacher.get("metric", "score"), "rows": number(teacher.get("rows")) or 0}
+        checked = [("Check of the vectors", CHECK.format(score=score, chance=chance, **known))]
     return [
         ("Width", f"{data.get('width', '')} numbers"),
+        *checked,
         ("Left out", left),
         ("Fingerprint", str(data.get("sha256", ""))),
         ("Versions", ", ".join(f"{name}{GAP}{text}" for name, text in mapping(run.get("versions")).items())),

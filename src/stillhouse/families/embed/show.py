@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from stillhouse.cli.show import RunDisplay
+from stillhouse.cli.show import RunDisplay, print_table
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
 from stillhouse.families.embed.report import arm_name
@@ -68,4 +67,4 @@ def _print(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     for name, found in rows.items():
         cells = [found.get(key) for key in columns]
         table.add_row(arm_name(name), *("" if v is None else f"{v:.1f}" if v >= 10 else f"{v:.3f}" for v in cells))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
+    print_table(table)

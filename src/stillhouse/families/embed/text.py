@@ -6,7 +6,7 @@ Shapes: B texts of a batch, d numbers of a code, V vocabulary, h numbers a token
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import Tensor, nn
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import CARD, versions, write_atomically, write_json
@@ -52,6 +53,33 @@ TRAINING = TrainingConfig(
 
 
 @dataclass(frozen=True)
+class TextLesson:
+    """What a text student learns.
+
+    Attributes:
+        texts: (n).
+        codes: (n, d) what the vector student makes of them.
+        config: the student. [pieces of the teacher]
+        levels: numbers of each level. [one level of d]
+        output: the codes' convention for the first level: `euclidean`, `sphere`, `tanh`.
+        scale: of tanh.
+        teacher: folder of the teacher (transformers or sentence-transformers): its tokenizer, and its input embeddings as the
+            first table. Not needed for hashed words.
+        table: (V, any width) first token vectors in the place of the teacher's input embeddings: what the teacher makes of
+            every token alone (`PieceTokenizer.pieces`) is a better start.
+    """
+
+    texts: Sequence[str]
+    codes: np.ndarray
+    config: TextStudentConfig = field(default_factory=TextStudentConfig)
+    levels: Sequence[int] | None = None
+    output: str = "euclidean"
+    scale: float | None = None
+    teacher: str | Path | None = None
+    table: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class TextStudent:
     """A trained text student: network, tokenizer, and how its training went."""
 
@@ -61,18 +89,11 @@ class TextStudent:
 
 
 def distill_text_student(
-    texts: Sequence[str],
-    codes: np.ndarray,
+    lesson: TextLesson,
     *,
     folder: str | Path,
-    config: TextStudentConfig | None = None,
     training: TrainingConfig = TRAINING,
     seed: int = 0,
-    teacher: str | Path | None = None,
-    table: np.ndarray | None = None,
-    levels: Sequence[int] | None = None,
-    output: str = "euclidean",
-    scale: float | None = None,
     about: Mapping[str, Any] | None = None,
     resume: bool = False,
     on_progress: Callable[[Progress, Mapping[str, float | None]], None] = lambda progress, news: None,
@@ -83,19 +104,10 @@ def distill_text_student(
     that were held out (equal ones never on both sides), and the best epoch is kept.
 
     Args:
-        texts: (n).
-        codes: (n, d) what the vector student makes of them.
+        lesson: texts, their codes and the student.
         folder: weights, card, records and checkpoint.
-        config: the student. [pieces of the teacher]
         training: the loop.
         seed: split, order, first weights.
-        teacher: folder of the teacher (transformers or sentence-transformers): its tokenizer, and its input embeddings as the
-            first table. Not needed for hashed words.
-        table: (V, any width) first token vectors in the place of the teacher's input embeddings: what the teacher makes of
-            every token alone (`PieceTokenizer.pieces`) is a better start.
-        levels: numbers of each level. [one level of d]
-        output: the codes' convention for the first level: `euclidean`, `sphere`, `tanh`.
-        scale: of tanh.
         about: further entries of the card (teacher, data, axes).
         resume: go on from the folder's checkpoint.
         on_progress: called after each step.
@@ -107,27 +119,26 @@ def distill_text_student(
         InputError: texts and codes do not go together, too few of them, no teacher where one is needed, NaN.
         ValueError: a setting without effect.
     """
-    config = config or TextStudentConfig()
-    folder = Path(folder)
-    codes = checked_vectors("codes", codes).astype(np.float32)
-    levels = tuple(levels or (codes.shape[1],))
+    folder, config, texts = Path(folder), lesson.config, lesson.texts
+    codes = checked_vectors("codes", lesson.codes).astype(np.float32)
+    levels = tuple(lesson.levels or (codes.shape[1],))
     if len(texts) != len(codes) or sum(levels) != codes.shape[1]:
         raise InputError(
             f"codes: expected a row for each of {len(texts)} texts and {sum(levels)} numbers (levels {list(levels)}), "
             f"got shape {codes.shape}"
         )
-    tokenizer = _tokenizer(config, teacher)
+    tokenizer = _tokenizer(config, lesson.teacher)
     train, held = split_texts(texts, config.validation_share, seed)
     bags = tokenizer.bags(texts)
-    first = _first_table(config, tokenizer, teacher, table, seed)
+    first = _first_table(lesson, tokenizer, seed)
     torch.manual_seed(seed)
     network = StaticTextStudent(
         torch.from_numpy(first),
         torch.from_numpy(token_weights(bags.take(train).ids, tokenizer.vocabulary, config.rarity)),
         levels=levels,
         hidden=config.hidden,
-        output=output,
-        scale=scale,
+        output=lesson.output,
+        scale=lesson.scale,
     )
     job = TextEmbeddingJob(network, bags, codes, train, held, config, seed=seed)
     job.start()
@@ -181,6 +192,10 @@ class TextEmbeddingJob(Job):
         with torch.no_grad():
             pooled = self.network.pooled(*self._tokens(self.train, keep=1.0))
         self.network.fit_linear(pooled, torch.from_numpy(self.codes[self.train]))
+
+    def share(self, rows: Tensor) -> tuple[Tensor, list[int]]:
+        """All of a micro-batch for every process: its texts are compared, and a table lookup is not worth a message."""
+        return rows, [len(rows)] * ranks.count()
 
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
         """`error` (mean squared error over the spread of the codes, level by level) and `neighbors`."""
@@ -295,16 +310,14 @@ def _tokenizer(config: TextStudentConfig, teacher: str | Path | None) -> Tokeniz
     return PieceTokenizer.from_folder(teacher)
 
 
-def _first_table(
-    config: TextStudentConfig, tokenizer: Tokenizer, teacher: str | Path | None, table: np.ndarray | None, seed: int
-) -> NDArray[np.float32]:
-    vocabulary = tokenizer.vocabulary
+def _first_table(lesson: TextLesson, tokenizer: Tokenizer, seed: int) -> NDArray[np.float32]:
+    config, table, vocabulary = lesson.config, lesson.table, tokenizer.vocabulary
     if table is None and config.start == "random":
         scale = 1 / np.sqrt(config.width)
         return (np.random.default_rng(seed).normal(size=(vocabulary, config.width)) * scale).astype(np.float32)
     if table is None:
-        assert teacher is not None  # pieces come from the teacher's folder
-        table = input_table(teacher)
+        assert lesson.teacher is not None  # pieces come from the teacher's folder
+        table = input_table(lesson.teacher)
     found = checked_vectors("table", table)
     if len(found) < vocabulary:
         raise InputError(f"table: expected a row for each of {vocabulary} tokens, got {len(found)}")

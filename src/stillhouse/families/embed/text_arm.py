@@ -13,7 +13,7 @@ from stillhouse.core.lab import Lab
 from stillhouse.families.embed.material import Material, teacher_facts, teacher_folder
 from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig
 from stillhouse.families.embed.students.network import load_embedder
-from stillhouse.families.embed.text import TRAINING, distill_text_student
+from stillhouse.families.embed.text import TRAINING, TextLesson, distill_text_student
 
 
 @dataclass(frozen=True)
@@ -45,18 +45,24 @@ def train_text(lab: Lab[EmbedRunConfig, Material], seed: int) -> TextReader:
         learning_rate=config.text.learning_rate,
         threads=config.training.threads,
         device=config.training.device,
+        devices=config.training.devices,
+        num_nodes=config.training.num_nodes,
+        strategy=config.training.strategy,
     )
-    done = distill_text_student(
+    lesson = TextLesson(
         data.texts(rows) or [],
         lab.data.codes(vectors.encode, rows),
-        folder=folder,
         config=config.text.student,
-        training=training,
-        seed=seed,
-        teacher=teacher_folder(config),
         levels=config.student.levels,
         output=config.student.output,
         scale=float(vectors.scale) if config.student.output == "tanh" else None,
+        teacher=teacher_folder(config),
+    )
+    done = distill_text_student(
+        lesson,
+        folder=folder,
+        training=training,
+        seed=seed,
         about={"teacher": teacher_facts(config, lab.data), "data": lab.data.facts(), "axes": vectors.axes},
         resume=lab.resume,
         on_progress=partial(lab.watch.on_progress, TEXT, seed),

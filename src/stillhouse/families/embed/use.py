@@ -6,12 +6,13 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
+from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite, lines_of, numbers_of
 from stillhouse.core.records import CARD, RUN, read_json, write_atomically
 from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
@@ -211,7 +212,6 @@ def explore(
     limit: int = 5000,
     neighbors: int = 10,
     every: bool = False,
-    log: Log = lambda line: None,
 ) -> Path:
     """Write the page on which the space can be looked at: held-out rows of the student's run, or vectors that are given.
 
@@ -223,12 +223,11 @@ def explore(
         limit: rows on the page, at most.
         neighbors: of each row, on either side.
         every: of a run: all of its rows, not the test split alone.
-        log: gets a line about what is done.
 
     Raises:
         InputError: no student, vectors of another width, too few rows.
     """
-    from stillhouse.families.embed.explore_page import write_explorer
+    from stillhouse.families.embed.explore_page import Rows, write_explorer
 
     student, config = load_student(folder), run_of(folder)
     if vectors is None and config is None:
@@ -247,20 +246,22 @@ def explore(
         raise InputError(f"{store.path}: expected at least 3 rows to look at, got {len(rows)}")
     first = codes_of(student, store, rows)[:, : student.levels[0]]
     k = min(neighbors, len(rows) - 1)
-    log(f"finding the {k} nearest of {len(rows):,} rows on both sides")
     teacher_out = store.read(rows)
     figures = {}
     if len(rows) >= 22:
         found = judge(teacher_out, first, ks=(10,))
         figures = {name: found[name] for name in ("knn_overlap@10", "knn_chance@10", "trustworthiness", "spearman")}
-    return write_explorer(
-        out,
+    shown = Rows(
         first,
         texts=None if store.texts is None else [store.texts[int(row)] for row in rows],
         labels=None if store.labels is None else store.labels[rows],
-        axes=student.card.get("axes"),
         teacher_neighbours=nearest_neighbors(teacher_out, k),
         student_neighbours=nearest_neighbors(first, k, metric="euclidean"),
+    )
+    return write_explorer(
+        out,
+        shown,
+        axes=student.card.get("axes"),
         title=config.name if config is not None else store.path.stem,
         metrics={"rows": len(rows), **figures},
     )
@@ -328,3 +329,77 @@ def _json_lines(codes: np.ndarray, texts: list[str] | None, student: Student, le
         if scale is not None and axes is not None and len(axes) == 5:
             line["tree"] = json.loads(to_json(tree_of(code, scale=scale[: len(levels)], axes=axes)))
         yield json.dumps(line, ensure_ascii=False) + "\n"
+
+
+class CodePredictor(Predictor):
+    """Vectors of the teacher, or texts where the student reads texts, into codes."""
+
+    takes: ClassVar[str] = (
+        "vectors (.npy, a .csv of numbers, a capture), texts for a text student, or - for rows or lines"
+    )
+    gives_array: ClassVar[bool] = True
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.student = load_student(folder)
+        self.columns = tuple(f"z{number}" for number in range(1, sum(self.student.levels) + 1))
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether inputs are texts."""
+        return isinstance(self.student, NumpyTextEmbedder)
+
+    def transform(self, one: Any) -> Any:
+        """A vector (D) float32 of the teacher's width, or a text as it is.
+
+        Raises:
+            InputError: another width, NaN, or no text.
+        """
+        if self.reads_texts:
+            if not isinstance(one, str) or not one.strip():
+                raise InputError(f"text: expected words, got {one!r}")
+            return one
+        vector, width = np.asarray(one), int(self.student.card["teacher_dim"])
+        if vector.shape != (width,) or vector.dtype.kind not in "fiu":
+            raise InputError(
+                f"vector: expected {width} numbers, as the student was taught, got {vector.dtype} {vector.shape}"
+            )
+        check_finite(vector[None], "vector")
+        return vector.astype(np.float32)
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        """Codes (N, d) float32 of vectors (N, D), of one (D), or of a list of texts."""
+        if isinstance(self.student, NumpyTextEmbedder):
+            texts = [self.transform(one) for one in ([inputs] if isinstance(inputs, str) else inputs)]
+            return np.asarray(self.student.encode(texts), np.float32)
+        vectors, width = np.atleast_2d(np.asarray(inputs)), int(self.student.card["teacher_dim"])
+        if vectors.ndim != 2 or vectors.shape[1] != width or vectors.dtype.kind not in "fiu":
+            raise InputError(f"vectors: expected (N, {width}) numbers, as the student was taught, got {vectors.shape}")
+        check_finite(vectors, "vectors")
+        return np.asarray(self.student.encode(vectors.astype(np.float32)), np.float32)
+
+    def read(self, source: str) -> Inputs:
+        """Rows, by number; texts, by number of their line."""
+        path = Path(source).expanduser()
+        if self.reads_texts:
+            texts = lines_of(source) if source == "-" or path.suffix == ".txt" else _chunk_texts(source)
+            return Inputs([str(number) for number in range(1, len(texts) + 1)], texts)
+        if source == "-" or path.suffix.lower() == ".csv":
+            vectors = numbers_of(source)
+        elif path.suffix.lower() == ".npy":
+            vectors = array_of(source)
+        else:
+            store = open_vectors(source)
+            vectors = store.read(np.arange(len(store)))
+        if vectors.ndim != 2 or not vectors.size:
+            raise InputError(f"{source}: expected vectors (N, D), got {vectors.shape}")
+        check_finite(vectors, "standard input" if source == "-" else source)
+        return Inputs([str(number) for number in range(len(vectors))], vectors)
+
+
+def _chunk_texts(source: str) -> list[str]:
+    from stillhouse.families.embed.corpus import Source
+    from stillhouse.families.embed.data.texts import read_texts
+
+    place = Source.parse(source)
+    return list(read_texts(place.path, columns=place.columns, articles=place.articles, deduplicate=False))

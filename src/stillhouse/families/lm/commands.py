@@ -241,9 +241,9 @@ def _add_run_flags(parser: Parser) -> None:
 
 def print_lm_summary(summary: Mapping[str, Any]) -> None:
     """The table of all models and the comparisons in words."""
-    from rich.console import Console
     from rich.table import Table
 
+    from stillhouse.cli.show import print_table
     from stillhouse.families.lm.blocks import models_table
     from stillhouse.families.lm.family import FAMILY
     from stillhouse.report.verdicts import Measure, sentence
@@ -252,7 +252,7 @@ def print_lm_summary(summary: Mapping[str, Any]) -> None:
     table = Table(*found.head)
     for row in found.rows:
         table.add_row(*map(str, row))
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    print_table(table)
     measures = {metric.name: Measure.of(metric) for metric in FAMILY.metrics}
     for entry in summary["comparisons"]:
         words = sentence(entry, summary["arms"], measures)

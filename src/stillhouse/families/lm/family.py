@@ -27,7 +27,7 @@ from stillhouse.families.lm import blocks, use
 from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.windows import Windows, check_length
-from stillhouse.families.lm.job import LanguageJob, window_difficulty
+from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, questions_about, teachers_of
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import cut_windows, model_nll, score_text, teacher_nll
@@ -64,6 +64,7 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         Metric("density", "share of channels that spike", digits=3, low=0.0, high=1.0),
     )
     may_hold = (CACHE,)
+    validated = "log-likelihood of a valid token (nats)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run on a text: `corpus`."""
@@ -222,17 +223,12 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         listening = listen(heard, example, spec_of, build_token_signals, seed=None)
         return LanguageJob(
             student,
-            data.train,
-            data.valid,
+            (data.train, data.valid),
             plan,
-            batch_size=training.batch_size,
-            total_steps=total,
-            seed=lesson.job_seed,
+            Course(training.batch_size, total, lesson.job_seed, first, training.evaluation_batch_size),
             tutor=tutor,
             listening=listening,
             align=align,
-            first_step=first,
-            scoring_rows=training.evaluation_batch_size,
         )
 
     def difficulty(self, judge: Any, lab: LmLab) -> np.ndarray:
@@ -300,6 +296,32 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         summary["gap"] = means["kd"] / means["dense"] - 1 if {"kd", "dense"} <= set(means) else None
         summary["window"], summary["stride"] = examination.window, examination.stride
         summary["tokens_scored"] = len(examination.ids) - 1
+
+    def objective(self, rank: Sequence[float]) -> float:
+        """The first entry is how far the network is quantized, which is the same for all at the same step."""
+        return float(rank[-1])
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """Weights; of a spiking student also the counted energy of a token of the valid split."""
+        return use.cost(folder)
+
+    def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+        """Also other windows of the same text."""
+        texts = [one.get("data", {}).get("splits", {}).get("test") for one in (run, other)]
+        if None in texts or texts[0] != texts[1]:
+            return f"another test text (sha256 {str(texts[0])[:12]} and {str(texts[1])[:12]})"
+        for key in ("window", "tokens"):
+            a, b = (one["config"]["score"].get(key) for one in (run, other))
+            if key == "window":
+                a, b = (x or one["config"]["lesson"]["window"] for x, one in zip((a, b), (run, other)))
+            if a != b:
+                return f"score.{key} is {a} and {b}: other items"
+        tokenizers = [one["data"].get("tokenizer_sha256") for one in (run, other)]
+        return None if tokenizers[0] == tokenizers[1] else "another tokenizer: windows hold other text"
+
+    def predictor(self, folder: Path) -> Any:
+        """Lines of text into scores and continuations."""
+        return use.TextPredictor(student_folder(folder))
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a student, or the one that a run shipped, again: see `use.score_again` for the choices."""

@@ -6,6 +6,7 @@ Shapes: B rows, L tokens of a row, N = B L tokens, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
+from stillhouse.core.processes import gather, share
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.curricula import fuse
 from stillhouse.families.lm.align import MixerAlignment
@@ -21,11 +24,11 @@ from stillhouse.families.lm.data.corpus import Split
 from stillhouse.families.lm.data.windows import Windows, check_length
 from stillhouse.families.lm.lesson import LanguageLessonConfig
 from stillhouse.families.lm.losses import Kept, Later, Live, TeacherOut, language_losses
-from stillhouse.families.lm.metrics.nll import model_nll, score_text
+from stillhouse.families.lm.metrics.nll import Nll, model_nll, score_text
 from stillhouse.families.lm.tokens import PerToken
 from stillhouse.families.lm.tutor import HiddenOutputs, LanguageTutor
 from stillhouse.layers.part import TrainedPart
-from stillhouse.training.distillation import DistillJob, Listening
+from stillhouse.training.distillation import DistillJob, Listening, networks_of
 from stillhouse.training.job import Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
@@ -40,6 +43,25 @@ class _Learned(nn.Module):
         self.temperature = temperature
 
 
+@dataclass(frozen=True)
+class Course:
+    """Where a training stands in its run, by which the ramps of a lesson are placed.
+
+    Attributes:
+        batch_size: rows of a step.
+        total_steps: of the run.
+        seed: decides the order of the rows.
+        first_step: optimizer steps of the run before this stage.
+        scoring_rows: rows at a time when scoring.
+    """
+
+    batch_size: int
+    total_steps: int
+    seed: int
+    first_step: int = 0
+    scoring_rows: int = 16
+
+
 class LanguageJob(DistillJob):
     """Windows of a text -> the token after each, learned from the text and from a teacher.
 
@@ -49,17 +71,12 @@ class LanguageJob(DistillJob):
     Args:
         model: with `hidden(tokens) -> (hidden, state)` and `readout.weight` (V, D); what else it has is used: `quantize`,
             `calibrate`, `regularizers`, `figures`.
-        train: what is learned from.
-        valid: what is scored.
+        texts: what is learned from, and what is scored.
         lesson: terms and ramps.
-        batch_size: rows of a step.
-        total_steps: of the run, by which the ramps are placed.
-        seed: decides the order of the rows.
+        course: batch, length and seed of the training.
         tutor: whom the student learns from; None: from the text alone.
         listening: signals and curriculum.
         align: the alignment that comes first.
-        first_step: optimizer steps of the run before this stage.
-        scoring_rows: rows at a time when scoring.
 
     Raises:
         InputError: the text is shorter than a window, or the cache is of other windows.
@@ -68,23 +85,19 @@ class LanguageJob(DistillJob):
     def __init__(
         self,
         model: Any,
-        train: Split,
-        valid: Split,
+        texts: tuple[Split, Split],
         lesson: LanguageLessonConfig,
+        course: Course,
         *,
-        batch_size: int,
-        total_steps: int,
-        seed: int,
         tutor: LanguageTutor | None = None,
         listening: Listening | None = None,
         align: MixerAlignment | None = None,
-        first_step: int = 0,
-        scoring_rows: int = 16,
     ) -> None:
+        train, valid = texts
         self.windows, self.valid, self.lesson = Windows(train.ids, lesson.window), valid, lesson
         check_length(min(len(valid), lesson.validation_tokens + 1), lesson.window)
-        self.tutor, self.total_steps, self.first_step = tutor, total_steps, first_step
-        self.scoring_rows = scoring_rows
+        self.tutor, self.total_steps, self.first_step = tutor, course.total_steps, course.first_step
+        self.scoring_rows = course.scoring_rows
         cache = None if tutor is None else tutor.cache
         if cache is not None and (cache.key.rows, cache.key.length) != (len(self.windows), lesson.window):
             raise InputError(
@@ -95,8 +108,8 @@ class LanguageJob(DistillJob):
         self.learned = _Learned(listening, align, lesson.temperature.build(two, two))
         super().__init__(
             model,
-            rows=lesson.epoch_steps * batch_size,
-            seed=seed,
+            rows=lesson.epoch_steps * course.batch_size,
+            seed=course.seed,
             listening=listening,
             extras=self.learned,
             call=lambda tokens: model.hidden(tokens)[0],
@@ -104,8 +117,8 @@ class LanguageJob(DistillJob):
         self.network: Any = model
         self.by_scores = any(isinstance(signal, PerToken) for signal in (*self.active, *self.own))
         # a stage that begins inside or after the ramp of the spikes goes on with fitted thresholds
-        self.calibrated = first_step > 0 and lesson.shares(first_step / total_steps)[1] > 0
-        self._set_shares(first_step)
+        self.calibrated = self.first_step > 0 and lesson.shares(self.first_step / self.total_steps)[1] > 0
+        self._set_shares(self.first_step)
 
     # ------------------------------------------------------------------------------------------------ of the family
 
@@ -145,7 +158,7 @@ class LanguageJob(DistillJob):
     def validate(self, model: nn.Module) -> Validation:
         """Nats a token and perplexity of the beginning of the valid split; a quantized network ranks before others."""
         ids = self.valid.ids[: self.lesson.validation_tokens + 1]
-        nll = score_text(model_nll(model), ids, length=self.lesson.window, batch=self.scoring_rows)
+        nll = score_text(by_all(model_nll(model)), ids, length=self.lesson.window, batch=self.scoring_rows)
         mean = float(nll.mean())
         share = self.lesson.shares(self._done / self.total_steps) if self._quantizes else (1.0, 1.0)
         metrics: dict[str, float | None] = {
@@ -183,6 +196,10 @@ class LanguageJob(DistillJob):
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Of the signals' figures, and of a learned temperature."""
         return {**super().bounds(), **self.learned.temperature.bounds()}
+
+    def frozen(self) -> list[nn.Module]:
+        """The teacher's networks."""
+        return networks_of(self.tutor)
 
     def to(self, device: torch.device) -> None:
         """The teacher goes where the student is."""
@@ -241,6 +258,18 @@ class LanguageJob(DistillJob):
             self.network.calibrate(self.windows(rows)[0].to(next(self.network.parameters()).device))
             self.calibrated = True
         self.network.quantize(weights, spikes=spikes)
+
+
+def by_all(nll: Nll) -> Nll:
+    """The same by all processes of a run, each its part of the rows; all of them get the whole."""
+    if ranks.count() == 1:
+        return nll
+
+    def together(inputs: Tensor, targets: Tensor) -> Tensor:
+        mine, sizes = share(torch.arange(len(inputs)))
+        return gather(nll(inputs[mine], targets[mine]), sizes)
+
+    return together
 
 
 def window_difficulty(

@@ -18,7 +18,7 @@ MOVED = ("signals", "curriculum")  # to the run, where every family has them
 class LanguageLessonConfig:
     """Loss terms and stages: mixer alignment, distillation, a ramp from dense to quantized, and what is left to polish.
 
-    Stages are shares of the run. Weights and activations are quantized one after the other, as each ramp says; a network
+    Stages are shares of the run. Weights and activations are quantized one after the other, by its own ramp; a network
     without either ignores its ramp.
 
     Source: stages: Goldstein et al. 2025, arXiv:2505.03005 (RADLADS); the ramp: Ma et al. 2024, arXiv:2402.17764.
@@ -83,7 +83,7 @@ class LanguageLessonConfig:
     @model_validator(mode="before")
     @classmethod
     def _moved(cls, values: Any) -> Any:
-        """Say where settings went that every family has now; an empty one of an older file is dropped."""
+        """Name the place of settings that every family has now; an empty one of an older file is dropped."""
         given = dict(values if isinstance(values, Mapping) else values.kwargs or {})
         for name in MOVED:
             if given.pop(name, None):

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from stillhouse.losses import forward_kl, topk_kl
-from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence, fused_linear_divergence_to
+from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence, Projection, fused_linear_divergence
 from stillhouse.losses.tail import Scores
 from stillhouse.losses.top_k import scores_kl
 
@@ -98,8 +98,9 @@ def language_losses(
             sums[name] = sums.get(name, torch.zeros_like(value)) + value
     means = {name: value / N for name, value in sums.items()}
     if live is not None and beside is None:
-        means["kd"] = fused_linear_divergence_to(
-            hidden, weight, live.logits, divergence=live.divergence, temperature=float(temperature), chunk=chunk
+        student = Projection(hidden, weight)
+        means["kd"] = fused_linear_divergence(
+            student, live.logits, divergence=live.divergence, temperature=float(temperature), chunk=chunk
         )
     return means
 

@@ -9,20 +9,19 @@ from typing import Any
 
 import torch
 
-from stillhouse.core import records
+from stillhouse.core import processes, records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about
-from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.watch import SILENT, Watch
-from stillhouse.families.lm.job import LanguageJob
+from stillhouse.families.lm.job import Course, LanguageJob
 from stillhouse.families.lm.material import cache_of, load_text, teachers_of
 from stillhouse.families.lm.metrics.nll import model_nll
 from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
 from stillhouse.families.lm.score import Examination
 from stillhouse.families.lm.teachers.cache import LogitCache
-from stillhouse.training.device import check_device
 from stillhouse.training.loop import fit
+from stillhouse.training.opening import only_first, open_run
 
 
 def train_teacher(
@@ -50,9 +49,9 @@ def train_teacher(
         Interrupted: stopped on request, state saved.
     """
     out, training = Path(out), config.training
-    check_device(training.device)
-    with RunFolder.open(out, to_mapping(config), resume=resume) as folder:
-        corpus = load_text(config.corpus, watch.log)
+    with open_run(out, to_mapping(config), training, resume=resume) as folder:
+        watch = only_first(watch)
+        corpus = processes.first_then_others(lambda: load_text(config.corpus, watch.log))
         folder.same("data", corpus.about, keys=("sha256", "tokenizer_sha256"))
         examination = Examination.of(corpus, config.score, config.window)
         command = command or records.command_line()
@@ -61,16 +60,13 @@ def train_teacher(
             return dict(read_json(out / records.RESULT))
         torch.manual_seed(config.seed)
         model = config.model.build(corpus.tokenizer.vocab_size)
-        job = LanguageJob(
-            model,
-            corpus.train,
-            corpus.valid,
-            config.lesson,
-            batch_size=training.batch_size,
+        course = Course(
+            training.batch_size,
             total_steps=training.epochs * config.epoch_steps,
             seed=config.seed,
             scoring_rows=training.evaluation_batch_size,
         )
+        job = LanguageJob(model, (corpus.train, corpus.valid), config.lesson, course)
         progress = partial(watch.on_progress, "teacher", config.seed)
         done = fit(job, training, seed=config.seed, folder=out, resume=resume, on_progress=progress)
         model.cpu().save(out)

@@ -1,4 +1,4 @@
-"""A trained language student on disk: safetensors, a card that says how to build it, and its tokenizer beside them."""
+"""A trained language student on disk: safetensors, a card on how to build it, and its tokenizer beside them."""
 
 from __future__ import annotations
 

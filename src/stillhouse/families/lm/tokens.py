@@ -39,6 +39,21 @@ class _PerToken:
         """The signal, built against the shapes of one token."""
         return PerToken(self.config.build(_one_token(student), _one_token(teacher)))
 
+    @property
+    def compares_samples(self) -> bool:
+        """As the signal."""
+        return bool(self.config.compares_samples)
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """As the signal."""
+        return tuple(self.config.student_paths)
+
+    @property
+    def teacher_paths(self) -> tuple[str, ...]:
+        """As the signal."""
+        return tuple(self.config.teacher_paths)
+
 
 class PerToken(Signal):
     """A signal that is given (N, V) scores, (N, D) features and (N,) labels of (B, L) windows."""

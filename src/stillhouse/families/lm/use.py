@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.folder import run_above
+from stillhouse.core.predict import Inputs, Predictor, lines_of
 from stillhouse.core.records import read_json
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.material import load_teacher, load_text
@@ -26,6 +27,7 @@ from stillhouse.families.lm.students.network import SpikingLM
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
 
 PROBED = 4096
+ENERGY_PIECES = 4  # of 16 windows: tokens whose spikes are counted for a cost
 PACKED = "student.packed.safetensors"
 
 
@@ -245,3 +247,79 @@ def part_of(run: dict[str, Any] | None, folder: Path, name: str) -> Any:
     if run is None or name not in run["config"]:
         raise InputError(f"{folder}: it belongs to no run that names its {name}; choose one")
     return run["config"][name]
+
+
+class TextPredictor(Predictor):
+    """Lines of text into how many bits a byte they take, and what the student would write after them.
+
+    Attributes:
+        tokens: how many to write after each line; 0: none.
+    """
+
+    takes: ClassVar[str] = "a text file, a line a text, or - for lines"
+
+    def __init__(self, folder: Path, tokens: int = 0) -> None:
+        self.folder, self.tokens = folder, tokens
+        self.network, self.tokenizer, _ = load_lm(folder)
+
+    def transform(self, one: Any) -> Tensor:
+        """(L) token ids of a text.
+
+        Raises:
+            InputError: no text, or one without tokens.
+        """
+        if not isinstance(one, str):
+            raise InputError(f"text: expected a string, got {type(one).__name__}")
+        ids = self.tokenizer.encode(one)
+        if not len(ids):
+            raise InputError("text: expected at least one token, got an empty line")
+        return torch.from_numpy(np.asarray(ids).astype(np.int64))
+
+    @torch.no_grad()
+    def predict(self, inputs: Any) -> list[dict[str, Any]]:
+        """For each text: its tokens, the bits of each byte after the first token (None for a text of one), a continuation."""
+        found = []
+        for text in [inputs] if isinstance(inputs, str) else inputs:
+            ids = self.transform(text)
+            row: dict[str, Any] = {"text": text, "tokens": len(ids), "bits_per_byte": None}
+            if len(ids) > 1:
+                nats = float(model_nll(self.network)(ids[None, :-1], ids[None, 1:]).sum())
+                size = len(self.tokenizer.decode(ids[1:].numpy()).encode())
+                row["bits_per_byte"] = nats / float(np.log(2)) / max(1, size)
+            if self.tokens:
+                row["continuation"] = self.tokenizer.decode(write(self.network, ids.tolist(), self.tokens))
+            found.append(row)
+        return found
+
+    def read(self, source: str) -> Inputs:
+        """Lines, by number."""
+        lines = lines_of(source)
+        empty = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
+        if empty is not None:
+            raise InputError(f"{source}, line {empty}: expected text, got an empty line")
+        return Inputs([str(number) for number in range(1, len(lines) + 1)], lines)
+
+
+def cost(folder: Path) -> dict[str, float]:
+    """Weights and bytes of a student; where it spikes and its run is at hand also the counted energy of a token.
+
+    Spikes are counted on the valid split.
+    """
+    from functools import reduce
+    from itertools import islice
+    from operator import add
+
+    from stillhouse.core.family import weight_bytes
+    from stillhouse.families.lm.metrics.energy import spiking_operations
+    from stillhouse.families.lm.metrics.nll import cut_windows
+    from stillhouse.families.lm.metrics.spiking import measure_spikes
+
+    model, _, card = load_lm(folder)
+    found = {"params": float(sum(p.numel() for p in model.parameters())), **weight_bytes(folder)}
+    run = run_of(folder)
+    if run is None or not model.spike_units() or not model.config.ternary_weights:
+        return found
+    built = load_text(parse(CorpusConfig, part_of(run, folder, "corpus")), lambda line: None)
+    pieces = (piece[0] for piece in cut_windows(built.valid.ids, int(card["window"]), stride=None, batch=16))
+    parts = spiking_operations(model, measure_spikes(model, islice(pieces, ENERGY_PIECES), call=model.hidden))
+    return {**found, "energy_pj": float(reduce(add, parts.values()).energy()["operations_pj"])}

@@ -175,7 +175,7 @@ def _compare(words: Sequence[str]) -> int:
         print(
             f"{row['name']}: {row['parameters']:,} real parameters ({row['documented_parameters']:,} in the public code), "
             f"{row['fewer_parameters']:.1%} fewer than the teacher"
-            + (f"; the document says {documented['fewer_parameters']}" if documented else "")
+            + (f"; documented {documented['fewer_parameters']}" if documented else "")
         )
     return 0
 
@@ -242,6 +242,10 @@ def _add_run_flags(parser: Parser) -> None:
     parser.add_argument("--batch-size", help="lines an optimizer step")
     parser.add_argument("--scheduler-type", help="cosine or constant")
     parser.add_argument("--device", help="auto, cpu or cuda")
+    parser.add_argument("--devices", help="processes of each machine, a GPU each; auto: all there are [1]")
+    parser.add_argument("--num-nodes", help="machines, joined by torchrun or SLURM [1]")
+    parser.add_argument("--strategy", help="of several processes: ddp, or fsdp, which splits weights [ddp]")
+    parser.add_argument("--precision", help="32-true; complex transforms have no half precision")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
     parser.add_argument("--wandb", action="store_true", help="also log to Weights & Biases, offline")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -262,6 +266,10 @@ def _changes(options: Any) -> Change:
         "learning_rate": options.learning_rate,
         "batch_size": options.batch_size,
         "schedule": options.scheduler_type,
+        "devices": options.devices,
+        "num_nodes": options.num_nodes,
+        "strategy": options.strategy,
+        "precision": options.precision,
     }
     for key, value in training.items():
         if value is not None:
@@ -309,8 +317,9 @@ def _plain(text: str) -> Any:
 
 
 def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from stillhouse.cli.show import print_table
 
     table = Table(
         "",
@@ -337,7 +346,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             _shown(row.get("processor_ms_line"), ".4f"),
             _shown(row.get("processor_ms_line_whole"), ".4f"),
         )
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(table)
+    print_table(table)
 
 
 def _shown(value: Any, form: str) -> str:

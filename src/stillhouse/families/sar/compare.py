@@ -179,7 +179,8 @@ def _related(rows: list[Row]) -> list[Row]:
             continue
         row["fewer_parameters"] = 1 - row["parameters"] / teacher["parameters"]
         for key, name in (("quality", "quality_kept"), ("coherence", "coherence_kept")):
-            if teacher.get(key) and row.get(key) is not None:
+            # 1 - NMSE is below 0 where nothing is focused: a share of it, or by it, means nothing
+            if teacher.get(key, 0) > 0 and (row.get(key) or 0) > 0:
                 row[name] = row[key] / teacher[key]
         for key, name in (("processor_ms_line", "faster"), ("processor_ms_line_whole", "faster_whole")):
             if teacher.get(key) and row.get(key):

@@ -40,7 +40,7 @@ TRAINING_NAMES = {
 }
 TRAINING_FIXED = {"mode": ("parallel", "the step form of the same weights is `stillhouse sar stream`")}
 TRAINING_REFUSED = {
-    "warmup_start_lr": "the warm-up starts at a hundredth of the learning rate; warmup_epochs says how long it lasts",
+    "warmup_start_lr": "the warm-up starts at a hundredth of the learning rate; warmup_epochs is its length",
     "wrapper": "networks take lines of any length, so there is no overlap-add wrapper",
 }
 TRAINING_EXTRA = ("loss_fn", "save_dir", "delta")
@@ -55,13 +55,13 @@ LOADER_FIXED = {
     "complex_valued": (True, "focusing turns phases; real parts apart cannot"),
     "save_samples": (False, "`stillhouse sar simulate` writes data to disk"),
     "backend": ("zarr", "products are Zarr"),
-    "verbose": (False, "the progress bar says where the run is"),
+    "verbose": (False, "the progress bar shows where the run is"),
     "online": (False, "products are read from disk; download them first"),
     "concatenate_patches": (False, "a sample is one range column"),
     "concat_axis": (0, "a sample is one range column"),
 }
 LOADER_REFUSED = {
-    "max_base_sample_size": "a product says itself how large it is",
+    "max_base_sample_size": "the size is read from the product",
     "inference": "`stillhouse sar evaluate` and `stream` are given what they read",
 }
 LOADER_NAMES = {"data_dir": "root", "cache_size": "cache_chunks", "positional_encoding": "position_channel"}

@@ -15,10 +15,11 @@ from torch import nn
 from stillhouse.cache.files import sha256_of_arrays
 from stillhouse.cache.questions import Questions
 from stillhouse.cache.stored import SOURCE, spot_check
+from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
-from stillhouse.core.folder import SHIPPED, RunFolder
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
+from stillhouse.core.folder import SHIPPED, RunFolder, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
@@ -42,6 +43,7 @@ from stillhouse.families.sar.saved import (
 from stillhouse.families.sar.score import POINTS, judge, line_figures, point_figures
 from stillhouse.families.sar.signals import as_complex, objective_signals, refusal, refused
 from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.cost import step_cost
 from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.families.sar.teacher import (
     LineTeacher,
@@ -74,6 +76,7 @@ class SarFamily(Family[SarDistillConfig, SarData]):
         Metric("coherence", "coherence", items="test lines", low=0.0, high=1.0),
     )
     may_change: ClassVar[tuple[str, ...]] = ("wandb",)
+    validated: ClassVar[str] = "validation quality (1 \u2212 NMSE)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run on lines: an objective against their focus, or a teacher's checkpoint."""
@@ -274,6 +277,20 @@ class SarFamily(Family[SarDistillConfig, SarData]):
             for name in VERDICT_METRICS:
                 figures[name]["kept"] = figures[name]["mean"] / test[name] if test[name] else None
 
+    def cost(self, folder: Path) -> dict[str, float]:
+        """Counted, of a line in the step form: real multiply-adds (a complex one is four), state, weights."""
+        model, _ = load_model(folder)
+        step = step_cost(model)
+        macs = 4 * step.complex_macs + step.real_macs
+        counts = {"params": step.parameters, "macs": macs, "state_bytes": step.state_bytes}
+        return {**{name: float(count) for name, count in counts.items()}, **weight_bytes(folder)}
+
+    def predictor(self, folder: Path) -> Any:
+        """Raw lines into focused lines."""
+        from stillhouse.families.sar.use import LinePredictor
+
+        return LinePredictor(student_folder(folder))
+
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a saved network on the test split of its own data, or of others (`data`: a `SarConfig`)."""
         model, scale = load_model(folder)
@@ -369,7 +386,7 @@ def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
     """For the student itself; assistants and a student that judges lines are not what the documents watch."""
     config, arm = lesson.lab.config, lesson.arm
     judges = config.curriculum is not None and config.judge == "student" and lesson.curriculum is None
-    if lesson.student.config is not arm.student or judges:
+    if lesson.student.config is not arm.student or judges or not ranks.first():
         return None
     name = f"{arm.name}-seed-{lesson.seed}"
     if len(config.stages) > 1:

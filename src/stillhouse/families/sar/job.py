@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stillhouse.core import processes, ranks
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.core.types import Batch, Outputs, Progress
 from stillhouse.families.sar.data.sequences import SarData
@@ -145,7 +146,8 @@ class SarJob(DistillJob):
         split, sums = self.data.validation, dict[str, float]()
         self._weigh(END)  # the losses as they are in the end, whatever the curriculum
         signals = [signal for signal in self.taught if signal.weight > 0]
-        for rows in torch.arange(len(split)).split(self.config.evaluation_batch_size):
+        for part in torch.arange(len(split)).split(self.config.evaluation_batch_size):
+            rows, sizes = processes.share(part)
             batch = batch_of(split, rows, self.device)
             student_out = tapped(model, batch.inputs, self.listening.features)
             terms = self.task_terms(student_out, batch, END, 1.0)
@@ -163,8 +165,9 @@ class SarJob(DistillJob):
                 values[f"val_{name}_loss"] = float(value)
                 values["val_total_loss"] += weight * float(value)
             for name, one in values.items():
-                sums[name] = sums.get(name, 0.0) + len(rows) * one
-        metrics: dict[str, float | None] = {name: total / len(split) for name, total in sums.items()}
+                sums[name] = sums.get(name, 0.0) + sizes[ranks.rank()] * one
+        parts = processes.together(sums)
+        metrics: dict[str, float | None] = {name: sum(part[name] for part in parts) / len(split) for name in sums}
         quality = 1 - float(metrics["nmse"] or 0.0)
         metrics["quality"] = quality
         if quality > self._best + self.delta or self._best == float("-inf"):

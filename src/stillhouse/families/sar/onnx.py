@@ -1,6 +1,6 @@
 """The step form of a focusing network as ONNX, on real pairs (re, im), since runtimes have no complex numbers.
 
-The graph is built node by node: no tracing, so it is what it says. Running one (`OnnxStream`) takes no torch.
+The graph is built node by node: no tracing. Running one (`OnnxStream`) takes no torch.
 
 Shapes: B range bins, C input channels, H channels, S states a channel, D lines that a layer looks ahead.
 """
@@ -265,7 +265,7 @@ class _Layer:
 
     def __init__(self, graph: _Step, block: StateSpaceBlock, prefix: str) -> None:
         self.g, self.block, self.prefix = graph, block, prefix
-        block.s4d.initial(1)  # a bidirectional layer says here that it has no step form
+        block.s4d.initial(1)  # a bidirectional layer is refused here: it has no step form
         self.poles, self.weights = block.s4d.discrete()
 
     def build(self, h: Pair, place: str | None) -> tuple[Pair, str | None]:

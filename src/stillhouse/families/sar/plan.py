@@ -69,7 +69,7 @@ class SarTrainConfig:
 
 @configclass
 class SarDistillConfig(RunPlan):
-    """A student with a teacher and without one, under several seeds, and what the difference says."""
+    """A student with a teacher and without one, under several seeds, and the difference."""
 
     name: str = Field(default="sar-student", min_length=1, description="names the run folder")
     data: SarConfig = Field(default_factory=SarConfig, description="lines and their focus")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stillhouse.core import experiment, records
+from stillhouse.core import experiment, processes, ranks, records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.folder import SCORES, RunFolder, read_arrays
 from stillhouse.core.records import read_json, write_arrays, write_json
@@ -27,8 +27,8 @@ from stillhouse.families.sar.plan import SarTrainConfig
 from stillhouse.families.sar.saved import BEST, TEACHER_WEIGHTS, load_model, save_documented, save_model
 from stillhouse.families.sar.teacher import LineTeacher, in_units
 from stillhouse.report.page import write_page
-from stillhouse.training.device import check_device
 from stillhouse.training.loop import fit
+from stillhouse.training.opening import only_first, open_run
 
 ARM = "train"
 
@@ -58,31 +58,34 @@ def train(
         Interrupted: stopped on request; the state is saved.
     """
     out = Path(out)
-    check_device(config.training.device)
     if config.wandb:
         find_wandb()
-    with RunFolder.open(out, to_mapping(config), resume=resume, may_change=FAMILY.may_change) as folder:
-        data = load_data(config.data, watch.log)
+    opened = open_run(out, to_mapping(config), config.training, resume=resume, may_change=FAMILY.may_change)
+    with opened as folder:
+        watch = only_first(watch)
+        data = processes.first_then_others(lambda: load_data(config.data, watch.log))
         facts = data_facts(data)
         folder.same("data", facts)
         folder.begin({**experiment.about(FAMILY.kind, config, command or records.command_line()), "data": facts})
         if not (resume and (out / records.RESULT).is_file()):
             _fit(config, data, folder, resume, watch)
+        processes.wait()  # what process 0 wrote is there for all
         network = in_units(*load_model(out), data)
         watch.log("comparing with filters and measuring times")
         teacher_rows(out, data, network)
         write_pictures(out, data, {"network": network})
-        write_json(out / records.SUMMARY, _summary(out))
-    watch.log(f"report: {write_page(FAMILY, out)}")
+        processes.on_first(lambda: write_json(out / records.SUMMARY, _summary(out)))
+    watch.log(f"report: {processes.on_first(lambda: write_page(FAMILY, out))}")
     return dict(read_json(out / records.RESULT))
 
 
 def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool, watch: Watch) -> None:
-    """The network, its figures on every test line, and `result.json` last: it says that the training is finished."""
+    """The network, its figures on every test line, and `result.json` last: it marks the training as finished."""
     out = folder.path
     torch.manual_seed(config.seed)
     model = config.model.build()
-    monitor = SarMonitor(out / MONITOR, wandb=config.name if config.wandb else None, settings=to_mapping(config))
+    name = config.name if config.wandb else None
+    monitor = SarMonitor(out / MONITOR, wandb=name, settings=to_mapping(config)) if ranks.first() else None
     objective = SarObjective(alpha=1.0, beta=0.0, gamma=0.0, student_loss=config.loss)
     seed, training = config.seed, config.training
     job = SarJob(model, data, training, seed=seed, objective=objective, monitor=monitor, delta=config.delta)

@@ -1,4 +1,4 @@
-"""A trained focusing network on disk: safetensors, a card that says how to build and scale it, and the documented .pth files."""
+"""A trained focusing network on disk: safetensors, a card on how to build and scale it, and the documented .pth files."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def point_figures(focuser: Focuser, points: PointSet, valid: slice) -> dict[str,
 
 
 def point_cut(line: Complex, place: float) -> NDArray[np.float64]:
-    """Power in dB at `CUT_AXIS` samples from a point, 0 dB at the brightest; between samples as its spectrum says.
+    """Power in dB at `CUT_AXIS` samples from a point, 0 dB at the brightest; between samples by its spectrum.
 
     Example:
         >>> cut = point_cut((np.sinc((np.arange(128) - 64.5) / 1.3) + 0j).astype(np.complex64), 64.5)

@@ -110,6 +110,7 @@ class LineOutputs:
 
     student_paths: ClassVar[tuple[str, ...]] = ()
     teacher_paths: ClassVar[tuple[str, ...]] = ()
+    compares_samples: ClassVar[bool] = False
     how: ComplexLoss
     temperature: float | None
     weight: float
@@ -138,6 +139,11 @@ class LineFeatures:
     def teacher_paths(self) -> tuple[str, ...]:
         """Paths to tap in the teacher."""
         return tuple(theirs for _, theirs in self.pairs)
+
+    @property
+    def compares_samples(self) -> bool:
+        """True of cka."""
+        return self.loss == "cka"
 
     def build(self, student: OutputSpec, teacher: OutputSpec) -> LineFeatureSignal:
         """The signal."""

@@ -85,7 +85,7 @@ def published_scalar_scan(x: Tensor, log_d: Tensor) -> Tensor:
         (B, L, D) what it takes for states.
 
     Example:
-        With ones put in and d = 1/2 the states approach 2; after 40 tokens this form says 0.
+        With ones put in and d = 1/2 the states approach 2; after 40 tokens this form gives 0.
 
         >>> ones, log_d = torch.ones(1, 40, 1), torch.tensor([0.5]).log()
         >>> round(scalar_recurrent(ones, log_d)[1].item(), 2), round(published_scalar_scan(ones, log_d)[0, -1, 0].item(), 2)

@@ -24,7 +24,7 @@ class Deramp(nn.Module):
         plain: the first so many channels stay as they are, so that the layer is also an ordinary one.
         rate: K at the start, cycles a squared line (azimuth rate over squared pulse rate).
         block: lines from a channel's center to its next one; at least the aperture.
-        by_range: let the rate follow the range code; without one it is always 0 and says nothing.
+        by_range: let the rate follow the range code; without one it is always 0.
 
     Example:
         What enters and leaves at once keeps its phase and is weighed by the window alone.

@@ -128,7 +128,7 @@ class S4D(nn.Module):
         if self.look_ahead is None:
             raise InputError(
                 "streaming: expected a causal network or one with a fixed look_ahead, got a bidirectional one, which needs "
-                "the last line before it says the first"
+                "the last line before the first"
             )
         kind = torch.complex128 if self.log_decay.dtype == torch.float64 else torch.complex64
         return torch.zeros(batch, self.channels, self.states, dtype=kind, device=self.log_decay.device)

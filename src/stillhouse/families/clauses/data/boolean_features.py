@@ -81,7 +81,7 @@ def _levels(maps: Tensor, shares: tuple[float, ...]) -> list[Tensor]:
 def copies(images: Tensor) -> list[Tensor]:
     """The images and five changed copies of each: zoomed out and in, turned by 6 degrees either way, mirrored left to right.
 
-    The documents' pipeline mirrors top to bottom, which shows shirts upside down; that is not repeated.
+    The original pipeline mirrors top to bottom, which shows shirts upside down; that is not repeated.
 
     Args:
         images: (B, C, H, W).

@@ -6,6 +6,7 @@ Shapes: B batch, N tokens, D width, H heads, G windows.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -26,6 +27,21 @@ class Attended(NamedTuple):
     context: Tensor
 
 
+@dataclass(frozen=True)
+class Place:
+    """How tokens know where they are.
+
+    Attributes:
+        kind: "none", "learned" (a table), "log" (an MLP of log distances), "rotary" (both axes).
+        grid: (rows, columns) of the tokens, where positions are relative.
+        prefix: tokens ahead of the grid that have no place in it (the class token).
+    """
+
+    kind: PositionKind = "none"
+    grid: tuple[int, int] = (0, 0)
+    prefix: int = 0
+
+
 class Attention(nn.Module):
     """Multi-head self-attention over all tokens, (B, N, D) -> (B, N, D).
 
@@ -33,9 +49,7 @@ class Attention(nn.Module):
         width: D, a multiple of `heads`.
         heads: H.
         dropout: on the attention weights.
-        grid: (rows, columns) of the tokens, where positions are relative.
-        prefix: tokens ahead of the grid that have no place in it (the class token).
-        position: "none", "learned" (a table), "log" (an MLP of log distances), "rotary" (both axes).
+        place: of the tokens.
         cosine: cosine similarities with a learned scale (Swin V2).
         fused_only: refuse to fall back to the unfused kernel.
 
@@ -49,13 +63,13 @@ class Attention(nn.Module):
         heads: int,
         dropout: float = 0.0,
         *,
-        grid: tuple[int, int] = (0, 0),
-        prefix: int = 0,
-        position: PositionKind = "none",
+        place: Place | None = None,
         cosine: bool = False,
         fused_only: bool = False,
     ) -> None:
         super().__init__()
+        place = place or Place()
+        position, grid, prefix = place.kind, place.grid, place.prefix
         self.heads, self.dropout, self.prefix, self.fused_only = heads, dropout, prefix, fused_only
         self.qkv = nn.Linear(width, 3 * width)
         self.projection = nn.Linear(width, width)

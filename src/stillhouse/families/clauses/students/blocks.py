@@ -13,7 +13,7 @@ from timm.layers import DropPath
 from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
-from stillhouse.families.clauses.students.attention import Attended, Attention, WindowAttention
+from stillhouse.families.clauses.students.attention import Attended, Attention, Place, WindowAttention
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
 from stillhouse.families.clauses.students.feed_forward import ClauseFeedForward, MLPFeedForward
 from stillhouse.families.clauses.students.geometry import Stage
@@ -22,7 +22,7 @@ from stillhouse.layers.windows import Windows
 
 
 class BlockOut(NamedTuple):
-    """What a block says; a tap takes the first entry.
+    """What a block puts out; a tap takes the first entry.
 
     Attributes:
         tokens: (B, N, D).
@@ -109,13 +109,13 @@ class Block(nn.Module):
 def make_attention(config: UnifiedTMConfig, stage: Stage, *, shifted: bool, prefix: int) -> Attention | WindowAttention:
     """Global attention for a ViT, attention in windows for Swin."""
     windows = Windows(*stage.grid, stage.window, shifted=shifted) if stage.window else None
+    grid = stage.grid if windows is None else windows.sides
+    place = Place(config.relative_position(stage.width // stage.heads), grid, prefix)
     attention = Attention(
         stage.width,
         stage.heads,
         config.attn_drop_rate,
-        grid=stage.grid if windows is None else windows.sides,
-        prefix=prefix,
-        position=config.relative_position(stage.width // stage.heads),
+        place=place,
         cosine=config.swin_version == 2,
         fused_only=config.use_flash_attention,
     )

@@ -60,7 +60,7 @@ def load_transformer(path: str | Path) -> tuple[UnifiedTMTransformer, dict[str, 
     """The model of such a file in eval mode on the CPU, and the whole content of the file.
 
     Example:
-        The documents' form does the same:
+        In the older form:
 
             ckpt = torch.load(path, map_location="cpu")
             student = UnifiedTMTransformer(**ckpt["model_kwargs"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.families.clauses.students.exact_product import can_count, count_hits
 from stillhouse.families.clauses.students.hits import hits_and_counts
-from stillhouse.families.clauses.students.options import ClauseOptions, Operator
+from stillhouse.families.clauses.students.options import ClauseOptions
 from stillhouse.families.clauses.students.tau import Tau
 from stillhouse.layers.straight_through import hard_include, hard_step, revivable_relu
 
@@ -29,14 +29,7 @@ class ClauseBank(nn.Module):
     Args:
         num_bits: F.
         num_clauses: C.
-        failures: LF, at least 1.
-        tau: include threshold on the sigmoid of the include logits, in (0, 1).
-        literals: how many literals a clause includes at the start, on average.
-        leak: backward slope of a silent clause.
-        operator: "capacity" as above, or "product": `exp(-4 misses / LF)`, which never falls silent.
-        literal_dropout: share of the literals that no clause cares about in a training step; they count as not included.
-        literal_budget: L, only the L most included literals of a clause count.
-        threshold: a `Tau` to use in place of a fixed one.
+        options: the rule (see its fields).
 
     Attributes:
         include_logits: (2, C, F) parameter; [0] the literals x, [1] the literals not x.
@@ -44,7 +37,7 @@ class ClauseBank(nn.Module):
     Example:
         A clause "bit 0 and not bit 1" with LF 1:
 
-        >>> bank = ClauseBank(num_bits=2, num_clauses=2, failures=1)
+        >>> bank = ClauseBank(num_bits=2, num_clauses=2, options=ClauseOptions(failures=1))
         >>> with torch.no_grad():
         ...     _ = bank.include_logits.fill_(-5.0)
         ...     bank.include_logits[0, 0, 0] = bank.include_logits[1, 0, 1] = 5.0
@@ -54,36 +47,28 @@ class ClauseBank(nn.Module):
     Source: Hnilov 2025, "Fuzzy-Pattern Tsetlin Machine", arXiv:2508.08350.
     """
 
-    def __init__(
-        self,
-        num_bits: int,
-        num_clauses: int,
-        *,
-        failures: int = 4,
-        tau: float = 0.5,
-        literals: float = 12.0,
-        leak: float = 0.1,
-        operator: Operator = "capacity",
-        literal_dropout: float = 0.0,
-        literal_budget: int | None = None,
-        threshold: Tau | None = None,
-    ) -> None:
+    def __init__(self, num_bits: int, num_clauses: int, options: ClauseOptions | None = None) -> None:
         super().__init__()
         if num_clauses < 1:
             raise InputError(f"clauses: expected at least 1, got {num_clauses}")
-        if failures < 1:
-            raise InputError(f"failures (LF): expected at least 1, got {failures}")
-        self.num_bits, self.num_clauses, self.failures, self.leak = num_bits, num_clauses, failures, leak
-        self.literals = literals
-        self.operator, self.literal_dropout, self.literal_budget = operator, literal_dropout, literal_budget
-        self.threshold = self._threshold(tau, threshold)
+        options = options or ClauseOptions()
+        self.num_bits, self.num_clauses, self.failures, self.leak = (
+            num_bits,
+            num_clauses,
+            options.failures,
+            options.leak,
+        )
+        self.literals, self.operator = options.literals_at_start, options.operator
+        self.literal_dropout, self.literal_budget = options.literal_dropout, options.literal_budget
+        self.threshold = self._threshold(options)
         self.include_logits = nn.Parameter(torch.empty(self._planes, num_clauses, num_bits))
-        self.reset_parameters(literals)
+        self.reset_parameters(self.literals)
 
     _planes = 2
 
-    def _threshold(self, tau: float, threshold: Tau | None) -> Tau | None:
-        return Tau(tau) if threshold is None else threshold
+    def _threshold(self, options: ClauseOptions) -> Tau | None:
+        low, high = options.tau_min, options.tau_max
+        return Tau(options.tau, learnable=options.learnable_tau, low=low, high=high, ema=options.tau_ema)
 
     def inclusion_quantile(self, literals: float) -> float:
         """z with P(normal > -z) = share of the 2F literals that `literals` of them are; at most 90 %."""
@@ -202,48 +187,20 @@ class TernaryBank(ClauseBank):
     Args:
         num_bits: F.
         num_clauses: C.
-        band: half-width of the dead zone.
-        temperature: flattens the gradient of the masks.
-        failures: LF.
-        literals: literals a clause includes at the start, on average.
-        leak: backward slope of a silent clause.
-        operator: see `ClauseBank`.
-        literal_dropout: see `ClauseBank`.
-        literal_budget: see `ClauseBank`.
+        options: the rule; `ternary_band` is the band, `ternary_temperature` flattens the gradient of the masks.
 
-    Source: after the balanced ternary logic of the Setun computer (Brusentsov 1962), as the documents' backend `stcm`.
+    Source: after the balanced ternary logic of the Setun computer (Brusentsov 1962); the backend `stcm`.
     """
 
     _planes = 1
     _usual = 0.5
 
-    def __init__(
-        self,
-        num_bits: int,
-        num_clauses: int,
-        *,
-        band: float = 0.1,
-        temperature: float = 1.0,
-        failures: int = 4,
-        literals: float = 12.0,
-        leak: float = 0.1,
-        operator: Operator = "capacity",
-        literal_dropout: float = 0.0,
-        literal_budget: int | None = None,
-    ) -> None:
-        self.band, self.temperature = band, temperature
-        super().__init__(
-            num_bits,
-            num_clauses,
-            failures=failures,
-            literals=literals,
-            leak=leak,
-            operator=operator,
-            literal_dropout=literal_dropout,
-            literal_budget=literal_budget,
-        )
+    def __init__(self, num_bits: int, num_clauses: int, options: ClauseOptions | None = None) -> None:
+        options = options or ClauseOptions()
+        self.band, self.temperature = options.ternary_band, options.ternary_temperature
+        super().__init__(num_bits, num_clauses, options)
 
-    def _threshold(self, tau: float, threshold: Tau | None) -> Tau | None:
+    def _threshold(self, options: ClauseOptions) -> Tau | None:
         return None
 
     def reset_parameters(self, literals: float, spread: float = 0.5) -> None:
@@ -279,26 +236,4 @@ class TernaryBank(ClauseBank):
 
 def make_bank(num_bits: int, num_clauses: int, options: ClauseOptions) -> ClauseBank:
     """The bank that the options describe."""
-    shared = {"failures": options.failures, "literals": options.literals_at_start, "leak": options.leak}
-    dropout, budget, operator = options.literal_dropout, options.literal_budget, options.operator
-    if options.ternary:
-        return TernaryBank(
-            num_bits,
-            num_clauses,
-            band=options.ternary_band,
-            temperature=options.ternary_temperature,
-            operator=operator,
-            literal_dropout=dropout,
-            literal_budget=budget,
-            **shared,  # type: ignore[arg-type]
-        )
-    learned = {"learnable": options.learnable_tau, "low": options.tau_min, "high": options.tau_max}
-    return ClauseBank(
-        num_bits,
-        num_clauses,
-        threshold=Tau(options.tau, ema=options.tau_ema, **learned),  # type: ignore[arg-type]
-        operator=operator,
-        literal_dropout=dropout,
-        literal_budget=budget,
-        **shared,  # type: ignore[arg-type]
-    )
+    return (TernaryBank if options.ternary else ClauseBank)(num_bits, num_clauses, options)

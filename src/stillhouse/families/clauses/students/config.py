@@ -1,7 +1,7 @@
 """Every keyword of `UnifiedTMTransformer`, as one strict configuration. No torch here.
 
-Names are those of the documents' checkpoints ("model_kwargs"). Where the documents' default buries or freezes a part, the
-default here is one that works, and the description says so.
+Names are those of older checkpoints ("model_kwargs"). Where their default buries or freezes a part, the
+default here is one that works, as the description states.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class UnifiedTMConfig:
     """A vision or Swin transformer whose feed-forward is made of clauses, with every option of the documents."""
 
     kind: Literal["unified-tm"] = "unified-tm"
-    num_classes: int = Field(default=10, ge=2, description="K; the data set says it when a run builds the student")
+    num_classes: int = Field(default=10, ge=2, description="K; taken from the data set when a run builds the student")
     architecture: Literal["vit", "swin"] = Field(default="vit", description="global attention, or windows in stages")
     backend: Literal["ste", "deeptm", "stcm", "deep_stcm"] = Field(
         default="ste", description="one layer of clauses, two in a row, or the same with ternary include logits"

@@ -71,7 +71,7 @@ class DiagnosticHeads(nn.Module):
 
 
 def part_name(stage: int, block: int, *, swin: bool) -> str:
-    """The documents' name of a block, counted from 1.
+    """The usual name of a block, counted from 1.
 
     Example:
         >>> part_name(1, 2, swin=False), part_name(3, 2, swin=True)

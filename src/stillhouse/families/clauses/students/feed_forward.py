@@ -17,7 +17,7 @@ from stillhouse.families.clauses.students.gates import BitwiseMix, GatedProjecti
 class TokenConv(nn.Module):
     """A residual 3 x 3 depthwise convolution over the map of tokens; a class token gets the mean of what it adds.
 
-    The documents' one runs along the flattened tokens, across the class token and from the end of one row into the next.
+    The usual one runs along the flattened tokens, across the class token and from the end of one row into the next.
 
     Args:
         width: D.

@@ -1,6 +1,6 @@
 """The other models of the family, each as one strict configuration. No torch here.
 
-Defaults are the configurations of the documents' table 6.1 (32 x 32 RGB, ten classes).
+Defaults are the configurations of table 6.1 (32 x 32 RGB, ten classes).
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class Scale(nn.Module):
         return votes * self.factor, strength
 
     def cast(self, strength: Tensor) -> Tensor:
-        """(B, clauses, K): what each clause says, its votes times its strength."""
+        """(B, clauses, K): the votes of each clause times its strength."""
         weight = self.core.last.vote_weight() if isinstance(self.core, DeepTM) else self.core.outer.weight
         return strength.unsqueeze(-1) * weight.T
 
@@ -58,7 +58,7 @@ class Scale(nn.Module):
 class Fusion(nn.Module):
     """A learned mean A of the scales' votes; with attention, `g O + (1 - g) A` where O has looked at scales and at clauses.
 
-    O: the scales attend to each other, then to the clauses, each a token of what it says (width K, no projection).
+    O: the scales attend to each other, then to the clauses, each a token of its votes (width K, no projection).
 
     Args:
         scales: S.
@@ -76,7 +76,7 @@ class Fusion(nn.Module):
         self.norm = nn.LayerNorm(classes) if attention else None
 
     def forward(self, votes: Tensor, strengths_seen: Tensor | None) -> Tensor:
-        """Votes (B, S, K) and what the clauses say (B, J, K) to logits (B, K)."""
+        """Votes (B, S, K) and votes of the clauses (B, J, K) to logits (B, K)."""
         share = self.weights.softmax(0)
         plain = (share[:, None] * votes).sum(1)
         if self.between is None or self.to_clauses is None or self.norm is None or self.gate is None:
@@ -136,5 +136,5 @@ class PyramidTM(ClauseModel):
         return logits, notes
 
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
-        """The documents' small term that keeps all scales in use."""
+        """The small term that keeps all scales in use."""
         return {"scale_entropy": (0.01, self.fusion.entropy())}

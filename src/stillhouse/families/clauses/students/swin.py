@@ -11,7 +11,7 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
-from stillhouse.families.clauses.students.attention import Attention, WindowAttention
+from stillhouse.families.clauses.students.attention import Attention, Place, WindowAttention
 from stillhouse.families.clauses.students.base import ClauseModel
 from stillhouse.families.clauses.students.binarize import StageVote
 from stillhouse.families.clauses.students.blocks import PatchMerge
@@ -61,7 +61,7 @@ class WindowBlock(nn.Module):
         if config.attention:
             windows = Windows(*stage.grid, stage.window, shifted=shifted, cap=config.cap_windows)
             attention = Attention(
-                stage.width, stage.heads, config.attn_drop_rate, grid=windows.sides, position="learned"
+                stage.width, stage.heads, config.attn_drop_rate, place=Place("learned", windows.sides)
             )
             self.norm1 = nn.LayerNorm(stage.width)
             self.attention = WindowAttention(windows, attention)
@@ -82,7 +82,7 @@ class WindowBlock(nn.Module):
 class SwinTM(ClauseModel):
     """Swin tiny, small, base or large with window-level clauses; every stage votes, and the last one twice.
 
-    Without attention it is the documents' "Swin-like pyramid": clauses alone mix the tokens of a window.
+    Without attention it is the "Swin-like pyramid": clauses alone mix the tokens of a window.
 
     Example:
         >>> model = SwinTM(image_size=16, in_channels=1, embed_dim=8, depths=(1, 1), num_heads=(2, 2), window_size=2,

@@ -132,7 +132,7 @@ class UnifiedTMTransformer(ClauseModel):
         nn.init.zeros_(self.head.bias)
 
     def named_blocks(self) -> Iterator[tuple[str, Block]]:
-        """Every block by the documents' name, first to last: block_1, or stage1_block1."""
+        """Every block by its name, first to last: block_1, or stage1_block1."""
         stages = self.stages if self.swin else [self]
         for stage_number, stage in enumerate(stages, start=1):
             for number, block in enumerate(stage.blocks, start=1):  # type: ignore[arg-type]

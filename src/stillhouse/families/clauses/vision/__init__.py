@@ -1,4 +1,4 @@
-"""Clause networks on images under the documents' names: `stillhouse vision`, its flags, its runs, its files."""
+"""Clause networks on images by flags of their own: `stillhouse vision`, its flags, its runs, its files."""
 
 from stillhouse.families.clauses.vision.config import VisionConfig
 

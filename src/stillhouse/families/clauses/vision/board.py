@@ -1,4 +1,4 @@
-"""Every finished epoch, while a run goes on: a line to read, and a point in a TensorBoard folder under the documents' tags."""
+"""Every finished epoch, while a run goes on: a line to read, and a point in a TensorBoard folder."""
 
 from __future__ import annotations
 

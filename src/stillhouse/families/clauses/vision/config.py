@@ -27,12 +27,12 @@ MUON_RATE = 3e-3
 USUAL_BATCH = 64
 SELF_DECAY = 0.999  # of the average that teaches, where the scored weights are not averaged
 SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}
-DATASETS = {"fashionmnist": "fashion-mnist"}  # the documents' spelling
+DATASETS = {"fashionmnist": "fashion-mnist"}  # another spelling
 
 
 @configclass
 class LessonConfig:
-    """What is learned beside the labels, by the terms of the documents' total loss."""
+    """What is learned beside the labels, by the terms of the total loss."""
 
     teacher_weight: float = Field(default=0.5, ge=0, description="weight of the KL to the external teacher")
     teacher_temperature: float = Field(default=2.0, gt=0, description="softens teacher and student in it")
@@ -105,7 +105,7 @@ class OutputConfig:
 class VisionConfig:
     """One or several clause networks on one image data set."""
 
-    name: str = Field(default="vision", min_length=1, description="the folder is runs/NAME unless --out says else")
+    name: str = Field(default="vision", min_length=1, description="the folder is runs/NAME unless --out is given")
     models: tuple[ModelName, ...] = Field(
         default=("transformer",), min_length=1, description="trained one after another"
     )
@@ -187,7 +187,7 @@ class VisionConfig:
 
     @classmethod
     def read(cls, mapping: Mapping[str, Any]) -> VisionConfig:
-        """From plain data: the documents' names of data sets are taken, and sizes are checked against the data's image.
+        """From plain data: other spellings of data sets are taken, and sizes are checked against the data's image.
 
         Raises:
             ConfigError: what the schema does not take.

@@ -1,4 +1,4 @@
-"""The table of flags: the documents' names, and the setting that each one is. No torch.
+"""The table of flags, and the setting that each one is. No torch.
 
 Types, choices, ranges and help come from the setting; a row adds a name, nothing more. `tests/vision/test_flag_table.py` shows
 for every row what it changes.
@@ -63,6 +63,10 @@ TABLE: tuple[VisionFlag, ...] = (
         ("--threads", "training.threads"),
         ("--log-interval", "training.log_every"),
         ("--precision", "training.precision"),
+        ("--devices", "training.devices"),
+        ("--num-nodes", "training.num_nodes"),
+        ("--strategy", "training.strategy"),
+        ("--shard-teacher", "training.shard_teacher"),
         ("--accumulate", "training.accumulate"),
         ("--patience", "training.patience"),
         ("--keep", "training.keep"),

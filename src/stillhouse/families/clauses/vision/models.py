@@ -21,7 +21,7 @@ from stillhouse.families.clauses.students.model_configs import (
 
 ModelName = Literal["transformer", "tm", "deep_tm", "hybrid", "deep_ctm", "resnet_tm", "swin_tm", "pyramid_tm"]
 MODELS: tuple[ModelName, ...] = get_args(ModelName)
-VIT_DEPTH = 2  # of the documents' command line; the class itself has 4
+VIT_DEPTH = 2  # of the command line; the class itself has 4
 
 
 @configclass

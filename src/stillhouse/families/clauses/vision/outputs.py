@@ -55,7 +55,7 @@ def write_outputs(
 
 
 def save_checkpoint(path: Path, student: Any, plan: ClausesRunConfig, data: ImageData, result: dict[str, Any]) -> None:
-    """The documents' file: `UnifiedTMTransformer(**ckpt["model_kwargs"])`, `load_state_dict(ckpt["model_state"])`, same logits."""
+    """The exchange file: `UnifiedTMTransformer(**ckpt["model_kwargs"])`, `load_state_dict(ckpt["model_state"])`, same logits."""
     from stillhouse.families.clauses.students.checkpoint import save_transformer
 
     metrics = {

@@ -10,14 +10,14 @@ OUT/
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stillhouse.classification.data import ImageData
-from stillhouse.core import records
+from stillhouse.core import processes, records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about, run
-from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.clauses.data.boolean_cache import with_boolean_features
@@ -32,6 +32,7 @@ from stillhouse.families.clauses.vision.places import places_of
 from stillhouse.families.clauses.vision.results import result_of
 from stillhouse.families.clauses.vision.unused import unused_settings
 from stillhouse.teachers import Teacher
+from stillhouse.training.opening import only_first, open_run
 
 RESULTS = "results.json"
 
@@ -76,12 +77,17 @@ def run_models(
         config.run_config(model)  # what does not fit is refused before anything is written
     config.output.check()
     grown: Any = {"may_grow": ("models", "seeds", "arms"), "may_change": FREE}
-    with RunFolder.open(out, to_mapping(config), resume=resume, **grown) as top:
+    training = config.run_config(config.models[0]).training
+    with open_run(out, to_mapping(config), training, resume=resume, **grown) as top:
+        watch = only_first(watch)
         known = about("vision", config, command)
         top.begin(known)
         for line in unused_settings(config):
             watch.log(f"unused: {line}")
-        data = with_boolean_features(config.data.build() if data is None else data, config.features, quiet=quiet)
+        read = data
+        data = processes.first_then_others(
+            lambda: with_boolean_features(config.data.build() if read is None else read, config.features, quiet=quiet)
+        )
         known["data"] = {"name": data.name, "sizes": data.sizes, "image_shape": list(data.task.shape)}
         found: dict[str, Any] = {}
         for model in config.models:
@@ -100,10 +106,13 @@ def run_models(
                     command=command,
                     watch=board,
                 )
-            extras = write_outputs(config, plan, data, folder, watch=watch)
-            found[model] = result_of(plan, folder, summary, extras)
+            found[model] = processes.on_first(partial(_outputs, config, plan, data, folder, summary, watch))
             write_json(out / RESULTS, {**known, "models": found})
     return {**known, "models": found}
+
+
+def _outputs(config: VisionConfig, plan: Any, data: ImageData, folder: Path, summary: Any, watch: Watch) -> Any:
+    return result_of(plan, folder, summary, write_outputs(config, plan, data, folder, watch=watch))
 
 
 def _plan(

@@ -20,6 +20,7 @@ from stillhouse.core.checks import InputError
 Metric = Literal["cosine", "euclidean"]
 Floats = NDArray[np.float64]
 CHUNK_ENTRIES = 4_000_000  # of one (b, n) block of distances: 32 MB in float64
+PAIRS = 200_000  # random pairs, and random triplets, of the global figures; all pairs where there are fewer
 CDIST_WIDTH = 32  # below it scipy's subtraction is quick; above it the Gram form is, at some loss of digits
 
 
@@ -29,10 +30,8 @@ def judge(
     *,
     ks: Sequence[int] = (1, 10, 100),
     metric: Metric = "cosine",
-    student_metric: Metric = "euclidean",
     labels: np.ndarray | None = None,
     k: int = 10,
-    pairs: int = 200_000,
     seed: int = 0,
 ) -> dict[str, float]:
     """Everything that is reported of an embedding, exact over all n^2 ranks, in chunks (n = 10 000 fits).
@@ -41,11 +40,9 @@ def judge(
         teacher: (n, D), held-out rows.
         student: (n, d), the same rows in the same order.
         ks: sizes of the neighbourhoods whose overlap is reported.
-        metric: distance on the teacher's side.
-        student_metric: distance on the student's side.
+        metric: distance on the teacher's side; the student's is Euclidean.
         labels: (n) classes; with them the leave-one-out 1-NN accuracy is reported.
         k: neighbours of trustworthiness, continuity and hubness.
-        pairs: random pairs, and random triplets, for the global figures; all pairs where there are fewer.
         seed: draws pairs and triplets, and the order in which equal distances are ranked.
 
     Returns:
@@ -79,16 +76,14 @@ def judge(
     for name, size in [("k", k), *[("ks", size) for size in ks]]:
         if not 1 <= size < n / 2:
             raise InputError(f"{name}: expected neighbours from 1 to below half of the {n} rows, got {size}")
-    if pairs < 1:
-        raise InputError(f"pairs: expected at least 1, got {pairs}")
     rng = np.random.default_rng(seed)
     # equal distances rank by position: shuffled, so that rows sorted by class give a collapsed student no neighbours
     order = rng.permutation(n)
-    spaces = Space(teacher[order], metric), Space(student[order], student_metric)
+    spaces = Space(teacher[order], metric), Space(student[order], "euclidean")
     classes = None if labels is None else _checked_labels(labels, n)[order]
     return {
         **_local(*spaces, tuple(ks), k, classes),
-        **_global(*spaces, pairs, rng),
+        **_global(*spaces, PAIRS, rng),
         "cka": debiased_cka(spaces[0].vectors, spaces[1].vectors),
         "effective_rank": effective_rank(student),
     }

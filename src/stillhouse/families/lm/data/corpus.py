@@ -1,4 +1,4 @@
-"""Token ids of a text's splits, written once and memory-mapped, with a manifest that says of what they are.
+"""Token ids of a text's splits, written once and memory-mapped, with a manifest of their source.
 
 FOLDER/tokenizer.json
 FOLDER/train.npy        (N,) uint16 or uint32; also valid, test
@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, Tokenizer, loa
 FORMAT = "stillhouse-text-1"
 MANIFEST = "manifest.json"
 SPLITS = ("train", "valid", "test")
+PIECE = 1 << 20  # bytes of a text, or ids, at a time
 SHARES = (0.9, 0.95)  # ends of train and valid in a single file
 
 
@@ -101,7 +104,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         InputError: see `CorpusConfig.build`.
     """
     texts = read_splits(config)
-    hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    hashes = {name: text.sha256() for name, text in texts.items()}
     kind, _, size = config.tokenizer.partition(":")
     trained = kind == "bpe"
     if trained and not (size.isdecimal() and size.isascii()):
@@ -111,7 +114,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     key = hashlib.sha256(content.encode()).hexdigest()[:16]
     folder = Path(config.cache).expanduser() / key if config.cache else _home() / key
     if not (folder / MANIFEST).is_file():
-        tokenizer = given or train_bpe(texts["train"].splitlines(keepends=True), int(size))
+        tokenizer = given or train_bpe(iter(texts["train"]), int(size))
         tokenizer.save(folder)
         facts = {name: _write(folder, name, text, tokenizer) for name, text in texts.items()}
         write_json(folder / MANIFEST, {"format": FORMAT, "tokenizer": tokenizer.fingerprint, "splits": facts})
@@ -123,47 +126,92 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     return Corpus(Path(config.source).stem, tokenizer, train, valid, test, folder)
 
 
-def read_splits(config: CorpusConfig) -> dict[str, str]:
+@dataclass(frozen=True)
+class Lines:
+    """Some lines of a UTF-8 file, read anew and a piece at a time whenever they are gone through: texts may exceed the memory.
+
+    Attributes:
+        path: the file.
+        start: number of the first line.
+        stop: the line before which it ends; None: to the end.
+        most_bytes: the first lines that hold at least so many; None: all.
+    """
+
+    path: Path
+    start: int = 0
+    stop: int | None = None
+    most_bytes: int | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        size = 0
+        for number, line in enumerate(_lines(self.path)):
+            if number < self.start:
+                continue
+            if number == self.stop or (self.most_bytes is not None and size >= self.most_bytes):
+                return
+            size += len(line.encode())
+            yield line
+
+    def sha256(self) -> str:
+        """Of the text, as UTF-8."""
+        digest = hashlib.sha256()
+        for line in self:
+            digest.update(line.encode())
+        return digest.hexdigest()
+
+
+def read_splits(config: CorpusConfig) -> dict[str, Lines]:
     """The text of each split.
 
     Raises:
         InputError: a file is missing, empty, or not UTF-8.
     """
     source = Path(config.source).expanduser()
-    if source.is_dir():
-        texts = {name: read_text(source / f"{name}.txt") for name in SPLITS}
-    else:
-        lines = read_text(source).splitlines(keepends=True)
-        if len(lines) < 20:
-            raise InputError(
-                f"{source}: expected at least 20 lines to cut into train, valid and test, got {len(lines)}"
-            )
-        first, second = (round(share * len(lines)) for share in SHARES)
-        texts = {"train": lines[:first], "valid": lines[first:second], "test": lines[second:]}  # type: ignore[dict-item]
-        texts = {name: "".join(part) for name, part in texts.items()}
     most = {"train": config.most_bytes, "valid": config.most_test_bytes, "test": config.most_test_bytes}
-    return {name: _first(text, most[name]) for name, text in texts.items()}
+    if source.is_dir():
+        for name in SPLITS:
+            check_text(source / f"{name}.txt")
+        return {name: Lines(source / f"{name}.txt", most_bytes=most[name]) for name in SPLITS}
+    count = check_text(source)
+    if count < 20:
+        raise InputError(f"{source}: expected at least 20 lines to cut into train, valid and test, got {count}")
+    first, second = (round(share * count) for share in SHARES)
+    ends = {"train": (0, first), "valid": (first, second), "test": (second, count)}
+    return {name: Lines(source, *ends[name], most_bytes=most[name]) for name in SPLITS}
 
 
-def read_text(path: Path) -> str:
-    """A UTF-8 file, whole.
+def check_text(path: Path) -> int:
+    """The number of lines of a UTF-8 file that has some text.
 
     Raises:
         InputError: missing, empty, or not UTF-8, with the place of the first wrong byte.
     """
+    count, something = 0, False
+    for line in _lines(path):
+        count += 1
+        something = something or bool(line.strip())
+    if not something:
+        raise InputError(f"text {path}: expected some text, got an empty file")
+    return count
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of a file as `str.splitlines(keepends=True)` has them, a piece of it at a time."""
+    done = 0
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            while piece := b"".join(file.readlines(PIECE)):  # ends with a newline, which ends a line of any kind
+                try:
+                    text = piece.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise InputError(
+                        f"text {path}: expected UTF-8, got the byte 0x{piece[error.start]:02x} at {done + error.start:,}; convert "
+                        f"it, as with `iconv -f latin1 -t utf-8`"
+                    ) from None
+                done += len(piece)
+                yield from text.splitlines(keepends=True)
     except OSError as error:
         raise InputError(f"cannot read the text {path}: {error.strerror}") from None
-    if not raw.strip():
-        raise InputError(f"text {path}: expected some text, got an empty file")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"text {path}: expected UTF-8, got the byte 0x{raw[error.start]:02x} at {error.start:,}; convert it, as with"
-            f" `iconv -f latin1 -t utf-8`"
-        ) from None
 
 
 def write_ids(path: Path, ids: NDArray[Any], vocab_size: int) -> None:
@@ -172,25 +220,62 @@ def write_ids(path: Path, ids: NDArray[Any], vocab_size: int) -> None:
     Raises:
         InputError: no ids, or one outside of the vocabulary.
     """
-    if ids.ndim != 1 or not len(ids):
+    if ids.ndim != 1:
         raise InputError(f"token ids: expected (N,) with at least one, got {ids.shape}")
-    if int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
-        wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
-        raise InputError(f"token ids: expected 0 to {vocab_size - 1}, got {wrong}")
-    kind = np.uint16 if vocab_size <= 2**16 else np.uint32
-    write_atomically(path, lambda file: np.save(file, ids.astype(kind)))
+    write_pieces(path, [ids], vocab_size)
+
+
+def write_pieces(path: Path, pieces: Iterable[NDArray[Any]], vocab_size: int) -> tuple[int, str]:
+    """The same of ids that come in pieces and need not fit into memory; returns how many they are, and their `ids_sha256`.
+
+    Raises:
+        InputError: see `write_ids`.
+    """
+    kind = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+    digest, count = hashlib.sha256(), 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent) as raw:
+        for ids in pieces:
+            if not len(ids):
+                continue
+            if int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
+                wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
+                raise InputError(f"token ids: expected 0 to {vocab_size - 1}, got {wrong}")
+            digest.update(np.ascontiguousarray(ids, np.uint32).data)
+            raw.write(ids.astype(kind).tobytes())
+            count += len(ids)
+        if not count:
+            raise InputError("token ids: expected (N,) with at least one, got (0,)")
+
+        def write(file: IO[bytes]) -> None:
+            header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (count,)}
+            np.lib.format.write_array_header_1_0(file, header)
+            raw.seek(0)
+            shutil.copyfileobj(raw, file)
+
+        write_atomically(path, write)
+    return count, digest.hexdigest()
 
 
 def ids_sha256(ids: NDArray[Any]) -> str:
     """SHA-256 of ids as 32-bit numbers, the same whatever type they are stored in."""
-    return hashlib.sha256(np.ascontiguousarray(ids, np.uint32).data).hexdigest()
+    digest = hashlib.sha256()
+    for start in range(0, len(ids), PIECE):
+        digest.update(np.ascontiguousarray(ids[start : start + PIECE], np.uint32).data)
+    return digest.hexdigest()
 
 
-def _write(folder: Path, name: str, text: str, tokenizer: Tokenizer) -> dict[str, Any]:
-    pieces: Iterable[NDArray[np.int64]] = tokenizer.encode_lines(text.splitlines(keepends=True))
-    ids = np.concatenate(list(pieces))
-    write_ids(folder / f"{name}.npy", ids, tokenizer.vocab_size)
-    return {"tokens": len(ids), "bytes": len(text.encode()), "sha256": ids_sha256(ids)}
+def _write(folder: Path, name: str, text: Lines, tokenizer: Tokenizer) -> dict[str, Any]:
+    size = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal size
+        for line in text:
+            size += len(line.encode())
+            yield line
+
+    count, sha256 = write_pieces(folder / f"{name}.npy", tokenizer.encode_lines(counted()), tokenizer.vocab_size)
+    return {"tokens": count, "bytes": size, "sha256": sha256}
 
 
 def _open(folder: Path, name: str, facts: dict[str, Any], vocab_size: int) -> Split:
@@ -204,19 +289,6 @@ def _open(folder: Path, name: str, facts: dict[str, Any], vocab_size: int) -> Sp
     if int(ids.max()) >= vocab_size:
         raise InputError(f"token ids {path}: expected 0 to {vocab_size - 1}, got {int(ids.max())}")
     return Split(name, ids, int(facts["bytes"]), str(facts["sha256"]))
-
-
-def _first(text: str, most: int | None) -> str:
-    """The first lines of a text that hold at least so many bytes."""
-    if most is None:
-        return text
-    kept, size = [], 0
-    for line in text.splitlines(keepends=True):
-        kept.append(line)
-        size += len(line.encode())
-        if size >= most:
-            break
-    return "".join(kept)
 
 
 def _home() -> Path:

@@ -229,7 +229,7 @@ class SpikingGenerator:
             k = k * (1 + (rate - 1) * plain[f"{path}.rate_share"])
         r, k, v, log_w, removed, looked_up = (a.reshape(heads) for a in (r, k, v, log_w, removed, looked_up))
         y, held = np.empty_like(v), np.empty_like(v[0])
-        kernels.write_and_read(memory, r, k, v, log_w, removed, looked_up, removal, held, y)
+        kernels.write_and_read(memory, (r, k, v, log_w, removed, looked_up), removal, held, y)
         centered = y - y.mean(1, keepdims=True)
         y = centered / np.sqrt((centered**2).mean(1, keepdims=True) + 1e-5) * plain[f"{path}.norm_gain"].reshape(heads)
         y += (r * k * plain[f"{path}.bonus"].reshape(heads)).sum(1, keepdims=True) * v

@@ -113,17 +113,16 @@ def add_planes(index: np.ndarray, value: np.ndarray, active: int, rows: np.ndarr
 @numba.njit(cache=True, fastmath=True)
 def write_and_read(
     memory: np.ndarray,
-    r: np.ndarray,
-    k: np.ndarray,
-    v: np.ndarray,
-    log_w: np.ndarray,
-    removed: np.ndarray,
-    looked_up: np.ndarray,
+    token: tuple[np.ndarray, ...],
     removal: bool,
     held: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """One token of the delta rule, or of gated linear attention: `memory` (H, K, V) changes, answers (H, V) go to `out`."""
+    """One token of the delta rule, or of gated linear attention: `memory` (H, K, V) changes, answers (H, V) go to `out`.
+
+    `token`: r, k, v, log w, and what is removed and looked up, (H, K) each but v (H, V).
+    """
+    r, k, v, log_w, removed, looked_up = token
     heads, keys, values = memory.shape
     for h in range(heads):
         held[:] = 0

@@ -173,7 +173,6 @@ def transformer_operations(
     context: int,
     key_value_width: int | None = None,
     gated: bool = False,
-    weight_bytes: float = FLOAT_BYTES,
 ) -> Operations:
     """Operations of one token that a dense transformer generates with a cache of keys and values: the other side of the ratio.
 
@@ -185,7 +184,6 @@ def transformer_operations(
         context: tokens in the cache.
         key_value_width: of all keys of a token, below `width` with grouped queries; None: `width`.
         gated: three feed-forward matrices in place of two.
-        weight_bytes: of a weight.
 
     Example:
         Width 1, all sizes 1: 4 attention weights, 2 feed-forward weights, 1 of the readout, and a score and a sum of context 1.
@@ -199,7 +197,7 @@ def transformer_operations(
     )
     return Operations(
         macs=weights + layers * 2 * context * width,
-        weight_bytes=weights * weight_bytes,
+        weight_bytes=weights * FLOAT_BYTES,
         state_bytes=layers * 2 * (context + 1) * keys * FLOAT_BYTES,
     )
 

@@ -26,7 +26,7 @@ UNDECAYED = ("mu", "bias", "bonus", "norm_gain", "removal_gain", "rate_share", "
 class SpikingLM(Student):
     """Embedding, blocks of recurrent mixer and feed-forward layer, readout; no positions, so texts may be of any length.
 
-    A new network is quantized as its configuration says; `quantize(0)` makes it dense and a ramp leads back.
+    A new network is quantized as configured; `quantize(0)` makes it dense and a ramp leads back.
 
     Args:
         config: all of it; kept as `.config`.

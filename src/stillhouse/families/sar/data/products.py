@@ -35,7 +35,7 @@ _NAME = re.compile(
 
 @dataclass(frozen=True)
 class ProductName:
-    """What the name of a product says."""
+    """The parts of a product's name."""
 
     path: Path
     satellite: str
@@ -106,7 +106,7 @@ def find_products(
     """Products under a folder that pass every filter, sorted by start, then name. An empty filter lets all pass.
 
     Raises:
-        InputError: nothing there, a name of another pattern, or a filter that lets nothing pass (it says what there is).
+        InputError: nothing there, a name of another pattern, or a filter that lets nothing pass (the message lists what there is).
     """
     names = [parse_name(path) for path in _zarr_folders(root)]
     if not names:
@@ -180,7 +180,7 @@ class Product:
 
     @cached_property
     def name(self) -> ProductName:
-        """What its name says."""
+        """The parts of its name."""
         return parse_name(self.path)
 
     def shape(self, level: str) -> tuple[int, int]:

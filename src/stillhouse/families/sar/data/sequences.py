@@ -19,7 +19,7 @@ from torch import Tensor
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.families.sar.data.matched_filter import Complex, matched_filter
 from stillhouse.families.sar.data.parameters import SarParameters
-from stillhouse.families.sar.data.simulate import point_lines
+from stillhouse.families.sar.data.simulate import Motion, point_lines
 
 
 @dataclass(frozen=True)
@@ -201,9 +201,8 @@ class SarData:
         peaks = size * np.exp(2j * np.pi * rng.uniform(size=count))
         column = rng.uniform(size=count) if rates else np.full(count, 0.5)
         rate = rate_at(self.parameters, column, self.rate_spread)
-        lines = point_lines(
-            self.parameters, places, length=self.length, amplitudes=peaks, azimuth_rate=rate, half=self.valid.start
-        )
+        motion = Motion(azimuth_rate=rate, half=self.valid.start)
+        lines = point_lines(self.parameters, places, length=self.length, amplitudes=peaks, motion=motion)
         code = None
         if self.channels == 2:
             start = rng.uniform(0, 1 - 1 / AZIMUTH_LINES, size=count)

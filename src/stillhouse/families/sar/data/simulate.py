@@ -53,6 +53,24 @@ class Lines:
     point_amplitude: Complex
 
 
+@dataclass(frozen=True)
+class Motion:
+    """How the radar passes its lines; as its parameters have it where nothing is given.
+
+    Attributes:
+        azimuth_rate: Ka, a number or (N).
+        doppler_centroid: Hz, a number or (N).
+        half: h, where several calls must share one valid region.
+    """
+
+    azimuth_rate: ArrayLike | None = None
+    doppler_centroid: ArrayLike = 0.0
+    half: int | None = None
+
+
+STRAIGHT = Motion()
+
+
 def simulate_lines(
     parameters: SarParameters,
     scene: SceneConfig,
@@ -61,9 +79,7 @@ def simulate_lines(
     lines: int,
     length: int,
     snr_db: float | None = None,
-    azimuth_rate: ArrayLike | None = None,
-    doppler_centroid: ArrayLike = 0.0,
-    half: int | None = None,
+    motion: Motion = STRAIGHT,
 ) -> Lines:
     """Draw scenes and let the radar see them.
 
@@ -74,9 +90,7 @@ def simulate_lines(
         lines: N.
         length: L.
         snr_db: mean power of a line's noise-free raw data over the power of the noise, dB; no noise where not given.
-        azimuth_rate: Ka, a number or (N).
-        doppler_centroid: Hz, a number or (N).
-        half: h, where several calls must share one valid region.
+        motion: rates and centroids of the lines.
 
     Raises:
         InputError: a line shorter than the aperture.
@@ -87,7 +101,7 @@ def simulate_lines(
         >>> drawn.raw.shape, drawn.valid
         ((2, 128), slice(32, 96, None))
     """
-    look = _Look.of(parameters, lines, length, azimuth_rate, doppler_centroid, half)
+    look = _Look.of(parameters, lines, length, motion)
     samples = length + 4 * look.half
     drawn = draw_scene(scene, rng, lines, samples, stretch=samples / length, gain=parameters.oversampling)
     seen = _seen(parameters, drawn, look)
@@ -100,9 +114,7 @@ def point_lines(
     *,
     length: int,
     amplitudes: ArrayLike = 1.0,
-    azimuth_rate: ArrayLike | None = None,
-    doppler_centroid: ArrayLike = 0.0,
-    half: int | None = None,
+    motion: Motion = STRAIGHT,
 ) -> Lines:
     """One isolated point a line, without clutter or noise: what IRW, PSLR and phase are measured on.
 
@@ -111,9 +123,7 @@ def point_lines(
         positions: (N) in samples of the line, fractions allowed.
         length: L.
         amplitudes: complex, a number or (N).
-        azimuth_rate: Ka, a number or (N).
-        doppler_centroid: Hz, a number or (N).
-        half: h, as in `simulate_lines`.
+        motion: rates and centroids of the lines.
 
     Raises:
         InputError: a line shorter than the aperture, a position off the line.
@@ -122,7 +132,7 @@ def point_lines(
     lines = len(places)
     if not ((places >= 0) & (places <= length - 1)).all():
         raise InputError(f"positions: expected 0 to {length - 1}, got {places.min():g} to {places.max():g}")
-    look = _Look.of(parameters, lines, length, azimuth_rate, doppler_centroid, half)
+    look = _Look.of(parameters, lines, length, motion)
     drawn = Scene(
         clutter=np.zeros((lines, length + 4 * look.half), np.complex128),
         kinds=np.full(lines, KINDS.index("points")),
@@ -204,18 +214,13 @@ class _Look:
     centroid: NDArray[np.float64]
 
     @classmethod
-    def of(
-        cls,
-        parameters: SarParameters,
-        lines: int,
-        length: int,
-        azimuth_rate: ArrayLike | None,
-        doppler_centroid: ArrayLike,
-        half: int | None,
-    ) -> _Look:
-        rate = np.array(np.broadcast_to(parameters.rate if azimuth_rate is None else azimuth_rate, (lines,)), float)
-        centroid = np.array(np.broadcast_to(doppler_centroid, (lines,)), float)
-        reach = half_aperture(parameters, azimuth_rate=rate, doppler_centroid=centroid) if half is None else half
+    def of(cls, parameters: SarParameters, lines: int, length: int, motion: Motion) -> _Look:
+        given = parameters.rate if motion.azimuth_rate is None else motion.azimuth_rate
+        rate = np.array(np.broadcast_to(given, (lines,)), float)
+        centroid = np.array(np.broadcast_to(motion.doppler_centroid, (lines,)), float)
+        reach = motion.half
+        if reach is None:
+            reach = half_aperture(parameters, azimuth_rate=rate, doppler_centroid=centroid)
         if length <= 2 * reach:
             raise InputError(f"length: expected at least one aperture ({2 * reach + 1} samples), got {length}")
         return cls(length, reach, rate, centroid)

@@ -23,7 +23,7 @@ from stillhouse.families.sar.data.sequences import (
     rate_at,
     rms,
 )
-from stillhouse.families.sar.data.simulate import simulate_lines
+from stillhouse.families.sar.data.simulate import Motion, simulate_lines
 
 SPLITS = ("train", "validation", "test")
 Arrays = dict[str, NDArray[Any]]
@@ -81,9 +81,7 @@ def _split(config: SarConfig, radar: SarParameters, number: int, count: int, hal
             lines=len(rows),
             length=config.samples,
             snr_db=config.snr_db,
-            azimuth_rate=rate_at(radar, column, config.rate_spread),
-            doppler_centroid=centroid,
-            half=half,
+            motion=Motion(rate_at(radar, column, config.rate_spread), centroid, half),
         )
         parts.append(
             {

@@ -1,6 +1,6 @@
 """The response to an isolated point, as radar people judge a focus: width, sidelobes, place, phase.
 
-Legend: L azimuth samples of one line. Between samples the line is what its spectrum says (band-limited interpolation).
+Legend: L azimuth samples of one line. Between samples the line follows its spectrum (band-limited interpolation).
 """
 
 from __future__ import annotations

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError
+
+if TYPE_CHECKING:
+    from stillhouse.families.sar.plan import SarDistillConfig
 
 HERE = Path(__file__).parent
 SAR_RECIPES = {
@@ -20,7 +25,7 @@ def recipe_path(name: str) -> Path:
     """The YAML file of a path, or of a shipped recipe by its name, with or without `.yaml`.
 
     Raises:
-        ConfigError: neither; a path whose last part is a shipped recipe says so.
+        ConfigError: neither; the message names the shipped recipe that a path's last part is.
 
     Example:
         >>> recipe_path("s4_ssm_student_toy").name
@@ -35,3 +40,27 @@ def recipe_path(name: str) -> Path:
     if stem in SAR_RECIPES:
         raise ConfigError(f"cannot read {name}: no such file; the recipe of that name is shipped: take {stem}")
     raise ConfigError(f"cannot read {name}: no such file, and no recipe of that name; {nearest(stem, SAR_RECIPES)}")
+
+
+def s4_ssm_student() -> SarDistillConfig:
+    """The documented student of the documented teacher, on Zarr products; train the teacher first (`sar train`)."""
+    return _distilled("s4_ssm_student", "s4_ssm_complex")
+
+
+def s4_ssm_student_toy() -> SarDistillConfig:
+    """A streaming student on simulated lines, minutes on a CPU; first `stillhouse sar train --config s4_ssm_complex_toy`."""
+    return _distilled("s4_ssm_student_toy", "s4_ssm_complex_toy")
+
+
+def _distilled(student: str, teacher: str) -> SarDistillConfig:
+    """The run of two shipped files; the teacher lies where `sar train` leaves it."""
+    from stillhouse.families.sar.documented import read_student, read_teacher, save_folder
+
+    path = recipe_path(teacher)
+    return read_student(recipe_path(student), read_teacher(path), save_folder(path) or f"results/{teacher}")
+
+
+RECIPES: Mapping[str, Callable[[], SarDistillConfig]] = {
+    "s4_ssm_student": s4_ssm_student,
+    "s4_ssm_student_toy": s4_ssm_student_toy,
+}

@@ -76,7 +76,7 @@ class StateSpaceConfig:
     @field_validator("use_selectivity", mode="before")
     @classmethod
     def _documented_switch(cls, value: object) -> object:
-        """The documents' `use_selectivity: true` is the gate."""
+        """`use_selectivity: true` of older files is the gate."""
         return {True: "gate", False: "none"}[value] if isinstance(value, bool) else value
 
     def __post_init__(self) -> None:

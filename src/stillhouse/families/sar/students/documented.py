@@ -28,7 +28,7 @@ REFUSED = {
     "preprocess": "it was stored and never read; leave it out",
     "use_positional_as_token": "it was stored and never read; leave it out",
     "use_skip_connection": "the public factory ignored it, and every layer here has a residual; leave it out",
-    "scaling": "the public factory ignored it; doppler_band says where the poles start; leave it out",
+    "scaling": "the public factory ignored it; doppler_band places the poles; leave it out",
 }
 HONOURED = (
     "name", "dim_head", "input_dim", "model_dim", "state_dim", "output_dim", "num_layers", "dropout", "mode",

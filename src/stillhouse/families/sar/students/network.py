@@ -60,7 +60,7 @@ class SarSSM(Student):
 
         Args:
             lines: (B, L, C).
-            start: number of the first line, where no position channel says it.
+            start: number of the first line, where there is no position channel.
         """
         config = self.config
         code = None if config.position == "none" else lines[..., -1]

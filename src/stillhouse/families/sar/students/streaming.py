@@ -29,7 +29,7 @@ class Stream:
         model: causal or with a fixed look-ahead; its weights are read once, so make a new stream after training.
         batch: B, range bins that are focused side by side.
         state_steps: one a layer; the filter's state is rounded to 8-bit multiples of it after every line (`quantize` finds
-            the steps and says what they cost).
+            the steps and measures them).
 
     Raises:
         InputError: a bidirectional network, or one in training mode whose dropout would strike.

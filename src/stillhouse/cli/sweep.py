@@ -1,0 +1,231 @@
+"""`stillhouse sweep`: many trials of a recipe with other settings, judged on the validation split."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from stillhouse.cli.options import Parser
+from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.config import ConfigError
+from stillhouse.core.family import COSTS
+from stillhouse.core.watch import Watch
+from stillhouse.recipes import load
+
+ABOUT = "Try many settings of a recipe, each judged on the validation split; optuna keeps the study."
+USAGE = "stillhouse sweep RECIPE|FILE [--set KEY=VALUE[,VALUE...]] [--space FILE] [--trials N] [options]"
+EPILOG = """--space is a YAML file, a line a setting:
+  training.learning_rate: {low: 1e-4, high: 1e-2, log: true}      whole numbers where both ends are
+  student.depth: {choices: [1, 2, 4]}
+
+examples:
+  stillhouse sweep digits --set training.learning_rate=1e-3,3e-3 --set student.clauses=64,128
+  stillhouse sweep mine.yaml --space space.yaml --trials 40 --workers 4 --prune
+  stillhouse sweep mine.yaml --space space.yaml --trials 40 --storage postgresql://HOST/DB --out /shared/sweep --resume
+
+Each trial trains the arm that ships, in a run folder DIR/trial-NNNN; controls and the test split are left for the run of the
+best settings, whose command is printed. The last example joins a sweep from another machine.
+"""
+
+
+class Lines(Watch):
+    """Prints a line for each trial."""
+
+    def log(self, line: str) -> None:
+        """One line."""
+        print(line, flush=True)
+
+
+class Interrupted(StillhouseError):
+    """The workers were asked to stop and have saved their trials."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, work (or start workers), write the page."""
+    options = _parser().parse(arguments)
+    from stillhouse.sweeps import space as spaces
+
+    fixed, lists = spaces.read_assignments(options.set)
+    ranges = {} if options.space is None else spaces.read_space(options.space)
+    twice = sorted(set(lists) & set(ranges))
+    if twice:
+        raise ConfigError(f"{twice[0]}: expected it in --set or in --space, got it in both")
+    space = {**lists, **ranges}
+    if not space:
+        raise ConfigError("nothing to sweep: give --set KEY=A,B with two values or more, or --space FILE")
+    family, base = load(options.recipe, fixed)
+    spaces.check_space(space, lambda point: load(options.recipe, fixed, point)[1])
+    plan = _plan(options, fixed, space, family.kind, base)
+    from stillhouse.sweeps.study import open_storage, open_study
+
+    out = options.out or Path("runs") / f"{base.name}-sweep"
+    study = open_study(open_storage(options.storage, out), options.name or base.name, plan, resume=options.resume)
+    if options.workers > 1:
+        _start(list(arguments), options, out, study, plan)
+    else:
+        from stillhouse.sweeps.work import work
+
+        try:
+            work(study, plan, out, partial(_build, options.recipe, fixed, options.threads), watch=Lines())
+        finally:
+            _write(study, plan, out, family, options.cost)
+    _finish(study, plan, out, family, options.cost)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="stillhouse sweep", usage=USAGE, description=ABOUT, epilog=EPILOG)
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe, or a YAML file of a run")
+    parser.add_argument("--set", action="append", default=[], metavar="K=V", help="of all trials, or a list to try")
+    parser.add_argument("--space", type=Path, metavar="FILE", help="settings to draw from, see below")
+    parser.add_argument("--trials", type=_positive, metavar="N", help="how many [every point of the lists; 20]")
+    parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes on this machine [1]")
+    parser.add_argument("--storage", metavar="FILE|URL", help="of the study [DIR/study.journal]")
+    parser.add_argument("--prune", action="store_true", help="stop trials below the median of others at their epoch")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder [runs/NAME-sweep]")
+    parser.add_argument("--resume", action="store_true", help="go on with a sweep, or join its workers")
+    parser.add_argument(
+        "--seeds", type=_positive, default=1, metavar="N", help="trainings of a trial; their mean counts [1]"
+    )
+    parser.add_argument("--sampler", choices=("tpe", "random"), default="tpe", help="what draws settings [tpe]")
+    parser.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="fixes its draws [0]")
+    parser.add_argument(
+        "--cost", choices=COSTS, metavar="KIND", help="of the front: params, macs, bytes, ms, ... [the first that differs]"
+    )
+    parser.add_argument("--threads", type=_positive, metavar="N", help="CPU threads of a worker [the recipe's]")
+    parser.add_argument("--name", help="of the study in its storage [the recipe's]")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _plan(options: Any, fixed: Sequence[str], space: Mapping[str, Any], kind: str, base: Any) -> Any:
+    from stillhouse.core.config import to_mapping
+    from stillhouse.sweeps import space as spaces
+    from stillhouse.sweeps.study import Plan
+
+    size = spaces.grid_size(space)
+    whole_grid = size is not None and (options.trials is None or options.trials >= size) and options.space is None
+    assert size is not None or not whole_grid
+    config = {key: value for key, value in to_mapping(base).items() if key not in ("name", "seeds")}
+    about = {"family": kind, "space": spaces.to_mapping(space), "seeds": options.seeds, "config": config}
+    return Plan(
+        recipe=options.recipe,
+        fixed=tuple(fixed),
+        space=space,
+        trials=size if whole_grid and size is not None else options.trials or 20,
+        seeds=options.seeds,
+        prune=options.prune,
+        sampler=options.sampler,
+        seed=options.sampler_seed,
+        grid=tuple(spaces.grid(space)) if whole_grid else (),
+        about={**about, "grid": whole_grid},
+    )
+
+
+def _build(recipe: str, fixed: Sequence[str], threads: int | None, settings: Mapping[str, Any]) -> tuple[Any, Any]:
+    more = {} if threads is None else {"training.threads": threads}
+    return load(recipe, fixed, {**more, **settings})
+
+
+def worker_words(words: Sequence[str]) -> list[str]:
+    """The command of one of several workers: that of all of them, as one that joins.
+
+    Example:
+        >>> worker_words(["digits", "--workers", "4", "--set", "a=1,2", "--workers=2", "--resume"])
+        ['digits', '--set', 'a=1,2', '--workers', '1', '--resume']
+    """
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if not skip and word != "--workers" and not word.startswith("--workers=") and word != "--resume":
+            kept.append(word)
+        skip = word == "--workers"
+    return [*kept, "--workers", "1", "--resume"]
+
+
+def _start(words: list[str], options: Any, out: Path, study: Any, plan: Any) -> None:
+    """Start workers, each the same command with one worker, and wait for all of them."""
+    from stillhouse.sweeps.study import real_trials
+
+    out.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "stillhouse", "sweep", *worker_words(words), "--out", str(out)]
+    logs = [(out / f"worker-{number}.log").open("a") for number in range(options.workers)]
+    workers = [subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ)) for log in logs]
+    stopped, shown = False, set[int]()
+    old = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        while any(worker.poll() is None for worker in workers):
+            try:
+                _news(real_trials(study), shown)
+                time.sleep(0.5)
+            except KeyboardInterrupt:
+                stopped = True
+                for worker in workers:
+                    if worker.poll() is None:
+                        worker.terminate()
+        _news(real_trials(study), shown)
+    finally:
+        signal.signal(signal.SIGTERM, old)
+        for log in logs:
+            log.close()
+    if stopped:
+        raise Interrupted("stopped; every worker saved its trial")
+    wrong = [number for number, worker in enumerate(workers) if worker.returncode]
+    for number in wrong:
+        lines = (out / f"worker-{number}.log").read_text(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else f"status {workers[number].returncode}"
+        print(f"worker {number} ended early: {reason} (see {out / f'worker-{number}.log'})", file=sys.stderr)
+    if len(wrong) == len(workers):
+        raise InputError(f"all {len(workers)} workers ended early; see {out}/worker-*.log")
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _news(trials: Sequence[Any], shown: set[int]) -> None:
+    """A line for each trial that ended since."""
+    for trial in trials:
+        if trial.state.is_finished() and trial.number not in shown:
+            shown.add(trial.number)
+            score = "" if trial.value is None else f" {trial.value:.5g}"
+            print(
+                f"trial {trial.number} {trial.state.name.lower()}{score} {trial.user_attrs.get('settings', {})}",
+                flush=True,
+            )
+
+
+def _write(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> dict[str, Any]:
+    from stillhouse.sweeps.page import write_sweep
+
+    return write_sweep(study, plan, out, family.validated, family.title, cost)
+
+
+def _finish(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> None:
+    """Print the best settings, the front and the command to go on with."""
+    found = _write(study, plan, out, family, cost)
+    running = [trial for trial in found["trials"] if trial["state"] == "running"]
+    if running:
+        print(f"{len(running)} trials are still with other workers; --resume looks again")
+    best = next((trial for trial in found["trials"] if trial["number"] == found["best"]), None)
+    if best is None:
+        raise InputError("no trial was finished; see the reasons in " + str(out / "sweep.json"))
+    settings = ", ".join(f"{key}={value}" for key, value in best["settings"].items())
+    print(f"best: trial {best['number']} ({settings}): {found['objective']} {best['score']:.5g}")
+    if found["cost"]:
+        print(f"front against {found['cost']}: trials {', '.join(map(str, found['front']))}")
+    print(f"now with 3 seeds, controls and the test split:\n  {found['command']}")
+    print(f"page: {out / 'report.html'}")

@@ -1,0 +1,169 @@
+"""A trained student in use: inputs as users have them in, answers out. No torch of its own.
+
+`stillhouse.load(path)` and `stillhouse predict` give and use one of these; each family has its own (`Family.predictor`).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from stillhouse.core.checks import InputError
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a source holds: a name for each input, and the inputs as `Predictor.predict` takes them."""
+
+    names: Sequence[str]
+    values: Any
+
+
+class Predictor(ABC):
+    """A student that is ready for inputs which nobody has prepared.
+
+    Attributes:
+        folder: of the student.
+        classes: names of its classes, in the order of its scores; () where it has none.
+        takes: what `predict` and `stillhouse predict` take, in words.
+        gives_array: whether `predict` gives an array (N, ...) and not a row of named values an input.
+        columns: names of the columns of such an array, where it is written as a table; () where it is no table.
+    """
+
+    takes: ClassVar[str]
+    gives_array: ClassVar[bool] = False
+    folder: Path
+    classes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+
+    @abstractmethod
+    def transform(self, one: Any) -> Any:
+        """One input as the network reads it.
+
+        Raises:
+            InputError: it is none, or has another shape.
+        """
+
+    @abstractmethod
+    def predict(self, inputs: Any) -> Any:
+        """Answers to some inputs: a list of rows, or an array (see `gives_array`).
+
+        Raises:
+            InputError: an input is none, or has another shape.
+        """
+
+    @abstractmethod
+    def read(self, source: str) -> Inputs:
+        """The inputs of a file, of a folder, or of standard input (`-`).
+
+        Raises:
+            InputError: nothing there, or not what this student takes.
+        """
+
+    def rows(self, names: Sequence[str], answers: Any) -> Iterator[Mapping[str, Any]]:
+        """Answers as rows of a table, the name of the input first."""
+        for name, answer in zip(names, answers, strict=True):
+            values = dict(zip(self.columns, map(float, answer))) if self.gives_array else answer
+            yield {"input": name, **values}
+
+
+def lines_of(source: str) -> list[str]:
+    """The lines of a text file, or of standard input (`-`).
+
+    Raises:
+        InputError: no such file, not UTF-8, or no line at all.
+    """
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).expanduser().read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read {source}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{'standard input' if source == '-' else source}: expected text in UTF-8, got other bytes"
+        ) from None
+    lines = text.splitlines()
+    if not lines:
+        raise InputError(f"{'standard input' if source == '-' else source}: expected lines, got nothing")
+    return lines
+
+
+def numbers_of(source: str) -> np.ndarray:
+    """(N, F) float64 of a CSV table of numbers (a head is left out), or of standard input (`-`).
+
+    Raises:
+        InputError: rows of unequal length, a cell that is no number.
+    """
+    rows = [row for row in csv.reader(lines_of(source)) if row]
+    name = "standard input" if source == "-" else source
+    if rows and not any(_is_number(cell) for cell in rows[0]):
+        rows = rows[1:]
+    if not rows:
+        raise InputError(f"{name}: expected rows of numbers, got none")
+    for number, row in enumerate(rows, 1):
+        wrong = next((cell for cell in row if not _is_number(cell)), None)
+        if wrong is not None:
+            raise InputError(f"{name}, row {number}: expected numbers, got {wrong!r}")
+        if len(row) != len(rows[0]):
+            raise InputError(f"{name}, row {number}: expected {len(rows[0])} numbers as in row 1, got {len(row)}")
+    return np.array(rows, dtype=np.float64)
+
+
+def array_of(source: str) -> np.ndarray:
+    """The array of a .npy file; a pickle is never opened.
+
+    Raises:
+        InputError: no such file, or not one array of numbers.
+    """
+    path = Path(source).expanduser()
+    try:
+        found = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: expected an array of numbers (.npy), got another file ({error})") from None
+    if not isinstance(found, np.ndarray):
+        raise InputError(f"{path}: expected one array (.npy), got several (.npz)")
+    return found
+
+
+def check_finite(values: np.ndarray, name: str) -> None:
+    """Raise InputError for a NaN or an infinity, naming the first row that has one."""
+    if values.dtype.kind in "fc" and not np.isfinite(values).all():
+        wrong = ~np.isfinite(values).reshape(len(values), -1).all(1)
+        raise InputError(
+            f"{name}: expected finite numbers, got NaN or infinity in {int(wrong.sum())} of {len(wrong)} rows, first in row "
+            f"{int(wrong.argmax())}"
+        )
+
+
+def as_csv(rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Rows as lines of CSV under a head; what is a mapping or a list itself is left out."""
+    head: list[str] | None = None
+    for row in rows:
+        plain = {key: value for key, value in row.items() if not isinstance(value, (Mapping, list))}
+        if head is None:
+            head = list(plain)
+            yield _line(head)
+        yield _line([f"{x:.6g}" if isinstance(x, float) else "" if x is None else x for x in plain.values()])
+
+
+def _line(cells: Sequence[Any]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(cells)
+    return buffer.getvalue()
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

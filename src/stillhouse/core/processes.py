@@ -1,0 +1,183 @@
+"""What the processes of a run do together; with one process every function is the identity.
+
+A step of training on W processes is the step of one process on the whole batch: each computes the loss terms of its own rows,
+multiplied with W n / N (n of the N rows are its own), and gradients are averaged. A term that compares samples is computed by
+every process from the gathered outputs of all; `gather` sends back the sum of all gradients, so that the same average is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from stillhouse.core import ranks
+
+T = TypeVar("T")
+BUCKET = 1 << 23  # numbers in one message
+
+
+def share(rows: Tensor) -> tuple[Tensor, list[int]]:
+    """This process's part of some rows, and how many each process has.
+
+    A process that gets none takes the first row, so that it goes through the same computation; it counts 0 of it.
+
+    Example:
+        >>> share(torch.arange(3))
+        (tensor([0, 1, 2]), [3])
+    """
+    parts = rows.tensor_split(ranks.count())
+    mine = parts[ranks.rank()]
+    return (mine if len(mine) else rows[:1]), [len(part) for part in parts]
+
+
+def gather(x: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
+    """(N, ...) the first rows of all processes in order, with a gradient to this one's.
+
+    Args:
+        x: (n, ...) rows of this process, of which only as many count as `sizes` says.
+        sizes: rows of each process; None: all of them are asked.
+    """
+    if ranks.count() == 1:
+        return x
+    known = together(len(x)) if sizes is None else list(sizes)
+    if x.is_complex():
+        return torch.view_as_complex(gather(torch.view_as_real(x), known))
+    if x.dtype == torch.bool:
+        return gather(x.to(torch.uint8), known).bool()
+    found: Tensor = _Gather.apply(x[: known[ranks.rank()]], known)
+    return found
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, sizes: list[int]) -> Tensor:
+        padded = x.new_zeros(max(sizes), *x.shape[1:])
+        padded[: len(x)] = x
+        parts = [torch.empty_like(padded) for _ in sizes]
+        torch.distributed.all_gather(parts, padded)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes)])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.sizes = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        gradient = gradient.contiguous()
+        torch.distributed.all_reduce(gradient)
+        return gradient.split(ctx.sizes)[ranks.rank()], None
+
+
+def together(value: T) -> list[T]:
+    """What each process has for a value, in order; plain data or small tensors."""
+    if ranks.count() == 1:
+        return [value]
+    found: list[Any] = [None] * ranks.count()
+    torch.distributed.all_gather_object(found, value)
+    return found
+
+
+def agree(value: T) -> T:
+    """Process 0's value, for all."""
+    if ranks.count() == 1:
+        return value
+    held = [value]
+    torch.distributed.broadcast_object_list(held, src=0)
+    return held[0]
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """Let process 0 do something while the others wait; all get its result, or raise its error."""
+    if ranks.count() == 1:
+        return work()
+    found: Any = None
+    error: BaseException | None = None
+    if ranks.first():
+        try:
+            found = work()
+        except BaseException as caught:
+            error = caught
+    error = agree(error)
+    if error is not None:
+        raise error
+    return agree(found)
+
+
+def first_then_others(work: Callable[[], T]) -> T:
+    """Let process 0 do something first (it leaves files), then all others (they read them); its error is everyone's."""
+    if ranks.count() == 1:
+        return work()
+    found: list[T] = []
+    on_first(lambda: found.append(work()))
+    return found[0] if ranks.first() else work()
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if ranks.count() > 1:
+        together(None)
+
+
+def average(tensors: Iterable[Tensor | None]) -> None:
+    """Replace each tensor by its mean over the processes, in place, in few messages; what is None is left out."""
+    if ranks.count() == 1:
+        return
+    alike: dict[tuple[torch.dtype, torch.device], list[Tensor]] = {}
+    for x in tensors:
+        if x is not None:
+            alike.setdefault((x.dtype, x.device), []).append(x)
+    for group in alike.values():
+        for bucket in _buckets(group):
+            flat = torch.cat([torch.view_as_real(x).flatten() if x.is_complex() else x.flatten() for x in bucket])
+            torch.distributed.all_reduce(flat)
+            flat /= ranks.count()
+            start = 0
+            for x in bucket:
+                target = torch.view_as_real(x) if x.is_complex() else x
+                target.copy_(flat[start : start + target.numel()].view_as(target))
+                start += target.numel()
+
+
+def average_gradients(parameters: Sequence[Tensor], flags: Sequence[bool], device: torch.device) -> list[bool]:
+    """Average `.grad` of all parameters; one that no process reaches stays None, one that some reach is 0 elsewhere.
+
+    Args:
+        parameters: in the same order everywhere.
+        flags: carried along in the message that asks who has a gradient.
+        device: of the messages.
+
+    Returns:
+        For each flag whether any process raised it.
+    """
+    held = [*flags, *(p.grad is not None for p in parameters)]
+    seen = torch.tensor(held, dtype=torch.uint8, device=device)
+    torch.distributed.all_reduce(seen, op=torch.distributed.ReduceOp.MAX)
+    reached = [bool(x) for x in seen.tolist()]
+    for parameter, here in zip(parameters, reached[len(flags) :], strict=True):
+        if here and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    average(p.grad for p in parameters)
+    return reached[: len(flags)]
+
+
+def copy_from_first(tensors: Iterable[Tensor]) -> None:
+    """Overwrite tensors with process 0's, in place."""
+    if ranks.count() > 1:
+        for x in tensors:
+            torch.distributed.broadcast(x, src=0)
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterable[list[Tensor]]:
+    bucket: list[Tensor] = []
+    size = 0
+    for x in tensors:
+        if bucket and size + x.numel() > BUCKET:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(x)
+        size += x.numel()
+    if bucket:
+        yield bucket

@@ -1,0 +1,300 @@
+"""Several runs of one family side by side: scores with intervals, paired differences, cost, training time. Reads files; no torch.
+
+Axes: S seeds, N test items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from stillhouse.core import records
+from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.family import COSTS
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.records import read_json
+from stillhouse.core.verdict import compare, mean_interval, seed_interval
+from stillhouse.report import figures
+from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
+from stillhouse.report.page import write_blocks
+from stillhouse.report.verdicts import Measure, shown
+from stillhouse.report.words import NOTHING, plain
+from stillhouse.report.words import cost as cost_words
+
+if TYPE_CHECKING:
+    from stillhouse.core.family import Family, Metric
+
+WORDS = {"helps": "better", "hurts": "worse", "no difference shown": "no difference shown", "not tested": "not tested"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: its shipped arm under every seed.
+
+    Attributes:
+        name: of its folder, unique among those that are compared.
+        path: the folder.
+        about: `run.json`.
+        summary: `summary.json`.
+        arm: that it ships.
+        items: seed -> metric -> (N).
+        scalars: metric -> (S) of figures that no single item has.
+        seconds: (S) of training.
+        cost: by kind.
+    """
+
+    name: str
+    path: Path
+    about: Mapping[str, Any]
+    summary: Mapping[str, Any]
+    arm: str
+    items: Mapping[int, Mapping[str, np.ndarray]]
+    scalars: Mapping[str, Sequence[float]]
+    seconds: Sequence[float]
+    cost: Mapping[str, float]
+
+
+def read_runs(family: Family[Any, Any], folders: Sequence[Path], *, cost: bool = True) -> list[Run]:
+    """The finished runs of some folders.
+
+    Args:
+        family: of all.
+        folders: at least two.
+        cost: also what their students cost (which loads them).
+
+    Raises:
+        InputError: fewer than two, one twice, or one that is not finished.
+    """
+    if len(folders) < 2:
+        raise InputError(f"expected two runs or more, got {len(folders)}")
+    places = [folder.resolve() for folder in folders]
+    if len(set(places)) < len(places):
+        raise InputError("expected different runs, got one twice")
+    names = _names(places)
+    return [_read(family, folder, name, cost) for folder, name in zip(places, names)]
+
+
+def compare_runs(family: Family[Any, Any], runs: Sequence[Run]) -> dict[str, Any]:
+    """Every run with its scores, and against the first by the family's first metric: paired where items and seeds are the same.
+
+    Args:
+        family: of all.
+        runs: the first is what the others are held against.
+    """
+    rows = []
+    for place, run in enumerate(runs):
+        row: dict[str, Any] = {
+            "run": run.name,
+            "folder": str(run.path),
+            "arm": run.arm,
+            "seeds": sorted(run.items),
+            "metrics": {metric.name: found for metric in family.metrics if (found := _estimate(run, metric))},
+            "seconds": float(np.mean(run.seconds)) if len(run.seconds) else None,
+            "cost": dict(run.cost),
+            "verdict": run.summary.get("verdict"),
+            "data": run.about.get("data", {}).get("name"),
+        }
+        if place:
+            row |= against(family, runs[0], run)
+        rows.append(row)
+    return {"family": family.kind, "metric": family.metrics[0].name, "runs": rows}
+
+
+def against(family: Family[Any, Any], first: Run, run: Run) -> dict[str, Any]:
+    """A run minus the first one: the paired interval, or why there is none.
+
+    The seeds are those that both have, each beside itself. Above 0 the run is better, whichever way the metric goes.
+    """
+    metric = family.metrics[0]
+    seeds = sorted(set(first.items) & set(run.items))
+    why = family.unlike(first.about, run.about)
+    if why is None and not seeds:
+        why = "they share no seed"
+    tables = []
+    for one in (run, first) if why is None else ():
+        values = [one.items[seed].get(metric.name) for seed in seeds]
+        if any(x is None for x in values):
+            why = f"{one.name} has no {metric.label} of each item"
+            break
+        tables.append(np.stack([np.asarray(x, dtype=np.float64) for x in values]))
+    if why is None and tables[0].shape != tables[1].shape:
+        why = f"other test items ({tables[0].shape[1]} and {tables[1].shape[1]})"
+    if why is not None:
+        return {"difference": None, "why": why}
+    sign = -1.0 if metric.lower_is_better else 1.0
+    found = asdict(compare(sign * tables[0], sign * tables[1]))
+    word = WORDS[str(found.pop("verdict"))]
+    found.pop("seeds")
+    return {**found, "word": word, "paired_seeds": seeds, "why": "one seed says nothing of others" * (len(seeds) == 1)}
+
+
+def write_comparison(family: Family[Any, Any], found: Mapping[str, Any], path: Path, command: str = "") -> Path:
+    """Write one page of a comparison.
+
+    Args:
+        family: of all runs.
+        found: what `compare_runs` gave.
+        path: the HTML file.
+        command: that made it.
+    """
+    rows = found["runs"]
+    order = [row["run"] for row in rows]
+    best = _best(family.metrics[0], rows)
+    measure = Measure.of(family.metrics[0])
+    score = shown(measure, best["metrics"][measure.name]["mean"])
+    return write_blocks(
+        path,
+        title=f"{len(rows)} runs compared",
+        kicker=f"stillhouse comparison \N{MIDDLE DOT} {family.title}",
+        headline=f"{best['run']} has the best {measure.label}: {score}",
+        lead=f"{len(rows)} runs, each by the arm that it ships. Differences are against {order[0]}, paired by test item and seed "
+        "where both runs were tested on the same items; an interval that holds 0 shows no difference.",
+        blocks=_blocks(family, rows),
+        order=order,
+        command=command,
+    )
+
+
+def _blocks(family: Family[Any, Any], rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+    measures = [Measure.of(metric) for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
+    first = measures[0]
+    kinds = [kind for kind in COSTS if any(kind in row["cost"] for row in rows)]
+    table: list[list[str | Cell]] = []
+    for row in rows:
+        cells: list[str | Cell] = [Cell(row["run"], f"arm {row['arm']}, {len(row['seeds'])} seeds, {row['data']}")]
+        cells += [_cell(measure, row["metrics"].get(measure.name)) for measure in measures]
+        cells.append(_difference(first, row))
+        cells += [cost_words(kind, row["cost"].get(kind)) for kind in kinds]
+        cells.append(plain(row["seconds"]))
+        table.append(cells)
+    names = [COSTS[kind].removesuffix(" on disk") for kind in kinds]
+    head = ["run", *(m.label for m in measures), "against the first", *names, "training time (s)"]
+    caption = "Test split of each run. Below each mean: its 95 % interval. Times are of the machine of each run."
+    blocks: list[Block] = [Table("Runs", head, table, caption)]
+    ends = [
+        (row["run"], *(first.scale * row[key] for key in ("difference", "low", "high")))
+        for row in rows
+        if row.get("difference") is not None
+    ]
+    drawings = []
+    if ends:
+        text = "; ".join(f"{name}: {middle:+.4g}, {low:+.4g} to {high:+.4g}" for name, middle, low, high in ends)
+        drawing = figures.differences(ends, f"Differences from {rows[0]['run']}. {text}.", unit=first.unit)
+        drawings.append(
+            (drawing, f"Against {rows[0]['run']}: right of 0 is better; a line that crosses 0 shows no difference.")
+        )
+    axis = next(
+        (k for k in COSTS if len({row["cost"].get(k) for row in rows}) > 1 and all(k in row["cost"] for row in rows)),
+        None,
+    )
+    if axis is not None and all(first.name in row["metrics"] for row in rows):
+        points = [(row["cost"][axis], first.scale * row["metrics"][first.name]["mean"], row["run"]) for row in rows]
+        drawing = figures.pareto(points, {row["run"] for row in rows}, COSTS[axis], first.label, joined=False)
+        drawings.append((drawing, f"{first.label} against {COSTS[axis]}."))
+    if drawings:
+        blocks.append(Figure("Side by side", drawings))
+    reasons = [(row["run"], f"not paired with {rows[0]['run']}: {row['why']}") for row in rows if row.get("why")]
+    return [*blocks, *([Facts("What cannot be said", reasons)] if reasons else [])]
+
+
+def difference_words(measure: Measure, row: Mapping[str, Any]) -> str:
+    """`+1.20 (+0.40 to +2.00), better` in the unit of the metric, or why there is none."""
+    if row.get("difference") is None:
+        return str(row.get("why", ""))
+    digits = measure.digits
+    ends = [f"{measure.scale * row[key]:+.{digits}f}" for key in ("difference", "low", "high")]
+    return f"{ends[0]} ({ends[1]} to {ends[2]}), {row['word']}"
+
+
+def _difference(measure: Measure, row: Mapping[str, Any]) -> Cell:
+    if "difference" not in row:
+        return Cell("the first")
+    if row["difference"] is None:
+        return Cell(NOTHING, "not the same test items or seeds")
+    ends = [f"{measure.scale * row[key]:+.{measure.digits}f}" for key in ("difference", "low", "high")]
+    return Cell(f"{ends[0]}, {row['word']}", f"{ends[1]} to {ends[2]}")
+
+
+def _cell(measure: Measure, found: Mapping[str, Any] | None) -> Cell:
+    if found is None:
+        return Cell(NOTHING)
+    ends = [found["low"], found["high"]]
+    return Cell(shown(measure, found["mean"]), "" if None in ends else " to ".join(shown(measure, end) for end in ends))
+
+
+def _best(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    sign = -1.0 if metric.lower_is_better else 1.0
+    scored = [row for row in rows if metric.name in row["metrics"]]
+    if not scored:
+        raise InputError(f"expected {metric.label} in at least one run, got none")
+    return max(scored, key=lambda row: sign * row["metrics"][metric.name]["mean"])
+
+
+def _estimate(run: Run, metric: Metric) -> dict[str, Any] | None:
+    """Mean and interval over seeds and items, else over seeds; as in the summary of the run itself."""
+    tables = [items[metric.name] for items in run.items.values() if metric.name in items]
+    if tables and len(tables) == len(run.items):
+        found = mean_interval(np.stack([np.asarray(x, dtype=np.float64) for x in tables]))
+    elif run.scalars.get(metric.name):
+        found = seed_interval(list(run.scalars[metric.name]))
+    else:
+        return None
+    low, high = max(metric.low, found.low), min(metric.high, found.high)
+    ends = [float(end) if np.isfinite(end) else None for end in (low, high)]
+    return {"mean": found.mean, "low": ends[0], "high": ends[1]}
+
+
+def _read(family: Family[Any, Any], folder: Path, name: str, cost: bool) -> Run:
+    if not (folder / records.SUMMARY).is_file():
+        raise InputError(f"{folder}: expected a finished run ({records.SUMMARY} in it)")
+    run = RunFolder(folder)
+    about, summary = run.run, records.read_object(folder / records.SUMMARY, {"shipped": dict[str, Any]})
+    arm = str(summary["shipped"].get("arm"))
+    seeds = sorted(int(p.name.removeprefix("seed-")) for p in (folder / "arms" / arm).glob("seed-*"))
+    done = [seed for seed in seeds if run.finished(arm, seed)]
+    if not done:
+        raise InputError(f"{folder}: expected results of arm {arm!r}, which it ships, got none")
+    results = [run.result(arm, seed) for seed in done]
+    names = dict.fromkeys(key for result in results for key in result["metrics"])
+    scalars = {key: [r["metrics"][key] for r in results if r["metrics"].get(key) is not None] for key in names}
+    items = {seed: {**run.scores(arm, seed), **family.further_items(run, arm, seed)} for seed in done}
+    seconds = [result["seconds"] for result in results if result.get("seconds") is not None]
+    return Run(
+        name, folder, about, summary, arm, items, scalars, seconds, _cost(family, folder, arm, done[0]) if cost else {}
+    )
+
+
+def _cost(family: Family[Any, Any], folder: Path, arm: str, seed: int) -> dict[str, float]:
+    """What the student costs; {} where it can no longer be loaded, which a table of scores need not fail for."""
+    try:
+        return dict(family.cost(records.arm_folder(folder, arm, seed)))
+    except StillhouseError:
+        return {}
+
+
+def _names(places: Sequence[Path]) -> list[str]:
+    """Names of folders, with as many parents as tell them apart."""
+    for depth in range(1, 1 + max(len(place.parts) for place in places)):
+        names = ["/".join(place.parts[-depth:]) for place in places]
+        if len(set(names)) == len(names):
+            return names
+    return [str(place) for place in places]
+
+
+def kinds_of(folders: Sequence[Path]) -> list[str]:
+    """The family named by the `run.json` of each folder.
+
+    Raises:
+        InputError: one is no run folder.
+    """
+    found = []
+    for folder in folders:
+        if not (folder / records.RUN).is_file():
+            raise InputError(f"{folder} is not a run folder: expected a {records.RUN} in it")
+        about = read_json(folder / records.RUN)
+        found.append(str(about.get("kind")) if isinstance(about, Mapping) else "")
+    return found

@@ -1,0 +1,72 @@
+"""Messages and tables that a stranger stumbled over: one line that names the place, and nothing cut."""
+
+import pytest
+from rich.table import Table
+
+from stillhouse.cli.main import main
+from stillhouse.cli.show import print_table
+from stillhouse.core.config import ConfigError
+from stillhouse.recipes import load
+
+
+def refused(tmp_path, text):
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        load(str(file))
+    return str(error.value)
+
+
+def test_a_file_of_two_families_names_both(tmp_path):
+    """Unknown keys alone left the reader to guess as what the file was read."""
+    words = refused(tmp_path, "student: {kind: tsetlin-vit}\ncorpus: {source: text}\n")
+    assert "read as a run of the family clauses; corpus belongs to lm" in words
+
+
+def test_wrong_shapes_are_named_in_words_of_yaml(tmp_path):
+    """YAML has lists and mappings; a 'valid tuple' is a word of Python, and [1] is not nothing."""
+    assert refused(tmp_path, "signals: 3\n") == "signals: expected a list, got 3"
+    assert refused(tmp_path, "training: [1]\n") == "training: expected a mapping (key: value), got [1]"
+    assert refused(tmp_path, "student: [1]\n") == "student: expected a mapping with a kind, as {kind: ...}, got [1]"
+
+
+def test_a_recipe_that_is_no_name(tmp_path):
+    """A list as the recipe ended in a TypeError."""
+    assert refused(tmp_path, "recipe: [digits]\n").endswith("recipe: expected a name, got ['digits']")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: [1, 2\n", "line 2, column 1: expected ',' or ']'"),
+        ("a: 1\n b: 2\n", "line 2, column 3: mapping values are not allowed here"),
+        ("a: \x01\n", "position 3"),
+        ("a: 1\na: 2\n", "key 'a' stands twice in one mapping, again in line 2"),
+    ],
+)
+def test_broken_yaml_is_one_line_with_its_place(tmp_path, text, words):
+    """Several lines about `<unicode string>` named neither the file nor the fault first."""
+    found = refused(tmp_path, text)
+    assert found.startswith(f"{tmp_path / 'mine.yaml'} is not YAML: ")
+    assert words in found
+    assert "\n" not in found
+    assert "<unicode string>" not in found
+
+
+def test_tables_are_not_cut(capsys, monkeypatch):
+    """At 80 columns, the width of a pipe, rich cuts the words of wide tables."""
+    monkeypatch.setenv("COLUMNS", "80")
+    words = [f"a-long-heading-{number}" for number in range(9)]
+    table = Table(*words)
+    table.add_row(*words)
+    print_table(table)
+    printed = capsys.readouterr().out
+    assert all(printed.count(word) == 2 for word in words)
+
+
+def test_sar_distill_names_the_flags_that_are_missing(capsys):
+    """The usage alone did not show which."""
+    assert main(["sar", "distill"]) == 2
+    first = capsys.readouterr().err.splitlines()[0]
+    for flag in ("--teacher-config", "--teacher-checkpoint", "--student-config"):
+        assert flag in first

@@ -1,0 +1,188 @@
+"""Data larger than memory: images behind files and tars, text behind a file. The same rows in the same order as from memory."""
+
+import io
+import json
+import tarfile
+import tracemalloc
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from stillhouse.classification.data import DataConfig
+from stillhouse.classification.data.augment import augment
+from stillhouse.classification.data.streamed import Streamed
+from stillhouse.classification.job import fit_classifier
+from stillhouse.classification.training import ClassificationTrainingConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.families.lm.data import CorpusConfig
+from stillhouse.families.lm.data.corpus import Lines
+from stillhouse.families.lm.data.tokenizer import Tokenizer
+
+FOLDER = DataConfig(name="folder", image_size=8, channels=3, test_fraction=0.2)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """60 pictures of two classes, of a size that is not the one asked for."""
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        place = tmp_path / "pictures" / ("cat", "dog")[number % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        pixels = (rng.random((12, 10, 3)) * 127 + 128 * (number % 2)).astype(np.uint8)
+        Image.fromarray(pixels).save(place / f"{number:02}.png")
+    return tmp_path / "pictures"
+
+
+@pytest.fixture
+def shards(pictures, tmp_path):
+    """The same pictures, class by class, in three tars; labels as text or in an object."""
+    files = sorted(pictures.rglob("*.png"))
+    (tmp_path / "shards").mkdir()
+    for number, part in enumerate(np.array_split(np.arange(len(files)), 3)):
+        with tarfile.open(tmp_path / "shards" / f"part-{number}.tar", "w") as tar:
+            for row in part:
+                label = int(files[row].parent.name == "dog")
+                ending, text = [("cls", str(label)), ("json", json.dumps({"label": label}))][row % 2]
+                add(tar, f"{row:04}.png", files[row].read_bytes())
+                add(tar, f"{row:04}.{ending}", text.encode())
+    (tmp_path / "shards" / "classes.txt").write_text("cat\ndog\n")
+    return tmp_path / "shards"
+
+
+def add(tar, name, content):
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    tar.addfile(member, io.BytesIO(content))
+
+
+def rows(split):
+    batch = split.batch(torch.arange(len(split)))
+    return batch.inputs, batch.labels
+
+
+def test_streamed_rows_are_those_of_memory(pictures, shards):
+    """Pixels, labels and splits, from files and from tars."""
+    held = replace(FOLDER, root=str(pictures)).build()
+    for config in (
+        replace(FOLDER, root=str(pictures), stream=True),
+        replace(FOLDER, name="shards", root=str(shards)),
+        replace(FOLDER, name="shards", root=str(shards)),  # by the table of contents that was kept
+    ):
+        data = config.build()
+        assert isinstance(data.train.images, Streamed)
+        assert data.task.class_names == held.task.class_names
+        assert data.task.pixel_mean == pytest.approx(held.task.pixel_mean)
+        for name in ("train", "validation", "test"):
+            for ours, theirs in zip(rows(getattr(data, name)), rows(getattr(held, name)), strict=True):
+                assert torch.equal(ours, theirs)
+
+
+def test_a_training_on_streamed_images_is_the_training_on_images_in_memory(pictures, tmp_path):
+    """Rows that are decoded ahead must be those of the next step."""
+    config = ClassificationTrainingConfig(epochs=1, batch_size=7, device="cpu", threads=1, accumulate=2)
+    weights = []
+    for stream in (False, True):
+        data = replace(FOLDER, root=str(pictures), stream=stream, augment="resized-crop").build()
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+        fit_classifier(model, data, config, seed=0, folder=tmp_path / f"{stream}")
+        weights.append(model[1].weight)
+    assert torch.equal(*weights)
+
+
+def test_nothing_but_a_batch_is_decoded(pictures, monkeypatch):
+    """All that opening the data may look at is a sample for the pixels' mean."""
+    seen = []
+    decoded = Streamed._decoded
+    monkeypatch.setattr(Streamed, "_decoded", lambda self, row: seen.append(row) or decoded(self, row))
+    monkeypatch.setattr("stillhouse.classification.data.streamed.SAMPLE", 4)
+    data = replace(FOLDER, root=str(pictures), stream=True).build()
+    assert len(data.sha256) == 64
+    assert len(seen) == 4
+    data.train.ahead(torch.tensor([5, 6]))
+    data.train.batch(torch.tensor([5, 6, 7]))
+    assert sorted(seen[4:]) == [5, 6, 7]
+
+
+def test_another_file_is_other_data(pictures):
+    """A run must not go on with a picture more or another one of the same name."""
+    config = replace(FOLDER, root=str(pictures), stream=True)
+    before = config.build().sha256
+    assert config.build().sha256 == before
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(pictures / "cat" / "00.png")
+    assert config.build().sha256 != before
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"a.png": b"x"}, "only one of them for 'a'"),
+        ({"a.cls": b"1"}, "only one of them for 'a'"),
+        ({"a.png": b"x", "a.cls": b"one"}, "expected the number of a class, got b'one'"),
+        ({"a.png": b"x", "a.json": b"[1]"}, "an object with"),
+        ({}, "no samples"),
+    ],
+)
+def test_shards_that_cannot_be_read_are_refused(content, words, tmp_path):
+    """By the name of the shard and of the key."""
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name, text in content.items():
+            add(tar, name, text)
+    with pytest.raises(InputError, match=words):
+        replace(FOLDER, name="shards", root=str(tmp_path)).build()
+
+
+def test_streams_want_a_size_and_files(pictures):
+    """Of pictures of any size no batch can be made; of arrays nothing is decoded."""
+    with pytest.raises(InputError, match="image_size"):
+        replace(FOLDER, root=str(pictures), stream=True, image_size=None).build()
+    with pytest.raises(ConfigError, match="stream: decodes image files"):
+        parse(DataConfig, {"name": "digits", "stream": True})
+
+
+def test_resized_crops_are_parts_of_the_image():
+    """Of a ramp every crop is a part: no value outside, seldom all of it, and rising or (mirrored) falling."""
+    ramp = torch.linspace(0.2, 0.8, 16).expand(64, 1, 16, 16)
+    found = augment(ramp, "resized-crop", 0)
+    assert found.shape == ramp.shape
+    assert 0.19 < float(found.min()) < float(found.max()) < 0.81
+    span = (found[..., -1] - found[..., 0]).mean((1, 2))
+    assert 10 < int((span > 0).sum()) < 54
+    assert float(span.abs().mean()) < 0.5 < float(span.abs().max()) + 0.1
+
+
+def test_a_text_is_never_whole_in_memory(tmp_path, monkeypatch):
+    """The text, its lines and its ids: 1.6 MB as bytes, 13 MB as the ids that a tokenizer gives, a few lines of them at a time."""
+    monkeypatch.setattr("stillhouse.families.lm.data.corpus.PIECE", 1 << 14)
+    monkeypatch.setattr(Tokenizer.encode_lines, "__kwdefaults__", {"batch": 100})
+    line = "All work and no play makes Jack a dull boy.\u2028Or so they say.\r\n"
+    (tmp_path / "text.txt").write_text(line * 25_000, encoding="utf-8", newline="")
+    config = CorpusConfig(source=str(tmp_path / "text.txt"), tokenizer="bytes", most_bytes=1_000_000)
+    tracemalloc.start()
+    corpus = config.build()
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(corpus.train) >= 1_000_000
+    assert most < 1_600_000
+    assert isinstance(corpus.train.ids, np.memmap)
+
+
+def test_lines_are_those_of_the_whole_text(tmp_path, monkeypatch):
+    """Read in pieces of a few bytes, with line ends of every kind."""
+    monkeypatch.setattr("stillhouse.families.lm.data.corpus.PIECE", 3)
+    text = "a\nbb\r\nc\u2028dd\x0be\rf\n\n\u00e9\u00e9\u00e9"
+    (tmp_path / "x.txt").write_text(text, encoding="utf-8", newline="")
+    whole = text.splitlines(keepends=True)
+    assert list(Lines(tmp_path / "x.txt")) == whole
+    assert list(Lines(tmp_path / "x.txt", 2, 5)) == whole[2:5]
+    assert list(Lines(tmp_path / "x.txt", most_bytes=4)) == whole[:2]

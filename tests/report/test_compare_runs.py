@@ -1,0 +1,101 @@
+"""Runs side by side: pairs by seed and item, reasons where there are none."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.family import Family, Metric
+from stillhouse.core.records import write_arrays, write_json
+from stillhouse.report.runs import compare_runs, read_runs, write_comparison
+
+
+class Errors(Family):
+    """A family of one metric, of which runs are read only."""
+
+    kind, title, Config = "errors", "runs made by hand", SimpleNamespace
+    metrics = (Metric("error", "error", "points", scale=100, digits=2, lower_is_better=True),)
+
+    def cost(self, folder):
+        return {"params": 7.0 if "a" in folder.parts[-4] else 9.0}
+
+
+for name in Errors.__abstractmethods__:
+    setattr(Errors, name, lambda self, *rest: None)
+Errors.__abstractmethods__ = frozenset()
+
+
+def make(folder, tables, data=None):
+    """A finished run of arm kd: seed -> (N) errors."""
+    about = {"kind": "errors", "config": {}, "data": data or {"name": "hand", "sha256": "1", "test_sha256": "t"}}
+    write_json(folder / "run.json", about)
+    write_json(folder / "summary.json", {"shipped": {"arm": "kd", "seed": 0}, "verdict": "helps"})
+    for seed, values in tables.items():
+        place = folder / "arms" / "kd" / f"seed-{seed}"
+        write_arrays(place / "scores.npz", error=np.asarray(values, float))
+        write_json(place / "result.json", {"metrics": {"error": float(np.mean(values))}, "seconds": 2.0 + seed})
+    return folder
+
+
+def compared(*folders):
+    return compare_runs(Errors(), read_runs(Errors(), folders))["runs"]
+
+
+def test_seeds_stand_beside_themselves(tmp_path):
+    """What luck does to both runs alike is no difference: only the same seeds and items are paired, whatever else there is."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(3, 60)) * 0.01 + np.array([[0.0], [1.0], [2.0]])
+    first = make(tmp_path / "a", dict(enumerate(base)))
+    better = {2: base[2] - 0.1, 1: base[1] - 0.1 + 0.001 * rng.normal(size=60), 7: np.full(60, 99.0)}
+    row = compared(first, make(tmp_path / "b", better))[1]
+    assert row["paired_seeds"] == [1, 2]
+    assert row["difference"] == pytest.approx(0.1, abs=1e-3)  # an error that is less is better: above 0
+    assert row["low"] > 0.09
+    assert row["word"] == "better"
+    assert row["seeds"] == [1, 2, 7]
+
+
+def test_what_cannot_be_paired_says_why(tmp_path):
+    """Another test split, no common seed, one seed only."""
+    a = make(tmp_path / "a", {0: [0.1, 0.2], 1: [0.3, 0.1]})
+    other = make(tmp_path / "b", {0: [0.1, 0.2]}, {"name": "x", "sha256": "2", "test_sha256": "u"})
+    apart = make(tmp_path / "c", {5: [0.1, 0.2]})
+    single = make(tmp_path / "d", {0: [0.1, 0.3]})
+    shorter = make(tmp_path / "e", {0: [0.1, 0.2, 0.3]}, {"name": "x", "sha256": "1"})
+    rows = compared(a, other, apart, single)
+    assert "another test split (sha256 t and u)" in rows[1]["why"]
+    assert rows[2]["why"] == "they share no seed"
+    assert (rows[3]["word"], rows[3]["why"]) == ("not tested", "one seed says nothing of others")
+    assert compared(shorter, make(tmp_path / "f", {0: [0.1, 0.2]}, {"sha256": "1"}))[1]["why"].startswith(
+        "other test items"
+    )
+
+
+def test_the_same_test_rows_after_other_training_rows_are_paired(tmp_path):
+    """Half the training data is what one wants to compare: the whole data differ, the test split does not."""
+    a = make(tmp_path / "a", {0: [0.1, 0.2], 1: [0.3, 0.1]})
+    less = make(tmp_path / "b", {0: [0.1, 0.2], 1: [0.3, 0.2]}, {"name": "half", "sha256": "2", "test_sha256": "t"})
+    assert compared(a, less)[1]["difference"] == pytest.approx(-0.025)
+
+
+def test_the_page_has_every_run_and_its_reason(tmp_path):
+    """And is one file."""
+    a = make(tmp_path / "a", {0: [0.1, 0.2, 0.1], 1: [0.3, 0.1, 0.1]})
+    b = make(tmp_path / "b", {0: [0.2, 0.2, 0.1], 1: [0.3, 0.2, 0.1]})
+    c = make(tmp_path / "c", {5: [0.0, 0.0, 0.0]})
+    found = compare_runs(Errors(), read_runs(Errors(), [a, b, c]))
+    page = write_comparison(Errors(), found, tmp_path / "page.html").read_text()
+    assert "c has the best error" in page
+    assert "not paired with a: they share no seed" in page
+    assert "7" in page
+    json.dumps(found)
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    """One alone, one twice, one that is not finished."""
+    a = make(tmp_path / "a", {0: [0.1, 0.2]})
+    for folders, expected in (([a], "two runs or more"), ([a, a], "one twice"), ([a, tmp_path], "a finished run")):
+        with pytest.raises(InputError, match=expected):
+            read_runs(Errors(), folders)

@@ -1,0 +1,286 @@
+"""Sweeps of a tiny family: what counts, what is stopped, what is taken up again, and what is refused."""
+
+import importlib.util
+import shlex
+from functools import cache
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+
+from stillhouse.cli.main import main
+from stillhouse.core import records
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import parse, place, to_mapping
+from stillhouse.core.experiment import run
+from stillhouse.sweeps.page import front, write_sweep
+from stillhouse.sweeps.space import Choices, Range, grid
+from stillhouse.sweeps.space import to_mapping as space_mapping
+from stillhouse.sweeps.study import Plan, claimed, next_trial, open_storage, open_study, real_trials
+from stillhouse.sweeps.trial import RECORD
+from stillhouse.sweeps.work import work
+
+ROOT = Path(__file__).parents[2]
+RATES = (0.03, 0.04, 0.05, 0.06, 0.07)
+FIXED = {
+    "seeds": 1,
+    "training.epochs": 3,
+    "training.final_learning_rate": 0.0,
+    "training.threads": 1,
+    "training.device": "cpu",
+    "data": "wine",
+}
+
+
+@cache
+def example():
+    spec = importlib.util.spec_from_file_location("tabular_family", ROOT / "examples" / "tabular_family.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def forest():
+    """The teacher of all trials; a forest each would be most of the time."""
+    data = example().FAMILY.data(SimpleNamespace(data="wine"), None)
+    return example().ForestTeacher(*data.train)
+
+
+def tabular(**changes):
+    """The family with its teacher at hand, and methods changed."""
+    found = type("Tabular", (example().TabularFamily,), changes)()
+    found.teachers = lambda config, data, given, log: [forest()]
+    return found
+
+
+def build_of(family):
+    def build(settings):
+        mapping = to_mapping(example().TabularRun())
+        for key, value in {**FIXED, **settings}.items():
+            place(mapping, key.split("."), value)
+        return family, parse(example().TabularRun, mapping)
+
+    return build
+
+
+def plan_of(space, *, prune=False, trials=None, seeds=1):
+    lists = all(isinstance(entry, Choices) for entry in space.values())
+    points = tuple(grid(space)) if lists and trials is None else ()
+    about = {"space": space_mapping(space), "seeds": seeds}
+    return Plan("tabular.yaml", (), space, trials or len(points), seeds, prune, "tpe", 0, points, about)
+
+
+def swept(out, space, family=None, *, resume=False, **how):
+    """A study that has been worked through."""
+    plan = plan_of(space, **how)
+    study = open_study(open_storage(None, out), "test", plan, resume=resume)
+    work(study, plan, out, build_of(family or tabular()))
+    return study, plan
+
+
+def scores(study):
+    return [trial.value for trial in real_trials(study)]
+
+
+def validations(folder):
+    lines = records.read_records(folder / "arms" / "kd" / "seed-0" / records.RECORDS)
+    return [line["accuracy"] for line in lines if line["split"] == "validation"]
+
+
+def test_a_grid_is_judged_on_the_validation_split_alone(tmp_path):
+    """The score is what the loop recorded of validation; the test split is not even scored; nothing else is trained."""
+
+    def score(*unused):
+        raise AssertionError("a trial must not look at the test split")
+
+    space = {"training.learning_rate": Choices((0.02, 1e-6)), "points": Choices((4, 8))}
+    study, _ = swept(tmp_path, space, tabular(score=score))
+    assert [t.user_attrs["settings"] for t in real_trials(study)] == list(grid(space))
+    for number, value in enumerate(scores(study)):
+        folder = tmp_path / f"trial-{number:04d}"
+        assert value == validations(folder)[-1]
+        assert records.read_json(folder / RECORD)["score"] == value
+        assert [path.name for path in (folder / "arms").iterdir()] == ["kd"]
+        assert not list(folder.rglob(records.RESULT))
+    assert min(scores(study)[:2]) > max(scores(study)[2:])  # a rate of a millionth learns nothing
+
+
+def test_a_trial_can_be_finished_as_a_run(tmp_path):
+    """`distill --resume` goes on with the folder: the arm is not trained again, controls and test split follow."""
+    swept(tmp_path, {"training.learning_rate": Choices((0.02, 0.03))})
+    family, config = build_of(tabular())({"training.learning_rate": 0.03})
+    before = validations(tmp_path / "trial-0001")
+    summary = run(family, config, tmp_path / "trial-0001", resume=True)
+    assert set(summary["arms"]) == {"kd", "no-kd"}
+    assert validations(tmp_path / "trial-0001") == before
+
+
+def test_a_trial_behind_the_median_is_stopped(tmp_path):
+    """After five others; it trains one epoch of three and has no score that could be the best."""
+    study, _ = swept(tmp_path, {"training.learning_rate": Choices((*RATES, 1e-7))}, prune=True)
+    states = [trial.state.name for trial in real_trials(study)]
+    assert states == ["COMPLETE"] * 5 + ["PRUNED"]
+    assert len(validations(tmp_path / "trial-0005")) == 1
+    assert study.best_trial.number < 5
+
+
+class Killed(BaseException):
+    """What no handler catches: the process is gone."""
+
+
+def test_a_killed_trial_is_taken_up_again(tmp_path):
+    """Under its number, from its checkpoint, to the score that it would have had; the others are not repeated."""
+    space = {"training.learning_rate": Choices((0.01, 0.02))}
+    whole, _ = swept(tmp_path / "whole", space)
+    job_class = example().TabularJob
+
+    class Dying(job_class):
+        def observe(self, validation, progress):
+            super().observe(validation, progress)
+            if progress.step == progress.total_steps * 2 // 3 and not (tmp_path / "killed").exists():
+                (tmp_path / "killed").write_text("")
+                raise Killed
+
+    family = tabular(job=lambda self, lesson: Dying(lesson))
+    with pytest.raises(Killed):
+        swept(tmp_path / "cut", space, family)
+    left = [trial.state.name for trial in real_trials(open_again(tmp_path / "cut", space)[0])]
+    assert left == ["RUNNING"]
+    study, _ = swept(tmp_path / "cut", space, family, resume=True)
+    assert [trial.number for trial in real_trials(study)] == [0, 1]
+    assert scores(study) == scores(whole)
+    assert validations(tmp_path / "cut" / "trial-0000") == validations(tmp_path / "whole" / "trial-0000")
+
+
+def open_again(out, space, **how):
+    plan = plan_of(space, **how)
+    return open_study(open_storage(None, out), "test", plan, resume=True), plan
+
+
+def test_a_trial_in_the_hands_of_another_worker_is_left_to_it(tmp_path):
+    """Its folder is locked; when the lock is gone the trial is free."""
+    study, plan = open_again(tmp_path, {"points": Choices((4, 8))})
+    trial = next_trial(study, plan, tmp_path)
+    with claimed(tmp_path, trial.number) as mine:
+        assert mine
+        other = next_trial(*open_again(tmp_path, plan.space), tmp_path)
+        assert other.number == 1
+        with claimed(tmp_path, 0) as twice:
+            assert not twice
+        with claimed(tmp_path, 1):
+            assert next_trial(study, plan, tmp_path) is None
+    assert next_trial(study, plan, tmp_path).number == 0
+
+
+def test_workers_draw_different_settings(tmp_path):
+    """Two samplers of one seed would try the same points."""
+    space = {"training.learning_rate": Range(1e-4, 1e-1, log=True)}
+    _, plan = open_again(tmp_path, space, trials=4)
+    from stillhouse.sweeps.study import point_of
+
+    drawn = []
+    for _ in range(4):
+        one = open_study(open_storage(None, tmp_path), "test", plan, resume=True)
+        trial = one.ask()
+        drawn.append(point_of(one, trial, plan)["training.learning_rate"])
+    assert len(set(drawn)) == 4
+    assert all(1e-4 <= rate <= 1e-1 for rate in drawn)
+
+
+def test_a_sweep_of_another_space_is_refused(tmp_path):
+    """Scores of other settings would be mixed; and a sweep is not continued unasked."""
+    open_again(tmp_path, {"points": Choices((4, 8))})
+    with pytest.raises(
+        InputError, match=r"of another sweep; it differs in\n  space.points.choices: was \[4, 8\], is \[4, 6\]"
+    ):
+        open_again(tmp_path, {"points": Choices((4, 6))})
+    plan = plan_of({"points": Choices((4, 8))})
+    with pytest.raises(InputError, match="--resume"):
+        open_study(open_storage(None, tmp_path), "test", plan, resume=False)
+    (tmp_path / "text").write_text("this is no study\n")
+    with pytest.raises(InputError, match="cannot be opened as a study"):
+        open_storage(str(tmp_path / "text"), tmp_path)
+
+
+def test_a_trial_that_fails_is_written_down_and_the_rest_goes_on(tmp_path):
+    """With its reason; a sweep in which all fail is an error with the first."""
+
+    def student(self, arm, choice, seed, lab):
+        if choice == 5:
+            raise InputError("points: 5 is unlucky")
+        return example().TabularFamily.student(self, arm, choice, seed, lab)
+
+    study, plan = swept(tmp_path, {"points": Choices((5, 4))}, tabular(student=student))
+    assert [trial.state.name for trial in real_trials(study)] == ["FAIL", "COMPLETE"]
+    found = write_sweep(study, plan, tmp_path, "validation accuracy", "tables")
+    assert found["trials"][0]["error"] == "points: 5 is unlucky"
+    with pytest.raises(InputError, match="all 1 trials failed; the first: points: 5 is unlucky"):
+        swept(tmp_path / "all", {"points": Choices((5,))}, tabular(student=student))
+
+
+def test_other_data_under_one_study_are_refused(tmp_path):
+    """A second machine with another copy of the data."""
+    space = {"points": Choices((4, 8))}
+    changed = tabular(data=lambda self, config, log: SimpleNamespace(**{**vars(wine()), "sha256": "another"}))
+    study, plan = open_again(tmp_path, space)
+    trial = next_trial(study, plan, tmp_path)
+    from stillhouse.sweeps.work import carry_out
+
+    watch = SimpleNamespace(log=lambda line: None)
+    carry_out(study, trial, plan, tmp_path, build_of(tabular()), watch)
+    carry_out(study, next_trial(study, plan, tmp_path), plan, tmp_path, build_of(changed), watch)
+    assert "other data than in trial 0" in real_trials(study)[1].user_attrs["error"]
+
+
+def wine():
+    return example().FAMILY.data(SimpleNamespace(data="wine"), None)
+
+
+def test_the_front_is_what_nobody_beats():
+    """Against the definition, on points with ties."""
+    rng = np.random.default_rng(0)
+    points = [tuple(map(float, point)) for point in rng.integers(0, 6, (60, 2))]
+    beaten = {
+        i for i, j in product(range(60), repeat=2)
+        if points[j][0] >= points[i][0] and points[j][1] <= points[i][1] and points[i] != points[j]
+    }  # fmt: skip
+    assert set(front(points)) == set(range(60)) - beaten
+
+
+def test_the_page_says_what_to_do_next(tmp_path):
+    """Best settings with three seeds, the front against what differs, no trial forgotten; and nothing from outside."""
+    study, plan = swept(tmp_path, {"training.learning_rate": Choices((0.02, 1e-6)), "points": Choices((4, 8))})
+    found = write_sweep(study, plan, tmp_path, "validation accuracy", "tables")
+    best = max(range(4), key=lambda n: scores(study)[n])
+    assert found["best"] == best
+    assert found["cost"] == "params"  # curves of 8 points have twice the numbers of curves of 4
+    assert found["trials"][1]["cost"]["params"] == 2 * found["trials"][0]["cost"]["params"]
+    assert "--set seeds=3" in found["command"]
+    assert f"points={(4, 8)[best % 2]}" in found["command"]
+    page = (tmp_path / records.REPORT).read_text()
+    assert found["command"].split()[0] in page
+    assert all(f"trial {number}" in page for number in range(4))
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_path_of_a_user(tmp_path, capsys):
+    """Sweep, the refusal to sweep again unasked, and a printed command that `distill` takes."""
+    words = ["sweep", "digits", "--out", tmp_path / "s", "--set", "training.learning_rate=1e-3,3e-3"]
+    for fixed in ("training.epochs=1", "data.train_limit=60", "training.device=cpu", "student.depth=1"):
+        words += ["--set", fixed]
+    assert main([*map(str, words)]) == 0
+    text = capsys.readouterr().out
+    command = next(line for line in text.splitlines() if "stillhouse distill" in line)
+    assert main([*shlex.split(command)[1:], "--print-config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    found = records.read_json(tmp_path / "s" / "sweep.json")
+    best = found["trials"][found["best"]]["settings"]
+    assert printed["training"]["learning_rate"] == best["training.learning_rate"]
+    assert (printed["seeds"], printed["training"]["epochs"]) == (3, 1)
+    assert main([*map(str, words)]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert main([*map(str, words), "--resume"]) == 0  # nothing is left to do

@@ -1,0 +1,178 @@
+"""Two processes (gloo, on the CPU) against one: the same trainings, split, resumed, exported. One start of both does all."""
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+import two_cases
+from safetensors.torch import load_file
+from two_cases import CASES, MORE, train
+
+from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.records import CHECKPOINT, RECORDS, STUDENT, read_json, read_records
+from stillhouse.training.checkpoint import load_checkpoint
+from stillhouse.training.config import TrainingConfig
+
+ALIKE = [name for name in CASES if name not in {"dropout", "breaks"}]
+TOLERANCE = {
+    "rtol": 0,
+    "atol": 3e-7,
+}  # weights are of the order of 1, and sums of another order differ in their last bit
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """All trainings on two processes, started as a script is: by the first one, which runs it again."""
+    out = tmp_path_factory.mktemp("two")
+    train("split", out, place="from-one", stop=13)
+    names = [*ALIKE, *MORE, "run", "breaks"]
+    words = [sys.executable, two_cases.__file__, str(out), "2", *names]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    started = time.monotonic()
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=500)
+    (out / "log").write_text(done.stdout + done.stderr)
+    (out / "status").write_text(f"{done.returncode} {time.monotonic() - started:.1f}")
+    return out
+
+
+@pytest.fixture(scope="module")
+def two(folder):
+    """What both processes hold after a training."""
+
+    def found(name):
+        files = [folder / f"{name}-{rank}.pt" for rank in (0, 1)]
+        assert all(file.is_file() for file in files), (folder / "log").read_text()[-3000:]
+        return [torch.load(file, weights_only=False) for file in files]
+
+    return found
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """The same training in this process, once."""
+    known = {}
+
+    def found(name):
+        if name not in known:
+            known[name] = train(name, tmp_path_factory.mktemp("one"))
+        return known[name]
+
+    return found
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_two_processes_train_as_one(name, two, one):
+    """Of means of unequal parts, of relations inside parts, of gradients combined before they are averaged, none would be equal.
+
+    144 rows in batches of 11: parts of 6 and 5, and a last row that one process has alone.
+    """
+    alone, (first, second) = one(name), two(name)
+    torch.testing.assert_close(first["weights"], alone["weights"], **TOLERANCE)
+    torch.testing.assert_close(first["extras"], alone["extras"], **TOLERANCE)
+    assert torch.equal(first["weights"], second["weights"])
+    assert torch.equal(first["extras"], second["extras"])
+    assert first["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert first["best"] == pytest.approx(alone["best"], rel=1e-5, abs=1e-6)
+    assert first["best"] == second["best"]
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [("fsdp", "split"), ("sharded", "split"), ("fsdp-embedding", "embedding"), ("fsdp-language", "language")],
+)
+def test_split_weights_train_as_whole_ones(name, case, two, one):
+    """And are whole afterwards, in the classes and on the names that they had."""
+    alone, (first, second) = one(case), two(name)
+    torch.testing.assert_close(first["weights"], alone["weights"], **TOLERANCE)
+    torch.testing.assert_close(first["extras"], alone["extras"], **TOLERANCE)
+    assert torch.equal(first["weights"], second["weights"])
+    assert first["best"] == pytest.approx(alone["best"], rel=1e-5, abs=1e-6)
+    assert first["classes"] == alone["classes"]
+
+
+def test_each_process_holds_its_part_of_student_and_teacher(two):
+    """That a teacher is asked for says nothing of where its weights are: count them while it trains."""
+    fsdp, sharded, plain = (two(name)[0] for name in ("fsdp", "sharded", "split"))
+    assert plain["parts"] == {"student": 0, "teacher0": 0}
+    whole = fsdp["whole"]
+    assert whole["student"] / 2 <= fsdp["parts"]["student"] < 0.6 * whole["student"]
+    body = 16 * 10 + 10
+    assert fsdp["parts"]["teacher0"] == sharded["parts"]["teacher0"] == body / 2
+    assert sharded["parts"]["student"] == 0
+    language = two("fsdp-language")[0]
+    assert 0 < language["parts"]["teacher0"] < language["whole"]["teacher0"]
+
+
+@pytest.mark.parametrize("kind", ["dropout", "fsdp"])
+def test_a_stop_of_one_process_stops_both_and_a_resume_repeats_the_rest(kind, two):
+    """A signal came to process 0 alone; dropout draws in each process, so each must go on with its own random state."""
+    stopped = two(f"{kind}-stopped")
+    assert stopped == [{"stopped": 14}] * 2
+    for whole, resumed in zip(two(f"{kind}-whole"), two(f"{kind}-resumed"), strict=True):
+        assert torch.equal(resumed["weights"], whole["weights"])
+        assert torch.equal(resumed["extras"], whole["extras"])
+        assert resumed["losses"] == whole["losses"]
+
+
+def test_processes_draw_dropout_of_their_own(folder):
+    """Equal masks on the parts of a batch would be half the noise."""
+    first, second = load_checkpoint(folder / "dropout-whole" / CHECKPOINT), None
+    (second,) = first["generators"]
+    assert not torch.equal(first["rng"]["cpu"], second["cpu"])
+
+
+def test_a_run_goes_on_with_another_number_of_processes(folder, two, one):
+    """From one to two, and from two with split weights to one: a checkpoint is whole, and the order knows no processes."""
+    first, _ = two("from-one")
+    torch.testing.assert_close(first["weights"], one("split")["weights"], **TOLERANCE)
+    assert first["losses"] == pytest.approx(one("split")["losses"], rel=1e-5)
+    assert two("for-one") == [{"stopped": 14}] * 2
+    alone = train("split", folder, place="for-one", resume=True)
+    torch.testing.assert_close(alone["weights"], one("split")["weights"], **TOLERANCE)
+    assert alone["losses"] == pytest.approx(one("split")["losses"], rel=1e-5)
+
+
+def test_a_whole_run_is_written_once(folder, two, tmp_path):
+    """Two writers of one file would double its lines; the shipped student is laid out as that of one process."""
+    assert two("run") == [0, 0]
+    words = ["distill", "digits", *two_cases.RUN.split(), "--out", str(tmp_path / "run")]
+    assert two_cases.command(words) == 0
+    for arm in ("kd", "no-kd"):
+        ours, theirs = (
+            list(read_records(run / "arms" / arm / "seed-0" / RECORDS)) for run in (folder / "run", tmp_path / "run")
+        )
+        assert [(r["split"], r["step"]) for r in ours] == [(r["split"], r["step"]) for r in theirs]
+    kinds = [
+        {k: (x.dtype, x.shape) for k, x in load_file(run / "student" / STUDENT).items()}
+        for run in (folder / "run", tmp_path / "run")
+    ]
+    assert kinds[0] == kinds[1]
+    assert sorted(p.name for p in (folder / "run").iterdir()) == sorted(p.name for p in (tmp_path / "run").iterdir())
+    assert read_json(folder / "run" / "summary.json")["arms"].keys() == {"kd", "no-kd"}
+
+
+def test_an_error_of_one_process_ends_all(folder):
+    """Process 1 failed alone at last: process 0 must not wait for it until the end of days."""
+    log = (folder / "log").read_text()
+    assert (folder / "status").read_text().split()[0] != "0", log[-2000:]
+    assert "process 1 alone fails" in log
+    assert not (folder / "breaks-0.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"devices": 0}, "devices: expected 1 to 1024, or auto, got 0"),
+        ({"devices": 2, "strategy": "fsdp", "optimizer": "muon"}, "optimizer: under strategy fsdp"),
+        ({"devices": 2, "strategy": "fsdp", "gradients": "pcgrad"}, "gradients: under strategy fsdp"),
+        ({"devices": 2, "strategy": "fsdp", "doctor": {}}, "doctor: under strategy fsdp"),
+        ({"shard_teacher": True}, "shard_teacher: one process"),
+    ],
+)
+def test_what_cannot_be_on_several_processes_is_refused(settings, words):
+    """Before anything is loaded."""
+    with pytest.raises(ConfigError, match=words):
+        parse(TrainingConfig, settings)

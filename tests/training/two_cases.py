@@ -1,0 +1,242 @@
+"""Small trainings that one process and two must carry out alike; run as a program, on as many processes as its second word says.
+
+python two_cases.py FOLDER 2 CASE...
+"""
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.job import ClassificationJob
+from stillhouse.classification.training import ClassificationTrainingConfig
+from stillhouse.cli.main import main as command
+from stillhouse.core import ranks
+from stillhouse.core.records import RECORDS, read_records
+from stillhouse.layers.taps import Tapped
+from stillhouse.signals import FeaturesConfig, LogitsConfig, RelationsConfig, build_signals
+from stillhouse.signals.projectors import LinearProjector
+from stillhouse.teachers import Teacher
+from stillhouse.training.distillation import Listening
+from stillhouse.training.doctor_config import DoctorConfig
+from stillhouse.training.interrupt import Interrupted
+from stillhouse.training.loop import fit
+
+# plain SGD: the sign of a gradient that is nearly 0 decides nothing, as it would in AdamW
+PLAIN = ClassificationTrainingConfig(
+    epochs=2, batch_size=11, optimizer="sgd", learning_rate=0.05, device="cpu", threads=1, log_every=1, clip_norm=0.5
+)
+SIGNALS = {
+    "logits": LogitsConfig(weight=0.5),
+    "relations": RelationsConfig(student="body", teacher="body", relation="rkd", weight=2.0),
+    "pkt": RelationsConfig(student="body", teacher="body", relation="pkt", weight=2.0),
+    "contrastive": RelationsConfig(student="body", teacher="body", relation="contrastive", weight=0.5),
+    "dist": LogitsConfig(loss="dist", weight=1.0),
+    "features": FeaturesConfig(
+        student="body", teacher="body", weight=0.5, projector=LinearProjector(initialize="least-squares")
+    ),
+}
+
+
+def images():
+    """144 rows to train on: 13 batches of 11, and one of a single row."""
+    rng = np.random.default_rng(0)
+    pixels = (rng.random((178, 1, 4, 4)) * 255).astype(np.uint8)
+    labels = (pixels[:, 0, 0, 0] // 86).astype(np.int64)
+    return ImageData.from_arrays(pixels, labels, config=DataConfig(test_fraction=0.1))
+
+
+class Net(nn.Module):
+    """A body that is tapped, and a head."""
+
+    def __init__(self, width, seed, dropout=0.0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(16, width), nn.Tanh(), nn.Dropout(dropout))
+        self.head = nn.Linear(width, 3)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+def taught(names, config=PLAIN, *, dropout=0.0, seen=None):
+    """A job whose teacher is a wider network; `seen` gets the teacher's network."""
+    data, student = images(), Net(6, 0, dropout)
+    teacher = Teacher.from_module(Net(10, 1), data.task, features=("body",))
+    if seen is not None:
+        seen.append(teacher.module)
+    tapped = Tapped(student, ("body",))
+    spec = tapped.spec(torch.zeros(2, 1, 4, 4))
+    tapped.close()
+    signals = build_signals([SIGNALS[name] for name in names], spec, teacher.spec)
+    torch.manual_seed(2)
+    for p in signals.parameters():
+        nn.init.normal_(p, std=0.1)
+    return ClassificationJob(student, data, config, seed=0, listening=Listening(teacher, signals, ("body",))), config
+
+
+def embedding(folder):
+    """Neighbours, distances and a bounded code's unit."""
+    from stillhouse.families.embed.data.vectors import open_vectors
+    from stillhouse.families.embed.graph import neighbor_graph
+    from stillhouse.families.embed.job import EmbeddingJob, VectorRows
+    from stillhouse.families.embed.lesson import EmbeddingLessonConfig
+    from stillhouse.families.embed.students import EmbeddingStudentConfig
+    from stillhouse.families.embed.students.network import EmbeddingStudent
+    from stillhouse.training.config import TrainingConfig
+
+    path = Path(folder) / f"x-{ranks.rank()}.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(260, 12)).astype(np.float32))
+    store = open_vectors(path)
+    train, held = (VectorRows(store, np.arange(*ends), normalize=True) for ends in ((0, 200), (200, 260)))
+    torch.manual_seed(0)
+    model = EmbeddingStudent.from_vectors(EmbeddingStudentConfig(hidden=(16, 8), output="sphere"), train.held)
+    lesson = EmbeddingLessonConfig(perplexity=5.0, epoch_steps=4, anchors=4)
+    graph = neighbor_graph(train, 200, k=6)
+    job = EmbeddingJob(model, train, held, lesson, batch_size=45, seed=0, graph=graph)
+    return job, TrainingConfig(
+        epochs=2, batch_size=45, optimizer="sgd", learning_rate=0.05, device="cpu", threads=1, log_every=1
+    )
+
+
+def language():
+    """Windows of a text, with a live teacher."""
+    from stillhouse.families.lm.data.corpus import Split
+    from stillhouse.families.lm.job import LanguageJob
+    from stillhouse.families.lm.lesson import LanguageLessonConfig
+    from stillhouse.families.lm.plan import LanguageTrainingConfig
+    from stillhouse.families.lm.students import SpikingLMConfig
+    from stillhouse.families.lm.teachers import SmallTransformerConfig
+    from stillhouse.families.lm.teachers.teacher import LanguageTeacher
+    from stillhouse.families.lm.tutor import LanguageTutor
+
+    def split(name, tokens, seed):
+        return Split(name, np.random.default_rng(seed).integers(0, 11, tokens).astype(np.uint16), tokens, name)
+
+    torch.manual_seed(0)
+    model = SpikingLMConfig(
+        vocab_size=11, width=16, layers=1, heads=2, chunk=4, spikes=None, ternary_weights=()
+    ).build()
+    torch.manual_seed(1)
+    network = SmallTransformerConfig(width=16, layers=1, heads=2, context=32).build(11).network
+    lesson = LanguageLessonConfig(window=8, epoch_steps=3, validation_tokens=64, source="live")
+    tutor = LanguageTutor(LanguageTeacher(network, "small")).listening(
+        (), torch.zeros(2, 8, dtype=torch.int64), scores=False
+    )
+    job = LanguageJob(
+        model, split("train", 200, 0), split("valid", 100, 1), lesson, batch_size=5, total_steps=6, seed=0, tutor=tutor
+    )
+    return job, LanguageTrainingConfig(
+        epochs=2, batch_size=5, optimizer="sgd", learning_rate=0.05, device="cpu", threads=1, log_every=1
+    )
+
+
+def dropping(**changes):
+    """AdamW, an average and dropout, which draws in each process."""
+    return replace(PLAIN, optimizer="adamw", ema_decay=0.9, epochs=3, batch_size=16, **changes)
+
+
+CASES = {
+    "labels": lambda folder: taught(()),
+    "logits": lambda folder: taught(("logits",)),
+    "relations": lambda folder: taught(("logits", "relations")),
+    "pkt": lambda folder: taught(("pkt",)),
+    "contrastive": lambda folder: taught(("contrastive",)),
+    "dist": lambda folder: taught(("dist",), replace(PLAIN, batch_size=10)),
+    "features": lambda folder: taught(("features",)),
+    "accumulate": lambda folder: taught(("logits",), replace(PLAIN, accumulate=3)),
+    "pcgrad": lambda folder: taught(("relations",), replace(PLAIN, gradients="pcgrad")),
+    "dot": lambda folder: taught(("logits", "relations"), replace(PLAIN, optimizer="dot")),
+    "doctor": lambda folder: taught(
+        ("logits", "relations"), replace(PLAIN, doctor=DoctorConfig(every=2, balance=True))
+    ),
+    "embedding": embedding,
+    "language": lambda folder: language(),
+    "split": lambda folder: taught(("logits", "relations", "features")),
+    "dropout": lambda folder: taught(("logits", "relations"), dropping(), dropout=0.2),
+    "breaks": lambda folder: taught(()),
+}
+
+
+class Stop(Exception):
+    """Ends a training from outside, as a kill would, but for the checkpoint."""
+
+
+def train(name, folder, *, place=None, stop=None, resume=False, **changes):
+    """Fit one case; its weights and those of what it learned along, as one vector each, and what was split meanwhile."""
+    place = Path(folder) / (place or name)
+    place.mkdir(parents=True, exist_ok=True)
+    job, config = CASES[name](place)
+    networks = {"student": job.model, **{f"teacher{i}": x for i, x in enumerate(job.frozen())}}
+    parts = {}
+
+    def on_progress(progress, news):
+        for kind, network in networks.items():
+            parts[kind] = sum(p.to_local().numel() for p in network.parameters() if isinstance(p, DTensor))
+        if progress.step == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    try:
+        done = fit(job, replace(config, **changes), seed=0, folder=place, resume=resume, on_progress=on_progress)
+    except Interrupted as error:
+        return {"stopped": error.step}
+    return {
+        "weights": flat(job.model),
+        "extras": flat(job.extras),
+        "best": {key: value for key, value in done.best.items() if value is not None},
+        "parts": parts,
+        "whole": {kind: sum(p.numel() for p in network.parameters()) for kind, network in networks.items()},
+        "classes": [type(part).__name__ for network in networks.values() for part in network.modules()],
+        "losses": [r["loss"] for r in read_records(place / RECORDS) if r["split"] == "train"],
+    }
+
+
+def flat(module):
+    """(n,) all parameters."""
+    return torch.cat([torch.zeros(0), *(p.detach().flatten() for p in module.parameters())])
+
+
+# what is done on two processes beside every case: name -> (case, settings), in this order
+MORE = {
+    "fsdp": ("split", {"strategy": "fsdp"}),
+    "sharded": ("split", {"shard_teacher": True}),
+    "fsdp-embedding": ("embedding", {"strategy": "fsdp"}),
+    "fsdp-language": ("language", {"strategy": "fsdp"}),
+    "dropout-whole": ("dropout", {}),
+    "dropout-stopped": ("dropout", {"place": "dropout-resumed", "stop": 13}),
+    "dropout-resumed": ("dropout", {"place": "dropout-resumed", "resume": True}),
+    "fsdp-whole": ("dropout", {"strategy": "fsdp"}),
+    "fsdp-stopped": ("dropout", {"strategy": "fsdp", "place": "fsdp-resumed", "stop": 13}),
+    "fsdp-resumed": ("dropout", {"strategy": "fsdp", "place": "fsdp-resumed", "resume": True}),
+    "from-one": ("split", {"resume": True}),
+    "for-one": ("split", {"strategy": "fsdp", "stop": 13}),
+}
+RUN = (
+    "--epochs 1 --seeds 1 --arms kd,no-kd --data-train-limit 120 --data-test-limit 60 --device cpu --threads 1 --quiet"
+)
+
+
+def main(folder, devices, names):
+    folder = Path(folder)
+    for name in names:
+        if name == "run":
+            words = ["distill", "digits", *RUN.split(), "--devices", str(devices), "--out", str(folder / "run")]
+            torch.save(command(words), folder / f"run-{ranks.rank()}.pt")
+            continue
+        if name == "breaks" and ranks.rank() == 1:
+            raise RuntimeError("process 1 alone fails")
+        case, settings = MORE.get(name, (name, {}))
+        settings = {"place": name, **settings}
+        found = train(case, folder, devices=devices, **settings)
+        torch.save(found, folder / f"{name}-{ranks.rank()}.pt")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3:])
