@@ -1,10 +1,10 @@
 """Bytes, and hours, of caches that nobody here can try: the arithmetic of `stillhouse cache estimate` for a few large ones.
 
-    python benchmarks/cache/estimate.py                       bytes
-    python benchmarks/cache/estimate.py --rate 4000 --processes 64      and hours, at rows (tokens) a second of one process
+    python benchmarks/cache/estimate.py                              bytes
+    python benchmarks/cache/estimate.py --rate 4000 --processes 64   and hours, at rows (tokens) a second of one process
 
-`tests/cache` holds the arithmetic against the bytes of real caches. Rates are yours to measure: `stillhouse cache RECIPE --estimate`
-times a first batch.
+`tests/cache` holds the arithmetic against the bytes of real caches. Rates are yours to measure: `stillhouse cache RECIPE
+--estimate` times a first batch.
 """
 
 from __future__ import annotations
