@@ -257,8 +257,8 @@ small model and from assumptions about the hardware, both below; it says what wo
     srun --nodes 2 --ntasks-per-node 8 stillhouse distill RECIPE --devices 8 --num-nodes 2
 
 `batch_size` is that of all processes together: two processes train as one does, to rounding, whatever the signals (those that
-compare samples see the samples of all). What augmentation and dropout draw differs from process to process; the order of the rows does not
-depend on their number, and a run goes on with any (`--resume`). Batch normalization uses the rows of its own process.
+compare samples see the samples of all). What augmentation and dropout draw differs from process to process; the order of the
+rows does not depend on their number, and a run goes on with any (`--resume`). Batch normalization uses the rows of its own process.
 
 ## On paper
 
