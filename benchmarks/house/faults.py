@@ -63,6 +63,7 @@ def outcome(fault: Fault | None, node: str) -> int:
             with silent():
                 if fault is not None:
                     plant(fault)
+                    os.environ["STILLHOUSE_FAULT"] = fault.name  # for processes that a test starts
                 status = int(pytest.main([*QUIET, str(ROOT / node)]))
         finally:
             os._exit(status)

@@ -235,7 +235,7 @@ def page(parts: Parts) -> str:
     rows = "\n".join(f"| {c.name} | {c.figures['bytes']} | {c.figures['hours']} | {c.first} |" for c in cases)
     m = MACHINE
     numbers = (
-        f"| weight, gradient, moments of a student | {parts.weight:.1f} + {parts.gradient:.1f} + {parts.moments:.1f} bytes a weight |\n"
+        f"| weight, gradient, moments | {parts.weight:.1f} + {parts.gradient:.1f} + {parts.moments:.1f} bytes a weight |\n"
         f"| activations kept, bf16 | {parts.activation:.1f} bytes a token, layer and channel |\n"
         f"| forward, backward | {parts.forward:.2f}, {parts.backward:.2f} operations a weight and token |\n"
         f"| cached token, 64 scores | {parts.token:.0f} bytes |\n"
@@ -256,9 +256,9 @@ small model and from assumptions about the hardware, both below; it says what wo
     torchrun --nnodes 2 --nproc-per-node 8 ... -m stillhouse distill RECIPE --devices 8 --num-nodes 2
     srun --nodes 2 --ntasks-per-node 8 stillhouse distill RECIPE --devices 8 --num-nodes 2
 
-`batch_size` is that of all processes together: two processes train as one does, to rounding, whatever the signals (those that compare
-samples see the samples of all). What augmentation and dropout draw differs from process to process; the order of the rows does not
-depend on their number, and a run goes on with any (`--resume`). Batch normalization uses the rows of its own process.
+`batch_size` is that of all processes together: two processes train as one does, to rounding, whatever the signals (those that
+compare samples see the samples of all). What augmentation and dropout draw differs from process to process; the order of the
+rows does not depend on their number, and a run goes on with any (`--resume`). Batch normalization uses the rows of its own process.
 
 ## On paper
 

@@ -63,6 +63,8 @@ def of_timm(task: Task) -> list[float]:
     """timm's `LogitDistillationTask`, as its train.py steps it."""
     from timm.task import LogitDistillationTask
 
+    for network in (task.student, task.teacher):  # it wants to know which pixels each was made for
+        network.pretrained_cfg = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
     work = LogitDistillationTask(
         task.student, task.teacher, distill_loss_weight=1.0, task_loss_weight=1.0, temperature=2.0, verbose=False
     )
@@ -104,7 +106,7 @@ def _loop(task: Task, module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor
         optimizer.step()
         schedule.step()
         if number % config.log_every == 0:
-            shown = float(value)
+            shown = float(value.detach())
         seconds.append(time.perf_counter() - started)
     assert math.isfinite(shown)
     return seconds

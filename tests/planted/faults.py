@@ -1555,7 +1555,58 @@ RULES = (
     ),
 )
 
+PROCESSES = (
+    Fault(
+        "a gathered row hears of one process alone",
+        "stillhouse.core.processes:_Gather.backward",
+        edited("torch.distributed.all_reduce(gradient)", "pass"),
+        "tests/training/test_processes.py::test_two_processes_train_as_one[relations]",
+    ),
+    Fault(
+        "each process keeps its own gradient",
+        "stillhouse.core.processes:average_gradients",
+        edited("average(p.grad for p in parameters)", "pass"),
+        "tests/training/test_processes.py::test_two_processes_train_as_one[labels]",
+    ),
+    Fault(
+        "a process without a row counts the one that it was lent",
+        "stillhouse.core.processes:share",
+        edited("[len(part) for part in parts]", "[max(1, len(part)) for part in parts]"),
+        "tests/training/test_processes.py::test_two_processes_train_as_one[labels]",
+    ),
+    Fault(
+        "a teacher is not split",
+        "stillhouse.training.sharded:shard_frozen",
+        constant(lambda: None),
+        "tests/training/test_processes.py::test_each_process_holds_its_part_of_student_and_teacher",
+    ),
+    Fault(
+        "all processes drop alike after a resume",
+        "stillhouse.training.loop:_Trainer._restore",
+        edited('state["generators"][ranks.rank() - 1]', 'state["rng"]'),
+        "tests/training/test_processes.py::test_a_stop_of_one_process_stops_both_and_a_resume_repeats_the_rest[dropout]",
+    ),
+    Fault(
+        "another row is decoded ahead",
+        "stillhouse.classification.data.streamed:Streamed.ahead",
+        edited("self._decoded, row", "self._decoded, 0"),
+        "tests/data/test_streamed.py::test_a_training_on_streamed_images_is_the_training_on_images_in_memory",
+    ),
+    Fault(
+        "resized crops are whole images",
+        "stillhouse.classification.data.augment:_transform",
+        edited("scale=(0.25, 1.0)", "scale=(1.0, 1.0)"),
+        "tests/data/test_streamed.py::test_resized_crops_are_parts_of_the_image",
+    ),
+    Fault(
+        "a text is read beyond its end",
+        "stillhouse.families.lm.data.corpus:Lines.__iter__",
+        edited("size >= self.most_bytes", "False"),
+        "tests/data/test_streamed.py::test_lines_are_those_of_the_whole_text",
+    ),
+)
 FAULTS: tuple[Fault, ...] = (
+    *PROCESSES,
     *LOSSES,
     *TEMPERATURE,
     *CURRICULA,
@@ -1574,4 +1625,5 @@ FAULTS: tuple[Fault, ...] = (
     *SWEEPS,
     *RELIABILITY,
     *RULES,
+    *PROCESSES,
 )

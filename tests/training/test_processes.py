@@ -11,10 +11,12 @@ import two_cases
 from safetensors.torch import load_file
 from two_cases import CASES, MORE, train
 
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import CHECKPOINT, RECORDS, STUDENT, read_json, read_records
 from stillhouse.training.checkpoint import load_checkpoint
 from stillhouse.training.config import TrainingConfig
+from stillhouse.training.opening import open_run
 
 ALIKE = [name for name in CASES if name not in {"dropout", "breaks"}]
 TOLERANCE = {
@@ -176,3 +178,15 @@ def test_what_cannot_be_on_several_processes_is_refused(settings, words):
     """Before anything is loaded."""
     with pytest.raises(ConfigError, match=words):
         parse(TrainingConfig, settings)
+
+
+def test_the_number_of_processes_may_change_on_resume(tmp_path):
+    """It decides how fast a run is, not what it finds; anything else of a training is refused as ever."""
+    before, after = ({"training": {"devices": n, "strategy": s, "epochs": 3}} for n, s in ((8, "fsdp"), (1, "auto")))
+    with open_run(tmp_path / "run", before, TrainingConfig(device="cpu"), resume=False) as folder:
+        folder.begin({"config": before})
+    with open_run(tmp_path / "run", after, TrainingConfig(device="cpu"), resume=True) as folder:
+        assert folder.before["config"] == before
+    other = {"training": {**after["training"], "epochs": 4}}
+    with pytest.raises(InputError, match=r"training\.epochs: was 3, is 4"):
+        open_run(tmp_path / "run", other, TrainingConfig(device="cpu"), resume=True).__enter__()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -175,7 +175,7 @@ def load_texts(config: TextDataConfig) -> TextData:
     train, validation = hold_out(train, config.validation_fraction, config.split_seed, names, "validation")
     train = limit(train, config.train_limit, config.split_seed, len(names), "train")
     test = limit(test, config.test_limit, config.split_seed, len(names), "test")
-    splits = [TextSplit(rows.images, rows.labels) for rows in (train, validation, test)]
+    splits = [TextSplit(cast(Tensor, rows.images), rows.labels) for rows in (train, validation, test)]
     return TextData(path.stem, splits[0], splits[1], splits[2], task)
 
 

@@ -83,7 +83,10 @@ class Streamed:
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """(B, C, H, W): rows of an index, decoded by several threads; those that were announced are there already."""
         rows = index.tolist()
-        found = [self._ahead.pop(row, None) or _pool().submit(self._decoded, row) for row in rows]
+        self.ahead(index)
+        found = [self._ahead[row] for row in rows]
+        for row in rows:
+            self._ahead.pop(row, None)
         return torch.stack([future.result() for future in found])
 
     def __getitem__(self, rows: slice | Tensor) -> Tensor:
