@@ -3,8 +3,8 @@
     python -m benchmarks.logic.transformer                      # random weights of the sizes of the `digits` and `mnist` recipes
     python -m benchmarks.logic.transformer --student runs/x/student --data mnist
 
-Only the clauses change: attention, norms and projections are torch's in both. So the speed-up is bounded by the share of the clauses
-(Amdahl), which is printed: the time of the same network with clause layers that answer zeros at once.
+Only the clauses change: attention, norms and projections are torch's in both. So the speed-up is bounded by the share of the
+clauses (Amdahl), which is printed: the time of the same network with clause layers that answer zeros at once.
 """
 
 from __future__ import annotations
