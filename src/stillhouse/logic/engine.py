@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -86,8 +87,9 @@ class Evaluator:
         """(B, K) int64 of bytes (B, P): thresholds inside the kernel where there is one that can."""
         engine = self.engine or self.choose(len(pixels))
         if engine in {"numba", "row"}:
-            kernel: object = self.kernel(engine)
-            return np.asarray(kernel.scores_of_pixels(pixels, machine.cuts, self.parallel))  # type: ignore[attr-defined]
+            kernel: Any = self.kernel(engine)
+            found: np.ndarray = kernel.scores_of_pixels(pixels, machine.cuts, self.parallel)
+            return found
         return self._scores(engine, machine.bits(pixels.reshape(-1, *machine.image_shape)))
 
     def choose(self, rows: int) -> str:
@@ -116,10 +118,9 @@ class Evaluator:
         return {engine: way(engine) for engine in candidates}
 
     def _scores(self, engine: str, bits: np.ndarray) -> np.ndarray:
-        kernel: object = self.kernel(engine)
-        if engine == "numba":
-            return np.asarray(kernel.scores(bits, self.parallel))  # type: ignore[attr-defined]
-        return np.asarray(kernel.scores(bits))  # type: ignore[attr-defined]
+        kernel: Any = self.kernel(engine)
+        found: np.ndarray = kernel.scores(bits, self.parallel) if engine == "numba" else kernel.scores(bits)
+        return found
 
     def kernel(self, engine: str) -> object:
         """The kernel of an engine; anything with `scores`, and all but `row` with `values`."""

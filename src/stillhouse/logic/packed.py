@@ -55,11 +55,7 @@ def save_packed(machine: Machine, path: Path | str) -> Path:
     from stillhouse.core.records import write_atomically
 
     path, content = Path(path), packed_bytes(machine)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: file.write(content))
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    write_atomically(path, lambda file: file.write(content))
     return path
 
 

@@ -1,7 +1,7 @@
 """One image at a time: the words of a plane are clauses, and what is added are the literals that are false.
 
-Of every bit one literal is false, so there are always F rows to add, whatever the image: the time is the same for all. Crisp clauses
-are silenced by them. The counters are those of `numba_sliced`, turned round.
+Of every bit one literal is false, so there are always F rows to add, whatever the image: the time is the same for all. Crisp
+clauses are silenced by them. The counters are those of `numba_sliced`, turned round.
 
 Shapes: F bits, c clauses, W words (64 W clauses a block), K outputs, k bits of a counter.
 """
@@ -28,32 +28,32 @@ from stillhouse.logic.kernels.words import add_votes, address, byte, fill, load,
 
 
 @compiled
-def row_scores(pixels, width, images, job, sums, lanes, depth, group):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
-    """Add the votes of all clauses to the sums, image by image. Arrays come as addresses.
+def row_scores(pixels, job, scores, lanes, depth, group):
+    """Scores image by image.
 
     Args:
-        pixels: bytes.
-        width: bytes from one image to the next.
-        images: B.
+        pixels: (B, P) uint8, one after another in memory.
         job: int64 numbers: u, blocks, words of a block's table, K', then addresses of
 
             chosen (2, u) int32, of the bits that some clause reads: the place of the value, and its limit;
-            tables (blocks, 2 u + 1, W), the clauses that have a literal: those that are false where a bit is 0, where it is 1, zeros;
+            tables (blocks, 2 u + 1, W), clauses that have the literal that is false where a bit is 0, where it is 1, zeros;
             begin (blocks, k + 1, W), planes in which counters begin; the last is ones where there is no clause;
-            votes (c, K') int32.
-        sums: (B, K') int32.
+            votes (c, K') int32; and of the bias (K) int64.
+        scores: (B, K) int64.
         lanes: log2 W zeros.
         depth: k zeros.
         group: n zeros where 2^n votes are added at once.
     """
     bits, number_of, size, outputs = number(job, 0), number(job, 1), number(job, 2), number(job, 3)
-    chosen, tables, begin, votes = number(job, 4), number(job, 5), number(job, 6), number(job, 7)
+    chosen, tables, begin, votes, bias = number(job, 4), number(job, 5), number(job, 6), number(job, 7), number(job, 8)
     words = 1 << len(lanes)
     padded = -(-bits // 8) * 8
     false, kept = np.full(padded, size - words, np.int32), np.empty((len(depth) + 1) * words, np.int64)
-    rows, out = address(false), address(kept)
-    for image in range(images):
-        here, to = pixels + image * width, sums + 4 * image * outputs
+    sums = np.empty(outputs, np.int32)
+    rows, out, to = address(false), address(kept), address(sums)
+    for image in range(pixels.shape[0]):
+        here = address(pixels) + image * pixels.shape[1]
+        sums[:] = 0
         for u in range(bits):
             is_one = np.int64(byte(here, short(chosen, u)) > short(chosen, bits + u))
             false[u] = (u + bits * is_one) * words  # no branch: it would be foreseen half of the time
@@ -85,6 +85,8 @@ def row_scores(pixels, width, images, job, sums, lanes, depth, group):  # type: 
                     clause = 64 * (block * words + w) + place
                     for k in range(0, outputs, (1 << len(group))):
                         add_votes(to, k, votes, clause * outputs + k, worth, group)
+        for k in range(scores.shape[1]):
+            scores[image, k] = sums[k] + number(bias, k)
     return false.size + kept.size  # numba frees an array after its last use: not before here
 
 
@@ -117,7 +119,7 @@ class NumbaRow:
         begin[-1, :count_of] = False
         shape = (self.plan.depth + 1, self.blocks, w)
         self.begin = np.ascontiguousarray(_words(begin).reshape(shape).transpose(1, 0, 2))
-        self.limits, self.job = b"", np.zeros(8, np.int64)
+        self.limits, self.bias, self.at = b"", np.ascontiguousarray(clauses.bias, np.int64), 0
 
     def prepare(self, values: int, cuts: np.ndarray) -> None:
         """What to look at in an image of so many values; kept until other cuts come."""
@@ -126,17 +128,20 @@ class NumbaRow:
         limits = cuts.astype(np.int64)[self.used // values] - 1
         self.chosen = np.ascontiguousarray(np.stack([self.used % values, limits]), dtype=np.int32)
         sizes = len(self.used), self.blocks, self.tables[0].size if self.blocks else 0, self.votes.shape[1]
-        self.job = np.array([*sizes, *map(where, (self.chosen, self.tables, self.begin, self.votes))], np.int64)
+        parts = (self.chosen, self.tables, self.begin, self.votes, self.bias)
+        self.job = np.array([*sizes, *map(where, parts)], np.int64)
+        self.at = where(self.job)
         self.limits = cuts.tobytes()
 
     def scores_of_pixels(self, pixels: np.ndarray, cuts: np.ndarray, parallel: bool = True) -> np.ndarray:
         """(B, K) int64 of values (B, P) uint8, a bit for each that is at least a cut, level by level; one thread."""
-        images, values = pixels.shape
         if self.limits != cuts.tobytes():
-            self.prepare(values, cuts)
-        pixels, sums = np.ascontiguousarray(pixels), np.zeros((images, self.votes.shape[1]), np.int32)
-        row_scores(where(pixels), values, images, where(self.job), where(sums), self.lanes, self.depth, self.group)
-        return np.asarray(sums[:, : self.clauses.outputs] + self.clauses.bias)
+            self.prepare(pixels.shape[1], cuts)
+        if not (pixels.flags.c_contiguous and pixels.flags.writeable):  # one type of array, compiled once
+            pixels = pixels.copy()
+        scores = np.empty((len(pixels), self.clauses.outputs), np.int64)
+        row_scores(pixels, self.at, scores, self.lanes, self.depth, self.group)
+        return scores
 
     def scores(self, bits: np.ndarray, parallel: bool = True) -> np.ndarray:
         """(B, K) int64 of bits (B, F), bool or 0 and 1."""
