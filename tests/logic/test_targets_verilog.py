@@ -54,14 +54,18 @@ def test_pixels_become_bits_as_the_machine_makes_them(tmp_path):
     write_verilog(machine, path, name="net")
     images = np.random.default_rng(0).integers(0, 256, (6, 1, 4, 4), dtype=np.uint8)
     images[0, 0, 0] = [machine.cuts[0] - 1, machine.cuts[0], machine.cuts[1] - 1, machine.cuts[1]]
-    cases = "".join(f'pixels = 128\'h{image.tobytes()[::-1].hex()}; #1 $display("%0d", best);\n' for image in images)
+    cases = "".join(
+        f'pixels = 128\'h{image.tobytes()[::-1].hex()}; #1 $display("%b %0d", n.x, best);\n' for image in images
+    )
     (tmp_path / "bench.v").write_text(
         "module bench; reg [127:0] pixels; wire [2:0] best; net_pixels n(.pixels(pixels), .best(best));\n"
         f"initial begin {cases} end endmodule\n"
     )
     subprocess.run(["iverilog", "-o", "bench", "bench.v", "a.v"], cwd=tmp_path, check=True)
-    shown = subprocess.run(["vvp", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-    assert list(map(int, shown.split())) == machine.predict(images, "definition").tolist()
+    shown = subprocess.run(["vvp", "bench"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout.split()
+    seen = [[digit == "1" for digit in reversed(bits)] for bits in shown[::2]]
+    assert seen == machine.bits(images).tolist()
+    assert list(map(int, shown[1::2])) == machine.predict(images, "definition").tolist()
 
 
 @synthesised

@@ -1674,8 +1674,58 @@ LOGIC = (
     ),
 )
 
+TARGETS = (
+    Fault(
+        "clauses whose counter's carry is lost in gates",
+        "stillhouse.logic.targets.gates:Gates.add",
+        edited("self.disj(self.conj(a, b), self.conj(half, c))", "self.conj(a, b)"),
+        "tests/logic/test_prove.py::test_a_netlist_is_proved_equal_to_its_clauses_for_all_inputs[False-0]",
+    ),
+    Fault(
+        "a proof that skips clauses",
+        "stillhouse.logic.prove:_prove_value",
+        nothing,
+        "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
+    ),
+    Fault(
+        "a proof that skips scores",
+        "stillhouse.logic.prove:_prove_score",
+        nothing,
+        "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[a vote's sign lost]",
+    ),
+    Fault(
+        "a proof that skips the class",
+        "stillhouse.logic.prove:_prove_best",
+        nothing,
+        "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[of equal scores the last wins]",
+    ),
+    Fault(
+        "a proof of passes that ignores the bias",
+        "stillhouse.logic.prove_equal:_difference",
+        edited("after.bias - before.bias", "0 * after.bias"),
+        "tests/logic/test_prove.py::test_equal_sums_of_unlike_clauses_are_proved_by_walking_over_their_values",
+    ),
+    Fault(
+        "C that asks for a byte above the cut",
+        "stillhouse.logic.targets.c:c_text",
+        edited("] >= cuts", "] > cuts"),
+        "tests/logic/test_targets_c.py::test_c_gives_the_same_answers_on_ten_thousand_images",
+    ),
+    Fault(
+        "JSON without capacities",
+        "stillhouse.logic.targets.json_file:_layer",
+        edited("clauses.capacity.tolist()", "[1] * clauses.num_clauses"),
+        "tests/logic/test_targets_c.py::test_json_comes_back_as_the_same_machine",
+    ),
+    Fault(
+        "Verilog whose pixels start a level late",
+        "stillhouse.logic.targets.verilog:pixels_module",
+        edited("level * pixels + p", "(level + 1) % levels * pixels + p"),
+        "tests/logic/test_targets_verilog.py::test_pixels_become_bits_as_the_machine_makes_them",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
-    *PROCESSES,
     *LOSSES,
     *TEMPERATURE,
     *CURRICULA,
@@ -1696,4 +1746,5 @@ FAULTS: tuple[Fault, ...] = (
     *RULES,
     *PROCESSES,
     *LOGIC,
+    *TARGETS,
 )

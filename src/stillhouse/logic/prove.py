@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,9 +125,9 @@ def _prove_value(circuit: Circuit, clauses: ClauseSet, number: int) -> None:
     of_input = {
         circuit.gates[node][1]: variable for node, variable in variables.items() if circuit.gates[node][0] == "x"
     }
-    first = _first_reader(circuit, variables)  # counting in the netlist's order is quicker, and any order counts right
+    places = _reading_order(circuit, bits)  # counting as the netlist does is quicker, and any order counts right
     misses = []
-    for literal in sorted(clauses.clause(number).tolist(), key=lambda own: first.get(own % clauses.bits, 0)):
+    for literal in sorted(clauses.clause(number).tolist(), key=lambda own: places.get(own % clauses.bits, 0)):
         f = literal % clauses.bits
         if f not in of_input:
             of_input[f] = formula.variable()
@@ -161,17 +161,21 @@ def _value_signals(circuit: Circuit, capacity: int, number: int) -> list[int]:
     return [circuit.names[name] for name in names]
 
 
-def _first_reader(circuit: Circuit, nodes: Iterable[int]) -> dict[int, int]:
-    """The first gate among `nodes` that reads an input bit, for each bit."""
-    first: dict[int, int] = {}
-    for node in sorted(nodes):
+def _reading_order(circuit: Circuit, signals: Sequence[int]) -> dict[int, int]:
+    """The place of each input bit in a walk down from some signals, the later gate first."""
+    places: dict[int, int] = {}
+    waiting, seen = sorted(s >> 1 for s in signals), set()
+    while waiting:
+        node = waiting.pop()
+        if node in seen:
+            continue
+        seen.add(node)
         operation, a, b = circuit.gates[node]
-        if operation in "&^":
-            for signal in (a, b):
-                kind, f, _ = circuit.gates[signal >> 1]
-                if kind == "x":
-                    first.setdefault(f, node)
-    return first
+        if operation == "x":
+            places[a] = len(places)
+        elif operation != "0":
+            waiting += sorted((a >> 1, b >> 1))
+    return places
 
 
 def _literal(variables: dict[int, int], signal: int) -> int:
