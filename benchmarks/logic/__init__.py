@@ -1,0 +1,1 @@
+"""Clauses as logic: speed of kernels."""

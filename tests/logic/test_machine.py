@@ -29,7 +29,9 @@ FLAT = {
 
 
 def images(count=300, side=8, channels=1):
-    return torch.randint(0, 256, (count, channels, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0, 256, (count, channels, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def logits(model, pixels):
@@ -80,7 +82,7 @@ def test_a_team_votes_with_ones():
 
 @pytest.mark.parametrize("hidden", [(), (16,), (32, 16), (16, 16, 16)])
 def test_a_deep_machine_is_its_network(hidden):
-    """Bits of hidden layers equal torch's, but where a number lies within rounding of its threshold; trained norms, signs of both kinds."""
+    """Bits of hidden layers equal torch's, but where a number lies within rounding of its threshold; gains of both signs."""
     torch.manual_seed(0)
     model = DeepTMClassifier(**SMALL, hidden_dims=hidden, clauses=40, levels=2, rule={"failures": 8}).eval()
     with torch.no_grad():

@@ -32,7 +32,9 @@ print(machine.predict(np.load(sys.argv[2])).tolist())
 @pytest.fixture(scope="module")
 def machine():
     torch.manual_seed(0)
-    return lower(DeepTMClassifier(image_size=8, in_channels=1, hidden_dims=(16,), clauses=20, num_classes=3, levels=2), "abc")
+    return lower(
+        DeepTMClassifier(image_size=8, in_channels=1, hidden_dims=(16,), clauses=20, num_classes=3, levels=2), "abc"
+    )
 
 
 @pytest.fixture(scope="module")

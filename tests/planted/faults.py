@@ -1260,6 +1260,75 @@ RULES = (
     ),
 )
 
+LOGIC = (
+    Fault(
+        "wanted literals counted as they are",
+        "stillhouse.logic.kernels.plan:_counted",
+        edited("positive[whole:] + bits", "positive[whole:]"),
+        "tests/logic/test_kernels.py::test_a_plan_has_every_literal_once",
+    ),
+    Fault(
+        "numpy's counters never run over",
+        "stillhouse.logic.kernels.numpy_sliced:NumpySliced._values",
+        edited("over[:some] |= carried", "pass"),
+        "tests/logic/test_kernels.py::test_counters_of_more_bits",
+    ),
+    Fault(
+        "passes forget a changed bias",
+        "stillhouse.logic.passes.rebuild:rebuilt",
+        edited("clauses.bias if bias is None else bias", "clauses.bias"),
+        "tests/logic/test_passes.py::test_what_is_removed",
+    ),
+    Fault(
+        "no linear path between layers of logic",
+        "stillhouse.logic.machine:Join.apply",
+        edited("scores + (sums >> self.shift)", "scores + 0 * sums"),
+        "tests/logic/test_machine.py::test_a_deep_machine_is_its_network[hidden1]",
+    ),
+    Fault(
+        "a byte at the edge is below it",
+        "stillhouse.logic.machine:Machine.bits",
+        edited("rows >= self.cuts", "rows > self.cuts"),
+        "tests/logic/test_machine.py::test_bytes_and_floats_are_the_same_bits",
+    ),
+    Fault(
+        "NaN is a pixel",
+        "stillhouse.logic.machine:Machine.checked",
+        edited("np.isnan(images).any()", "False"),
+        "tests/logic/test_machine.py::test_images_that_are_none_are_refused",
+    ),
+    Fault(
+        "any machine fits",
+        "stillhouse.logic.machine:Machine.check",
+        nothing,
+        "tests/logic/test_packed.py::test_parts_that_do_not_fit_are_refused",
+    ),
+    Fault(
+        "clause bias lost on the way to logic",
+        "stillhouse.families.clauses.lower:_votes_of",
+        edited("bias + weight @ layer", "bias + 0 * weight @ layer"),
+        "tests/logic/test_machine.py::test_a_flat_machine_is_its_network[levels and clause bias]",
+    ),
+    Fault(
+        "padding misses a literal",
+        "stillhouse.families.clauses.lower:patch_literals",
+        edited("value=1.0", "value=0.0"),
+        "tests/logic/test_machine.py::test_padding_satisfies_both_literals",
+    ),
+    Fault(
+        "packed layers are never asked",
+        "stillhouse.families.clauses.lower:_answer",
+        lambda original: lambda layer, clauses, scores: type(layer).forward.__get__(layer),
+        "tests/logic/test_machine.py::test_packed_layers_are_used",
+    ),
+    Fault(
+        "packed and dense are never compared",
+        "stillhouse.families.clauses.vision.packed:compare_packed",
+        constant({}),
+        "tests/vision/test_vision_runs.py::test_packed_and_dense_agree[options0]",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *LOSSES,
     *TEMPERATURE,
@@ -1276,4 +1345,5 @@ FAULTS: tuple[Fault, ...] = (
     *SIGNALS,
     *JOBS,
     *RULES,
+    *LOGIC,
 )

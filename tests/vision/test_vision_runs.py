@@ -19,7 +19,7 @@ from stillhouse.families.clauses.specialize import clause_usage
 from stillhouse.families.clauses.students.flat import FlatTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.families.clauses.vision.auto_clause import divide, share_out
-from stillhouse.families.clauses.vision.packed import PackedTM, pack
+from stillhouse.families.clauses.vision.packed import compare_packed
 from stillhouse.families.images.plan import ImagesRunConfig
 
 TINY = [
@@ -183,21 +183,21 @@ def test_models_run_one_after_another(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("options", [{}, {"voting": "team", "clauses": 40}, {"levels": 3}])
-def test_packed_and_dense_agree(options):
-    """To the last clause: bits and masks are hard."""
+def test_packed_and_dense_agree(options, tmp_path):
+    """Same answers on every image whose best two scores differ; figures of both, and what the packed form consists of."""
     torch.manual_seed(0)
-    model = FlatTM(image_size=9, in_channels=1, num_classes=10, **{"clauses": 30, **options}).eval()
-    x = torch.rand(20, 1, 9, 9)
-    packed = PackedTM(model)
-    with torch.no_grad():
-        voted = model.voted(x)
-        np.testing.assert_array_equal(
-            packed.strength(pack(model.bits(x).numpy())).astype(np.float32), voted.strength.numpy()
-        )
-        torch.testing.assert_close(packed.logits(x), voted.votes)
-    assert voted.strength.max() > 0
-    with pytest.raises(InputError, match="flat machine"):
-        PackedTM(FlatTM(image_size=9, in_channels=1, rule={"operator": "product"}))
+    model = FlatTM(image_size=9, in_channels=1, num_classes=10, **{"clauses": 40, **options}).eval()
+    images, labels = torch.randint(0, 256, (400, 1, 9, 9), dtype=torch.uint8), torch.arange(400) % 10
+    data = ImageData.from_arrays(images.numpy(), labels.numpy())
+    found = compare_packed(model, data, tmp_path, 16)
+    assert found == read_json(tmp_path / "packed.json")
+    assert found["same_answers"] + found["ties"] >= 1.0
+    assert found["ties"] < (0.5 if "voting" in options else 0.01)
+    assert found["images"] == len(data.test)
+    assert found["bytes"] > 4 * found["literals"] > 0
+    assert found["packed_seconds"] > 0 < found["dense_seconds"]
+    with pytest.raises(InputError, match="capacity"):
+        compare_packed(FlatTM(image_size=9, in_channels=1, rule={"operator": "product"}), data, tmp_path, 16)
 
 
 def test_the_device_is_used_or_refused(tmp_path, capsys):

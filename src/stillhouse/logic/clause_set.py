@@ -52,10 +52,10 @@ class ClauseSet:
     @classmethod
     def of(
         cls,
-        clauses: Sequence[Sequence[int]],
+        clauses: Sequence[Sequence[int] | np.ndarray],
         *,
         bits: int,
-        capacity: Sequence[int],
+        capacity: Sequence[int] | np.ndarray,
         votes: Sequence[Sequence[int]] | np.ndarray,
         bias: Sequence[int] | np.ndarray | None = None,
         scale: float = 1.0,
@@ -92,7 +92,7 @@ class ClauseSet:
         """The largest capacity: how far a counter of misses has to count."""
         return int(self.capacity.max(initial=0))
 
-    def clause(self, number: int) -> np.ndarray:
+    def clause(self, number: int | np.integer) -> np.ndarray:
         """The literals of one clause."""
         return self.literals[self.starts[number] : self.starts[number + 1]]
 

@@ -30,9 +30,12 @@ from stillhouse.logic.machine import Machine
 ENGINES = ("numba", "row", "numpy", "torch", "definition")
 TRIAL_ROWS = 1024  # a measurement takes at most so many rows
 FEW_ROWS = 64  # up to here the kernel for one row is a candidate
-WITHOUT_NUMBA = "numba is not installed: clauses are evaluated by numpy, which is slower; `pip install stillhouse[fast]`"
+WITHOUT_NUMBA = (
+    "numba is not installed: clauses are evaluated by numpy, which is slower; `pip install stillhouse[fast]`"
+)
 
 Scores = Callable[[np.ndarray], np.ndarray]
+
 
 def evaluator(clauses: ClauseSet, engine: str | None = None, *, parallel: bool = True) -> Scores:
     """Bits (B, F) to scores (B, K) int64 of a clause set.
@@ -59,9 +62,13 @@ class Evaluator:
 
     def __init__(self, clauses: ClauseSet, engine: str | None = None, *, parallel: bool = True) -> None:
         if engine is not None and engine not in ENGINES:
-            raise InputError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}; {nearest(engine, ENGINES)}")
+            raise InputError(
+                f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}; {nearest(engine, ENGINES)}"
+            )
         if engine in {"numba", "row"} and not has_numba():
-            raise InputError(f"engine {engine!r}: expected numba to be installed (`pip install stillhouse[fast]`), it is not")
+            raise InputError(
+                f"engine {engine!r}: expected numba to be installed (`pip install stillhouse[fast]`), it is not"
+            )
         self.clauses, self.engine, self.parallel = clauses, engine, parallel
         self._made: dict[str, object] = {}
 

@@ -1,7 +1,7 @@
 """A machine in one file: safetensors, with a hash of all of it; read in milliseconds, used with numpy alone.
 
-    machine = load_packed("student.logic.safetensors")
-    machine.predict(images)         # (B, channels, height, width), uint8 or float in [0, 1]
+machine = load_packed("student.logic.safetensors")
+machine.predict(images)         # (B, channels, height, width), uint8 or float in [0, 1]
 """
 
 from __future__ import annotations
@@ -55,11 +55,7 @@ def save_packed(machine: Machine, path: Path | str) -> Path:
     from stillhouse.core.records import write_atomically
 
     path, content = Path(path), packed_bytes(machine)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda file: file.write(content))
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+    write_atomically(path, lambda file: file.write(content))
     return path
 
 

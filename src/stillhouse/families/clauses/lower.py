@@ -42,10 +42,11 @@ def lower(model: nn.Module, class_names: Sequence[str] = ()) -> Machine:
             "a machine of logic: expected a flat or deep clause network (flat-tm, deep-tm) with its clauses, got "
             f"{type(model).__name__}, of which only parts are logic at most (see `lower_parts`)"
         )
-    if isinstance(model.core, TeamCore):
-        layers, joins = [_lowered(model.core)], []
+    core, joins = model.core, list[Join]()
+    if isinstance(core, TeamCore):
+        layers = [_lowered(core)]
     else:
-        layers, joins = _lowered_deep(model.core)
+        layers, joins = _lowered_deep(core)
     machine = Machine(
         image_shape=model.image_shape,
         edges=model.bits.edges.flatten().cpu().numpy().astype(np.float32),
@@ -118,7 +119,7 @@ def packed_evaluation(model: nn.Module, engine: str | None = None) -> Iterator[n
             continue
         clauses = _lowered(layer)
         kept.append(layer)
-        layer.forward = _answer(layer, clauses, evaluator(clauses, engine))  # type: ignore[method-assign]
+        layer.forward = _answer(layer, clauses, evaluator(clauses, engine))  # type: ignore[method-assign, assignment]
     try:
         yield model
     finally:

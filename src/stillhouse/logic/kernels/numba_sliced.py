@@ -45,7 +45,7 @@ inlined: Any = njit(nogil=True, boundscheck=False, inline="always")
 
 
 @inlined
-def add_eight(ones, twos, fours, planes, rows, i, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def add_eight(ones, twos, fours, planes, rows, i, lanes):
     """Seven full adders: eight rows into a counter of three planes, and what is carried out of it."""
     a, b = load_row(planes, rows, i, lanes), load_row(planes, rows, i + 1, lanes)
     first, ones = carry(ones, a, b), add(ones, a, b)
@@ -61,7 +61,7 @@ def add_eight(ones, twos, fours, planes, rows, i, lanes):  # type: ignore[no-unt
 
 
 @inlined
-def add_eight_nots(ones, twos, fours, planes, rows, i, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def add_eight_nots(ones, twos, fours, planes, rows, i, lanes):
     """The same of the negations of eight rows: full adders are self-dual, so only carries are negated."""
     a, b = load_row(planes, rows, i, lanes), load_row(planes, rows, i + 1, lanes)
     first, ones = carry_of_nots(ones, a, b), add(ones, a, b)
@@ -78,7 +78,7 @@ def add_eight_nots(ones, twos, fours, planes, rows, i, lanes):  # type: ignore[n
 
 
 @inlined
-def carry_on(up, high, over, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def carry_on(up, high, over, depth):
     """A carry of eight into the planes above; what leaves the last one stays in `over`."""
     a, b, c, d, e = high
     if len(depth) > 3:
@@ -95,7 +95,7 @@ def carry_on(up, high, over, depth):  # type: ignore[no-untyped-def]  # noqa: AN
 
 
 @inlined
-def count(planes, rows, i, middle, end, counter, over, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def count(planes, rows, i, middle, end, counter, over, lanes, depth):
     """Add rows, the first as negations, to a counter of three low and five high planes; leaves early where all are over."""
     ones, twos, fours, high = counter
     while i < middle:
@@ -112,7 +112,7 @@ def count(planes, rows, i, middle, end, counter, over, lanes, depth):  # type: i
 
 
 @inlined
-def begun(value, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def begun(value, lanes):
     """A counter that begins at a value."""
     low = (fill(-(value & 1), lanes), fill(-(value >> 1 & 1), lanes), fill(-(value >> 2 & 1), lanes))
     a, b, c = fill(-(value >> 3 & 1), lanes), fill(-(value >> 4 & 1), lanes), fill(-(value >> 5 & 1), lanes)
@@ -121,7 +121,7 @@ def begun(value, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
 
 
 @inlined
-def keep(out, at, counter, over, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def keep(out, at, counter, over, lanes, depth):
     """Write the planes of a counter, then `over`."""
     words, (ones, twos, fours, high) = (1 << len(lanes)), counter
     if len(depth) > 0:
@@ -142,7 +142,7 @@ def keep(out, at, counter, over, lanes, depth):  # type: ignore[no-untyped-def] 
 
 
 @inlined
-def silenced(planes, rows, i, end, over, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def silenced(planes, rows, i, end, over, lanes):
     """Where any of the rows has a one: a crisp clause; leaves as soon as that is everywhere."""
     while i < end:
         a = either(load_row(planes, rows, i, lanes), load_row(planes, rows, i + 1, lanes))
@@ -157,7 +157,7 @@ def silenced(planes, rows, i, end, over, lanes):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def evaluate(planes, rows, starts, wanted, begin, first, last, out, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def evaluate(planes, rows, starts, wanted, begin, first, last, out, lanes, depth):
     """The planes of clauses `first` to `last - 1` into `out`, (k + 1) W words each."""
     stride = (len(depth) + 1) * (1 << len(lanes))
     for j in range(first, last):
@@ -172,7 +172,7 @@ def evaluate(planes, rows, starts, wanted, begin, first, last, out, lanes, depth
 
 
 @inlined
-def value_of(out, at, words, place, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def value_of(out, at, words, place, depth):
     """What a clause is worth to one image, where its counter has not run over."""
     worth = np.int64(1) << len(depth)
     for d in range(len(depth)):
@@ -181,9 +181,9 @@ def value_of(out, at, words, place, depth):  # type: ignore[no-untyped-def]  # n
 
 
 @inlined
-def swap(block, i, j, distance, mask, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def swap(block, i, j, distance, mask, lanes):
     """One exchange of a transposition of 64 x 64 bits."""
-    words = (1 << len(lanes))
+    words = 1 << len(lanes)
     a, b = load(block, i * words, lanes), load(block, j * words, lanes)
     moved = both(differ(right(a, distance), b), fill(mask, lanes))
     store(block, j * words, differ(b, moved))
@@ -191,7 +191,7 @@ def swap(block, i, j, distance, mask, lanes):  # type: ignore[no-untyped-def]  #
 
 
 @inlined
-def transpose(block, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def transpose(block, lanes):
     """In each lane, bit p of word i becomes bit i of word p: six rounds of exchanges (Warren, Hacker's Delight 7-3)."""
     distance, mask = np.int64(32), np.int64(0x00000000FFFFFFFF)
     while distance:
@@ -205,7 +205,7 @@ def transpose(block, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, AN
 
 
 @compiled
-def to_planes(pixels, width, values, limits, levels, planes, lanes):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def to_planes(pixels, width, values, limits, levels, planes, lanes):
     """Rows of bits of 64 W images: 64 values of each compared at a time, then transposed.
 
     Args:
@@ -236,7 +236,7 @@ def to_planes(pixels, width, values, limits, levels, planes, lanes):  # type: ig
 
 
 @inlined
-def vote(out, words, first, last, known, votes, width, sums, depth, group):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def vote(out, words, first, last, known, votes, width, sums, depth, group):
     """Add the votes of clauses whose planes are in `out` to the sums of 64 images (one word of each plane)."""
     stride = (len(depth) + 1) * words
     for j in range(first, last):
@@ -251,7 +251,9 @@ def vote(out, words, first, last, known, votes, width, sums, depth, group):  # t
 
 
 @compiled
-def sliced_scores(pixels, width, images, values, limits, levels, walk, clauses, votes, outputs, sums, lanes, depth, group):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201, E501
+def sliced_scores(
+    pixels, width, images, values, limits, levels, walk, clauses, votes, outputs, sums, lanes, depth, group
+):
     """Add the votes of all clauses to the sums. Arrays come as addresses: one signature, whatever they are views of.
 
     Args:
@@ -289,7 +291,7 @@ def sliced_scores(pixels, width, images, values, limits, levels, walk, clauses, 
 
 
 @compiled
-def sliced_planes(planes, size, blocks, walk, clauses, out, lanes, depth):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def sliced_planes(planes, size, blocks, walk, clauses, out, lanes, depth):
     """Clauses alone, of planes that are ready (`size` words a block): what a benchmark compares with a matrix product.
 
     `out` holds the planes of the last `CHUNK` clauses.
@@ -349,8 +351,20 @@ class NumbaSliced:
 
         def work(first: int, some: np.ndarray) -> None:
             sliced_scores(
-                where(some), some.shape[1], min(len(some), images - first), values, where(limits), len(limits), self.walk,
-                len(self.plan.order), where(self.votes), sums.shape[1], where(sums[first:]), self.lanes, self.depth, self.group
+                where(some),
+                some.shape[1],
+                min(len(some), images - first),
+                values,
+                where(limits),
+                len(limits),
+                self.walk,
+                len(self.plan.order),
+                where(self.votes),
+                sums.shape[1],
+                where(sums[first:]),
+                self.lanes,
+                self.depth,
+                self.group,
             )
 
         pieces = self._pieces(pixels, threads() if parallel else 1)
@@ -401,7 +415,7 @@ class NumbaSliced:
 
 
 def grouped_votes(clauses: ClauseSet, plan: Plan) -> tuple[np.ndarray, tuple[int, ...]]:
-    """(c, K') int32 votes in the plan's order, padded to a multiple of what is added at once, and as many zeros as its power of 2."""
+    """(c, K') int32 votes in the plan's order, padded to a multiple of 2^n, and n zeros: so many are added at once."""
     group = 16 if clauses.outputs > 8 else 8
     votes = np.zeros((len(plan.order), -(-clauses.outputs // group) * group), np.int32)
     votes[:, : clauses.outputs] = clauses.votes[plan.order]

@@ -5,6 +5,8 @@ Shapes: B rows, F bits, W words (64 rows each), c clauses, K outputs.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from stillhouse.logic.clause_set import ClauseSet
@@ -68,8 +70,8 @@ class NumpySliced:
                 here ^= carried
                 carried = up
             over[:some] |= carried
-        narrow = np.uint8 if self.depth < 8 else np.int32
-        worth = self._spread(~over, len(bits)).astype(narrow) << self.depth
+        narrow: Any = np.uint8 if self.depth < 8 else np.int32
+        worth: np.ndarray = self._spread(~over, len(bits)).astype(narrow) << self.depth
         for place, plane in enumerate(counter):
             worth -= self._spread(plane & ~over, len(bits)).astype(narrow) << place
         return worth

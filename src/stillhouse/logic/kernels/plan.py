@@ -47,7 +47,9 @@ class Plan:
             InputError: a capacity above 256.
         """
         if clauses.failures > 2 ** DEPTHS[-1]:
-            raise InputError(f"capacity: expected at most {2 ** DEPTHS[-1]} for counters of bits, got {clauses.failures}")
+            raise InputError(
+                f"capacity: expected at most {2 ** DEPTHS[-1]} for counters of bits, got {clauses.failures}"
+            )
         most = clauses.failures
         depth = next(d for d in DEPTHS if most <= 2**d)
         alive = np.flatnonzero(clauses.capacity > 0)

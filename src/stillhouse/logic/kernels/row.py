@@ -1,7 +1,7 @@
 """One image at a time: the words of a plane are clauses, and what is added are the literals that are false.
 
-Of every bit one literal is false, so there are always F rows to add, whatever the image: the time is the same for all. Crisp clauses
-are silenced by them. The counters are those of `numba_sliced`, turned round.
+Of every bit one literal is false, so there are always F rows to add, whatever the image: the time is the same for all. Crisp
+clauses are silenced by them. The counters are those of `numba_sliced`, turned round.
 
 Shapes: F bits, c clauses, W words (64 W clauses a block), K outputs, k bits of a counter.
 """
@@ -12,13 +12,23 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.kernels.numba_sliced import ONE_BIT, compiled, count, grouped_votes, keep, silenced, value_of, where, widest_words
+from stillhouse.logic.kernels.numba_sliced import (
+    ONE_BIT,
+    compiled,
+    count,
+    grouped_votes,
+    keep,
+    silenced,
+    value_of,
+    where,
+    widest_words,
+)
 from stillhouse.logic.kernels.plan import Plan
 from stillhouse.logic.kernels.words import add_votes, address, byte, fill, load, lowest, number, short, store
 
 
 @compiled
-def row_scores(pixels, width, images, job, sums, lanes, depth, group):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def row_scores(pixels, width, images, job, sums, lanes, depth, group):
     """Add the votes of all clauses to the sums, image by image. Arrays come as addresses.
 
     Args:
@@ -28,7 +38,7 @@ def row_scores(pixels, width, images, job, sums, lanes, depth, group):  # type: 
         job: int64 numbers: u, blocks, words of a block's table, K', then addresses of
 
             chosen (2, u) int32, of the bits that some clause reads: the place of the value, and its limit;
-            tables (blocks, 2 u + 1, W), the clauses that have a literal: those that are false where a bit is 0, where it is 1, zeros;
+            tables (blocks, 2 u + 1, W), clauses that have the literal that is false where a bit is 0, where it is 1, zeros;
             begin (blocks, k + 1, W), planes in which counters begin; the last is ones where there is no clause;
             votes (c, K') int32.
         sums: (B, K') int32.
@@ -96,7 +106,9 @@ class NumbaRow:
         self.blocks = -(-count_of // (64 * w))
         wanted, unwanted = (side[self.plan.order] for side in clauses.dense())
         self.used = np.flatnonzero(wanted.any(0) | unwanted.any(0)) if count_of else np.zeros(0, np.int64)
-        rows = np.concatenate([wanted[:, self.used].T, unwanted[:, self.used].T])  # false where the bit is 0, where it is 1
+        rows = np.concatenate(
+            [wanted[:, self.used].T, unwanted[:, self.used].T]
+        )  # false where the bit is 0, where it is 1
         table = np.zeros((len(rows) + 1, self.blocks * 64 * w), dtype=bool)
         table[:-1, :count_of] = rows
         self.tables = np.ascontiguousarray(_words(table).reshape(len(table), self.blocks, w).transpose(1, 0, 2))

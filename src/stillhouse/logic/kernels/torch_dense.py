@@ -31,7 +31,9 @@ class TorchDense:
     def _values(self, bits: np.ndarray) -> torch.Tensor:
         rows = torch.from_numpy(np.ascontiguousarray(bits, dtype=bool)).to(self.device).float()
         precise = torch.backends.cuda.matmul.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = False  # its sums would be exact too, but only by the way it is built today
+        torch.backends.cuda.matmul.allow_tf32 = (
+            False  # its sums would be exact too, but only by the way it is built today
+        )
         try:
             return torch.relu(torch.addmm(self.offset, rows, self.kernel))
         finally:

@@ -46,7 +46,7 @@ def _repeated(builder: Any, value: Any, lanes: int) -> Any:
     return builder.shuffle_vector(one, empty, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+@intrinsic
 def address(typingctx: Any, array: Any) -> tuple[Any, Codegen]:
     """Where an array begins. Kernels pass addresses: numba counts references to arrays, and looks for negative indices."""
 
@@ -56,7 +56,7 @@ def address(typingctx: Any, array: Any) -> tuple[Any, Codegen]:
     return types.int64(array), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+@intrinsic
 def number(typingctx: Any, base: Any, index: Any) -> tuple[Any, Codegen]:
     """One int64."""
 
@@ -70,7 +70,7 @@ def _plain(name: str, bits: int) -> Any:
     """One whole number of another width, as int64; bytes without a sign."""
     kind = ir.IntType(bits)
 
-    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+    @intrinsic
     def read(typingctx: Any, base: Any, index: Any) -> tuple[Any, Codegen]:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return getattr(builder, name)(builder.load(_place(builder, args[0], args[1], kind, kind)), WORD)
@@ -83,7 +83,7 @@ def _plain(name: str, bits: int) -> Any:
 byte, short = _plain("zext", 8), _plain("sext", 32)
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+@intrinsic
 def load(typingctx: Any, base: Any, index: Any, lanes: Any) -> tuple[Any, Codegen]:
     """Words behind an address, from an index on."""
     vector = ir.VectorType(WORD, 1 << lanes.count)
@@ -96,7 +96,7 @@ def load(typingctx: Any, base: Any, index: Any, lanes: Any) -> tuple[Any, Codege
     return Words(1 << lanes.count)(types.int64, types.int64, lanes), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+@intrinsic
 def load_row(typingctx: Any, base: Any, rows: Any, index: Any, lanes: Any) -> tuple[Any, Codegen]:
     """Words behind an address, from the place on that an int32 behind `rows` names."""
     vector, short = ir.VectorType(WORD, 1 << lanes.count), ir.IntType(32)
@@ -110,7 +110,7 @@ def load_row(typingctx: Any, base: Any, rows: Any, index: Any, lanes: Any) -> tu
     return Words(1 << lanes.count)(types.int64, types.int64, types.int64, lanes), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+@intrinsic
 def store(typingctx: Any, base: Any, index: Any, words: Any) -> tuple[Any, Codegen]:
     """Write words behind an address, from an index on."""
     vector = ir.VectorType(WORD, words.lanes)
@@ -123,7 +123,7 @@ def store(typingctx: Any, base: Any, index: Any, words: Any) -> tuple[Any, Codeg
     return types.void(types.int64, types.int64, words), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+@intrinsic
 def fill(typingctx: Any, value: Any, lanes: Any) -> tuple[Any, Codegen]:
     """The same word in every lane."""
 
@@ -134,7 +134,7 @@ def fill(typingctx: Any, value: Any, lanes: Any) -> tuple[Any, Codegen]:
 
 
 def _binary(name: str) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+    @intrinsic
     def operation(typingctx: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return getattr(builder, name)(*args)
@@ -148,7 +148,7 @@ both, either, differ = _binary("and_"), _binary("or_"), _binary("xor")
 
 
 def _shift(name: str) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+    @intrinsic
     def operation(typingctx: Any, a: Any, count: Any) -> tuple[Any, Codegen]:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return getattr(builder, name)(args[0], _repeated(builder, args[1], signature.args[0].lanes))
@@ -168,7 +168,7 @@ def _table(function: Callable[[int, int, int], int]) -> int:
 def _of_three(function: Callable[[int, int, int], int], plain: Callable[..., Any]) -> Any:
     """A function of three words: one instruction with AVX-512, else as written."""
 
-    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+    @intrinsic
     def operation(typingctx: Any, a: Any, b: Any, c: Any) -> tuple[Any, Codegen]:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             vector = args[0].type
@@ -192,7 +192,7 @@ carry_of_nots = _of_three(
 )
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+@intrinsic
 def all_ones(typingctx: Any, a: Any) -> tuple[Any, Codegen]:
     """Whether every bit is 1."""
 
@@ -203,7 +203,7 @@ def all_ones(typingctx: Any, a: Any) -> tuple[Any, Codegen]:
     return types.boolean(a), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+@intrinsic
 def lowest(typingctx: Any, word: Any) -> tuple[Any, Codegen]:
     """The place of the lowest 1 in a word that is not 0."""
 
@@ -215,7 +215,7 @@ def lowest(typingctx: Any, word: Any) -> tuple[Any, Codegen]:
     return types.int64(types.int64), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
+@intrinsic
 def above(typingctx: Any, base: Any, index: Any, limit: Any) -> tuple[Any, Codegen]:
     """A word that says of 64 bytes in a row, from an index on, which are larger than a limit."""
     byte = ir.IntType(8)
@@ -229,8 +229,10 @@ def above(typingctx: Any, base: Any, index: Any, limit: Any) -> tuple[Any, Codeg
     return types.int64(types.int64, types.int64, types.uint8), codegen
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def add_votes(typingctx: Any, sums: Any, at: Any, votes: Any, place: Any, value: Any, lanes: Any) -> tuple[Any, Codegen]:
+@intrinsic
+def add_votes(
+    typingctx: Any, sums: Any, at: Any, votes: Any, place: Any, value: Any, lanes: Any
+) -> tuple[Any, Codegen]:
     """`sums[at:at + n] += value * votes[place:place + n]` of int32 behind addresses, n = 2^length of `lanes`."""
     short = ir.IntType(32)
     vector = ir.VectorType(short, 1 << lanes.count)

@@ -16,6 +16,8 @@ def order_by_planes(clauses: ClauseSet) -> ClauseSet:
         >>> order_by_planes(two).votes.tolist()
         [[4], [3]]
     """
-    middles = [np.median(own % clauses.bits) if len(own) else -1.0 for own in map(clauses.clause, range(clauses.num_clauses))]
+    middles = [
+        np.median(own % clauses.bits) if len(own) else -1.0 for own in map(clauses.clause, range(clauses.num_clauses))
+    ]
     order = np.argsort(middles, kind="stable")
     return rebuilt(clauses, [clauses.clause(j) for j in order], clauses.capacity[order], clauses.votes[order])

@@ -1,9 +1,9 @@
 """Levels of a thermometer are ordered: a value above a high edge is above every lower one. What follows for clauses.
 
-In a crisp clause (capacity 1) a literal that another one implies says nothing new and goes. In a fuzzy one it counts: with "above 1/4"
-and "above 3/4" of one pixel, a dark pixel is two misses and a middling one is one, so neither can go. Whatever the capacity: a clause
-that wants a value above a high edge and not above a lower one has a miss in every input; where such misses use up the capacity it is
-dead. (With capacity left it stays as it is: how many more misses there are depends on the input.)
+In a crisp clause (capacity 1) a literal that another one implies says nothing new and goes. In a fuzzy one it counts: with
+"above 1/4" and "above 3/4" of one pixel, a dark pixel is two misses and a middling one is one, so neither can go. Whatever the
+capacity: a clause that wants a value above a high edge and not above a lower one has a miss in every input; where such misses use
+up the capacity it is dead. (With capacity left it stays as it is: how many more misses there are depends on the input.)
 """
 
 from __future__ import annotations

@@ -23,7 +23,10 @@ class Size:
 def size(clauses: ClauseSet) -> Size:
     """The size of a set."""
     return Size(
-        clauses.num_clauses, len(clauses.literals), len(np.unique(clauses.literals)), int(np.count_nonzero(clauses.votes))
+        clauses.num_clauses,
+        len(clauses.literals),
+        len(np.unique(clauses.literals)),
+        int(np.count_nonzero(clauses.votes)),
     )
 
 
