@@ -226,7 +226,7 @@ class Tally:
         self.counts.setdefault(row, Counter())["FELL" if fell else verdict] += 1
         if fell:
             self.fallen.append(f"{row}: {fell}")
-            print(f"  FELL {row}: {fell}", flush=True)
+            print(f"  FELL {row}: {fell}".encode(errors="backslashreplace").decode(), flush=True)
 
     def finish(self) -> int:
         """Print the table; 1 where something fell."""

@@ -26,7 +26,9 @@ def attack(field: Field, tally: Tally, draw: random.Random) -> None:
     damage.attack(field, damage.evaluate(), tally, 1, draw, "card.json")
     field.restore()
     names = {"run": field.run, "root": field.root}
-    known = [words for words in bad_input.COMMANDS["embed"] if not any(x in " ".join(words) for x in ("{text}", "{new"))]
+    known = [
+        words for words in bad_input.COMMANDS["embed"] if not any(x in " ".join(words) for x in ("{text}", "{new"))
+    ]
     known = [words for words in known if words[1] != "distill"]
     for words in draw.sample(known, 3):
         judged = command(*[str(word).format(**names) for word in words])

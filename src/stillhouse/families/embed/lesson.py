@@ -126,7 +126,7 @@ class EmbeddingTrainingConfig(TrainingConfig):
     """The loop's knobs, with defaults as they measured best for embedding students: 1200 steps of 1024 rows."""
 
     epochs: int = Field(default=24, gt=0, description="validations: each comes after lesson.epoch_steps steps")
-    batch_size: int = Field(default=1024, gt=0, description="rows drawn for an optimizer step")
+    batch_size: int = Field(default=1024, gt=0, le=2**24, description="rows drawn for an optimizer step")
     learning_rate: float = Field(default=5e-3, gt=0, description="peak learning rate")
     warmup_epochs: float = Field(default=2.0, ge=0, description="linear warm-up, in epochs")
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay of matrices")

@@ -31,7 +31,7 @@ class TextArmConfig:
         default=None, min_length=1, description="folder of the teacher's model, for its tokens [as captured]"
     )
     epochs: int = Field(default=20, gt=0, description="passes over the texts")
-    batch_size: int = Field(default=512, gt=2, description="texts a step")
+    batch_size: int = Field(default=512, gt=2, le=2**24, description="texts a step")
     learning_rate: float = Field(default=1e-3, gt=0, description="peak of the schedule")
 
 

@@ -187,6 +187,10 @@ def _generate(words: Sequence[str]) -> int:
         raise ConfigError(
             f"expected --tokens from 1 and a finite --temperature from 0, got {options.tokens}, {options.temperature}"
         )
+    try:
+        options.prompt.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"--prompt: expected Unicode text, got {ascii(options.prompt)[:80]}") from None
     if not 0 <= options.seed < 2**64:  # what torch takes
         raise ConfigError(f"--seed: expected 0 to 2^64 - 1, got {options.seed}")
     from stillhouse.families.lm.use import generate

@@ -21,7 +21,7 @@ SarArm = Literal["kd", "no-kd"]
 class SarTraining(TrainingConfig):
     """Knobs of the loop for complex lines: full precision, since complex transforms have no half."""
 
-    batch_size: int = Field(default=8, gt=0, description="lines per optimizer step")
+    batch_size: int = Field(default=8, gt=0, le=2**24, description="lines per optimizer step")
     learning_rate: float = Field(default=1e-2, gt=0, description="peak learning rate")
     weight_decay: float = Field(default=0.0, ge=0, description="decoupled weight decay of matrices; poles never decay")
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
