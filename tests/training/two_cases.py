@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.classification.training import ClassificationTrainingConfig
-from stillhouse.cli.main import main as command
+from stillhouse.cli.main import run_command as command
 from stillhouse.core import ranks
 from stillhouse.core.records import RECORDS, read_records
 from stillhouse.layers.taps import Tapped

@@ -186,14 +186,12 @@ def make(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> N
             "seconds": done.seconds,
             "params": sum(p.numel() for p in model.parameters()),
         }
-        family.save(folder, model, arm.student, lab)
-    processes.wait()  # what process 0 wrote is there for all
+        processes.on_first(lambda: family.save(folder, model, arm.student, lab))
     scores = family.score(model, arm, seed, lab)
     for name, values in scores.items.items():
         if not np.isfinite(np.asarray(values, dtype=float)).all():
             raise InputError(f"{arm.name}, seed {seed}: {name} on the test split is not finite; lower learning_rate")
-    lab.folder.keep(arm.name, seed, scores, result)
-    processes.wait()
+    processes.on_first(lambda: lab.folder.keep(arm.name, seed, scores, result))
     if arm.fit is not None:
         lab.watch.on_progress(arm.name, seed, Progress(1, 1), {})
 

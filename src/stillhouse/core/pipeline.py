@@ -67,7 +67,7 @@ def train_arm(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any])
     for number, choice in enumerate(arm.chain):
         place = folder / f"assistant-{number}"
         student, done = _through_stages(family, arm, choice, True, seed, place, tutors, lab)
-        family.save(place, student, choice, lab)
+        processes.on_first(partial(family.save, place, student, choice, lab))
         assistants.append(student)
         seconds += done.seconds
         tutors = next_tutors(family, assistants, lab)

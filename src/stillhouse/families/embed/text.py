@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import Tensor, nn
 
-from stillhouse.core import ranks
+from stillhouse.core import processes, ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import CARD, versions, write_atomically, write_json
@@ -145,7 +145,8 @@ def distill_text_student(
     done = fit(job, training, seed=seed, folder=folder, resume=resume, on_progress=on_progress)
     network.to("cpu").eval()
     metrics = {name: value for name, value in done.best.items() if value is not None}
-    save_text_student(folder, network, tokenizer, half=config.half, about={**(about or {}), "metrics": metrics})
+    facts = {**(about or {}), "metrics": metrics}
+    processes.on_first(lambda: save_text_student(folder, network, tokenizer, half=config.half, about=facts))
     return TextStudent(network, tokenizer, done)
 
 

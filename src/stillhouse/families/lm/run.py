@@ -69,7 +69,8 @@ def train_teacher(
         job = LanguageJob(model, (corpus.train, corpus.valid), config.lesson, course)
         progress = partial(watch.on_progress, "teacher", config.seed)
         done = fit(job, training, seed=config.seed, folder=out, resume=resume, on_progress=progress)
-        model.cpu().save(out)
+        processes.on_first(lambda: model.cpu().save(out))
+        model.cpu()
         corpus.tokenizer.save(out)
         result = {
             "arm": "teacher",

@@ -91,8 +91,9 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
     job = SarJob(model, data, training, seed=seed, objective=objective, monitor=monitor, delta=config.delta)
     on_progress = partial(watch.on_progress, ARM, seed)
     done = fit(job, training, seed=seed, folder=out, resume=resume, on_progress=on_progress)
-    save_model(out, model.cpu(), data, weights=TEACHER_WEIGHTS)
-    save_documented(out / BEST, model)
+    model.cpu()
+    processes.on_first(lambda: save_model(out, model, data, weights=TEACHER_WEIGHTS))
+    processes.on_first(lambda: save_documented(out / BEST, model))
     scores = scores_of(LineTeacher(model), data)
     write_arrays(out / SCORES, **scores.items)
     result = {
