@@ -187,7 +187,9 @@ def test_models_run_one_after_another(tmp_path, capsys):
 def test_packed_and_dense_agree(options, tmp_path):
     """Same answers on every image whose best two scores differ; figures of both, and what the packed form consists of."""
     torch.manual_seed(0)
-    model = FlatTM(image_size=9, in_channels=1, num_classes=10, **{"clauses": 40, "rule": {"failures": 8}, **options}).eval()
+    model = FlatTM(
+        image_size=9, in_channels=1, num_classes=10, **{"clauses": 40, "rule": {"failures": 8}, **options}
+    ).eval()
     images, labels = torch.randint(0, 256, (400, 1, 9, 9), dtype=torch.uint8), torch.arange(400) % 10
     data = ImageData.from_arrays(images.numpy(), labels.numpy())
     found = compare_packed(model, data, tmp_path, 16)

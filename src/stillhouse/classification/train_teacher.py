@@ -68,8 +68,10 @@ def train_teacher(
         )
         probabilities = probabilities_of(model, data.test, config.training.evaluation_batch_size)
         metrics = evaluate(probabilities, data.test.labels.numpy(), None)
-        about_it = {"data_name": data.name, "data_sha256": data.sha256, "score": done.best["accuracy"]}
-        processes.on_first(lambda: save_teacher(out / WEIGHTS, teacher, **about_it))
+        name, digest, score = data.name, data.sha256, done.best["accuracy"]
+        processes.on_first(
+            lambda: save_teacher(out / WEIGHTS, teacher, data_name=name, data_sha256=digest, score=score)
+        )
         result = {"metrics": metrics, "validation": done.best, "best_epoch": done.best_epoch, "seconds": done.seconds}
         write_json(out / records.RESULT, result)
     return result

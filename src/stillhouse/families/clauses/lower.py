@@ -214,7 +214,8 @@ def _lowered_deep(core: DeepTM) -> tuple[list[ClauseSet], list[Join]]:
     layers, joins = [], []
     fraction, reach = 1, 1.0  # numbers of the first layer are bit - 1/2: whole after one bit of fraction
     for layer, norm, path in zip(core.layers, core.norms, core.paths):
-        assert isinstance(layer, TMLayer) and isinstance(norm, nn.LayerNorm)
+        assert isinstance(layer, TMLayer)
+        assert isinstance(norm, nn.LayerNorm)
         clauses, join = _lowered_hidden(layer, norm, path, fraction, reach)
         layers.append(clauses)
         joins.append(join)
