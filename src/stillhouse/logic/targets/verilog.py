@@ -20,7 +20,7 @@ from stillhouse.logic.targets.gates import FALSE, TRUE, Gates
 from stillhouse.logic.targets.netlist import Netlist, build, fewer_vote_bits
 from stillhouse.logic.targets.toolchain import identifier, run, tool
 
-LANES = 256  # rows that a simulation answers at once
+LANES = 1024  # rows that a simulation answers at once
 
 
 def write_verilog(
