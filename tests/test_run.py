@@ -33,7 +33,7 @@ def finished(tmp_path_factory):
 def test_the_summary_has_what_it_promises(finished):
     """The keys that other programs read."""
     out, _, summary = finished
-    assert json.loads(json.dumps(summary)) == json.loads((out / records.SUMMARY).read_text())
+    assert json.loads(json.dumps(summary)) == records.read_json(out / records.SUMMARY)
     assert {"verdict", "arms", "teacher", "student", "command", "versions", "data", "seeds"} <= set(summary)
     assert summary["verdict"] in {"helps", "no difference shown", "hurts", "not tested"}
     for metrics in summary["arms"].values():

@@ -53,6 +53,15 @@ def silent() -> Iterator[None]:
         yield
 
 
+def _forget_tests() -> None:
+    """Test files that this process has imported already hold the functions as they were: the fork reads them anew."""
+    tests = str(ROOT / "tests")
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if file.startswith(tests) and not file.startswith(str(PLANTED)):
+            del sys.modules[name]
+
+
 def outcome(fault: Fault | None, node: str) -> int:
     """Pytest's exit status of one test in a forked process."""
     child = os.fork()
@@ -61,6 +70,7 @@ def outcome(fault: Fault | None, node: str) -> int:
         try:
             torch.set_num_threads(1)
             with silent():
+                _forget_tests()
                 if fault is not None:
                     plant(fault)
                     os.environ["STILLHOUSE_FAULT"] = fault.name  # for processes that a test starts

@@ -14,6 +14,7 @@ import pytest
 from stillhouse.cache import files
 from stillhouse.cache.files import MANIFEST, Plan, Store, merge, missing, read_manifest, write_shards
 from stillhouse.core.checks import InputError
+from stillhouse.core.seals import with_seal
 
 ROWS, SHARD = 23, 4
 KEY = {"teacher": "t", "data": "d", "content": "scores"}
@@ -179,7 +180,7 @@ def test_a_changed_manifest_is_a_named_error(tmp_path):
         with pytest.raises(InputError, match=r"manifest\.json was changed"):
             read_manifest(tmp_path / "c")
     for change, words in (({"format": "x"}, "expected a cache of format"), ({"parts": 3}, "parts: expected")):
-        (tmp_path / "c" / MANIFEST).write_text(json.dumps({**found, **change}))
+        (tmp_path / "c" / MANIFEST).write_text(json.dumps(with_seal({**found, **change}, MANIFEST)))
         with pytest.raises(InputError, match=words):
             read_manifest(tmp_path / "c")
 

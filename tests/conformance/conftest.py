@@ -31,12 +31,21 @@ def case_of(tmp_path_factory: Any) -> Callable[[str], Case]:
     return cache(lambda kind: CASES[kind](tmp_path_factory.mktemp(kind) / "case"))
 
 
+@pytest.fixture(scope="session")
+def run_of(case_of: Callable[[str], Case]) -> Callable[[str], Made]:
+    """The run of a family, made once for all files."""
+
+    def make(kind: str) -> Made:
+        case = case_of(kind)
+        out = case.root / "run"
+        return Made(case, out, run(family(case.kind), case.config(), out, command="stillhouse distill case.yaml"))
+
+    return cache(make)
+
+
 @pytest.fixture(scope="session", params=sorted(CASES))
-def made(request: Any, case_of: Callable[[str], Case]) -> Made:
-    case = case_of(request.param)
-    out = case.root / "run"
-    summary = run(family(case.kind), case.config(), out, command="stillhouse distill case.yaml")
-    return Made(case, out, summary)
+def made(request: Any, run_of: Callable[[str], Made]) -> Made:
+    return run_of(request.param)
 
 
 @pytest.fixture

@@ -50,8 +50,7 @@ def test_labels_stay_with_their_images(data):
 def test_given_test_and_validation_splits_are_kept_whole():
     """Taking a second test split out of train throws labels away in silence."""
     images, labels = numbered([30, 30])
-    more = {"test_images": images[:10], "test_labels": labels[:10]}
-    more |= {"validation_images": images[10:16], "validation_labels": labels[10:16]}
+    more = {"test": (images[:10], labels[:10]), "validation": (images[10:16], labels[10:16])}
     data = ImageData.from_arrays(images[16:], labels[16:], **more)
     assert data.sizes == {"train": 44, "validation": 6, "test": 10}
 

@@ -280,7 +280,7 @@ def test_several_teachers_are_one(root, tmp_path):
     assert found["name"] == "teacher + teacher"
     assert found["params"] == 2 * one["params"]
     assert found["test"]["nll"] == pytest.approx(one["metrics"]["nll"], rel=1e-4)  # of two that are the same
-    assert (tmp_path / "run/logits/cache.json").is_file()
+    assert (tmp_path / "run/logits/manifest.json").is_file()
     twice = to_mapping(plan)["more_teachers"]
     with pytest.raises(InputError, match="no single network"):
         run(FAMILY, config(root, more_teachers=twice, lesson={"embedding": "teacher"}), tmp_path / "b", force=True)

@@ -618,7 +618,7 @@ CORE = (
     ),
     Fault(
         "a changed card is not seen",
-        "stillhouse.core.hashes:_hash_of",
+        "stillhouse.core.hashes:hash_of",
         constant("0" * 64),
         "tests/test_hashes.py::test_a_flipped_bit_in_a_card_is_an_error_or_nothing",
     ),
@@ -912,8 +912,8 @@ CLAUSES = (
     ),
     Fault(
         "rules of the wrong clauses",
-        "stillhouse.families.clauses.students.rules:_words",
-        edited("include > 0", "include < 1"),
+        "stillhouse.families.clauses.students.rules:_ranked",
+        edited("-entry[0], entry[1]", "entry[0], entry[1]"),
         "tests/students/test_tm_rules.py::test_a_planted_rule_is_read_out[dense]",
     ),
     Fault(
@@ -1475,7 +1475,7 @@ RELIABILITY = (
     _fault(
         "labels of a cache are believed",
         "families.clauses.data.boolean_cache:_open",
-        edited("!= about.get(file)", "is None"),
+        edited("verify_file(folder / file,", "(lambda *x: None)(folder / file,"),
         "test_guards.py::test_labels_of_a_cache_are_hashed_too",
     ),
     _fault(

@@ -46,7 +46,7 @@ def folder(tmp_path):
 
 def test_the_page_shows_what_the_files_hold(folder):
     """Every figure of the index, the picture to the pixel, and names that are markup are escaped."""
-    page = render_blocks("Rules", "x", "y", rule_blocks(folder))
+    page = render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y")
     text = re.sub(r"<[^>]+>", "", page).replace("\N{NO-BREAK SPACE}", " ")
     assert "42.0 %" in page.replace("\N{NO-BREAK SPACE}", " ")
     for words in ("1,234 test images", "2 are kept", "2,000 validation images", "61.0 %", "97.0 %"):

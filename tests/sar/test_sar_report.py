@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.records import read_json, write_json
 from stillhouse.families.sar.family import FAMILY
 from stillhouse.report.page import write_page
 
@@ -74,9 +75,9 @@ def test_a_name_with_markup_is_text(student_run, tmp_path):
     """A run called <script> must not become one."""
     copy = tmp_path / "copy"
     shutil.copytree(student_run, copy, ignore=shutil.ignore_patterns("*.pt", "*.pth", "distillation"))
-    run = json.loads((copy / "run.json").read_text())
+    run = read_json(copy / "run.json")
     run["config"]["name"] = "<script>alert(1)</script>"
-    (copy / "run.json").write_text(json.dumps(run))
+    write_json(copy / "run.json", run)
     assert "<script>alert(1)" not in write_page(FAMILY, copy).read_text()
 
 

@@ -93,7 +93,7 @@ def test_a_conjugated_tensor_is_read():
 )
 def test_axes_that_do_not_fit_are_named(shape, layout):
     """Rather than reshaped into something."""
-    with pytest.raises(InputError, match=r"student feature 'x'.*a layout that says") as error:
+    with pytest.raises(InputError, match=r"student feature 'x'.*a layout that names") as error:
         side(shape, layout)
     assert str(shape) in str(error.value)
 

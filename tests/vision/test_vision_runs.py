@@ -214,7 +214,8 @@ def test_the_device_is_used_or_refused(tmp_path, capsys):
 
 def test_processes_are_asked_for(capsys):
     """They reach the training; what they do there is tested with two processes (tests/training/test_processes.py)."""
-    words = ["--devices", "2", "--num-nodes", "3", "--strategy", "fsdp", "--shard-teacher", "--print-config"]
+    words = ["--devices", "2", "--num-nodes", "3", "--strategy", "fsdp", "--shard-teacher"]
+    words += ["--set", "training.optimizer=adamw", "--print-config"]
     assert main(["vision", *TINY, *words]) == 0
     found = yaml.safe_load(capsys.readouterr().out)["training"]
     assert [found[name] for name in ("devices", "num_nodes", "strategy", "shard_teacher")] == [2, 3, "fsdp", True]

@@ -273,7 +273,7 @@ def _load(folder: Path, device: str | None) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer
 
         try:
-            return SentenceTransformer(str(folder), device=device, local_files_only=True)
+            return SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             raise InputError(
                 f"{folder}: expected a sentence-transformers model, got one that does not load: {error}"
@@ -303,6 +303,8 @@ def model_folder(model: str | Path) -> Path:
         if not (path / "modules.json").is_file():
             raise InputError(f"{path}: expected a sentence-transformers folder, got one without modules.json")
         return path
+    if path.exists():  # never asked of the hub
+        raise InputError(f"{path}: expected a sentence-transformers folder, got a file")
     name = str(model)
     if isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise InputError(f"{path}: expected a sentence-transformers folder, got nothing there")

@@ -1,0 +1,19 @@
+#!/bin/sh
+# Trained clauses as logic: a flat machine, a deep one and a TM-ViT on MNIST, exported to every target that they have; each file is
+# run after it was written and its answers on the 10 000 test images are held against torch's. Then the ViT end to end.
+#   DATA=folder-of-torchvision-MNIST OUT=runs/logic sh benchmarks/logic/trained.sh
+set -eu
+OUT=${OUT:-runs/logic}
+HERE=$(dirname "$0")
+for kind in flat deep vit; do
+    [ -f "$OUT/$kind/summary.json" ] ||
+        stillhouse distill "$HERE/students/$kind.yaml" --data-root "$DATA" --out "$OUT/$kind" --resume
+done
+for kind in flat deep; do
+    for target in packed c wasm json numpy; do
+        stillhouse export "$OUT/$kind" --to $target --out "$OUT/$kind.$target" --data-root "$DATA"
+    done
+done
+stillhouse export "$OUT/flat" --to verilog --prove --vote-bits 8 --out "$OUT/flat.verilog" --data-root "$DATA"
+stillhouse export "$OUT/vit" --to rules --out "$OUT/vit.rules" --data-root "$DATA"
+python -m benchmarks.logic.transformer --student "$OUT/vit/student" --data mnist
