@@ -105,6 +105,8 @@ def main() -> int:
             call(lambda f=field, o=out, n=number: distill(f, o, n))
             resumed(field, out, expected, f"{field.kind}, at a rename", f"before rename {number} of {renames}", tally)
         shutil.rmtree(out, ignore_errors=True)
+        for row in ("any moment", "at a rename"):
+            tally.show(f"{field.kind}, {row}")
     return tally.finish()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from stillhouse.core.records import write_arrays
 from stillhouse.families.clauses.rules_file import ARRAYS, RULES, read_rules
 from stillhouse.families.clauses.rules_report import rule_blocks, rule_picture
 from stillhouse.report.blocks import Facts
@@ -46,7 +47,7 @@ def folder(tmp_path):
 
 def test_the_page_shows_what_the_files_hold(folder):
     """Every figure of the index, the picture to the pixel, and names that are markup are escaped."""
-    page = render_blocks("Rules", "x", "y", rule_blocks(folder))
+    page = render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y")
     text = re.sub(r"<[^>]+>", "", page).replace("\N{NO-BREAK SPACE}", " ")
     assert "42.0 %" in page.replace("\N{NO-BREAK SPACE}", " ")
     for words in ("1,234 test images", "2 are kept", "2,000 validation images", "61.0 %", "97.0 %"):
@@ -74,10 +75,14 @@ def test_both_asked_for_and_neither():
 
 def test_a_broken_file_is_named_and_left_out(folder, tmp_path):
     """The page survives; a folder without rules has no section."""
-    np.savez(folder / ARRAYS, wanted_0=np.zeros((2, 2), np.float32))
+    write_arrays(folder / ARRAYS, wanted_0=np.zeros((2, 2), np.float32))
     (block,) = rule_blocks(folder)
     assert isinstance(block, Facts)
     assert "wanted_0: expected bytes of 2 axes" in block.entries[0][1]
+    raw = bytearray((folder / ARRAYS).read_bytes())
+    raw[40] ^= 1
+    (folder / ARRAYS).write_bytes(raw)
+    assert "was changed after it was written" in rule_blocks(folder)[0].entries[0][1]
     (folder / RULES).write_text("{}")
     assert "expected the entries" in rule_blocks(folder)[0].entries[0][1]
     (folder / RULES).unlink()
