@@ -35,7 +35,7 @@ def folder(tmp_path):
     index = {"rules": rules, "growth": [[0, 0.1], [1, 0.42]], "full": 0.97, "shown": 0.61, "exact": True}
     more = {"chosen_on": 10, "cut_on": 2000, "judged_on": 1234, "class_names": ["cat", "<dog>"]}
     (tmp_path / RULES).write_text(json.dumps({**index, **more}))
-    np.savez(
+    write_arrays(
         tmp_path / ARRAYS,
         mean_0=np.array([[[0, 255], [0, 0]]], np.uint8),
         wanted_0=np.array([[255, 0], [0, 0]], np.uint8),
