@@ -115,6 +115,7 @@ def written(out):
         ('"settings":{"rate":0.1}', '"settings":{"rate":0.2}'),
         ('"intermediate_value":0.25', '"intermediate_value":0.75'),
     ],
+    ids=["score", "state", "settings", "epoch"],
 )
 def test_a_trial_that_was_changed_in_the_journal_is_an_error(old, new, tmp_path):
     """A changed digit would choose other settings; optuna's files and databases have no hashes."""
