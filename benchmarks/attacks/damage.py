@@ -20,7 +20,7 @@ from benchmarks.attacks.arena import Field, Outcome, Tally, call, command, field
 from benchmarks.attacks.kills import timeless
 
 Answer = Callable[[Field, Outcome], Any]
-UNDAMAGED = 3  # readings that show what of an answer is measured anew each time
+UNDAMAGED = 2  # readings that show what of an answer is measured anew each time
 NUMBER = re.compile(r"[-\d.e+ ]+")
 
 

@@ -912,8 +912,8 @@ CLAUSES = (
     ),
     Fault(
         "rules of the wrong clauses",
-        "stillhouse.families.clauses.students.rules:_words",
-        edited("include > 0", "include < 1"),
+        "stillhouse.families.clauses.students.sites:literals_of",
+        edited("mask[clause]", "mask[clause - 1]"),
         "tests/students/test_tm_rules.py::test_a_planted_rule_is_read_out[dense]",
     ),
     Fault(
