@@ -171,31 +171,20 @@ class Field:
         shutil.copytree(place, self.root, symlinks=True)
 
 
-OF_KIND = {
-    "clauses": ["timm", "torchmetrics"],
-    "images": ["timm", "torchmetrics"],
-    "lm": ["transformers", "tokenizers", "stillhouse.families.lm.run", "stillhouse.families.lm.commands"],
-    "sar": ["onnxruntime", "stillhouse.families.sar.run", "stillhouse.families.sar.commands"],
-    "embed": ["stillhouse.families.embed.commands"],
-}
-
-
-def warm(kinds: Sequence[str] = KINDS) -> None:
-    """Import what the commands of these families need, so that children find it ready."""
+def warm() -> None:
+    """Import what the commands need, so that children find it ready."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")
     import importlib
 
-    modules = [
-        "stillhouse.cli.main",
-        "stillhouse.core.experiment",
-        "cases",
-        "stillhouse.cli.show",
-        "stillhouse.recipes",
-    ]
-    for kind in kinds:
-        modules += [f"stillhouse.families.{kind}.family", *OF_KIND[kind]]
-    for name in dict.fromkeys(modules):
+    from stillhouse.families import FAMILIES
+
+    modules = [f"stillhouse.families.{kind}.family" for kind in FAMILIES]
+    modules += ["stillhouse.cli.main", "stillhouse.core.experiment", "cases", "stillhouse.cli.show", "tokenizers"]
+    modules += [f"stillhouse.families.{kind}.commands" for kind in ("embed", "lm", "sar", "clauses")]
+    modules += ["timm", "torchmetrics", "tensorboard", "torch.utils.tensorboard", "onnxruntime", "transformers"]
+    modules += ["stillhouse.families.sar.run", "stillhouse.families.lm.run", "lightning.fabric", "stillhouse.recipes"]
+    for name in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
 
@@ -272,5 +261,5 @@ def options(description: str | None, **defaults: int) -> tuple[argparse.Namespac
     work.mkdir(parents=True, exist_ok=True)
     work = work.resolve()
     os.environ["STILLHOUSE_CACHE"] = str(work / "cache")
-    warm(chosen.families)
+    warm()
     return chosen, work

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.attacks.arena import Field, Tally, call, fields, options
 
-UNLIKE = {"seconds", "started", "threads", "command", "machine", "versions", "ended", "seal", "sha256"}
+UNLIKE = {"ms", "seconds", "started", "threads", "command", "machine", "versions", "ended", "seal", "sha256"}
 
 
 def ends(run: Path) -> dict[str, Any]:
