@@ -228,6 +228,11 @@ class Tally:
             self.fallen.append(f"{row}: {fell}")
             print(f"  FELL {row}: {fell}".encode(errors="backslashreplace").decode(), flush=True)
 
+    def show(self, row: str) -> None:
+        """Print the counts of a row, so that a run which is stopped has said how far it came."""
+        if row in self.counts:
+            print(f"{row}: {', '.join(f'{n} {name}' for name, n in self.counts[row].items())}", flush=True)
+
     def finish(self) -> int:
         """Print the table; 1 where something fell."""
         columns = sorted({name for row in self.counts.values() for name in row}, key=lambda x: (x == "FELL", x))

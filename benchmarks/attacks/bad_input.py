@@ -235,6 +235,9 @@ def main() -> int:
     tally, draw = Tally("bad input"), random.Random(chosen.seed)
     for field in fields(chosen.families, work):
         attempts(field, tally, chosen.count, draw, chosen.only)
+        for row in tally.counts:
+            if row.startswith(f"{field.kind},"):
+                tally.show(row)
     return tally.finish()
 
 

@@ -63,11 +63,16 @@ def attack(field: Field, tally: Tally, every: int, limits: tuple[int, ...] = LIM
         if done.fault or (
             done.status == 0 and full_at and "cannot write" not in done.err + done.out and not out.exists()
         ):
-            tally.add(row, "", fell=f"{what}: {done.fault}")
+            tally.add(row, "", fell=f"{what}: {done.fault or 'status 0, not a word, and nothing was written'}")
+            continue
+        if done.status == 0 and (unlike := [n for n in expected if ends(out).get(n) != expected[n]]):
+            tally.add(row, "", fell=f"{what}: status 0, and it differs in {sorted(unlike)[:5]}")
             continue
         tally.add(row, "named" if done.status else "went on")
         if out.exists():
             resumed(field, out, expected, f"{field.kind}, resumed", what, tally)
+    for row in ("each flush", "limits", "resumed"):
+        tally.show(f"{field.kind}, {row}")
     shutil.rmtree(out, ignore_errors=True)
 
 

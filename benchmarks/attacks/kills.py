@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.attacks.arena import Field, Tally, call, fields, options
 
-UNLIKE = {"seconds", "started", "threads", "command", "machine", "versions", "ended", "seal", "sha256"}
+UNLIKE = {"ms", "seconds", "started", "threads", "command", "machine", "versions", "ended", "seal", "sha256"}
 
 
 def ends(run: Path) -> dict[str, Any]:
@@ -105,6 +105,8 @@ def main() -> int:
             call(lambda f=field, o=out, n=number: distill(f, o, n))
             resumed(field, out, expected, f"{field.kind}, at a rename", f"before rename {number} of {renames}", tally)
         shutil.rmtree(out, ignore_errors=True)
+        for row in ("any moment", "at a rename"):
+            tally.show(f"{field.kind}, {row}")
     return tally.finish()
 
 

@@ -292,6 +292,9 @@ def main() -> int:
     tally = Tally("payloads")
     for field in fields(chosen.families, work):
         attack(field, tally)
+        for row in tally.counts:
+            if row.startswith(f"{field.kind},"):
+                tally.show(row)
     return tally.finish()
 
 

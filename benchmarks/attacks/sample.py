@@ -22,7 +22,7 @@ def attack(field: Field, tally: Tally, draw: random.Random) -> None:
         call(lambda n=number: kills.distill(field, out, n))
         kills.resumed(field, out, expected, "kills", f"before rename {number}", tally)
     shutil.rmtree(out, ignore_errors=True)
-    damage.attack(field, damage.resume(), tally, 1, draw, ".npz")
+    damage.attack(field, damage.resume(), tally, 1, draw, "scores.npz")
     damage.attack(field, damage.evaluate(), tally, 1, draw, "card.json")
     field.restore()
     names = {"run": field.run, "root": field.root}
@@ -30,12 +30,12 @@ def attack(field: Field, tally: Tally, draw: random.Random) -> None:
         words for words in bad_input.COMMANDS["embed"] if not any(x in " ".join(words) for x in ("{text}", "{new"))
     ]
     known = [words for words in known if words[1] != "distill"]
-    for words in draw.sample(known, 3):
+    for words in draw.sample(known, 2):
         judged = command(*[str(word).format(**names) for word in words])
         bad_input.judge("bad input", " ".join(words), judged, tally)
     payloads.pages(field, tally, draw.sample(payloads.SCRIPTS, 2))
     two_writers.attack(field, tally, 1, draw)
-    full_disk.attack(field, tally, 20, ())
+    full_disk.attack(field, tally, 25, ())
 
 
 def main() -> int:

@@ -59,6 +59,9 @@ def main() -> int:
     tally, draw = Tally("two writers"), random.Random(chosen.seed)
     for field in fields(chosen.families, work):
         attack(field, tally, chosen.count, draw)
+        for row in tally.counts:
+            if row.startswith(f"{field.kind},"):
+                tally.show(row)
     return tally.finish()
 
 

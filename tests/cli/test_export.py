@@ -51,6 +51,12 @@ def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     with torch.no_grad():
         assert said == [data.task.class_names[k] for k in model(batch.inputs).argmax(1).tolist()]
+    raw = bytearray((out / "clauses.npz").read_bytes())
+    raw[len(raw) // 2] ^= 4  # a bit of the clauses: an error, never other answers
+    (out / "clauses.npz").write_bytes(raw)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "clauses.npz was changed after it was written" in done.stderr
 
 
 def test_rules_are_a_page_a_text_and_json(flat, tmp_path, capsys):

@@ -8,6 +8,7 @@ import pytest
 from conftest_logic import random_set
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.seals import with_seal
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import Machine
 from stillhouse.logic.targets import c, wasm
@@ -135,6 +136,18 @@ def test_json_of_another_kind_is_an_error(tmp_path, text):
         read_json(tmp_path / "a.json")
 
 
+def test_json_with_another_number_is_an_error(tmp_path):
+    """A digit of a vote gives other answers; a seal that is gone proves nothing."""
+    write_json(flat_machine(), tmp_path / "a.json")
+    good = json.loads((tmp_path / "a.json").read_text())
+    votes = good["layers"][0]["weights"]
+    votes[3][2] += 1
+    for changed in (good, {key: value for key, value in good.items() if key != "seal"}):
+        (tmp_path / "a.json").write_text(json.dumps(changed))
+        with pytest.raises(InputError, match="was changed after it was written"):
+            read_json(tmp_path / "a.json")
+
+
 def test_json_with_parts_that_do_not_fit_is_an_error(tmp_path):
     write_json(flat_machine(), tmp_path / "a.json")
     good = json.loads((tmp_path / "a.json").read_text())
@@ -145,7 +158,7 @@ def test_json_with_parts_that_do_not_fit_is_an_error(tmp_path):
         {"layers": [{"rules": [[0]]}]},
         {"joins": [1]},
     ):
-        (tmp_path / "a.json").write_text(json.dumps({**good, **change}))
+        (tmp_path / "a.json").write_text(json.dumps(with_seal({**good, **change}, "a.json")))
         with pytest.raises(InputError, match="expected"):
             read_json(tmp_path / "a.json")
 

@@ -618,7 +618,7 @@ CORE = (
     ),
     Fault(
         "a changed card is not seen",
-        "stillhouse.core.hashes:hash_of",
+        "stillhouse.core.seals:hash_of",
         constant("0" * 64),
         "tests/test_hashes.py::test_a_flipped_bit_in_a_card_is_an_error_or_nothing",
     ),
@@ -912,8 +912,8 @@ CLAUSES = (
     ),
     Fault(
         "rules of the wrong clauses",
-        "stillhouse.families.clauses.students.rules:_ranked",
-        edited("-entry[0], entry[1]", "entry[0], entry[1]"),
+        "stillhouse.families.clauses.students.sites:literals_of",
+        edited("mask[clause]", "mask[clause - 1]"),
         "tests/students/test_tm_rules.py::test_a_planted_rule_is_read_out[dense]",
     ),
     Fault(
@@ -1475,8 +1475,26 @@ RELIABILITY = (
     _fault(
         "labels of a cache are believed",
         "families.clauses.data.boolean_cache:_open",
-        edited("verify_file(folder / file,", "(lambda *x: None)(folder / file,"),
+        edited('(f"{name}.npy", f"{name}-labels.npy")', '(f"{name}.npy",)'),
         "test_guards.py::test_labels_of_a_cache_are_hashed_too",
+    ),
+    _fault(
+        "a trial of a sweep is believed",
+        "sweeps.study:check_trial",
+        nothing,
+        "sweeps/test_space.py::test_a_trial_that_was_changed_in_the_journal_is_an_error[score]",
+    ),
+    _fault(
+        "a JSON machine is believed",
+        "logic.targets.json_file:read_json",
+        edited("SEAL not in found or not is_whole(found, path.name)", "False"),
+        "logic/test_targets_c.py::test_json_with_another_number_is_an_error",
+    ),
+    _fault(
+        "drawn rules are believed",
+        "families.clauses.rules_file:read_rules",
+        edited("read_arrays(path.with_name(ARRAYS))", "dict(np.load(path.with_name(ARRAYS)))"),
+        "report/test_rules_report.py::test_a_broken_file_is_named_and_left_out",
     ),
     _fault(
         "no line for an error of a library",

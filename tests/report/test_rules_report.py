@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from stillhouse.core.records import write_arrays
 from stillhouse.families.clauses.rules_file import ARRAYS, RULES, read_rules
 from stillhouse.families.clauses.rules_report import rule_blocks, rule_picture
 from stillhouse.report.blocks import Facts
@@ -34,7 +35,7 @@ def folder(tmp_path):
     index = {"rules": rules, "growth": [[0, 0.1], [1, 0.42]], "full": 0.97, "shown": 0.61, "exact": True}
     more = {"chosen_on": 10, "cut_on": 2000, "judged_on": 1234, "class_names": ["cat", "<dog>"]}
     (tmp_path / RULES).write_text(json.dumps({**index, **more}))
-    np.savez(
+    write_arrays(
         tmp_path / ARRAYS,
         mean_0=np.array([[[0, 255], [0, 0]]], np.uint8),
         wanted_0=np.array([[255, 0], [0, 0]], np.uint8),
@@ -74,10 +75,14 @@ def test_both_asked_for_and_neither():
 
 def test_a_broken_file_is_named_and_left_out(folder, tmp_path):
     """The page survives; a folder without rules has no section."""
-    np.savez(folder / ARRAYS, wanted_0=np.zeros((2, 2), np.float32))
+    write_arrays(folder / ARRAYS, wanted_0=np.zeros((2, 2), np.float32))
     (block,) = rule_blocks(folder)
     assert isinstance(block, Facts)
     assert "wanted_0: expected bytes of 2 axes" in block.entries[0][1]
+    raw = bytearray((folder / ARRAYS).read_bytes())
+    raw[40] ^= 1
+    (folder / ARRAYS).write_bytes(raw)
+    assert "was changed after it was written" in rule_blocks(folder)[0].entries[0][1]
     (folder / RULES).write_text("{}")
     assert "expected the entries" in rule_blocks(folder)[0].entries[0][1]
     (folder / RULES).unlink()

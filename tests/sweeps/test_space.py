@@ -90,3 +90,55 @@ def test_a_faulty_file_is_one_clear_line(tmp_path, text, expected):
     with pytest.raises(ConfigError) as caught:
         read_space(tmp_path / "space.yaml")
     assert expected in str(caught.value)
+
+
+def written(out):
+    """A study of one finished trial, without a training."""
+    from stillhouse.sweeps.study import Plan, finish, open_storage, open_study, point_of, real_trials
+
+    space = {"rate": Choices((0.1, 0.2))}
+    plan = Plan("wine", (), space, 2, 1, False, "tpe", 0, tuple(grid(space)), {"space": "of the test"})
+    study = open_study(open_storage(None, out), "test", plan, resume=(out / "study.journal").exists())
+    if not real_trials(study):
+        trial = study.ask()
+        trial.set_user_attr("settings", point_of(study, trial, plan))
+        trial.report(0.25, 1)
+        finish(study, trial, "COMPLETE", 0.5)
+    return real_trials(study)[0]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"values":[0.5]', '"values":[0.7]'),
+        ('"state":1', '"state":3'),
+        ('"settings":{"rate":0.1}', '"settings":{"rate":0.2}'),
+        ('"intermediate_value":0.25', '"intermediate_value":0.75'),
+    ],
+    ids=["score", "state", "settings", "epoch"],
+)
+def test_a_trial_that_was_changed_in_the_journal_is_an_error(old, new, tmp_path):
+    """A changed digit would choose other settings; optuna's files and databases have no hashes."""
+    from stillhouse.core.checks import InputError
+    from stillhouse.sweeps.study import JOURNAL, check_trial
+
+    check_trial(written(tmp_path))
+    path = tmp_path / JOURNAL
+    text = path.read_text().replace(": ", ":").replace(", ", ",")
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(InputError, match="trial 0 of the study was changed"):
+        check_trial(written(tmp_path))
+
+
+@pytest.mark.parametrize("line", ['{"op_code" 4}', "[3]", '{"op_code": "x"}'])
+def test_a_line_that_is_no_entry_is_named(line, tmp_path):
+    """Not a traceback of the library that reads it."""
+    from stillhouse.core.checks import InputError
+    from stillhouse.sweeps.study import JOURNAL
+
+    written(tmp_path)
+    lines = (tmp_path / JOURNAL).read_text().splitlines()
+    (tmp_path / JOURNAL).write_text("\n".join([lines[0], line, *lines[1:]]) + "\n")
+    with pytest.raises(InputError, match="line 2: was changed"):
+        written(tmp_path)

@@ -16,7 +16,7 @@ from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.page import write_blocks
 from stillhouse.report.words import NOTHING, plain
 from stillhouse.report.words import cost as cost_words
-from stillhouse.sweeps.study import Plan, real_trials
+from stillhouse.sweeps.study import Plan, check_trial, real_trials
 from stillhouse.sweeps.work import command_of
 
 SUMMARY = "sweep.json"
@@ -61,7 +61,10 @@ def cost_axis(trials: Sequence[Mapping[str, Any]], wanted: str | None = None) ->
 
 def summarize(study: Any, plan: Plan, validated: str, cost: str | None = None) -> dict[str, Any]:
     """All trials as plain data, the best one, and the front."""
-    trials = [_trial(trial) for trial in real_trials(study)]
+    real = real_trials(study)
+    for trial in real:
+        check_trial(trial)
+    trials = [_trial(trial) for trial in real]
     done = [trial for trial in trials if trial["state"] == "done"]
     axis = cost_axis(done, cost)
     best = max(done, key=lambda trial: trial["score"]) if done else None

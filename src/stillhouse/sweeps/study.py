@@ -19,6 +19,7 @@ from typing import Any
 
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.lock import RunLock
+from stillhouse.core.seals import SEAL, hash_of
 from stillhouse.sweeps.space import Choices, Range, Space
 
 try:
@@ -96,7 +97,7 @@ def _check_journal(path: Path) -> None:
     optuna would add to the torn line, and read neither it nor what it added.
 
     Raises:
-        InputError: it is another file.
+        InputError: it is another file, or a line was changed so that it is no entry.
     """
     lock = JournalFileSymlinkLock(str(path))  # the writers' own: nobody is in the middle of a line
     lock.acquire()
@@ -112,6 +113,13 @@ def _check_journal(path: Path) -> None:
         lock.release()
     if content and not first.startswith(b'{"op_code"'):
         raise InputError(f"--storage {path}: cannot be opened as a study: it is another file; choose another name")
+    for number, line in enumerate(content[:whole].splitlines(), 1):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        if not isinstance(entry, dict) or not isinstance(entry.get("op_code"), int):
+            raise InputError(f"{path}, line {number}: was changed after it was written: expected an entry of a journal")
 
 
 def open_study(storage: Any, name: str, plan: Plan, *, resume: bool) -> Any:
@@ -194,9 +202,38 @@ def sign(trial: Any) -> None:
 
 
 def finish(study: Any, trial: Any, state: str, value: float | None = None) -> None:
-    """Write down how a trial ended; nothing where another worker did."""
+    """Write down how a trial ended, with a hash of all that it found; nothing where another worker did."""
     found = getattr(optuna.trial.TrialState, state)
+    written = study._storage.get_trial(trial._trial_id)
+    if not written.state.is_finished():
+        trial.set_user_attr(SEAL, _hash_of(written, state, value))
     study.tell(trial.number, value, state=found, skip_if_finished=True)
+
+
+def check_trial(trial: Any) -> None:
+    """See that a finished trial is what `finish` wrote: neither a journal nor a database has hashes of its own.
+
+    Raises:
+        InputError: it was changed since.
+    """
+    if trial.state.is_finished() and trial.user_attrs.get(SEAL) != _hash_of(trial, trial.state.name, trial.value):
+        raise InputError(
+            f"trial {trial.number} of the study was changed after it was written: expected the sha256 that its worker wrote "
+            "down, got another; choose another --out, --storage or --name"
+        )
+
+
+def _hash_of(trial: Any, state: str, value: float | None) -> str:
+    unlike = {SEAL, "host", "seen"}
+    found = {
+        "number": trial.number,
+        "state": state,
+        "value": value if state == "COMPLETE" else None,
+        "params": trial.params,
+        "epochs": {str(epoch): score for epoch, score in trial.intermediate_values.items()},
+        "about": {key: kept for key, kept in trial.user_attrs.items() if key not in unlike},
+    }
+    return hash_of(found, {})
 
 
 def _abandoned(trial: Any, out: Path) -> bool:
@@ -231,7 +268,12 @@ def _same(study: Any, name: str, plan: Plan) -> None:
         time.sleep(0.1)
     if ABOUT not in study.user_attrs:
         raise InputError(f"study {name!r} was not made by `stillhouse sweep`; choose another --storage or --name")
-    before, now = json.loads(study.user_attrs[ABOUT]), json.loads(json.dumps(plan.about))
+    try:
+        before, now = json.loads(study.user_attrs[ABOUT]), json.loads(json.dumps(plan.about))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"study {name!r} was changed after it was written: expected what it is of, got no JSON"
+        ) from None
     changed = [f"{key}: was {a}, is {b}" for key, a, b in _differences(before, now)]
     if changed:
         text = "\n  ".join(changed)

@@ -2,17 +2,19 @@
 
 `clauses.npz` beside it holds, a layer i: `literals_i` (N) (f asks for bit f, F + f for its negation) in the clauses
 `starts_i` (C + 1), `capacity_i` (C), `votes_i` (C, K), `bias_i` (K); between layers `path_i`, `shift_i`, `gain_i`, `offset_i`,
-`epsilon_i`; and `edges` (a bit is a pixel above an edge), `image_shape`, `class_names`, `scale`.
+`epsilon_i`; and `edges` (a bit is a pixel above an edge), `image_shape`, `class_names`, `scale`. Its comment is its sha256.
 
 Shapes: B images, F bits, C clauses, K scores.
 """
 
+import hashlib
+import io
 import sys
 from pathlib import Path
 
 import numpy as np
 
-FILE = "clauses.npz"
+FILE, MARK = "clauses.npz", b"stillhouse sha256 "
 
 
 class ClauseMachine:
@@ -20,11 +22,18 @@ class ClauseMachine:
 
     Args:
         path: of `clauses.npz`, or its folder.
+
+    Raises:
+        ValueError: the file was changed after it was written.
     """
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
-        with np.load(path / FILE if path.is_dir() else path) as file:
+        path = path / FILE if path.is_dir() else path
+        body, mark = (raw := path.read_bytes())[: -len(MARK) - 64], raw[-len(MARK) - 64 :]
+        if mark != MARK + hashlib.sha256(body).hexdigest().encode():
+            raise ValueError(f"{path} was changed after it was written: expected the sha256 of its content at its end")
+        with np.load(io.BytesIO(raw)) as file:
             self.parts = {name: file[name] for name in file.files}
         self.image_shape = tuple(int(n) for n in self.parts["image_shape"])
         self.class_names = [str(name) for name in self.parts["class_names"]]

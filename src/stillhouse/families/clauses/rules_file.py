@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import read_json, write_arrays, write_atomically, write_json
+from stillhouse.core.records import read_arrays, read_json, write_arrays, write_atomically, write_json
 
 if TYPE_CHECKING:
     from stillhouse.families.clauses.students.rules import Rules
@@ -55,8 +55,7 @@ def read_rules(path: Path) -> SavedRules:
     wanted = {"rules", "growth", "full", "shown", "class_names"}
     if not isinstance(index, Mapping) or not wanted <= set(index):
         raise InputError(f"{path.name}: expected the entries {', '.join(sorted(wanted))}")
-    with np.load(path.with_name(ARRAYS)) as file:
-        arrays = {name: np.asarray(file[name]) for name in file.files}
+    arrays = read_arrays(path.with_name(ARRAYS))
     axes = {"mean": 3, "wanted": 2, "unwanted": 2, "examples": 4}
     for name, array in arrays.items():
         if array.dtype != np.uint8 or array.ndim != axes.get(name.partition("_")[0]):

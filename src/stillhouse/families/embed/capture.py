@@ -303,7 +303,7 @@ def model_folder(model: str | Path) -> Path:
         if not (path / "modules.json").is_file():
             raise InputError(f"{path}: expected a sentence-transformers folder, got one without modules.json")
         return path
-    if path.exists():  # never asked of the hub
+    if path.is_file():  # the hub would be asked for a model of its name
         raise InputError(f"{path}: expected a sentence-transformers folder, got a file")
     name = str(model)
     if isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:

@@ -2,7 +2,7 @@
 
 A layer has `rules` (literals; `n_literals + f` is bit f negated), `weights` a rule and class, `n_literals`, `n_classes` and
 `is_multi_label`, which are the attributes of a green-tsetlin `RuleSet`, and beyond those `capacity` a rule (how many false
-literals use it up; 1 where a rule is all or nothing) and `bias` a class.
+literals use it up; 1 where a rule is all or nothing) and `bias` a class. `seal` is the sha256 of all else (`core.seals`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.seals import SEAL, is_whole, with_seal
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import Join, Machine
 
@@ -23,26 +24,23 @@ FORMAT, VERSION = "stillhouse clauses", 1
 def write_json(machine: Machine, path: Path) -> None:
     """Write a machine; numbers are whole, so nothing is rounded."""
     machine.check()
-    path.write_text(
-        json.dumps(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "image_shape": list(machine.image_shape),
-                "edges": machine.edges.tolist(),
-                "class_names": list(machine.class_names),
-                "layers": [_layer(layer) for layer in machine.layers],
-                "joins": [_join(join) for join in machine.joins],
-            }
-        )
-    )
+    content = {
+        "format": FORMAT,
+        "version": VERSION,
+        "image_shape": list(machine.image_shape),
+        "edges": machine.edges.tolist(),
+        "class_names": list(machine.class_names),
+        "layers": [_layer(layer) for layer in machine.layers],
+        "joins": [_join(join) for join in machine.joins],
+    }
+    path.write_text(json.dumps(with_seal(content, path.name)))
 
 
 def read_json(path: Path) -> Machine:
     """Read what `write_json` wrote.
 
     Raises:
-        InputError: another kind of file, another version, parts that do not fit.
+        InputError: another kind of file, another version, changed since it was written, parts that do not fit.
     """
     try:
         found = json.loads(path.read_text())
@@ -50,6 +48,10 @@ def read_json(path: Path) -> Machine:
         raise InputError(f"{path}: expected JSON, got {error}") from error
     if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != VERSION:
         raise InputError(f"{path}: expected {FORMAT!r}, version {VERSION}, got another file or version")
+    if SEAL not in found or not is_whole(found, path.name):
+        raise InputError(
+            f"{path} was changed after it was written: expected its content to have the sha256 in its seal"
+        )
     try:
         machine = Machine(
             image_shape=tuple(found["image_shape"]),
