@@ -17,7 +17,15 @@ from stillhouse.temperature import TemperatureConfig
 
 def main(arguments: Sequence[str]) -> int:
     """Parse and print."""
-    parser = Parser(prog="stillhouse list", description="Recipes, data sets, teachers, signals and students.")
+    parser = Parser(
+        prog="stillhouse list",
+        description="Recipes, data sets, teachers, signals and students.",
+        examples="""
+  stillhouse list
+  stillhouse distill mnist --help      the flags of a recipe
+  stillhouse distill mnist --print-config
+""",
+    )
     parser.parse(arguments)
     _section("recipes (stillhouse distill NAME)", ((name, _first_line(recipe)) for name, recipe in known().items()))
     _section(
