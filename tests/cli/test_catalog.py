@@ -10,9 +10,10 @@ from contextlib import nullcontext
 import pytest
 
 from stillhouse.cli import main as cli
-from stillhouse.cli.catalog import COMMANDS, LINES, OF_FAMILIES, PAGES, group_of, groups_of, page, pages, recipes
+from stillhouse.cli.catalog import pages
 from stillhouse.cli.main import main
 from stillhouse.cli.options import Parser
+from stillhouse.cli.stored import COMMANDS, LINES, OF_FAMILIES, PAGES, group_of, groups_of, page, recipes
 from stillhouse.core.checks import InputError
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.catalog import recipes
+from stillhouse.cli.stored import recipes
 from stillhouse.core import ranks
 from stillhouse.core.checks import InputError, nearest
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from stillhouse import __version__
 from stillhouse.cli import early
-from stillhouse.cli.catalog import page
+from stillhouse.cli.stored import page
 from stillhouse.core import ranks
 from stillhouse.core.checks import StillhouseError, nearest
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import yaml
 
-from stillhouse.cli.catalog import WIDTH, group_of, groups_of
+from stillhouse.cli.stored import WIDTH, group_of, groups_of
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError, Flag, dump_yaml, flags, parse, place, to_mapping
 
