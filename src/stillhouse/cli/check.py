@@ -47,6 +47,14 @@ def main(arguments: Sequence[str]) -> int:
     if not teachers:
         raise InputError("the recipe has no teacher; name one with --teacher-source")
     grades = [accept(family, teacher, config, data, watch=watch) for teacher in teachers]
+    plain = family.plain_score(config, data)
     for grade in grades:
-        print(f"fit to teach: {grade.low:.4f}, the lower end of its score, is above chance ({grade.chance:.4f})")
+        if plain is not None and grade.score < plain[1]:
+            print(
+                f"better than chance, but below what {plain[0]} reaches: poor ({grade.score:.4f}, {plain[1]:.4f}, "
+                f"chance {grade.chance:.4f})"
+            )
+            continue
+        above = "" if plain is None else f" and what {plain[0]} reaches ({plain[1]:.4f})"
+        print(f"fit to teach: {grade.low:.4f}, the lower end of its score, is above chance ({grade.chance:.4f}){above}")
     return 0

@@ -101,6 +101,8 @@ def _teacher(words: Sequence[str], mapping: Mapping[str, Any]) -> None:
     kind, _, path = source.partition(":") if isinstance(source, str) else ("", "", "")
     if kind in ("ckpt", "run") and not Path(path).expanduser().exists():
         raise InputError(f"teacher {source}: there is no such file or folder")
+    if kind == "py" and not Path(path.rpartition(":")[0]).expanduser().exists():
+        raise InputError(f"teacher {source}: there is no such file; expected py:FILE.py:CLASS")
     if isinstance(checkpoint, str) and ":" not in checkpoint and not Path(checkpoint).expanduser().exists():
         raise InputError(f"teacher checkpoint {checkpoint}: there is no such file")
 

@@ -28,8 +28,8 @@ TRAINING = {  # the flags of every training that people use
 RUNS = {**TRAINING, "--seeds": ""}
 CONFIG = {"--set": "", "--print-config": "", "--quiet": ""}
 TEACHERS = {
-    "--teacher-source": "builtin:digits, timm:NAME, torchvision:NAME, ckpt:FILE, run:FOLDER, cache:FOLDER",
-    "--teacher-checkpoint": "your own weights of timm:NAME or torchvision:NAME; nothing is fetched then",
+    "--teacher-source": "builtin:digits, timm:NAME, torchvision:NAME, py:FILE.py:CLASS, ckpt:FILE, run:FOLDER, cache:FOLDER",
+    "--teacher-checkpoint": "your own weights of such a network; nothing is fetched then",
 }
 DATA = {
     "--data-name": "mnist, cifar10, folder (of class folders), npz, ...; see `stillhouse list`",
