@@ -28,7 +28,7 @@ OWN_TEACHER = (
     Fault(
         "mean and deviation of an own teacher are ignored",
         "stillhouse.teachers.build:_seen",
-        edited("return replace(wants, **given)", "return wants"),
+        edited("return replace(wants, mean=config.mean or wants.mean, std=config.std or wants.std)", "return wants"),
         "tests/teachers/test_own_teacher.py::test_pixels_are_normalized_as_the_file_says",
     ),
     Fault(

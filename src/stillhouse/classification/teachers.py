@@ -121,7 +121,7 @@ def plain_score(data: Any, rows: int = 5_000) -> float | None:
     def flat(split: Any) -> tuple[Any, Any]:
         batches, count = [], 0
         for batch in split.batches(500):
-            side = [min(12, size) for size in batch.inputs.shape[-2:]]
+            side = (min(12, batch.inputs.shape[-2]), min(12, batch.inputs.shape[-1]))
             batches.append((torch.nn.functional.adaptive_avg_pool2d(batch.inputs, side).flatten(1), batch.labels))
             count += len(batch.labels)
             if count >= rows:

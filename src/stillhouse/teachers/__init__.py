@@ -31,9 +31,9 @@ class TeacherConfig:
 
     source: str = Field(
         default="builtin:digits",
-        description="builtin:digits, timm:NAME, torchvision:NAME, py:FILE.py:CLASS (of your own), ckpt:FILE (of train-teacher, or a "
-        "state dict that is recognised by its keys), run:FOLDER (the student of a "
-        "run), cache:FOLDER (its answers, kept by `stillhouse cache`), or self:average",
+        description="builtin:digits, timm:NAME, torchvision:NAME, py:FILE.py:CLASS (of your own), "
+        "ckpt:FILE (of train-teacher, or a state dict that is recognised by its keys), run:FOLDER (the student of a run), "
+        "cache:FOLDER (its answers, kept by `stillhouse cache`), or self:average",
     )
     checkpoint: str | None = Field(
         default=None,

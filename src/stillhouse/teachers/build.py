@@ -100,7 +100,7 @@ def _seen(wants: Input | Tokens, config: TeacherConfig) -> Input | Tokens:
     for key, values in given.items():
         if len(values) not in (1, wants.channels):
             raise InputError(f"teacher.{key}: expected 1 or {wants.channels} numbers, got {len(values)}")
-    return replace(wants, **given)
+    return replace(wants, mean=config.mean or wants.mean, std=config.std or wants.std)
 
 
 def _own(path: Path, config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> NetworkTeacher:
