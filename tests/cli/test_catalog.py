@@ -1,44 +1,258 @@
-"""Stored pages of `--help`: at once, without torch, and of the commands as they are."""
+"""Stored pages of `--help`: short, at once, without torch, and of the commands as they are."""
 
 import re
+import shlex
 import subprocess
 import sys
+import time
+from contextlib import nullcontext
 
 import pytest
 
-from stillhouse.cli.catalog import WIDTH, WORDS, page_of, written
+from stillhouse.cli import main as cli
+from stillhouse.cli.catalog import pages
 from stillhouse.cli.main import main
+from stillhouse.cli.options import Parser
+from stillhouse.cli.stored import COMMANDS, LINES, OF_FAMILIES, PAGES, group_of, groups_of, page, recipes
+from stillhouse.core.checks import InputError
+
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+NAMES = ["-".join(command) for command in COMMANDS]
 
 
-def offered(text):
-    """What a page is about: its flags, and the words that begin its lines."""
-    return set(re.findall(r"--[a-z][\w-]*", text)), re.findall(r"^  (\w[\w:.-]*)", text, re.MULTILINE)
+@pytest.fixture(scope="module")
+def fresh():
+    """Every page as the commands write it now."""
+    return dict(pages())
 
 
-@pytest.mark.parametrize("words", WORDS, ids="-".join)
-def test_a_page_offers_what_the_command_takes(words, monkeypatch):
-    """A flag that was added or taken away since the pages were written; write them with `python -m stillhouse.cli.catalog`."""
-    monkeypatch.setenv("COLUMNS", WIDTH)
-    assert offered(page_of(words).read_text())[0] == offered(written(words))[0]
+def examples_of(text):
+    """The command lines of a page, without the remarks beside them."""
+    found = re.findall(
+        r"^  (stillhouse .*)$", text.partition("\nexamples:\n")[2].replace("\\\n     ", ""), re.MULTILINE
+    )
+    return [re.split(r"\s{3,}", line)[0] for line in found]
 
 
-def test_list_names_what_there_is(monkeypatch):
-    """A recipe or signal that was added since."""
-    monkeypatch.setenv("COLUMNS", WIDTH)
-    assert offered(page_of(("list",)).read_text()) == offered(written(("list",)))
+def test_pages_are_those_of_the_commands(fresh):
+    """A flag, recipe or signal that was added since; write them with `python -m stillhouse.cli.catalog`."""
+    assert {path.stem: path.read_text() for path in PAGES.glob("*.txt")} == fresh
 
 
-@pytest.mark.parametrize("words", [w for w in WORDS if w[0] in {"distill", "vision", "list"} or w[1:2] == ("distill",)])
+@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
+def test_a_page_is_short_and_has_examples(command):
+    """604 lines for `vision` were once the answer to --help."""
+    text = page([*command, "--help"])
+    assert len(text.splitlines()) <= LINES
+    assert max(map(len, text.splitlines())) <= 132
+    if len(command) == 2 or command[0] not in OF_FAMILIES:
+        assert len(examples_of(text)) == 3
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
+def test_every_flag_of_a_page_is_one_of_the_command(command, fresh):
+    """A page that promises a flag under a name that was changed; the short name must be taken, too."""
+    name = "-".join(command)
+    every = fresh.get(f"{name}.full", fresh[name])
+    table = page([*command, "--help"]).partition("\nexamples:\n")[0]
+    assert set(re.findall(r"^  (--[\w-]+)", table, re.MULTILINE)) <= set(FLAG.findall(every))
+
+
+def test_common_flags_are_all_shown(monkeypatch):
+    """A flag that people use and that was renamed would vanish from the short page without a word."""
+    missing = {}
+    shown = Parser.format_help
+
+    def judged(parser):
+        offered = {name for action in parser._actions for name in action.option_strings}
+        if lost := {parser.known_as.get(name, name) for name in parser.common} - offered:
+            missing[parser.prog] = lost
+        return shown(parser)
+
+    monkeypatch.setattr(Parser, "format_help", judged)
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) if command not in {("sar",), ("lm",)} else nullcontext():
+            cli.run_command([*command, "--help"])
+    assert missing == {}
+
+
+class Parsed(Exception):
+    """The command line was taken; nothing was run."""
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
+def test_every_example_is_a_line_that_the_command_takes(command, tmp_path, monkeypatch):
+    """A page whose example ends in `unknown flag`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("recipe: wikitext-2\n" if command[0] == "lm" else "recipe: digits\n")
+    (tmp_path / "space.yaml").write_text("training.learning_rate: {low: 1e-4, high: 1e-2, log: true}\n")
+    real = Parser.parse
+
+    def parse(parser, words):
+        options = real(parser, words)
+        if not getattr(options, "print_config", False):
+            raise Parsed
+        return options
+
+    monkeypatch.setattr(Parser, "parse", parse)
+    for example in examples_of(page([*command, "--help"])):
+        words = shlex.split(example)[1:]
+        if words[0] in {"--help", "list"} or words[-1] == "--help":
+            continue
+        taken = f"{words[0]}-{words[1]}" if words[0] in OF_FAMILIES else words[0]
+        settles = "--print-config" in (page([*taken.split("-", words[0] in OF_FAMILIES), "--help"]) or "")
+        plain = words[0] == "cache" and words[1] in {"merge", "show", "estimate"}
+        try:
+            assert cli.run_command([*words, *(["--print-config"] if settles and not plain else [])]) == 0
+        except Parsed:
+            assert not settles or plain
+
+
+@pytest.mark.parametrize(
+    "words", [["distill", "--help"], ["vision", "--help-all"], ["lm", "distill", "--help", "corpus"]]
+)
 def test_a_command_that_explains_itself_does_not_wait_for_torch(words):
-    """Torch takes seconds; a page takes none."""
-    code = f"from stillhouse.cli.main import main\nmain({list(words)!r})\nimport sys\nsys.exit('torch' in sys.modules)"
+    """Torch takes seconds; a page takes none. Half a second on a quiet machine, thrice that here."""
+    code = (
+        f"from stillhouse.cli.main import main\nmain({words!r})\n"
+        "import sys\nsys.exit(bool({'torch', 'pydantic'} & set(sys.modules)))"
+    )
+    started = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 4
+    assert time.perf_counter() - started < 1.5
 
 
 def test_a_recipe_has_a_page_of_its_own(capsys):
     """Its flags follow its configuration, so no stored page can know them."""
     with pytest.raises(SystemExit):
         main(["distill", "mnist", "--help"])
-    assert "--student" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "--student-clauses" in text
+    assert len(text.splitlines()) <= LINES
+
+
+def test_a_group_is_a_part_of_the_whole_page(capsys):
+    """All of one group and nothing of another; a wrong name is one line with the near one."""
+    assert main(["distill", "--help", "teacher"]) == 0
+    text = capsys.readouterr().out
+    assert set(re.findall(r"^  (--[\w-]+)", text, re.MULTILINE)) == {
+        flag for flag in FLAG.findall(page(["distill", "--help-all"])) if re.match(r"--teacher-(?!cache|view)", flag)
+    }
+    assert main(["distill", "--help", "techer"]) == 2
+    assert capsys.readouterr().err.strip().count("\n") == 0
+    with pytest.raises(InputError, match="did you mean 'teacher'"):
+        group_of(page(["distill", "--help-all"]), "techer", "stillhouse distill")
+    assert {"training", "data", "teacher", "student", "signals"} <= set(groups_of(page(["distill", "--help-all"])))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["demo", "--seeds", "many"],
+        ["evaluate"],
+        ["export", "runs/demo", "--to", "paper"],
+        ["compare", "a", "--cost", "1"],
+        ["verify", "a", "b", "--margin", "wide"],
+        ["vision", "--epoch", "3"],
+        ["lm", "generate", "x"],
+        ["sar", "stream"],
+        ["predict", "a", "b", "c"],
+    ],
+    ids=" ".join,
+)
+def test_an_argument_error_is_one_line(words, capsys):
+    """Usage after an error was as long as the help."""
+    assert main(words) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert "--help" in lines[0] or "known" in lines[0] or "mean" in lines[0]
+
+
+def test_top_help_names_commands_that_there_are():
+    """`lm train` was named there, and did not exist."""
+    for family, commands in OF_FAMILIES.items():
+        named = re.findall(r"[a-z-]+", cli.COMMANDS[family].rpartition(":")[2])
+        assert named
+        assert set(named) <= set(commands)
+    assert {command[0] for command in COMMANDS} == set(cli.COMMANDS)
+
+
+# ------------------------------------------------------------------------------- faults seen before torch is imported
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with a YAML file whose data are missing, and a run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("data: {name: folder, root: photos}\nteacher: {source: 'timm:resnet18'}\n")
+    (tmp_path / "other.yaml").write_text("recipe: digts\n")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "run.json").write_text("{}")
+    return tmp_path
+
+
+FAULTS = {
+    "distill digts": "did you mean 'digits'",
+    "distill nothing.yaml": "cannot read the recipe file nothing.yaml",
+    "distill other.yaml": "did you mean 'digits'",
+    "distill mine.yaml": "expected a folder of images, got nothing there",
+    "distill digits --data-name folder --data-root photos": "expected a folder of images, got nothing there",
+    "distill digits --out taken": "holds a run already",
+    "distill digits --teacher-source ckpt:mine.pth": "no such file",
+    "distill digits --set teacher.checkpoint=mine.pth": "no such file",
+    "check digts": "did you mean 'digits'",
+    "check nothing.yaml": "cannot read the recipe file nothing.yaml",
+    "check mine.yaml": "expected a folder of images, got nothing there",
+    "cache digts": "did you mean 'digits'",
+    "train-teacher mnist-teachr": "did you mean 'mnist-teacher'",
+    "sweep digts --set seeds=1,2": "did you mean 'digits'",
+    "evaluate nothing": "expected the folder of a student",
+    "evaluate taken --data-root photos": "photos: there is no such",
+    "report nothing": "is not a run folder",
+    "export nothing --to onnx": "expected the folder of a student",
+    "predict nothing digit.png": "there is no such folder",
+}
+
+
+def test_faults_of_names_and_places_are_seen_before_torch_is_imported(place):
+    """Seconds of waiting for a misspelt name; all lines in one process, so that one import would be seen."""
+    code = (
+        "import sys, io, contextlib\nfrom stillhouse.cli.main import main\n"
+        f"for line in {list(FAULTS)!r}:\n"
+        "    with contextlib.redirect_stderr(io.StringIO()) as words:\n        status = main(line.split())\n"
+        "    print(status, 'torch' in sys.modules, words.getvalue().strip())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=place)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.strip().splitlines()
+    assert len(lines) == len(FAULTS)
+    for (words, expected), line in zip(FAULTS.items(), lines, strict=True):
+        assert line.startswith("2 False "), (words, line)
+        assert expected in line, (words, line)
+
+
+def test_names_that_are_known_early_are_those_that_there_are():
+    """A recipe that was added and that the early look would refuse; its folder is named as it is."""
+    from stillhouse.recipes import known, known_teachers
+
+    assert recipes() == {"run": sorted(known()), "teacher": sorted(known_teachers())}
+
+
+def test_the_early_look_refuses_nothing_that_is_right(place):
+    """--resume goes on with a run; what is only printed needs no data; a folder that is there is read."""
+    from stillhouse.cli.early import look
+
+    (place / "photos").mkdir()
+    for line in (
+        "distill digits --out taken --resume",
+        "distill mine.yaml",
+        "distill digits --out new",
+        "check digits --set teacher.source=timm:resnet18",
+        "cache merge a b --out c",
+        "distill --quiet digits",
+    ):
+        look(line.split())
+    (place / "photos").rmdir()
+    look(["distill", "mine.yaml", "--print-config"])

@@ -89,8 +89,7 @@ def test_every_command_teaches(command, capsys):
 
 def test_the_family_lists_its_commands(capsys):
     """With and without --help; an unknown one is an error that names the near one."""
-    with pytest.raises(SystemExit):
-        main(["embed", "--help"])
+    assert main(["embed", "--help"]) == 0
     text = capsys.readouterr().out
     assert all(f"  {name} " in text for name in COMMANDS)
     assert said(capsys)[0] == 2

@@ -12,6 +12,45 @@ import contextlib
 import yaml
 from plant import Fault, constant, edited, nothing, times
 
+OWN_TEACHER = (
+    Fault(
+        "the teacher's classes are not re-ordered",
+        "stillhouse.teachers.classes:order_of",
+        edited("return [names.index", "return list(range(len(ours))) or [names.index"),
+        "tests/teachers/test_own_teacher.py::test_scores_come_in_the_order_of_the_datas_classes",
+    ),
+    Fault(
+        "a permutation of classes is not seen",
+        "stillhouse.teachers.classes:permutation",
+        constant(None),
+        "tests/teachers/test_own_teacher.py::test_check_names_a_permutation",
+    ),
+    Fault(
+        "mean and deviation of an own teacher are ignored",
+        "stillhouse.teachers.build:_seen",
+        edited("return replace(wants, mean=config.mean or wants.mean, std=config.std or wants.std)", "return wants"),
+        "tests/teachers/test_own_teacher.py::test_pixels_are_normalized_as_the_file_says",
+    ),
+    Fault(
+        "a poor teacher is above every plain score",
+        "stillhouse.classification.teachers:plain_score",
+        constant(0.0),
+        "tests/teachers/test_own_teacher.py::test_check_tells_a_poor_teacher_from_a_good_one",
+    ),
+    Fault(
+        "help shows every flag",
+        "stillhouse.cli.options:Parser.format_help",
+        edited("self.common or [", "["),
+        "tests/cli/test_catalog.py::test_pages_are_those_of_the_commands",
+    ),
+    Fault(
+        "a misspelt recipe waits for torch",
+        "stillhouse.cli.early:look",
+        nothing,
+        "tests/cli/test_catalog.py::test_faults_of_names_and_places_are_seen_before_torch_is_imported",
+    ),
+)
+
 LOSSES = (
     Fault(
         "forward KL times 0",
@@ -1765,4 +1804,5 @@ FAULTS: tuple[Fault, ...] = (
     *PROCESSES,
     *LOGIC,
     *TARGETS,
+    *OWN_TEACHER,
 )

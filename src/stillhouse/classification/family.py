@@ -109,6 +109,13 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
 
         return grade(teacher, data.for_teachers, config.training.evaluation_batch_size)
 
+    def plain_score(self, config: ClassesRunConfig, data: Any) -> tuple[str, float] | None:
+        """Of a linear classifier of small pictures."""
+        from stillhouse.classification.teachers import plain_score
+
+        found = plain_score(data.for_teachers)
+        return None if found is None else ("a linear classifier of 12 x 12 pixels", found)
+
     def tutors(self, lab: Lab[ClassesRunConfig, Any]) -> Sequence[Any]:
         """One a stage."""
         from stillhouse.classification.teachers import tutors_of

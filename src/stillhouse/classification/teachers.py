@@ -90,7 +90,7 @@ def hire(
 
 def grade(teacher: Any, data: Any, batch_size: int) -> Grade:
     """Accuracy on the validation split against the share of the commonest class."""
-    report = check_teacher(teacher, data.validation.batches(batch_size))
+    report = check_teacher(teacher, data.validation.batches(batch_size), data.task.class_names)
     facts = {
         "ece": report.ece,
         "rows": report.rows,
@@ -99,7 +99,37 @@ def grade(teacher: Any, data: Any, batch_size: int) -> Grade:
         "params": getattr(teacher, "params", None),
     }
     scores = report.name, report.score, report.low, report.chance
-    return Grade(*scores, "accuracy", facts, as_percent=True, detail=f"ECE {report.ece:.3f}")
+    return Grade(
+        *scores,
+        "accuracy",
+        facts,
+        as_percent=True,
+        detail=f"ECE {report.ece:.3f}" + (f"; {report.permuted}" if report.permuted else ""),
+    )
+
+
+def plain_score(data: Any, rows: int = 5_000) -> float | None:
+    """Validation accuracy of a linear classifier of small pictures, which no network taught: a good teacher is above it.
+
+    Ridge regression on pictures of at most 12 pixels a side; None for texts.
+    """
+    from sklearn.linear_model import RidgeClassifier
+
+    if isinstance(data.task, TextTask):
+        return None
+
+    def flat(split: Any) -> tuple[Any, Any]:
+        batches, count = [], 0
+        for batch in split.batches(500):
+            side = (min(12, batch.inputs.shape[-2]), min(12, batch.inputs.shape[-1]))
+            batches.append((torch.nn.functional.adaptive_avg_pool2d(batch.inputs, side).flatten(1), batch.labels))
+            count += len(batch.labels)
+            if count >= rows:
+                break
+        return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
+
+    model = RidgeClassifier(alpha=1.0).fit(*flat(data.train))
+    return float(model.score(*flat(data.validation)))
 
 
 def fingerprint(teacher: Any) -> str:
@@ -263,9 +293,9 @@ def _member(
         data = data.for_teachers
         teacher = Teacher.from_module(load(student_folder(Path(name))), data.task, name=name, features=features)
         return teacher
-    if isinstance(data.task, TextTask):
+    if isinstance(data.task, TextTask) and kind != "py":
         raise InputError(
-            f"teacher {source.source!r} reads images, and these are texts; take run:FOLDER of a run on texts"
+            f"teacher {source.source!r} reads images, and these are texts; take run:FOLDER of a run on texts, or py:FILE.py:CLASS"
         )
     data = data.for_teachers
     with torch.random.fork_rng(devices=[]):

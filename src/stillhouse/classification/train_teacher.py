@@ -14,6 +14,7 @@ from stillhouse.classification.metrics import evaluate
 from stillhouse.classification.plan import TeacherRunConfig
 from stillhouse.classification.predict import probabilities_of
 from stillhouse.core import processes, records
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about
 from stillhouse.core.records import write_json
@@ -47,6 +48,11 @@ def train_teacher(
     Raises:
         InputError: the folder holds another training and `resume` is off, or the data changed since.
     """
+    if config.teacher.source.startswith("py:") or config.teacher.classes is not None:
+        raise InputError(
+            "train-teacher: expected a network by name (timm:NAME, torchvision:NAME) without classes, which its file can name; "
+            "train your own by your own program, and give its weights as checkpoint"
+        )
     with open_run(out, to_mapping(config), config.training, resume=resume) as folder:
         watch = only_first(watch)
         data = processes.first_then_others(config.data.build)

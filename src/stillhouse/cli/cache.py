@@ -9,12 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.cli.options import DATA, TEACHERS, Parser, print_config, read_config
 from stillhouse.core.checks import InputError
 from stillhouse.recipes import load_run
 
-ABOUT = """Ask the teacher of a run for all its answers, once, and keep them in a folder; runs of the same data read them there
-instead of asking again.
+ABOUT = "Ask the teacher of a run for all its answers, once, and keep them in a folder, where runs of the same data read them."
+EXAMPLES = """
+  stillhouse cache digits --out caches/digits
+  stillhouse distill digits --teacher-source cache:caches/digits       no teacher is loaded
+  stillhouse cache merge c1 c2 c3 --out c                              or: cache show DIR, cache estimate --rows 1e9
+"""
+MORE = """
 
   cache RECIPE|FILE --out DIR     ask and write; a killed one is continued by the same command
   cache merge DIR... --out DIR    put the parts that several machines wrote into one folder, compared by hash
@@ -22,16 +27,13 @@ instead of asking again.
   cache estimate                  bytes of a cache that is too large to try
 
 A run reads it in two ways:
-  --teacher-cache DIR             beside the teacher: compared with it on rows that are drawn anew each time
-  --teacher-source cache:DIR      instead of it (radar: --teacher-checkpoint cache:DIR): the teacher need not be installed
-"""
-EXAMPLES = """examples:
-  stillhouse cache digits --out caches/digits                          all class scores
-  stillhouse distill digits --teacher-source cache:caches/digits       no teacher is loaded
+  with --teacher-cache DIR          beside the teacher: compared with it on rows that are drawn anew each time
+  with --teacher-source cache:DIR   instead of it (radar: --teacher-checkpoint cache:DIR): the teacher need not be installed
+
+more examples:
   stillhouse cache mine.yaml --out c --views 8                         8 augmented views of each image; train with --data-views 8
   stillhouse cache mine.yaml --out c --content topk:16 features:layer3 the 16 largest scores, the mass of the rest, a hidden layer
   stillhouse cache mine.yaml --out c --shard 2/8                       the second eighth, for the second of eight machines
-  stillhouse cache merge c1 c2 c3 --out c                              folders of machines that share no disk
   stillhouse cache estimate --rows 1e10 --classes 50257 --content topk:32
 
 content:
@@ -52,7 +54,26 @@ def main(arguments: Sequence[str]) -> int:
     chosen = {"merge": _merge, "show": _show, "estimate": _estimate}
     if words and words[0] in chosen:
         return chosen[words[0]](words[1:])
-    parser = Parser(prog="stillhouse cache", description=ABOUT, epilog=EXAMPLES)
+    parser = Parser(
+        prog="stillhouse cache",
+        description=ABOUT,
+        common={
+            "--out": "",
+            "--content": "scores, topk:K, features:PATH [scores, and the features that the signals tap]",
+            "--shard": "",
+            "--views": "",
+            **TEACHERS,
+            **DATA,
+            "--licence": "",
+            "--estimate": "",
+            "--force": "",
+            "--quiet": "",
+            "--set": "",
+            "--print-config": "",
+        },
+        examples=EXAMPLES,
+        epilog=MORE,
+    )
     parser.add_argument("--out", type=Path, help="folder of the cache [caches/NAME]")
     parser.add_argument(
         "--content", nargs="+", metavar="WORD", help="see below [scores, and the features that the signals tap]"

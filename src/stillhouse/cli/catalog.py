@@ -1,4 +1,4 @@
-"""Pages of `--help` and `list`, written once and shipped: a command that only explains itself must not wait for torch.
+"""Writes the stored pages of `--help` and `list`: a command that only explains itself must not wait for torch.
 
 python -m stillhouse.cli.catalog      writes every page anew; a test fails when they no longer fit the commands
 """
@@ -9,52 +9,11 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import IO
 
-PAGES = Path(__file__).parent / "pages"
-WIDTH = "110"
-HELP = {"-h", "--help", "help"}
-WORDS = (
-    ("list",),
-    *(
-        (command, "--help")
-        for command in (
-            "demo",
-            "distill",
-            "check",
-            "cache",
-            "train-teacher",
-            "evaluate",
-            "export",
-            "predict",
-            "compare",
-            "sweep",
-            "verify",
-            "report",
-            "vision",
-            "list",
-        )
-    ),
-    *(("sar", command, "--help") for command in ("simulate", "train", "distill", "compare", "stream", "evaluate")),
-    *(("lm", command, "--help") for command in ("train-teacher", "cache", "distill", "evaluate", "generate", "export")),
-    *(("embed", command, "--help") for command in ("capture", "distill", "evaluate", "encode", "explore", "export")),
-)
-
-
-def page_of(words: Sequence[str]) -> Path | None:
-    """The stored page of a command line that asks for nothing but an explanation.
-
-    Example:
-        >>> page_of(["distill", "--help"]).name, page_of(["distill", "digits"]) is None
-        ('distill.txt', True)
-    """
-    plain = tuple(word for word in words if word not in HELP)
-    asks = len(plain) < len(words)
-    known = tuple(word for word in (*plain, *(["--help"] if asks else [])))
-    return PAGES / f"{'-'.join(plain)}{'' if asks else '.all'}.txt" if known in WORDS else None
+from stillhouse.cli.stored import COMMANDS, OF_FAMILIES, PAGES, WIDTH
 
 
 def written(words: Sequence[str]) -> str:
@@ -67,21 +26,41 @@ def written(words: Sequence[str]) -> str:
     return buffer.getvalue()
 
 
+def pages() -> Iterator[tuple[str, str]]:
+    """(name, text) of every page, from the commands themselves."""
+    os.environ["COLUMNS"] = str(WIDTH)
+    yield "list.all", written(["list"])
+    yield "recipes", "".join(f"{kind} {' '.join(names)}\n" for kind, names in _known_recipes().items())
+    for command in COMMANDS:
+        short = written([*command, "--help"])
+        yield "-".join(command), short
+        if len(command) == 1 and command[0] in OF_FAMILIES:
+            continue
+        if (full := written([*command, "--help-all"])) != short:
+            yield f"{'-'.join(command)}.full", full
+
+
+def _known_recipes() -> dict[str, list[str]]:
+    from stillhouse.recipes import known, known_teachers
+
+    return {"run": sorted(known()), "teacher": sorted(known_teachers())}
+
+
 def _fill(page: bytes, file: IO[bytes]) -> None:
     file.write(page)
 
 
 def main() -> int:
-    """Write every page."""
+    """Write every page, and remove those that there are no more."""
     from stillhouse.core.records import write_atomically  # not to be waited for where a page is only shown
 
-    os.environ["COLUMNS"] = WIDTH
-    for words in WORDS:
-        path, text = page_of(words), written(words)
-        assert path is not None
-        page = text.encode()
-        write_atomically(path, partial(_fill, page))
-        sys.stderr.write(f"{path.name}: {len(text.splitlines())} lines\n")
+    found = dict(pages())
+    for name, text in found.items():
+        write_atomically(PAGES / f"{name}.txt", partial(_fill, text.encode()))
+        sys.stderr.write(f"{name}: {len(text.splitlines())} lines\n")
+    for path in PAGES.glob("*.txt"):
+        if path.stem not in found:
+            path.unlink()
     return 0
 
 

@@ -15,7 +15,13 @@ from stillhouse.recipes import load_run
 def main(arguments: Sequence[str]) -> int:
     """Parse and run."""
     parser = Parser(
-        prog="stillhouse demo", description="Distil a clause student on bundled digits: 3 arms, 3 seeds, a verdict."
+        prog="stillhouse demo",
+        description="Distil a clause student on bundled digits: 3 arms, 3 seeds, a verdict.",
+        examples="""
+  stillhouse demo
+  stillhouse demo --seeds 1 --out runs/quick
+  stillhouse report runs/demo
+""",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="run folder; an older demo there is replaced [runs/demo]"

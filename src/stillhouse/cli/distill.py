@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.cli.options import CONFIG, DATA, RUNS, TEACHERS, Parser, print_config, read_config
 from stillhouse.core.records import run_place
 from stillhouse.families import family_of
 from stillhouse.recipes import load_run
 
-EXAMPLES = """examples:
-  stillhouse distill digits                                   a shipped recipe, results in runs/digits
+EXAMPLES = """
   stillhouse distill digits --epochs 60 --seeds 5 --out runs/longer
-  stillhouse distill digits --student-clauses 256 --signals-0-temperature 4
   stillhouse distill mine.yaml --set teacher.source=timm:resnet18
   stillhouse distill mnist --data-root DIR --resume           continue after a stop
-
-a starter file:
+"""
+MORE = """a starter file:
   data: {name: mnist}
   teacher: {source: "timm:resnet18"}
   student: {kind: tsetlin-vit, embed_dim: 64, depth: 2, heads: 4}
@@ -35,7 +33,19 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="stillhouse distill",
         description="Distil a teacher into a student and measure whether it helped.",
-        epilog=EXAMPLES,
+        common={
+            **RUNS,
+            "--arms": "",
+            **DATA,
+            **TEACHERS,
+            "--temperature": "",
+            "--weight": "of the signal, beside the labels [1.0]",
+            "--student-clauses": "",
+            "--force": "",
+            **CONFIG,
+        },
+        examples=EXAMPLES,
+        epilog=MORE,
     )
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder; finished arms are kept")

@@ -17,7 +17,15 @@ from stillhouse.temperature import TemperatureConfig
 
 def main(arguments: Sequence[str]) -> int:
     """Parse and print."""
-    parser = Parser(prog="stillhouse list", description="Recipes, data sets, teachers, signals and students.")
+    parser = Parser(
+        prog="stillhouse list",
+        description="Recipes, data sets, teachers, signals and students.",
+        examples="""
+  stillhouse list
+  stillhouse distill mnist --help      the flags of a recipe
+  stillhouse distill mnist --print-config
+""",
+    )
     parser.parse(arguments)
     _section("recipes (stillhouse distill NAME)", ((name, _first_line(recipe)) for name, recipe in known().items()))
     _section(
@@ -32,6 +40,7 @@ def main(arguments: Sequence[str]) -> int:
             ("builtin:digits", "a small network for the bundled digits, in the package"),
             ("timm:NAME", "any timm image model; the head is re-made for the data and fitted"),
             ("torchvision:NAME", "any torchvision classifier, likewise"),
+            ("py:FILE.py:CLASS", "a network of your own file, with --teacher-checkpoint FILE"),
             ("ckpt:FILE", "a teacher saved by train-teacher; for other state dicts name the architecture as"),
             ("", "--teacher-source timm:NAME --teacher-checkpoint FILE"),
             ("run:FOLDER", "the student that a run ships, as the teacher of the next one"),

@@ -10,7 +10,8 @@ import time
 from collections.abc import Sequence
 
 from stillhouse import __version__
-from stillhouse.cli.catalog import page_of
+from stillhouse.cli import early
+from stillhouse.cli.stored import page
 from stillhouse.core import ranks
 from stillhouse.core.checks import StillhouseError, nearest
 
@@ -29,7 +30,7 @@ COMMANDS = {
     "report": "make report.html again from a run folder",
     "vision": "train and distil clause networks on images by flags of their own: TM transformers, flat, residual, pyramid",
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
-    "lm": "distil a transformer language model into a recurrent one with ternary spikes: train, cache, distill, generate",
+    "lm": "distil a transformer language model into a recurrent one of ternary spikes: train-teacher, distill, generate, ...",
     "list": "recipes, data sets, teachers, signals and students that there are",
     "sar": "focus synthetic aperture radar with state-space networks: simulate, train, distill, compare, stream, evaluate",
 }
@@ -54,7 +55,7 @@ start here:
   stillhouse demo                                       everything at once, in two minutes
   stillhouse distill digits --epochs 60 --out runs/mine the same with a change
   stillhouse distill my.yaml --print-config             what a YAML file of yours means, without running it
-  stillhouse COMMAND --help                             the options of a command
+  stillhouse COMMAND --help                             the flags that people use; --help-all, --help GROUP for the rest
 
 options:
   -h, --help     show this and exit
@@ -65,6 +66,8 @@ options:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (0 done, 2 the user's fault, 3 teacher refused, 130 interrupted)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if len(words) > 1 and words[0] == "help":
+        words = [*words[1:], "--help"]
     if not words or words[0] in {"-h", "--help", "help"}:
         width = max(map(len, COMMANDS))
         print(HELP.format(commands="\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())))
@@ -75,11 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         print(f"stillhouse: unknown command {words[0]!r}; {nearest(words[0], COMMANDS)}", file=sys.stderr)
         return 2
-    page = page_of(words)
-    if page is not None and page.is_file():
-        print(page.read_text(encoding="utf-8"), end="")
-        return 0
     try:
+        if (text := page(words)) is not None:
+            print(text, end="")
+            return 0
+        early.look(words)
         status = run_command(words)
         ranks.end_children(patience=20.0)
         return status

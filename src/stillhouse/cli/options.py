@@ -4,27 +4,69 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 import yaml
 
+from stillhouse.cli.stored import WIDTH, group_of, groups_of
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError, Flag, dump_yaml, flags, parse, place, to_mapping
 
 T = TypeVar("T")
+TRAINING = {  # the flags of every training that people use
+    "--out": "",
+    "--resume": "",
+    "--epochs": "",
+    "--batch-size": "",
+    "--learning-rate": "peak of the schedule",
+    "--threads": "CPU threads; auto: one or all, whichever is faster",
+    "--device": "where to compute [auto]",
+}
+RUNS = {**TRAINING, "--seeds": ""}
+CONFIG = {"--set": "", "--print-config": "", "--quiet": ""}
+TEACHERS = {
+    "--teacher-source": "builtin:digits, timm:NAME, torchvision:NAME, py:FILE.py:CLASS, ckpt:FILE, run:FOLDER, cache:FOLDER",
+    "--teacher-checkpoint": "your own weights of such a network; nothing is fetched then",
+}
+DATA = {
+    "--data-name": "mnist, cifar10, folder (of class folders), npz, ...; see `stillhouse list`",
+    "--data-root": "where it lies",
+}
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse with errors of our own kind and no guessing of abbreviated flags."""
+    """argparse with a short page of help, errors of one line, and no guessing of abbreviated flags.
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+    `--help` shows the flags that people use, `--help-all` every one, `--help GROUP` one group of them.
+
+    Args:
+        common: flag -> its text on the short page, or "" for its own; without any the short page shows all flags.
+        examples: a line each, on both pages.
+        known_as: short flag -> flag, where words are translated before they are parsed.
+        kwargs: of argparse; `epilog` stands on the page of all flags where there are `common` ones.
+    """
+
+    def __init__(
+        self,
+        common: Mapping[str, str] | None = None,
+        examples: str = "",
+        known_as: Mapping[str, str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False, **kwargs
+        )
+        self.common, self.examples = dict(common or {}), examples.strip("\n")
+        self.known_as = dict(known_as or {})
+        self.add_argument("-h", "--help", action=_Help, nargs="?", metavar="GROUP", help=argparse.SUPPRESS)
+        self.add_argument("--help-all", action=_Help, nargs=0, help=argparse.SUPPRESS)
 
     def error(self, message: str) -> NoReturn:
-        """Raise instead of printing the usage and leaving."""
-        raise ConfigError(f"{message}\n{self.format_usage().strip()}")
+        """Raise one line and a hint instead of printing the usage and leaving."""
+        raise ConfigError(f"{message}; see `{self.prog} --help`")
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse all arguments; an unknown flag is an error that names the near one."""
@@ -34,8 +76,109 @@ class Parser(argparse.ArgumentParser):
             wrong = next((word for word in rest if word.startswith("-")), rest[0])
             if wrong.startswith("-"):
                 raise ConfigError(f"unknown flag {wrong.split('=')[0]}; {nearest(wrong.split('=')[0], known)}")
-            raise ConfigError(f"unexpected argument {wrong!r}")
+            raise ConfigError(f"unexpected argument {wrong!r}; see `{self.prog} --help`")
         return parsed
+
+    def format_usage(self) -> str:
+        """One line: what must be given."""
+        if self.usage is not None:
+            return f"usage: {self.usage}\n"
+        words = [f"{action.option_strings[0]} {_metavar(action)}" for action in self._visible() if action.required]
+        for action in self._arguments():
+            name = _metavar(action)
+            words.append({"+": f"{name}...", "*": f"[{name}...]"}.get(str(action.nargs), name))
+        return f"usage: {' '.join([self.prog, *words])} [options]\n"
+
+    def format_help(self) -> str:
+        """The short page."""
+        rows = [(_metavar(action), _text(self, action)) for action in self._arguments()]
+        offered = {name: action for action in self._visible() for name in action.option_strings}
+        for name in self.common or [action.option_strings[0] for action in self._visible()]:
+            if (flag := offered.get(self.known_as.get(name, name))) is not None:
+                rows.append((f"{name} {_metavar(flag)}".rstrip(), self.common.get(name) or _text(self, flag)))
+        parts = [self.format_usage().rstrip(), _wrapped(self.description or "", 0), "\n".join(_aligned(rows))]
+        if not self.common and self.epilog:
+            parts.append(self.epilog.strip("\n"))
+        if self.examples:
+            parts.append(f"examples:\n{self.examples}")
+        if self.common:
+            count = sum(1 for action in self._actions if action.help != argparse.SUPPRESS)
+            groups = ", ".join(groups_of(self.format_all()))
+            parts.append(f"all {count} flags: --help-all   one group: --help GROUP\n{_wrapped(f'groups: {groups}', 8)}")
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+    def format_all(self) -> str:
+        """The page of all flags, by groups."""
+        if not self.common:
+            return self.format_help()
+        usage, epilog = self.usage, self.epilog
+        examples = f"examples:\n{self.examples}" if self.examples else ""
+        try:
+            self.usage = self.format_usage().removeprefix("usage: ").strip().replace("%", "%%")
+            self.epilog = "\n\n".join(part for part in (examples, (epilog or "").strip("\n")) if part)
+            return super().format_help()
+        finally:
+            self.usage, self.epilog = usage, epilog
+
+    def _arguments(self) -> list[argparse.Action]:
+        return [action for action in self._actions if not action.option_strings]
+
+    def _visible(self) -> list[argparse.Action]:
+        return [action for action in self._actions if action.option_strings and action.help != argparse.SUPPRESS]
+
+
+class _Help(argparse.Action):
+    """Print the page that is asked for and leave."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(default=argparse.SUPPRESS, **{**kwargs, "dest": argparse.SUPPRESS})
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> NoReturn:
+        """Short, all, or one group."""
+        assert isinstance(parser, Parser)
+        if option_string == "--help-all":
+            sys.stdout.write(parser.format_all())
+        elif values is None:
+            sys.stdout.write(parser.format_help())
+        else:
+            sys.stdout.write(group_of(parser.format_all(), str(values), parser.prog))
+        raise SystemExit(0)
+
+
+def _metavar(action: argparse.Action) -> str:
+    """What follows a flag, in one short word."""
+    if action.nargs == 0:
+        return ""
+    words = action.metavar or ("|".join(map(str, action.choices)) if action.choices else action.dest.upper())
+    words = words[0] if isinstance(words, tuple) else words
+    if len(words) > 24:
+        words = action.option_strings[-1].rpartition("-")[2].upper()
+    return words.rpartition("_")[2] if words.isupper() else words
+
+
+def _text(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    return parser._get_formatter()._expand_help(action) if action.help else ""
+
+
+def _aligned(rows: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Rows in two columns, as wide as a page."""
+    left = min(28, max((len(name) for name, _ in rows), default=0)) + 4
+    for name, text in rows:
+        first = f"  {name}"
+        room = WIDTH - left
+        lines = textwrap.wrap(" ".join(text.split()), room, break_on_hyphens=False) or [""]
+        if len(first) + 2 > left:
+            yield first
+        else:
+            lines[0] = f"{first:<{left}}{lines[0]}"
+            yield lines.pop(0).rstrip()
+        yield from (" " * left + line for line in lines)
+
+
+def _wrapped(text: str, indent: int) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False)
 
 
 def add_config_options(parser: Parser) -> None:
@@ -47,7 +190,12 @@ def add_config_options(parser: Parser) -> None:
 
 
 def read_config(
-    parser: Parser, arguments: Sequence[str], load: Callable[[str, Sequence[str]], T], default: str
+    parser: Parser,
+    arguments: Sequence[str],
+    load: Callable[[str, Sequence[str]], T],
+    default: str,
+    metavar: str = "RECIPE|FILE.yaml",
+    about: str = "name of a recipe (see `stillhouse list`), or a YAML file",
 ) -> tuple[argparse.Namespace, T]:
     """Parse a command whose first argument is a recipe: its configuration decides which flags there are.
 
@@ -56,14 +204,16 @@ def read_config(
         arguments: the words after the command.
         load: (recipe, assignments) -> configuration.
         default: the recipe whose flags `--help` shows when none is named.
+        metavar: the word for the first argument.
+        about: its help.
 
     Returns:
         The parsed options and the configuration with all changes carried out.
     """
-    parser.add_argument("recipe", nargs="?", help="name of a recipe (see `stillhouse list`) or a YAML file")
+    parser.add_argument("recipe", nargs="?", metavar=metavar, help=about)
     add_config_options(parser)
     recipe = _recipe_of(parser, arguments)
-    asks_help = any(word in {"-h", "--help"} for word in arguments)
+    asks_help = any(word.partition("=")[0] in {"-h", "--help", "--help-all"} for word in arguments)
     if recipe is None and not asks_help:
         raise ConfigError(f"which recipe? Try `{parser.prog} {default}`, or `stillhouse list`")
     base = load(recipe or default, ())

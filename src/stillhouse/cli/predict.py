@@ -24,7 +24,7 @@ EPILOG = """what SOURCE may be, by family:
 examples:
   stillhouse predict runs/demo digit.png
   stillhouse predict runs/mine photos --out answers.csv
-  head -3 table.csv | stillhouse predict runs/five - --json
+  stillhouse predict runs/five table.csv --json                  - instead of a file: standard input
 
 In Python: student = stillhouse.load("runs/mine"); student.predict(["photo.png"]); student.classes
 """

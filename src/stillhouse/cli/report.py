@@ -14,6 +14,11 @@ def main(arguments: Sequence[str]) -> int:
         prog="stillhouse report",
         description="Write report.html, one self-contained page, from the files of a run folder; of a folder of several models "
         "(stillhouse vision) one page each.",
+        examples="""
+  stillhouse report runs/demo
+  stillhouse report runs/mine
+  stillhouse compare runs/demo runs/mine --out compared.html
+""",
     )
     parser.add_argument("folder", type=Path, help="run folder, for example runs/demo")
     options = parser.parse(arguments)

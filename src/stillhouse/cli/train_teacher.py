@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.cli.options import CONFIG, DATA, TEACHERS, TRAINING, Parser, print_config, read_config
 from stillhouse.core.records import run_place
 from stillhouse.recipes import load_teacher_run
 
-EXAMPLES = """examples:
+EXAMPLES = """
   stillhouse train-teacher mnist-teacher --data-root DIR
   stillhouse train-teacher mnist-teacher --teacher-source timm:resnet18 --teacher-pretrained
   stillhouse distill mnist --teacher-source ckpt:runs/mnist-teacher/teacher.safetensors
@@ -22,7 +22,16 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="stillhouse train-teacher",
         description="Fine-tune a teacher; it is saved as OUT/teacher.safetensors.",
-        epilog=EXAMPLES,
+        common={
+            **TRAINING,
+            **DATA,
+            "--data-image-size": "",
+            "--augment": "",
+            **TEACHERS,
+            "--teacher-pretrained": "",
+            **CONFIG,
+        },
+        examples=EXAMPLES,
     )
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
     parser.add_argument("--resume", action="store_true", help="continue the training in the folder")

@@ -255,6 +255,10 @@ class Family(ABC, Generic[C, D]):
     def grade(self, teacher: Any, config: C, data: D) -> Grade:
         """Score a teacher on the validation split against chance."""
 
+    def plain_score(self, config: C, data: D) -> tuple[str, float] | None:
+        """What a cheap model that nobody taught reaches on the validation split, with its name: a good teacher is above it."""
+        return None
+
     def prepare(self, lab: Lab[C, D]) -> None:
         """Make once what all arms use (a cache of the teacher's outputs, a graph of neighbours), into `lab.shared`."""
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from stillhouse.teachers.readiness import TeacherReport, check_teacher
     from stillhouse.teachers.teacher import NetworkTeacher, Teacher
 
-SOURCES = ("builtin", "timm", "torchvision", "ckpt", "run", "cache", "self")
+SOURCES = ("builtin", "timm", "torchvision", "py", "ckpt", "run", "cache", "self")
+FOREIGN = ("timm", "torchvision", "py")  # whose weights may come from a file of anyone's
 SELF = "self:average"
 
 
@@ -30,11 +31,13 @@ class TeacherConfig:
 
     source: str = Field(
         default="builtin:digits",
-        description="builtin:digits, timm:NAME, torchvision:NAME, ckpt:FILE (of train-teacher), run:FOLDER (the student of a "
-        "run), cache:FOLDER (its answers, kept by `stillhouse cache`), or self:average",
+        description="builtin:digits, timm:NAME, torchvision:NAME, py:FILE.py:CLASS (of your own), "
+        "ckpt:FILE (of train-teacher, or a state dict that is recognised by its keys), run:FOLDER (the student of a run), "
+        "cache:FOLDER (its answers, kept by `stillhouse cache`), or self:average",
     )
     checkpoint: str | None = Field(
-        default=None, description="state dict for timm:NAME or torchvision:NAME, in place of their published weights"
+        default=None,
+        description="state dict for timm:NAME, torchvision:NAME or py:FILE.py:CLASS; nothing is fetched then",
     )
     pretrained: bool = Field(default=True, description="fetch the published weights of timm:NAME or torchvision:NAME")
     image_size: int | None = Field(
@@ -51,6 +54,17 @@ class TeacherConfig:
         default_factory=dict, description="more keyword arguments of the architecture, as embed_dim"
     )
 
+    arguments: dict[str, Any] = Field(default_factory=dict, description="of the class of py:FILE.py:CLASS, by keyword")
+    mean: tuple[float, ...] | None = Field(
+        default=None,
+        description="pixel mean that its inputs are normalized with, a number or one a channel [its own; py: 0]",
+    )
+    std: tuple[float, ...] | None = Field(default=None, description="pixel deviation likewise [its own; py: 1]")
+    classes: tuple[str, ...] | None = Field(
+        default=None,
+        description="names of its classes in its own order, matched with those of the data [the data's order]",
+    )
+
     def __post_init__(self) -> None:
         kind, colon, name = self.source.partition(":")
         if kind not in SOURCES or not colon or not name:
@@ -59,8 +73,29 @@ class TeacherConfig:
             raise ValueError(f"source: a student's own teacher is {SELF!r}, got {self.source!r}")
         if kind != "self" and self.decay is not None:
             raise ValueError(f"decay: does nothing with {self.source!r}; it belongs to {SELF!r}")
-        if kind in {"builtin", "ckpt", "run", "cache", "self"} and self.checkpoint is not None:
-            raise ValueError(f"checkpoint: goes with timm:NAME or torchvision:NAME, not with {self.source!r}")
+        if kind not in FOREIGN and self.checkpoint is not None:
+            raise ValueError(
+                f"checkpoint: goes with timm:NAME, torchvision:NAME or py:FILE.py:CLASS, not with {self.source!r}"
+            )
+        self._check_own(kind, name)
+
+    def _check_own(self, kind: str, name: str) -> None:
+        if kind == "py" and not (name.rpartition(":")[0].endswith(".py") and name.rpartition(":")[2].isidentifier()):
+            raise ValueError(f"source: expected py:FILE.py:CLASS, got {self.source!r}")
+        if self.arguments and kind != "py":
+            raise ValueError(f"arguments: does nothing with {self.source!r}; architecture is for networks by name")
+        if self.architecture and kind == "py":
+            raise ValueError(f"architecture: does nothing with {self.source!r}; its arguments go into arguments")
+        for word, given in (("mean", self.mean), ("std", self.std), ("classes", self.classes)):
+            if given is not None and kind not in (*FOREIGN, "ckpt"):
+                raise ValueError(f"{word}: does nothing with {self.source!r}, which knows its own")
+        if self.std is not None and min(self.std, default=0.0) <= 0:
+            raise ValueError(f"std: expected numbers above 0, got {list(self.std)}")
+        made = kind in ("timm", "torchvision") and self.checkpoint is None
+        if self.classes is not None and (made or self.head == "probe"):
+            raise ValueError(
+                "classes: does nothing where the last layer is re-made; give a checkpoint, without head: probe"
+            )
 
     @property
     def is_student(self) -> bool:

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import ImageTask
+from stillhouse.core.types import ImageTask, TextTask
 from stillhouse.teachers import TeacherConfig
-from stillhouse.teachers.from_checkpoint import load_foreign, load_own, read_state_dict
+from stillhouse.teachers.classes import order_of
+from stillhouse.teachers.from_checkpoint import is_own, load_foreign, load_own, load_strictly, read_state_dict
 from stillhouse.teachers.heads import final_linear, replace_head
-from stillhouse.teachers.teacher import NetworkTeacher, Origin
+from stillhouse.teachers.teacher import Input, NetworkTeacher, Origin, Tokens
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -25,7 +26,17 @@ def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> 
             raise InputError(f"teacher {config.source!r} does not ship with the package; there is {known}")
         return _own(path, config, task, features)
     if kind == "ckpt":
-        return _own(Path(name), config, task, features)
+        path = Path(name)
+        if path.is_file() and not is_own(path):
+            from stillhouse.teachers.recognised import recognise
+
+            found = recognise(read_state_dict(path))
+            if found is not None:
+                return build(replace(config, source=found, checkpoint=name), task, features)
+        return _own(path, config, task, features)
+    order, task = _order(config, task)
+    if kind == "py":
+        return _of_file(config, task, features, order)
     if kind == "timm":
         from stillhouse.teachers.from_timm import build_timm as build_network
     else:
@@ -40,13 +51,62 @@ def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> 
         load_foreign(module, Path(config.checkpoint), task.num_classes, skip_head=new_head)
     origin = Origin(config.source, config.architecture)
     return NetworkTeacher(
-        module, task, wants, name=config.source, origin=origin, head_is_new=new_head, features=features
+        module,
+        task,
+        _seen(wants, config),
+        name=config.source,
+        origin=origin,
+        head_is_new=new_head,
+        features=features,
+        order=order,
     )
+
+
+def _of_file(
+    config: TeacherConfig, task: ImageTask | TextTask, features: tuple[str, ...], order: tuple[int, ...] | None
+) -> NetworkTeacher:
+    from stillhouse.teachers.from_file import build_own
+
+    module, wants = build_own(config.source.partition(":")[2], config.arguments, task, config.image_size)
+    if config.checkpoint is not None:
+        load_strictly(module, read_state_dict(Path(config.checkpoint)), f"checkpoint {config.checkpoint}")
+    new_head = config.head == "probe"
+    if new_head:
+        replace_head(module, final_linear(module, config.source), task.num_classes)
+    name = config.source.rpartition(":")[2]
+    return NetworkTeacher(
+        module, task, _seen(wants, config), name=name, head_is_new=new_head, features=features, order=order
+    )
+
+
+def _order(config: TeacherConfig, task: ImageTask) -> tuple[tuple[int, ...] | None, ImageTask]:
+    """Which of the teacher's scores each class of the data has, and the task with the teacher's own classes."""
+    if config.classes is None:
+        return None, task
+    return tuple(order_of(config.classes, task.class_names)), replace(task, class_names=config.classes)
+
+
+def _seen(wants: Input | Tokens, config: TeacherConfig) -> Input | Tokens:
+    """What a network wants to see, with the normalization that the configuration names.
+
+    Raises:
+        InputError: of texts, or of another number of channels.
+    """
+    given = {key: x for key, x in (("mean", config.mean), ("std", config.std)) if x is not None}
+    if not given:
+        return wants
+    if isinstance(wants, Tokens):
+        raise InputError(f"teacher.{next(iter(given))}: expected none, the data are texts")
+    for key, values in given.items():
+        if len(values) not in (1, wants.channels):
+            raise InputError(f"teacher.{key}: expected 1 or {wants.channels} numbers, got {len(values)}")
+    return replace(wants, mean=config.mean or wants.mean, std=config.std or wants.std)
 
 
 def _own(path: Path, config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> NetworkTeacher:
     module, wants, saved, origin = load_own(path)
     new_head = config.head == "probe"
+    order, task = _order(config, task)
     if saved.num_classes != task.num_classes and not new_head:
         raise InputError(
             f"teacher {path}: expected {task.num_classes} classes, it was trained for {saved.num_classes} "
@@ -54,4 +114,13 @@ def _own(path: Path, config: TeacherConfig, task: ImageTask, features: tuple[str
         )
     if new_head:
         replace_head(module, final_linear(module, str(path)), task.num_classes)
-    return NetworkTeacher(module, task, wants, name=path.stem, origin=origin, head_is_new=new_head, features=features)
+    return NetworkTeacher(
+        module,
+        task,
+        _seen(wants, config),
+        name=path.stem,
+        origin=origin,
+        head_is_new=new_head,
+        features=features,
+        order=order,
+    )

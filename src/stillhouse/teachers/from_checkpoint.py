@@ -57,6 +57,11 @@ def save_teacher(path: Path, teacher: NetworkTeacher, *, data_name: str, data_sh
     write_atomically(path, lambda file: file.write(content))
 
 
+def is_own(path: Path) -> bool:
+    """Whether a file has the form that `save_teacher` writes."""
+    return _metadata(path) is not None
+
+
 def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
     """Rebuild a network that `save_teacher` wrote.
 
@@ -77,7 +82,7 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
         keys = list(read_state_dict(path))
         raise InputError(
             f"{path} is a state dict that does not name its architecture (first keys: {', '.join(keys[:4])}); "
-            f"name it: --teacher-source timm:NAME (or torchvision:NAME) --teacher-checkpoint {path}"
+            f"name it: --teacher-source timm:NAME (or torchvision:NAME, or py:FILE.py:CLASS) --teacher-checkpoint {path}"
         )
     try:
         task = ImageTask(**{key: tuple(value) for key, value in about["task"].items()})

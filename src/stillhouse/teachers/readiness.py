@@ -6,7 +6,7 @@ Shapes: N samples, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch
+from stillhouse.teachers.classes import in_words, permutation
 from stillhouse.teachers.teacher import Teacher
 
 BINS = 15
@@ -30,6 +31,7 @@ class TeacherReport:
         ece: expected calibration error, 15 bins.
         status: "ready", or "at chance" where `low` does not exceed `chance`.
         reliability: a bin each: mean confidence, accuracy, count.
+        permuted: in words, the permutation of classes after which its answers fit; "" where there is none.
     """
 
     name: str
@@ -41,13 +43,14 @@ class TeacherReport:
     head: Literal["own", "fitted", "new"]
     status: Literal["ready", "at chance"]
     reliability: tuple[dict[str, float], ...]
+    permuted: str = ""
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for `teacher.json`."""
         return asdict(self)
 
 
-def check_teacher(teacher: Teacher, batches: Iterable[Batch]) -> TeacherReport:
+def check_teacher(teacher: Teacher, batches: Iterable[Batch], class_names: Sequence[str] = ()) -> TeacherReport:
     """Score a teacher on labelled batches (the validation split); raises nothing for a bad one; see the report.
 
     Raises:
@@ -77,7 +80,9 @@ def check_teacher(teacher: Teacher, batches: Iterable[Batch]) -> TeacherReport:
         "new" if teacher.head_is_new else "fitted" if teacher.head_was_fitted else "own"
     )
     status: Literal["ready", "at chance"] = "ready" if low > chance else "at chance"
-    return TeacherReport(teacher.name, score, low, chance, ece, rows, head, status, bins)
+    found = permutation(answer.numpy(), y.numpy(), p.shape[1])
+    permuted = in_words(*found, class_names or [str(k) for k in range(p.shape[1])]) if found is not None else ""
+    return TeacherReport(teacher.name, score, low, chance, ece, rows, head, status, bins, permuted)
 
 
 def wilson_low(share: float, rows: int, z: float = 1.959964) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -145,6 +145,7 @@ class NetworkTeacher(Teacher):
 
     Attributes:
         module: the network, in eval mode, without gradients.
+        order: which of its scores each class of the data has; None: as they come.
         built_as: its identity as it was built, before a head was fitted to data; None where nobody asked for it.
     """
 
@@ -162,11 +163,13 @@ class NetworkTeacher(Teacher):
         origin: Origin | None = None,
         head_is_new: bool = False,
         features: Sequence[str] = (),
+        order: Sequence[int] | None = None,
     ) -> None:
         self.module = module.eval()
         for parameter in module.parameters():
             parameter.requires_grad_(False)
         self.name, self.task, self.wants, self.origin = name, task, wants, origin
+        self.order = None if order is None else tuple(order)
         self.head_is_new, self.head_was_fitted = head_is_new, False
         self._tapped = Tapped(self.module, features)
         try:
@@ -179,6 +182,7 @@ class NetworkTeacher(Teacher):
                 f"teacher {name}: expected {task.num_classes} classes, it has {self.spec.num_classes}; "
                 "head: probe re-makes its last layer and fits it to this data"
             )
+        self.spec = self._of_data(self.spec)
 
     def __call__(self, batch: Batch) -> Outputs:
         """Logits and features of raw pixels; no gradient, always in eval mode, on the batch's device."""
@@ -188,7 +192,8 @@ class NetworkTeacher(Teacher):
         self.module.eval()  # whoever holds the module may have called .train() on it
         # no_grad, not inference_mode: inference tensors cannot enter the backward pass of a projector
         with torch.no_grad():
-            return self._tapped(self.prepare(batch.inputs))
+            found = self._tapped(self.prepare(batch.inputs))
+        return found if self.order is None else replace(found, logits=found.logits[:, list(self.order)])
 
     def listening(self, features: Sequence[str]) -> NetworkTeacher:
         """Itself, tapped at these sub-modules from now on.
@@ -198,8 +203,12 @@ class NetworkTeacher(Teacher):
         """
         self._tapped.close()
         self._tapped = Tapped(self.module, features)
-        self.spec = self._tapped.spec(self.prepare(self.task.example(2)))
+        self.spec = self._of_data(self._tapped.spec(self.prepare(self.task.example(2))))
         return self
+
+    def _of_data(self, spec: OutputSpec) -> OutputSpec:
+        """The shapes, with the number of the data's classes."""
+        return spec if self.order is None else replace(spec, num_classes=len(self.order))
 
     def prepare(self, pixels: Tensor) -> Tensor:
         """Raw pixels (B, C, H, W) in [0, 1], resized and normalized as the network was trained."""
@@ -213,6 +222,8 @@ class NetworkTeacher(Teacher):
     def identity(self) -> str:
         """SHA-256 of how it sees pixels and of its weights, by name."""
         digest = hashlib.sha256(repr(self.wants).encode())
+        if self.order is not None:
+            digest.update(repr(self.order).encode())
         for name, x in self.module.state_dict().items():
             digest.update(f"{name} {x.dtype} {tuple(x.shape)}\n".encode())
             digest.update(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())

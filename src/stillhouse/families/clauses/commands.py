@@ -14,12 +14,34 @@ from stillhouse.core.records import run_place
 from stillhouse.families.clauses.vision.config import VisionConfig
 from stillhouse.families.clauses.vision.flags import VisionFlag, described
 
-EXAMPLES = """examples:
+EXAMPLES = """
   stillhouse vision --dataset mnist --models transformer --transformer-arch vit --transformer-patch 4 --epochs 3
-  stillhouse vision --dataset mnist --transformer-arch swin --transformer-depths 1,1 --transformer-stage-heads 2,4 \\
-      --transformer-embed-dims 48,96 --transformer-patch 2 --transformer-window 4 --epochs 10
   stillhouse vision --models transformer tm --out runs/both --resume
   stillhouse vision --distill-teacher-checkpoint runs/mnist-teacher/teacher.safetensors --visualize-overlays pictures
+"""
+COMMON = {
+    "--models": "transformer, tm, deep_tm, hybrid, deep_ctm, resnet_tm, swin_tm, pyramid_tm",
+    "--dataset": "digits, mnist, fashion-mnist, cifar10, cifar100, folder, npz, shards",
+    "--dataset-root": "where it lies",
+    "--out": "",
+    "--resume": "",
+    **dict.fromkeys(("--epochs", "--batch-size"), ""),
+    "--lr": "peak [by model and batch size]",
+    "--seeds": "",
+    "--device": "",
+    **dict.fromkeys(("--transformer-arch", "--transformer-patch"), ""),
+    "--transformer-d-model": "width of a token [96]",
+    "--transformer-layers": "blocks; for Swin in each stage [4, or 2,2,6,2]",
+    "--transformer-clauses": "clauses of each block [192]",
+    "--tm-n-clauses": "",
+    "--distill-teacher-timm": "a timm network, or ckpt:FILE, torchvision:NAME, builtin:digits",
+    "--distill-teacher-checkpoint": "alone: a FILE of train-teacher; beside a network: its state dict",
+    "--visualize-overlays": "",
+    **dict.fromkeys(("--config", "--set", "--print-config"), ""),
+}
+MORE = """more examples:
+  stillhouse vision --dataset mnist --transformer-arch swin --transformer-depths 1,1 --transformer-stage-heads 2,4 \\
+      --transformer-embed-dims 48,96 --transformer-patch 2 --transformer-window 4 --epochs 10
 
 every flag: docs/tsetlin.md; the documented commands: docs/reproduction.md
 """
@@ -98,7 +120,9 @@ def _parser() -> Parser:
     parser = Parser(
         prog="stillhouse vision",
         description="Train and distil clause networks on images. A flag's range and meaning are those of the setting behind it.",
-        epilog=EXAMPLES,
+        common=COMMON,
+        examples=EXAMPLES,
+        epilog=MORE,
     )
     parser.add_argument("--config", type=Path, help="YAML file to start from; flags change it")
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")

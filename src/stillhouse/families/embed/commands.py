@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.cli.options import CONFIG, RUNS, Parser, print_config, read_config
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import run_place
-from stillhouse.families.embed.flags import dashed, leaves, nearer, take_documented, text_arm
+from stillhouse.families.embed.flags import SHORT, dashed, leaves, nearer, take_documented, text_arm
 
 COMMANDS = {
     "capture": "texts -> a teacher's vectors, encoded once into a folder",
@@ -37,10 +37,13 @@ start here:
   stillhouse embed explore runs/five --out five.html
   stillhouse embed COMMAND --help                               the options of a command
 """
-DISTILL = """examples:
+SOURCE = "vectors of a teacher (.npy, .npz, .parquet, ...), a captured folder, or a YAML file"
+EXAMPLES = """
   stillhouse embed distill runs/notes                            a captured corpus, results in runs/embedding
   stillhouse embed distill ada.parquet --key vector --seeds 5 --out runs/ada
   stillhouse embed distill runs/notes --student text             also a student that reads texts, without the teacher
+"""
+DISTILL = """more examples:
   stillhouse embed distill runs/notes --neighbor-weight 2        nearer neighbours, for less of the rest
   stillhouse embed distill runs/notes --frontier 0 0.3 3 10      the curve of local against global quality
   stillhouse embed distill mine.yaml --set lesson.perplexity=20 --resume
@@ -89,6 +92,11 @@ def _capture(words: Sequence[str]) -> int:
     parser = Parser(
         prog="stillhouse embed capture",
         description=COMMANDS["capture"],
+        examples="""
+  stillhouse embed capture notes.txt --model all-MiniLM-L6-v2 --out runs/notes
+  stillhouse embed capture pairs.csv:0,1 --model all-MiniLM-L6-v2 --out runs/pairs
+  stillhouse embed capture articles.jsonl:body --model all-MiniLM-L6-v2 --out runs/articles --limit 50000
+""",
         epilog="a text file: FILE.txt (a line a text), FILE.csv:0,1 (columns), FILE.jsonl:body (a field),\n"
         "FILE.txt:prose or FILE.txt:tokenized (articles, sentence by sentence). Equal texts are taken once. A capture that was\n"
         "stopped goes on where it stopped; a finished one returns at once.",
@@ -133,8 +141,22 @@ def _distill(words: Sequence[str]) -> int:
     parser = Parser(
         prog="stillhouse embed distill",
         description=COMMANDS["distill"],
+        common={
+            "--recipe": "",
+            "--student": "",
+            "--text-teacher": "",
+            **RUNS,
+            "--key": "",
+            "--levels": "",
+            "--perplexity": "",
+            "--neighbor-weight": "",
+            "--global-weight": "",
+            "--force": "",
+            **CONFIG,
+        },
+        examples=EXAMPLES,
+        known_as={f"--{short}": f"--{long}" for short, long in SHORT.items()},
         epilog=DISTILL,
-        usage="stillhouse embed distill SOURCE [--recipe NAME] [--out DIR] [--resume] [any setting below]",
     )
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
     parser.add_argument("--recipe", help=f"what to start from: embedding, embedding-tree, embedding-fast [{DEFAULT}]")
@@ -155,7 +177,7 @@ def _distill(words: Sequence[str]) -> int:
         return load_embedding(source, [*changes, *assignments], recipe=early.get("recipe"))
 
     try:
-        options, config = read_config(parser, words, load, "runs/corpus")
+        options, config = read_config(parser, words, load, "runs/corpus", metavar="SOURCE", about=SOURCE)
     except ConfigError as error:
         raise nearer(error) from None
     if options.print_config:
@@ -176,7 +198,12 @@ def _distill(words: Sequence[str]) -> int:
 
 
 def _evaluate(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse embed evaluate", description=COMMANDS["evaluate"])
+    examples = """
+  stillhouse embed evaluate runs/five
+  stillhouse embed evaluate runs/five --vectors other.npy --limit 2000
+  stillhouse embed evaluate runs/five --json
+"""
+    parser = Parser(prog="stillhouse embed evaluate", description=COMMANDS["evaluate"], examples=examples)
     parser.add_argument("folder", type=Path, help="a run, or the folder of a student")
     parser.add_argument("--vectors", help="vectors of the same teacher [the test rows of its run]")
     parser.add_argument("--key", help="which array or column of them")
@@ -198,7 +225,12 @@ def _evaluate(words: Sequence[str]) -> int:
 
 
 def _encode(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse embed encode", description=COMMANDS["encode"])
+    examples = """
+  stillhouse embed encode runs/five vectors.npy --out codes.npy
+  stillhouse embed encode runs/five/text-student notes.txt --out codes.csv
+  stillhouse embed encode runs/five notes.txt --teacher all-MiniLM-L6-v2 --out codes.jsonl
+"""
+    parser = Parser(prog="stillhouse embed encode", description=COMMANDS["encode"], examples=examples)
     parser.add_argument("folder", type=Path, help="a run, or the folder of a student (RUN/text-student reads texts)")
     parser.add_argument("source", help="vectors, a capture, or a text file (as in capture)")
     parser.add_argument("--out", type=Path, required=True, help="FILE.npy, .csv (with texts) or .jsonl (with trees)")
@@ -216,7 +248,12 @@ def _encode(words: Sequence[str]) -> int:
 
 
 def _explore(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse embed explore", description=COMMANDS["explore"])
+    examples = """
+  stillhouse embed explore runs/five
+  stillhouse embed explore runs/five --all --limit 2000 --out five.html
+  stillhouse embed explore runs/five --vectors other.npy
+"""
+    parser = Parser(prog="stillhouse embed explore", description=COMMANDS["explore"], examples=examples)
     parser.add_argument("folder", type=Path, help="a run, or the folder of a student")
     parser.add_argument("--out", type=Path, help="the page [explorer.html in the folder]")
     parser.add_argument("--vectors", help="vectors of the same teacher [the test rows of its run]")
@@ -241,7 +278,12 @@ def _explore(words: Sequence[str]) -> int:
 
 
 def _export(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse embed export", description=COMMANDS["export"])
+    examples = """
+  stillhouse embed export runs/five --out embedder
+  stillhouse embed export runs/five --out embedder --no-onnx
+  stillhouse embed export runs/five/student --out embedder
+"""
+    parser = Parser(prog="stillhouse embed export", description=COMMANDS["export"], examples=examples)
     parser.add_argument("folder", type=Path, help="a run, or the folder of a vector student")
     parser.add_argument("--out", type=Path, required=True, help="a new folder")
     parser.add_argument("--no-onnx", action="store_true", help="numpy alone")

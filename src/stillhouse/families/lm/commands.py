@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.options import Parser, print_config, read_config
+from stillhouse.cli.options import CONFIG, TRAINING, Parser, print_config, read_config
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import CARD, run_place
@@ -36,6 +36,7 @@ start here:
   stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river" --tokens 60
   stillhouse lm COMMAND --help                        the options of a command
 """
+TEXT = {"--corpus-source": "", "--corpus-tokenizer": ""}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,7 +62,17 @@ def main(arguments: Sequence[str]) -> int:
 def _train_teacher(words: Sequence[str]) -> int:
     from stillhouse.families.lm.recipes import load_lm_teacher
 
-    parser = Parser(prog="stillhouse lm train-teacher", description=COMMANDS["train-teacher"])
+    examples = """
+  stillhouse lm train-teacher wikitext-2-teacher --corpus-source data/wikitext-2 --out runs/wikitext-2-teacher
+  stillhouse lm train-teacher wikitext-2-teacher --corpus-source mine.txt --epochs 2
+  stillhouse lm train-teacher wikitext-2-teacher --resume
+"""
+    parser = Parser(
+        prog="stillhouse lm train-teacher",
+        description=COMMANDS["train-teacher"],
+        common={**TRAINING, **TEXT, "--model-width": "", "--model-layers": "", **CONFIG},
+        examples=examples,
+    )
     _add_run_flags(parser)
     options, config = read_config(parser, words, load_lm_teacher, "wikitext-2-teacher")
     if options.print_config:
@@ -85,6 +96,20 @@ def _cache(words: Sequence[str]) -> int:
     parser = Parser(
         prog="stillhouse lm cache",
         description=COMMANDS["cache"],
+        common={
+            "--out": "",
+            **TEXT,
+            "--teacher-source": "",
+            "--k": "",
+            "--lesson-window": "",
+            "--set": "",
+            "--print-config": "",
+        },
+        examples="""
+  stillhouse lm cache wikitext-2 --corpus-source data/wikitext-2
+  stillhouse lm cache wikitext-2 --lesson-k 64 --out caches/wikitext-2
+  stillhouse lm cache mine.yaml
+""",
         epilog="`lm distill --out OUT` looks for its cache in OUT/logits, and writes it there if there is none.",
     )
     parser.add_argument("--out", type=Path, help="folder of the cache [runs/NAME/logits]")
@@ -102,7 +127,30 @@ def _cache(words: Sequence[str]) -> int:
 def _distill(words: Sequence[str]) -> int:
     from stillhouse.families.lm.recipes import load_lm_run
 
-    parser = Parser(prog="stillhouse lm distill", description=COMMANDS["distill"])
+    examples = """
+  stillhouse lm distill wikitext-2 --corpus-source data/wikitext-2 --out runs/wikitext-2
+  stillhouse lm distill wikitext-2 --corpus-source mine.txt --epochs 2 --seeds 1
+  stillhouse lm distill mine.yaml --resume
+"""
+    parser = Parser(
+        prog="stillhouse lm distill",
+        description=COMMANDS["distill"],
+        common={
+            **{name: text for name, text in TRAINING.items() if name != "--learning-rate"},
+            "--training-learning-rate": "",
+            "--seeds": "",
+            "--arms": "",
+            **TEXT,
+            "--teacher-source": "",
+            "--kd-weight": "",
+            "--student-width": "",
+            "--student-layers": "",
+            "--student-mixer": "",
+            "--force": "",
+            **CONFIG,
+        },
+        examples=examples,
+    )
     _add_run_flags(parser)
     parser.add_argument(
         "--force", action="store_true", help="learn from a teacher that knows only how frequent tokens are"
@@ -124,7 +172,12 @@ def _distill(words: Sequence[str]) -> int:
 
 
 def _evaluate(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse lm evaluate", description=COMMANDS["evaluate"])
+    examples = """
+  stillhouse lm evaluate runs/wikitext-2/arms/kd/seed-0
+  stillhouse lm evaluate runs/wikitext-2/arms/kd/seed-0 --source mine.txt --tokens 20000
+  stillhouse lm evaluate runs/wikitext-2/arms/kd/seed-0 --energy
+"""
+    parser = Parser(prog="stillhouse lm evaluate", description=COMMANDS["evaluate"], examples=examples)
     parser.add_argument("folder", type=Path, help="a student (runs/wikitext-2/arms/kd/seed-0), or a teacher's folder")
     parser.add_argument("--source", help="another text: a folder of splits or a file [that of its run]")
     parser.add_argument("--tokens", type=int, help="of the test split [those of its run]")
@@ -175,7 +228,12 @@ def _check_evaluation(options: Namespace) -> None:
 
 
 def _generate(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse lm generate", description=COMMANDS["generate"])
+    examples = """
+  stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river"
+  stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river" --tokens 60 --temperature 0.8
+  stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river" --torch
+"""
+    parser = Parser(prog="stillhouse lm generate", description=COMMANDS["generate"], examples=examples)
     parser.add_argument("folder", type=Path, help="a student (runs/wikitext-2/arms/kd/seed-0)")
     parser.add_argument("--prompt", required=True, help="text of any length")
     parser.add_argument("--tokens", type=int, default=100, help="to write [100]")
@@ -215,7 +273,12 @@ def _generate(words: Sequence[str]) -> int:
 
 
 def _export(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse lm export", description=COMMANDS["export"])
+    examples = """
+  stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out packed
+  stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out packed --packing planes
+  stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out ffn.nir --nir blocks.0.ffn
+"""
+    parser = Parser(prog="stillhouse lm export", description=COMMANDS["export"], examples=examples)
     parser.add_argument("folder", type=Path, help="a student (runs/wikitext-2/arms/kd/seed-0)")
     parser.add_argument("--out", type=Path, required=True, help="folder, or the file of a NIR graph")
     parser.add_argument(

@@ -35,6 +35,10 @@ start here:
       --student_config s4_ssm_student_toy --save_dir results/student
   stillhouse sar stream results/student/arms/kd/seed-0 --lines 2000 --check
 """
+RUN_FLAGS = {
+    **dict.fromkeys(("--save-dir", "--resume", "--num-epochs", "--learning-rate", "--batch-size", "--device"), ""),
+    **dict.fromkeys(("--devices", "--quiet", "--set", "--print-config"), ""),
+}
 Change = dict[str, Any]
 
 
@@ -62,7 +66,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _simulate(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse sar simulate", description=COMMANDS["simulate"])
+    examples = """
+  stillhouse sar simulate --out lines.npz
+  stillhouse sar simulate --out lines.npz --preset toy-128 --set train=64
+  stillhouse sar simulate --out products --preset sentinel-1      a folder of Zarr products
+"""
+    parser = Parser(prog="stillhouse sar simulate", description=COMMANDS["simulate"], examples=examples)
     parser.add_argument("--out", type=Path, required=True, help="FILE.npz, or a folder for Zarr products")
     parser.add_argument("--preset", help="toy-64, toy-128, toy-256 or sentinel-1 [toy-64]")
     _add_changes(parser, "data setting: --set train=64, --set scene.points_max=9")
@@ -87,7 +96,17 @@ def _simulate(words: Sequence[str]) -> int:
 
 
 def _train(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse sar train", description=COMMANDS["train"])
+    examples = """
+  stillhouse sar train --config s4_ssm_complex_toy --save-dir results/teacher
+  stillhouse sar train --config s4_ssm_complex_toy --num-epochs 5 --save-dir results/short
+  stillhouse sar train --config s4_ssm_complex_toy --save-dir results/teacher --resume
+"""
+    parser = Parser(
+        prog="stillhouse sar train",
+        description=COMMANDS["train"],
+        common={"--config": "", **RUN_FLAGS},
+        examples=examples,
+    )
     parser.add_argument(
         "--config", required=True, help="documented YAML file, or a shipped recipe (s4_ssm_complex_toy)"
     )
@@ -114,7 +133,18 @@ def _train(words: Sequence[str]) -> int:
 
 
 def _distill(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse sar distill", description=COMMANDS["distill"])
+    both = "--teacher-config s4_ssm_complex_toy --teacher-checkpoint results/teacher \\\n      --student-config s4_ssm_student_toy"
+    examples = f"""
+  stillhouse sar distill {both}
+  stillhouse sar distill {both} --seeds 3 --save-dir results/student
+  stillhouse sar distill {both} --alpha 0.3 --beta 0.5 --num-epochs 5
+"""
+    own = dict.fromkeys(
+        ("--teacher-config", "--teacher-checkpoint", "--student-config", "--alpha", "--beta", "--arms", "--seeds"), ""
+    )
+    parser = Parser(
+        prog="stillhouse sar distill", description=COMMANDS["distill"], common={**own, **RUN_FLAGS}, examples=examples
+    )
     parser.add_argument("--teacher-config", required=True, help="YAML file or recipe that the teacher was trained from")
     parser.add_argument("--teacher-checkpoint", required=True, help="its run folder, or best_model.pth")
     parser.add_argument("--student-config", required=True, help="YAML file or recipe of the student")
@@ -158,7 +188,12 @@ def _distill(words: Sequence[str]) -> int:
 
 
 def _compare(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse sar compare", description=COMMANDS["compare"])
+    examples = """
+  stillhouse sar compare results/student results/other
+  stillhouse sar compare results/student --out results/table
+  stillhouse sar compare --length 4000                            sizes as documented, nothing trained
+"""
+    parser = Parser(prog="stillhouse sar compare", description=COMMANDS["compare"], examples=examples)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of `stillhouse sar distill` on the same data")
     parser.add_argument("--out", type=Path, help="folder for comparison.json")
     parser.add_argument("--length", type=int, default=1000, help="without runs: lines of a whole scene [1000]")
@@ -181,7 +216,12 @@ def _compare(words: Sequence[str]) -> int:
 
 
 def _stream(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse sar stream", description=COMMANDS["stream"])
+    examples = """
+  stillhouse sar stream results/student/arms/kd/seed-0 --lines 2000 --check
+  stillhouse sar stream results/student/arms/kd/seed-0 --input lines.npy --output focused.npy
+  stillhouse sar stream results/teacher --lines 500
+"""
+    parser = Parser(prog="stillhouse sar stream", description=COMMANDS["stream"], examples=examples)
     parser.add_argument("folder", type=Path, help="a trained network (results/student/arms/kd/seed-0)")
     parser.add_argument("--lines", type=int, default=1000, help="lines of white noise to make up [1000]")
     parser.add_argument("--input", type=Path, help="instead: a .npy file of complex lines, (L) or (L, bins)")
@@ -204,7 +244,12 @@ def _stream(words: Sequence[str]) -> int:
 
 
 def _evaluate(words: Sequence[str]) -> int:
-    parser = Parser(prog="stillhouse sar evaluate", description=COMMANDS["evaluate"])
+    examples = """
+  stillhouse sar evaluate results/teacher
+  stillhouse sar evaluate results/student/arms/kd/seed-0
+  stillhouse sar evaluate results/teacher --config s4_ssm_complex_toy
+"""
+    parser = Parser(prog="stillhouse sar evaluate", description=COMMANDS["evaluate"], examples=examples)
     parser.add_argument("folder", type=Path, help="a trained network (results/teacher)")
     parser.add_argument("--config", help="YAML file or recipe whose data are meant [those of its run]")
     options = parser.parse(words)

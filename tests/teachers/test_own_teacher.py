@@ -1,0 +1,225 @@
+"""A network of one's own file as the teacher: its class, weights, pixels and class order; a permutation is named."""
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from stillhouse.classification.data import DataConfig
+from stillhouse.classification.teachers import grade, plain_score
+from stillhouse.cli.main import main
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, ImageTask, TextTask
+from stillhouse.teachers import TeacherConfig, check_teacher
+from stillhouse.teachers.classes import order_of, permutation
+from stillhouse.teachers.recognised import recognise
+
+TASK = ImageTask(("ape", "bear", "cat"), (1, 4, 4), (0.5,), (0.25,))
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes=3, width=16):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(width, classes))
+    def forward(self, x):
+        return self.layers(x)
+
+class Bag(nn.Module):
+    def __init__(self, words, classes):
+        super().__init__()
+        self.words, self.head = nn.EmbeddingBag(words, 8), nn.Linear(8, classes)
+    def forward(self, ids):
+        return self.head(self.words(ids))
+
+def number():
+    return 3
+"""
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with the user's file and a checkpoint of it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(NET)
+    torch.manual_seed(0)
+    network = nn.Module()
+    network.layers = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
+    torch.save({"model_state_dict": network.state_dict()}, tmp_path / "own.pth")
+    return tmp_path, network.layers
+
+
+def batch(task=TASK, rows=5):
+    torch.manual_seed(1)
+    return Batch(torch.rand(rows, *task.shape), torch.arange(rows) % task.num_classes, torch.arange(rows))
+
+
+def build(task=TASK, **settings):
+    return TeacherConfig(**{"source": "py:net.py:Net", "checkpoint": "own.pth", **settings}).build(task)
+
+
+def test_the_class_of_the_file_with_the_weights_of_the_file(place, monkeypatch):
+    """Random weights in place of the checkpoint's would look like a teacher; nothing is asked of a hub."""
+    _, layers = place
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *a, **k: pytest.fail("asked the hub"))
+    torch.testing.assert_close(build()(batch()).logits, layers(batch().inputs))
+    assert build(arguments={"classes": 3}).identity() == build().identity()
+
+
+def test_scores_come_in_the_order_of_the_datas_classes(place):
+    """By name, whatever the case; a teacher of more classes gives those that the data have."""
+    _, layers = place
+    teacher = build(classes=("cat", "Ape", "bear"))
+    torch.testing.assert_close(teacher(batch()).logits, layers(batch().inputs)[:, [1, 2, 0]])
+    assert teacher.identity() != build().identity()
+    fewer = build(ImageTask(("cat", "bear"), (1, 4, 4), (0.5,), (0.25,)), classes=("ape", "bear", "cat"))
+    assert fewer.spec.num_classes == 2
+    torch.testing.assert_close(fewer(batch()).logits, layers(batch().inputs)[:, [2, 1]])
+
+
+def test_pixels_are_normalized_as_the_file_says(place):
+    """(x - mean) / std before the network; a std of 0 and a wrong count are refused."""
+    _, layers = place
+    torch.testing.assert_close(
+        build(mean=(0.4,), std=(0.2,))(batch()).logits, layers((batch().inputs - 0.4) / 0.2), rtol=1e-5, atol=1e-5
+    )
+    with pytest.raises(ValueError, match="std: expected numbers above 0"):
+        build(std=(0.0,))
+    with pytest.raises(InputError, match="expected 1 or 1 numbers, got 2"):
+        build(mean=(0.1, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"source": "py:nothing.py:Net"}, "nothing.py does not exist"),
+        ({"source": "py:net.py:Nett"}, "did you mean 'Net'"),
+        ({"source": "py:net.py:number"}, "expected a torch.nn.Module, got int"),
+        ({"arguments": {"depth": 3}}, r"Net\(depth=3\) fails: TypeError"),
+        ({"arguments": {"classes": 4}, "checkpoint": None}, "expected 3 classes, it has 4"),
+        ({"arguments": {"width": 16, "classes": 5}}, "does not fit Net"),
+        ({"classes": ("ape", "bear", "kat")}, "did you mean 'kat'"),
+        ({"classes": ("ape", "bear", "bear")}, "'bear' stands twice"),
+    ],
+    ids=str,
+)
+def test_faults_are_named(place, settings, words):
+    """Each in one line, with what was expected."""
+    with pytest.raises(InputError, match=words):
+        build(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"source": "py:Net"},
+        {"source": "timm:resnet18", "arguments": {"a": 1}},
+        {"source": "py:net.py:Net", "architecture": {"a": 1}},
+        {"source": "builtin:digits", "mean": (0.1,)},
+        {"source": "timm:resnet18", "classes": ("a", "b")},
+    ],
+    ids=str,
+)
+def test_a_setting_that_would_do_nothing_is_refused(settings):
+    """It would be believed."""
+    with pytest.raises(ValueError, match=r"expected py|does nothing"):
+        TeacherConfig(**settings)
+
+
+def test_a_network_of_texts(place):
+    """Token ids go in as they are."""
+    task = TextTask(("good", "bad"), 6, 30)
+    teacher = build(task, source="py:net.py:Bag", checkpoint=None, arguments={"words": 30, "classes": 2})
+    assert teacher.spec.num_classes == 2
+
+
+def answers(rows=300, classes=5, wrong=0.15, seed=0):
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, classes, rows)
+    return np.where(draw.random(rows) < wrong, draw.integers(0, classes, rows), labels), labels
+
+
+def test_a_permutation_is_found_and_luck_is_not():
+    """Planted ones are found; right answers, noise and a classifier that mixes two classes up half of the time are left."""
+    given, labels = answers()
+    planted = np.array([3, 0, 4, 1, 2])
+    stands_for, accuracy = permutation(planted[given], labels, 5)
+    assert (stands_for[planted] == np.arange(5)).all()
+    assert accuracy == pytest.approx((given == labels).mean())
+    assert permutation(given, labels, 5) is None
+    for seed in range(20):
+        noise = np.random.default_rng(seed).integers(0, 50, (2, 200))
+        assert permutation(*noise, 50) is None
+    assert permutation(np.zeros(300, int), labels, 5) is None
+
+
+class Fixed(nn.Module):
+    """Right for images that hold their class, given out in another order."""
+
+    def __init__(self, order):
+        super().__init__()
+        self.order = order
+
+    def forward(self, x):
+        return 9 * torch.nn.functional.one_hot((x.flatten(1)[:, 0] * 3 + 0.5).long(), 3).float()[:, self.order]
+
+
+def test_check_names_a_permutation(place):
+    """28 % was called ready; the line names what to write down, and with it the teacher is right."""
+    from stillhouse.teachers import Teacher
+
+    labels = torch.arange(90) % 3
+    pixels = (labels / 3).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous()
+    rows = Batch(pixels, labels, torch.arange(90))
+    teacher = Teacher.from_module(Fixed([1, 2, 0]), TASK)
+    report = check_teacher(teacher, [rows], TASK.class_names)
+    assert report.score == 0.0
+    assert "0->1, 1->2, 2->0" in report.permuted
+    assert "(100.00 % then)" in report.permuted
+    named = report.permuted.rpartition("classes=[")[2].rstrip("]").split(", ")
+    order = order_of(named, TASK.class_names)
+    assert (teacher(rows).logits[:, order].argmax(1) == labels).all()
+    assert check_teacher(Teacher.from_module(Fixed([0, 1, 2]), TASK), [rows]).permuted == ""
+
+
+def test_check_tells_a_poor_teacher_from_a_good_one(place, capsys):
+    """Better than chance is not good: a linear classifier of the pixels is trained in no time."""
+    data = DataConfig(name="digits").build()
+    assert 0.8 < plain_score(data) < 0.99
+    x, y = next((b.inputs, b.labels) for b in data.train.batches(5_000))
+    net = nn.Module()
+    net.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    means = torch.stack([x[y == k].flatten(1).mean(0) for k in range(10)])
+    with (
+        torch.no_grad()
+    ):  # nearest mean, of half of the pixels alone: better than chance, worse than a linear classifier
+        means[:, ::2] = 0
+        net.layers[1].weight.copy_(2 * means)
+        net.layers[1].bias.copy_(-means.square().sum(1))
+    torch.save(net.state_dict(), place[0] / "poor.pth")
+    settings = {"source": "py:net.py:Net", "arguments": {"classes": 10, "width": 64}, "checkpoint": "poor.pth"}
+    (place[0] / "mine.yaml").write_text(yaml.safe_dump({"recipe": "digits", "teacher": settings}))
+    assert main(["check", "mine.yaml"]) == 0
+    assert "better than chance, but below what a linear classifier" in capsys.readouterr().out
+    assert main(["check", "digits"]) == 0
+    text = capsys.readouterr().out
+    assert "fit to teach" in text
+    assert "poor" not in text
+    assert grade(TeacherConfig().build(data.task), data, 256).detail.startswith("ECE")
+
+
+def test_a_state_dict_is_recognised_by_its_keys(place):
+    """Of a known network, with its class count; of an unknown one the old hint is given."""
+    from torchvision import models
+
+    torch.manual_seed(0)
+    network = models.mobilenet_v3_small(num_classes=3)
+    torch.save(network.state_dict(), place[0] / "raw.pth")
+    assert recognise(network.state_dict()) == "torchvision:mobilenet_v3_small"
+    task = ImageTask(("ape", "bear", "cat"), (3, 32, 32), (0.5,), (0.25,))
+    teacher = TeacherConfig(source="ckpt:raw.pth", mean=(0.0,), std=(1.0,)).build(task)
+    network.eval()
+    torch.testing.assert_close(teacher(batch(task)).logits, network(batch(task).inputs))
+    with pytest.raises(InputError, match="does not name its architecture"):
+        TeacherConfig(source="ckpt:own.pth").build(TASK)
