@@ -36,6 +36,7 @@ WORDS = (
             "report",
             "vision",
             "list",
+            "documents",
         )
     ),
     *(("sar", command, "--help") for command in ("simulate", "train", "distill", "compare", "stream", "evaluate")),

@@ -31,6 +31,7 @@ COMMANDS = {
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
     "lm": "distil a transformer language model into a recurrent one with ternary spikes: train, cache, distill, generate",
     "list": "recipes, data sets, teachers, signals and students that there are",
+    "documents": "lay out the files that the five documents call, so that their commands run as printed",
     "sar": "focus synthetic aperture radar with state-space networks: simulate, train, distill, compare, stream, evaluate",
 }
 
