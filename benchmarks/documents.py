@@ -100,7 +100,9 @@ def items_of(text: str, document: str) -> Iterator[Item]:
 
 def all_items(folder: Path) -> list[Item]:
     """Of every document of a folder, whose files begin with their number."""
-    return [item for path in sorted(folder.glob("00*.txt")) for item in items_of(path.read_text("utf-8"), path.name[:3])]
+    return [
+        item for path in sorted(folder.glob("00*.txt")) for item in items_of(path.read_text("utf-8"), path.name[:3])
+    ]
 
 
 def reason_against(item: Item) -> str | None:
@@ -210,7 +212,9 @@ def run_shell(text: str, folder: Path, env: dict[str, str], limit: float) -> dic
     started = time.monotonic()
     serves = "tensorboard" in text
     words = ["timeout", "--signal=INT", str(40 if serves else limit), "bash", "-e", "-c", text]
-    done = subprocess.run(words, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run(
+        words, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
     answered = serves and "http://" in done.stdout
     return {"status": 0 if answered else done.returncode, "output": done.stdout, "seconds": time.monotonic() - started}
 

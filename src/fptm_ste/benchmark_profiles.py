@@ -28,7 +28,10 @@ SWIN = {"embed_dim": (96, 192, 384, 768), "depths": (2, 2, 6, 2), "num_heads": (
 MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "tm_vit_ste_base": (UnifiedTMTransformer, VIT),
     "tm_vit_deeptm_base": (UnifiedTMTransformer, {**VIT, "backend": "deeptm"}),
-    "tm_swin_deeptm_tiny": (UnifiedTMTransformer, {**SWIN, "architecture": "swin", "window_size": 4, "backend": "deeptm"}),
+    "tm_swin_deeptm_tiny": (
+        UnifiedTMTransformer,
+        {**SWIN, "architecture": "swin", "window_size": 4, "backend": "deeptm"},
+    ),
     "resnet_tm_18": (ResNetTM, {"layers": 18}),
     "resnet_tm_50": (ResNetTM, {"layers": 50}),
     "swin_tm": (SwinTM, {}),

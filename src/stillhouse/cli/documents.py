@@ -7,7 +7,9 @@ from pathlib import Path
 
 from stillhouse.cli.options import Parser
 
-ABOUT = "Lay out the files that the five documents call, so that their commands and snippets run in that folder as printed."
+ABOUT = (
+    "Lay out the files that the five documents call, so that their commands and snippets run in that folder as printed."
+)
 EPILOG = """examples:
   stillhouse documents paper && cd paper && source SOURCE.THIS
   PYTHONPATH=python python3 python/fptm_ste/tests/run_mnist_equiv.py --dataset mnist --models transformer --epochs 3

@@ -308,5 +308,8 @@ def _fill_vectors(file: IO[bytes]) -> None:
 
     drawn = np.random.default_rng(0)
     vectors = drawn.standard_normal((8, 1536)).repeat(32, 0) + 0.5 * drawn.standard_normal((256, 1536))
-    held = {"embeddings": torch.from_numpy(vectors.astype(np.float32)), "metadata": {"source": "drawn by stillhouse documents"}}
+    held = {
+        "embeddings": torch.from_numpy(vectors.astype(np.float32)),
+        "metadata": {"source": "drawn by stillhouse documents"},
+    }
     torch.save(held, file)

@@ -25,7 +25,9 @@ RADAR_TINY = (
 LINES_TINY = ("--set", "data.train=8", "--set", "data.validation=4", "--set", "data.test=8", "--set", "data.length=512")
 ARMS_TINY = ("--seeds", "1", "--force")
 TEACHER, STUDENT = "training/s4_ssm_complex.yaml", "training/s4_ssm_student.yaml"
-DISTILL = f"python training/distillation_script.py --teacher_config {TEACHER} --teacher_checkpoint results/s4_ssm_results"
+DISTILL = (
+    f"python training/distillation_script.py --teacher_config {TEACHER} --teacher_checkpoint results/s4_ssm_results"
+)
 SIZES = {
     "distilled": (),
     "compressed": ("--student_model_dim", "32", "--student_state_dim", "256", "--student_num_layers", "4"),
@@ -88,10 +90,14 @@ def _radar(command: str, arguments: Sequence[str], cut: Sequence[str]) -> int:
 
 def example(arguments: Sequence[str]) -> int:
     """`distillation_example.py`: --compare the networks, --commands to print, --run teacher and student."""
-    parser = argparse.ArgumentParser(prog="distillation_example.py", description="Networks that focus radar, distilled.")
+    parser = argparse.ArgumentParser(
+        prog="distillation_example.py", description="Networks that focus radar, distilled."
+    )
     parser.add_argument("--compare", action="store_true", help="the documented networks: parameters, operations, times")
     parser.add_argument("--commands", action="store_true", help="print the commands")
-    parser.add_argument("--run", action="store_true", help="train the teacher, distil the student; what is finished is kept")
+    parser.add_argument(
+        "--run", action="store_true", help="train the teacher, distil the student; what is finished is kept"
+    )
     options = parser.parse_args(list(arguments))
     if not (options.compare or options.commands or options.run):
         parser.print_help()
