@@ -53,13 +53,16 @@ class Item:
 
 
 CANNOT = {  # part of an item's text: why nobody can run it as printed
-    "# generates overlays without": "a comment after a line's backslash: a shell ends the command there (without the comment it runs)",
+    "# generates overlays without": (
+        "a comment after a line's backslash: a shell ends the command there (without the comment it runs)"
+    ),
     "wandb login": "wants an account of Weights & Biases; its last line ends in `...`",
 }
 GIVEN = {  # part of a snippet's text: names that its document leaves to the reader's program
     "class LearnableTemperature": "import torch\nfrom torch import nn",
     "temp_module is not None": (
-        "from types import SimpleNamespace\ntemp_module = LearnableTemperature()\nT = temp_module()\ncfg = SimpleNamespace(temperature=2.0)"
+        "from types import SimpleNamespace\ntemp_module = LearnableTemperature()\nT = temp_module()\n"
+        "cfg = SimpleNamespace(temperature=2.0)"
     ),
     "get_model_from_configs(**student_config)": "import torch\ninput_data = torch.randn(1, 128, 2, dtype=torch.complex64)",
     "student_coarse": (

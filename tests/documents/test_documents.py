@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-
 from benchmarks.documents import CANNOT, SEEDS, all_items, given_to, items_of, reason_against
+
 from stillhouse.cli.main import main
 from stillhouse.core.config import ConfigError
 from stillhouse.documents import programs
@@ -77,6 +77,7 @@ def test_a_second_command_has_a_run_of_its_own(folder, capsys):
     results = json.loads((folder / "runs" / "run_mnist_equiv-2" / "results.json").read_text())
     assert results["models"]["transformer"]["config"]["student"]["backend"] == "deeptm"
     import torch
+
     from fptm_ste.tm_transformer import UnifiedTMTransformer
 
     ckpt = torch.load("two.pth", map_location="cpu")

@@ -31,7 +31,7 @@ tensorboard
 """
 CONFTEST = '''"""Tests import from this folder."""
 '''
-RUNNER = '''"""Documents 000, 001: `stillhouse vision` under the documents' name; runs/run_mnist_equiv-1, -2, ... keep what it finds."""
+RUNNER = '''"""Documents 000, 001: `stillhouse vision`; runs/run_mnist_equiv-1, -2, ... keep what it finds."""
 
 import sys
 
@@ -226,8 +226,8 @@ HIERARCHY = """# Architecture
 A student of stillhouse may have levels: 5 numbers, then 25. Networks: `stillhouse.families.embed.students`. Losses of document 004:
 `stillhouse.families.embed.documented`. Runs: `stillhouse embed distill --help`.
 """
-LINES = """# The public products of the documented run are not in this folder, so lines are simulated; `stillhouse sar train --config s4_ssm_complex`
-# reads products from disk.
+LINES = """# The products of the documented run are not in this folder, so lines are simulated;
+# `stillhouse sar train --config s4_ssm_complex` reads products from disk.
 data:
   preset: toy-64
   position_channel: true
