@@ -160,7 +160,9 @@ def main() -> int:
     parser.add_argument("--failures", type=int, default=8)
     parser.add_argument("--outputs", type=int, default=10)
     parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--simulated", type=int, default=10_000, help="rows that Verilog answers; minutes each thousand")
+    parser.add_argument(
+        "--simulated", type=int, default=10_000, help="rows that Verilog answers; minutes each thousand"
+    )
     parser.add_argument("--vote-bits", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--i386", action="store_true", help="run the C on 32 bits too (zig builds a C library first)")

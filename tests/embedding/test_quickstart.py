@@ -2,10 +2,11 @@
 
 import importlib
 import sys
-from pathlib import Path
 
 import pytest
 import torch
+
+from stillhouse.documents.files import lay_out
 
 BASIC = """
 import torch
@@ -199,9 +200,9 @@ total_loss = 0.7 * loss_coarse + 0.3 * loss_fine
 @pytest.fixture(autouse=True)
 def _in_a_project(tmp_path, monkeypatch):
     """The document's folder with a teacher of 1536 numbers, and its import path."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "compat"))
+    lay_out(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    Path("models").mkdir()
     generator = torch.Generator().manual_seed(0)
     groups = torch.randn(8, 1536, generator=generator).repeat(10, 1)
     vectors = groups + 0.5 * torch.randn(80, 1536, generator=generator)

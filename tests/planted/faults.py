@@ -1782,6 +1782,27 @@ TARGETS = (
     ),
 )
 
+DOCUMENTS = (
+    Fault(
+        "every command of the documents in one run folder",
+        "stillhouse.documents.programs:numbered",
+        edited("    while ", "    while False and "),
+        "tests/documents/test_documents.py::test_a_second_command_has_a_run_of_its_own",
+    ),
+    Fault(
+        "sizes of the documents cut unasked",
+        "stillhouse.documents.programs:tiny",
+        constant(True),
+        "tests/documents/test_documents.py::test_only_sizes_are_cut_and_only_when_asked",
+    ),
+    Fault(
+        "a changed file of the documents written over",
+        "stillhouse.documents.files:lay_out",
+        edited("                continue", "                pass"),
+        "tests/documents/test_documents.py::test_a_file_that_the_reader_changed_is_kept",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *LOSSES,
     *TEMPERATURE,
@@ -1805,4 +1826,5 @@ FAULTS: tuple[Fault, ...] = (
     *LOGIC,
     *TARGETS,
     *OWN_TEACHER,
+    *DOCUMENTS,
 )

@@ -19,7 +19,7 @@ HELP = ("-h", "--help", "help")
 LINES = 40  # of a short page, at most
 SINGLE = (
     *("demo", "distill", "check", "cache", "train-teacher", "evaluate", "export", "predict", "compare", "sweep"),
-    *("verify", "report", "vision", "list"),
+    *("verify", "report", "vision", "list", "documents"),
 )
 OF_FAMILIES = {
     "sar": ("simulate", "train", "distill", "compare", "stream", "evaluate"),

@@ -1,0 +1,1 @@
+"""The folder that the documents keep their runner in."""

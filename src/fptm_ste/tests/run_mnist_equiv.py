@@ -1,0 +1,8 @@
+"""The documents' runner; `python -m fptm_ste.tests.run_mnist_equiv` works too."""
+
+import sys
+
+from stillhouse.documents.programs import vision
+
+if __name__ == "__main__":
+    raise SystemExit(vision(sys.argv[1:]))
