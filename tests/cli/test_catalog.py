@@ -14,7 +14,7 @@ from stillhouse.cli.catalog import pages
 from stillhouse.cli.main import main
 from stillhouse.cli.options import Parser
 from stillhouse.cli.stored import COMMANDS, LINES, OF_FAMILIES, PAGES, group_of, groups_of, page, recipes
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, StillhouseError
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 NAMES = ["-".join(command) for command in COMMANDS]
@@ -256,3 +256,13 @@ def test_the_early_look_refuses_nothing_that_is_right(place):
         look(line.split())
     (place / "photos").rmdir()
     look(["distill", "mine.yaml", "--print-config"])
+
+
+def test_the_early_look_refuses_what_is_wrong(place):
+    """Without it the same faults would be seen, seconds later."""
+    from stillhouse.cli.early import look
+
+    for line, words in FAULTS.items():
+        if line.split()[0] in {"distill", "check", "cache", "train-teacher", "sweep"}:
+            with pytest.raises(StillhouseError, match=re.escape(words)):
+                look(line.split())

@@ -47,7 +47,7 @@ OWN_TEACHER = (
         "a misspelt recipe waits for torch",
         "stillhouse.cli.early:look",
         nothing,
-        "tests/cli/test_catalog.py::test_faults_of_names_and_places_are_seen_before_torch_is_imported",
+        "tests/cli/test_catalog.py::test_the_early_look_refuses_what_is_wrong",
     ),
 )
 

@@ -49,7 +49,7 @@ def test_every_documented_name_is_there():
 
 def test_help_says_it_by_groups_from_the_settings():
     """A flag without a text, or a group without a heading."""
-    text = _parser().format_help()
+    text = _parser().format_all()
     for row, flag in described():
         assert row.name in text
         assert flag.help
