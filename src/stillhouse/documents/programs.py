@@ -23,7 +23,16 @@ RADAR_TINY = (
     "--num_epochs", "1", "--set", "training.patience=1", "--set", "training.warmup_epochs=0", "--quiet",
 )  # fmt: skip
 LINES_TINY = ("--set", "data.train=8", "--set", "data.validation=4", "--set", "data.test=8", "--set", "data.length=512")
-ARMS_TINY = ("--seeds", "1", "--force")
+ARMS_TINY = (
+    "--seeds",
+    "1",
+    "--force",
+    *LINES_TINY,
+    "--set",
+    "data.preset=toy-64",
+    "--set",
+    "data.position_channel=true",
+)  # as the teacher's
 TEACHER, STUDENT = "training/s4_ssm_complex.yaml", "training/s4_ssm_student.yaml"
 DISTILL = (
     f"python training/distillation_script.py --teacher_config {TEACHER} --teacher_checkpoint results/s4_ssm_results"
