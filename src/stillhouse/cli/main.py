@@ -32,7 +32,7 @@ COMMANDS = {
     "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
     "lm": "distil a transformer language model into a recurrent one of ternary spikes: train-teacher, distill, generate, ...",
     "list": "recipes, data sets, teachers, signals and students that there are",
-    "documents": "lay out the files that the five documents call, so that their commands run as printed",
+    "documents": "lay out the files that the five documents call, for their commands as printed",
     "sar": "focus synthetic aperture radar with state-space networks: simulate, train, distill, compare, stream, evaluate",
 }
 

@@ -1,8 +1,8 @@
 """The programs that the documents call, each by its own arguments, as the commands of stillhouse that they are.
 
 Runs that name no folder are numbered, so that a second command never meets the first one's. `STILLHOUSE_DOCUMENTS_SIZE=tiny` cuts
-sizes (rows, epochs, lines, the pixels that a teacher sees) and nothing else, to see that everything is wired; a teacher of an epoch
-has learned nothing, so there it need not beat chance.
+sizes (rows, epochs, warm-up, patience, seeds, lines, the pixels that a teacher sees) and takes one thread, to see that everything is
+wired; a teacher of an epoch has learned nothing, so there it need not beat chance.
 """
 
 from __future__ import annotations
