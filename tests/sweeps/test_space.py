@@ -142,3 +142,19 @@ def test_a_line_that_is_no_entry_is_named(line, tmp_path):
     (tmp_path / JOURNAL).write_text("\n".join([lines[0], line, *lines[1:]]) + "\n")
     with pytest.raises(InputError, match="line 2: was changed"):
         written(tmp_path)
+
+
+def test_a_trial_whose_worker_was_killed_before_it_gave_its_name_is_waited_for(tmp_path, monkeypatch):
+    """The last worker ended with status 0 and left it running for ever."""
+    from stillhouse.sweeps import study as studies
+
+    monkeypatch.setattr(studies, "STARTING_SECONDS", 1.0)
+    space = {"rate": Choices((0.1, 0.2))}
+    plan = studies.Plan("wine", (), space, 1, 1, False, "tpe", 0, tuple(grid(space)), {})
+    study = studies.open_study(studies.open_storage(None, tmp_path), "test", plan, resume=False)
+    lost = study.ask()
+    found = studies.next_trial(study, plan, tmp_path)
+    assert found is not None
+    assert found.number == lost.number
+    studies.finish(study, found, "COMPLETE", 0.5)
+    assert studies.next_trial(study, plan, tmp_path) is None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from stillhouse.core.checks import InputError
+
+ABANDONED = 3600.0  # seconds after which what lies beside an export was left by one that was killed
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,9 @@ def write_export(
         raise InputError(f"cannot write {place}: expected a file, got a folder")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
+        for old in place.parent.glob(f".{glob.escape(place.name)}.*"):
+            if old.is_dir() and time.time() - old.stat().st_mtime > ABANDONED:
+                shutil.rmtree(old, ignore_errors=True)
         beside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     except OSError as error:
         raise InputError(f"cannot write {place}: {error.strerror}") from None

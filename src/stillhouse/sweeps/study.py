@@ -34,7 +34,8 @@ ABOUT = "stillhouse"  # the study's attribute that says what is swept
 SURPLUS = "surplus"  # of a trial that was one too many
 JOURNAL = "study.journal"
 WAIT_SECONDS = 10.0  # for a study that another worker has just made
-STARTING_SECONDS = 60.0  # in which a worker elsewhere says who it is
+STARTING_SECONDS = 60.0  # in which a worker gives its name
+LOOK_SECONDS = 0.5  # between two looks at a trial whose worker has not
 STALE_SECONDS = 3600.0  # after which a trial of another machine that reported nothing counts as killed
 
 
@@ -156,11 +157,16 @@ def real_trials(study: Any) -> list[Any]:
 
 def next_trial(study: Any, plan: Plan, out: Path) -> Any:
     """A trial that was killed, else a new one; None where all are done or in the hands of others."""
-    for trial in real_trials(study):
-        if trial.state == optuna.trial.TrialState.RUNNING and _abandoned(trial, out):
-            return optuna.trial.Trial(study, trial._trial_id)
-    if len(real_trials(study)) >= plan.trials:
-        return None
+    while True:
+        running = [trial for trial in real_trials(study) if trial.state == optuna.trial.TrialState.RUNNING]
+        for trial in running:
+            if _abandoned(trial, out):
+                return optuna.trial.Trial(study, trial._trial_id)
+        if len(real_trials(study)) < plan.trials:
+            break
+        if not any(map(_starting, running)):
+            return None
+        time.sleep(LOOK_SECONDS)  # a worker that was killed before it gave its name would leave its trial to nobody
     trial = study.ask()
     sign(trial)
     if _place(study, trial) >= plan.trials:  # another worker was faster
@@ -239,13 +245,18 @@ def _hash_of(trial: Any, state: str, value: float | None) -> str:
 def _abandoned(trial: Any, out: Path) -> bool:
     """Whether nobody is at a running trial any more."""
     host, seen = trial.user_attrs.get("host"), trial.user_attrs.get("seen")
-    begun = trial.datetime_start or datetime.now()
-    if host is None and (datetime.now() - begun).total_seconds() < STARTING_SECONDS:
+    if _starting(trial):
         return False
     if host not in (None, socket.gethostname()):
         return time.time() - float(seen or 0) > STALE_SECONDS
     with claimed(out, trial.number) as free:
         return free
+
+
+def _starting(trial: Any) -> bool:
+    """Whether its worker may still be about to give its name."""
+    begun = trial.datetime_start or datetime.now()
+    return trial.user_attrs.get("host") is None and (datetime.now() - begun).total_seconds() < STARTING_SECONDS
 
 
 def _place(study: Any, trial: Any) -> int:
