@@ -1,7 +1,7 @@
 """The programs that the documents call, each by its own arguments, as the commands of stillhouse that they are.
 
 Runs that name no folder are numbered, so that a second command never meets the first one's. `STILLHOUSE_DOCUMENTS_SIZE=tiny` cuts
-sizes (rows, epochs, warm-up, patience, seeds, lines, the pixels that a teacher sees) and takes one thread, to see that everything is
+sizes (rows, epochs, warm-up, patience, seeds, lines, the pixels that a teacher sees) and takes one thread, to see that all is
 wired; a teacher of an epoch has learned nothing, so there it need not beat chance.
 """
 
