@@ -1,4 +1,4 @@
-"""`stillhouse documents`: a folder in which the commands and snippets of the five documents run as printed."""
+"""`stillhouse documents`: a folder in which the commands and snippets of the five documents find the files that they call."""
 
 from __future__ import annotations
 
@@ -11,11 +11,15 @@ ABOUT = (
     "Lay out the files that the five documents call, so that their commands and snippets run in that folder as printed."
 )
 EPILOG = """examples:
-  stillhouse documents paper && cd paper && source SOURCE.THIS
-  PYTHONPATH=python python3 python/fptm_ste/tests/run_mnist_equiv.py --dataset mnist --models transformer --epochs 3
+  stillhouse documents paper
+  stillhouse documents .
+  stillhouse documents ~/five-documents
+
+then, in that folder:
+  source SOURCE.THIS
+  python3 python/fptm_ste/tests/run_mnist_equiv.py --dataset mnist --models transformer --epochs 3
   python training_script.py --config training/s4_ssm_complex.yaml
-  python -c 'from atlas.training import distill_loss'
-  STILLHOUSE_DOCUMENTS_SIZE=tiny ...           rows and epochs cut, to see that everything is wired
+  STILLHOUSE_DOCUMENTS_SIZE=tiny ...           rows and epochs cut, to see that all is wired
 
 which of the documents' commands run, and why others cannot: docs/reproduction.md
 """
