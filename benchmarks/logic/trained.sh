@@ -16,4 +16,4 @@ for kind in flat deep; do
 done
 stillhouse export "$OUT/flat" --to verilog --prove --vote-bits 8 --out "$OUT/flat.verilog" --data-root "$DATA"
 stillhouse export "$OUT/vit" --to rules --out "$OUT/vit.rules" --data-root "$DATA"
-python -m benchmarks.logic.transformer --student "$OUT/vit/student" --data mnist
+python -m benchmarks.logic.transformer --student "$OUT/vit/student" --data mnist --data-root "$DATA"

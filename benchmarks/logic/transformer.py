@@ -78,6 +78,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--student", type=Path, help="folder of a saved clause student")
     parser.add_argument("--data", default="mnist", help="its data set")
+    parser.add_argument("--data-root", help="folder of the data set")
     parser.add_argument("--images", type=int, default=500)
     options = parser.parse_args()
     print(cpu_capabilities(), "threads", torch.get_num_threads())
@@ -85,7 +86,7 @@ def main() -> None:
         from stillhouse.classification.data import DataConfig
         from stillhouse.core.config import parse
 
-        data = parse(DataConfig, {"name": options.data}).build()
+        data = parse(DataConfig, {"name": options.data, "root": options.data_root}).build()
         images = data.test.images[: options.images]
         compare(str(options.student), FAMILY.load(options.student), images.float() / 255)
         return
