@@ -45,6 +45,26 @@ COMPILER: dict[str, tuple[str, Broken]] = {
         f"{GATES}:Gates.add",
         edited("self.disj(b, c) if a else self.conj(b, c)", "self.conj(b, c)"),
     ),
+    "a carry added to the column that it comes from": (
+        f"{GATES}:Gates.total",
+        edited("late[i + 1].append", "late[i + 1 - (i == 1 and len(rising) == 4)].append"),
+    ),
+    "a saturation dropped in one clause": (
+        f"{NETLIST}:clause_value",
+        edited("any_of(over)", "any_of(over[: -1 if number == 5 else None])"),
+    ),
+    "a saturation dropped, and not named either": (
+        f"{NETLIST}:clause_value",
+        edited("= gates.total(columns, width)", "= gates.total(columns, width); over = over[:-1]"),
+    ),
+    "a clause's value wired to its neighbour": (
+        f"{NETLIST}:build",
+        edited("[value for value, _ in made]", "[made[{9: 17, 17: 9}.get(j, j)][0] for j in range(len(made))]"),
+    ),
+    "a clause's value and counter wired to its neighbour": (
+        f"{NETLIST}:build",
+        edited("values, counters =", "made[9], made[17] = made[17], made[9]; values, counters ="),
+    ),
     "a gate shared with one of another inversion": (
         f"{GATES}:Gates._gate",
         edited("key = (operation, a, b)", "key = (operation, a & ~1, b)"),

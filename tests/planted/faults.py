@@ -1740,9 +1740,27 @@ TARGETS = (
     ),
     Fault(
         "a proof that skips clauses",
-        "stillhouse.logic.prove:_prove_value",
-        nothing,
+        "stillhouse.logic.prove_value:prove_value",
+        constant(True),
         "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
+    ),
+    Fault(
+        "a proof that believes the names of counters",
+        "stillhouse.logic.prove_value:_counts",
+        constant(True),
+        "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
+    ),
+    Fault(
+        "a proof that believes what follows the counters",
+        "stillhouse.logic.prove_value:_subtracts",
+        constant(True),
+        "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[a saturation dropped in one clause]",
+    ),
+    Fault(
+        "sums of misses compared without what their carries weigh",
+        "stillhouse.logic.prove_value:_counts",
+        edited("modulus = 2 ** max(full * (1 + len(over)), full + len(literals)).bit_length()", "modulus = full"),
+        "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[a saturation dropped, and not named either]",
     ),
     Fault(
         "a proof that skips scores",

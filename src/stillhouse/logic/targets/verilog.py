@@ -82,11 +82,12 @@ def module(netlist: Netlist, *, name: str = "clauses", pipelined: bool = False) 
     lines = [
         f"// {len(netlist.values)} clauses over {netlist.clauses.inputs} bits, {len(netlist.scores)} scores of {width} bits",
         "// bit i of a port, in lane l of L, is port[i*L + l]; v<clause>_<bit> is a clause's value, s<score>_<bit> a score",
+        "// c<clause>_<bit> is its counter of misses, w<clause>_<number> a carry out of that: what a proof starts from",
         f"module {name} #(parameter L = 1) (",
         *(f"  {port}{',' if port is not ports[-1] else ''}" for port in ports),
         ");",
         *(f"wire [L-1:0] x{f} = x[{f}*L +: L];" for f in range(netlist.clauses.inputs)),
-        *_stage(netlist.clauses, "g", bit_names, value_names, value_bits, pipelined),
+        *_stage(netlist.clauses, "g", bit_names, value_names, value_bits, pipelined, _counters(netlist)),
         *_stage(netlist.votes, "h", value_names, score_names, score_bits, pipelined),
         *_stage(netlist.order, "o", score_names, best_names, netlist.best, pipelined),
         *(f"assign score[{i}*L +: L] = {own};" for i, own in enumerate(score_names)),
@@ -96,10 +97,26 @@ def module(netlist: Netlist, *, name: str = "clauses", pipelined: bool = False) 
     return "\n".join(lines) + "\n"
 
 
+def _counters(netlist: Netlist) -> list[tuple[str, int]]:
+    """Names and signals of the clauses' counters, and of the carries out of them."""
+    return [
+        (f"{letter}{j}_{i}", signal)
+        for j, both in enumerate(netlist.counters)
+        for letter, signals in zip("cw", both)
+        for i, signal in enumerate(signals)
+    ]
+
+
 def _stage(
-    gates: Gates, letter: str, inputs: list[str], outputs: list[str], signals: list[int], pipelined: bool
+    gates: Gates,
+    letter: str,
+    inputs: list[str],
+    outputs: list[str],
+    signals: list[int],
+    pipelined: bool,
+    named: Sequence[tuple[str, int]] = (),
 ) -> Iterator[str]:
-    """The lines of one stage."""
+    """The lines of one stage; `named` signals have a second name."""
 
     def term(signal: int) -> str:
         if signal in (FALSE, TRUE):
@@ -107,9 +124,11 @@ def _stage(
         node = signal >> 1
         return ("~" if signal & 1 else "") + (inputs[node - 1] if node <= gates.inputs else f"{letter}{node}")
 
-    for node in gates.used(signals):
+    for node in gates.used([*signals, *(signal for _, signal in named)]):
         operation, a, b = gates.gates[node - gates.inputs - 1]
         yield f"wire [L-1:0] {letter}{node} = {term(a)} {operation} {term(b)};"
+    for own, signal in named:
+        yield f"wire [L-1:0] {own} = {term(signal)};"
     for own, signal in zip(outputs, signals):
         if pipelined:
             yield f"reg [L-1:0] {own};"
