@@ -57,10 +57,7 @@ def build(clauses: ClauseSet, *, classes: bool = True, pairs: bool = True) -> Ne
         classes: whether to say which score is largest, too.
         pairs: whether pairs of literals that clauses have in common are added once.
     """
-    bits = Gates(clauses.bits)
-    plan = common_pairs(clauses) if pairs else None
-    shared = [plan.pairs[own].tolist() if plan else [] for own in (plan.of_clause if plan else clauses.capacity)]
-    made = [clause_value(bits, clauses, j, shared[j]) for j in range(clauses.num_clauses)]
+    bits, made = clause_values(clauses, pairs=pairs)
     values, counters = [value for value, _ in made], [counter for _, counter in made]
     votes = Gates(sum(map(len, values)))
     planes, number = [], 0
@@ -72,6 +69,16 @@ def build(clauses: ClauseSet, *, classes: bool = True, pairs: bool = True) -> Ne
     order = Gates(clauses.outputs * width)
     words = [[order.input(k * width + i) for i in range(width)] for k in range(clauses.outputs)]
     return Netlist(bits, values, counters, votes, scores, order, argmax(order, words) if classes else [])
+
+
+def clause_values(
+    clauses: ClauseSet, *, pairs: bool = True
+) -> tuple[Gates, list[tuple[list[int], tuple[list[int], list[int]]]]]:
+    """The gates of all values, and of each clause what `clause_value` gives."""
+    bits = Gates(clauses.bits)
+    plan = common_pairs(clauses) if pairs else None
+    shared = [plan.pairs[own].tolist() if plan else [] for own in (plan.of_clause if plan else clauses.capacity)]
+    return bits, [clause_value(bits, clauses, j, shared[j]) for j in range(clauses.num_clauses)]
 
 
 def clause_value(

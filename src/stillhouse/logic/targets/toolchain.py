@@ -79,7 +79,7 @@ def identifier(name: str) -> str:
         'digits'
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or re.fullmatch(
-        r"[cghosvwx]\d+(_\d+)?|best\d*|score|clk|x|L", name
+        r"[cghosvwx]\d+(_\d+)?|best\d*|score|value|clk|x|L", name
     ):
         raise InputError(f"name: expected a letter, then letters, digits and _, and no signal's name, got {name!r}")
     return name
