@@ -1763,6 +1763,30 @@ TARGETS = (
         "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[a saturation dropped, and not named either]",
     ),
     Fault(
+        "a proof of two layers that trusts what lies between",
+        "stillhouse.logic.prove_machine:prove_join",
+        constant(12),
+        "tests/logic/test_prove_machine.py::test_another_machine_is_not_proved_by_the_text_of_this",
+    ),
+    Fault(
+        "a proof of two layers that trusts the wires",
+        "stillhouse.logic.prove_machine:_prove_wires",
+        nothing,
+        "tests/logic/test_prove_machine.py::test_a_broken_compiler_is_found_out[the second layer wired to the values]",
+    ),
+    Fault(
+        "words whose intervals nobody checks",
+        "stillhouse.logic.targets.read_words:Word.checked",
+        edited("if not -LIMIT", "if False and not -LIMIT"),
+        "tests/logic/test_prove_machine.py::test_words_that_leave_64_bits_and_lines_of_another_hand_are_no_ground",
+    ),
+    Fault(
+        "words between layers without votes",
+        "stillhouse.logic.targets.join_verilog:_sums",
+        edited("            if vote:", "            if False:"),
+        "tests/logic/test_prove_machine.py::test_two_layers_and_what_lies_between_are_proved",
+    ),
+    Fault(
         "a proof that skips scores",
         "stillhouse.logic.prove:_prove_score",
         nothing,

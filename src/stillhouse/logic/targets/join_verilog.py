@@ -7,6 +7,7 @@ statement a line, which `read_words` reads back for a proof. The root is the sch
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
@@ -88,7 +89,7 @@ def _plus(number: int) -> str:
 
 
 def _values(places: list[int]) -> Iterator[str]:
-    for j, (start, stop) in enumerate(zip(places, places[1:])):
+    for j, (start, stop) in enumerate(pairwise(places)):
         bits = "".join(f", value[{i}*L + l]" for i in reversed(range(start, stop)))
         yield f"v{j} = {{{64 - (stop - start)}'d0{bits}}};"
 

@@ -29,7 +29,9 @@ _COPY = re.compile(r"(\w+) = (\w+);")
 _TRY = re.compile(r"(\w+) = \((\w+) <<< (\d+)\) \+ 64'sd(\d+);")
 _SIGN = re.compile(r"after\[(\d+)\*L \+ l\] = (\w+) > 64'sd0;")
 
-Atom = Hashable  # "x", number | "value", number | "floor", polynomial, shift | "square", polynomial | "root", polynomial
+Atom = (
+    Hashable  # "x", number | "value", number | "floor", polynomial, shift | "square", polynomial | "root", polynomial
+)
 Frozen = frozenset[tuple[Atom, int]]
 
 
@@ -94,7 +96,9 @@ def square(word: Word) -> Word:
 
 def root(word: Word) -> Word:
     """floor(sqrt(word)) of one that is never negative."""
-    return atom(("root", word.frozen()), 0, int(word.high).bit_length() and 2 ** ((word.high.bit_length() + 1) // 2) - 1)
+    return atom(
+        ("root", word.frozen()), 0, int(word.high).bit_length() and 2 ** ((word.high.bit_length() + 1) // 2) - 1
+    )
 
 
 @dataclass(slots=True)

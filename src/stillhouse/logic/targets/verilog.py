@@ -310,18 +310,23 @@ def _bits(text: str, count: int, lanes: int) -> np.ndarray:
     return np.unpackbits(packed, bitorder="little")[: count * lanes].reshape(count, lanes).T.astype(bool)
 
 
-def synthesise(path: Path, name: str = "clauses") -> dict[str, int]:
+def synthesise(path: Path, name: str = "clauses", *, limit: float | None = None) -> dict[str, int]:
     """Cells and depth of a module after Yosys: two-input gates (`abc -g AND,XOR,...`), the longest chain of them.
 
+    Args:
+        path: of the Verilog file.
+        name: of the module.
+        limit: seconds after which it is ended; None for no limit.
+
     Raises:
-        InputError: no Yosys, or a file that it cannot read.
+        InputError: no Yosys, a file that it cannot read, or more seconds than the limit.
     """
     script = (
         f"read_verilog {path.resolve()}; hierarchy -top {name}; proc; flatten; opt; techmap; opt; "
         "abc -g AND,OR,XOR,NAND,NOR,XNOR; opt_clean; tee -q -o stat.json stat -json; tee -q -o depth.txt ltp -noff"
     )
     with tempfile.TemporaryDirectory() as folder:
-        run([tool("yosys", "apt: yosys"), "-q", "-p", script], folder)
+        run([tool("yosys", "apt: yosys"), "-q", "-p", script], folder, limit=limit)
         text = (Path(folder) / "stat.json").read_text()
         depth = (Path(folder) / "depth.txt").read_text()
     found = json.loads(text[text.index("{") :])
@@ -329,4 +334,14 @@ def synthesise(path: Path, name: str = "clauses") -> dict[str, int]:
     return {"cells": int(found["design"]["num_cells"]), "depth": int(length.split("length=")[1].split(")")[0])}
 
 
-__all__: Sequence[str] = ["joined", "module", "pixels_module", "simulate", "synthesise", "testbench", "values_module", "verilog", "write_verilog"]
+__all__: Sequence[str] = [
+    "joined",
+    "module",
+    "pixels_module",
+    "simulate",
+    "synthesise",
+    "testbench",
+    "values_module",
+    "verilog",
+    "write_verilog",
+]
