@@ -1740,9 +1740,51 @@ TARGETS = (
     ),
     Fault(
         "a proof that skips clauses",
-        "stillhouse.logic.prove:_prove_value",
-        nothing,
+        "stillhouse.logic.prove_value:prove_value",
+        constant(True),
         "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
+    ),
+    Fault(
+        "a proof that believes the names of counters",
+        "stillhouse.logic.prove_value:_counts",
+        constant(True),
+        "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
+    ),
+    Fault(
+        "a proof that believes what follows the counters",
+        "stillhouse.logic.prove_value:_subtracts",
+        constant(True),
+        "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[a saturation dropped in one clause]",
+    ),
+    Fault(
+        "sums of misses compared without what their carries weigh",
+        "stillhouse.logic.prove_value:_counts",
+        edited("modulus = 2 ** max(full * (1 + len(over)), full + len(literals)).bit_length()", "modulus = full"),
+        "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[a saturation dropped, and not named either]",
+    ),
+    Fault(
+        "a proof of two layers that trusts what lies between",
+        "stillhouse.logic.prove_machine:prove_join",
+        constant(12),
+        "tests/logic/test_prove_machine.py::test_another_machine_is_not_proved_by_the_text_of_this",
+    ),
+    Fault(
+        "a proof of two layers that trusts the wires",
+        "stillhouse.logic.prove_machine:_prove_wires",
+        nothing,
+        "tests/logic/test_prove_machine.py::test_a_broken_compiler_is_found_out[the second layer wired to the values]",
+    ),
+    Fault(
+        "words whose intervals nobody checks",
+        "stillhouse.logic.targets.read_words:Word.checked",
+        edited("if not -LIMIT", "if False and not -LIMIT"),
+        "tests/logic/test_prove_machine.py::test_words_that_leave_64_bits_and_lines_of_another_hand_are_no_ground",
+    ),
+    Fault(
+        "words between layers without votes",
+        "stillhouse.logic.targets.join_verilog:_sums",
+        edited("            if vote:", "            if False:"),
+        "tests/logic/test_prove_machine.py::test_two_layers_and_what_lies_between_are_proved",
     ),
     Fault(
         "a proof that skips scores",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +27,20 @@ def print_table(table: Table) -> None:
     for column in table.columns:
         column.overflow = "fold"
     console.print(table)
+
+
+@contextmanager
+def bar(about: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is gone when its work is done: what to call with (done, all); nothing where nobody watches.
+
+    Args:
+        about: what is done.
+        quiet: no bar.
+    """
+    off = quiet or not sys.stdout.isatty()
+    with Bars(*Bars.get_default_columns(), MofNCompleteColumn(), transient=True, disable=off) as bars:
+        one = bars.add_task(about, total=None, visible=False)
+        yield lambda done, total: bars.update(one, completed=done, total=total, visible=True)
 
 
 class RunDisplay(Watch):

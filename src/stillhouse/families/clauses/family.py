@@ -178,7 +178,7 @@ class ClausesFamily(ClassificationFamily):
             ),
             "c": Target("C99, no allocation", ".c", self._write_machine("c"), votes),
             "wasm": Target("a WebAssembly module", ".wasm", self._write_machine("wasm"), votes),
-            "verilog": Target("a module a layer", "", self._write_machine("verilog"), ("prove", *votes)),
+            "verilog": Target("one circuit", "", self._write_machine("verilog"), ("prove", *votes)),
             "json": Target("literals and votes for other programs", ".json", self._write_machine("json"), votes),
             "numpy": Target("needs numpy alone", "", self._write_machine("numpy"), votes),
         }
