@@ -41,7 +41,7 @@ from stillhouse.logic.kernels.words import (
 )
 
 ONE_BIT = np.ones(1, np.int16)
-CHUNK = 64  # clauses whose planes wait, in the nearest cache, for their votes to be added
+CHUNK = 32  # clauses whose planes wait, in the nearest cache, for their votes to be added
 compiled: Any = njit(nogil=True, cache=True, boundscheck=False)
 inlined: Any = njit(nogil=True, boundscheck=False, inline="always")
 

@@ -36,7 +36,7 @@ def row_scores(pixels, job, scores, lanes, depth, group):
         job: int64 numbers: u, blocks, words of a block's table, K', then addresses of
 
             chosen (2, u) int32, of the bits that some clause reads: the place of the value, and its limit;
-            tables (blocks, 2 u + 1, W), clauses that have the literal that is false where a bit is 0, where it is 1, zeros;
+            tables (blocks, 2 u + 1, W), by bit: clauses that have the literal that is false where it is 0, where it is 1; zeros;
             begin (blocks, k + 1, W), planes in which counters begin; the last is ones where there is a clause;
             votes (c, K') int32; and of the bias (K) int64.
         scores: (B, K) int64.
@@ -56,7 +56,7 @@ def row_scores(pixels, job, scores, lanes, depth, group):
         sums[:] = 0
         for u in range(bits):
             is_one = np.int64(byte(here, short(chosen, u)) > short(chosen, bits + u))
-            false[u] = (u + bits * is_one) * words  # no branch: it would be foreseen half of the time
+            false[u] = (2 * u + is_one) * words  # no branch: it would be foreseen half of the time
         for block in range(number_of):
             table, start = tables + 8 * block * size, begin + 8 * block * (len(depth) + 1) * words
             alive = load(start, len(depth) * words, lanes)
@@ -101,9 +101,8 @@ class NumbaRow:
         self.blocks = -(-count_of // (64 * w))
         wanted, unwanted = (side[self.plan.order] for side in clauses.dense())
         self.used = np.flatnonzero(wanted.any(0) | unwanted.any(0)) if count_of else np.zeros(0, np.int64)
-        rows = np.concatenate(
-            [wanted[:, self.used].T, unwanted[:, self.used].T]
-        )  # false where the bit is 0, where it is 1
+        # both rows of a bit side by side: one of them is read, in the order in which memory is fetched ahead
+        rows = np.stack([wanted[:, self.used].T, unwanted[:, self.used].T], axis=1).reshape(-1, count_of)
         table = np.zeros((len(rows) + 1, self.blocks * 64 * w), dtype=bool)
         table[:-1, :count_of] = rows
         self.tables = np.ascontiguousarray(_words(table).reshape(len(table), self.blocks, w).transpose(1, 0, 2))
