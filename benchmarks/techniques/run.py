@@ -1,6 +1,7 @@
 """What is each distillation technique worth? One student, one budget, the same seeds; only the technique changes.
 
     python -m benchmarks.techniques.run fashion --root DATA --teacher TEACHER.safetensors --out runs/techniques
+    python -m benchmarks.techniques.run spiking --root DATA --teacher TEACHER.safetensors --out runs/techniques
     python -m benchmarks.techniques.run sentiment --root TEXTS --encoder DIR --teacher TEACHER.safetensors --out runs/techniques
 
 Every technique is a run folder under OUT/TASK; a killed run goes on with the same command. At the end (or with --table, from
@@ -108,6 +109,32 @@ def fashion(options: argparse.Namespace) -> Task:
     return Task(base, data, lambda features: source.build(data.task, features=features), paths, more)
 
 
+def spiking(options: argparse.Namespace) -> Task:
+    """The teacher of `fashion` and its 5 000 images; a student of another kind, spiking neurons over four time steps."""
+    student = {"kind": "spiking", "width": 16, "depth": 3, "steps": 4}
+    base = parse(
+        ImagesRunConfig,
+        {
+            "data": {"name": "fashion-mnist", "root": str(options.root), "train_limit": options.rows or 5000},
+            "teacher": {"source": f"ckpt:{options.teacher}"},
+            "student": student,
+            "arms": ["kd"],
+            "training": {
+                "epochs": options.epochs or 10,
+                "batch_size": 64,
+                "learning_rate": 4e-3,
+                "threads": 1,
+                "keep": "last",
+            },
+        },
+    )
+    source = TeacherConfig(source=f"ckpt:{options.teacher}")
+    blocks = tuple(f"network.blocks.{i}" for i in (0, 1, 2))
+    paths = Paths(blocks, ("layer1", "layer2", "layer3"), student_layout="btchw", student_scores="network.head")
+    data = base.data.build()
+    return Task(base, data, lambda features: source.build(data.task, features=features), paths, {})
+
+
 def sentiment(options: argparse.Namespace) -> Task:
     """SST-2: MiniLM fine-tuned on it teaches a two-layer transformer that starts from random weights."""
     from benchmarks.techniques.sentiment import load_data, load_teacher
@@ -141,18 +168,18 @@ def sentiment(options: argparse.Namespace) -> Task:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["fashion", "sentiment"])
-    parser.add_argument("--root", type=Path, required=True, help="data folder (fashion) or folder of SST-2's tsv files")
+    parser.add_argument("task", choices=["fashion", "spiking", "sentiment"])
+    parser.add_argument("--root", type=Path, required=True, help="data folder (fashion, spiking) or folder of SST-2's tsv files")
     parser.add_argument("--teacher", type=Path, required=True, help="teacher.safetensors of the task")
     parser.add_argument("--encoder", type=Path, help="sentiment: folder of all-MiniLM-L6-v2")
     parser.add_argument("--out", type=Path, required=True, help="where run folders and tables go")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="of every training [10]")
-    parser.add_argument("--rows", type=int, help="fashion: training images [5000]")
+    parser.add_argument("--rows", type=int, help="fashion, spiking: training images [5000]")
     parser.add_argument("--only", nargs="+", default=[], help="names of techniques; all if left out")
     parser.add_argument("--table", action="store_true", help="train nothing, make the table from what is there")
     options = parser.parse_args()
-    task = {"fashion": fashion, "sentiment": sentiment}[options.task](options)
+    task = {"fashion": fashion, "spiking": spiking, "sentiment": sentiment}[options.task](options)
     changes = {**techniques(task.paths, to_mapping(task.base.student), task.base.training.epochs), **task.more}
     unknown = set(options.only) - set(changes)
     if unknown:

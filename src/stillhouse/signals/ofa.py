@@ -16,7 +16,7 @@ from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import target_enhanced_kl
 from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.pooled import Layout, Pooled
+from stillhouse.signals.bridges import LAYOUT_HELP, Side, SideLayout
 
 
 @configclass
@@ -34,7 +34,7 @@ class OfaConfig(SignalBase):
 
     kind: Literal["ofa"] = "ofa"
     places: tuple[str, ...] = Field(min_length=1, description="paths of the student's sub-modules that get an exit")
-    layout: Layout = Field(default="auto", description="axes of their outputs; auto: by their number")
+    layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
     gamma: float = Field(default=1.4, ge=1, description="exponent of the enhancement; 1 is the plain KL")
     temperature: float = Field(default=1.0, gt=0, description="softens both sides; the loss is multiplied by T^2")
     hidden: int | None = Field(default=None, gt=0, description="width of a hidden layer of each exit [none]")
@@ -70,7 +70,7 @@ class OfaSignal(Signal):
         super().__init__(config.name or f"ofa:{'+'.join(config.places)}", config.weight)
         self.config = config
         check_scores(self.name, student, teacher)
-        self.reads = [Pooled.of(path, student, config.layout) for path in config.places]
+        self.reads = [Side.of("student", path, student, config.layout) for path in config.places]
         self.exits = nn.ModuleList(_exit(read.width, student.num_classes, config.hidden) for read in self.reads)
         self._last: tuple[dict[str, Tensor], Tensor] | None = None
 
@@ -85,7 +85,8 @@ class OfaSignal(Signal):
 
     def exit_logits(self, student_out: Outputs) -> dict[str, Tensor]:
         """Logits (B, K) of every exit by path."""
-        return {read.path: stop(read(student_out.features)) for read, stop in zip(self.reads, self.exits)}
+        features = student_out.features
+        return {read.path: stop(read.tokens(features[read.path]).mean(1)) for read, stop in zip(self.reads, self.exits)}
 
     def figures(self) -> dict[str, float]:
         """Accuracy of each exit on the last batch."""
