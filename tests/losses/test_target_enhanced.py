@@ -54,7 +54,7 @@ def test_ruled_out_classes_and_wrong_settings():
     assert torch.isfinite(loss).all()
     assert torch.isfinite(s.grad).all()
     assert t.grad is None
-    with pytest.raises(InputError, match="gamma: expected at least 1, got 0.5"):
+    with pytest.raises(InputError, match="gamma: expected at least 1"):
         target_enhanced_kl(s, t, LABELS, gamma=0.5)
     with pytest.raises(InputError, match="class numbers from 0 to 4"):
         target_enhanced_kl(s, t, LABELS + 3)

@@ -28,9 +28,7 @@ def test_every_exit_learns_the_teachers_scores(hidden):
     torch.manual_seed(1)
     signal = OfaConfig(places=("map", "tokens"), gamma=1.3, temperature=2.0, hidden=hidden).build(SPEC, SPEC)
     exits = signal.exit_logits(student)
-    expected = sum(
-        target_enhanced_kl(x, teacher.logits, LABELS, gamma=1.3, temperature=2.0) for x in exits.values()
-    )
+    expected = sum(target_enhanced_kl(x, teacher.logits, LABELS, gamma=1.3, temperature=2.0) for x in exits.values())
     found = signal(student, teacher, BATCH, NOW)
     torch.testing.assert_close(found, expected)
     found.sum().backward()

@@ -21,7 +21,10 @@ from stillhouse.families.clauses.transfer import clause_layers, donor_of, hand_o
 VIT = {"patch_size": 4, "embed_dim": 16, "depths": 2, "num_heads": 2, "tm_failures": 2}
 PAIRS = {
     "flat": (FlatTMConfig(clauses=40), FlatTMConfig(clauses=12)),
-    "team": (FlatTMConfig(clauses=36, voting="team", num_classes=3), FlatTMConfig(clauses=12, voting="team", num_classes=3)),
+    "team": (
+        FlatTMConfig(clauses=36, voting="team", num_classes=3),
+        FlatTMConfig(clauses=12, voting="team", num_classes=3),
+    ),
     "deep": (DeepTMConfig(hidden_dims=(8,), clauses=20), DeepTMConfig(hidden_dims=(8,), clauses=6)),
     "vit": (UnifiedTMConfig(tm_clauses=16, **VIT), UnifiedTMConfig(tm_clauses=6, **VIT)),
 }
@@ -106,7 +109,10 @@ def test_the_chosen_are_those_with_the_largest_vote_times_strength():
         (FlatTMConfig(clauses=60), "at most the 40 clauses of wide, the student has 60"),
         (FlatTMConfig(clauses=12, voting="team", num_classes=3), "expected layers of clauses at core"),
         (DeepTMConfig(hidden_dims=(8,), clauses=6), "expected layers of clauses"),
-        (replace(PAIRS["flat"][1], rule=replace(PAIRS["flat"][1].rule, failures=8)), "rule.failures: the student has 8"),
+        (
+            replace(PAIRS["flat"][1], rule=replace(PAIRS["flat"][1].rule, failures=8)),
+            "rule.failures: the student has 8",
+        ),
     ],
 )
 def test_unlike_literals_and_rules_are_refused(narrow, words):
@@ -138,10 +144,15 @@ def test_a_run_starts_its_taught_students_from_the_wide_one(tmp_path):
     assert all(torch.equal(x, found.state_dict()[name]) for name, x in expected.state_dict().items())
     torch.manual_seed(0)
     own = FAMILY.student(untaught, untaught.student, 0, lab)
-    assert not torch.equal(own.state_dict()["core.layers.0.votes.weight"], expected.state_dict()["core.layers.0.votes.weight"])
+    assert not torch.equal(
+        own.state_dict()["core.layers.0.votes.weight"], expected.state_dict()["core.layers.0.votes.weight"]
+    )
     FAMILY.save(tmp_path / "wide", built(PAIRS["flat"][0], seed=5), PAIRS["flat"][0], lab)
     with pytest.raises(InputError, match="another machine"):
         FAMILY.prepare(lab)
-    for change, words in (({"prior": "zero"}, "prior: 'zero' does nothing"), ({"arms": ["no-kd"]}, "how arm 'kd' starts")):
+    for change, words in (
+        ({"prior": "zero"}, "prior: 'zero' does nothing"),
+        ({"arms": ["no-kd"]}, "how arm 'kd' starts"),
+    ):
         with pytest.raises(ConfigError, match=words):
             parse(ClausesRunConfig, {**mapping, **change})

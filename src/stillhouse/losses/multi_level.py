@@ -15,13 +15,13 @@ from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.relations import without_autocast
 from stillhouse.losses.softened import softened
 
-LARGEST = 4096  # rows up to which a matrix of all pairs is made; beyond it the smaller side's products give the same number
+LARGEST = (
+    4096  # rows up to which a matrix of all pairs is made; beyond it the smaller side's products give the same number
+)
 
 
 @without_autocast
-def sample_relations(
-    student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor = 1.0
-) -> Tensor:
+def sample_relations(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor = 1.0) -> Tensor:
     """|Q Q^T - P P^T|^2 / B: how alike two samples are judged, for all pairs of a batch.
 
     Args:
@@ -52,9 +52,7 @@ def sample_relations(
 
 
 @without_autocast
-def class_relations(
-    student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor = 1.0
-) -> Tensor:
+def class_relations(student_logits: Tensor, teacher_logits: Tensor, *, temperature: float | Tensor = 1.0) -> Tensor:
     """|Q^T Q - P^T P|^2 / K: which classes are taken for each other, over a batch; it grows with the batch's square.
 
     Args:

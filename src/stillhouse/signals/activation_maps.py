@@ -34,7 +34,9 @@ class ActivationMapsConfig(SignalBase):
     kind: Literal["activation-maps"] = "activation-maps"
     student: str = Field(min_length=1, description="path of the student's sub-module, as blocks.1")
     teacher: str = Field(min_length=1, description="path of the teacher's sub-module, as layer3")
-    power: float = Field(default=2.0, gt=0, description="exponent of the activations; more: the strongest channel counts")
+    power: float = Field(
+        default=2.0, gt=0, description="exponent of the activations; more: the strongest channel counts"
+    )
     student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
     teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
 

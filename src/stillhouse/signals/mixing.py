@@ -19,7 +19,9 @@ from stillhouse.losses.attention import attention_scores
 from stillhouse.losses.maps import mixing_distance
 from stillhouse.signals.base import Signal, SignalBase
 
-PATHS = "a path that puts out the matrix (H, L, L), as blocks.0.mixer.mixing, or q, k, v side by side; or those of q and k"
+PATHS = (
+    "a path that puts out the matrix (H, L, L), as blocks.0.mixer.mixing, or q, k, v side by side; or those of q and k"
+)
 
 
 @configclass
@@ -39,8 +41,12 @@ class MixingConfig(SignalBase):
     kind: Literal["mixing"] = "mixing"
     student: str | tuple[str, ...] = Field(description=f"student: {PATHS}")
     teacher: str | tuple[str, ...] = Field(description=f"teacher: {PATHS}")
-    student_heads: int | None = Field(default=None, gt=0, description="attention heads, where queries and keys are tapped")
-    teacher_heads: int | None = Field(default=None, gt=0, description="attention heads, where queries and keys are tapped")
+    student_heads: int | None = Field(
+        default=None, gt=0, description="attention heads, where queries and keys are tapped"
+    )
+    teacher_heads: int | None = Field(
+        default=None, gt=0, description="attention heads, where queries and keys are tapped"
+    )
     student_skip: int = Field(default=0, ge=0, description="leading tokens left out: class token, registers")
     teacher_skip: int = Field(default=0, ge=0, description="leading tokens left out: class token, registers")
     rows: Literal["as-they-are", "unit-length"] = Field(

@@ -37,7 +37,9 @@ class TimeStepsConfig(SignalBase):
     """
 
     kind: Literal["time-steps"] = "time-steps"
-    student: str = Field(min_length=1, description="path of the student's sub-module that puts out something each time step")
+    student: str = Field(
+        min_length=1, description="path of the student's sub-module that puts out something each time step"
+    )
     layout: Literal["btd", "tbd", "bdt"] = Field(
         default="btd", description="its axes: b batch, t time, d the class scores or features"
     )
@@ -75,7 +77,9 @@ class TimeStepSignal(Signal):
             )
         shape = student.features[config.student]
         if len(shape) != 2:
-            raise InputError(f"student feature {config.student!r}: expected (T, D) a sample, got {shape}; pool it first")
+            raise InputError(
+                f"student feature {config.student!r}: expected (T, D) a sample, got {shape}; pool it first"
+            )
         width = shape[0] if config.layout == "bdt" else shape[1]
         if config.read == "scores" and width != student.num_classes:
             raise InputError(

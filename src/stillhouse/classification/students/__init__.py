@@ -8,6 +8,8 @@ from stillhouse.classification.students.ordinary import TimmStudentConfig
 from stillhouse.classification.students.spiking import SpikingStudentConfig
 from stillhouse.classification.students.text import TextTransformerConfig
 
-OrdinaryStudentConfig = Annotated[TimmStudentConfig | TextTransformerConfig | SpikingStudentConfig, Field(discriminator="kind")]
+OrdinaryStudentConfig = Annotated[
+    TimmStudentConfig | TextTransformerConfig | SpikingStudentConfig, Field(discriminator="kind")
+]
 
 __all__ = ["OrdinaryStudentConfig", "SpikingStudentConfig", "TextTransformerConfig", "TimmStudentConfig"]

@@ -19,10 +19,14 @@ class SpikingStudentConfig:
     """Convolutions of stride 2 whose neurons add up what comes and spike; `head` puts out class scores at every time step."""
 
     kind: Literal["spiking"] = "spiking"
-    width: int = Field(default=16, gt=0, description="channels of the first convolution; each further one has twice as many")
+    width: int = Field(
+        default=16, gt=0, description="channels of the first convolution; each further one has twice as many"
+    )
     depth: int = Field(default=2, gt=0, description="number of convolutions")
     steps: int = Field(default=4, gt=0, description="T, time steps that an image is shown; the answer is their mean")
-    decay: float = Field(default=0.5, ge=0, lt=1, description="share of a neuron's charge that is left after a time step")
+    decay: float = Field(
+        default=0.5, ge=0, lt=1, description="share of a neuron's charge that is left after a time step"
+    )
 
     def build(self, task: ImageTask | TextTask) -> nn.Module:
         """The network, with weights from torch's global generator; it normalizes raw pixels itself.

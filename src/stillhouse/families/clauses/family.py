@@ -97,7 +97,8 @@ class ClausesFamily(ClassificationFamily):
         if prior != "none" and has_clauses(network):  # controls and ordinary assistants have none
             apply_prior(network, prior)
         donor = lab.shared.get("donor")
-        if donor is not None and arm.taught and choice is arm.student and has_clauses(network):
+        sized = next(network.parameters()).is_meta  # built to be measured alone, without storage
+        if donor is not None and arm.taught and choice is arm.student and has_clauses(network) and not sized:
             from stillhouse.families.clauses.transfer import hand_over
 
             hand_over(donor, network)

@@ -71,7 +71,9 @@ class ClausesRunConfig(ClassesRunConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.start_from is not None and self.prior != "none":
-            raise ValueError(f"prior: {self.prior!r} does nothing where clauses start from a wider machine; leave it out")
+            raise ValueError(
+                f"prior: {self.prior!r} does nothing where clauses start from a wider machine; leave it out"
+            )
         if self.start_from is not None and ("kd" not in self.arms or self.inherit):
             raise ValueError("start_from: is how arm 'kd' starts; expected that arm, and no `inherit`")
         if self.training.clause_specialize > 0 and self.student.kind not in WITH_HEADS:

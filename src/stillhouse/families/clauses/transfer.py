@@ -118,7 +118,9 @@ def hand_over(donor: Donor, student: nn.Module) -> dict[str, Tensor]:
             state[f"{path}.clause_bias"] = state[f"{path}.clause_bias"][picked]
     mine = {name: tuple(x.shape) for name, x in student.state_dict().items()}
     its = {name: tuple(x.shape) for name, x in state.items()}
-    wrong = [f"{n} {mine.get(n, '(none)')} <- {its.get(n, '(none)')}" for n in {**mine, **its} if mine.get(n) != its.get(n)]
+    wrong = [
+        f"{n} {mine.get(n, '(none)')} <- {its.get(n, '(none)')}" for n in {**mine, **its} if mine.get(n) != its.get(n)
+    ]
     if wrong:
         raise InputError(
             f"start_from: expected {donor.source} to differ in the number of clauses alone, got {'; '.join(wrong[:4])}"
