@@ -1845,7 +1845,87 @@ DOCUMENTS = (
     ),
 )
 
+UNLIKE = (
+    Fault(
+        "the label is not enhanced",
+        "stillhouse.losses.target_enhanced:target_enhanced_kl",
+        edited("torch.expm1(gamma * torch.log1p(sure)).log()", "gamma * log_p"),
+        "tests/losses/test_target_enhanced.py::test_gradient_is_that_of_the_published_cross_entropy[2.0-3.0]",
+    ),
+    Fault(
+        "relations of classes over samples",
+        "stillhouse.losses.multi_level:class_relations",
+        edited("_gap(q.t(), p.t())", "_gap(q, p)"),
+        "tests/losses/test_multi_level.py::test_pairs_of_samples_and_pairs_of_classes[1.0]",
+    ),
+    Fault(
+        "a map of activity is averaged before it is made",
+        "stillhouse.signals.activation_maps:ActivationMapSignal._map",
+        edited(
+            "energy = activation_energy(side.tokens(x), power=self.power).unsqueeze(2)\n"
+            "    return self.bridge.fitted(energy, side).squeeze(2)",
+            "return activation_energy(self.bridge.fitted(side.tokens(x), side), power=self.power)",
+        ),
+        "tests/signals/test_activation_maps.py::test_tokens_with_a_class_token_against_a_larger_map",
+    ),
+    Fault(
+        "the interpolated teacher follows the student",
+        "stillhouse.signals.taid:TaidSignal.forward",
+        edited("(1 - share) * student.detach() + share * teacher", "teacher"),
+        "tests/signals/test_taid_signal.py::test_gradient_is_the_students_softmax_less_the_interpolated_one[1.0]",
+    ),
+    Fault(
+        "the share is a straight line",
+        "stillhouse.signals.taid:TaidSignal._share",
+        edited("share += config.rate", "share += 0 * config.rate"),
+        "tests/signals/test_taid_signal.py::test_the_share_follows_the_published_rule",
+    ),
+    Fault(
+        "one exit alone is taught",
+        "stillhouse.signals.ofa:OfaSignal.forward",
+        edited("torch.stack(found).sum(dim=0)", "found[-1]"),
+        "tests/signals/test_ofa_signal.py::test_every_exit_learns_the_teachers_scores[None]",
+    ),
+    Fault(
+        "the mean over time steps is taught",
+        "stillhouse.signals.time_steps:TimeStepSignal._scores",
+        edited("return found", "return found.mean(1, keepdim=True)"),
+        "tests/signals/test_time_steps.py::test_it_bounds_the_divergence_of_the_mean_scores",
+    ),
+    Fault(
+        "mixing rows lose their heads",
+        "stillhouse.losses.maps:mixing_distance",
+        edited(".sum(dim=3).mean(dim=1)", ".sum(dim=3)[:, 0]"),
+        "tests/losses/test_maps.py::test_mixing_is_the_frobenius_distance_over_rows_and_heads",
+    ),
+    Fault(
+        "a filter's matrix without what comes later",
+        "stillhouse.layers.state_space.s4d:S4D.matrix",
+        edited("* (lag < 0)", "* 0"),
+        "tests/signals/test_mixing_signal.py::test_the_matrix_of_a_state_space_filter_gives_its_output[None-False]",
+    ),
+    Fault(
+        "spiking neurons forget to take the spike off",
+        "stillhouse.layers.spikes.neurons:LeakyNeurons.forward",
+        edited("charge = charge - spike", "charge = charge"),
+        "tests/students/test_spiking_student.py::test_without_decay_spikes_count_what_came_in",
+    ),
+    Fault(
+        "the first clauses are handed over",
+        "stillhouse.families.clauses.transfer:_best",
+        edited("worth.topk(layer.bank.num_clauses).indices.sort().values", "torch.arange(layer.bank.num_clauses)"),
+        "tests/students/test_clause_transfer.py::test_the_chosen_are_those_with_the_largest_vote_times_strength",
+    ),
+    Fault(
+        "clauses come without their votes",
+        "stillhouse.families.clauses.transfer:hand_over",
+        edited("[:, picked]\n        if layer.clause_bias", "[:, : len(picked)]\n        if layer.clause_bias"),
+        "tests/students/test_clause_transfer.py::test_the_narrow_machine_is_the_wide_one_with_other_clauses_silent[flat]",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
+    *UNLIKE,
     *LOSSES,
     *TEMPERATURE,
     *CURRICULA,

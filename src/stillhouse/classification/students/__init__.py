@@ -1,12 +1,15 @@
-"""Ordinary students that learn classes: networks of timm for images, a small transformer for texts. No torch."""
+"""Students that learn classes and are no logic: networks of timm and spiking ones for images, a transformer for texts. No torch."""
 
 from typing import Annotated
 
 from pydantic import Field
 
 from stillhouse.classification.students.ordinary import TimmStudentConfig
+from stillhouse.classification.students.spiking import SpikingStudentConfig
 from stillhouse.classification.students.text import TextTransformerConfig
 
-OrdinaryStudentConfig = Annotated[TimmStudentConfig | TextTransformerConfig, Field(discriminator="kind")]
+OrdinaryStudentConfig = Annotated[
+    TimmStudentConfig | TextTransformerConfig | SpikingStudentConfig, Field(discriminator="kind")
+]
 
-__all__ = ["OrdinaryStudentConfig", "TextTransformerConfig", "TimmStudentConfig"]
+__all__ = ["OrdinaryStudentConfig", "SpikingStudentConfig", "TextTransformerConfig", "TimmStudentConfig"]

@@ -93,6 +93,8 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
 
     def refusal(self, signal: Any) -> str | None:
         """A recurrent student has neither attention maps nor scores of every layer."""
+        if signal.kind == "time-steps":
+            return "a recurrent student of texts has one answer a token and no time steps; take logits"
         return refusal(signal)
 
     def teachers(self, config: LmRunConfig, data: Corpus, given: Any, log: Log) -> Sequence[Any]:

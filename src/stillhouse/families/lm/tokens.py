@@ -15,7 +15,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.signals import build_signals
 from stillhouse.signals.base import Signal
 
-BY_TOKEN = frozenset({"logits", "dual-head", "ensemble", "exits", "probes", "contrastive"})
+BY_TOKEN = frozenset({"logits", "dual-head", "ensemble", "exits", "probes", "contrastive", "ofa", "taid"})
 
 
 def by_token(config: Any) -> bool:
