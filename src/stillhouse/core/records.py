@@ -385,12 +385,15 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a JSON-lines file; a torn last line (a kill in the middle of a write) is left out.
 
     Raises:
-        InputError: a whole line that is not a JSON object: the file was damaged, and what follows it is not dropped quietly.
+        InputError: a whole line that is not a JSON object: the file was damaged, and what follows it is not dropped quietly; a
+            file of a finished training that was changed since, or is missing.
     """
+    expected = _hash_in_result(path)
     if not path.is_file():
+        if expected is not None:
+            raise InputError(f"{path} is missing: its sha256 is in {RESULT}")
         return
     raw = path.read_bytes()
-    expected = _hash_in_result(path)
     if expected is not None and hashlib.sha256(raw).hexdigest() != expected:
         raise InputError(f"{path} was changed after the training ended: its sha256 is not the one in {RESULT}")
     *lines, torn = raw.split(b"\n")
