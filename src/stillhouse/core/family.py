@@ -247,6 +247,13 @@ class Family(ABC, Generic[C, D]):
             log: gets a line for each.
         """
 
+    def made_of(self, config: C) -> tuple[Any, Any]:
+        """Settings that decide what `data` and what `teachers` give, as values that can be compared.
+
+        Trials of a sweep in which one is equal share it. All settings, unless a family knows better.
+        """
+        return config, config
+
     @abstractmethod
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of this teacher, compared on resume."""
