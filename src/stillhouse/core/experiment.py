@@ -85,6 +85,7 @@ def _conclude(family: Family[Any, Any], lab: Lab[Any, Any], arms: Sequence[Arm],
     summary = summarize(family, lab.config, arms, lab.folder, {"arm": shipped.name, "seed": best})
     summary = {**summary, "command": command, "data": lab.folder.run["data"]}
     family.finish(lab, summary)
+    summary["files"] = lab.folder.files()
     write_json(lab.folder.path / records.SUMMARY, summary)
     return summary
 
