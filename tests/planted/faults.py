@@ -51,6 +51,27 @@ OWN_TEACHER = (
     ),
 )
 
+ATTACHED = (
+    Fault(
+        "an attached signal hears the student detached",
+        "stillhouse.training.attach:_rows",
+        edited("teacher.shape != student.shape", "(student := student.detach()).shape != teacher.shape"),
+        "tests/examples/test_own_loops.py::test_the_term_is_that_of_torch",
+    ),
+    Fault(
+        "pixels without a label count",
+        "stillhouse.training.attach:_rows",
+        edited("labels != ignored", "labels == labels"),
+        "tests/examples/test_own_loops.py::test_maps_of_scores_count_the_labelled_pixels_alone",
+    ),
+    Fault(
+        "an attached signal hears an old step",
+        "stillhouse.training.attach:_Ear.take",
+        edited("self.scores = None", "pass"),
+        "tests/examples/test_own_loops.py::test_what_does_not_fit_is_refused",
+    ),
+)
+
 LOSSES = (
     Fault(
         "forward KL times 0",
@@ -1826,5 +1847,6 @@ FAULTS: tuple[Fault, ...] = (
     *LOGIC,
     *TARGETS,
     *OWN_TEACHER,
+    *ATTACHED,
     *DOCUMENTS,
 )
