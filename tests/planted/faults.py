@@ -72,6 +72,33 @@ ATTACHED = (
     ),
 )
 
+WATCHING = (
+    Fault(
+        "epochs have no line off a terminal",
+        "stillhouse.cli.show:RunDisplay._epoch",
+        nothing,
+        "tests/cli/test_watching.py::test_time_to_go_counts_what_this_process_did",
+    ),
+    Fault(
+        "two seeds are shown as an interval",
+        "stillhouse.report.verdicts:_each_seed",
+        constant([]),
+        "tests/cli/test_watching.py::test_more_bits_are_a_cost",
+    ),
+    Fault(
+        "TensorBoard gets no pictures",
+        "stillhouse.core.board:_pictures",
+        nothing,
+        "tests/cli/test_watching.py::test_tensorboard_has_configuration_verdict_and_pictures",
+    ),
+    Fault(
+        "the untaught student is at 0",
+        "stillhouse.cli.check:untaught",
+        constant(("the student without a teacher", 0.0)),
+        "tests/cli/test_watching.py::test_a_teacher_is_held_against_the_untaught_student",
+    ),
+)
+
 LOSSES = (
     Fault(
         "forward KL times 0",
@@ -1848,5 +1875,6 @@ FAULTS: tuple[Fault, ...] = (
     *TARGETS,
     *OWN_TEACHER,
     *ATTACHED,
+    *WATCHING,
     *DOCUMENTS,
 )

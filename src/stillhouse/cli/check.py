@@ -57,7 +57,9 @@ def main(arguments: Sequence[str]) -> int:
     if not teachers:
         raise InputError("the recipe has no teacher; name one with --teacher-source")
     grades = [accept(family, teacher, config, data, watch=watch) for teacher in teachers]
-    plain = family.plain_score(config, data) if options.untaught is None else untaught(options.untaught, grades[0].metric)
+    plain = (
+        family.plain_score(config, data) if options.untaught is None else untaught(options.untaught, grades[0].metric)
+    )
     for grade in grades:
         if plain is not None and grade.score < plain[1]:
             print(
@@ -97,5 +99,7 @@ def untaught(given: str, metric: str) -> tuple[str, float]:
     values = [(records.read_json(path).get("validation") or {}).get(metric) for path in results]
     found = [float(value) for value in values if value is not None]
     if not found:
-        raise InputError(f"--untaught {given}: expected an arm without a teacher, validated by {metric}, got {control or 'none'}")
+        raise InputError(
+            f"--untaught {given}: expected an arm without a teacher, validated by {metric}, got {control or 'none'}"
+        )
     return f"the student without a teacher ({control} of {given})", sum(found) / len(found)

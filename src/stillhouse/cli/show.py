@@ -19,6 +19,8 @@ from stillhouse.core.types import Progress
 from stillhouse.core.watch import News, Watch
 from stillhouse.report.verdicts import Measure, sentence
 
+LEAST_SECONDS = 1.0  # between two lines of epochs
+
 
 def print_table(table: Table) -> None:
     """Print a table whole: as wide as it is where nobody watches, folded (never cut) in a narrow terminal."""
@@ -103,7 +105,7 @@ class RunDisplay(Watch):
     def _epoch(self, progress: Progress, news: News) -> None:
         """A line for an epoch that is done; at most one a second, and the last."""
         now = time.monotonic()
-        if now - self.spoke < 1 and news["epoch"] != news["epochs"]:
+        if now - self.spoke < LEAST_SECONDS and news["epoch"] != news["epochs"]:
             return
         self.spoke = now
         assert self.current is not None
@@ -129,8 +131,8 @@ def duration(seconds: float) -> str:
     """Seconds as a person says them.
 
     Example:
-        >>> duration(42.0), duration(250.0), duration(4380.0)
-        ('42 s', '4 min', '1 h 13 min')
+        >>> duration(42.0), duration(250.0), duration(6000.0)
+        ('42 s', '4 min', '1 h 40 min')
     """
     if seconds < 90:
         return f"{seconds:.0f} s"

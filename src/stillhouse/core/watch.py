@@ -19,7 +19,10 @@ class Watch:
         """A line about what is done now."""
 
     def on_progress(self, arm: str, seed: int, progress: Progress, news: News) -> None:
-        """The progress of one training and its latest figures; the last step of an epoch brings `epoch`, `epochs` and the validation."""
+        """The progress of one training and its latest figures.
+
+        The last step of an epoch brings `epoch`, `epochs` and the scores of its validation.
+        """
 
 
 SILENT = Watch()

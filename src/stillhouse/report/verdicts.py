@@ -91,7 +91,7 @@ def _each_seed(measure: Measure, row: Mapping[str, Any], arms: Mapping[str, Any]
 
 
 def _difference(measure: Measure, ends: list[float], each: list[float]) -> str:
-    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else with signs; of two seeds their values."""
+    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else with signs; values of two seeds."""
     sign = -1.0 if measure.lower_is_better else 1.0  # as the figures themselves differ
     middle, low, high = (sign * measure.scale * end for end in ends)
     low, high = min(low, high), max(low, high)

@@ -120,7 +120,7 @@ def _train(words: Sequence[str]) -> int:
     if options.print_config:
         sys.stdout.write(dump_yaml(config))
         return 0
-    from stillhouse.cli.show import RunDisplay, seeds_in_words
+    from stillhouse.cli.show import RunDisplay
     from stillhouse.families.sar.run import train
 
     out = Path(options.save_dir or save_folder(path) or f"results/{config.name}")
@@ -168,7 +168,7 @@ def _distill(words: Sequence[str]) -> int:
     if options.print_config:
         sys.stdout.write(dump_yaml(config))
         return 0
-    from stillhouse.cli.show import RunDisplay
+    from stillhouse.cli.show import RunDisplay, seeds_in_words
     from stillhouse.core.experiment import run
     from stillhouse.families.sar.family import FAMILY
 
