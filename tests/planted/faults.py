@@ -51,6 +51,54 @@ OWN_TEACHER = (
     ),
 )
 
+ATTACHED = (
+    Fault(
+        "an attached signal hears the student detached",
+        "stillhouse.training.attach:_rows",
+        edited("teacher.shape != student.shape", "(student := student.detach()).shape != teacher.shape"),
+        "tests/examples/test_own_loops.py::test_the_term_is_that_of_torch",
+    ),
+    Fault(
+        "pixels without a label count",
+        "stillhouse.training.attach:_rows",
+        edited("labels != ignored", "labels == labels"),
+        "tests/examples/test_own_loops.py::test_maps_of_scores_count_the_labelled_pixels_alone",
+    ),
+    Fault(
+        "an attached signal hears an old step",
+        "stillhouse.training.attach:_Ear.take",
+        edited("self.scores = None", "pass"),
+        "tests/examples/test_own_loops.py::test_what_does_not_fit_is_refused",
+    ),
+)
+
+WATCHING = (
+    Fault(
+        "epochs have no line off a terminal",
+        "stillhouse.cli.show:RunDisplay._epoch",
+        nothing,
+        "tests/cli/test_watching.py::test_time_to_go_counts_what_this_process_did",
+    ),
+    Fault(
+        "two seeds are shown as an interval",
+        "stillhouse.report.verdicts:_each_seed",
+        constant([]),
+        "tests/cli/test_watching.py::test_more_bits_are_a_cost",
+    ),
+    Fault(
+        "TensorBoard gets no pictures",
+        "stillhouse.core.board:_pictures",
+        nothing,
+        "tests/cli/test_watching.py::test_tensorboard_has_configuration_verdict_and_pictures",
+    ),
+    Fault(
+        "the untaught student is at 0",
+        "stillhouse.cli.check:untaught",
+        constant(("the student without a teacher", 0.0)),
+        "tests/cli/test_watching.py::test_a_teacher_is_held_against_the_untaught_student",
+    ),
+)
+
 LOSSES = (
     Fault(
         "forward KL times 0",
@@ -1948,5 +1996,7 @@ FAULTS: tuple[Fault, ...] = (
     *LOGIC,
     *TARGETS,
     *OWN_TEACHER,
+    *ATTACHED,
+    *WATCHING,
     *DOCUMENTS,
 )
