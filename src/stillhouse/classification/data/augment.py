@@ -21,9 +21,9 @@ def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[
 
     Args:
         inputs: (B, C, H, W) floats in [0, 1].
-        how: `shift` moves by up to an eighth; `affine` turns by up to 10 degrees, shifts by up to a tenth and scales by up to a tenth; `crop-flip` shifts by
-            up to an eighth and mirrors; `resized-crop` takes a part of 25 % to 100 % of the area, of 3:4 to 4:3, resizes it to
-            the whole and mirrors.
+        how: `shift` moves by up to an eighth; `affine` turns by up to 10 degrees, shifts by up to a tenth and scales by up to
+            a tenth; `crop-flip` shifts by up to an eighth and mirrors; `resized-crop` takes a part of 25 % to 100 % of the
+            area, of 3:4 to 4:3, resizes it to the whole and mirrors.
         seed: fixes the draw.
         randaugment: operations and magnitude (0 to 30) of a RandAugment that follows.
 

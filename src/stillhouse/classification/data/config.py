@@ -67,8 +67,8 @@ class DataConfig:
     )
     augment: Literal["none", "shift", "affine", "crop-flip", "resized-crop"] = Field(
         default="none",
-        description="shift: by an eighth; affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror; resized-crop: any "
-        "part of a quarter or more, mirror",
+        description="shift: by an eighth; affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror; "
+        "resized-crop: any part of a quarter or more, mirror",
     )
     views: int | None = Field(
         default=None,
