@@ -977,6 +977,26 @@ CLAUSES = (
         "tests/students/test_tm_models.py::test_thermometer_counts_levels",
     ),
     Fault(
+        "squares of filters are not joined",
+        "stillhouse.families.clauses.students.flat:FilterBits.forward",
+        edited(
+            "nn.functional.max_pool2d(bits, self.square, ceil_mode=True)", "bits[..., :: self.square, :: self.square]"
+        ),
+        "tests/students/test_filter_bits.py::test_a_square_is_one_where_any_of_its_bits_is",
+    ),
+    Fault(
+        "quantiles of negative responses are those of the smallest",
+        "stillhouse.families.clauses.data.boolean_features:_levels",
+        edited("negative - 1, -1)", "0 * negative, 1)"),
+        "tests/students/test_filter_bits.py::test_thresholds_are_quantiles_of_either_side",
+    ),
+    Fault(
+        "a shift moves nothing",
+        "stillhouse.classification.data.augment:_shifted",
+        lambda original: lambda images: images.clone(),
+        "tests/data/test_image_augment.py::test_a_shift_moves_and_does_nothing_else",
+    ),
+    Fault(
         "convolution of clauses forgets its capacity",
         "stillhouse.families.clauses.students.conv:ConvClauses.strengths",
         edited("capacity - misses", "-misses"),
