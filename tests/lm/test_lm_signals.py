@@ -55,7 +55,10 @@ LIVE = {
     "relations, positions": {"kind": "relations", **BETWEEN, "relation": "pkt", "pool": "none"},
     "attention, values": {"kind": "attention", **VALUES, "what": "values"},
     "attention, qkv-relations": {"kind": "attention", **VALUES, "what": "qkv-relations", "causal": True},
+    "attention, scores": {"kind": "attention", **VALUES, "what": "scores", "causal": True},
+    "attention, probabilities": {"kind": "attention", **VALUES, "what": "probabilities", "causal": True},
     "dynamics": {"kind": "dynamics", **LAYERS},
+    "dynamics, logits": {"kind": "dynamics", **LAYERS, "space": "logits", "start": 0.0},
     "dual-head": {"kind": "dual-head", "student": STUDENT},
     "ensemble": {"kind": "ensemble", "pool": "confidence"},
 }
@@ -65,10 +68,10 @@ OWN = {
     "contrastive": {"kind": "contrastive", "place": "blocks.1"},
     "logits": {"kind": "logits"},  # towards the student's own average
 }
+PACKED = {"kind": "attention", **VALUES, "student": "blocks.1.mixer"}
 REFUSED = {
-    "attention, scores": ({"kind": "attention", **VALUES, "what": "scores"}, "has no attention map"),
-    "attention, probabilities": ({"kind": "attention", **VALUES, "what": "probabilities"}, "has no attention map"),
-    "dynamics, logits": ({"kind": "dynamics", **LAYERS, "space": "logits"}, "layers x tokens x vocabulary"),
+    "attention, scores": ({**PACKED, "what": "scores"}, "has no attention map"),
+    "attention, probabilities": ({**PACKED, "what": "probabilities"}, "has no attention map"),
 }
 
 

@@ -27,6 +27,7 @@ from stillhouse.losses.regression import (
 from stillhouse.losses.relations import gram_mse, pkt, rkd_angle, rkd_distance, similarity_preserving
 from stillhouse.losses.standardize import standardize_logits
 from stillhouse.losses.top_k import topk_kl
+from stillhouse.losses.universal import universal_logit_distance
 
 __all__ = [
     "Projection",
@@ -64,4 +65,5 @@ __all__ = [
     "symmetric_kl",
     "topk_kl",
     "total_variation",
+    "universal_logit_distance",
 ]
