@@ -168,7 +168,10 @@ def test_pocl_in_both_budgets_and_its_control(root, tmp_path, monkeypatch):  # n
     }  # fmt: skip
     lesson = {
         "epoch_steps": 1,
-        "temperature": {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 2.0, "over": "stages"}},
+        "temperature": {
+            "kind": "scheduled",
+            "schedule": {"kind": "linear", "start": 1.0, "end": 2.0, "over": "stages"},
+        },
     }
     seen, original = {}, pipeline.fit
 
@@ -180,7 +183,9 @@ def test_pocl_in_both_budgets_and_its_control(root, tmp_path, monkeypatch):  # n
     run(FAMILY, config(root, lesson=lesson, **pocl), tmp_path / "run", force=True)
     taught, control = (lines(tmp_path / f"run/arms/{arm}/seed-0") for arm in ("kd", "no-kd"))
     assert [line["figures"]["curriculum/stage"] for line in taught] == [0, 1, 1, 2, 2, 2, 3, 3, 3, 3]
-    assert [line["figures"]["curriculum/stage"] for line in control] == [line["figures"]["curriculum/stage"] for line in taught]
+    assert [line["figures"]["curriculum/stage"] for line in control] == [
+        line["figures"]["curriculum/stage"] for line in taught
+    ]
     assert taught[-1]["weights"]["kd"] > taught[0]["weights"]["kd"] if "weights" in taught[0] else True
     jobs = [seen[arm, "seed-0"] for arm in ("kd", "no-kd")]
     assert jobs[1].tutor is None
@@ -206,7 +211,9 @@ def test_heads_make_of_the_last_layer_what_the_network_says(root, tmp_path):  # 
     ours, theirs = job.outputs(batch), job.tutor(batch)
     tokens = batch.inputs
     torch.testing.assert_close(student_head(job.network)(ours.features["blocks.1"]), job.network(tokens).logits)
-    torch.testing.assert_close(teacher_head(job.tutor.teacher)(theirs.features["model.layers.1"]), job.tutor.teacher(tokens).logits)
+    torch.testing.assert_close(
+        teacher_head(job.tutor.teacher)(theirs.features["model.layers.1"]), job.tutor.teacher(tokens).logits
+    )
     job.network.zero_grad()
     job.terms(torch.arange(4), Progress(0, 4))["path"][1].backward()
     assert job.network.norm.weight.grad is None or job.network.norm.weight.grad.abs().sum() == 0
@@ -236,7 +243,9 @@ def test_a_student_of_bytes_learns_from_a_teacher_of_tokens(root, tmp_path, how)
     """From the configuration to the score: graded, cached where it can be, asked, and its own bits beside the student's."""
     text = {"source": str(root / "text"), "tokenizer": "bytes", "cache": str(root / "ids")}
     source = "live" if how == "uld" else "cache"
-    plan = config(root, corpus=text, teacher={"source": str(root / "teacher"), "tokens": how}, lesson={"source": source})
+    plan = config(
+        root, corpus=text, teacher={"source": str(root / "teacher"), "tokens": how}, lesson={"source": source}
+    )
     job = made_job(plan, tmp_path / "job")
     terms = job.terms(torch.arange(4), Progress(0, 4))
     terms["kd"][1].backward()
@@ -251,7 +260,9 @@ def test_own_texts_of_bytes_are_read_by_a_teacher_of_tokens(root, tmp_path):  # 
     """What a student writes is cut anew, whatever bytes it is."""
     text = {"source": str(root / "text"), "tokenizer": "bytes", "cache": str(root / "ids")}
     teacher = {"source": str(root / "teacher"), "tokens": "byte-marginals"}
-    job = made_job(config(root, corpus=text, teacher=teacher, lesson={"on_policy": OWN_TEXT, "source": "live"}), tmp_path)
+    job = made_job(
+        config(root, corpus=text, teacher=teacher, lesson={"on_policy": OWN_TEXT, "source": "live"}), tmp_path
+    )
     assert job.terms(torch.arange(4), Progress(0, 4))["on_policy"][1] > 0
 
 
@@ -260,7 +271,10 @@ def test_own_texts_of_bytes_are_read_by_a_teacher_of_tokens(root, tmp_path):  # 
     [
         ({"teacher": {"tokens": "uld"}}, "expected lesson.source: live"),
         ({"teacher": {"tokens": "byte-marginals"}, "lesson": {"align": 0.1}}, "leave both out"),
-        ({"teacher": {"tokens": "uld"}, "lesson": {"source": "live"}, "signals": [{"kind": "logits"}]}, "expected no signals"),
+        (
+            {"teacher": {"tokens": "uld"}, "lesson": {"source": "live"}, "signals": [{"kind": "logits"}]},
+            "expected no signals",
+        ),
         ({"teacher": {"source": "cache:x"}, "lesson": {"on_policy": {"prompt": 2}}}, "name the teacher itself"),
     ],
 )

@@ -49,7 +49,9 @@ def test_marginals_equal_the_sum_over_the_vocabulary(teacher, theirs):
     assert len(ids) < 0.7 * len(data)
     rows = torch.tensor([[texts.index(b"\n"), *ids]])
     p = teacher(rows).logits[0].double().softmax(-1).numpy()
-    found = ByteMarginals(teacher, theirs, byte_tokenizer())(torch.tensor([list(data)])).logits[0].double().exp().numpy()
+    found = (
+        ByteMarginals(teacher, theirs, byte_tokenizer())(torch.tensor([list(data)])).logits[0].double().exp().numpy()
+    )
     place = 0
     for k, number in enumerate(ids):
         for inside in range(len(texts[number])):
@@ -130,7 +132,9 @@ def test_universal_distance_is_that_of_sorted_masses():
     ]
     found = universal_logit_distance(scores, sizes)
     assert found.tolist() == pytest.approx(want, abs=1e-6)
-    assert universal_logit_distance(scores.detach()[:, [3, 1, 0, 4, 2]], sizes).tolist() == pytest.approx(want, abs=1e-6)
+    assert universal_logit_distance(scores.detach()[:, [3, 1, 0, 4, 2]], sizes).tolist() == pytest.approx(
+        want, abs=1e-6
+    )
     own = scores.detach().softmax(1).sort(1, descending=True).values
     assert universal_logit_distance(scores, own).abs().max() < 1e-6
     assert universal_logit_distance(scores, torch.zeros(3, 5)).tolist() == [0, 0, 0]

@@ -19,8 +19,9 @@ class CurriculumConfig:
 
     Every epoch has exactly as many rows as the data set, whatever the stage: a small subset is repeated, and a budget in
     steps is the same for every order. `budget: rows` is the other budget, that of the papers: a stage passes over its own rows as
-    often as the last one does, so a run takes the mean of `shares` of the epochs (every arm of it). `order` has three controls: "hard-first" (the reverse), "random" (subsets of the same
-    sizes), and "none" (all rows in every stage, weights and temperatures of the stages).
+    often as the last one does, so a run, every arm of it, takes the mean of `shares` of the epochs. `order` has three controls:
+    "hard-first" (the reverse), "random" (subsets of the same sizes), and "none" (all rows in every stage, weights and temperatures
+    of the stages).
 
     The stages as POCL released them: four, with weights (1 - r) for labels and r for the signals, r rising .7 to 1,
     `label_weights: [0.3, 0.2, 0.1, 0]`, `signal_weights: [0.7, 0.8, 0.9, 1]`, and a temperature 1 to 2 by a linear schedule over

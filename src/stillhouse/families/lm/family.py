@@ -223,7 +223,9 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
 
         heard = replace(lesson, tutor=tutor)
         # no seed of their own: projectors were drawn after the student's weights from the first version on
-        build = partial(build_token_signals, heads=lambda: (student_head(student), teacher_head(tutor and tutor.teacher)))
+        build = partial(
+            build_token_signals, heads=lambda: (student_head(student), teacher_head(tutor and tutor.teacher))
+        )
         listening = listen(heard, example, spec_of, build, seed=None)
         return LanguageJob(
             student,

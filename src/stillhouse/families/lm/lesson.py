@@ -20,15 +20,17 @@ class OnPolicyConfig:
 
     What a student meets when it writes is its own earlier tokens, mistakes and all; texts of others never show them. A step is
     of one kind: with probability `share` the windows keep their first `prompt` tokens, the student writes the rest at
-    `temperature`, and the divergence of its distribution from the teacher's, at the tokens that it wrote, is all that is learned. No
-    gradient goes through the drawing. `share: 1, divergence: reverse-kl` is MiniLLM's loss a token, without its policy gradient.
+    `temperature`, and the divergence of its distribution from the teacher's, at the tokens that it wrote, is all that is learned.
+    No gradient goes through the drawing. `share: 1, divergence: reverse-kl` is MiniLLM's loss a token, without its policy
+    gradient.
 
     Source: Agarwal et al. 2023, arXiv:2306.13649 (GKD); Gu et al. 2023, arXiv:2306.08543 (MiniLLM).
     """
 
     share: float = Field(default=0.5, gt=0, le=1, description="probability that a step is on the student's own texts")
     ramp: Ramp = Field(
-        default=(0.0, 0.0), description="shares of the run between which that probability grows from 0: a student first has to write"
+        default=(0.0, 0.0),
+        description="shares of the run between which that probability grows from 0: it has to write first",
     )
     prompt: int = Field(default=16, gt=0, description="tokens of the text that a window begins with")
     temperature: float = Field(default=1.0, gt=0, description="of the draws; the divergence is taken at 1")
@@ -85,7 +87,8 @@ class LanguageLessonConfig:
         description="teacher: the student's embedding begins as the principal components of the teacher's; a part of kd",
     )
     on_policy: OnPolicyConfig | None = Field(
-        default=None, description="a share of the batches is written by the student and scored by the live teacher; null: none"
+        default=None,
+        description="a share of the batches is written by the student and scored by the live teacher; null: none",
     )
     align: float = Field(
         default=0.0,

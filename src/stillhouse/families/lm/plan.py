@@ -157,7 +157,9 @@ class LmRunConfig(RunPlan):
         kinds = {one.tokens for one in (self.teacher, *self.more_teachers)}
         lesson = self.lesson
         if self.teacher.source.startswith("cache:") and lesson.on_policy is not None:
-            raise ValueError("lesson.on_policy: a cache has no answers to what the student writes; name the teacher itself")
+            raise ValueError(
+                "lesson.on_policy: a cache has no answers to what the student writes; name the teacher itself"
+            )
         if kinds == {"same"}:
             return
         if len(kinds) > 1:
@@ -166,9 +168,15 @@ class LmRunConfig(RunPlan):
             raise ValueError("lesson.align and embedding: the teacher has other tokens; leave both out")
         if kinds == {"uld"} and (lesson.source, lesson.on_policy, self.more_teachers) != ("live", None, ()):
             raise ValueError("teacher.tokens uld: expected lesson.source: live, one teacher, and no on_policy")
-        if kinds == {"uld"} and (list(self.signals_heard()) or (self.curriculum is not None and self.judge == "teacher")):
-            raise ValueError("teacher.tokens uld: sizes of probabilities are no scores; expected no signals and judge: student")
-        if kinds == {"uld"} and (lesson.divergence != "forward-kl" or lesson.temperature != FixedTemperature(value=1.0)):
+        if kinds == {"uld"} and (
+            list(self.signals_heard()) or (self.curriculum is not None and self.judge == "teacher")
+        ):
+            raise ValueError(
+                "teacher.tokens uld: sizes of probabilities are no scores; expected no signals and judge: student"
+            )
+        if kinds == {"uld"} and (
+            lesson.divergence != "forward-kl" or lesson.temperature != FixedTemperature(value=1.0)
+        ):
             raise ValueError("lesson.divergence and temperature: do nothing under teacher.tokens uld; leave them out")
 
     def student_of(self, arm: str) -> SpikingLMConfig:

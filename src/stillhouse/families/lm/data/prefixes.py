@@ -36,7 +36,7 @@ class Prefixes:
     def __init__(self, tokens: Sequence[bytes | None]) -> None:
         listed = sorted((text, number) for number, text in enumerate(tokens) if text)
         self.order = torch.tensor([number for _, number in listed])
-        self.numbers = {text: number for text, number in listed}
+        self.numbers = dict(listed)
         first: dict[bytes, int] = {}
         counts: dict[bytes, np.ndarray] = {}
         for place, (text, _) in enumerate(listed):

@@ -117,7 +117,7 @@ def token_bytes(tokenizer: Tokenizer) -> list[bytes | None]:
     alphabet, vocabulary = byte_alphabet(), tokenizer.backend.get_vocab()
     if missing := len(alphabet.keys() - vocabulary.keys()):
         raise InputError(
-            f"tokenizer {tokenizer.name}: expected a byte-level vocabulary (GPT-2's kind), got one without {missing} of the 256 bytes"
+            f"tokenizer {tokenizer.name}: expected a byte-level vocabulary (GPT-2's kind), got one without {missing} of 256 bytes"
         )
     special = set(tokenizer.backend.get_added_tokens_decoder())
     found: list[bytes | None] = [None] * (max(vocabulary.values()) + 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -138,7 +139,7 @@ class OtherTokensTeacher(LanguageTeacher):
             parts = [self.pieces[i] for i in row]
             nats = np.concatenate([[0.0], self.nats(b"".join(parts))])
             ends = np.cumsum([len(part) for part in parts])
-            found.append([nats[a:b].sum() for a, b in zip(ends, ends[1:])])
+            found.append([nats[a:b].sum() for a, b in pairwise(ends)])
         return torch.tensor(found, dtype=torch.float32)
 
 
@@ -209,7 +210,9 @@ class SortedTokens(OtherTokensTeacher):
         Raises:
             InputError: always.
         """
-        raise InputError("teacher.tokens uld: sizes of probabilities have no tokens; only lesson.kd_weight compares them")
+        raise InputError(
+            "teacher.tokens uld: sizes of probabilities have no tokens; only lesson.kd_weight compares them"
+        )
 
     def _sorted(self, row: list[int]) -> Tensor:
         ends = np.cumsum([len(self.pieces[i]) for i in row])
