@@ -340,10 +340,10 @@ def test_the_yaml_of_the_page_is_read(tmp_path):
     """What docs/language.md shows must parse."""
     page = (Path(__file__).parents[2] / "docs/language.md").read_text()
     found = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert len(found) == 2
+    assert len(found) == 6
     for number, text in enumerate(found):
         file = tmp_path / f"{number}.yaml"
         file.write_text(text)
         plan = load_lm_run(str(file))
         assert all(refusal(signal) is None for signal in plan.signals)
-    assert [signal.kind for signal in plan.signals] == ["hidden", "logits"]
+    assert [signal.kind for signal in plan.signals] == ["dynamics", "attention"]

@@ -1865,6 +1865,18 @@ WRITING = (
         "tests/lm/test_lm_techniques.py::test_pocl_in_both_budgets_and_its_control",
     ),
     Fault(
+        "a spike takes no charge",
+        "stillhouse.classification.students.text.spiking:Neurons.forward",
+        edited("charge = charge - spikes[-1]", "pass"),
+        "tests/students/test_spiking_text.py::test_neurons_keep_count",
+    ),
+    Fault(
+        "spiking attention passes by its neurons",
+        "stillhouse.classification.students.text.spiking:SpikingBlock.forward",
+        edited("self.projection(self.mixed(found))", "self.projection(found)"),
+        "tests/students/test_spiking_text.py::test_products_take_spikes_and_the_answer_is_the_mean_over_time",
+    ),
+    Fault(
         "inner layers without the last norm",
         "stillhouse.families.lm.through_head:student_head",
         edited("(student.norm, fixed, (hidden,))", "(torch.nn.Identity(), {}, (hidden,))"),

@@ -77,7 +77,7 @@ class OtherTokensTeacher(LanguageTeacher):
         return None if self.own.context is None else (self.own.context - 1) // longest
 
     @property
-    def identity(self) -> str:  # type: ignore[override]  # cached there, as it reads all weights
+    def identity(self) -> str:
         """SHA-256 of the teacher's, of both tokenizers, and of how they are joined."""
         return hashlib.sha256(f"{self.own.identity} {type(self).__name__} {self._fingerprint}".encode()).hexdigest()
 
