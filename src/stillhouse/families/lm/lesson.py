@@ -47,7 +47,7 @@ class OnPolicyConfig:
         """Probability at a share of the run.
 
         Example:
-            >>> OnPolicyConfig(share=0.5, ramp=(0.2, 0.6)).share_at(0.4)
+            >>> OnPolicyConfig(share=0.5, ramp=(0.0, 0.8)).share_at(0.4)
             0.25
         """
         return self.share * _grown(self.ramp, fraction)
