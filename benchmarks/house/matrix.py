@@ -22,6 +22,7 @@ from stillhouse.signals import SignalConfig
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "matrix.md"
 BETWEEN = {"student": "a", "teacher": "b"}
+QUERIES = {"student": ["q", "k"], "teacher": ["q", "k"]}
 LEARNED = {"kind": "learned"}
 SCHEDULED = {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 4.0}}
 HEADS = {"student_heads": 2, "teacher_heads": 2}
@@ -35,7 +36,7 @@ SIGNALS: dict[str, dict[str, Any]] = {
     "hidden": {"kind": "hidden", "student": ["a"], "teacher": ["b"]},
     "relations": {"kind": "relations", **BETWEEN},
     "attention (values, qkv-relations)": {"kind": "attention", **BETWEEN, "what": "values", **HEADS},
-    "attention (scores, probabilities)": {"kind": "attention", **BETWEEN, "what": "probabilities", **HEADS},
+    "attention (scores, probabilities)": {"kind": "attention", **QUERIES, "what": "probabilities", **HEADS},
     "dynamics (projector)": {"kind": "dynamics", "student": ["a"], "teacher": ["b"]},
     "dynamics (logits)": {"kind": "dynamics", "student": ["a"], "teacher": ["b"], "space": "logits"},
     "ensemble": {"kind": "ensemble"},

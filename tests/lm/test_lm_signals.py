@@ -55,7 +55,10 @@ LIVE = {
     "relations, positions": {"kind": "relations", **BETWEEN, "relation": "pkt", "pool": "none"},
     "attention, values": {"kind": "attention", **VALUES, "what": "values"},
     "attention, qkv-relations": {"kind": "attention", **VALUES, "what": "qkv-relations", "causal": True},
+    "attention, scores": {"kind": "attention", **VALUES, "what": "scores", "causal": True},
+    "attention, probabilities": {"kind": "attention", **VALUES, "what": "probabilities", "causal": True},
     "dynamics": {"kind": "dynamics", **LAYERS},
+    "dynamics, logits": {"kind": "dynamics", **LAYERS, "space": "logits", "start": 0.0},
     "dual-head": {"kind": "dual-head", "student": STUDENT},
     "ensemble": {"kind": "ensemble", "pool": "confidence"},
 }
@@ -65,10 +68,10 @@ OWN = {
     "contrastive": {"kind": "contrastive", "place": "blocks.1"},
     "logits": {"kind": "logits"},  # towards the student's own average
 }
+PACKED = {"kind": "attention", **VALUES, "student": "blocks.1.mixer"}
 REFUSED = {
-    "attention, scores": ({"kind": "attention", **VALUES, "what": "scores"}, "has no attention map"),
-    "attention, probabilities": ({"kind": "attention", **VALUES, "what": "probabilities"}, "has no attention map"),
-    "dynamics, logits": ({"kind": "dynamics", **LAYERS, "space": "logits"}, "layers x tokens x vocabulary"),
+    "attention, scores": ({**PACKED, "what": "scores"}, "has no attention map"),
+    "attention, probabilities": ({**PACKED, "what": "probabilities"}, "has no attention map"),
 }
 
 
@@ -337,10 +340,10 @@ def test_the_yaml_of_the_page_is_read(tmp_path):
     """What docs/language.md shows must parse."""
     page = (Path(__file__).parents[2] / "docs/language.md").read_text()
     found = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert len(found) == 2
+    assert len(found) == 6
     for number, text in enumerate(found):
         file = tmp_path / f"{number}.yaml"
         file.write_text(text)
         plan = load_lm_run(str(file))
         assert all(refusal(signal) is None for signal in plan.signals)
-    assert [signal.kind for signal in plan.signals] == ["hidden", "logits"]
+    assert [signal.kind for signal in plan.signals] == ["dynamics", "attention"]

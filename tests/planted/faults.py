@@ -1992,6 +1992,87 @@ UNLIKE = (
     ),
 )
 
+WRITING = (
+    Fault(
+        "no step is on the student's own texts",
+        "stillhouse.families.lm.job:LanguageJob._writes",
+        constant(False),
+        "tests/lm/test_lm_techniques.py::test_own_texts_grow_resume_and_never_reach_the_control",
+    ),
+    Fault(
+        "prompts are scored as if the student had written them",
+        "stillhouse.families.lm.job:LanguageJob._written_terms",
+        edited(">= config.prompt - 1", ">= 0"),
+        "tests/lm/test_lm_techniques.py::test_written_texts_are_scored_where_the_student_wrote",
+    ),
+    Fault(
+        "draws forget their temperature",
+        "stillhouse.families.lm.rollouts:_drawn",
+        edited("scores.float() / temperature", "scores.float()"),
+        "tests/lm/test_lm_techniques.py::test_draws_follow_the_softmax_at_their_temperature",
+    ),
+    Fault(
+        "the student writes without its memory",
+        "stillhouse.families.lm.rollouts:continued",
+        edited("scores, state = model.step(token, state)", "scores, _ = model.step(token, state)"),
+        "tests/lm/test_lm_techniques.py::test_a_state_writes_what_the_whole_text_would",
+    ),
+    Fault(
+        "what is known of a token is forgotten",
+        "stillhouse.families.lm.data.prefixes:Prefixes.next_byte",
+        edited("[nodes.to(device)]", "[nodes.to(device) * 0]"),
+        "tests/lm/test_other_tokens.py::test_marginals_equal_the_sum_over_the_vocabulary",
+    ),
+    Fault(
+        "a token never ends with the window",
+        "stillhouse.families.lm.teachers.other_tokens:ByteMarginals.next_bytes",
+        edited("mass[-2:-1] + ended", "mass[-2:-1]"),
+        "tests/lm/test_other_tokens.py::test_marginals_equal_the_sum_over_the_vocabulary",
+    ),
+    Fault(
+        "the first byte is scored though it is given",
+        "stillhouse.families.lm.teachers.other_tokens:OtherTokensTeacher.nats",
+        edited("(first if k == 0 else 1.0)", "1.0"),
+        "tests/lm/test_other_tokens.py::test_nats_of_bytes_add_up_to_those_of_tokens",
+    ),
+    Fault(
+        "sizes of probabilities are not sorted",
+        "stillhouse.losses.universal:universal_logit_distance",
+        edited(".softmax(1).sort(1, descending=True).values", ".softmax(1)"),
+        "tests/lm/test_other_tokens.py::test_universal_distance_is_that_of_sorted_masses",
+    ),
+    Fault(
+        "every window is continued equally well",
+        "stillhouse.families.lm.job:written_overlap",
+        edited("rouge_l(a, b) for", "0.5 for"),
+        "tests/lm/test_lm_techniques.py::test_a_window_that_the_student_continues_rightly_is_easy",
+    ),
+    Fault(
+        "fewer rows in as many steps",
+        "stillhouse.core.plan:RunPlan._shortened",
+        edited("* self.curriculum.length", ""),
+        "tests/lm/test_lm_techniques.py::test_pocl_in_both_budgets_and_its_control",
+    ),
+    Fault(
+        "a spike takes no charge",
+        "stillhouse.classification.students.text.spiking:Neurons.forward",
+        edited("charge = charge - spikes[-1]", "pass"),
+        "tests/students/test_spiking_text.py::test_neurons_keep_count",
+    ),
+    Fault(
+        "spiking attention passes by its neurons",
+        "stillhouse.classification.students.text.spiking:SpikingBlock.forward",
+        edited("self.projection(self.mixed(found))", "self.projection(found)"),
+        "tests/students/test_spiking_text.py::test_products_take_spikes_and_the_answer_is_the_mean_over_time",
+    ),
+    Fault(
+        "inner layers without the last norm",
+        "stillhouse.families.lm.through_head:student_head",
+        edited("(student.norm, fixed, (hidden,))", "(torch.nn.Identity(), {}, (hidden,))"),
+        "tests/lm/test_lm_techniques.py::test_heads_make_of_the_last_layer_what_the_network_says",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *UNLIKE,
     *LOSSES,
@@ -2005,6 +2086,7 @@ FAULTS: tuple[Fault, ...] = (
     *CLAUSES,
     *RADAR,
     *LANGUAGE,
+    *WRITING,
     *EMBEDDING,
     *RUNS,
     *SIGNALS,

@@ -32,7 +32,10 @@ def main(arguments: Sequence[str]) -> int:
         "teacher recipes (stillhouse train-teacher NAME)", ((n, _first_line(r)) for n, r in known_teachers().items())
     )
     names = typing.get_args(settings(DataConfig)["name"].annotation)
-    texts = ("texts", "labelled texts of a .csv, .tsv or .jsonl file, for students of kind text-transformer")
+    texts = (
+        "texts",
+        "labelled texts of a .csv, .tsv or .jsonl file, for students of kind text-transformer and spiking-text",
+    )
     _section("data sets (--data-name)", [*((str(name), "") for name in names), texts])
     _section(
         "teachers (--teacher-source)",

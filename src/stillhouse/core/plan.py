@@ -101,6 +101,8 @@ class RunPlan:
             stages: tuple[Stage, ...] = (Stage("whole", self.training, self.signals),)
         else:
             stages = tuple(self._resolved(stage) for stage in self.stages)
+        if self.curriculum is not None and self.curriculum.budget == "rows":
+            stages = tuple(map(self._shortened, stages))
         return stages if taught else tuple(self.untaught_stage(stage) for stage in stages)
 
     def untaught_stage(self, stage: Stage) -> Stage:
@@ -113,6 +115,12 @@ class RunPlan:
         plain = self.untaught_stage(replace(stage, train_only=(), carry=()))
         once = replace(plain.training, epochs=1, warmup_epochs=0.1, doctor=None, patience=0)
         return replace(plain, training=once)
+
+    def _shortened(self, stage: Stage) -> Stage:
+        """A stage with the epochs that a curriculum of equal passes takes, at least one for each of its parts."""
+        assert self.curriculum is not None
+        epochs = max(len(self.curriculum.shares), round(stage.training.epochs * self.curriculum.length))
+        return replace(stage, training=replace(stage.training, epochs=epochs))
 
     def _resolved(self, stage: StageConfig) -> Stage:
         names = ("epochs", "learning_rate", "label_weight")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from pydantic import Field
 
@@ -17,8 +18,10 @@ class CurriculumConfig:
     """Stages that add harder samples to easier ones, and change what is learned from them.
 
     Every epoch has exactly as many rows as the data set, whatever the stage: a small subset is repeated, and a budget in
-    steps is the same for every order. `order` has three controls: "hard-first" (the reverse), "random" (subsets of the same
-    sizes), and "none" (all rows in every stage, weights and temperatures of the stages).
+    steps is the same for every order. `budget: rows` is the other budget, that of the papers: a stage passes over its own rows as
+    often as the last one does, so a run, every arm of it, takes the mean of `shares` of the epochs. `order` has three controls:
+    "hard-first" (the reverse), "random" (subsets of the same sizes), and "none" (all rows in every stage, weights and temperatures
+    of the stages).
 
     The stages as POCL released them: four, with weights (1 - r) for labels and r for the signals, r rising .7 to 1,
     `label_weights: [0.3, 0.2, 0.1, 0]`, `signal_weights: [0.7, 0.8, 0.9, 1]`, and a temperature 1 to 2 by a linear schedule over
@@ -41,6 +44,10 @@ class CurriculumConfig:
         default=0.05, ge=0, lt=1, description="share of each epoch kept for samples that the stage leaves out; 0: none"
     )
     transition: TransitionConfig = Field(default=ByTime(), description="when the next stage begins")
+    budget: Literal["steps", "rows"] = Field(
+        default="steps",
+        description="steps: as many as without a curriculum; rows: fewer, as each stage passes over its rows equally often",
+    )
     label_weights: tuple[float, ...] = Field(default=(), description="factor of the label weight in each stage [all 1]")
     signal_weights: tuple[float, ...] = Field(default=(), description="factor of all signals in each stage [all 1]")
 
@@ -51,6 +58,8 @@ class CurriculumConfig:
         stages = len(self.shares)
         if isinstance(self.transition, ByTime) and self.transition.ends and len(self.transition.ends) != stages:
             raise ValueError(f"transition.ends: expected one for each of {stages} shares, got {self.transition.ends}")
+        if self.budget == "rows" and (self.transition.kind != "time" or self.transition.ends):
+            raise ValueError("budget: rows decides when stages end; expected transition: {kind: time} without ends")
         for name in ("label_weights", "signal_weights"):
             weights = getattr(self, name)
             if weights and (len(weights) != stages or min(weights) < 0):
@@ -60,6 +69,29 @@ class CurriculumConfig:
                 raise ValueError(
                     f"label_weights, signal_weights: expected something to learn in stage {stage}, got 0 and 0"
                 )
+
+    @property
+    def length(self) -> float:
+        """Epochs that a run takes, as a share of those without a curriculum.
+
+        Example:
+            >>> CurriculumConfig(budget="rows").length
+            0.625
+        """
+        return sum(self.shares) / len(self.shares) if self.budget == "rows" else 1.0
+
+    @property
+    def when(self) -> TransitionConfig:
+        """The transition, with the ends that the budget decides.
+
+        Example:
+            >>> CurriculumConfig(budget="rows").when.ends
+            (0.1, 0.3, 0.6, 1.0)
+        """
+        if self.budget == "steps":
+            return self.transition
+        ends = [sum(self.shares[: n + 1]) / sum(self.shares) for n in range(len(self.shares) - 1)]
+        return ByTime(ends=(*ends, 1.0))
 
     def label_weight(self, stage: int) -> float:
         """Factor of the label weight."""

@@ -71,7 +71,7 @@ class Curriculum:
             )
         self._others = [np.setdiff1d(rows, subset, assume_unique=True) for subset in self.subsets]
         self._order_hash = hashlib.sha256(rows.tobytes()).hexdigest()[:16]
-        self._transition = config.transition.build(self.stages)
+        self._transition = config.when.build(self.stages)
         self.stage, self._began = 0, 0
         self._given: tuple[int, int] | None = None  # the epoch handed out last, and its stage
         self._samples, self._met = 0, np.zeros(self.rows, dtype=bool)

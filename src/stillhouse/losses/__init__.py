@@ -30,6 +30,7 @@ from stillhouse.losses.relations import gram_mse, pkt, rkd_angle, rkd_distance, 
 from stillhouse.losses.standardize import standardize_logits
 from stillhouse.losses.target_enhanced import target_enhanced_kl
 from stillhouse.losses.top_k import topk_kl
+from stillhouse.losses.universal import universal_logit_distance
 
 __all__ = [
     "Projection",
@@ -74,4 +75,5 @@ __all__ = [
     "target_enhanced_kl",
     "topk_kl",
     "total_variation",
+    "universal_logit_distance",
 ]

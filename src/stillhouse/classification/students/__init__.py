@@ -1,4 +1,4 @@
-"""Students that learn classes and are no logic: networks of timm and spiking ones for images, a transformer for texts. No torch."""
+"""Students that learn classes and are no logic: networks of timm and spiking ones for images, transformers for texts. No torch."""
 
 from typing import Annotated
 
@@ -6,10 +6,16 @@ from pydantic import Field
 
 from stillhouse.classification.students.ordinary import TimmStudentConfig
 from stillhouse.classification.students.spiking import SpikingStudentConfig
-from stillhouse.classification.students.text import TextTransformerConfig
+from stillhouse.classification.students.text import SpikingTextConfig, TextTransformerConfig
 
 OrdinaryStudentConfig = Annotated[
-    TimmStudentConfig | TextTransformerConfig | SpikingStudentConfig, Field(discriminator="kind")
+    TimmStudentConfig | TextTransformerConfig | SpikingTextConfig | SpikingStudentConfig, Field(discriminator="kind")
 ]
 
-__all__ = ["OrdinaryStudentConfig", "SpikingStudentConfig", "TextTransformerConfig", "TimmStudentConfig"]
+__all__ = [
+    "OrdinaryStudentConfig",
+    "SpikingStudentConfig",
+    "SpikingTextConfig",
+    "TextTransformerConfig",
+    "TimmStudentConfig",
+]

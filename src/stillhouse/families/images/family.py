@@ -1,4 +1,4 @@
-"""The family of ordinary students: networks of timm on images, a text transformer on labelled texts."""
+"""The family of ordinary students: networks of timm on images, transformers (one of spikes) on labelled texts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from stillhouse.classification.family import ClassificationFamily
 from stillhouse.classification.plan import ClassesRunConfig
-from stillhouse.classification.students import OrdinaryStudentConfig
+from stillhouse.classification.students import OrdinaryStudentConfig, SpikingTextConfig, TextTransformerConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds
 from stillhouse.core.types import TextTask
@@ -31,7 +31,7 @@ class ImagesFamily(ClassificationFamily):
         """Refuse students and assistants that read the other kind of data, before a teacher is loaded."""
         texts = isinstance(data.task, TextTask)
         for place, student in [("student", config.student), *((f"chain.{n}", x) for n, x in enumerate(config.chain))]:
-            if (student.kind == "text-transformer") != texts:
+            if isinstance(student, (TextTransformerConfig, SpikingTextConfig)) != texts:
                 raise InputError(
                     f"{place}: kind {student.kind!r} reads {'images' if texts else 'texts'}, and data {data.name!r} are "
                     f"{'texts' if texts else 'images'}"

@@ -42,7 +42,9 @@ def count_energy(folder: Path, *, context: int | None = None) -> dict[str, Any]:
     pieces = (piece[0] for piece in cut_windows(built.test.ids, window, stride=None, batch=16))
     parts = spiking_operations(model, measure_spikes(model, islice(pieces, PIECES), call=model.hidden))
     ours = reduce(add, parts.values()).energy()
-    theirs = decoder_operations(teacher.network.config, teacher.vocab_size, context or window).energy()
+    theirs = decoder_operations(
+        teacher.network.config, getattr(teacher, "own", teacher).vocab_size, context or window
+    ).energy()
     kinds = ("operations_pj", "with_weight_traffic_pj", "with_all_traffic_pj")
     return {
         "label": ours["label"],

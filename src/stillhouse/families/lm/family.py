@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from stillhouse.families.lm.saved import load_lm, save_lm
 from stillhouse.families.lm.score import Examination, Scored, ngram_nll
 from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
+from stillhouse.families.lm.through_head import student_head, teacher_head
 from stillhouse.families.lm.tokens import build_token_signals, by_token
 from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.layers.taps import Tapped
@@ -93,7 +95,7 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         check_length(min(len(data.valid), config.lesson.validation_tokens + 1), config.lesson.window)
 
     def refusal(self, signal: Any) -> str | None:
-        """A recurrent student has neither attention maps nor scores of every layer."""
+        """A recurrent student has neither attention maps nor time steps."""
         if signal.kind == "time-steps":
             return "a recurrent student of texts has one answer a token and no time steps; take logits"
         return refusal(signal)
@@ -231,7 +233,10 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
 
         heard = replace(lesson, tutor=tutor)
         # no seed of their own: projectors were drawn after the student's weights from the first version on
-        listening = listen(heard, example, spec_of, build_token_signals, seed=None)
+        build = partial(
+            build_token_signals, heads=lambda: (student_head(student), teacher_head(tutor and tutor.teacher))
+        )
+        listening = listen(heard, example, spec_of, build, seed=None)
         return LanguageJob(
             student,
             (data.train, data.valid),

@@ -18,20 +18,25 @@ from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.processes import gather, share
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.curricula import fuse
+from stillhouse.curricula import fuse, rouge_l
 from stillhouse.families.lm.align import MixerAlignment
 from stillhouse.families.lm.data.corpus import Split
 from stillhouse.families.lm.data.windows import Windows, check_length
 from stillhouse.families.lm.lesson import LanguageLessonConfig
-from stillhouse.families.lm.losses import Kept, Later, Live, TeacherOut, language_losses
+from stillhouse.families.lm.losses import Kept, Later, Live, Sizes, TeacherOut, language_losses
 from stillhouse.families.lm.metrics.nll import Nll, model_nll, score_text
+from stillhouse.families.lm.rollouts import continued
+from stillhouse.families.lm.teachers.other_tokens import SortedTokens
 from stillhouse.families.lm.tokens import PerToken
 from stillhouse.families.lm.tutor import HiddenOutputs, LanguageTutor
-from stillhouse.layers.part import TrainedPart
+from stillhouse.layers.part import TrainedPart, regularizers
+from stillhouse.losses import Projection, fused_linear_divergence
 from stillhouse.training.distillation import DistillJob, Listening, networks_of
 from stillhouse.training.job import Terms, Validation, epoch_order
 
 CALIBRATION_ROWS = 16
+WRITTEN = 32  # tokens that a judge writes after half a window
+WRITING_ROWS = 256  # windows that it continues at a time
 
 
 class _Learned(nn.Module):
@@ -137,7 +142,7 @@ class LanguageJob(DistillJob):
         """Alignment alone in its stage, then text, teacher, signals, and what keeps spikes at their density."""
         align = self.learned.align
         if align is None or self.tutor is None or self._fraction(progress.step) >= self.lesson.align:
-            return super().terms(rows, progress)
+            return self._written_terms(rows, progress) if self._writes(progress.step) else super().terms(rows, progress)
         return {"align": (1.0, align(self.network, self.tutor(self.batch(rows, progress)).features))}
 
     def task_terms(self, student_out: Outputs, batch: Batch, progress: Progress, share: float) -> Terms:
@@ -189,6 +194,8 @@ class LanguageJob(DistillJob):
         found = super().figures()
         if self._quantizes:
             found |= dict(zip(("ternary_share", "spike_share"), self.lesson.shares(self._done / self.total_steps)))
+        if self.lesson.on_policy is not None and self.tutor is not None:
+            found["on_policy_share"] = self.lesson.on_policy.share_at(self._fraction(self._done - self.first_step))
         figures = self.network.figures() if isinstance(self.network, TrainedPart) else {}
         named = {name: value for name, value in figures.items() if not name.startswith("density.")}
         return found | named | (self.learned.temperature.figures() if self.tutor is not None else {})
@@ -233,12 +240,43 @@ class LanguageJob(DistillJob):
         temperature = self.learned.temperature(nothing, nothing, progress)
         if tutor.cache is None:
             hidden = tutor(batch).hidden.flatten(0, 1)
+            if isinstance(tutor.teacher, SortedTokens):
+                return Sizes(hidden), 1.0
             return Live(lambda at: tutor.teacher.logits(hidden[at]), lesson.divergence), temperature
         tutor.cache.check(batch)
         if not isinstance(temperature, Tensor) and tutor.cache.exact_at(temperature):
             ids, logs = (x.flatten(0, 1).to(self.device) for x in tutor.cache.at(batch.index, temperature))
             return Kept(ids, logs, lesson.tail), temperature
         return Later(tutor.cache.scores(batch.index).to(self.device), lesson.tail), temperature
+
+    def _writes(self, step: int) -> bool:
+        """Whether a step is on texts of the student's own; drawn by seed and step, so that a resume finds it again."""
+        config = self.lesson.on_policy
+        if config is None or self.tutor is None:
+            return False
+        return float(np.random.default_rng([self.seed, 1, step]).random()) < config.share_at(self._fraction(step))
+
+    def _written_terms(self, rows: Tensor, progress: Progress) -> Terms:
+        """The divergence at the tokens that the student wrote after its prompts, and what keeps spikes at their density."""
+        config, tutor, curriculum = self.lesson.on_policy, self.tutor, self.listening.curriculum
+        assert config is not None
+        assert tutor is not None
+        inputs = self.batch(rows, progress).inputs
+        seed = int(np.random.default_rng([self.seed, 2, progress.step, int(rows[0])]).integers(2**62))
+        left = inputs.shape[1] - config.prompt
+        text = continued(self.network, inputs[:, : config.prompt], left, temperature=config.temperature, seed=seed)
+        hidden = self.student(text).logits.flatten(0, 1)
+        asked = tutor.teacher.hidden(text).logits.flatten(0, 1)
+        own = torch.arange(text.shape[1], device=text.device) >= config.prompt - 1  # what predicts a written token
+        value = fused_linear_divergence(
+            Projection(hidden, self.network.readout.weight),
+            lambda at: tutor.teacher.logits(asked[at]),
+            divergence=config.divergence,
+            beta=config.beta if config.divergence == "js" else None,
+            valid=own.repeat(len(text)),
+        )
+        weight = config.weight * (1.0 if curriculum is None else curriculum.weights()["signals"])
+        return {"on_policy": (weight, value), **regularizers(self.model)}
 
     def _fraction(self, step: int) -> float:
         return min(1.0, (self.first_step + step) / max(1, self.total_steps))
@@ -280,11 +318,16 @@ def window_difficulty(
     Args:
         teacher: called with tokens, gives `Outputs`.
         windows: the rows.
-        measures: "loss", "margin" or both.
+        measures: some of "loss", "margin" and "rouge-l"; the last compares what a recurrent judge writes after half a window
+            with how the text goes on.
         k: constant of the reciprocal rank fusion.
         batch: rows at a time.
     """
     found: dict[str, list[np.ndarray]] = {name: [] for name in measures}
+    if "rouge-l" in found:
+        found["rouge-l"] = [written_overlap(teacher.network, windows)]
+    if not {"loss", "margin"} & set(measures):
+        return np.asarray(fuse({name: parts[0] for name, parts in found.items()}, k=k))
     for rows in np.array_split(np.arange(len(windows)), max(1, -(-len(windows) // batch))):
         inputs, targets = windows(rows)
         logits = teacher(inputs).logits
@@ -295,3 +338,19 @@ def window_difficulty(
             others = logits.scatter(-1, targets.unsqueeze(-1).to(logits.device), float("-inf")).amax(-1, keepdim=True)
             found["margin"].append((right - others).mean((1, 2)).cpu().numpy())
     return np.asarray(fuse({name: np.concatenate(parts) for name, parts in found.items()}, k=k))
+
+
+def written_overlap(model: Any, windows: Windows) -> np.ndarray:
+    """(rows,) ROUGE-L of what a model writes after half of each window, its likeliest tokens, against how the text goes on.
+
+    Source: Liu et al. 2025, arXiv:2506.05695 (POCL), section 3.
+    """
+    half = max(1, windows.length // 2)
+    count = min(WRITTEN, windows.length - half)
+    found = []
+    device = next(model.parameters()).device
+    for rows in np.split(np.arange(len(windows)), np.arange(WRITING_ROWS, len(windows), WRITING_ROWS)):
+        inputs = windows(rows)[0]
+        written = continued(model, inputs[:, :half].to(device), count)[:, half:].tolist()
+        found += [rouge_l(a, b) for a, b in zip(written, inputs[:, half : half + count].tolist())]
+    return np.asarray(found)

@@ -15,6 +15,45 @@ MOVED = ("signals", "curriculum")  # to the run, where every family has them
 
 
 @configclass
+class OnPolicyConfig:
+    """Some batches are texts that the student writes itself, and the live teacher scores every token of them.
+
+    What a student meets when it writes is its own earlier tokens, mistakes and all; texts of others never show them. A step is
+    of one kind: with probability `share` the windows keep their first `prompt` tokens, the student writes the rest at
+    `temperature`, and the divergence of its distribution from the teacher's, at the tokens that it wrote, is all that is learned.
+    No gradient goes through the drawing. `share: 1, divergence: reverse-kl` is MiniLLM's loss a token, without its policy
+    gradient.
+
+    Source: Agarwal et al. 2023, arXiv:2306.13649 (GKD); Gu et al. 2023, arXiv:2306.08543 (MiniLLM).
+    """
+
+    share: float = Field(default=0.5, gt=0, le=1, description="probability that a step is on the student's own texts")
+    ramp: Ramp = Field(
+        default=(0.0, 0.0),
+        description="shares of the run between which that probability grows from 0: it has to write first",
+    )
+    prompt: int = Field(default=16, gt=0, description="tokens of the text that a window begins with")
+    temperature: float = Field(default=1.0, gt=0, description="of the draws; the divergence is taken at 1")
+    divergence: Literal["js", "reverse-kl", "forward-kl"] = Field(default="js", description="from the teacher")
+    beta: float = Field(default=0.5, gt=0, lt=1, description="of js: weight of the teacher in the mixture")
+    weight: float = Field(default=1.0, gt=0, description="of that divergence")
+
+    def __post_init__(self) -> None:
+        _check_ramp("ramp", self.ramp)
+        if self.divergence != "js" and self.beta != 0.5:
+            raise ValueError(f"beta: does nothing under divergence {self.divergence}; it is for js")
+
+    def share_at(self, fraction: float) -> float:
+        """Probability at a share of the run.
+
+        Example:
+            >>> OnPolicyConfig(share=0.5, ramp=(0.0, 0.8)).share_at(0.4)
+            0.25
+        """
+        return self.share * _grown(self.ramp, fraction)
+
+
+@configclass
 class LanguageLessonConfig:
     """Loss terms and stages: mixer alignment, distillation, a ramp from dense to quantized, and what is left to polish.
 
@@ -47,6 +86,10 @@ class LanguageLessonConfig:
         default="random",
         description="teacher: the student's embedding begins as the principal components of the teacher's; a part of kd",
     )
+    on_policy: OnPolicyConfig | None = Field(
+        default=None,
+        description="a share of the batches is written by the student and scored by the live teacher; null: none",
+    )
     align: float = Field(
         default=0.0,
         ge=0,
@@ -63,11 +106,11 @@ class LanguageLessonConfig:
 
     def __post_init__(self) -> None:
         for name in ("weights_ramp", "spikes_ramp"):
-            start, end = getattr(self, name)
-            if not 0 <= start <= end < 1:
-                raise ValueError(
-                    f"{name}: expected a start and a later end from 0 to below 1, got {start:g} and {end:g}"
-                )
+            _check_ramp(name, getattr(self, name))
+        if self.on_policy is not None and self.on_policy.prompt >= self.window:
+            raise ValueError(
+                f"on_policy.prompt: expected less than the window of {self.window} tokens, got {self.on_policy.prompt}"
+            )
         if self.label_weight + self.kd_weight == 0:
             raise ValueError("label_weight, kd_weight: expected one above 0, got 0 and 0")
         if self.source == "cache" and self.divergence != "forward-kl":
@@ -103,6 +146,12 @@ class LanguageLessonConfig:
             (0.5, 0.0)
         """
         return _grown(self.weights_ramp, fraction), _grown(self.spikes_ramp, fraction)
+
+
+def _check_ramp(name: str, ramp: Ramp) -> None:
+    start, end = ramp
+    if not 0 <= start <= end < 1:
+        raise ValueError(f"{name}: expected a start and a later end from 0 to below 1, got {start:g} and {end:g}")
 
 
 def _grown(ramp: Ramp, fraction: float) -> float:

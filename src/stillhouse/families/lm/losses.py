@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from stillhouse.losses import forward_kl, topk_kl
+from stillhouse.losses import forward_kl, topk_kl, universal_logit_distance
 from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence, Projection, fused_linear_divergence
 from stillhouse.losses.tail import Scores
 from stillhouse.losses.top_k import scores_kl
@@ -46,7 +46,14 @@ class Live:
     divergence: Divergence = "forward-kl"
 
 
-TeacherOut = Kept | Later | Live
+@dataclass(frozen=True)
+class Sizes:
+    """Probabilities of a teacher of other tokens by size alone: (N, K), largest first; rows of 0 have no answer."""
+
+    sizes: Tensor
+
+
+TeacherOut = Kept | Later | Live | Sizes
 
 
 def language_losses(
@@ -121,6 +128,8 @@ def _piece(
         sums["kd"] = topk_kl(logits, *kept, tail=teacher_out.tail, temperature=temperature).sum()
     elif isinstance(teacher_out, Later):
         sums["kd"] = scores_kl(logits, teacher_out.scores.at(rows), temperature, tail=teacher_out.tail).sum()
+    elif isinstance(teacher_out, Sizes):
+        sums["kd"] = universal_logit_distance(logits, teacher_out.sizes[rows]).sum()
     elif teacher_out is not None:
         sums["kd"] = forward_kl(logits, teacher_out.logits(rows), temperature=temperature).sum()
     return sums

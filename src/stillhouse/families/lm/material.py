@@ -28,6 +28,7 @@ from stillhouse.families.lm.teachers.cache import (
     write_cache,
 )
 from stillhouse.families.lm.teachers.group import TeacherGroup
+from stillhouse.families.lm.teachers.other_tokens import ByteMarginals, SortedTokens
 from stillhouse.families.lm.teachers.teacher import HUB, LanguageTeacher
 from stillhouse.signals import teacher_features
 
@@ -70,7 +71,7 @@ def load_text(config: CorpusConfig, log: Log) -> Corpus:
 
 
 def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> LanguageTeacher:
-    """The teacher, if its tokenizer is the corpus's.
+    """The teacher, if its tokenizer is the corpus's, or the run says how to learn from another.
 
     Raises:
         InputError: it cuts text otherwise, or has fewer logits than there are tokens.
@@ -79,8 +80,11 @@ def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> LanguageTeach
         theirs = _hub_tokenizer(config.source.removeprefix(HUB))
     else:
         theirs = load_tokenizer(config.source)
-    check_same_tokenizer(corpus.tokenizer, theirs)
-    return config.build(vocab_size=corpus.tokenizer.vocab_size)
+    if config.tokens == "same":
+        check_same_tokenizer(corpus.tokenizer, theirs)
+        return config.build(vocab_size=corpus.tokenizer.vocab_size)
+    kind = ByteMarginals if config.tokens == "byte-marginals" else SortedTokens
+    return kind(config.build(vocab_size=theirs.vocab_size), theirs, corpus.tokenizer)
 
 
 def _stored(config: LmRunConfig, corpus: Corpus, log: Log) -> StoredLanguageTeacher:

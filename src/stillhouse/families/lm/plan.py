@@ -14,6 +14,7 @@ from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.lesson import LanguageLessonConfig
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.temperature import FixedTemperature
 from stillhouse.training.config import TrainingConfig
 
 LmArm = Literal["kd", "no-kd", "dense", "dense-no-kd", "scalar"]
@@ -140,14 +141,43 @@ class LmRunConfig(RunPlan):
         check_plan(self)
         if self.student.spikes is None and not self.student.ternary_weights and "dense" in self.arms:
             raise ValueError("arms: dense is the student without spikes, which it is already; leave one of them out")
-        if self.lesson.kd_weight == 0 and not list(self.signals_heard()) and "no-kd" in self.arms:
+        heard = list(self.signals_heard()) or self.lesson.on_policy is not None
+        if self.lesson.kd_weight == 0 and not heard and "no-kd" in self.arms:
             raise ValueError("lesson.kd_weight: 0 teaches nothing, and kd would be no-kd; expected above 0, or signals")
-        if self.curriculum is not None and (self.curriculum.by_class or "rouge-l" in self.curriculum.measures):
-            raise ValueError(
-                "curriculum: windows have no classes and no references; take by_class: false, measures: [loss]"
-            )
+        if self.curriculum is not None and self.curriculum.by_class:
+            raise ValueError("curriculum: windows have no classes; take by_class: false")
+        if self.curriculum is not None and "rouge-l" in self.curriculum.measures and self.judge != "student":
+            raise ValueError("curriculum.measures: rouge-l compares what the student writes; expected judge: student")
         if self.chain and self.lesson.align:
             raise ValueError("lesson.align: an assistant has no attention to align with; leave align or chain out")
+        self._check_tokens()
+
+    def _check_tokens(self) -> None:
+        """Refuse what cannot be learned from a teacher of other tokens, and from a cache."""
+        kinds = {one.tokens for one in (self.teacher, *self.more_teachers)}
+        lesson = self.lesson
+        if self.teacher.source.startswith("cache:") and lesson.on_policy is not None:
+            raise ValueError(
+                "lesson.on_policy: a cache has no answers to what the student writes; name the teacher itself"
+            )
+        if kinds == {"same"}:
+            return
+        if len(kinds) > 1:
+            raise ValueError(f"more_teachers: expected the same tokens of all teachers, got {', '.join(sorted(kinds))}")
+        if lesson.align or lesson.embedding == "teacher":
+            raise ValueError("lesson.align and embedding: the teacher has other tokens; leave both out")
+        if kinds == {"uld"} and (lesson.source, lesson.on_policy, self.more_teachers) != ("live", None, ()):
+            raise ValueError("teacher.tokens uld: expected lesson.source: live, one teacher, and no on_policy")
+        if kinds == {"uld"} and (
+            list(self.signals_heard()) or (self.curriculum is not None and self.judge == "teacher")
+        ):
+            raise ValueError(
+                "teacher.tokens uld: sizes of probabilities are no scores; expected no signals and judge: student"
+            )
+        if kinds == {"uld"} and (
+            lesson.divergence != "forward-kl" or lesson.temperature != FixedTemperature(value=1.0)
+        ):
+            raise ValueError("lesson.divergence and temperature: do nothing under teacher.tokens uld; leave them out")
 
     def student_of(self, arm: str) -> SpikingLMConfig:
         """The network of an arm."""
@@ -187,11 +217,9 @@ def refusal(signal: Any) -> str | None:
         >>> refusal(LogitsConfig()) is None
         True
     """
-    if signal.kind == "attention" and signal.what in ("scores", "probabilities"):
+    if signal.kind == "attention" and signal.what in ("scores", "probabilities") and len(signal.paths("student")) == 1:
         return (
-            f"what {signal.what!r}: a recurrent student weighs the past by learned decays and has no attention map; take what: "
-            "values or qkv-relations with the student's blocks.N.mixer.receptance, key and value"
+            f"what {signal.what!r}: a recurrent student weighs the past by learned decays and has no attention map; name its "
+            "blocks.N.mixer.receptance and key, whose products stand in for queries and keys"
         )
-    if signal.kind == "dynamics" and signal.space == "logits":
-        return "space 'logits' would hold (layers x tokens x vocabulary) scores; take space: projector"
     return None

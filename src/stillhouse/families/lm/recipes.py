@@ -9,11 +9,15 @@ from typing import Any, TypeVar
 
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError, load_yaml, merge, parse, set_path, to_mapping
+from stillhouse.core.schedules import Linear
+from stillhouse.curricula import CurriculumConfig
 from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.lesson import LanguageLessonConfig
+from stillhouse.families.lm.lesson import LanguageLessonConfig, OnPolicyConfig
 from stillhouse.families.lm.plan import LanguageTrainingConfig, LmRunConfig, LmScoreConfig, LmTeacherRunConfig
 from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.signals import AttentionConfig, DynamicsConfig
+from stillhouse.temperature import ScheduledTemperature
 
 T = TypeVar("T")
 TEXT = "data/wikitext-2"
@@ -66,6 +70,64 @@ def wikitext_2_counts() -> LmRunConfig:
     return replace(ternary, name="wikitext-2-counts", student=student, lesson=lesson)
 
 
+def wikitext_2_on_policy() -> LmRunConfig:
+    """The same students, half of whose batches are texts that they write themselves, scored by the live teacher (GKD)."""
+    plain = wikitext_2()
+    lesson = replace(plain.lesson, on_policy=OnPolicyConfig(share=0.5, ramp=(0.2, 0.5), prompt=32))
+    return replace(plain, name="wikitext-2-on-policy", lesson=lesson)
+
+
+def wikitext_2_bytes() -> LmRunConfig:
+    """Students of bytes from the same teacher of 2048 tokens: sums over its tokens give the distribution of the next byte."""
+    plain = wikitext_2()
+    corpus, teacher = replace(plain.corpus, tokenizer="bytes"), replace(plain.teacher, tokens="byte-marginals")
+    return replace(plain, name="wikitext-2-bytes", corpus=corpus, teacher=teacher)
+
+
+def wikitext_2_pocl() -> LmRunConfig:
+    """The same students by POCL: windows that they continue best first, T from 1 to 2; the control has the same order."""
+    plain = wikitext_2()
+    temperature = ScheduledTemperature(schedule=Linear(start=1.0, end=2.0, over="stages"))
+    curriculum = CurriculumConfig(
+        measures=("loss", "rouge-l"),
+        by_class=False,
+        replay=0.0,
+        label_weights=(0.3, 0.2, 0.1, 0.0),
+        signal_weights=(0.7, 0.8, 0.9, 1.0),
+    )
+    return replace(
+        plain,
+        name="wikitext-2-pocl",
+        lesson=replace(plain.lesson, label_weight=1.0, temperature=temperature, epoch_steps=100),
+        training=replace(plain.training, epochs=12),
+        curriculum=curriculum,
+        judge="student",
+    )
+
+
+def wikitext_2_inner() -> LmRunConfig:
+    """The same students, led along the teacher's path through depth (FDD), and by relations of receptance, key and value."""
+    plain = wikitext_2()
+    path = DynamicsConfig(
+        student="blocks.{}",
+        student_layers=2,
+        teacher="model.layers.{}",
+        teacher_layers=3,
+        pool="none",
+        student_layout="sequence",
+        teacher_layout="sequence",
+        space="logits",
+        weight=0.3,
+    )
+    relations = AttentionConfig(
+        student=tuple(f"blocks.1.mixer.{part}" for part in ("receptance", "key", "value")),
+        teacher=tuple(f"model.layers.2.self_attn.{part}_proj" for part in "qkv"),
+        relation_heads=6,
+        causal=True,
+    )
+    return replace(plain, name="wikitext-2-inner", signals=(path, relations))
+
+
 def smollm2() -> LmRunConfig:
     """SmolLM2-135M from its GGUF file, its logits cached: a few thousand tokens, to see that all of it works."""
     return LmRunConfig(
@@ -84,6 +146,10 @@ def smollm2() -> LmRunConfig:
 RECIPES: Mapping[str, Callable[[], LmRunConfig]] = {
     "wikitext-2": wikitext_2,
     "wikitext-2-counts": wikitext_2_counts,
+    "wikitext-2-on-policy": wikitext_2_on_policy,
+    "wikitext-2-bytes": wikitext_2_bytes,
+    "wikitext-2-pocl": wikitext_2_pocl,
+    "wikitext-2-inner": wikitext_2_inner,
     "smollm2": smollm2,
 }
 TEACHERS: Mapping[str, Callable[[], LmTeacherRunConfig]] = {"wikitext-2-teacher": wikitext_2_teacher}

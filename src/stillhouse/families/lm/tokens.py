@@ -5,13 +5,14 @@ Shapes: B windows, L tokens of a window, N = B L tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.families.lm.through_head import Head, ThroughHeadConfig
 from stillhouse.signals import build_signals
 from stillhouse.signals.base import Signal
 
@@ -23,10 +24,24 @@ def by_token(config: Any) -> bool:
     return config.kind in BY_TOKEN
 
 
-def build_token_signals(configs: Sequence[Any], student: OutputSpec, teacher: OutputSpec) -> nn.ModuleList:
-    """`signals.build_signals`, each signal given the rows that it compares."""
-    wrapped: list[Any] = [_PerToken(config) if by_token(config) else config for config in configs]
-    return build_signals(wrapped, student, teacher)
+def build_token_signals(
+    configs: Sequence[Any], student: OutputSpec, teacher: OutputSpec, *, heads: Callable[[], tuple[Head, Head]]
+) -> nn.ModuleList:
+    """`signals.build_signals`, each signal given the rows that it compares.
+
+    Args:
+        configs: of the signals.
+        student: shapes of its outputs.
+        teacher: the same.
+        heads: gives what makes scores of hidden states, of both, where a signal compares scores of inner layers.
+    """
+
+    def wrapped(config: Any) -> Any:
+        if config.kind == "dynamics" and config.space == "logits":
+            return ThroughHeadConfig(config, *heads())
+        return _PerToken(config) if by_token(config) else config
+
+    return build_signals([wrapped(config) for config in configs], student, teacher)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A small transformer that classifies texts. The configuration is here; torch is loaded when one is built."""
+"""Small transformers that classify texts, one of them of spikes. The configuration is here; torch is loaded when one is built."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from stillhouse.core.config import configclass
 from stillhouse.core.types import ImageTask, TextTask
 
 if TYPE_CHECKING:
+    from stillhouse.classification.students.text.spiking import SpikingTextTransformer
     from stillhouse.classification.students.text.transformer import TextTransformer
 
 
@@ -41,4 +42,36 @@ class TextTransformerConfig:
         return TextTransformer(task, width=self.width, depth=self.depth, heads=self.heads, dropout=self.dropout)
 
 
-__all__ = ["TextTransformerConfig"]
+@configclass
+class SpikingTextConfig:
+    """A transformer of spiking neurons over token ids; `head` puts out class scores at every time step."""
+
+    kind: Literal["spiking-text"] = "spiking-text"
+    width: int = Field(default=64, gt=0, description="width of a token, a multiple of heads")
+    depth: int = Field(default=2, gt=0, description="number of blocks")
+    heads: int = Field(default=2, gt=0, description="attention heads")
+    steps: int = Field(default=4, gt=0, description="T, time steps that a text is shown; the answer is their mean")
+    decay: float = Field(
+        default=0.5, ge=0, lt=1, description="share of a neuron's charge that is left after a time step"
+    )
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"width: expected a multiple of heads ({self.heads}), got {self.width}")
+
+    def build(self, task: ImageTask | TextTask) -> SpikingTextTransformer:
+        """The network, with weights from torch's global generator.
+
+        Raises:
+            InputError: the task is one of images.
+        """
+        from stillhouse.classification.students.text.spiking import SpikingTextTransformer
+
+        if not isinstance(task, TextTask):
+            raise InputError(f"student 'spiking-text': expected labelled texts, got images of {task.shape}")
+        return SpikingTextTransformer(
+            task, width=self.width, depth=self.depth, heads=self.heads, steps=self.steps, decay=self.decay
+        )
+
+
+__all__ = ["SpikingTextConfig", "TextTransformerConfig"]

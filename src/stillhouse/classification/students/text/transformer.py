@@ -12,6 +12,19 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import TextTask
 
 
+def checked_ids(ids: Tensor, length: int, vocabulary: int) -> Tensor:
+    """The ids, if they are rows of at most `length` tokens of the vocabulary.
+
+    Raises:
+        InputError: they are not.
+    """
+    if ids.ndim != 2 or ids.shape[1] > length:
+        raise InputError(f"token ids: expected (B, at most {length}), got {tuple(ids.shape)}")
+    if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < vocabulary):
+        raise InputError(f"token ids: expected 0 to {vocabulary - 1}, got {int(ids.min())} to {int(ids.max())}")
+    return ids
+
+
 class Attention(nn.Module):
     """Multi-head self-attention over the tokens that are there, (B, L, D) -> (B, L, D); `qkv` can be tapped."""
 
@@ -82,13 +95,7 @@ class TextTransformer(nn.Module):
         Raises:
             InputError: rows longer than the positions that there are, or token ids outside the vocabulary.
         """
-        if ids.ndim != 2 or ids.shape[1] > self.length:
-            raise InputError(f"token ids: expected (B, at most {self.length}), got {tuple(ids.shape)}")
-        if ids.numel() and not (int(ids.min()) >= 0 and int(ids.max()) < self.vocabulary):
-            raise InputError(
-                f"token ids: expected 0 to {self.vocabulary - 1}, got {int(ids.min())} to {int(ids.max())}"
-            )
-        there = ids != self.padding
+        there = checked_ids(ids, self.length, self.vocabulary) != self.padding
         there[:, 0] |= ~there.any(1)  # a row without any token attends to its first padding instead of to nothing (NaN)
         x = self.dropout(self.tokens(ids) + self.positions[:, : ids.shape[1]])
         for block in self.blocks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -89,12 +90,58 @@ def byte_tokenizer() -> Tokenizer:
     from tokenizers import Tokenizer as Backend
     from tokenizers.models import BPE
 
+    return Tokenizer(_byte_level(Backend(BPE(byte_alphabet(), [])), regex=False), "bytes")
+
+
+def byte_alphabet() -> dict[str, int]:
+    """The letter that stands for each byte in a byte-level vocabulary, GPT-2's: letter -> byte.
+
+    A printable byte is itself, the others follow from 256 on.
+
+    Example:
+        >>> alphabet = byte_alphabet()
+        >>> alphabet["A"], alphabet["\u0120"], len(alphabet)
+        (65, 32, 256)
+    """
     shown = [b for b in range(256) if chr(b).isprintable() and not chr(b).isspace() and b not in (0xAD,)]
-    # GPT-2's alphabet: a printable byte is itself, the others follow from 256 on
     hidden = {b: chr(256 + i) for i, b in enumerate(b for b in range(256) if b not in set(shown))}
-    return Tokenizer(
-        _byte_level(Backend(BPE({hidden.get(b, chr(b)): b for b in range(256)}, [])), regex=False), "bytes"
-    )
+    return {hidden.get(b, chr(b)): b for b in range(256)}
+
+
+def token_bytes(tokenizer: Tokenizer) -> list[bytes | None]:
+    """The bytes that each token of a byte-level vocabulary stands for; None for special tokens, which stand for no text.
+
+    Raises:
+        InputError: another kind of vocabulary.
+    """
+    alphabet, vocabulary = byte_alphabet(), tokenizer.backend.get_vocab()
+    if missing := len(alphabet.keys() - vocabulary.keys()):
+        raise InputError(
+            f"tokenizer {tokenizer.name}: expected a byte-level vocabulary (GPT-2's kind), got one without {missing} of 256 bytes"
+        )
+    special = set(tokenizer.backend.get_added_tokens_decoder())
+    found: list[bytes | None] = [None] * (max(vocabulary.values()) + 1)
+    for token, number in vocabulary.items():
+        if number not in special and all(letter in alphabet for letter in token):
+            found[number] = bytes(alphabet[letter] for letter in token)
+    return found
+
+
+def cut_bytes(tokenizer: Tokenizer, data: bytes) -> list[int]:
+    """Ids of bytes that need not be whole UTF-8: what is not is cut into single bytes, the rest as the tokenizer cuts text.
+
+    Example:
+        >>> cut_bytes(byte_tokenizer(), b"A\\xff")
+        [65, 255]
+    """
+    vocabulary, letters = tokenizer.backend.get_vocab(), {b: letter for letter, b in byte_alphabet().items()}
+    found: list[int] = []
+    for piece in re.split("([\udc80-\udcff])", data.decode("utf-8", "surrogateescape")):
+        if len(piece) == 1 and "\udc80" <= piece <= "\udcff":
+            found.append(vocabulary[letters[ord(piece) - 0xDC00]])
+        elif piece:
+            found.extend(int(i) for i in tokenizer.encode(piece))
+    return found
 
 
 def train_bpe(texts: Iterable[str], size: int) -> Tokenizer:

@@ -65,7 +65,10 @@ def model_nll(model: Any) -> Nll:
 
 
 def teacher_nll(teacher: Any) -> Nll:
-    """The same for a `LanguageTeacher`."""
+    """The same for a `LanguageTeacher`; one of other tokens has the nats of its own."""
+    if hasattr(teacher, "nll"):
+        found: Nll = teacher.nll
+        return found
 
     def scored(inputs: Tensor, targets: Tensor) -> Tensor:
         hidden = teacher.hidden(inputs).logits

@@ -25,6 +25,11 @@ class LanguageTeacherConfig:
         description="folder of transformers, GGUF file, or hub:NAME (which is fetched); `lm train-teacher` writes such a folder",
     )
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of its weights")
+    tokens: Literal["same", "byte-marginals", "uld"] = Field(
+        default="same",
+        description="same: the student's tokenizer; of another one: byte-marginals (its next byte, for students of bytes) or uld"
+        " (probabilities by size, a control)",
+    )
 
     def build(self, *, vocab_size: int | None = None, features: tuple[str, ...] = ()) -> LanguageTeacher:
         """The frozen teacher.

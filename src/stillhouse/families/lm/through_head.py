@@ -1,0 +1,133 @@
+"""Hidden states of inner layers as scores of the next token, through the network's own last norm and readout.
+
+Shapes: B windows, L tokens, P of them, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.families.lm.teachers.group import TeacherGroup
+from stillhouse.signals.base import Signal
+
+POSITIONS = 16  # of a window: all of them would be (layers x tokens x vocabulary) scores
+NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
+Head = Callable[[Tensor], Tensor]
+
+
+def student_head(student: Any) -> Head:
+    """(..., V) of hidden states (..., D): what the student would say if the layers after them did nothing.
+
+    Norm and readout get no gradient: they serve the last layer, not the inner ones.
+    """
+
+    def head(hidden: Tensor) -> Tensor:
+        fixed = {name: value.detach() for name, value in student.norm.named_parameters()}
+        x = torch.func.functional_call(student.norm, fixed, (hidden,))
+        if student.readout_spike is not None:
+            rate = student.readout_spike.rate  # of the pass itself: the density penalty is about that one
+            x = student.readout_spike(x)
+            student.readout_spike.rate = rate
+        return nn.functional.linear(x, student.readout.weight.detach())
+
+    return head
+
+
+def teacher_head(teacher: Any) -> Head:
+    """The same of a language teacher.
+
+    Raises:
+        InputError: several teachers, a cache, or a network whose last norm is not known.
+    """
+    if isinstance(teacher, TeacherGroup) or not hasattr(teacher, "network"):
+        raise InputError("dynamics, space logits: expected one live teacher, whose norm and readout can be asked for")
+    base = getattr(teacher.network, "base_model", teacher.network)
+    norm = next((getattr(base, name) for name in NORMS if isinstance(getattr(base, name, None), nn.Module)), None)
+    if norm is None:
+        raise InputError(
+            f"dynamics, space logits: expected a last norm called {', '.join(NORMS)}, found none in {type(base).__name__}"
+        )
+
+    @torch.no_grad()
+    def head(hidden: Tensor) -> Tensor:
+        found: Tensor = teacher.logits(norm(hidden))
+        return found
+
+    return head
+
+
+@dataclass(frozen=True)
+class ThroughHeadConfig:
+    """A configuration whose signal is given scores (P, V) in the place of hidden states (L, D)."""
+
+    config: Any
+    student: Head
+    teacher: Head
+
+    @property
+    def compares_samples(self) -> bool:
+        """As the signal."""
+        return bool(self.config.compares_samples)
+
+    @property
+    def student_paths(self) -> tuple[str, ...]:
+        """As the signal."""
+        return tuple(self.config.student_paths)
+
+    @property
+    def teacher_paths(self) -> tuple[str, ...]:
+        """As the signal."""
+        return tuple(self.config.teacher_paths)
+
+    def build(self, student: OutputSpec, teacher: OutputSpec) -> ThroughHead:
+        """The signal, built against scores."""
+        length = next(iter(student.features.values()))[0]
+        classes = min(student.num_classes, teacher.num_classes)
+        scores = (min(POSITIONS, length), classes)
+
+        def seen(paths: tuple[str, ...]) -> OutputSpec:
+            return OutputSpec(classes, dict.fromkeys(paths, scores))
+
+        return ThroughHead(self, self.config.build(seen(self.student_paths), seen(self.teacher_paths)))
+
+
+class ThroughHead(Signal):
+    """A signal between scores that both networks' heads make of their inner layers, at positions spread over the window."""
+
+    def __init__(self, config: ThroughHeadConfig, signal: Signal) -> None:
+        super().__init__(signal.name, signal.weight)
+        self.signal = signal
+        self._heads = config.student, config.teacher
+        self._paths = config.student_paths, config.teacher_paths
+
+    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
+        """(B,) of each window."""
+        found = []
+        for outputs, head, paths in zip((student_out, teacher_out), self._heads, self._paths):
+            features = {path: head(spread(outputs.features[path])) for path in paths}
+            found.append(Outputs(outputs.logits, features))
+        value: Tensor = self.signal(*found, batch, progress)
+        return value
+
+    def figures(self) -> dict[str, float]:
+        """Those of the signal."""
+        return self.signal.figures()
+
+
+def spread(x: Tensor, count: int = POSITIONS) -> Tensor:
+    """(B, P, D) of (B, L, D): P positions at equal distances, the last of the window among them.
+
+    Example:
+        >>> spread(torch.arange(6.0).reshape(1, 6, 1), 3).flatten().tolist()
+        [1.0, 3.0, 5.0]
+    """
+    length = x.shape[1]
+    parts = min(count, length)
+    return x[:, torch.arange(1, parts + 1, device=x.device) * length // parts - 1]

@@ -1,0 +1,284 @@
+"""What a language student can do beyond plain distillation: write and be scored, learn easy windows first, follow inner layers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_lm_signals import LAYERS, WINDOW, config, made_job, root  # noqa: F401  # a fixture
+
+from stillhouse.core import pipeline
+from stillhouse.core.config import ConfigError
+from stillhouse.core.experiment import run
+from stillhouse.core.records import read_records
+from stillhouse.core.types import Progress
+from stillhouse.curricula import rouge_l
+from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.lm.family import FAMILY
+from stillhouse.families.lm.job import window_difficulty, written_overlap
+from stillhouse.families.lm.rollouts import continued
+from stillhouse.families.lm.saved import load_lm
+from stillhouse.families.lm.students import SpikingLMConfig
+from stillhouse.families.lm.teachers.group import AssistantTeacher
+from stillhouse.families.lm.through_head import student_head, teacher_head
+
+OWN_TEXT = {"share": 1.0, "prompt": 3, "beta": 0.2}
+
+
+@pytest.fixture(scope="module")
+def student():
+    torch.manual_seed(0)
+    return SpikingLMConfig(vocab_size=7, width=16, layers=2, heads=2, chunk=4).build()
+
+
+def test_a_state_writes_what_the_whole_text_would(student):
+    """Token by token from the state against a pass over everything written so far, for each token."""
+    prompt = torch.randint(0, 7, (3, 5), generator=torch.Generator().manual_seed(1))
+    text = prompt
+    with torch.no_grad():
+        for _ in range(6):
+            text = torch.cat([text, student(text).logits[:, -1].argmax(-1, keepdim=True)], 1)
+    found = continued(student, prompt, 6)
+    assert torch.equal(found, text)
+    assert student.training
+    assert not found.requires_grad
+
+
+def test_draws_follow_the_softmax_at_their_temperature(student):
+    """Frequencies of 4000 draws within four deviations; the same seed draws the same."""
+    prompt = torch.full((4000, 2), 3)
+    with torch.no_grad():
+        p = (student(prompt[:1]).logits[0, -1] / 0.7).softmax(-1)
+    drawn = continued(student, prompt, 1, temperature=0.7, seed=5)
+    share = torch.bincount(drawn[:, -1], minlength=7) / 4000
+    assert ((share - p).abs() <= 4 * (p * (1 - p) / 4000).sqrt() + 1e-9).all()
+    assert torch.equal(drawn, continued(student, prompt, 1, temperature=0.7, seed=5))
+    assert not torch.equal(drawn, continued(student, prompt, 1, temperature=0.7, seed=6))
+
+
+def test_written_texts_are_scored_where_the_student_wrote(root, tmp_path, monkeypatch):  # noqa: F811
+    """Jensen-Shannon with weight 0.2 of the teacher, by its definition, at the positions whose next token was drawn."""
+    from stillhouse.families.lm import job as module
+
+    texts = []
+    monkeypatch.setattr(module, "continued", lambda *a, **b: texts.append(continued(*a, **b)) or texts[-1])
+    job = made_job(config(root, lesson={"on_policy": OWN_TEXT}), tmp_path)
+    terms = job.terms(torch.arange(4), Progress(0, 4))
+    assert set(terms) <= {"on_policy", "spike_density"}
+    text = texts[0]
+    assert text.shape == (4, WINDOW)
+    assert torch.equal(text[:, :3], job.windows(np.arange(4))[0][:, :3])
+    assert not torch.equal(text, job.windows(np.arange(4))[0])
+    with torch.no_grad():
+        q = job.network(text).logits[:, 2:].double().log_softmax(-1).exp()
+        p = job.tutor.teacher(text).logits[:, 2:].double().softmax(-1)
+    m = 0.2 * p + 0.8 * q
+    want = (0.2 * p * (p / m).log() + 0.8 * q * (q / m).log()).sum(-1).mean()
+    assert terms["on_policy"][1].item() == pytest.approx(want.item(), rel=1e-4)
+    terms["on_policy"][1].backward()
+    assert sum(p.grad.abs().sum() for p in job.network.parameters() if p.grad is not None) > 0
+
+
+def lines(folder):
+    return [line for line in read_records(folder / "records.jsonl") if line["split"] == "train"]
+
+
+def weights(folder):
+    return load_lm(folder)[0].state_dict()
+
+
+def test_own_texts_grow_resume_and_never_reach_the_control(root, tmp_path, monkeypatch):  # noqa: F811
+    """Steps on own texts come with the ramp; a killed run goes on to the same bits; the control is the control of any other run."""
+    lesson = {"on_policy": {**OWN_TEXT, "ramp": [0.2, 0.6]}, "epoch_steps": 6}
+    plan = config(root, lesson=lesson, arms=["no-kd", "kd"])
+    run(FAMILY, plan, tmp_path / "whole", force=True)
+    kinds = ["on_policy" if "on_policy" in line["terms"] else "kd" for line in lines(tmp_path / "whole/arms/kd/seed-0")]
+    assert kinds[:3] == ["kd"] * 3
+    assert kinds[-3:] == ["on_policy"] * 3
+    original, stopped = pipeline.fit, []
+
+    def killed(job, *words, **more):
+        if job.tutor is not None and not stopped:
+            stopped.append(True)
+            begun = job.terms
+
+            def terms(rows, progress):
+                if progress.step == 9:
+                    raise KeyboardInterrupt
+                return begun(rows, progress)
+
+            job.terms = terms
+        return original(job, *words, **more)
+
+    monkeypatch.setattr(pipeline, "fit", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(FAMILY, plan, tmp_path / "killed", force=True)
+    run(FAMILY, plan, tmp_path / "killed", force=True, resume=True)
+    ours, theirs = (weights(tmp_path / name / "arms/kd/seed-0") for name in ("whole", "killed"))
+    assert stopped
+    assert all(torch.equal(x, theirs[name]) for name, x in ours.items())
+    run(FAMILY, config(root, lesson={"epoch_steps": 6}, arms=["no-kd"]), tmp_path / "plain", force=True)
+    control, plain = (weights(tmp_path / name / "arms/no-kd/seed-0") for name in ("whole", "plain"))
+    assert all(torch.equal(x, plain[name]) for name, x in control.items())
+
+
+@pytest.mark.parametrize(
+    ("lesson", "why"),
+    [
+        ({"on_policy": {"prompt": WINDOW}}, "less than the window"),
+        ({"on_policy": {"divergence": "reverse-kl", "beta": 0.1}}, "does nothing under divergence reverse-kl"),
+        ({"on_policy": {"ramp": [0.5, 0.2]}}, "expected a start and a later end"),
+    ],
+)
+def test_settings_without_sense_are_refused(root, lesson, why):  # noqa: F811
+    with pytest.raises(ConfigError, match=why):
+        config(root, lesson=lesson)
+
+
+# ---------------------------------------------------------------------------------------------------- easy windows first
+
+
+def test_a_window_that_the_student_continues_rightly_is_easy(student):
+    """ROUGE-L of its likeliest tokens after half a window; where loss and overlap agree, so does the fused order."""
+    generator = np.random.default_rng(0)
+    ids = generator.integers(0, 7, 12 * 6 + 1)
+    for row in (1, 3):  # the student's own words: it continues them without a fault
+        begin = torch.from_numpy(ids[row * 12 : row * 12 + 6])[None]
+        ids[row * 12 : row * 12 + 12] = continued(student, begin, 6)[0].numpy()
+    windows = Windows(ids.astype(np.uint16), 12)
+    found = written_overlap(student, windows)
+    with torch.no_grad():
+        for row in range(len(windows)):
+            text = windows(np.array([row]))[0]
+            written = text[:, :6]
+            for _ in range(6):
+                written = torch.cat([written, student(written).logits[:, -1].argmax(-1, keepdim=True)], 1)
+            assert found[row] == rouge_l(written[0, 6:].tolist(), text[0, 6:].tolist())
+    assert found[1] == found[3] == 1.0
+    order = window_difficulty(AssistantTeacher(student), windows, ("loss", "rouge-l")).argsort()
+    assert set(order[:2].tolist()) == {1, 3}
+
+
+def test_pocl_in_both_budgets_and_its_control(root, tmp_path, monkeypatch):  # noqa: F811
+    """Parts of 1/4 to all windows in steps 1 : 2 : 3 : 4, 5/8 of the steps; the student judges, in the control too."""
+    pocl = {
+        "curriculum": {"by_class": False, "measures": ["loss", "rouge-l"], "replay": 0.0, "budget": "rows",
+                       "label_weights": [0.3, 0.2, 0.1, 0.0], "signal_weights": [0.7, 0.8, 0.9, 1.0]},
+        "judge": "student", "arms": ["kd", "no-kd"], "training": {"epochs": 16},
+    }  # fmt: skip
+    lesson = {
+        "epoch_steps": 1,
+        "temperature": {
+            "kind": "scheduled",
+            "schedule": {"kind": "linear", "start": 1.0, "end": 2.0, "over": "stages"},
+        },
+    }
+    seen, original = {}, pipeline.fit
+
+    def watched(job, *words, **more):
+        seen[more["folder"].parts[-2:]] = job
+        return original(job, *words, **more)
+
+    monkeypatch.setattr(pipeline, "fit", watched)
+    run(FAMILY, config(root, lesson=lesson, **pocl), tmp_path / "run", force=True)
+    taught, control = (lines(tmp_path / f"run/arms/{arm}/seed-0") for arm in ("kd", "no-kd"))
+    assert [line["figures"]["curriculum/stage"] for line in taught] == [0, 1, 1, 2, 2, 2, 3, 3, 3, 3]
+    assert [line["figures"]["curriculum/stage"] for line in control] == [
+        line["figures"]["curriculum/stage"] for line in taught
+    ]
+    assert taught[-1]["weights"]["kd"] > taught[0]["weights"]["kd"] if "weights" in taught[0] else True
+    jobs = [seen[arm, "seed-0"] for arm in ("kd", "no-kd")]
+    assert jobs[1].tutor is None
+    assert jobs[0].listening.curriculum._order_hash == jobs[1].listening.curriculum._order_hash
+    assert (tmp_path / "run/arms/no-kd/seed-0/judge").is_dir()
+    equal = {**pocl, "curriculum": {**pocl["curriculum"], "budget": "steps"}}
+    assert config(root, lesson=lesson, **equal).total_steps == 16
+
+
+def test_overlap_needs_a_student_that_writes(root):  # noqa: F811
+    with pytest.raises(ConfigError, match="expected judge: student"):
+        config(root, curriculum={"by_class": False, "measures": ["rouge-l"]})
+
+
+# ---------------------------------------------------------------------------------------------------- inner layers
+
+
+def test_heads_make_of_the_last_layer_what_the_network_says(root, tmp_path):  # noqa: F811
+    """Through norm and readout of both; they themselves learn nothing by it."""
+    signal = {**LAYERS, "kind": "dynamics", "space": "logits", "start": 0.0, "name": "path"}
+    job = made_job(config(root, signals=[signal]), tmp_path)
+    batch = job.batch(torch.arange(4), Progress(0, 4))
+    ours, theirs = job.outputs(batch), job.tutor(batch)
+    tokens = batch.inputs
+    torch.testing.assert_close(student_head(job.network)(ours.features["blocks.1"]), job.network(tokens).logits)
+    torch.testing.assert_close(
+        teacher_head(job.tutor.teacher)(theirs.features["model.layers.1"]), job.tutor.teacher(tokens).logits
+    )
+    job.network.zero_grad()
+    job.terms(torch.arange(4), Progress(0, 4))["path"][1].backward()
+    assert job.network.norm.weight.grad is None or job.network.norm.weight.grad.abs().sum() == 0
+    assert job.network.blocks[0].ffn.up.weight.grad.abs().sum() > 0
+
+
+def test_a_path_equal_to_its_own_is_zero(root, tmp_path):  # noqa: F811
+    """Network against itself: trajectory and direction; against another: not."""
+    signal = {**LAYERS, "kind": "dynamics", "space": "logits", "start": 0.0, "name": "path"}
+    job = made_job(config(root, signals=[signal]), tmp_path)
+    batch = job.batch(torch.arange(4), Progress(0, 4))
+    path = job.active[0]
+    ours = job.outputs(batch)
+    path._heads = (path._heads[0], path._heads[0])
+    named = {theirs: ours.features[name].detach() for name, theirs in zip(*path._paths)}
+    twin = type(ours)(ours.logits, named, hidden=ours.hidden)
+    assert path(ours, twin, batch, Progress(0, 4)).abs().max() < 1e-5
+    other = type(ours)(ours.logits, {name: x.flip(-1) for name, x in named.items()}, hidden=ours.hidden)
+    assert path(ours, other, batch, Progress(0, 4)).min() > 1e-3
+
+
+# ---------------------------------------------------------------------------------------------------- other tokens
+
+
+@pytest.mark.parametrize("how", ["byte-marginals", "uld"])
+def test_a_student_of_bytes_learns_from_a_teacher_of_tokens(root, tmp_path, how):  # noqa: F811
+    """From the configuration to the score: graded, cached where it can be, asked, and its own bits beside the student's."""
+    text = {"source": str(root / "text"), "tokenizer": "bytes", "cache": str(root / "ids")}
+    source = "live" if how == "uld" else "cache"
+    plan = config(
+        root, corpus=text, teacher={"source": str(root / "teacher"), "tokens": how}, lesson={"source": source}
+    )
+    job = made_job(plan, tmp_path / "job")
+    terms = job.terms(torch.arange(4), Progress(0, 4))
+    terms["kd"][1].backward()
+    assert terms["kd"][1] > 0
+    assert sum(p.grad.abs().sum() for p in job.network.parameters() if p.grad is not None) > 0
+    summary = run(FAMILY, plan, tmp_path / "run", force=True)
+    assert 0 < summary["teacher"]["test"]["bits_per_byte"] < 20
+    assert math.isfinite(summary["arms"]["kd"]["bits_per_byte"]["mean"])
+
+
+def test_own_texts_of_bytes_are_read_by_a_teacher_of_tokens(root, tmp_path):  # noqa: F811
+    """What a student writes is cut anew, whatever bytes it is."""
+    text = {"source": str(root / "text"), "tokenizer": "bytes", "cache": str(root / "ids")}
+    teacher = {"source": str(root / "teacher"), "tokens": "byte-marginals"}
+    job = made_job(
+        config(root, corpus=text, teacher=teacher, lesson={"on_policy": OWN_TEXT, "source": "live"}), tmp_path
+    )
+    assert job.terms(torch.arange(4), Progress(0, 4))["on_policy"][1] > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"teacher": {"tokens": "uld"}}, "expected lesson.source: live"),
+        ({"teacher": {"tokens": "byte-marginals"}, "lesson": {"align": 0.1}}, "leave both out"),
+        (
+            {"teacher": {"tokens": "uld"}, "lesson": {"source": "live"}, "signals": [{"kind": "logits"}]},
+            "expected no signals",
+        ),
+        ({"teacher": {"source": "cache:x"}, "lesson": {"on_policy": {"prompt": 2}}}, "name the teacher itself"),
+    ],
+)
+def test_what_other_tokens_cannot_teach_is_refused(root, changes, why):  # noqa: F811
+    teacher = {"source": str(root / "teacher"), **changes.pop("teacher")}
+    with pytest.raises(ConfigError, match=why):
+        config(root, teacher=teacher, **changes)
