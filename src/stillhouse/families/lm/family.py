@@ -36,6 +36,8 @@ from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, refusal, taught
 from stillhouse.families.lm.saved import load_lm, save_lm
 from stillhouse.families.lm.score import Examination, Scored, ngram_nll
+from stillhouse.families.lm.students import NGramConfig
+from stillhouse.families.lm.students.trie import Trie, count_trie
 from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.tokens import build_token_signals, by_token
@@ -199,6 +201,8 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         model = fitted(choice, lab.data.tokenizer.vocab_size).build()
         if arm.taught and lab.config.lesson.embedding == "teacher":
             inherit_embedding(model.embedding, lab.teacher.network.get_input_embeddings().weight)
+        if model.prior is not None:
+            model.prior.fill(_trie(lab, choice.ngram))
         return model
 
     def job(self, lesson: Lesson[LmRunConfig, Corpus]) -> LanguageJob:
@@ -341,6 +345,16 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Teacher and n-gram beside the arms, loss against position, validation."""
         return blocks.language_blocks(run)
+
+
+def _trie(lab: LmLab, config: NGramConfig) -> Trie:
+    """The n-gram inside a student, counted once a run."""
+    key = f"n-gram inside {config}"
+    if key not in lab.shared:
+        lab.watch.log(f"counting the n-gram inside the student: {config.entries:,} sequences of up to {config.order} tokens")
+        lab.shared[key] = count_trie(lab.data.train.ids, lab.data.tokenizer.vocab_size, config)
+    found: Trie = lab.shared[key]
+    return found
 
 
 def _ngram(data: Corpus, order: int) -> NGram:
