@@ -351,7 +351,9 @@ def _trie(lab: LmLab, config: NGramConfig) -> Trie:
     """The n-gram inside a student, counted once a run."""
     key = f"n-gram inside {config}"
     if key not in lab.shared:
-        lab.watch.log(f"counting the n-gram inside the student: {config.entries:,} sequences of up to {config.order} tokens")
+        lab.watch.log(
+            f"counting the n-gram inside the student: {config.entries:,} sequences of up to {config.order} tokens"
+        )
         lab.shared[key] = count_trie(lab.data.train.ids, lab.data.tokenizer.vocab_size, config)
     found: Trie = lab.shared[key]
     return found

@@ -26,7 +26,9 @@ class LanguageLessonConfig:
 
     window: int = Field(default=128, gt=1, description="tokens of a training row")
     short_window: int | None = Field(
-        default=None, gt=1, description="tokens of the pieces that rows are cut into at first, a divisor of window [none]"
+        default=None,
+        gt=1,
+        description="tokens of the pieces that rows are cut into at first, a divisor of window [none]",
     )
     short_share: float = Field(default=0.3, ge=0, le=1, description="share of the run with short_window")
     epoch_steps: int = Field(

@@ -146,8 +146,6 @@ class LmRunConfig(RunPlan):
             raise ValueError(
                 "curriculum: windows have no classes and no references; take by_class: false, measures: [loss]"
             )
-        if self.chain and any(one.ngram for one in self.chain):
-            raise ValueError("chain: an assistant is asked for its scores alone; expected assistants with ngram: null")
         if self.student.ngram is not None and self.lesson.divergence != "forward-kl":
             raise ValueError(f"student.ngram: goes with divergence forward-kl, got {self.lesson.divergence}")
         if self.chain and self.lesson.align:

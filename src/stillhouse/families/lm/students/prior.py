@@ -84,7 +84,9 @@ class NGramPrior(nn.Module):
             count = t["fanout"][chosen]
             ends = count.cumsum(0)
             row = rows.repeat_interleave(count)
-            at = torch.arange(len(row), device=row.device) + (t["first"][chosen] - ends + count).repeat_interleave(count)
+            at = torch.arange(len(row), device=row.device) + (t["first"][chosen] - ends + count).repeat_interleave(
+                count
+            )
             places.append(row * V + t["words"][at])
             values.append(t["share"][at] * keep[row])
             keep[rows] *= t["rest"][chosen]
