@@ -1,4 +1,4 @@
-"""A pruned n-gram model as a trie of a fixed number of entries: counted from a text, packed into bytes, read a token at a time. numpy.
+"""A pruned n-gram model as a trie of fixed size: counted from a text, packed into bytes, read a token at a time. numpy only.
 
 p(w | context) = (share(context, w) + rest(context) p(w | shorter context)) / (the sum of both), with rest = 1 - the shares of what
 is kept: probabilities sum to 1 whatever was pruned and however shares were rounded.
