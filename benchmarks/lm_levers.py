@@ -27,6 +27,7 @@ from stillhouse.families.lm.material import cache_of, load_teacher
 from stillhouse.families.lm.metrics.nll import bits_per_byte, model_nll, score_text
 from stillhouse.families.lm.plan import LanguageTrainingConfig, LmRunConfig
 from stillhouse.families.lm.recipes import loop, wikitext_2
+from stillhouse.families.lm.saved import save_lm
 from stillhouse.families.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.families.lm.students.network import SpikingLM
 from stillhouse.families.lm.students.trie import count_trie
@@ -34,7 +35,8 @@ from stillhouse.families.lm.teachers import LanguageTeacherConfig
 from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.training.loop import fit
 
-EPOCHS, SCORED, WINDOW = 5, 32_768, 128
+EPOCHS, SCORED, WINDOW = 5, 16_384, 128
+TIMED = (2, 12)  # steps of the two short trainings whose difference is the time of a step
 Change = Callable[[LmRunConfig], LmRunConfig]
 
 
@@ -51,6 +53,7 @@ def training(**change: Any) -> Change:
 
 
 OLD = SpikingLMConfig(width=96, layers=2, heads=3, mixer="delta")
+COMPACT = ("wide",)  # rows that are scored again with compact floats
 # row: (base, what changes, change)
 ROWS: dict[str, tuple[str | None, str, Change]] = {
     "old": (None, "recipe until now: width 96, 2 layers, AdamW, decay 0.1", lambda config: config),
@@ -74,6 +77,11 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
         "wide",
         "a BPE of 4,096 tokens",
         lambda c: replace(c, corpus=replace(c.corpus, tokenizer="bpe:4096")),
+    ),
+    "teacher": (
+        "dense",
+        "dense, 2 layers of width 256, embedding of 128: a teacher for a row kd",
+        student(width=256, layers=2, heads=8, embedding_width=128),
     ),
     "kd": ("wide", "taught by --teacher, from a cache of its 32 largest logits", lesson(kd_weight=1.0)),
 }
@@ -103,14 +111,14 @@ def build(config: LmRunConfig, corpus: Corpus, tries: dict[Any, Any], seed: int 
 
 def train(model: SpikingLM, config: LmRunConfig, corpus: Corpus, tutor: Any, steps: int, folder: Path) -> float:
     """CPU seconds."""
-    epochs = min(EPOCHS, steps)
+    epochs = 1 if steps <= TIMED[1] else EPOCHS
     plan = replace(config.lesson, epoch_steps=steps // epochs, validation_tokens=4096)
     how: LanguageTrainingConfig = replace(config.training, epochs=epochs)
     course = Course(how.batch_size, total_steps=epochs * plan.epoch_steps, seed=0)
     job = LanguageJob(model, (corpus.train, corpus.valid), plan, course, tutor=tutor)
     started = time.process_time()
     folder.mkdir(parents=True, exist_ok=True)
-    fit(job, how, seed=0, folder=folder, resume=steps > 20)
+    fit(job, how, seed=0, folder=folder, resume=steps > TIMED[1])
     return time.process_time() - started
 
 
@@ -134,28 +142,32 @@ def run(row: str, options: argparse.Namespace, tries: dict[Any, Any]) -> None:
         corpus = config.corpus.build()
         tutor = LanguageTutor(teacher, cache_of(config, corpus, teacher, options.out / "logits", print))
     spans = []
-    for steps in (2, 10):
+    for steps in TIMED:
         spans.append(
             train(build(config, corpus, tries), config, corpus, tutor, steps, options.out / "timing" / f"{row}-{steps}")
         )
-    each = (spans[1] - spans[0]) / 8
-    steps = max(EPOCHS, int(options.seconds / each) // EPOCHS * EPOCHS)
+    each = (spans[1] - spans[0]) / (TIMED[1] - TIMED[0])
+    steps = max(4 * EPOCHS, int(options.seconds / each) // EPOCHS * EPOCHS)
     model = build(config, corpus, tries)
     seconds = train(model, config, corpus, tutor, steps, options.out / row)
     model.quantize(1.0)
     found = {"steps": steps, "cpu_seconds": seconds, "bits_per_byte": bits(model, corpus)}
     found |= {"bytes": pack_student(model).bytes, "weights": sum(p.numel() for p in model.parameters())}
+    if options.save:
+        save_lm(options.out / row, model, corpus.tokenizer, window=WINDOW)
     model.config = replace(model.config, floats="compact")
     model.settle()
-    found |= {"compact_bits_per_byte": bits(model, corpus), "compact_bytes": pack_student(model).bytes}
+    found |= {"compact_bytes": pack_student(model).bytes}
+    if row in COMPACT:
+        found |= {"compact_bits_per_byte": bits(model, corpus)}
     file.write_text(json.dumps(found))
     print(row, found, flush=True)
 
 
 def table(folder: Path) -> str:
     lines = [
-        "| row | changes | what | bits per byte | saved | steps | weights | compact: bits per byte | kB packed |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| row | changes | what | bits per byte | saved | steps | weights | kB packed, compact |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     read = {row: json.loads((folder / f"{row}.json").read_text()) for row in ROWS if (folder / f"{row}.json").is_file()}
     for row, found in read.items():
@@ -163,7 +175,7 @@ def table(folder: Path) -> str:
         saved = f"{read[base]['bits_per_byte'] - found['bits_per_byte']:+.4f}" if base in read else ""
         lines.append(
             f"| {row} | {base or ''} | {what} | {found['bits_per_byte']:.4f} | {saved} | {found['steps']:,} | "
-            f"{found['weights']:,} | {found['compact_bits_per_byte']:.4f} | {found['compact_bytes'] / 1000:,.0f} |"
+            f"{found['weights']:,} | {found['compact_bytes'] / 1000:,.0f} |"
         )
     return "\n".join(lines)
 
@@ -176,6 +188,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--teacher", type=Path, help="folder of a teacher of the same tokenizer; left out: no row kd")
     parser.add_argument("--taught-bytes", type=int, default=2_000_000, help="of the text in the teacher's cache")
+    parser.add_argument("--save", action="store_true", help="keep the student of each row: OUT/ROW can be a teacher")
     parser.add_argument("--table", action="store_true", help="train nothing")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

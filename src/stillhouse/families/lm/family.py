@@ -49,6 +49,7 @@ from stillhouse.teachers.identity import weights_sha256
 
 BITS = "bits_per_byte"
 NGRAM = "ngram"
+SAMPLE_PROMPT, SAMPLE_TOKENS = 8, 80
 SPIKE_PIECES = 8  # of 16 windows: tokens whose spikes are counted
 LmLab = Lab[LmRunConfig, Corpus]
 Log = Callable[[str], None]
@@ -275,7 +276,12 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         epochs = sum(stage.training.epochs for stage in lab.config.stages_of(arm.taught))
         tokens = epochs * lab.config.lesson.epoch_steps * lab.config.training.batch_size * lab.config.lesson.window
         params = sum(p.numel() for p in model.parameters())
-        facts = {"spikes": spikes, "tokens_trained": tokens, "cost": {"params": params}}
+        facts = {
+            "spikes": spikes,
+            "tokens_trained": tokens,
+            "cost": {"params": params},
+            "sample": _sample(model, lab.data),
+        }
         shown = {name: value for name, value in spikes.items() if name in ("density", "dead_channels")}
         return _scores(scored, "nll.npz", shown, facts)
 
@@ -373,6 +379,13 @@ def _scores(
     plain = {name: value for name, value in scored.metrics.items() if name != BITS}
     arrays = {file: {"windows": scored.windows, "positions": scored.positions}}
     return Scores({BITS: scored.bits}, {**plain, **(scalars or {})}, arrays, facts or {})
+
+
+def _sample(model: Any, data: Corpus) -> str:
+    """What a student writes after the first tokens of the test text, by temperature 0.8 and a fixed seed."""
+    prompt = np.asarray(data.test.ids[:SAMPLE_PROMPT]).astype(np.int64)
+    made = use.write(model, prompt.tolist(), SAMPLE_TOKENS, temperature=0.8)
+    return data.tokenizer.decode(np.concatenate([prompt, made]))
 
 
 def _spikes(model: Any, examination: Examination) -> dict[str, float]:
