@@ -37,7 +37,8 @@ from stillhouse.families.lm.plan import ARMS, LmRunConfig, refusal, taught
 from stillhouse.families.lm.saved import load_lm, save_lm
 from stillhouse.families.lm.score import Examination, Scored, ngram_nll
 from stillhouse.families.lm.students import NGramConfig
-from stillhouse.families.lm.students.trie import Trie, count_trie
+from stillhouse.families.lm.students.prior import NGramPrior
+from stillhouse.families.lm.students.trie import Trie, count_trie, pack_trie
 from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.tokens import build_token_signals, by_token
@@ -48,7 +49,7 @@ from stillhouse.signals import teacher_features
 from stillhouse.teachers.identity import weights_sha256
 
 BITS = "bits_per_byte"
-NGRAM = "ngram"
+NGRAM, INSIDE = "ngram", "ngram-inside"
 SAMPLE_PROMPT, SAMPLE_TOKENS = 8, 80
 SPIKE_PIECES = 8  # of 16 windows: tokens whose spikes are counted
 LmLab = Lab[LmRunConfig, Corpus]
@@ -185,6 +186,9 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         if order:
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
             arms.append(Arm(NGRAM, None, False, fit=lambda lab, seed: _ngram(lab.data, order), about=about))
+        if (inside := config.student.ngram) is not None:
+            about = "the n-gram inside the student, without it"
+            arms.append(Arm(INSIDE, None, False, fit=lambda lab, seed: _inside(lab, inside), about=about))
         return arms
 
     def contrasts(self, config: LmRunConfig) -> Sequence[Contrast]:
@@ -195,6 +199,7 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
             Contrast("spikes", "kd", "dense", BITS),
             Contrast("recurrence", "kd", "scalar", BITS),
             *(Contrast("n-gram", arm, NGRAM, BITS) for arm in config.arms),
+            *(Contrast("n-gram inside", arm, INSIDE, BITS) for arm in config.arms if config.student.ngram is not None),
         )
 
     def student(self, arm: Arm, choice: Any, seed: int, lab: LmLab) -> nn.Module:
@@ -269,7 +274,11 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         """Bits a byte of every window of the test text, and the counted spikes."""
         examination = lab.shared["examination"]
         if arm.fit is not None:
-            return _scores(examination.score(_ngram_nll(model)), "nll.npz")
+            inside = isinstance(model, NGramPrior)
+            facts = {"bytes": len(pack_trie(model.trie)), "entries": model.trie.used} if inside else {}
+            return _scores(
+                examination.score(_prior_nll(model) if inside else _ngram_nll(model)), "nll.npz", facts=facts
+            )
         model.cpu()
         scored = examination.score(model_nll(model), model=model)
         spikes = _spikes(model, examination)
@@ -363,6 +372,19 @@ def _trie(lab: LmLab, config: NGramConfig) -> Trie:
         lab.shared[key] = count_trie(lab.data.train.ids, lab.data.tokenizer.vocab_size, config)
     found: Trie = lab.shared[key]
     return found
+
+
+def _inside(lab: LmLab, config: NGramConfig) -> NGramPrior:
+    prior = NGramPrior(lab.data.tokenizer.vocab_size, config)
+    prior.fill(_trie(lab, config))
+    return prior
+
+
+def _prior_nll(prior: NGramPrior) -> Any:
+    def nll(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return -prior(inputs, prior.initial_state(len(inputs)))[0].gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
+    return nll
 
 
 def _ngram(data: Corpus, order: int) -> NGram:
