@@ -259,13 +259,15 @@ LM_TEACHER = {
     **{"window": 16, "epoch_steps": 4, "validation_tokens": 64, "training": LM_LOOP},
     "score": {"tokens": 200, "long_window": 32, "position_windows": 4},
 }
+PLAIN = {"embedding_width": None, "activation": "relu-square", "floats": "float32"}
 LM = {
     "recipe": "wikitext-2",
     "corpus": {**CORPUS, "tokenizer": "teacher", "most_bytes": None},
     "teacher": {"source": "teacher"},
-    "student": {"width": 16, "layers": 2, "heads": 2, "chunk": 8},
+    # as the recipe was when the losses were written
+    "student": {"width": 16, "layers": 2, "heads": 2, "chunk": 8, "ngram": None, **PLAIN},
     "lesson": {"window": 16, "epoch_steps": 4, "k": 8, "validation_tokens": 64},
-    **{"training": LM_LOOP, "score": SCORE, "arms": ["kd"], "seeds": 1},
+    **{"training": {**LM_LOOP, "optimizer": "adamw", "weight_decay": 0.1}, "score": SCORE, "arms": ["kd"], "seeds": 1},
 }
 LIVE = {"source": "live", "align": 0.3, "embedding": "teacher"}
 PATHS = {"student": ["blocks.0", "blocks.1"], "teacher": ["model.layers.0", "model.layers.1"]}

@@ -289,6 +289,7 @@ class Lm(Case):
             f"corpus.source={self.root / 'text'}", f"corpus.tokenizer={self.root / 'teacher'}",
             f"corpus.cache={self.root / 'ids'}", "corpus.most_bytes=null", f"teacher.source={self.root / 'teacher'}",
             "student.width=16", "student.layers=1", "student.heads=2", "student.chunk=8", "lesson.window=16",
+            "student.embedding_width=8", "student.ngram.entries=300",
             "lesson.epoch_steps=3", "lesson.k=8", "lesson.validation_tokens=64", "training.epochs=2", "training.batch_size=4",
             "score.tokens=200", "score.sliding_tokens=100", "score.long_window=16", "score.position_windows=4",
             "score.ngram=3", "arms=[no-kd, kd]", "seeds=1", "training.threads=1", "training.log_every=1",

@@ -59,7 +59,8 @@ def changes(root):
     return [
         f"corpus.source={root / 'text'}", f"corpus.tokenizer={root / 'teacher'}", f"corpus.cache={root / 'ids'}",
         "corpus.most_bytes=null", f"teacher.source={root / 'teacher'}", "student.width=16", "student.layers=1",
-        "student.heads=2", "student.chunk=8", f"lesson.window={WINDOW}", "lesson.epoch_steps=3", "lesson.k=8",
+        "student.heads=2", "student.chunk=8", "student.embedding_width=8", "student.ngram.entries=300",
+        f"lesson.window={WINDOW}", "lesson.epoch_steps=3", "lesson.k=8",
         "lesson.validation_tokens=64", "training.epochs=2", "training.batch_size=4", "score.tokens=200",
         "score.sliding_tokens=100", "score.long_window=32", "score.position_windows=4", "score.ngram=3",
         "score.dynamic_rate=0.01", "arms=[kd, no-kd, dense, scalar]", "seeds=2",

@@ -1186,6 +1186,48 @@ LANGUAGE = (
         "tests/students/test_spiking_lm.py::test_share_zero_is_the_dense_network_of_equal_size",
     ),
     Fault(
+        "an n-gram whose context does not cross pieces",
+        "stillhouse.families.lm.students.prior:NGramPrior.nodes",
+        edited("state[:, n - 1 : n]", "torch.full_like(state[:, :1], -1)"),
+        "tests/students/test_ngram_prior.py::test_pieces_and_single_tokens_equal_one_pass",
+    ),
+    Fault(
+        "an n-gram that hands out what it keeps",
+        "stillhouse.families.lm.students.trie:Tables.of",
+        edited("np.maximum(1 - sums, SMALLEST_REST)", "np.ones_like(sums)"),
+        "tests/students/test_ngram_prior.py::test_without_pruning_it_is_the_kneser_ney_model",
+    ),
+    Fault(
+        "an n-gram that keeps what is worth least",
+        "stillhouse.families.lm.students.trie:count_trie",
+        edited("often[n] * np.log(p / lower)", "-often[n] * np.log(p / lower)"),
+        "tests/students/test_ngram_prior.py::test_what_is_kept_is_worth_more_than_what_is_not",
+    ),
+    Fault(
+        "an n-gram that is not in the loss",
+        "stillhouse.families.lm.job:LanguageJob._offset",
+        constant(None),
+        "tests/training/test_language_job.py::test_the_loss_is_of_scores_and_n_gram_together",
+    ),
+    Fault(
+        "squares that lose their sign",
+        "stillhouse.families.lm.students.blocks:ChannelMix.forward",
+        edited("h * h.abs()", "h * h"),
+        "tests/students/test_spiking_lm.py::test_signed_squares_enter_the_down_projection_as_they_are",
+    ),
+    Fault(
+        "a network that is shipped rounded and scored as it was",
+        "stillhouse.families.lm.students.network:SpikingLM.settle",
+        nothing,
+        "tests/training/test_language_job.py::test_a_network_is_rounded_when_the_run_ends",
+    ),
+    Fault(
+        "short windows to the end",
+        "stillhouse.families.lm.job:LanguageJob._read",
+        edited("self.lesson.short_share * self.total_steps", "self.total_steps + 1"),
+        "tests/training/test_language_job.py::test_rows_are_read_in_short_pieces_at_first_and_whole_later",
+    ),
+    Fault(
         "controls that are the real spikes",
         "stillhouse.families.lm.metrics.probes:beats_controls",
         constant(True),

@@ -136,6 +136,34 @@ def test_every_switch_changes_what_is_said(change):
     assert (plain(tokens()).logits - other(tokens()).logits).abs().max() > 1e-3
 
 
+def test_signed_squares_enter_the_down_projection_as_they_are():
+    """Both signs pass and nothing of them is a spike; the layer before still takes spikes."""
+    made = model(replace(SMALL, activation="signed-square"))
+    ffn, x, last = made.blocks[0].ffn, torch.randn(2, 5, 16), torch.zeros(2, 16)
+    assert ffn.down.spike is None
+    assert ffn.up.spike is not None
+    assert ffn.down.ternary
+    h = ffn.up(ffn.shift(x, last)[0])
+    wanted = torch.where(h > 0, h**2, -(h**2)) @ ffn.down.effective_weight().T
+    torch.testing.assert_close(ffn(x, last), wanted)
+    assert (wanted - ffn.down(torch.relu(h).square())).abs().max() > 1e-3
+
+
+def test_a_factored_embedding_is_a_product_of_two_matrices():
+    """The readout is that product too, from the other side; weights are fewer where tokens are many."""
+    made, ids = model(replace(SMALL, embedding_width=6)), tokens()
+    assert made.embedding.weight.shape == (13, 6)
+    wide = model(replace(SMALL, tie_embeddings=False))
+    wide.load_state_dict(
+        {n: x for n, x in made.state_dict().items() if n in wide.state_dict() and "embedding.w" not in n}, strict=False
+    )
+    with torch.no_grad():
+        wide.embedding.weight.copy_(made.embedding.weight @ made.lift.weight.T)
+        wide.readout.dense.copy_(made.embedding.weight @ made.lower.weight)
+    torch.testing.assert_close(made(ids).logits, wide(ids).logits, atol=1e-4, rtol=1e-4)
+    assert made.hidden(ids)[0].shape == (2, 20, 6)
+
+
 def test_settings_that_need_not_change_what_is_said_do_what_they_say():
     """Surrogates act backward only, chunks not at all, dropout in training only."""
     plain, ids = model(), tokens()

@@ -15,8 +15,11 @@ from stillhouse.families.lm.data.windows import Windows
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.lesson import LanguageLessonConfig
 from stillhouse.families.lm.losses import Kept, Later, Live, language_losses
+from stillhouse.families.lm.metrics.nll import model_nll
 from stillhouse.families.lm.plan import LanguageTrainingConfig
-from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
+from stillhouse.families.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
+from stillhouse.families.lm.students.network import rounded_rows
+from stillhouse.families.lm.students.trie import count_trie
 from stillhouse.families.lm.teachers import SmallTransformerConfig
 from stillhouse.families.lm.teachers.cache import CacheKey, write_cache
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
@@ -83,6 +86,34 @@ def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), cur
 
 def at(step, total=12):
     return Progress(step, total)
+
+
+def test_rows_are_read_in_short_pieces_at_first_and_whole_later():
+    """Each piece without a past, every token once, and its target where it was."""
+    model = student()
+    work = job(lesson(short_window=L // 2, short_share=0.5), model=model, total=8)
+    rows = torch.arange(4)
+    batch = work.batch(rows, at(0, 8))
+    halves = [model.hidden(piece)[0] for piece in batch.inputs.split(L // 2, 1)]
+    torch.testing.assert_close(work.outputs(batch).hidden, torch.cat(halves, 1))
+    short = work.terms(rows, at(0, 8))["labels"][1]
+    torch.testing.assert_close(short, model_nll(model)(batch.inputs.reshape(8, -1), batch.labels.reshape(8, -1)).mean())
+    work.stepped(4)
+    torch.testing.assert_close(work.outputs(batch).hidden, model.hidden(batch.inputs)[0])
+
+
+def test_a_network_is_rounded_when_the_run_ends():
+    """Before that, rounding would lose small steps; without it another network is shipped than was scored."""
+    model = student(floats="compact")
+    work = job(lesson(), model=model, total=2)
+    work.stepped(1)
+    assert not is_settled(model)
+    work.stepped(2)
+    assert is_settled(model)
+
+
+def is_settled(model):
+    return torch.equal(rounded_rows(model.embedding.weight), model.embedding.weight)
 
 
 # ------------------------------------------------------------------------------------------------------ losses
@@ -444,3 +475,20 @@ def test_short_texts_are_refused(told):
     with pytest.raises(ConfigError, match="windo: unknown key"):
         parse(LanguageLessonConfig, {"windo": 9})
     assert lesson(temperature=FixedTemperature(value=1.5)).temperatures == (1.5,)
+
+
+def test_the_loss_is_of_scores_and_n_gram_together():
+    """Also the teacher's divergence, and in pieces; an assistant with an n-gram answers with both."""
+    model = student(ngram=NGramConfig(order=3, entries=100))
+    model.prior.fill(count_trie(split().ids, V, model.config.ngram))
+    assistant = AssistantTeacher(student(ngram=NGramConfig(order=2, entries=40)))
+    work = job(lesson(), assistant, model)
+    batch = work.batch(torch.arange(4), at(0))
+    terms = work.terms(torch.arange(4), at(0))
+    logits, taught = model(batch.inputs).logits.flatten(0, 1), assistant.network(batch.inputs).logits.flatten(0, 1)
+    wanted = torch.nn.functional.cross_entropy(logits, batch.labels.flatten())
+    torch.testing.assert_close(terms["labels"][1], wanted)
+    torch.testing.assert_close(terms["kd"][1], forward_kl(logits, taught).mean())
+    hidden, offset = model.hidden(batch.inputs)[0].flatten(0, 1), model.offset(batch.inputs).flatten(0, 1)
+    cut = language_losses(hidden, model.readout.weight, batch.labels.flatten(), offset=offset, chunk=5)
+    torch.testing.assert_close(cut["labels"], wanted)

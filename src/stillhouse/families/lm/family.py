@@ -38,6 +38,9 @@ from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, refusal, taught
 from stillhouse.families.lm.saved import load_lm, save_lm
 from stillhouse.families.lm.score import Examination, Scored, ngram_nll
+from stillhouse.families.lm.students import NGramConfig
+from stillhouse.families.lm.students.prior import NGramPrior
+from stillhouse.families.lm.students.trie import Trie, count_trie, pack_trie
 from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.through_head import student_head, teacher_head
@@ -49,7 +52,8 @@ from stillhouse.signals import teacher_features
 from stillhouse.teachers.identity import weights_sha256
 
 BITS = "bits_per_byte"
-NGRAM = "ngram"
+NGRAM, INSIDE = "ngram", "ngram-inside"
+SAMPLE_PROMPT, SAMPLE_TOKENS = 8, 80
 SPIKE_PIECES = 8  # of 16 windows: tokens whose spikes are counted
 LmLab = Lab[LmRunConfig, Corpus]
 Log = Callable[[str], None]
@@ -194,6 +198,9 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         if order:
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
             arms.append(Arm(NGRAM, None, False, fit=lambda lab, seed: _ngram(lab.data, order), about=about))
+        if (inside := config.student.ngram) is not None:
+            about = "the n-gram inside the student, without it"
+            arms.append(Arm(INSIDE, None, False, fit=lambda lab, seed: _inside(lab, inside), about=about))
         return arms
 
     def contrasts(self, config: LmRunConfig) -> Sequence[Contrast]:
@@ -204,6 +211,7 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
             Contrast("spikes", "kd", "dense", BITS),
             Contrast("recurrence", "kd", "scalar", BITS),
             *(Contrast("n-gram", arm, NGRAM, BITS) for arm in config.arms),
+            *(Contrast("n-gram inside", arm, INSIDE, BITS) for arm in config.arms if config.student.ngram is not None),
         )
 
     def student(self, arm: Arm, choice: Any, seed: int, lab: LmLab) -> nn.Module:
@@ -211,6 +219,8 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         model = fitted(choice, lab.data.tokenizer.vocab_size).build()
         if arm.taught and lab.config.lesson.embedding == "teacher":
             inherit_embedding(model.embedding, lab.teacher.network.get_input_embeddings().weight)
+        if model.prior is not None:
+            model.prior.fill(_trie(lab, choice.ngram))
         return model
 
     def job(self, lesson: Lesson[LmRunConfig, Corpus]) -> LanguageJob:
@@ -279,14 +289,23 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         """Bits a byte of every window of the test text, and the counted spikes."""
         examination = lab.shared["examination"]
         if arm.fit is not None:
-            return _scores(examination.score(_ngram_nll(model)), "nll.npz")
+            inside = isinstance(model, NGramPrior)
+            facts = {"bytes": len(pack_trie(model.trie)), "entries": model.trie.used} if inside else {}
+            return _scores(
+                examination.score(_prior_nll(model) if inside else _ngram_nll(model)), "nll.npz", facts=facts
+            )
         model.cpu()
         scored = examination.score(model_nll(model), model=model)
         spikes = _spikes(model, examination)
         epochs = sum(stage.training.epochs for stage in lab.config.stages_of(arm.taught))
         tokens = epochs * lab.config.lesson.epoch_steps * lab.config.training.batch_size * lab.config.lesson.window
         params = sum(p.numel() for p in model.parameters())
-        facts = {"spikes": spikes, "tokens_trained": tokens, "cost": {"params": params}}
+        facts = {
+            "spikes": spikes,
+            "tokens_trained": tokens,
+            "cost": {"params": params},
+            "sample": _sample(model, lab.data),
+        }
         shown = {name: value for name, value in spikes.items() if name in ("density", "dead_channels")}
         return _scores(scored, "nll.npz", shown, facts)
 
@@ -358,6 +377,31 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         return blocks.language_blocks(run)
 
 
+def _trie(lab: LmLab, config: NGramConfig) -> Trie:
+    """The n-gram inside a student, counted once a run."""
+    key = f"n-gram inside {config}"
+    if key not in lab.shared:
+        lab.watch.log(
+            f"counting the n-gram inside the student: {config.entries:,} sequences of up to {config.order} tokens"
+        )
+        lab.shared[key] = count_trie(lab.data.train.ids, lab.data.tokenizer.vocab_size, config)
+    found: Trie = lab.shared[key]
+    return found
+
+
+def _inside(lab: LmLab, config: NGramConfig) -> NGramPrior:
+    prior = NGramPrior(lab.data.tokenizer.vocab_size, config)
+    prior.fill(_trie(lab, config))
+    return prior
+
+
+def _prior_nll(prior: NGramPrior) -> Any:
+    def nll(inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return -prior(inputs, prior.initial_state(len(inputs)))[0].gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
+    return nll
+
+
 def _ngram(data: Corpus, order: int) -> NGram:
     return NGram(data.train.ids, vocab_size=data.tokenizer.vocab_size, order=order)
 
@@ -372,6 +416,13 @@ def _scores(
     plain = {name: value for name, value in scored.metrics.items() if name != BITS}
     arrays = {file: {"windows": scored.windows, "positions": scored.positions}}
     return Scores({BITS: scored.bits}, {**plain, **(scalars or {})}, arrays, facts or {})
+
+
+def _sample(model: Any, data: Corpus) -> str:
+    """What a student writes after the first tokens of the test text, by temperature 0.8 and a fixed seed."""
+    prompt = np.asarray(data.test.ids[:SAMPLE_PROMPT]).astype(np.int64)
+    made = use.write(model, prompt.tolist(), SAMPLE_TOKENS, temperature=0.8)
+    return data.tokenizer.decode(np.concatenate([prompt, made]))
 
 
 def _spikes(model: Any, examination: Examination) -> dict[str, float]:

@@ -6,7 +6,7 @@ Shapes: B rows, L tokens of a row, N = B L tokens, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -134,8 +134,10 @@ class LanguageJob(DistillJob):
 
     def outputs(self, batch: Batch) -> HiddenOutputs:
         """Hidden states and features; scores (B, L, V) too where a signal compares them."""
-        found = self.student(batch.inputs)
+        found = self._read(batch.inputs)
         scores = F.linear(found.logits, self.network.readout.weight) if self.by_scores else found.logits
+        if self.by_scores and (offset := self._offset(batch.inputs)) is not None:
+            scores = scores + offset
         return HiddenOutputs(scores, found.features, hidden=found.logits)
 
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
@@ -151,11 +153,14 @@ class LanguageJob(DistillJob):
         flat = student_out.hidden.flatten(0, 1)
         teacher_out, temperature = self._teacher_out(batch, flat, progress)
         weight = self.network.readout.weight
-        found = language_losses(flat, weight, batch.labels.flatten(), teacher_out, temperature=temperature)
+        offset = self._offset(batch.inputs)
+        added = None if offset is None else offset.flatten(0, 1)
+        labels = batch.labels.flatten()
+        found = language_losses(flat, weight, labels, teacher_out, temperature=temperature, offset=added)
         curriculum = self.listening.curriculum
         kd = self.lesson.kd_weight * (1.0 if curriculum is None else curriculum.weights()["signals"])
-        labels = 1.0 if self.tutor is None else self.lesson.label_weight * share
-        terms: Terms = {name: (kd if name == "kd" else labels, value) for name, value in found.items()}
+        text = 1.0 if self.tutor is None else self.lesson.label_weight * share
+        terms: Terms = {name: (kd if name == "kd" else text, value) for name, value in found.items()}
         return {**terms, **self.learned.temperature.regularizers()}
 
     # ------------------------------------------------------------------------------------------------ the loop's questions
@@ -188,6 +193,8 @@ class LanguageJob(DistillJob):
         """Move the ramp on; thresholds are fitted to a text once, before the first spikes."""
         super().stepped(step)
         self._set_shares(self.first_step + step)
+        if self._done >= self.total_steps and hasattr(self.network, "settle"):
+            self.network.settle()
 
     def figures(self) -> dict[str, float]:
         """Shares, density, temperature, and what signals and curriculum show: as far as there are any."""
@@ -230,6 +237,20 @@ class LanguageJob(DistillJob):
         self._done, self.calibrated = int(state["done"]), bool(state["calibrated"])
 
     # ------------------------------------------------------------------------------------------------ inside
+
+    def _read(self, tokens: Tensor) -> Outputs:
+        """The student's answer to rows (B, L), which are read as short pieces at first: each begins without a past."""
+        length, short = tokens.shape[1], self.lesson.short_window
+        if short is None or self._done >= self.lesson.short_share * self.total_steps:
+            return self.student(tokens)
+        found = self.student(tokens.reshape(-1, short))
+        whole = {path: x.unflatten(0, (len(tokens), -1)).flatten(1, 2) for path, x in found.features.items()}
+        return replace(found, logits=found.logits.reshape(len(tokens), length, -1), features=whole)
+
+    def _offset(self, tokens: Tensor) -> Tensor | None:
+        """What a student with an n-gram adds its scores to."""
+        found: Tensor | None = self.network.offset(tokens) if hasattr(self.network, "offset") else None
+        return found
 
     def _teacher_out(self, batch: Batch, flat: Tensor, progress: Progress) -> tuple[TeacherOut | None, float | Tensor]:
         """The teacher's answer to these rows for the divergence of the lesson, and at which temperature it is taken."""

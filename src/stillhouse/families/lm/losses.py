@@ -64,6 +64,7 @@ def language_losses(
     *,
     temperature: float | Tensor = 1.0,
     chunk: int | None = None,
+    offset: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Means over tokens of the cross-entropy (`labels`), and of T^2 times the divergence from the teacher (`kd`).
 
@@ -73,6 +74,7 @@ def language_losses(
         targets: (N,) int64, the tokens that came.
         teacher_out: of the same tokens; None: `labels` only.
         temperature: a number, or a tensor () that is learned.
+        offset: (N, V) added to the logits, as an n-gram's log-probabilities; not with a live divergence other than forward-kl.
         chunk: tokens at a time; None: all at once up to 2^24 logits, pieces of 2^23 beyond. No piece's logits outlive it.
 
     Returns:
@@ -89,17 +91,18 @@ def language_losses(
     N, V = len(hidden), len(weight)
     size = chunk or (N if N * V <= WHOLE_ELEMENTS else max(1, CHUNK_ELEMENTS // V))
     live = teacher_out if isinstance(teacher_out, Live) else None
-    fused = live is not None and not isinstance(temperature, Tensor)
+    fused = live is not None and not isinstance(temperature, Tensor) and offset is None
     # one pass for both where the logits are there anyway; the fused form makes them again, but keeps none
     whole = size >= N and not (live is not None and live.divergence != "forward-kl")
     beside = teacher_out if not fused or whole else None
     sums: dict[str, Tensor] = {}
     for rows in torch.arange(N, device=hidden.device).split(size):
         if size >= N:
-            found = _piece(hidden, weight, targets, rows, beside, temperature)
+            found = _piece(hidden, weight, targets, rows, beside, temperature, offset)
         else:
+            added = None if offset is None else offset[rows]
             found = checkpoint(
-                _piece, hidden[rows], weight, targets[rows], rows, beside, temperature, use_reentrant=False
+                _piece, hidden[rows], weight, targets[rows], rows, beside, temperature, added, use_reentrant=False
             )
         for name, value in found.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value
@@ -119,9 +122,12 @@ def _piece(
     rows: Tensor,
     teacher_out: TeacherOut | None,
     temperature: float | Tensor,
+    offset: Tensor | None,
 ) -> dict[str, Tensor]:
     """Sums over some tokens."""
     logits = F.linear(hidden, weight)
+    if offset is not None:
+        logits = logits + offset
     sums = {"labels": F.cross_entropy(logits.float(), targets, reduction="sum")}
     if isinstance(teacher_out, Kept):
         kept = teacher_out.ids[rows], teacher_out.log_probabilities[rows]

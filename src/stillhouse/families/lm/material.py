@@ -10,12 +10,14 @@ from typing import Any
 from stillhouse.cache.content import Content
 from stillhouse.cache.questions import Questions
 from stillhouse.cache.stored import SOURCE
+from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
 from stillhouse.families.lm.data.windows import Windows
 from stillhouse.families.lm.plan import LmRunConfig
+from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
 from stillhouse.families.lm.teachers.cache import (
@@ -27,7 +29,7 @@ from stillhouse.families.lm.teachers.cache import (
     questions_of,
     write_cache,
 )
-from stillhouse.families.lm.teachers.group import TeacherGroup
+from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.teachers.other_tokens import ByteMarginals, SortedTokens
 from stillhouse.families.lm.teachers.teacher import HUB, LanguageTeacher
 from stillhouse.signals import teacher_features
@@ -71,7 +73,7 @@ def load_text(config: CorpusConfig, log: Log) -> Corpus:
 
 
 def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> LanguageTeacher:
-    """The teacher, if its tokenizer is the corpus's, or the run says how to learn from another.
+    """The teacher, if its tokenizer is the corpus's, or a way is named to learn from another's; a student's folder makes it one.
 
     Raises:
         InputError: it cuts text otherwise, or has fewer logits than there are tokens.
@@ -80,11 +82,13 @@ def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> LanguageTeach
         theirs = _hub_tokenizer(config.source.removeprefix(HUB))
     else:
         theirs = load_tokenizer(config.source)
-    if config.tokens == "same":
-        check_same_tokenizer(corpus.tokenizer, theirs)
-        return config.build(vocab_size=corpus.tokenizer.vocab_size)
-    kind = ByteMarginals if config.tokens == "byte-marginals" else SortedTokens
-    return kind(config.build(vocab_size=theirs.vocab_size), theirs, corpus.tokenizer)
+    if config.tokens != "same":
+        kind = ByteMarginals if config.tokens == "byte-marginals" else SortedTokens
+        return kind(config.build(vocab_size=theirs.vocab_size), theirs, corpus.tokenizer)
+    check_same_tokenizer(corpus.tokenizer, theirs)
+    if (Path(config.source) / records.CARD).is_file():
+        return AssistantTeacher(load_lm(Path(config.source))[0], Path(config.source).name)
+    return config.build(vocab_size=corpus.tokenizer.vocab_size)
 
 
 def _stored(config: LmRunConfig, corpus: Corpus, log: Log) -> StoredLanguageTeacher:

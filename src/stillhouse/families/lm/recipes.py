@@ -14,7 +14,7 @@ from stillhouse.curricula import CurriculumConfig
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.lesson import LanguageLessonConfig, OnPolicyConfig
 from stillhouse.families.lm.plan import LanguageTrainingConfig, LmRunConfig, LmScoreConfig, LmTeacherRunConfig
-from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
+from stillhouse.families.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.signals import AttentionConfig, DynamicsConfig
 from stillhouse.temperature import ScheduledTemperature
@@ -22,7 +22,11 @@ from stillhouse.temperature import ScheduledTemperature
 T = TypeVar("T")
 TEXT = "data/wikitext-2"
 TEACHER = "runs/wikitext-2-teacher"
+SHAKESPEARE, SHAKESPEARE_TEACHER = "data/tinyshakespeare/input.txt", "runs/tiny-shakespeare-teacher"
 SMOLLM2 = "models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+SHORT_SCORE = LmScoreConfig(tokens=16_384, sliding_tokens=4096, position_windows=32)
 
 
 def loop(epochs: int, batch_size: int, learning_rate: float) -> LanguageTrainingConfig:
@@ -48,45 +52,70 @@ def wikitext_2_teacher() -> LmTeacherRunConfig:
     )
 
 
+def small_student(width: int, heads: int, embedding: int, entries: int) -> SpikingLMConfig:
+    """A wide layer with ternary spikes and weights, whose scores are added to an n-gram's; packed as it was scored."""
+    return SpikingLMConfig(
+        width=width,
+        layers=1,
+        heads=heads,
+        mixer="delta",
+        activation="signed-square",
+        embedding_width=embedding,
+        ngram=NGramConfig(entries=entries),
+        floats="compact",
+    )
+
+
+def student_loop(epochs: int) -> LanguageTrainingConfig:
+    """Muon for the matrices, and no decay, which would only shrink a ternary weight's scale."""
+    return replace(loop(epochs, 8, 5e-3), optimizer="muon", weight_decay=0.0)
+
+
 def wikitext_2() -> LmRunConfig:
-    """Spiking students of that teacher, from the first two megabytes of the text: 1200 steps of 8 windows, three seeds, CPU."""
+    """Spiking students of that teacher, under a megabyte each: 2000 steps of 8 windows, three seeds, CPU."""
     return LmRunConfig(
         name="wikitext-2",
-        corpus=CorpusConfig(source=TEXT, tokenizer=TEACHER, most_bytes=2_000_000),
+        corpus=CorpusConfig(source=TEXT, tokenizer=TEACHER),
         teacher=LanguageTeacherConfig(source=TEACHER),
-        student=SpikingLMConfig(width=96, layers=2, heads=3, mixer="delta"),
-        lesson=LanguageLessonConfig(window=128, epoch_steps=200, k=32),
-        training=loop(epochs=6, batch_size=8, learning_rate=5e-3),
+        student=small_student(width=192, heads=6, embedding=64, entries=250_000),
+        lesson=LanguageLessonConfig(window=128, epoch_steps=250, k=16),
+        training=student_loop(epochs=8),
     )
 
 
 def wikitext_2_counts() -> LmRunConfig:
     """The same students with integer spike counts up to 4 in place of one level, quantized earlier; weights stay ternary."""
     ternary = wikitext_2()
-    student = replace(ternary.student, spikes=SpikeConfig(levels=4, hidden_levels=4))
+    student = replace(ternary.student, spikes=SpikeConfig(levels=4))
     lesson = replace(
         ternary.lesson, weights_ramp=(0.0, 0.1), spikes_ramp=(0.1, 0.3)
     )  # a long polish is worth 0.03 bits
     return replace(ternary, name="wikitext-2-counts", student=student, lesson=lesson)
 
 
+def _alone() -> LmRunConfig:
+    """Those students without the n-gram inside: what a technique is worth is seen where nothing else stands in for it."""
+    plain = wikitext_2()
+    return replace(plain, student=replace(plain.student, ngram=None))
+
+
 def wikitext_2_on_policy() -> LmRunConfig:
     """The same students, half of whose batches are texts that they write themselves, scored by the live teacher (GKD)."""
-    plain = wikitext_2()
+    plain = _alone()
     lesson = replace(plain.lesson, on_policy=OnPolicyConfig(share=0.5, ramp=(0.2, 0.5), prompt=32))
     return replace(plain, name="wikitext-2-on-policy", lesson=lesson)
 
 
 def wikitext_2_bytes() -> LmRunConfig:
     """Students of bytes from the same teacher of 2048 tokens: sums over its tokens give the distribution of the next byte."""
-    plain = wikitext_2()
+    plain = _alone()
     corpus, teacher = replace(plain.corpus, tokenizer="bytes"), replace(plain.teacher, tokens="byte-marginals")
     return replace(plain, name="wikitext-2-bytes", corpus=corpus, teacher=teacher)
 
 
 def wikitext_2_pocl() -> LmRunConfig:
     """The same students by POCL: windows that they continue best first, T from 1 to 2; the control has the same order."""
-    plain = wikitext_2()
+    plain = _alone()
     temperature = ScheduledTemperature(schedule=Linear(start=1.0, end=2.0, over="stages"))
     curriculum = CurriculumConfig(
         measures=("loss", "rouge-l"),
@@ -107,7 +136,7 @@ def wikitext_2_pocl() -> LmRunConfig:
 
 def wikitext_2_inner() -> LmRunConfig:
     """The same students, led along the teacher's path through depth (FDD), and by relations of receptance, key and value."""
-    plain = wikitext_2()
+    plain = _alone()
     path = DynamicsConfig(
         student="blocks.{}",
         student_layers=2,
@@ -126,6 +155,34 @@ def wikitext_2_inner() -> LmRunConfig:
         causal=True,
     )
     return replace(plain, name="wikitext-2-inner", signals=(path, relations))
+
+
+def tiny_shakespeare_teacher() -> LmTeacherRunConfig:
+    """A transformer of 0.7 million weights on a megabyte of Shakespeare with a BPE of 1024 tokens: 600 steps."""
+    return LmTeacherRunConfig(
+        name="tiny-shakespeare-teacher",
+        corpus=CorpusConfig(source=SHAKESPEARE, tokenizer="bpe:1024"),
+        model=SmallTransformerConfig(width=128, layers=3, heads=4, context=256),
+        window=128,
+        epoch_steps=100,
+        training=loop(epochs=6, batch_size=8, learning_rate=3e-3),
+        score=SHORT_SCORE,
+    )
+
+
+def tiny_shakespeare() -> LmRunConfig:
+    """Spiking students of that teacher, with and without it, and text that they write: under 5 minutes on two cores."""
+    return LmRunConfig(
+        name="tiny-shakespeare",
+        corpus=CorpusConfig(source=SHAKESPEARE, tokenizer=SHAKESPEARE_TEACHER),
+        teacher=LanguageTeacherConfig(source=SHAKESPEARE_TEACHER),
+        student=small_student(width=128, heads=4, embedding=48, entries=40_000),
+        lesson=LanguageLessonConfig(window=128, epoch_steps=75, k=16, validation_tokens=8192),
+        training=student_loop(epochs=6),
+        score=SHORT_SCORE,
+        arms=("kd", "no-kd"),
+        seeds=1,
+    )
 
 
 def smollm2() -> LmRunConfig:
@@ -150,9 +207,13 @@ RECIPES: Mapping[str, Callable[[], LmRunConfig]] = {
     "wikitext-2-bytes": wikitext_2_bytes,
     "wikitext-2-pocl": wikitext_2_pocl,
     "wikitext-2-inner": wikitext_2_inner,
+    "tiny-shakespeare": tiny_shakespeare,
     "smollm2": smollm2,
 }
-TEACHERS: Mapping[str, Callable[[], LmTeacherRunConfig]] = {"wikitext-2-teacher": wikitext_2_teacher}
+TEACHERS: Mapping[str, Callable[[], LmTeacherRunConfig]] = {
+    "wikitext-2-teacher": wikitext_2_teacher,
+    "tiny-shakespeare-teacher": tiny_shakespeare_teacher,
+}
 
 
 def load_lm_run(recipe: str, assignments: Sequence[str] = ()) -> LmRunConfig:

@@ -165,8 +165,7 @@ def generate(
 def write(model: SpikingLM, prompt: list[int], count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
     """`count` tokens after a prompt, by the network's own steps."""
     generator = torch.Generator().manual_seed(seed)
-    hidden, state = model.hidden(torch.tensor([prompt]))
-    logits = model.readout(hidden[:, -1])
+    logits, state = model.read(torch.tensor([prompt]))
     made: list[int] = []
     for _ in range(count):
         if temperature:

@@ -20,6 +20,7 @@ from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.hashes import KEY, read_sealed, sealed
 from stillhouse.core.records import write_atomically
 from stillhouse.families.lm.students import SpikingLMConfig
+from stillhouse.families.lm.students.trie import Trie, pack_trie, unpack_trie
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 Packing = Literal["trits", "planes"]
 FORMAT, VERSION = "stillhouse-packed-ternary", "1"
+NGRAM = "ngram"
+GRIDS = ("embedding.weight", "readout.dense")
 POWERS = 3 ** np.arange(5)
 TRITS = (np.arange(256)[:, None] // POWERS % 3 - 1).astype(np.int8)
 """(256, 5): the five codes of every byte below 3^5 = 243."""
@@ -83,7 +86,9 @@ class PackedStudent:
         config: of the network.
         packing: of ternary weights.
         arrays: by path. Of a linear layer: `<path>.codes` and `<path>.scale`, or `<path>.weight` (I, O) where it is dense;
-            `<path>.threshold` and `<path>.amplitude` where its input spikes. Everything else under the name of the parameter.
+            `<path>.threshold` and `<path>.amplitude` where its input spikes. Everything else under the name of the parameter, in
+            16 bits where these hold every value; a table on a grid of 255 steps a row as `<name>.grid` and `<name>.step`; the
+            n-gram as `ngram`.
         outputs: O of each linear layer by path.
     """
 
@@ -97,12 +102,33 @@ class PackedStudent:
         """Of all arrays."""
         return sum(a.nbytes for a in self.arrays.values())
 
+    @property
+    def ngram_bytes(self) -> int:
+        """Of the n-gram inside; 0 without one."""
+        return self.arrays[NGRAM].nbytes if NGRAM in self.arrays else 0
+
+    def trie(self) -> Trie | None:
+        """The n-gram inside."""
+        ngram = self.config.ngram
+        return None if ngram is None else unpack_trie(self.arrays[NGRAM], self.config.vocab_size, ngram.entries)
+
     def weight(self, path: str) -> np.ndarray:
         """(O, I) what the layer multiplies with, as the fake-quantized network has it."""
         if f"{path}.weight" in self.arrays:
-            return self.arrays[f"{path}.weight"].T
-        codes, scale = self.codes(path), self.arrays[f"{path}.scale"]
+            return self.array(f"{path}.weight").T
+        codes, scale = self.codes(path), self.array(f"{path}.scale")
         return (codes.astype(scale.dtype) * scale).T
+
+    def array(self, name: str) -> np.ndarray:
+        """An array in the precision of computation, whatever it is stored in."""
+        if f"{name}.grid" in self.arrays:
+            return self.arrays[f"{name}.grid"].astype(np.float32) * self.arrays[f"{name}.step"].astype(np.float32)
+        found = self.arrays[name]
+        return found.astype(np.float32) if found.dtype == np.float16 else found
+
+    def names(self) -> list[str]:
+        """Of all arrays as `array` takes them."""
+        return [n.removesuffix(".grid") for n in self.arrays if not n.endswith(".step") and n != NGRAM]
 
     def codes(self, path: str) -> np.ndarray:
         """(I, O) int8 of a ternary layer."""
@@ -189,6 +215,8 @@ def pack_student(model: SpikingLM, packing: Packing = "trits") -> PackedStudent:
     for name, parameter in model.named_parameters():
         if name not in packer.done:
             packer.put(name, parameter)
+    if model.prior is not None:
+        packer.arrays[NGRAM] = pack_trie(model.prior.trie)
     return PackedStudent(model.config, packing, packer.arrays, packer.outputs)
 
 
@@ -206,7 +234,14 @@ class _Packer:
         array = tensor.detach().cpu().numpy().copy()
         if not np.isfinite(array).all():
             raise InputError(f"pack {name}: expected finite weights, got a NaN or an infinity")
-        self.arrays[name] = array
+        with np.errstate(over="ignore"):
+            half = array.astype(np.float16)
+        if array.dtype == np.float32 and name in GRIDS and (found := _grid(array)) is not None:
+            self.arrays[f"{name}.grid"], self.arrays[f"{name}.step"] = found
+        elif array.dtype == np.float32 and array.ndim and np.array_equal(half.astype(np.float32), array):
+            self.arrays[name] = half
+        else:
+            self.arrays[name] = array
 
     def put_codes(self, path: str, weight: Tensor, per: Literal["tensor", "row"]) -> None:
         """A weight (O, I) as codes and scale."""
@@ -216,6 +251,17 @@ class _Packer:
         self.put(f"{path}.scale", scale.reshape(-1))  # NaN anywhere in a row is NaN here
         self.arrays[f"{path}.codes"] = pack(codes.numpy().astype(np.int8).T, self.packing)
         self.outputs[path] = weight.shape[0]
+
+
+def _grid(table: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Steps (V, E) int8 and their size (V, 1) float16 of a table that `SpikingLM.settle` has rounded; None: it is another."""
+    with np.errstate(over="ignore"):
+        step = (np.abs(table).max(1, keepdims=True) / np.float32(127)).astype(np.float16)
+    size = np.maximum(step.astype(np.float32), np.float32(2**-24))
+    steps = np.round(table / size)
+    if np.abs(steps).max(initial=0) > 127 or not np.array_equal(steps * size, table):
+        return None
+    return steps.astype(np.int8), size.astype(np.float16)
 
 
 def _at_the_end(name: str, millionths: float) -> None:

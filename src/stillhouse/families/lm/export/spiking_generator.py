@@ -13,6 +13,7 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.export.packed_ternary import TRITS, PackedStudent, load_packed
+from stillhouse.families.lm.students.trie import TrieReader
 
 try:
     from stillhouse.families.lm.export import spiking_kernels as kernels
@@ -34,18 +35,21 @@ class PackedLinear:
     def __init__(self, packed: PackedStudent, path: str, resident: Resident, dtype: np.dtype[Any]) -> None:
         arrays = packed.arrays
         self.signed = not path.endswith("ffn.down")
+        self.both_signs = packed.config.activation == "signed-square"
         self.spikes = f"{path}.threshold" in arrays
         if self.spikes:
-            self.threshold, self.amplitude = (arrays[f"{path}.{n}"].astype(dtype) for n in ("threshold", "amplitude"))
+            self.threshold, self.amplitude = (
+                packed.array(f"{path}.{n}").astype(dtype) for n in ("threshold", "amplitude")
+            )
             spikes = packed.config.spikes
             assert spikes is not None
             self.levels = spikes.levels if self.signed else spikes.hidden_levels
         self.scale: np.ndarray | None = None
         self.form = "dense"
         if f"{path}.weight" in arrays:
-            self.rows = np.ascontiguousarray(arrays[f"{path}.weight"]).astype(dtype)
+            self.rows = np.ascontiguousarray(packed.array(f"{path}.weight")).astype(dtype)
         else:
-            self.scale = arrays[f"{path}.scale"].astype(dtype)
+            self.scale = packed.array(f"{path}.scale").astype(dtype)
             self.form = packed.packing if resident == "packed" else "dense"
             self.rows = arrays[f"{path}.codes"] if resident == "packed" else packed.codes(path)
             self.rows = np.ascontiguousarray(self.rows)
@@ -65,7 +69,7 @@ class PackedLinear:
             active = kernels.fire(x, self.threshold, self.amplitude, self.levels, self.signed, self.index, self.value)
         else:
             if not self.signed:
-                x = np.maximum(x, 0) ** 2
+                x = x * np.abs(x) if self.both_signs else np.maximum(x, 0) ** 2
             active = kernels.nonzero(x, self.index, self.value)
         self.reads += active
         self.chances += len(x)
@@ -98,10 +102,12 @@ class SpikingGenerator:
             path: PackedLinear(packed, path, resident, self._dtype) for path in packed.outputs if path != "readout"
         }
         self._plain = {
-            name: np.ascontiguousarray(array, self._dtype)
-            for name, array in packed.arrays.items()
+            name: np.ascontiguousarray(packed.array(name), self._dtype)
+            for name in packed.names()
             if name.rpartition(".")[0] not in packed.outputs
         }
+        trie = packed.trie()
+        self._prior = None if trie is None or self.config.ngram is None else TrieReader(trie, self.config.ngram.order)
         self._readout = _readout(packed, self._plain, resident, self._dtype)
         self.reset()
 
@@ -125,18 +131,22 @@ class SpikingGenerator:
         ]
         for layer in self._linear.values():
             layer.reads = layer.chances = 0
+        if self._prior is not None:
+            self._prior.reset()
 
     @property
     def state_bytes(self) -> int:
         """Of the recurrent state, the same after any number of tokens."""
-        return sum(array.nbytes for layer in self._state for array in layer)
+        nodes = 0 if self._prior is None else self._prior.state_bytes
+        return nodes + sum(array.nbytes for layer in self._state for array in layer)
 
     @property
     def weight_bytes(self) -> int:
         """Of all weights as they lie in memory."""
         linear = sum(layer.nbytes for layer in self._linear.values())
         own = 0 if self._readout is self._plain.get("embedding.weight") else self._readout.nbytes
-        return linear + sum(array.nbytes for array in self._plain.values()) + own
+        prior = 0 if self._prior is None else self._prior.nbytes
+        return linear + sum(array.nbytes for array in self._plain.values()) + own + prior
 
     @property
     def silent_share(self) -> float:
@@ -152,7 +162,10 @@ class SpikingGenerator:
         """
         if not 0 <= token < self.config.vocab_size:
             raise InputError(f"token: expected an id of 0 to {self.config.vocab_size - 1}, got {token}")
-        x = self._norm("embedding_norm", self._plain["embedding.weight"][token])
+        x = self._plain["embedding.weight"][token]
+        if "lift.weight" in self._plain:
+            x = self._plain["lift.weight"] @ x
+        x = self._norm("embedding_norm", x)
         for number, (last, memory, ffn_last) in enumerate(self._state):
             path = f"blocks.{number}"
             mixed = self._mix(f"{path}.mixer", self._norm(f"{path}.mixer_norm", x), last, memory)
@@ -161,7 +174,10 @@ class SpikingGenerator:
             (blended,) = self._blended(f"{path}.ffn", z, ffn_last)
             x = x + self._linear[f"{path}.ffn.down"](self._linear[f"{path}.ffn.up"](blended))
         x = self._norm("norm", x)
-        return self._readout(x).copy() if isinstance(self._readout, PackedLinear) else self._readout @ x
+        if "lower.weight" in self._plain:
+            x = self._plain["lower.weight"] @ x
+        scores = self._readout(x).copy() if isinstance(self._readout, PackedLinear) else self._readout @ x
+        return scores if self._prior is None else scores + self._prior.read(token).astype(self._dtype)
 
     def generate(
         self, prompt: Sequence[int], count: int, *, temperature: float = 0.0, top_k: int | None = None, seed: int = 0
@@ -246,7 +262,8 @@ def _readout(
     dense = plain["embedding.weight" if packed.config.tie_embeddings else "readout.dense"]
     if "readout.threshold" not in packed.arrays:
         return dense
-    arrays, outputs = {**packed.arrays, "readout.weight": dense.T}, {**packed.outputs, "readout": len(dense)}
+    arrays = {**packed.arrays, "readout.weight": np.asarray(dense.T)}
+    outputs = {**packed.outputs, "readout": len(dense)}
     return PackedLinear(PackedStudent(packed.config, packed.packing, arrays, outputs), "readout", resident, dtype)
 
 

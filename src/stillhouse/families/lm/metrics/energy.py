@@ -65,7 +65,10 @@ class Operations:
 
 
 def spiking_operations(model: nn.Module, activities: dict[str, Activity]) -> dict[str, Operations]:
-    """Operations of one token of a `SpikingLM` by part: `synapses`, `spikes`, `mixers`, `norms`, `readout`.
+    """Operations of one token of a `SpikingLM` by part: `synapses`, `spikes`, `mixers`, `norms`, `readout`, `ngram`.
+
+    Of an n-gram: the sums over the vocabulary, and its table of single tokens read once; the few entries of a token's own contexts
+    are left out.
 
     Args:
         model: with its weights as they are deployed (share 1).
@@ -78,7 +81,7 @@ def spiking_operations(model: nn.Module, activities: dict[str, Activity]) -> dic
         InputError: a spiking layer without activity, or one that is still dense in part.
     """
     layers = {name: part for name, part in model.named_modules() if isinstance(part, SpikeLinear)}
-    parts = {key: Operations() for key in ("synapses", "spikes", "mixers", "norms", "readout")}
+    parts = {key: Operations() for key in ("synapses", "spikes", "mixers", "norms", "readout", "ngram")}
     for name, layer in layers.items():
         parts["synapses"] += synapse_operations(layer, activities.get(f"{name}.spike"), name)
         if layer.spike is not None:  # a comparison a level and channel
@@ -93,6 +96,13 @@ def spiking_operations(model: nn.Module, activities: dict[str, Activity]) -> dic
             size = part.weight.numel()
             parts["norms"] += Operations(macs=2 * size, additions=3 * size)
     parts["readout"] = _readout_operations(model, activities.get("readout_spike"))
+    for joint in (getattr(model, "lift", None), getattr(model, "lower", None)):
+        if isinstance(joint, nn.Linear):
+            size = joint.weight.numel()
+            parts["readout"] += Operations(macs=size, weight_bytes=FLOAT_BYTES * size)
+    if (prior := getattr(model, "prior", None)) is not None:
+        size = int(prior.vocab_size)
+        parts["ngram"] = Operations(additions=2 * size, weight_bytes=FLOAT_BYTES * size)
     return parts
 
 

@@ -54,12 +54,13 @@ def bits_per_byte(nll: ArrayLike, size: int) -> float:
 
 
 def model_nll(model: Any) -> Nll:
-    """Nats of targets (B, L) under a model with `hidden` and `readout.weight`; its logits are made in pieces."""
+    """Nats of targets (B, L) under a model with `hidden`, `readout.weight` and perhaps `offset`; logits are made in pieces."""
 
     def scored(inputs: Tensor, targets: Tensor) -> Tensor:
         device = model.readout.weight.device
         hidden = model.hidden(inputs.to(device))[0]
-        return hidden_nll(hidden, lambda h: F.linear(h, model.readout.weight), targets.to(device))
+        offset = model.offset(inputs.to(device)) if hasattr(model, "offset") else None
+        return hidden_nll(hidden, lambda h: F.linear(h, model.readout.weight), targets.to(device), offset)
 
     return scored
 
@@ -77,13 +78,17 @@ def teacher_nll(teacher: Any) -> Nll:
     return scored
 
 
-def hidden_nll(hidden: Tensor, logits: Callable[[Tensor], Tensor], targets: Tensor) -> Tensor:
-    """(B, L) float32 nats of targets, a few tokens' logits at a time."""
+def hidden_nll(
+    hidden: Tensor, logits: Callable[[Tensor], Tensor], targets: Tensor, offset: Tensor | None = None
+) -> Tensor:
+    """(B, L) float32 nats of targets, a few tokens' logits at a time; `offset` (B, L, V) is added to these."""
     flat, right = hidden.flatten(0, 1), targets.flatten()
     size = max(1, CHUNK_ELEMENTS // max(1, logits(flat[:1]).shape[-1]))
-    found = [
-        F.cross_entropy(logits(h).float(), t, reduction="none") for h, t in zip(flat.split(size), right.split(size))
-    ]
+    added = None if offset is None else offset.flatten(0, 1).split(size)
+    found = []
+    for piece, (h, t) in enumerate(zip(flat.split(size), right.split(size))):
+        scores = logits(h).float()
+        found.append(F.cross_entropy(scores if added is None else scores + added[piece], t, reduction="none"))
     return torch.cat(found).view_as(targets)
 
 

@@ -49,6 +49,16 @@ class SpikeConfig:
 
 
 @configclass
+class NGramConfig:
+    """A pruned n-gram model inside the student: counted once from the training text, it learns nothing more."""
+
+    order: int = Field(default=4, ge=2, le=8, description="longest sequence of tokens")
+    entries: int = Field(
+        default=200_000, gt=0, description="sequences of two and more tokens that are kept, about two bytes each"
+    )
+
+
+@configclass
 class SpikingLMConfig:
     """A recurrent language model whose matrix products take spikes and ternary weights, each of which can be off."""
 
@@ -63,6 +73,19 @@ class SpikingLMConfig:
         " channel, the public design's baseline",
     )
     ffn: float = Field(default=4.0, gt=0, description="width of the feed-forward layers, in widths of the network")
+    activation: Literal["relu-square", "signed-square"] = Field(
+        default="relu-square",
+        description="inside feed-forward layers: relu-square, which spikes stand in for; signed-square: x|x|, whose product"
+        " with the down projection never spikes",
+    )
+    embedding_width: int | None = Field(
+        default=None,
+        gt=1,
+        description="channels of the embedding and of the readout, joined to the width by a matrix each [width]",
+    )
+    ngram: NGramConfig | None = Field(
+        default=None, description="scores are added to the log-probabilities of a small n-gram; null: there is none"
+    )
     spikes: SpikeConfig | None = Field(default_factory=SpikeConfig, description="null: dense activations")
     ternary_weights: tuple[Part, ...] = Field(default=BODY, description="parts whose weights are ternary; empty: none")
     ternary_scale: Literal["tensor", "row"] = Field(
@@ -73,12 +96,22 @@ class SpikingLMConfig:
     dropout: float = Field(
         default=0.0, ge=0, lt=1, description="share of what a layer adds that is dropped in training"
     )
+    floats: Literal["float32", "compact"] = Field(
+        default="float32",
+        description="weights that are not ternary at the end of a training: as they are; compact: embedding and readout to 8"
+        " bits, one scale a row, the rest to 16 bits, scored and packed so",
+    )
 
     special_part: ClassVar[str] = "spikes"
 
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise ValueError(f"heads: expected a divisor of width {self.width}, got {self.heads}")
+
+    @property
+    def embedded(self) -> int:
+        """Channels of the embedding and of what the readout is given."""
+        return self.embedding_width or self.width
 
     @property
     def hidden(self) -> int:
@@ -102,4 +135,4 @@ class SpikingLMConfig:
         return SpikingLM(self)
 
 
-__all__ = ["BODY", "Part", "SpikeConfig", "SpikingLMConfig"]
+__all__ = ["BODY", "NGramConfig", "Part", "SpikeConfig", "SpikingLMConfig"]

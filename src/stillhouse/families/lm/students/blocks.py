@@ -1,10 +1,11 @@
 """What the network is made of: a block of mixer and feed-forward layer, and the readout.
 
-Shapes: B batch, L length, D width, F hidden width, V vocabulary.
+Shapes: B batch, L length, D width, E width of the embedding, F hidden width, V vocabulary.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -27,6 +28,8 @@ class BlockState(NamedTuple):
 class ChannelMix(nn.Module):
     """W_2 relu(W_1 shift(x))^2, RWKV's feed-forward layer; with spikes, whole counts stand in for relu^2.
 
+    Signed, it is W_2 h|h| of h = W_1 shift(x): both signs pass, and what goes into W_2 never spikes.
+
     Example:
         >>> ffn = ChannelMix(4, 8, Quantization(), gain=1.0)
         >>> tuple(ffn(torch.randn(2, 3, 4), torch.zeros(2, 4)).shape)
@@ -35,15 +38,19 @@ class ChannelMix(nn.Module):
     Source: Peng et al. 2025, arXiv:2503.14456, section 4.2.
     """
 
-    def __init__(self, width: int, hidden: int, make: Quantization, *, gain: float) -> None:
+    def __init__(self, width: int, hidden: int, make: Quantization, *, gain: float, signed: bool = False) -> None:
         super().__init__()
+        self.signed = signed
         self.shift = TokenShift(width, 1)
         self.up = make.linear("ffn", width, hidden)
-        self.down = make.linear("ffn", hidden, width, gain=gain, hidden=True)
+        down = replace(make, spiking=()) if signed else make
+        self.down = down.linear("ffn", hidden, width, gain=gain, hidden=True)
 
     def forward(self, x: Tensor, last: Tensor) -> Tensor:
         """(B, L, D) of (B, L, D) and the token before (B, D)."""
         h = self.up(self.shift(x, last)[0])
+        if self.signed:
+            return self.down(h * h.abs())
         return self.down(h if self.down.spike is not None else torch.relu(h).square())
 
 
@@ -62,7 +69,8 @@ class Block(nn.Module):
             )
         )
         self.ffn_norm = nn.LayerNorm(config.width)
-        self.ffn = ChannelMix(config.width, config.hidden, make, gain=gain)
+        signed = config.activation == "signed-square"
+        self.ffn = ChannelMix(config.width, config.hidden, make, gain=gain, signed=signed)
         self.dropout = nn.Dropout(config.dropout)
 
     def initial_state(self, batch: int) -> BlockState:
@@ -79,7 +87,7 @@ class Block(nn.Module):
 
 
 class Readout(nn.Module):
-    """Hidden states to logits, as `nn.Linear` without bias; `.weight` (V, D) is what is multiplied with, ternary or not.
+    """Hidden states to logits, as `nn.Linear` without bias; `.weight` (V, E) is what is multiplied with, ternary or not.
 
     Args:
         config: of the network.
@@ -97,12 +105,12 @@ class Readout(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """(V, D), with its gradient."""
+        """(V, E), with its gradient."""
         own = self._shared[0].weight if self.dense is None else self.dense
         return ternary_weight(own, share_of(self.share), self.per) if self.ternary else own
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """(..., V) of (..., D)."""
+        """(..., V) of (..., E)."""
         return F.linear(hidden, self.weight)
 
 

@@ -1,6 +1,6 @@
 """The spiking language model: tokens in, logits out, in one pass over a text or a token at a time with an explicit state.
 
-Shapes: B batch, L length, D width, V vocabulary.
+Shapes: B batch, L length, D width, E width of the embedding, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.students.blocks import Block, BlockState, Readout
+from stillhouse.families.lm.students.prior import NGramPrior
 from stillhouse.layers.part import Student
 from stillhouse.layers.recurrent import MixerState
 from stillhouse.layers.spikes import SHARE_UNIT, Quantization, SpikeLinear, SpikeUnit
 
-State = tuple[BlockState, ...]
+State = tuple[Any, ...]
+"""A `BlockState` a block, and the nodes of the n-gram (B, n) behind them where there is one."""
 DEAD, SATURATED = 0.001, 0.999
 UNDECAYED = ("mu", "bias", "bonus", "norm_gain", "removal_gain", "rate_share", "decay")
 
@@ -44,17 +46,23 @@ class SpikingLM(Student):
         super().__init__()
         self.config = config
         make = quantization(config)
-        self.embedding = nn.Embedding(config.vocab_size, config.width)
-        nn.init.normal_(self.embedding.weight, std=0.5 * config.width**-0.5)
+        self.embedding = nn.Embedding(config.vocab_size, config.embedded)
+        nn.init.normal_(self.embedding.weight, std=0.5 * config.embedded**-0.5)
+        self.lift = self.lower = None
+        if config.embedding_width is not None:
+            self.lift = nn.Linear(config.embedded, config.width, bias=False)
+            self.lower = nn.Linear(config.width, config.embedded, bias=False)
         self.embedding_norm = nn.LayerNorm(config.width)
         self.blocks = nn.ModuleList(Block(config, make) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)
-        self.readout_spike = make.unit("readout", config.width)
+        self.readout_spike = make.unit("readout", config.embedded)
         self.readout = Readout(config, self.embedding)
+        self.prior = None if config.ngram is None else NGramPrior(config.vocab_size, config.ngram)
 
     def initial_state(self, batch: int) -> State:
         """An empty past for so many texts: a tuple of named tuples of tensors."""
-        return tuple(block.initial_state(batch) for block in self._blocks())
+        nodes = () if self.prior is None else (self.prior.initial_state(batch),)
+        return (*(block.initial_state(batch) for block in self._blocks()), *nodes)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> Outputs:
         """Logits (B, L, V) of the next token after each of (B, L).
@@ -62,26 +70,44 @@ class SpikingLM(Student):
         Raises:
             InputError: see `hidden`.
         """
-        return Outputs(self.readout(self.hidden(tokens, state)[0]))
+        scores, offset = self.readout(self.hidden(tokens, state)[0]), self.offset(tokens, state)
+        return Outputs(scores if offset is None else scores + offset)
+
+    def offset(self, tokens: Tensor, state: State | None = None) -> Tensor | None:
+        """(B, L, V) log-probabilities of the n-gram, which the readout's scores are added to; None: there is none."""
+        if self.prior is None:
+            return None
+        found: Tensor = self.prior(tokens, self.prior.initial_state(len(tokens)) if state is None else state[-1])[0]
+        return found
 
     def hidden(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """What the readout is given, (B, L, D), and the state after the last token.
+        """What the readout is given, (B, L, E), and the state after the last token.
 
         Raises:
             InputError: tokens are not (B, L) int64 of at least one token, or one is not in the vocabulary.
         """
-        x = self.embedding_norm(self.embedding(self._checked(tokens)))
-        states = []
-        for block, before in zip(self._blocks(), self.initial_state(len(tokens)) if state is None else state):
+        x = self.embedding(self._checked(tokens))
+        x = self.embedding_norm(x if self.lift is None else self.lift(x))
+        states: list[Any] = []
+        state = self.initial_state(len(tokens)) if state is None else state
+        for block, before in zip(self._blocks(), state):
             x, after = block(x, before)
             states.append(after)
+        if self.prior is not None:
+            states.append(self.prior.nodes(tokens, state[-1])[:, -1])
         x = self.norm(x)
+        x = x if self.lower is None else self.lower(x)
         return x if self.readout_spike is None else self.readout_spike(x), tuple(states)
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits (B, V) after one more token (B,), and the next state."""
-        hidden, state = self.hidden(tokens.unsqueeze(-1), state)
-        return self.readout(hidden[:, 0]), state
+        return self.read(tokens.unsqueeze(-1), state)
+
+    def read(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+        """Logits (B, V) after the last of some tokens (B, L), and the state there."""
+        hidden, after = self.hidden(tokens, state)
+        scores, offset = self.readout(hidden[:, -1]), self.offset(tokens, state)
+        return scores if offset is None else scores + offset[:, -1], after
 
     def quantize(self, share: float, *, spikes: float | None = None) -> None:
         """Set how far the network is on its way from dense (0) to quantized (1); kept with the weights.
@@ -102,6 +128,22 @@ class SpikingLM(Student):
                 part.share.fill_(round(spikes * SHARE_UNIT))
             elif isinstance(part, (SpikeLinear, Readout)) and part.ternary:
                 part.share.fill_(round(share * SHARE_UNIT))
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """With `floats: compact`, round what is not ternary to what the packed file holds: the end of a training."""
+        if self.config.floats != "compact":
+            return
+        latent = {id(part.weight) for part in self.modules() if isinstance(part, SpikeLinear) and part.ternary}
+        tables = [self.embedding.weight] + ([] if self.readout.dense is None else [self.readout.dense])
+        latent |= {id(table) for table in tables} if self.readout.ternary else set()
+        for table in tables:
+            if id(table) not in latent:
+                table.copy_(rounded_rows(table))
+                latent.add(id(table))
+        for parameter in self.parameters():
+            if id(parameter) not in latent:
+                parameter.copy_(parameter.half().float())
 
     @torch.no_grad()
     def calibrate(self, tokens: Tensor) -> None:
@@ -201,9 +243,22 @@ def quantization(config: SpikingLMConfig) -> Quantization:
     )
 
 
+def rounded_rows(table: Tensor) -> Tensor:
+    """(V, E) with every row on a grid of 255 steps around 0, whose size is a number of 16 bits; done twice, as done once.
+
+    Example:
+        >>> rounded_rows(torch.tensor([[127.0, 1.2, -3.6]])).tolist()
+        [[127.0, 1.0, -4.0]]
+    """
+    scale = (table.abs().amax(1, keepdim=True) / 127).half().float().clamp(min=2**-24)
+    return (table / scale).round().clamp(-127, 127) * scale
+
+
 def detached(state: State) -> State:
     """The same state without its gradient: carry it into the next piece of a text, and backpropagate within pieces only."""
     return tuple(
-        BlockState(MixerState(block.mixer.last.detach(), block.mixer.memory.detach()), block.ffn.detach())
-        for block in state
+        BlockState(MixerState(one.mixer.last.detach(), one.mixer.memory.detach()), one.ffn.detach())
+        if isinstance(one, BlockState)
+        else one
+        for one in state
     )

@@ -37,16 +37,18 @@ class AssistantTeacher(LanguageTeacher):
 
     @torch.no_grad()
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., V) of hidden states (..., D)."""
-        found: Tensor = self.network.readout(hidden)
-        return found.float()
+        """(..., V) of hidden states (..., E), or (..., E + V) where an n-gram's log-probabilities lie behind them."""
+        E = self.network.config.embedded
+        found: Tensor = self.network.readout(hidden[..., :E])
+        return found.float() if hidden.shape[-1] == E else found.float() + hidden[..., E:]
 
     def _readout_rows(self) -> int:
         return len(self.network.readout.weight)
 
     def _last_hidden(self, tokens: Tensor) -> Tensor:
         found: Tensor = self.network.hidden(tokens)[0]
-        return found
+        offset = self.network.offset(tokens)
+        return found if offset is None else torch.cat([found, offset], -1)
 
 
 class TeacherGroup:

@@ -1,0 +1,203 @@
+"""What each setting of a language student is worth at equal CPU time: bits per byte of the valid split, one training a row.
+
+    python -m benchmarks.lm_levers --text data/wikitext-2 --out runs/levers --seconds 60
+    python -m benchmarks.lm_levers --out runs/levers --table
+
+Each row changes one thing of the row that it names as its base. Seconds a step are measured first (CPU time of this process), and
+give the number of steps; rows that are there already are not trained again. The test split is not read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stillhouse.families.lm.data.corpus import Corpus
+from stillhouse.families.lm.export.packed_ternary import pack_student
+from stillhouse.families.lm.job import Course, LanguageJob
+from stillhouse.families.lm.material import cache_of, load_teacher
+from stillhouse.families.lm.metrics.nll import bits_per_byte, model_nll, score_text
+from stillhouse.families.lm.plan import LanguageTrainingConfig, LmRunConfig
+from stillhouse.families.lm.recipes import loop, wikitext_2
+from stillhouse.families.lm.saved import save_lm
+from stillhouse.families.lm.students import NGramConfig, SpikingLMConfig
+from stillhouse.families.lm.students.network import SpikingLM
+from stillhouse.families.lm.students.trie import count_trie
+from stillhouse.families.lm.teachers import LanguageTeacherConfig
+from stillhouse.families.lm.tutor import LanguageTutor
+from stillhouse.training.loop import fit
+
+EPOCHS, SCORED, WINDOW = 5, 16_384, 128
+TIMED = (2, 12)  # steps of the two short trainings whose difference is the time of a step
+Change = Callable[[LmRunConfig], LmRunConfig]
+
+
+def student(**change: Any) -> Change:
+    return lambda config: replace(config, student=replace(config.student, **change))
+
+
+def lesson(**change: Any) -> Change:
+    return lambda config: replace(config, lesson=replace(config.lesson, **change))
+
+
+def training(**change: Any) -> Change:
+    return lambda config: replace(config, training=replace(config.training, **change))
+
+
+OLD = SpikingLMConfig(width=96, layers=2, heads=3, mixer="delta")
+COMPACT = ("wide",)  # rows that are scored again with compact floats
+# row: (base, what changes, change)
+ROWS: dict[str, tuple[str | None, str, Change]] = {
+    "old": (None, "recipe until now: width 96, 2 layers, AdamW, decay 0.1", lambda config: config),
+    "ngram": ("old", "n-gram residual, 200,000 sequences of up to 4", student(ngram=NGramConfig())),
+    "factored": ("ngram", "embedding and readout of 64 channels", student(embedding_width=64)),
+    "signed": ("factored", "x|x| into the down projection, not spiked", student(activation="signed-square")),
+    "decay": ("signed", "weight decay 0", training(weight_decay=0.0)),
+    "muon": ("decay", "Muon for the matrices", training(optimizer="muon")),
+    "wide": ("muon", "one layer of width 192 in place of two of 96", student(width=192, layers=1, heads=6)),
+    "late": ("wide", "dense for the first 30 % of the steps", lesson(weights_ramp=(0.3, 0.5), spikes_ramp=(0.3, 0.6))),
+    "early": ("wide", "quantized by 20 % of the steps", lesson(weights_ramp=(0.0, 0.1), spikes_ramp=(0.05, 0.2))),
+    "short": ("wide", "windows of 32 tokens for the first 30 %", lesson(short_window=32)),
+    "dense": ("wide", "neither spikes nor ternary weights", student(spikes=None, ternary_weights=())),
+    "spikes": ("wide", "ternary weights, no spikes", student(spikes=None)),
+    "counts": (
+        "wide",
+        "counts up to 4 in place of one level",
+        lambda c: student(spikes=replace(c.student.spikes, levels=4))(c),
+    ),
+    "vocabulary": (
+        "wide",
+        "a BPE of 4,096 tokens",
+        lambda c: replace(c, corpus=replace(c.corpus, tokenizer="bpe:4096")),
+    ),
+    "teacher": (
+        "dense",
+        "dense, 2 layers of width 256, embedding of 128: a teacher for a row kd",
+        student(width=256, layers=2, heads=8, embedding_width=128),
+    ),
+    "kd": ("wide", "taught by --teacher, from a cache of its 32 largest logits", lesson(kd_weight=1.0)),
+}
+
+
+def config_of(row: str, text: str) -> LmRunConfig:
+    base, _, change = ROWS[row]
+    if base is not None:
+        return change(config_of(base, text))
+    start = wikitext_2()
+    corpus = replace(start.corpus, source=text, tokenizer="bpe:2048", most_bytes=None)
+    plain = replace(start.lesson, kd_weight=0.0, label_weight=1.0, weights_ramp=(0.1, 0.4), spikes_ramp=(0.2, 0.5))
+    adamw = replace(loop(EPOCHS, 8, 5e-3), weight_decay=0.1)
+    return replace(start, corpus=corpus, student=OLD, lesson=plain, training=adamw, arms=("kd",))
+
+
+def build(config: LmRunConfig, corpus: Corpus, tries: dict[Any, Any], seed: int = 0) -> SpikingLM:
+    torch.manual_seed(seed)
+    model = replace(config.student, vocab_size=corpus.tokenizer.vocab_size).build()
+    if model.prior is not None and config.student.ngram is not None:
+        key = (config.corpus.tokenizer, config.student.ngram)
+        if key not in tries:
+            tries[key] = count_trie(corpus.train.ids, corpus.tokenizer.vocab_size, config.student.ngram)
+        model.prior.fill(tries[key])
+    return model
+
+
+def train(model: SpikingLM, config: LmRunConfig, corpus: Corpus, tutor: Any, steps: int, folder: Path) -> float:
+    """CPU seconds."""
+    epochs = 1 if steps <= TIMED[1] else EPOCHS
+    plan = replace(config.lesson, epoch_steps=steps // epochs, validation_tokens=4096)
+    how: LanguageTrainingConfig = replace(config.training, epochs=epochs)
+    course = Course(how.batch_size, total_steps=epochs * plan.epoch_steps, seed=0)
+    job = LanguageJob(model, (corpus.train, corpus.valid), plan, course, tutor=tutor)
+    started = time.process_time()
+    folder.mkdir(parents=True, exist_ok=True)
+    fit(job, how, seed=0, folder=folder, resume=steps > TIMED[1])
+    return time.process_time() - started
+
+
+def bits(model: SpikingLM, corpus: Corpus) -> float:
+    ids = np.asarray(corpus.valid.ids[: SCORED + 1])
+    model.eval()
+    size = len(corpus.tokenizer.decode(ids[1:]).encode())
+    return bits_per_byte(score_text(model_nll(model), ids, length=WINDOW), size)
+
+
+def run(row: str, options: argparse.Namespace, tries: dict[Any, Any]) -> None:
+    file = options.out / f"{row}.json"
+    if file.is_file() or (row == "kd" and options.teacher is None):
+        return
+    config = config_of(row, options.text)
+    corpus, tutor = config.corpus.build(), None
+    if row == "kd":
+        source = LanguageTeacherConfig(source=str(options.teacher))
+        teacher = load_teacher(source, corpus)
+        config = replace(config, teacher=source, corpus=replace(config.corpus, most_bytes=options.taught_bytes))
+        corpus = config.corpus.build()
+        tutor = LanguageTutor(teacher, cache_of(config, corpus, teacher, options.out / "logits", print))
+    spans = []
+    for steps in TIMED:
+        spans.append(
+            train(build(config, corpus, tries), config, corpus, tutor, steps, options.out / "timing" / f"{row}-{steps}")
+        )
+    each = (spans[1] - spans[0]) / (TIMED[1] - TIMED[0])
+    steps = max(4 * EPOCHS, int(options.seconds / each) // EPOCHS * EPOCHS)
+    model = build(config, corpus, tries)
+    seconds = train(model, config, corpus, tutor, steps, options.out / row)
+    model.quantize(1.0)
+    found = {"steps": steps, "cpu_seconds": seconds, "bits_per_byte": bits(model, corpus)}
+    found |= {"bytes": pack_student(model).bytes, "weights": sum(p.numel() for p in model.parameters())}
+    if options.save:
+        save_lm(options.out / row, model, corpus.tokenizer, window=WINDOW)
+    model.config = replace(model.config, floats="compact")
+    model.settle()
+    found |= {"compact_bytes": pack_student(model).bytes}
+    if row in COMPACT:
+        found |= {"compact_bits_per_byte": bits(model, corpus)}
+    file.write_text(json.dumps(found))
+    print(row, found, flush=True)
+
+
+def table(folder: Path) -> str:
+    lines = [
+        "| row | changes | what | bits per byte | saved | steps | weights | kB packed, compact |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    read = {row: json.loads((folder / f"{row}.json").read_text()) for row in ROWS if (folder / f"{row}.json").is_file()}
+    for row, found in read.items():
+        base, what, _ = ROWS[row]
+        saved = f"{read[base]['bits_per_byte'] - found['bits_per_byte']:+.4f}" if base in read else ""
+        lines.append(
+            f"| {row} | {base or ''} | {what} | {found['bits_per_byte']:.4f} | {saved} | {found['steps']:,} | "
+            f"{found['weights']:,} | {found['compact_bytes'] / 1000:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", default="data/wikitext-2")
+    parser.add_argument("--out", type=Path, default=Path("runs/levers"))
+    parser.add_argument("--seconds", type=float, default=60.0, help="CPU time of a row's training")
+    parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS))
+    parser.add_argument("--teacher", type=Path, help="folder of a teacher of the same tokenizer; left out: no row kd")
+    parser.add_argument("--taught-bytes", type=int, default=2_000_000, help="of the text in the teacher's cache")
+    parser.add_argument("--save", action="store_true", help="keep the student of each row: OUT/ROW can be a teacher")
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    tries: dict[Any, Any] = {}
+    for row in [] if options.table else options.only:
+        run(row, options, tries)
+    print(table(options.out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The n-gram inside a student: a distribution whatever was pruned, equal to what it was counted from, and added exactly."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.core.checks import InputError
+from stillhouse.families.lm.metrics.ngram import NGram
+from stillhouse.families.lm.metrics.nll import model_nll
+from stillhouse.families.lm.students import NGramConfig, SpikingLMConfig
+from stillhouse.families.lm.students.prior import NGramPrior
+from stillhouse.families.lm.students.trie import Trie, TrieReader, count_trie, pack_trie, unpack_trie
+
+V = 11
+
+
+def text(count=4000, seed=0):
+    """Tokens that mostly follow from the two before them."""
+    generator, ids = np.random.default_rng(seed), [0, 1]
+    for _ in range(count):
+        ids.append(int((3 * ids[-1] + ids[-2]) % V if generator.random() < 0.7 else generator.integers(V)))
+    return np.array(ids)
+
+
+def prior_of(config, ids=None):
+    prior = NGramPrior(V, config)
+    prior.fill(count_trie(text() if ids is None else ids, V, config))
+    return prior
+
+
+def test_without_pruning_it_is_the_kneser_ney_model():
+    """Shares are kept in 8 bits, 3 % off at most: over four levels no probability may be off by more than 20 %, nor the mean."""
+    config = NGramConfig(order=4, entries=20_000)
+    trie, reference = count_trie(text(), V, config), NGram(text(), vocab_size=V, order=4)
+    assert trie.used == sum(len(level.keys) for level in reference.levels[1:])
+    ids = torch.from_numpy(text(300, seed=1)[None])
+    scores, _ = prior_of(config)(ids, torch.full((1, 3), -1))
+    found = -scores[0, :-1].gather(1, ids[0, 1:, None])[:, 0].numpy()
+    wanted = reference.nll(ids[:, :-1].numpy(), ids[:, 1:].numpy())[0]
+    assert np.abs(found - wanted).max() < 0.2
+    assert abs(found.mean() - wanted.mean()) < 0.01
+
+
+@pytest.mark.parametrize("entries", [1, 30, 300])
+def test_probabilities_sum_to_one_whatever_was_pruned(entries):
+    """A mass that is lost or counted twice would be bits won by a mistake."""
+    config = NGramConfig(order=4, entries=entries)
+    prior = prior_of(config)
+    assert 0 < prior.trie.used <= entries
+    scores, _ = prior(torch.from_numpy(text(200, seed=2)[None]), prior.initial_state(1))
+    torch.testing.assert_close(scores.exp().sum(-1), torch.ones(1, 202), atol=1e-5, rtol=0)
+
+
+def test_what_is_kept_is_worth_more_than_what_is_not():
+    """More entries predict better, and a few well chosen ones far better than single tokens."""
+    ids = torch.from_numpy(text(2000, seed=3)[None])
+
+    def nats(entries):
+        prior = prior_of(NGramConfig(order=3, entries=entries))
+        return float(-prior(ids, prior.initial_state(1))[0][0, :-1].gather(1, ids[0, 1:, None]).mean())
+
+    one, some, all_ = nats(1), nats(180), nats(20_000)
+    assert one > some > all_
+    assert one - some > 0.4 * (one - all_)
+
+
+def test_pieces_and_single_tokens_equal_one_pass():
+    """The generator's reader, a token at a time, is other code than the network's; contexts cross the borders of pieces."""
+    config = NGramConfig(order=4, entries=250)
+    prior, ids = prior_of(config), torch.from_numpy(text(60, seed=4)[None])
+    whole, _ = prior(ids, prior.initial_state(1))
+    state, pieces = prior.initial_state(1), []
+    for piece in ids.split([1, 2, 30, 29], 1):
+        scores, state = prior(piece, state)
+        pieces.append(scores)
+    torch.testing.assert_close(torch.cat(pieces, 1), whole)
+    reader = TrieReader(prior.trie, 4)
+    for t, token in enumerate(ids[0].tolist()):
+        np.testing.assert_allclose(reader.read(token), whole[0, t].numpy(), atol=1e-4)
+
+
+def test_bytes_come_back_and_damage_is_named():
+    """Also of an empty one, and of one whose entries are all used."""
+    for entries in (1, 200, 20_000):
+        trie = count_trie(text(), V, NGramConfig(order=4, entries=entries))
+        again = unpack_trie(pack_trie(trie), V, entries)
+        assert all(np.array_equal(getattr(trie, n), getattr(again, n)) for n in ("words", "codes", "fanout"))
+    with pytest.raises(InputError, match="cannot be read"):
+        unpack_trie(pack_trie(trie)[:-9], V, entries)
+    with pytest.raises(InputError, match="expected"):
+        unpack_trie(pack_trie(Trie.empty(V, 3)), V, 4)
+
+
+def test_the_student_adds_its_scores_to_it():
+    """With a readout of zeros the student is its n-gram; every way to ask gives the same."""
+    config = SpikingLMConfig(
+        vocab_size=V, width=16, layers=2, heads=2, ffn=2.0, ngram=NGramConfig(entries=250), tie_embeddings=False
+    )
+    torch.manual_seed(0)
+    made, ids = config.build().eval(), torch.from_numpy(text(40, seed=5)[None])
+    made.prior.fill(count_trie(text(), V, config.ngram))
+    with torch.no_grad():
+        scores = made(ids).logits
+        state, steps = made.initial_state(1), []
+        for token in ids[0]:
+            one, state = made.step(token[None], state)
+            steps.append(one)
+        torch.testing.assert_close(torch.stack(steps, 1), scores, atol=1e-4, rtol=1e-4)
+        nats = model_nll(made)(ids[:, :-1], ids[:, 1:])
+        wanted = -scores[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+        torch.testing.assert_close(nats, wanted, atol=1e-5, rtol=1e-5)
+        plain = replace(config, ngram=None).build()
+        plain.load_state_dict({n: x for n, x in made.state_dict().items() if not n.startswith("prior.")})
+        torch.testing.assert_close(scores, plain(ids).logits + made.offset(ids))
+        made.readout.dense.zero_()
+        torch.testing.assert_close(made(ids).logits.exp().sum(-1), torch.ones(1, 42), atol=1e-5, rtol=0)
