@@ -36,7 +36,7 @@ PACKAGES = {  # what is installed, beside the tool's own needs
     "tmu": ["tmu", "numpy<2"],
     "pyTsetlinMachine": ["pyTsetlinMachine", "numpy<2"],
 }
-PYTHON = {"torchlogix": "3.12"}  # its source does not parse with 3.11
+NEWER = ("torchlogix",)  # its source does not parse with Python 3.11
 TOOLS = ("stillhouse", *PACKAGES)
 TRAIN, HELD = 20_000, 5_000
 DARK = 75  # Tsetlin tools read a pixel as 1 above this, as their own MNIST examples do
@@ -226,7 +226,7 @@ def green_tsetlin(training: Training, folder: Path) -> Trained:
         )  # fmt: skip
         if state.exists():  # a machine trains once: the next one goes on from its state
             machine.load_state(str(state))
-        trainer = gt.Trainer(machine, seed=training.epochs, n_jobs=1, n_epochs=1, progress_bar=False)
+        trainer = gt.Trainer(machine, seed=training.epochs + 1, n_jobs=1, n_epochs=1, progress_bar=False)
         trainer.set_train_data(bits(data.images), labels)
         trainer.set_eval_data(bits(data.held[:500]), data.held_labels[:500].astype(np.uint32))
         trainer.train()
@@ -303,7 +303,7 @@ def tmu(training: Training, folder: Path) -> Trained:
 
 
 def py_tsetlin_machine(training: Training, folder: Path) -> Trained:
-    """100 clauses a class."""
+    """200 clauses a class."""
     from pyTsetlinMachine.tm import MultiClassTsetlinMachine
 
     data = training.data
@@ -311,7 +311,7 @@ def py_tsetlin_machine(training: Training, folder: Path) -> Trained:
     def bits(pixels: np.ndarray) -> np.ndarray:
         return (pixels > DARK).astype(np.uint32)
 
-    machine = MultiClassTsetlinMachine(100, 50 * 15, 10.0)
+    machine = MultiClassTsetlinMachine(200, 50, 10.0)
     images, labels = bits(data.images), data.labels.astype(np.uint32)
     while True:
         machine.fit(images, labels, epochs=1, incremental=True)
@@ -322,8 +322,8 @@ def py_tsetlin_machine(training: Training, folder: Path) -> Trained:
     return Trained(
         lambda pixels: np.asarray(machine.predict(bits(pixels))),
         path.stat().st_size,
-        lambda: pickle.loads(path.read_bytes()),  # noqa: S301 - its own file, of a moment ago
-        "100 clauses a class, indexed; its C back end, a pickle of automata",
+        lambda: pickle.loads(path.read_bytes()),
+        "200 clauses a class, indexed; its C back end, a pickle of automata",
         (bits, lambda ready: machine.predict(ready)),
     )
 
@@ -384,13 +384,14 @@ def child(name: str, options: argparse.Namespace) -> None:
     training = Training(data, options.target, options.seconds)
     with tempfile.TemporaryDirectory() as folder:
         trained = MAKE[name](training, Path(folder))
+        print("trained", file=sys.stderr, flush=True)
         took = time.perf_counter() - training.began
         found = {"tool": name, "epochs": training.epochs, "held_out": training.reached, "training_s": took}
         print(json.dumps(found | measured(trained, data)), flush=True)
 
 
-def environment(name: str, cache: Path) -> str:
-    """The Python of a tool's environment, made if it is not there."""
+def environment(name: str, cache: Path, newer: str) -> str:
+    """The Python of a tool's environment, made if it is not there; `newer` for tools that need 3.12."""
     if name not in PACKAGES:
         return sys.executable
     folder = cache / name
@@ -399,7 +400,15 @@ def environment(name: str, cache: Path) -> str:
         make = [sys.executable, "-m", "venv", str(folder)]
         command = [str(python), "-m", "pip", "install", "--quiet", *PACKAGES[name]]
         if shutil.which("uv"):
-            make = ["uv", "venv", "--quiet", "--clear", "--python", PYTHON.get(name, sys.executable), str(folder)]
+            make = [
+                "uv",
+                "venv",
+                "--quiet",
+                "--clear",
+                "--python",
+                newer if name in NEWER else sys.executable,
+                str(folder),
+            ]
             command = ["uv", "pip", "install", "--quiet", "--python", str(python), *PACKAGES[name]]
         subprocess.run(make, check=True, timeout=300)
         done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
@@ -412,7 +421,7 @@ def environment(name: str, cache: Path) -> str:
 def compare(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """One tool's figures, or what went wrong."""
     try:
-        python = environment(name, options.cache)
+        python = environment(name, options.cache, options.python)
         command = [python, __file__, "--child", name, "--data", str(options.data)]
         command += ["--target", str(options.target), "--seconds", str(options.seconds)]
         one = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -458,7 +467,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("DATA", "data")), help="MNIST lies below it")
     parser.add_argument("--out", type=Path, default=Path("runs/opponents"))
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "stillhouse" / "opponents")
-    parser.add_argument("--target", type=float, default=0.95, help="accuracy on held-out images at which training stops")
+    parser.add_argument(
+        "--target", type=float, default=0.95, help="accuracy on held-out images at which training stops"
+    )
     parser.add_argument("--seconds", type=float, default=240.0, help="of training, at most")
     parser.add_argument("--only", nargs="*", choices=TOOLS, default=TOOLS)
     parser.add_argument("--again", action="store_true", help="measure what has figures already")

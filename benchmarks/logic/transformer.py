@@ -99,6 +99,13 @@ def main() -> None:
             "depths": 2,
             "tm_clauses": 128,
         },
+        "28 x 28 in patches of 7 x 7, width 64, 4 blocks, 128 clauses": {
+            "image_size": 28,
+            "patch_size": 7,
+            "embed_dim": 64,
+            "depths": 4,
+            "tm_clauses": 128,
+        },
         "28 x 28, width 96, 4 blocks, 256 clauses": {"image_size": 28, "embed_dim": 96, "depths": 4, "tm_clauses": 256},
         "28 x 28, width 96, 4 blocks, 2 000 clauses": {
             "image_size": 28,
