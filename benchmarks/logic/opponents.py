@@ -467,6 +467,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("DATA", "data")), help="MNIST lies below it")
     parser.add_argument("--out", type=Path, default=Path("runs/opponents"))
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "stillhouse" / "opponents")
+    parser.add_argument("--python", default="3.12", help="for torchlogix: a version or a path, as uv takes it")
     parser.add_argument(
         "--target", type=float, default=0.95, help="accuracy on held-out images at which training stops"
     )
