@@ -28,8 +28,8 @@ class Clock:
     def __call__(self):
         return self.now
 
-    def fastest(self, key):
-        return fastest(lambda: self.ways, key, timer=self)
+    def fastest(self, key, **options):
+        return fastest(lambda: self.ways, key, timer=self, **options)
 
 
 @pytest.mark.parametrize("slow", ["floats", "integers"])
@@ -55,3 +55,17 @@ def test_an_answer_is_remembered_by_its_key():
     assert len(clock.calls) == 2 * 6
     clock.fastest("b")
     assert len(clock.calls) == 4 * 6
+
+
+@pytest.mark.parametrize(("packed", "kept"), [(0.5, "packed"), (0.85, "packed"), (0.95, "own"), (1.5, "own")])
+def test_a_usual_way_stays_where_little_is_gained(packed, kept):
+    assert Clock(own=[1.0], packed=[packed]).fastest("key", usual="own") == kept
+
+
+def test_the_usual_way_comes_before_every_measurement_and_hopeless_ones_only_once():
+    """What a way costs in its place includes what ran before it."""
+    clock = Clock(own=[1.0], packed=[0.5], slow=[9.0])
+    assert clock.fastest("key", usual="own") == "packed"
+    assert clock.calls[:3] == ["own", "packed", "slow"]
+    assert clock.calls[3::2].count("own") == len(clock.calls[3::2])
+    assert clock.calls.count("slow") == 2

@@ -1,5 +1,8 @@
 """Every engine gives the numbers of the definition: `ClauseSet.values` and `scores`, which are written with a matrix of masks."""
 
+from dataclasses import replace
+from itertools import product
+
 import numpy as np
 import pytest
 from conftest_logic import batches, random_bits, random_set, sets
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.engine import ENGINES, Evaluator
+from stillhouse.logic.kernels import numba_sliced, numpy_sliced
 from stillhouse.logic.kernels.numba_sliced import NumbaSliced
 from stillhouse.logic.kernels.plan import Plan
 from stillhouse.logic.kernels.row import NumbaRow
@@ -45,6 +49,56 @@ def test_counters_of_more_bits():
         bits = random_bits(1, 70, 400)
         np.testing.assert_array_equal(NumbaSliced(clauses).values(bits), clauses.values(bits))
         np.testing.assert_array_equal(Evaluator(clauses, "numpy").kernel("numpy").values(bits), clauses.values(bits))
+
+
+@pytest.mark.parametrize("nots", [False, True])
+def test_two_adders_are_two_full_adders(monkeypatch, nots):
+    """All 32 inputs against counting: eight operations in place of ten, on a CPU without an instruction for three words."""
+    for name, function in {
+        "differ": lambda a, b: a ^ b,
+        "either": lambda a, b: a | b,
+        "but_not": lambda a, b: a & ~b,
+    }.items():
+        monkeypatch.setattr(numba_sliced, name, function)
+    adders = numba_sliced.two_adders_of_nots if nots else numba_sliced.two_adders
+    for z, x, x2, y, y2 in product((0, 1), repeat=5):
+        total, first, difference = (found & 1 for found in adders.py_func(z, x, x ^ x2, y, y ^ y2))
+        added = [1 - bit if nots else bit for bit in (x, x2, y, y2)]
+        one = z + added[0] + added[1]
+        carries = one >> 1, ((one & 1) + added[2] + added[3]) >> 1
+        assert (total, first ^ nots, difference) == ((z + sum(added)) & 1, carries[0], carries[0] ^ carries[1])
+
+
+def test_numpy_adds_eight_rows_as_numbers():
+    """Counters of five planes, every lane a number of its own."""
+    taken = np.random.default_rng(0).integers(0, 2**64, (8, 3, 2), dtype=np.uint64)
+    counter = np.random.default_rng(1).integers(0, 2**64, (5, 3, 2), dtype=np.uint64)
+
+    def bits(words):
+        return np.unpackbits(words.view(np.uint8), axis=-1, bitorder="little").astype(int)
+
+    expected = (bits(counter) << np.arange(5)[:, None, None]).sum(0) + bits(taken).sum(0)
+    over = numpy_sliced._add(counter, taken.copy(), np.empty((3, 2), np.uint64))
+    found = (bits(counter) << np.arange(5)[:, None, None]).sum(0) + (bits(over) << 5)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_few_votes_and_many_are_added_alike(monkeypatch):
+    """Value by value, and as a product."""
+    clauses, bits = random_set(5, bits=65, clauses=70, failures=8, outputs=10), random_bits(3, 130, 65)
+    for few in (0.0, 1.0):
+        monkeypatch.setattr(numpy_sliced, "FEW", few)
+        np.testing.assert_array_equal(Evaluator(clauses, "numpy").scores(bits), clauses.scores(bits))
+
+
+def test_counters_that_begin_at_zero_or_above():
+    """Capacities 1 to 8 in one set: those that take the whole counter skip its first additions."""
+    made = random_set(6, bits=130, clauses=64, failures=8, outputs=3)
+    capacity = np.minimum(np.arange(64) % 9, 8).astype(np.int32)
+    clauses, bits = replace(made, capacity=capacity), random_bits(4, 300, 130)
+    for words in (4, 8):
+        np.testing.assert_array_equal(NumbaSliced(clauses, words).values(bits), clauses.values(bits))
+    np.testing.assert_array_equal(NumbaRow(clauses).scores(bits[:5]), clauses.scores(bits[:5]))
 
 
 def test_threads_share_a_batch(monkeypatch):

@@ -186,6 +186,32 @@ def test_packed_layers_are_used():
         assert not torch.allclose(model(pixels), before, atol=1e-5)
 
 
+@pytest.mark.parametrize("chosen", ["own", "numpy"])
+def test_a_packed_layer_keeps_its_own_product_where_that_is_faster(monkeypatch, chosen):
+    """Without an engine's name the layer's own form is measured beside the engines, on the input at hand; all give the same."""
+    torch.manual_seed(1)
+    model, seen = PARTS["vit"]().eval(), []
+
+    def choose(ways, key, usual):
+        seen.append((usual, {name: way().votes for name, way in ways().items()}))
+        return chosen
+
+    monkeypatch.setattr("stillhouse.logic.engine.fastest", choose)
+    pixels = torch.rand(3, 1, 8, 8)
+    with torch.no_grad():
+        before = model(pixels)
+        with packed_evaluation(model):
+            last = model.blocks[0].feed_forward.core.last
+            strengths = last(torch.randint(2, (2, last.bank.num_bits)).float()).strength
+            assert torch.isnan(strengths).all() == (chosen != "own")
+            assert torch.allclose(model(pixels), before, atol=1e-5)
+    for usual, votes in seen:
+        assert usual == "own"
+        assert {"own", "numpy"} <= set(votes)
+        for found in votes.values():
+            assert torch.allclose(found, votes["own"], atol=1e-5)
+
+
 def test_padding_satisfies_both_literals():
     """Values of a clause at every patch, those at the border included, are the strengths of the network."""
     torch.manual_seed(0)

@@ -1781,9 +1781,45 @@ LOGIC = (
     ),
     Fault(
         "numpy's counters never run over",
-        "stillhouse.logic.kernels.numpy_sliced:NumpySliced._values",
-        edited("over[:some] |= carried", "pass"),
+        "stillhouse.logic.kernels.numpy_sliced:NumpySliced._counted",
+        edited("np.bitwise_or(over, _add(counter, taken, spare), out=over)", "_add(counter, taken, spare)"),
         "tests/logic/test_kernels.py::test_counters_of_more_bits",
+    ),
+    Fault(
+        "numpy's adders carry a and b alone",
+        "stillhouse.logic.kernels.numpy_sliced:_full_adder",
+        edited("np.bitwise_xor(b, total, out=spare)", "spare[...] = b"),
+        "tests/logic/test_kernels.py::test_numpy_adds_eight_rows_as_numbers",
+    ),
+    Fault(
+        "numpy's few votes are of the wrong image",
+        "stillhouse.logic.kernels.numpy_sliced:NumpySliced._vote",
+        edited("word[some] * 64 + place", "word[some] * 64"),
+        "tests/logic/test_kernels.py::test_few_votes_and_many_are_added_alike",
+    ),
+    Fault(
+        "two adders lose the second carry",
+        "stillhouse.logic.kernels.numba_sliced:two_adders",
+        edited("differ(some, but_not(differ(middle, y), q))", "some"),
+        "tests/logic/test_kernels.py::test_two_adders_are_two_full_adders",
+    ),
+    Fault(
+        "two adders of negations carry as if of none",
+        "stillhouse.logic.kernels.numba_sliced:two_adders_of_nots",
+        edited("either(differ(middle, y), q)", "but_not(differ(middle, y), q)"),
+        "tests/logic/test_kernels.py::test_two_adders_are_two_full_adders",
+    ),
+    Fault(
+        "a packed layer never keeps its own product",
+        "stillhouse.logic.engine:Evaluator.beside",
+        edited("{OWN: own} |", "{OWN: partial(packed, 'numpy')} |"),
+        "tests/logic/test_machine.py::test_a_packed_layer_keeps_its_own_product_where_that_is_faster[own]",
+    ),
+    Fault(
+        "any gain displaces the usual way",
+        "stillhouse.layers.fastest:_measured",
+        edited("(1 - LEAST_GAIN) * ", ""),
+        "tests/layers/test_fastest.py::test_a_usual_way_stays_where_little_is_gained[0.95-own]",
     ),
     Fault(
         "passes forget a changed bias",

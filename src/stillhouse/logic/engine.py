@@ -15,10 +15,10 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Hashable
+from functools import cache, partial
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -35,7 +35,10 @@ WITHOUT_NUMBA = (
     "numba is not installed: clauses are evaluated by numpy, which is slower; `pip install stillhouse[fast]`"
 )
 
+OWN = "own"  # of a layer in a network: its product in torch
+
 Scores = Callable[[np.ndarray], np.ndarray]
+T = TypeVar("T")
 
 
 def evaluator(clauses: ClauseSet, engine: str | None = None, *, parallel: bool = True) -> Scores:
@@ -72,6 +75,7 @@ class Evaluator:
             )
         self.clauses, self.engine, self.parallel = clauses, engine, parallel
         self._made: dict[str, object] = {}
+        self._chosen: dict[int, str] = {}
 
     def scores(self, bits: np.ndarray) -> np.ndarray:
         """(B, K) int64 of bits (B, F), bool or 0 and 1.
@@ -81,7 +85,7 @@ class Evaluator:
         """
         if bits.ndim != 2 or bits.shape[1] != self.clauses.bits:
             raise InputError(f"bits: expected (rows, {self.clauses.bits}), got {bits.shape}")
-        return self._scores(self.engine or self.choose(len(bits)), bits)
+        return self.scores_by(self.engine or self.choose(len(bits)), bits)
 
     def scores_of_pixels(self, pixels: np.ndarray, machine: Machine) -> np.ndarray:
         """(B, K) int64 of bytes (B, P): thresholds inside the kernel where there is one that can."""
@@ -90,17 +94,49 @@ class Evaluator:
             kernel: Any = self.kernel(engine)
             found: np.ndarray = kernel.scores_of_pixels(pixels, machine.cuts, self.parallel)
             return found
-        return self._scores(engine, machine.bits(pixels.reshape(-1, *machine.image_shape)))
+        return self.scores_by(engine, machine.bits(pixels.reshape(-1, *machine.image_shape)))
 
     def choose(self, rows: int) -> str:
         """The fastest engine for so many rows, on this machine."""
         rows = max(1, min(1 << max(rows - 1, 0).bit_length(), TRIAL_ROWS))  # a class is a power of two
+        if rows not in self._chosen:  # one image takes less time than to look it up by sizes
+            self._chosen[rows] = self._choose(rows)
+        return self._chosen[rows]
+
+    def _choose(self, rows: int) -> str:
         candidates = self.candidates(rows)
         if len(candidates) == 1:
             return candidates[0]
+        key = ("clauses", self._sizes, rows, self.parallel, *candidates)
+        return fastest(lambda: self._ways(candidates, rows), key)
+
+    def beside(self, own: Callable[[], T], packed: Callable[[str], T], rows: int, own_key: Hashable) -> T:
+        """What a layer of a network gives: by its own form, or by an engine where that is clearly faster in its place.
+
+        Measured on the input at hand, conversions included, once for each class of rows.
+
+        Args:
+            own: the layer's own form.
+            packed: the same by an engine.
+            rows: of the input.
+            own_key: what else the layer's own time depends on (its type, device, threads).
+        """
+        rows = 1 << max(rows - 1, 0).bit_length()
+        candidates = self.candidates(rows)
+        ways = {OWN: own} | {engine: partial(packed, engine) for engine in candidates}
+        chosen = fastest(lambda: ways, ("beside", self._sizes, rows, self.parallel, own_key, *candidates), usual=OWN)
+        return ways[chosen]()
+
+    @property
+    def _sizes(self) -> tuple[int, ...]:
         clauses = self.clauses
-        sizes = (clauses.bits, clauses.num_clauses, len(clauses.literals), clauses.failures, clauses.outputs)
-        return fastest(lambda: self._ways(candidates, rows), ("clauses", sizes, rows, self.parallel, *candidates))
+        return clauses.bits, clauses.num_clauses, len(clauses.literals), clauses.failures, clauses.outputs
+
+    def scores_by(self, engine: str, bits: np.ndarray) -> np.ndarray:
+        """(B, K) int64 of bits (B, F), bool or 0 and 1, by one engine."""
+        kernel: Any = self.kernel(engine)
+        found: np.ndarray = kernel.scores(bits, self.parallel) if engine == "numba" else kernel.scores(bits)
+        return found
 
     def candidates(self, rows: int) -> tuple[str, ...]:
         """Engines that can evaluate this set here."""
@@ -113,14 +149,9 @@ class Evaluator:
         bits = np.random.default_rng(0).random((rows, self.clauses.bits)) < 0.5
 
         def way(engine: str) -> Callable[[], object]:
-            return lambda: self._scores(engine, bits)
+            return lambda: self.scores_by(engine, bits)
 
         return {engine: way(engine) for engine in candidates}
-
-    def _scores(self, engine: str, bits: np.ndarray) -> np.ndarray:
-        kernel: Any = self.kernel(engine)
-        found: np.ndarray = kernel.scores(bits, self.parallel) if engine == "numba" else kernel.scores(bits)
-        return found
 
     def kernel(self, engine: str) -> object:
         """The kernel of an engine; anything with `scores`, and all but `row` with `values`."""

@@ -166,7 +166,8 @@ def packed_cost(
 
 
 def packed_times(model: nn.Module, inputs: Callable[[int], Tensor]) -> dict[str, float]:
-    """`ms_batch_1` and `ms_batch_64` with the clauses answered by bit operations and the rest by torch; empty without numba.
+    """`ms_batch_1` and `ms_batch_64` with clauses answered by bit operations where that is faster, the rest by torch; empty without
+    numba.
 
     The first call compiles, which takes longer than a short training: it is for networks that are to be used.
     """

@@ -132,6 +132,8 @@ def count(planes, rows, i, middle, end, counter, alive, lanes, depth):
         ones, twos, fours, up = add_eight_nots(ones, twos, fours, planes, rows, i, lanes)
         high, alive = carry_on(up, high, alive, depth)
         i += 8
+        if i & 8 and all_zeros(alive):
+            i = end
     while i < end:
         ones, twos, fours, up = add_eight(ones, twos, fours, planes, rows, i, lanes)
         high, alive = carry_on(up, high, alive, depth)

@@ -72,7 +72,9 @@ class NumpySliced:
         found = np.empty((len(bits), self.clauses.outputs), np.int64)
         for first in range(0, len(bits), ROWS):
             some = bits[first : first + ROWS]
-            sums = np.zeros((self.clauses.outputs, len(some)))  # whole numbers below 2^31: exact in float64, in any order
+            sums = np.zeros(
+                (self.clauses.outputs, len(some))
+            )  # whole numbers below 2^31: exact in float64, in any order
             for group, counter, over in self._counted(some):
                 self._vote(sums, self.votes[group.order], counter, ~over)
             found[first : first + len(some)] = sums.T.astype(np.int64) + self.clauses.bias

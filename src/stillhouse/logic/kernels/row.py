@@ -77,7 +77,9 @@ def row_scores(pixels, job, scores, lanes, depth, group):
                 keep(out, 0, counter, alive, lanes, depth)
             for w in range(words):
                 own = votes + 4 * 64 * (block * words + w) * outputs
-                vote(out + 8 * w, words, number(out, len(depth) * words + w), to, 0, own, outputs, outputs, depth, group)
+                vote(
+                    out + 8 * w, words, number(out, len(depth) * words + w), to, 0, own, outputs, outputs, depth, group
+                )
         for k in range(scores.shape[1]):
             scores[image, k] = sums[k] + number(bias, k)
     return false.size + kept.size  # numba frees an array after its last use: not before here
@@ -111,7 +113,8 @@ class NumbaRow:
         begin[-1, :count_of] = True
         shape = (self.plan.depth + 1, self.blocks, w)
         self.begin = np.ascontiguousarray(_words(begin).reshape(shape).transpose(1, 0, 2))
-        self.limits, self.bias, self.at = b"", np.ascontiguousarray(clauses.bias, np.int64), 0
+        self.bias, self.at = np.ascontiguousarray(clauses.bias, np.int64), 0
+        self.cuts = np.zeros(0)  # of the last call
 
     def prepare(self, values: int, cuts: np.ndarray) -> None:
         """What to look at in an image of so many values; kept until other cuts come."""
@@ -123,11 +126,11 @@ class NumbaRow:
         parts = (self.chosen, self.tables, self.begin, self.votes, self.bias)
         self.job = np.array([*sizes, *map(where, parts)], np.int64)
         self.at = where(self.job)
-        self.limits = cuts.tobytes()
+        self.cuts = cuts
 
     def scores_of_pixels(self, pixels: np.ndarray, cuts: np.ndarray, parallel: bool = True) -> np.ndarray:
         """(B, K) int64 of values (B, P) uint8, a bit for each that is at least a cut, level by level; one thread."""
-        if self.limits != cuts.tobytes():
+        if self.cuts is not cuts:  # a machine's are one array
             self.prepare(pixels.shape[1], cuts)
         if not (pixels.flags.c_contiguous and pixels.flags.writeable):  # one type of array, compiled once
             pixels = pixels.copy()
