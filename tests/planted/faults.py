@@ -1557,6 +1557,12 @@ RULES = (
         "tests/logic/test_cut.py::test_a_fuzzy_clause_allows_fewer_misses_once_it_has_fewer_literals",
     ),
     Fault(
+        "a cut rule that counts the images of the whole clause",
+        "stillhouse.families.clauses.students.rules:_spoken",
+        constant((1, 1)),
+        "tests/students/test_tm_rules.py::test_a_cut_that_lets_in_images_of_others_is_said_to",
+    ),
+    Fault(
         "groups of literals go untried",
         "stillhouse.logic.cut:cut_by_trials",
         edited("if unchanged([*removed, *group]):", "if True:"),
