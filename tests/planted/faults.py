@@ -1745,6 +1745,12 @@ TARGETS = (
         "tests/logic/test_prove.py::test_a_netlist_is_proved_equal_to_its_clauses_for_all_inputs[False-0]",
     ),
     Fault(
+        "an embedder on its own is of no family",
+        "stillhouse.families.embed.family:EmbedFamily.owns",
+        edited('"stillhouse-embedder-1"', '"another"'),
+        "tests/cli/test_export_families.py::test_an_embedders_onnx_graph_gives_its_codes",
+    ),
+    Fault(
         "a proof that skips clauses",
         "stillhouse.logic.prove_value:prove_value",
         constant(True),
