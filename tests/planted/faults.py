@@ -1667,6 +1667,12 @@ RULES = (
         "tests/logic/test_cut.py::test_a_fuzzy_clause_allows_fewer_misses_once_it_has_fewer_literals",
     ),
     Fault(
+        "a cut rule that counts the images of the whole clause",
+        "stillhouse.families.clauses.students.rules:_spoken",
+        constant((1, 1)),
+        "tests/students/test_tm_rules.py::test_a_cut_that_lets_in_images_of_others_is_said_to",
+    ),
+    Fault(
         "groups of literals go untried",
         "stillhouse.logic.cut:cut_by_trials",
         edited("if unchanged([*removed, *group]):", "if True:"),
@@ -1883,6 +1889,12 @@ TARGETS = (
         "stillhouse.logic.targets.gates:Gates.add",
         edited("self.disj(self.conj(a, b), self.conj(half, c))", "self.conj(a, b)"),
         "tests/logic/test_prove.py::test_a_netlist_is_proved_equal_to_its_clauses_for_all_inputs[False-0]",
+    ),
+    Fault(
+        "an embedder on its own is of no family",
+        "stillhouse.families.embed.family:EmbedFamily.owns",
+        edited('"stillhouse-embedder-1"', '"another"'),
+        "tests/cli/test_export_families.py::test_an_embedders_onnx_graph_gives_its_codes",
     ),
     Fault(
         "a proof that skips clauses",

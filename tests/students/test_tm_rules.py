@@ -1,12 +1,14 @@
 """Clauses in words and in pictures: what is said is what the network does."""
 
 import copy
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
 
 from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.rules_report import _caption
 from stillhouse.families.clauses.students.conv import ConvTM
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
 from stillhouse.families.clauses.students.hybrid import HybridTM
@@ -60,6 +62,24 @@ def test_a_planted_rule_is_read_out(voting):
     assert found.arrays["unwanted_0"].tolist() == [[0, 0, 0], [0, 0, 0], [255, 0, 0]]
     assert found.arrays["mean_1"][0].tolist() == [[0, 255, 0], [0, 0, 0], [128, 0, 0]]
     torch.testing.assert_close(model(four().pixels), before, rtol=0, atol=0)  # the network itself is left alone
+
+
+def test_a_cut_that_lets_in_images_of_others_is_said_to():
+    """Two images of "a" on which a clause for "a" outvotes the rule, so no answer changes; the cut literal kept one of them out."""
+    model, images = planted(), four()
+    with torch.no_grad():
+        model.core.last.bank.include_logits[1, 0, 8] = -5.0
+        model.core.last.bank.include_logits[0, 0, 8] = 3.0
+        model.core.last.votes.weight[0, 0] = 5.0
+    others = torch.zeros(2, 1, 3, 3)
+    others[:, 0, 0, 1] = others[:, 0, 2, 2] = others[0, 0, 1, 1] = 1.0
+    images = Images(torch.cat([images.pixels, others]), torch.cat([images.labels, torch.tensor([0, 0])]))
+    rules = find_rules(model, images, images, ("a", "b"), per_class=1).rules
+    rule = next(rule for rule in rules if rule.class_name == "b")
+    assert (rule.literals, rule.count) == ((1, 9 + 6), 3)
+    assert (rule.images, rule.spoke, rule.speaks) == ((2, 4), (1, 1), (1, 2))
+    words = _caption(asdict(rule))
+    assert "fulfil it: 1 of 2 of b and 2 of 4 others; the whole clause: 1 and 1. Cut like this it lets in more" in words
 
 
 def test_what_the_rule_alone_keeps():

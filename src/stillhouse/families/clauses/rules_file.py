@@ -1,6 +1,7 @@
 """The rules of a run on disk: `rules.json` for programs, `rules.npz` with what is drawn, `rules.txt` for reading. No torch.
 
-rules.json: {"rules": [{"class_name", "place", "clause", "adds", "holds", "elsewhere", "literals", "words", "count", "allowed"}],
+rules.json: {"rules": [{"class_name", "place", "clause", "adds", "holds", "elsewhere", "literals", "words", "count", "allowed",
+"images", "speaks", "spoke"}],
 "growth": [[rules a class, accuracy alone]], "full", "shown", "exact", "chosen_on", "cut_on", "judged_on", "class_names",
 "student": arm and seed}. rules.npz: see `students.rules.Rules.arrays`.
 """

@@ -153,8 +153,25 @@ def _caption(rule: Mapping[str, Any]) -> str:
     fail = f", {rule['allowed']} may fail" if rule["allowed"] else ", all must hold"
     return (
         f"{rule['class_name']}: {where}: adds {rule['adds']:+.3g}; {kept} of {rule['count']} literals kept{fail}; fulfilled to "
-        f"{percent(rule['holds'], 0)} on {rule['class_name']}, {percent(rule['elsewhere'], 0)} on others"
+        f"{percent(rule['holds'], 0)} on {rule['class_name']}, {percent(rule['elsewhere'], 0)} on others{_looser(rule)}"
     )
+
+
+def _looser(rule: Mapping[str, Any]) -> str:
+    """How many images fulfil a rule as it is cut, and how many the whole clause; files of earlier versions do not say."""
+    if "speaks" not in rule or len(rule["literals"]) == rule["count"]:
+        return ""
+    (own, others), (now, besides), (was, before) = rule["images"], rule["speaks"], rule["spoke"]
+    words = (
+        f". Images that fulfil it: {now} of {own} of {rule['class_name']} and {besides} of {others} others; the whole clause: "
+        f"{was} and {before}"
+    )
+    if besides > before:
+        words += (
+            ". Cut like this it lets in more of the others than the clause did: a literal was kept where an answer of the whole "
+            "network needs it, and here other clauses outvote what it lets in"
+        )
+    return words
 
 
 def _legend(found: SavedRules) -> str:
@@ -169,6 +186,10 @@ def _legend(found: SavedRules) -> str:
             "Orange: must be bright; blue: must be dark; purple: both (between two levels); gray: ignored, with the mean image of "
             "the class under it. A stronger colour asks for a higher or a lower level."
         )
+    words.append(
+        "A rule is cut to the literals that change an answer of the whole network. It may be fulfilled by more images than the "
+        "whole clause, of other classes too: how many stands beside it."
+    )
     if patches:
         words.append(
             "Images: where the clause adds most, the patch itself bright and what is around it darker; a bit inside a network is "

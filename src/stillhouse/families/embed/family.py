@@ -75,9 +75,9 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
     validated = "validation score (mean of near and far)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
-        """A run of vectors: `data.path`."""
+        """A run of vectors: `data.path`; or the card of a student on its own, which names its format."""
         data = mapping.get("data")
-        return isinstance(data, Mapping) and "path" in data
+        return (isinstance(data, Mapping) and "path" in data) or mapping.get("format") == "stillhouse-embedder-1"
 
     # ------------------------------------------------------------------------------------------------ before training
 

@@ -55,6 +55,9 @@ class Rule:
         words: the same in words; empty where a bit has no name.
         count: literals before it was cut.
         allowed: misses with which it still speaks, after the cut.
+        images: of its class, and of others, by which it was chosen.
+        speaks: on how many of them it is worth anything somewhere in the image, as it is cut.
+        spoke: the same of the whole clause. A cut keeps answers of the network, not where a clause speaks.
     """
 
     class_name: str
@@ -67,6 +70,9 @@ class Rule:
     words: tuple[str, ...]
     count: int
     allowed: int
+    images: tuple[int, int]
+    speaks: tuple[int, int]
+    spoke: tuple[int, int]
 
     def __str__(self) -> str:
         kept, where = len(self.literals), f"{self.place}, clause {self.clause}"
@@ -207,6 +213,7 @@ def find_rules(
     }
     exact = _linear(model, found)
     cut_on = validation.first(CUT_ROWS if exact else max(32, min(CUT_IMAGES, int(BUDGET / work / FEWEST_TRIALS))))
+    whole = _fulfilled(model, found, chosen)
     if exact:
         _cut_exactly(model, found, cut_on, [pair for _, pair in before])
     else:
@@ -227,6 +234,7 @@ def find_rules(
                 number = len(rules)
                 arrays[f"wanted_{number}"], arrays[f"unwanted_{number}"] = pixels.pictures(literals)
             holds, elsewhere = _shares(fulfilled[pair[0]][:, clause], chosen.labels, k)
+            mine = chosen.labels == k
             rules.append(
                 Rule(
                     class_name=class_names[k],
@@ -239,6 +247,9 @@ def find_rules(
                     words=tuple(pixels.names(literals)) if pixels is not None else (),
                     count=len(before[k, pair]),
                     allowed=max(0, min(len(literals), site.bank.failures) - 1),
+                    images=(int(mine.sum()), int((~mine).sum())),
+                    speaks=_spoken(fulfilled[pair[0]][:, clause], mine),
+                    spoke=_spoken(whole[pair[0]][:, clause], mine),
                 )
             )
     shown = _accuracy(model, found, judged, {pair for _, pair in before}, means)
@@ -294,6 +305,11 @@ def _fulfilled(model: nn.Module, found: Mapping[str, Site], images: Images) -> d
         with listening(found, hear):
             model(pixels)
     return {n: torch.cat(x) for n, x in shares.items() if x}
+
+
+def _spoken(strength: Tensor, mine: Tensor) -> tuple[int, int]:
+    """On how many images of a class, and of others, a clause is worth anything."""
+    return int((strength[mine] > 0).sum()), int((strength[~mine] > 0).sum())
 
 
 def _of(images: Images, k: int) -> Images:
