@@ -39,7 +39,9 @@ class ClauseTransferConfig:
     Source: Kinateder et al. 2025, arXiv:2504.01798 (clause-based distillation between Tsetlin machines).
     """
 
-    run: str = Field(min_length=1, description="run folder of the wide machine, or the folder of a student")
+    run: str = Field(
+        default="runs/wide", min_length=1, description="run folder of the wide machine, or the folder of a student"
+    )
     clauses: Literal["best", "random"] = Field(default="best", description="which of its clauses")
     rows: int = Field(default=2000, gt=0, description="training images on which clauses are weighed")
 
