@@ -18,6 +18,8 @@ from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.embedding import export_embedder, write_for_numpy, write_for_onnx
 from stillhouse.families.embed.export.numpy_embedder import ExactWeight, NumpyEmbedder, gelu, read_safetensors
+from stillhouse.families.embed.students import EmbeddingStudentConfig
+from stillhouse.families.embed.students.network import EmbeddingStudent, save_embedder
 
 D = 24
 
@@ -363,7 +365,8 @@ def test_a_student_of_this_library_is_the_same_after_its_export(tmp_path, output
 @pytest.mark.parametrize("write", [write_for_numpy, write_for_onnx])
 def test_the_verb_compares_codes_with_the_network(write, tmp_path, monkeypatch):
     """`stillhouse export RUN --to numpy` computes codes of both; what differs is no export."""
-    folder = saved(tmp_path / "in")
+    folder = tmp_path / "in"
+    save_embedder(folder, EmbeddingStudent(EmbeddingStudentConfig(hidden=(16, 8), levels=(5,)), D).eval())
     (line,) = write(folder, tmp_path / "out", ExportChoices())
     assert re.match(r"codes of \d+ vectors within \S+ of the network's", line)
     encode = NumpyEmbedder.encode
