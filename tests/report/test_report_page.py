@@ -398,7 +398,7 @@ def test_a_file_that_went_missing_is_named(run_folder):
     summary = records.read_json(run_folder / records.SUMMARY)
     left = ["arms/kd/seed-1/result.json", "clauses.npz", "teacher.json"]
     records.write_json(run_folder / records.SUMMARY, {**summary, "files": left})
-    gone = re.compile(r"(\S+) is missing[,:]")
+    gone = re.compile(r"(\S+\.\w+) is missing[,:]")
     assert not gone.findall(words_of(page_of(run_folder)))
     (place / records.RECORDS).unlink()
     (run_folder / "clauses.npz").unlink()
