@@ -1,7 +1,11 @@
 """Our optimizer step against a hand-written loop, timm's and torchdistill's, on one task in turn.
 
-    python -m benchmarks.processes.step                      ours, by hand, timm's task; torchdistill's where it is installed
+    python -m benchmarks.processes.step                      ours, by hand, timm's task, torchdistill's box
     python -m benchmarks.processes.step --batch 128 --steps 60 --rounds 5 --threads 2
+    python -m benchmarks.processes.step --only torchdistill --steps 12 --rounds 1      whether it runs at all
+
+timm is in the extra `models`. torchdistill is installed into a cache folder of its own (`--cache`), without what it depends on, so
+that all loops run on one torch; what cannot be installed is named and left out.
 
 Every loop: the same networks and images, logits at temperature 2 beside the labels, AdamW, clipping, a cosine, loss terms read
 every 20th step. Each round times all of them one after another; the table has the median of rounds and its ratio to the loop by
@@ -13,7 +17,10 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import math
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -72,17 +79,64 @@ def of_timm(task: Task) -> list[float]:
 
 
 def of_torchdistill(task: Task) -> list[float]:
-    """torchdistill's KD loss, fed as its boxes feed it."""
-    from torchdistill.losses.mid_level import KDLoss
+    """torchdistill's `DistillationBox`, configured and stepped as its example scripts do; batches are those of the others."""
+    from torchdistill.core.distillation import DistillationBox
 
-    criterion = KDLoss("logits", "logits", temperature=2.0, alpha=0.5)
+    config, rows = task.config, task.data.train
+    total = config.epochs * -(-len(rows) // config.batch_size)
+    paths = {f"{who}_module_path": "." for who in ("student", "teacher")}
+    outputs = {f"{who}_module_io": "output" for who in ("student", "teacher")}
+    kd = {"key": "KDLoss", "kwargs": {**paths, **outputs, "temperature": 2.0, "alpha": 1.0, "beta": 1.0}}
+    settings = {"lr": config.learning_rate, "weight_decay": config.weight_decay, "fused": True}
+    cosine = {"T_max": total, "eta_min": config.final_learning_rate}
+    box = DistillationBox(
+        task.teacher,
+        task.student,
+        {},
+        {
+            "num_epochs": config.epochs,
+            "teacher": {"forward_proc": "forward_batch_only", "requires_grad": False},
+            "student": {"forward_proc": "forward_batch_only"},
+            "optimizer": {"key": "AdamW", "kwargs": settings, "max_grad_norm": config.clip_norm},
+            "scheduler": {"key": "CosineAnnealingLR", "kwargs": cosine, "scheduling_step": 1},
+            "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"kd": {"criterion": kd, "weight": 1.0}}}},
+        },
+        torch.device("cpu"),
+        None,
+        False,
+        1,
+    )
+    task.student.train()
+    task.teacher.eval()
+    seconds, shown = [], 0.0
+    for number, index in enumerate(_batches(len(rows), config.batch_size, config.epochs)):
+        started = time.perf_counter()
+        x = rows.images.index_select(0, index).float().div_(255)
+        value = box.forward_process(x, rows.labels[index])
+        box.post_forward_process(value)
+        if number % config.log_every == 0:
+            shown = float(value.detach())
+        seconds.append(time.perf_counter() - started)
+    assert math.isfinite(shown)
+    return seconds
 
-    def loss(x: Tensor, y: Tensor) -> Tensor:
-        with torch.no_grad():
-            target = task.teacher(x)
-        return criterion({"logits": {"output": task.student(x)}}, {"logits": {"output": target}}, y)
 
-    return _loop(task, task.student, loss)
+def install_torchdistill(cache: Path) -> str | None:
+    """Make torchdistill importable; the reason where it cannot be."""
+    place = cache / "torchdistill"
+    if not (place / "torchdistill").is_dir():
+        words = ["install", "--quiet", "--no-deps", "--target", str(place), "torchdistill"]
+        uv = shutil.which("uv")
+        command = [uv, "pip", *words, "--python", sys.executable] if uv else [sys.executable, "-m", "pip", *words]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return (done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1]
+    sys.path.append(str(place))  # behind all else: nothing of ours comes from there
+    try:
+        import torchdistill.core.distillation  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    return None
 
 
 def _loop(task: Task, module: nn.Module, loss: Callable[[Tensor, Tensor], Tensor]) -> list[float]:
@@ -121,10 +175,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("batch", 24), ("steps", 80), ("rounds", 5), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--only", nargs="+", default=[], help="these loops, beside the one by hand")
+    parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "stillhouse-benchmarks")
     options = parser.parse_args()
-    loops = {"by hand": by_hand, "stillhouse": ours, "timm": of_timm}
-    if importlib.util.find_spec("torchdistill"):
-        loops["torchdistill"] = of_torchdistill
+    loops = {"by hand": by_hand, "stillhouse": ours, "timm": of_timm, "torchdistill": of_torchdistill}
+    loops = {
+        name: loop for name, loop in loops.items() if name == "by hand" or not options.only or name in options.only
+    }
+    if "torchdistill" in loops and (why := install_torchdistill(options.cache)) is not None:
+        print(f"torchdistill is left out: {why}")
+        del loops["torchdistill"]
+    if "timm" in loops and importlib.util.find_spec("timm.task") is None:
+        print("timm is left out: this version has no timm.task")
+        del loops["timm"]
     torch.set_num_threads(options.threads)
     found: dict[str, list[float]] = {name: [] for name in loops}
     for number in range(options.rounds):

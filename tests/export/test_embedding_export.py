@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -12,10 +13,13 @@ import torch
 import torch.nn.functional as F
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.exports import ExportChoices
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
-from stillhouse.families.embed.export.embedding import export_embedder
+from stillhouse.families.embed.export.embedding import export_embedder, write_for_numpy, write_for_onnx
 from stillhouse.families.embed.export.numpy_embedder import ExactWeight, NumpyEmbedder, gelu, read_safetensors
+from stillhouse.families.embed.students import EmbeddingStudentConfig
+from stillhouse.families.embed.students.network import EmbeddingStudent, save_embedder
 
 D = 24
 
@@ -301,7 +305,7 @@ def test_neither_export_nor_inference_imports_torch(tmp_path):
     saved(tmp_path / "in")
     code = (
         "import sys\nsys.modules['torch'] = None\n"
-        "from stillhouse.families.embed.export.embedding import export_embedder\n"
+        "from stillhouse.families.embed.export.embedding import export_embedder, write_for_numpy, write_for_onnx\n"
         "from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder\nimport numpy\n"
         "NumpyEmbedder.load(export_embedder('in', 'out')).encode(numpy.ones((2, 24)))\n"
     )
@@ -356,3 +360,16 @@ def test_a_student_of_this_library_is_the_same_after_its_export(tmp_path, output
     np.testing.assert_allclose(codes, student.encode(x), rtol=0, atol=1e-5)
     (said,) = onnxruntime.InferenceSession(str(folder / "model.onnx")).run(None, {"vectors": x})
     np.testing.assert_allclose(said, codes, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("write", [write_for_numpy, write_for_onnx])
+def test_the_verb_compares_codes_with_the_network(write, tmp_path, monkeypatch):
+    """`stillhouse export RUN --to numpy` computes codes of both; what differs is no export."""
+    folder = tmp_path / "in"
+    save_embedder(folder, EmbeddingStudent(EmbeddingStudentConfig(hidden=(16, 8), levels=(5,)), D).eval())
+    (line,) = write(folder, tmp_path / "out", ExportChoices())
+    assert re.match(r"codes of \d+ vectors within \S+ of the network's", line)
+    encode = NumpyEmbedder.encode
+    monkeypatch.setattr(NumpyEmbedder, "encode", lambda self, x: encode(self, x) + 0.1)
+    with pytest.raises(InputError, match="expected the codes of the network within"):
+        write_for_numpy(folder, tmp_path / "other", ExportChoices())

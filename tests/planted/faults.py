@@ -1522,6 +1522,54 @@ SWEEPS = (
         "tests/sweeps/test_sweep.py::test_the_front_is_what_nobody_beats",
     ),
     Fault(
+        "a sweep keeps a teacher of other data",
+        "stillhouse.sweeps.kept:keeping",
+        edited("            kept.clear()\n", ""),
+        "tests/sweeps/test_sweep.py::test_what_a_setting_decides_is_built_anew",
+    ),
+    Fault(
+        "a sweep keeps a teacher whatever its settings",
+        "stillhouse.sweeps.kept:keeping",
+        edited('or kept["teachers_of"] != key', ""),
+        "tests/sweeps/test_sweep.py::test_what_a_setting_decides_is_built_anew",
+    ),
+    Fault(
+        "a sweep keeps nothing",
+        "stillhouse.sweeps.kept:keeping",
+        edited("    found: Any = copy.copy(family)", "    return family\n    found: Any = copy.copy(family)"),
+        "tests/conformance/test_kept_between_trials.py::test_a_trial_with_what_is_left_of_another_is_the_trial_alone[clauses]",
+    ),
+    Fault(
+        "a full disk fails a trial",
+        "stillhouse.sweeps.work:carry_out",
+        edited("except (Interrupted, CannotWrite):", "except Interrupted:"),
+        "tests/sweeps/test_sweep.py::test_a_full_disk_fails_no_trial",
+    ),
+    Fault(
+        "compare without the packed form",
+        "stillhouse.core.family:packed_costs",
+        constant({}),
+        "tests/report/test_compare_runs.py::test_the_packed_form_stands_beside_torch",
+    ),
+    Fault(
+        "a student that is gone has no cost and no word",
+        "stillhouse.report.runs:_cost",
+        edited("return {}, str(error)", "return {}, None"),
+        "tests/report/test_compare_runs.py::test_a_student_that_is_gone_is_named",
+    ),
+    Fault(
+        "a file that went missing is not missed",
+        "stillhouse.report.read:_missing",
+        constant([]),
+        "tests/report/test_report_page.py::test_a_file_that_went_missing_is_named",
+    ),
+    Fault(
+        "records of a finished training that went missing are none",
+        "stillhouse.core.records:read_records",
+        edited("if expected is not None:\n            raise", "if False:\n            raise"),
+        "tests/report/test_report_page.py::test_a_file_that_went_missing_is_named",
+    ),
+    Fault(
         "verify pairs items by place",
         "stillhouse.core.items:pair",
         edited("[side[seed][one] for one in ids]", "list(side[seed].values())"),
@@ -1729,6 +1777,18 @@ RULES = (
 )
 
 PROCESSES = (
+    Fault(
+        "both processes take the same rows of a radar run",
+        "stillhouse.core.processes:share",
+        edited("parts[ranks.rank()]", "parts[0]"),
+        "tests/training/test_processes_of_families.py::test_a_whole_run_on_two_processes_is_that_of_one[sar]",
+    ),
+    Fault(
+        "an exported embedder is not compared with its network",
+        "stillhouse.families.embed.export.embedding:_write",
+        edited("if not largest <=", "if False and not largest <="),
+        "tests/export/test_embedding_export.py::test_the_verb_compares_codes_with_the_network[write_for_numpy]",
+    ),
     Fault(
         "a gathered row hears of one process alone",
         "stillhouse.core.processes:_Gather.backward",

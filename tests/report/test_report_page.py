@@ -1,5 +1,6 @@
 """What the page says, and that nothing missing, broken or hostile in a run folder stops or bends it."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -386,3 +387,22 @@ def test_clauses_without_votes_are_not_listed(run_folder):
     assert "0.0 % of the votes" not in text
     assert f"clause {number}: 99" not in text
     assert "991 positive" not in text
+
+
+def test_a_file_that_went_missing_is_named(run_folder):
+    """A section that is silently gone looks as if the run never had it; records of a finished training are missed by its result."""
+    place = run_folder / "arms" / "kd" / "seed-0"
+    result = records.read_json(place / records.RESULT)
+    hashed = {records.RECORDS: hashlib.sha256((place / records.RECORDS).read_bytes()).hexdigest()}
+    records.write_json(place / records.RESULT, {**result, "sha256": hashed})
+    summary = records.read_json(run_folder / records.SUMMARY)
+    left = ["arms/kd/seed-1/result.json", "clauses.npz", "teacher.json"]
+    records.write_json(run_folder / records.SUMMARY, {**summary, "files": left})
+    gone = re.compile(r"(\S+\.\w+) is missing[,:]")
+    assert not gone.findall(words_of(page_of(run_folder)))
+    (place / records.RECORDS).unlink()
+    (run_folder / "clauses.npz").unlink()
+    text = words_of(page_of(run_folder))
+    assert "clauses.npz is missing, and the run had left it" in text
+    assert "records.jsonl is missing: its sha256 is in result.json" in text
+    assert len(gone.findall(text)) == 2

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 import two_families
-import yaml
 from safetensors.torch import load_file
 
 from stillhouse.cli.main import run_command
@@ -30,8 +30,10 @@ def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("families")
     for kind in KINDS:
         case = CASES[kind](out / kind)
-        changes = {} if kind == "embed" else {"arms": ["no-kd", "kd"]}
-        (out / f"{kind}.yaml").write_text(yaml.safe_dump(yaml.safe_load(case.file(**changes).read_text())))
+        changes = (
+            {"student": {"spikes": None}} if kind == "lm" else {}
+        )  # one that rounding tips over moves every loss after it
+        shutil.copy(case.file(**changes), out / f"{kind}.yaml")
         assert two_families.distill(out, kind, out / "one" / kind) == 0
     words = [sys.executable, two_families.__file__, str(out), "2", *KINDS]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -61,9 +63,10 @@ def lines(place, split):
 
 
 def page(run):
-    """The words of a page; numbers differ in their last digits, and times by much."""
+    """The words of a page without the command; numbers differ in their last digits, and times by much."""
     text = re.sub(r"<svg.*?</svg>|<img[^>]*>", "", (run / "report.html").read_text(), flags=re.DOTALL)
-    return re.sub(r"[-\u2212+]?\d[\d.,e]*", "0", re.sub(r"<[^>]*>", " ", text)).split("stillhouse distill")[0]
+    text = re.sub(r"it again.*?What the words mean", "", re.sub(r"<[^>]*>", " ", text), flags=re.DOTALL)
+    return re.sub(r"[-\u2212+]?\d[\d.,e]*", "0", text)
 
 
 def alike(got, expected):
