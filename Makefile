@@ -6,12 +6,13 @@ WORKERS ?= 2
 NUMERIC := tests/layers tests/losses tests/students tests/export
 OLD_CPU := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Haswell
 
-.PHONY: demo test check setup clean help
+.PHONY: demo test check docs setup clean help
 
 help:
 	@echo "make demo   distil a clause student on bundled digits and print the verdict"
 	@echo "make test   lint, types, import contracts, doctests and tests, the numeric ones on an older CPU too"
 	@echo "make check  the quick half of make test: lint, types, import contracts"
+	@echo "make docs   the site in build/site, offline"
 
 setup: $(VENV)/.installed
 
@@ -41,3 +42,7 @@ test: check
 
 clean:
 	rm -rf $(VENV) runs
+
+docs: setup
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "docs: build/site/index.html"

@@ -252,7 +252,7 @@ def options(description: str | None, **defaults: int) -> tuple[argparse.Namespac
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--families", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="rows whose name holds this")
+    parser.add_argument("--only", default="", help="rows whose name this expression finds")
     parser.add_argument("--work", type=Path, help="folder for the tiny runs, kept [a temporary one]")
     for name, value in defaults.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -258,7 +259,7 @@ def attempts(field: Field, tally: Tally, count: int, draw: random.Random, only: 
         shutil.rmtree(new, ignore_errors=True)
 
     def wanted(row: str) -> bool:
-        return only in row
+        return re.search(only, row) is not None
 
     if wanted(row := f"{field.kind}, settings"):
         for what, words in settings(field, count, draw):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from typing import Any
 
 import numpy as np
 from benchmarks.attacks.arena import Field, Outcome, Tally, call, command, fields, options
-from benchmarks.attacks.damage import Reading, damages, judge, refused
+from benchmarks.attacks.damage import Reading, damages, judge, put, refused
 from benchmarks.attacks.full_disk import filled
 from benchmarks.attacks.kills import counted, timeless
 from benchmarks.attacks.payloads import Bomb
@@ -249,7 +250,7 @@ def harmed(field: Field, made: Made, tally: Tally, count: int, draw: random.Rand
             what, content = list(damages(raw, count, draw))[number]
             made.remove()
             keep(saved, made.place)
-            (made.place / path.relative_to(saved) if saved.is_dir() else made.place).write_bytes(content)
+            put(made.place / path.relative_to(saved) if saved.is_dir() else made.place, content)
             judge(field, reading, reading.act(field), expected, row, f"{path.name}: {what}", tally, kind)
         made.remove()
         keep(saved, made.place)
@@ -287,7 +288,7 @@ def kinds(place: Path) -> dict[str, list[Path]]:
 def attack(field: Field, tally: Tally, every: int, count: int, draw: random.Random, only: str = "") -> None:
     """All of one family."""
     for made in things(field):
-        if only in f"{field.kind}, {made.name}":
+        if re.search(only, f"{field.kind}, {made.name}"):
             if every:
                 stopped(field, made, tally, every)
             if count:

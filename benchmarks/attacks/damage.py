@@ -1,4 +1,6 @@
-"""Flip bits in files and cut them off, then read them: a named error, or provably the same answer, never another one.
+"""Flip bits in files, cut them off, delete them, then read: a named error, or provably the same answer, never another one.
+
+Files of a finished run and of one that was killed half-way; readers are --resume, report, evaluate, predict, export, compare.
 
 python -m benchmarks.attacks.damage --work /tmp/attacks            # 20 damages of every kind of file of every family
 python -m benchmarks.attacks.damage --families lm --count 3 --only ids
@@ -97,6 +99,132 @@ def restart() -> Reading:
         ),
         ("run/arms/*/seed-0/checkpoint.pt", "run/arms/*/seed-0/records.jsonl"),
         unfinish,
+    )
+
+
+def halfway() -> Reading:
+    """A run that was killed inside its last training, when the first checkpoint of it was there; any file of it."""
+
+    def killed(field: Field) -> None:
+        def act() -> int:
+            import os
+            import signal
+
+            from stillhouse.cli.main import main
+
+            last, replace = field.case().config().arms[-1] if field.kind != "embed" else "student", os.replace
+
+            def instead(source: Any, target: Any, **more: Any) -> None:
+                replace(source, target, **more)
+                if str(target).endswith(f"arms/{last}/seed-0/checkpoint.pt"):
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            os.replace = instead  # type: ignore[assignment]
+            return main(["distill", str(field.yaml), "--out", str(field.run), "--quiet"])
+
+        shutil.rmtree(field.run)
+        done = call(act)
+        if done.status != -9 or (field.run / "summary.json").exists():
+            raise RuntimeError(f"{field.kind}: it was not killed half-way: {done}")
+
+    return Reading(
+        "half a run",
+        lambda field: field.distill(field.run, "--resume"),
+        lambda field, done: (
+            figures(field),
+            page(field),
+            *(p.read_bytes() for p in shipped(field) if p.suffix != ".json"),
+        ),
+        ("run/**/*", "teacher/*.safetensors", "teacher/*.json", "logits/*"),
+        killed,
+        may_note=True,
+    )
+
+
+def figures(field: Field) -> dict[str, Any]:
+    """Weights and figures of every training, and the summary."""
+    found: dict[str, Any] = {"summary": timeless(json.loads((field.run / "summary.json").read_text()))}
+    for path in sorted(field.run.glob("arms/**/*")):
+        if path.name == "result.json":
+            found[str(path)] = timeless(json.loads(path.read_text()))
+        elif path.suffix == ".safetensors":
+            found[str(path)] = path.read_bytes()
+    return found
+
+
+def shipped(field: Field) -> list[Path]:
+    """The files of the student that a run ships."""
+    return [p for p in sorted((field.run / "student").glob("*")) if p.is_file()]
+
+
+def predict() -> Reading:
+    """The shipped student asked about inputs as a user has them."""
+    import numpy as np
+
+    def ask(field: Field) -> Outcome:
+        return command("predict", field.run, field.root / inputs(field), "--out", field.root / answers(field))
+
+    def answers(field: Field) -> str:
+        return "answers.npy" if field.kind in ("embed", "sar") else "answers.jsonl"
+
+    def inputs(field: Field) -> str:
+        return "asked.txt" if field.kind == "lm" else "asked.npy"
+
+    def write(field: Field) -> None:
+        draw = np.random.default_rng(0)
+        if field.kind == "lm":
+            (field.root / "asked.txt").write_text("the river sang over a stone .\nand the river ran\n")
+        elif field.kind == "embed":
+            np.save(field.root / "asked.npy", np.load(field.root / "x.npy")[:20])
+        elif field.kind == "sar":
+            lines = draw.normal(size=(2, 160, 2)).astype(np.float32)
+            np.save(field.root / "asked.npy", lines.view(np.complex64)[..., 0])
+        else:
+            np.save(field.root / "asked.npy", draw.integers(256, size=(9, 8, 8)).astype(np.uint8))
+
+    def answer(field: Field, done: Outcome) -> Any:
+        return ((field.root / answers(field)).read_bytes(),)
+
+    return Reading("predict", ask, answer, ("run/student/*", "run/run.json"), write)
+
+
+def export() -> Reading:
+    """The shipped student written for other programs."""
+    forms = {"lm": "packed", "sar": "onnx", "embed": "numpy", "images": "torch", "clauses": "torch"}
+
+    def write(field: Field) -> Outcome:
+        for place in field.root.glob("exported*"):
+            shutil.rmtree(place) if place.is_dir() else place.unlink()
+        return command("export", field.run, "--to", forms[field.kind], "--out", field.root / "exported")
+
+    def answer(field: Field, done: Outcome) -> Any:
+        paths = [p for p in sorted(field.root.rglob("*")) if "exported" in p.relative_to(field.root).parts[0]]
+        return tuple(p.read_bytes() for p in paths if p.is_file() and p.suffix != ".json")
+
+    return Reading("exporting", write, answer, ("run/student/*", "run/run.json"))
+
+
+def comparison() -> Reading:
+    """The run beside a copy of itself."""
+
+    def copy(field: Field) -> None:
+        shutil.copytree(field.run, field.root / "other", symlinks=True)
+
+    def answer(field: Field, done: Outcome) -> Any:
+        found = timeless(json.loads(done.out))
+        return ([{k: v for k, v in row.items() if k != "folder"} for row in found["runs"]],)
+
+    def compare(field: Field) -> Outcome:
+        done = command("compare", field.run, field.root / "other", "--json")
+        named = not done.status and any(row["costless"] for row in json.loads(done.out)["runs"])
+        return replace(done, status=2, err=done.out) if named else done  # scores stay; the missing cost has its reason
+
+    return Reading(
+        "compare",
+        compare,
+        answer,
+        ("run/*.json", "run/arms/*/seed-0/*.json", "run/arms/*/seed-0/*.npz", "run/arms/*/seed-0/*.safetensors"),
+        copy,
     )
 
 
@@ -217,7 +345,7 @@ def hidden(answer: Any, hide: Sequence[set[int]]) -> Any:
     found = []
     for part, cells in zip(parts, hide, strict=True):
         if cells:
-            part = [NUMBER.sub("", c) if n in cells else c for n, c in enumerate(part.split(">"))]
+            part = ">".join(NUMBER.sub("", c) if n in cells else c for n, c in enumerate(part.split(">")))
         found.append(part)
     return tuple(found)
 
@@ -228,15 +356,22 @@ def records_of(field: Field) -> list[Any]:
     return [timeless([json.loads(line) for line in path.read_text().splitlines()]) for path in paths]
 
 
-def damages(raw: bytes, count: int, draw: random.Random) -> Iterator[tuple[str, bytes]]:
-    """Bits flipped anywhere (most of them), then cuts."""
-    cuts = max(1, count // 5)
-    for _ in range(count - cuts):
-        at, bit = draw.randrange(len(raw)), draw.randrange(8)
-        yield f"bit {bit} of byte {at} flipped", raw[:at] + bytes([raw[at] ^ (1 << bit)]) + raw[at + 1 :]
-    for number in range(cuts):
-        size = 0 if number == 0 else draw.randrange(len(raw))
-        yield f"cut to {size} of {len(raw)} bytes", raw[:size]
+def damages(raw: bytes, count: int, draw: random.Random) -> Iterator[tuple[str, bytes | None]]:
+    """Cut to nothing, deleted (None), cut in half; then bits flipped anywhere, and every fifth time a cut."""
+    for number in range(count):
+        if number == 1:
+            yield "deleted", None
+        elif number in (0, 2) or number % 5 == 4:
+            size = {0: 0, 2: len(raw) // 2}.get(number, draw.randrange(len(raw)))
+            yield f"cut to {size} of {len(raw)} bytes", raw[:size]
+        else:
+            at, bit = draw.randrange(len(raw)), draw.randrange(8)
+            yield f"bit {bit} of byte {at} flipped", raw[:at] + bytes([raw[at] ^ (1 << bit)]) + raw[at + 1 :]
+
+
+def put(path: Path, content: bytes | None) -> None:
+    """Write a damaged file, or take it away."""
+    path.unlink() if content is None else path.write_bytes(content)
 
 
 def kinds_of(field: Field, reading: Reading) -> dict[str, list[Path]]:
@@ -245,7 +380,7 @@ def kinds_of(field: Field, reading: Reading) -> dict[str, list[Path]]:
     for glob in reading.files:
         for path in sorted(field.root.glob(glob)):
             if path.is_file() and path.stat().st_size and not path.name.startswith(".") and path.name != ".lock":
-                files = found.setdefault(path.name, [])
+                files = found.setdefault("events" if path.name.startswith("events.") else path.name, [])
                 if path not in files:
                     files.append(path)
     return found
@@ -282,19 +417,19 @@ def attack(field: Field, reading: Reading, tally: Tally, count: int, draw: rando
         reading = replace(reading, answer=lambda f, d: hidden(steady(f, d), hide))
     for name, paths in kinds_of(Field(field.kind, ready), reading).items():
         row = f"{field.kind}, {reading.name}, {name}"
-        if only not in row:
+        if not re.search(only, row):
             continue
         for number, (what, raw) in enumerate(_spread(paths, count, draw)):
             path = paths[number % len(paths)]
             shutil.rmtree(field.root)
             shutil.copytree(ready, field.root, symlinks=True)
-            (field.root / path.relative_to(ready)).write_bytes(raw)
+            put(field.root / path.relative_to(ready), raw)
             done = reading.act(place)
             judge(place, reading, done, expected, row, f"{path.relative_to(ready)}: {what}", tally, name)
         tally.show(row)
 
 
-def _spread(paths: list[Path], count: int, draw: random.Random) -> Iterator[tuple[str, bytes]]:
+def _spread(paths: list[Path], count: int, draw: random.Random) -> Iterator[tuple[str, bytes | None]]:
     series = [damages(path.read_bytes(), -(-count // len(paths)), draw) for path in paths]
     for number in range(count):
         found = next(series[number % len(paths)], None)
@@ -330,8 +465,10 @@ def beyond_pages(answer: Any) -> list[Any]:
 
 
 def named_on_page(field: Field, name: str) -> bool:
-    """Whether the page says of the damaged file that it is left out, or changed."""
-    return re.search(rf"{re.escape(name)} (is left out|was changed|is not)", page(field)) is not None
+    """Whether the page says of the damaged file that it is left out, changed or missing, or that the run is not finished."""
+    text = page(field)
+    unfinished = name == "summary.json" and "This run is not finished" in text
+    return unfinished or re.search(rf"{re.escape(name)} (is left out|was changed|is not|is missing)", text) is not None
 
 
 def main() -> int:
@@ -340,7 +477,7 @@ def main() -> int:
     tally, draw = Tally("damage"), random.Random(chosen.seed)
     for field in fields(chosen.families, work):
         field.saved()
-        for reading in (evaluate(), resume(), restart(), report()):
+        for reading in (evaluate(), resume(), restart(), report(), halfway(), predict(), export(), comparison()):
             attack(field, reading, tally, chosen.count, draw, chosen.only)
         field.restore()
         if (more := exported(field)) is not None:

@@ -44,6 +44,11 @@ SIGNALS: dict[str, dict[str, Any]] = {
     "dual-head": {"kind": "dual-head", "student": "a"},
     "probes": {"kind": "probes", "places": ["a"], "weight": 0.5},
     "contrastive": {"kind": "contrastive", "place": "a"},
+    "ofa": {"kind": "ofa", "places": ["a"]},
+    "taid": {"kind": "taid"},
+    "time-steps": {"kind": "time-steps", "student": "a", "read": "linear"},
+    "activation-maps": {"kind": "activation-maps", **BETWEEN},
+    "mixing": {"kind": "mixing", **BETWEEN},
 }
 
 PLANS: dict[str, dict[str, Any]] = {

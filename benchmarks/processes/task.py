@@ -51,9 +51,13 @@ def make(batch: int, steps: int, *, width: int = 96, depth: int = 4, seed: int =
     images = rng.random((rows + 500, 3, SIDE, SIDE)) * 0.8
     images[np.arange(len(images)), labels % 3, labels] += 0.2
     pixels = (images * 255).astype(np.uint8)
-    held = {"validation_images": pixels[-500:-250], "validation_labels": labels[-500:-250]}
-    tested = {"test_images": pixels[-250:], "test_labels": labels[-250:]}
-    data = ImageData.from_arrays(pixels[:rows], labels[:rows], config=DataConfig(), **held, **tested)
+    data = ImageData.from_arrays(
+        pixels[:rows],
+        labels[:rows],
+        config=DataConfig(),
+        validation=(pixels[-500:-250], labels[-500:-250]),
+        test=(pixels[-250:], labels[-250:]),
+    )
     shape = {"img_size": SIDE, "patch_size": 8, "num_classes": CLASSES}
     torch.manual_seed(seed)
     student = VisionTransformer(embed_dim=width, depth=depth, num_heads=4, **shape)

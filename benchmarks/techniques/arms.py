@@ -19,6 +19,8 @@ class Paths:
     teacher_qkv: tuple[str, ...] = ()
     student_heads: int = 1
     teacher_heads: int = 1
+    student_layout: str = "auto"  # axes of the student's paths, where they have time steps
+    student_scores: str = ""  # what puts out class scores at every time step, where there are any
 
 
 KD = {"kind": "logits", "temperature": 4.0}
@@ -27,6 +29,7 @@ KD = {"kind": "logits", "temperature": 4.0}
 def techniques(paths: Paths, student: Change, epochs: int) -> dict[str, Change]:
     """name -> changes of the base run. `kd` (T = 4, equal weights of labels and teacher) and `no-kd` are the two controls."""
     general = round(0.3 * epochs)  # of two stages; together they are as long as everything else
+    layout = {"student_layout": paths.student_layout}
     near, far = paths.student[-1], paths.teacher[-1]
 
     def logits(**settings: Any) -> Change:
@@ -39,7 +42,7 @@ def techniques(paths: Paths, student: Change, epochs: int) -> dict[str, Change]:
         return logits(temperature=settings)
 
     def relation(name: str, weight: float) -> Change:
-        return beside(kind="relations", student=near, teacher=far, relation=name, weight=weight)
+        return beside(kind="relations", student=near, teacher=far, relation=name, weight=weight, **layout)
 
     found: dict[str, Change] = {
         "no-kd": {"arms": ["no-kd"]},
@@ -63,10 +66,10 @@ def techniques(paths: Paths, student: Change, epochs: int) -> dict[str, Change]:
         "CTKD, one T": temperature(kind="learned", initial=4.0),
         "CTKD, T per sample": temperature(kind="learned", initial=4.0, per_sample=True),
         "T by entropy": temperature(kind="entropy"),
-        "feature MSE (FitNets)": beside(kind="features", student=near, teacher=far, weight=1.0),
+        "feature MSE (FitNets)": beside(kind="features", student=near, teacher=far, weight=1.0, **layout),
         "feature cosine": beside(kind="features", student=near, teacher=far, distance="cosine", weight=1.0),
         "hidden states, all layers": beside(
-            kind="hidden", student=list(paths.student), teacher=list(paths.teacher), weight=1.0
+            kind="hidden", student=list(paths.student), teacher=list(paths.teacher), weight=1.0, **layout
         ),
         "hidden states, CKA": beside(
             kind="hidden",
@@ -121,6 +124,40 @@ def techniques(paths: Paths, student: Change, epochs: int) -> dict[str, Change]:
         "self: own exits": {"signals": [{"kind": "exits", "exits": list(paths.student[:-1]), "weight": 0.3}]},
         "self: own average": {"signals": [KD], "teacher": {"source": "self:average", "decay": 0.99}},
     }
+    exits = {"places": list(paths.student), "layout": paths.student_layout}
+    found |= {
+        "OFA-KD": {
+            "signals": [
+                {"kind": "logits", "loss": "ofa", "gamma": 1.4},
+                {"kind": "ofa", **exits, "gamma": 1.4},
+            ]
+        },
+        "OFA-KD, exits beside kd": beside(kind="ofa", **exits, gamma=1.0, temperature=4.0, weight=0.3),
+        "TAID": {"signals": [{"kind": "taid", "temperature": 4.0}]},
+        "TAID, the line alone": {"signals": [{"kind": "taid", "temperature": 4.0, "adaptive": False}]},
+        "MLLD": logits(loss="mlld"),
+        "activation maps (AT)": {
+            "signals": [
+                KD,
+                *(
+                    {
+                        "kind": "activation-maps",
+                        "student": ours,
+                        "teacher": theirs,
+                        "student_layout": paths.student_layout,
+                        "weight": 3.0,
+                    }
+                    for ours, theirs in zip(paths.student[-2:], paths.teacher[-2:])
+                ),
+            ]
+        },
+    }
+    if paths.student_scores:
+        steps = {"kind": "time-steps", "student": paths.student_scores, "temperature": 4.0}
+        found |= {
+            "scores a time step": {"signals": [steps]},
+            "scores a time step, own mean": {"signals": [{**steps, "own_weight": 1.0}]},
+        }
     if paths.student_qkv:
         ends = {
             "student": paths.student_qkv,
@@ -131,6 +168,19 @@ def techniques(paths: Paths, student: Change, epochs: int) -> dict[str, Change]:
         }
         # layers of one width only: a transformer's, not the stages of a CNN
         found["FDD"] = beside(kind="dynamics", student=list(paths.student), teacher=list(paths.teacher), weight=1.0)
+        found["mixing matrices (MOHAWK 1)"] = {
+            "signals": [
+                KD,
+                {
+                    "kind": "mixing",
+                    "student": list(paths.student_qkv) if len(paths.student_qkv) > 1 else paths.student_qkv[0],
+                    "teacher": list(paths.teacher_qkv[:2]),
+                    "student_heads": paths.student_heads,
+                    "teacher_heads": paths.teacher_heads,
+                    "padding": 0,
+                },
+            ]
+        }
         found["value relations (MiniLM)"] = beside(kind="attention", what="values", relation_heads=4, **ends)
         found["Q, K, V relations (MiniLMv2)"] = beside(kind="attention", what="qkv-relations", relation_heads=4, **ends)
     return found

@@ -1,6 +1,8 @@
 """What is each distillation technique worth? One student, one budget, the same seeds; only the technique changes.
 
     python -m benchmarks.techniques.run fashion --root DATA --teacher TEACHER.safetensors --out runs/techniques
+    python -m benchmarks.techniques.run spiking --root DATA --teacher TEACHER.safetensors --out runs/techniques
+    python -m benchmarks.techniques.run digits-spiking --out runs/techniques     (and digits-clauses: minutes, nothing to download)
     python -m benchmarks.techniques.run sentiment --root TEXTS --encoder DIR --teacher TEACHER.safetensors --out runs/techniques
 
 Every technique is a run folder under OUT/TASK; a killed run goes on with the same command. At the end (or with --table, from
@@ -14,13 +16,13 @@ import argparse
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from benchmarks.techniques.arms import Paths, techniques
+from benchmarks.techniques.arms import KD, Paths, techniques
 
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse, to_mapping
@@ -28,7 +30,9 @@ from stillhouse.core.experiment import run
 from stillhouse.core.records import arm_folder, machine, read_json, versions, write_atomically, write_json
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.core.verdict import compare, mean_interval
-from stillhouse.families.images.family import FAMILY
+from stillhouse.families.clauses.family import FAMILY as CLAUSES
+from stillhouse.families.clauses.plan import ClausesRunConfig
+from stillhouse.families.images.family import FAMILY as IMAGES
 from stillhouse.families.images.plan import ImagesRunConfig
 from stillhouse.signals import teacher_features
 from stillhouse.teachers import Teacher, TeacherConfig
@@ -63,11 +67,14 @@ class Remembered(Teacher):
 class Task:
     """A base run, its data, and a teacher that is asked for some features."""
 
-    base: ImagesRunConfig
+    base: Any
     data: Any
     teacher: Callable[[tuple[str, ...]], Any]
     paths: Paths
     more: Mapping[str, Mapping[str, Any]]
+    family: Any = IMAGES
+    config: Any = ImagesRunConfig
+    order: Sequence[str] = ()  # of these rows alone, where the others do not fit the student
 
 
 def fashion(options: argparse.Namespace) -> Task:
@@ -108,6 +115,94 @@ def fashion(options: argparse.Namespace) -> Task:
     return Task(base, data, lambda features: source.build(data.task, features=features), paths, more)
 
 
+def spiking(options: argparse.Namespace) -> Task:
+    """The teacher of `fashion` and its 5 000 images; a student of another kind, spiking neurons over four time steps."""
+    student = {"kind": "spiking", "width": 16, "depth": 3, "steps": 4}
+    base = parse(
+        ImagesRunConfig,
+        {
+            "data": {"name": "fashion-mnist", "root": str(options.root), "train_limit": options.rows or 5000},
+            "teacher": {"source": f"ckpt:{options.teacher}"},
+            "student": student,
+            "arms": ["kd"],
+            "training": {
+                "epochs": options.epochs or 10,
+                "batch_size": 64,
+                "learning_rate": 4e-3,
+                "threads": 1,
+                "keep": "last",
+            },
+        },
+    )
+    source = TeacherConfig(source=f"ckpt:{options.teacher}")
+    blocks = tuple(f"network.blocks.{i}" for i in (0, 1, 2))
+    paths = Paths(blocks, ("layer1", "layer2", "layer3"), student_layout="btchw", student_scores="network.head")
+    data = base.data.build()
+    return Task(base, data, lambda features: source.build(data.task, features=features), paths, {})
+
+
+UNLIKE = (  # the rows of the techniques for students of another kind, and their controls
+    "no-kd",
+    "kd",
+    "feature MSE (FitNets)",
+    "RKD",
+    "DIST",
+    "OFA-KD",
+    "OFA-KD, exits beside kd",
+    "TAID",
+    "TAID, the line alone",
+    "MLLD",
+    "activation maps (AT)",
+    "scores a time step",
+    "scores a time step, own mean",
+)
+DIGITS = {
+    "data": {"name": "digits", "train_limit": 300},
+    "teacher": {"source": "builtin:digits"},
+    "arms": ["kd"],
+    "training": {"epochs": 30, "batch_size": 32, "learning_rate": 4e-3, "threads": 1, "keep": "last"},
+}
+
+
+def digits_spiking(options: argparse.Namespace) -> Task:
+    """300 digits of 8 x 8 and the teacher in the package, a residual CNN; four time steps of spiking neurons."""
+    student = {"kind": "spiking", "width": 12, "depth": 2, "steps": 4}
+    blocks = ("network.blocks.0", "network.blocks.1")
+    paths = Paths(blocks, ("layer1", "layer2"), student_layout="btchw", student_scores="network.head")
+    return _digits(options, parse(ImagesRunConfig, {**DIGITS, "student": student}), paths, {}, order=UNLIKE)
+
+
+def digits_clauses(options: argparse.Namespace) -> Task:
+    """The same digits and teacher; a flat machine of 4 clauses a class, and one of 60 that hands clauses over."""
+    student = {"kind": "flat-tm", "clauses": 40, "levels": 3}
+    training = {**DIGITS["training"], "learning_rate": 2e-2}
+    base = parse(ClausesRunConfig, {**DIGITS, "student": student, "training": training})
+    kd, wide = {"signals": [KD]}, str(options.out / options.task / slug("wide, kd"))
+    more = {
+        "wide, kd": {**kd, "student": {**student, "clauses": 600}},
+        "clause transfer": {**kd, "start_from": {"run": wide}},
+        "clause transfer, random clauses": {**kd, "start_from": {"run": wide, "clauses": "random"}},
+    }
+    order = ("no-kd", "kd", "DIST", "TAID", "TAID, the line alone", "MLLD", "OFA loss of the scores", *more)
+    more = {"OFA loss of the scores": {"signals": [{"kind": "logits", "loss": "ofa", "gamma": 1.4}]}, **more}
+    return _digits(options, base, Paths(("core",), ("layer2",)), more, CLAUSES, ClausesRunConfig, order)
+
+
+def _digits(
+    options: argparse.Namespace,
+    base: Any,
+    paths: Paths,
+    more: Mapping[str, Any],
+    family: Any = IMAGES,
+    config: Any = ImagesRunConfig,
+    order: Sequence[str] = (),
+) -> Task:
+    changes = {"data": {"train_limit": options.rows or 300}, "training": {"epochs": options.epochs or 30}}
+    base = parse(config, merge(to_mapping(base), changes))
+    data, source = base.data.build(), TeacherConfig(source="builtin:digits")
+    return Task(base, data, lambda f: source.build(data.task, features=f), paths, more, family, config, order)
+
+
 def sentiment(options: argparse.Namespace) -> Task:
     """SST-2: MiniLM fine-tuned on it teaches a two-layer transformer that starts from random weights."""
     from benchmarks.techniques.sentiment import load_data, load_teacher
@@ -139,21 +234,32 @@ def sentiment(options: argparse.Namespace) -> Task:
     return Task(base, data, lambda f: load_teacher(data, options.encoder, options.teacher, f), paths, {})
 
 
+TASKS: dict[str, Callable[[argparse.Namespace], Task]] = {
+    "fashion": fashion,
+    "spiking": spiking,
+    "sentiment": sentiment,
+    "digits-spiking": digits_spiking,
+    "digits-clauses": digits_clauses,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["fashion", "sentiment"])
-    parser.add_argument("--root", type=Path, required=True, help="data folder (fashion) or folder of SST-2's tsv files")
-    parser.add_argument("--teacher", type=Path, required=True, help="teacher.safetensors of the task")
+    parser.add_argument("task", choices=list(TASKS))
+    parser.add_argument("--root", type=Path, help="data folder (fashion, spiking) or folder of SST-2's tsv files")
+    parser.add_argument("--teacher", type=Path, help="teacher.safetensors of the task; the digits' is in the package")
     parser.add_argument("--encoder", type=Path, help="sentiment: folder of all-MiniLM-L6-v2")
     parser.add_argument("--out", type=Path, required=True, help="where run folders and tables go")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="of every training [10]")
-    parser.add_argument("--rows", type=int, help="fashion: training images [5000]")
+    parser.add_argument("--rows", type=int, help="fashion, spiking: training images [5000]")
     parser.add_argument("--only", nargs="+", default=[], help="names of techniques; all if left out")
     parser.add_argument("--table", action="store_true", help="train nothing, make the table from what is there")
     options = parser.parse_args()
-    task = {"fashion": fashion, "sentiment": sentiment}[options.task](options)
+    task = TASKS[options.task](options)
     changes = {**techniques(task.paths, to_mapping(task.base.student), task.base.training.epochs), **task.more}
+    if task.order:
+        changes = {name: changes[name] for name in task.order}
     unknown = set(options.only) - set(changes)
     if unknown:
         parser.error(f"unknown techniques: {', '.join(sorted(unknown))}; there are {', '.join(changes)}")
@@ -164,13 +270,13 @@ def main() -> None:
         if options.table or (options.only and name not in options.only):
             continue
         started = time.perf_counter()
-        config = parse(ImagesRunConfig, merge({**to_mapping(task.base), "name": name, "seeds": options.seeds}, change))
+        config = parse(task.config, merge({**to_mapping(task.base), "name": name, "seeds": options.seeds}, change))
         train(config, task, folder / slug(name), whole, kept)
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
     write_table(folder, {name: slug(name) for name in changes}, options)
 
 
-def train(config: ImagesRunConfig, task: Task, out: Path, whole: Any, kept: dict[Any, Outputs]) -> None:
+def train(config: Any, task: Task, out: Path, whole: Any, kept: dict[Any, Outputs]) -> None:
     """One technique, all seeds; finished ones are skipped."""
     if (out / records.SUMMARY).is_file():
         return
@@ -185,7 +291,7 @@ def train(config: ImagesRunConfig, task: Task, out: Path, whole: Any, kept: dict
     else:
         teacher = task.teacher(wanted)  # augmented inputs never come again
     resume = (out / records.RUN).is_file()
-    run(FAMILY, config, out, resume=resume, data=data, teacher=teacher, command="benchmarks.techniques")
+    run(task.family, config, out, resume=resume, data=data, teacher=teacher, command="benchmarks.techniques")
 
 
 def slug(name: str) -> str:

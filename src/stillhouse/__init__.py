@@ -8,9 +8,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from stillhouse.core.predict import Predictor
+    from stillhouse.training.attach import attach
 
 __version__ = "0.1.0"
-__all__ = ["Reducer", "__version__", "load"]
+__all__ = ["Reducer", "__version__", "attach", "load"]
 
 
 def load(path: str | Path) -> Predictor:
@@ -26,4 +27,8 @@ def __getattr__(name: str) -> Any:
         from stillhouse.families.embed.reducer import Reducer
 
         return Reducer
+    if name == "attach":
+        from stillhouse.training.attach import attach
+
+        return attach
     raise AttributeError(f"module 'stillhouse' has no attribute {name!r}")

@@ -47,6 +47,17 @@ QKV = {  # queries, keys and values of both
     ),
     "embed": ("hidden1", "vector"),
 }
+MIXING = {
+    **{kind: {"student": QKV[kind][0], "teacher": QKV[kind][1], **HEADS} for kind in ("images", "clauses")},
+    "sar": {"student": "blocks.0.s4d.mixing", "teacher": "blocks.1.s4d.mixing"},
+    "lm": {
+        "student": "blocks.0.mixer.mixing",
+        "teacher": QKV["lm"][1][:2],
+        "teacher_heads": 2,
+        "causal": True,
+        "rows": "unit-length",
+    },
+}
 SCORES = {"images": ("network.head", "head"), "clauses": ("head", "head")}
 
 
@@ -75,6 +86,10 @@ def signal_of(kind, row):
         "dual-head": {"student": last},
         "probes": {"places": [first]},
         "contrastive": {"place": last},
+        "ofa": {"places": [first]},
+        "time-steps": {"student": first},
+        "activation-maps": between,
+        "mixing": MIXING.get(kind, {}),
     }
     return {**matrix.SIGNALS[row], **given.get(row, {}), "weight": WEIGHT, "name": "cell"}
 

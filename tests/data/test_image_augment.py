@@ -7,7 +7,7 @@ import torch
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.data.augment import augment
 
-HOWS = ("affine", "crop-flip")
+HOWS = ("shift", "affine", "crop-flip")
 
 
 def images(*shape):
@@ -64,6 +64,19 @@ def test_crop_and_flip_give_only_shifted_and_mirrored_images():
     assert {flip for _, _, flip in found} == {0, 1}
     assert {top for top, _, _ in found} == set(range(5))
     assert {left for _, left, _ in found} == set(range(7))
+
+
+def test_a_shift_moves_and_does_nothing_else():
+    """Digits must not be mirrored; all offsets occur, up to an eighth of each side, zeros come in."""
+    x = images(1, 3, 16, 24)
+    padded = torch.nn.functional.pad(x[0], (3, 3, 2, 2))
+    offsets = {
+        padded[:, top : top + 16, left : left + 24].numpy().tobytes(): (top, left)
+        for top in range(5)
+        for left in range(7)
+    }
+    found = [offsets[image.numpy().tobytes()] for image in augment(x.expand(400, -1, -1, -1), "shift", 4)]
+    assert set(found) == set(offsets.values())
 
 
 def test_the_configuration_decides_what_a_data_set_does():

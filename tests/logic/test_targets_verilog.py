@@ -136,8 +136,30 @@ def test_rows_of_another_width_and_odd_names_are_errors(tmp_path):
             write_verilog(clauses, path, name=name)
 
 
-def test_layers_of_a_deep_machine_come_in_a_file_each(tmp_path, deep_machine):
+@simulated
+def test_two_layers_are_one_circuit_with_the_answers_of_the_machine(tmp_path, deep_machine):
+    """Words and gates together, several rows at once and alone; the definition is numpy's whole numbers."""
     files = write_verilog(deep_machine, tmp_path / "deep.v", name="deep")
+    assert [file.name for file in files] == ["deep.v"]
+    rows = random_bits(0, 70, 18)
+    expected = deep_machine.scores_of_bits(rows)
+    assert len(np.unique(expected, axis=0)) > 20
+    for lanes in (1, 64):
+        scores, classes = simulate(files[0], rows, outputs=5, name="deep", lanes=lanes)
+        np.testing.assert_array_equal(scores, expected)
+        np.testing.assert_array_equal(classes, expected.argmax(1))
+
+
+def test_more_layers_or_registers_come_in_a_file_a_layer(tmp_path, deep_machine):
+    files = write_verilog(deep_machine, tmp_path / "deep.v", name="deep", pipelined=True)
     assert [file.name for file in files] == ["deep_0.v", "deep_1.v"]
     for number, layer in enumerate(deep_machine.layers):
         assert prove(files[number].read_text(), layer, name=f"deep_{number}").proved
+
+
+@synthesised
+def test_a_synthesis_that_takes_longer_than_its_limit_is_ended(tmp_path):
+    path = tmp_path / "a.v"
+    write_verilog(random_set(1, bits=16, clauses=8, failures=4, outputs=3), path)
+    with pytest.raises(InputError, match=r"yosys: expected an end within 0\.01 s"):
+        synthesise(path, limit=0.01)

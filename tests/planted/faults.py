@@ -51,6 +51,54 @@ OWN_TEACHER = (
     ),
 )
 
+ATTACHED = (
+    Fault(
+        "an attached signal hears the student detached",
+        "stillhouse.training.attach:_rows",
+        edited("teacher.shape != student.shape", "(student := student.detach()).shape != teacher.shape"),
+        "tests/examples/test_own_loops.py::test_the_term_is_that_of_torch",
+    ),
+    Fault(
+        "pixels without a label count",
+        "stillhouse.training.attach:_rows",
+        edited("labels != ignored", "labels == labels"),
+        "tests/examples/test_own_loops.py::test_maps_of_scores_count_the_labelled_pixels_alone",
+    ),
+    Fault(
+        "an attached signal hears an old step",
+        "stillhouse.training.attach:_Ear.take",
+        edited("self.scores = None", "pass"),
+        "tests/examples/test_own_loops.py::test_what_does_not_fit_is_refused",
+    ),
+)
+
+WATCHING = (
+    Fault(
+        "epochs have no line off a terminal",
+        "stillhouse.cli.show:RunDisplay._epoch",
+        nothing,
+        "tests/cli/test_watching.py::test_time_to_go_counts_what_this_process_did",
+    ),
+    Fault(
+        "two seeds are shown as an interval",
+        "stillhouse.report.verdicts:_each_seed",
+        constant([]),
+        "tests/cli/test_watching.py::test_more_bits_are_a_cost",
+    ),
+    Fault(
+        "TensorBoard gets no pictures",
+        "stillhouse.core.board:_pictures",
+        nothing,
+        "tests/cli/test_watching.py::test_tensorboard_has_configuration_verdict_and_pictures",
+    ),
+    Fault(
+        "the untaught student is at 0",
+        "stillhouse.cli.check:untaught",
+        constant(("the student without a teacher", 0.0)),
+        "tests/cli/test_watching.py::test_a_teacher_is_held_against_the_untaught_student",
+    ),
+)
+
 LOSSES = (
     Fault(
         "forward KL times 0",
@@ -929,6 +977,26 @@ CLAUSES = (
         "tests/students/test_tm_models.py::test_thermometer_counts_levels",
     ),
     Fault(
+        "squares of filters are not joined",
+        "stillhouse.families.clauses.students.flat:FilterBits.forward",
+        edited(
+            "nn.functional.max_pool2d(bits, self.square, ceil_mode=True)", "bits[..., :: self.square, :: self.square]"
+        ),
+        "tests/students/test_filter_bits.py::test_a_square_is_one_where_any_of_its_bits_is",
+    ),
+    Fault(
+        "quantiles of negative responses are those of the smallest",
+        "stillhouse.families.clauses.data.boolean_features:_levels",
+        edited("negative - 1, -1)", "0 * negative, 1)"),
+        "tests/students/test_filter_bits.py::test_thresholds_are_quantiles_of_either_side",
+    ),
+    Fault(
+        "a shift moves nothing",
+        "stillhouse.classification.data.augment:_shifted",
+        lambda original: lambda images: images.clone(),
+        "tests/data/test_image_augment.py::test_a_shift_moves_and_does_nothing_else",
+    ),
+    Fault(
         "convolution of clauses forgets its capacity",
         "stillhouse.families.clauses.students.conv:ConvClauses.strengths",
         edited("capacity - misses", "-misses"),
@@ -1740,9 +1808,51 @@ TARGETS = (
     ),
     Fault(
         "a proof that skips clauses",
-        "stillhouse.logic.prove:_prove_value",
-        nothing,
+        "stillhouse.logic.prove_value:prove_value",
+        constant(True),
         "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
+    ),
+    Fault(
+        "a proof that believes the names of counters",
+        "stillhouse.logic.prove_value:_counts",
+        constant(True),
+        "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
+    ),
+    Fault(
+        "a proof that believes what follows the counters",
+        "stillhouse.logic.prove_value:_subtracts",
+        constant(True),
+        "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[a saturation dropped in one clause]",
+    ),
+    Fault(
+        "sums of misses compared without what their carries weigh",
+        "stillhouse.logic.prove_value:_counts",
+        edited("modulus = 2 ** max(full * (1 + len(over)), full + len(literals)).bit_length()", "modulus = full"),
+        "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[a saturation dropped, and not named either]",
+    ),
+    Fault(
+        "a proof of two layers that trusts what lies between",
+        "stillhouse.logic.prove_machine:prove_join",
+        constant(12),
+        "tests/logic/test_prove_machine.py::test_another_machine_is_not_proved_by_the_text_of_this",
+    ),
+    Fault(
+        "a proof of two layers that trusts the wires",
+        "stillhouse.logic.prove_machine:_prove_wires",
+        nothing,
+        "tests/logic/test_prove_machine.py::test_a_broken_compiler_is_found_out[the second layer wired to the values]",
+    ),
+    Fault(
+        "words whose intervals nobody checks",
+        "stillhouse.logic.targets.read_words:Word.checked",
+        edited("if not -LIMIT", "if False and not -LIMIT"),
+        "tests/logic/test_prove_machine.py::test_words_that_leave_64_bits_and_lines_of_another_hand_are_no_ground",
+    ),
+    Fault(
+        "words between layers without votes",
+        "stillhouse.logic.targets.join_verilog:_sums",
+        edited("            if vote:", "            if False:"),
+        "tests/logic/test_prove_machine.py::test_two_layers_and_what_lies_between_are_proved",
     ),
     Fault(
         "a proof that skips scores",
@@ -1800,6 +1910,85 @@ DOCUMENTS = (
         "stillhouse.documents.files:lay_out",
         edited("                continue", "                pass"),
         "tests/documents/test_documents.py::test_a_file_that_the_reader_changed_is_kept",
+    ),
+)
+
+UNLIKE = (
+    Fault(
+        "the label is not enhanced",
+        "stillhouse.losses.target_enhanced:target_enhanced_kl",
+        edited("torch.expm1(gamma * torch.log1p(sure)).log()", "gamma * log_p"),
+        "tests/losses/test_target_enhanced.py::test_gradient_is_that_of_the_published_cross_entropy[2.0-3.0]",
+    ),
+    Fault(
+        "relations of classes over samples",
+        "stillhouse.losses.multi_level:class_relations",
+        edited("_gap(q.t(), p.t())", "_gap(q, p)"),
+        "tests/losses/test_multi_level.py::test_pairs_of_samples_and_pairs_of_classes[1.0]",
+    ),
+    Fault(
+        "a map of activity is averaged before it is made",
+        "stillhouse.signals.activation_maps:ActivationMapSignal._map",
+        edited(
+            "energy = activation_energy(side.tokens(x), power=self.power).unsqueeze(2)\n"
+            "    return self.bridge.fitted(energy, side).squeeze(2)",
+            "return activation_energy(self.bridge.fitted(side.tokens(x), side), power=self.power)",
+        ),
+        "tests/signals/test_activation_maps.py::test_tokens_with_a_class_token_against_a_larger_map",
+    ),
+    Fault(
+        "the interpolated teacher follows the student",
+        "stillhouse.signals.taid:TaidSignal.forward",
+        edited("(1 - share) * student.detach() + share * teacher", "teacher"),
+        "tests/signals/test_taid_signal.py::test_gradient_is_the_students_softmax_less_the_interpolated_one[1.0]",
+    ),
+    Fault(
+        "the share is a straight line",
+        "stillhouse.signals.taid:TaidSignal._share",
+        edited("share += config.rate", "share += 0 * config.rate"),
+        "tests/signals/test_taid_signal.py::test_the_share_follows_the_published_rule",
+    ),
+    Fault(
+        "one exit alone is taught",
+        "stillhouse.signals.ofa:OfaSignal.forward",
+        edited("torch.stack(found).sum(dim=0)", "found[-1]"),
+        "tests/signals/test_ofa_signal.py::test_every_exit_learns_the_teachers_scores[None]",
+    ),
+    Fault(
+        "the mean over time steps is taught",
+        "stillhouse.signals.time_steps:TimeStepSignal._scores",
+        edited("return found", "return found.mean(1, keepdim=True)"),
+        "tests/signals/test_time_steps.py::test_it_bounds_the_divergence_of_the_mean_scores",
+    ),
+    Fault(
+        "mixing rows lose their heads",
+        "stillhouse.losses.maps:mixing_distance",
+        edited(".sum(dim=3).mean(dim=1)", ".sum(dim=3)[:, 0]"),
+        "tests/losses/test_maps.py::test_mixing_is_the_frobenius_distance_over_rows_and_heads",
+    ),
+    Fault(
+        "a filter's matrix without what comes later",
+        "stillhouse.layers.state_space.s4d:S4D.matrix",
+        edited("* (lag < 0)", "* 0"),
+        "tests/signals/test_mixing_signal.py::test_the_matrix_of_a_state_space_filter_gives_its_output[None-False]",
+    ),
+    Fault(
+        "spiking neurons forget to take the spike off",
+        "stillhouse.layers.spikes.neurons:LeakyNeurons.forward",
+        edited("charge = charge - spike", "charge = charge"),
+        "tests/students/test_spiking_student.py::test_without_decay_spikes_count_what_came_in",
+    ),
+    Fault(
+        "the first clauses are handed over",
+        "stillhouse.families.clauses.transfer:_best",
+        edited("worth.topk(layer.bank.num_clauses).indices.sort().values", "torch.arange(layer.bank.num_clauses)"),
+        "tests/students/test_clause_transfer.py::test_the_chosen_are_those_with_the_largest_vote_times_strength",
+    ),
+    Fault(
+        "clauses come without their votes",
+        "stillhouse.families.clauses.transfer:hand_over",
+        edited("[:, picked]\n        if layer.clause_bias", "[:, : len(picked)]\n        if layer.clause_bias"),
+        "tests/students/test_clause_transfer.py::test_the_narrow_machine_is_the_wide_one_with_other_clauses_silent[flat]",
     ),
 )
 
@@ -1885,6 +2074,7 @@ WRITING = (
 )
 
 FAULTS: tuple[Fault, ...] = (
+    *UNLIKE,
     *LOSSES,
     *TEMPERATURE,
     *CURRICULA,
@@ -1908,5 +2098,7 @@ FAULTS: tuple[Fault, ...] = (
     *LOGIC,
     *TARGETS,
     *OWN_TEACHER,
+    *ATTACHED,
+    *WATCHING,
     *DOCUMENTS,
 )

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Family, Metric
 from stillhouse.core.records import write_arrays, write_json
@@ -91,6 +92,57 @@ def test_the_page_has_every_run_and_its_reason(tmp_path):
     assert "not paired with a: they share no seed" in page
     assert "7" in page
     json.dumps(found)
+
+
+PACKED = {
+    "logic": {"word_operations": 12.5, "adds": 30, "multiplies": 1, "bytes": 700},
+    "dense": {"flops": 256, "bytes": 50},
+    "bytes": 750,
+    "torch_bytes": 4100,
+    "energy": {"operations_pj": 3.0, "with_weight_traffic_pj": 345.0},
+    "torch_energy": {"operations_pj": 9.0, "with_weight_traffic_pj": 6789.0},
+}
+
+
+def test_the_packed_form_stands_beside_torch(tmp_path, capsys, monkeypatch):
+    """Of clauses as logic, from the summary: operations 12.5 + 30 + 1 + 256 = 299.5, bytes, energy; a plain run has none."""
+    a = make(tmp_path / "a", {0: [0.1, 0.2]})
+    b = make(tmp_path / "b", {0: [0.1, 0.3]})
+    costs = {"kd": {"flops": 5432, "packed": PACKED}, "no-kd": {"flops": 1}}
+    write_json(b / "summary.json", {"shipped": {"arm": "kd", "seed": 0}, "costs": costs})
+    plain, packed = compared(a, b)
+    assert "packed_bytes" not in plain["cost"]
+    expected = {"packed_operations": 299.5, "torch_operations": 5432, "packed_bytes": 750, "torch_bytes": 4100}
+    assert packed["cost"] == {"params": 9.0, **expected, "packed_pj": 345.0, "torch_pj": 6789.0}
+    page = write_comparison(
+        Errors(), {"runs": [plain, packed], "family": "", "metric": ""}, tmp_path / "p.html"
+    ).read_text()
+    assert all(words in page for words in ("operations, packed", "5,432", "750", "345", "6,789"))
+    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main(["compare", str(a), str(b)]) == 0
+    out = capsys.readouterr().out
+    assert all(words in out for words in ("pJ, packed", "345", "6,789"))
+
+
+def test_a_student_that_is_gone_is_named(tmp_path, capsys, monkeypatch):
+    """Scores need no student; a cost that is silently missing would look as if none was counted."""
+    a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
+
+    class Gone(Errors):
+        def cost(self, folder):
+            if "b" in folder.parts[-4]:
+                raise InputError("student.safetensors was changed")
+            return {"params": 7.0}
+
+    found = compare_runs(Gone(), read_runs(Gone(), [a, b]))
+    assert [row["costless"] for row in found["runs"]] == [None, "student.safetensors was changed"]
+    assert (
+        "its cost: student.safetensors was changed" in write_comparison(Gone(), found, tmp_path / "p.html").read_text()
+    )
+    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Gone())
+    assert main(["compare", str(a), str(b)]) == 0
+    assert "b: without its cost: student.safetensors was changed" in capsys.readouterr().out
 
 
 def test_what_is_no_run_is_refused(tmp_path):

@@ -31,6 +31,11 @@ SMALLEST = {
     "dual-head": {"student": "a"},
     "probes": {"places": ["a"]},
     "contrastive": {"place": "a"},
+    "ofa": {"places": ["a"]},
+    "taid": {},
+    "time-steps": {"student": "a", "read": "linear"},
+    "activation-maps": {"student": "a", "teacher": "a"},
+    "mixing": {"student": "a", "teacher": "a", "student_heads": 1, "teacher_heads": 1},
 }
 
 
@@ -56,6 +61,10 @@ def test_what_compares_samples_and_what_reads_one_label_say_so():
         ({"kind": "logits", "loss": "dkd"}, False, True),
         ({"kind": "logits", "loss": "dist"}, True, False),
         ({"kind": "logits", "loss": "dist", "intra_weight": 0.0}, False, False),
+        ({"kind": "logits", "loss": "ofa"}, False, True),
+        ({"kind": "logits", "loss": "mlld"}, True, False),
+        ({"kind": "logits", "loss": "mlld", "sample_weight": 0.0, "class_weight": 0.0}, False, False),
+        ({"kind": "ofa", "places": ["a"]}, False, True),
         ({"kind": "ensemble", "pool": "gradient"}, True, True),
         ({"kind": "ensemble"}, False, True),
         ({"kind": "hidden", "distance": "cka", "projector": "none", **SMALLEST["hidden"]}, True, False),

@@ -64,6 +64,8 @@ TOKENS = {
     **DISTANCES,
     "attention-kl": of_scores(losses.attention_kl, mask=MASK, causal=True),
     "attention-score-mse": of_scores(losses.attention_score_mse, mask=MASK),
+    "attention-transfer": lambda s, t: losses.attention_transfer(*(losses.activation_energy(x) for x in (s, t))),
+    "mixing": of_scores(losses.mixing_distance, rows="unit-length", asked=MASK),
     "relation-kl": lambda s, t: losses.relation_kl(s, t, heads=2, mask=MASK),
     "delta": lambda s, t: delta_loss([s, s * s], [t, t * t], student_depths=(0.5, 1.0), teacher_depths=(0.5, 1.0)),
 }
@@ -74,6 +76,8 @@ CLASSES = {
     "labels": lambda s, t: losses.label_cross_entropy(s, LABELS, smoothing=0.1),
     "supervised-contrastive": lambda s, t: losses.supervised_contrastive(s, LABELS),
     "supervised-contrastive-mixed": lambda s, t: losses.supervised_contrastive(s, t.softmax(1)),
+    "sample-relations": losses.sample_relations,
+    "class-relations": losses.class_relations,
     "top-k": lambda s, t: losses.topk_kl(s, kept(t).indices, kept(t).values),
 }
 

@@ -1,6 +1,8 @@
 """Sweeps of a tiny family: what counts, what is stopped, what is taken up again, and what is refused."""
 
+import errno
 import importlib.util
+import os
 import shlex
 from functools import cache
 from itertools import product
@@ -16,6 +18,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, place, to_mapping
 from stillhouse.core.experiment import run
+from stillhouse.sweeps.kept import keeping
 from stillhouse.sweeps.page import front, write_sweep
 from stillhouse.sweeps.space import Choices, Range, grid
 from stillhouse.sweeps.space import to_mapping as space_mapping
@@ -245,6 +248,54 @@ def test_other_data_under_one_study_are_refused(tmp_path):
     carry_out(study, trial, plan, tmp_path, build_of(tabular()), watch)
     carry_out(study, next_trial(study, plan, tmp_path), plan, tmp_path, build_of(changed), watch)
     assert "other data than in trial 0" in real_trials(study)[1].user_attrs["error"]
+
+
+def test_what_a_setting_decides_is_built_anew(tmp_path):
+    """Data of other settings are not those of the trial before, nor is a teacher of other data; equal ones are kept."""
+    built = []
+
+    def data(config, log):
+        built.append(("data", config.data))
+        return SimpleNamespace(name=config.data)
+
+    def teachers(config, data, given, log):
+        built.append(("teacher", data.name, config.teacher))
+        return [data.name]
+
+    base = SimpleNamespace(data=data, teachers=teachers, made_of=lambda c: (c.data, (c.data, c.teacher)))
+    kept = {}
+    for where, teacher in [("a", 1), ("a", 1), ("a", 2), ("b", 2), ("a", 2)]:
+        family, config = keeping(base, kept), SimpleNamespace(data=where, teacher=teacher)
+        found = family.data(config, print)
+        assert found.name == where
+        assert family.teachers(config, found, None, print) == [where]
+    a, b = ("data", "a"), ("data", "b")
+    assert built == [a, ("teacher", "a", 1), ("teacher", "a", 2), b, ("teacher", "b", 2), a, ("teacher", "a", 2)]
+    assert family.teachers(config, found, "given", print) == ["a"]
+    assert len(built) == 8  # a teacher that was given is not kept in the place of the configured one
+
+
+def test_a_full_disk_fails_no_trial(tmp_path, monkeypatch):
+    """A trial that could not be written down says nothing of its settings: it stays to be done, and ends as it would have."""
+    space = {"training.learning_rate": Choices((0.01, 0.02))}
+    whole, _ = swept(tmp_path / "whole", space)
+    flush, count = os.fsync, [0]
+
+    def full(handle):
+        count[0] += 1
+        if count[0] >= moment:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        flush(handle)
+
+    for moment in (4, 14):  # of the journal, of the first trial
+        out, count[0] = tmp_path / str(moment), 0
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", full)
+            with pytest.raises(InputError, match="No space left"):
+                swept(out, space)
+        study, _ = swept(out, space, resume=(out / "study.journal").exists())
+        assert [trial.state.name for trial in real_trials(study)] == ["COMPLETE"] * 2
+        assert scores(study) == scores(whole)
 
 
 def wine():

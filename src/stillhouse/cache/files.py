@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.hashes import sha256_of
 from stillhouse.core.lock import WITHOUT_LOCKS
 from stillhouse.core.records import PART, as_json, check_folder, check_object, read_json, read_object, write_json
@@ -328,13 +328,13 @@ def reserve(handle: int, size: int, path: Path) -> None:
         if error.errno in FULL:
             raise _full(path, size) from None
         if error.errno not in {*WITHOUT_LOCKS, errno.EINVAL}:
-            raise InputError(f"cannot write {path}: {error.strerror}") from None
+            raise CannotWrite(f"cannot write {path}: {error.strerror}") from None
     try:  # a file system that cannot reserve: zeros take the space as well
         for start in range(0, size, 2**22):
             os.pwrite(handle, bytes(min(2**22, size - start)), start)
     except OSError as error:
         raise (
-            _full(path, size) if error.errno in FULL else InputError(f"cannot write {path}: {error.strerror}")
+            _full(path, size) if error.errno in FULL else CannotWrite(f"cannot write {path}: {error.strerror}")
         ) from None
 
 
@@ -427,7 +427,7 @@ class ArrayFile:
             except OSError as error:
                 if error.errno in FULL:
                     raise _full(self.path, bytes_of(self.shape, self.kind.str)) from None
-                raise InputError(f"cannot write {self.path}: {error.strerror}") from None
+                raise CannotWrite(f"cannot write {self.path}: {error.strerror}") from None
             view, self.size = view[count:], self.size + count
 
 
@@ -440,7 +440,7 @@ def _header(shape: tuple[int, ...], kind: np.dtype[Any]) -> bytes:
 
 
 def _full(path: Path, size: int) -> InputError:
-    return InputError(
+    return CannotWrite(
         f"cannot write {path}: no space left for {size:,} bytes; nothing half-written was left, and the same command goes on "
         "once there is space"
     )
@@ -449,7 +449,7 @@ def _full(path: Path, size: int) -> InputError:
 def _check_space(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size:
-        raise InputError(
+        raise CannotWrite(
             f"cannot write {folder}: expected {size:,} free bytes, got {free:,}; keep less (--content), or write a part here "
             "(--shard i/n) and the rest elsewhere"
         )
@@ -470,7 +470,7 @@ def _claim(folder: Path, shard: Shard) -> Iterator[bool]:
                 ours = False
             except OSError as error:
                 if error.errno not in WITHOUT_LOCKS:
-                    raise InputError(f"cannot write {path}: {error.strerror}") from None
+                    raise CannotWrite(f"cannot write {path}: {error.strerror}") from None
         if locked:
             for left in folder.glob(f".{shard.name}.*{PART}"):  # of a writer that was killed
                 left.unlink(missing_ok=True)
@@ -505,7 +505,7 @@ def _link(source: Path, target: Path) -> None:
             os.replace(part, target)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise InputError(f"cannot write {target}: {error.strerror}") from None
+            raise CannotWrite(f"cannot write {target}: {error.strerror}") from None
 
 
 def _same_plan(folder: Path, got: Plan, expected: Plan) -> None:

@@ -97,6 +97,12 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
 
         return hire(config, data, given, self.load, log)
 
+    def made_of(self, config: ClassesRunConfig) -> tuple[Any, Any]:
+        """Data alone; of teachers whom stages listen to, and the features that they are asked for. Caches are read anew."""
+        from stillhouse.classification.teachers import made_of
+
+        return config.data, made_of(config)
+
     def fingerprint(self, teacher: Any) -> str:
         """Of its weights as they were built."""
         from stillhouse.classification.teachers import fingerprint

@@ -122,7 +122,9 @@ class ClassesRunConfig(RunPlan):
         if self.training.mixing.on and any(
             signal.reads_one_label for signals in (*lessons, self.own) for signal in signals
         ):
-            raise ValueError("training.mixing: 'dkd' and 'ensemble' read one label an image, and a mixed image has two")
+            raise ValueError(
+                "training.mixing: 'dkd', 'ofa' and 'ensemble' read one label an image, and a mixed image has two"
+            )
 
     def _check_curriculum(self, lessons: list[tuple[SignalConfig, ...]]) -> None:
         if self.curriculum is None:

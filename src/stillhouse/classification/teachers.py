@@ -88,6 +88,16 @@ def hire(
     return found
 
 
+def made_of(config: ClassesRunConfig) -> Any:
+    """What decides the teachers that `hire` finds; where one is a cache, which is compared with all of a run, all settings."""
+    staff = staff_of(config, None)
+    sources = [source.source for one in staff for source in one.sources if source is not None]
+    if config.teacher_cache is not None or any(source.startswith("cache:") for source in sources):
+        return config
+    kinds = sorted({signal.kind for stage in config.stages_of(True) for signal in stage.signals})
+    return config.data, staff, kinds, config.training.evaluation_batch_size
+
+
 def grade(teacher: Any, data: Any, batch_size: int) -> Grade:
     """Accuracy on the validation split against the share of the commonest class."""
     report = check_teacher(teacher, data.validation.batches(batch_size), data.task.class_names)

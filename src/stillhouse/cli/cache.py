@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -98,7 +97,7 @@ def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
     from stillhouse.cache.content import Content
     from stillhouse.cache.files import Plan, missing
     from stillhouse.cache.questions import write_cache
-    from stillhouse.cli.show import RunDisplay
+    from stillhouse.cli.show import RunDisplay, bar
     from stillhouse.core.experiment import accept
     from stillhouse.families import family_of
 
@@ -116,7 +115,7 @@ def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
     grade = accept(family, teachers[-1], config, data, force=options.force, watch=watch)
     questions = questions.with_facts(grade=grade.to_fields())
     out = options.out or Path("caches") / config.name
-    with _bar(options.quiet) as on_progress:
+    with bar("asking the teacher", quiet=options.quiet) as on_progress:
         done = write_cache(questions, out, kept, share=share, licence=options.licence, on_progress=on_progress)
     plan = Plan.read(out / "plan.json")
     left = missing(out, plan)
@@ -237,18 +236,3 @@ def _with_views(words: Sequence[str]) -> list[str]:
         if value:
             return [*found, "--set", f"data.views={value}"]
     return found
-
-
-def _bar(quiet: bool) -> Any:
-    from contextlib import contextmanager
-
-    from rich.progress import MofNCompleteColumn, Progress
-
-    @contextmanager
-    def shown() -> Any:
-        off = quiet or not sys.stdout.isatty()
-        with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), transient=True, disable=off) as bars:
-            bar = bars.add_task("asking the teacher", total=None)
-            yield lambda done, total: bars.update(bar, completed=done, total=total)
-
-    return shown()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from stillhouse.cli.options import DATA, TEACHERS, Parser, print_config, read_config
+from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.recipes import load_run
 
@@ -12,6 +15,7 @@ EXAMPLES = """
   stillhouse check digits
   stillhouse check mnist --teacher-source timm:resnet18 --data-root DIR     a re-made head is fitted on frozen features
   stillhouse check mnist --teacher-source timm:resnet18 --teacher-checkpoint mine.pt
+  stillhouse check digits --untaught runs/digits      is it better than the student without it?
 """
 
 
@@ -26,11 +30,17 @@ def main(arguments: Sequence[str]) -> int:
             "--teacher-head": "",
             **DATA,
             "--data-image-size": "",
+            "--untaught": "",
             "--device": "where to compute [auto]",
             "--set": "",
             "--print-config": "",
         },
         examples=EXAMPLES,
+    )
+    parser.add_argument(
+        "--untaught",
+        metavar="RUN|SCORE",
+        help="the student without a teacher: a run folder, or its validation score; a good teacher is above it",
     )
     options, config = read_config(parser, arguments, load_run, "digits")
     if options.print_config:
@@ -47,7 +57,9 @@ def main(arguments: Sequence[str]) -> int:
     if not teachers:
         raise InputError("the recipe has no teacher; name one with --teacher-source")
     grades = [accept(family, teacher, config, data, watch=watch) for teacher in teachers]
-    plain = family.plain_score(config, data)
+    plain = (
+        family.plain_score(config, data) if options.untaught is None else untaught(options.untaught, grades[0].metric)
+    )
     for grade in grades:
         if plain is not None and grade.score < plain[1]:
             print(
@@ -58,3 +70,36 @@ def main(arguments: Sequence[str]) -> int:
         above = "" if plain is None else f" and what {plain[0]} reaches ({plain[1]:.4f})"
         print(f"fit to teach: {grade.low:.4f}, the lower end of its score, is above chance ({grade.chance:.4f}){above}")
     return 0
+
+
+def untaught(given: str, metric: str) -> tuple[str, float]:
+    """What the student reaches without a teacher, with its name: a number, or the mean of a run's control on the validation split.
+
+    Args:
+        given: a number or a run folder.
+        metric: of the teacher's grade.
+
+    Raises:
+        InputError: neither, or a run without a control or without this metric.
+    """
+    try:
+        score = float(given)
+    except ValueError:
+        pass
+    else:
+        if not math.isfinite(score):
+            raise InputError(f"--untaught: expected a finite score, got {given}")
+        return "the student without a teacher", score
+    folder = Path(given)
+    if not (folder / records.SUMMARY).is_file():
+        raise InputError(f"--untaught: expected a number or the folder of a finished run, got {given}")
+    rows = records.read_object(folder / records.SUMMARY, {}).get("comparisons") or []
+    control = next((row["control"] for row in rows if str(row["name"]).startswith("teacher")), None)
+    results = sorted((folder / "arms" / str(control)).glob(f"*/{records.RESULT}"))
+    values = [(records.read_json(path).get("validation") or {}).get(metric) for path in results]
+    found = [float(value) for value in values if value is not None]
+    if not found:
+        raise InputError(
+            f"--untaught {given}: expected an arm without a teacher, validated by {metric}, got {control or 'none'}"
+        )
+    return f"the student without a teacher ({control} of {given})", sum(found) / len(found)

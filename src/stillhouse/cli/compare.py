@@ -60,17 +60,16 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from stillhouse.core.family import COSTS
-    from stillhouse.report.runs import difference_words
+    from stillhouse.report.runs import cost_kinds, difference_words
     from stillhouse.report.verdicts import Measure, shown
     from stillhouse.report.words import cost, plain
 
     rows = found["runs"]
     measures = [Measure.of(metric) for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
-    kinds = [kind for kind in COSTS if any(kind in row["cost"] for row in rows)]
+    kinds = cost_kinds(rows)
     table = Table()
     heads = [head for n, m in enumerate(measures) for head in (m.label, *(["95 % interval"] if n == 0 else []))]
-    for head in ("run", "seeds", *heads, *(COSTS[kind] for kind in kinds), "train s"):
+    for head in ("run", "seeds", *heads, *kinds.values(), "train s"):
         table.add_column(head)
     for row in rows:
         cells = [row["run"], str(len(row["seeds"]))]
@@ -85,6 +84,9 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     console.print(table)
     unit = f" ({measures[0].unit})" if measures[0].unit not in ("", measures[0].label) else ""
+    for row in rows:
+        if row["costless"]:
+            console.print(f"{row['run']}: without its cost: {row['costless']}", markup=False, soft_wrap=True)
     for row in rows[1:]:
         words = difference_words(measures[0], row)
         if row.get("difference") is None:

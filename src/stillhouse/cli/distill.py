@@ -74,6 +74,6 @@ def distill(config: Any, out: Path, *, resume: bool, force: bool, quiet: bool) -
 
     family = family_of(config)
     trainings = sum(arm.seeds for arm in family.arms(config))
-    with RunDisplay(trainings, quiet=quiet or not sys.stdout.isatty()) as display:
+    with RunDisplay(trainings, quiet=quiet) as display:
         summary = run(family, config, out, resume=resume, force=force, watch=display)
     print_summary(summary, out)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stillhouse.cli.options import Parser
+from stillhouse.cli.show import bar
 from stillhouse.core.exports import ExportChoices, write_export
 from stillhouse.core.folder import student_folder
 from stillhouse.families import family_at
@@ -38,18 +39,17 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, the folder of a student, or its card.json")
     parser.add_argument("--to", required=True, choices=TARGETS, metavar="FORM", help=", ".join(TARGETS))
     parser.add_argument("--out", type=Path, help="file or folder [export/ in the student's folder]")
-    parser.add_argument(
-        "--prove", action="store_true", help="verilog: prove by SAT that it equals the clauses for all inputs"
-    )
+    parser.add_argument("--prove", action="store_true", help="verilog: prove that it equals the clauses for all inputs")
     parser.add_argument("--vote-bits", type=int, metavar="N", help="votes rounded to N bits [as exact as they can be]")
     parser.add_argument("--data", help="data set of the check [the one of the run]")
     parser.add_argument("--data-root", metavar="DIR", help="where it lies [as in the run]")
     options = parser.parse(arguments)
     folder = student_folder(options.run.parent if options.run.is_file() else options.run)
     family = family_at(folder)
-    choices = ExportChoices(options.prove, options.vote_bits, options.data, options.data_root)
     started = time.perf_counter()
-    place, lines = write_export(family.exports(), options.to, folder, options.out, choices, family.kind)
+    with bar("proving") as on_progress:
+        choices = ExportChoices(options.prove, options.vote_bits, options.data, options.data_root, on_progress)
+        place, lines = write_export(family.exports(), options.to, folder, options.out, choices, family.kind)
     for line in lines:
         print(line)
     size = sum(file.stat().st_size for file in (place.rglob("*") if place.is_dir() else [place]) if file.is_file())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -15,6 +18,9 @@ from rich.table import Table
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
 from stillhouse.core.watch import News, Watch
+from stillhouse.report.verdicts import Measure, sentence
+
+LEAST_SECONDS = 1.0  # between two lines of epochs
 
 
 def print_table(table: Table) -> None:
@@ -27,11 +33,33 @@ def print_table(table: Table) -> None:
     console.print(table)
 
 
-class RunDisplay(Watch):
-    """One bar for the arms and seeds of a run, one for the steps of the current training."""
+@contextmanager
+def bar(about: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A bar that is gone when its work is done: what to call with (done, all); nothing where nobody watches.
 
-    def __init__(self, trainings: int, *, quiet: bool = False) -> None:
+    Args:
+        about: what is done.
+        quiet: no bar.
+    """
+    off = quiet or not sys.stdout.isatty()
+    with Bars(*Bars.get_default_columns(), MofNCompleteColumn(), transient=True, disable=off) as bars:
+        one = bars.add_task(about, total=None, visible=False)
+        yield lambda done, total: bars.update(one, completed=done, total=total, visible=True)
+
+
+class RunDisplay(Watch):
+    """One bar for the arms and seeds of a run, one for the steps of the current training; off a terminal a line an epoch.
+
+    Args:
+        trainings: how many there will be.
+        quiet: neither bars nor epochs, a line for each training that is done.
+        epochs: whether epochs have a line where there is no terminal.
+    """
+
+    def __init__(self, trainings: int, *, quiet: bool = False, epochs: bool = True) -> None:
         self.console = Console(highlight=False)
+        self.epochs = epochs and not quiet and not sys.stdout.isatty()
+        quiet = quiet or not sys.stdout.isatty()
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -42,6 +70,10 @@ class RunDisplay(Watch):
         self.bars = Bars(*columns, console=self.console, disable=quiet)
         self.quiet = quiet
         self.trainings = trainings
+        self.number = 0  # of the training that goes on, from 1
+        self.first = 1
+        self.started: float | None = None
+        self.spoke = 0.0
         self.current: tuple[str, int] | None = None
         self.news: dict[str, float | None] = {}
 
@@ -56,6 +88,12 @@ class RunDisplay(Watch):
     ) -> None:
         self.bars.stop()
 
+    def begin(self, done: int, total: int) -> None:
+        """Count from what an interrupted run has left."""
+        self.trainings, self.number, self.first = total, done, done + 1
+        if hasattr(self, "all"):
+            self.bars.update(self.all, total=total, completed=done)
+
     def log(self, line: str) -> None:
         """Print a line above the bars."""
         self.console.print(line, soft_wrap=True, markup=False)
@@ -64,14 +102,67 @@ class RunDisplay(Watch):
         """Move the bars; `news` may hold the latest loss and the best validation figures."""
         if (arm, seed) != self.current:
             self.current, self.news = (arm, seed), {}
+            self.number += 1
+            if self.started is None:
+                self.started = time.monotonic()
+                self.skipped = (progress.step - 1) / progress.total_steps if progress.step else 0.0
             self.bars.reset(self.one, total=progress.total_steps, description=f"{arm}, seed {seed}")
-        self.news.update(news)
+        self.news.update({name: value for name, value in news.items() if name not in ("epoch", "epochs")})
         shown = [f"{n} {v:.4f}" for n, v in self.news.items() if v is not None][:3]
         self.bars.update(self.one, completed=progress.step, news=" ".join(shown))
         if progress.step == progress.total_steps:
             self.bars.advance(self.all)
             if self.quiet:
                 self.log(f"trained {arm}, seed {seed}")
+        if self.epochs and news.get("epoch") is not None:
+            self._epoch(progress, news)
+
+    def _epoch(self, progress: Progress, news: News) -> None:
+        """A line for an epoch that is done; at most one a second, and the last."""
+        now = time.monotonic()
+        if now - self.spoke < LEAST_SECONDS and news["epoch"] != news["epochs"]:
+            return
+        self.spoke = now
+        assert self.current is not None
+        figures = [f"{n} {v:.4f}" for n, v in news.items() if v is not None and n not in ("epoch", "epochs")]
+        figures.sort(key=lambda text: not text.startswith("loss "))
+        run = f"run {self.number} of {self.trainings}, " if self.trainings > 1 else ""
+        self.log(
+            f"{run}{self.current[0]}, seed {self.current[1]}: epoch {news['epoch']:.0f} of {news['epochs']:.0f}, "
+            f"{', '.join(figures[:4])}{self._to_go(progress, now)}"
+        )
+
+    def _to_go(self, progress: Progress, now: float) -> str:
+        """Time for what is left of all trainings, as if each took as long as those so far."""
+        assert self.started is not None
+        done = self.number - self.first + progress.fraction - self.skipped
+        left = self.trainings - self.number + 1 - progress.fraction
+        if done <= 0 or left <= 0:
+            return ""
+        return f", about {duration((now - self.started) / done * left)} to go"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them.
+
+    Example:
+        >>> duration(42.0), duration(250.0), duration(6000.0)
+        ('42 s', '4 min', '1 h 40 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def seeds_in_words(count: int) -> str:
+    """How many seeds there are.
+
+    Example:
+        >>> seeds_in_words(1), seeds_in_words(3)
+        ('1 seed', '3 seeds')
+    """
+    return f"{count} seed{'s' * (count != 1)}"
 
 
 def comparisons_of_teacher(summary: Mapping[str, Any]) -> bool:
@@ -83,8 +174,9 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     """The table of arms, the comparisons in words, and where the report is."""
     console = Console(highlight=False)
     metrics = [m for m in summary["metrics"] if any(m["name"] in arm for arm in summary["arms"].values())]
-    table = Table(title=f"{summary['data']['name']}, {len(summary['seeds'])} seed(s)")
-    heads = [head for n, metric in enumerate(metrics) for head in (metric["label"], *(["95 % interval"] * (n == 0)))]
+    table = Table(title=f"{summary['data']['name']}, {seeds_in_words(len(summary['seeds']))}")
+    spread = "each seed" if len(summary["seeds"]) == 2 else "95 % interval"
+    heads = [head for n, metric in enumerate(metrics) for head in (metric["label"], *([spread] * (n == 0)))]
     for head in ("arm", *heads, "parameters", "s each"):
         table.add_column(head)
     for name, found in summary["arms"].items():
@@ -97,13 +189,13 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
         table.add_row(*cells)
     print_table(table)
     _print_teacher(console, summary, metrics)
-    scales = {metric["name"]: metric["scale"] for metric in metrics}
+    measures = {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
     for entry in summary["comparisons"]:
-        words = comparison_words(entry, scale=scales.get(entry["metric"], 1.0))
-        console.print(words, markup=False, soft_wrap=True)
+        line = sentence(entry, summary["arms"], measures)
+        console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
     if len(summary["seeds"]) < 3:
         console.print(
-            f"{len(summary['seeds'])} seed(s): an interval from fewer than 3 can be too narrow; take --seeds 3 or more"
+            f"{seeds_in_words(len(summary['seeds']))}: too few for a verdict to stand on; take --seeds 3 or more"
         )
     about = "verdict on the teacher" if comparisons_of_teacher(summary) else "verdict"
     console.print(f"{about}: [bold]{summary['verdict']}[/bold]")
@@ -146,6 +238,9 @@ def _estimate(metric: Mapping[str, Any], found: Mapping[str, Any] | None, *, who
     if found is None:
         return ["", ""] if whole else [""]
     low, high = found.get("low"), found.get("high")
+    values = found.get("values") or []
+    if whole and len(values) == 2:  # two are no sample: their interval reaches from one end of the scale to the other
+        return [_shown(metric, found["mean"]), " and ".join(_shown(metric, value) for value in values)]
     interval = "" if low is None or high is None else f"{_shown(metric, low)} to {_shown(metric, high)}"
     return [_shown(metric, found["mean"]), *([interval] if whole else [])]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
     from stillhouse.cli.show import RunDisplay
 
     out = run_place(options.out, config.name)
-    with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
+    with RunDisplay(1, quiet=options.quiet) as display:
         result = train_teacher(config, out, resume=options.resume, watch=display)
     print(
         f"validation accuracy {result['validation']['accuracy']:.2%}, test accuracy {result['metrics']['accuracy']:.2%}"

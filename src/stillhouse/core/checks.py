@@ -14,6 +14,10 @@ class InputError(StillhouseError, ValueError):
     """Data, a file or a value is not what it must be."""
 
 
+class CannotWrite(InputError):
+    """A file cannot be written (a full disk, no permission): the same command goes on when it can be."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A ready-made hint for a misspelt name: the near one, or the list of what there is.
 

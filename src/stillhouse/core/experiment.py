@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from stillhouse.core import processes, records
+from stillhouse.core.board import write_board
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.family import Arm, Family, Grade, TeacherAtChance
@@ -70,10 +71,15 @@ def run(
             family, config, folder, resume=resume, force=force, data=data, teacher=teacher, command=command, watch=watch
         )
         arms = family.arms(config)
-        for arm, seed in processes.agree([(arm.name, seed) for arm, seed in todo(arms, folder, resume)]):
+        left = processes.agree([(arm.name, seed) for arm, seed in todo(arms, folder, resume)])
+        total = sum(arm.seeds for arm in arms)
+        watch.begin(total - len(left), total)
+        for arm, seed in left:
             make(family, next(one for one in arms if one.name == arm), seed, lab)
         summary = processes.on_first(lambda: _conclude(family, lab, arms, command))
+        processes.on_first(lambda: write_board(family, out, summary))
     watch.log(f"report: {processes.on_first(lambda: write_page(family, out))}")
+    watch.log(f"curves, pictures, configuration: tensorboard --logdir {out}")
     return summary
 
 
@@ -85,6 +91,7 @@ def _conclude(family: Family[Any, Any], lab: Lab[Any, Any], arms: Sequence[Arm],
     summary = summarize(family, lab.config, arms, lab.folder, {"arm": shipped.name, "seed": best})
     summary = {**summary, "command": command, "data": lab.folder.run["data"]}
     family.finish(lab, summary)
+    summary["files"] = lab.folder.files()
     write_json(lab.folder.path / records.SUMMARY, summary)
     return summary
 

@@ -27,12 +27,14 @@ class ExportChoices:
         vote_bits: round votes to so many bits; None for all that 31-bit scores leave.
         data: name of the data set on whose test split the written file is checked; None for that of the run.
         data_root: where it lies.
+        on_progress: called during a proof with (statements proved, all).
     """
 
     prove: bool = False
     vote_bits: int | None = None
     data: str | None = None
     data_root: str | None = None
+    on_progress: Callable[[int, int], None] = lambda done, total: None
 
 
 @dataclass(frozen=True)

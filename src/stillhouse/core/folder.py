@@ -150,6 +150,13 @@ class RunFolder:
             write_json(target / records.CARD, with_hashes(card, target, names) if names else card)
         return best
 
+    def files(self) -> list[str]:
+        """What a finished run holds, so that one of them that goes missing later is missed; not what only a resume reads."""
+        passing = {"tensorboard", "stages", records.RECORDS, records.CHECKPOINT, records.REPORT, records.SUMMARY}
+        names = [p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and ".tfevents." not in p.name]
+        kept = [n for n in names if not passing & set(n.parts) and not any(part.startswith(".") for part in n.parts)]
+        return sorted(name.as_posix() for name in kept)
+
     @property
     def run(self) -> dict[str, Any]:
         """`run.json`."""

@@ -21,7 +21,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.records import LOCK, PART, check_folder
 
 try:
@@ -62,7 +62,7 @@ class RunLock:
             os.pwrite(self._handle, json.dumps(holder).encode(), 0)
         except OSError as error:
             self._release()
-            raise InputError(f"cannot write {self.folder}: {error.strerror}") from None
+            raise CannotWrite(f"cannot write {self.folder}: {error.strerror}") from None
         return self
 
     def __exit__(

@@ -46,7 +46,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from stillhouse.core import ranks
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.seals import SEAL, comment_fits, is_whole, with_comment, with_seal
 
 RUN, TEACHER, SUMMARY, REPORT = "run.json", "teacher.json", "summary.json", "report.html"
@@ -211,7 +211,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             dir=path.parent, prefix=f".{path.name}.", suffix=PART, delete=False
         )
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise CannotWrite(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from None
     try:
         with handle:
             write(handle)
@@ -225,7 +225,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         # torch and numpy wrap a full disk in errors of their own, so ask the disk rather than the exception
         if isinstance(error, OSError) or (isinstance(error, RuntimeError) and "write" in str(error).lower()):
             reason = getattr(error, "strerror", None) or "no space left on device?"
-            raise InputError(f"cannot write {path}: {reason}; nothing half-written was left") from None
+            raise CannotWrite(f"cannot write {path}: {reason}; nothing half-written was left") from None
         raise
 
 
@@ -288,7 +288,7 @@ def open_mapped(path: Path, kind: Any, shape: tuple[int, ...]) -> np.ndarray:
         path.unlink(missing_ok=True)
         reason = getattr(error, "strerror", None) or str(error)
         size = int(np.prod(shape, dtype=object)) * np.dtype(kind).itemsize
-        raise InputError(f"cannot write {path} ({size:,} bytes): {reason}") from None
+        raise CannotWrite(f"cannot write {path} ({size:,} bytes): {reason}") from None
     return array
 
 
@@ -378,19 +378,22 @@ def append_record(path: Path, record: Mapping[str, Any]) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(as_json(record)) + "\n")
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from None
+        raise CannotWrite(f"cannot write {path}: {error.strerror}") from None
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """The lines of a JSON-lines file; a torn last line (a kill in the middle of a write) is left out.
 
     Raises:
-        InputError: a whole line that is not a JSON object: the file was damaged, and what follows it is not dropped quietly.
+        InputError: a whole line that is not a JSON object: the file was damaged, and what follows it is not dropped quietly; a
+            file of a finished training that was changed since, or is missing.
     """
+    expected = _hash_in_result(path)
     if not path.is_file():
+        if expected is not None:
+            raise InputError(f"{path} is missing: its sha256 is in {RESULT}")
         return
     raw = path.read_bytes()
-    expected = _hash_in_result(path)
     if expected is not None and hashlib.sha256(raw).hexdigest() != expected:
         raise InputError(f"{path} was changed after the training ended: its sha256 is not the one in {RESULT}")
     *lines, torn = raw.split(b"\n")

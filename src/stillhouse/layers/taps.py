@@ -52,9 +52,12 @@ class Tapped:
         found = self._call(inputs)
         found = found.logits if isinstance(found, Outputs) else found
         logits = found[0] if isinstance(found, tuple) else found
-        outputs = Outputs(logits, self._seen)
-        self._seen = {}
-        return outputs
+        return Outputs(logits, self.take())
+
+    def take(self) -> dict[str, Tensor]:
+        """What the sub-modules put out since the last time, by path; for a module that somebody else calls."""
+        seen, self._seen = self._seen, {}
+        return seen
 
     @torch.no_grad()
     def spec(self, example: Tensor) -> OutputSpec:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.prove import Proof
+from stillhouse.logic.proof import Proof
 from stillhouse.logic.sat import Formula
 
 MOST = 20_000  # joint values of the clauses that are left

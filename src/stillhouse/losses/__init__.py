@@ -16,6 +16,8 @@ from stillhouse.losses.divergence import (
     symmetric_kl,
     total_variation,
 )
+from stillhouse.losses.maps import activation_energy, attention_transfer, mixing_distance
+from stillhouse.losses.multi_level import class_relations, multi_level, sample_relations
 from stillhouse.losses.regression import (
     cosine_distance,
     cosine_logits,
@@ -26,14 +28,18 @@ from stillhouse.losses.regression import (
 )
 from stillhouse.losses.relations import gram_mse, pkt, rkd_angle, rkd_distance, similarity_preserving
 from stillhouse.losses.standardize import standardize_logits
+from stillhouse.losses.target_enhanced import target_enhanced_kl
 from stillhouse.losses.top_k import topk_kl
 from stillhouse.losses.universal import universal_logit_distance
 
 __all__ = [
     "Projection",
+    "activation_energy",
     "attention_kl",
     "attention_score_mse",
+    "attention_transfer",
     "cka_loss",
+    "class_relations",
     "contrastive_distillation",
     "cosine_distance",
     "cosine_logits",
@@ -47,8 +53,10 @@ __all__ = [
     "gram_mse",
     "label_cross_entropy",
     "linear_cka",
+    "mixing_distance",
     "mse",
     "mse_logits",
+    "multi_level",
     "normalized_mse",
     "pearson_distance",
     "pkt",
@@ -56,6 +64,7 @@ __all__ = [
     "reverse_kl",
     "rkd_angle",
     "rkd_distance",
+    "sample_relations",
     "similarity_preserving",
     "skew_forward_kl",
     "skew_reverse_kl",
@@ -63,6 +72,7 @@ __all__ = [
     "standardize_logits",
     "supervised_contrastive",
     "symmetric_kl",
+    "target_enhanced_kl",
     "topk_kl",
     "total_variation",
     "universal_logit_distance",

@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.checks import InputError
 from stillhouse.losses.softened import kl_of_logs, softened
-from stillhouse.losses.values import everywhere
+from stillhouse.losses.values import check_labels
 
 
 def decoupled_kl(
@@ -62,7 +62,7 @@ def decoupled_kl(
             f"{target_weight} and {nontarget_weight}"
         )
     log_q, log_p, scale = softened(student_logits, teacher_logits, temperature)
-    _check_labels(labels, *log_p.shape)
+    check_labels(labels, *log_p.shape)
     is_target = torch.zeros_like(log_p, dtype=torch.bool).scatter(1, labels.long().unsqueeze(1), True)
     binary_p, others_p = _apart(log_p, is_target)
     binary_q, others_q = _apart(log_q, is_target)
@@ -86,15 +86,3 @@ def _apart(log_p: Tensor, is_target: Tensor) -> tuple[Tensor, Tensor]:
     among = (others - rest).masked_fill(alone, -math.inf)
     target = log_p.masked_fill(~is_target, 0.0).sum(dim=1, keepdim=True)
     return torch.cat([target, rest.masked_fill(alone, -math.inf)], dim=1), among
-
-
-def _check_labels(labels: Tensor, batch: int, classes: int) -> None:
-    if classes < 2:
-        raise InputError(f"logits: expected at least 2 classes to take apart, got {classes}")
-    same_shape("labels", tuple(labels.shape), (batch,))
-    if labels.is_floating_point() or labels.is_complex():
-        raise InputError(f"labels: expected int64 class numbers, got {labels.dtype}")
-    if not everywhere((labels >= 0) & (labels < classes)):
-        raise InputError(
-            f"labels: expected class numbers from 0 to {classes - 1}, got {labels.min().item()} to {labels.max().item()}"
-        )

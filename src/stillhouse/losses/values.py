@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from stillhouse.core.checks import InputError, same_shape
+
 
 def everywhere(condition: Tensor) -> bool:
     """Whether a condition holds everywhere; under `torch.compile` it is taken for granted, not computed.
@@ -17,3 +19,20 @@ def everywhere(condition: Tensor) -> bool:
         (True, False)
     """
     return torch.compiler.is_compiling() or bool(condition.all())
+
+
+def check_labels(labels: Tensor, batch: int, classes: int) -> None:
+    """Refuse labels (B,) that are not class numbers from 0 to K - 1, and scores of a single class.
+
+    Raises:
+        InputError: what was expected, and what came.
+    """
+    if classes < 2:
+        raise InputError(f"logits: expected at least 2 classes to take apart, got {classes}")
+    same_shape("labels", tuple(labels.shape), (batch,))
+    if labels.is_floating_point() or labels.is_complex():
+        raise InputError(f"labels: expected int64 class numbers, got {labels.dtype}")
+    if not everywhere((labels >= 0) & (labels < classes)):
+        raise InputError(
+            f"labels: expected class numbers from 0 to {classes - 1}, got {labels.min().item()} to {labels.max().item()}"
+        )

@@ -159,7 +159,8 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mappi
     values = {arm: list(mapping(mapping(entry).get(first.name)).get("values") or []) for arm, entry in arms.items()}
     most = max(map(len, values.values()), default=0)
     about_ends = " over test items; one seed shows nothing of other seeds" if most == 1 else ""
-    caption = f"Test split, read once at the end. Below each mean: its 95 % interval{about_ends}."
+    below = "both seeds (too few for an interval)" if most == 2 else f"its 95 % interval{about_ends}"
+    caption = f"Test split, read once at the end. Below each mean: {below}."
     found: list[Block] = [Table("Arms", head, rows, caption)]
     if most > 1:
         cells_of = {
@@ -173,6 +174,9 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mappi
 def _estimate(measure: Measure, found: Mapping[str, Any]) -> Cell:
     low, high = number(found.get("low")), number(found.get("high"))
     under = "" if low is None or high is None else f"{shown(measure, low)} to {shown(measure, high)}"
+    values = found.get("values") or []
+    if len(values) == 2:
+        under = " and ".join(shown(measure, value) for value in values)
     return Cell(shown(measure, found.get("mean")), under)
 
 

@@ -75,6 +75,7 @@ def read_run(out: Path) -> RunFolder:
     folders = sorted(folder for folder in (out / "arms").glob("*") if folder.is_dir())
     folders.sort(key=lambda folder: order.index(folder.name) if folder.name in order else len(order))
     arms = {folder.name: _read_arm(folder, faults) for folder in folders}
+    faults += [f"{name} is missing, and the run had left it" for name in _missing(out, summary)]
     return RunFolder(
         path=out,
         run=run,
@@ -83,6 +84,13 @@ def read_run(out: Path) -> RunFolder:
         arms={arm: runs for arm, runs in arms.items() if runs},
         faults=faults,
     )
+
+
+def _missing(out: Path, summary: Mapping[str, Any]) -> list[str]:
+    """Files that a finished run left and that are there no more; records say so themselves."""
+    left = summary.get("files")
+    names = [name for name in left if isinstance(name, str)] if isinstance(left, list) else []
+    return [name for name in names if not name.endswith(records.RECORDS) and not (out / name).is_file()]
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -102,7 +110,8 @@ def _read_arm(folder: Path, faults: list[str]) -> list[SeedRun]:
         seed = seed_folder.name.removeprefix("seed-")
         if seed.isdigit():
             split: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
-            for record in attempt(seed_folder / records.RECORDS, lambda p: list(records.read_records(p)), faults) or []:
+            lines = attempt(seed_folder / records.RECORDS, lambda p: list(records.read_records(p)), faults, needed=True)
+            for record in lines or []:
                 if isinstance(record, dict) and number(record.get("epoch")) is not None:
                     split.setdefault(str(record.get("split")), []).append(record)
             result = attempt(seed_folder / records.RESULT, records.read_json, faults)
@@ -110,9 +119,12 @@ def _read_arm(folder: Path, faults: list[str]) -> list[SeedRun]:
     return sorted(found, key=lambda run: run.seed)
 
 
-def attempt(path: Path, read: Callable[[Path], T], faults: list[str]) -> T | None:
-    """What `read` makes of a file; None where it is missing, None and a line in `faults` where it is broken."""
-    if not path.is_file():
+def attempt(path: Path, read: Callable[[Path], T], faults: list[str], *, needed: bool = False) -> T | None:
+    """What `read` makes of a file; None where it is missing, None and a line in `faults` where it is broken.
+
+    Of a file that is `needed`, `read` says itself what its absence means.
+    """
+    if not needed and not path.is_file():
         return None
     try:
         return read(path)

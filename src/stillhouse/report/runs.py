@@ -14,7 +14,7 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.core.family import COSTS
+from stillhouse.core.family import COSTS, PACKED_COSTS, packed_costs
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
@@ -44,7 +44,8 @@ class Run:
         items: seed -> metric -> (N).
         scalars: metric -> (S) of figures that no single item has.
         seconds: (S) of training.
-        cost: by kind.
+        cost: by kind, of `COSTS` and `PACKED_COSTS`.
+        costless: why there is no cost of `COSTS`; None where there is, or was not asked for.
     """
 
     name: str
@@ -56,6 +57,12 @@ class Run:
     scalars: Mapping[str, Sequence[float]]
     seconds: Sequence[float]
     cost: Mapping[str, float]
+    costless: str | None = None
+
+
+def cost_kinds(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The kinds of cost that any row has, in words."""
+    return {kind: words for kind, words in (COSTS | PACKED_COSTS).items() if any(kind in row["cost"] for row in rows)}
 
 
 def read_runs(family: Family[Any, Any], folders: Sequence[Path], *, cost: bool = True) -> list[Run]:
@@ -95,6 +102,7 @@ def compare_runs(family: Family[Any, Any], runs: Sequence[Run]) -> dict[str, Any
             "metrics": {metric.name: found for metric in family.metrics if (found := _estimate(run, metric))},
             "seconds": float(np.mean(run.seconds)) if len(run.seconds) else None,
             "cost": dict(run.cost),
+            "costless": run.costless,
             "verdict": run.summary.get("verdict"),
             "data": run.about.get("data", {}).get("name"),
         }
@@ -162,7 +170,7 @@ def write_comparison(family: Family[Any, Any], found: Mapping[str, Any], path: P
 def _blocks(family: Family[Any, Any], rows: Sequence[Mapping[str, Any]]) -> list[Block]:
     measures = [Measure.of(metric) for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
     first = measures[0]
-    kinds = [kind for kind in COSTS if any(kind in row["cost"] for row in rows)]
+    kinds = cost_kinds(rows)
     table: list[list[str | Cell]] = []
     for row in rows:
         cells: list[str | Cell] = [Cell(row["run"], f"arm {row['arm']}, {len(row['seeds'])} seeds, {row['data']}")]
@@ -171,7 +179,7 @@ def _blocks(family: Family[Any, Any], rows: Sequence[Mapping[str, Any]]) -> list
         cells += [cost_words(kind, row["cost"].get(kind)) for kind in kinds]
         cells.append(plain(row["seconds"]))
         table.append(cells)
-    names = [COSTS[kind].removesuffix(" on disk") for kind in kinds]
+    names = [words.removesuffix(" on disk") for words in kinds.values()]
     head = ["run", *(m.label for m in measures), "against the first", *names, "training time (s)"]
     caption = "Test split of each run. Below each mean: its 95 % interval. Times are of the machine of each run."
     blocks: list[Block] = [Table("Runs", head, table, caption)]
@@ -198,6 +206,7 @@ def _blocks(family: Family[Any, Any], rows: Sequence[Mapping[str, Any]]) -> list
     if drawings:
         blocks.append(Figure("Side by side", drawings))
     reasons = [(row["run"], f"not paired with {rows[0]['run']}: {row['why']}") for row in rows if row.get("why")]
+    reasons += [(row["run"], f"its cost: {row['costless']}") for row in rows if row.get("costless")]
     return [*blocks, *([Facts("What cannot be said", reasons)] if reasons else [])]
 
 
@@ -263,17 +272,18 @@ def _read(family: Family[Any, Any], folder: Path, name: str, cost: bool) -> Run:
     scalars = {key: [r["metrics"][key] for r in results if r["metrics"].get(key) is not None] for key in names}
     items = {seed: {**run.scores(arm, seed), **family.further_items(run, arm, seed)} for seed in done}
     seconds = [result["seconds"] for result in results if result.get("seconds") is not None]
-    return Run(
-        name, folder, about, summary, arm, items, scalars, seconds, _cost(family, folder, arm, done[0]) if cost else {}
-    )
+    counted, why = _cost(family, folder, arm, done[0]) if cost else ({}, None)
+    costs = summary.get("costs")
+    counted |= packed_costs(costs.get(arm) or {}) if isinstance(costs, Mapping) else {}
+    return Run(name, folder, about, summary, arm, items, scalars, seconds, counted, why)
 
 
-def _cost(family: Family[Any, Any], folder: Path, arm: str, seed: int) -> dict[str, float]:
-    """What the student costs; {} where it can no longer be loaded, which a table of scores need not fail for."""
+def _cost(family: Family[Any, Any], folder: Path, arm: str, seed: int) -> tuple[dict[str, float], str | None]:
+    """What the student costs; where it can no longer be loaded, which a table of scores need not fail for, the reason."""
     try:
-        return dict(family.cost(records.arm_folder(folder, arm, seed)))
-    except StillhouseError:
-        return {}
+        return dict(family.cost(records.arm_folder(folder, arm, seed))), None
+    except StillhouseError as error:
+        return {}, str(error)
 
 
 def _names(places: Sequence[Path]) -> list[str]:

@@ -57,7 +57,7 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
         >>> found.lead
         'The spikes hurt'
         >>> print(found.detail.replace(GAP, " ").replace(MINUS, "-")[:88])
-        bits per byte: kd 1.9000 against dense 1.7200, 0.1800 more (95 % interval 0.1600 to 0.20
+        bits per byte: kd 1.9000 against dense 1.7200, costs 0.1800 bits per byte more (95 % int
     """
     verdict, arm, control = (str(row.get(key, "?")) for key in ("verdict", "arm", "control"))
     measure = measures.get(str(row.get("metric")))
@@ -67,8 +67,9 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
     parts = [f"{measure.label}: {arm} {means[0]} against {control} {means[1]}"]
     ends = [number(row.get(key)) for key in ("difference", "low", "high")]
     known = [end for end in ends if end is not None]
+    each = _each_seed(measure, row, arms)
     if len(known) == 3:
-        parts.append(_difference(measure, known))
+        parts.append(_difference(measure, known, each))
     seeds, items = number(row.get("seeds")) or 0, number(row.get("items")) or 0
     if seeds:
         parts.append(f"{plain(seeds)}{GAP}seed{'s' * (seeds != 1)}, {plain(items, 7)}{GAP}{measure.items}")
@@ -77,16 +78,35 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
     return Sentence(verdict, lead(verdict, str(row.get("name", "?")), arm, control), ", ".join(parts))
 
 
-def _difference(measure: Measure, ends: list[float]) -> str:
-    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else with signs."""
+def _each_seed(measure: Measure, row: Mapping[str, Any], arms: Mapping[str, Any]) -> list[float]:
+    """The difference under each seed of two, in the direction of the figures; [] where there are not two."""
+    if number(row.get("seeds")) != 2:
+        return []
+    both = [mapping(mapping(arms.get(str(row.get(x)))).get(measure.name)).get("values") for x in ("arm", "control")]
+    values = [[found for x in each or [] if (found := number(x)) is not None] for each in both]
+    values = [each * 2 if len(each) == 1 else each for each in values]  # what is made once stands beside both
+    if [len(each) for each in values] != [2, 2]:
+        return []
+    return [measure.scale * (arm - control) for arm, control in zip(*values)]
+
+
+def _difference(measure: Measure, ends: list[float], each: list[float]) -> str:
+    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else with signs; values of two seeds."""
     sign = -1.0 if measure.lower_is_better else 1.0  # as the figures themselves differ
     middle, low, high = (sign * measure.scale * end for end in ends)
     low, high = min(low, high), max(low, high)
     unit = f"{GAP}points" if measure.scale == 100 else ""
+    if each:
+        signed = [f"{x:+.{measure.digits}f}".replace("-", MINUS) for x in (middle, *each)]
+        return f"difference {signed[0]}{unit} ({signed[1]} and {signed[2]} under the two seeds)"
     if low > 0 or high < 0:
         near, far = sorted((abs(low), abs(high)))
         word = "more" if middle > 0 else "less"
         numbers = [f"{x:.{measure.digits}f}" for x in (abs(middle), near, far)]
-        return f"{numbers[0]}{unit} {word} (95{GAP}% interval {numbers[1]} to {numbers[2]})"
+        if measure.lower_is_better and measure.unit:  # bits, errors: what less is better of is a cost
+            unit = f"{GAP}points" if measure.scale == 100 else f" {measure.unit}"
+            numbers[0] = f"{'costs' if middle > 0 else 'saves'} {numbers[0]}"
+            word = "more" if middle > 0 else ""
+        return f"{numbers[0]}{unit}{' ' * bool(word)}{word} (95{GAP}% interval {numbers[1]} to {numbers[2]})"
     numbers = [f"{x:+.{measure.digits}f}".replace("-", MINUS) for x in (middle, low, high)]
     return f"difference {numbers[0]}{unit} (95{GAP}% interval {numbers[1]} to {numbers[2]})"

@@ -13,6 +13,7 @@ from torch import nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import OutputSpec
+from stillhouse.signals.activation_maps import ActivationMapsConfig
 from stillhouse.signals.attention import AttentionConfig
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.signals.contrastive import ContrastiveConfig
@@ -23,10 +24,15 @@ from stillhouse.signals.exits import ExitsConfig
 from stillhouse.signals.features import FeaturesConfig
 from stillhouse.signals.hidden import HiddenConfig
 from stillhouse.signals.logits import LogitsConfig
+from stillhouse.signals.mixing import MixingConfig
+from stillhouse.signals.ofa import OfaConfig
 from stillhouse.signals.probes import ProbesConfig
 from stillhouse.signals.relations import RelationsConfig
+from stillhouse.signals.taid import TaidConfig
+from stillhouse.signals.time_steps import TimeStepsConfig
 
 __all__ = [
+    "ActivationMapsConfig",
     "AttentionConfig",
     "ContrastiveConfig",
     "DualHeadConfig",
@@ -36,11 +42,15 @@ __all__ = [
     "FeaturesConfig",
     "HiddenConfig",
     "LogitsConfig",
+    "MixingConfig",
+    "OfaConfig",
     "ProbesConfig",
     "RelationsConfig",
     "Signal",
     "SignalBase",
     "SignalConfig",
+    "TaidConfig",
+    "TimeStepsConfig",
     "build_signals",
     "needs_teacher",
     "signals_in",
@@ -60,7 +70,12 @@ SignalConfig = Annotated[
     | ExitsConfig
     | DualHeadConfig
     | ProbesConfig
-    | ContrastiveConfig,
+    | ContrastiveConfig
+    | OfaConfig
+    | TaidConfig
+    | TimeStepsConfig
+    | ActivationMapsConfig
+    | MixingConfig,
     Field(discriminator="kind"),
 ]
 

@@ -209,6 +209,17 @@ class Bridge:
             return tokens.mean(dim=1, keepdim=True)
         if self.pool == "first":
             return tokens[:, :1]
+        return self.fitted(tokens, side)
+
+    @property
+    def positions(self) -> int:
+        """Positions that are compared one by one; 1 where they are pooled."""
+        if self.pool != "none":
+            return 1
+        return self.student_side.positions if self.size is None else math.prod(self.size)
+
+    def fitted(self, tokens: Tensor, side: Side) -> Tensor:
+        """(B, N, D) of one side, as `Side.tokens` gives them, at the positions that both sides have."""
         have = side.grid if side.grid is not None else (side.positions,)
         if self.size is None or self.size == have:
             return tokens

@@ -20,11 +20,13 @@ from stillhouse.losses import (
     forward_kl,
     generalized_js,
     mse_logits,
+    multi_level,
     reverse_kl,
     skew_forward_kl,
     skew_reverse_kl,
     standardize_logits,
     symmetric_kl,
+    target_enhanced_kl,
     total_variation,
 )
 from stillhouse.losses.top_k import scores_kl
@@ -227,6 +229,51 @@ class Dist(LogitLoss):
         return dist_relations(student, teacher, temperature=temperature, **weights)
 
 
+@configclass
+class TargetEnhancedKL(_Softened):
+    """KL from the teacher's distribution, enhanced at the label the more the surer the teacher is (OFA-KD); reads the labels."""
+
+    kind: Literal["ofa"] = "ofa"
+    temperature: Softness = Field(default=1.0, description="softens both sides; the loss is multiplied by T^2")
+    gamma: float = Field(default=1.4, ge=1, description="exponent of the enhancement; 1 is the plain KL")
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """(B,)."""
+        return target_enhanced_kl(student, teacher, labels, gamma=self.gamma, temperature=temperature)
+
+
+@configclass
+class MultiLevel(LogitLoss):
+    """KL at several temperatures, and which samples and which classes are judged alike (multi-level logit distillation)."""
+
+    kind: Literal["mlld"] = "mlld"
+    temperatures: tuple[float, ...] = Field(
+        default=(2.0, 3.0, 4.0, 5.0, 6.0), min_length=1, description="at which predictions are compared; their mean"
+    )
+    instance_weight: float = Field(default=1.0, ge=0, description="weight of the KL of each sample, times T^2")
+    sample_weight: float = Field(default=1.0, ge=0, description="weight of the relations between samples of a batch")
+    class_weight: float = Field(default=1.0, ge=0, description="weight of the relations between classes over a batch")
+
+    def __post_init__(self) -> None:
+        if min(self.temperatures) <= 0 or max(self.temperatures) > HOTTEST:
+            raise ValueError(f"temperatures: expected above 0 and at most {HOTTEST:g}, got {self.temperatures}")
+        if max(self.instance_weight, self.sample_weight, self.class_weight) == 0:
+            raise ValueError(
+                "instance_weight, sample_weight and class_weight: expected at least one above 0, got 0, 0 and 0"
+            )
+
+    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
+        """0-d."""
+        return multi_level(
+            student,
+            teacher,
+            temperatures=self.temperatures,
+            instance_weight=self.instance_weight,
+            sample_weight=self.sample_weight,
+            class_weight=self.class_weight,
+        )
+
+
 def _one_above_0(first: str, one: float, second: str, other: float) -> None:
     if one == 0 and other == 0:
         raise ValueError(f"{first} and {second}: expected at least one above 0, got 0 and 0")
@@ -245,6 +292,8 @@ AnyLogitLoss = (
     | Cosine
     | DecoupledKL
     | Dist
+    | TargetEnhancedKL
+    | MultiLevel
 )
 
 # ---------------------------------------------------------------------------------------------- signal
@@ -255,7 +304,8 @@ class LogitsConfig(SignalBase):
     """Match the teacher's class scores.
 
     `forward-kl` is the default. `dist` follows relations only and `dkd` gives wrong classes their own weight: both are for
-    teachers much stronger or surer than the student. `dkd` reads the labels; `dist` needs batches of at least 3.
+    teachers much stronger or surer than the student. `dkd` and `ofa` read the labels; `dist` needs batches of at least 3.
+    `ofa` is for teachers of another architecture, `mlld` compares whole batches at several temperatures.
 
     Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531; for each loss see its function in `stillhouse.losses`.
     """
@@ -275,13 +325,15 @@ class LogitsConfig(SignalBase):
 
     @property
     def compares_samples(self) -> bool:
-        """True of the relations within a class."""
+        """True of the relations within a class, and of those of a batch."""
+        if isinstance(self.loss, MultiLevel):
+            return max(self.loss.sample_weight, self.loss.class_weight) > 0
         return isinstance(self.loss, Dist) and self.loss.intra_weight != 0
 
     @property
     def reads_one_label(self) -> bool:
-        """True of `dkd`."""
-        return isinstance(self.loss, DecoupledKL)
+        """True of `dkd` and `ofa`."""
+        return isinstance(self.loss, (DecoupledKL, TargetEnhancedKL))
 
     @property
     def schedule(self) -> ScheduleConfig | None:

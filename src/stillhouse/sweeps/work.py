@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.checks import CannotWrite, InputError, StillhouseError
 from stillhouse.core.family import Family, TeacherAtChance
 from stillhouse.core.watch import SILENT, Watch
+from stillhouse.sweeps.kept import keeping
 from stillhouse.sweeps.space import as_assignment
 from stillhouse.sweeps.study import Plan, claimed, finish, next_trial, point_of, real_trials, sign
 from stillhouse.sweeps.trial import Pruned, train_trial
@@ -33,10 +34,20 @@ def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILE
     Raises:
         Interrupted: stopped on request; the trial is saved and the next worker goes on with it.
         TeacherAtChance: the teacher is no better than guessing, which no setting of a student mends.
+        CannotWrite: a full disk, for example; the trial counts as killed, and --resume goes on with it.
         InputError: every trial failed; the first reason.
     """
-    while (trial := next_trial(study, plan, out)) is not None:
-        carry_out(study, trial, plan, out, build, watch)
+    kept: dict[str, Any] = {}
+
+    def built(settings: Mapping[str, Any]) -> tuple[Family[Any, Any], Any]:
+        family, config = build(settings)
+        return keeping(family, kept), config
+
+    try:
+        while (trial := next_trial(study, plan, out)) is not None:
+            carry_out(study, trial, plan, out, built, watch)
+    except OSError as error:  # of the journal, which optuna writes
+        raise CannotWrite(f"cannot write the study of {out}: {error.strerror or error}; go on with --resume") from None
     trials = real_trials(study)
     errors = [trial.user_attrs.get("error", "no reason was written down") for trial in trials]
     if trials and all(trial.state.name == "FAIL" for trial in trials):
@@ -72,7 +83,7 @@ def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, watch
             _same_data(study, plan, trial.number, found.data)
             if not math.isfinite(found.score):
                 raise InputError(f"the {family.validated} is {found.score}")
-        except Interrupted:
+        except (Interrupted, CannotWrite):  # neither says anything of the settings: the trial stays to be done
             raise
         except Pruned as stop:
             finish(study, trial, "PRUNED")

@@ -162,11 +162,11 @@ class _Trainer:
                     self.job.ahead(self.job.share(part)[0])
             news = self.threads.step(partial(self._step, rows), len(rows))
             self.state.seconds = before + time.monotonic() - started
-            on_progress(Progress(self.state.step, self.total), {**news, **self.state.best})
             ends = self.state.step % self.steps_per_epoch == 0
             if ends:  # before any checkpoint: one of this step without the validation would begin the next epoch
-                self._validate(epoch + 1)
+                news = {**news, **self._validate(epoch + 1), "epoch": epoch + 1, "epochs": self.config.epochs}
                 self.state.seconds = before + time.monotonic() - started
+            on_progress(Progress(self.state.step, self.total), {**self.state.best, **news})
             if not self.many:  # several have agreed on both in the middle of the step
                 self.stopping, self.saving = stop.asked, time.monotonic() - saved > self.config.checkpoint_seconds
             if ends or self.stopping or self.saving:
@@ -316,7 +316,8 @@ class _Trainer:
 
     # ------------------------------------------------------------------------------------------------ validation
 
-    def _validate(self, epoch: int) -> None:
+    def _validate(self, epoch: int) -> Mapping[str, float | None]:
+        """Score the weights of the end of an epoch, keep the best; returns the scores."""
         if self.many:
             processes.copy_from_first(self._buffers())  # statistics of a normalization are each process's own
         scored = self.model if self.average is None else self.average.module
@@ -335,6 +336,7 @@ class _Trainer:
         self.job.observe(found, self._progress())
         waited = epoch - self.state.best_epoch
         self.state.stopped_early = 0 < self.config.patience <= waited and epoch < self.config.epochs
+        return found.metrics
 
     @property
     def _holds_start(self) -> bool:

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Augmentation = Literal["none", "affine", "crop-flip", "resized-crop"]
+Augmentation = Literal["none", "shift", "affine", "crop-flip", "resized-crop"]
 
 
 def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[int, int] | None = None) -> Tensor:
@@ -21,9 +21,9 @@ def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[
 
     Args:
         inputs: (B, C, H, W) floats in [0, 1].
-        how: `affine` turns by up to 10 degrees, shifts by up to a tenth and scales by up to a tenth; `crop-flip` shifts by
-            up to an eighth and mirrors; `resized-crop` takes a part of 25 % to 100 % of the area, of 3:4 to 4:3, resizes it to
-            the whole and mirrors.
+        how: `shift` moves by up to an eighth; `affine` turns by up to 10 degrees, shifts by up to a tenth and scales by up to
+            a tenth; `crop-flip` shifts by up to an eighth and mirrors; `resized-crop` takes a part of 25 % to 100 % of the
+            area, of 3:4 to 4:3, resizes it to the whole and mirrors.
         seed: fixes the draw.
         randaugment: operations and magnitude (0 to 30) of a RandAugment that follows.
 
@@ -42,6 +42,8 @@ def augment(inputs: Tensor, how: Augmentation, seed: int, *, randaugment: tuple[
     change = _transform(how, inputs.shape[-2], inputs.shape[-1], randaugment)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        if how == "shift" and randaugment is None:
+            return _shifted(inputs)
         # one by one: torchvision gives a whole batch a single draw
         return torch.stack([change(image) for image in inputs]).clamp(0, 1)
 
@@ -80,7 +82,9 @@ def _transform(
 
     steps: list[Callable[[Tensor], Tensor]] = []
     bilinear = v2.InterpolationMode.BILINEAR
-    if how == "affine":
+    if how == "shift":
+        steps.append(lambda image: _shifted(image[None])[0])
+    elif how == "affine":
         steps.append(v2.RandomAffine(degrees=10, translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation=bilinear))
     elif how == "crop-flip":
         padding = [max(1, width // 8), max(1, height // 8)]
@@ -93,3 +97,14 @@ def _transform(
         steps.append(v2.RandAugment(num_ops=operations, magnitude=magnitude, interpolation=bilinear))
     changed: Callable[[Tensor], Tensor] = v2.Compose(steps)
     return changed
+
+
+def _shifted(images: Tensor) -> Tensor:
+    """Images (B, C, H, W), each moved by up to an eighth of a side either way, by draws of the global generator."""
+    count, channels, height, width = images.shape
+    down, right = max(1, height // 8), max(1, width // 8)
+    padded = torch.nn.functional.pad(images, (right, right, down, down))
+    rows = torch.randint(0, 2 * down + 1, (count, 1)) + torch.arange(height)
+    columns = torch.randint(0, 2 * right + 1, (count, 1)) + torch.arange(width)
+    image, channel = torch.arange(count)[:, None, None, None], torch.arange(channels)[:, None, None]
+    return padded[image, channel, rows[:, None, :, None], columns[:, None, None, :]]

@@ -65,10 +65,10 @@ class DataConfig:
     test_limit: int | None = Field(
         default=None, gt=0, description="test on that many images only, classes in proportion"
     )
-    augment: Literal["none", "affine", "crop-flip", "resized-crop"] = Field(
+    augment: Literal["none", "shift", "affine", "crop-flip", "resized-crop"] = Field(
         default="none",
-        description="affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror; resized-crop: any "
-        "part of a quarter or more, mirror",
+        description="shift: by an eighth; affine: turn 10 degrees, shift and scale 10 %; crop-flip: shift an eighth, mirror; "
+        "resized-crop: any part of a quarter or more, mirror",
     )
     views: int | None = Field(
         default=None,

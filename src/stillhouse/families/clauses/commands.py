@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     out = run_place(options.out, config.name)
     quiet = options.quiet or not sys.stdout.isatty()
     trainings = len(config.models) * config.seeds * max(1, len(config.arms))
-    with RunDisplay(trainings, quiet=quiet) as display:
+    with RunDisplay(trainings, quiet=quiet, epochs=False) as display:
         for name, models in unused_flags(options, config):
             display.log(f"unused: {name} is a setting of {models}, which --models does not name")
         results = run_models(config, out, resume=options.resume, force=options.force, quiet=quiet, watch=display)

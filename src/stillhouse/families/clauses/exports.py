@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import shutil
 import time
@@ -18,7 +19,7 @@ from stillhouse.classification.export import ROUNDING, logits_of
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, compare_answers
 from stillhouse.core.folder import run_above
-from stillhouse.core.records import read_json, write_arrays
+from stillhouse.core.records import read_json, write_arrays, write_json
 from stillhouse.families.clauses import numpy_machine
 from stillhouse.families.clauses.lower import lower
 from stillhouse.families.clauses.rules_file import RULES, SavedRules, read_rules, write_rules
@@ -199,47 +200,92 @@ def export_wasm(job: Job, out: Path) -> Sequence[str]:
 def export_json(job: Job, out: Path) -> Sequence[str]:
     """Literals, capacities and votes as JSON, read back and run on the split."""
     from stillhouse.logic.targets.json_file import read_json as read_machine
-    from stillhouse.logic.targets.json_file import write_json
+    from stillhouse.logic.targets.json_file import write_json as write_machine
 
-    write_json(job.machine, out)
+    write_machine(job.machine, out)
     read = read_machine(out)
     scores = np.concatenate([read.scores(batch.inputs.numpy()) for batch in job.split.batches(ROWS)])
     return [*job.notes, job.holds(scores, scores.argmax(1), out.name)]
 
 
 def export_verilog(job: Job, out: Path, choices: ExportChoices) -> Sequence[str]:
-    """A folder with a module a layer of clauses, simulated on the split; with `prove`, each proved for all inputs."""
+    """A folder with the circuit, simulated on the split; with `prove`, proved for all inputs, and `proof.json` says how.
+
+    Machines of one layer or two are one circuit. Of more there is a module a layer: the numbers between them need divisions.
+    """
     from stillhouse.logic.targets.verilog import simulate, write_verilog
 
     out.mkdir()
     machine, notes = job.machine, list(job.notes)
     files = write_verilog(machine, out / "clauses.v")
     inputs = np.concatenate([machine.bits(batch.inputs.numpy()) for batch in job.split.batches(ROWS)])
-    bits, numbers = inputs, 2 * inputs.astype(np.int64) - 1
-    names = ["clauses"] if len(files) == 1 else [f"clauses_{number}" for number in range(len(files))]
-    for number, (file, name, layer) in enumerate(zip(files, names, machine.layers, strict=True)):
-        few = bits[:SIMULATED]
-        scores, classes = simulate(file, few, outputs=layer.outputs, name=name, lanes=LANES)
-        if (scores != layer.scores(few)).any() or (_evaluated(file, name, layer, bits) != layer.scores(bits)).any():
-            raise InputError(
-                f"{file.name}: expected the scores of the clauses from the circuit, got others; nothing was written"
-            )
-        if number < len(machine.joins):
-            bits, numbers = machine.joins[number].apply(layer.scores(bits), numbers)
+    few = inputs[:SIMULATED]
+    if len(files) == 1:
+        scores, classes = simulate(files[0], few, outputs=machine.layers[-1].outputs, lanes=LANES)
+        if not machine.joins:
+            _hold_gates(files[0], "clauses", machine.layers[0], inputs)
+            notes.append(f"gates as they are written: every score of {len(inputs):,} rows equal, to the bit")
+    else:
+        scores, classes = _simulated_layers(files, machine, inputs)
+        notes.append("what lies between the layers (LayerNorm, in whole numbers) is no logic and stays with the host")
     assert classes is not None
-    notes.append(f"gates as they are written: every score of {len(bits):,} rows equal, to the bit")
     notes.append(job.holds(scores, classes, "simulated by Icarus Verilog", first=SIMULATED))
     if choices.prove:
-        from stillhouse.logic.prove import prove
-
-        for file, name, layer in zip(files, names, machine.layers, strict=True):
-            proof = prove(file.read_text(), layer, name=name)
-            if not proof.proved:
-                raise InputError(f"{file.name}: {proof}; nothing was written")
-            notes.append(f"{file.name}: {proof}")
-    if machine.joins:
-        notes.append("what lies between the layers (LayerNorm, in whole numbers) is no logic and stays with the host")
+        notes += _proved(files, machine, choices)
     return notes
+
+
+def _simulated_layers(
+    files: Sequence[Path], machine: Machine, inputs: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Scores and classes of the first rows, a layer after another, what lies between by the host; gates on all rows."""
+    from stillhouse.logic.targets.verilog import simulate
+
+    bits, numbers = inputs, 2 * inputs.astype(np.int64) - 1
+    for number, (file, layer) in enumerate(zip(files, machine.layers, strict=True)):
+        few = bits[:SIMULATED]
+        scores, classes = simulate(file, few, outputs=layer.outputs, name=f"clauses_{number}", lanes=LANES)
+        if (scores != layer.scores(few)).any():
+            raise InputError(f"{file.name}: expected the scores of the clauses, got others; nothing was written")
+        _hold_gates(file, f"clauses_{number}", layer, bits)
+        if number < len(machine.joins):
+            bits, numbers = machine.joins[number].apply(layer.scores(bits), numbers)
+    return scores, classes
+
+
+def _proved(files: Sequence[Path], machine: Machine, choices: ExportChoices) -> list[str]:
+    """What was proved, kept beside the files.
+
+    Raises:
+        InputError: something was not.
+    """
+    from stillhouse.logic.prove import prove
+    from stillhouse.logic.prove_machine import prove_machine
+
+    proofs = {}
+    for number, (file, layer) in enumerate(zip(files, machine.layers)):
+        if len(files) == 1:
+            proof = prove_machine(file.read_text(), machine, on_progress=choices.on_progress)
+        else:
+            proof = prove(file.read_text(), layer, name=f"clauses_{number}", on_progress=choices.on_progress)
+        if not proof.proved:
+            raise InputError(f"{file.name}: {proof}; nothing was written")
+        proofs[file.name] = {
+            "proved": str(proof),
+            "seconds": round(proof.seconds, 1),
+            "statements": proof.lemmas,
+            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        }
+    write_json(files[0].with_name("proof.json"), proofs)
+    return [f"{name}: {proof['proved']}" for name, proof in proofs.items()]
+
+
+def _hold_gates(file: Path, name: str, layer: ClauseSet, bits: np.ndarray) -> None:
+    """Raise `InputError` where the gates of a Verilog file, read back, give other scores on some row."""
+    if (_evaluated(file, name, layer, bits) != layer.scores(bits)).any():
+        raise InputError(
+            f"{file.name}: expected the scores of the clauses from the circuit, got others; nothing was written"
+        )
 
 
 def _evaluated(file: Path, name: str, layer: ClauseSet, bits: np.ndarray) -> np.ndarray:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from stillhouse.classification.family import ABOUT, ClassificationFamily
 from stillhouse.classification.plan import ClassesRunConfig
-from stillhouse.core import records
+from stillhouse.core import processes, records
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast, Scores
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from stillhouse.core.lab import Lab
     from stillhouse.report.blocks import Block
 
+DONOR = "start_from.json"  # which machine the clauses came from
 WORTH_TIMING = 30.0  # seconds of training, below which kernels are not compiled to be timed
 
 
@@ -56,7 +58,8 @@ class ClausesFamily(ClassificationFamily):
         return found
 
     def prepare(self, lab: Lab[ClassesRunConfig, Any]) -> None:
-        """Announce where images are padded: nothing is ever cut silently."""
+        """Weigh the clauses of a wider machine; announce where images are padded: nothing is ever cut silently."""
+        self._read_donor(lab)
         side: int | None = getattr(lab.config.student, "patch_size", None)
         if side is None:
             return
@@ -93,7 +96,28 @@ class ClausesFamily(ClassificationFamily):
         prior: Any = getattr(config, "prior", "none")
         if prior != "none" and has_clauses(network):  # controls and ordinary assistants have none
             apply_prior(network, prior)
+        donor = lab.shared.get("donor")
+        sized = next(network.parameters()).is_meta  # built to be measured alone, without storage
+        if donor is not None and arm.taught and choice is arm.student and has_clauses(network) and not sized:
+            from stillhouse.families.clauses.transfer import hand_over
+
+            hand_over(donor, network)
         return network
+
+    def _read_donor(self, lab: Lab[ClassesRunConfig, Any]) -> None:
+        """The wider machine of `start_from`; a run that goes on must find the same."""
+        chosen: Any = getattr(lab.config, "start_from", None)
+        if chosen is None:
+            return
+        from stillhouse.families.clauses.transfer import read_donor
+        from stillhouse.teachers.identity import weights_sha256
+
+        donor = read_donor(self.load, lab.data.train, chosen)
+        told, now = lab.folder.path / DONOR, {"sha256": weights_sha256(donor.model), "clauses": chosen.clauses}
+        if told.is_file() and records.read_json(told) != now:
+            raise InputError(f"start_from: {chosen.run} is another machine than the one that this run began with")
+        processes.on_first(lambda: write_json(told, now))
+        lab.shared["donor"] = donor
 
     def job_class(self) -> Any:
         """With the specialization of heads."""
@@ -178,7 +202,7 @@ class ClausesFamily(ClassificationFamily):
             ),
             "c": Target("C99, no allocation", ".c", self._write_machine("c"), votes),
             "wasm": Target("a WebAssembly module", ".wasm", self._write_machine("wasm"), votes),
-            "verilog": Target("a module a layer", "", self._write_machine("verilog"), ("prove", *votes)),
+            "verilog": Target("one circuit", "", self._write_machine("verilog"), ("prove", *votes)),
             "json": Target("literals and votes for other programs", ".json", self._write_machine("json"), votes),
             "numpy": Target("needs numpy alone", "", self._write_machine("numpy"), votes),
         }

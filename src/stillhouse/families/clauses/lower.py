@@ -17,7 +17,7 @@ from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.conv import ConvClauses
 from stillhouse.families.clauses.students.core import DeepTM, TMLayer, Voted
 from stillhouse.families.clauses.students.feed_forward import ClauseFeedForward
-from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM, TeamCore
+from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM, TeamCore, Thermometer
 from stillhouse.families.clauses.students.pyramid import Scale
 from stillhouse.logic.clause_set import WIDEST_SCORE, ClauseSet, whole_votes
 from stillhouse.logic.machine import FRACTION, Join, Machine
@@ -41,6 +41,11 @@ def lower(model: nn.Module, class_names: Sequence[str] = ()) -> Machine:
         raise InputError(
             "a machine of logic: expected a flat or deep clause network (flat-tm, deep-tm) with its clauses, got "
             f"{type(model).__name__}, of which only parts are logic at most (see `lower_parts`)"
+        )
+    if not isinstance(model.bits, Thermometer):
+        raise InputError(
+            "a machine of logic: expected clauses over pixels, got clauses over filters (student.filters), which are sums; the "
+            "clauses alone are logic (see `lower_parts`)"
         )
     core, joins = model.core, list[Join]()
     if isinstance(core, TeamCore):

@@ -23,6 +23,7 @@ import torch
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import to_mapping
 from stillhouse.core.exports import Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
 from stillhouse.core.folder import SHIPPED, RunFolder
@@ -115,6 +116,14 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
                 "name the folder as data.path"
             )
         return [VectorTeacher(data.train, str(teacher_facts(config, data)["name"]))]
+
+    def made_of(self, config: EmbedRunConfig) -> tuple[Any, Any]:
+        """All settings but how a student learns and most of what it is: the vectors are data and teacher."""
+        apart = ("name", "seeds", "arms", "student", "lesson", "training", "signals")
+        alike = {key: value for key, value in to_mapping(config).items() if key not in apart}
+        student = config.student
+        found = alike, student.normalize, student.levels[0], student.axes
+        return found, found
 
     def fingerprint(self, teacher: VectorTeacher) -> str:
         """That of the vectors."""

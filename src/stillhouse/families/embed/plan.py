@@ -18,8 +18,8 @@ AnchorName = Literal["pca", "pca-whitened", "random-projection", "truncation", "
 STUDENT, TEXT = "student", "text"  # the arms that learn; all others are anchors, or points of the frontier
 DETERMINISTIC = ("pca", "pca-whitened", "truncation")  # fitted once, whatever the seeds
 
-CLASS_SCORES = ("logits", "ensemble", "exits", "dual-head", "probes", "contrastive")
-ATTENTIONS = ("attention",)
+CLASS_SCORES = ("logits", "ensemble", "exits", "dual-head", "probes", "contrastive", "ofa", "taid")
+ATTENTIONS = ("attention", "activation-maps", "mixing")
 
 
 @configclass
@@ -155,6 +155,8 @@ def refusal(signal: Any) -> str | None:
         )
     if signal.kind in ATTENTIONS:
         return "neither vectors nor the student have attention maps"
+    if signal.kind == "time-steps":
+        return "vectors have no classes, and the student no time steps"
     if getattr(signal, "space", None) == "logits":
         return "space: logits compares class scores, which codes are not; take space: projector"
     return None

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from stillhouse.cli.show import RunDisplay, print_table
+from stillhouse.cli.show import RunDisplay, print_table, seeds_in_words
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
 from stillhouse.families.embed.report import arm_name
@@ -28,8 +28,7 @@ class EmbedDisplay(RunDisplay):
     def on_progress(self, arm: str, seed: int, progress: Progress, news: Mapping[str, float | None]) -> None:
         """Move the bars; `news` may hold the latest loss and the best validation figures."""
         begun = (arm, seed) != self.current
-        super().on_progress(arm, seed, progress, {})
-        self.news.update(news)
+        super().on_progress(arm, seed, progress, news)
         found = [f"{word} {self.news[key]:.3f}" for key, word in SHOWN.items() if self.news.get(key) is not None]
         self.bars.update(self.one, news=" ".join(found), refresh=begun)
 
@@ -37,14 +36,14 @@ class EmbedDisplay(RunDisplay):
 def print_embedding(summary: Mapping[str, Any], out: Path) -> None:
     """The table of methods, the comparisons in words, and where things are."""
     rows = {arm: {name: figure["mean"] for name, figure in found.items()} for arm, found in summary["arms"].items()}
-    _print(f"{summary['data']['name']}, {len(summary['seeds'])} seed(s), test rows", rows)
+    _print(f"{summary['data']['name']}, {seeds_in_words(len(summary['seeds']))}, test rows", rows)
     console = Console(highlight=False)
     measures = {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
     for entry in summary["comparisons"]:
         line = sentence(entry, summary["arms"], measures)
         console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
     if len(summary["seeds"]) < 3:
-        console.print(f"{len(summary['seeds'])} seed(s): take --seeds 3 or more for a verdict to stand on")
+        console.print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")
     console.print(f"verdict: [bold]{summary['verdict']}[/bold]")
     console.print(f"student: {out / 'student'}", markup=False, soft_wrap=True)
     console.print(f"report: {out / REPORT}", markup=False, soft_wrap=True)

@@ -82,7 +82,7 @@ def _train_teacher(words: Sequence[str]) -> int:
     from stillhouse.families.lm.run import train_teacher
 
     out = run_place(options.out, config.name)
-    with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
+    with RunDisplay(1, quiet=options.quiet) as display:
         result = train_teacher(config, out, resume=options.resume, watch=display)
     found = result["metrics"]
     print(f"test: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f}")
@@ -165,7 +165,7 @@ def _distill(words: Sequence[str]) -> int:
 
     out = run_place(options.out, config.name)
     trainings = sum(arm.seeds for arm in FAMILY.arms(config))
-    with RunDisplay(trainings, quiet=options.quiet or not sys.stdout.isatty()) as display:
+    with RunDisplay(trainings, quiet=options.quiet) as display:
         summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)
     print_lm_summary(summary)
     return 0
@@ -310,7 +310,7 @@ def print_lm_summary(summary: Mapping[str, Any]) -> None:
     """The table of all models and the comparisons in words."""
     from rich.table import Table
 
-    from stillhouse.cli.show import print_table
+    from stillhouse.cli.show import print_table, seeds_in_words
     from stillhouse.families.lm.blocks import models_table
     from stillhouse.families.lm.family import FAMILY
     from stillhouse.report.verdicts import Measure, sentence
@@ -325,4 +325,4 @@ def print_lm_summary(summary: Mapping[str, Any]) -> None:
         words = sentence(entry, summary["arms"], measures)
         print(f"{words.lead}: {words.detail}")
     if len(summary["seeds"]) < 3:
-        print(f"{len(summary['seeds'])} seed(s): take --seeds 3 or more for a verdict to stand on")
+        print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")

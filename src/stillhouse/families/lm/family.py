@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from stillhouse.cache.questions import Questions
+from stillhouse.cache.stored import SOURCE
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.exports import Target
@@ -94,12 +95,21 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         check_length(min(len(data.valid), config.lesson.validation_tokens + 1), config.lesson.window)
 
     def refusal(self, signal: Any) -> str | None:
-        """A recurrent student has no attention maps."""
+        """A recurrent student has neither attention maps nor time steps."""
+        if signal.kind == "time-steps":
+            return "a recurrent student of texts has one answer a token and no time steps; take logits"
         return refusal(signal)
 
     def teachers(self, config: LmRunConfig, data: Corpus, given: Any, log: Log) -> Sequence[Any]:
         """Each teacher of the run, and where there are several all of them together as the last."""
         return teachers_of(config, data, given, log)
+
+    def made_of(self, config: LmRunConfig) -> tuple[Any, Any]:
+        """The text; teachers, and the windows that they are checked for. A cache is read anew."""
+        sources = (config.teacher, *config.more_teachers)
+        if any(one.source.startswith(SOURCE) for one in sources):
+            return config.corpus, config
+        return config.corpus, (config.corpus, sources, config.lesson.window, config.score.window)
 
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of its weights."""

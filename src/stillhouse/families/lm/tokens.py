@@ -16,7 +16,7 @@ from stillhouse.families.lm.through_head import Head, ThroughHeadConfig
 from stillhouse.signals import build_signals
 from stillhouse.signals.base import Signal
 
-BY_TOKEN = frozenset({"logits", "dual-head", "ensemble", "exits", "probes", "contrastive"})
+BY_TOKEN = frozenset({"logits", "dual-head", "ensemble", "exits", "probes", "contrastive", "ofa", "taid"})
 
 
 def by_token(config: Any) -> bool:

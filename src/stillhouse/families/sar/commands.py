@@ -124,7 +124,7 @@ def _train(words: Sequence[str]) -> int:
     from stillhouse.families.sar.run import train
 
     out = Path(options.save_dir or save_folder(path) or f"results/{config.name}")
-    with RunDisplay(1, quiet=options.quiet or not sys.stdout.isatty()) as display:
+    with RunDisplay(1, quiet=options.quiet) as display:
         result = train(config, out, resume=options.resume, watch=display)
     found = result["metrics"]
     print(f"quality {found['quality']:.4f} (NMSE {-found['snr_db']:.2f} dB), coherence {found['coherence']:.4f}")
@@ -168,13 +168,13 @@ def _distill(words: Sequence[str]) -> int:
     if options.print_config:
         sys.stdout.write(dump_yaml(config))
         return 0
-    from stillhouse.cli.show import RunDisplay
+    from stillhouse.cli.show import RunDisplay, seeds_in_words
     from stillhouse.core.experiment import run
     from stillhouse.families.sar.family import FAMILY
 
     out = Path(options.save_dir or save_folder(path) or f"results/{config.name}")
     total = len(config.arms) * config.seeds
-    with RunDisplay(total, quiet=options.quiet or not sys.stdout.isatty()) as display:
+    with RunDisplay(total, quiet=options.quiet) as display:
         summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)
     from stillhouse.core.records import read_json
     from stillhouse.families.sar.report import COMPARISON
@@ -183,7 +183,7 @@ def _distill(words: Sequence[str]) -> int:
     for entry in summary["comparisons"]:
         print(_verdict(entry))
     if len(summary["seeds"]) < 3:
-        print(f"{len(summary['seeds'])} seed(s): take --seeds 3 or more for a verdict to stand on")
+        print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")
     return 0
 
 
@@ -411,5 +411,5 @@ def _verdict(entry: Mapping[str, Any]) -> str:
         return f"{entry['metric']}: {entry['verdict']} (needs the arms {entry['arm']} and {entry['control']})"
     return (
         f"{entry['metric']}: {entry['verdict']} ({entry['arm']} minus {entry['control']}: {ends[0]:+.4f}, "
-        f"95 % interval {ends[1]:+.4f} to {ends[2]:+.4f}, {entry['seeds']} seeds)"
+        f"95 % interval {ends[1]:+.4f} to {ends[2]:+.4f}, {entry['seeds']} seed{'s' * (entry['seeds'] != 1)})"
     )

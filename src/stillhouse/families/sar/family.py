@@ -136,6 +136,12 @@ class SarFamily(Family[SarDistillConfig, SarData]):
         wanted = _features(config, data, len(teacher.module.blocks))
         return questions_of(teacher, data, to_mapping(config.data), (*wanted, *features))
 
+    def made_of(self, config: SarDistillConfig) -> tuple[Any, Any]:
+        """The lines; the teacher in their units, and whether it is frozen. A cache is read anew."""
+        if config.teacher_cache is not None or config.teacher_checkpoint.startswith(SOURCE):
+            return config.data, config
+        return config.data, (config.data, config.teacher, config.teacher_checkpoint, config.objective.freeze_teacher)
+
     def fingerprint(self, teacher: LineTeacher | StoredLines) -> str:
         """Of its weights."""
         return teacher.identity() if isinstance(teacher, StoredLines) else weights_sha256(teacher.module)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.layers.mixing import Mixing
 from stillhouse.layers.state_space.kernel import carried, convolve, discretize, last_state, one_sided_kernel
 from stillhouse.layers.state_space.pairs import complex_sequence, joined
 
@@ -65,6 +66,7 @@ class S4D(nn.Module):
         self.output = nn.Parameter(self._unit_output(look_ahead is None))
         self.later_output = nn.Parameter(self._unit_output(True)) if look_ahead is None else None
         self.feedthrough = nn.Parameter(torch.randn(channels, 2) * math.sqrt(0.5))
+        self.mixing = Mixing()
 
     @property
     def states(self) -> int:
@@ -114,10 +116,22 @@ class S4D(nn.Module):
             InputError: real numbers, or another shape.
         """
         complex_sequence("input of the state-space layer", u, self.channels)
+        self.mixing.offer(lambda: self.matrix(u.shape[1]).expand(len(u), -1, -1, -1))
         length, ahead = u.shape[1], self.look_ahead or 0
         back = self.kernel(length, later=True) if self.look_ahead is None else None
         y = convolve(u.transpose(1, 2), self.kernel(length + ahead), earlier=back, ahead=ahead)
         return y.transpose(1, 2) + self.through() * u
+
+    def matrix(self, length: int) -> Tensor:
+        """(H, L, L) complex: what sample s adds to output t, the feedthrough on the diagonal; a Toeplitz matrix a channel."""
+        ahead = self.look_ahead or 0
+        kernel = self.kernel(length + ahead)
+        place = torch.arange(length, device=kernel.device)
+        lag = place[:, None] - place[None, :] + ahead
+        found = kernel[:, lag.clamp(min=0)] * (lag >= 0)
+        if self.look_ahead is None:
+            found = found + self.kernel(length, later=True)[:, (-lag - 1).clamp(min=0)] * (lag < 0)
+        return found + torch.diag_embed(self.through().unsqueeze(1).expand(-1, length))
 
     def initial(self, batch: int) -> Tensor:
         """The state before the first sample, (B, H, states) of zeros.

@@ -21,8 +21,10 @@ from stillhouse.logic.kernels.words import (
     add,
     add_votes,
     address,
-    all_ones,
+    adds_three,
+    all_zeros,
     both,
+    but_not,
     byte,
     carry,
     carry_of_nots,
@@ -39,47 +41,75 @@ from stillhouse.logic.kernels.words import (
 )
 
 ONE_BIT = np.ones(1, np.int16)
-CHUNK = 64  # clauses whose planes wait, in the nearest cache, for their votes to be added
+CHUNK = 32  # clauses whose planes wait, in the nearest cache, for their votes to be added
 compiled: Any = njit(nogil=True, cache=True, boundscheck=False)
 inlined: Any = njit(nogil=True, boundscheck=False, inline="always")
+
+
+@inlined
+def two_adders(z, x, p, y, q):
+    """z + x + x' + y + y' of bits in eight operations, where p = x ^ x' and q = y ^ y' are there already.
+
+    Returns their sum, the first adder's carry, and its difference from the second's, which is what the next two adders need
+    (Demenkov, Kojevnikov, Kulikov, Yaroslavtsev 2010, "New upper bounds on the Boolean circuit complexity of symmetric functions").
+    """
+    middle, some = differ(z, p), either(differ(z, x), p)  # of one adder: its sum, and its sum ^ its carry
+    return differ(middle, q), differ(middle, some), differ(some, but_not(differ(middle, y), q))
+
+
+@inlined
+def two_adders_of_nots(z, x, p, y, q):
+    """The same of the negations of x, x', y, y', with the negation of the first carry: full adders are self-dual."""
+    middle, some = differ(z, p), but_not(differ(z, x), p)
+    return differ(middle, q), differ(middle, some), differ(some, either(differ(middle, y), q))
 
 
 @inlined
 def add_eight(ones, twos, fours, planes, rows, i, lanes):
     """Seven full adders: eight rows into a counter of three planes, and what is carried out of it."""
     a, b = load_row(planes, rows, i, lanes), load_row(planes, rows, i + 1, lanes)
-    first, ones = carry(ones, a, b), add(ones, a, b)
-    a, b = load_row(planes, rows, i + 2, lanes), load_row(planes, rows, i + 3, lanes)
-    second, ones = carry(ones, a, b), add(ones, a, b)
-    low, twos = carry(twos, first, second), add(twos, first, second)
-    a, b = load_row(planes, rows, i + 4, lanes), load_row(planes, rows, i + 5, lanes)
-    first, ones = carry(ones, a, b), add(ones, a, b)
-    a, b = load_row(planes, rows, i + 6, lanes), load_row(planes, rows, i + 7, lanes)
-    second, ones = carry(ones, a, b), add(ones, a, b)
-    high, twos = carry(twos, first, second), add(twos, first, second)
-    return ones, twos, add(fours, low, high), carry(fours, low, high)
+    c, d = load_row(planes, rows, i + 2, lanes), load_row(planes, rows, i + 3, lanes)
+    e, f = load_row(planes, rows, i + 4, lanes), load_row(planes, rows, i + 5, lanes)
+    g, h = load_row(planes, rows, i + 6, lanes), load_row(planes, rows, i + 7, lanes)
+    if adds_three(lanes):
+        first, ones = carry(ones, a, b), add(ones, a, b)
+        second, ones = carry(ones, c, d), add(ones, c, d)
+        low, twos = carry(twos, first, second), add(twos, first, second)
+        first, ones = carry(ones, e, f), add(ones, e, f)
+        second, ones = carry(ones, g, h), add(ones, g, h)
+        high, twos = carry(twos, first, second), add(twos, first, second)
+        return ones, twos, add(fours, low, high), carry(fours, low, high)
+    ones, first, p = two_adders(ones, a, differ(a, b), c, differ(c, d))
+    ones, second, q = two_adders(ones, e, differ(e, f), g, differ(g, h))
+    twos, low, p = two_adders(twos, first, p, second, q)
+    return ones, twos, differ(fours, p), differ(fours, but_not(differ(fours, low), p))
 
 
 @inlined
 def add_eight_nots(ones, twos, fours, planes, rows, i, lanes):
-    """The same of the negations of eight rows: full adders are self-dual, so only carries are negated."""
+    """The same of the negations of eight rows: only carries are negated."""
     a, b = load_row(planes, rows, i, lanes), load_row(planes, rows, i + 1, lanes)
-    first, ones = carry_of_nots(ones, a, b), add(ones, a, b)
-    a, b = load_row(planes, rows, i + 2, lanes), load_row(planes, rows, i + 3, lanes)
-    second, ones = carry_of_nots(ones, a, b), add(ones, a, b)
-    low, twos = carry_of_nots(twos, first, second), add(twos, first, second)
-    a, b = load_row(planes, rows, i + 4, lanes), load_row(planes, rows, i + 5, lanes)
-    first, ones = carry_of_nots(ones, a, b), add(ones, a, b)
-    a, b = load_row(planes, rows, i + 6, lanes), load_row(planes, rows, i + 7, lanes)
-    second, ones = carry_of_nots(ones, a, b), add(ones, a, b)
-    high, twos = carry_of_nots(twos, first, second), add(twos, first, second)
-    over = differ(carry_of_nots(fours, low, high), fill(-1, lanes))
-    return ones, twos, add(fours, low, high), over
+    c, d = load_row(planes, rows, i + 2, lanes), load_row(planes, rows, i + 3, lanes)
+    e, f = load_row(planes, rows, i + 4, lanes), load_row(planes, rows, i + 5, lanes)
+    g, h = load_row(planes, rows, i + 6, lanes), load_row(planes, rows, i + 7, lanes)
+    if adds_three(lanes):
+        first, ones = carry_of_nots(ones, a, b), add(ones, a, b)
+        second, ones = carry_of_nots(ones, c, d), add(ones, c, d)
+        low, twos = carry_of_nots(twos, first, second), add(twos, first, second)
+        first, ones = carry_of_nots(ones, e, f), add(ones, e, f)
+        second, ones = carry_of_nots(ones, g, h), add(ones, g, h)
+        high, twos = carry_of_nots(twos, first, second), add(twos, first, second)
+        return ones, twos, add(fours, low, high), differ(carry_of_nots(fours, low, high), fill(-1, lanes))
+    ones, first, p = two_adders_of_nots(ones, a, differ(a, b), c, differ(c, d))
+    ones, second, q = two_adders_of_nots(ones, e, differ(e, f), g, differ(g, h))
+    twos, low, p = two_adders_of_nots(twos, first, p, second, q)
+    no_carry = differ(fours, either(differ(fours, low), p))
+    return ones, twos, differ(fours, p), differ(no_carry, fill(-1, lanes))
 
 
 @inlined
-def carry_on(up, high, over, depth):
-    """A carry of eight into the planes above; what leaves the last one stays in `over`."""
+def carry_on(up, high, alive, depth):
+    """A carry of eight into the planes above; where it leaves the last one, a clause is not `alive` any more."""
     a, b, c, d, e = high
     if len(depth) > 3:
         a, up = differ(a, up), both(a, up)
@@ -91,24 +121,37 @@ def carry_on(up, high, over, depth):
         d, up = differ(d, up), both(d, up)
     if len(depth) > 7:
         e, up = differ(e, up), both(e, up)
-    return (a, b, c, d, e), either(over, up)
+    return (a, b, c, d, e), but_not(alive, up)
 
 
 @inlined
-def count(planes, rows, i, middle, end, counter, over, lanes, depth):
-    """Add rows, the first as negations, to a counter of three low and five high planes; leaves early where all are over."""
+def count(planes, rows, i, middle, end, counter, alive, lanes, depth):
+    """Add rows, the first as negations, to a counter of three low and five high planes; leaves early where none is alive."""
     ones, twos, fours, high = counter
     while i < middle:
         ones, twos, fours, up = add_eight_nots(ones, twos, fours, planes, rows, i, lanes)
-        high, over = carry_on(up, high, over, depth)
+        high, alive = carry_on(up, high, alive, depth)
         i += 8
     while i < end:
         ones, twos, fours, up = add_eight(ones, twos, fours, planes, rows, i, lanes)
-        high, over = carry_on(up, high, over, depth)
+        high, alive = carry_on(up, high, alive, depth)
         i += 8
-        if i & 8 and all_ones(over):
+        if i & 8 and all_zeros(alive):
             break
-    return (ones, twos, fours, high), over
+    return (ones, twos, fours, high), alive
+
+
+@inlined
+def count_from_zero(planes, rows, i, middle, end, alive, lanes, depth):
+    """The same from a counter of zeros: a quarter of the first adders' work is not there."""
+    zero = fill(0, lanes)
+    high = (zero, zero, zero, zero, zero)
+    if i < middle:
+        ones, twos, fours, up = add_eight_nots(zero, zero, zero, planes, rows, i, lanes)
+    else:
+        ones, twos, fours, up = add_eight(zero, zero, zero, planes, rows, i, lanes)
+    high, alive = carry_on(up, high, alive, depth)
+    return count(planes, rows, i + 8, middle, end, (ones, twos, fours, high), alive, lanes, depth)
 
 
 @inlined
@@ -121,8 +164,8 @@ def begun(value, lanes):
 
 
 @inlined
-def keep(out, at, counter, over, lanes, depth):
-    """Write the planes of a counter, then `over`."""
+def keep(out, at, counter, alive, lanes, depth):
+    """Write the planes of a counter, then `alive`."""
     words, (ones, twos, fours, high) = (1 << len(lanes)), counter
     if len(depth) > 0:
         store(out, at, ones)
@@ -138,46 +181,56 @@ def keep(out, at, counter, over, lanes, depth):
         store(out, at + 6 * words, high[3])
     if len(depth) > 7:
         store(out, at + 7 * words, high[4])
-    store(out, at + len(depth) * words, over)
+    store(out, at + len(depth) * words, alive)
 
 
 @inlined
-def silenced(planes, rows, i, end, over, lanes):
-    """Where any of the rows has a one: a crisp clause; leaves as soon as that is everywhere."""
+def unsilenced(planes, rows, i, end, alive, lanes):
+    """Where none of the rows has a one: a crisp clause; leaves as soon as that is nowhere."""
     while i < end:
         a = either(load_row(planes, rows, i, lanes), load_row(planes, rows, i + 1, lanes))
         b = either(load_row(planes, rows, i + 2, lanes), load_row(planes, rows, i + 3, lanes))
         c = either(load_row(planes, rows, i + 4, lanes), load_row(planes, rows, i + 5, lanes))
         d = either(load_row(planes, rows, i + 6, lanes), load_row(planes, rows, i + 7, lanes))
-        over = either(over, either(either(a, b), either(c, d)))
+        alive = but_not(alive, either(either(a, b), either(c, d)))
         i += 8
-        if all_ones(over):
+        if all_zeros(alive):
             break
-    return over
+    return alive
 
 
 @compiled
 def evaluate(planes, rows, starts, wanted, begin, first, last, out, lanes, depth):
     """The planes of clauses `first` to `last - 1` into `out`, (k + 1) W words each."""
-    stride = (len(depth) + 1) * (1 << len(lanes))
+    stride, all_alive = (len(depth) + 1) * (1 << len(lanes)), fill(-1, lanes)
     for j in range(first, last):
-        at = (j - first) * stride
+        at, start, end = (j - first) * stride, number(starts, j), number(starts, j + 1)
         if len(depth) == 0:
-            store(out, at, silenced(planes, rows, number(starts, j), number(starts, j + 1), fill(0, lanes), lanes))
+            store(out, at, unsilenced(planes, rows, start, end, all_alive, lanes))
         else:
-            start, counter = number(starts, j), begun(number(begin, j), lanes)
-            middle, end = start + number(wanted, j), number(starts, j + 1)
-            counter, over = count(planes, rows, start, middle, end, counter, fill(0, lanes), lanes, depth)
-            keep(out, at, counter, over, lanes, depth)
+            value, middle = number(begin, j), start + number(wanted, j)
+            if value == 0 and start < end:
+                counter, alive = count_from_zero(planes, rows, start, middle, end, all_alive, lanes, depth)
+            else:
+                counter, alive = count(planes, rows, start, middle, end, begun(value, lanes), all_alive, lanes, depth)
+            keep(out, at, counter, alive, lanes, depth)
 
 
 @inlined
-def value_of(out, at, words, place, depth):
-    """What a clause is worth to one image, where its counter has not run over."""
-    worth = np.int64(1) << len(depth)
-    for d in range(len(depth)):
-        worth -= (number(out, at + d * words) >> place & 1) << d
-    return worth
+def vote(out, words, alive, sums, sum_step, votes, vote_step, width, depth, group):
+    """For each 1 of a word: what its counter is worth, times a row of votes, to a row of sums.
+
+    `out` is where that word of the lowest plane lies, `words` how far the next plane is. Rows of sums and of votes are a step apart
+    from place to place: sums are where places are images, votes where they are clauses; the other step is 0.
+    """
+    while alive != 0:
+        place = lowest(alive)
+        alive &= alive - 1
+        worth = np.int64(1) << len(depth)
+        for d in range(len(depth)):
+            worth -= (number(out, d * words) >> place & 1) << d
+        for k in range(0, width, (1 << len(group))):
+            add_votes(sums, place * sum_step + k, votes, place * vote_step + k, np.int32(worth), group)
 
 
 @inlined
@@ -235,21 +288,6 @@ def to_planes(pixels, width, values, limits, levels, planes, lanes):
             start += 64
 
 
-@inlined
-def vote(out, words, first, last, known, votes, width, sums, depth, group):
-    """Add the votes of clauses whose planes are in `out` to the sums of 64 images (one word of each plane)."""
-    stride = (len(depth) + 1) * words
-    for j in range(first, last):
-        at = (j - first) * stride
-        alive = ~number(out, at + len(depth) * words) & known
-        while alive != 0:
-            place = lowest(alive)
-            alive &= alive - 1
-            worth = np.int32(value_of(out, at, words, place, depth))
-            for k in range(0, width, (1 << len(group))):
-                add_votes(sums, place * width + k, votes, j * width + k, worth, group)
-
-
 @compiled
 def sliced_scores(
     pixels, width, images, values, limits, levels, walk, clauses, votes, outputs, sums, lanes, depth, group
@@ -286,7 +324,11 @@ def sliced_scores(
                 if here > 0:
                     known = np.int64(-1) if here == 64 else (np.int64(1) << here) - 1
                     of_word = sums + 4 * (image + 64 * w) * outputs
-                    vote(out + 8 * w, words, first, last, known, votes, outputs, of_word, depth, group)
+                    for j in range(first, last):
+                        counter = out + 8 * ((j - first) * (len(depth) + 1) * words + w)
+                        alive = number(counter, len(depth) * words) & known
+                        row = votes + 4 * j * outputs
+                        vote(counter, words, alive, of_word, outputs, row, 0, outputs, depth, group)
     return bits.size + kept.size  # numba frees an array after its last use: not before here
 
 
@@ -410,7 +452,7 @@ class NumbaSliced:
                 spread = np.unpackbits(kept.view(np.uint8), axis=2, bitorder="little").astype(np.int32)
                 worth = 2**depth - (spread[:, :depth] << np.arange(depth)[:, None]).sum(1)
                 here = slice(first + at, min(first + at + self.block, len(bits)))
-                found[here, self.plan.order] = (worth * (1 - spread[:, depth])).T[: here.stop - here.start]
+                found[here, self.plan.order] = (worth * spread[:, depth]).T[: here.stop - here.start]
         return found
 
 

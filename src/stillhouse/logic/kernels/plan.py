@@ -21,7 +21,7 @@ DEPTHS = (0, 3, 4, 6, 8)  # bits of a counter: kernels are compiled for these
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Plan:
-    """Clauses that can answer, in groups of equal length, so that a processor foresees its branches.
+    """Clauses that can answer, in groups of equal begin and length, so that a processor foresees its branches.
 
     Attributes:
         order: (c) their numbers in the set; those of capacity 0 are left out.
@@ -54,14 +54,15 @@ class Plan:
         depth = next(d for d in DEPTHS if most <= 2**d)
         alive = np.flatnonzero(clauses.capacity > 0)
         walks = [(_crisp if depth == 0 else _counted)(clauses.clause(j), clauses.bits) for j in alive]
-        order = sorted(range(len(alive)), key=lambda j: (walks[j][1], len(walks[j][0])))
+        begin = 2**depth - clauses.capacity[alive].astype(np.int64)
+        order = sorted(range(len(alive)), key=lambda j: (begin[j], walks[j][1], len(walks[j][0])))
         rows = [walks[j][0] for j in order]
         return cls(
             order=alive[order],
             rows=np.concatenate([np.zeros(0, np.int32), *rows]).astype(np.int32),
             starts=np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64),
             wanted=np.array([walks[j][1] for j in order], dtype=np.int64),
-            begin=2**depth - clauses.capacity[alive[order]].astype(np.int64),
+            begin=begin[order],
             depth=depth,
         )
 

@@ -18,13 +18,13 @@ from stillhouse.logic.kernels.numba_sliced import (
     count,
     grouped_votes,
     keep,
-    silenced,
-    value_of,
+    unsilenced,
+    vote,
     where,
     widest_words,
 )
 from stillhouse.logic.kernels.plan import Plan
-from stillhouse.logic.kernels.words import add_votes, address, byte, fill, load, lowest, number, short, store
+from stillhouse.logic.kernels.words import address, byte, fill, load, number, short, store
 
 
 @compiled
@@ -36,8 +36,8 @@ def row_scores(pixels, job, scores, lanes, depth, group):
         job: int64 numbers: u, blocks, words of a block's table, K', then addresses of
 
             chosen (2, u) int32, of the bits that some clause reads: the place of the value, and its limit;
-            tables (blocks, 2 u + 1, W), clauses that have the literal that is false where a bit is 0, where it is 1, zeros;
-            begin (blocks, k + 1, W), planes in which counters begin; the last is ones where there is no clause;
+            tables (blocks, 2 u + 1, W), by bit: clauses that have the literal that is false where it is 0, where it is 1; zeros;
+            begin (blocks, k + 1, W), planes in which counters begin; the last is ones where there is a clause;
             votes (c, K') int32; and of the bias (K) int64.
         scores: (B, K) int64.
         lanes: log2 W zeros.
@@ -56,12 +56,12 @@ def row_scores(pixels, job, scores, lanes, depth, group):
         sums[:] = 0
         for u in range(bits):
             is_one = np.int64(byte(here, short(chosen, u)) > short(chosen, bits + u))
-            false[u] = (u + bits * is_one) * words  # no branch: it would be foreseen half of the time
+            false[u] = (2 * u + is_one) * words  # no branch: it would be foreseen half of the time
         for block in range(number_of):
             table, start = tables + 8 * block * size, begin + 8 * block * (len(depth) + 1) * words
-            over = load(start, len(depth) * words, lanes)
+            alive = load(start, len(depth) * words, lanes)
             if len(depth) == 0:
-                store(out, 0, silenced(table, rows, 0, padded, over, lanes))
+                store(out, 0, unsilenced(table, rows, 0, padded, alive, lanes))
             else:
                 zero = fill(0, lanes)
                 low = load(start, 0, lanes), load(start, words, lanes), load(start, 2 * words, lanes)
@@ -72,19 +72,12 @@ def row_scores(pixels, job, scores, lanes, depth, group):
                     b, c = load(start, 4 * words, lanes), load(start, 5 * words, lanes)
                 if len(depth) > 6:
                     d, e = load(start, 6 * words, lanes), load(start, 7 * words, lanes)
-                counter, over = count(
-                    table, rows, 0, 0, padded, (low[0], low[1], low[2], (a, b, c, d, e)), over, lanes, depth
-                )
-                keep(out, 0, counter, over, lanes, depth)
+                begun = low[0], low[1], low[2], (a, b, c, d, e)
+                counter, alive = count(table, rows, 0, 0, padded, begun, alive, lanes, depth)
+                keep(out, 0, counter, alive, lanes, depth)
             for w in range(words):
-                alive = ~number(out, len(depth) * words + w)
-                while alive != 0:
-                    place = lowest(alive)
-                    alive &= alive - 1
-                    worth = np.int32(value_of(out, w, words, place, depth))
-                    clause = 64 * (block * words + w) + place
-                    for k in range(0, outputs, (1 << len(group))):
-                        add_votes(to, k, votes, clause * outputs + k, worth, group)
+                own = votes + 4 * 64 * (block * words + w) * outputs
+                vote(out + 8 * w, words, number(out, len(depth) * words + w), to, 0, own, outputs, outputs, depth, group)
         for k in range(scores.shape[1]):
             scores[image, k] = sums[k] + number(bias, k)
     return false.size + kept.size  # numba frees an array after its last use: not before here
@@ -108,15 +101,14 @@ class NumbaRow:
         self.blocks = -(-count_of // (64 * w))
         wanted, unwanted = (side[self.plan.order] for side in clauses.dense())
         self.used = np.flatnonzero(wanted.any(0) | unwanted.any(0)) if count_of else np.zeros(0, np.int64)
-        rows = np.concatenate(
-            [wanted[:, self.used].T, unwanted[:, self.used].T]
-        )  # false where the bit is 0, where it is 1
+        # both rows of a bit side by side: one of them is read, in the order in which memory is fetched ahead
+        rows = np.stack([wanted[:, self.used].T, unwanted[:, self.used].T], axis=1).reshape(-1, count_of)
         table = np.zeros((len(rows) + 1, self.blocks * 64 * w), dtype=bool)
         table[:-1, :count_of] = rows
         self.tables = np.ascontiguousarray(_words(table).reshape(len(table), self.blocks, w).transpose(1, 0, 2))
-        begin = np.ones((self.plan.depth + 1, self.blocks * 64 * w), dtype=bool)  # where there is no clause: over
+        begin = np.zeros((self.plan.depth + 1, self.blocks * 64 * w), dtype=bool)
         begin[:-1, :count_of] = self.plan.begin >> np.arange(self.plan.depth)[:, None] & 1
-        begin[-1, :count_of] = False
+        begin[-1, :count_of] = True
         shape = (self.plan.depth + 1, self.blocks, w)
         self.begin = np.ascontiguousarray(_words(begin).reshape(shape).transpose(1, 0, 2))
         self.limits, self.bias, self.at = b"", np.ascontiguousarray(clauses.bias, np.int64), 0

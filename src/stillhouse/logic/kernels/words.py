@@ -172,7 +172,7 @@ def _of_three(function: Callable[[int, int, int], int], plain: Callable[..., Any
     def operation(typingctx: Any, a: Any, b: Any, c: Any) -> tuple[Any, Codegen]:
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             vector = args[0].type
-            if vector.count in (4, 8) and "+avx512vl" in context.codegen()._get_host_cpu_features():
+            if _has_ternary(context, vector.count):
                 kind = ir.FunctionType(vector, [vector, vector, vector, ir.IntType(32)])
                 name = f"llvm.x86.avx512.pternlog.q.{64 * vector.count}"
                 ternary = cgutils.get_or_insert_function(builder.module, kind, name)
@@ -193,14 +193,38 @@ carry_of_nots = _of_three(
 
 
 @intrinsic
-def all_ones(typingctx: Any, a: Any) -> tuple[Any, Codegen]:
-    """Whether every bit is 1."""
+def but_not(typingctx: Any, a: Any, b: Any) -> tuple[Any, Codegen]:
+    """Where a has a 1 and b has none."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.and_(args[0], builder.not_(args[1]))
+
+    return a(a, a), codegen
+
+
+@intrinsic
+def all_zeros(typingctx: Any, a: Any) -> tuple[Any, Codegen]:
+    """Whether every bit is 0: one instruction of AVX, which a comparison with ones is not."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         whole = ir.IntType(64 * args[0].type.count)
-        return builder.icmp_unsigned("==", builder.bitcast(args[0], whole), ir.Constant(whole, (1 << whole.width) - 1))
+        return builder.icmp_unsigned("==", builder.bitcast(args[0], whole), ir.Constant(whole, 0))
 
     return types.boolean(a), codegen
+
+
+@intrinsic
+def adds_three(typingctx: Any, lanes: Any) -> tuple[Any, Codegen]:
+    """Whether this CPU has an instruction for any function of three words: known when a kernel is compiled."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return ir.Constant(ir.IntType(1), int(_has_ternary(context, 1 << signature.args[0].count)))
+
+    return types.boolean(lanes), codegen
+
+
+def _has_ternary(context: Any, words: int) -> bool:
+    return words in (4, 8) and "+avx512vl" in context.codegen()._get_host_cpu_features()
 
 
 @intrinsic

@@ -26,6 +26,7 @@ class Netlist:
         clauses: gates over the bits.
         values: of each clause, the bits of its value, lowest first: signals of `clauses`, the inputs of `votes` in this order.
         votes: gates over the values.
+        counters: of each clause, the bits of its counter, and the carries out of them: what a proof starts from.
         scores: of each output, the bits of its score in two's complement: signals of `votes`, the inputs of `order`.
         order: gates over the scores.
         best: the bits of the number of the largest score, the first of equal ones; empty where nobody asked.
@@ -33,6 +34,7 @@ class Netlist:
 
     clauses: Gates
     values: list[list[int]]
+    counters: list[tuple[list[int], list[int]]]
     votes: Gates
     scores: list[list[int]]
     order: Gates
@@ -55,10 +57,8 @@ def build(clauses: ClauseSet, *, classes: bool = True, pairs: bool = True) -> Ne
         classes: whether to say which score is largest, too.
         pairs: whether pairs of literals that clauses have in common are added once.
     """
-    bits = Gates(clauses.bits)
-    plan = common_pairs(clauses) if pairs else None
-    shared = [plan.pairs[own].tolist() if plan else [] for own in (plan.of_clause if plan else clauses.capacity)]
-    values = [clause_value(bits, clauses, j, shared[j]) for j in range(clauses.num_clauses)]
+    bits, made = clause_values(clauses, pairs=pairs)
+    values, counters = [value for value, _ in made], [counter for _, counter in made]
     votes = Gates(sum(map(len, values)))
     planes, number = [], 0
     for signals in values:
@@ -68,15 +68,27 @@ def build(clauses: ClauseSet, *, classes: bool = True, pairs: bool = True) -> Ne
     width = score_bits(clauses)
     order = Gates(clauses.outputs * width)
     words = [[order.input(k * width + i) for i in range(width)] for k in range(clauses.outputs)]
-    return Netlist(bits, values, votes, scores, order, argmax(order, words) if classes else [])
+    return Netlist(bits, values, counters, votes, scores, order, argmax(order, words) if classes else [])
 
 
-def clause_value(gates: Gates, clauses: ClauseSet, number: int, pairs: list[list[int]]) -> list[int]:
-    """The bits of `max(0, capacity - misses)`."""
+def clause_values(
+    clauses: ClauseSet, *, pairs: bool = True
+) -> tuple[Gates, list[tuple[list[int], tuple[list[int], list[int]]]]]:
+    """The gates of all values, and of each clause what `clause_value` gives."""
+    bits = Gates(clauses.bits)
+    plan = common_pairs(clauses) if pairs else None
+    shared = [plan.pairs[own].tolist() if plan else [] for own in (plan.of_clause if plan else clauses.capacity)]
+    return bits, [clause_value(bits, clauses, j, shared[j]) for j in range(clauses.num_clauses)]
+
+
+def clause_value(
+    gates: Gates, clauses: ClauseSet, number: int, pairs: list[list[int]]
+) -> tuple[list[int], tuple[list[int], list[int]]]:
+    """The bits of `max(0, capacity - misses)`; the counter's bits and the carries out of them."""
     capacity = int(clauses.capacity[number])
     width = max(capacity - 1, 0).bit_length()
     if not capacity:
-        return []
+        return [], ([], [])
     own = clauses.clause(number).tolist()
     pairs = pairs[: len(own) // (3 if width else 2)]  # where misses are counted, each goes with a literal of no pair
     paired = {literal for pair in pairs for literal in pair}
@@ -94,13 +106,15 @@ def clause_value(gates: Gates, clauses: ClauseSet, number: int, pairs: list[list
         columns[i] += [TRUE] * (head_start >> i & 1)
     counter, over = gates.total(columns, width)
     alive = gates.any_of(over) ^ 1
+    if not width:  # of pairs, too, each literal on its own is a miss that is too many
+        over = [miss(gates, literal) for literal in own]
     left, lower = [], FALSE  # 2^width - counter: inverted above the lowest 1
     for bit in counter:
         left.append(gates.xor(bit, lower))
         lower = gates.disj(bit, lower)
     if not head_start:
         left.append(lower ^ 1)
-    return [gates.conj(alive, bit) for bit in left]
+    return [gates.conj(alive, bit) for bit in left], (counter, over)
 
 
 def miss(gates: Gates, literal: int) -> int:

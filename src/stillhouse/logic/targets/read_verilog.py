@@ -18,8 +18,8 @@ _INPUT = re.compile(r"wire \[L-1:0\] (\w+) = x\[(\d+)\*L \+: L\];")
 _WIRE = re.compile(rf"wire \[L-1:0\] (\w+) = {_TERM}(?: ([&^|]) {_TERM})?;")
 _REGISTER = re.compile(r"reg \[L-1:0\] (\w+);")
 _TICK = re.compile(rf"always @\(posedge clk\) (\w+) <= {_TERM};")
-_OUTPUT = re.compile(rf"assign (score|best)\[(\d+)\*L \+: L\] = {_TERM};")
-_PORT = re.compile(r"(input|output) wire (?:\[(\d+)\*L-1:0\] )?(\w+),?")
+_OUTPUT = re.compile(rf"assign (score|best|value)\[(\d+)\*L \+: L\] = {_TERM};")
+_PORT = re.compile(r"(?:input wire|output wire|output reg) (?:\[(\d+)\*L-1:0\] )?(\w+),?")
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Circuit:
         gates: of each node: "x" and the number of an input bit twice, or "&", "^" and two signals; node 0 is ("0", 0, 0).
         names: signal of each name.
         late: registers between the inputs and a node; None for a constant, which is never late.
-        outputs: signals of `score` and `best`.
+        outputs: signals of `score` and `best`, or of `value`.
         inputs: F.
     """
 
@@ -80,13 +80,13 @@ class Planes:
 def ports(text: str, name: str) -> dict[str, int]:
     """How many bits a module's ports have in a lane."""
     found: dict[str, int] = {}
-    for line in _lines(text, name):
+    for line in module_lines(text, name):
         if line == ");":
             break
         port = _PORT.fullmatch(line)
         if port is None:
             raise _unread(line)
-        found[port[3]] = int(port[2] or 1)
+        found[port[2]] = int(port[1] or 1)
     return found
 
 
@@ -98,10 +98,12 @@ def read_verilog(text: str, name: str = "clauses") -> Circuit:
             twice, a gate whose inputs are not equally late, outputs without a driver.
     """
     sizes = ports(text, name)
-    if not {"x", "score"} <= set(sizes) <= {"clk", "x", "score", "best"}:
-        raise InputError(f"verilog: expected the ports x, score, and perhaps clk and best, got {', '.join(sizes)}")
+    if set(sizes) != {"x", "value"} and not {"x", "score"} <= set(sizes) <= {"clk", "x", "score", "best"}:
+        raise InputError(
+            f"verilog: expected the ports x and value, or x, score, and perhaps clk and best, got {', '.join(sizes)}"
+        )
     circuit = Circuit(sizes["x"])
-    driven: dict[str, dict[int, int]] = {port: {} for port in ("score", "best") if port in sizes}
+    driven: dict[str, dict[int, int]] = {port: {} for port in ("score", "best", "value") if port in sizes}
     waiting: set[str] = set()
 
     def term(inverted: str, own: str) -> int:
@@ -112,7 +114,7 @@ def read_verilog(text: str, name: str = "clauses") -> Circuit:
         return circuit.names[own] ^ bool(inverted)
 
     def make(own: str, signal: int) -> None:
-        if own in circuit.names or own in ("clk", "x", "score", "best", "L"):
+        if own in circuit.names or own in ("clk", "x", "score", "best", "value", "L"):
             raise InputError(f"verilog: expected each signal once, got {own} twice")
         circuit.names[own] = signal
 
@@ -122,7 +124,7 @@ def read_verilog(text: str, name: str = "clauses") -> Circuit:
         return 2 * len(circuit.gates) - 2
 
     started = False
-    for line in _lines(text, name):
+    for line in module_lines(text, name):
         if not started:
             started = line == ");"
         elif found := _INPUT.fullmatch(line):
@@ -169,7 +171,7 @@ def _equally_late(circuit: Circuit, own: str, a: int, b: int) -> int | None:
     return x if y is None else y
 
 
-def _lines(text: str, name: str) -> list[str]:
+def module_lines(text: str, name: str) -> list[str]:
     """What lies between a module's head and its end, without comments."""
     lines = [line.split("//")[0].strip() for line in text.splitlines()]
     lines = [line for line in lines if line]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -48,24 +50,34 @@ def c_compiler(target: str | None = None) -> list[str]:
     return [sys.executable, "-m", "ziglang", "cc", *(["-target", target] if target else [])]
 
 
-def run(command: Sequence[str], folder: str | Path, *, stdin: Path | None = None) -> str:
+def run(command: Sequence[str], folder: str | Path, *, stdin: Path | None = None, limit: float | None = None) -> str:
     """What a program prints, with a file as its input.
 
     Raises:
-        InputError: it cannot be started, or ended with an error; its last lines.
+        InputError: it cannot be started, or ended with an error; its last lines; or it took more than `limit` seconds.
     """
     given = stdin.open("rb") if stdin else None
     try:
-        done = subprocess.run(command, cwd=folder, stdin=given, capture_output=True)
+        running = subprocess.Popen(
+            command, cwd=folder, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        )
+        try:
+            out, err = running.communicate(timeout=limit)
+        except BaseException:  # what it started goes with it
+            os.killpg(running.pid, signal.SIGKILL)
+            running.communicate()
+            raise
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"{Path(command[0]).name}: expected an end within {limit:g} s, got none") from error
     except OSError as error:
         raise InputError(f"{Path(command[0]).name}: expected a program that starts, got {error}") from error
     finally:
         if given:
             given.close()
-    if done.returncode:
-        last = "\n".join((done.stderr or done.stdout).decode(errors="replace").strip().splitlines()[-5:])
-        raise InputError(f"{Path(command[0]).name}: expected exit code 0, got {done.returncode}: {last}")
-    return done.stdout.decode()
+    if running.returncode:
+        last = "\n".join((err or out).decode(errors="replace").strip().splitlines()[-5:])
+        raise InputError(f"{Path(command[0]).name}: expected exit code 0, got {running.returncode}: {last}")
+    return out.decode()
 
 
 def identifier(name: str) -> str:
@@ -79,7 +91,7 @@ def identifier(name: str) -> str:
         'digits'
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name) or re.fullmatch(
-        r"[xghosv]\d+(_\d+)?|best\d*|score|clk|x|L", name
+        r"[cghosvwx]\d+(_\d+)?|best\d*|score|value|clk|x|L", name
     ):
         raise InputError(f"name: expected a letter, then letters, digits and _, and no signal's name, got {name!r}")
     return name

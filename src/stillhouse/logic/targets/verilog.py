@@ -17,7 +17,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import Machine
 from stillhouse.logic.targets.gates import FALSE, TRUE, Gates
-from stillhouse.logic.targets.netlist import Netlist, build, fewer_vote_bits
+from stillhouse.logic.targets.join_verilog import join_module
+from stillhouse.logic.targets.netlist import Netlist, build, clause_values, fewer_vote_bits, score_bits
 from stillhouse.logic.targets.toolchain import identifier, run, tool
 
 LANES = 1024  # rows that a simulation answers at once
@@ -31,26 +32,30 @@ def write_verilog(
     vote_bits: int | None = None,
     pipelined: bool = False,
 ) -> list[Path]:
-    """A module a layer of a machine, bits to scores (and the class, for the last), and one for its pixels.
+    """Modules of a machine, bits to scores and the class, and one for its pixels.
 
     Args:
-        machine: of one layer: a whole circuit, from pixels (`NAME_pixels`) or bits (`NAME`) to the class. Of several: one file a
-            layer, `path` with the layer's number; what lies between layers (LayerNorm) is no logic and stays with the host.
-            A clause set: bits to scores.
+        machine: of one layer or of two: a whole circuit, from pixels (`NAME_pixels`) or bits (`NAME`) to the class. Of more, or
+            pipelined ones of two: one file a layer, `path` with the layer's number; what lies between layers (LayerNorm, whose
+            numbers the next one needs) stays with the host. A clause set: bits to scores.
         path: of the file.
         name: of the module.
-        vote_bits: votes rounded to so many bits, which makes adders smaller and may change answers; None for exact ones.
+        vote_bits: votes of the last layer rounded to so many bits, which makes adders smaller and may change answers; None for
+            exact ones.
         pipelined: registers after clause values, scores and class: an answer a tick of `clk`, three ticks late.
 
     Returns:
         The files.
     """
     identifier(name)
+    if isinstance(machine, Machine) and len(machine.joins) == 1 and not pipelined:
+        path.write_text(joined(machine, name=name, vote_bits=vote_bits))
+        return [path]
     layers = (machine,) if isinstance(machine, ClauseSet) else machine.layers
     files = []
     for number, layer in enumerate(layers):
         last = isinstance(machine, Machine) and number == len(layers) - 1
-        coarse = layer if vote_bits is None else fewer_vote_bits(layer, vote_bits)
+        coarse = layer if vote_bits is None or number < len(layers) - 1 else fewer_vote_bits(layer, vote_bits)
         own = name if len(layers) == 1 else f"{name}_{number}"
         text = verilog(coarse, name=own, classes=last, pipelined=pipelined)
         if isinstance(machine, Machine) and number == 0:
@@ -63,6 +68,48 @@ def write_verilog(
 def verilog(clauses: ClauseSet, *, name: str = "clauses", classes: bool = True, pipelined: bool = False) -> str:
     """The text of one module: bits `x`, lowest first, to `score`, and to `best` with `classes`."""
     return module(build(clauses, classes=classes), name=name, pipelined=pipelined)
+
+
+def joined(machine: Machine, *, name: str = "clauses", vote_bits: int | None = None) -> str:
+    """The text of a machine of two layers: values, what lies between, the last layer, a module of wires, one for pixels."""
+    first, last = machine.layers
+    last = last if vote_bits is None else fewer_vote_bits(last, vote_bits)
+    values, best = values_module(first, f"{name}_0"), max(last.outputs - 1, 0).bit_length()
+    count = sum(int(capacity).bit_length() for capacity in first.capacity)
+    lines = [
+        f"module {name} #(parameter L = 1) (",
+        f"  input wire [{first.bits}*L-1:0] x,",
+        f"  output wire [{last.outputs * score_bits(last)}*L-1:0] score{',' if best else ''}",
+        *([f"  output wire [{best}*L-1:0] best"] if best else []),
+        ");",
+        f"wire [{count}*L-1:0] value;",
+        f"wire [{last.bits}*L-1:0] after;",
+        f"{name}_0 #(.L(L)) first (.x(x), .value(value));",
+        f"{name}_between #(.L(L)) between (.x(x), .value(value), .after(after));",
+        f"{name}_1 #(.L(L)) last (.x(after), .score(score){', .best(best)' if best else ''});",
+        "endmodule",
+    ]
+    between = join_module(machine.joins[0], first, f"{name}_between")
+    pixels = pixels_module(machine, name, last, classes=True, pipelined=False)
+    return "\n".join([values, between, verilog(last, name=f"{name}_1"), *lines, pixels])
+
+
+def values_module(clauses: ClauseSet, name: str) -> str:
+    """The text of clauses alone: bits `x` to their values, one after another, each lowest bit first."""
+    gates, made = clause_values(clauses)
+    names = [f"v{j}_{i}" for j, (value, _) in enumerate(made) for i in range(len(value))]
+    inputs, signals = [f"x{f}" for f in range(gates.inputs)], [s for value, _ in made for s in value]
+    lines = [
+        f"module {name} #(parameter L = 1) (",
+        f"  input wire [{gates.inputs}*L-1:0] x,",
+        f"  output wire [{len(names)}*L-1:0] value",
+        ");",
+        *(f"wire [L-1:0] {own} = x[{f}*L +: L];" for f, own in enumerate(inputs)),
+        *_stage(gates, "g", inputs, names, signals, False, _counters([counter for _, counter in made])),
+        *(f"assign value[{i}*L +: L] = {own};" for i, own in enumerate(names)),
+        "endmodule",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def module(netlist: Netlist, *, name: str = "clauses", pipelined: bool = False) -> str:
@@ -82,11 +129,12 @@ def module(netlist: Netlist, *, name: str = "clauses", pipelined: bool = False) 
     lines = [
         f"// {len(netlist.values)} clauses over {netlist.clauses.inputs} bits, {len(netlist.scores)} scores of {width} bits",
         "// bit i of a port, in lane l of L, is port[i*L + l]; v<clause>_<bit> is a clause's value, s<score>_<bit> a score",
+        "// c<clause>_<bit> is its counter of misses, w<clause>_<number> a carry out of that: what a proof starts from",
         f"module {name} #(parameter L = 1) (",
         *(f"  {port}{',' if port is not ports[-1] else ''}" for port in ports),
         ");",
         *(f"wire [L-1:0] x{f} = x[{f}*L +: L];" for f in range(netlist.clauses.inputs)),
-        *_stage(netlist.clauses, "g", bit_names, value_names, value_bits, pipelined),
+        *_stage(netlist.clauses, "g", bit_names, value_names, value_bits, pipelined, _counters(netlist.counters)),
         *_stage(netlist.votes, "h", value_names, score_names, score_bits, pipelined),
         *_stage(netlist.order, "o", score_names, best_names, netlist.best, pipelined),
         *(f"assign score[{i}*L +: L] = {own};" for i, own in enumerate(score_names)),
@@ -96,10 +144,26 @@ def module(netlist: Netlist, *, name: str = "clauses", pipelined: bool = False) 
     return "\n".join(lines) + "\n"
 
 
+def _counters(counters: Sequence[tuple[list[int], list[int]]]) -> list[tuple[str, int]]:
+    """Names and signals of the clauses' counters, and of the carries out of them."""
+    return [
+        (f"{letter}{j}_{i}", signal)
+        for j, both in enumerate(counters)
+        for letter, signals in zip("cw", both)
+        for i, signal in enumerate(signals)
+    ]
+
+
 def _stage(
-    gates: Gates, letter: str, inputs: list[str], outputs: list[str], signals: list[int], pipelined: bool
+    gates: Gates,
+    letter: str,
+    inputs: list[str],
+    outputs: list[str],
+    signals: list[int],
+    pipelined: bool,
+    named: Sequence[tuple[str, int]] = (),
 ) -> Iterator[str]:
-    """The lines of one stage."""
+    """The lines of one stage; `named` signals have a second name."""
 
     def term(signal: int) -> str:
         if signal in (FALSE, TRUE):
@@ -107,9 +171,11 @@ def _stage(
         node = signal >> 1
         return ("~" if signal & 1 else "") + (inputs[node - 1] if node <= gates.inputs else f"{letter}{node}")
 
-    for node in gates.used(signals):
+    for node in gates.used([*signals, *(signal for _, signal in named)]):
         operation, a, b = gates.gates[node - gates.inputs - 1]
         yield f"wire [L-1:0] {letter}{node} = {term(a)} {operation} {term(b)};"
+    for own, signal in named:
+        yield f"wire [L-1:0] {own} = {term(signal)};"
     for own, signal in zip(outputs, signals):
         if pipelined:
             yield f"reg [L-1:0] {own};"
@@ -120,8 +186,6 @@ def _stage(
 
 def pixels_module(machine: Machine, name: str, clauses: ClauseSet, *, classes: bool, pipelined: bool) -> str:
     """A module around another: bytes of an image to its bits."""
-    from stillhouse.logic.targets.netlist import score_bits
-
     levels, pixels = len(machine.edges), machine.pixels
     best = max(clauses.outputs - 1, 0).bit_length() if classes else 0
     ports = [*(["input wire clk"] if pipelined else []), f"input wire [{8 * pixels - 1}:0] pixels"]
@@ -246,18 +310,23 @@ def _bits(text: str, count: int, lanes: int) -> np.ndarray:
     return np.unpackbits(packed, bitorder="little")[: count * lanes].reshape(count, lanes).T.astype(bool)
 
 
-def synthesise(path: Path, name: str = "clauses") -> dict[str, int]:
+def synthesise(path: Path, name: str = "clauses", *, limit: float | None = None) -> dict[str, int]:
     """Cells and depth of a module after Yosys: two-input gates (`abc -g AND,XOR,...`), the longest chain of them.
 
+    Args:
+        path: of the Verilog file.
+        name: of the module.
+        limit: seconds after which it is ended; None for no limit.
+
     Raises:
-        InputError: no Yosys, or a file that it cannot read.
+        InputError: no Yosys, a file that it cannot read, or more seconds than the limit.
     """
     script = (
         f"read_verilog {path.resolve()}; hierarchy -top {name}; proc; flatten; opt; techmap; opt; "
         "abc -g AND,OR,XOR,NAND,NOR,XNOR; opt_clean; tee -q -o stat.json stat -json; tee -q -o depth.txt ltp -noff"
     )
     with tempfile.TemporaryDirectory() as folder:
-        run([tool("yosys", "apt: yosys"), "-q", "-p", script], folder)
+        run([tool("yosys", "apt: yosys"), "-q", "-p", script], folder, limit=limit)
         text = (Path(folder) / "stat.json").read_text()
         depth = (Path(folder) / "depth.txt").read_text()
     found = json.loads(text[text.index("{") :])
@@ -265,4 +334,14 @@ def synthesise(path: Path, name: str = "clauses") -> dict[str, int]:
     return {"cells": int(found["design"]["num_cells"]), "depth": int(length.split("length=")[1].split(")")[0])}
 
 
-__all__: Sequence[str] = ["module", "pixels_module", "simulate", "synthesise", "testbench", "verilog", "write_verilog"]
+__all__: Sequence[str] = [
+    "joined",
+    "module",
+    "pixels_module",
+    "simulate",
+    "synthesise",
+    "testbench",
+    "values_module",
+    "verilog",
+    "write_verilog",
+]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.data.boolean_features import boolean_features
 from stillhouse.families.clauses.students.base import ClauseModel
 from stillhouse.families.clauses.students.clauses import ClauseBank, make_bank
 from stillhouse.families.clauses.students.core import ControlCore, DeepTM, Voted, make_core
@@ -42,6 +43,30 @@ class Thermometer(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] to bits (B, levels C H W), level by level."""
         return (pixels.unsqueeze(1) > self.edges).to(pixels.dtype).flatten(1)
+
+
+class FilterBits(nn.Module):
+    """Pixels to bits of oriented filters (see `boolean_features`), those of a square of the image joined by OR.
+
+    A joined bit asks whether an edge of its direction is anywhere in its square: a shift by a pixel or two changes few of
+    them, and there are `square`^2 times fewer literals.
+
+    Args:
+        square: side in pixels of what is joined; 1 joins nothing.
+
+    Example:
+        >>> tuple(FilterBits(4)(torch.rand(2, 1, 28, 28)).shape), 76 * 7 * 7
+        ((2, 3724), 3724)
+    """
+
+    def __init__(self, square: int) -> None:
+        super().__init__()
+        self.square = square
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] to bits (B, 76 C H' W'), feature by feature; H' W' count the squares, parts of one too."""
+        bits = boolean_features(pixels).to(pixels.dtype)
+        return nn.functional.max_pool2d(bits, self.square, ceil_mode=True).flatten(1)
 
 
 class TeamCore(nn.Module):
@@ -96,13 +121,12 @@ class FlatTM(ClauseModel):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         config: FlatTMConfig = self.config
-        channels, height, width = self.image_shape
-        bits = config.levels * channels * height * width
+        bits = config.bits
         if config.rule.literals is not None and config.rule.literals > 2 * bits:
             raise InputError(
                 f"literals: expected at most the {2 * bits} literals of {bits} bits, got {config.rule.literals:g}"
             )
-        self.bits = Thermometer(config.levels)
+        self.bits = FilterBits(config.square) if config.filters else Thermometer(config.levels)
         self.core: TeamCore | DeepTM | ControlCore
         if config.voting == "team":
             self.core = TeamCore(bits, config.clauses, config.num_classes, config)

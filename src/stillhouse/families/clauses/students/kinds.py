@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from stillhouse.classification.students import TextTransformerConfig, TimmStudentConfig
+from stillhouse.classification.students import SpikingStudentConfig, TextTransformerConfig, TimmStudentConfig
 from stillhouse.families.clauses.students import TsetlinViTConfig, UnifiedTMConfig
 from stillhouse.families.clauses.students.model_configs import (
     ConvTMConfig,
@@ -36,6 +36,9 @@ _Clauses = (
 )
 ClauseStudentConfig = Annotated[_Clauses, Discriminator(_kind)]
 AssistantConfig = Annotated[
-    _Clauses | Annotated[TimmStudentConfig, Tag("timm")] | Annotated[TextTransformerConfig, Tag("text-transformer")],
+    _Clauses
+    | Annotated[TimmStudentConfig, Tag("timm")]
+    | Annotated[TextTransformerConfig, Tag("text-transformer")]
+    | Annotated[SpikingStudentConfig, Tag("spiking")],
     Discriminator(_kind),
 ]

@@ -13,7 +13,8 @@ import numpy as np
 from stillhouse.families.clauses.data.boolean_features import BITS, feature_name
 from stillhouse.families.clauses.students.base import ClauseModel
 from stillhouse.families.clauses.students.conv import ConvTM
-from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
+from stillhouse.families.clauses.students.core import DeepTM
+from stillhouse.families.clauses.students.flat import DeepTMClassifier, FilterBits, FlatTM, TeamCore, Thermometer
 from stillhouse.families.clauses.students.sites import Site
 
 
@@ -27,6 +28,7 @@ class Pixels:
         width: W.
         patch: whether it is a patch, at any place of the image.
         features: whether channels are boolean features, not colours.
+        square: side in pixels of the squares whose bits were joined.
     """
 
     edges: np.ndarray
@@ -34,6 +36,13 @@ class Pixels:
     width: int
     patch: bool = False
     features: bool = False
+    square: int = 1
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Levels, channels, rows and columns of the bits."""
+        levels, channels = self.edges.shape
+        return levels, channels, -(-self.height // self.square), -(-self.width // self.square)
 
     def names(self, literals: Sequence[int]) -> list[str]:
         """Each literal in words.
@@ -42,8 +51,7 @@ class Pixels:
             >>> Pixels(np.array([[0.5]]), 2, 2).names([1, 6])
             ['pixel (0, 1) above 0.5', 'pixel (1, 0) not above 0.5']
         """
-        levels, channels = self.edges.shape
-        shape = (levels, channels, self.height, self.width)
+        _, channels, _, _ = shape = self.shape
         count, found = int(np.prod(shape)), []
         for literal in literals:
             level, channel, row, column = np.unravel_index(literal % count, shape)
@@ -51,7 +59,9 @@ class Pixels:
             negated = "not " if literal >= count else ""
             if self.features:
                 test = f"{negated}{feature_name(int(channel), channels)}"
-                found.append(f"at ({row}, {column}) {test}")
+                where = f"at ({row * self.square}, {column * self.square})"
+                around = "" if self.square == 1 else f" {self.square} x {self.square}"
+                found.append(f"{where}{around} {test}")
             else:
                 where = "patch pixel" if self.patch else "pixel"
                 found.append(f"{where} ({row}, {column}){of} {negated}above {self.edges[level, channel]:.2g}")
@@ -69,24 +79,30 @@ class Pixels:
             >>> wanted.tolist(), unwanted.tolist()
             ([[170, 0]], [[0, 255]])
         """
-        levels, channels = self.edges.shape
-        shape = (levels, channels, self.height, self.width)
+        levels, *_ = shape = self.shape
         count = int(np.prod(shape))
         asked = np.zeros((2, *shape))
         for literal in literals:
             asked[int(literal >= count)].flat[literal % count] = 1
         rank = np.arange(1, levels + 1).reshape(levels, 1, 1, 1) / levels
         wanted, unwanted = (asked[0] * rank).max((0, 1)), (asked[1] * rank[::-1]).max((0, 1))
+        whole = np.ones((self.square, self.square))
+        wanted, unwanted = (np.kron(a, whole)[: self.height, : self.width] for a in (wanted, unwanted))
         return np.rint(255 * wanted).astype(np.uint8), np.rint(255 * unwanted).astype(np.uint8)
 
 
 def pixels_of(model: ClauseModel, site: Site) -> Pixels | None:
     """How the bits of a site are pixels; None where they are none."""
     channels, height, width = model.image_shape
+    if isinstance(model, FlatTM) and isinstance(model.bits, FilterBits):
+        if not isinstance(model.core, (TeamCore, DeepTM)):
+            return None
+        return Pixels(np.zeros((1, BITS * channels)), height, width, features=True, square=model.bits.square)
     if isinstance(model, (FlatTM, DeepTMClassifier)):
         levels = model.config.levels
         if site.bank.num_bits != levels * channels * height * width or site.bank is not next(model.banks()):
             return None
+        assert isinstance(model.bits, Thermometer)
         edges = model.bits.edges.reshape(levels, 1).expand(levels, channels).numpy()
         return Pixels(edges, height, width, features=levels == 1 and channels % BITS == 0)
     if isinstance(model, ConvTM) and site.conv is not None and site.bank is next(model.banks()) and not len(model.stem):

@@ -31,6 +31,22 @@ class FlatTMConfig(PixelBitsConfig):
         description="learned votes for every class; or teams: half of a class's own clauses for it, half against",
     )
 
+    filters: bool = Field(
+        default=False,
+        description="76 bits a pixel of oriented filters and quantiles, made in the network, in place of levels",
+    )
+    square: int = Field(
+        default=1, gt=0, description="of filters: join the bits of squares of so many pixels a side by OR"
+    )
+
+    @property
+    def bits(self) -> int:
+        """Bits of an image that the clauses read."""
+        channels, height, width = self.image_shape
+        if not self.filters:
+            return self.levels * channels * height * width
+        return 76 * channels * -(-height // self.square) * -(-width // self.square)
+
     def __post_init__(self) -> None:
         expect_even("clauses", self.clauses)
         if self.voting == "team" and self.clauses % (2 * self.num_classes):

@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
+from stillhouse.families.clauses.students.model_configs import FlatTMConfig
 from stillhouse.families.clauses.students.options import ClauseOptions
 
 Row = tuple[str, bool, str]  # setting, whether it does anything, what it would need
@@ -24,6 +25,10 @@ def unused_settings(config: Any) -> Iterator[str]:
     """
     if isinstance(config, UnifiedTMConfig):
         yield from without_effect(config, _of_transformer(config))
+    if isinstance(config, FlatTMConfig):
+        yield from without_effect(
+            config, [("levels", not config.filters, "filters off"), ("square", config.filters, "filters")]
+        )
     rule = getattr(config, "rule", None)
     if isinstance(rule, ClauseOptions):
         yield from (f"rule.{line}" for line in without_effect(rule, _of_rule(rule)))

@@ -61,6 +61,9 @@ class Board(Watch):
         if self.writer is not None:
             self.writer.close()
 
+    def begin(self, done: int, total: int) -> None:
+        """Each model is a run of its own; whoever watches counts them all."""
+
     def log(self, line: str) -> None:
         """Pass it on."""
         self.watch.log(line)

@@ -1,0 +1,132 @@
+"""What a run shows while it goes on, and what it leaves for TensorBoard."""
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from stillhouse.cli import show
+from stillhouse.cli.check import untaught
+from stillhouse.cli.main import main
+from stillhouse.core.checks import InputError
+from stillhouse.core.family import Metric
+from stillhouse.core.types import Progress
+from stillhouse.report.page import _estimate
+from stillhouse.report.verdicts import Measure, sentence
+from stillhouse.report.words import GAP, MINUS
+
+SMALL = ["training.epochs=2", "seeds=2", "data.train_limit=64", "data.test_limit=60", "training.batch_size=32"]
+TINY = ["student.embed_dim=16", "student.clauses=16", "student.depth=1", "training.device=cpu", "arms=[kd,no-kd]"]
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory):
+    """A run off a terminal: its folder and its lines."""
+    import contextlib
+    import io
+
+    out, lines = tmp_path_factory.mktemp("watched") / "run", io.StringIO()
+    with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(lines):
+        patched.setattr(show, "LEAST_SECONDS", 0.0)
+        main(["distill", "digits", "--out", str(out), *(f"--set={one}" for one in SMALL + TINY)])
+    return out, lines.getvalue()
+
+
+def test_each_epoch_has_a_line_off_a_terminal(watched):
+    """Which run of how many, which epoch of how many, figures; the last run of all has nothing to go."""
+    _, text = watched
+    lines = [line for line in text.splitlines() if line.startswith("run ")]
+    heads = [line.partition(",")[0] for line in lines]
+    assert heads == [f"run {n} of 4" for n in (1, 2, 3, 4) for _ in range(2)]
+    assert [f"epoch {1 + n % 2} of 2, loss " in line for n, line in enumerate(lines)] == [True] * 8
+    assert all("accuracy" in line for line in lines)
+    assert [" to go" in line for line in lines] == [True] * 7 + [False]
+    assert "seed 0: epoch" in lines[0]
+
+
+def test_the_end_names_tensorboard_and_the_values_of_two_seeds(watched):
+    out, text = watched
+    assert f"tensorboard --logdir {out}" in text
+    assert "2 seeds: too few" in text
+    assert "under the two seeds" in text
+    assert "95 % interval" not in text
+    assert "each seed" in text
+
+
+def test_tensorboard_has_configuration_verdict_and_pictures(watched):
+    """Text of the whole run, and the patches of the clauses as images."""
+    out, _ = watched
+    events = EventAccumulator(str(out / "tensorboard")).Reload()
+    tags = events.Tags()
+    texts = {tag: events.Tensors(tag)[0].tensor_proto.string_val[0].decode() for tag in tags["tensors"]}
+    assert "embed_dim: 16" in texts["configuration/text_summary"]
+    assert "No difference shown" in texts["verdict/text_summary"] or "teacher" in texts["verdict/text_summary"]
+    assert "| kd |" in texts["verdict/text_summary"]
+    assert tags["images"]
+    assert len(list((out / "tensorboard").glob("events.*"))) == 1
+
+
+def test_quiet_shows_no_epoch(capsys):
+    display = show.RunDisplay(2, quiet=True)
+    with display:
+        display.on_progress("kd", 0, Progress(1, 2), {"loss": 0.5, "epoch": 1, "epochs": 2})
+        display.on_progress("kd", 0, Progress(2, 2), {"loss": 0.5, "epoch": 2, "epochs": 2})
+    assert capsys.readouterr().out.splitlines() == ["trained kd, seed 0"]
+
+
+def test_time_to_go_counts_what_this_process_did(capsys, monkeypatch):
+    """One run of three was done before; half of the second took 60 s, so one and a half take 180 s."""
+    now = [1000.0]
+    monkeypatch.setattr(show.time, "monotonic", lambda: now[0])
+    with show.RunDisplay(3) as display:
+        display.begin(1, 3)
+        display.on_progress("kd", 1, Progress(0, 10), {})
+        now[0] += 60
+        display.on_progress("kd", 1, Progress(5, 10), {"loss": 0.5, "accuracy": 0.25, "epoch": 1, "epochs": 2})
+    found = capsys.readouterr().out.splitlines()[-1]
+    assert found == "run 2 of 3, kd, seed 1: epoch 1 of 2, loss 0.5000, accuracy 0.2500, about 3 min to go"
+
+
+BITS = Measure("bits_per_byte", "bits per byte", "bits per byte", "windows", True, 1.0, 2)
+
+
+def said(seeds, **arms):
+    row = {"name": "teacher", "arm": "kd", "control": "no-kd", "metric": "bits_per_byte", "verdict": "hurts"}
+    row |= {"difference": -0.18, "low": -0.2, "high": -0.16, "seeds": seeds, "items": 512}
+    found = {
+        name: {"bits_per_byte": {"mean": sum(values) / len(values), "values": values}} for name, values in arms.items()
+    }
+    return sentence(row, found, {"bits_per_byte": BITS}).detail.replace(GAP, " ").replace(MINUS, "-")
+
+
+def test_more_bits_are_a_cost():
+    """Less is better, so a difference below 0 is what the arm costs; two seeds have their values, one is one seed."""
+    assert "costs 0.18 bits per byte more (95 % interval 0.16 to 0.20), 3 seeds" in said(
+        3, kd=[1.9] * 3, **{"no-kd": [1.72] * 3}
+    )
+    two = said(2, kd=[1.9, 1.9], **{"no-kd": [1.75, 1.69]})
+    assert "difference +0.18 (+0.15 and +0.21 under the two seeds), 2 seeds" in two
+    assert "interval" not in two
+    assert "1 seed, 512" in said(1, kd=[1.9], **{"no-kd": [1.72]})
+
+
+def test_two_seeds_have_no_interval_in_a_table():
+    metric = Measure.of(Metric("accuracy", "accuracy", unit="points", items="images", scale=100.0, digits=1))
+    cell = _estimate(metric, {"mean": 0.5, "low": 0.0, "high": 1.0, "values": [0.49, 0.51]})
+    assert cell.under.replace(GAP, " ") == "49.0 % and 51.0 %"
+    assert "to" in _estimate(metric, {"mean": 0.5, "low": 0.4, "high": 0.6, "values": [0.5] * 3}).under
+
+
+def test_a_teacher_is_held_against_the_untaught_student(watched, capsys):
+    """By its number or its run, on the validation split."""
+    out, _ = watched
+    name, score = untaught(str(out), "accuracy")
+    assert name.endswith(f"(no-kd of {out})")
+    assert 0 < score < 0.9
+    data = ["--set=data.train_limit=64", "--set=data.test_limit=60"]
+    assert main(["check", "digits", *data, "--untaught", "1.5"]) == 0
+    assert "below what the student without a teacher reaches: poor" in capsys.readouterr().out
+    assert main(["check", "digits", *data, "--untaught", str(out)]) == 0
+    assert "fit to teach" in capsys.readouterr().out
+    with pytest.raises(InputError, match="expected a number or the folder"):
+        untaught("nowhere", "accuracy")
+    with pytest.raises(InputError, match="validated by bleu"):
+        untaught(str(out), "bleu")

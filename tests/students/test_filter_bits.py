@@ -1,0 +1,88 @@
+"""Flat clause machines that read oriented filters, joined over squares."""
+
+import numpy as np
+import pytest
+import torch
+
+from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.data.boolean_features import BITS, NEGATIVE, POSITIVE, boolean_features, filters
+from stillhouse.families.clauses.lower import lower, lower_parts
+from stillhouse.families.clauses.students.flat import FilterBits, FlatTM
+from stillhouse.families.clauses.students.literal_names import pixels_of
+from stillhouse.families.clauses.students.model_configs import FlatTMConfig
+from stillhouse.families.clauses.students.sites import sites
+from stillhouse.families.clauses.students.unused import unused_settings
+
+
+def photos(count=3, side=10):
+    """A third of each is black, as around a digit: quantiles are of what is not."""
+    x = torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(0))
+    return (255 * x * (x > 0.33)).round() / 255
+
+
+def machine(**options):
+    torch.manual_seed(0)
+    return FlatTM(image_size=10, in_channels=1, num_classes=3, clauses=12, filters=True, **options).eval()
+
+
+def test_thresholds_are_quantiles_of_either_side():
+    """Nearest rank among the responses above 0, and by size among those below: one sort must serve both."""
+    for image in photos():
+        bits = boolean_features(image[None])[0]
+        for place, kernel in enumerate(filters()):
+            response = torch.nn.functional.conv2d(255 * image[None], 2 * kernel[None, None], padding="same")[0, 0]
+            values = response.round().numpy()
+            first = 4 + 9 * place
+            for sign, shares, start in ((1, POSITIVE, 1), (-1, NEGATIVE, 5)):
+                ordered = np.sort(sign * values[sign * values > 0])
+                for number, share in enumerate(shares):
+                    level = ordered[round(share * (len(ordered) - 1))]
+                    np.testing.assert_array_equal(bits[first + start + number].numpy(), sign * values > level)
+
+
+def test_a_square_is_one_where_any_of_its_bits_is():
+    """Squares at the border may be parts of one: 10 pixels are three squares of 4."""
+    x = photos()
+    whole, joined = boolean_features(x).numpy(), FilterBits(4)(x).reshape(3, BITS, 3, 3).numpy()
+    for row in range(3):
+        for column in range(3):
+            square = whole[:, :, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
+            np.testing.assert_array_equal(joined[:, :, row, column], square.any((2, 3)))
+
+
+@pytest.mark.parametrize("part", ["clauses", "mlp", "none"])
+def test_every_arm_reads_the_bits(part):
+    """Of plain photos, so that teachers, augmentation and prediction need nothing of their own."""
+    model, x = machine(square=2, part=part), photos()
+    bits = torch.nn.functional.max_pool2d(boolean_features(x).float(), 2).flatten(1)
+    assert bits.shape[1] == model.config.bits == 76 * 25
+    assert torch.equal(model(x), model.core(bits - 0.5).votes)
+    assert not torch.equal(model(x)[0], model(x)[1])
+
+
+def test_literals_are_named_and_drawn_by_their_square():
+    model = machine(square=4)
+    pixels = pixels_of(model, next(iter(sites(model).values())))
+    sobel = 4 * 9 + 5  # feature 4, square (1, 2)
+    assert pixels.names([sobel, 76 * 9 + sobel]) == [
+        "at (4, 8) 4 x 4 Sobel above 0",
+        "at (4, 8) 4 x 4 not Sobel above 0",
+    ]
+    wanted, unwanted = pixels.pictures([sobel])
+    drawn = np.zeros((10, 10), np.uint8)
+    drawn[4:8, 8:] = 255
+    np.testing.assert_array_equal(wanted, drawn)
+    assert not unwanted.any()
+
+
+def test_the_clauses_are_logic_and_the_filters_are_not():
+    """A machine of logic begins at pixels compared with levels; sums of pixels are none."""
+    with pytest.raises(InputError, match="filters"):
+        lower(machine(square=4))
+    assert [part.bits for part in lower_parts(machine(square=4)).values()] == [76 * 9]
+
+
+def test_settings_that_nothing_reads_are_listed():
+    assert list(unused_settings(FlatTMConfig(square=2))) == ["square: 2 does nothing: needs filters"]
+    assert list(unused_settings(FlatTMConfig(filters=True, levels=3))) == ["levels: 3 does nothing: needs filters off"]
+    assert list(unused_settings(FlatTMConfig(filters=True, square=2))) == []

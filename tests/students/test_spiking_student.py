@@ -1,0 +1,48 @@
+"""The spiking student of images: its neurons by hand, its size, its gradients."""
+
+import pytest
+import torch
+
+from stillhouse.classification.students import SpikingStudentConfig
+from stillhouse.core.checks import InputError
+from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.layers.spikes.neurons import LeakyNeurons
+from stillhouse.layers.taps import Tapped
+
+TASK = ImageTask(("a", "b", "c"), (1, 8, 8), (0.3,), (0.2,))
+
+
+def test_without_decay_spikes_count_what_came_in():
+    """After any number of steps within one charge of the sum, for inputs in [0, 1]."""
+    torch.manual_seed(0)
+    x = torch.rand(4, 20, 6)
+    gap = x.cumsum(1) - LeakyNeurons(1.0)(x).cumsum(1)
+    assert gap.min() >= -1e-5
+    assert gap.max() <= 1 + 1e-5
+    forgetful = LeakyNeurons(0.0)(x * 1.5)
+    assert torch.equal(forgetful, (x * 1.5 > 1).float())
+
+
+def test_size_gradients_and_scores_of_each_step():
+    """9 C D and a norm for a convolution, K (D + 1) for the head; the answer is the mean of what the head puts out."""
+    torch.manual_seed(0)
+    network = SpikingStudentConfig(width=4, steps=3).build(TASK)
+    assert sum(p.numel() for p in network.parameters()) == (9 * 4 + 8) + (9 * 4 * 8 + 16) + 3 * 9
+    tapped = Tapped(network, ("network.head", "network.blocks.0"))
+    out = tapped(torch.rand(5, 1, 8, 8))
+    assert tuple(out.features["network.head"].shape) == (5, 3, 3)
+    torch.testing.assert_close(out.logits, out.features["network.head"].mean(1))
+    spikes = out.features["network.blocks.0"]
+    assert tuple(spikes.shape) == (5, 3, 4, 4, 4)
+    assert set(spikes.unique().tolist()) == {0.0, 1.0}
+    assert 0.05 < spikes.mean() < 0.95
+    out.logits.square().sum().backward()
+    assert all(p.grad.abs().max() > 0 for p in network.parameters())
+
+
+def test_texts_and_small_images_are_refused():
+    """Token ids are no image, and four halvings want 16 pixels."""
+    with pytest.raises(InputError, match="expected images"):
+        SpikingStudentConfig().build(TextTask(("a", "b"), 9, 50))
+    with pytest.raises(InputError, match="16 pixels a side"):
+        SpikingStudentConfig(depth=4).build(TASK)
