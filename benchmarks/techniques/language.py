@@ -162,7 +162,8 @@ def section(folder: Path, names: list[str], teachers_folder: Path) -> str:
         f"1024 tokens). Student: width 64, 2 layers, ternary spikes and weights, {STEPS} steps of 8 windows of 96 bytes, 1 MB: far "
         "from what more steps would give, so this compares techniques under a small budget. Less is better; a difference below "
         "zero is a gain. POCL and its rows without a teacher give the labels the weights 0.3, 0.2, 0.1 and 0 in turn (without a "
-        "teacher: 1).\n",
+        "teacher: 1). Rows that the command knows and this table lacks were not run for want of CPU; several trainings and test "
+        "suites shared the two cores, so the seconds say little.\n",
         "| technique | bits per byte | against plain KD | | against no KD | | steps | s |",
         "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip

@@ -32,14 +32,18 @@ def student():
 
 
 def test_a_state_writes_what_the_whole_text_would(student):
-    """Token by token from the state against a pass over everything written so far, for each token."""
-    prompt = torch.randint(0, 7, (3, 5), generator=torch.Generator().manual_seed(1))
-    text = prompt
+    """Token by token from the state against a pass over everything written so far, for each token; likeliest and drawn ones."""
+    prompt = torch.randint(0, 7, (64, 5), generator=torch.Generator().manual_seed(1))
+    likeliest, drawn, draws = prompt, prompt, torch.Generator().manual_seed(3)
     with torch.no_grad():
-        for _ in range(6):
-            text = torch.cat([text, student(text).logits[:, -1].argmax(-1, keepdim=True)], 1)
-    found = continued(student, prompt, 6)
-    assert torch.equal(found, text)
+        for _ in range(8):
+            likeliest = torch.cat([likeliest, student(likeliest).logits[:, -1].argmax(-1, keepdim=True)], 1)
+            summed = (student(drawn).logits[:, -1] / 0.2).softmax(-1).cumsum(-1)
+            place = torch.rand(64, 1, generator=draws) * summed[:, -1:]
+            drawn = torch.cat([drawn, (summed <= place).sum(-1, keepdim=True)], 1)
+    found = continued(student, prompt, 8)
+    assert torch.equal(found, likeliest)
+    assert torch.equal(continued(student, prompt, 8, temperature=0.2, seed=3), drawn)
     assert student.training
     assert not found.requires_grad
 

@@ -2204,12 +2204,6 @@ WRITING = (
         "tests/lm/test_lm_techniques.py::test_pocl_in_both_budgets_and_its_control",
     ),
     Fault(
-        "a spike takes no charge",
-        "stillhouse.classification.students.text.spiking:Neurons.forward",
-        edited("charge = charge - spikes[-1]", "pass"),
-        "tests/students/test_spiking_text.py::test_neurons_keep_count",
-    ),
-    Fault(
         "spiking attention passes by its neurons",
         "stillhouse.classification.students.text.spiking:SpikingBlock.forward",
         edited("self.projection(self.mixed(found))", "self.projection(found)"),

@@ -12,9 +12,12 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.core.records import read_records
-from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, Progress, TextTask
 from stillhouse.families.images.family import FAMILY
 from stillhouse.families.images.recipes import RECIPES
+from stillhouse.layers.taps import Tapped
+from stillhouse.losses import forward_kl
+from stillhouse.signals.time_steps import TimeStepsConfig
 
 TASK = TextTask(("no", "yes"), length=6, vocabulary=20)
 
@@ -50,6 +53,20 @@ def test_products_take_spikes_and_the_answer_is_the_mean_over_time():
     out.square().sum().backward()
     silent = [name for name, p in model.named_parameters() if p.grad is None or p.grad.abs().max() == 0]
     assert silent == []
+
+
+def test_each_time_step_can_be_taught():
+    """By the signal of all spiking students, from the scores of the head."""
+    model = student()
+    tapped = Tapped(model, ("head",))
+    ids = torch.randint(1, 20, (4, 6))
+    signal = TimeStepsConfig(student="head").build(tapped.spec(ids), OutputSpec(2))
+    out, teacher = tapped(ids), Outputs(torch.randn(4, 2))
+    value = signal(out, teacher, Batch(ids, torch.zeros(4, dtype=torch.int64), torch.arange(4)), Progress(0, 1))
+    each = [forward_kl(out.features["head"][:, t], teacher.logits, temperature=2.0) for t in range(3)]
+    torch.testing.assert_close(value, torch.stack(each).mean(0))
+    value.sum().backward()
+    assert model.blocks[0].qkv.weight.grad.abs().sum() > 0
 
 
 def test_neurons_keep_count():

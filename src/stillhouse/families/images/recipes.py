@@ -10,6 +10,8 @@ from stillhouse.classification.students import SpikingTextConfig, TextTransforme
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.families.images.plan import ImagesRunConfig
 from stillhouse.signals import AttentionConfig, HiddenConfig, LogitsConfig
+from stillhouse.signals.hidden import LastOnlyMap
+from stillhouse.signals.logits import ForwardKL
 from stillhouse.signals.projectors import NoProjector
 from stillhouse.teachers import TeacherConfig
 
@@ -52,7 +54,11 @@ def sst2_spikebert() -> ImagesRunConfig:
         training=replace(plain.training, learning_rate=2e-3),
         stages=(
             StageConfig(name="layers", epochs=4, label_weight=0.0, signals=(layers,)),
-            StageConfig(name="task", epochs=8, signals=(LogitsConfig(temperature=1.0), replace(layers, weight=0.5))),
+            StageConfig(
+                name="task",
+                epochs=8,
+                signals=(LogitsConfig(loss=ForwardKL(temperature=1.0)), replace(layers, weight=0.5)),
+            ),
         ),
         arms=("kd", "no-kd"),
         seeds=3,
@@ -65,7 +71,7 @@ def sst2_distilbert() -> ImagesRunConfig:
     last = HiddenConfig(
         student=("blocks.1",),
         teacher=("blocks.3",),
-        map="last-only",
+        map=LastOnlyMap(),
         distance="cosine",
         pool="none",
         projector=NoProjector(),
@@ -77,7 +83,7 @@ def sst2_distilbert() -> ImagesRunConfig:
         teacher=TeacherConfig(source="run:runs/sst2-encoder"),
         student=TextTransformerConfig(width=128, depth=2, heads=4, dropout=0.2),
         inherit={"tokens": "tokens", "blocks.0": "blocks.0", "blocks.1": "blocks.2"},
-        signals=(LogitsConfig(temperature=2.0, weight=2.5), last),
+        signals=(LogitsConfig(loss=ForwardKL(temperature=2.0), weight=2.5), last),
         arms=("kd", "no-kd"),
         seeds=3,
     )
@@ -108,7 +114,7 @@ def sst2_tinybert() -> ImagesRunConfig:
         signals=(),
         stages=(
             StageConfig(name="inside", epochs=6, label_weight=0.0, signals=(hidden, *attention)),
-            StageConfig(name="scores", epochs=6, signals=(LogitsConfig(temperature=1.0),)),
+            StageConfig(name="scores", epochs=6, signals=(LogitsConfig(loss=ForwardKL(temperature=1.0)),)),
         ),
     )
 

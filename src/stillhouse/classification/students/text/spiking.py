@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from stillhouse.classification.students.text.transformer import checked_ids
 from stillhouse.core.types import TextTask
-from stillhouse.layers.straight_through import hard_step
-
-SLOPE = 4.0  # of the surrogate at the threshold: its gradient there is 1
+from stillhouse.layers.spikes.neurons import LeakyNeurons
 
 
 class Neurons(nn.Module):
-    """Layer norm, then leaky neurons: the charge takes up its input each step, and 1 is taken off where it passes 1.
+    """Layer norm, then leaky neurons.
 
     Example:
         >>> Neurons(4, decay=0.5)(torch.randn(2, 3, 5, 4)).unique().tolist()
@@ -25,17 +23,12 @@ class Neurons(nn.Module):
 
     def __init__(self, width: int, decay: float) -> None:
         super().__init__()
-        self.norm, self.decay = nn.LayerNorm(width), decay
+        self.norm, self.neurons = nn.LayerNorm(width), LeakyNeurons(decay)
 
     def forward(self, x: Tensor) -> Tensor:
         """Spikes (B, T, L, D) of 0 and 1."""
-        x = self.norm(x)
-        charge, spikes = torch.zeros_like(x[:, 0]), []
-        for now in x.unbind(1):
-            charge = self.decay * charge + now
-            spikes.append(hard_step(charge - 1.0, SLOPE))
-            charge = charge - spikes[-1]
-        return torch.stack(spikes, 1)
+        spikes: Tensor = self.neurons(self.norm(x))
+        return spikes
 
 
 class SpikingBlock(nn.Module):
