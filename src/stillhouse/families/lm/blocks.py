@@ -37,7 +37,15 @@ def language_blocks(run: RunFolder) -> Sequence[Block]:
         "spikes."),
     ]  # fmt: skip
     kept = [(svg, caption) for svg, caption in drawings if svg]
+    found += _samples(summary)
     return [*found, Figure("Loss", kept)] if kept else found
+
+
+def _samples(summary: Mapping[str, Any]) -> list[Block]:
+    """What the shipped student writes."""
+    rows = [[str(mapping(one).get(name, "")) for name in ("read", "wrote", "text")] for one in summary.get("samples") or ()]
+    caption = "The shipped student after three places of the test text, the likeliest token each time."
+    return [Table("What it writes", ["it read", "it wrote", "the text goes on"], rows, caption)] if rows else []
 
 
 def models_table(summary: Mapping[str, Any]) -> Table:
