@@ -53,7 +53,14 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     exec(code, scope)
     assert scope["summary"]["verdict"] == "not tested"
     Image.new("L", (30, 40), 128).save("photo.png")
-    small = ["seeds=1", "training.epochs=1", "data.train_limit=64", "data.test_limit=60", "student.depth=1", "arms=[kd]"]
+    small = [
+        "seeds=1",
+        "training.epochs=1",
+        "data.train_limit=64",
+        "data.test_limit=60",
+        "student.depth=1",
+        "arms=[kd]",
+    ]
     exec(first.replace('load("digits")', f'load("digits", {small})'), scope)
     assert capsys.readouterr().out.splitlines()[-1].startswith("[{'class': ")
 
@@ -82,6 +89,9 @@ def test_the_python_of_the_cache_page_runs(tmp_path, monkeypatch):
         "docs/sar.md",
         "docs/language.md",
         "docs/cache.md",
+        "docs/own-loop.md",
+        "docs/own-data.md",
+        "docs/sizes.md",
         "benchmarks/README.md",
     ],
 )

@@ -396,4 +396,7 @@ def test_the_headline_has_the_number_and_the_data(run_folder):
     values = [f"{100 * summary['arms'][row[arm]]['accuracy']['mean']:.2f}{GAP}%" for arm in ("arm", "control")]
     head = re.search(r"<h1>(.*?)</h1>", text, re.DOTALL)[1]
     assert f"accuracy {values[0]}, {values[1]} without it" in head
-    assert json.loads((run_folder / "run.json").read_text())["data"]["name"] in text.partition("<h1>")[0].rpartition("kicker")[2]
+    assert (
+        json.loads((run_folder / "run.json").read_text())["data"]["name"]
+        in text.partition("<h1>")[0].rpartition("kicker")[2]
+    )

@@ -70,7 +70,9 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
         title=family.title,
         finished=bool(run.summary),
         verdict=verdict,
-        headline=_headline(run, verdict, arms, next(iter(measures.values()))) if run.summary else "This run is not finished",
+        headline=_headline(run, verdict, arms, next(iter(measures.values())))
+        if run.summary
+        else "This run is not finished",
         lead="",
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
@@ -103,7 +105,9 @@ def _headline(run: RunFolder, verdict: str, arms: Mapping[str, Any], measure: Me
         return "No teacher was asked"
     first = next(iter(run.comparisons), {})
     words = HEADLINES.get(verdict, HEADLINES["not tested"])
-    if first and not str(first.get("name")).startswith("teacher"):  # the first of several that stand against one control
+    if first and not str(first.get("name")).startswith(
+        "teacher"
+    ):  # the first of several that stand against one control
         words = lead(verdict, *(str(first.get(key)) for key in ("name", "arm", "control")))
     with_it, without = value(first.get("arm")), value(first.get("control"))
     if first.get("metric") != measure.name or with_it == NOTHING:

@@ -267,8 +267,8 @@ def explore(
         out,
         shown,
         axes=student.card.get("axes"),
-        title=config.name if config is not None else store.path.stem,
-        metrics={"rows": len(rows), **figures},
+        title=f"{config.name}, {store.path.stem}" if config is not None else store.path.stem,
+        metrics={"rows": f"{len(rows):,} of {len(store):,}", **figures},
     )
 
 

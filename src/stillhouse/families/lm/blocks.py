@@ -43,7 +43,9 @@ def language_blocks(run: RunFolder) -> Sequence[Block]:
 
 def _samples(summary: Mapping[str, Any]) -> list[Block]:
     """What the shipped student writes."""
-    rows = [[str(mapping(one).get(name, "")) for name in ("read", "wrote", "text")] for one in summary.get("samples") or ()]
+    rows = [
+        [str(mapping(one).get(name, "")) for name in ("read", "wrote", "text")] for one in summary.get("samples") or ()
+    ]
     caption = "The shipped student after three places of the test text, the likeliest token each time."
     return [Table("What it writes", ["it read", "it wrote", "the text goes on"], rows, caption)] if rows else []
 
