@@ -1,6 +1,7 @@
-"""Pictures of pages for the docs: `python -m benchmarks.house.pictures runs/demo/report.html --out docs/pictures/photos.webp`.
+"""Pictures of pages for the docs: `python -m benchmarks.house.pictures runs/demo/report.html --out photos.webp`.
 
-Needs Chromium (Debian: `apt-get install chromium`) and Pillow. The page is drawn at a width, cut to a height and saved under 150 kB.
+Needs Chromium (Debian: `apt-get install chromium`) and Pillow. The page is drawn at a width, cut to a height and saved
+under 150 kB.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from PIL import Image
 MOST = 150_000
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("page", type=Path)
     parser.add_argument("--out", type=Path, required=True, help=".webp or .png")
@@ -46,7 +47,7 @@ def main():
     save(picture, options.out)
 
 
-def save(picture, out):
+def save(picture: Image.Image, out: Path) -> None:
     """As good as fits."""
     out.parent.mkdir(parents=True, exist_ok=True)
     for quality in (90, 80, 65, 50):
