@@ -1,4 +1,6 @@
-"""What `mkdocs` needs beside the pages in this folder: README, results and notebooks lie elsewhere and become pages, links follow them."""
+"""What `mkdocs` needs beside the pages in this folder: README, results and notebooks lie elsewhere
+and become pages, links follow them.
+"""
 
 import json
 import posixpath

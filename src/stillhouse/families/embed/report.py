@@ -76,7 +76,7 @@ def embedding_blocks(run: RunFolder) -> list[Block]:
     ceiling = mapping(summary.get("teacher"))
     known = [(word, fixed(ceiling.get(key))) for key, word in GLOBAL_COLUMNS if number(ceiling.get(key)) is not None]
     teacher = "".join(f" The teacher itself, {word}: {value}." for word, value in known)
-    near = f"Share of the teacher's nearest that are among the student's; mean over seeds, below it their range. Chance: {_chance(arms)}."
+    near = f"Share of the teacher's nearest that are among the student's; mean over seeds and range. Chance: {_chance(arms)}."
     far = (
         "Rank correlation of all distances, and of each row's distances to the others; share of random triplets in the "
         f"right order (chance 0.5). Of all pairs of up to 632 rows, of 200 000 drawn ones of more.{teacher}"
