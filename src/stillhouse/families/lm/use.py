@@ -175,11 +175,8 @@ def samples(folder: Path, ids: Any, *, count: int = 3, read: int = 16, made: int
     whole, found = np.asarray(ids), []
     for place in np.linspace(0, max(0, len(whole) - read - made), count).astype(int):
         prompt = [int(token) for token in whole[place : place + read]]
-        words: dict[str, Any] = {
-            "read": prompt,
-            "wrote": write(model, prompt, made),
-            "text": whole[place + read : place + read + made],
-        }
+        end = place + read + made
+        words: dict[str, Any] = {"read": prompt, "wrote": write(model, prompt, made), "text": whole[place + read : end]}
         found.append({name: tokenizer.decode(tokens) for name, tokens in words.items()})
     return found
 
