@@ -1,4 +1,6 @@
-"""What `mkdocs` needs beside the pages in this folder: README, results and notebooks lie elsewhere and become pages, links follow them."""
+"""What `mkdocs` needs beside the pages in this folder: README, results and notebooks lie elsewhere
+and become pages, links follow them.
+"""
 
 import json
 import posixpath
@@ -8,14 +10,19 @@ from pathlib import Path
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[1]
-RESULTS = sorted(path for path in (ROOT / "benchmarks/results").iterdir() if path.suffix in {".md", ".svg", ".png", ".webp"})
+RESULTS = sorted(
+    path for path in (ROOT / "benchmarks/results").iterdir() if path.suffix in {".md", ".svg", ".png", ".webp"}
+)
 PAGES = {  # where a page of the site is in the repository
     "index.md": "README.md",
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
     "results/index.md": "benchmarks/README.md",
     **{f"results/{path.name}": f"benchmarks/results/{path.name}" for path in RESULTS},
-    **{f"tutorials/{path.stem}.md": f"examples/notebooks/{path.name}" for path in (ROOT / "examples/notebooks").glob("*.ipynb")},
+    **{
+        f"tutorials/{path.stem}.md": f"examples/notebooks/{path.name}"
+        for path in (ROOT / "examples/notebooks").glob("*.ipynb")
+    },
 }
 PLACES = {repository: site for site, repository in PAGES.items()}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
@@ -35,7 +42,9 @@ def on_page_markdown(markdown, page, config, files):
     if source.endswith(".ipynb"):  # links of a notebook are those of its page
         return markdown
     parts = CODE.split(markdown)
-    return "".join(part if n % 2 else LINK.sub(lambda found: _moved(found, source, page), part) for n, part in enumerate(parts))
+    return "".join(
+        part if n % 2 else LINK.sub(lambda found: _moved(found, source, page), part) for n, part in enumerate(parts)
+    )
 
 
 def _text(path):
@@ -43,8 +52,13 @@ def _text(path):
     if path.suffix == ".md":
         return path.read_text(encoding="utf-8")
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    blocks = ["".join(cell["source"]) if cell["cell_type"] == "markdown" else f"```python\n{''.join(cell['source'])}\n```" for cell in cells]
-    return "\n\n".join([*blocks, f"*This page is the notebook `{path.relative_to(ROOT).as_posix()}`, and a test runs it.*"])
+    blocks = [
+        "".join(cell["source"]) if cell["cell_type"] == "markdown" else f"```python\n{''.join(cell['source'])}\n```"
+        for cell in cells
+    ]
+    return "\n\n".join(
+        [*blocks, f"*This page is the notebook `{path.relative_to(ROOT).as_posix()}`, and a test runs it.*"]
+    )
 
 
 def _moved(found, source, page):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from stillhouse.cli.main import COMMANDS, main
@@ -36,10 +37,10 @@ def test_the_yaml_of_the_readme_is_read(tmp_path):
     assert load_run(str(tmp_path / "mine.yaml")).data.image_size == 64
 
 
-def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
+def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     """With arrays and a network made here, one epoch."""
     monkeypatch.chdir(tmp_path)
-    code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
+    first, code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     code = code.replace('["seeds=3"]', '["seeds=1", "training.epochs=1", "training.device=cpu"]')
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 2
@@ -51,6 +52,17 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     scope = {"images": images, "labels": labels, "network": network}
     exec(code, scope)
     assert scope["summary"]["verdict"] == "not tested"
+    Image.new("L", (30, 40), 128).save("photo.png")
+    small = [
+        "seeds=1",
+        "training.epochs=1",
+        "data.train_limit=64",
+        "data.test_limit=60",
+        "student.depth=1",
+        "arms=[kd]",
+    ]
+    exec(first.replace('load("digits")', f'load("digits", {small})'), scope)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("[{'class': ")
 
 
 def test_the_python_of_the_cache_page_runs(tmp_path, monkeypatch):
@@ -77,6 +89,9 @@ def test_the_python_of_the_cache_page_runs(tmp_path, monkeypatch):
         "docs/sar.md",
         "docs/language.md",
         "docs/cache.md",
+        "docs/own-loop.md",
+        "docs/own-data.md",
+        "docs/sizes.md",
         "benchmarks/README.md",
     ],
 )

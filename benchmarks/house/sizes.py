@@ -1,20 +1,24 @@
-"""What an installation takes on the disk, by extra and package: `python -m benchmarks.house.sizes` in an environment with all of them.
+"""What an installation takes on the disk, by extra and package: `python -m benchmarks.house.sizes`.
 
-Sizes are those of the files that each package installed here; extras are counted beyond the core. Packages that are missing here are named.
+Sizes are those of the files that each package installed here; extras are counted beyond the core. Packages that are missing here
+are named: run it in an environment with all of them.
 """
 
 import argparse
 import re
 import tomllib
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 
+Sizes = dict[str, int | None]
 ROOT = Path(__file__).parents[2]
 
 
-def wanted(lines, extra="", seen=None):
+def wanted(lines: Iterable[str], extra: str = "", seen: Sizes | None = None) -> Sizes:
     """Every package that these requirements bring, by name."""
     seen = {} if seen is None else seen
     for line in lines:
@@ -39,11 +43,11 @@ def wanted(lines, extra="", seen=None):
     return seen
 
 
-def project():
+def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--most", type=int, default=12, help="packages shown of each")
     options = parser.parse_args()
@@ -53,7 +57,7 @@ def main():
         show(name, {package: size for package, size in wanted(lines).items() if package not in core}, options.most)
 
 
-def show(name, found, most):
+def show(name: str, found: Sizes, most: int) -> None:
     known = {package: size for package, size in found.items() if size is not None}
     print(f"{name}: {sum(known.values()) / 1e6:,.0f} MB in {len(known)} packages")
     for package, size in sorted(known.items(), key=lambda pair: -pair[1])[:most]:

@@ -6,7 +6,13 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = Path(__file__).parents[2] / "examples/notebooks"
-FAST = ["data.train_limit=64", "data.test_limit=60", "training.batch_size=32", "student.embed_dim=16", "student.clauses=16"]
+FAST = [
+    "data.train_limit=64",
+    "data.test_limit=60",
+    "training.batch_size=32",
+    "student.embed_dim=16",
+    "student.clauses=16",
+]
 SIZES = {
     "photos": {"epochs": 1, "seeds": 1, "more": [*FAST, "student.depth=1", "training.device=cpu", "arms=[kd,no-kd]"]},
     "radar": {"lines": 8, "epochs": 20, "seeds": 1, "length": 160},

@@ -406,3 +406,17 @@ def test_a_file_that_went_missing_is_named(run_folder):
     assert "clauses.npz is missing, and the run had left it" in text
     assert "records.jsonl is missing: its sha256 is in result.json" in text
     assert len(gone.findall(text)) == 2
+
+
+def test_the_headline_has_the_number_and_the_data(run_folder):
+    """Verdict, both values, and what the data are called: a page is known by its first two lines."""
+    text = page_of(run_folder)
+    summary = json.loads((run_folder / "summary.json").read_text())
+    row = summary["comparisons"][0]
+    values = [f"{100 * summary['arms'][row[arm]]['accuracy']['mean']:.2f}{GAP}%" for arm in ("arm", "control")]
+    head = re.search(r"<h1>(.*?)</h1>", text, re.DOTALL)[1]
+    assert f"accuracy {values[0]}, {values[1]} without it" in head
+    assert (
+        json.loads((run_folder / "run.json").read_text())["data"]["name"]
+        in text.partition("<h1>")[0].rpartition("kicker")[2]
+    )

@@ -14,7 +14,6 @@ from stillhouse.recipes import load_run
 EXAMPLES = """
   stillhouse check digits
   stillhouse check mnist --teacher-source timm:resnet18 --data-root DIR     a re-made head is fitted on frozen features
-  stillhouse check mnist --teacher-source timm:resnet18 --teacher-checkpoint mine.pt
   stillhouse check digits --untaught runs/digits      is it better than the student without it?
 """
 

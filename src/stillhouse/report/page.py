@@ -18,7 +18,7 @@ from stillhouse.report import figures, signals
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import RunFolder, mapping, number, read_run
 from stillhouse.report.verdicts import Measure, sentence, shown
-from stillhouse.report.words import HEADLINES, MARKS, NOTHING, plain, size
+from stillhouse.report.words import HEADLINES, MARKS, NOTHING, lead, plain, size
 
 if TYPE_CHECKING:
     from stillhouse.core.family import Family
@@ -66,11 +66,13 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
     ]
     return environment.get_template("page.html").render(
         css=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        name=str(mapping(run.run.get("config")).get("name") or run.data.get("name") or run.path.resolve().name),
+        name=_name(run),
         title=family.title,
         finished=bool(run.summary),
         verdict=verdict,
-        headline=_headline(run, verdict) if run.summary else "This run is not finished",
+        headline=_headline(run, verdict, arms, next(iter(measures.values())))
+        if run.summary
+        else "This run is not finished",
         lead="",
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
@@ -83,13 +85,40 @@ def render(family: Family[Any, Any], run: RunFolder) -> str:
     )
 
 
-def _headline(run: RunFolder, verdict: str) -> str:
-    """The verdict on the teacher in words; where no teacher was asked, that."""
+def _name(run: RunFolder) -> str:
+    """The run's name, and that of its data where it is another."""
+    name = str(mapping(run.run.get("config")).get("name") or run.path.resolve().name)
+    data = str(run.data.get("name") or name)
+    return name if data == name else f"{name}, on {data}"
+
+
+def _headline(run: RunFolder, verdict: str, arms: Mapping[str, Any], measure: Measure) -> str:
+    """The verdict on the teacher in words, with its numbers; where no teacher was asked, that."""
+
+    def value(arm: Any) -> str:
+        return shown(measure, mapping(mapping(arms.get(str(arm))).get(measure.name)).get("mean"))
+
     if run.summary.get("headline"):
-        return str(run.summary["headline"])
+        only = value(next(iter(arms), None))
+        return str(run.summary["headline"]) + ("" if only == NOTHING else f": {measure.label} {only}")
     if verdict == "not tested" and not run.teacher:
         return "No teacher was asked"
-    return HEADLINES.get(verdict, HEADLINES["not tested"])
+    first = next(iter(run.comparisons), {})
+    words = HEADLINES.get(verdict, HEADLINES["not tested"])
+    if first and not str(first.get("name")).startswith(
+        "teacher"
+    ):  # the first of several that stand against one control
+        words = lead(verdict, *(str(first.get(key)) for key in ("name", "arm", "control")))
+    with_it, without = value(first.get("arm")), value(first.get("control"))
+    if first.get("metric") != measure.name or with_it == NOTHING:
+        return words
+    beside = "" if without == NOTHING else f", {without} {_against(first)}"
+    return f"{words}: {measure.label} {with_it}{beside}"
+
+
+def _against(row: Mapping[str, Any]) -> str:
+    """What the second number of a headline is of."""
+    return "without it" if str(row.get("name")).startswith("teacher") else f"of {row.get('control')}"
 
 
 def write_blocks(path: Path, blocks: Sequence[Block], **words: Any) -> Path:

@@ -14,7 +14,7 @@ from stillhouse.core import records
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import read_json, read_records
 from stillhouse.report import figures
-from stillhouse.report.blocks import Block, Facts, Figure, Table
+from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.read import mapping, number
 from stillhouse.report.words import GAP, fixed, plain
 
@@ -76,7 +76,7 @@ def embedding_blocks(run: RunFolder) -> list[Block]:
     ceiling = mapping(summary.get("teacher"))
     known = [(word, fixed(ceiling.get(key))) for key, word in GLOBAL_COLUMNS if number(ceiling.get(key)) is not None]
     teacher = "".join(f" The teacher itself, {word}: {value}." for word, value in known)
-    near = f"Share of the teacher's nearest that are among the student's; mean over seeds (range). Chance: {_chance(arms)}."
+    near = f"Share of the teacher's nearest that are among the student's; mean over seeds and range. Chance: {_chance(arms)}."
     far = (
         "Rank correlation of all distances, and of each row's distances to the others; share of random triplets in the "
         f"right order (chance 0.5). Of all pairs of up to 632 rows, of 200 000 drawn ones of more.{teacher}"
@@ -111,20 +111,22 @@ def arm_name(arm: str) -> str:
 def _table(title: str, arms: Mapping[str, Any], columns: Sequence[tuple[str, str]], caption: str) -> Table:
     """Those columns that any arm has."""
     kept = [(key, word) for key, word in columns if any(key in mapping(found) for found in arms.values())]
-    rows = [[arm_name(arm), *(_cell(mapping(found).get(key)) for key, _ in kept)] for arm, found in arms.items()]
+    rows: list[list[str | Cell]] = [
+        [arm_name(arm), *(_cell(mapping(found).get(key)) for key, _ in kept)] for arm, found in arms.items()
+    ]
     return Table(title, ["", *(word for _, word in kept)], rows, caption)
 
 
-def _cell(value: Any) -> str:
-    """Mean, and the range over seeds where there are several."""
+def _cell(value: Any) -> str | Cell:
+    """Mean, and below it the range over seeds where there are several."""
     found = mapping(value)
     values = [v for v in found.get("values", []) if number(v) is not None]
     if not values:
         return NONE
     mean = sum(values) / len(values)
-    return fixed(mean) + (
-        f" ({fixed(min(values))} to {fixed(max(values))})" if max(values) - min(values) >= 5e-4 else ""
-    )
+    if max(values) - min(values) < 5e-4:
+        return fixed(mean)
+    return Cell(fixed(mean), f"{fixed(min(values))} to {fixed(max(values))}")
 
 
 def _chance(arms: Mapping[str, Any]) -> str:

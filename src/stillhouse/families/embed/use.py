@@ -267,12 +267,23 @@ def explore(
         out,
         shown,
         axes=student.card.get("axes"),
-        title=config.name if config is not None else store.path.stem,
-        metrics={"rows": len(rows), **figures},
+        title=f"{config.name}, {store.path.stem}" if config is not None else store.path.stem,
+        metrics={"rows": _of(len(rows), len(store)), **figures},
     )
 
 
 # ------------------------------------------------------------------------------------------------------------- pieces
+
+
+def _of(count: int, most: int) -> str:
+    """How many of how many.
+
+    Example:
+        >>> _of(180, 1797), _of(300, 300)
+        ('180 of 1,797', '300')
+    """
+    return f"{count:,}" if count == most else f"{count:,} of {most:,}"
+
 
 TABLES = (".txt", ".csv", ".tsv", ".jsonl")
 

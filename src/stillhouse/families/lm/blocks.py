@@ -40,12 +40,13 @@ def language_blocks(run: RunFolder) -> Sequence[Block]:
         "spikes."),
     ]  # fmt: skip
     kept = [(svg, caption) for svg, caption in drawings if svg]
+    found += _samples(summary)
     found += [Figure("Loss", kept)] if kept else []
-    samples = _samples(run.path)
-    return [*found, Facts("What they write", samples, SAMPLES)] if samples else found
+    written = _written(run.path)
+    return [*found, Facts("What they write", written, SAMPLES)] if written else found
 
 
-def _samples(out: Path) -> list[tuple[str, str]]:
+def _written(out: Path) -> list[tuple[str, str]]:
     """(arm, text) of every arm's first seed that wrote some."""
     found = []
     for arm, folders in _arms(out).items():
@@ -54,6 +55,15 @@ def _samples(out: Path) -> list[tuple[str, str]]:
         if isinstance(text, str):
             found.append((arm, text))
     return found
+
+
+def _samples(summary: Mapping[str, Any]) -> list[Block]:
+    """What the shipped student writes."""
+    rows = [
+        [str(mapping(one).get(name, "")) for name in ("read", "wrote", "text")] for one in summary.get("samples") or ()
+    ]
+    caption = "The shipped student after three places of the test text, the likeliest token each time."
+    return [Table("What it writes", ["it read", "it wrote", "the text goes on"], rows, caption)] if rows else []
 
 
 def models_table(summary: Mapping[str, Any]) -> Table:

@@ -20,7 +20,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.exports import Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
-from stillhouse.core.folder import RunFolder, student_folder
+from stillhouse.core.folder import SHIPPED, RunFolder, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
@@ -331,6 +331,7 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         summary["gap"] = means["kd"] / means["dense"] - 1 if {"kd", "dense"} <= set(means) else None
         summary["window"], summary["stride"] = examination.window, examination.stride
         summary["tokens_scored"] = len(examination.ids) - 1
+        summary["samples"] = use.samples(lab.folder.path / SHIPPED, examination.ids)
 
     def objective(self, rank: Sequence[float]) -> float:
         """The first entry is how far the network is quantized, which is the same for all at the same step."""

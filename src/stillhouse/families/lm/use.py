@@ -161,6 +161,26 @@ def generate(
     return {"text": tokenizer.decode(made), "tokens": made, "seconds": seconds, "tokens_per_second": rate, **further}
 
 
+def samples(folder: Path, ids: Any, *, count: int = 3, read: int = 16, made: int = 32) -> list[dict[str, str]]:
+    """What a student writes after a few places of a text, the likeliest token each time, beside how the text goes on.
+
+    Args:
+        folder: of the student.
+        ids: tokens of the text.
+        count: places, evenly spread.
+        read: tokens that it is given at each.
+        made: tokens that it writes.
+    """
+    model, tokenizer, _ = load_lm(folder)
+    whole, found = np.asarray(ids), []
+    for place in np.linspace(0, max(0, len(whole) - read - made), count).astype(int):
+        prompt = [int(token) for token in whole[place : place + read]]
+        end = place + read + made
+        words: dict[str, Any] = {"read": prompt, "wrote": write(model, prompt, made), "text": whole[place + read : end]}
+        found.append({name: tokenizer.decode(tokens) for name, tokens in words.items()})
+    return found
+
+
 @torch.no_grad()
 def write(model: SpikingLM, prompt: list[int], count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
     """`count` tokens after a prompt, by the network's own steps."""
