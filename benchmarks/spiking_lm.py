@@ -144,7 +144,8 @@ def section_main(runs: Path, run: str, title: str) -> str:
         f"{data['bytes']['train']:,} bytes of it, {len(summary['seeds'])} seeds. The n-gram is counted on the students' text. "
         f"Scored: {summary['tokens_scored']:,} tokens, windows of {summary['window']}, sliding by {summary['stride']}.",
         "",
-        "| | bits per byte | perplexity | perplexity, sliding | spike density | dead channels | weights | kB packed | tokens trained | s |",
+        "| | bits per byte | perplexity | perplexity, sliding | spike density | dead channels | weights | kB packed | tokens trained "
+        "| s |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     test = summary["teacher"]["test"]
