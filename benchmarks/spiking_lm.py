@@ -144,8 +144,7 @@ def section_main(runs: Path, run: str, title: str) -> str:
         f"{data['bytes']['train']:,} bytes of it, {len(summary['seeds'])} seeds. The n-gram is counted on the students' text. "
         f"Scored: {summary['tokens_scored']:,} tokens, windows of {summary['window']}, sliding by {summary['stride']}.",
         "",
-        "| | bits per byte | perplexity | perplexity, sliding | spike density | dead channels | weights | kB packed | tokens trained "
-        "| s |",
+        "| | bits per byte | perplexity | the same, sliding | spike density | dead channels | weights | kB packed | tokens | s |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     test = summary["teacher"]["test"]
@@ -178,7 +177,7 @@ def section_main(runs: Path, run: str, title: str) -> str:
 def section_levers(runs: Path) -> str:
     from benchmarks.lm_levers import table
 
-    head = "## What each setting is worth\n\nBits per byte of the valid split; a row a training, each of the same CPU time.\n"
+    head = "## What each setting is worth\n\nBits per byte of the valid split; a row a training, all of equal steps.\n"
     return f"{head}\n{table(runs / 'levers')}\n" if (runs / "levers").is_dir() else f"{head}\nNot run.\n"
 
 
