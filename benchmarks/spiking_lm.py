@@ -43,6 +43,8 @@ def main() -> None:
         student = ["--set", text, "--set", f"corpus.tokenizer={teacher}", "--set", f"teacher.source={teacher}"]
         for run in (RUN, COUNTS):
             stillhouse("distill", run, *student, out=runs / run)
+        levers = ["--text", options.text, "--out", str(runs / "levers"), "--teacher", teacher]
+        subprocess.run([sys.executable, "-m", "benchmarks.lm_levers", *levers], check=True)
         if options.smollm2:
             model = ["--set", f"corpus.tokenizer={options.smollm2}", "--set", f"teacher.source={options.smollm2}"]
             stillhouse("distill", SMOLLM2, "--set", text, *model, out=runs / SMOLLM2)
@@ -105,6 +107,7 @@ def page(runs: Path) -> str:
     parts = ["# Spiking language models: what was measured (2026-11-21)\n", INTRO]
     parts.append(section_main(runs, RUN, "WikiText-2, spikes of one level"))
     parts.append(section_main(runs, COUNTS, "WikiText-2, spike counts up to 4"))
+    parts.append(section_levers(runs))
     parts.append(section_further(runs))
     parts.append(section_smollm2(runs))
     return "\n".join(parts)
@@ -141,8 +144,8 @@ def section_main(runs: Path, run: str, title: str) -> str:
         f"{data['bytes']['train']:,} bytes of it, {len(summary['seeds'])} seeds. The n-gram is counted on the students' text. "
         f"Scored: {summary['tokens_scored']:,} tokens, windows of {summary['window']}, sliding by {summary['stride']}.",
         "",
-        "| | bits per byte | perplexity | perplexity, sliding | spike density | dead channels | weights | tokens trained | s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| | bits per byte | perplexity | the same, sliding | spike density | dead channels | weights | kB packed | tokens | s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     test = summary["teacher"]["test"]
     lines.append(
@@ -151,9 +154,11 @@ def section_main(runs: Path, run: str, title: str) -> str:
     for arm, found in summary["arms"].items():
         means = {name: values["mean"] for name, values in found.items()}
         bits, params = found["bits_per_byte"], summary["costs"].get(arm, {}).get("params")
-        tokens = read(runs / run / "arms" / arm / "seed-0" / "result.json").get("tokens_trained")
+        result = read(runs / run / "arms" / arm / "seed-0" / "result.json")
+        tokens = result.get("tokens_trained")
+        size = summary["costs"].get(arm, {}).get("packed_bytes") or result.get("bytes")
         interval = "" if bits["low"] is None else f" ({bits['low']:.4f} to {bits['high']:.4f})"
-        lines.append(row(arm, means, params, tokens, means["seconds"], interval))
+        lines.append(row(arm, means, params, tokens, means["seconds"], interval, size))
     lines += ["", "| question | arm | against | bits per byte saved | verdict |", "|---|---|---|---|---|"]
     for entry in summary["comparisons"]:
         if entry["difference"] is not None:
@@ -167,6 +172,13 @@ def section_main(runs: Path, run: str, title: str) -> str:
             f"Spikes and ternary weights cost {summary['gap']:+.2%} bits per byte against the dense student of equal size.",
         ]
     return "\n".join([*lines, "", *positions(runs / run), ""])
+
+
+def section_levers(runs: Path) -> str:
+    from benchmarks.lm_levers import table
+
+    head = "## What each setting is worth\n\nBits per byte of the valid split; a row a training, all of equal steps.\n"
+    return f"{head}\n{table(runs / 'levers')}\n" if (runs / "levers").is_dir() else f"{head}\nNot run.\n"
 
 
 def trained_teacher(result: dict[str, Any]) -> str:
@@ -262,14 +274,16 @@ def section_smollm2(runs: Path) -> str:
     return "\n".join([*lines, ""])
 
 
-def row(name: str, found: dict[str, Any], params: Any, tokens: Any, seconds: Any, interval: str = "") -> str:
+def row(
+    name: str, found: dict[str, Any], params: Any, tokens: Any, seconds: Any, interval: str = "", size: Any = None
+) -> str:
     density = f"{found['density']:.3f}" if "density" in found else ""
     dead = f"{found['dead_channels']:.2%}" if "dead_channels" in found else ""
     weights, trained = ("" if x is None else f"{x:,}" for x in (params, tokens))
     took = "" if seconds is None else f"{seconds:.0f}"
     return (
         f"| {name} | {found['bits_per_byte']:.4f}{interval} | {found['perplexity']:.2f} | {found['sliding_perplexity']:.2f} | "
-        f"{density} | {dead} | {weights} | {trained} | {took} |"
+        f"{density} | {dead} | {weights} | {'' if size is None else f'{size / 1000:,.0f}'} | {trained} | {took} |"
     )
 
 

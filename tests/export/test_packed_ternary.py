@@ -44,7 +44,7 @@ def model(config, seed=0):
     torch.manual_seed(seed)
     made = config.build().double().eval()
     for name, parameter in made.named_parameters():
-        if name.endswith((".up", ".bias", ".bonus", "norm_gain", "rate_share", "removal_gain")):
+        if name.endswith((".up", ".bias", ".bonus", "lower.weight", "norm_gain", "rate_share", "removal_gain")):
             parameter.data += 0.3 * torch.randn_like(parameter)
     if made.prior is not None:
         made.prior.fill(count_trie(np.array(tokens(400)), 23, config.ngram))

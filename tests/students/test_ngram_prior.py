@@ -114,5 +114,8 @@ def test_the_student_adds_its_scores_to_it():
         plain = replace(config, ngram=None).build()
         plain.load_state_dict({n: x for n, x in made.state_dict().items() if not n.startswith("prior.")})
         torch.testing.assert_close(scores, plain(ids).logits + made.offset(ids))
+        begun = replace(config, embedding_width=6).build()
+        begun.prior.fill(made.prior.trie)
+        torch.testing.assert_close(begun(ids).logits, begun.offset(ids))
         made.readout.dense.zero_()
         torch.testing.assert_close(made(ids).logits.exp().sum(-1), torch.ones(1, 42), atol=1e-5, rtol=0)

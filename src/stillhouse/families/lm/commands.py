@@ -276,7 +276,7 @@ def _export(words: Sequence[str]) -> int:
     examples = """
   stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out packed
   stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out packed --packing planes
-  stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out ffn.nir --nir blocks.0.ffn
+  stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out up.nir --nir blocks.0.ffn.up
 """
     parser = Parser(prog="stillhouse lm export", description=COMMANDS["export"], examples=examples)
     parser.add_argument("folder", type=Path, help="a student (runs/wikitext-2/arms/kd/seed-0)")

@@ -338,21 +338,25 @@ class TextPredictor(Predictor):
 
 
 def cost(folder: Path) -> dict[str, float]:
-    """Weights and bytes of a student; where it spikes and its run is at hand also the counted energy of a token.
+    """Weights and bytes of a student, saved and packed; where it spikes and its run is at hand also the counted energy of a token.
 
     Spikes are counted on the valid split.
     """
+    from contextlib import suppress
     from functools import reduce
     from itertools import islice
     from operator import add
 
     from stillhouse.core.family import weight_bytes
+    from stillhouse.families.lm.export.packed_ternary import pack_student
     from stillhouse.families.lm.metrics.energy import spiking_operations
     from stillhouse.families.lm.metrics.nll import cut_windows
     from stillhouse.families.lm.metrics.spiking import measure_spikes
 
     model, _, card = load_lm(folder)
     found = {"params": float(sum(p.numel() for p in model.parameters())), **weight_bytes(folder)}
+    with suppress(InputError):  # a student that was kept on its ramp has no packed form
+        found["packed_bytes"] = float(pack_student(model).bytes)
     run = run_of(folder)
     if run is None or not model.spike_units() or not model.config.ternary_weights:
         return found

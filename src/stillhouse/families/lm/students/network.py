@@ -52,6 +52,8 @@ class SpikingLM(Student):
         if config.embedding_width is not None:
             self.lift = nn.Linear(config.embedded, config.width, bias=False)
             self.lower = nn.Linear(config.width, config.embedded, bias=False)
+            if config.ngram is not None:
+                nn.init.zeros_(self.lower.weight)  # it begins as its n-gram, and what it learns is the rest
         self.embedding_norm = nn.LayerNorm(config.width)
         self.blocks = nn.ModuleList(Block(config, make) for _ in range(config.layers))
         self.norm = nn.LayerNorm(config.width)

@@ -182,8 +182,8 @@ def pack_trie(trie: Trie) -> NDArray[np.uint8]:
         >>> all(np.array_equal(getattr(trie, name), getattr(again, name)) for name in ("words", "codes", "fanout"))
         True
     """
-    steps = np.diff(trie.words.astype(np.int64), prepend=0)
-    starts = _starts(trie)
+    steps, starts = trie.words.astype(np.int64), _starts(trie)
+    steps[1:] -= trie.words[:-1]
     steps[starts] = trie.words[starts]
     planes = [_planes(steps), _planes(trie.fanout), trie.codes.tobytes()]
     return np.frombuffer(lzma.compress(b"".join(planes), preset=9 | lzma.PRESET_EXTREME), np.uint8).copy()
