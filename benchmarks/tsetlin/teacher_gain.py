@@ -9,38 +9,35 @@ Each size is an ordinary run (`runs/teacher-gain/DATA-CLAUSES`), gone on with wh
 from __future__ import annotations
 
 import argparse
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from stillhouse.classification.data import DataConfig
 from stillhouse.cli.cache import main as cache
-from stillhouse.core.config import dump_yaml
-from stillhouse.core.experiment import run
-from stillhouse.core.records import RUN, machine
-from stillhouse.families.clauses.family import ClausesFamily
+from stillhouse.core.config import dump_yaml, to_mapping
+from stillhouse.core.experiment import enter, make, todo
+from stillhouse.core.folder import RunFolder
+from stillhouse.core.records import RUN, command_line, machine
+from stillhouse.core.summary import summarize
+from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.plan import ClausesRunConfig, ClausesTrainingConfig
 from stillhouse.families.clauses.students.model_configs import FlatTMConfig
 from stillhouse.signals import LogitsConfig
 from stillhouse.signals.logits import ForwardKL
 from stillhouse.teachers import TeacherConfig
+from stillhouse.training.opening import open_run
 
 CLASSES = 10
 LEVELS = {"mnist": 1, "fashion-mnist": 3}
 
 
-class WithoutRules(ClausesFamily):
-    """The family; rules and their trials take longer than the trainings here."""
-
-    def finish(self, lab: Any, summary: dict[str, Any]) -> None:
-        """Nothing beside the scores."""
-
-
-def config_of(options: argparse.Namespace, name: str, clauses: int, source: str) -> ClausesRunConfig:
+def config_of(
+    options: argparse.Namespace, name: str, clauses: int, source: str, temperature: float
+) -> ClausesRunConfig:
     """The run of one size; `clauses` a class."""
-    temperature = options.temperatures[min(options.sizes.index(clauses), len(options.temperatures) - 1)]
     return ClausesRunConfig(
-        name=f"{name}-{clauses}",
+        name=f"{name}-{clauses}-T{temperature:g}",
         data=DataConfig(name=name, train_limit=options.train_limit),
         teacher=TeacherConfig(source=source),
         student=FlatTMConfig(clauses=CLASSES * clauses, levels=LEVELS[name]),
@@ -48,8 +45,8 @@ def config_of(options: argparse.Namespace, name: str, clauses: int, source: str)
         training=ClausesTrainingConfig(
             epochs=options.epochs, batch_size=128, learning_rate=3e-2, warmup_epochs=0.1, threads=1, keep="last"
         ),
-        arms=("kd", "no-kd"),
-        seeds=options.seeds,
+        arms=("kd",),
+        seeds=1,
     )
 
 
@@ -60,23 +57,44 @@ def answers(options: argparse.Namespace, name: str) -> str:
         options.runs.mkdir(parents=True, exist_ok=True)
         source = f"ckpt:{options.teachers / name}-teacher/teacher.safetensors"
         file = options.runs / f"answers-{name}.yaml"
-        file.write_text(dump_yaml(config_of(options, name, options.sizes[0], source)))
+        file.write_text(dump_yaml(config_of(options, name, options.sizes[0], source, 1.0)))
         cache([str(file), "--out", str(folder), "--quiet"])
     return f"cache:{folder}"
 
 
-def measured(options: argparse.Namespace, name: str, clauses: int) -> dict[str, Any]:
-    """Both arms of one size: accuracies and their difference, with intervals over seeds and test images, in points."""
-    config = config_of(options, name, clauses, answers(options, name))
-    out = options.runs / config.name
+def trained(options: argparse.Namespace, config: ClausesRunConfig) -> tuple[RunFolder, dict[str, Any]]:
+    """A run without its rules and its page, which take longer than these trainings; its folder and its summary."""
+    out: Path = options.runs / config.name
     resume = (out / RUN).is_file()
-    before = json.loads((out / "summary.json").read_text()) if (out / "summary.json").is_file() else None
-    done = before is not None and len(before["seeds"]) == options.seeds
-    summary = before if done else run(WithoutRules(), config, out, resume=resume)
-    assert summary is not None
+    grown: Any = {"may_grow": FAMILY.may_grow}
+    with open_run(out, to_mapping(config), config.training, resume=resume, **grown) as folder:
+        arms = FAMILY.arms(config)
+        left = todo(arms, folder, resume)
+        if left:
+            lab = enter(FAMILY, config, folder, resume=resume, command=command_line())
+            for arm, seed in left:
+                make(FAMILY, arm, seed, lab)
+        return folder, summarize(FAMILY, config, arms, folder, {"arm": "kd", "seed": 0})
+
+
+def measured(options: argparse.Namespace, name: str, clauses: int) -> dict[str, Any]:
+    """Both arms of one size at the temperature that is best on validation images under seed 0.
+
+    Accuracies and their difference on the test split have intervals over seeds and test images.
+    """
+    source, tried = answers(options, name), {}
+    for temperature in options.temperatures:
+        config = config_of(options, name, clauses, source, temperature)
+        folder, _ = trained(options, config)
+        tried[temperature] = (folder.result("kd", 0)["validation"]["accuracy"], config)
+    best = max(tried, key=lambda temperature: tried[temperature][0])
+    config = replace(tried[best][1], arms=("kd", "no-kd"), seeds=options.seeds)
+    _, summary = trained(options, config)
     return {
+        "temperature": best,
+        "validation": {temperature: accuracy for temperature, (accuracy, _) in tried.items()},
         "arms": {arm: summary["arms"][arm]["accuracy"] for arm in config.arms},
-        "gain": summary["comparisons"][0],
+        "gain": next(one for one in summary["comparisons"] if one["name"] == "teacher"),
     }
 
 
@@ -88,21 +106,25 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", default=list(LEVELS), choices=list(LEVELS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[2, 20, 200], help="clauses a class")
     parser.add_argument(
-        "--temperatures", nargs="+", type=float, default=[4.0], help="one a size, the last for the rest"
+        "--temperatures", nargs="+", type=float, default=[1.0, 4.0], help="validation images choose one for each size"
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train-limit", type=int, default=6_000)
     parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
     found: dict[str, dict[int, dict[str, Any]]] = {}
-    print("| data | clauses a class | taught | labels alone | gain, points | 95 % interval | verdict |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    print(
+        "| data | clauses a class | T (its validation accuracy) | taught | labels alone | gain, points | 95 % interval | verdict |"
+    )
+    print("|---|---|---|---|---|---|---|---|", flush=True)
     for name in options.data:
         for clauses in options.sizes:
             one = found.setdefault(name, {})[clauses] = measured(options, name, clauses)
+            tried = ", ".join(f"{t:g} ({accuracy:.2%})" for t, accuracy in one["validation"].items())
             gain, (taught, alone) = one["gain"], one["arms"].values()
             print(
-                f"| {name} | {clauses} | {taught['mean']:.2%} | {alone['mean']:.2%} | {100 * gain['difference']:+.2f} "
+                f"| {name} | {clauses} | {one['temperature']:g} of {tried} | {taught['mean']:.2%} "
+                f"| {alone['mean']:.2%} | {100 * gain['difference']:+.2f} "
                 f"| {100 * gain['low']:+.2f} to {100 * gain['high']:+.2f} | {gain['verdict']} |",
                 flush=True,
             )
