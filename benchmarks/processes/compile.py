@@ -119,9 +119,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="signals whose name holds this word")
     parser.add_argument("--repeats", type=int, default=30)
     options = parser.parse_args()
-    print(
-        f"backend {options.backend}\n\n| signal | gradients apart by | in float64 | graph breaks | eager ms | compiled ms | eager / compiled |"
-    )
+    print(f"backend {options.backend}\n")
+    print("| signal | gradients apart by | in float64 | graph breaks | eager ms | compiled ms | eager / compiled |")
     print("|---|---|---|---|---|---|---|")
     worst = 0.0
     for name, config in cases().items():
@@ -132,12 +131,16 @@ def main() -> None:
             torch.set_default_dtype(torch.float64)
             exact = examine(config, options.backend, 1)[0]
         except Exception as error:  # a signal that cannot be compiled is a finding, not the end of the table
-            print(f"| {name} | {type(error).__name__}: {' '.join(str(error).split())[:90]} | | | | | |", flush=True)
+            why = " ".join(str(error).split())[:90]
+            print(f"| {name} | {type(error).__name__}: {why} | | | | | |", flush=True)
             continue
         finally:
             torch.set_default_dtype(torch.float32)
         worst = max(worst, exact)
-        print(f"| {name} | {apart:.1e} | {exact:.1e} | {breaks} | {slow:.2f} | {fast:.2f} | {slow / fast:.2f} |", flush=True)
+        print(
+            f"| {name} | {apart:.1e} | {exact:.1e} | {breaks} | {slow:.2f} | {fast:.2f} | {slow / fast:.2f} |",
+            flush=True,
+        )
     print(f"\nlargest difference of a gradient in float64: {worst:.1e}")
 
 

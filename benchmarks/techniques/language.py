@@ -55,7 +55,10 @@ POCL = {
     },
     "lesson": {
         "label_weight": 1.0,
-        "temperature": {"kind": "scheduled", "schedule": {"kind": "linear", "start": 1.0, "end": 2.0, "over": "stages"}},
+        "temperature": {
+            "kind": "scheduled",
+            "schedule": {"kind": "linear", "start": 1.0, "end": 2.0, "over": "stages"},
+        },
     },
 }
 FEWER = {"curriculum": {"budget": "rows"}}
@@ -170,7 +173,9 @@ def section(folder: Path, names: list[str], teachers_folder: Path) -> str:
     for name, values in found.items():
         cells = [against(values, found.get(control)) if control != name else "|" for control in ("kd", "no-kd")]
         steps, seconds = spent(folder / slug(name))
-        lines.append(f"| {name} | {mean_interval(values).mean:.3f} | {cells[0]} | {cells[1]} | {steps} | {seconds:.0f} |")
+        lines.append(
+            f"| {name} | {mean_interval(values).mean:.3f} | {cells[0]} | {cells[1]} | {steps} | {seconds:.0f} |"
+        )
     return "\n".join(lines) + "\n"
 
 
