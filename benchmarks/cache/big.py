@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.cache import files
-from stillhouse.cache.files import Plan, Store, missing, rows_a_shard, shard_bytes_of, write_shards
+from stillhouse.cache import array_file
+from stillhouse.cache.files import Store, missing, write_shards
+from stillhouse.cache.plan import Plan, rows_a_shard, shard_bytes_of
 
 TOKENS, KEPT, BATCH = 128, 32, 64
 ARRAYS = {
@@ -119,10 +120,10 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
     seconds = time.monotonic() - begun
     print(f"all {5 * len(plan.shards)} hashes compared in {seconds:.1f} s, {plan.bytes / seconds / 1e6:,.0f} MB/s")
     for shard in plan.shards[:: max(1, len(plan.shards) // 8)]:
-        raw = hashlib.sha256(files._header((shard.stop - shard.start, *ARRAYS["ids"][0]), np.dtype("<u2")))
+        raw = hashlib.sha256(array_file._header((shard.stop - shard.start, *ARRAYS["ids"][0]), np.dtype("<u2")))
         for piece in made("train", shard.start, shard.stop):
             raw.update(piece["ids"].tobytes())
-        assert raw.hexdigest() == files.sha256_of(folder / shard.file("ids")), shard
+        assert raw.hexdigest() == array_file.sha256_of(folder / shard.file("ids")), shard
     print("a sample of shards has the bytes of one process")
     for path in folder.glob("*.npy"):
         with path.open("rb") as file:

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cache.files import Plan
+from stillhouse.cache.plan import Plan
 from stillhouse.cli.main import main as stillhouse
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse

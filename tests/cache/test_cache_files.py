@@ -11,8 +11,9 @@ import time
 import numpy as np
 import pytest
 
-from stillhouse.cache import files
-from stillhouse.cache.files import MANIFEST, Plan, Store, merge, missing, read_manifest, write_shards
+from stillhouse.cache import array_file, files
+from stillhouse.cache.files import MANIFEST, Store, merge, missing, read_manifest, write_shards
+from stillhouse.cache.plan import Plan
 from stillhouse.core.checks import InputError
 from stillhouse.core.seals import with_seal
 
@@ -211,7 +212,7 @@ def test_space_is_really_reserved(tmp_path):
     """posix_fallocate of a length, not a hole that a later write fills: blocks are there before rows are."""
     path = tmp_path / "x"
     handle = os.open(path, os.O_RDWR | os.O_CREAT)
-    files.reserve(handle, 1_000_000, path)
+    array_file.reserve(handle, 1_000_000, path)
     held = os.fstat(handle)
     os.close(handle)
     assert held.st_size == 1_000_000
@@ -243,8 +244,8 @@ def test_a_file_is_hashed_once_a_process(tmp_path, monkeypatch):
     """Every arm of a run opens the cache; ten gigabytes are not read each time."""
     write_shards(tmp_path / "c", plan(), fill)
     read = []
-    original = files.sha256_of
-    monkeypatch.setattr(files, "sha256_of", lambda path: read.append(path) or original(path))
+    original = array_file.sha256_of
+    monkeypatch.setattr(array_file, "sha256_of", lambda path: read.append(path) or original(path))
     Store(tmp_path / "c")
     first = len(read)
     Store(tmp_path / "c")

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from stillhouse.cache.array_file import SHA
 from stillhouse.cache.content import Content, same, seen
 from stillhouse.cache.estimate import estimate
-from stillhouse.cache.files import MANIFEST, SHA, _digest, read_manifest, sha256_of
+from stillhouse.cache.files import MANIFEST, _digest, read_manifest
 from stillhouse.cache.questions import write_cache
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.classification.data import ImageData
@@ -22,6 +23,7 @@ from stillhouse.classification.teachers import _check_stored, hire, questions_of
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
+from stillhouse.core.hashes import sha256_of
 from stillhouse.core.seals import SEAL, with_seal
 from stillhouse.core.types import Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.cache.files import MANIFEST, PLAN, SHA, _digest
+from stillhouse.cache.array_file import SHA
+from stillhouse.cache.files import MANIFEST, PLAN, _digest
 from stillhouse.cli.main import main
 from stillhouse.core import pipeline
 from stillhouse.core.checks import InputError

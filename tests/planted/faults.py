@@ -813,7 +813,7 @@ CACHE = (
     ),
     Fault(
         "hash of a shard not compared",
-        "stillhouse.cache.files:verify_file",
+        "stillhouse.cache.array_file:verify_file",
         nothing,
         "tests/cache/test_cache_files.py::test_a_flipped_bit_is_a_named_error[train-00003.logits.npy]",
     ),
@@ -825,7 +825,7 @@ CACHE = (
     ),
     Fault(
         "space of a shard not reserved",
-        "stillhouse.cache.files:reserve",
+        "stillhouse.cache.array_file:reserve",
         nothing,
         "tests/cache/test_cache_files.py::test_a_full_disk_is_an_error_before_a_row_is_asked_for",
     ),

@@ -12,25 +12,23 @@ read is mapped, after every file was compared with its hash. No torch.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import shutil
-import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stillhouse.cache.array_file import SHA, ArrayFile, verify_file
+from stillhouse.cache.plan import Plan, Shard
 from stillhouse.core.checks import CannotWrite, InputError
-from stillhouse.core.hashes import sha256_of
 from stillhouse.core.lock import WITHOUT_LOCKS
 from stillhouse.core.records import PART, as_json, check_folder, check_object, read_json, read_object, write_json
 
@@ -39,148 +37,11 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-FORMAT = "stillhouse-cache-1"
-PLAN, MANIFEST, CLAIM, SHA = "plan.json", "manifest.json", ".claim", "sha256"
-SMALLEST, LARGEST, SHARDS = 2**23, 2**28, 256  # bytes of a shard, and about how many there are in between
+PLAN, MANIFEST, CLAIM = "plan.json", "manifest.json", ".claim"
 WAIT_SECONDS = 0.2
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 Arrays = Mapping[str, NDArray[Any]]
 Fill = Callable[[str, int, int], Iterator[Arrays]]  # part, first row, end -> its rows, a batch at a time
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a cache holds.
-
-    Attributes:
-        key: what decides every byte: teacher, preprocessing, data, labels, augmentation, content; compared by name.
-        parts: rows of each part ("train", "view-0", "validation").
-        arrays: of each part, by name: shape of a row, and NumPy's word for its type.
-        shard_rows: of each part.
-        about: of the teacher, its licence, the data: shown, not compared.
-    """
-
-    key: Mapping[str, Any]
-    parts: Mapping[str, int]
-    arrays: Mapping[str, Mapping[str, tuple[tuple[int, ...], str]]]
-    shard_rows: Mapping[str, int]
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def shards(self) -> list[Shard]:
-        """All shards, in the order in which they are written."""
-        return [
-            Shard(part, number, start, min(start + self.shard_rows[part], rows))
-            for part, rows in self.parts.items()
-            for number, start in enumerate(range(0, rows, self.shard_rows[part]))
-        ]
-
-    def row_bytes(self, part: str) -> int:
-        """Of one row of a part, without the headers of files."""
-        return sum(bytes_of(shape, kind) for shape, kind in self.arrays[part].values())
-
-    @property
-    def bytes(self) -> int:
-        """Of all rows."""
-        return sum(rows * self.row_bytes(part) for part, rows in self.parts.items())
-
-    def identity(self) -> dict[str, Any]:
-        """What two writers of one folder must agree on, as JSON gives it back."""
-        arrays = {
-            part: {n: [list(shape), kind] for n, (shape, kind) in found.items()} for part, found in self.arrays.items()
-        }
-        named = {"key": self.key, "parts": self.parts, "arrays": arrays, "shard_rows": self.shard_rows}
-        found: dict[str, Any] = json.loads(json.dumps(as_json(named)))
-        return found
-
-    def to_mapping(self) -> dict[str, Any]:
-        """`plan.json`."""
-        return {"format": FORMAT, **self.identity(), "about": as_json(self.about)}
-
-    @classmethod
-    def read(cls, path: Path) -> Plan:
-        """From `plan.json` or `manifest.json`.
-
-        Raises:
-            InputError: it is none.
-        """
-        found = read_json(path)
-        known = found.get("format") if isinstance(found, dict) else None
-        if known != FORMAT:
-            raise InputError(f"{path}: expected a cache of format {FORMAT!r}, got {known!r}; write it again")
-        kinds = {
-            "key": dict[str, Any],
-            "parts": dict[str, int],
-            "arrays": dict[str, dict[str, list[Any]]],
-            "shard_rows": dict[str, int],
-            "about": dict[str, Any],
-        }
-        check_object(found, kinds, str(path))
-        if found["parts"].keys() != found["arrays"].keys() or min(found["shard_rows"].values(), default=0) < 1:
-            raise InputError(f"{path}: expected arrays and rows a shard for each of its parts, got others")
-        try:
-            arrays = {
-                part: {n: (tuple(map(int, shape)), np.dtype(kind).str) for n, (shape, kind) in some.items()}
-                for part, some in found["arrays"].items()
-            }
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}: expected shapes and types of arrays, got others: {error}") from None
-        return cls(found["key"], found["parts"], arrays, found["shard_rows"], found["about"])
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Some rows of a part, written by one process."""
-
-    part: str
-    number: int
-    start: int
-    stop: int
-
-    @property
-    def name(self) -> str:
-        """Beginning of its files' names."""
-        return f"{self.part}-{self.number:05d}"
-
-    def file(self, array: str) -> str:
-        """Of one of its arrays."""
-        return f"{self.name}.{array}.npy"
-
-    @property
-    def record(self) -> str:
-        """The file that says it is finished."""
-        return f"{self.name}.json"
-
-
-def bytes_of(shape: Sequence[int], kind: str) -> int:
-    """Of one row of an array.
-
-    Example:
-        >>> bytes_of((128, 32), "<f2")
-        8192
-    """
-    return int(np.prod(shape, dtype=np.int64)) * np.dtype(kind).itemsize
-
-
-def shard_bytes_of(total: int) -> int:
-    """Of a cache of so many bytes: a kill costs a shard, and a folder of a million files is no good either.
-
-    Example:
-        >>> shard_bytes_of(10**6), shard_bytes_of(10**10), shard_bytes_of(10**12)
-        (8388608, 39062500, 268435456)
-    """
-    return min(LARGEST, max(SMALLEST, total // SHARDS))
-
-
-def rows_a_shard(row_bytes: int, batch: int, most: int) -> int:
-    """Whole batches, so that every row is asked for beside the same others whoever writes the shard.
-
-    Example:
-        >>> rows_a_shard(row_bytes=1000, batch=64, most=1_000_000)
-        960
-    """
-    return max(1, most // max(1, row_bytes) // batch) * batch
 
 
 # ---------------------------------------------------------------------------------------------------------- writing
@@ -314,30 +175,6 @@ def missing(folder: Path, plan: Plan) -> list[str]:
     return [shard.name for shard in plan.shards if not _finished(folder, shard)]
 
 
-def reserve(handle: int, size: int, path: Path) -> None:
-    """Take `size` bytes of the disk for a file before anything is computed for it.
-
-    Raises:
-        InputError: there are not so many.
-    """
-    try:
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(handle, 0, size)
-            return
-    except OSError as error:
-        if error.errno in FULL:
-            raise _full(path, size) from None
-        if error.errno not in {*WITHOUT_LOCKS, errno.EINVAL}:
-            raise CannotWrite(f"cannot write {path}: {error.strerror}") from None
-    try:  # a file system that cannot reserve: zeros take the space as well
-        for start in range(0, size, 2**22):
-            os.pwrite(handle, bytes(min(2**22, size - start)), start)
-    except OSError as error:
-        raise (
-            _full(path, size) if error.errno in FULL else CannotWrite(f"cannot write {path}: {error.strerror}")
-        ) from None
-
-
 def _write_shard(folder: Path, plan: Plan, shard: Shard, fill: Fill) -> None:
     rows = shard.stop - shard.start
     outs = {
@@ -355,95 +192,6 @@ def _write_shard(folder: Path, plan: Plan, shard: Shard, fill: Fill) -> None:
     finally:
         for out in outs.values():
             out.abandon()
-
-
-class ArrayFile:
-    """One .npy file: reserved, filled from the front, hashed as it is written, renamed when it is whole.
-
-    Args:
-        path: of the file.
-        shape: of the whole array.
-        kind: NumPy's word for its type.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, ...], kind: str) -> None:
-        self.path, self.shape, self.kind, self.rows = path, shape, np.dtype(kind), 0
-        self.part = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}{PART}")
-        self.digest, self.handle = hashlib.sha256(), -1
-        self.size = 0
-
-    def open(self) -> None:
-        """Reserve the space.
-
-        Raises:
-            InputError: there is not enough.
-        """
-        header = _header(self.shape, self.kind)
-        self.handle = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
-        reserve(self.handle, len(header) + bytes_of(self.shape, self.kind.str), self.path)
-        self._write(header)
-
-    def append(self, rows: NDArray[Any]) -> None:
-        """Write further rows.
-
-        Raises:
-            InputError: of another shape or type.
-        """
-        rows = np.ascontiguousarray(rows)
-        if rows.dtype != self.kind or rows.shape[1:] != self.shape[1:]:
-            raise InputError(
-                f"cache {self.path.name}: expected rows of {self.shape[1:]} {self.kind}, got {rows.shape[1:]} {rows.dtype}"
-            )
-        self.rows += len(rows)
-        self._write(rows.reshape(-1).view(np.uint8).data)
-
-    def close(self) -> dict[str, Any]:
-        """Give the file its name; returns its size and hash.
-
-        Raises:
-            InputError: there are fewer rows than were promised.
-        """
-        if self.rows != self.shape[0]:
-            raise InputError(f"cache {self.path.name}: expected {self.shape[0]} rows, got {self.rows}")
-        os.fsync(self.handle)
-        os.close(self.handle)
-        self.handle = -1
-        os.replace(self.part, self.path)
-        return {"bytes": self.size, SHA: self.digest.hexdigest()}
-
-    def abandon(self) -> None:
-        """Leave nothing of an unfinished file; a finished one stays."""
-        if self.handle >= 0:
-            os.close(self.handle)
-            self.handle = -1
-        self.part.unlink(missing_ok=True)
-
-    def _write(self, data: Any) -> None:
-        self.digest.update(data)
-        view = memoryview(data)
-        while len(view):
-            try:
-                count = os.write(self.handle, view)
-            except OSError as error:
-                if error.errno in FULL:
-                    raise _full(self.path, bytes_of(self.shape, self.kind.str)) from None
-                raise CannotWrite(f"cannot write {self.path}: {error.strerror}") from None
-            view, self.size = view[count:], self.size + count
-
-
-def _header(shape: tuple[int, ...], kind: np.dtype[Any]) -> bytes:
-    import io
-
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": kind.str, "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
-
-
-def _full(path: Path, size: int) -> InputError:
-    return CannotWrite(
-        f"cannot write {path}: no space left for {size:,} bytes; nothing half-written was left, and the same command goes on "
-        "once there is space"
-    )
 
 
 def _check_space(folder: Path, size: int) -> None:
@@ -537,8 +285,6 @@ def _short(value: Any) -> str:
 
 # ---------------------------------------------------------------------------------------------------------- reading
 
-_VERIFIED: dict[tuple[str, int, int, int], str] = {}  # a file that was compared once is not read again by this process
-
 
 class Store:
     """A finished cache, its hashes compared, its arrays mapped.
@@ -615,30 +361,5 @@ def read_manifest(folder: Path) -> tuple[Plan, dict[str, dict[str, dict[str, Any
     return plan, found["shards"]
 
 
-def verify_file(path: Path, about: Mapping[str, Any]) -> None:
-    """Raise InputError unless a file is what was written; read once a process."""
-    try:
-        now = path.stat()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    stamp = (str(path.resolve()), now.st_ino, now.st_size, now.st_mtime_ns)
-    if stamp not in _VERIFIED:
-        _VERIFIED[stamp] = sha256_of(path)
-    if _VERIFIED[stamp] != about[SHA]:
-        raise InputError(
-            f"{path} was changed after it was written: expected sha256 {about[SHA]}, got {_VERIFIED[stamp]}; delete the cache "
-            "and write it again"
-        )
-
-
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(as_json(content), sort_keys=True).encode()).hexdigest()
-
-
-def sha256_of_arrays(arrays: Iterable[NDArray[Any]]) -> str:
-    """Of values, shapes and types: labels, say."""
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

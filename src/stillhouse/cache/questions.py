@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stillhouse.cache.content import Content
-from stillhouse.cache.files import Plan, rows_a_shard, shard_bytes_of, write_shards
+from stillhouse.cache.files import write_shards
+from stillhouse.cache.plan import Plan, rows_a_shard, shard_bytes_of
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from stillhouse.cache.array_file import sha256_of_arrays
 from stillhouse.cache.content import Content
-from stillhouse.cache.files import sha256_of_arrays
 from stillhouse.cache.questions import UNKNOWN, Part, Questions
 from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.classification.plan import MEMBER, ClassesRunConfig

@@ -95,7 +95,8 @@ def main(arguments: Sequence[str]) -> int:
 def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
     """Ask the teacher of a run of any family."""
     from stillhouse.cache.content import Content
-    from stillhouse.cache.files import Plan, missing
+    from stillhouse.cache.files import missing
+    from stillhouse.cache.plan import Plan
     from stillhouse.cache.questions import write_cache
     from stillhouse.cli.show import RunDisplay, bar
     from stillhouse.core.experiment import accept

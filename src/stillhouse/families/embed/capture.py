@@ -23,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stillhouse.cache.files import MANIFEST, PLAN, Plan, begin, write_shards
+from stillhouse.cache.files import MANIFEST, PLAN, begin, write_shards
+from stillhouse.cache.plan import Plan
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import write_atomically
 from stillhouse.core.types import Batch, Outputs

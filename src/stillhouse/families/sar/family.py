@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from stillhouse.cache.files import sha256_of_arrays
+from stillhouse.cache.array_file import sha256_of_arrays
 from stillhouse.cache.questions import Questions
 from stillhouse.cache.stored import SOURCE, spot_check
 from stillhouse.core import ranks

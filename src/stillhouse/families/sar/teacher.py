@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stillhouse.cache.array_file import sha256_of_arrays
 from stillhouse.cache.content import Content
-from stillhouse.cache.files import sha256_of_arrays
 from stillhouse.cache.questions import Part, Questions
 from stillhouse.cache.stored import StoredTeacher
 from stillhouse.core.types import Batch, Outputs, OutputSpec

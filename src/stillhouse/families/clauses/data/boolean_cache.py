@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.cache.files import SHA, ArrayFile, verify_file
+from stillhouse.cache.array_file import SHA, ArrayFile, verify_file
 from stillhouse.classification.data.images import ImageData, ImageSplit
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sha256_of

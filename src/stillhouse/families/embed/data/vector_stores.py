@@ -100,7 +100,8 @@ def capture_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the folder is not a capture, or one that is not finished.
     """
-    from stillhouse.cache.files import FORMAT, Store
+    from stillhouse.cache.files import Store
+    from stillhouse.cache.plan import FORMAT
     from stillhouse.core.records import read_json
 
     if not (folder / MANIFEST).is_file():
