@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from stillhouse.families.lm.data.corpus import Corpus
+from stillhouse.families.lm.data.windows import Windows
 from stillhouse.families.lm.export.packed_ternary import pack_student
 from stillhouse.families.lm.job import Course, LanguageJob
 from stillhouse.families.lm.material import cache_of, load_teacher
@@ -30,6 +31,7 @@ from stillhouse.families.lm.recipes import loop, wikitext_2
 from stillhouse.families.lm.saved import save_lm
 from stillhouse.families.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.families.lm.students.network import SpikingLM
+from stillhouse.families.lm.students.prior import held_out_priors
 from stillhouse.families.lm.students.trie import count_trie
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
 from stillhouse.families.lm.tutor import LanguageTutor
@@ -56,7 +58,12 @@ COMPACT = ("wide",)  # rows that are scored again with compact floats
 # row: (base, what changes, change)
 ROWS: dict[str, tuple[str | None, str, Change]] = {
     "old": (None, "recipe until now: width 96, 2 layers, AdamW, decay 0.1", lambda config: config),
-    "ngram": ("old", "n-gram residual, 200,000 sequences of up to 4", student(ngram=NGramConfig())),
+    "own": ("old", "n-gram residual, 200,000 sequences of up to 4", student(ngram=NGramConfig(held_out=1))),
+    "ngram": (
+        "old",
+        "the same, learned beside n-grams of the other three quarters of the text",
+        student(ngram=NGramConfig()),
+    ),
     "factored": ("ngram", "embedding and readout of 64 channels", student(embedding_width=64)),
     "signed": ("factored", "x|x| into the down projection, not spiked", student(activation="signed-square")),
     "decay": ("signed", "weight decay 0", training(weight_decay=0.0)),
@@ -108,13 +115,15 @@ def build(config: LmRunConfig, corpus: Corpus, tries: dict[Any, Any], seed: int 
     return model
 
 
-def train(model: SpikingLM, config: LmRunConfig, corpus: Corpus, tutor: Any, steps: int, folder: Path) -> float:
+def train(
+    model: SpikingLM, config: LmRunConfig, corpus: Corpus, tutor: Any, steps: int, folder: Path, priors: Any
+) -> float:
     """CPU seconds."""
     epochs = EPOCHS
     plan = replace(config.lesson, epoch_steps=steps // epochs, validation_tokens=4096)
     how: LanguageTrainingConfig = replace(config.training, epochs=epochs)
     course = Course(how.batch_size, total_steps=epochs * plan.epoch_steps, seed=0)
-    job = LanguageJob(model, (corpus.train, corpus.valid), plan, course, tutor=tutor)
+    job = LanguageJob(model, (corpus.train, corpus.valid), plan, course, tutor=tutor, priors=priors)
     started = time.process_time()
     folder.mkdir(parents=True, exist_ok=True)
     fit(job, how, seed=0, folder=folder, resume=True)
@@ -142,7 +151,14 @@ def run(row: str, options: argparse.Namespace, tries: dict[Any, Any]) -> None:
         tutor = LanguageTutor(teacher, cache_of(config, corpus, teacher, options.out / "logits", print))
     steps = options.steps
     model = build(config, corpus, tries)
-    seconds = train(model, config, corpus, tutor, steps, options.out / row)
+    ngram, priors = config.student.ngram, ()
+    if ngram is not None and ngram.held_out > 1:
+        key = (config.corpus.tokenizer, ngram, "held out")
+        if key not in tries:
+            rows = len(Windows(corpus.train.ids, WINDOW))
+            tries[key] = held_out_priors(corpus.train.ids, corpus.tokenizer.vocab_size, ngram, rows, WINDOW)
+        priors = tries[key]
+    seconds = train(model, config, corpus, tutor, steps, options.out / row, priors)
     model.quantize(1.0)
     found = {"steps": steps, "cpu_seconds": seconds, "bits_per_byte": bits(model, corpus)}
     found |= {"bytes": pack_student(model).bytes, "weights": sum(p.numel() for p in model.parameters())}

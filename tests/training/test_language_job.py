@@ -19,6 +19,7 @@ from stillhouse.families.lm.metrics.nll import model_nll
 from stillhouse.families.lm.plan import LanguageTrainingConfig
 from stillhouse.families.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.students.network import rounded_rows
+from stillhouse.families.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.families.lm.students.trie import count_trie
 from stillhouse.families.lm.teachers import SmallTransformerConfig
 from stillhouse.families.lm.teachers.cache import CacheKey, write_cache
@@ -110,6 +111,33 @@ def test_a_network_is_rounded_when_the_run_ends():
     assert not is_settled(model)
     work.stepped(2)
     assert is_settled(model)
+
+
+def test_rows_learn_beside_an_n_gram_of_the_other_rows():
+    """Its own n-gram knows a text too well: a student that learns beside it trusts it too much."""
+    config = NGramConfig(order=3, entries=400, held_out=3)
+    model, ids = student(ngram=config), split().ids
+    rows = len(Windows(ids, L))
+    priors = held_out_priors(ids, V, config, rows, L)
+    work = LanguageJob(
+        model, (split(), split("valid", 100)), lesson(), Course(batch_size=4, total_steps=9, seed=0), priors=priors
+    )
+    batch = work.batch(torch.tensor([0, rows // 2, rows - 1]), at(0))
+    third = len(priors[0].tables()["keys"])
+    assert len(priors) == 3
+    assert third > 0
+    for row, (prior, cut) in enumerate(zip(priors, ((0, rows // 3), None, (2 * rows // 3, rows)))):
+        wanted = prior(batch.inputs[row : row + 1], prior.initial_state(1))[0][0]
+        torch.testing.assert_close(work._offset(batch)[row], wanted)
+        if cut is not None:
+            others = np.concatenate([ids[: cut[0] * L], ids[cut[1] * L :]])
+            assert np.array_equal(prior.trie.words, count_trie(others, V, config).words)
+    own = NGramPrior(V, config)
+    own.fill(count_trie(ids, V, config))
+    scored = [
+        p(batch.inputs, p.initial_state(3))[0].gather(-1, batch.labels[..., None])[0].mean() for p in (own, priors[0])
+    ]
+    assert scored[0] > scored[1] + 0.2
 
 
 def is_settled(model):

@@ -39,7 +39,7 @@ from stillhouse.families.lm.plan import ARMS, LmRunConfig, refusal, taught
 from stillhouse.families.lm.saved import load_lm, save_lm
 from stillhouse.families.lm.score import Examination, Scored, ngram_nll
 from stillhouse.families.lm.students import NGramConfig
-from stillhouse.families.lm.students.prior import NGramPrior
+from stillhouse.families.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.families.lm.students.trie import Trie, count_trie, pack_trie
 from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
@@ -255,6 +255,7 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
             tutor=tutor,
             listening=listening,
             align=align,
+            priors=_priors(lesson.lab, student, len(windows)),
         )
 
     def difficulty(self, judge: Any, lab: LmLab) -> np.ndarray:
@@ -387,6 +388,22 @@ def _trie(lab: LmLab, config: NGramConfig) -> Trie:
         )
         lab.shared[key] = count_trie(lab.data.train.ids, lab.data.tokenizer.vocab_size, config)
     found: Trie = lab.shared[key]
+    return found
+
+
+def _priors(lab: LmLab, student: Any, rows: int) -> Sequence[NGramPrior]:
+    """The n-grams that a student learns beside, counted once a run."""
+    config = student.config.ngram
+    if config is None or config.held_out == 1:
+        return ()
+    key = f"n-grams of parts {config}"
+    if key not in lab.shared:
+        lab.watch.log(f"counting {config.held_out} n-grams, each without a part of the text")
+        data = lab.data
+        lab.shared[key] = held_out_priors(
+            data.train.ids, data.tokenizer.vocab_size, config, rows, lab.config.lesson.window
+        )
+    found: Sequence[NGramPrior] = lab.shared[key]
     return found
 
 

@@ -5,7 +5,7 @@ Shapes: B rows, L tokens of a row, N = B L tokens, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from stillhouse.families.lm.lesson import LanguageLessonConfig
 from stillhouse.families.lm.losses import Kept, Later, Live, Sizes, TeacherOut, language_losses
 from stillhouse.families.lm.metrics.nll import Nll, model_nll, score_text
 from stillhouse.families.lm.rollouts import continued
+from stillhouse.families.lm.students.prior import NGramPrior, part_of_rows
 from stillhouse.families.lm.teachers.other_tokens import SortedTokens
 from stillhouse.families.lm.tokens import PerToken
 from stillhouse.families.lm.tutor import HiddenOutputs, LanguageTutor
@@ -82,6 +83,7 @@ class LanguageJob(DistillJob):
         tutor: whom the student learns from; None: from the text alone.
         listening: signals and curriculum.
         align: the alignment that comes first.
+        priors: n-grams for the parts of the text in place of the model's own, while it learns: see `held_out_priors`.
 
     Raises:
         InputError: the text is shorter than a window, or the cache is of other windows.
@@ -97,12 +99,13 @@ class LanguageJob(DistillJob):
         tutor: LanguageTutor | None = None,
         listening: Listening | None = None,
         align: MixerAlignment | None = None,
+        priors: Sequence[NGramPrior] = (),
     ) -> None:
         train, valid = texts
         self.windows, self.valid, self.lesson = Windows(train.ids, lesson.window), valid, lesson
         check_length(min(len(valid), lesson.validation_tokens + 1), lesson.window)
         self.tutor, self.total_steps, self.first_step = tutor, course.total_steps, course.first_step
-        self.scoring_rows = course.scoring_rows
+        self.scoring_rows, self.priors = course.scoring_rows, priors
         cache = None if tutor is None else tutor.cache
         if cache is not None and (cache.key.rows, cache.key.length) != (len(self.windows), lesson.window):
             raise InputError(
@@ -136,7 +139,7 @@ class LanguageJob(DistillJob):
         """Hidden states and features; scores (B, L, V) too where a signal compares them."""
         found = self._read(batch.inputs)
         scores = F.linear(found.logits, self.network.readout.weight) if self.by_scores else found.logits
-        if self.by_scores and (offset := self._offset(batch.inputs)) is not None:
+        if self.by_scores and (offset := self._offset(batch)) is not None:
             scores = scores + offset
         return HiddenOutputs(scores, found.features, hidden=found.logits)
 
@@ -153,7 +156,7 @@ class LanguageJob(DistillJob):
         flat = student_out.hidden.flatten(0, 1)
         teacher_out, temperature = self._teacher_out(batch, flat, progress)
         weight = self.network.readout.weight
-        offset = self._offset(batch.inputs)
+        offset = self._offset(batch)
         added = None if offset is None else offset.flatten(0, 1)
         labels = batch.labels.flatten()
         found = language_losses(flat, weight, labels, teacher_out, temperature=temperature, offset=added)
@@ -247,10 +250,18 @@ class LanguageJob(DistillJob):
         whole = {path: x.unflatten(0, (len(tokens), -1)).flatten(1, 2) for path, x in found.features.items()}
         return replace(found, logits=found.logits.reshape(len(tokens), length, -1), features=whole)
 
-    def _offset(self, tokens: Tensor) -> Tensor | None:
-        """What a student with an n-gram adds its scores to."""
-        found: Tensor | None = self.network.offset(tokens) if hasattr(self.network, "offset") else None
-        return found
+    def _offset(self, batch: Batch) -> Tensor | None:
+        """What a student with an n-gram adds its scores to: for each row that of the other parts of the text."""
+        tokens = batch.inputs
+        if not self.priors:
+            found: Tensor | None = self.network.offset(tokens) if hasattr(self.network, "offset") else None
+            return found
+        parts = part_of_rows(batch.index, len(self.windows), len(self.priors)).to(tokens.device)
+        offset = torch.empty(*tokens.shape, self.priors[0].vocab_size, device=tokens.device)
+        for part in parts.unique().tolist():
+            prior, mine = self.priors[part].to(tokens.device), parts == part
+            offset[mine] = prior(tokens[mine], prior.initial_state(int(mine.sum())))[0]
+        return offset
 
     def _teacher_out(self, batch: Batch, flat: Tensor, progress: Progress) -> tuple[TeacherOut | None, float | Tensor]:
         """The teacher's answer to these rows for the divergence of the lesson, and at which temperature it is taken."""

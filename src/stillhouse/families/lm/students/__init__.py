@@ -56,6 +56,13 @@ class NGramConfig:
     entries: int = Field(
         default=200_000, gt=0, description="sequences of two and more tokens that are kept, about two bytes each"
     )
+    held_out: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="parts of the text: while the student learns from one, it is given an n-gram of the others, since a text's"
+        " own n-gram predicts it too well; 1: its own",
+    )
 
 
 @configclass

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from stillhouse.families.lm.students import NGramConfig
-from stillhouse.families.lm.students.trie import Tables, Trie
+from stillhouse.families.lm.students.trie import Tables, Trie, count_trie
 
 
 class NGramPrior(nn.Module):
@@ -115,6 +117,39 @@ class NGramPrior(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         """Copies make tables of their own."""
         return {**self.__dict__, "_tables": None}
+
+
+def held_out_priors(ids: ArrayLike, vocab_size: int, config: NGramConfig, rows: int, length: int) -> list[NGramPrior]:
+    """For each part of a text's training rows, the n-gram counted on all other parts; none where the text is one part.
+
+    A text's own n-gram predicts it far better than any other text (0.17 bits per byte on WikiText-2): a student that learns
+    beside it learns to trust it too much.
+
+    Args:
+        ids: (N,) token ids.
+        vocab_size: V.
+        config: of the n-gram, and into how many parts the text is cut.
+        rows: training rows; row i is of part `part_of_rows(i)`.
+        length: tokens of a row.
+    """
+    text, parts, priors = np.asarray(ids), min(config.held_out, rows), []
+    for part in range(parts if parts > 1 else 0):
+        mine = np.flatnonzero(part_of_rows(np.arange(rows), rows, parts) == part)
+        others = np.concatenate([text[: mine[0] * length], text[(mine[-1] + 1) * length :]])
+        prior = NGramPrior(vocab_size, config)
+        prior.fill(count_trie(others, vocab_size, config))
+        priors.append(prior)
+    return priors
+
+
+def part_of_rows(rows: Any, count: int, parts: int) -> Any:
+    """Which part of the text each of some rows is of, an array or a tensor.
+
+    Example:
+        >>> part_of_rows(np.arange(5), 5, 2).tolist()
+        [0, 0, 0, 1, 1]
+    """
+    return rows * parts // count
 
 
 def _forget_tables(module: nn.Module, keys: Any) -> None:

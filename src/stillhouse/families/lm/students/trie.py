@@ -132,16 +132,18 @@ def count_trie(ids: ArrayLike, vocab_size: int, config: NGramConfig) -> Trie:
     for n, level in enumerate(levels):
         context, word = level.keys // V, level.keys % V
         cut = np.maximum(level.counts - level.discounts[np.minimum(level.counts, 3)], 0)
-        share = cut / level.totals[context]
+        share = cut / np.maximum(level.totals[context], 1)  # 0 of a sequence that only begins the text
         if n == 0:
             p = share + level.backoff[0] / V
             gains.append(np.full(len(p), np.inf))
         else:
             numbers = levels[n - 1].keys
             shorter = np.searchsorted(numbers, word if n == 1 else shorter[context] * V + word)
-            lower = level.backoff[context] * p_before[shorter]
+            kept_back = np.where(level.totals[context] > 0, level.backoff[context], 1.0)
+            lower = kept_back * p_before[shorter]
             p = share + lower
-            gains.append(often[n] * np.log(p / lower))
+            ratio = np.divide(p, lower, out=np.ones_like(p), where=lower > 0)
+            gains.append(often[n] * np.log(ratio))
         shares.append(share)
         p_before = p
     for n in range(len(levels) - 1, 1, -1):  # whatever begins a sequence that is kept is kept too
