@@ -17,8 +17,7 @@ from stillhouse.classification.data import DataConfig
 from stillhouse.cli.cache import main as cache
 from stillhouse.core.config import dump_yaml, to_mapping
 from stillhouse.core.experiment import enter, make, todo
-from stillhouse.core.folder import RunFolder
-from stillhouse.core.records import RUN, command_line, machine
+from stillhouse.core.records import RESULT, RUN, arm_folder, command_line, machine, read_json
 from stillhouse.core.summary import summarize
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.plan import ClausesRunConfig, ClausesTrainingConfig
@@ -62,8 +61,8 @@ def answers(options: argparse.Namespace, name: str) -> str:
     return f"cache:{folder}"
 
 
-def trained(options: argparse.Namespace, config: ClausesRunConfig) -> tuple[RunFolder, dict[str, Any]]:
-    """A run without its rules and its page, which take longer than these trainings; its folder and its summary."""
+def trained(options: argparse.Namespace, config: ClausesRunConfig) -> dict[str, Any]:
+    """The summary of a run without its rules and its page, which take longer than these trainings."""
     out: Path = options.runs / config.name
     resume = (out / RUN).is_file()
     grown: Any = {"may_grow": FAMILY.may_grow}
@@ -74,7 +73,7 @@ def trained(options: argparse.Namespace, config: ClausesRunConfig) -> tuple[RunF
             lab = enter(FAMILY, config, folder, resume=resume, command=command_line())
             for arm, seed in left:
                 make(FAMILY, arm, seed, lab)
-        return folder, summarize(FAMILY, config, arms, folder, {"arm": "kd", "seed": 0})
+        return summarize(FAMILY, config, arms, folder, {"arm": "kd", "seed": 0})
 
 
 def measured(options: argparse.Namespace, name: str, clauses: int) -> dict[str, Any]:
@@ -85,11 +84,13 @@ def measured(options: argparse.Namespace, name: str, clauses: int) -> dict[str, 
     source, tried = answers(options, name), {}
     for temperature in options.temperatures:
         config = config_of(options, name, clauses, source, temperature)
-        folder, _ = trained(options, config)
-        tried[temperature] = (folder.result("kd", 0)["validation"]["accuracy"], config)
+        result = arm_folder(options.runs / config.name, "kd", 0) / RESULT
+        if not result.is_file():  # a run that has grown since to more seeds is not opened as a smaller one
+            trained(options, config)
+        tried[temperature] = (read_json(result)["validation"]["accuracy"], config)
     best = max(tried, key=lambda temperature: tried[temperature][0])
     config = replace(tried[best][1], arms=("kd", "no-kd"), seeds=options.seeds)
-    _, summary = trained(options, config)
+    summary = trained(options, config)
     return {
         "temperature": best,
         "validation": {temperature: accuracy for temperature, (accuracy, _) in tried.items()},

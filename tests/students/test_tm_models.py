@@ -44,7 +44,10 @@ PIXELS = {"pixel_mean": ({"pixel_mean": 0.5}, "state"), "pixel_std": ({"pixel_st
 LEVELS = {"levels": ({"levels": 2}, "shape"), "clauses": ({"clauses": 36}, "shape")}
 # shape: other parameters or buffers. value: the same weights give other logits. train: other logits in training only.
 OPTIONS = {
-    FlatTM: COMMON | LEVELS | {"voting": ({"voting": "team"}, "shape")},
+    FlatTM: COMMON
+    | LEVELS
+    | {"voting": ({"voting": "team"}, "shape"), "filters": ({"filters": True}, "shape")}
+    | {"square": ({"filters": True, "square": 2}, "shape")},  # that it joins: test_filter_bits.py
     DeepTMClassifier: COMMON
     | LEVELS
     | {"hidden_dims": ({"hidden_dims": (8, 8)}, "shape"), "dropout": ({"dropout": 0.5}, "train")}
