@@ -181,7 +181,7 @@ def digits_clauses(options: argparse.Namespace) -> Task:
     more = {
         "wide, kd": {**kd, "student": {**student, "clauses": 600}},
         "clause transfer": {**kd, "start_from": {"run": wide}},
-        "clause transfer, random clauses": {**kd, "start_from": {"run": wide, "clauses": "random"}},
+        "clause transfer, random clauses": {**kd, "start_from": {"run": wide, "pick": "random"}},
     }
     order = ("no-kd", "kd", "DIST", "TAID", "TAID, the line alone", "MLLD", "OFA loss of the scores", *more)
     more = {"OFA loss of the scores": {"signals": [{"kind": "logits", "loss": "ofa", "gamma": 1.4}]}, **more}

@@ -12,6 +12,7 @@ from test_every_family import again, same_weights, weights_of
 from stillhouse.cli.main import main
 from stillhouse.core import pipeline, records
 from stillhouse.core.checks import InputError
+from stillhouse.core.watch import Watch
 
 KEPT = sorted(set(CASES) - {"embed"})  # the vectors of an embedding are captured from texts: tests/teachers
 
@@ -65,12 +66,9 @@ def test_beside_the_teacher_it_is_compared_on_rows_drawn_anew(made, cache_of, tm
         pytest.skip("the vectors are the teacher")
     lines: list[str] = []
 
-    class Watch:
+    class Listener(Watch):
         def log(self, line):
             lines.append(line)
-
-        def on_progress(self, *given):
-            pass
 
     def trained(*given, **more):
         raise Trained
@@ -78,7 +76,7 @@ def test_beside_the_teacher_it_is_compared_on_rows_drawn_anew(made, cache_of, tm
     monkeypatch.setattr(pipeline, "fit", trained)
     config = made.case.config(teacher_cache=str(cache_of(made.case)), arms=[made.case.taught])
     with pytest.raises(Trained):
-        again(made, tmp_path / "run", config=config, watch=Watch())
+        again(made, tmp_path / "run", config=config, watch=Listener())
     assert any("of the live teacher on" in line and "drawn by seed" in line for line in lines)
 
 

@@ -58,7 +58,7 @@ def test_the_figures_are_drawn(student_run, tmp_path, monkeypatch, brief_runs):
 def test_made_from_files_alone(student_run, tmp_path):
     """Anyone with the folder can make the page again; parts whose files are missing are left out."""
     copy = tmp_path / "copy"
-    shutil.copytree(student_run, copy, ignore=shutil.ignore_patterns("*.pt", "*.pth", "distillation"))
+    shutil.copytree(student_run, copy, ignore=shutil.ignore_patterns("*.pt", "distillation"))
     before = (copy / "report.html").read_text()
     assert write_page(FAMILY, copy).read_text() == before
     for name in ("focus.npz", "comparison.json", "summary.json"):
@@ -74,7 +74,7 @@ def test_made_from_files_alone(student_run, tmp_path):
 def test_a_name_with_markup_is_text(student_run, tmp_path):
     """A run called <script> must not become one."""
     copy = tmp_path / "copy"
-    shutil.copytree(student_run, copy, ignore=shutil.ignore_patterns("*.pt", "*.pth", "distillation"))
+    shutil.copytree(student_run, copy, ignore=shutil.ignore_patterns("*.pt", "distillation"))
     run = read_json(copy / "run.json")
     run["config"]["name"] = "<script>alert(1)</script>"
     write_json(copy / "run.json", run)

@@ -25,6 +25,7 @@ from stillhouse.families.lm.teachers import SmallTransformerConfig
 from stillhouse.families.lm.teachers.cache import CacheKey, write_cache
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
+from stillhouse.families.lm.through_head import student_head, teacher_head
 from stillhouse.families.lm.tokens import build_token_signals
 from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.losses import forward_kl
@@ -72,7 +73,9 @@ def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), cur
         paths = (*teacher_features(signals), *(align.paths if align else ()))
         tutor = LanguageTutor(teacher, cache).listening(paths, example, scores=True)
         shapes = dict.fromkeys(student_features(signals), (plan.window, 16))
-        parts = build_token_signals(signals, OutputSpec(V, shapes), tutor.spec)
+        parts = build_token_signals(
+            signals, OutputSpec(V, shapes), tutor.spec, heads=lambda: (student_head(model), teacher_head(teacher))
+        )
         listening = Listening(tutor, parts, student_features(signals), curriculum=curriculum)
     return LanguageJob(
         model,

@@ -42,7 +42,7 @@ class ClauseTransferConfig:
     run: str = Field(
         default="runs/wide", min_length=1, description="run folder of the wide machine, or the folder of a student"
     )
-    clauses: Literal["best", "random"] = Field(default="best", description="which of its clauses")
+    pick: Literal["best", "random"] = Field(default="best", description="which of its clauses")
     rows: int = Field(default=2000, gt=0, description="training images on which clauses are weighed")
 
 

@@ -47,7 +47,7 @@ def donor_of(model: nn.Module, split: ImageSplit, config: ClauseTransferConfig) 
     layers = clause_layers(model)
     if not layers:
         raise InputError(f"start_from: expected a student with clauses in {config.run}, got {type(model).__name__}")
-    if config.clauses == "random":
+    if config.pick == "random":
         drawn = torch.Generator().manual_seed(0)
         worth = {path: torch.rand(layer.bank.num_clauses, generator=drawn) for path, layer in layers.items()}
         return Donor(config.run, model, worth)

@@ -25,12 +25,13 @@ Head = Callable[[Tensor], Tensor]
 def student_head(student: Any) -> Head:
     """(..., V) of hidden states (..., D): what the student would say if the layers after them did nothing.
 
-    Norm and readout get no gradient: they serve the last layer, not the inner ones.
+    Norm, `lower` and readout get no gradient: they serve the last layer, not the inner ones.
     """
 
     def head(hidden: Tensor) -> Tensor:
         fixed = {name: value.detach() for name, value in student.norm.named_parameters()}
         x = torch.func.functional_call(student.norm, fixed, (hidden,))
+        x = x if student.lower is None else nn.functional.linear(x, student.lower.weight.detach())
         if student.readout_spike is not None:
             rate = student.readout_spike.rate  # of the pass itself: the density penalty is about that one
             x = student.readout_spike(x)
