@@ -1250,7 +1250,7 @@ EMBEDDING = (
     ),
     Fault(
         "the lucky epoch of few validation rows is kept",
-        "stillhouse.training.loop:_Loop._is_better",
+        "stillhouse.training.loop:_Trainer._is_better",
         edited("found.luck > 0 and", "False and"),
         "tests/training/test_embedding_job.py::test_a_planted_lucky_epoch_is_not_kept",
     ),
