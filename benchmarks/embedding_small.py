@@ -90,7 +90,9 @@ def configuration(seed: int, place: Path, options: argparse.Namespace) -> EmbedR
         where = [str(path), "data.labels_key=labels"]
     else:
         # of a thousand rows three quarters are for training and validation; what is left of the file is not looked at
-        where = [str(some_rows(Path(options.vectors), options.rows, place)), "data.labels_key=labels"]
+        path = some_rows(Path(options.vectors), options.rows, place)
+        with np.load(path) as held:
+            where = [str(path), *(["data.labels_key=labels"] if "labels" in held else [])]
     changes = [f"data.split_seed={seed}", "data.test_fraction=0.25", "anchors=[]", "seeds=1", "training.threads=1"]
     if options.epochs is not None:
         changes += [f"training.epochs={options.epochs}", f"training.warmup_epochs={min(2.0, options.epochs / 2)}"]
@@ -107,11 +109,8 @@ def some_rows(source: Path, rows: int, place: Path) -> Path:
         kept = np.setdiff1d(np.arange(len(data.store)), data.store.scan.zero_rows)
         chosen = np.sort(np.random.default_rng(0).permutation(kept)[:rows])
         labels = data.labels(chosen)
-        np.savez(
-            path,
-            embeddings=data.store.read(chosen),
-            labels=np.zeros(len(chosen), np.int64) if labels is None else np.unique(labels, return_inverse=True)[1],
-        )
+        known = {} if labels is None else {"labels": np.unique(labels, return_inverse=True)[1]}
+        np.savez(path, embeddings=data.store.read(chosen), **known)
     return path
 
 
