@@ -60,7 +60,9 @@ def read(options: argparse.Namespace) -> tuple[list[str], np.ndarray]:
     if options.vectors is not None:
         data = VectorsConfig(path=options.vectors).build()
         rows = np.sort(np.concatenate([data.train, data.validation, data.test]))
-        return data.texts(rows) or [], normalize(data.store.read(rows))
+        if (texts := data.texts(rows)) is None:
+            raise SystemExit(f"--vectors {options.vectors}: expected a capture folder with texts, got vectors alone")
+        return texts, normalize(data.store.read(rows))
     lines = [" ".join(line.split()) for line in options.texts.read_text(encoding="utf-8").splitlines()]
     texts = [line for line in dict.fromkeys(lines) if len(line) >= 100 and not line.startswith("=")]
     texts = [texts[row] for row in np.random.default_rng(0).permutation(len(texts))[: 2 * options.rows]]
