@@ -8,13 +8,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import config_of, distill
+from conftest import TINY, config_of, distill
 from sklearn.datasets import load_digits
 
 from stillhouse.cli.main import main
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, parse
+from stillhouse.core.config import ConfigError, merge, parse
 from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json, read_records
 from stillhouse.families.embed.export.embedding import export_embedder
@@ -306,3 +306,58 @@ def test_save_every_is_called_unused(vectors, tmp_path, capsys):
     words += ["--seeds", "1", "--anchors", "pca", "--device", "cpu", "--threads", "1", "--quiet", "--save_every", "5"]
     assert main(["embed", "distill", str(vectors), "--out", str(tmp_path / "run"), *words]) == 0
     assert "unused: --save-every" in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------------------- length of vectors
+
+
+def _lengths(path, *, unit=False):
+    """Rows of few directions whose length tells four groups apart."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 3)) @ rng.normal(size=(3, 12)) + 0.05 * rng.normal(size=(600, 12))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    if not unit:
+        x *= rng.choice([1.0, 3.0, 9.0, 27.0], size=(600, 1))
+    np.save(path, x.astype(np.float32))
+    return path
+
+
+@pytest.mark.parametrize(("unit", "given", "kept"), [(True, None, False), (False, None, True), (False, True, False)])
+def test_lengths_are_kept_where_they_differ_and_judged_by(unit, given, kept, tmp_path):
+    """By scikit-learn's neighbours of the rows as they are, or of their directions."""
+    from sklearn.neighbors import NearestNeighbors
+
+    from stillhouse.core.watch import Watch
+
+    path, lines, watch = _lengths(tmp_path / "x.npy", unit=unit), [], Watch()
+    watch.log = lines.append
+    config = parse(
+        EmbedRunConfig,
+        merge(TINY, {"data": {"path": str(path)}, "student": {"normalize": given}, "seeds": 1, "anchors": ["pca"]}),
+    )
+    distill(config, tmp_path / "run", watch=watch)
+    data = config.data.build()
+    x = data.store.read(data.test)
+    x = x if kept else x / np.linalg.norm(x, axis=1, keepdims=True)
+    assert read_json(tmp_path / "run" / "student" / "card.json")["normalize"] is not kept
+    for arm in ("student", "pca"):
+        place = tmp_path / "run" / "arms" / arm / "seed-0"
+        with np.load(place / "codes.npz") as codes:
+            sides = [x, codes["test"][:, :3]]
+        near = [NearestNeighbors(n_neighbors=11).fit(s).kneighbors(s, return_distance=False)[:, 1:] for s in sides]
+        share = np.mean([len({*a} & {*b}) / 10 for a, b in zip(*near)])
+        assert read_json(place / "result.json")["metrics"]["knn_overlap@10"] == pytest.approx(share, abs=0.005)
+    assert any("lengths of the vectors differ" in line for line in lines) == (given is None and not unit)
+
+
+def test_lengths_of_captured_texts_are_left_out(tmp_path):
+    from stillhouse.families.embed.material import are_directions
+
+    path = _lengths(tmp_path / "x.npy")
+    folder = tmp_path / "capture"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    config = parse(EmbedRunConfig, {**TINY, "data": {"path": str(path)}})
+    data = config.data.build()
+    assert not are_directions(config, data)
+    assert are_directions(parse(EmbedRunConfig, {**TINY, "data": {"path": str(folder)}}), data)

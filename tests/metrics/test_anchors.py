@@ -16,7 +16,8 @@ from stillhouse.families.embed.metrics.anchors import ANCHORS, fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import judge
 from stillhouse.families.embed.metrics.similarity import similarities, sts_spearman
 
-QUICK = [name for name in ANCHORS if name not in ("umap", "pacmap")]
+PACKAGE = {"umap": "umap", "pacmap": "pacmap", "localmap": "pacmap"}
+QUICK = [name for name in ANCHORS if name not in PACKAGE]
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,8 @@ def test_umap_is_fitted_on_training_rows_by_cosine(rows, monkeypatch):
     assert fit_anchor("umap", rows[0], 5, seed=7)(rows[1]).shape == (100, 5)
     assert (seen["rows"], seen["placed"]) == (300, 100)
     assert (seen["metric"], seen["n_components"], seen["random_state"]) == ("cosine", 5, 7)
+    fit_anchor("umap", rows[0] * np.linspace(1, 9, len(rows[0]))[:, None], 5, normalize=False)
+    assert seen["metric"] == "euclidean"
     with pytest.raises(InputError, match="at least 26 rows for UMAP in 23"):
         fit_anchor("umap", rows[0][:25], 23)
 
@@ -110,10 +113,10 @@ def test_umap_is_fitted_on_training_rows_by_cosine(rows, monkeypatch):
 @pytest.mark.skipif(
     "STILLHOUSE_SLOW" not in os.environ, reason="UMAP compiles for half a minute; STILLHOUSE_SLOW=1 runs it"
 )
-@pytest.mark.parametrize("name", ["umap", "pacmap"])
+@pytest.mark.parametrize("name", PACKAGE)
 def test_manifold_methods_place_new_rows_among_their_neighbours(rows, name):
     """The real packages: a transform of rows that were not fitted, the same for the same seed."""
-    pytest.importorskip(name)
+    pytest.importorskip(PACKAGE[name])
     train, held = rows
     said = fit_anchor(name, train[:150], 2, seed=0)(held)
     assert said.shape == (100, 2)
@@ -123,16 +126,16 @@ def test_manifold_methods_place_new_rows_among_their_neighbours(rows, name):
 
 def test_missing_packages_are_named(rows, monkeypatch):
     """With what to install."""
-    for name in ("umap", "pacmap"):
-        monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(InputError, match=f"anchor '{name}' needs {name}.*pip install"):
+    for name, package in PACKAGE.items():
+        monkeypatch.setitem(sys.modules, package, None)
+        with pytest.raises(InputError, match=f"anchor '{name}' needs {package}.*pip install"):
             fit_anchor(name, rows[0], 5)
 
 
 def test_bad_input_is_told(rows):
     """Name, expected, got."""
     train, held = rows
-    with pytest.raises(InputError, match="no 'tsne'; known: autoencoder, pacmap"):
+    with pytest.raises(InputError, match="no 'tsne'; known: autoencoder, localmap, pacmap"):
         fit_anchor("tsne", train, 5)
     for width in (0, 24, 50):
         with pytest.raises(InputError, match=f"width: expected 1 to 23 .*got {width}"):

@@ -1255,6 +1255,18 @@ EMBEDDING = (
         "tests/training/test_embedding_job.py::test_mixed_rows_lie_between_a_row_and_a_neighbour_of_it_and_are_their_own_target",
     ),
     Fault(
+        "the lucky epoch of few validation rows is kept",
+        "stillhouse.training.loop:_Trainer._is_better",
+        edited("found.luck > 0 and", "False and"),
+        "tests/training/test_embedding_job.py::test_a_planted_lucky_epoch_is_not_kept",
+    ),
+    Fault(
+        "lengths that differ are left out",
+        "stillhouse.families.embed.material:length_spread",
+        constant(0.0),
+        "tests/embed/test_embed_family.py::test_lengths_are_kept_where_they_differ_and_judged_by",
+    ),
+    Fault(
         "equal students count as many witnesses",
         "stillhouse.core.summary:_witnesses",
         edited("if items not in seen", "if True"),

@@ -14,6 +14,7 @@ from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTra
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.network import EmbeddingStudent
 from stillhouse.training.config import TrainingConfig
+from stillhouse.training.job import Validation
 from stillhouse.training.loop import fit
 
 WIDTH, ROWS, HELD = 24, 400, 120
@@ -343,3 +344,53 @@ def test_few_rows_get_a_wider_neighbourhood_and_mixing_and_many_do_not():
     assert (few.perplexity, few.mix, many.perplexity, many.mix) == (40.0, 0.5, 10.0, 0.0)
     own = EmbeddingLessonConfig(perplexity=7.0, mix=0.1).of_rows(1000, 1024)
     assert (own.perplexity, own.mix) == (7.0, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("scores", "luck", "epoch"),
+    [
+        ([0.50, 0.62, 0.60, 0.61], 0.0, 1),  # many rows: the best is the best
+        ([0.50, 0.62, 0.60, 0.61], 0.03, 3),  # few: the first was lucky, and the last is as good
+        ([0.50, 0.62, 0.60, 0.58], 0.03, 2),  # what is below luck is worse
+        ([0.61, 0.62, 0.60, 0.60], 0.03, 1),  # never below the start
+        ([0.61, 0.60, 0.60, 0.60], 0.03, 0),
+    ],
+)
+def test_of_epochs_that_differ_by_luck_the_last_is_kept(scores, luck, epoch, store, tmp_path):
+    made, stream = job(store, {"epoch_steps": 1}), iter(scores)
+    made.validate = lambda model: Validation({"score": 0.0}, (next(stream),), luck)
+    assert fit(made, TrainingConfig(epochs=3, **TRAINING), seed=0, folder=tmp_path).best_epoch == epoch
+
+
+def test_luck_is_the_standard_error_of_few_rows_and_nothing_of_many(store, monkeypatch):
+    """Drawn again and again, a mean over so few rows spreads as much as one draw of them foretells."""
+    made = job(store)
+    found = made.validate(made.model)
+    x = made.judge.vectors
+    near = [
+        NearestNeighbors(n_neighbors=11).fit(side).kneighbors(side, return_distance=False)[:, 1:]
+        for side in (x, made.model.encode(x))
+    ]
+    kept = np.array([len({*a} & {*b}) / 10 for a, b in zip(*near)])
+    drawn = np.random.default_rng(0).choice(kept, size=(4000, HELD)).mean(1)
+    assert found.luck == pytest.approx(drawn.std(), rel=0.05)
+    monkeypatch.setattr("stillhouse.families.embed.job.FEW_VALIDATION", HELD - 1)
+    assert made.validate(made.model).luck == 0.0
+
+
+def test_a_planted_lucky_epoch_is_not_kept(store, tmp_path):
+    """Of 120 validation rows the first epoch is scored above all that come, by half of what luck gives."""
+    training = TrainingConfig(epochs=6, **TRAINING)
+    best = fit(job(store), training, seed=0, folder=tmp_path / "plain")
+    made, calls = job(store), []
+    scored = made.validate
+
+    def planted(model):
+        found = scored(model)
+        calls.append(found)
+        return (
+            Validation(found.metrics, (best.best_rank[0] + found.luck / 2,), found.luck) if len(calls) == 2 else found
+        )
+
+    made.validate = planted
+    assert fit(made, training, seed=0, folder=tmp_path / "planted").best_epoch > 1

@@ -24,10 +24,12 @@ class Validation:
     Attributes:
         metrics: what is recorded.
         rank: compared entry by entry, larger is better: by it the best epoch is kept.
+        luck: of few rows, the standard error of rank's first entry: of epochs that are no further below the best the last is kept.
     """
 
     metrics: dict[str, float | None]
     rank: tuple[float, ...]
+    luck: float = 0.0
 
 
 class Job(ABC):

@@ -30,7 +30,7 @@ from stillhouse.training.device import fabric
 from stillhouse.training.dot import DOT
 from stillhouse.training.gradients import Gradient, add_gradients, averaged, combine, per_term_gradients, total
 from stillhouse.training.interrupt import Interrupted, StopRequest
-from stillhouse.training.job import Job, Terms
+from stillhouse.training.job import Job, Terms, Validation
 from stillhouse.training.optimizer import build_optimizer
 from stillhouse.training.threads import Threads
 
@@ -50,6 +50,7 @@ class Fit:
     best_epoch: int = 0
     best: dict[str, float | None] = field(default_factory=dict)
     best_rank: tuple[float, ...] = ()
+    ranks: list[tuple[float, ...]] = field(default_factory=list)
     epochs: int = 0
     stopped_early: bool = False
 
@@ -330,13 +331,22 @@ class _Trainer:
             {**found.metrics, "seconds": self.state.seconds, "threads": torch.get_num_threads()},
         )
         self.state.epochs = epoch
-        if self.config.keep == "last" or not self.state.best or found.rank > self.state.best_rank:
+        if self.config.keep == "last" or not self.state.best or self._is_better(found):
             self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, epoch
             self.best_weights = self._held(scored)
+        self.state.ranks.append(found.rank)
         self.job.observe(found, self._progress())
         waited = epoch - self.state.best_epoch
         self.state.stopped_early = 0 < self.config.patience <= waited and epoch < self.config.epochs
         return found.metrics
+
+    def _is_better(self, found: Validation) -> bool:
+        """Above the kept epoch; or within luck of the best one, and above the start where that counts."""
+        if found.rank > self.state.best_rank:
+            return True
+        ranks = self.state.ranks
+        above_start = not self._holds_start or found.rank > ranks[0]
+        return found.luck > 0 and above_start and found.rank[0] >= max(ranks)[0] - found.luck
 
     @property
     def _holds_start(self) -> bool:
@@ -348,6 +358,7 @@ class _Trainer:
         with torch.no_grad():
             found = self.job.validate(self.model)
         self.state.best, self.state.best_rank, self.state.best_epoch = found.metrics, found.rank, 0
+        self.state.ranks = [found.rank]
         self.best_weights = self._held(self.model)
 
     def _held(self, module: torch.nn.Module) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -36,8 +36,10 @@ from stillhouse.core.types import OutputSpec
 from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, LessonRows, VectorTeacher
 from stillhouse.families.embed.judge import CODES, FAR, NEAR, figures, levels, neighbours_compared, teacher_figures
 from stillhouse.families.embed.material import (
+    LENGTHS_DIFFER,
     Material,
     graph_of,
+    length_spread,
     open_material,
     split_digest,
     teacher_facts,
@@ -54,10 +56,15 @@ from stillhouse.layers.taps import Tapped
 from stillhouse.training.config import TrainingConfig
 
 SHIPPED_TEXT = "text-student"
-PACKAGES = {"umap": ("umap", "'stillhouse[embeddings]'"), "pacmap": ("pacmap", "pacmap")}
+PACKAGES = {
+    "umap": ("umap", "'stillhouse[embeddings]'"),
+    "pacmap": ("pacmap", "pacmap"),
+    "localmap": ("pacmap", "pacmap"),
+}
 SCALE_ROWS = 20_000
 GRADE_NUMBERS = 5  # principal axes whose neighbours a teacher is graded by
 GRADE_ROWS = 12  # fewest rows whose neighbours are compared
+NOISE_ROWS = 1000  # of noise, at least, to know its neighbours by
 EmbedLab = Lab[EmbedRunConfig, Material]
 
 
@@ -92,6 +99,11 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         material = open_material(config)
         sizes = ", ".join(f"{count:,} {split}" for split, count in material.data.sizes.items())
         log(f"{material.name}: {sizes} vectors of {material.data.width}")
+        if config.student.normalize is None and (spread := length_spread(material.data)) > LENGTHS_DIFFER:
+            done, other = (
+                ("left out", "false keeps them") if material.normalize else ("kept", "true compares directions")
+            )
+            log(f"lengths of the vectors differ by {spread:.0%} and are {done}; student.normalize: {other}")
         return material
 
     def facts(self, data: Material) -> dict[str, Any]:
@@ -145,13 +157,12 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             )
         k = min(NEIGHBORS, (len(judged) - 1) // 2)
         width = min(GRADE_NUMBERS, rows.shape[1] - 1)
-        codes = fit_anchor("pca", rows[::2], width, normalize=config.student.normalize)(judged)
-        noise = np.random.default_rng(0).normal(size=judged.shape)
-        if config.student.normalize:
-            noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-        # all directions of normal noise are alike: any of its numbers are as good as principal axes
-        some = [noise[:, at : at + width] for at in range(0, min(5 * width, rows.shape[1] - width + 1), width)]
-        kept, chance = _kept(judged, [codes], k), _kept(noise, some, k)
+        codes = fit_anchor("pca", rows[::2], width, normalize=data.normalize)(judged)
+        kept = _kept(judged, [codes], k, data.metric)
+        # one draw of few rows is itself luck
+        rng, draws = np.random.default_rng(0), -(-NOISE_ROWS // len(judged))
+        chances = [_of_noise(judged.shape, rng, width, k, normalize=data.normalize) for _ in range(draws)]
+        chance = np.concatenate(chances)
         # rows that are near to each other share neighbours, so that n rows are worth fewer independent ones: twice the 95 %
         # interval of the difference
         spread = 2 * 1.96 * math.sqrt((kept.var() + chance.var()) / len(judged))
@@ -197,7 +208,8 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
 
     def student(self, arm: Arm, choice: Any, seed: int, lab: EmbedLab) -> EmbeddingStudent:
         """Starts as the principal axes."""
-        return EmbeddingStudent.from_vectors(choice, lab.data.start_vectors())
+        decided = replace(choice, normalize=lab.data.normalize)
+        return EmbeddingStudent.from_vectors(decided, lab.data.start_vectors())
 
     def training(self, lesson: Lesson[EmbedRunConfig, Material]) -> TrainingConfig:
         """A batch larger than the training split would only repeat its rows."""
@@ -221,12 +233,13 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
     def difficulty(self, judge: Any, lab: EmbedLab) -> np.ndarray:
         """Of each training row: how far its neighbours are (to the vectors), or how many of them a student's codes lose."""
         rows = lab.data.train(np.arange(len(lab.data.train))).numpy()
-        near = nearest_neighbors(rows, min(NEIGHBORS, len(rows) - 1))
+        # rows have length 1 where lengths are left out
+        near = nearest_neighbors(rows, min(NEIGHBORS, len(rows) - 1), metric="euclidean")
         student = judge.student if isinstance(judge, CodeTeacher) else judge
         if not isinstance(student, EmbeddingStudent):
             # neighbour by neighbour: all at once would be ten copies of the vectors
             return np.mean([np.linalg.norm(rows - rows[column], axis=1) for column in near.T], axis=0)
-        return 1.0 - _kept(rows, [student.encode(rows)[:, : student.config.levels[0]]], near.shape[1])
+        return 1.0 - _kept(rows, [student.encode(rows)[:, : student.config.levels[0]]], near.shape[1], "euclidean")
 
     def labels(self, lab: EmbedLab) -> np.ndarray:
         """All rows are of one class: a curriculum takes them as they are hard."""
@@ -247,7 +260,8 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         encode = _encoder(model, lab.data)
         codes = np.asarray(encode(lab.data.test), np.float32)
         first = codes[:, : lab.config.student.levels[0]]
-        rows = row_quality(lab.data.test_vectors, first, k=neighbours_compared(len(first)))
+        k = neighbours_compared(len(first))
+        rows = row_quality(lab.data.test_vectors, first, k=k, metric=lab.data.metric)
         scalars = {**figures(lab.data, first, encode, lab.config), **levels(lab.data, codes, lab.config)}
         return Scores(rows, scalars, {CODES: {"test": codes}}, getattr(model, "facts", {}))
 
@@ -359,8 +373,7 @@ def verdict(config: EmbedRunConfig, comparisons: Sequence[Mapping[str, Any]]) ->
 def fit_control(anchor: str, lab: EmbedLab, seed: int) -> Any:
     """PCA, UMAP and others, fitted on training rows: codes of any vectors."""
     train = lab.data.anchor_vectors(lab.config.anchor_rows)
-    width, normalize = lab.config.student.levels[0], lab.config.student.normalize
-    return fit_anchor(anchor, train, width, seed=seed, normalize=normalize)
+    return fit_anchor(anchor, train, lab.config.student.levels[0], seed=seed, normalize=lab.data.normalize)
 
 
 def fit_text(lab: EmbedLab, seed: int) -> Any:
@@ -377,9 +390,19 @@ def tree_scale(config: EmbedRunConfig, material: Material, student: EmbeddingStu
     return list(fit_scale(student.encode(material.anchor_vectors(SCALE_ROWS)), coverage=0.999))
 
 
-def _kept(wide: np.ndarray, codes: Sequence[np.ndarray], k: int) -> np.ndarray:
+def _of_noise(shape: tuple[int, ...], rng: np.random.Generator, width: int, k: int, *, normalize: bool) -> np.ndarray:
+    """(n,) share of its k nearest that each row of normal noise keeps in so many numbers."""
+    noise = rng.normal(size=shape)
+    if normalize:
+        noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    # all directions of normal noise are alike: any of its numbers are as good as principal axes
+    some = [noise[:, at : at + width] for at in range(0, min(5 * width, shape[1] - width + 1), width)]
+    return _kept(noise, some, k, "euclidean")
+
+
+def _kept(wide: np.ndarray, codes: Sequence[np.ndarray], k: int, metric: Literal["cosine", "euclidean"]) -> np.ndarray:
     """(n,) share of each row's k nearest that its codes keep; mean over several codes."""
-    near = nearest_neighbors(wide, k)[:, :, None]
+    near = nearest_neighbors(wide, k, metric=metric)[:, :, None]
     found = [(near == nearest_neighbors(c, k, metric="euclidean")[:, None, :]).any(2).mean(1) for c in codes]
     return np.asarray(np.mean(found, axis=0))
 

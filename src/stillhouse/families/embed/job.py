@@ -34,6 +34,7 @@ Index = NDArray[np.int64]
 MEMORY_BYTES = 1 << 30  # training vectors up to here are held in memory, more are read as they are needed
 CODE, VECTOR = "code", "vector"  # names of the student's codes and the teacher's vectors as features of signals
 NEIGHBORS = 10  # of the validation score
+FEW_VALIDATION = 1000  # rows up to which the best of many epochs is luck
 PAIRS = 100_000
 GLOBAL_ROWS = 512  # rows of a batch whose pairs the global term compares
 TRIPLES = 50_000
@@ -359,7 +360,9 @@ class EmbeddingJob(DistillJob):
             return found
         right = self._right(model)
         # the principal axes know no names: without this share training would be undone for what it was asked to do
-        return Validation({**found.metrics, "poles_right": right}, ((2 * found.rank[0] + right) / 3,))
+        return Validation(
+            {**found.metrics, "poles_right": right}, ((2 * found.rank[0] + right) / 3,), 2 / 3 * found.luck
+        )
 
     def _right(self, model: EmbeddingStudent) -> float:
         assert self.poles is not None
@@ -399,7 +402,19 @@ class _Judge:
         if not np.isfinite(codes).all():
             return Validation({"knn_overlap@10": None, "spearman": None}, (-1.0,))
         first = codes[:, : model.config.levels[0]]
-        overlap = overlap_of_neighbors(self.neighbors, nearest_neighbors(first, NEIGHBORS, metric="euclidean"))
+        near = nearest_neighbors(first, NEIGHBORS, metric="euclidean")
+        overlap = overlap_of_neighbors(self.neighbors, near)
         apart = self._apart(first)
         rank = 0.0 if np.ptp(apart) == 0 else float(spearmanr(self.distances, apart).statistic)
-        return Validation({"knn_overlap@10": overlap, "spearman": rank}, ((overlap + rank) / 2,))
+        few = len(near) <= FEW_VALIDATION
+        luck = _standard_error(self.neighbors, near) if few else 0.0
+        return Validation({"knn_overlap@10": overlap, "spearman": rank}, ((overlap + rank) / 2,), luck)
+
+
+def _standard_error(teacher: Index, student: Index) -> float:
+    """Of the mean share of neighbours kept: rows differ, and a few rows' mean with them.
+
+    Source: Breiman et al. 1984 (the one-standard-error rule).
+    """
+    kept = (teacher[:, :, None] == student[:, None, :]).any(2).mean(1)
+    return float(kept.std(ddof=1) / len(kept) ** 0.5)

@@ -23,7 +23,7 @@ def figures(material: Material, codes: np.ndarray, encode: Encode, config: Embed
     n = len(codes)
     labels = material.data.labels(material.test)
     ks = tuple(k for k in KS if k < n / 2)
-    found = judge(material.test_vectors, codes, ks=ks, labels=labels, k=neighbours_compared(n))
+    found = judge(material.test_vectors, codes, ks=ks, metric=material.metric, labels=labels, k=neighbours_compared(n))
     wide = config.student.levels[0]
     if material.pairs is not None:
         pairs = material.pairs
@@ -43,7 +43,7 @@ def levels(material: Material, codes: np.ndarray, config: EmbedRunConfig) -> dic
     widths = np.cumsum(config.student.levels)[1:]
     for width in (int(w) for w in widths if w <= codes.shape[1]):
         k = neighbours_compared(len(codes))
-        kept = judge(material.test_vectors, codes[:, :width], ks=(k,), k=k)
+        kept = judge(material.test_vectors, codes[:, :width], ks=(k,), metric=material.metric, k=k)
         found[f"knn_overlap@10/{width}"] = kept[f"knn_overlap@{k}"]
         found[f"spearman/{width}"] = kept["spearman"]
     return found

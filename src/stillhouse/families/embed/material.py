@@ -21,6 +21,7 @@ from stillhouse.families.embed.data.vector_stores import capture_manifest
 from stillhouse.families.embed.data.vectors import VectorData
 from stillhouse.families.embed.graph import neighbor_graph
 from stillhouse.families.embed.job import Poles, VectorRows
+from stillhouse.families.embed.metrics.neighbourhood import Metric
 from stillhouse.families.embed.plan import EmbedRunConfig
 
 Index = NDArray[np.int64]
@@ -29,6 +30,7 @@ GRAPH = "graph.npz"
 CODED_ROWS = 16_384  # coded at a time
 START_ROWS = 20_000  # of which the principal axes are taken
 CAPTURE = "manifest.json"
+LENGTHS_DIFFER = 0.01  # deviation of the rows' lengths over their mean, above which lengths are data
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Material:
         test: the test rows that are judged.
         pairs: sentence pairs.
         poles: labelled rows.
+        normalize: whether rows are directions, which are compared by cosine.
     """
 
     data: VectorData
@@ -79,6 +82,12 @@ class Material:
     test: Index
     pairs: Pairs | None
     poles: PoleRows | None
+    normalize: bool
+
+    @property
+    def metric(self) -> Metric:
+        """How the teacher's rows are compared."""
+        return "cosine" if self.normalize else "euclidean"
 
     @property
     def name(self) -> str:
@@ -171,7 +180,7 @@ def open_material(config: EmbedRunConfig) -> Material:
     test = data.test
     if len(test) > config.test_rows:
         test = np.sort(np.random.default_rng(0).permutation(test)[: config.test_rows])
-    normalize = config.student.normalize
+    normalize = are_directions(config, data)
     return Material(
         data=data,
         train=VectorRows(data.store, data.train, normalize=normalize),
@@ -180,7 +189,27 @@ def open_material(config: EmbedRunConfig) -> Material:
         test=test,
         pairs=pairs,
         poles=None if config.poles_file is None else _poles(config, data),
+        normalize=normalize,
     )
+
+
+def are_directions(config: EmbedRunConfig, data: VectorData) -> bool:
+    """Whether lengths are dropped: as `student.normalize` has it, else for captured texts and where all lengths are 1.
+
+    A length that differs from row to row may mean something (pixels, counts), and keeping it costs little where it does not.
+    """
+    if config.student.normalize is not None:
+        return config.student.normalize
+    if (Path(config.data.path).expanduser() / CAPTURE).is_file():
+        return True
+    return length_spread(data) <= LENGTHS_DIFFER
+
+
+def length_spread(data: VectorData) -> float:
+    """Standard deviation of the lengths of training rows over their mean."""
+    some = np.sort(np.random.default_rng(0).permutation(data.train)[:START_ROWS])
+    lengths = np.linalg.norm(data.store.read(some), axis=1)
+    return float(lengths.std() / lengths.mean())
 
 
 def graph_of(config: EmbedRunConfig, material: Material, out: Path, log: Log) -> NDArray[np.int32] | None:

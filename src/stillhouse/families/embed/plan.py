@@ -14,7 +14,9 @@ from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTra
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.text_config import TextStudentConfig
 
-AnchorName = Literal["pca", "pca-whitened", "random-projection", "truncation", "autoencoder", "umap", "pacmap"]
+AnchorName = Literal[
+    "pca", "pca-whitened", "random-projection", "truncation", "autoencoder", "umap", "pacmap", "localmap"
+]
 STUDENT, TEXT = "student", "text"  # the arms that learn; all others are anchors, or points of the frontier
 DETERMINISTIC = ("pca", "pca-whitened", "truncation")  # fitted once, whatever the seeds
 
@@ -52,7 +54,7 @@ class EmbedRunConfig(RunPlan):
     )
     anchors: tuple[AnchorName, ...] = Field(
         default=("pca", "random-projection", "truncation", "autoencoder", "umap"),
-        description="what it is held against; pacmap where that is installed",
+        description="what it is held against; pacmap, localmap where pacmap is installed",
     )
     anchor_rows: int = Field(default=50_000, gt=10, description="training rows that anchors are fitted on, at most")
     frontier: tuple[float, ...] = Field(

@@ -5,6 +5,7 @@ Shapes: n rows, D numbers of a vector, d numbers of a code.
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,7 +34,8 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     Args:
         n_components: d.
         epochs: validations; 50 steps of up to 1 024 rows lie between two.
-        normalize: compare directions (cosine); False where the length of a vector has a meaning.
+        normalize: compare directions (cosine); False where the length of a vector has a meaning. [by the rows: directions
+            where all have length 1]
         random_state: decides which rows are held out of learning; weights and batches have a seed of their own.
 
     Attributes:
@@ -53,7 +55,7 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """
 
     def __init__(
-        self, n_components: int = 5, *, epochs: int = 24, normalize: bool = True, random_state: int = 0
+        self, n_components: int = 5, *, epochs: int = 24, normalize: bool | None = None, random_state: int = 0
     ) -> None:
         self.n_components = n_components
         self.epochs = epochs
@@ -75,7 +77,7 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             np.save(folder / "vectors.npy", rows)
             choices = {
                 "student.levels": [self.n_components],
-                "student.normalize": str(self.normalize).lower(),
+                "student.normalize": json.dumps(self.normalize),
                 "training.epochs": self.epochs,
                 "training.warmup_epochs": min(2.0, self.epochs / 2),
                 "training.threads": 1,

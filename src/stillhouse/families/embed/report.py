@@ -34,6 +34,7 @@ NAMES = {
     "autoencoder": "autoencoder",
     "umap": "UMAP",
     "pacmap": "PaCMAP",
+    "localmap": "LocalMAP",
 }
 LOCAL_COLUMNS = (
     ("knn_overlap@1", "of the nearest 1"),

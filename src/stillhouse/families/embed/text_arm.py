@@ -63,7 +63,12 @@ def train_text(lab: Lab[EmbedRunConfig, Material], seed: int) -> TextReader:
         folder=folder,
         training=training,
         seed=seed,
-        about={"teacher": teacher_facts(config, lab.data), "data": lab.data.facts(), "axes": vectors.axes},
+        about={
+            "teacher": teacher_facts(config, lab.data),
+            "data": lab.data.facts(),
+            "axes": vectors.axes,
+            "normalize": lab.data.normalize,
+        },
         resume=lab.resume,
         on_progress=partial(lab.watch.on_progress, TEXT, seed),
     )

@@ -19,7 +19,7 @@ from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 from stillhouse.families.embed.judge import neighbours_compared
 from stillhouse.families.embed.metrics.anchors import fit_anchor
-from stillhouse.families.embed.metrics.neighbourhood import judge, nearest_neighbors
+from stillhouse.families.embed.metrics.neighbourhood import Metric, judge, nearest_neighbors
 from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.students.axes import axes_from
@@ -53,6 +53,11 @@ def load_student(folder: Path) -> Student:
     if card.get("format") == TEXT_FORMAT:
         return NumpyTextEmbedder.load(folder)
     return NumpyEmbedder.load(folder)
+
+
+def metric_of(student: Student) -> Metric:
+    """How its teacher's vectors are compared: by cosine, or with their lengths where those were learned from."""
+    return "cosine" if student.card.get("normalize", True) else "euclidean"
 
 
 def run_of(folder: Path) -> EmbedRunConfig | None:
@@ -141,16 +146,17 @@ def evaluate(
     if len(rows) < 22:
         raise InputError(f"{store.path}: expected at least 22 rows to compare neighbours on, got {len(rows)}")
     teacher_out, width = store.read(rows), student.levels[0]
+    metric = metric_of(student)
     ks = tuple(k for k in (1, 10, 100) if k < len(rows) / 2)
     found: dict[str, Any] = {"data": store.path.name, "rows": len(rows), "controls_fitted_on": fitted, "methods": {}}
     codes = {"student": codes_of(student, store, rows)[:, :width]}
     for name in BESIDE:
-        codes[name] = fit_anchor(name, train, width)(teacher_out)
+        codes[name] = fit_anchor(name, train, width, normalize=metric == "cosine")(teacher_out)
     for name, code in codes.items():
-        figures = judge(teacher_out, code, ks=ks, labels=labels)
+        figures = judge(teacher_out, code, ks=ks, metric=metric, labels=labels)
         near = {k: v for k, v in figures.items() if k.startswith(("knn", "trust", "cont", "label", "recall"))}
         far = {k: v for k, v in figures.items() if k in ("spearman", "pearson", "stress", "triplet_accuracy", "cka")}
-        rows_kept = row_quality(teacher_out, code, k=neighbours_compared(len(code)))
+        rows_kept = row_quality(teacher_out, code, k=neighbours_compared(len(code)), metric=metric)
         found["methods"][name] = {
             "rows": {n: float(v.mean()) for n, v in rows_kept.items()},
             "local": near,
@@ -253,14 +259,15 @@ def explore(
     k = min(neighbors, len(rows) - 1)
     teacher_out = store.read(rows)
     figures = {}
+    metric = metric_of(student)
     if len(rows) >= 22:
-        found = judge(teacher_out, first, ks=(10,))
+        found = judge(teacher_out, first, ks=(10,), metric=metric)
         figures = {name: found[name] for name in ("knn_overlap@10", "knn_chance@10", "trustworthiness", "spearman")}
     shown = Rows(
         first,
         texts=None if store.texts is None else [store.texts[int(row)] for row in rows],
         labels=None if store.labels is None else store.labels[rows],
-        teacher_neighbours=nearest_neighbors(teacher_out, k),
+        teacher_neighbours=nearest_neighbors(teacher_out, k, metric=metric),
         student_neighbours=nearest_neighbors(first, k, metric="euclidean"),
     )
     return write_explorer(

@@ -31,8 +31,8 @@ def fit_anchor(name: str, train: np.ndarray, width: int, *, seed: int = 0, norma
             `random-projection`: Gaussian, the least that any method must beat.
             `truncation`: the first d coordinates, scaled to unit length; good only for teachers trained for it (Matryoshka).
             `autoencoder`: D-256-d-256-D with GELU, squared error.
-            `umap`: d components, cosine, 15 neighbours.
-            `pacmap`: where pacmap is installed; its transform of new rows is approximate.
+            `umap`: d components, 15 neighbours; by cosine where rows are scaled to unit length.
+            `pacmap`, `localmap`: where pacmap is installed; their transform of new rows is approximate.
         train: (N, D).
         width: d, below D.
         seed: of everything random.
@@ -53,7 +53,7 @@ def fit_anchor(name: str, train: np.ndarray, width: int, *, seed: int = 0, norma
         [5.0, 5.0, 5.0, 5.0, 5.0]
 
     Source: Kusupati et al. 2022, arXiv:2205.13147 (Matryoshka); Hinton & Salakhutdinov 2006 (autoencoder); McInnes et al. 2018,
-        arXiv:1802.03426 (UMAP); Wang et al. 2021, arXiv:2012.04456 (PaCMAP).
+        arXiv:1802.03426 (UMAP); Wang et al. 2021, arXiv:2012.04456 (PaCMAP); Wang et al. 2024, arXiv:2412.15426 (LocalMAP).
     """
     if name not in _FITS:
         raise InputError(f"anchor: no {name!r}; {nearest(name, _FITS)}")
@@ -143,13 +143,15 @@ def _umap(train: Floats, width: int, seed: int) -> Transform:
     except ImportError:
         raise InputError("anchor 'umap' needs umap-learn: pip install 'stillhouse[embeddings]'") from None
     few = min(15, len(train) - 1)
+    lengths = np.linalg.norm(train, axis=1)
+    metric = "cosine" if np.allclose(lengths[lengths > 0], 1.0) else "euclidean"
     if len(train) < width + 3:  # its spectral start asks for width + 1 eigenvectors of fewer
         raise InputError(f"train: expected at least {width + 3} rows for UMAP in {width} dimensions, got {len(train)}")
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message="n_jobs value"
         )  # a fixed seed means one thread, which is what we ask for
-        fitted = umap.UMAP(n_components=width, n_neighbors=few, metric="cosine", random_state=seed, n_jobs=1).fit(
+        fitted = umap.UMAP(n_components=width, n_neighbors=few, metric=metric, random_state=seed, n_jobs=1).fit(
             train.astype(np.float32)
         )
 
@@ -160,15 +162,19 @@ def _umap(train: Floats, width: int, seed: int) -> Transform:
     return transform
 
 
-def _pacmap(train: Floats, width: int, seed: int) -> Transform:
+def _pacmap(train: Floats, width: int, seed: int, kind: str = "PaCMAP") -> Transform:
     try:
         import pacmap
     except ImportError:
-        raise InputError("anchor 'pacmap' needs pacmap: pip install pacmap") from None
-    fitted: Any = pacmap.PaCMAP(n_components=width, random_state=seed)
+        raise InputError(f"anchor '{kind.lower()}' needs pacmap: pip install pacmap") from None
+    fitted: Any = getattr(pacmap, kind)(n_components=width, random_state=seed)
     basis = train.astype(np.float32)
     fitted.fit(basis, init="pca")
     return lambda x: fitted.transform(x.astype(np.float32), basis=basis)
+
+
+def _localmap(train: Floats, width: int, seed: int) -> Transform:
+    return _pacmap(train, width, seed, "LocalMAP")
 
 
 _FITS: dict[str, Callable[[Floats, int, int], Transform]] = {
@@ -179,5 +185,6 @@ _FITS: dict[str, Callable[[Floats, int, int], Transform]] = {
     "autoencoder": _autoencoder,
     "umap": _umap,
     "pacmap": _pacmap,
+    "localmap": _localmap,
 }
 ANCHORS = tuple(_FITS)

@@ -30,8 +30,10 @@ class EmbeddingStudentConfig:
         description="numbers of each level, as 5 or 5,25,125; the first alone are a code too",
     )
     hidden: tuple[int, int] = Field(default=(512, 256), description="widths of the two hidden layers")
-    normalize: bool = Field(
-        default=True, description="scale the teacher's vectors to length 1 first: cosine, not length"
+    normalize: bool | None = Field(
+        default=None,
+        description="scale the teacher's vectors to length 1 first: cosine, not length [true for vectors of length 1 and for "
+        "captured texts; else false: lengths are data]",
     )
     output: Literal["euclidean", "sphere", "tanh"] = Field(
         default="euclidean", description="what the first level is: any numbers, of length 1, or in a box from -1 to 1"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,8 @@ class EmbeddingStudent(nn.Module):
         super().__init__()
         if teacher_dim < 2:
             raise InputError(f"teacher_dim: expected at least 2, got {teacher_dim}")
+        # undecided is cosine here, where there are no rows to decide by
+        config = replace(config, normalize=config.normalize is not False)
         self.config, self.teacher_dim = config, teacher_dim
         self.axes: list[list[str]] = [list(axis) for axis in config.axes] or [
             [axis.name, axis.negative, axis.positive] for axis in unnamed_axes(config.levels[0])
@@ -83,7 +86,7 @@ class EmbeddingStudent(nn.Module):
         if x.ndim != 2 or len(x) < 2 or not bool(torch.isfinite(x).all()):
             raise InputError(f"vectors: expected finite (N, D) with at least 2 rows, got {tuple(x.shape)}")
         student = cls(config, x.shape[1])
-        x = _unit(x) if config.normalize else x
+        x = _unit(x) if student.config.normalize else x
         mean = x.mean(dim=0)
         centered = x - mean
         spread = float(centered.square().mean().sqrt())
