@@ -190,7 +190,9 @@ def test_every_leaf_is_a_flag_with_help():
         "curriculum",
         "start_from",
     }  # parts that are off have flags to turn them on
-    assert abs(len(offered) - len(absent) - leaves) <= 12  # kinds are no flags, lists are one, losses have settings that the default loss lacks
+    assert (
+        abs(len(offered) - len(absent) - leaves) <= 12
+    )  # kinds are no flags, lists are one, losses have settings that the default loss lacks
 
 
 def _leaves(value):

@@ -172,6 +172,22 @@ def test_a_flipped_bit_is_a_named_error(tmp_path, name):
         Store(tmp_path / "c")
 
 
+@pytest.mark.parametrize("name", ["plan.json", "train-00000.json"])
+def test_what_writers_left_beside_the_manifest_is_compared_with_it(tmp_path, name):
+    """A changed plan or hash that nobody reads would make `cache show` say that all is as it was written."""
+    write_shards(tmp_path / "c", plan(), fill)
+    path = tmp_path / "c" / name
+    found = json.loads(path.read_text())
+    changed = (
+        {"about": {"teacher": "another"}} if name == "plan.json" else {"files": {"logits": {"bytes": 1, "sha256": ""}}}
+    )
+    path.write_text(json.dumps({**found, **changed}))
+    with pytest.raises(InputError, match=f"{name} was changed after it was written"):
+        Store(tmp_path / "c")
+    path.unlink()
+    Store(tmp_path / "c")
+
+
 def test_a_changed_manifest_is_a_named_error(tmp_path):
     """A licence or a teacher written over by hand."""
     write_shards(tmp_path / "c", plan(), fill)

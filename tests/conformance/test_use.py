@@ -57,6 +57,15 @@ def test_answers_are_those_of_the_run(made, student, recorded):
         assert row["bits_per_byte"] == pytest.approx(nats / np.log(2) / size, rel=1e-5)
 
 
+def test_an_array_without_rows_is_refused(made, student, tmp_path):
+    """An empty folder and an empty line were, an empty array was a traceback."""
+    if made.case.kind not in ("images", "clauses"):
+        pytest.skip("pictures come as arrays of rows")
+    np.save(tmp_path / "zero.npy", np.zeros((0, 8, 8), np.uint8))
+    with pytest.raises(InputError, match=r"expected images \(N, H, W"):
+        student.read(str(tmp_path / "zero.npy"))
+
+
 BAD = {
     "images": np.full((8, 8), np.nan, np.float32),
     "clauses": np.zeros((5, 8), np.uint8),

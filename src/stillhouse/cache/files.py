@@ -358,7 +358,21 @@ def read_manifest(folder: Path) -> tuple[Plan, dict[str, dict[str, dict[str, Any
         raise InputError(
             f"{path} was changed after it was written: expected sha256 {found[SHA]}, got {_digest(content)}"
         )
+    _same_as_manifest(folder, plan, found["shards"])
     return plan, found["shards"]
+
+
+def _same_as_manifest(folder: Path, plan: Plan, shards: Mapping[str, Any]) -> None:
+    """What writers left beside the manifest, where it is still there, must be what the manifest has of it."""
+    if (folder / PLAN).is_file() and Plan.read(folder / PLAN).to_mapping() != plan.to_mapping():
+        raise InputError(
+            f"{folder / PLAN} was changed after it was written: expected what {MANIFEST} has of it, got another plan"
+        )
+    for shard in plan.shards:
+        if (folder / shard.record).is_file() and _record(folder, shard)["files"] != shards[shard.name]:
+            raise InputError(
+                f"{folder / shard.record} was changed after it was written: expected what {MANIFEST} has of it, got other hashes"
+            )
 
 
 def _digest(content: Any) -> str:

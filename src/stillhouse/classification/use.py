@@ -127,7 +127,7 @@ class ImageClasses(_Classes):
             return Inputs([str(file) for file in files], files)
         if path.suffix.lower() == ".npy":
             images = array_of(source)
-            if images.ndim < 3 or _channels_first(images[0], self.shape) is None:
+            if images.ndim < 3 or not len(images) or _channels_first(images[0], self.shape) is None:
                 raise InputError(
                     f"{path}: expected images (N, H, W[, C]) of {self.shape[1:]} pixels, got {images.shape}"
                 )

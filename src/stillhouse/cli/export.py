@@ -20,11 +20,12 @@ EPILOG = """forms (a family that lacks one names those that it has):
   onnx, torch   the network for onnxruntime, or for torch.export.load
   numpy    a folder that needs numpy and nothing else
 
-What is written is compared with the network on the test split; what answers otherwise is not kept.
+What is written is compared with the network on the test split; what answers otherwise is not kept
+(with --vote-bits, which changes answers on purpose, it is compared with the rounded votes).
 
 examples:
   stillhouse export runs/demo --to rules
-  stillhouse export runs/mnist-flat --to verilog --prove --out circuit
+  stillhouse export runs/clauses --to verilog --prove --out circuit
   stillhouse export runs/mine/arms/kd/seed-0 --to onnx --data-root DIR
 """
 

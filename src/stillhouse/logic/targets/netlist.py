@@ -180,8 +180,8 @@ def fewer_vote_bits(clauses: ClauseSet, bits: int) -> ClauseSet:
         >>> coarse.votes.tolist(), coarse.scale
         ([[7], [-2]], 0.007)
     """
-    if bits < 2:
-        raise InputError(f"vote_bits: expected at least 2, got {bits}")
+    if not 2 <= bits <= 31:
+        raise InputError(f"vote bits (--vote-bits): expected 2 to 31, got {bits}")
     largest = int(np.abs(clauses.votes.astype(np.int64)).max(initial=0))
     if largest < 2 ** (bits - 1):
         return clauses
