@@ -2257,6 +2257,7 @@ FAULTS: tuple[Fault, ...] = (
     *LOGIC,
     *TARGETS,
     *OWN_TEACHER,
+    *DOCUMENTED_WORDS,
     *ATTACHED,
     *WATCHING,
     *DOCUMENTS,

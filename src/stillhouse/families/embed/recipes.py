@@ -86,7 +86,14 @@ EMBEDDING_RECIPES: Mapping[str, Callable[[str], EmbedRunConfig]] = {
     "embedding-documented-curriculum": embedding_documented_curriculum,
     "embedding-documented-fast": embedding_documented_fast,
 }
-RECIPES: Mapping[str, Callable[[], EmbedRunConfig]] = {name: make for name, make in EMBEDDING_RECIPES.items()}
+RECIPES: Mapping[str, Callable[[], EmbedRunConfig]] = {
+    DEFAULT: embedding,
+    "embedding-tree": embedding_tree,
+    "embedding-fast": embedding_fast,
+    "embedding-documented": embedding_documented,
+    "embedding-documented-curriculum": embedding_documented_curriculum,
+    "embedding-documented-fast": embedding_documented_fast,
+}
 
 
 def load_embedding(source: str, assignments: Sequence[str] = (), *, recipe: str | None = None) -> EmbedRunConfig:
@@ -133,9 +140,9 @@ def documented(settings: Mapping[str, Any], preset: DistillationConfig | None = 
     """Documented settings as changes of a run, on top of a preset if its recipe is what the run starts from.
 
     A temperature, or a curriculum of them, compares directions (output `sphere`); without one rows are compared by perplexity.
-    `alpha` is the share of what is learnt from the teacher's relations, the rest goes to rebuilding its vector. `loss_type: kl`
-    takes the vectors as scores of classes, of which the codes are as many. Epochs are passes over the rows. `save_dir` and
-    `save_every` belong to the command (`--out`; each validation is saved).
+    `alpha` is the share of what is learnt from the teacher's relations, the rest goes to rebuilding its vector.
+    `loss_type: kl` takes the vectors as scores of classes, of which the codes are as many. Epochs are passes over the rows.
+    `save_dir` and `save_every` belong to the command (`--out`; each validation is saved).
 
     Raises:
         ConfigError: an unknown setting, or one that cannot be honoured here.
@@ -144,8 +151,8 @@ def documented(settings: Mapping[str, Any], preset: DistillationConfig | None = 
         >>> change = documented({"teacher_checkpoint": "t.npy", "student_dim": 5, "alpha": 0.7, "max_epochs": 20})
         >>> change["data"], change["student"], change["training"]
         ({'path': 't.npy'}, {'levels': [5]}, {'epochs': 20})
-        >>> change["lesson"]["epoch_steps"], change["lesson"]["neighbor_weight"], round(change["lesson"]["reconstruction_weight"], 3)
-        ('pass', 0.7, 0.3)
+        >>> {name: value if name == "epoch_steps" else round(value, 3) for name, value in change["lesson"].items()}
+        {'epoch_steps': 'pass', 'neighbor_weight': 0.7, 'global_weight': 0.7, 'reconstruction_weight': 0.3}
     """
     known = DOCUMENTED | {"teacher_dim"}
     wrong = next((key for key in settings if key not in known), None)
