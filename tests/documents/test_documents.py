@@ -178,6 +178,15 @@ def test_every_printed_flag_is_taken():
 
 
 @with_documents
+def test_the_example_runs_the_printed_commands():
+    """Its student had another teacher_checkpoint, so that --run was refused where the printed command had run before."""
+    printed = [shlex.split(item.text.replace("\\\n", " ")) for item in all_items(DOCUMENTS) if item.document == "002"]
+    ours = [shlex.split(command) for command in programs.commands()]
+    assert all(command in printed for command in ours[:3])
+    assert printed[[words[-1:] for words in printed].index(ours[3][-1:])][: len(ours[3]) - 2] == ours[3][:-2]
+
+
+@with_documents
 def test_the_settings_of_document_002_are_those_of_its_student(folder):
     """Weights and temperature, to the digit."""
     (item,) = [item for item in all_items(DOCUMENTS) if item.kind == "yaml"]

@@ -22,6 +22,7 @@ from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 from stillhouse.families.embed.family import FAMILY, CodeTeacher
 from stillhouse.families.embed.plan import EmbedRunConfig
+from stillhouse.families.embed.recipes import documented, load_embedding
 from stillhouse.families.embed.students.network import load_embedder
 
 RELATION = {"kind": "relations", "student": "code", "teacher": "vector", "relation": "rkd-distance"}
@@ -361,3 +362,93 @@ def test_lengths_of_captured_texts_are_left_out(tmp_path):
     data = config.data.build()
     assert not are_directions(config, data)
     assert are_directions(parse(EmbedRunConfig, {**TINY, "data": {"path": str(folder)}}), data)
+
+
+# ------------------------------------------------------------------------------------------- documented settings
+
+
+def test_a_preset_is_a_recipe(capsys):
+    """They were names that `embed distill` did not know; what is given on top changes one setting, not the whole."""
+    import yaml
+
+    def printed(*words):
+        assert main(["embed", "distill", "x.npy", *words, "--print-config"]) == 0
+        return yaml.safe_load(capsys.readouterr().out)
+
+    found = printed("--recipe", "embedding-documented-curriculum")
+    assert (found["lesson"]["tau"], found["lesson"]["neighbor_weight"]) == ([4.0, 3.125, 2.25, 1.375, 0.5], 0.7)
+    assert (found["training"]["epochs"], found["lesson"]["epoch_steps"]) == (100, "pass")
+    fewer = printed("--recipe", "embedding-documented-curriculum", "--curriculum_stages", "3")
+    assert fewer["lesson"].pop("tau") == [4.0, 2.25, 0.5]
+    found["lesson"].pop("tau")
+    assert fewer == found
+    fast = printed("--recipe", "embedding-documented-fast", "--batch-size", "16")
+    assert (fast["lesson"]["tau"], fast["training"]["batch_size"], fast["training"]["epochs"]) == ([0.5], 16, 20)
+
+
+@pytest.mark.parametrize(("rows", "steps"), [(64, 2), (65, 3), (66, 3)])
+def test_an_epoch_is_a_pass(vectors, tmp_path, rows, steps):
+    """Epochs were 50 steps whatever the rows; N mod 32 of 1 and 2 left a batch in which nobody has neighbors."""
+    x = np.load(vectors)["embeddings"][: rows + 60]
+    np.save(tmp_path / "x.npy", x)
+    config = load_embedding(
+        str(tmp_path / "x.npy"),
+        [*("training.epochs=1", "anchors=[]", "seeds=1", "student.hidden=[8,8]", "training.threads=1", "teacher_dim=16"),
+         f"data.test_fraction={30 / len(x)}", f"data.validation_fraction={30 / len(x)}"],
+        recipe="embedding-documented",
+    )  # fmt: skip
+    distill(config, tmp_path / "run", force=True)
+    sizes = json.loads((tmp_path / "run" / "run.json").read_text())["data"]["sizes"]
+    assert sizes["train"] == rows
+    lines = list(read_records(tmp_path / "run" / "arms" / "student" / "seed-0" / records.RECORDS))
+    assert max(line["step"] for line in lines) == steps
+
+
+def test_scores_of_classes_are_distilled_by_kl(tmp_path):
+    """`loss_type: kl`: the KL of document 004 falls; by hand at tau 2."""
+    rng = np.random.default_rng(0)
+    logits = (3 * rng.normal(size=(400, 4))).astype(np.float32)
+    np.save(tmp_path / "x.npy", logits)
+    change = documented({"loss_type": "kl", "student_dim": 4, "tau": 2.0, "max_epochs": 6, "batch_size": 32})
+    loop = {"learning_rate": 5e-3, "threads": 1, "device": "cpu"}
+    plan = merge(change, {"data": {"path": str(tmp_path / "x.npy")}, "training": loop, "seeds": 1, "anchors": []})
+    plan = merge(plan, {"student": {"hidden": [16, 16]}, "lesson": {"noise": 0.0, "graph": "off"}})
+    distill(parse(EmbedRunConfig, plan), tmp_path / "run", force=True)
+    from scipy.special import log_softmax, softmax
+
+    arm = tmp_path / "run" / "arms" / "student" / "seed-0"
+    values = [
+        line["terms"]["classes"] for line in read_records(arm / records.RECORDS) if "classes" in line.get("terms", {})
+    ]
+    assert values[-1] < 0.5 * values[0]
+    student = load_embedder(arm)
+    codes = student.encode(logits)
+    p, log_q = softmax(logits / 2, axis=1), log_softmax(codes / 2, axis=1)
+    kl = 4 * (p * (log_softmax(logits / 2, axis=1) - log_q)).sum(1).mean()
+    assert kl < 0.5 * values[0]
+    with pytest.raises(
+        InputError, match=r"class_weight: expected codes of one level as wide as the vectors \(4 classes\)"
+    ):
+        distill(parse(EmbedRunConfig, merge(plan, {"student": {"levels": [3]}})), tmp_path / "other", force=True)
+
+
+def test_micro_batches_compare_their_own_rows(vectors, tmp_path, capsys):
+    """`accumulate` was refused. Rows, weights and steps are as many; the terms are those of the parts."""
+    config = tiny(vectors, training={"accumulate": 4})
+    assert list(FAMILY.unused(config)) == [
+        "training.accumulate: rows are compared within a micro-batch of 16, not within the batch of 64"
+    ]
+    with pytest.raises(InputError, match="accumulate: expected micro-batches of 4 rows at least"):
+        distill(tiny(vectors, training={"accumulate": 32}), tmp_path / "run")
+
+
+def test_each_temperature_leaves_a_student(vectors, tmp_path):
+    """As document 004 advises; they differ, the last is not the best but the last, and each encodes alone."""
+    config = tiny(vectors, lesson={"tau": [4.0, 0.5, 0.02]}, student={"levels": [3], "output": "sphere"})
+    distill(config, tmp_path / "run")
+    folders = sorted((tmp_path / "run" / "arms" / "student" / "seed-0" / "stages").iterdir())
+    assert [folder.name for folder in folders] == ["tau-1", "tau-2", "tau-3"]
+    weights = [load_embedder(folder).w3.detach() for folder in folders]
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    assert main(["embed", "encode", str(folders[0]), str(vectors), "--out", str(tmp_path / "codes.npy")]) == 0

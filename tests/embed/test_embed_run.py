@@ -251,7 +251,6 @@ def test_a_missing_package_is_told_before_training(vectors, tmp_path, monkeypatc
         ({"lesson": {"tau": [0.5]}}, "take student.output: sphere"),
         ({"training": {"precision": "bf16-mixed"}}, "expected '32-true'"),
         ({"training": {"label_smoothing": 0.1}}, "label_smoothing"),
-        ({"training": {"accumulate": 2}}, "a relation is between all rows of a batch"),
     ],
 )
 def test_settings_without_sense_are_refused(change, message):

@@ -82,6 +82,43 @@ def test_tau_turns_the_gradient():
     assert (said(0.1)[1] @ warm).item() < 0.95
 
 
+def test_the_documented_temperatures_barely_turn_it_and_lower_ones_do():
+    """Cosine of the last stage's gradient with the first's: a softmax over cosines is nearly linear down to tau 0.5."""
+    groups = rows(8, 64, 1).repeat(8, 1) + 0.5 * rows(64, 64, 2)
+    start = groups @ rows(64, 5, 3)
+
+    def turned(schedule):
+        found = []
+        for tau in (schedule(0), schedule(4)):
+            s = start.clone().requires_grad_()
+            distill_loss(s, groups, tau=tau).backward()
+            found.append(s.grad.flatten())
+        return torch.cosine_similarity(*found, dim=0).item()
+
+    assert turned(create_curriculum_schedule(4.0, 0.5, 5)) > 0.75
+    assert turned(create_curriculum_schedule(4.0, 0.02, 5, "exponential")) < 0.5
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_short_last_batch_of_a_curriculum_has_nothing_to_learn(count):
+    """The full example of the document crashed where N mod 32 is 1 or 2. A reconstruction is still learned."""
+    s, t = rows(count, 5).requires_grad_(), rows(count, 64, 1)
+    with pytest.warns(UserWarning, match=f"a batch of {count}: .* the distillation loss of this batch is 0"):
+        loss, tau = curriculum_distill_step(s, t, 0, lambda stage: 4.0, alpha=0.75)
+    loss.backward()
+    assert (loss.item(), tau, s.grad.abs().max().item()) == (0.0, 4.0, 0.0)
+    with pytest.warns(UserWarning, match="a batch of"):
+        loss, _ = curriculum_distill_step(s, t, 0, lambda stage: 4.0, alpha=0.75, reconstruction_loss=2.0)
+    assert loss.item() == 0.5
+
+
+def test_a_curriculum_between_equal_widths_warns():
+    """It changes nothing: the loss was the same at every stage, silently."""
+    s, t = rows(8, 16), rows(8, 16, 1)
+    with pytest.warns(UserWarning, match="every stage of this curriculum is the same loss"):
+        curriculum_distill_step(s, t, 1, create_curriculum_schedule(4.0, 0.5, 5))
+
+
 @pytest.mark.parametrize("mode", RELATIONAL)
 def test_rotation_and_permutation_change_nothing(mode):
     """T3: a loss tied to arbitrary axes is no comparison of meaning."""

@@ -51,6 +51,21 @@ OWN_TEACHER = (
     ),
 )
 
+DOCUMENTED_WORDS = (
+    Fault(
+        "no student is kept after a stage of temperatures",
+        "stillhouse.families.embed.family:EmbedFamily._keep_stage",
+        nothing,
+        "tests/embed/test_embed_family.py::test_each_temperature_leaves_a_student",
+    ),
+    Fault(
+        "micro-batches draw the same noise",
+        "stillhouse.families.embed.job:EmbeddingJob._generator",
+        edited("part * PART", "0"),
+        "tests/training/test_embedding_job.py::test_a_step_in_micro_batches_is_the_mean_of_its_parts",
+    ),
+)
+
 ATTACHED = (
     Fault(
         "an attached signal hears the student detached",
@@ -2260,6 +2275,7 @@ FAULTS: tuple[Fault, ...] = (
     *LOGIC,
     *TARGETS,
     *OWN_TEACHER,
+    *DOCUMENTED_WORDS,
     *ATTACHED,
     *WATCHING,
     *DOCUMENTS,

@@ -39,7 +39,7 @@ def store(tmp_path_factory):
     return open_vectors(path)
 
 
-def job(store, lesson=None, student=None, *, seed=0, batch=64, graph=True, poles=None, rows=ROWS):
+def job(store, lesson=None, student=None, *, seed=0, batch=64, graph=True, poles=None, rows=ROWS, parts=1):
     torch.manual_seed(seed)
     train = VectorRows(store, np.arange(rows), normalize=True)
     validation = VectorRows(store, np.arange(ROWS, ROWS + HELD), normalize=True)
@@ -47,7 +47,9 @@ def job(store, lesson=None, student=None, *, seed=0, batch=64, graph=True, poles
     lesson = EmbeddingLessonConfig(**{"perplexity": 5.0, "epoch_steps": 8, "anchors": 8, **(lesson or {})})
     model = EmbeddingStudent.from_vectors(config, train.held)
     near = neighbor_graph(train, rows, k=6) if graph else None
-    return EmbeddingJob(model, LessonRows(train, validation, near, poles), lesson, batch_size=batch, seed=seed)
+    return EmbeddingJob(
+        model, LessonRows(train, validation, near, poles), lesson, batch_size=batch, seed=seed, parts=parts
+    )
 
 
 def terms(made, step=0, total=100):
@@ -394,3 +396,17 @@ def test_a_planted_lucky_epoch_is_not_kept(store, tmp_path):
 
     made.validate = planted
     assert fit(made, training, seed=0, folder=tmp_path / "planted").best_epoch > 1
+
+
+def test_a_step_in_micro_batches_is_the_mean_of_its_parts(store):
+    """Each part draws its own noise and neighbors; a step of one part draws as before."""
+    torch.manual_seed(0)
+    whole, halves = job(store, {"noise": 0.5}), job(store, {"noise": 0.5}, parts=2)
+    assert torch.equal(whole.order(0), halves.order(0))
+    rows = whole.order(0)[:32]
+    one, two = (halves.batch(rows, Progress(0, 100)).inputs for _ in range(2))
+    assert one.shape != two.shape or not torch.equal(one, two)
+    again = halves.batch(rows, Progress(1, 100)).inputs
+    assert torch.equal(again, job(store, {"noise": 0.5}, parts=2).batch(rows, Progress(1, 100)).inputs)
+    first, second = (whole.batch(rows, Progress(0, 100)).inputs for _ in range(2))
+    assert torch.equal(first, second)

@@ -34,9 +34,10 @@ ARMS_TINY = (
     "data.position_channel=true",
 )  # as the teacher's
 TEACHER, STUDENT = "training/s4_ssm_complex.yaml", "training/s4_ssm_student.yaml"
-DISTILL = (
-    f"python training/distillation_script.py --teacher_config {TEACHER} --teacher_checkpoint results/s4_ssm_results"
+TAUGHT_BY = (
+    "results/s4_ssm_results/checkpoints/best_model.pth"  # as document 002 names it: its run is the one that --run keeps
 )
+DISTILL = f"python training/distillation_script.py --teacher_config {TEACHER} --teacher_checkpoint {TAUGHT_BY}"
 SIZES = {
     "distilled": (),
     "compressed": ("--student_model_dim", "32", "--student_state_dim", "256", "--student_num_layers", "4"),
@@ -120,7 +121,7 @@ def example(arguments: Sequence[str]) -> int:
     if options.run:
         teacher, student = Path("results/s4_ssm_results"), Path("results/s4_ssm_distilled")
         status = train(["--config", TEACHER, *_kept(teacher)]) or distill([
-            "--teacher_config", TEACHER, "--teacher_checkpoint", str(teacher), "--student_config", STUDENT,
+            "--teacher_config", TEACHER, "--teacher_checkpoint", TAUGHT_BY, "--student_config", STUDENT,
             "--save_dir", str(student), *_kept(student),
         ])  # fmt: skip
     return status

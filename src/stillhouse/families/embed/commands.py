@@ -58,7 +58,8 @@ a starter file:
 short flags: --epochs, --batch-size, --learning-rate, --perplexity, --neighbor-weight, --hidden, and any name below that is
 the only one of its kind (--levels, --noise, --global-weight).
 documented names are taken too: --teacher_checkpoint, --teacher_dim, --student_dim, --alpha, --tau, --curriculum,
---curriculum_stages, --curriculum_tau_schedule, --max_epochs, --validation_split, --early_stopping_patience, --save_dir
+--curriculum_stages, --curriculum_tau_schedule, --loss_type, --max_epochs (passes over the rows), --validation_split,
+--early_stopping_patience, --save_dir; its presets are recipes: embedding-documented, -curriculum, -fast
 """
 Change = dict[str, Any]
 
@@ -159,7 +160,9 @@ def _distill(words: Sequence[str]) -> int:
         epilog=DISTILL,
     )
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
-    parser.add_argument("--recipe", help=f"what to start from: embedding, embedding-tree, embedding-fast [{DEFAULT}]")
+    parser.add_argument(
+        "--recipe", help=f"what to start from, of `stillhouse list --all`: embedding, embedding-fast, ... [{DEFAULT}]"
+    )
     parser.add_argument("--student", choices=("vector", "text"), help="text: also a student that reads texts [vector]")
     parser.add_argument(
         "--text-teacher", help="with --student text: the teacher's folder [as captured]; hash: no teacher's tokens"

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from stillhouse.core import records
+from stillhouse.core import ranks, records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.exports import Target
@@ -227,7 +227,30 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             lessons.get(lesson.arm.name, lab.config.lesson),
             batch_size=self.training(lesson).batch_size,
             seed=lesson.job_seed,
+            parts=lesson.stage.training.accumulate,
             listening=listen(lesson, example, partial(_spec, example)),
+            after_stage=partial(self._keep_stage, lesson),
+        )
+
+    def _keep_stage(self, lesson: Lesson[EmbedRunConfig, Material], stage: int) -> None:
+        """The student as it stands at the end of a temperature's stage, in `stages/tau-1` and so on of its arm."""
+        lab, split = lesson.lab, lesson.stage.training.strategy == "fsdp"
+        if split or ranks.rank():  # split weights are whole at the end only
+            return
+        with torch.random.fork_rng(devices=[]):
+            copy = EmbeddingStudent(lesson.student.config, lesson.student.teacher_dim)
+        copy.load_state_dict(lesson.student.state_dict())
+        name = f"stages/{lesson.stage.name}-tau-{stage + 1}" if lab.config.stages else f"stages/tau-{stage + 1}"
+        self.save(lab.place(lesson.arm.name, lesson.seed) / name, copy, lesson.student.config, lab)
+
+    def unused(self, config: EmbedRunConfig) -> Sequence[str]:
+        """Relations within micro-batches."""
+        training = config.training
+        if training.accumulate == 1 or not (config.lesson.neighbor_weight or config.lesson.global_weight):
+            return ()
+        return (
+            f"training.accumulate: rows are compared within a micro-batch of {-(-training.batch_size // training.accumulate)}, "
+            f"not within the batch of {training.batch_size}",
         )
 
     def difficulty(self, judge: Any, lab: EmbedLab) -> np.ndarray:
@@ -291,8 +314,8 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             from stillhouse.families.embed.students.text_config import WEIGHTS
             from stillhouse.families.embed.students.words import TOKENIZER
 
-            ranks = [lab.folder.result(TEXT, seed)["rank"] for seed in range(lab.config.seeds)]
-            best = max(range(len(ranks)), key=lambda seed: ranks[seed])
+            scores = [lab.folder.result(TEXT, seed)["rank"] for seed in range(lab.config.seeds)]
+            best = max(range(len(scores)), key=lambda seed: scores[seed])
             shipped = {"shipped": {"arm": TEXT, "seed": best}}
             _copy(lab.folder.arm(TEXT, best), path / SHIPPED_TEXT, (WEIGHTS, TOKENIZER), shipped)
 

@@ -74,10 +74,10 @@ def take_documented(words: list[str]) -> tuple[list[str], dict[str, str], Change
             rest.append(f"--{SHORT.get(key, key)}{equals}{value}")
     change: Change = {}
     if given:
-        from stillhouse.families.embed.recipes import documented
+        from stillhouse.families.embed.recipes import PRESETS, documented
 
         every = given.pop("save_every", None)
-        change = documented(given)
+        change = documented(given, PRESETS.get(early.get("recipe", "")))
         if every is not None:
             return (
                 rest,

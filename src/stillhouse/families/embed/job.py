@@ -7,7 +7,7 @@ width, d numbers of a code.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors, o
 from stillhouse.families.embed.students.levels import level_weights, prefixes
 from stillhouse.families.embed.students.network import CODE_SPREAD, EmbeddingStudent
 from stillhouse.losses.cka import cka_loss
+from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.neighbours import cosine_neighbor_kl, neighbor_kl
 from stillhouse.losses.relations import pearson_of_distances, rkd_angle, rkd_distance
 from stillhouse.training.distillation import DistillJob, Listening, gathered
@@ -40,6 +41,8 @@ GLOBAL_ROWS = 512  # rows of a batch whose pairs the global term compares
 TRIPLES = 50_000
 POLE_ROWS = 64
 DECODER_HIDDEN = 256
+PART = 1_000_000_007  # between the seeds of micro-batches
+FEWEST = 4  # rows that a relation is between
 
 
 class VectorRows:
@@ -139,11 +142,13 @@ class EmbeddingJob(DistillJob):
         rows: what is learned and what is scored.
         lesson: loss terms and batches.
         batch_size: rows drawn for a step; no more than there are.
+        parts: micro-batches of a step; each compares its own rows.
         seed: decides rows, neighbors and noise, a function of it and of the step alone.
         listening: signals beside that, and a curriculum.
+        after_stage: called with the number of a temperature's stage when its last step is done.
 
     Raises:
-        InputError: too few rows for the perplexity, a graph of other rows.
+        InputError: too few rows for the perplexity or in a micro-batch, a graph of other rows, codes that are no class scores.
     """
 
     keeps_start = True  # the principal axes: a training that makes nothing better keeps them
@@ -156,13 +161,17 @@ class EmbeddingJob(DistillJob):
         *,
         batch_size: int,
         seed: int,
+        parts: int = 1,
         listening: Listening | None = None,
+        after_stage: Callable[[int], None] = lambda stage: None,
     ) -> None:
         listening, train, poles = listening or Listening(), rows.train, rows.poles
-        lesson = lesson.of_rows(len(train), batch_size)
+        together = _fewest(batch_size, parts)
+        lesson = lesson.of_rows(len(train), together)
         learned = _Learned(model, lesson.reconstruction_weight > 0, [*listening.signals, *listening.own])
         taps = replace(listening, features=tuple(path for path in listening.features if path != CODE))
-        super().__init__(model, rows=lesson.epoch_steps * batch_size, seed=seed, listening=taps, extras=learned)
+        drawn = lesson.steps(len(train), batch_size) * batch_size
+        super().__init__(model, rows=drawn, seed=seed, listening=taps, extras=learned)
         self.embedder, self.learned, self.train, self.lesson = model, learned, train, lesson
         self.weights = level_weights(model.config.levels, lesson.level_weights)
         self.task_term = self._first_term()
@@ -171,11 +180,17 @@ class EmbeddingJob(DistillJob):
             raise InputError(f"graph: expected neighbors of {len(train)} rows, got {len(self.graph)}")
         assert lesson.perplexity is not None
         highest = max(lesson.perplexity, lesson.start_perplexity or 0.0)
-        fewest = min(batch_size, len(train)) // 2
+        fewest = min(together, len(train)) // 2
         if lesson.neighbor_weight and not lesson.tau and highest >= fewest:
             raise InputError(
                 f"perplexity: expected below half of a batch ({fewest} of {len(train)} training rows), got {highest:g}"
             )
+        if lesson.class_weight and model.config.levels != (train.store.width,):
+            raise InputError(
+                f"class_weight: expected codes of one level as wide as the vectors ({train.store.width} classes), got "
+                f"{list(model.config.levels)}"
+            )
+        self.after_stage, self.parts, self.part, self.at = after_stage, parts, 0, Progress(-1, 1)
         self.poles = poles if poles is not None and lesson.pole_weight and len(poles.positions) else None
         self.noise = lesson.noise * self._spread() if lesson.noise else 0.0
         self.judge = _Judge(rows.validation, lesson.validation_rows)
@@ -205,8 +220,8 @@ class EmbeddingJob(DistillJob):
         kept = kept.unique()
         return torch.cat([kept, brought[~torch.isin(brought, kept)]]), len(kept)
 
-    def _generator(self, step: int, use: int) -> torch.Generator:
-        return torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4 + use)
+    def _generator(self, step: int, use: int, part: int = 0) -> torch.Generator:
+        return torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4 + use + part * PART)
 
     def _spread(self) -> float:
         """Root mean square distance of rows from their mean: the unit of the noise."""
@@ -217,7 +232,9 @@ class EmbeddingJob(DistillJob):
 
     def batch(self, rows: Tensor, progress: Progress) -> Batch:
         """Vectors (B, D) with noise on them; the first `self.random` rows were drawn, the others brought along."""
-        self.generator = self._generator(progress.step, 2)
+        self.part = (self.part + 1) % self.parts if progress.step == self.at.step else 0  # micro-batches draw apart
+        self.at = progress
+        self.generator = self._generator(progress.step, 2, self.part)
         positions, self.random = self._batch(rows, self.generator)
         vectors = self.train(positions)
         if self.lesson.mix and self.graph is not None:
@@ -272,6 +289,9 @@ class EmbeddingJob(DistillJob):
                 terms[f"{self.lesson.global_loss}{name}"] = (weight * self.lesson.global_weight, value)
             if number == 0:
                 terms |= self._regularizers(code)
+        if self.lesson.class_weight:
+            tau = self.now.get("tau", 1.0)
+            terms["classes"] = (self.lesson.class_weight, forward_kl(codes, vectors, temperature=tau).mean())
         if self.learned.decoder is not None:
             target = vectors - self.embedder.mean
             gap = (self.learned.decoder(codes) - target).square().sum(dim=1).mean()
@@ -281,7 +301,7 @@ class EmbeddingJob(DistillJob):
         return {name: (share * weight, value) for name, (weight, value) in terms.items()}
 
     def _first_term(self) -> str:
-        """What optimizers and the doctor hold the others against: neighbors, else distances, else the vector rebuilt."""
+        """What optimizers and the doctor hold the others against: neighbors, distances, classes, or the vector rebuilt."""
         number = next((n for n, weight in enumerate(self.weights) if weight), None)
         kind = (
             "neighbors"
@@ -291,7 +311,7 @@ class EmbeddingJob(DistillJob):
             else None
         )
         if number is None or kind is None:
-            return "reconstruction"
+            return "classes" if self.lesson.class_weight else "reconstruction"
         width = sum(self.embedder.config.levels[: number + 1])
         return kind if len(self.weights) == 1 else f"{kind}/{width}"
 
@@ -347,8 +367,20 @@ class EmbeddingJob(DistillJob):
 
     def _tau(self, progress: Progress) -> float:
         """The temperature of the stage: stages are equal shares of the run."""
-        stages = self.lesson.tau
-        return stages[min(len(stages) - 1, int(progress.fraction * len(stages)))]
+        return self.lesson.tau[self._stage(progress)]
+
+    def _stage(self, progress: Progress) -> int:
+        stages = len(self.lesson.tau)
+        return min(stages - 1, int(progress.fraction * stages))
+
+    def stepped(self, step: int) -> None:
+        """After the last step of a temperature's stage, `after_stage` hears its number."""
+        super().stepped(step)
+        total = self.at.total_steps
+        if len(self.lesson.tau) > 1:
+            done = self._stage(Progress(step - 1, total))
+            if step == total or self._stage(Progress(step, total)) > done:
+                self.after_stage(done)
 
     # ------------------------------------------------------------------------------------------------ score
 
@@ -375,6 +407,25 @@ class EmbeddingJob(DistillJob):
         stretch = self.learned.log_stretch
         mine = self.now if stretch is None else {**self.now, "stretch": float(stretch.detach().exp())}
         return {**mine, **super().figures()}
+
+
+def _fewest(batch_size: int, parts: int) -> int:
+    """Rows of the smallest of so many micro-batches.
+
+    Example:
+        >>> _fewest(64, 1), _fewest(64, 3)
+        (64, 20)
+    """
+    if parts == 1:
+        return batch_size
+    most = -(-batch_size // parts)
+    fewest = batch_size - most * (-(-batch_size // most) - 1)
+    if fewest < FEWEST:
+        raise InputError(
+            f"accumulate: expected micro-batches of {FEWEST} rows at least, which are compared with each other; {parts} of a "
+            f"batch of {batch_size} have {fewest}"
+        )
+    return fewest
 
 
 class _Judge:

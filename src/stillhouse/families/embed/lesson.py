@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,11 @@ class EmbeddingLessonConfig:
         default="pearson", description="how far pairs are compared: correlation of distances, RKD, centered alignment"
     )
     global_weight: float = Field(default=1.0, ge=0, description="weight of that: how far the rest is")
+    class_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of KL between the softmax of vector and code, at tau: vectors that are scores of classes",
+    )
     reconstruction_weight: float = Field(default=0.0, ge=0, description="weight of rebuilding the vector from its code")
     spread_weight: float = Field(default=0.0, ge=0, description="weight against axes that collapse (deviation below 1)")
     decorrelation_weight: float = Field(default=0.0, ge=0, description="weight against axes that are alike")
@@ -76,13 +81,17 @@ class EmbeddingLessonConfig:
     graph_neighbors: int = Field(default=30, gt=0, description="nearest rows of which some are drawn")
     anchors: int = Field(default=64, gt=0, description="rows of a batch that bring neighbors along")
     drawn: int = Field(default=4, gt=0, description="neighbors that each brings")
-    epoch_steps: int = Field(default=50, gt=0, description="optimizer steps between two validations: one 'epoch'")
+    epoch_steps: Annotated[int, Field(gt=0)] | Literal["pass"] = Field(
+        default=50,
+        description="optimizer steps between two validations: one 'epoch'; pass: as many as all training rows take",
+    )
     validation_rows: int = Field(default=3000, ge=30, description="validation rows that are scored, at most")
 
     def __post_init__(self) -> None:
-        if self.neighbor_weight == 0 and self.global_weight == 0 and self.reconstruction_weight == 0:
+        if not (self.neighbor_weight or self.global_weight or self.class_weight or self.reconstruction_weight):
             raise ValueError(
-                "neighbor_weight, global_weight, reconstruction_weight: expected one above 0, got nothing to learn"
+                "neighbor_weight, global_weight, class_weight, reconstruction_weight: expected one above 0, got nothing to "
+                "learn"
             )
         if self.tail == "gaussian" and self.degrees is not None:
             raise ValueError("degrees: a gaussian has none; leave it out, or take tail: student")
@@ -100,12 +109,21 @@ class EmbeddingLessonConfig:
         if any(weight < 0 for weight in self.level_weights):
             raise ValueError(f"level_weights: expected numbers from 0, got {self.level_weights}")
 
+    def steps(self, rows: int, batch: int) -> int:
+        """Optimizer steps of an epoch over so many training rows.
+
+        Example:
+            >>> EmbeddingLessonConfig().steps(1000, 32), EmbeddingLessonConfig(epoch_steps="pass").steps(1000, 32)
+            (50, 32)
+        """
+        return -(-rows // batch) if self.epoch_steps == "pass" else self.epoch_steps
+
     def of_rows(self, rows: int, batch: int) -> EmbeddingLessonConfig:
         """The same with what depends on the number of training rows filled in.
 
         Args:
             rows: training rows.
-            batch: rows drawn for a step.
+            batch: rows that are compared with each other.
 
         Example:
             >>> few = EmbeddingLessonConfig().of_rows(1000, 1000)
@@ -134,8 +152,3 @@ class EmbeddingTrainingConfig(TrainingConfig):
     precision: Literal["32-true"] = Field(
         default="32-true", description="distances of near rows are differences of large numbers: no half precision"
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.accumulate > 1:
-            raise ValueError("accumulate: a relation is between all rows of a batch; take a smaller batch_size")

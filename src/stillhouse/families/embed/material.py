@@ -161,7 +161,7 @@ def open_material(config: EmbedRunConfig) -> Material:
         raise InputError(
             f"teacher_dim: expected vectors of width {config.teacher_dim}, got {data.width} in {config.data.path}"
         )
-    if config.student.levels[0] >= data.width:
+    if config.student.levels[0] >= data.width and not config.lesson.class_weight:
         raise InputError(
             f"student.levels: expected a first level below the teacher's width {data.width}, got {config.student.levels[0]}"
         )

@@ -91,7 +91,8 @@ class EmbedRunConfig(RunPlan):
             raise ValueError(f"frontier: expected different weights from 0, got {list(self.frontier)}")
         if 0.0 in self.frontier and not (self.lesson.global_weight or self.lesson.reconstruction_weight):
             raise ValueError("frontier: at neighbor weight 0 nothing is left to learn, since global_weight is 0 too")
-        if self.lesson.tau and self.student.output != "sphere":
+        compared = self.lesson.neighbor_weight or not self.lesson.class_weight
+        if self.lesson.tau and compared and self.student.output != "sphere":
             raise ValueError(
                 f"lesson.tau: compares directions, and codes of student.output {self.student.output!r} are compared by "
                 "distance; take student.output: sphere, or perplexity instead of tau"

@@ -13,7 +13,12 @@ from typing import Any
 
 from stillhouse.core.config import ConfigError, load_yaml, merge, nearest, parse, set_path, to_mapping
 from stillhouse.families.embed.data.vectors import VectorsConfig
-from stillhouse.families.embed.documented.config import DistillationConfig
+from stillhouse.families.embed.documented.config import (
+    CURRICULUM_CONFIG,
+    DEFAULT_OPENAI_CONFIG,
+    FAST_CONFIG,
+    DistillationConfig,
+)
 from stillhouse.families.embed.documented.schedule import create_curriculum_schedule
 from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.students import EmbeddingStudentConfig
@@ -46,15 +51,48 @@ def embedding_fast(path: str = VECTORS) -> EmbedRunConfig:
     return replace(base, name="embedding-fast", training=training, lesson=lesson, anchors=anchors, seeds=1)  # type: ignore[arg-type]
 
 
+def _of_document(settings: DistillationConfig, name: str, path: str) -> EmbedRunConfig:
+    """A preset of document 004 whole; the width of the vectors is as they come."""
+    base = replace(embedding(path), name=name)
+    change = documented({key: value for key, value in settings.to_dict().items() if key in PRESET_KEYS})
+    return parse(EmbedRunConfig, merge(to_mapping(base), change))
+
+
+def embedding_documented(path: str = VECTORS) -> EmbedRunConfig:
+    """DEFAULT_OPENAI_CONFIG of document 004: tau 1, batches of 32 at 1e-4, up to 100 passes; ours beside it measured better."""
+    return _of_document(DEFAULT_OPENAI_CONFIG, "embedding-documented", path)
+
+
+def embedding_documented_curriculum(path: str = VECTORS) -> EmbedRunConfig:
+    """CURRICULUM_CONFIG of document 004: five stages from tau 4 to 0.5, alpha 0.7."""
+    return _of_document(CURRICULUM_CONFIG, "embedding-documented-curriculum", path)
+
+
+def embedding_documented_fast(path: str = VECTORS) -> EmbedRunConfig:
+    """FAST_CONFIG of document 004: tau 0.5, batches of 64, up to 20 passes."""
+    return _of_document(FAST_CONFIG, "embedding-documented-fast", path)
+
+
+PRESETS: Mapping[str, DistillationConfig] = {
+    "embedding-documented": DEFAULT_OPENAI_CONFIG,
+    "embedding-documented-curriculum": CURRICULUM_CONFIG,
+    "embedding-documented-fast": FAST_CONFIG,
+}
 EMBEDDING_RECIPES: Mapping[str, Callable[[str], EmbedRunConfig]] = {
     DEFAULT: embedding,
     "embedding-tree": embedding_tree,
     "embedding-fast": embedding_fast,
+    "embedding-documented": embedding_documented,
+    "embedding-documented-curriculum": embedding_documented_curriculum,
+    "embedding-documented-fast": embedding_documented_fast,
 }
 RECIPES: Mapping[str, Callable[[], EmbedRunConfig]] = {
     DEFAULT: embedding,
     "embedding-tree": embedding_tree,
     "embedding-fast": embedding_fast,
+    "embedding-documented": embedding_documented,
+    "embedding-documented-curriculum": embedding_documented_curriculum,
+    "embedding-documented-fast": embedding_documented_fast,
 }
 
 
@@ -77,7 +115,7 @@ def load_embedding(source: str, assignments: Sequence[str] = (), *, recipe: str 
             raise ConfigError(f"--recipe {recipe}: {source} starts from {named!r}; leave one of them out")
         recipe = named or recipe
         if DOCUMENTED & set(change):
-            change = documented(change)
+            change = documented(change, PRESETS.get(recipe or ""))
     else:
         change = {"data": {"path": source}}
     if recipe is not None and recipe not in EMBEDDING_RECIPES:
@@ -95,14 +133,16 @@ def load_embedding(source: str, assignments: Sequence[str] = (), *, recipe: str 
 # ------------------------------------------------------------------------------------------------ documented settings
 
 DOCUMENTED = set(DistillationConfig.__dataclass_fields__) - {"teacher_dim"}
+PRESET_KEYS = DOCUMENTED - {"teacher_checkpoint", "save_dir", "save_every"}
 
 
-def documented(settings: Mapping[str, Any]) -> Mapped:
-    """Documented settings as changes of a run.
+def documented(settings: Mapping[str, Any], preset: DistillationConfig | None = None) -> Mapped:
+    """Documented settings as changes of a run, on top of a preset if its recipe is what the run starts from.
 
     A temperature, or a curriculum of them, compares directions (output `sphere`); without one rows are compared by perplexity.
-    `alpha` is the share of what is learnt from the teacher's relations, the rest goes to rebuilding its vector. `save_dir` and
-    `save_every` belong to the command (`--out`; each validation is saved).
+    `alpha` is the share of what is learnt from the teacher's relations, the rest goes to rebuilding its vector.
+    `loss_type: kl` takes the vectors as scores of classes, of which the codes are as many. Epochs are passes over the rows.
+    `save_dir` and `save_every` belong to the command (`--out`; each validation is saved).
 
     Raises:
         ConfigError: an unknown setting, or one that cannot be honoured here.
@@ -111,24 +151,35 @@ def documented(settings: Mapping[str, Any]) -> Mapped:
         >>> change = documented({"teacher_checkpoint": "t.npy", "student_dim": 5, "alpha": 0.7, "max_epochs": 20})
         >>> change["data"], change["student"], change["training"]
         ({'path': 't.npy'}, {'levels': [5]}, {'epochs': 20})
-        >>> change["lesson"]["neighbor_weight"], round(change["lesson"]["reconstruction_weight"], 3)
-        (0.7, 0.3)
+        >>> {name: value if name == "epoch_steps" else round(value, 3) for name, value in change["lesson"].items()}
+        {'epoch_steps': 'pass', 'neighbor_weight': 0.7, 'global_weight': 0.7, 'reconstruction_weight': 0.3}
     """
     known = DOCUMENTED | {"teacher_dim"}
     wrong = next((key for key in settings if key not in known), None)
     if wrong is not None:
         raise ConfigError(f"{wrong}: unknown key among documented ones; {nearest(wrong, known)}")
-    given = dict(settings)
-    _check_types(given)
+    _check_types(settings)
+    start = {} if preset is None else {key: value for key, value in preset.to_dict().items() if key in PRESET_KEYS}
+    given = {**start, **settings}
     try:
         whole = DistillationConfig(**given)  # judges every value, in the documented words
     except TypeError as error:
         raise ConfigError(str(error)) from None
-    if whole.loss_type == "kl":
-        raise ConfigError(
-            "loss_type: 'kl' compares logits of one set of classes, and vectors have none; take 'cosine', "
-            "or stillhouse.families.embed.documented.kl_distill_loss in a loop that you write"
-        )
+    stages = sorted({"curriculum_stages", "curriculum_tau_schedule", "schedule_type"} & set(settings))
+    if stages and not whole.curriculum and "curriculum" not in settings:
+        raise ConfigError(f"{stages[0]}: does nothing without curriculum: true")
+    changed, before = _changes(whole, given), {} if preset is None else _changes(preset, start)
+    return {
+        part: {name: value for name, value in new.items() if before.get(part, {}).get(name) != value}
+        if isinstance(new, dict)
+        else new
+        for part, new in changed.items()
+        if new != before.get(part)
+    }
+
+
+def _changes(whole: DistillationConfig, given: Mapped) -> Mapped:
+    """What the given ones of these settings change in a run."""
     change: Mapped = {}
     places = {
         "teacher_checkpoint": ("data", "path"),
@@ -146,18 +197,22 @@ def documented(settings: Mapping[str, Any]) -> Mapped:
         change["teacher_dim"] = whole.teacher_dim
     if "student_dim" in given:
         change.setdefault("student", {})["levels"] = [whole.student_dim]
+    lesson: Mapped = {"epoch_steps": "pass"} if "max_epochs" in given else {}
+    classes = whole.loss_type == "kl"
     if "alpha" in given:
-        weights = {
-            "neighbor_weight": whole.alpha,
-            "global_weight": whole.alpha,
-            "reconstruction_weight": round(1 - whole.alpha, 12),
-        }
-        change.setdefault("lesson", {}).update(weights)
+        compared = ("class_weight",) if classes else ("neighbor_weight", "global_weight")
+        lesson |= {**dict.fromkeys(compared, whole.alpha), "reconstruction_weight": round(1 - whole.alpha, 12)}
+    if classes:
+        lesson = {"class_weight": 1.0, **lesson, "neighbor_weight": 0.0, "global_weight": 0.0}
+        change.setdefault("student", {}).update({"normalize": False, "output": "euclidean"})
+        # validation looks at neighbors, which the untrained axes, all of them, keep best
+        change.setdefault("training", {})["keep"] = "last"
     taus = _temperatures(whole, given)
     if taus:
-        change.setdefault("lesson", {})["tau"] = taus
-        change.setdefault("student", {})["output"] = "sphere"
-    return change
+        lesson["tau"] = taus
+        if not classes:
+            change.setdefault("student", {})["output"] = "sphere"
+    return {**change, "lesson": lesson} if lesson else change
 
 
 def _check_types(given: Mapping[str, Any]) -> None:
@@ -174,9 +229,6 @@ def _check_types(given: Mapping[str, Any]) -> None:
 def _temperatures(whole: DistillationConfig, given: Mapping[str, Any]) -> list[float]:
     """One a stage, or the one that was given."""
     if not whole.curriculum:
-        unused = sorted({"curriculum_stages", "curriculum_tau_schedule", "schedule_type"} & set(given))
-        if unused:
-            raise ConfigError(f"{unused[0]}: does nothing without curriculum: true")
         return [whole.tau] if "tau" in given else []
     start, end = whole.curriculum_tau_schedule
     return list(create_curriculum_schedule(start, end, whole.curriculum_stages, whole.schedule_type).values)

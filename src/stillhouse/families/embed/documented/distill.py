@@ -201,6 +201,10 @@ def curriculum_distill_step(
 ) -> tuple[Tensor, float]:
     """`combined_distill_loss` at the temperature of a stage.
 
+    Of unequal widths rows are compared with each other. The last batch of an epoch may have 1 or 2, which have nobody to be
+    compared with: there that part of the loss is 0, with a warning. Equal widths have no temperature: every stage is the same
+    loss, which is warned of too.
+
     Args:
         student_vec: (B, Ds).
         teacher_vec: (B, Dt).
@@ -222,6 +226,24 @@ def curriculum_distill_step(
         (1.0, 0)
     """
     tau = float(tau_schedule(stage))
+    alike = student_vec.shape[-1:] == teacher_vec.shape[-1:]
+    if not alike and 0 < len(student_vec) == len(teacher_vec) < LEAST["neighbors"] and student_vec.ndim == 2:
+        _check_alpha(alpha)
+        warnings.warn(
+            f"a batch of {len(student_vec)}: rows of unequal widths are compared with each other, which needs "
+            f"{LEAST['neighbors']}; the distillation loss of this batch is 0",
+            UserWarning,
+            stacklevel=2,
+        )
+        nothing = (0.0 * student_vec).sum()
+        return nothing if reconstruction_loss is None else nothing + (1 - alpha) * reconstruction_loss, tau
+    if stage and alike:
+        warnings.warn(
+            "vectors of equal widths are compared by their directions, which have no temperature: every stage of this "
+            "curriculum is the same loss",
+            UserWarning,
+            stacklevel=2,
+        )
     return combined_distill_loss(student_vec, teacher_vec, reconstruction_loss, alpha=alpha, tau=tau), tau
 
 
