@@ -406,6 +406,9 @@ def test_a_file_that_went_missing_is_named(run_folder):
     assert "clauses.npz is missing, and the run had left it" in text
     assert "records.jsonl is missing: its sha256 is in result.json" in text
     assert len(gone.findall(text)) == 2
+    lines = []
+    write_page(FAMILY, run_folder, log=lines.append)
+    assert len([line for line in lines if "missing" in line]) == 2  # what `stillhouse report` prints beside the path
 
 
 def test_the_headline_has_the_number_and_the_data(run_folder):

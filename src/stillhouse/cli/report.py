@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,5 +32,8 @@ def main(arguments: Sequence[str]) -> int:
     for folder in inside or [options.folder]:
         if not (folder / records.RUN).is_file():
             raise InputError(f"{folder} is not a run folder: expected a {records.RUN} in it")
-        print(write_page(family_at(folder), folder))
+        faults: list[str] = []
+        print(write_page(family_at(folder), folder, log=faults.append))
+        for fault in faults:
+            print(f"  {fault}", file=sys.stderr)
     return 0

@@ -5,7 +5,7 @@ A run folder in, one self-contained HTML file out: it asks for nothing from outs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ HERE = Path(__file__).parent
 KINDS = {Table: "table", Figure: "figure", Facts: "facts", Tiles: "tiles"}
 
 
-def write_page(family: Family[Any, Any], out: Path) -> Path:
+def write_page(family: Family[Any, Any], out: Path, *, log: Callable[[str], None] | None = None) -> Path:
     """Write `report.html` into a run folder, from the files in it and nothing else.
 
     An unfinished run gives a page of what there is; a section whose files are missing is left out.
@@ -35,6 +35,7 @@ def write_page(family: Family[Any, Any], out: Path) -> Path:
     Args:
         family: of the run.
         out: the run folder.
+        log: gets a line for each file that is missing or was changed, as the page has it.
 
     Returns:
         The path of the page.
@@ -42,7 +43,10 @@ def write_page(family: Family[Any, Any], out: Path) -> Path:
     Raises:
         InputError: `out` is no run folder, or the page cannot be written.
     """
-    page = render(family, read_run(Path(out))).encode(errors="replace")
+    run = read_run(Path(out))
+    page = render(family, run).encode(errors="replace")
+    for fault in run.faults if log is not None else ():
+        log(fault)
     write_atomically(Path(out) / REPORT, lambda file: file.write(page))
     return Path(out) / REPORT
 
