@@ -112,7 +112,7 @@ def test_fewer_vote_bits_make_a_smaller_netlist_that_is_proved_and_say_how_many_
         (clauses.scores(rows).argmax(1) != flipped.scores(rows).argmax(1)).mean()
     )
     assert fewer_vote_bits(clauses, 31) is clauses
-    with pytest.raises(InputError, match="expected at least 2, got 1"):
+    with pytest.raises(InputError, match="expected 2 to 31, got 1"):
         fewer_vote_bits(clauses, 1)
 
 

@@ -1215,7 +1215,7 @@ LANGUAGE = (
     Fault(
         "an n-gram that keeps what is worth least",
         "stillhouse.families.lm.students.trie:count_trie",
-        edited("often[n] * np.log(p / lower)", "-often[n] * np.log(p / lower)"),
+        edited("often[n] * np.log(ratio)", "-often[n] * np.log(ratio)"),
         "tests/students/test_ngram_prior.py::test_what_is_kept_is_worth_more_than_what_is_not",
     ),
     Fault(

@@ -94,7 +94,7 @@ def test_the_chosen_are_those_with_the_largest_vote_times_strength():
     worth = (strength * layer.votes.weight.abs().sum(0)).detach()
     chosen = hand_over(donor_of(model, DATA.train, GIVEN), built(PAIRS["flat"][1]))[path]
     assert set(chosen.tolist()) == set(worth.argsort(descending=True)[:12].tolist())
-    drawn = hand_over(donor_of(model, DATA.train, replace(GIVEN, clauses="random")), built(PAIRS["flat"][1]))[path]
+    drawn = hand_over(donor_of(model, DATA.train, replace(GIVEN, pick="random")), built(PAIRS["flat"][1]))[path]
     assert set(drawn.tolist()) != set(chosen.tolist())
     team = built(PAIRS["team"][0])
     (path, layer), *_ = clause_layers(team).items()

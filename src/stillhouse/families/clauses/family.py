@@ -113,10 +113,10 @@ class ClausesFamily(ClassificationFamily):
         from stillhouse.teachers.identity import weights_sha256
 
         donor = read_donor(self.load, lab.data.train, chosen)
-        told, now = lab.folder.path / DONOR, {"sha256": weights_sha256(donor.model), "clauses": chosen.clauses}
-        if told.is_file() and records.read_json(told) != now:
+        kept, now = lab.folder.path / DONOR, {"sha256": weights_sha256(donor.model), "pick": chosen.pick}
+        if kept.is_file() and records.read_json(kept) != now:
             raise InputError(f"start_from: {chosen.run} is another machine than the one that this run began with")
-        processes.on_first(lambda: write_json(told, now))
+        processes.on_first(lambda: write_json(kept, now))
         lab.shared["donor"] = donor
 
     def job_class(self) -> Any:
