@@ -2008,12 +2008,6 @@ TARGETS = (
         "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[a saturation dropped in one clause]",
     ),
     Fault(
-        "sums of misses compared without what their carries weigh",
-        "stillhouse.logic.prove_value:_counts",
-        edited("modulus = 2 ** max(full * (1 + len(over)), full + len(literals)).bit_length()", "modulus = full"),
-        "tests/logic/test_prove.py::test_a_broken_compiler_is_found_out[a saturation dropped, and not named either]",
-    ),
-    Fault(
         "a proof of two layers that trusts what lies between",
         "stillhouse.logic.prove_machine:prove_join",
         constant(12),
@@ -2024,12 +2018,6 @@ TARGETS = (
         "stillhouse.logic.prove_machine:_prove_wires",
         nothing,
         "tests/logic/test_prove_machine.py::test_a_broken_compiler_is_found_out[the second layer wired to the values]",
-    ),
-    Fault(
-        "words whose intervals nobody checks",
-        "stillhouse.logic.targets.read_words:Word.checked",
-        edited("if not -LIMIT", "if False and not -LIMIT"),
-        "tests/logic/test_prove_machine.py::test_words_that_leave_64_bits_and_lines_of_another_hand_are_no_ground",
     ),
     Fault(
         "words between layers without votes",

@@ -262,7 +262,7 @@ def test_what_a_setting_decides_is_built_anew(tmp_path):
         built.append(("teacher", data.name, config.teacher))
         return [data.name]
 
-    base = SimpleNamespace(data=data, teachers=teachers, made_of=lambda c: (c.data, (c.data, c.teacher)))
+    base = SimpleNamespace(data=data, teachers=teachers, made_of=lambda c: (c.data, c.teacher))
     kept = {}
     for where, teacher in [("a", 1), ("a", 1), ("a", 2), ("b", 2), ("a", 2)]:
         family, config = keeping(base, kept), SimpleNamespace(data=where, teacher=teacher)
@@ -279,18 +279,23 @@ def test_a_full_disk_fails_no_trial(tmp_path, monkeypatch):
     """A trial that could not be written down says nothing of its settings: it stays to be done, and ends as it would have."""
     space = {"training.learning_rate": Choices((0.01, 0.02))}
     whole, _ = swept(tmp_path / "whole", space)
-    flush, count = os.fsync, [0]
+    flush, seen = os.fsync, []
 
-    def full(handle):
-        count[0] += 1
-        if count[0] >= moment:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        flush(handle)
+    def full_from(moment, lasting):
+        def full(handle):
+            seen.append(handle)
+            if len(seen) == moment or (lasting and len(seen) > moment):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            flush(handle)
 
-    for moment in (4, 14):  # of the journal, of the first trial
-        out, count[0] = tmp_path / str(moment), 0
+        return full
+
+    # of the journal; of a trial, for good; of a trial's checkpoint, once: the journal could be written again
+    for moment, lasting in ((4, True), (14, True), (27, False)):
+        out = tmp_path / str(moment)
+        seen.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(os, "fsync", full)
+            patched.setattr(os, "fsync", full_from(moment, lasting))
             with pytest.raises(InputError, match="No space left"):
                 swept(out, space)
         study, _ = swept(out, space, resume=(out / "study.journal").exists())
