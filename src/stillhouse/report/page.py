@@ -45,8 +45,9 @@ def write_page(family: Family[Any, Any], out: Path, *, log: Callable[[str], None
     """
     run = read_run(Path(out))
     page = render(family, run).encode(errors="replace")
-    for fault in run.faults if log is not None else ():
-        log(fault)
+    if log is not None:
+        for fault in run.faults:
+            log(fault)
     write_atomically(Path(out) / REPORT, lambda file: file.write(page))
     return Path(out) / REPORT
 
