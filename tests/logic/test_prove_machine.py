@@ -14,7 +14,7 @@ from stillhouse.logic.machine import Machine, whole_root
 from stillhouse.logic.prove_machine import prove_machine
 from stillhouse.logic.targets import verilog as emitted
 from stillhouse.logic.targets.join_verilog import join_module, root_steps
-from stillhouse.logic.targets.read_words import read_words
+from stillhouse.logic.targets.read_words import constant, read_words
 
 pytest.importorskip("pysat", reason="no SAT solver: pip install stillhouse[circuits]")
 
@@ -78,6 +78,15 @@ def test_words_that_leave_64_bits_and_lines_of_another_hand_are_no_ground(deep_m
         assert old in text
         with pytest.raises(InputError, match="verilog: expected"):
             prove_machine(text.replace(old, new, 1), deep_machine)
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1])
+def test_a_word_that_64_bits_do_not_hold_is_refused(number):
+    """Verilog would wrap it round, and the polynomial would not."""
+    with pytest.raises(InputError, match="expected words within 64 bits"):
+        constant(number)
+    inside = number + (1 if number < 0 else -1)
+    assert constant(inside).low == constant(inside).high == inside
 
 
 def test_words_keep_within_the_intervals_that_are_said_of_them(deep_machine, text):

@@ -2020,6 +2020,12 @@ TARGETS = (
         "tests/logic/test_prove_machine.py::test_a_broken_compiler_is_found_out[the second layer wired to the values]",
     ),
     Fault(
+        "words whose intervals nobody checks",
+        "stillhouse.logic.targets.read_words:Word.checked",
+        edited("if not -LIMIT", "if False and not -LIMIT"),
+        "tests/logic/test_prove_machine.py::test_a_word_that_64_bits_do_not_hold_is_refused[9223372036854775808]",
+    ),
+    Fault(
         "words between layers without votes",
         "stillhouse.logic.targets.join_verilog:_sums",
         edited("            if vote:", "            if False:"),
