@@ -2002,6 +2002,18 @@ TARGETS = (
         "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
     ),
     Fault(
+        "a part in C that is never asked",
+        "stillhouse.families.clauses.parts:_compiled",
+        edited("return found.astype(np.int64)", "return clauses.scores(bits)"),
+        "tests/logic/test_parts.py::test_a_part_in_c_that_votes_otherwise_is_found",
+    ),
+    Fault(
+        "a proof whose arithmetic wraps too early",
+        "stillhouse.logic.prove_value:_counts",
+        edited("2 ** max(full * (1 + len(over)), full + len(literals)).bit_length()", "full"),
+        "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
+    ),
+    Fault(
         "a proof that believes what follows the counters",
         "stillhouse.logic.prove_value:_subtracts",
         constant(True),

@@ -206,7 +206,9 @@ class ClausesFamily(ClassificationFamily):
             "json": Target("literals and votes for other programs", ".json", self._write_machine("json"), votes),
             "numpy": Target("needs numpy alone", "", self._write_machine("numpy"), votes),
         }
-        return {**machines, "rules": Target("clauses to read", "", self._write_rules_folder), **super().exports()}
+        parts = Target("clause layers as files", "", self._write_parts, ("prove", "data", "data_root"))
+        rules = Target("clauses to read", "", self._write_rules_folder)
+        return {**machines, "parts": parts, "rules": rules, **super().exports()}
 
     def _write_machine(self, form: str) -> Callable[[Path, Path, ExportChoices], Sequence[str]]:
         """The writer of a form of students that are clauses from the pixels to the class."""
@@ -227,6 +229,11 @@ class ClausesFamily(ClassificationFamily):
             return writers[form](job, out)
 
         return write
+
+    def _write_parts(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+        from stillhouse.families.clauses.parts import export_parts
+
+        return export_parts(self.load(folder), self._data_of(folder, choices.data, choices.data_root), out, choices)
 
     def _write_rules_folder(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
         from stillhouse.families.clauses.exports import export_rules
