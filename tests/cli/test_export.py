@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import stillhouse
 from stillhouse.classification.card import save_student
 from stillhouse.classification.data import DataConfig
 from stillhouse.cli.main import main
@@ -89,6 +90,11 @@ def test_programs_for_torch_and_onnxruntime(flat, tmp_path, capsys):
     got = onnxruntime.InferenceSession(str(tmp_path / "student.onnx")).run(["logits"], {"inputs": inputs.numpy()})[0]
     with torch.no_grad():
         np.testing.assert_allclose(got, flat[1](inputs).numpy(), atol=1e-4)
+        expected = flat[1](inputs).softmax(1).numpy()
+    student = stillhouse.load(tmp_path / "student.onnx")  # by onnxruntime, with the classes that the file names
+    answers = student.predict(list(flat[2].test.images[:7].numpy()))
+    np.testing.assert_allclose([list(row["probabilities"].values()) for row in answers], expected, atol=1e-4)
+    assert [row["class"] for row in answers] == [str(k) for k in expected.argmax(1)]
 
 
 def test_what_fails_its_check_leaves_nothing(tmp_path):

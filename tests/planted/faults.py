@@ -2256,7 +2256,29 @@ WRITING = (
     ),
 )
 
+WITHOUT_TORCH = (
+    Fault(
+        "an exported machine answers with the negated scores",
+        "stillhouse.families.clauses.machine_use:MachineClasses.probabilities",
+        edited("softmax(", "softmax(-"),
+        "tests/report/test_without_torch.py::test_what_a_machine_answers_is_its_softmax",
+    ),
+    Fault(
+        "bits a byte of a packed model forget what was read",
+        "stillhouse.families.lm.lines:PackedPredictor.nats",
+        edited("total += float(", "self.generator.reset()\n            total += float("),
+        "tests/report/test_without_torch.py::test_a_packed_language_model_reads_on",
+    ),
+    Fault(
+        "one run a table, however wide the terminal",
+        "stillhouse.cli.compare:_tables",
+        edited("fits(table(start, n))", "False"),
+        "tests/report/test_compare_runs.py::test_a_table_of_runs_fits_the_terminal",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
+    *WITHOUT_TORCH,
     *UNLIKE,
     *LOSSES,
     *TEMPERATURE,

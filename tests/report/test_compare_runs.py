@@ -1,15 +1,18 @@
 """Runs side by side: pairs by seed and item, reasons where there are none."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from stillhouse.cli.compare import _tables
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Family, Metric
-from stillhouse.core.records import write_arrays, write_json
+from stillhouse.core.records import read_json, write_arrays, write_json
 from stillhouse.report.runs import compare_runs, read_runs, write_comparison
 
 
@@ -151,3 +154,30 @@ def test_what_is_no_run_is_refused(tmp_path):
     for folders, expected in (([a], "two runs or more"), ([a, a], "one twice"), ([a, tmp_path], "a finished run")):
         with pytest.raises(InputError, match=expected):
             read_runs(Errors(), folders)
+
+
+def test_runs_with_the_same_metrics_are_compared_whatever_the_student(finished, tmp_path, capsys):
+    """A network beside a clause machine is what users ask for; radar beside them is refused, with what to do instead."""
+    clauses, images = (shutil.copytree(finished, tmp_path / name) for name in ("clauses", "images"))
+    write_json(images / "run.json", {**read_json(images / "run.json"), "kind": "images"})
+    for place in (place for run in (clauses, images) for place in run.glob("arms/kd/seed-*")):
+        write_arrays(place / "scores.npz", accuracy=np.array([1.0, 0.0, 1.0]))
+    assert main(["compare", str(clauses), str(images), "--no-cost"]) == 0
+    assert "images against clauses, accuracy" in capsys.readouterr().out
+    write_json(images / "run.json", {**read_json(images / "run.json"), "kind": "sar"})
+    assert main(["compare", str(clauses), str(images), "--no-cost"]) == 2
+    assert "stillhouse verify" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("width", "tables"), [(80, 2), (300, 1)])
+def test_a_table_of_runs_fits_the_terminal(width, tables):
+    """Four runs of 20 columns each and a label: two tables of two in 80 columns, one in 300; no figure is cut."""
+    console = Console(width=width, force_terminal=True, color_system=None)
+    cells = [f"{place}1.49 % to 80.58 %" for place in range(4)]
+    made = list(_tables([f"run-{place}" for place in range(4)], [("95 % interval", cells)], console))
+    with console.capture() as seen:
+        for table in made:
+            console.print(table)
+    assert len(made) == tables
+    assert all(len(line) <= width for line in seen.get().splitlines())
+    assert all(cell in seen.get() for cell in cells)

@@ -11,14 +11,13 @@ from stillhouse.classification.students import OrdinaryStudentConfig, SpikingTex
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds
 from stillhouse.core.types import TextTask
+from stillhouse.families.images.light import ImagesLight
 from stillhouse.families.images.plan import ImagesRunConfig
 
 
-class ImagesFamily(ClassificationFamily):
+class ImagesFamily(ImagesLight, ClassificationFamily):
     """Ordinary networks that learn classes."""
 
-    kind = "images"
-    title = "classes by ordinary networks"
     Config = ImagesRunConfig
     Students = OrdinaryStudentConfig
 
