@@ -405,7 +405,8 @@ def test_keys_of_another_kind_share_a_line():
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
     assert lines[0].startswith("student: kind 'flat-tm' does not have patch_size, embed_dim, depth, ")
-    assert "it has " in lines[0] and "clauses, voting" in lines[0]
+    assert "it has " in lines[0]
+    assert "clauses, voting" in lines[0]
     assert "--set 'student={kind: flat-tm}'" in lines[1]
     assert load_run("digits", ["student={kind: flat-tm}"]).student.kind == "flat-tm"  # the advice is followed
 

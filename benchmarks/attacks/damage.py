@@ -216,8 +216,8 @@ def comparison() -> Reading:
 
     def compare(field: Field) -> Outcome:
         done = command("compare", field.run, field.root / "other", "--json")
-        named = not done.status and any(row["costless"] for row in json.loads(done.out)["runs"])
-        return replace(done, status=2, err=done.out) if named else done  # scores stay; the missing cost has its reason
+        named = not done.status and any(row["costless"] or row["changed"] for row in json.loads(done.out)["runs"])
+        return replace(done, status=2, err=done.out) if named else done  # scores stay, and the file is named
 
     return Reading(
         "compare",
