@@ -3,7 +3,7 @@
     python -m benchmarks.house.faults                 all of them; exit status 1 if one is not caught
     python -m benchmarks.house.faults --only overlay  those whose name holds a word
     python -m benchmarks.house.faults --sample 6      six of them, drawn by --seed
-    python -m benchmarks.house.faults --log FILE --minutes 15   a part: lines go to FILE, and the same command goes on where it ended
+    python -m benchmarks.house.faults --log FILE --minutes 15   a part: FILE gets the lines, and the command goes on from there
     python -m benchmarks.house.faults --list
 
 Each fault is planted in a process of its own (forked after the imports), in which the one test runs that must fail. The same test
@@ -117,7 +117,9 @@ def main() -> int:
     parser.add_argument("--only", default="", help="faults whose name holds this")
     parser.add_argument("--sample", type=int, help="so many of them, drawn at random [all]")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
-    parser.add_argument("--log", type=Path, help="a file for the lines; faults that have one there already are left out")
+    parser.add_argument(
+        "--log", type=Path, help="a file for the lines; faults that have one there already are left out"
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no further one is begun")
     parser.add_argument("--list", action="store_true", help="names and tests, nothing is run")
     options = parser.parse_args()

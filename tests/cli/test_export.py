@@ -17,6 +17,7 @@ from stillhouse.core.exports import ExportChoices, Target, compare_answers, writ
 from stillhouse.core.lock import RunLock
 from stillhouse.core.records import LOCK
 from stillhouse.families import FAMILIES, family
+from stillhouse.families.clauses.numpy_machine import ClauseMachine
 from stillhouse.families.clauses.students.model_configs import DeepTMConfig, FlatTMConfig
 
 DIGITS = ("--data", "digits")
@@ -54,6 +55,13 @@ def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     with torch.no_grad():
         assert said == [data.task.class_names[k] for k in model(batch.inputs).argmax(1).tolist()]
+    wrong = batch.inputs.numpy().copy()
+    for value, words in ((np.nan, "or NaN"), (1.5, "floats in \\[0, 1\\]")):
+        wrong[3, 0, 2, 2] = value  # it would count as dark, or as bright
+        with pytest.raises(ValueError, match=words):
+            ClauseMachine(out).predict(wrong)
+    with pytest.raises(ValueError, match="got int64"):
+        ClauseMachine(out).predict(wrong.astype(np.int64))
     raw = bytearray((out / "clauses.npz").read_bytes())
     raw[len(raw) // 2] ^= 4  # a bit of the clauses: an error, never other answers
     (out / "clauses.npz").write_bytes(raw)
