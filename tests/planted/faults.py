@@ -1648,6 +1648,42 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 
 RELIABILITY = (
+    Fault(
+        "a pixel that is no number is dark to a machine given away",
+        "stillhouse.families.clauses.numpy_machine:ClauseMachine.bits",
+        edited("(images >= 0) & (images <= 1)", "images == images.astype(images.dtype)) | (images != images"),
+        "tests/cli/test_export.py::test_numpy_alone_gives_the_same_answers[flat]",
+    ),
+    Fault(
+        "keys of another kind have a line each",
+        "stillhouse.core.config:_of_another_kind",
+        constant("student.patch_size: unknown key"),
+        "tests/test_config.py::test_keys_of_another_kind_share_a_line",
+    ),
+    Fault(
+        "a changed file of a finished training is built on",
+        "stillhouse.core.folder:_check_finished",
+        nothing,
+        "tests/test_folder.py::test_a_changed_file_of_a_finished_training_is_named",
+    ),
+    Fault(
+        "a comparison looks at no file that it does not need",
+        "stillhouse.core.folder:changed_files",
+        constant([]),
+        "tests/report/test_compare_runs.py::test_a_file_that_was_changed_is_named",
+    ),
+    Fault(
+        "a refused run leaves its folder",
+        "stillhouse.core.lock:remove_empty",
+        nothing,
+        "tests/test_lock.py::test_a_run_that_is_refused_leaves_no_folders",
+    ),
+    Fault(
+        "a killed export waits for its hour",
+        "stillhouse.core.lock:is_abandoned",
+        constant(False),
+        "tests/cli/test_export.py::test_what_a_killed_export_left_is_taken_away_at_once",
+    ),
     _fault(
         "a seal that is never looked at",
         "core.seals:is_whole",

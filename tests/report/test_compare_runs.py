@@ -148,6 +148,22 @@ def test_a_student_that_is_gone_is_named(tmp_path, capsys, monkeypatch):
     assert "b: without its cost: student.safetensors was changed" in capsys.readouterr().out
 
 
+def test_a_file_that_was_changed_is_named(tmp_path, capsys, monkeypatch):
+    """Though no figure rests on it, and no student is loaded to count its cost; and one that the run had left and is gone."""
+    a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
+    place = b / "arms" / "kd" / "seed-0"
+    write_json(place / "card.json", {"sha256": {"student.bin": "0" * 64}})
+    (place / "student.bin").write_bytes(b"other weights")
+    write_json(b / "summary.json", {"shipped": {"arm": "kd", "seed": 0}, "files": ["rules.json"]})
+    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
+    assert main(["compare", str(a), str(b), "--no-cost", "--out", str(tmp_path / "page.html")]) == 0
+    out, page = capsys.readouterr().out, (tmp_path / "page.html").read_text()
+    for words in ("student.bin was changed after it was written", "rules.json is missing, and the run had left it"):
+        assert words in out
+        assert words in page
+    assert compared(a, b)[0]["changed"] == []
+
+
 def test_what_is_no_run_is_refused(tmp_path):
     """One alone, one twice, one that is not finished."""
     a = make(tmp_path / "a", {0: [0.1, 0.2]})

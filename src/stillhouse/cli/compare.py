@@ -118,6 +118,9 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
     for row in rows:
         if row["costless"]:
             console.print(f"{row['run']}: without its cost: {row['costless']}", markup=False, soft_wrap=True)
+    for row in rows:
+        for line in row["changed"]:
+            console.print(f"{row['run']}: {line}", markup=False, soft_wrap=True)
     for row in rows[1:]:
         words = difference_words(measures[0], row)
         if row.get("difference") is None:

@@ -15,7 +15,7 @@ import numpy as np
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.family import COSTS, PACKED_COSTS, packed_costs
-from stillhouse.core.folder import RunFolder
+from stillhouse.core.folder import RunFolder, changed_files
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
 from stillhouse.report import figures
@@ -46,6 +46,7 @@ class Run:
         seconds: (S) of training.
         cost: by kind, of `COSTS` and `PACKED_COSTS`.
         costless: why there is no cost of `COSTS`; None where there is, or was not asked for.
+        changed: its files that are not as they were written; nothing that is compared rests on them.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Run:
     seconds: Sequence[float]
     cost: Mapping[str, float]
     costless: str | None = None
+    changed: Sequence[str] = ()
 
 
 def cost_kinds(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -107,6 +109,7 @@ def compare_runs(family: Light, runs: Sequence[Run]) -> dict[str, Any]:
             "seconds": float(np.mean(run.seconds)) if len(run.seconds) else None,
             "cost": dict(run.cost),
             "costless": run.costless,
+            "changed": list(run.changed),
             "verdict": run.summary.get("verdict"),
             "data": run.about.get("data", {}).get("name"),
         }
@@ -213,6 +216,7 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]]) -> list[Block]:
     blocks.append(Table("Cost", names, costs, "Of one student of each run. Times are of the machine of each run."))
     reasons = [(row["run"], f"not paired with {rows[0]['run']}: {row['why']}") for row in rows if row.get("why")]
     reasons += [(row["run"], f"its cost: {row['costless']}") for row in rows if row.get("costless")]
+    reasons += [(row["run"], line) for row in rows for line in row.get("changed", ())]
     return [*blocks, *([Facts("What cannot be said", reasons)] if reasons else [])]
 
 
@@ -281,7 +285,10 @@ def _read(family: Light, folder: Path, name: str, cost: bool) -> Run:
     counted, why = _cost(family, folder, arm, done[0]) if cost else ({}, None)
     costs = summary.get("costs")
     counted |= packed_costs(costs.get(arm) or {}) if isinstance(costs, Mapping) else {}
-    return Run(name, folder, about, summary, arm, items, scalars, seconds, counted, why)
+    left = summary.get("files")
+    gone = [str(file) for file in left if not (folder / str(file)).is_file()] if isinstance(left, list) else []
+    lines = {*changed_files(folder), *(f"{folder / file} is missing, and the run had left it" for file in gone)}
+    return Run(name, folder, about, summary, arm, items, scalars, seconds, counted, why, sorted(lines))
 
 
 def _cost(family: Light, folder: Path, arm: str, seed: int) -> tuple[dict[str, float], str | None]:
