@@ -64,6 +64,72 @@ DOCUMENTED_WORDS = (
         edited("part * PART", "0"),
         "tests/training/test_embedding_job.py::test_a_step_in_micro_batches_is_the_mean_of_its_parts",
     ),
+    Fault(
+        "no clause has a target",
+        "stillhouse.signals.clause_targets:ClauseTargetSignal.targets",
+        edited("> 0).to", "> 1e9).to"),
+        "tests/signals/test_clause_targets.py::test_by_hand_with_the_class_tokens_attention",
+    ),
+    Fault(
+        "clauses are taught where the teacher does not look",
+        "stillhouse.signals.clause_targets:ClauseTargetSignal._attention",
+        edited("looked = activation_energy(", "looked = 1 + 0 * activation_energy("),
+        "tests/signals/test_clause_targets.py::test_where_the_teacher_does_not_look_nothing_is_taught",
+    ),
+    Fault(
+        "every head's read-out is of the first head",
+        "stillhouse.signals.probes:ProbeSignal._pooled",
+        edited(".chunk(self.parts[path], dim=1)", ".chunk(self.parts[path], dim=1)[:1] * self.parts[path]"),
+        "tests/vision/test_alignments.py::test_a_heads_readout_learns_what_that_head_knows",
+    ),
+    Fault(
+        "an alignment has no flag",
+        "stillhouse.families.clauses.vision.config:LessonConfig.alignments",
+        edited("if self.clause_weight:", "if False:"),
+        "tests/vision/test_alignments.py::test_alignments_and_several_teachers_in_one_run",
+    ),
+    Fault(
+        "what a model does not read is not named",
+        "stillhouse.families.clauses.vision.unused:unread",
+        constant(()),
+        "tests/vision/test_alignments.py::test_a_flag_that_a_model_does_not_read_is_named",
+    ),
+    Fault(
+        "the simulated level rc has no migration in it",
+        "stillhouse.families.sar.simulate:_levels",
+        edited("rc = migration_corrected(radar, rcmc.astype(np.complex128), backwards=True)", "rc = rcmc + 0j"),
+        "tests/sar/test_sar_words.py::test_every_level_is_the_one_below_it_processed",
+    ),
+    Fault(
+        "weights of 8 bits are written with 32",
+        "stillhouse.families.sar.saved:save_changed",
+        edited("small.values.cpu().contiguous()", "small.values.float().cpu().contiguous()"),
+        "tests/sar/test_sar_words.py::test_eight_bits_lie_on_the_disk",
+    ),
+    Fault(
+        "gamma counts although features are not matched",
+        "stillhouse.families.sar.objective:SarObjective.weights",
+        edited("if not self.feature_matching:", "if False:"),
+        "tests/sar/test_sar_words.py::test_feature_matching_off_beside_gamma_as_documented",
+    ),
+    Fault(
+        "online is offline",
+        "stillhouse.families.sar.monitor:mode_of",
+        constant("offline"),
+        "tests/sar/test_sar_words.py::test_weights_and_biases_goes_online_when_asked",
+    ),
+    Fault(
+        "the anchor in degrees is that of logarithms",
+        "stillhouse.temperature.learned:_Learned.regularizers",
+        edited('self.config.anchor_scale == "linear"', "False"),
+        "tests/temperature/test_learned_temperature.py::test_the_anchor_in_degrees_as_document_003_writes_it",
+    ),
+    Fault(
+        "memory that is freed is still counted",
+        "stillhouse.metrics.memory:_Held._freed",
+        nothing,
+        "tests/metrics/test_forward_memory.py::test_a_chain_frees_what_it_has_read",
+    ),
 )
 
 ATTACHED = (

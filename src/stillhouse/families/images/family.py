@@ -26,6 +26,12 @@ class ImagesFamily(ImagesLight, ClassificationFamily):
         student = mapping.get("student")
         return isinstance(student, Mapping) and student.get("kind") in kinds(OrdinaryStudentConfig)
 
+    def refusal(self, signal: Any) -> str | None:
+        """Ordinary networks have no clauses."""
+        if signal.kind == "clause-targets":
+            return "an ordinary network has no clauses to teach; take a student of clauses (kind: unified-tm, tsetlin-vit)"
+        return super().refusal(signal)
+
     def check(self, config: ClassesRunConfig, data: Any) -> None:
         """Refuse students and assistants that read the other kind of data, before a teacher is loaded."""
         texts = isinstance(data.task, TextTask)
@@ -35,6 +41,10 @@ class ImagesFamily(ImagesLight, ClassificationFamily):
                     f"{place}: kind {student.kind!r} reads {'images' if texts else 'texts'}, and data {data.name!r} are "
                     f"{'texts' if texts else 'images'}"
                 )
+        for stage in config.stages_of(True):
+            for number, signal in enumerate(stage.signals):
+                if (why := self.refusal(signal)) is not None:
+                    raise InputError(f"signals.{number} ({signal.kind}): {why}")
         super().check(config, data)
 
 

@@ -93,6 +93,8 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         """A recurrent student has neither attention maps nor time steps."""
         if signal.kind == "time-steps":
             return "a recurrent student of texts has one answer a token and no time steps; take logits"
+        if signal.kind == "clause-targets":
+            return "a recurrent student has no clauses to teach; take a student of clauses on images"
         return refusal(signal)
 
     def teachers(self, config: LmRunConfig, data: Corpus, given: Any, log: Log) -> Sequence[Any]:

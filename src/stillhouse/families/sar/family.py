@@ -29,7 +29,7 @@ from stillhouse.families.sar.compare import compare_run, teacher_of
 from stillhouse.families.sar.data.sequences import SarData, SarSplit
 from stillhouse.families.sar.job import SarJob, check_lines
 from stillhouse.families.sar.light import SarLight
-from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb
+from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb, mode_of
 from stillhouse.families.sar.pictures import write_pictures
 from stillhouse.families.sar.plan import SarDistillConfig
 from stillhouse.families.sar.saved import (
@@ -173,6 +173,8 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
             found.append(
                 "teacher_checkpoint: beta and gamma are 0 and there are no signals: arm kd learns as no-kd does"
             )
+        else:
+            found += config.objective.unused()
         plain = type(config.curriculum)() if config.curriculum else None
         for name in ("measures", "fusion_k"):
             if plain is not None and getattr(config.curriculum, name) != getattr(plain, name):
@@ -392,7 +394,9 @@ def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
     if len(config.stages) > 1:
         name += f"-{lesson.stage.name}"
     wandb = f"{config.name}-{name}" if config.wandb else None
-    return SarMonitor(lesson.lab.folder.path / MONITOR / name, wandb=wandb, settings=to_mapping(config))
+    return SarMonitor(
+        lesson.lab.folder.path / MONITOR / name, wandb=wandb, mode=mode_of(config.wandb), settings=to_mapping(config)
+    )
 
 
 def _write_step(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:

@@ -6,7 +6,7 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import open_mapped
-from stillhouse.families.sar.data.sequences import SarScale
+from stillhouse.families.sar.data.sequences import SarScale, position_code
 from stillhouse.families.sar.saved import load_model
 from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.families.sar.students.streaming import Stream
@@ -71,10 +71,7 @@ def stream(
     model, scale = load_model(folder)
     feed = _from_file(source, scale) if source is not None else _made_up(lines)
     total, batch = feed.lines, feed.batch
-    if model.config.input_dim != 1:
-        raise InputError(
-            f"{folder}: expected a network of one input channel, got {model.config.input_dim} (position codes)"
-        )
+    feed = replace(feed, coded=model.config.input_dim == 2)
     flow = Stream(model, batch)
     sink = None if out is None else open_mapped(out, np.complex64, (total, batch))
     before, written, waits, kept = flow.state_bytes, 0, list[float](), list[Tensor]()
@@ -107,12 +104,13 @@ def stream(
 
 @dataclass(frozen=True)
 class _Feed:
-    """Lines (B, 1) in the units of the network, chunk by chunk."""
+    """Lines (B, C) in the units of the network, chunk by chunk; C is 2 with the code of each place beside its sample."""
 
     lines: int
     batch: int
     values: NDArray[np.complexfloating] | None = None
     factor: float = 1.0
+    coded: bool = False
 
     def chunks(self) -> Iterator[list[Tensor]]:
         random = torch.Generator().manual_seed(0)
@@ -123,7 +121,13 @@ class _Feed:
             else:
                 part = np.array(self.values[first : first + count], np.complex64) * np.float32(self.factor)
                 block = torch.from_numpy(part.reshape(count, self.batch, 1))
-            yield list(block)
+            yield list(torch.cat([block, self._code(first, count)], -1) if self.coded else block)
+
+    def _code(self, first: int, count: int) -> Tensor:
+        """(count, B, 1): range bins spread over the swath, azimuth from 0 to 1 over the lines, as a whole product's."""
+        bins = (np.arange(self.batch) + 0.5) / self.batch
+        code = position_code(bins, np.full(self.batch, first / self.lines), 1 / self.lines, count)
+        return torch.from_numpy(code.T.astype(np.complex64)[..., None].copy())
 
 
 def _made_up(lines: int) -> _Feed:
