@@ -144,6 +144,7 @@ def spiking(options: argparse.Namespace) -> Task:
 UNLIKE = (  # the rows of the techniques for students of another kind, and their controls
     "no-kd",
     "kd",
+    "kd, T 1",
     "feature MSE (FitNets)",
     "RKD",
     "DIST",
@@ -183,7 +184,7 @@ def digits_clauses(options: argparse.Namespace) -> Task:
         "clause transfer": {**kd, "start_from": {"run": wide}},
         "clause transfer, random clauses": {**kd, "start_from": {"run": wide, "pick": "random"}},
     }
-    order = ("no-kd", "kd", "DIST", "TAID", "TAID, the line alone", "MLLD", "OFA loss of the scores", *more)
+    order = ("no-kd", "kd", "kd, T 1", "DIST", "TAID", "TAID, the line alone", "MLLD", "OFA loss of the scores", *more)
     more = {"OFA loss of the scores": {"signals": [{"kind": "logits", "loss": "ofa", "gamma": 1.4}]}, **more}
     return _digits(options, base, Paths(("core",), ("layer2",)), more, CLAUSES, ClausesRunConfig, order)
 
