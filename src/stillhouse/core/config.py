@@ -524,7 +524,12 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
         place = shown if beside else f"{shown}.kind"
         return f"{place}: expected one of {known}, got {'nothing' if given is None else repr(given)}{hint}"
     got = error.get("input")
-    if isinstance(got, bool) and error["type"] in {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}:
+    if isinstance(got, bool) and error["type"] in {
+        "greater_than",
+        "greater_than_equal",
+        "less_than",
+        "less_than_equal",
+    }:
         return f"{shown}: expected a number, got {_short(got)}"
     if error["type"] in {"too_short", "too_long"}:
         least = error["type"] == "too_short"

@@ -29,7 +29,9 @@ class ImagesFamily(ImagesLight, ClassificationFamily):
     def refusal(self, signal: Any) -> str | None:
         """Ordinary networks have no clauses."""
         if signal.kind == "clause-targets":
-            return "an ordinary network has no clauses to teach; take a student of clauses (kind: unified-tm, tsetlin-vit)"
+            return (
+                "an ordinary network has no clauses to teach; take a student of clauses (kind: unified-tm, tsetlin-vit)"
+            )
         return super().refusal(signal)
 
     def check(self, config: ClassesRunConfig, data: Any) -> None:
