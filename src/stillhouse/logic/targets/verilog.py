@@ -360,8 +360,9 @@ def synthesise(path: Path, name: str = "clauses", *, limit: float | None = None)
         InputError: no Yosys, a file that it cannot read, or more seconds than the limit.
     """
     script = (
-        f"read_verilog {path.resolve()}; hierarchy -top {name}; proc; flatten; opt; techmap; opt; "
-        "abc -g AND,OR,XOR,NAND,NOR,XNOR; opt_clean; tee -q -o stat.json stat -json; tee -q -o depth.txt ltp -noff"
+        f"read_verilog {path.resolve()}; hierarchy -top {name}; proc; flatten; simplemap; opt_clean; "
+        "techmap t:$* t:$_* %d; opt_clean; "  # only what is no gate yet: sums and products between two layers
+        "abc -fast -g AND,OR,XOR,NAND,NOR,XNOR; opt_clean; tee -q -o stat.json stat -json; tee -q -o depth.txt ltp -noff"
     )
     with tempfile.TemporaryDirectory() as folder:
         run([tool("yosys", "apt: yosys"), "-q", "-p", script], folder, limit=limit)
