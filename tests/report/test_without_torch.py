@@ -201,6 +201,13 @@ def test_every_family_has_one_light_half():
         assert type(family(kind)).blocks is type(light(kind)).blocks
 
 
+def test_a_run_with_pictures_of_its_clauses_is_no_export(tmp_path):
+    """Both keep a file of that name: the run goes to its family, which looks for its student."""
+    write_arrays(tmp_path / "clauses.npz", images=np.zeros(1), maps=np.zeros(1))
+    write_json(tmp_path / "run.json", {"kind": "clauses", "config": {}})
+    assert light("clauses").opened(tmp_path) is None
+
+
 def test_what_is_no_student_is_refused(tmp_path):
     """A file of anything, and a machine of which a byte was changed."""
     (tmp_path / "notes.txt").write_text("hello")

@@ -102,6 +102,7 @@ def compare_runs(family: Light, runs: Sequence[Run]) -> dict[str, Any]:
     for place, run in enumerate(runs):
         row: dict[str, Any] = {
             "run": run.name,
+            "kind": run.about.get("kind"),
             "folder": str(run.path),
             "arm": run.arm,
             "seeds": sorted(run.items),
@@ -165,7 +166,8 @@ def write_comparison(family: Light, found: Mapping[str, Any], path: Path, comman
         path,
         _blocks(family, rows),
         title=f"{len(rows)} runs compared",
-        kicker=f"stillhouse comparison \N{MIDDLE DOT} {family.title}",
+        kicker="stillhouse comparison"
+        + f" \N{MIDDLE DOT} {family.title}" * (len({row.get("kind") for row in rows}) == 1),
         headline=f"{best['run']} has the best {measure.label}: {score}",
         lead=f"{len(rows)} runs, each by the arm that it ships. Differences are against {order[0]}, paired by test item and seed "
         "where both runs were tested on the same items; an interval that holds 0 shows no difference.",
