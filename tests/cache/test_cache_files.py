@@ -14,7 +14,7 @@ import pytest
 from stillhouse.cache import array_file, files
 from stillhouse.cache.files import MANIFEST, Store, merge, missing, read_manifest, write_shards
 from stillhouse.cache.plan import Plan
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.seals import with_seal
 
 ROWS, SHARD = 23, 4
@@ -222,6 +222,25 @@ def test_a_full_disk_is_an_error_before_a_row_is_asked_for(tmp_path, monkeypatch
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: files.shutil._ntuple_diskusage(100, 100, 10))
     with pytest.raises(InputError, match=r"expected 1,012 free bytes, got 10"):
         write_shards(tmp_path / "c", plan(), asking)
+
+
+@pytest.mark.parametrize("call", ["fsync", "open"])
+def test_a_disk_that_is_full_at_any_moment_is_named(tmp_path, monkeypatch, call):
+    """Some file systems find out when a file is flushed, or when there is no room for its name: it was a traceback."""
+    original = getattr(os, call)
+
+    def full(target, *rest, **more):
+        path = os.readlink(f"/proc/self/fd/{target}") if call == "fsync" else str(target)
+        if ".npy." in path or path.endswith(".claim"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(target, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(CannotWrite, match=r"cannot write .*(no space|No space) left"):
+            write_shards(tmp_path / "c", plan(), fill)
+    assert not [p.name for p in (tmp_path / "c").iterdir() if ".npy" in p.name]
+    assert write_shards(tmp_path / "c", plan(), fill)  # the same command goes on
 
 
 def test_space_is_really_reserved(tmp_path):

@@ -1715,6 +1715,12 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 RELIABILITY = (
     Fault(
+        "a disk that is full at a flush of the cache is a traceback",
+        "stillhouse.cache.array_file:ArrayFile.close",
+        edited("raise self._fault(error) from None", "raise"),
+        "tests/cache/test_cache_files.py::test_a_disk_that_is_full_at_any_moment_is_named[fsync]",
+    ),
+    Fault(
         "a pixel that is no number is dark to a machine given away",
         "stillhouse.families.clauses.numpy_machine:ClauseMachine.bits",
         edited("(images >= 0) & (images <= 1)", "images == images.astype(images.dtype)) | (images != images"),
