@@ -1330,6 +1330,12 @@ EMBEDDING = (
         "tests/metrics/test_neighbourhood.py::test_overlap_and_recall_are_those_of_scikit_learns_neighbours",
     ),
     Fault(
+        "a text student's votes are forgotten",
+        "stillhouse.families.embed.text:TextEmbeddingJob._solve",
+        edited("VOTE_UNIT * torch", "0.0 * torch"),
+        "tests/students/test_text_student.py::test_votes_keep_what_a_narrow_table_blurs",
+    ),
+    Fault(
         "rows are not mixed with their neighbours",
         "stillhouse.families.embed.job:EmbeddingJob._mixed",
         edited("torch.where(moved, between, vectors)", "vectors"),
