@@ -92,6 +92,7 @@ def table(which: str, device: str, warmup: int, iterations: int, only: Sequence[
         milliseconds, images a second, picojoules counted, and what the document prints.
     """
     rows = []
+    activations: float | None
     for name in MODELS if which == "6.1" else BASELINES:
         if only and name not in only:
             continue
