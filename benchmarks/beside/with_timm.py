@@ -11,10 +11,8 @@ for weight in (1.0, 0.0):
         torch.manual_seed(seed)
         student = network(4)
         for one in (student, own):
-            one.pretrained_cfg, one.num_classes = (
-                {"mean": (0.0,), "std": (1.0,)},
-                10,
-            )  # it reads both of timm's own models
+            # what it reads of timm's own models
+            one.pretrained_cfg, one.num_classes, one.in_chans = {"mean": (0.0,), "std": (1.0,)}, 10, 1
         task = LogitDistillationTask(
             student, own, distill_loss_weight=weight, task_loss_weight=1.0, temperature=2.0, verbose=False
         )

@@ -14,21 +14,16 @@ PATHS = {
 
 def configuration(taught):
     kd = {"key": "KDLoss", "kwargs": {**PATHS, "temperature": 2.0, "alpha": 1.0, "beta": 1.0}}
-    labels = {"key": "CrossEntropyLoss", "kwargs": {}}
-    plain = {
-        "key": "CriterionWrapper",
-        "kwargs": {"input": {"is_from_teacher": False, "module_path": ".", "io": "output"}},
-    }
-    plain["kwargs"] |= {"target": {"uses_label": True}, "criterion": labels}
+    kd = {"criterion": kd, "weight": 1.0}
+    output = {"is_from_teacher": False, "module_path": ".", "io": "output"}
+    wrapper = {"key": "SimpleLossWrapper", "kwargs": {"input": output, "target": {"uses_label": True}}}
+    plain = {"criterion": {"key": "CrossEntropyLoss", "kwargs": {}}, "criterion_wrapper": wrapper, "weight": 1.0}
     return {
         "num_epochs": EPOCHS,
         "teacher": {"forward_proc": "forward_batch_only", "requires_grad": False},
         "student": {"forward_proc": "forward_batch_only"},
         "optimizer": {"key": "AdamW", "kwargs": {"lr": 3e-3}},
-        "criterion": {
-            "key": "WeightedSumLoss",
-            "kwargs": {"sub_terms": {"loss": {"criterion": kd if taught else plain, "weight": 1.0}}},
-        },
+        "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": {"loss": kd if taught else plain}}},
     }
 
 
