@@ -89,7 +89,7 @@ def main() -> int:
     given = parser.parse_args()
     split = parse(DataConfig, {"name": given.data, "root": given.data_root}).build().test
     found = measure(
-        load_packed(given.packed),  # type: ignore[union-attr]
+        load_packed(given.packed),
         split.images.numpy()[: given.rows],  # type: ignore[union-attr]
         split.labels.numpy()[: given.rows],
         given,
