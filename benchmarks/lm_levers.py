@@ -82,7 +82,7 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
     "counts": (
         "wide",
         "counts up to 4 in place of one level",
-        lambda c: student(spikes=replace(c.student.spikes, levels=4))(c),
+        lambda c: student(spikes=replace(c.student.spikes, levels=4))(c),  # type: ignore[type-var]
     ),
     "vocabulary": (
         "wide",

@@ -63,11 +63,6 @@ def evaluate() -> Reading:
 def resume() -> Reading:
     """A finished run, put together again from its files."""
     files = ("run.json", "teacher.json", "graph.npz", "arms/*/seed-0/*.json", "arms/*/seed-0/*.npz")
-
-    def retrain(field: Field) -> None:
-        for result in field.run.glob("arms/*/seed-0/result.json"):
-            result.unlink()
-
     more = ("arms/*/seed-0/student.safetensors", "arms/*/seed-0/records.jsonl", "*.npz", "arms/*/seed-0/tokenizer.json")
     return Reading(
         "resume",
@@ -87,6 +82,12 @@ def resume() -> Reading:
         measure=retrain,
         may_note=True,
     )
+
+
+def retrain(field: Field) -> None:
+    """Let what is finished be scored again."""
+    for result in field.run.glob("arms/*/seed-0/result.json"):
+        result.unlink()
 
 
 def restart() -> Reading:
@@ -145,6 +146,7 @@ def halfway() -> Reading:
         ),
         ("run/**/*", "teacher/*.safetensors", "teacher/*.json", "logits/*"),
         killed,
+        measure=retrain,
         may_note=True,
     )
 
@@ -266,6 +268,7 @@ def exported(field: Field) -> Reading | None:
             print(codes.tobytes().hex())
             return 0
 
+        globs: tuple[str, ...]
         made = command("embed", "export", field.run, "--out", field.root / "export")
         globs, act = ("export/card.json", "export/*.safetensors"), encode
     elif field.kind == "lm":

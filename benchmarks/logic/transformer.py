@@ -66,7 +66,7 @@ def compare(name: str, model: nn.Module, pixels: torch.Tensor) -> None:
         with packed_evaluation(model, engine):
             packed = {layer: vars(layer)["forward"] for _, layer in clause_layers(model) if "forward" in vars(layer)}
 
-            def own(packed: dict[nn.Module, object] = packed) -> torch.Tensor:
+            def own(packed: dict[nn.Module, object] = packed) -> torch.Tensor:  # type: ignore[assignment]
                 for layer in packed:
                     del layer.forward
                 try:

@@ -175,10 +175,11 @@ def digits_spiking(options: argparse.Namespace) -> Task:
 
 def digits_clauses(options: argparse.Namespace) -> Task:
     """The same digits and teacher; a flat machine of 4 clauses a class, and one of 60 that hands clauses over."""
-    student = {"kind": "flat-tm", "clauses": 40, "levels": 3}
+    student: dict[str, Any] = {"kind": "flat-tm", "clauses": 40, "levels": 3}
     training = {**DIGITS["training"], "learning_rate": 2e-2}
     base = parse(ClausesRunConfig, {**DIGITS, "student": student, "training": training})
-    kd, wide = {"signals": [KD]}, str(options.out / options.task / slug("wide, kd"))
+    kd: dict[str, Any] = {"signals": [KD]}
+    wide = str(options.out / options.task / slug("wide, kd"))
     more = {
         "wide, kd": {**kd, "student": {**student, "clauses": 600}},
         "clause transfer": {**kd, "start_from": {"run": wide}},

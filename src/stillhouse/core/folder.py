@@ -106,7 +106,10 @@ class RunFolder:
         write_arrays(folder / SCORES, **{name: np.asarray(x) for name, x in scores.items.items()})
         for name, arrays in scores.arrays.items():
             write_arrays(folder / name, **{key: np.asarray(x) for key, x in arrays.items()})
-        written = [SCORES, *scores.arrays, *([records.RECORDS] if (folder / records.RECORDS).is_file() else [])]
+        beside = [
+            name for name in (records.RECORDS, records.CARD) if (folder / name).is_file()
+        ]  # a card names the weights
+        written = [SCORES, *scores.arrays, *beside]
         hashes = {"sha256": {name: sha256_of(folder / name) for name in written}}
         metrics = {**{name: float(np.mean(x)) for name, x in scores.items.items()}, **scores.scalars}
         write_json(
