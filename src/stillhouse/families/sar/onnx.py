@@ -357,8 +357,8 @@ class _Layer:
 
         g, s4d = self.g, self.block.s4d
         if s4d.condition is None or g.place_across is None:
-            poles, weights = s4d.discrete()
-            return g.fixed(poles), g.fixed(weights)
+            fixed = s4d.discrete()
+            return g.fixed(fixed[0]), g.fixed(fixed[1])
         basis, log_stretch = self._range(s4d.condition, g.place_across)
 
         def array(value: Tensor) -> Array:

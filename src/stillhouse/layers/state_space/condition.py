@@ -3,7 +3,7 @@
 Shapes: B lines, H channels, M complex modes.
 
 A target at slant range R leaves a chirp of rate Ka = 2 v^2 / (wavelength R), so what focuses it has the spectrum
-exp(j pi f^2 / Ka): one function of f sqrt(R) for every range. The filter of another range is the same kernel in another unit of time,
+exp(j pi f^2 / Ka): one function of f sqrt(R) for every range. The filter of another range is the same kernel in another time unit,
 sqrt(R0 / R), and a diagonal state-space layer has that unit as a parameter. What does not scale along is the band, which the
 antenna fixes: modes that the unit moves over its edges have to be weighed anew, smoothly with range.
 """

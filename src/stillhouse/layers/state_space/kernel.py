@@ -48,7 +48,7 @@ def discretize(log_decay: Tensor, frequency: Tensor, log_dt: Tensor) -> tuple[Te
 
 
 def shifted(log_decay: Tensor, frequency: Tensor, log_dt: Tensor, log_stretch: Tensor, ahead: int) -> Tensor:
-    """What a stretch of time about sample `ahead`, not about the kernel's first one, adds to the weights: exp(w dt (1 - stretch) ahead).
+    """What a stretch of time about sample `ahead` adds to the weights of one about sample 0: exp(w dt (1 - stretch) ahead).
 
     A filter that looks ahead has its middle `ahead` samples after its first one, and that has to stay.
 

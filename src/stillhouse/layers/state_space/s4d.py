@@ -151,7 +151,7 @@ class S4D(nn.Module):
         return y.transpose(1, 2) + self.through() * u
 
     def matrix(self, length: int, column: Tensor | None = None) -> Tensor:
-        """(H, L, L), or (B, H, L, L) with a condition, complex: what sample s adds to output t, the feedthrough on the diagonal; a Toeplitz matrix a channel."""
+        """(H, L, L) complex: what sample s adds to output t, feedthrough on the diagonal; (B, H, L, L) with a condition."""
         ahead = self.look_ahead or 0
         kernel = self.kernel(length + ahead, column=column)
         place = torch.arange(length, device=kernel.device)
