@@ -11,9 +11,14 @@ from stillhouse.core.config import ConfigError, parse
 from stillhouse.families.sar.data import SarConfig, SceneConfig, preset
 from stillhouse.families.sar.data.matched_filter import matched_filter
 from stillhouse.families.sar.data.sequences import rate_at
+from stillhouse.families.sar.saved import save_model
+from stillhouse.families.sar.stream import stream
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.families.sar.students.documented import get_model_from_configs
+from stillhouse.families.sar.students.pruning import prune
+from stillhouse.families.sar.students.quantization import quantize
 from stillhouse.families.sar.students.truncation import truncate
+from stillhouse.families.sar.use import LinePredictor
 from stillhouse.layers.state_space import S4D
 
 SPREAD = 0.3
@@ -142,3 +147,28 @@ def test_lines_carry_their_range_and_training_ranges_can_be_few():
     plain = parse(SarConfig, {"train": 4, "validation": 2, "test": 2, "length": 160, "scene": {"points_max": 5}})
     assert plain.scene == SceneConfig(points_max=5)
     assert plain.train_columns == ()
+
+
+def test_a_saved_network_streams_and_predicts_bins_at_their_ranges(tmp_path):
+    """Bins given one range would be focused at one rate; what the command prints would look as good."""
+    config = parse(SarConfig, {"train": 4, "validation": 2, "test": 2, "length": 160, "rate_spread": SPREAD})
+    model = network(look_ahead=8)
+    save_model(tmp_path, model, config.build())
+    raw = np.random.default_rng(0).normal(size=(30, 3, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    np.save(tmp_path / "raw.npy", raw)
+    found = stream(tmp_path, source=tmp_path / "raw.npy", out=tmp_path / "out.npy", check=True, columns=(0.2, 0.8))
+    assert found.error < 1e-5
+    along = 1j * np.arange(30, dtype=np.float32) / 30
+    coded = np.stack([np.stack([raw[:, n], x + along], -1) for n, x in enumerate((0.2, 0.5, 0.8))])
+    predicted = LinePredictor(tmp_path).predict(coded.astype(np.complex64))
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy").T, predicted, rtol=1e-3, atol=1e-4 * abs(predicted).max())
+    with pytest.raises(InputError, match="position code last"):
+        LinePredictor(tmp_path).predict(raw.T)
+
+
+def test_eight_bits_and_pruning_keep_the_condition():
+    """Both make a copy of a network by its parameters; a condition left out would be one rate again."""
+    model, lines = network(look_ahead=6), torch.cat([scene(0.1), scene(0.9)])
+    for small in (quantize(model, lines)[0], prune(model, 0.1, lines)[0]):
+        with torch.no_grad():
+            assert ((small(scene(0.1)) - small(scene(0.9))).norm() / small(scene(0.1)).norm()).item() > 0.05
