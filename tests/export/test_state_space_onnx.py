@@ -22,6 +22,8 @@ KINDS = {
     "deramp": {"look_ahead": 10, **DERAMP},
     "positions": {"look_ahead": 10, "input_dim": 2, "position": "modulate", "position_lines": 100.0, **DERAMP},
     "channel": {"look_ahead": 4, "input_dim": 3, "position": "channel", "output_dim": 2},
+    "range": {"look_ahead": 11, "input_dim": 2, "condition": "range", "range_spread": 0.4},
+    "range-real": {"look_ahead": 5, "input_dim": 2, "condition": "range", "range_spread": 0.4, "real_kernel": True},
     "real": {"look_ahead": 5, "real_kernel": True},
     **{name: {"look_ahead": 3, "activation": name} for name in NAMES},
 }
@@ -37,8 +39,9 @@ def network(**settings):
 
 def scene(model, length, batch):
     lines = torch.randn(batch, length, model.config.input_dim, dtype=torch.complex64)
-    if model.config.position != "none":
-        lines[..., -1] = torch.complex(torch.tensor(0.4), torch.arange(length) / 100).expand(batch, -1)
+    if model.config.coded:
+        across = torch.linspace(0.1, 0.9, batch)[:, None] if model.config.condition == "range" else torch.tensor(0.4)
+        lines[..., -1] = torch.complex(*torch.broadcast_tensors(across, torch.arange(length) / 100))
     return lines
 
 

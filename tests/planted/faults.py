@@ -1192,6 +1192,20 @@ RADAR = (
         "tests/students/test_sar_streaming.py::test_line_by_line_is_the_training_form[7-causal]",
     ),
     Fault(
+        "one kernel at every range",
+        "stillhouse.layers.state_space.condition:RangeCondition.forward",
+        edited("column.to(self.stretch.dtype)", "(0 * column + 0.5).to(self.stretch.dtype)"),
+        "tests/students/test_sar_condition.py::test_physics_alone_follows_the_rate",
+    ),
+    Fault(
+        "time stretched about the first sample instead of the focused line",
+        "stillhouse.layers.state_space.kernel:shifted",
+        edited(
+            "(1 - log_stretch.double().exp().unsqueeze(-1)) * ahead", "(log_stretch.double().unsqueeze(-1) * 0) * ahead"
+        ),
+        "tests/students/test_sar_condition.py::test_the_time_unit_is_that_of_the_range[9]",
+    ),
+    Fault(
         "position of a line ignored",
         "stillhouse.families.sar.students.network:SarSSM.places",
         times(0),

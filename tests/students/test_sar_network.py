@@ -23,6 +23,8 @@ KINDS = [
     {"input_dim": 2, "position": "modulate", "use_selectivity": "gate"},
     {"input_dim": 3, "position": "modulate", "position_lines": 100.0, **DERAMP},
     {"real_kernel": True},
+    {"input_dim": 2, "condition": "range", "range_spread": 0.3, "look_ahead": 7},
+    {"input_dim": 2, "condition": "range", "range_spread": 0.3, "position": "modulate"},
 ]
 
 
@@ -40,8 +42,9 @@ def network(seed=0, **settings):
 
 def scene(model, length=60, batch=2):
     lines = noise(batch, length, model.config.input_dim)
-    if model.config.position != "none":
-        lines[..., -1] = torch.complex(torch.tensor(0.4), torch.arange(length) / 100).expand(batch, -1)
+    if model.config.coded:
+        across = torch.linspace(0.1, 0.9, batch)[:, None] if model.config.condition == "range" else torch.tensor(0.4)
+        lines[..., -1] = torch.complex(*torch.broadcast_tensors(across, torch.arange(length) / 100))
     return lines
 
 

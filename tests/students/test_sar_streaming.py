@@ -20,6 +20,8 @@ KINDS = {
     "positions": {"look_ahead": 11, "input_dim": 2, "position": "modulate", "position_lines": 100.0, **DERAMP},
     "channel": {"look_ahead": 4, "input_dim": 3, "position": "channel", "use_selectivity": "gate"},
     "real": {"look_ahead": 11, "real_kernel": True},
+    "range": {"look_ahead": 11, "input_dim": 2, "condition": "range", "range_spread": 0.4},
+    "range-real": {"look_ahead": 5, "input_dim": 2, "condition": "range", "range_spread": 0.4, "real_kernel": True},
     "own-poles": {"look_ahead": 3, "shared_modes": False, "norm": "rms"},
 }
 
@@ -36,8 +38,9 @@ def network(**settings):
 def scene(model, length, batch=2):
     generator = torch.Generator().manual_seed(1)
     lines = torch.randn(batch, length, model.config.input_dim, dtype=torch.complex64, generator=generator)
-    if model.config.position != "none":
-        lines[..., -1] = torch.complex(torch.tensor(0.4), torch.arange(length) / 100).expand(batch, -1)
+    if model.config.coded:
+        across = torch.linspace(0.1, 0.9, batch)[:, None] if model.config.condition == "range" else torch.tensor(0.4)
+        lines[..., -1] = torch.complex(*torch.broadcast_tensors(across, torch.arange(length) / 100))
     return lines
 
 
@@ -89,7 +92,7 @@ def test_chunks_of_any_size_with_carried_state(kind):
         close(torch.cat(said, 1), model(lines))
 
 
-@pytest.mark.parametrize("kind", ["causal", "gate", "positions"])
+@pytest.mark.parametrize("kind", ["causal", "gate", "positions", "range"])
 def test_the_state_goes_out_and_in(kind):
     """A product that is focused on two machines, or after a stop, must not show a seam."""
     model = network(**KINDS[kind])

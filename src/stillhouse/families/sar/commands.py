@@ -239,10 +239,25 @@ def _stream(words: Sequence[str]) -> int:
     parser.add_argument("--input", type=Path, help="instead: a .npy file of complex lines, (L) or (L, bins)")
     parser.add_argument("--output", type=Path, help="a .npy file for the focused lines")
     parser.add_argument("--check", action="store_true", help="hold the result against the whole-scene form")
+    parser.add_argument(
+        "--columns",
+        nargs=2,
+        type=float,
+        default=(0.0, 1.0),
+        metavar=("NEAR", "FAR"),
+        help="networks that read a position code: where the first and last bin lie, 0 to 1 across the swath [0 1]",
+    )
     options = parser.parse(words)
     from stillhouse.families.sar.stream import stream
 
-    found = stream(options.folder, lines=options.lines, source=options.input, out=options.output, check=options.check)
+    found = stream(
+        options.folder,
+        lines=options.lines,
+        source=options.input,
+        out=options.output,
+        check=options.check,
+        columns=tuple(options.columns),
+    )
     print(f"{found.lines:,} lines, latency {found.latency_lines} lines")
     print(f"{found.median_ms:.4f} ms a line, {found.processor_ms:.4f} of the processor's time")
     print(f"{found.first_ms:.4f} ms a line in the first {min(found.lines, 1024)}, {found.last_ms:.4f} in the last")

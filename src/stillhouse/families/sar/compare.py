@@ -156,7 +156,8 @@ def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) ->
 def _free_rows(data: SarData, teacher: Any, state_dims: set[int]) -> list[Row]:
     """What takes no training: the truncated teacher, filters, nothing."""
     rows = []
-    for state_dim in sorted(state_dims, reverse=True) if isinstance(teacher, LineTeacher) else ():
+    one_filter = isinstance(teacher, LineTeacher) and teacher.module.config.condition == "none"
+    for state_dim in sorted(state_dims, reverse=True) if one_filter else ():
         if state_dim < teacher.module.config.state_dim:
             small, _ = truncate(teacher.module, state_dim)
             cut = LineTeacher(small, input_factor=teacher.input_factor, output_factor=teacher.output_factor)

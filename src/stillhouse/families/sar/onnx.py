@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from stillhouse.families.sar.students.network import SarSSM
-    from stillhouse.layers.state_space import Deramp, PhaseGate, StateSpaceBlock
+    from stillhouse.layers.state_space import Deramp, PhaseGate, RangeCondition, StateSpaceBlock
 
 Pair = tuple[str, str]
 Array = NDArray[Any]
@@ -98,6 +98,8 @@ def write_checked_step(model: SarSSM, path: Path) -> str:
     export_step(model, path)
     generator = torch.Generator().manual_seed(0)
     lines = torch.randn(1, CHECKED, model.config.input_dim, dtype=torch.complex64, generator=generator)
+    if model.config.coded:  # a place in the swath, and lines along it
+        lines[..., -1] = torch.complex(torch.tensor(0.8), torch.arange(CHECKED) / CHECKED)
     with torch.no_grad():
         expected = model(lines).numpy()[0]
     stream = OnnxStream(path)
@@ -253,6 +255,7 @@ class _Step(_Graph):
         self.model, self.config = model, model.config
         self.states: dict[str, list[int]] = {}
         self.latency = 0
+        self.place_across = self.column() if self.config.condition == "range" else None
 
         h, place = self.embed()
         for number, block in enumerate(model.blocks):
@@ -280,10 +283,18 @@ class _Step(_Graph):
             return h, None
         double = self.onnx.TensorProto.DOUBLE
         wide = self.add("Cast", code, to=double)
-        if config.position != "none":
+        if config.coded:
             return h, self.add("Mul", wide, self.number([[1.0, config.position_lines]], np.float64))
         number = self.add("Mul", self.add("Cast", "count", to=double), self.number([[0.0, 1.0]], np.float64))
         return h, self.add("Add", self.add("Mul", wide, self.number(0.0, np.float64)), number)
+
+    def column(self) -> str:
+        """(B, 1) place across the swath: of the scene's first line, kept in the state for all others."""
+        self.states["column"] = [1]
+        code = self.add("Gather", "line", self.number(self.config.input_dim - 1, np.int64), axis=1)
+        now = self.add("Slice", code, self.integers(0), self.integers(1), self.integers(1))
+        first = self.add("Equal", "count", self.number(0, np.int64))
+        return self.add("Where", first, now, "column", name="next.column")
 
     def there(self, kind: Any = np.float32) -> str:
         """1 where the line at this depth is one of the scene, 0 before its first and past its last."""
@@ -314,22 +325,22 @@ class _Layer:
     def __init__(self, graph: _Step, block: StateSpaceBlock, prefix: str) -> None:
         self.g, self.block, self.prefix = graph, block, prefix
         block.s4d.initial(1)  # a bidirectional layer is refused here: it has no step form
-        self.poles, self.weights = block.s4d.discrete()
 
     def build(self, h: Pair, place: str | None) -> tuple[Pair, str | None]:
         """The block's output of `look_ahead` lines ago (B, H), and its place."""
         g, block = self.g, self.block
         newest = self._enter(h, place)
+        poles, weights = self._dynamics()
         state = g.split(self._state("modes", block.s4d.channels, block.s4d.states, 2))
         added = g.every("Unsqueeze", newest, g.integers(-1))
-        modes = g.plus(g.product("Mul", state, g.fixed(self.poles)), added)
+        modes = g.plus(g.product("Mul", state, poles), added)
         g.stacked(modes, f"next.{self.prefix}modes")
         current = newest
         if block.look_ahead:
             h = self._delayed(h)
             place = None if place is None else self._delayed_place(place)
             current = self._enter(h, place)
-        read = g.every("ReduceSum", g.product("Mul", modes, g.fixed(self.weights)), g.integers(-1), keepdims=0)
+        read = g.every("ReduceSum", g.product("Mul", modes, weights), g.integers(-1), keepdims=0)
         y = g.plus(read, g.product("Mul", current, g.fixed(block.s4d.through())))
         if block.deramp is not None and place is not None:
             phasor, window = self._phasor(block.deramp, place)
@@ -338,6 +349,75 @@ class _Layer:
         if block.gate is not None:
             y = g.scaled(y, self._gate(block.gate, h))
         return g.plus(h, y), place
+
+    def _dynamics(self) -> tuple[Pair, Pair]:
+        """Poles and weights (H, S), or (B, H, S) of the lines at their places across the swath."""
+        from stillhouse.layers.state_space.kernel import MOST_DECAY, MOST_SHIFT
+        from stillhouse.layers.state_space.pairs import joined
+
+        g, s4d = self.g, self.block.s4d
+        if s4d.condition is None or g.place_across is None:
+            fixed = s4d.discrete()
+            return g.fixed(fixed[0]), g.fixed(fixed[1])
+        basis, log_stretch = self._range(s4d.condition, g.place_across)
+
+        def array(value: Tensor) -> Array:
+            return value.detach().cpu().double().numpy()
+
+        def last(x: str, axis: int) -> str:
+            return g.add("Unsqueeze", x, g.integers(axis))
+
+        def factors(coefficients: Tensor, axis: int) -> Pair:
+            re, im = (g.add("MatMul", basis, g.number(array(coefficients)[..., part])) for part in (0, 1))
+            return last(g.add("Add", re, g.number(1.0)), axis), last(im, axis)
+
+        def polar(log_radius: str, angle: str) -> Pair:
+            radius = g.add("Exp", log_radius)
+            return g.add("Mul", radius, g.add("Cos", angle)), g.add("Mul", radius, g.add("Sin", angle))
+
+        unit = np.exp(array(s4d.log_dt))[:, None]
+        decay, frequency = np.exp(array(s4d.log_decay)), array(s4d.frequency)
+        stretch = last(g.add("Exp", log_stretch), -1)
+        dt = g.add("Mul", g.number(unit), stretch)  # (B, H, 1)
+        rate = g.add("Div", g.add("Min", g.add("Mul", g.number(decay), dt), g.number(MOST_DECAY)), dt)
+        turns = g.number(frequency)
+        poles = polar(g.add("Neg", g.add("Mul", rate, dt)), g.add("Mul", turns, dt))
+        power = g.add("Add", g.add("Mul", rate, rate), g.add("Mul", turns, turns))
+        inverse = g.add("Div", g.add("Neg", rate), power), g.add("Div", g.add("Neg", turns), power)  # 1 / w
+        weights = g.product("Mul", (g.add("Sub", poles[0], g.number(1.0)), poles[1]), inverse)
+        weights = g.product("Mul", weights, g.fixed(joined(s4d.output)))
+        weights = g.product("Mul", weights, factors(s4d.condition.modes, 1))
+        weights = g.product("Mul", weights, factors(s4d.condition.channels, -1))
+        if s4d.look_ahead:
+            moved = g.add("Mul", g.number(unit * s4d.look_ahead), g.add("Sub", g.number(1.0), stretch))
+            slow = np.minimum(decay * unit, MOST_DECAY) / unit
+            gained = g.add("Neg", g.add("Mul", g.number(slow), moved))
+            gained = g.add("Clip", gained, g.number(-MOST_SHIFT), g.number(MOST_SHIFT))
+            weights = g.product("Mul", weights, polar(gained, g.add("Mul", turns, moved)))
+        if not s4d.real_kernel:
+            return poles, weights
+        return self._with_twins(poles), self._with_twins(weights)
+
+    def _range(self, condition: RangeCondition, column: str) -> tuple[str, str]:
+        """Polynomials (B, DEGREE) of the place across the swath, and the log of the time unit (B, 1)."""
+        from stillhouse.layers.state_space.condition import DEGREE
+
+        g = self.g
+        place = g.add("Clip", column, g.number(0.0), g.number(1.0))
+        middle = g.add("Sub", place, g.number(0.5))
+        x = g.add("Mul", middle, g.number(2.0))
+        rising = [x]
+        while len(rising) < DEGREE:
+            rising.append(g.add("Mul", rising[-1], x))
+        basis = g.add("Concat", *rising, axis=-1)
+        growth = g.add("Add", g.add("Mul", middle, g.number(condition.spread)), g.number(1.0))
+        physics = g.add("Mul", g.add("Log", growth), g.number(-0.5))
+        learned = g.add("MatMul", basis, g.number(condition.stretch.detach().cpu().numpy()[:, None]))
+        return basis, g.add("Add", physics, learned)
+
+    def _with_twins(self, x: Pair) -> Pair:
+        g, mirrored = self.g, self.g.conjugate(x)
+        return g.add("Concat", x[0], mirrored[0], axis=-1), g.add("Concat", x[1], mirrored[1], axis=-1)
 
     def _state(self, name: str, *shape: int) -> str:
         self.g.states[self.prefix + name] = list(shape)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import open_mapped
-from stillhouse.families.sar.data.sequences import SarScale, position_code
+from stillhouse.families.sar.data.sequences import SarScale
 from stillhouse.families.sar.saved import load_model
 from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.families.sar.students.streaming import Stream
@@ -54,7 +54,13 @@ class StreamReport:
 
 
 def stream(
-    folder: Path, *, lines: int = 1000, source: Path | None = None, out: Path | None = None, check: bool = False
+    folder: Path,
+    *,
+    lines: int = 1000,
+    source: Path | None = None,
+    out: Path | None = None,
+    check: bool = False,
+    columns: tuple[float, float] = (0.0, 1.0),
 ) -> StreamReport:
     """Stream lines through a saved network.
 
@@ -63,6 +69,8 @@ def stream(
         lines: how many to make up (white noise of the data's power) where there is no source.
         source: a .npy file of complex lines in azimuth order, (L) or (L, B): B range bins side by side, in units of the raw data.
         out: a .npy file for the focused lines, of the same shape; written through memory-mapping, never held whole.
+        columns: places of the first and the last range bin across the swath, 0 near to 1 far, for a network that reads a
+            position code; one bin lies in the middle of them. Along azimuth the code grows from 0 to 1 over the lines.
         check: hold the result against the training form of the whole scene (which needs memory for it).
 
     Raises:
@@ -71,7 +79,10 @@ def stream(
     model, scale = load_model(folder)
     feed = _from_file(source, scale) if source is not None else _made_up(lines)
     total, batch = feed.lines, feed.batch
-    feed = replace(feed, coded=model.config.input_dim == 2)
+    if model.config.signal_channels != 1:
+        raise InputError(f"{folder}: expected a network of one signal channel, got {model.config.signal_channels}")
+    if model.config.coded:
+        feed = replace(feed, columns=columns)
     flow = Stream(model, batch)
     sink = None if out is None else open_mapped(out, np.complex64, (total, batch))
     before, written, waits, kept = flow.state_bytes, 0, list[float](), list[Tensor]()
@@ -110,7 +121,7 @@ class _Feed:
     batch: int
     values: NDArray[np.complexfloating] | None = None
     factor: float = 1.0
-    coded: bool = False
+    columns: tuple[float, float] | None = None
 
     def chunks(self) -> Iterator[list[Tensor]]:
         random = torch.Generator().manual_seed(0)
@@ -121,13 +132,16 @@ class _Feed:
             else:
                 part = np.array(self.values[first : first + count], np.complex64) * np.float32(self.factor)
                 block = torch.from_numpy(part.reshape(count, self.batch, 1))
-            yield list(torch.cat([block, self._code(first, count)], -1) if self.coded else block)
+            yield list(block if self.columns is None else self._coded(block, first))
 
-    def _code(self, first: int, count: int) -> Tensor:
-        """(count, B, 1): range bins spread over the swath, azimuth from 0 to 1 over the lines, as a whole product's."""
-        bins = (np.arange(self.batch) + 0.5) / self.batch
-        code = position_code(bins, np.full(self.batch, first / self.lines), 1 / self.lines, count)
-        return torch.from_numpy(code.T.astype(np.complex64)[..., None].copy())
+    def _coded(self, block: Tensor, first: int) -> Tensor:
+        """Lines (L, B, 1) with their position codes beside them, (L, B, 2)."""
+        assert self.columns is not None
+        near, far = self.columns
+        across = torch.linspace(near, far, self.batch) if self.batch > 1 else torch.tensor([(near + far) / 2])
+        along = torch.arange(first, first + len(block)) / self.lines
+        code = torch.complex(*torch.broadcast_tensors(across, along[:, None]))
+        return torch.cat([block, code.unsqueeze(-1)], -1)
 
 
 def _made_up(lines: int) -> _Feed:

@@ -20,39 +20,47 @@ from stillhouse.families.sar.score import focus
 class LinePredictor(Predictor):
     """Raw lines into focused lines, whole lines at once (`sar stream` goes sample by sample)."""
 
-    takes: ClassVar[str] = "a .npy of complex lines: (N, L), a line a row in azimuth order, or (L) for one"
+    takes: ClassVar[str] = (
+        "a .npy of complex lines: (N, L), a line a row in azimuth order, or (L) for one; with position codes (N, L, 2)"
+    )
     gives_array: ClassVar[bool] = True
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.network, self.scale = load_model(folder)
-        if self.network.config.input_dim != 1:
-            raise InputError(
-                f"{folder}: expected a network of one input channel, got {self.network.config.input_dim} (position codes)"
-            )
+        self.channels = self.network.config.input_dim
 
     def transform(self, one: Any) -> torch.Tensor:
-        """(L, 1) complex64 of a line, in the units of the network.
+        """(L, C) complex64 of a line (L), or of a line and its position code (L, 2), in the units of the network.
 
         Raises:
-            InputError: not a line of complex numbers, or NaN.
+            InputError: not a line of complex numbers, without the position code that the network reads, or NaN.
         """
         line = np.asarray(one)
-        if line.dtype.kind != "c" or line.ndim != 1 or not line.size:
-            raise InputError(f"line: expected complex numbers (L), got {line.dtype} of shape {line.shape}")
+        if line.dtype.kind != "c" or not line.size or line.shape[1:] not in self._shapes:
+            raise InputError(
+                f"line: expected complex numbers {self._wanted('L')}, got {line.dtype} of shape {line.shape}"
+            )
         check_finite(line[None], "line")
-        return torch.from_numpy(line.astype(np.complex64) / np.float32(self.scale.input_rms))[:, None]
+        scaled = line.astype(np.complex64).reshape(len(line), self.channels)
+        scaled[:, : self.network.config.signal_channels] /= np.float32(self.scale.input_rms)
+        return torch.from_numpy(scaled)
+
+    @property
+    def _shapes(self) -> tuple[tuple[int, ...], ...]:
+        """What may follow the azimuth axis."""
+        return ((), (1,)) if self.channels == 1 else ((self.channels,),)
+
+    def _wanted(self, axes: str) -> str:
+        return f"({axes})" if self.channels == 1 else f"({axes}, {self.channels}), position code last"
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Focused lines (N, L) complex64, in the units of the data that the network learned from.
 
         Args:
-            inputs: (N, L), or (L) for one line.
+            inputs: (N, L), or (L) for one line; of a network that reads position codes (N, L, 2), or (L, 2).
         """
-        lines = np.atleast_2d(np.asarray(inputs))
-        if lines.dtype.kind != "c" or lines.ndim != 2 or not lines.size:
-            raise InputError(f"lines: expected complex numbers (N, L), got {lines.dtype} of shape {lines.shape}")
-        check_finite(lines, "lines")
+        lines = self._many(np.asarray(inputs), "lines")
         rows = torch.stack([self.transform(line) for line in lines])
         return np.asarray(focus(self.network, rows) * np.float32(self.scale.target_rms), np.complex64)
 
@@ -61,10 +69,16 @@ class LinePredictor(Predictor):
         if Path(source).suffix.lower() != ".npy":
             raise InputError(f"{source}: expected {self.takes}")
         lines = array_of(source)
-        if lines.dtype.kind != "c" or lines.ndim not in (1, 2) or not lines.size:
-            raise InputError(
-                f"{source}: expected complex lines (N, L) or (L), got {lines.dtype} of shape {lines.shape}"
-            )
-        lines = np.atleast_2d(lines)
-        check_finite(lines, source)
+        lines = self._many(lines, source)
         return Inputs([str(number) for number in range(len(lines))], lines)
+
+    def _many(self, lines: np.ndarray, name: str) -> np.ndarray:
+        """(N, L), or (N, L, C) with position codes; one line becomes a row."""
+        one = 1 if self.channels == 1 else 2
+        if lines.dtype.kind == "c" and lines.ndim == one:
+            lines = lines[None]
+        if lines.dtype.kind != "c" or not lines.size or lines.ndim < 2 or lines.shape[2:] not in self._shapes:
+            got = f"{lines.dtype} of shape {lines.shape}"
+            raise InputError(f"{name}: expected complex numbers {self._wanted('N, L')}, got {got}")
+        check_finite(lines, name)
+        return lines

@@ -3,6 +3,7 @@
 from stillhouse.layers.state_space.activation import ModulusActivation
 from stillhouse.layers.state_space.block import BlockState, StateSpaceBlock
 from stillhouse.layers.state_space.complex_linear import ComplexDropout, ComplexLinear, ComplexRMSNorm
+from stillhouse.layers.state_space.condition import RangeCondition
 from stillhouse.layers.state_space.deramp import Deramp
 from stillhouse.layers.state_space.gate import PhaseGate
 from stillhouse.layers.state_space.s4d import S4D
@@ -16,5 +17,6 @@ __all__ = [
     "Deramp",
     "ModulusActivation",
     "PhaseGate",
+    "RangeCondition",
     "StateSpaceBlock",
 ]

@@ -91,9 +91,9 @@ class StateSpaceBlock(nn.Module):
         """D, lines between an input and its output in the step form; 0 for a bidirectional layer, which has none."""
         return self.s4d.look_ahead or 0
 
-    def forward(self, h: Tensor, places: Tensor | None = None) -> Tensor:
-        """The training form, (B, L, H) to (B, L, H)."""
-        return self.close(self.s4d(self.enter(h, places)), h, places)
+    def forward(self, h: Tensor, places: Tensor | None = None, column: Tensor | None = None) -> Tensor:
+        """The training form, (B, L, H) to (B, L, H); `column` (B) where the filter has a condition."""
+        return self.close(self.s4d(self.enter(h, places), column), h, places)
 
     def enter(self, h: Tensor, places: Tensor | None) -> Tensor:
         """What the filter gets of the lines (B, L, H)."""
@@ -118,19 +118,22 @@ class StateSpaceBlock(nn.Module):
         places = torch.zeros(batch, self.look_ahead, 2, dtype=torch.float64, device=modes.device)
         return BlockState(modes, delay, places, modes.new_zeros(batch, self.s4d.channels))
 
-    def advance(self, h: Tensor, places: Tensor | None, state: BlockState) -> tuple[Tensor, Tensor | None]:
+    def advance(
+        self, h: Tensor, places: Tensor | None, state: BlockState, column: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
         """A chunk of lines with carried state, by FFT; the state is changed.
 
         Args:
             h: (B, L, H), the newest lines.
             places: (B, L, 2).
             state: after all earlier lines.
+            column: (B) where the filter has a condition.
 
         Returns:
             The outputs that are ready (B, L', H) and their places; L' < L while the layer waits for its look-ahead.
         """
         count = h.shape[1]
-        y, state.modes = self.s4d.advance(self.enter(h, places), state.modes)
+        y, state.modes = self.s4d.advance(self.enter(h, places), state.modes, column)
         skipped = min(count, max(0, self.look_ahead - state.seen))
         state.seen += count
         joined = torch.cat([state.delay, h], 1)

@@ -51,8 +51,9 @@ class SarSSM(Student):
             lines = lines.squeeze(2)
         complex_sequence("lines", lines, self.config.input_dim)
         h, places = self.embed(lines)
+        column = self.column(lines)
         for block in self.blocks:
-            h = block(h, places)
+            h = block(h, places, column)
         return self.output(h)
 
     def embed(self, lines: Tensor, start: int = 0) -> tuple[Tensor, Tensor | None]:
@@ -63,13 +64,17 @@ class SarSSM(Student):
             start: number of the first line, where there is no position channel.
         """
         config = self.config
-        code = None if config.position == "none" else lines[..., -1]
+        code = lines[..., -1] if config.coded else None
         h = self.input(lines if config.position == "channel" else lines[..., : config.signal_channels])
         if self.modulation is not None and code is not None:
             h = h * (1 + torch.view_as_real(code).to(self.modulation.dtype).to(h.dtype) @ joined(self.modulation).T)
         if config.use_selectivity != "deramp":
             return h, None
         return h, self.places(lines, code, start)
+
+    def column(self, lines: Tensor) -> Tensor | None:
+        """(B) place across the swath of lines (B, L, C), from their first sample's position code; None without a condition."""
+        return lines[:, 0, -1].real if self.config.condition == "range" else None
 
     def places(self, lines: Tensor, code: Tensor | None, start: int) -> Tensor:
         """(B, L, 2) float64: range code and line number, from the position channel or by counting from `start`."""
@@ -117,6 +122,7 @@ def _block(config: StateSpaceConfig, look_ahead: int | None) -> StateSpaceBlock:
         shared_modes=config.shared_modes,
         doppler_band=config.doppler_band,
         memory=config.memory,
+        range_spread=config.range_spread,
     )
     deramp = None
     if config.use_selectivity == "deramp":
@@ -127,7 +133,7 @@ def _block(config: StateSpaceConfig, look_ahead: int | None) -> StateSpaceBlock:
             plain=width // 2,
             rate=config.deramp_rate,
             block=config.deramp_block,
-            by_range=config.position != "none",
+            by_range=config.coded,
         )
     return StateSpaceBlock(
         s4d,

@@ -56,12 +56,13 @@ class Stream:
                 raise InputError(f"state_steps: expected one for each of {len(model.blocks)} layers, got {len(steps)}")
             self._layers = [_Layer(block, batch, step) for block, step in zip(_blocks(model), steps)]
         self._seen, self._over = 0, False
+        self._column: Tensor | None = None
 
     def reset(self) -> None:
         """Forget everything: the next line is the first one."""
         for layer in self._layers:
             layer.state = layer.block.initial(self.batch)
-        self._seen, self._over = 0, False
+        self._seen, self._over, self._column = 0, False, None
 
     @torch.no_grad()
     def step(self, line: Tensor) -> Tensor | None:
@@ -75,7 +76,8 @@ class Stream:
                 stream. The state is as it was before.
         """
         self._check(line, (self.batch, self.model.config.input_dim))
-        if self.model.modulation is None and self.model.config.position == "none":
+        self._place(line.unsqueeze(1))
+        if self.model.modulation is None and not self.model.config.coded:
             h: Tensor | None = line @ self._input
             needs_places = self.model.config.use_selectivity == "deramp"
             places = self.model.places(line.unsqueeze(1), None, self._seen)[:, 0] if needs_places else None
@@ -101,6 +103,7 @@ class Stream:
         self._check(lines, (self.batch, lines.shape[1] if lines.ndim == 3 else 0, self.model.config.input_dim))
         if lines.shape[1] == 0:
             return lines.new_zeros(self.batch, 0, self.model.config.output_dim)
+        self._place(lines)
         h, places = self.model.embed(lines, self._seen)
         self._seen += lines.shape[1]
         return self._through(0, h, places)
@@ -118,7 +121,9 @@ class Stream:
             if ahead:
                 silence = layer.state.previous.new_zeros(self.batch, ahead, self.model.config.model_dim)
                 nowhere = torch.zeros(self.batch, ahead, 2, dtype=torch.float64, device=silence.device)
-                ready, places = layer.block.advance(silence, nowhere if layer.block.deramp else None, layer.state)
+                ready, places = layer.block.advance(
+                    silence, nowhere if layer.block.deramp else None, layer.state, self._column
+                )
                 rest.append(self._through(place + 1, ready, places))
         self._over = True
         return torch.cat(rest, 1) if rest else self._output.new_zeros(self.batch, 0, self.model.config.output_dim)
@@ -131,6 +136,8 @@ class Stream:
             for place, layer in enumerate(self._layers)
             for name, tensor in layer.state.tensors().items()
         }
+        if self.model.config.condition == "range":
+            found["column"] = self._column_or_middle().clone()
         return {**found, "seen": torch.tensor(self._seen)}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
@@ -150,6 +157,8 @@ class Stream:
             copied = {name: x.to(getattr(layer.state, name)).clone() for name, x in parts.items()}
             layer.state = BlockState(**copied, seen=seen)
         self._seen, self._over = int(state["seen"]), False
+        if "column" in state:
+            self._set_column(state["column"].to(own["column"]).clone() if self._seen else None)
 
     @property
     def state_bytes(self) -> int:
@@ -160,8 +169,22 @@ class Stream:
         for layer in self._layers[first:]:
             if h.shape[1] == 0:
                 break
-            h, places = layer.block.advance(h, places, layer.state)
+            h, places = layer.block.advance(h, places, layer.state, self._column)
         return h @ self._output
+
+    def _place(self, lines: Tensor) -> None:
+        """Take the place across the swath from the first line of a scene."""
+        if self._column is None and self.model.config.condition == "range":
+            self._set_column(self.model.column(lines))
+
+    def _set_column(self, column: Tensor | None) -> None:
+        self._column = column
+        for layer in self._layers:
+            layer.at(column)
+
+    def _column_or_middle(self) -> Tensor:
+        middle = torch.full((self.batch,), 0.5, dtype=self.kind.to_real(), device=self._output.device)
+        return middle if self._column is None else self._column
 
     def _check(self, line: Tensor, shape: tuple[int, ...]) -> None:
         self._check_open()
@@ -185,10 +208,16 @@ class _Layer:
 
     def __init__(self, block: StateSpaceBlock, batch: int, state_step: float | None) -> None:
         self.block, self.state, self.state_step = block, block.initial(batch), state_step
-        poles, weights = block.s4d.discrete()
-        self.poles, self.weights, self.through = poles, weights, block.s4d.through()
+        self.through = block.s4d.through()
+        self.at(None)
         self.mix = block.mix.matrix().T.contiguous()
         self.threshold = block.activation.threshold()
+
+    @torch.no_grad()
+    def at(self, column: Tensor | None) -> None:
+        """Poles and weights, of a layer with a condition those of lines at these places (B)."""
+        self.poles, self.weights = self.block.s4d.discrete(column=column)
+        self.read = "bhm,bhm->bh" if self.weights.ndim == 3 else "bhm,hm->bh"
 
     def step(self, h: Tensor, places: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """(B, H) in, the output of `look_ahead` lines ago (B, H) and its place out."""
@@ -209,7 +238,7 @@ class _Layer:
             if state.seen <= ahead:
                 return None, None
             current = self._enter(h, places)
-        y = torch.einsum("bhm,hm->bh", state.modes, self.weights) + self.through * current
+        y = torch.einsum(self.read, state.modes, self.weights) + self.through * current
         if block.deramp is not None and places is not None:
             y = block.deramp.leave(y.unsqueeze(1), places.unsqueeze(1))[:, 0]
         if block.activation.name != "identity":
