@@ -12,7 +12,8 @@ from stillhouse.core.watch import Watch
 from stillhouse.families.embed import family as family_module
 from stillhouse.families.embed.data.vectors import open_vectors
 from stillhouse.families.embed.family import FAMILY
-from stillhouse.families.embed.judge import FAR, NEAR, figures
+from stillhouse.families.embed.judge import figures
+from stillhouse.families.embed.light import FAR, NEAR
 from stillhouse.families.embed.material import open_material
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import judge

@@ -155,7 +155,7 @@ def test_a_file_that_was_changed_is_named(tmp_path, capsys, monkeypatch):
     write_json(place / "card.json", {"sha256": {"student.bin": "0" * 64}})
     (place / "student.bin").write_bytes(b"other weights")
     write_json(b / "summary.json", {"shipped": {"arm": "kd", "seed": 0}, "files": ["rules.json"]})
-    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
+    monkeypatch.setattr("stillhouse.families.light_at", lambda folder: Errors())
     assert main(["compare", str(a), str(b), "--no-cost", "--out", str(tmp_path / "page.html")]) == 0
     out, page = capsys.readouterr().out, (tmp_path / "page.html").read_text()
     for words in ("student.bin was changed after it was written", "rules.json is missing, and the run had left it"):

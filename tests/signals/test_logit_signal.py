@@ -252,7 +252,7 @@ def test_temperatures_are_read_and_written_as_plain_data(temperature):
     ("signal", "words"),
     [
         ({"temperature": 0.0}, "greater than 0"),
-        ({"temperature": "hot"}, "valid number"),
+        ({"temperature": "hot"}, "expected a number, got .hot."),
         ({"temperature": {"kind": "learned", "intial": 3.0}}, "did you mean 'initial'"),
         ({"temperature": {"kind": "lerned"}}, "did you mean 'learned'"),
         ({"temperature": {"initial": 3.0}}, "expected one of 'number', 'fixed'"),

@@ -174,7 +174,7 @@ def test_every_epoch_has_its_losses_and_the_table_the_mean_of_the_seeds(capsys, 
     (seeds / "seed-1" / "predictions.npz").write_bytes(b"cut off")
     again = ["vision", *DIGITS, "--seeds", "2", "--arms", "no-kd", "mlp", "--out", str(tmp_path / "run"), "--resume"]
     assert main(again) == 2
-    assert "delete its folder" in capsys.readouterr().err
+    assert "--resume trains it again" in capsys.readouterr().err
 
 
 def test_boolean_features_from_the_command_line(capsys, tmp_path):
