@@ -104,7 +104,7 @@ def influence(config: SpikingLMConfig, length: int = 129) -> list[float]:
     torch.manual_seed(0)
     mixer = config.build().blocks[0].mixer
     x = torch.randn(8, length, config.width, requires_grad=True)
-    mixer(x)[0][:, -1].sum().backward()
+    mixer(x)[0][:, -1].sum().backward()  # type: ignore[operator]
     norms = x.grad.norm(dim=-1).mean(0).flip(0)  # type: ignore[union-attr]
     return (norms / norms[0]).tolist()
 

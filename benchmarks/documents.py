@@ -164,7 +164,7 @@ def make_weights(place: Path, names: set[str]) -> Path:
 
     home = place / "hub"
     for name in sorted(names):
-        hub = str(timm.get_pretrained_cfg(name).hf_hub_id).replace("/", "--")
+        hub = str(timm.get_pretrained_cfg(name).hf_hub_id).replace("/", "--")  # type: ignore[union-attr]
         cached = home / "hub" / f"models--{hub}"
         file = cached / "snapshots" / ("0" * 40) / "model.safetensors"
         if not file.is_file():

@@ -63,7 +63,7 @@ def temperatures(student: Tensor, teacher: Tensor) -> None:
             loss = distill_loss(leaf, teacher, tau=tau, mode=mode)
             loss.backward()
             losses.append(float(loss.detach()))
-            gradients.append(leaf.grad.flatten())
+            gradients.append(leaf.grad.flatten())  # type: ignore[union-attr]
         cosine = float(torch.cosine_similarity(*gradients, dim=0))
         print(
             f"{mode}: loss {losses[0]:.6f} at tau 4, {losses[1]:.6f} at tau 0.5; cosine of the gradients {cosine:.4f}"

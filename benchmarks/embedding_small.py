@@ -26,6 +26,7 @@ from stillhouse.core.experiment import run
 from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.family import FAMILY
+from stillhouse.families.embed.judge import KS
 from stillhouse.families.embed.material import Material, open_material
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import judge
@@ -71,6 +72,7 @@ def measure(arm: str, seed: int, place: Path, options: argparse.Namespace) -> No
     figures = judge(
         material.test_vectors,
         encode(material.test_vectors),
+        ks=tuple(k for k in KS if k < len(material.test) / 2),
         metric=material.metric,
         labels=material.data.labels(material.test),
     )
@@ -105,7 +107,8 @@ def some_rows(source: Path, rows: int, place: Path) -> Path:
 
     path = place / "rows.npz"
     if not path.is_file():
-        data = VectorsConfig(path=str(source)).build()
+        key = "labels" if source.suffix == ".npz" and "labels" in np.load(source) else None
+        data = VectorsConfig(path=str(source), labels_key=key).build()
         kept = np.setdiff1d(np.arange(len(data.store)), data.store.scan.zero_rows)
         chosen = np.sort(np.random.default_rng(0).permutation(kept)[:rows])
         labels = data.labels(chosen)

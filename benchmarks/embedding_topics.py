@@ -7,7 +7,7 @@
 With `--texts` a paragraph is a text and its vector TF-IDF on 100 singular axes, scaled to length 1: no sentence encoder is read.
 Both reducers get the same vectors and everything behind them (HDBSCAN, words of topics) is the same. Figures: share of texts in no
 topic, number of topics, NPMI of the ten words of a topic over all texts (Bouma 2009; Lau et al. 2014), CPU seconds of fit, and rows
-a CPU second of transform on rows that were not fitted. A figure that is there is not made again.
+a CPU second of transform on rows that were not fitted, together and one at a time. A figure that is there is not made again.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from stillhouse.core.records import write_json
 from stillhouse.families.embed.data.vectors import VectorsConfig
 
 AXES, WIDTH, WORDS = 100, 5, 10
+SINGLE = 20  # rows that are transformed one at a time
 KINDS = ("stillhouse", "umap")
 
 
@@ -92,6 +93,10 @@ def measure(
     started = time.process_time()
     reducer.transform(new)
     per_row = (time.process_time() - started) / len(new)
+    started = time.process_time()
+    for row in new[:SINGLE]:
+        reducer.transform(row[None])
+    alone = (time.process_time() - started) / SINGLE
     words = [[word for word, _ in topics.get_topic(topic)] for topic in sorted(set(found) - {-1})]
     return {
         "outliers": float(np.mean(np.asarray(found) == -1)),
@@ -99,6 +104,7 @@ def measure(
         "npmi": npmi(words, texts),
         "fit_seconds": seconds,
         "transform_rows_a_second": 1.0 / per_row,
+        "one_row_ms": 1000 * alone,
     }
 
 
@@ -141,17 +147,19 @@ def _npmi(both: float, a: float, b: float) -> float:
 
 def table(place: Path) -> str:
     """Mean and range over seeds."""
-    keys = ("outliers", "topics", "npmi", "fit_seconds", "transform_rows_a_second")
+    keys = ("outliers", "topics", "npmi", "fit_seconds", "transform_rows_a_second", "one_row_ms")
     lines = [f"| | {' | '.join(keys)} | seeds |", "|---" * (len(keys) + 2) + "|"]
     for kind in KINDS:
         runs = [json.loads(path.read_text()) for path in sorted(place.glob(f"{kind}-*.json"))]
         if runs:
-            cells = [_cell([run[key] for run in runs]) for key in keys]
+            cells = [_cell([run[key] for run in runs if key in run]) for key in keys]
             lines.append(f"| {kind} | {' | '.join(cells)} | {len(runs)} |")
     return "\n".join(lines)
 
 
 def _cell(values: list[float]) -> str:
+    if not values:
+        return "-"
     form = "{:,.0f}" if max(values) >= 100 else "{:.3f}"
     return f"{form.format(np.mean(values))} ({form.format(min(values))} to {form.format(max(values))})"
 

@@ -69,6 +69,11 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
     "decay": ("signed", "weight decay 0", training(weight_decay=0.0)),
     "muon": ("decay", "Muon for the matrices", training(optimizer="muon")),
     "wide": ("muon", "one layer of width 192 in place of two of 96", student(width=192, layers=1, heads=6)),
+    "deep": (
+        "wide",
+        "two layers of it, 250,000 sequences: the recipe's size and another layer",
+        student(layers=2, ngram=NGramConfig(entries=250_000)),
+    ),
     "late": ("wide", "dense for the first 30 % of the steps", lesson(weights_ramp=(0.3, 0.5), spikes_ramp=(0.3, 0.6))),
     "early": ("wide", "quantized by 20 % of the steps", lesson(weights_ramp=(0.0, 0.1), spikes_ramp=(0.05, 0.2))),
     "short": ("wide", "windows of 32 tokens for the first 30 %", lesson(short_window=32)),
@@ -77,7 +82,7 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
     "counts": (
         "wide",
         "counts up to 4 in place of one level",
-        lambda c: student(spikes=replace(c.student.spikes, levels=4))(c),
+        lambda c: student(spikes=replace(c.student.spikes, levels=4))(c),  # type: ignore[type-var]
     ),
     "vocabulary": (
         "wide",

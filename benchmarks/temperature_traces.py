@@ -88,7 +88,7 @@ def train(arm: Arm, task: Task, *, seed: int, steps: int, label_weight: float) -
     student = nn.Sequential(nn.Linear(WIDTH, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES))
     spec = OutputSpec(CLASSES)
     temperature: Temperature = arm.temperature.build(spec, spec)
-    groups = [{"params": list(student.parameters()), "weight_decay": 0.01}, *temperature.parameter_groups()]
+    groups = [{"params": list(student.parameters()), "weight_decay": 0.01}, *temperature.parameter_groups()]  # type: ignore[operator]
     optimizer = torch.optim.AdamW(groups, lr=3e-3, fused=True)
     inputs, labels, told = task.train
     trace = []

@@ -394,3 +394,40 @@ def test_settings_beyond_sense_are_one_clear_line(setting, words):
         load_run("digits", [setting])
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_keys_of_another_kind_share_a_line():
+    """Fourteen lines about the settings of the recipe's own student say nothing of the one that was asked for."""
+    from stillhouse.recipes import load_run
+
+    with pytest.raises(ConfigError) as caught:
+        load_run("digits", ["student.kind=flat-tm"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("student: kind 'flat-tm' does not have patch_size, embed_dim, depth, ")
+    assert "it has " in lines[0]
+    assert "clauses, voting" in lines[0]
+    assert "--set 'student={kind: flat-tm}'" in lines[1]
+    assert load_run("digits", ["student={kind: flat-tm}"]).student.kind == "flat-tm"  # the advice is followed
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("arms=[]", "arms: expected at least 1 entry, got []"),
+        ("arms=[3]", "arms.0: expected 'kd', 'no-kd', 'direct', 'clauses-off' or 'mlp', got 3"),
+        ("seeds=false", "seeds: expected a number, got false"),
+        ("student.clauses=true", "student.clauses: expected a number, got true"),
+        ("student.depth=x", "student.tsetlin-vit.depth: expected a whole number, got 'x'"),
+        ("student.dropout=[1]", "student.tsetlin-vit.dropout: expected a number, got [1]"),
+        ("student.class_token=3", "student.tsetlin-vit.class_token: expected true or false, got 3"),
+        ("signals=[true]", "signals.0: expected a mapping (key: value), got true"),
+    ],
+)
+def test_messages_are_in_words_of_yaml(setting, message):
+    """`Tuple should have at least 1 item after validation, not 0` is of the validator, not of the file."""
+    from stillhouse.recipes import load_run
+
+    with pytest.raises(ConfigError) as caught:
+        load_run("digits", [setting])
+    assert str(caught.value) == message

@@ -109,6 +109,11 @@ def test_print_config_of_the_readme(capsys):
     assert "epochs: 60" in capsys.readouterr().out
 
 
+def of_member(features, number, several):
+    """`1:layer4` is layer4 of the second of several teachers."""
+    return tuple(x.partition(":")[2] for x in features if x.startswith(f"{number}:")) if several > 1 else features
+
+
 BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "techniques.md").read_text(), re.DOTALL)
 
 
@@ -128,7 +133,7 @@ def test_every_technique_of_the_page_has_a_live_gradient(block, tmp_path):
         signals = (*stage.signals, *config.own)
         tapped, features = Tapped(student, student_features(signals)), teacher_features(signals)
         sources = [source for source in (stage.teacher, *config.more_teachers) if source and not source.is_student]
-        teachers = [build(source, task, features) for source in sources]
+        teachers = [build(source, task, of_member(features, n, len(sources))) for n, source in enumerate(sources)]
         teacher = EnsembleTeacher(teachers) if len(teachers) > 1 else next(iter(teachers), None)
         spec = tapped.spec(batch.inputs)
         built = build_signals(signals, spec, spec if teacher is None else teacher.spec)

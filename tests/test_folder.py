@@ -1,11 +1,14 @@
 """A run folder: what it ships, and what it does not go on with."""
 
+import re
+
 import numpy as np
 import pytest
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Scores
-from stillhouse.core.folder import RunFolder
+from stillhouse.core.folder import RunFolder, changed_files
+from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import RUN, write_json
 
 
@@ -27,3 +30,54 @@ def test_other_data_than_that_of_the_run_are_refused(tmp_path):
         folder.same("data", {"sha256": "1" * 64})
         with pytest.raises(InputError, match="data of the run"):
             folder.same("data", {"sha256": "2" * 64})
+
+
+def finished(tmp_path, seeds=1):
+    """A run of one arm whose training is finished, with a student, records and further arrays."""
+    write_json(tmp_path / RUN, {"config": {}})
+    folder = RunFolder(tmp_path)
+    for seed in range(seeds):
+        place = folder.arm("kd", seed)
+        place.mkdir(parents=True)
+        (place / "student.bin").write_bytes(b"weights")
+        (place / "records.jsonl").write_text("{}\n")
+        write_json(place / "card.json", with_hashes({"kind": "x"}, place, ["student.bin"]))
+        folder.keep("kd", seed, Scores({"accuracy": np.ones(2)}, arrays={"predictions.npz": {"p": np.ones(3)}}), {})
+    return tmp_path / "arms" / "kd" / "seed-0"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("student.bin", "student.bin was changed after it was written: its sha256 is not the one in card.json"),
+        ("card.json", "card.json was changed"),
+        ("scores.npz", "scores.npz was changed"),
+        ("predictions.npz", "predictions.npz was changed"),
+        ("result.json", "result.json was changed"),
+    ],
+)
+def test_a_changed_file_of_a_finished_training_is_named(tmp_path, name, words):
+    """A run is not built on it, and a comparison names it, though its figures do not rest on every file."""
+    place = finished(tmp_path)
+    assert changed_files(tmp_path) == []
+    raw = (place / name).read_bytes()
+    at = raw.index(b"1", raw.index(b":")) if name.endswith(".json") else len(raw) // 2
+    (place / name).write_bytes(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :])
+    assert words in "\n".join(changed_files(tmp_path))
+    refusal = f"{re.escape(words)}.*delete .*seed-0, and --resume trains it again"
+    with pytest.raises(InputError, match=refusal), RunFolder.open(tmp_path, {}, resume=True):
+        pass
+    (place / name).unlink()
+    if name != "result.json":  # without it the training is not finished
+        assert f"{name} is missing" in "\n".join(changed_files(tmp_path))
+        with pytest.raises(InputError, match=f"{name} is missing"), RunFolder.open(tmp_path, {}, resume=True):
+            pass
+
+
+def test_curves_that_were_changed_stop_no_run(tmp_path):
+    """The page names them, and nothing else rests on them."""
+    place = finished(tmp_path)
+    (place / "records.jsonl").write_text("{ }\n")
+    with RunFolder.open(tmp_path, {}, resume=True):
+        pass
+    assert "records.jsonl was changed" in changed_files(tmp_path)[0]

@@ -71,7 +71,7 @@ def test_the_second_of_two_processes_is_refused_and_reads_who_holds_it(tmp_path,
     first.stdin.write("\n")
     first.stdin.flush()
     assert first.wait(20) == 0
-    assert os.listdir(out) == []
+    assert not out.exists()  # nothing was begun
     assert hold(out)[1] == "held"
 
 
@@ -232,3 +232,26 @@ def test_a_rename_reaches_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda *paths: (events.append("rename"), replace(*paths)))
     write_atomically(tmp_path / "a", lambda file: file.write(b"x"))
     assert events == ["file", "rename", "folder"]
+
+
+def test_a_run_that_is_refused_leaves_no_folders(tmp_path):
+    """Not the folder, nor those above it that were made for it; what was there before, and what holds something, stays."""
+    (tmp_path / "mine").mkdir()
+    for place in (tmp_path / "runs" / "deep" / "x", tmp_path / "mine"):
+        with pytest.raises(InputError, match="refused"), RunLock(place):
+            raise InputError("refused")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine"]
+    with RunLock(tmp_path / "runs" / "y"):
+        (tmp_path / "runs" / "y" / "run.json").write_text("{}")
+    assert (tmp_path / "runs" / "y" / "run.json").is_file()
+
+
+def test_whose_process_was_killed_is_seen(tmp_path, hold):
+    """A lock that is held is of a living process; where there is no lock, nothing is known."""
+    process, _ = hold(tmp_path)
+    assert not module.is_abandoned(tmp_path)
+    process.kill()
+    process.wait()
+    assert module.is_abandoned(tmp_path)
+    (tmp_path / LOCK).unlink()
+    assert not module.is_abandoned(tmp_path)

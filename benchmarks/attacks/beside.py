@@ -85,6 +85,18 @@ def things(field: Field) -> list[Made]:
     if field.kind != "embed":  # its vectors are the teacher
         words = ["cache", field.yaml, "--out", base / "cache", "--quiet"]
         found.append(Made("cache", words, base / "cache", words, files))
+        shares = [base / "share-1", base / "share-2"]
+        written = [
+            ["cache", field.yaml, "--out", share, "--shard", f"{n}/2", "--quiet"] for n, share in enumerate(shares, 1)
+        ]
+        merge = ["cache", "merge", *shares, "--out", base / "merged"]
+        for share, words in zip(shares, written):
+            if not share.exists() and (done := command(*words)).status:
+                raise RuntimeError(f"{field.kind}, a share of a cache: {done.err}")
+        found.append(Made("merged caches", merge, base / "merged", merge, files))
+        found.append(
+            Made("share of a cache", written[0], shares[0], written[0], files)
+        )  # last: it takes its share away
     words = ["sweep", field.yaml, "--set", RATES, "--out", base / "sweep"]
     found.append(Made("sweep", words, base / "sweep", [*words, "--resume"], study))
     student, forms = (
@@ -187,6 +199,14 @@ def reader(field: Field, made: Made) -> Reading | None:
             )
 
         return Reading(made.name, learn, learned, ())
+    if made.name == "share of a cache":  # who merges reads it
+        out, beside = made.place.with_name("of-shares"), made.place.with_name("share-2")
+
+        def merge(_: Field) -> Outcome:
+            shutil.rmtree(out, ignore_errors=True)
+            return command("cache", "merge", made.place, beside, "--out", out)
+
+        return Reading(made.name, merge, lambda _, done: files(out), ())
     if made.name == "sweep":
         return Reading(made.name, lambda _: command(*made.again), lambda _, done: study(made.place), ())
     images = field.root.parent / "images.npy"
@@ -202,7 +222,7 @@ def reader(field: Field, made: Made) -> Reading | None:
             return refused(error)
         return 0
 
-    if made.name.split()[1] in ("packed", "json", "numpy", "rules") and field.kind == "clauses":
+    if made.name.split()[-1] in ("packed", "json", "numpy", "rules") and field.kind == "clauses":
         return Reading(made.name, lambda _: call(act), lambda _, done: done.out, ())
     return None
 

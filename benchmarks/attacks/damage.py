@@ -36,6 +36,7 @@ class Reading:
         answer: what must not change.
         files: globs under the root of the field.
         before: made ready once, before anything is damaged.
+        measure: makes ready a further undamaged reading, in which what is measured may be measured anew.
         may_note: a page that names the damaged file and leaves it out is right too, where all else is as it was.
     """
 
@@ -44,6 +45,7 @@ class Reading:
     answer: Answer
     files: tuple[str, ...]
     before: Callable[[Field], Any] = lambda field: None
+    measure: Callable[[Field], Any] = lambda field: None
     may_note: bool = False
 
 
@@ -77,8 +79,15 @@ def resume() -> Reading:
             "logits/*",
             "ids/*/*",
         ),
+        measure=retrain,
         may_note=True,
     )
+
+
+def retrain(field: Field) -> None:
+    """Let what is finished be scored again."""
+    for result in field.run.glob("arms/*/seed-0/result.json"):
+        result.unlink()
 
 
 def restart() -> Reading:
@@ -137,6 +146,7 @@ def halfway() -> Reading:
         ),
         ("run/**/*", "teacher/*.safetensors", "teacher/*.json", "logits/*"),
         killed,
+        measure=retrain,
         may_note=True,
     )
 
@@ -216,8 +226,8 @@ def comparison() -> Reading:
 
     def compare(field: Field) -> Outcome:
         done = command("compare", field.run, field.root / "other", "--json")
-        named = not done.status and any(row["costless"] for row in json.loads(done.out)["runs"])
-        return replace(done, status=2, err=done.out) if named else done  # scores stay; the missing cost has its reason
+        named = not done.status and any(row["costless"] or row["changed"] for row in json.loads(done.out)["runs"])
+        return replace(done, status=2, err=done.out) if named else done  # scores stay, and the file is named
 
     return Reading(
         "compare",
@@ -258,6 +268,7 @@ def exported(field: Field) -> Reading | None:
             print(codes.tobytes().hex())
             return 0
 
+        globs: tuple[str, ...]
         made = command("embed", "export", field.run, "--out", field.root / "export")
         globs, act = ("export/card.json", "export/*.safetensors"), encode
     elif field.kind == "lm":
@@ -395,9 +406,11 @@ def attack(field: Field, reading: Reading, tally: Tally, count: int, draw: rando
     shutil.rmtree(ready, ignore_errors=True)
     shutil.copytree(field.root, ready, symlinks=True)
     found = []
-    for _ in range(UNDAMAGED):
+    for number in range(UNDAMAGED):
         shutil.rmtree(field.root)
         shutil.copytree(ready, field.root, symlinks=True)
+        if number:
+            reading.measure(place)
         whole = reading.act(place)
         if whole.status:
             raise RuntimeError(f"{field.kind}, {reading.name}: fails undamaged\n{whole.err}")

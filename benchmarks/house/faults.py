@@ -3,6 +3,7 @@
     python -m benchmarks.house.faults                 all of them; exit status 1 if one is not caught
     python -m benchmarks.house.faults --only overlay  those whose name holds a word
     python -m benchmarks.house.faults --sample 6      six of them, drawn by --seed
+    python -m benchmarks.house.faults --log FILE --minutes 15   a part: FILE gets the lines, and the command goes on from there
     python -m benchmarks.house.faults --list
 
 Each fault is planted in a process of its own (forked after the imports), in which the one test runs that must fail. The same test
@@ -80,20 +81,33 @@ def outcome(fault: Fault | None, node: str) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def missed(chosen: Sequence[Fault]) -> list[str]:
-    """Plant each and print a line for it; the names of those that their test lets pass, or whose test fails anyway."""
+def planted_each(chosen: Sequence[Fault], log: Path | None = None, seconds: float = float("inf")) -> dict[str, bool]:
+    """Plant each and print a line for it; whether its test caught it (and passes without it), by name.
+
+    Args:
+        chosen: what is planted.
+        log: gets the lines too.
+        seconds: after which no further one is begun.
+    """
+    started = time.monotonic()
     os.chdir(ROOT)
     warm_up(chosen)
     healthy: dict[str, int] = {}
-    found = []
+    found: dict[str, bool] = {}
     for fault in chosen:
+        if time.monotonic() - started > seconds:
+            break
         if fault.caught_by not in healthy:
             healthy[fault.caught_by] = outcome(None, fault.caught_by)
         broken = outcome(fault, fault.caught_by)
         good = healthy[fault.caught_by] == PASSED and broken == FAILED
         why = "" if good else f" (without the fault: {healthy[fault.caught_by]}, with it: {broken})"
-        print(f"{'caught' if good else 'MISSED':<7} {fault.name:<44} {fault.caught_by}{why}", flush=True)
-        found += [] if good else [fault.name]
+        line = f"{'caught' if good else 'MISSED':<7} {fault.name:<44} {fault.caught_by}{why}"
+        print(line, flush=True)
+        if log is not None:
+            with log.open("a") as file:
+                file.write(f"{line}\n")
+        found[fault.name] = good
     return found
 
 
@@ -103,6 +117,10 @@ def main() -> int:
     parser.add_argument("--only", default="", help="faults whose name holds this")
     parser.add_argument("--sample", type=int, help="so many of them, drawn at random [all]")
     parser.add_argument("--seed", type=int, default=0, help="of the draw")
+    parser.add_argument(
+        "--log", type=Path, help="a file for the lines; faults that have one there already are left out"
+    )
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no further one is begun")
     parser.add_argument("--list", action="store_true", help="names and tests, nothing is run")
     options = parser.parse_args()
     chosen = [fault for fault in FAULTS if options.only in fault.name]
@@ -113,9 +131,13 @@ def main() -> int:
             print(f"{fault.name:<44} {fault.target:<70} {fault.caught_by}")
         return 0
     started = time.monotonic()
-    not_caught = missed(chosen)
-    print(f"{len(chosen) - len(not_caught)} of {len(chosen)} caught, {time.monotonic() - started:.0f} s")
-    return 1 if not_caught else 0
+    if options.log is not None and options.log.is_file():
+        done = options.log.read_text().splitlines()
+        chosen = [fault for fault in chosen if not any(line[8:].startswith(f"{fault.name} ") for line in done)]
+    planted = planted_each(chosen, options.log, 60 * options.minutes)
+    caught = sum(planted.values())
+    print(f"{caught} of {len(planted)} caught, {len(chosen) - len(planted)} left, {time.monotonic() - started:.0f} s")
+    return 0 if caught == len(planted) == len(chosen) else 1
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ SIGNALS: dict[str, dict[str, Any]] = {
     "time-steps": {"kind": "time-steps", "student": "a", "read": "linear"},
     "activation-maps": {"kind": "activation-maps", **BETWEEN},
     "mixing": {"kind": "mixing", **BETWEEN},
+    "clause-targets": {"kind": "clause-targets", **BETWEEN},
 }
 
 PLANS: dict[str, dict[str, Any]] = {

@@ -89,7 +89,10 @@ def main() -> int:
     given = parser.parse_args()
     split = parse(DataConfig, {"name": given.data, "root": given.data_root}).build().test
     found = measure(
-        load_packed(given.packed), split.images.numpy()[: given.rows], split.labels.numpy()[: given.rows], given
+        load_packed(given.packed),
+        split.images.numpy()[: given.rows],  # type: ignore[union-attr]
+        split.labels.numpy()[: given.rows],
+        given,
     )
     print(json.dumps(found, indent=1))
     return 0 if found["proved"] and not found.get("differ") else 1

@@ -2,6 +2,7 @@
 
     python -m benchmarks.logic.transformer                      # random weights of the sizes of the `digits` and `mnist` recipes
     python -m benchmarks.logic.transformer --student runs/x/student --data mnist
+    python -m benchmarks.logic.transformer --student runs/x/student --data mnist --simulate 1000
 
 Only the clauses change: attention, norms and projections are torch's in both. So the speed-up is bounded by the share of the
 clauses (Amdahl), which is printed: the time of the same network with clause layers that answer zeros at once.
@@ -10,6 +11,7 @@ clauses (Amdahl), which is printed: the time of the same network with clause lay
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +22,13 @@ from torch import nn
 
 from stillhouse.core.records import cpu_capabilities
 from stillhouse.families.clauses.family import FAMILY
-from stillhouse.families.clauses.lower import clause_layers, packed_evaluation
+from stillhouse.families.clauses.lower import answered_by, clause_layers, packed_evaluation
+from stillhouse.families.clauses.parts import Given
 from stillhouse.families.clauses.students.core import TMLayer, Voted
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.logic.clause_set import ClauseSet
+from stillhouse.logic.passes import simplify
+from stillhouse.logic.targets.verilog import simulate_values, values_module
 
 
 def in_turns(*calls: Callable[[], torch.Tensor], rounds: int = 7) -> list[tuple[float, torch.Tensor]]:
@@ -60,7 +66,7 @@ def compare(name: str, model: nn.Module, pixels: torch.Tensor) -> None:
         with packed_evaluation(model, engine):
             packed = {layer: vars(layer)["forward"] for _, layer in clause_layers(model) if "forward" in vars(layer)}
 
-            def own(packed: dict[nn.Module, object] = packed) -> torch.Tensor:
+            def own(packed: dict[nn.Module, object] = packed) -> torch.Tensor:  # type: ignore[assignment]
                 for layer in packed:
                     del layer.forward
                 try:
@@ -83,6 +89,33 @@ def compare(name: str, model: nn.Module, pixels: torch.Tensor) -> None:
     print("   " + "\n   ".join(rows), flush=True)
 
 
+@torch.inference_mode()
+def in_verilog(model: nn.Module, pixels: torch.Tensor) -> None:
+    """The network with the values of its clauses by Icarus Verilog, an image's tokens side by side, against numpy's."""
+    model.eval()
+    with tempfile.TemporaryDirectory() as folder:
+
+        def simulated(path: str, clauses: ClauseSet) -> Given:
+            small, name = simplify(clauses)[0], path.replace(".", "_")
+            file = Path(folder) / f"{name}.v"
+            file.write_text(values_module(small, name))
+
+            def scores(bits: np.ndarray) -> np.ndarray:
+                values = simulate_values(file, bits, small, name=name)
+                return np.asarray(values @ small.votes.astype(np.int64) + small.bias)
+
+            return Given(clauses, scores)
+
+        with packed_evaluation(model, "numpy"):
+            expected = model(pixels)
+        started = time.perf_counter()
+        with answered_by(model, simulated):
+            found = torch.cat([model(some) for some in pixels.split(100)])
+    equal = int((found == expected).all(1).sum())
+    print(f"simulated Verilog: all logits of {equal} of {len(pixels)} images equal to numpy's, to the bit, "
+          f"{time.perf_counter() - started:.0f} s", flush=True)  # fmt: skip
+
+
 def main() -> None:
     """Read the flags, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -90,6 +123,9 @@ def main() -> None:
     parser.add_argument("--data", default="mnist", help="its data set")
     parser.add_argument("--data-root", help="folder of the data set")
     parser.add_argument("--images", type=int, default=500)
+    parser.add_argument(
+        "--simulate", type=int, default=0, metavar="N", help="images in Icarus Verilog, instead of times"
+    )
     options = parser.parse_args()
     print(cpu_capabilities(), "threads", torch.get_num_threads())
     if options.student:
@@ -98,6 +134,9 @@ def main() -> None:
 
         data = parse(DataConfig, {"name": options.data, "root": options.data_root}).build()
         images = data.test.images[: options.images]
+        if options.simulate:
+            in_verilog(FAMILY.load(options.student), data.test.images[: options.simulate].float() / 255)
+            return
         compare(str(options.student), FAMILY.load(options.student), images.float() / 255)
         return
     torch.manual_seed(0)

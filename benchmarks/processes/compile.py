@@ -38,8 +38,8 @@ def cases() -> dict[str, Any]:
         kind = loss.__dataclass_fields__["kind"].default
         found[f"logits {kind}"] = LogitsConfig(loss=kind)
     learned = {"kind": "learned", "strength": {"kind": "constant", "value": 1.0}}
-    found["logits, learned temperature"] = LogitsConfig(temperature=learned)
-    found["logits, temperature by entropy"] = LogitsConfig(temperature={"kind": "entropy"})
+    found["logits, learned temperature"] = LogitsConfig(temperature=learned)  # type: ignore[call-arg]
+    found["logits, temperature by entropy"] = LogitsConfig(temperature={"kind": "entropy"})  # type: ignore[call-arg]
     for relation in get_args(AnyRelation):
         kind = relation.__dataclass_fields__["kind"].default
         found[f"relations {kind}"] = RelationsConfig(relation=kind, **BODY)
@@ -84,7 +84,7 @@ def examine(config: Any, backend: str, repeats: int) -> tuple[float, int, float,
     def step() -> Tensor:
         outputs = student(x)
         value = F.cross_entropy(outputs.logits, y) + signal(outputs, target, batch, progress).mean()
-        return value + sum(weight * term for weight, term in signal.regularizers().values())
+        return value + sum(weight * term for weight, term in signal.regularizers().values())  # type: ignore[operator]
 
     def gradients(run: Callable[[], Tensor]) -> list[Tensor]:
         for p in parameters:

@@ -71,7 +71,7 @@ def of_timm(task: Task) -> list[float]:
     from timm.task import LogitDistillationTask
 
     for network in (task.student, task.teacher):  # it wants to know which pixels each was made for
-        network.pretrained_cfg = {"mean": (0.0,) * 3, "std": (1.0,) * 3}
+        network.pretrained_cfg = {"mean": (0.0,) * 3, "std": (1.0,) * 3}  # type: ignore[assignment]
     work = LogitDistillationTask(
         task.student, task.teacher, distill_loss_weight=1.0, task_loss_weight=1.0, temperature=2.0, verbose=False
     )

@@ -33,7 +33,7 @@ class Task:
         tapped = Tapped(self.student, ("norm",))
         spec = tapped.spec(self.data.task.example(2))
         tapped.close()
-        chosen = [LogitsConfig(temperature=2.0)]
+        chosen = [LogitsConfig(temperature=2.0)]  # type: ignore[call-arg]
         if relations:
             chosen.append(RelationsConfig(student="norm", teacher="norm", relation="rkd", weight=0.1))
         signals = build_signals(chosen, spec, teacher.spec)

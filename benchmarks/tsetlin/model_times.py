@@ -61,7 +61,7 @@ def timed(action: Callable[[], object], warmup: int, iterations: int) -> dict[st
 
 def profile(name: str, device: str, sizes: list[int], warmup: int, iterations: int) -> dict[str, Any]:
     kind, settings = MODELS[name]
-    config = parse(kind, settings)
+    config = parse(kind, settings)  # type: ignore[var-annotated]
     model = _model(config).to(device)
     found: dict[str, Any] = {"model": name, "parameters": sum(p.numel() for p in model.parameters()), "batches": []}
     for size in sizes:
@@ -94,7 +94,7 @@ def train_step(model: torch.nn.Module, x: torch.Tensor, labels: torch.Tensor) ->
 def kernels(name: str, device: str, size: int, *, count: int = 10) -> dict[str, float]:
     """Share of a training step's self time by kernel, the largest first."""
     kind, settings = MODELS[name]
-    config = parse(kind, settings)
+    config = parse(kind, settings)  # type: ignore[var-annotated]
     model = _model(config).to(device)
     x, labels = torch.rand(size, *config.image_shape, device=device), torch.randint(0, 10, (size,), device=device)
     train_step(model, x, labels)

@@ -1,6 +1,9 @@
-"""Document 001, 6.3: latency and throughput of its networks over random images; measured, no invented energies.
+"""Document 001, 6: its networks and its baselines over random images; counted and measured, no invented energies.
 
 python python/fptm_ste/benchmark_profiles.py --models tm_vit_ste_base --batch-sizes 1,32 --device cpu --output benchmarks_cpu.json
+python python/fptm_ste/benchmark_profiles.py --table 6.1 6.2 --output tables.json      # both tables, all rows
+
+Energy is an account: counted operations times published picojoules (45 nm, Horowitz 2014), without and with all weights read once.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from stillhouse.core.records import machine, versions
 from stillhouse.families.clauses.students.flat import FlatTM
@@ -21,9 +25,11 @@ from stillhouse.families.clauses.students.pyramid import PyramidTM
 from stillhouse.families.clauses.students.resnet import ResNetTM
 from stillhouse.families.clauses.students.swin import SwinTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.metrics.energy import OperationEnergies
+from stillhouse.metrics.memory import forward_memory
 
 COMMON: dict[str, Any] = {"image_size": 32, "in_channels": 3, "num_classes": 10}
-VIT = {"embed_dim": 128, "depths": 4, "num_heads": 4, "patch_size": 4}
+VIT = {"embed_dim": 96, "depths": 4, "num_heads": 3, "patch_size": 4}  # the width whose parameters the document prints
 SWIN = {"embed_dim": (96, 192, 384, 768), "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24), "patch_size": 4}
 MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     "tm_vit_ste_base": (UnifiedTMTransformer, VIT),
@@ -34,10 +40,101 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "resnet_tm_18": (ResNetTM, {"layers": 18}),
     "resnet_tm_50": (ResNetTM, {"layers": 50}),
-    "swin_tm": (SwinTM, {}),
+    "swin_tm": (SwinTM, {"cap_windows": False}),  # as documented: maps are padded to windows of 7
     "pyramid_tm": (PyramidTM, {}),
     "flat_tm": (FlatTM, {}),
 }
+
+DOCUMENTED = {  # millions of parameters, GFLOPs, MB of activations as printed in 6.1
+    "tm_vit_ste_base": (1.20, 0.05, 0.83),
+    "tm_vit_deeptm_base": (3.27, 0.07, 1.21),
+    "tm_swin_deeptm_tiny": (52.83, 0.65, 1.79),
+    "resnet_tm_18": (13.85, 0.35, 0.62),
+    "resnet_tm_50": (52.34, 0.95, 2.44),
+    "swin_tm": (175.11, 2.8, 4.49),
+    "pyramid_tm": (1.37, 0.40, 2.13),
+    "flat_tm": (3.15, 0.02, 0.0),
+}
+BASELINES = {  # of 6.2, by timm's names: millions of parameters, GFLOPs as printed
+    "resnet18": (11.7, 1.8),
+    "resnet34": (21.8, 3.6),
+    "resnet50": (25.6, 4.1),
+    "resnet101": (44.5, 7.9),
+    "resnet152": (60.2, 11.3),
+    "swin_tiny_patch4_window7_224": (28, 4.5),
+    "swin_small_patch4_window7_224": (50, 8.7),
+    "swin_base_patch4_window7_224": (88, 15.4),
+    "swin_large_patch4_window7_224": (197, 34.7),
+    "vit_tiny_patch16_224": (5.7, 1.3),
+    "vit_small_patch16_224": (22, 4.6),
+    "vit_base_patch16_224": (86, 17.6),
+    "vit_large_patch16_224": (304, 61.6),
+}
+HEADINGS = (
+    "| model | M parameters (document) | GF (document) | MB activations (document) | "
+    "MB peak | ms | images/s | mJ, operations | mJ, weights read too |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def table(which: str, device: str, warmup: int, iterations: int, only: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Rows of table 6.1 (its networks at 32 pixels) or 6.2 (ordinary ones of timm at 224), untrained, one image at a time.
+
+    Args:
+        which: 6.1 or 6.2.
+        device: where.
+        warmup: calls that are not timed.
+        iterations: calls whose median is the latency.
+        only: names of rows; all where empty.
+
+    Returns:
+        Parameters, flops (a multiply-add is two; those of clauses too), bytes of activations and at the peak (weights apart),
+        milliseconds, images a second, picojoules counted, and what the document prints.
+    """
+    rows = []
+    activations: float | None
+    for name in MODELS if which == "6.1" else BASELINES:
+        if only and name not in only:
+            continue
+        torch.manual_seed(0)
+        if which == "6.1":
+            build, settings = MODELS[name]
+            model, side = build(**COMMON, **settings).eval().to(device), 32
+            parameters, flops, activations = DOCUMENTED[name]
+        else:
+            import timm
+
+            model, side = timm.create_model(name, pretrained=False).eval().to(device), 224
+            (parameters, flops), activations = BASELINES[name], None
+        images = torch.rand(1, 3, side, side, device=device)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model(images)
+        counted, energies = counter.get_total_flops(), OperationEnergies()
+        count = sum(p.numel() for p in model.parameters())
+        operations = counted / 2 * (energies.addition + energies.multiplication)
+        weights = sum(p.numel() * p.element_size() for p in model.parameters()) * energies.memory_byte
+        documented = {"millions": parameters, "gflops": flops, "activation_mb": activations}
+        rows.append({
+            "model": name, "parameters": count, "flops": counted, **forward_memory(model, images),
+            **_timed(model, images, warmup, iterations), "operations_pj": operations,
+            "with_weights_pj": operations + weights, "documented": documented,
+        })  # fmt: skip
+    return rows
+
+
+def in_words(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows as a table, with the document's figures in brackets."""
+    lines = [HEADINGS]
+    for row in rows:
+        said = row["documented"]
+        held = "" if said["activation_mb"] is None else f" ({said['activation_mb']:g})"
+        cells = (
+            row["model"], f"{row['parameters'] / 1e6:.2f} ({said['millions']:g})", f"{row['flops'] / 1e9:.3f} ({said['gflops']:g})",
+            f"{row['activations'] / 1e6:.2f}{held}", f"{row['peak'] / 1e6:.2f}", f"{row['median_ms']:.1f}",
+            f"{row['images_per_second']:.1f}", f"{row['operations_pj'] / 1e9:.3f}", f"{row['with_weights_pj'] / 1e9:.2f}",
+        )  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def profile(name: str, sizes: Sequence[int], device: str, warmup: int, iterations: int) -> dict[str, Any]:
@@ -66,6 +163,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print one line a network and batch size, and write all of it where --output says."""
     parser = argparse.ArgumentParser(prog="benchmark_profiles.py", description="Latency over random images of 32 x 32.")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=["tm_vit_ste_base"], help="networks to time")
+    parser.add_argument(
+        "--table", nargs="+", choices=("6.1", "6.2"), default=[], help="the document's tables, in place of --models"
+    )
+    parser.add_argument("--rows", nargs="+", default=[], help="of the tables: these models alone [all]")
     parser.add_argument("--batch-sizes", default="1,32", help="comma-separated")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where")
     parser.add_argument("--warmup", type=int, default=5, help="calls that are not counted")
@@ -79,6 +180,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--batch-sizes: expected whole numbers as 1,32, got {options.batch_sizes}")
     if options.warmup < 0 or options.iters < 1 or min(sizes) < 1:
         parser.error("--warmup, --iters, --batch-sizes: expected 0 or more, 1 or more, 1 or more")
+    if options.table:
+        known = {*MODELS, *BASELINES}
+        if strange := [name for name in options.rows if name not in known]:
+            parser.error(f"--rows: expected some of {', '.join(sorted(known))}, got {strange[0]}")
+        tables = {which: table(which, device, options.warmup, options.iters, options.rows) for which in options.table}
+        for which, rows in tables.items():
+            print(f"{which}, one image at a time, float32, {device}\n\n{in_words(rows)}\n")
+        if options.output is not None:
+            about = {"device": device, "threads": torch.get_num_threads(), "machine": machine(), "versions": versions()}
+            options.output.write_text(json.dumps({**about, "tables": tables}, indent=2) + "\n")
+        return 0
     results = [profile(name, sizes, device, options.warmup, options.iters) for name in options.models]
     for result in results:
         for batch in result["batches"]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Predictor
-from stillhouse.families import family_at
+from stillhouse.families import FAMILIES, family_at, light
 
 
 def load(path: str | Path) -> Predictor:
     """The student of a run, or of a student's own folder, with `predict`, `transform` and `classes`.
 
     Args:
-        path: a run folder (`runs/demo`: the student that it ships), or the folder of one (`runs/demo/arms/kd/seed-0`).
+        path: a run folder (`runs/demo`: the student that it ships), the folder of one (`runs/demo/arms/kd/seed-0`), or what
+            `stillhouse export --to packed`, `numpy`, `json` or `onnx` wrote, which needs no torch.
 
     Raises:
         InputError: neither, or files that were changed since.
@@ -22,4 +24,9 @@ def load(path: str | Path) -> Predictor:
         student.predict(["photo.png"])       # [{"class": "7", "probability": 0.98, "probabilities": {...}}]
     """
     place = Path(path).expanduser()
+    for kind in FAMILIES:
+        if (found := light(kind).opened(place)) is not None:
+            return found
+    if place.is_file():
+        raise InputError(f"{place}: expected a run, a student, or an export of one (packed, numpy, json, onnx)")
     return family_at(place).predictor(place)

@@ -14,7 +14,7 @@ import pytest
 from stillhouse.cache import array_file, files
 from stillhouse.cache.files import MANIFEST, Store, merge, missing, read_manifest, write_shards
 from stillhouse.cache.plan import Plan
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.seals import with_seal
 
 ROWS, SHARD = 23, 4
@@ -193,9 +193,10 @@ def test_a_changed_manifest_is_a_named_error(tmp_path):
     write_shards(tmp_path / "c", plan(), fill)
     found = json.loads((tmp_path / "c" / MANIFEST).read_text())
     for change in ({"about": {"teacher": "another"}}, {"shards": {}}, {"parts": {"train": 5}}):
-        (tmp_path / "c" / MANIFEST).write_text(json.dumps({**found, **change}))
-        with pytest.raises(InputError, match=r"manifest\.json was changed"):
-            read_manifest(tmp_path / "c")
+        for text in ({**found, **change}, with_seal({**found, **change}, MANIFEST)):  # a new seal does not help
+            (tmp_path / "c" / MANIFEST).write_text(json.dumps(text))
+            with pytest.raises(InputError, match=r"manifest\.json was changed"):
+                read_manifest(tmp_path / "c")
     for change, words in (({"format": "x"}, "expected a cache of format"), ({"parts": 3}, "parts: expected")):
         (tmp_path / "c" / MANIFEST).write_text(json.dumps(with_seal({**found, **change}, MANIFEST)))
         with pytest.raises(InputError, match=words):
@@ -222,6 +223,25 @@ def test_a_full_disk_is_an_error_before_a_row_is_asked_for(tmp_path, monkeypatch
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: files.shutil._ntuple_diskusage(100, 100, 10))
     with pytest.raises(InputError, match=r"expected 1,012 free bytes, got 10"):
         write_shards(tmp_path / "c", plan(), asking)
+
+
+@pytest.mark.parametrize("call", ["fsync", "open"])
+def test_a_disk_that_is_full_at_any_moment_is_named(tmp_path, monkeypatch, call):
+    """Some file systems find out when a file is flushed, or when there is no room for its name: it was a traceback."""
+    original = getattr(os, call)
+
+    def full(target, *rest, **more):
+        path = os.readlink(f"/proc/self/fd/{target}") if call == "fsync" else str(target)
+        if ".npy." in path or path.endswith(".claim"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return original(target, *rest, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, full)
+        with pytest.raises(CannotWrite, match=r"cannot write .*(no space|No space) left"):
+            write_shards(tmp_path / "c", plan(), fill)
+    assert not [p.name for p in (tmp_path / "c").iterdir() if ".npy" in p.name]
+    assert write_shards(tmp_path / "c", plan(), fill)  # the same command goes on
 
 
 def test_space_is_really_reserved(tmp_path):

@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+import stillhouse
 from stillhouse.classification.card import save_student
 from stillhouse.classification.data import DataConfig
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, Target, compare_answers, write_export
+from stillhouse.core.lock import RunLock
+from stillhouse.core.records import LOCK
 from stillhouse.families import FAMILIES, family
+from stillhouse.families.clauses.numpy_machine import ClauseMachine
 from stillhouse.families.clauses.students.model_configs import DeepTMConfig, FlatTMConfig
 
 DIGITS = ("--data", "digits")
@@ -52,6 +56,13 @@ def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     with torch.no_grad():
         assert said == [data.task.class_names[k] for k in model(batch.inputs).argmax(1).tolist()]
+    wrong = batch.inputs.numpy().copy()
+    for value, words in ((np.nan, "or NaN"), (1.5, "floats in \\[0, 1\\]")):
+        wrong[3, 0, 2, 2] = value  # it would count as dark, or as bright
+        with pytest.raises(ValueError, match=words):
+            ClauseMachine(out).predict(wrong)
+    with pytest.raises(ValueError, match="got int64"):
+        ClauseMachine(out).predict(wrong.astype(np.int64))
     raw = bytearray((out / "clauses.npz").read_bytes())
     raw[len(raw) // 2] ^= 4  # a bit of the clauses: an error, never other answers
     (out / "clauses.npz").write_bytes(raw)
@@ -89,6 +100,11 @@ def test_programs_for_torch_and_onnxruntime(flat, tmp_path, capsys):
     got = onnxruntime.InferenceSession(str(tmp_path / "student.onnx")).run(["logits"], {"inputs": inputs.numpy()})[0]
     with torch.no_grad():
         np.testing.assert_allclose(got, flat[1](inputs).numpy(), atol=1e-4)
+        expected = flat[1](inputs).softmax(1).numpy()
+    student = stillhouse.load(tmp_path / "student.onnx")  # by onnxruntime, with the classes that the file names
+    answers = student.predict(list(flat[2].test.images[:7].numpy()))
+    np.testing.assert_allclose([list(row["probabilities"].values()) for row in answers], expected, atol=1e-4)
+    assert [row["class"] for row in answers] == [str(k) for k in expected.argmax(1)]
 
 
 def test_what_fails_its_check_leaves_nothing(tmp_path):
@@ -119,6 +135,23 @@ def test_what_a_killed_export_left_is_taken_away(tmp_path):
 
     write_export({"c": Target("C", ".c", write)}, "c", tmp_path, tmp_path / "student.c", ExportChoices(), "clauses")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.c.old", ".student.c.new", "student.c"]
+
+
+def test_what_a_killed_export_left_is_taken_away_at_once(tmp_path):
+    """Its lock is free, since its process is dead; that of one at work is not."""
+    for name in (".student.c.killed", ".student.c.living"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "student.c").write_text("half")
+    (tmp_path / ".student.c.killed" / LOCK).write_text("{}")
+
+    def write(folder, out, choices):
+        assert (out.parent / LOCK).is_file()
+        out.write_text("whole")
+        return []
+
+    with RunLock(tmp_path / ".student.c.living"):
+        write_export({"c": Target("C", ".c", write)}, "c", tmp_path, tmp_path / "student.c", ExportChoices(), "clauses")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".student.c.living", "student.c"]
 
 
 def test_answers_are_compared_row_by_row():

@@ -90,6 +90,7 @@ def signal_of(kind, row):
         "time-steps": {"student": first},
         "activation-maps": between,
         "mixing": MIXING.get(kind, {}),
+        "clause-targets": {"student": "blocks.0.feed_forward.core.layers.0.bank", "teacher": above},
     }
     return {**matrix.SIGNALS[row], **given.get(row, {}), "weight": WEIGHT, "name": "cell"}
 

@@ -426,6 +426,16 @@ def test_scores_of_classes_are_distilled_by_kl(tmp_path):
     p, log_q = softmax(logits / 2, axis=1), log_softmax(codes / 2, axis=1)
     kl = 4 * (p * (log_softmax(logits / 2, axis=1) - log_q)).sum(1).mean()
     assert kl < 0.5 * values[0]
+    scored = [line["class_kl"] for line in read_records(arm / records.RECORDS) if line.get("class_kl") is not None]
+    assert scored[-1] < 0.5 * scored[0]
+    # stops early, as the document has it, by that KL: with a rate of 0 nothing gets better after the first validation
+    early = documented({"loss_type": "kl", "student_dim": 4, "max_epochs": 6, "early_stopping_patience": 2})
+    still = merge(
+        merge(plan, early), {"training": {"learning_rate": 1e-12, "final_learning_rate": 0.0, "warmup_epochs": 0}}
+    )
+    distill(parse(EmbedRunConfig, still), tmp_path / "still", force=True)
+    kept = read_records(tmp_path / "still" / "arms" / "student" / "seed-0" / records.RECORDS)
+    assert len([line for line in kept if line.get("class_kl") is not None]) < 6
     with pytest.raises(
         InputError, match=r"class_weight: expected codes of one level as wide as the vectors \(4 classes\)"
     ):

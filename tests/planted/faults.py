@@ -64,6 +64,72 @@ DOCUMENTED_WORDS = (
         edited("part * PART", "0"),
         "tests/training/test_embedding_job.py::test_a_step_in_micro_batches_is_the_mean_of_its_parts",
     ),
+    Fault(
+        "no clause has a target",
+        "stillhouse.signals.clause_targets:ClauseTargetSignal.targets",
+        edited("> 0).to", "> 1e9).to"),
+        "tests/signals/test_clause_targets.py::test_by_hand_with_the_class_tokens_attention",
+    ),
+    Fault(
+        "clauses are taught where the teacher does not look",
+        "stillhouse.signals.clause_targets:ClauseTargetSignal._attention",
+        edited("looked = activation_energy(", "looked = 1 + 0 * activation_energy("),
+        "tests/signals/test_clause_targets.py::test_where_the_teacher_does_not_look_nothing_is_taught",
+    ),
+    Fault(
+        "every head's read-out is of the first head",
+        "stillhouse.signals.probes:ProbeSignal._pooled",
+        edited(".chunk(self.parts[path], dim=1)", ".chunk(self.parts[path], dim=1)[:1] * self.parts[path]"),
+        "tests/vision/test_alignments.py::test_a_heads_readout_learns_what_that_head_knows",
+    ),
+    Fault(
+        "an alignment has no flag",
+        "stillhouse.families.clauses.vision.config:LessonConfig.alignments",
+        edited("if self.clause_weight:", "if False:"),
+        "tests/vision/test_alignments.py::test_alignments_and_several_teachers_in_one_run",
+    ),
+    Fault(
+        "what a model does not read is not named",
+        "stillhouse.families.clauses.vision.unused:unread",
+        constant(()),
+        "tests/vision/test_alignments.py::test_a_flag_that_a_model_does_not_read_is_named",
+    ),
+    Fault(
+        "the simulated level rc has no migration in it",
+        "stillhouse.families.sar.simulate:_levels",
+        edited("rc = migration_corrected(radar, rcmc.astype(np.complex128), backwards=True)", "rc = rcmc + 0j"),
+        "tests/sar/test_sar_words.py::test_every_level_is_the_one_below_it_processed",
+    ),
+    Fault(
+        "weights of 8 bits are written with 32",
+        "stillhouse.families.sar.saved:save_changed",
+        edited("small.values.cpu().contiguous()", "small.values.float().cpu().contiguous()"),
+        "tests/sar/test_sar_words.py::test_eight_bits_lie_on_the_disk",
+    ),
+    Fault(
+        "gamma counts although features are not matched",
+        "stillhouse.families.sar.objective:SarObjective.weights",
+        edited("if not self.feature_matching:", "if False:"),
+        "tests/sar/test_sar_words.py::test_feature_matching_off_beside_gamma_as_documented",
+    ),
+    Fault(
+        "online is offline",
+        "stillhouse.families.sar.monitor:mode_of",
+        constant("offline"),
+        "tests/sar/test_sar_words.py::test_weights_and_biases_goes_online_when_asked",
+    ),
+    Fault(
+        "the anchor in degrees is that of logarithms",
+        "stillhouse.temperature.learned:_Learned.regularizers",
+        edited('self.config.anchor_scale == "linear"', "False"),
+        "tests/temperature/test_learned_temperature.py::test_the_anchor_in_degrees_as_document_003_writes_it",
+    ),
+    Fault(
+        "memory that is freed is still counted",
+        "stillhouse.metrics.memory:_Held._freed",
+        nothing,
+        "tests/metrics/test_forward_memory.py::test_a_chain_frees_what_it_has_read",
+    ),
 )
 
 ATTACHED = (
@@ -1278,6 +1344,12 @@ EMBEDDING = (
         "tests/metrics/test_neighbourhood.py::test_overlap_and_recall_are_those_of_scikit_learns_neighbours",
     ),
     Fault(
+        "a text student's votes are forgotten",
+        "stillhouse.families.embed.text:TextEmbeddingJob._solve",
+        edited("VOTE_UNIT * torch", "0.0 * torch"),
+        "tests/students/test_text_student.py::test_votes_keep_what_a_narrow_table_blurs",
+    ),
+    Fault(
         "rows are not mixed with their neighbours",
         "stillhouse.families.embed.job:EmbeddingJob._mixed",
         edited("torch.where(moved, between, vectors)", "vectors"),
@@ -1650,7 +1722,7 @@ SWEEPS = (
     ),
     Fault(
         "the least likely class named",
-        "stillhouse.classification.use:_Classes._answer",
+        "stillhouse.classification.photos:Classes._answer",
         edited("best = max(", "best = min("),
         "tests/conformance/test_use.py::test_answers_are_those_of_the_run[clauses]",
     ),
@@ -1662,6 +1734,54 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 
 RELIABILITY = (
+    Fault(
+        "a card that went missing ships a student without one",
+        "stillhouse.core.folder:RunFolder.keep",
+        edited("(records.RECORDS, records.CARD)", "(records.RECORDS,)"),
+        "tests/test_folder.py::test_a_changed_file_of_a_finished_training_is_named[card.json-card.json was changed]",
+    ),
+    Fault(
+        "a disk that is full at a flush of the cache is a traceback",
+        "stillhouse.cache.array_file:ArrayFile.close",
+        edited("raise self._fault(error) from None", "raise"),
+        "tests/cache/test_cache_files.py::test_a_disk_that_is_full_at_any_moment_is_named[fsync]",
+    ),
+    Fault(
+        "a pixel that is no number is dark to a machine given away",
+        "stillhouse.families.clauses.numpy_machine:ClauseMachine.bits",
+        edited("(images >= 0) & (images <= 1)", "images == images.astype(images.dtype)) | (images != images"),
+        "tests/cli/test_export.py::test_numpy_alone_gives_the_same_answers[flat]",
+    ),
+    Fault(
+        "keys of another kind have a line each",
+        "stillhouse.core.config:_of_another_kind",
+        constant("student.patch_size: unknown key"),
+        "tests/test_config.py::test_keys_of_another_kind_share_a_line",
+    ),
+    Fault(
+        "a changed file of a finished training is built on",
+        "stillhouse.core.folder:_check_finished",
+        nothing,
+        "tests/test_folder.py::test_a_changed_file_of_a_finished_training_is_named",
+    ),
+    Fault(
+        "a comparison looks at no file that it does not need",
+        "stillhouse.core.folder:changed_files",
+        constant([]),
+        "tests/report/test_compare_runs.py::test_a_file_that_was_changed_is_named",
+    ),
+    Fault(
+        "a refused run leaves its folder",
+        "stillhouse.core.lock:remove_empty",
+        nothing,
+        "tests/test_lock.py::test_a_run_that_is_refused_leaves_no_folders",
+    ),
+    Fault(
+        "a killed export waits for its hour",
+        "stillhouse.core.lock:is_abandoned",
+        constant(False),
+        "tests/cli/test_export.py::test_what_a_killed_export_left_is_taken_away_at_once",
+    ),
     _fault(
         "a seal that is never looked at",
         "core.seals:is_whole",
@@ -2016,6 +2136,18 @@ TARGETS = (
         "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
     ),
     Fault(
+        "a part in C that is never asked",
+        "stillhouse.families.clauses.parts:_compiled",
+        edited("return found.astype(np.int64)", "return clauses.scores(bits)"),
+        "tests/logic/test_parts.py::test_a_part_in_c_that_votes_otherwise_is_found",
+    ),
+    Fault(
+        "a proof whose arithmetic wraps too early",
+        "stillhouse.logic.prove_value:_counts",
+        edited("2 ** max(full * (1 + len(over)), full + len(literals)).bit_length()", "full"),
+        "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
+    ),
+    Fault(
         "a proof that believes what follows the counters",
         "stillhouse.logic.prove_value:_subtracts",
         constant(True),
@@ -2258,7 +2390,29 @@ WRITING = (
     ),
 )
 
+WITHOUT_TORCH = (
+    Fault(
+        "an exported machine answers with the negated scores",
+        "stillhouse.families.clauses.machine_use:MachineClasses.probabilities",
+        edited("softmax(", "softmax(-"),
+        "tests/report/test_without_torch.py::test_what_a_machine_answers_is_its_softmax",
+    ),
+    Fault(
+        "bits a byte of a packed model forget what was read",
+        "stillhouse.families.lm.lines:PackedPredictor.nats",
+        edited("step(int(token))", "step(0)"),
+        "tests/report/test_without_torch.py::test_a_packed_language_model_reads_on",
+    ),
+    Fault(
+        "one run a table, however wide the terminal",
+        "stillhouse.cli.compare:_tables",
+        edited("fits(table(start, n))", "False"),
+        "tests/report/test_compare_runs.py::test_a_table_of_runs_fits_the_terminal",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
+    *WITHOUT_TORCH,
     *UNLIKE,
     *LOSSES,
     *TEMPERATURE,

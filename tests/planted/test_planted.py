@@ -56,6 +56,6 @@ def test_a_sample_is_caught(monkeypatch):
 
     chosen = sample()
     assert len(chosen) >= 5
-    assert faults.missed(chosen) == []
+    assert all(faults.planted_each(chosen).values())
     unharmed = Fault("no fault at all", chosen[0].target, lambda original: original, chosen[0].caught_by)
-    assert faults.missed([unharmed]) == ["no fault at all"]
+    assert faults.planted_each([unharmed]) == {"no fault at all": False}

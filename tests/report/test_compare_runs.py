@@ -1,15 +1,18 @@
 """Runs side by side: pairs by seed and item, reasons where there are none."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from stillhouse.cli.compare import _tables
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Family, Metric
-from stillhouse.core.records import write_arrays, write_json
+from stillhouse.core.records import read_json, write_arrays, write_json
 from stillhouse.report.runs import compare_runs, read_runs, write_comparison
 
 
@@ -145,9 +148,52 @@ def test_a_student_that_is_gone_is_named(tmp_path, capsys, monkeypatch):
     assert "b: without its cost: student.safetensors was changed" in capsys.readouterr().out
 
 
+def test_a_file_that_was_changed_is_named(tmp_path, capsys, monkeypatch):
+    """Though no figure rests on it, and no student is loaded to count its cost; and one that the run had left and is gone."""
+    a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
+    place = b / "arms" / "kd" / "seed-0"
+    write_json(place / "card.json", {"sha256": {"student.bin": "0" * 64}})
+    (place / "student.bin").write_bytes(b"other weights")
+    write_json(b / "summary.json", {"shipped": {"arm": "kd", "seed": 0}, "files": ["rules.json"]})
+    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
+    assert main(["compare", str(a), str(b), "--no-cost", "--out", str(tmp_path / "page.html")]) == 0
+    out, page = capsys.readouterr().out, (tmp_path / "page.html").read_text()
+    for words in ("student.bin was changed after it was written", "rules.json is missing, and the run had left it"):
+        assert words in out
+        assert words in page
+    assert compared(a, b)[0]["changed"] == []
+
+
 def test_what_is_no_run_is_refused(tmp_path):
     """One alone, one twice, one that is not finished."""
     a = make(tmp_path / "a", {0: [0.1, 0.2]})
     for folders, expected in (([a], "two runs or more"), ([a, a], "one twice"), ([a, tmp_path], "a finished run")):
         with pytest.raises(InputError, match=expected):
             read_runs(Errors(), folders)
+
+
+def test_runs_with_the_same_metrics_are_compared_whatever_the_student(finished, tmp_path, capsys):
+    """A network beside a clause machine is what users ask for; radar beside them is refused, with what to do instead."""
+    clauses, images = (shutil.copytree(finished, tmp_path / name) for name in ("clauses", "images"))
+    write_json(images / "run.json", {**read_json(images / "run.json"), "kind": "images"})
+    for place in (place for run in (clauses, images) for place in run.glob("arms/kd/seed-*")):
+        write_arrays(place / "scores.npz", accuracy=np.array([1.0, 0.0, 1.0]))
+    assert main(["compare", str(clauses), str(images), "--no-cost"]) == 0
+    assert "images against clauses, accuracy" in capsys.readouterr().out
+    write_json(images / "run.json", {**read_json(images / "run.json"), "kind": "sar"})
+    assert main(["compare", str(clauses), str(images), "--no-cost"]) == 2
+    assert "stillhouse verify" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("width", "tables"), [(80, 2), (300, 1)])
+def test_a_table_of_runs_fits_the_terminal(width, tables):
+    """Four runs of 20 columns each and a label: two tables of two in 80 columns, one in 300; no figure is cut."""
+    console = Console(width=width, force_terminal=True, color_system=None)
+    cells = [f"{place}1.49 % to 80.58 %" for place in range(4)]
+    made = list(_tables([f"run-{place}" for place in range(4)], [("95 % interval", cells)], console))
+    with console.capture() as seen:
+        for table in made:
+            console.print(table)
+    assert len(made) == tables
+    assert all(len(line) <= width for line in seen.get().splitlines())
+    assert all(cell in seen.get() for cell in cells)

@@ -123,7 +123,7 @@ def test_clauses_are_drawn_with_their_captions(page, finished):
     clauses = records.read_json(finished / records.CLAUSES)["classes"]
     first = clauses[0]["clauses"][0]
     positive, negated = first["positive_literals"], first["negated_literals"]
-    caption = f"block {first['block']}, clause {first['clause']}: {positive + negated} literals "
+    caption = f"block {first['block'] + 1}, clause {first['clause']}: {positive + negated} literals "
     assert caption + f"({positive} positive, {negated} negated), 8 % of the votes" in words_of(page)
     assert page.count("data:image/png;base64,") == sum(len(c["images"]) for k in clauses for c in k["clauses"])
 

@@ -46,8 +46,19 @@ def test_the_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
             words[words.index("s4_ssm_complex_toy")] = str(written(tmp_path / "teacher.yaml", teacher))
         assert sar(command, *words, *shlex.split(more.get(command, ""))) == 0, line
         done.add(command)
-    assert done == {"simulate", "train", "distill", "stream", "evaluate", "compare"}
+    made = {"quantize", "prune", "truncate", "export"}
+    assert done == {"simulate", "train", "distill", "stream", "evaluate", "compare"} | made
     assert "kd" in capsys.readouterr().out
+
+
+def test_the_documented_teacher_starts_from_simulated_products(tmp_path, monkeypatch, capsys):
+    """The page's two commands as printed, with a smaller network: level rc, which was never written, and the file's other keys."""
+    monkeypatch.chdir(tmp_path)
+    first, second = (shlex.split(line)[2:] for line in BLOCKS["sh"][1].strip().splitlines())
+    assert sar(*first) == 0
+    small = "--num-epochs 1 --quiet --set model.model_dim=2 --set model.state_dim=4 --set model.num_layers=1"
+    assert sar(*second, *shlex.split(small)) == 0
+    assert "64 train, 16 validation, 16 test" in capsys.readouterr().out
 
 
 def test_the_yaml_is_a_students_file(files, tmp_path):

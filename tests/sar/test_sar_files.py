@@ -173,7 +173,7 @@ def test_a_changed_value_changes_the_run(tmp_path, key, value, shown):
         ("training.loss_fn", "polarimetric", "training.loss_fn: expected one of complex_mse, complex_nmse"),
         ("training.wraper", False, "training.wraper: unknown key"),
         ("training.num_epochs", 3, "it and epochs are the same and differ"),
-        ("training.lr", "fast", "training.learning_rate: expected a valid number"),
+        ("training.lr", "fast", "training.learning_rate: expected a number"),
         ("training.epochs", 2.5, "training.epochs: expected"),
         ("training.epochs", True, "training.epochs: expected"),
         ("dataloader.backend", "npy", "dataloader.backend: expected zarr"),

@@ -38,6 +38,7 @@ REFUSED_HERE = [
     {"kind": "time-steps", "student": "blocks.0"},
     {"kind": "attention", **BLOCKS, "relation_heads": 1},
     {"kind": "probes", "places": ["blocks.0"]},
+    {"kind": "clause-targets", **BLOCKS},
     {"kind": "contrastive", "place": "blocks.0"},
     {"kind": "dynamics", "student": ["blocks.0"], "teacher": ["blocks.0"], "space": "logits"},
 ]

@@ -36,6 +36,7 @@ SMALLEST = {
     "time-steps": {"student": "a", "read": "linear"},
     "activation-maps": {"student": "a", "teacher": "a"},
     "mixing": {"student": "a", "teacher": "a", "student_heads": 1, "teacher_heads": 1},
+    "clause-targets": {"student": "a", "teacher": "a"},
 }
 
 
@@ -69,6 +70,7 @@ def test_what_compares_samples_and_what_reads_one_label_say_so():
         ({"kind": "ensemble"}, False, True),
         ({"kind": "hidden", "distance": "cka", "projector": "none", **SMALLEST["hidden"]}, True, False),
         ({"kind": "contrastive", "place": "a"}, True, False),
+        ({"kind": "clause-targets", "student": "a", "teacher": "a"}, True, False),
     ):
         config = parse(kinds(SignalConfig)[change["kind"]], change)
         assert (config.compares_samples, config.reads_one_label) == (comparing, labelled), change

@@ -19,11 +19,11 @@ from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 from stillhouse.families.embed.students.text import StaticTextStudent
 from stillhouse.families.embed.students.text_config import TextStudentConfig
 from stillhouse.families.embed.students.words import Bags, HashTokenizer, PieceTokenizer, input_table
-from stillhouse.families.embed.text import TextLesson, distill_text_student, split_texts, token_weights
+from stillhouse.families.embed.text import TextLesson, distill_text_student, ridge_of_both, split_texts, token_weights
 from stillhouse.training.config import TrainingConfig
 
 WORDS = [a + b for a in ("ka", "lo", "mi", "nu", "re", "so") for b in ("dan", "fel", "gim", "hop", "jut", "pex", "tav")]
-HASH = TextStudentConfig(tokens="hash", start="random", buckets=512, width=16, hidden=8, token_dropout=0.0)
+HASH = TextStudentConfig(tokens="hash", start="random", buckets=512, width=16, hidden=8, token_dropout=0.0, votes=False)
 SHORT = TrainingConfig(
     epochs=6,
     batch_size=64,
@@ -196,6 +196,44 @@ def test_the_linear_start_is_ridge_regression():
     fitted = Ridge(alpha=alpha).fit(x, y)
     np.testing.assert_allclose(student.skip.detach(), fitted.coef_, atol=1e-5)
     np.testing.assert_allclose(student.bias.detach(), fitted.intercept_, atol=1e-5)
+
+
+def test_ridge_of_sparse_and_dense_features_is_scikit_learns():
+    """Both at once, with a constant that is not penalized; a method that dropped either side would be far off."""
+    from scipy.sparse import csr_array
+    from sklearn.linear_model import Ridge
+
+    rng = np.random.default_rng(1)
+    counts, dense = rng.random((80, 30)) * (rng.random((80, 30)) < 0.2), rng.normal(size=(80, 4))
+    y = counts @ rng.normal(size=(30, 5)) + dense @ rng.normal(size=(4, 5)) + 3
+    votes, skip, constant = ridge_of_both(csr_array(counts), dense, y, 0.5)
+    fitted = Ridge(alpha=0.5).fit(np.hstack([counts, dense]), y)
+    np.testing.assert_allclose(np.vstack([votes, skip]).T, fitted.coef_, atol=1e-3)
+    np.testing.assert_allclose(constant, fitted.intercept_, atol=1e-3)
+
+
+def test_votes_keep_what_a_narrow_table_blurs(tmp_path):
+    """42 words on 3 axes are one another's neighbours; a vote a word is not, is exported, and is not trained away."""
+    texts, codes = made(400)
+    still = TrainingConfig(epochs=2, batch_size=64, learning_rate=1e-5, final_learning_rate=0, device="cpu")
+    narrow = {
+        "tokens": "hash",
+        "start": "random",
+        "letters": False,
+        "width": 3,
+        "hidden": 0,
+        "buckets": 4096,
+        "half": False,
+    }
+    found = {}
+    for votes in (False, True):
+        folder = tmp_path / str(votes)
+        config = TextStudentConfig(votes=votes, **narrow)
+        found[votes] = distil(texts, codes, folder=folder, config=config, training=still)
+        told = NumpyTextEmbedder.load(folder).encode(texts)
+        np.testing.assert_allclose(told, torch_codes(found[votes], texts), atol=1e-4)
+    assert found[True].network.table.shape[1] == 3 + 5
+    assert found[True].fit.best["r2"] > found[False].fit.best["r2"] + 0.3
 
 
 # --------------------------------------------------------------------------------------------------------- training

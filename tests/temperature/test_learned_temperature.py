@@ -351,3 +351,14 @@ def test_classes_built_are_the_asked_ones():
     """`per_sample` that is not looked at would pass most tests above."""
     assert isinstance(build(), LearnedScalar)
     assert isinstance(build(per_sample=True), LearnedPerSample)
+
+
+@pytest.mark.parametrize(
+    ("scale", "expected"), [("linear", 0.1 * (5.0 - 2.0) ** 2), ("log", 0.1 * math.log(5 / 2) ** 2)]
+)
+def test_the_anchor_in_degrees_as_document_003_writes_it(scale, expected):
+    """0.1 (T - 2)^2 at T = 5, and the usual one of logarithms."""
+    learned = build(initial=5.0, anchor=2.0, anchor_weight=0.1, anchor_scale=scale)
+    learned(*(logits(seed) for seed in (0, 1)), Progress(0, 10))
+    ((weight, value),) = learned.regularizers().values()
+    assert weight * float(value) == pytest.approx(expected, rel=1e-4)

@@ -205,6 +205,20 @@ ELSEWHERE = {  # what a whole run, or a file, shows
     "--visualize-samples": "test_a_whole_run_leaves_what_it_promises",
     "--bitpack": "test_packed_and_dense_agree",
     "--visualize-topk": "test_a_whole_run_leaves_what_it_promises",
+    **dict.fromkeys(
+        (
+            *(
+                "--distill-more-teachers",
+                "--distill-student-layer",
+                "--distill-teacher-layer",
+                "--distill-feature-weight",
+            ),
+            *("--distill-attention-weight", "--distill-relation-weight", "--distill-clause-weight"),
+        ),
+        "test_alignments_and_several_teachers_in_one_run",
+    ),
+    "--head-probes": "test_a_flag_that_a_model_does_not_read_is_named",
+    "--distill-teacher-data-size": "test_a_teacher_at_the_datas_size",
 }
 DOCUMENTED = """
 --models --dataset --epochs --batch-size --test-batch-size --lr --min-lr --warmup-epochs --lr-cycle-steps

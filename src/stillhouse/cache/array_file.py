@@ -79,7 +79,10 @@ class ArrayFile:
             InputError: there is not enough.
         """
         header = _header(self.shape, self.kind)
-        self.handle = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            self.handle = os.open(self.part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        except OSError as error:
+            raise self._fault(error) from None
         reserve(self.handle, len(header) + bytes_of(self.shape, self.kind.str), self.path)
         self._write(header)
 
@@ -101,14 +104,17 @@ class ArrayFile:
         """Give the file its name; returns its size and hash.
 
         Raises:
-            InputError: there are fewer rows than were promised.
+            InputError: there are fewer rows than were promised; the disk is full.
         """
         if self.rows != self.shape[0]:
             raise InputError(f"cache {self.path.name}: expected {self.shape[0]} rows, got {self.rows}")
-        os.fsync(self.handle)
-        os.close(self.handle)
-        self.handle = -1
-        os.replace(self.part, self.path)
+        try:
+            os.fsync(self.handle)  # where a file system finds out that it is full
+            os.close(self.handle)
+            self.handle = -1
+            os.replace(self.part, self.path)
+        except OSError as error:
+            raise self._fault(error) from None
         return {"bytes": self.size, SHA: self.digest.hexdigest()}
 
     def abandon(self) -> None:
@@ -125,10 +131,13 @@ class ArrayFile:
             try:
                 count = os.write(self.handle, view)
             except OSError as error:
-                if error.errno in FULL:
-                    raise _full(self.path, bytes_of(self.shape, self.kind.str)) from None
-                raise CannotWrite(f"cannot write {self.path}: {error.strerror}") from None
+                raise self._fault(error) from None
             view, self.size = view[count:], self.size + count
+
+    def _fault(self, error: OSError) -> InputError:
+        if error.errno in FULL:
+            return _full(self.path, bytes_of(self.shape, self.kind.str))
+        return CannotWrite(f"cannot write {self.path}: {error.strerror}")
 
 
 def _header(shape: tuple[int, ...], kind: np.dtype[Any]) -> bytes:

@@ -207,7 +207,10 @@ def _check_space(folder: Path, size: int) -> None:
 def _claim(folder: Path, shard: Shard) -> Iterator[bool]:
     """Whether the shard is ours to write while this is open; where there are no locks it is everybody's, with equal bytes."""
     path = folder / f".{shard.name}{CLAIM}"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise CannotWrite(f"cannot write {path}: {error.strerror}") from None
     try:
         ours, locked = True, False
         if fcntl is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,8 +19,10 @@ import torch
 from torch import nn
 
 from stillhouse.classification.data import ImageSplit
+from stillhouse.classification.exported import KEY
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import compare_answers
+from stillhouse.core.types import ImageTask
 
 OPSET, ROUNDING, BATCH = 18, 1e-3, 256
 
@@ -58,13 +61,16 @@ def compare_on(
     return compare_answers(expected, got, name, bound=rounding * max(1.0, float(np.abs(expected).max())))
 
 
-def write_onnx(model: nn.Module, split: ImageSplit, out: Path) -> str:
+def write_onnx(model: nn.Module, split: ImageSplit, out: Path, task: Any = None) -> str:
     """One ONNX file, input `inputs` (B, ...), output `logits` (B, K), B free; compared on the split.
+
+    Of images it names the classes and the shape, so that `stillhouse predict` can use the file.
 
     Raises:
         InputError: onnx, onnxscript or onnxruntime is not installed, torch cannot express the network, or other answers.
     """
     try:
+        import onnx
         import onnxruntime
         import onnxscript  # noqa: F401  torch's exporter needs it
     except ImportError as error:
@@ -86,6 +92,12 @@ def write_onnx(model: nn.Module, split: ImageSplit, out: Path) -> str:
             )
         except Exception as error:  # whatever a network of anyone's does to a tracer
             raise InputError(f"onnx: torch cannot export this network: {_first_line(error)}") from None
+    if isinstance(task, ImageTask):
+        written = onnx.load(out)
+        written.metadata_props.add(
+            key=KEY, value=json.dumps({"class_names": list(task.class_names), "shape": list(task.shape)})
+        )
+        onnx.save(written, out)
     session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
     return compare_on(model, split, lambda x: session.run(["logits"], {"inputs": x})[0], out.name)
 

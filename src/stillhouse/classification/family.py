@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from stillhouse.classification.data import ClassesDataConfig
+from stillhouse.classification.light import ClassesLight
 from stillhouse.classification.plan import ClassesRunConfig
 from stillhouse.classification.unused import unused_settings
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse
 from stillhouse.core.exports import ExportChoices, Target
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
-from stillhouse.core.folder import RunFolder, read_arrays, run_above, settings_of, student_folder
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
+from stillhouse.core.folder import run_above, settings_of, student_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from stillhouse.cache.questions import Questions
     from stillhouse.core.lab import Lab
     from stillhouse.core.pipeline import Lesson
-    from stillhouse.report.blocks import Block
     from stillhouse.training.job import Job
 
 COST_SECONDS = 0.1  # a batch size, of a measurement beside other work
@@ -38,7 +38,7 @@ ABOUT = {
 }
 
 
-class ClassificationFamily(Family[ClassesRunConfig, Any]):
+class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
     """Labelled rows into classes: data, teachers, arms, jobs, scores.
 
     Attributes:
@@ -48,13 +48,6 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
 
     Students: ClassVar[Any]
     about: ClassVar[Mapping[str, str]] = ABOUT
-    metrics = (
-        Metric("accuracy", "accuracy", "points", "test images", scale=100, digits=2, low=0, high=1),
-        Metric("nll", "negative log-likelihood (nats)", "nats", "test images", lower_is_better=True, low=0),
-        Metric("ece", "calibration error (ECE)", "points", lower_is_better=True, scale=100, digits=2, low=0, high=1),
-        Metric("agreement", "agreement with the teacher", "points", "test images", scale=100, digits=2, low=0, high=1),
-    )
-
     validated = "validation accuracy"
 
     # ------------------------------------------------------------------------------------------------ before training
@@ -257,14 +250,6 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         facts = {"test_score": float(np.mean(items["accuracy"])), "test_ece": scalars["ece"]}
         return Scores(items, scalars, {records.TEACHER_PREDICTIONS: {"probabilities": found}}, facts)
 
-    def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
-        """Whether the teacher names the same class."""
-        student = read_arrays(run.arm(arm, seed) / records.PREDICTIONS, ["probabilities"])["probabilities"]
-        path = run.path / records.TEACHER_PREDICTIONS
-        if not path.is_file():
-            return {}
-        return {"agreement": student.argmax(1) == read_arrays(path, ["probabilities"])["probabilities"].argmax(1)}
-
     def save(self, folder: Path, model: Any, choice: Any, lab: Lab[ClassesRunConfig, Any]) -> None:
         """Weights and card."""
         from stillhouse.classification.card import save_student
@@ -329,7 +314,8 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
     def _write_onnx(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
         from stillhouse.classification.export import write_onnx
 
-        return [write_onnx(self.load(folder), self._test_split(folder, choices), out)]
+        data = self._data_of(folder, choices.data, choices.data_root)
+        return [write_onnx(self.load(folder), data.test, out, data.task)]
 
     def _write_program(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
         from stillhouse.classification.export import write_program
@@ -348,12 +334,6 @@ class ClassificationFamily(Family[ClassesRunConfig, Any]):
         if data_root is not None:
             settings["root"] = data_root
         return parse(ClassesDataConfig, settings).build()  # type: ignore[arg-type]
-
-    def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Agreement with the teacher by class, and calibration."""
-        from stillhouse.classification.report import blocks
-
-        return blocks(run)
 
 
 def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:

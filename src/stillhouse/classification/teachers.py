@@ -49,7 +49,8 @@ def staff_of(config: ClassesRunConfig, given: Any) -> list[Staff]:
     found = []
     for key in reversed(dict.fromkeys(key for key, _ in reversed(stages))):
         mine = [stage for other, stage in stages if other == key]
-        sources = (None,) if given is not None else (mine[0].teacher, *config.more_teachers)
+        first = None if given is not None else mine[0].teacher
+        sources = (first,) if isinstance(given, EnsembleTeacher) else (first, *config.more_teachers)
         features = tuple(dict.fromkeys(path for stage in mine for path in teacher_features(stage.signals)))
         found.append(Staff(key, sources, features))
     return found
@@ -63,7 +64,7 @@ def hire(
     Args:
         config: of the run.
         data: of the run; teachers look at what they are shown of it.
-        given: a ready teacher that takes the place of all others; None for none.
+        given: a ready teacher in the place of the first, or an ensemble in the place of all; None for none.
         load: reads a student's folder, for `run:FOLDER`.
         log: gets a line where a cache was compared with its teacher.
     """

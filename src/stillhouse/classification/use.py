@@ -9,20 +9,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from stillhouse.classification.card import read_card
+from stillhouse.classification.photos import Classes, PhotoClasses
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse
 from stillhouse.core.folder import run_above
-from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite, lines_of
+from stillhouse.core.predict import Inputs, Predictor, lines_of
 from stillhouse.core.types import ImageTask, TextTask
 
-BATCH = 256
-IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 Prepare = Callable[[Tensor], Tensor]  # pixels (1, C, H, W) in [0, 1] -> what the student reads
 
 
@@ -42,101 +40,24 @@ def open_predictor(family: Any, folder: Path, prepare: Prepare | None = None, ch
     return ImageClasses(folder, network, task, prepare, channels or task.shape[0])
 
 
-class _Classes(Predictor):
-    """What images and texts have in common."""
-
-    def __init__(self, folder: Path, network: Any, task: ImageTask | TextTask) -> None:
-        self.folder, self.network, self.task = folder, network, task
-        self.classes = task.class_names
-
-    def predict(self, inputs: Any) -> list[dict[str, Any]]:
-        """For each input its class, that class's probability, and the probabilities of all."""
-        several = inputs if isinstance(inputs, (list, tuple)) or _is_batch(inputs, self.task) else [inputs]
-        found: list[dict[str, Any]] = []
-        for start in range(0, len(several), BATCH):
-            rows = torch.stack([self.transform(one) for one in several[start : start + BATCH]])
-            with torch.no_grad():
-                probabilities = self.network(rows).float().softmax(1).tolist()
-            found += [self._answer(row) for row in probabilities]
-        return found
-
-    def _answer(self, row: Sequence[float]) -> dict[str, Any]:
-        best = max(range(len(row)), key=row.__getitem__)
-        return {"class": self.classes[best], "probability": row[best], "probabilities": dict(zip(self.classes, row))}
-
-
-class ImageClasses(_Classes):
-    """Images into classes."""
-
-    takes: ClassVar[str] = "an image file, a folder of images, a .npy of images, or - for a list of image files"
+class ImageClasses(PhotoClasses):
+    """Images into classes, by the network itself."""
 
     def __init__(self, folder: Path, network: Any, task: ImageTask, prepare: Prepare | None, channels: int) -> None:
-        super().__init__(folder, network, task)
-        self.prepare, self.shape = prepare, (channels, *task.shape[1:])
-        if channels not in (1, 3):
-            raise InputError(f"{folder}: expected a student of gray or RGB images, got one of {channels} channels")
+        super().__init__(folder, task.class_names, (channels, *task.shape[1:]))
+        self.network, self.task, self.prepare = network, task, prepare
 
     def transform(self, one: Any) -> Tensor:
-        """(C, H, W) in [0, 1] of a file, a PIL image or an array; files are cut and resized as for training.
-
-        Args:
-            one: a path; a PIL image; an array (H, W), (H, W, C) or (C, H, W) of the student's size, uint8 or floats in [0, 1].
-
-        Raises:
-            InputError: not an image, another shape, NaN, or floats outside [0, 1].
-        """
-        pixels = self._pixels(one)
+        """What the network reads of an image: see `PhotoClasses.transform`."""
+        pixels = torch.from_numpy(super().transform(one))
         return pixels if self.prepare is None else self.prepare(pixels[None])[0]
 
-    def _pixels(self, one: Any) -> Tensor:
-        channels, height, width = self.shape
-        if isinstance(one, (str, Path)):
-            from stillhouse.classification.data.decode import decode
-
-            if not Path(one).is_file():
-                raise InputError(f"image {one}: there is no such file")
-            return torch.from_numpy(decode(Path(one), channels, height, width).copy()).float() / 255
-        if hasattr(one, "convert"):  # a PIL image
-            from PIL import ImageOps
-
-            fitted = ImageOps.fit(one.convert("L" if channels == 1 else "RGB"), (width, height))
-            one = np.asarray(fitted).reshape(height, width, channels)
-        array = np.asarray(one)
-        shaped = _channels_first(array, self.shape)
-        if shaped is None:
-            raise InputError(
-                f"image: expected an array {(height, width, channels)} or {self.shape}, got {array.shape}; give a file or "
-                "PIL image to have it resized"
-            )
-        if array.dtype == np.uint8:
-            return torch.from_numpy(np.array(shaped)).float() / 255
-        if array.dtype.kind != "f" or not np.isfinite(shaped).all() or shaped.min() < 0 or shaped.max() > 1:
-            raise InputError(f"image: expected uint8, or finite floats from 0 to 1, got {_what(array)}")
-        return torch.from_numpy(np.array(shaped)).float()
-
-    def read(self, source: str) -> Inputs:
-        """Image files, by name."""
-        if source == "-":
-            files = [Path(line.strip()) for line in lines_of(source) if line.strip()]
-            return Inputs([str(file) for file in files], files)
-        path = Path(source).expanduser()
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES and file.is_file())
-            if not files:
-                raise InputError(f"{path}: expected a folder with images ({', '.join(sorted(IMAGES))}), found none")
-            return Inputs([str(file) for file in files], files)
-        if path.suffix.lower() == ".npy":
-            images = array_of(source)
-            if images.ndim < 3 or not len(images) or _channels_first(images[0], self.shape) is None:
-                raise InputError(
-                    f"{path}: expected images (N, H, W[, C]) of {self.shape[1:]} pixels, got {images.shape}"
-                )
-            check_finite(images, str(path))
-            return Inputs([str(number) for number in range(len(images))], list(images))
-        return Inputs([source], [path])
+    def probabilities(self, rows: Sequence[Tensor]) -> Sequence[Sequence[float]]:
+        """Of the network."""
+        return probabilities_of(self.network, rows)
 
 
-class TextClasses(_Classes):
+class TextClasses(Classes):
     """Texts into classes, cut into tokens as the run's data were."""
 
     takes: ClassVar[str] = "a text file (a line a text), a .csv, .tsv or .jsonl with a column of texts, or - for lines"
@@ -145,13 +66,17 @@ class TextClasses(_Classes):
         from stillhouse.classification.data.labelled_texts import tokenizer_of
         from stillhouse.classification.data.texts_config import TextDataConfig
 
-        super().__init__(folder, network, task)
+        self.folder, self.network, self.task, self.classes = folder, network, task, task.class_names
         run = run_above(folder)
         data = None if run is None else records.read_json(run / records.RUN)["config"].get("data", {})
         if not data or data.get("name") != "texts":
             raise InputError(f"{folder}: the tokens of its texts are named by its run, and it lies in none")
         self.config = parse(TextDataConfig, data)
         self.encode, _ = tokenizer_of(self.config)
+
+    def probabilities(self, rows: Sequence[Tensor]) -> Sequence[Sequence[float]]:
+        """Of the network."""
+        return probabilities_of(self.network, rows)
 
     def transform(self, one: Any) -> Tensor:
         """(L) token ids of a text, cut or padded.
@@ -183,32 +108,8 @@ class TextClasses(_Classes):
         return Inputs([str(number) for number in range(1, len(texts) + 1)], texts)
 
 
-def _is_batch(inputs: Any, task: ImageTask | TextTask) -> bool:
-    """Whether an array or tensor holds several inputs: (N, H, W[, C]) or (N, C, H, W)."""
-    if not hasattr(inputs, "shape") or isinstance(task, TextTask):
-        return False
-    one_axes = 2 if tuple(inputs.shape[-2:]) == task.shape[1:] and task.shape[0] == 1 else 3
-    return len(inputs.shape) > max(one_axes, 2) or (len(inputs.shape) == 3 and tuple(inputs.shape) not in _shapes(task))
-
-
-def _shapes(task: ImageTask) -> set[tuple[int, ...]]:
-    channels, height, width = task.shape
-    return {(channels, height, width), (height, width, channels)}
-
-
-def _channels_first(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
-    """(C, H, W) of one image, or None where it has another shape."""
-    channels, height, width = shape
-    if array.shape == shape:
-        return array
-    if array.shape == (height, width, channels):
-        return array.transpose(2, 0, 1)
-    return array[None] if channels == 1 and array.shape == (height, width) else None
-
-
-def _what(array: np.ndarray) -> str:
-    if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            return "NaN or infinity"
-        return f"floats from {array.min():.4g} to {array.max():.4g}"
-    return str(array.dtype)
+@torch.no_grad()
+def probabilities_of(network: Any, rows: Sequence[Tensor]) -> Sequence[Sequence[float]]:
+    """(B, K) of a network in eval mode."""
+    found: list[list[float]] = network(torch.stack(list(rows))).float().softmax(1).tolist()
+    return found

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str]) -> int:
                 f"chance {grade.chance:.4f})"
             )
             continue
-        above = "" if plain is None else f" and what {plain[0]} reaches ({plain[1]:.4f})"
+        above = "" if plain is None else f"; {grade.score:.4f} is not below what {plain[0]} reaches ({plain[1]:.4f})"
         print(f"fit to teach: {grade.low:.4f}, the lower end of its score, is above chance ({grade.chance:.4f}){above}")
     return 0
 

@@ -1,17 +1,18 @@
-"""`stillhouse compare`: runs of one family side by side."""
+"""`stillhouse compare`: runs that are scored alike side by side."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
 
-ABOUT = "Runs of one family side by side: test scores with intervals, paired differences, cost, training time."
+ABOUT = "Runs that are scored alike side by side: test scores with intervals, paired differences, cost, training time."
 USAGE = "stillhouse compare RUN RUN... [--out page.html] [--json]"
 EPILOG = """Each run stands for the arm that it ships. Scores are those of its test split, with a 95 % interval over seeds and
 items. The difference from the first run is paired by test item and by seed; where two runs were not tested on the same items
@@ -27,20 +28,28 @@ examples:
 def main(arguments: Sequence[str]) -> int:
     """Parse, read, print a table, write the page."""
     parser = Parser(prog="stillhouse compare", usage=USAGE, description=ABOUT, epilog=EPILOG)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders of one family, finished")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="finished run folders, of one family or both of classes"
+    )
     parser.add_argument("--out", type=Path, metavar="FILE", help="also write a page")
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead of a table")
     parser.add_argument("--no-cost", action="store_true", help="do not load students to count what they cost")
     options = parser.parse(arguments)
-    from stillhouse.families import family_at
+    from stillhouse.families import family_at, light, light_at
     from stillhouse.report.runs import compare_runs, kinds_of, read_runs, write_comparison
 
     kinds = kinds_of(options.runs)
-    if len(set(kinds)) > 1:
+    if len(set(kinds)) > 1 and any(light(kind).metrics is not light(kinds[0]).metrics for kind in kinds):
         named = ", ".join(f"{run}: {kind}" for run, kind in zip(options.runs, kinds))
-        raise InputError(f"expected runs of one family, got {named}")
-    family = family_at(options.runs[0])
-    found = compare_runs(family, read_runs(family, options.runs, cost=not options.no_cost))
+        raise InputError(
+            f"expected runs that are scored alike, got {named}; scores of the same items from anywhere are compared by "
+            "`stillhouse verify`"
+        )
+    # what students cost is counted in torch; everything else is in files
+    opened = light_at if options.no_cost or find_spec("torch") is None else family_at
+    families = [opened(run) for run in options.runs]
+    family = families[0]
+    found = compare_runs(family, read_runs(family, options.runs, cost=not options.no_cost, each=families))
     if options.json:
         from stillhouse.core.records import as_json
 
@@ -55,11 +64,32 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _tables(names: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]], console: Any) -> Iterator[Any]:
+    """A figure a line and a run a column, with as many runs beside each other as the terminal is wide; all where it is none."""
+    from rich.table import Table
+
+    def table(start: int, end: int) -> Table:
+        made = Table("", *names[start:end])
+        for label, cells in lines:
+            made.add_row(label, *cells[start:end])
+        return made
+
+    def fits(made: Table) -> bool:
+        wide = console.options.update(width=10_000)
+        return not console.is_terminal or bool(console.measure(made, options=wide).maximum <= console.width)
+
+    start = 0
+    while start < len(names):
+        end = next((n for n in range(len(names), start + 1, -1) if fits(table(start, n))), start + 1)
+        yield table(start, end)
+        start = end
+
+
 def _print(family: Any, found: Mapping[str, Any]) -> None:
     """The first metric with its interval, the difference, the others' means, cost, time."""
     from rich.console import Console
-    from rich.table import Table
 
+    from stillhouse.cli.show import print_table
     from stillhouse.report.runs import cost_kinds, difference_words
     from stillhouse.report.verdicts import Measure, shown
     from stillhouse.report.words import cost, plain
@@ -67,26 +97,30 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
     rows = found["runs"]
     measures = [Measure.of(metric) for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
     kinds = cost_kinds(rows)
-    table = Table()
-    heads = [head for n, m in enumerate(measures) for head in (m.label, *(["95 % interval"] if n == 0 else []))]
-    for head in ("run", "seeds", *heads, *kinds.values(), "train s"):
-        table.add_column(head)
-    for row in rows:
-        cells = [row["run"], str(len(row["seeds"]))]
-        for place, measure in enumerate(measures):
-            figures = row["metrics"].get(measure.name) or {}
-            cells.append(shown(measure, figures.get("mean")))
-            if place == 0:
-                ends = [figures.get("low"), figures.get("high")]
-                cells.append("" if None in ends else " to ".join(shown(measure, end) for end in ends))
-        cells += [cost(kind, row["cost"].get(kind)) for kind in kinds]
-        table.add_row(*cells, plain(row["seconds"]))
+    lines: list[tuple[str, list[str]]] = [("seeds", [str(len(row["seeds"])) for row in rows])]
+    for place, measure in enumerate(measures):
+        figures = [row["metrics"].get(measure.name) or {} for row in rows]
+        lines.append((measure.label, [shown(measure, one.get("mean")) for one in figures]))
+        if place == 0:
+            ends = [[one.get("low"), one.get("high")] for one in figures]
+            lines.append(
+                (
+                    "95 % interval",
+                    ["" if None in two else " to ".join(shown(measure, end) for end in two) for two in ends],
+                )
+            )
+    lines += [(words, [cost(kind, row["cost"].get(kind)) for row in rows]) for kind, words in kinds.items()]
+    lines.append(("training, s", [plain(row["seconds"]) for row in rows]))
     console = Console(highlight=False)
-    console.print(table)
+    for table in _tables([row["run"] for row in rows], lines, console):
+        print_table(table)
     unit = f" ({measures[0].unit})" if measures[0].unit not in ("", measures[0].label) else ""
     for row in rows:
         if row["costless"]:
             console.print(f"{row['run']}: without its cost: {row['costless']}", markup=False, soft_wrap=True)
+    for row in rows:
+        for line in row["changed"]:
+            console.print(f"{row['run']}: {line}", markup=False, soft_wrap=True)
     for row in rows[1:]:
         words = difference_words(measures[0], row)
         if row.get("difference") is None:

@@ -12,10 +12,11 @@ from stillhouse.core.exports import ExportChoices, write_export
 from stillhouse.core.folder import student_folder
 from stillhouse.families import family_at
 
-TARGETS = ("packed", "c", "wasm", "verilog", "rules", "json", "onnx", "torch", "numpy")
+TARGETS = ("packed", "c", "wasm", "verilog", "parts", "rules", "json", "onnx", "torch", "numpy")
 EPILOG = """forms (a family that lacks one names those that it has):
   packed   one file of bits and whole numbers (clauses), or of ternary weights (lm)
   c, wasm, verilog, json   clauses as C99, WebAssembly, hardware, or a table for other programs
+  parts    clause layers of a network that is not all clauses: packed, C, JSON and Verilog of each
   rules    a page, a text and JSON: the clauses that carry each class, drawn, and what they keep alone
   onnx, torch   the network for onnxruntime, or for torch.export.load
   numpy    a folder that needs numpy and nothing else
@@ -40,7 +41,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, the folder of a student, or its card.json")
     parser.add_argument("--to", required=True, choices=TARGETS, metavar="FORM", help=", ".join(TARGETS))
     parser.add_argument("--out", type=Path, help="file or folder [export/ in the student's folder]")
-    parser.add_argument("--prove", action="store_true", help="verilog: prove that it equals the clauses for all inputs")
+    parser.add_argument(
+        "--prove", action="store_true", help="verilog, parts: prove that it equals the clauses for all inputs"
+    )
     parser.add_argument("--vote-bits", type=int, metavar="N", help="votes rounded to N bits [as exact as they can be]")
     parser.add_argument("--data", help="data set of the check [the one of the run]")
     parser.add_argument("--data-root", metavar="DIR", help="where it lies [as in the run]")

@@ -23,7 +23,7 @@ COMMANDS = {
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
     "evaluate": "score a saved student of any family on its test split",
     "predict": "use a student: photos, texts, vectors or lines in, answers out",
-    "compare": "runs of one family in one table and page: scores, paired intervals, cost, time",
+    "compare": "runs that are scored alike in one table and page: scores, paired intervals, cost, time",
     "sweep": "try many settings of a recipe, judged on the validation split: workers, pruning, a Pareto front",
     "verify": "is A better than B? from anyone's per-item scores: an interval, one word, an exit status",
     "export": "write a student as packed bits, C, Verilog, rules, ONNX, ...; checked on the test split after it is written",
@@ -122,6 +122,8 @@ def _helper_failed(error: StillhouseError) -> int:
     return _status(error)
 
 
+TRAINING = {"torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "sklearn", "tensorboard"}
+
 TOO_MUCH = (
     "can't allocate memory",
     "not enough memory",
@@ -141,7 +143,12 @@ def asks_too_much(error: BaseException) -> bool:
 
 
 def explained(error: Exception) -> str | None:
-    """A line for an error of a library that a setting causes: a size beyond this machine, a value that a part refuses."""
+    """A line for an error of a library: training without its packages, a size beyond this machine, a value that a part refuses."""
+    if isinstance(error, ModuleNotFoundError) and (missing := str(error.name).partition(".")[0]) in TRAINING:
+        return (
+            f"this needs {missing}, which is not installed: pip install 'stillhouse[train]'; without it there are report, "
+            "compare, verify, list, and predict with an export (packed, numpy, json, onnx)"
+        )
     if asks_too_much(error):
         lines = str(error).strip().splitlines()
         return f"not so much memory is there: {lines[0] if lines else repr(error)}"

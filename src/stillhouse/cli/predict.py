@@ -33,7 +33,8 @@ In Python: student = stillhouse.load("runs/mine"); student.predict(["photo.png"]
 def main(arguments: Sequence[str]) -> int:
     """Parse, read, predict, print or write."""
     parser = Parser(prog="stillhouse predict", usage=USAGE, description=ABOUT, epilog=EPILOG)
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, or the folder of a student")
+    about = "a run, the folder of a student, or an export: packed, numpy, json, onnx"
+    parser.add_argument("run", type=Path, metavar="RUN", help=about)
     parser.add_argument("source", metavar="SOURCE", help="a file, a folder, or - for standard input")
     parser.add_argument("--out", type=Path, metavar="FILE", help=".csv, .jsonl, or .npy for arrays [printed as CSV]")
     parser.add_argument("--json", action="store_true", help="a line of JSON each, with all probabilities")

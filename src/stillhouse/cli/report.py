@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse(arguments)
     from stillhouse.core import records
     from stillhouse.core.checks import InputError
-    from stillhouse.families import family_at
+    from stillhouse.families import light_at
     from stillhouse.report import write_page
 
     inside = sorted(path.parent for path in options.folder.glob(f"*/{records.RUN}"))
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
         if not (folder / records.RUN).is_file():
             raise InputError(f"{folder} is not a run folder: expected a {records.RUN} in it")
         faults: list[str] = []
-        print(write_page(family_at(folder), folder, log=faults.append))
+        print(write_page(light_at(folder), folder, log=faults.append))
         for fault in faults:
             print(f"  {fault}", file=sys.stderr)
     return 0

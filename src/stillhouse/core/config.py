@@ -35,7 +35,17 @@ PLAIN_TYPES = {
     "dict_type": "a mapping (key: value)",
     "dataclass_type": "a mapping (key: value)",
     "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "model_attributes_type": "a mapping (key: value)",
 }
+UNKNOWN = {"unexpected_keyword_argument", "extra_forbidden"}
+MANY = 3  # unknown keys of one part are those of another kind; fewer are misspelt
 STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
 
 
@@ -61,8 +71,7 @@ def parse(kind: type[T], mapping: Mapping[str, Any]) -> T:
     try:
         parsed = TypeAdapter(kind).validate_python(dict(mapping))
     except ValidationError as error:
-        lines = [_explain(kind, dict(e)) for e in error.errors()]
-        raise ConfigError("\n".join(lines)) from None
+        raise ConfigError("\n".join(_explained(kind, [dict(e) for e in error.errors()]))) from None
     long = list(_long_numbers(mapping))
     if long:
         raise ConfigError(
@@ -459,11 +468,47 @@ def _tag(kind: Any) -> Any:
     return None if info is None else info.default
 
 
+def _explained(kind: type, errors: Sequence[dict[str, Any]]) -> list[str]:
+    """A line for each fault; keys of another kind, which come in dozens, share one."""
+    strangers: dict[tuple[Any, ...], list[str]] = {}
+    for error in errors:
+        if error["type"] in UNKNOWN and len(error["loc"]) > 1:
+            strangers.setdefault(tuple(error["loc"][:-1]), []).append(str(error["loc"][-1]))
+    many = {place: keys for place, keys in strangers.items() if len(keys) >= MANY}
+    faulty = {tuple(error["loc"][:-1]) for error in errors}
+    lines = []
+    for error in errors:
+        place = tuple(error["loc"][:-1])
+        if error["type"] == "too_short" and tuple(error["loc"]) in faulty:
+            continue  # its entries were refused one by one
+        if place not in many or error["type"] not in UNKNOWN:
+            lines.append(_explain(kind, error))
+        elif str(error["loc"][-1]) == many[place][0]:
+            lines.append(_of_another_kind(kind, place, many[place]))
+    return lines
+
+
+def _of_another_kind(kind: type, place: Sequence[Any], keys: Sequence[str]) -> str:
+    """Keys that a part does not have, mostly those of the kind that it had before."""
+    tags = [_tag(member) for member in _members_at(kind, place[:-1])]
+    known = [key for key in dict.fromkeys(_keys_at(kind, place)) if key != "kind"]
+    if place[-1] not in tags:
+        return f"{_dotted(place)}: unknown keys {', '.join(keys)}; {nearest('', known)}"
+    where = _dotted(place[:-1])
+    return (
+        f"{where}: kind {place[-1]!r} does not have {', '.join(keys)}; it has {', '.join(known)}\n"
+        f"to change the kind, write the part whole: --set '{where}={{kind: {place[-1]}}}'"
+    )
+
+
+def _dotted(place: Sequence[Any]) -> str:
+    return ".".join(map(str, place))
+
+
 def _explain(kind: type, error: dict[str, Any]) -> str:
     loc = list(error["loc"])
-    tags = {"unexpected_keyword_argument", "extra_forbidden"}
-    shown = ".".join(str(part) for part in loc) or kind.__name__
-    if error["type"] in tags:
+    shown = _dotted(loc) or kind.__name__
+    if error["type"] in UNKNOWN:
         return f"{shown}: unknown key; {nearest(str(loc[-1]), _keys_at(kind, loc[:-1]))}"
     if error["type"] == "missing":
         return f"{shown}: missing"
@@ -479,6 +524,18 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
         place = shown if beside else f"{shown}.kind"
         return f"{place}: expected one of {known}, got {'nothing' if given is None else repr(given)}{hint}"
     got = error.get("input")
+    if isinstance(got, bool) and error["type"] in {
+        "greater_than",
+        "greater_than_equal",
+        "less_than",
+        "less_than_equal",
+    }:
+        return f"{shown}: expected a number, got {_short(got)}"
+    if error["type"] in {"too_short", "too_long"}:
+        least = error["type"] == "too_short"
+        count = error["ctx"]["min_length" if least else "max_length"]
+        entries = "entry" if count == 1 else "entries"
+        return f"{shown}: expected at {'least' if least else 'most'} {count} {entries}, got {_short(got)}"
     text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
     if error["type"] in {"value_error", "assertion_error"}:
         return f"{shown}: {text}" if loc else text
@@ -490,6 +547,8 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()  # as YAML writes it
     try:
         text = repr(value)
     except RecursionError:

@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.lock import RunLock, is_abandoned, missing_folders, remove_empty
 
-ABANDONED = 3600.0  # seconds after which what lies beside an export was left by one that was killed
+ABANDONED = (
+    3600.0  # seconds after which what lies beside an export was left by one that was killed, where there are no locks
+)
 
 
 @dataclass(frozen=True)
@@ -89,23 +92,32 @@ def write_export(
         raise InputError(f"cannot write {place}: expected a new or empty folder; choose another with --out")
     if target.suffix and place.is_dir():
         raise InputError(f"cannot write {place}: expected a file, got a folder")
+    new = missing_folders(place.parent)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        for old in place.parent.glob(f".{glob.escape(place.name)}.*"):
-            if old.is_dir() and time.time() - old.stat().st_mtime > ABANDONED:
-                shutil.rmtree(old, ignore_errors=True)
+        _clear_abandoned(place)
         beside = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     except OSError as error:
+        remove_empty(new)
         raise InputError(f"cannot write {place}: {error.strerror}") from None
     try:
-        written = beside / place.name
-        lines = target.write(folder, written, choices)
-        os.replace(written, place)
+        with RunLock(beside):  # so that the next export knows whether this one was killed
+            written = beside / place.name
+            lines = target.write(folder, written, choices)
+            os.replace(written, place)
     except OSError as error:
         raise InputError(f"cannot write {place}: {error.strerror}; nothing half-written was left") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+        remove_empty(new)
     return place, lines
+
+
+def _clear_abandoned(place: Path) -> None:
+    """Take away what exports to a place left that were killed: at once where locks show it, else after an hour."""
+    for old in place.parent.glob(f".{glob.escape(place.name)}.*"):
+        if old.is_dir() and (is_abandoned(old) or time.time() - old.stat().st_mtime > ABANDONED):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def compare_answers(expected: np.ndarray, got: np.ndarray, name: str, *, bound: float, strict: bool = True) -> str:

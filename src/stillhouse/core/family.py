@@ -192,21 +192,59 @@ class Scores:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Family(ABC, Generic[C, D]):
-    """The methods by which the shared run knows a family.
+class Light(ABC):
+    """What a family does with files alone: reports, comparisons, exported students in use. Nothing of it needs torch.
+
+    It is in `families/KIND/light.py`, and the family itself, which trains, inherits from it.
 
     Attributes:
         kind: in `run.json`; also the name of the package.
         title: in one line, for help and reports.
-        Config: a run (a subclass of `RunPlan`).
         metrics: the first one is the headline.
-        may_grow: keys of the configuration that may grow on resume.
     """
 
     kind: ClassVar[str]
     title: ClassVar[str]
-    Config: ClassVar[type]
     metrics: ClassVar[tuple[Metric, ...]]
+
+    @abstractmethod
+    def blocks(self, run: RunFolder) -> Sequence[Block]:
+        """What a report shows beyond what all families share; reads files only."""
+
+    def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
+        """(N,) values that need the teacher's test outputs too (agreement), once every arm is trained."""
+        return {}
+
+    def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+        """Why the test items of two runs (their `run.json`) are not the same; None where they are, one by one."""
+        return other_test(run.get("data"), other.get("data"))
+
+    def cost(self, folder: Path) -> dict[str, float]:
+        """What a saved student costs, by kind (see `COSTS`): counted, or measured on this machine; reads no test rows.
+
+        Raises:
+            InputError: it has to be loaded for that, and torch is not installed.
+        """
+        raise InputError("counted in torch, which is not installed: pip install 'stillhouse[train]'")
+
+    def opened(self, place: Path) -> Predictor | None:
+        """An exported student of this family that needs no torch, ready to be used; None where `place` is none.
+
+        Raises:
+            InputError: it is one, and was changed since.
+        """
+        return None
+
+
+class Family(Light, Generic[C, D]):
+    """The methods by which the shared run knows a family.
+
+    Attributes:
+        Config: a run (a subclass of `RunPlan`).
+        may_grow: keys of the configuration that may grow on resume.
+    """
+
+    Config: ClassVar[type]
     may_grow: ClassVar[tuple[str, ...]] = ("seeds", "arms")
     may_change: ClassVar[tuple[str, ...]] = ()
     may_hold: ClassVar[tuple[str, ...]] = ()
@@ -349,10 +387,6 @@ class Family(ABC, Generic[C, D]):
         """Score the teacher on the test split, after every arm is trained; None where that means nothing."""
         return None
 
-    def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
-        """(N,) values that need the teacher's test outputs too (agreement), once every arm is trained."""
-        return {}
-
     @abstractmethod
     def save(self, folder: Path, model: Any, choice: Any, lab: Lab[C, D]) -> None:
         """Write the student that others load; `choice` is the configuration that it was built from."""
@@ -369,10 +403,6 @@ class Family(ABC, Generic[C, D]):
         """What a saved student costs, by kind (see `COSTS`): counted, or measured on this machine; reads no test rows."""
         module = self.load(folder)
         return {"params": float(sum(p.numel() for p in module.parameters())), **weight_bytes(folder)}
-
-    def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-        """Why the test items of two runs (their `run.json`) are not the same; None where they are, one by one."""
-        return other_test(run.get("data"), other.get("data"))
 
     def predictor(self, folder: Path) -> Predictor:
         """A saved student that takes inputs as users have them (see `stillhouse.load`).
@@ -392,10 +422,6 @@ class Family(ABC, Generic[C, D]):
     def exports(self) -> Mapping[str, Target]:
         """Forms that a student can be written in (`stillhouse export`), by name."""
         return {}
-
-    @abstractmethod
-    def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """What a report shows beyond what all families share; reads files only."""
 
 
 COSTS = {

@@ -60,19 +60,13 @@ class RunFolder:
         Raises:
             InputError: something else is there, a run that is not to be resumed, or one of another configuration.
         """
-        records.check_folder(path)
-        new = not path.exists()
-        try:
-            with RunLock(path) as lock:
-                open_run_folder(
-                    path, config, resume=resume, may_grow=may_grow, may_change=may_change, may_hold=may_hold
-                )
-                lock.clear_temporaries()
-                known = path / records.RUN
-                yield cls(path, read_object(known, records.ABOUT) if known.is_file() else {})
-        finally:
-            if new and path.is_dir() and not any(path.iterdir()):
-                path.rmdir()  # nothing was begun: leave no folder behind
+        with RunLock(path) as lock:
+            open_run_folder(path, config, resume=resume, may_grow=may_grow, may_change=may_change, may_hold=may_hold)
+            lock.clear_temporaries()
+            known = path / records.RUN
+            if known.is_file():
+                _check_finished(path)
+            yield cls(path, read_object(known, records.ABOUT) if known.is_file() else {})
 
     def same(self, what: str, now: Mapping[str, Any], keys: tuple[str, ...] = ("sha256",)) -> None:
         """Refuse to continue a run on other data or with another teacher: its arms could not be compared.
@@ -112,7 +106,10 @@ class RunFolder:
         write_arrays(folder / SCORES, **{name: np.asarray(x) for name, x in scores.items.items()})
         for name, arrays in scores.arrays.items():
             write_arrays(folder / name, **{key: np.asarray(x) for key, x in arrays.items()})
-        written = [SCORES, *scores.arrays, *([records.RECORDS] if (folder / records.RECORDS).is_file() else [])]
+        beside = [
+            name for name in (records.RECORDS, records.CARD) if (folder / name).is_file()
+        ]  # a card names the weights
+        written = [SCORES, *scores.arrays, *beside]
         hashes = {"sha256": {name: sha256_of(folder / name) for name in written}}
         metrics = {**{name: float(np.mean(x)) for name, x in scores.items.items()}, **scores.scalars}
         write_json(
@@ -161,6 +158,53 @@ class RunFolder:
     def run(self) -> dict[str, Any]:
         """`run.json`."""
         return read_object(self.path / records.RUN, records.ABOUT)
+
+
+def changed_files(run: Path) -> list[str]:
+    """What was changed, or is missing, of the files of a run whose hashes are known: a line each.
+
+    JSON and arrays have their own hash in them; `card.json` and `result.json` have those of what lies beside them. Checkpoints are
+    left out: a finished run reads none.
+    """
+    arms = (p for p in (run / "arms").rglob("*") if "tensorboard" not in p.parts)
+    found: dict[Path, str] = {}
+    for path in sorted({*run.glob("*"), *(run / SHIPPED).glob("*"), *arms}):
+        if path.is_file() and not path.name.startswith("."):
+            for file, line in _faults(path):
+                found.setdefault(file, line)
+    return list(found.values())
+
+
+def _faults(path: Path) -> Iterator[tuple[Path, str]]:
+    """(file, line) of a file that is not as it was written, and of those beside it whose hashes it holds."""
+    hashes: Any = {}
+    try:
+        if path.suffix == ".npz":
+            records.read_arrays(path)
+        elif path.suffix == ".json":
+            content = records.read_json(path)
+            hashes = content.get("sha256") if isinstance(content, Mapping) else {}
+    except InputError as error:
+        yield path, str(error)
+    if path.name not in (records.CARD, records.RESULT) or not isinstance(hashes, Mapping):
+        return
+    for name, expected in hashes.items():
+        file = path.parent / Path(str(name)).name
+        if file.name == path.name:
+            continue  # its own, compared above
+        if not file.is_file():
+            yield file, f"{file} is missing: its sha256 is in {path.name}"
+        elif sha256_of(file) != expected:
+            yield file, f"{file} was changed after it was written: its sha256 is not the one in {path.name}"
+
+
+def _check_finished(run: Path) -> None:
+    """Refuse to build on a finished training that was changed; of its curves the page says so, and nothing else needs them."""
+    for result in sorted((run / "arms").glob(f"*/seed-*/{records.RESULT}")):
+        for path in sorted(p for p in result.parent.rglob("*") if p.is_file() and "tensorboard" not in p.parts):
+            for file, line in _faults(path):
+                if file.name != records.RECORDS:
+                    raise InputError(f"{line}; delete {result.parent}, and --resume trains it again")
 
 
 def read_arrays(path: Path, names: Iterable[str] = ()) -> dict[str, np.ndarray]:

@@ -50,9 +50,11 @@ class RunLock:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self._handle: int | None = None
+        self._made: list[Path] = []
 
     def __enter__(self) -> RunLock:
         check_folder(self.folder)
+        self._made = missing_folders(self.folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._handle = self._take()
@@ -63,6 +65,9 @@ class RunLock:
         except OSError as error:
             self._release()
             raise CannotWrite(f"cannot write {self.folder}: {error.strerror}") from None
+        except InputError:
+            remove_empty(self._made)
+            raise
         return self
 
     def __exit__(
@@ -91,7 +96,11 @@ class RunLock:
         """The descriptor of the locked file; tried again when its last holder removed it between opening and locking."""
         path = self.folder / LOCK
         while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            except FileNotFoundError:  # its last holder began nothing, and took the folder away
+                self.folder.mkdir(parents=True, exist_ok=True)
+                continue
             try:
                 if fcntl is None:
                     raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
@@ -116,6 +125,7 @@ class RunLock:
 
     def _release(self) -> None:
         if self._handle is None:
+            remove_empty(self._made)
             return
         handle, self._handle = self._handle, None
         with contextlib.suppress(OSError):
@@ -123,6 +133,36 @@ class RunLock:
         with contextlib.suppress(OSError):
             if fcntl is not None:
                 fcntl.flock(handle, fcntl.LOCK_UN)  # closing alone would leave it to processes that were forked
+        os.close(handle)
+        remove_empty(self._made)
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """A folder and those above it, as far as they do not exist yet; the innermost first."""
+    return [place for place in (folder, *folder.parents) if not place.exists()]
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Take away folders that were made for nothing: a run that was refused leaves none behind."""
+    for folder in folders:
+        with contextlib.suppress(OSError):  # not empty, or taken away by another
+            folder.rmdir()
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether a process held the lock of a folder and was killed; False where that cannot be known."""
+    if fcntl is None:
+        return False
+    try:
+        handle = os.open(folder / LOCK, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return _is_at(handle, folder / LOCK)
+    except OSError:  # held, or no locks here
+        return False
+    finally:
         os.close(handle)
 
 

@@ -12,7 +12,7 @@ from stillhouse.core.folder import run_above, student_folder
 from stillhouse.core.records import CARD, RUN, read_object
 
 if TYPE_CHECKING:
-    from stillhouse.core.family import Family
+    from stillhouse.core.family import Family, Light
 
 FAMILIES = ("images", "clauses", "sar", "lm", "embed")
 
@@ -27,6 +27,28 @@ def family(kind: str) -> Family[Any, Any]:
         raise InputError(f"family {kind!r} is not known; {nearest(kind, FAMILIES)}")
     found: Family[Any, Any] = import_module(f"stillhouse.families.{kind}.family").FAMILY
     return found
+
+
+def light(kind: str) -> Light:
+    """What the family of a name does with files alone, imported now; torch is not.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    if kind not in FAMILIES:
+        raise InputError(f"family {kind!r} is not known; {nearest(kind, FAMILIES)}")
+    found: Light = import_module(f"stillhouse.families.{kind}.light").LIGHT
+    return found
+
+
+def light_at(folder: Path) -> Light:
+    """The same of a run folder.
+
+    Raises:
+        InputError: it is none, or of no family that is known.
+    """
+    named = _named(Path(folder)).get("kind")
+    return family_at(folder) if named is None else light(str(named))
 
 
 def family_of(config: Any) -> Family[Any, Any]:
@@ -48,11 +70,15 @@ def family_at(folder: Path) -> Family[Any, Any]:
     Raises:
         InputError: neither, or of no family that is known.
     """
-    folder = Path(folder)
-    run = run_above(folder)
-    about = read_object(run / RUN if run is not None else student_folder(folder) / CARD, {})
+    about = _named(Path(folder))
     named = about.get("kind") or about.get("family")
     return family(str(named)) if named is not None else _by_settings(about.get("config", about))
+
+
+def _named(folder: Path) -> Mapping[str, Any]:
+    """`run.json` of the run that a folder belongs to, or the card of a student."""
+    run = run_above(folder)
+    return dict(read_object(run / RUN if run is not None else student_folder(folder) / CARD, {}))
 
 
 def _by_settings(mapping: Any) -> Family[Any, Any]:

@@ -66,6 +66,19 @@ def prove_machine(
     return Proof(True, "", dict(lemmas), seconds)
 
 
+def prove_values(
+    text: str, clauses: ClauseSet, *, name: str = "clauses", on_progress: OnProgress = lambda done, total: None
+) -> Proof:
+    """Whether the module `name` of a text gives the values of all clauses, as `values_module` writes it; see `prove`."""
+    Formula.check_solver()
+    start = time.perf_counter()
+    try:
+        lemmas = _prove_values(text, clauses, name, on_progress)
+    except Failure as failure:
+        return Proof(False, str(failure), {}, time.perf_counter() - start, failure.bits, failure.scores)
+    return Proof(True, "", dict(lemmas), time.perf_counter() - start)
+
+
 def _prove_wires(text: str, machine: Machine, name: str) -> None:
     """Each module once, each of its ports where it belongs."""
     values, between, last = (ports(text, f"{name}_{part}") for part in ("0", "between", "1"))

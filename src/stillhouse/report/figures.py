@@ -60,7 +60,7 @@ def color(place: int) -> str:
 def differences(rows: Sequence[tuple[str, float, float, float]], label: str, unit: str = "points") -> Markup:
     """Differences with their intervals against the line of no difference; rows are (name, difference, low, high)."""
     with rc_context(STYLE | {"font.size": 10}):
-        figure = Figure(figsize=(5, 0.7 + 0.36 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(5, 0.7 + 0.2 * (len(unit) > 8) + 0.36 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         for place, (_, middle, low, high) in enumerate(rows):
             color = COLORS[0] if low > 0 else COLORS[1] if high < 0 else FAINT
@@ -72,7 +72,10 @@ def differences(rows: Sequence[tuple[str, float, float, float]], label: str, uni
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        axes.set_xlabel(f"difference in {unit} (right of 0: better)" if unit else "difference (right of 0: better)")
+        # a long unit would be cut where long names leave little room
+        axes.set_xlabel(
+            f"difference{f' in {unit}' * bool(unit)}{chr(10) if len(unit) > 8 else ' '}(right of 0: better)"
+        )
         axes.margins(x=0.08)
         return _svg(figure, "differences", label)
 
@@ -177,8 +180,10 @@ def growth(points: Sequence[tuple[int, float]], level: float, label: str, *, x: 
         axes = figure.add_subplot()
         values = [100 * value for _, value in points]
         axes.plot(range(len(points)), values, color=COLORS[0], linewidth=2, marker="o", markersize=6)
+        below = min(values) > 25  # away from the dashed line, which the points come near to
         for place, value in enumerate(values):
-            axes.annotate(f"{value:.1f}", (place, value), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+            at = (0, -16) if below else (0, 7)
+            axes.annotate(f"{value:.1f}", (place, value), at, textcoords="offset points", ha="center", fontsize=9)
         axes.axhline(100 * level, color=INK, linewidth=1.4, linestyle=(0, (4, 3)))
         axes.set_xticks(range(len(points)), [str(count) for count, _ in points])
         axes.set_ylim(0, max([100 * level, *values]) * 1.12 + 1)

@@ -21,13 +21,13 @@ from stillhouse.report.verdicts import Measure, sentence, shown
 from stillhouse.report.words import HEADLINES, MARKS, NOTHING, lead, plain, size
 
 if TYPE_CHECKING:
-    from stillhouse.core.family import Family
+    from stillhouse.core.family import Light
 
 HERE = Path(__file__).parent
 KINDS = {Table: "table", Figure: "figure", Facts: "facts", Tiles: "tiles"}
 
 
-def write_page(family: Family[Any, Any], out: Path, *, log: Callable[[str], None] | None = None) -> Path:
+def write_page(family: Light, out: Path, *, log: Callable[[str], None] | None = None) -> Path:
     """Write `report.html` into a run folder, from the files in it and nothing else.
 
     An unfinished run gives a page of what there is; a section whose files are missing is left out.
@@ -52,7 +52,7 @@ def write_page(family: Family[Any, Any], out: Path, *, log: Callable[[str], None
     return Path(out) / REPORT
 
 
-def render(family: Family[Any, Any], run: RunFolder) -> str:
+def render(family: Light, run: RunFolder) -> str:
     """The page as text; everything that comes from the run is escaped."""
     from stillhouse.core.folder import RunFolder as Folder
 
@@ -256,8 +256,10 @@ def _facts(run: RunFolder) -> Facts:
     capabilities = mapping(machine.get("capabilities")).get("torch")
     words = [
         str(machine.get("cpu", "")),
-        f"{machine.get('cores', '?')} cores",
-        f"{machine.get('threads', '?')} threads",
+        *(
+            f"{machine.get(f'{part}s', '?')} {part}{'s' * (machine.get(f'{part}s') != 1)}"
+            for part in ("core", "thread")
+        ),
     ]
     entries.append(("Machine", ", ".join([*words, *([str(capabilities)] if capabilities else [])])))
     entries += [("Setting without effect", str(line)) for line in run.run.get("unused") or []]

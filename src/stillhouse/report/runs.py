@@ -15,7 +15,7 @@ import numpy as np
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.family import COSTS, PACKED_COSTS, packed_costs
-from stillhouse.core.folder import RunFolder
+from stillhouse.core.folder import RunFolder, changed_files
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
 from stillhouse.report import figures
@@ -26,7 +26,7 @@ from stillhouse.report.words import NOTHING, plain
 from stillhouse.report.words import cost as cost_words
 
 if TYPE_CHECKING:
-    from stillhouse.core.family import Family, Metric
+    from stillhouse.core.family import Light, Metric
 
 WORDS = {"helps": "better", "hurts": "worse", "no difference shown": "no difference shown", "not tested": "not tested"}
 
@@ -46,6 +46,7 @@ class Run:
         seconds: (S) of training.
         cost: by kind, of `COSTS` and `PACKED_COSTS`.
         costless: why there is no cost of `COSTS`; None where there is, or was not asked for.
+        changed: its files that are not as they were written; nothing that is compared rests on them.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Run:
     seconds: Sequence[float]
     cost: Mapping[str, float]
     costless: str | None = None
+    changed: Sequence[str] = ()
 
 
 def cost_kinds(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -65,13 +67,16 @@ def cost_kinds(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {kind: words for kind, words in (COSTS | PACKED_COSTS).items() if any(kind in row["cost"] for row in rows)}
 
 
-def read_runs(family: Family[Any, Any], folders: Sequence[Path], *, cost: bool = True) -> list[Run]:
+def read_runs(
+    family: Light, folders: Sequence[Path], *, cost: bool = True, each: Sequence[Light] | None = None
+) -> list[Run]:
     """The finished runs of some folders.
 
     Args:
         family: of all.
         folders: at least two.
         cost: also what their students cost (which loads them).
+        each: the family of each folder, where some have another one with the same metrics.
 
     Raises:
         InputError: fewer than two, one twice, or one that is not finished.
@@ -82,10 +87,11 @@ def read_runs(family: Family[Any, Any], folders: Sequence[Path], *, cost: bool =
     if len(set(places)) < len(places):
         raise InputError("expected different runs, got one twice")
     names = _names(places)
-    return [_read(family, folder, name, cost) for folder, name in zip(places, names)]
+    families = each or [family] * len(places)
+    return [_read(one, folder, name, cost) for one, folder, name in zip(families, places, names, strict=True)]
 
 
-def compare_runs(family: Family[Any, Any], runs: Sequence[Run]) -> dict[str, Any]:
+def compare_runs(family: Light, runs: Sequence[Run]) -> dict[str, Any]:
     """Every run with its scores, and against the first by the family's first metric: paired where items and seeds are the same.
 
     Args:
@@ -96,6 +102,7 @@ def compare_runs(family: Family[Any, Any], runs: Sequence[Run]) -> dict[str, Any
     for place, run in enumerate(runs):
         row: dict[str, Any] = {
             "run": run.name,
+            "kind": run.about.get("kind"),
             "folder": str(run.path),
             "arm": run.arm,
             "seeds": sorted(run.items),
@@ -103,6 +110,7 @@ def compare_runs(family: Family[Any, Any], runs: Sequence[Run]) -> dict[str, Any
             "seconds": float(np.mean(run.seconds)) if len(run.seconds) else None,
             "cost": dict(run.cost),
             "costless": run.costless,
+            "changed": list(run.changed),
             "verdict": run.summary.get("verdict"),
             "data": run.about.get("data", {}).get("name"),
         }
@@ -112,7 +120,7 @@ def compare_runs(family: Family[Any, Any], runs: Sequence[Run]) -> dict[str, Any
     return {"family": family.kind, "metric": family.metrics[0].name, "runs": rows}
 
 
-def against(family: Family[Any, Any], first: Run, run: Run) -> dict[str, Any]:
+def against(family: Light, first: Run, run: Run) -> dict[str, Any]:
     """A run minus the first one: the paired interval, or why there is none.
 
     The seeds are those that both have, each beside itself. Above 0 the run is better, whichever way the metric goes.
@@ -140,7 +148,7 @@ def against(family: Family[Any, Any], first: Run, run: Run) -> dict[str, Any]:
     return {**found, "word": word, "paired_seeds": seeds, "why": "one seed says nothing of others" * (len(seeds) == 1)}
 
 
-def write_comparison(family: Family[Any, Any], found: Mapping[str, Any], path: Path, command: str = "") -> Path:
+def write_comparison(family: Light, found: Mapping[str, Any], path: Path, command: str = "") -> Path:
     """Write one page of a comparison.
 
     Args:
@@ -158,7 +166,8 @@ def write_comparison(family: Family[Any, Any], found: Mapping[str, Any], path: P
         path,
         _blocks(family, rows),
         title=f"{len(rows)} runs compared",
-        kicker=f"stillhouse comparison \N{MIDDLE DOT} {family.title}",
+        kicker="stillhouse comparison"
+        + f" \N{MIDDLE DOT} {family.title}" * (len({row.get("kind") for row in rows}) == 1),
         headline=f"{best['run']} has the best {measure.label}: {score}",
         lead=f"{len(rows)} runs, each by the arm that it ships. Differences are against {order[0]}, paired by test item and seed "
         "where both runs were tested on the same items; an interval that holds 0 shows no difference.",
@@ -167,7 +176,7 @@ def write_comparison(family: Family[Any, Any], found: Mapping[str, Any], path: P
     )
 
 
-def _blocks(family: Family[Any, Any], rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+def _blocks(family: Light, rows: Sequence[Mapping[str, Any]]) -> list[Block]:
     measures = [Measure.of(metric) for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
     first = measures[0]
     kinds = cost_kinds(rows)
@@ -176,13 +185,9 @@ def _blocks(family: Family[Any, Any], rows: Sequence[Mapping[str, Any]]) -> list
         cells: list[str | Cell] = [Cell(row["run"], f"arm {row['arm']}, {len(row['seeds'])} seeds, {row['data']}")]
         cells += [_cell(measure, row["metrics"].get(measure.name)) for measure in measures]
         cells.append(_difference(first, row))
-        cells += [cost_words(kind, row["cost"].get(kind)) for kind in kinds]
-        cells.append(plain(row["seconds"]))
         table.append(cells)
-    names = [words.removesuffix(" on disk") for words in kinds.values()]
-    head = ["run", *(m.label for m in measures), "against the first", *names, "training time (s)"]
-    caption = "Test split of each run. Below each mean: its 95 % interval. Times are of the machine of each run."
-    blocks: list[Block] = [Table("Runs", head, table, caption)]
+    head = ["run", *(m.label for m in measures), "against the first"]
+    blocks: list[Block] = [Table("Runs", head, table, "Test split of each run. Below each mean: its 95 % interval.")]
     ends = [
         (row["run"], *(first.scale * row[key] for key in ("difference", "low", "high")))
         for row in rows
@@ -205,8 +210,15 @@ def _blocks(family: Family[Any, Any], rows: Sequence[Mapping[str, Any]]) -> list
         drawings.append((drawing, f"{first.label} against {COSTS[axis]}."))
     if drawings:
         blocks.append(Figure("Side by side", drawings))
+    names = ["run", *(words.removesuffix(" on disk") for words in kinds.values()), "training time (s)"]
+    costs = [
+        [row["run"], *(cost_words(kind, row["cost"].get(kind)) for kind in kinds), plain(row["seconds"])]
+        for row in rows
+    ]
+    blocks.append(Table("Cost", names, costs, "Of one student of each run. Times are of the machine of each run."))
     reasons = [(row["run"], f"not paired with {rows[0]['run']}: {row['why']}") for row in rows if row.get("why")]
     reasons += [(row["run"], f"its cost: {row['costless']}") for row in rows if row.get("costless")]
+    reasons += [(row["run"], line) for row in rows for line in row.get("changed", ())]
     return [*blocks, *([Facts("What cannot be said", reasons)] if reasons else [])]
 
 
@@ -257,7 +269,7 @@ def _estimate(run: Run, metric: Metric) -> dict[str, Any] | None:
     return {"mean": found.mean, "low": ends[0], "high": ends[1]}
 
 
-def _read(family: Family[Any, Any], folder: Path, name: str, cost: bool) -> Run:
+def _read(family: Light, folder: Path, name: str, cost: bool) -> Run:
     if not (folder / records.SUMMARY).is_file():
         raise InputError(f"{folder}: expected a finished run ({records.SUMMARY} in it)")
     run = RunFolder(folder)
@@ -275,10 +287,13 @@ def _read(family: Family[Any, Any], folder: Path, name: str, cost: bool) -> Run:
     counted, why = _cost(family, folder, arm, done[0]) if cost else ({}, None)
     costs = summary.get("costs")
     counted |= packed_costs(costs.get(arm) or {}) if isinstance(costs, Mapping) else {}
-    return Run(name, folder, about, summary, arm, items, scalars, seconds, counted, why)
+    left = summary.get("files")
+    gone = [str(file) for file in left if not (folder / str(file)).is_file()] if isinstance(left, list) else []
+    lines = {*changed_files(folder), *(f"{folder / file} is missing, and the run had left it" for file in gone)}
+    return Run(name, folder, about, summary, arm, items, scalars, seconds, counted, why, sorted(lines))
 
 
-def _cost(family: Family[Any, Any], folder: Path, arm: str, seed: int) -> tuple[dict[str, float], str | None]:
+def _cost(family: Light, folder: Path, arm: str, seed: int) -> tuple[dict[str, float], str | None]:
     """What the student costs; where it can no longer be loaded, which a table of scores need not fail for, the reason."""
     try:
         return dict(family.cost(records.arm_folder(folder, arm, seed))), None

@@ -16,6 +16,7 @@ from stillhouse.core.types import OutputSpec
 from stillhouse.signals.activation_maps import ActivationMapsConfig
 from stillhouse.signals.attention import AttentionConfig
 from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.clause_targets import ClauseTargetsConfig
 from stillhouse.signals.contrastive import ContrastiveConfig
 from stillhouse.signals.dual_head import DualHeadConfig
 from stillhouse.signals.dynamics import DynamicsConfig
@@ -34,6 +35,7 @@ from stillhouse.signals.time_steps import TimeStepsConfig
 __all__ = [
     "ActivationMapsConfig",
     "AttentionConfig",
+    "ClauseTargetsConfig",
     "ContrastiveConfig",
     "DualHeadConfig",
     "DynamicsConfig",
@@ -75,7 +77,8 @@ SignalConfig = Annotated[
     | TaidConfig
     | TimeStepsConfig
     | ActivationMapsConfig
-    | MixingConfig,
+    | MixingConfig
+    | ClauseTargetsConfig,
     Field(discriminator="kind"),
 ]
 

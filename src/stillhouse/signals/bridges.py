@@ -246,7 +246,7 @@ def _square(count: int) -> tuple[int, int] | None:
     return (root, root) if root * root == count and count > 0 else None
 
 
-def _without_class_token(side: Side) -> Side:
+def without_class_token(side: Side) -> Side:
     """Tokens that are a square grid once the first is left out; any other side as it is."""
     grid = _square(side.positions - 1)
     if side.layout != "tokens" or side.grid is not None or grid is None:
@@ -260,7 +260,7 @@ def _both(student: Side, teacher: Side) -> str:
 
 def _join(student: Side, teacher: Side, resize: Resize) -> tuple[Side, Side, tuple[int, ...] | None]:
     """Both sides as they are read, and the size that both are resized to; None where the positions agree already."""
-    patches = (_without_class_token(student), _without_class_token(teacher))
+    patches = (without_class_token(student), without_class_token(teacher))
     lines = ("tokens", "sequence", "ncl")  # the square grid of tokens is a guess, and a line has none
     for a, b in ((student, teacher), patches):
         # so as many positions in another grid (2 x 8 for 16) are taken to be that one

@@ -13,6 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import label_cross_entropy
@@ -34,6 +35,10 @@ class ProbesConfig(SignalBase):
 
     kind: Literal["probes"] = "probes"
     places: tuple[str, ...] = Field(min_length=1, description="paths of the student's sub-modules that are read")
+    heads: tuple[int, ...] = Field(
+        default=(),
+        description="one number a place: a read-out for each of so many equal parts (attention heads); none: one a place",
+    )
     layout: Layout = Field(default="auto", description="axes of their outputs; auto: by their number")
     smoothing: float = Field(default=0.0, ge=0, lt=1, description="label smoothing of their cross-entropy")
     weight: float = Field(default=0.0, ge=0, description="factor of their loss on the student; 0: only measured")
@@ -41,6 +46,10 @@ class ProbesConfig(SignalBase):
     def __post_init__(self) -> None:
         if len(set(self.places)) < len(self.places):
             raise ValueError(f"places: expected each path once, got {', '.join(self.places)}")
+        if self.heads and (len(self.heads) != len(self.places) or min(self.heads) < 1):
+            raise ValueError(
+                f"heads: expected one number above 0 for each of {len(self.places)} places, got {self.heads}"
+            )
 
     @property
     def student_paths(self) -> tuple[str, ...]:
@@ -67,17 +76,18 @@ class ProbeSignal(Signal):
         super().__init__(config.name or "aux_loss", config.weight)
         self.config = config
         self.reads = {path: Pooled.of(path, student, config.layout) for path in config.places}
+        self.parts = dict(zip(config.places, config.heads or (1,) * len(config.places)))
+        self.names = [name for path in config.places for name in self._names(path)]
+        widths = [self._width(path) for path in config.places for _ in range(self.parts[path])]
         self.heads = nn.ModuleList(
-            nn.Sequential(
-                nn.LayerNorm(read.width, elementwise_affine=False), nn.Linear(read.width, student.num_classes)
-            )
-            for read in self.reads.values()
+            nn.Sequential(nn.LayerNorm(width, elementwise_affine=False), nn.Linear(width, student.num_classes))
+            for width in widths
         )
         self._readout_loss: Tensor | None = None
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) mean over the places, for the student alone."""
-        pooled = {path: read(student_out.features) for path, read in self.reads.items()}
+        pooled = self._pooled(student_out)
         self._readout_loss = self._loss({path: x.detach() for path, x in pooled.items()}, batch, frozen=False).mean()
         with torch.set_grad_enabled(self.weight > 0 and torch.is_grad_enabled()):
             return self._loss(pooled, batch, frozen=True)
@@ -87,8 +97,29 @@ class ProbeSignal(Signal):
         return {} if self._readout_loss is None else {"probes": (1.0, self._readout_loss)}
 
     def exit_logits(self, student_out: Outputs) -> dict[str, Tensor]:
-        """Logits (B, K) at every place by path."""
-        return {path: head(read(student_out.features)) for (path, read), head in zip(self.reads.items(), self.heads)}
+        """Logits (B, K) at every place by path, of parts as `PATH#head1`, `PATH#head2`, ..."""
+        return {name: head(x) for (name, x), head in zip(self._pooled(student_out).items(), self.heads)}
+
+    def _pooled(self, student_out: Outputs) -> dict[str, Tensor]:
+        """(B, D) by name."""
+        parts = [
+            part
+            for path, read in self.reads.items()
+            for part in read(student_out.features).chunk(self.parts[path], dim=1)
+        ]
+        return dict(zip(self.names, parts, strict=True))
+
+    def _names(self, path: str) -> list[str]:
+        count = self.parts[path]
+        return [f"{path}#head{number}" for number in range(1, count + 1)] if self.config.heads else [path]
+
+    def _width(self, path: str) -> int:
+        width, count = self.reads[path].width, self.parts[path]
+        if width % count:
+            raise InputError(
+                f"probes: expected a number of heads that divides the width {width} of {path!r}, got {count}"
+            )
+        return width // count
 
     def _loss(self, pooled: Mapping[str, Tensor], batch: Batch, *, frozen: bool) -> Tensor:
         total = torch.zeros(len(batch.labels), device=batch.labels.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -43,6 +44,10 @@ class TeacherConfig:
     image_size: int | None = Field(
         default=None, gt=0, description="side in pixels that images are resized to for the teacher alone"
     )
+    data_size: bool = Field(
+        default=False,
+        description="the data's own side, at least 32, in place of the one it was trained at (timm: positions are resampled)",
+    )
     head: Literal["auto", "keep", "probe"] = Field(
         default="auto",
         description="auto: fit a re-made head on frozen features; probe: re-make and fit it always; keep: never",
@@ -71,6 +76,8 @@ class TeacherConfig:
             raise ValueError(f"source: expected {', '.join(f'{s}:...' for s in SOURCES)}, got {self.source!r}")
         if kind == "self" and self.source != SELF:
             raise ValueError(f"source: a student's own teacher is {SELF!r}, got {self.source!r}")
+        if self.data_size and self.image_size is not None:
+            raise ValueError("data_size: image_size is given; expected one of the two")
         if kind != "self" and self.decay is not None:
             raise ValueError(f"decay: does nothing with {self.source!r}; it belongs to {SELF!r}")
         if kind not in FOREIGN and self.checkpoint is not None:
@@ -122,6 +129,11 @@ class TeacherConfig:
             raise InputError(f"teacher {self.source!r} is no network; expected one here, whose weights can be loaded")
         from stillhouse.teachers.build import build
 
+        if self.data_size:
+            from stillhouse.teachers.from_timm import SMALLEST_SIDE
+
+            side = max(SMALLEST_SIDE, *task.shape[1:])
+            return build(replace(self, image_size=side, data_size=False), task, features)
         return build(self, task, features)
 
 

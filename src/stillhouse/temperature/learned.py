@@ -55,7 +55,10 @@ class LearnedTemperature:
     )
     reversal: bool = Field(default=True, description="train against the student; false is the control that helps it")
     anchor: float | None = Field(default=None, gt=0, description="temperature that the anchor pulls to [initial]")
-    anchor_weight: float = Field(default=0.1, ge=0, description="weight of (log T - log anchor)^2; 0 turns it off")
+    anchor_weight: float = Field(default=0.1, ge=0, description="weight of the anchor; 0 turns it off")
+    anchor_scale: Literal["log", "linear"] = Field(
+        default="log", description="log: (log T - log anchor)^2; linear: (T - anchor)^2, as is often written"
+    )
     learning_rate: float = Field(
         default=0.01, gt=0, description="learning rate of the temperature; its weights never decay"
     )
@@ -72,6 +75,8 @@ class LearnedTemperature:
             )
         if self.anchor is not None and self.anchor_weight == 0:
             raise ValueError("anchor: does nothing with anchor_weight 0; leave it out")
+        if self.anchor_scale != "log" and self.anchor_weight == 0:
+            raise ValueError("anchor_scale: does nothing with anchor_weight 0; leave it out")
         lowest, highest = reach(self.strength)
         if lowest < 0 or highest > 1:
             raise ValueError(
@@ -133,11 +138,14 @@ class _Learned(Temperature):
         return {"temperature": (self.config.low, self.config.high)}
 
     def regularizers(self) -> dict[str, tuple[float, Tensor]]:
-        """(log T - log anchor)^2 of the last forward, taken before the reversal: after it the anchor would repel."""
+        """The squared distance from the anchor of the last forward, taken before the reversal: after it the anchor would repel."""
         if self._last is None or self.config.anchor_weight == 0:
             return {}
-        distance = (self._last.log() - math.log(self.anchor)).square().mean()
-        return {"temperature-anchor": (self.config.anchor_weight, distance)}
+        if self.config.anchor_scale == "linear":
+            distance = self._last - self.anchor
+        else:
+            distance = self._last.log() - math.log(self.anchor)
+        return {"temperature-anchor": (self.config.anchor_weight, distance.square().mean())}
 
     def groups(self) -> list[dict[str, Any]]:
         """Its own learning rate, no weight decay (decay would pull raw to 0, the middle of the bounds)."""

@@ -142,7 +142,7 @@ def job(model: Any, data: Any, choices: ExportChoices) -> Job:
     if not isinstance(model, (FlatTM, DeepTMClassifier)) or model.config.part != "clauses":
         raise InputError(
             "expected a student that is clauses from the pixels to the class (flat-tm, deep-tm), got "
-            f"{type(model).__name__}; forms for it: rules, onnx, torch"
+            f"{type(model).__name__}; forms for it: parts (its clause layers), rules, onnx, torch"
         )
     plain = lower(model, data.task.class_names)
     layers = [simplify(layer)[0] for layer in plain.layers]

@@ -13,8 +13,9 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast, Scores
-from stillhouse.core.folder import RunFolder, student_folder
+from stillhouse.core.folder import student_folder
 from stillhouse.core.records import write_arrays, write_json
+from stillhouse.families.clauses.light import ClausesLight
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.students import TsetlinViTConfig, UnifiedTMConfig
 from stillhouse.families.clauses.students.kinds import AssistantConfig, ClauseStudentConfig
@@ -26,17 +27,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from stillhouse.core.lab import Lab
-    from stillhouse.report.blocks import Block
 
 DONOR = "start_from.json"  # which machine the clauses came from
 WORTH_TIMING = 30.0  # seconds of training, below which kernels are not compiled to be timed
 
 
-class ClausesFamily(ClassificationFamily):
+class ClausesFamily(ClausesLight, ClassificationFamily):
     """Networks that vote with fuzzy logic clauses."""
 
-    kind = "clauses"
-    title = "classes by clauses"
     Config = ClausesRunConfig
     Students = AssistantConfig
     about: ClassVar[Mapping[str, str]] = {
@@ -206,7 +204,9 @@ class ClausesFamily(ClassificationFamily):
             "json": Target("literals and votes for other programs", ".json", self._write_machine("json"), votes),
             "numpy": Target("needs numpy alone", "", self._write_machine("numpy"), votes),
         }
-        return {**machines, "rules": Target("clauses to read", "", self._write_rules_folder), **super().exports()}
+        parts = Target("clause layers as files", "", self._write_parts, ("prove", "data", "data_root"))
+        rules = Target("clauses to read", "", self._write_rules_folder)
+        return {**machines, "parts": parts, "rules": rules, **super().exports()}
 
     def _write_machine(self, form: str) -> Callable[[Path, Path, ExportChoices], Sequence[str]]:
         """The writer of a form of students that are clauses from the pixels to the class."""
@@ -228,18 +228,15 @@ class ClausesFamily(ClassificationFamily):
 
         return write
 
+    def _write_parts(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+        from stillhouse.families.clauses.parts import export_parts
+
+        return export_parts(self.load(folder), self._data_of(folder, choices.data, choices.data_root), out, choices)
+
     def _write_rules_folder(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
         from stillhouse.families.clauses.exports import export_rules
 
         return export_rules(self.load(folder), self._data_of(folder, choices.data, choices.data_root), folder, out)
-
-    def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Also the rules and the clauses that vote most, with pictures, and what clauses cost as logic."""
-        from stillhouse.families.clauses.cost_report import cost_blocks
-        from stillhouse.families.clauses.report import clause_blocks
-        from stillhouse.families.clauses.rules_report import rule_blocks
-
-        return [*super().blocks(run), *rule_blocks(run.path), *clause_blocks(run.path), *cost_blocks(run.path)]
 
 
 FAMILY = ClausesFamily()

@@ -116,20 +116,42 @@ def packed_evaluation(model: nn.Module, engine: str | None = None) -> Iterator[n
     Raises:
         InputError: a network in training mode; what `lower_parts` raises.
     """
+    with answered_by(model, lambda name, clauses: Evaluator(clauses, engine)):
+        yield model
+
+
+@contextmanager
+def answered_by(model: nn.Module, evaluator_of: Callable[[str, ClauseSet], Evaluator]) -> Iterator[nn.Module]:
+    """Within it, clause layers answer from an evaluator each; see `packed_evaluation`.
+
+    Args:
+        model: in eval mode.
+        evaluator_of: (path of the layer, its clauses) to what evaluates them.
+
+    Raises:
+        InputError: a network in training mode; clauses that are no logic.
+    """
     if model.training:
         raise InputError("packed evaluation: expected a network in eval mode, got one in training mode")
     kept = []
-    for name, layer in list(clause_layers(model)):
-        if isinstance(layer, TMLayer) and _reads_strengths(model, name):
-            continue
-        clauses = _lowered(layer)
+    for name, layer in votes_alone(model):
+        evaluator = evaluator_of(name, _lowered(layer))
         kept.append(layer)
-        layer.forward = _answer(layer, Evaluator(clauses, engine))  # type: ignore[method-assign, assignment]
+        layer.forward = _answer(layer, evaluator)  # type: ignore[method-assign, assignment]
     try:
         yield model
     finally:
         for layer in kept:
             del layer.forward  # the class's own again
+
+
+def votes_alone(model: nn.Module) -> list[tuple[str, TMLayer | TeamCore | ConvClauses]]:
+    """The clause layers of whose clauses only the votes are read."""
+    return [
+        (name, layer)
+        for name, layer in clause_layers(model)
+        if not (isinstance(layer, TMLayer) and _reads_strengths(model, name))
+    ]
 
 
 def _reads_strengths(model: nn.Module, name: str) -> bool:
@@ -286,4 +308,13 @@ def _lowered_hidden(
     return made, join
 
 
-__all__ = ["clause_layers", "literals_of", "lower", "lower_parts", "packed_evaluation", "patch_literals"]
+__all__ = [
+    "answered_by",
+    "clause_layers",
+    "literals_of",
+    "lower",
+    "lower_parts",
+    "packed_evaluation",
+    "patch_literals",
+    "votes_alone",
+]

@@ -41,10 +41,18 @@ class ClauseMachine:
         self.scale = float(self.parts["scale"])
 
     def bits(self, images: np.ndarray) -> np.ndarray:
-        """(B, F) truth values of images (B, channels, height, width), uint8 or float in [0, 1]."""
+        """(B, F) truth values of images (B, channels, height, width), uint8 or float in [0, 1].
+
+        Raises:
+            ValueError: another shape or type, NaN, or numbers outside of [0, 1].
+        """
         images = np.asarray(images)
         if images.shape[1:] != self.image_shape:
             raise ValueError(f"images: expected (B, {', '.join(map(str, self.image_shape))}), got {images.shape}")
+        if images.dtype != np.uint8 and images.dtype.kind != "f":
+            raise ValueError(f"images: expected uint8 (0 to 255) or floats in [0, 1], got {images.dtype}")
+        if images.dtype != np.uint8 and not ((images >= 0) & (images <= 1)).all():
+            raise ValueError("images: expected floats in [0, 1], got others, or NaN")
         pixels = images.astype(np.float32) / np.float32(255) if images.dtype == np.uint8 else images.astype(np.float32)
         edges = self.parts["edges"].astype(np.float32)
         bits: np.ndarray = (pixels.reshape(len(images), 1, -1) > edges[:, None]).reshape(len(images), -1)
@@ -88,6 +96,10 @@ class ClauseMachine:
 
 
 if __name__ == "__main__":
-    machine = ClauseMachine(Path(__file__).parent)
-    for number in machine.predict(np.load(sys.argv[1])):
+    try:
+        machine = ClauseMachine(Path(__file__).parent)
+        classes = machine.predict(np.load(sys.argv[1]))
+    except (OSError, ValueError) as error:
+        sys.exit(f"predict.py: {error}")
+    for number in classes:
         sys.stdout.write(f"{machine.class_names[number]}\n")

@@ -62,7 +62,7 @@ def clause_blocks(folder: Path) -> list[Block]:
 
 
 def _pictures(clause: Clause, name: str) -> Markup:
-    text = f"of class {name}, with the votes of clause {clause.number} of block {clause.block} laid over it"
+    text = f"of class {name}, with the votes of clause {clause.number} of block {clause.block + 1} laid over it"
     images = [
         f'<img src="{address}" alt="Image {number} {escape(text)}">'
         for number, address in enumerate(picture_addresses(clause.pictures), 1)
@@ -73,7 +73,7 @@ def _pictures(clause: Clause, name: str) -> Markup:
 def _caption(clause: Clause, name: str) -> str:
     literals = f"{clause.positive + clause.negated} literals ({clause.positive} positive, {clause.negated} negated)"
     share = percent(clause.share, 0 if clause.share >= 0.0095 else 1)
-    return f"{name}: block {clause.block}, clause {clause.number}: {literals}, {share} of the votes"
+    return f"{name}: block {clause.block + 1}, clause {clause.number}: {literals}, {share} of the votes"
 
 
 def _read_clauses(path: Path) -> list[tuple[str, list[Clause]]]:

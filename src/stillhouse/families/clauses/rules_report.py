@@ -147,7 +147,7 @@ def _enlarged(picture: Array) -> Array:
 
 def _caption(rule: Mapping[str, Any]) -> str:
     kept = len(rule["literals"])
-    where = f"{rule['place']}, clause {rule['clause']}"
+    where = f"{str(rule['place']).replace('_', ' ')}, clause {rule['clause']}"
     if not kept:
         return f"{rule['class_name']}: {where}: adds {rule['adds']:+.3g}; no answer needs any of its {rule['count']} literals"
     fail = f", {rule['allowed']} may fail" if rule["allowed"] else ", all must hold"

@@ -292,8 +292,9 @@ def _export(words: Sequence[str]) -> int:
     parser.add_argument("--no-onnx", action="store_true", help="numpy alone")
     options = parser.parse(words)
     from stillhouse.core.checks import InputError
+    from stillhouse.families.embed.codes import load_student
     from stillhouse.families.embed.export.embedding import export_embedder
-    from stillhouse.families.embed.use import NumpyTextEmbedder, load_student
+    from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 
     if isinstance(load_student(options.folder), NumpyTextEmbedder):
         raise InputError(

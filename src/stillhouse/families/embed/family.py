@@ -25,8 +25,8 @@ from stillhouse.core import ranks, records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.exports import Target
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
-from stillhouse.core.folder import SHIPPED, RunFolder
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores, weight_bytes
+from stillhouse.core.folder import SHIPPED
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
@@ -34,7 +34,8 @@ from stillhouse.core.pipeline import Lesson
 from stillhouse.core.records import read_object, write_json
 from stillhouse.core.types import OutputSpec
 from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, LessonRows, VectorTeacher
-from stillhouse.families.embed.judge import CODES, FAR, NEAR, figures, levels, neighbours_compared, teacher_figures
+from stillhouse.families.embed.judge import CODES, figures, levels, neighbours_compared, teacher_figures
+from stillhouse.families.embed.light import FAR, NEAR, EmbedLight
 from stillhouse.families.embed.material import (
     LENGTHS_DIFFER,
     Material,
@@ -49,7 +50,7 @@ from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors
 from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig, refusal
-from stillhouse.families.embed.report import NAMES, embedding_blocks
+from stillhouse.families.embed.report import NAMES
 from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
 from stillhouse.families.embed.students.tree import fit_scale, level_sizes
 from stillhouse.layers.taps import Tapped
@@ -68,16 +69,10 @@ NOISE_ROWS = 1000  # of noise, at least, to know its neighbours by
 EmbedLab = Lab[EmbedRunConfig, Material]
 
 
-class EmbedFamily(Family[EmbedRunConfig, Material]):
+class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
     """Wide embeddings into few numbers. The teacher is the vectors, so every student hears it; controls are fitted."""
 
-    kind = "embed"
-    title = "embeddings"
     Config = EmbedRunConfig
-    metrics = (
-        Metric(NEAR, "10 nearest kept", "overlap", "test rows", low=0.0, high=1.0, digits=3),
-        Metric(FAR, "distances kept (Spearman, row by row)", "Spearman", "test rows", low=-1.0, high=1.0, digits=3),
-    )
     may_grow = ("seeds", "anchors", "frontier", "text")
     validated = "validation score (mean of near and far)"
 
@@ -326,18 +321,9 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
         params = sum(x.numel() for x in weights.values())
         return {"params": float(params), "macs": float(macs), **weight_bytes(folder)}
 
-    def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-        """Neighbours of a row depend on which rows are judged with it."""
-        for key in ("sha256", "splits_sha256"):
-            a, b = (one.get("data", {}).get(key) for one in (run, other))
-            if a is None or a != b:
-                return f"other {'vectors' if key == 'sha256' else 'splits'} ({key} {str(a)[:12]} and {str(b)[:12]})"
-        a, b = (one["config"].get("test_rows") for one in (run, other))
-        return None if a == b else f"test_rows is {a} and {b}: neighbours among other rows"
-
     def predictor(self, folder: Path) -> Any:
         """Vectors, or texts, into codes."""
-        from stillhouse.families.embed.use import CodePredictor
+        from stillhouse.families.embed.codes import CodePredictor
 
         return CodePredictor(folder)
 
@@ -363,10 +349,6 @@ class EmbedFamily(Family[EmbedRunConfig, Material]):
             "numpy": Target("needs numpy alone", "", write_for_numpy, takes=()),
             "onnx": Target("numpy and ONNX", "", write_for_onnx, takes=()),
         }
-
-    def blocks(self, run: RunFolder) -> Sequence[Any]:
-        """Local against global quality, tables of both, what each level adds, health."""
-        return embedding_blocks(run)
 
 
 class CodeTeacher:

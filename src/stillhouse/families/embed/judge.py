@@ -14,7 +14,6 @@ from stillhouse.families.embed.plan import EmbedRunConfig
 
 CODES = "codes.npz"  # of an arm and seed: test (n, d)
 KS = (1, 10, 100)
-NEAR, FAR = "knn_overlap", "row_spearman"  # what verdicts are drawn from
 Encode = Callable[[NDArray[np.int64]], np.ndarray]  # rows of the store -> codes
 
 

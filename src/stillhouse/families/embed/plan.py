@@ -158,6 +158,8 @@ def refusal(signal: Any) -> str | None:
         )
     if signal.kind in ATTENTIONS:
         return "neither vectors nor the student have attention maps"
+    if signal.kind == "clause-targets":
+        return "an embedder has no clauses to teach; take a student of clauses on images"
     if signal.kind == "time-steps":
         return "vectors have no classes, and the student no time steps"
     if getattr(signal, "space", None) == "logits":

@@ -205,8 +205,6 @@ def _changes(whole: DistillationConfig, given: Mapped) -> Mapped:
     if classes:
         lesson = {"class_weight": 1.0, **lesson, "neighbor_weight": 0.0, "global_weight": 0.0}
         change.setdefault("student", {}).update({"normalize": False, "output": "euclidean"})
-        # validation looks at neighbors, which the untrained axes, all of them, keep best
-        change.setdefault("training", {})["keep"] = "last"
     taus = _temperatures(whole, given)
     if taus:
         lesson["tau"] = taus

@@ -39,6 +39,9 @@ from stillhouse.training.job import Job, Terms, Validation
 from stillhouse.training.loop import Fit, fit
 
 NEIGHBORS = 10
+VOTE_UNIT = 0.1  # of the votes beside token vectors of length 1: too short to change a text's length
+STRENGTHS = (0.3, 1.0, 3.0, 10.0)  # of the ridge regression that a student starts at; held-out texts choose
+ROUNDS = 100  # of conjugate gradients, at most
 SCORED = 4000  # validation rows whose neighbours are compared
 LEVEL_WEIGHTS = 0.5  # of each level against the one before
 TRAINING = TrainingConfig(
@@ -100,8 +103,9 @@ def distill_text_student(
 ) -> TextStudent:
     """Train a student that needs no teacher to place a text, and save it where `NumpyTextEmbedder.load` reads it.
 
-    It starts as a ridge regression of the codes on the mean token vector of each text; what training adds is measured on texts
-    that were held out (equal ones never on both sides), and the best epoch is kept.
+    It starts as a ridge regression of the codes on the mean token vector of each text and on its tokens one by one (as one on
+    TF-IDF does); what training adds is measured on texts that were held out (equal ones never on both sides), and the best epoch
+    is kept, the start among them.
 
     Args:
         lesson: texts, their codes and the student.
@@ -131,6 +135,8 @@ def distill_text_student(
     train, held = split_texts(texts, config.validation_share, seed)
     bags = tokenizer.bags(texts)
     first = _first_table(lesson, tokenizer, seed)
+    if config.votes:
+        first = np.concatenate([first, np.zeros((len(first), sum(levels)), np.float32)], axis=1)
     torch.manual_seed(seed)
     network = StaticTextStudent(
         torch.from_numpy(first),
@@ -144,6 +150,8 @@ def distill_text_student(
     job.start()
     done = fit(job, training, seed=seed, folder=folder, resume=resume, on_progress=on_progress)
     network.to("cpu").eval()
+    if config.votes and done.best_epoch == 0:
+        job.refit()  # nothing was trained that held-out texts must judge: they teach too
     metrics = {name: value for name, value in done.best.items() if value is not None}
     facts = {**(about or {}), "metrics": metrics}
     processes.on_first(lambda: save_text_student(folder, network, tokenizer, half=config.half, about=facts))
@@ -162,6 +170,8 @@ class TextEmbeddingJob(Job):
         config: weights of the terms.
         seed: order and token dropout.
     """
+
+    keeps_start = True  # a training that makes nothing better keeps the ridge regression
 
     def __init__(
         self,
@@ -189,10 +199,69 @@ class TextEmbeddingJob(Job):
         self.spread = [max(float(codes[train][:, part].var(0).mean()), 1e-12) for part in self.parts]
 
     def start(self) -> None:
-        """Ridge regression on the training texts: the linear map from which training goes on."""
+        """Ridge regression on the training texts: the map from which training goes on."""
+        if self.config.votes:
+            self._start_with_votes()
+            return
         with torch.no_grad():
             pooled = self.network.pooled(*self._tokens(self.train, keep=1.0))
         self.network.fit_linear(pooled, torch.from_numpy(self.codes[self.train]))
+
+    @torch.no_grad()
+    def _start_with_votes(self) -> None:
+        """The last columns of the table become what each token alone adds to a code; training leaves them as they are.
+
+        A text's direction among token vectors says what it is about, and a vote says what one word means for the codes: a rare
+        word that many axes of the table blur counts in full.
+        """
+        found = []
+        for strength in STRENGTHS:
+            self._solve(self.train, strength)
+            found.append((self.validate(self.network).rank[0], strength))
+        self.strength = max(found)[1]
+        self._solve(self.train, self.strength)
+        width = self.network.table.shape[1] - self.codes.shape[1]
+
+        def kept(gradient: Tensor) -> Tensor:
+            # votes fit the training texts closely; more steps would fit them to the last word
+            return torch.cat([gradient[:, :width], torch.zeros_like(gradient[:, width:])], dim=1)
+
+        self.network.table.register_hook(kept)
+
+    @torch.no_grad()
+    def refit(self) -> None:
+        """The same regression on all texts, those held out too."""
+        self.device = torch.device("cpu")
+        self._solve(np.sort(np.concatenate([self.train, self.held])), self.strength)
+
+    def _solve(self, rows: NDArray[np.int64], strength: float) -> None:
+        network, d = self.network, self.codes.shape[1]
+        width = network.table.shape[1] - d
+        network.table[:, width:] = 0.0
+        pooled = network.pooled(*self._tokens(rows, keep=1.0))[:, :width].double().numpy()
+        target = network.before_output(torch.from_numpy(self.codes[rows]).double()).numpy()
+        votes, skip, bias = ridge_of_both(self._shares(rows), pooled, target, strength)
+        network.table[:, width:] = VOTE_UNIT * torch.from_numpy(votes).float()
+        network.skip[:, :width] = torch.from_numpy(skip.T).float()
+        network.skip[:, width:] = torch.eye(d) / VOTE_UNIT
+        network.bias.copy_(torch.from_numpy(bias).float())
+
+    def _shares(self, rows: NDArray[np.int64]) -> Any:
+        """(n, V) sparse: the weight of every token of a text over the length of its sum, as the student pools them."""
+        from scipy.sparse import csr_array
+
+        bags, weights = self.bags.take(rows), self.network.log_weight.detach().exp().double().numpy()
+        ids, starts = torch.from_numpy(bags.ids), torch.from_numpy(bags.starts[:-1])
+        sums = nn.functional.embedding_bag(
+            ids,
+            self.network.table.detach(),
+            starts,
+            mode="sum",
+            per_sample_weights=torch.from_numpy(weights).float()[ids],
+        )
+        length = sums.double().norm(dim=1).clamp(min=1e-12).numpy()
+        shares = weights[bags.ids] / np.repeat(length, np.diff(bags.starts))
+        return csr_array((shares, bags.ids, bags.starts), shape=(len(rows), len(weights)))
 
     def share(self, rows: Tensor) -> tuple[Tensor, list[int]]:
         """All of a micro-batch for every process: its texts are compared, and a table lookup is not worth a message."""
@@ -246,6 +315,48 @@ class TextEmbeddingJob(Job):
 
 
 # ---------------------------------------------------------------------------------------------------------- pieces
+
+
+def ridge_of_both(
+    counts: Any, dense: NDArray[np.float64], target: NDArray[np.float64], strength: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Ridge regression of codes (n, d) on sparse (n, V) and dense (n, h) features together, by conjugate gradients.
+
+    Returns:
+        (V, d) and (h, d) coefficients, and (d,) constants, which are not penalized.
+
+    Example:
+        >>> from scipy.sparse import csr_array
+        >>> x, y = np.eye(3), np.array([[1.0], [2.0], [6.0]])
+        >>> votes, rest, constant = ridge_of_both(csr_array(x), np.zeros((3, 1)), y, 1e-9)
+        >>> (x @ votes + constant).round(3).ravel().tolist()
+        [1.0, 2.0, 6.0]
+
+    Source: Hoerl & Kennard 1970; Hestenes & Stiefel 1952.
+    """
+    V = counts.shape[1]
+    middle = target.mean(0)
+
+    def back(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        centered = rows - rows.mean(0)
+        return np.concatenate([counts.T @ centered, dense.T @ centered])
+
+    def forth(w: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(counts @ w[:V] + dense @ w[V:])
+
+    residual = back(target)
+    w, step, size = np.zeros_like(residual), residual.copy(), np.square(residual).sum(0)
+    enough = 1e-12 * size
+    for _ in range(ROUNDS):
+        if (size <= enough).all():
+            break
+        moved = back(forth(step)) + strength * step
+        along = size / np.maximum((step * moved).sum(0), 1e-300)
+        w += along * step
+        residual -= along * moved
+        size, before = np.square(residual).sum(0), size
+        step = residual + size / np.maximum(before, 1e-300) * step
+    return w[:V], w[V:], middle - forth(w).mean(0)
 
 
 def split_texts(texts: Sequence[str], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -6,16 +6,15 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
-from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite, lines_of, numbers_of
-from stillhouse.core.records import ABOUT, CARD, RUN, read_object, write_atomically
+from stillhouse.core.records import ABOUT, RUN, read_object, write_atomically
+from stillhouse.families.embed.codes import Student, load_student
 from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
-from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 from stillhouse.families.embed.judge import neighbours_compared
 from stillhouse.families.embed.metrics.anchors import fit_anchor
@@ -23,36 +22,14 @@ from stillhouse.families.embed.metrics.neighbourhood import Metric, judge, neare
 from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.students.axes import axes_from
-from stillhouse.families.embed.students.text_config import FORMAT as TEXT_FORMAT
 from stillhouse.families.embed.students.tree import encode as tree_of
 from stillhouse.families.embed.students.tree import to_json
 
-Student = NumpyEmbedder | NumpyTextEmbedder
 Log = Callable[[str], None]
 BESIDE = ("pca", "random-projection")
 CHUNK = 8192
 MOST_NEIGHBORS = 1000  # on the explorer page, of each row
 MOST_ROWS = 5000  # of other vectors than the run's that are judged
-
-
-def load_student(folder: Path) -> Student:
-    """A student from its folder, or from the run that made it (`RUN/student`).
-
-    Raises:
-        InputError: no student there.
-    """
-    folder = Path(folder).expanduser()
-    if not (folder / CARD).is_file():
-        inside = next((folder / name for name in ("student", "text-student") if (folder / name / CARD).is_file()), None)
-        if inside is None:
-            raise InputError(
-                f"{folder}: expected the folder of a student ({CARD} in it) or of a finished run, got neither"
-            )
-        folder = inside
-    card = read_object(folder / CARD, {})
-    if card.get("format") == TEXT_FORMAT:
-        return NumpyTextEmbedder.load(folder)
-    return NumpyEmbedder.load(folder)
 
 
 def metric_of(student: Student) -> Metric:
@@ -352,77 +329,3 @@ def _json_lines(codes: np.ndarray, texts: list[str] | None, student: Student, le
         if scale is not None and axes is not None and len(axes) == 5:
             line["tree"] = json.loads(to_json(tree_of(code, scale=scale[: len(levels)], axes=axes)))
         yield json.dumps(line, ensure_ascii=False) + "\n"
-
-
-class CodePredictor(Predictor):
-    """Vectors of the teacher, or texts where the student reads texts, into codes."""
-
-    takes: ClassVar[str] = (
-        "vectors (.npy, a .csv of numbers, a capture), texts for a text student, or - for rows or lines"
-    )
-    gives_array: ClassVar[bool] = True
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.student = load_student(folder)
-        self.columns = tuple(f"z{number}" for number in range(1, sum(self.student.levels) + 1))
-
-    @property
-    def reads_texts(self) -> bool:
-        """Whether inputs are texts."""
-        return isinstance(self.student, NumpyTextEmbedder)
-
-    def transform(self, one: Any) -> Any:
-        """A vector (D) float32 of the teacher's width, or a text as it is.
-
-        Raises:
-            InputError: another width, NaN, or no text.
-        """
-        if self.reads_texts:
-            if not isinstance(one, str) or not one.strip():
-                raise InputError(f"text: expected words, got {one!r}")
-            return one
-        vector, width = np.asarray(one), int(self.student.card["teacher_dim"])
-        if vector.shape != (width,) or vector.dtype.kind not in "fiu":
-            raise InputError(
-                f"vector: expected {width} numbers, as the student was taught, got {vector.dtype} {vector.shape}"
-            )
-        check_finite(vector[None], "vector")
-        return vector.astype(np.float32)
-
-    def predict(self, inputs: Any) -> np.ndarray:
-        """Codes (N, d) float32 of vectors (N, D), of one (D), or of a list of texts."""
-        if isinstance(self.student, NumpyTextEmbedder):
-            texts = [self.transform(one) for one in ([inputs] if isinstance(inputs, str) else inputs)]
-            return np.asarray(self.student.encode(texts), np.float32)
-        vectors, width = np.atleast_2d(np.asarray(inputs)), int(self.student.card["teacher_dim"])
-        if vectors.ndim != 2 or vectors.shape[1] != width or vectors.dtype.kind not in "fiu":
-            raise InputError(f"vectors: expected (N, {width}) numbers, as the student was taught, got {vectors.shape}")
-        check_finite(vectors, "vectors")
-        return np.asarray(self.student.encode(vectors.astype(np.float32)), np.float32)
-
-    def read(self, source: str) -> Inputs:
-        """Rows, by number; texts, by number of their line."""
-        path = Path(source).expanduser()
-        if self.reads_texts:
-            texts = lines_of(source) if source == "-" or path.suffix == ".txt" else _chunk_texts(source)
-            return Inputs([str(number) for number in range(1, len(texts) + 1)], texts)
-        if source == "-" or path.suffix.lower() == ".csv":
-            vectors = numbers_of(source)
-        elif path.suffix.lower() == ".npy":
-            vectors = array_of(source)
-        else:
-            store = open_vectors(source)
-            vectors = store.read(np.arange(len(store)))
-        if vectors.ndim != 2 or not vectors.size:
-            raise InputError(f"{source}: expected vectors (N, D), got {vectors.shape}")
-        check_finite(vectors, "standard input" if source == "-" else source)
-        return Inputs([str(number) for number in range(len(vectors))], vectors)
-
-
-def _chunk_texts(source: str) -> list[str]:
-    from stillhouse.families.embed.corpus import Source
-    from stillhouse.families.embed.data.texts import read_texts
-
-    place = Source.parse(source)
-    return list(read_texts(place.path, columns=place.columns, articles=place.articles, deduplicate=False))

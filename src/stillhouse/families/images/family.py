@@ -11,14 +11,13 @@ from stillhouse.classification.students import OrdinaryStudentConfig, SpikingTex
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds
 from stillhouse.core.types import TextTask
+from stillhouse.families.images.light import ImagesLight
 from stillhouse.families.images.plan import ImagesRunConfig
 
 
-class ImagesFamily(ClassificationFamily):
+class ImagesFamily(ImagesLight, ClassificationFamily):
     """Ordinary networks that learn classes."""
 
-    kind = "images"
-    title = "classes by ordinary networks"
     Config = ImagesRunConfig
     Students = OrdinaryStudentConfig
 
@@ -26,6 +25,14 @@ class ImagesFamily(ClassificationFamily):
         """A run whose student is one of these networks."""
         student = mapping.get("student")
         return isinstance(student, Mapping) and student.get("kind") in kinds(OrdinaryStudentConfig)
+
+    def refusal(self, signal: Any) -> str | None:
+        """Ordinary networks have no clauses."""
+        if signal.kind == "clause-targets":
+            return (
+                "an ordinary network has no clauses to teach; take a student of clauses (kind: unified-tm, tsetlin-vit)"
+            )
+        return super().refusal(signal)
 
     def check(self, config: ClassesRunConfig, data: Any) -> None:
         """Refuse students and assistants that read the other kind of data, before a teacher is loaded."""
@@ -36,6 +43,10 @@ class ImagesFamily(ClassificationFamily):
                     f"{place}: kind {student.kind!r} reads {'images' if texts else 'texts'}, and data {data.name!r} are "
                     f"{'texts' if texts else 'images'}"
                 )
+        for stage in config.stages_of(True):
+            for number, signal in enumerate(stage.signals):
+                if (why := self.refusal(signal)) is not None:
+                    raise InputError(f"signals.{number} ({signal.kind}): {why}")
         super().check(config, data)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Drawing
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import FuncFormatter
 
 from stillhouse.core import records
 from stillhouse.core.folder import RunFolder, read_arrays
@@ -22,9 +22,6 @@ from stillhouse.report.words import GAP, MINUS, NOTHING, fixed, plain
 
 NLL, TEACHER_NLL = "nll.npz", "teacher-nll.npz"
 HEAD = ("", "bits per byte", "perplexity", "the same, sliding windows", "density", "weights", "seconds")
-SAMPLES = (
-    "After the first tokens of the test text, drawn at temperature 0.8 with seed 0; of the first seed of each arm."
-)
 COLUMNS = (("bits_per_byte", 4), ("perplexity", 2), ("sliding_perplexity", 2), ("density", 3))
 
 
@@ -32,38 +29,30 @@ def language_blocks(run: RunFolder) -> Sequence[Block]:
     """All models in one table, how they were scored, loss against position, and nats of the validations."""
     path = run.path / records.SUMMARY
     summary = mapping(read_json(path)) if path.is_file() else {}
+    order = list(dict.fromkeys([*mapping(summary.get("arms")), *_arms(run.path)]))  # as the page gives colours
     found: list[Block] = [models_table(summary), _how(summary)] if summary else []
     drawings = [
-        (_positions(run.path), "Test text: nats a token against the tokens of the window seen so far. It falls as far as a "
+        (_positions(run.path, order), "Test text: nats a token against the tokens of the window seen so far. It falls as far as a "
         "memory reaches."),
-        (_validations(run.path), "Validation: nats a token against optimizer steps; the bend upwards is the ramp of weights and "
-        "spikes."),
+        (_validations(run.path, order), "Validation: nats a token against optimizer steps; the bend upwards is the ramp of "
+        "weights and spikes."),
     ]  # fmt: skip
     kept = [(svg, caption) for svg, caption in drawings if svg]
     found += _samples(summary)
     found += [Figure("Loss", kept)] if kept else []
-    written = _written(run.path)
-    return [*found, Facts("What they write", written, SAMPLES)] if written else found
-
-
-def _written(out: Path) -> list[tuple[str, str]]:
-    """(arm, text) of every arm's first seed that wrote some."""
-    found = []
-    for arm, folders in _arms(out).items():
-        path = folders[0] / records.RESULT
-        text = mapping(read_json(path)).get("sample") if path.is_file() else None
-        if isinstance(text, str):
-            found.append((arm, text))
     return found
 
 
 def _samples(summary: Mapping[str, Any]) -> list[Block]:
-    """What the shipped student writes."""
+    """What the shipped student writes after some places of the test text, beside the text."""
+    words = {"read": "After", "wrote": "it writes", "text": "the text goes on"}
     rows = [
-        [str(mapping(one).get(name, "")) for name in ("read", "wrote", "text")] for one in summary.get("samples") or ()
+        (words[name], str(mapping(one).get(name, "")))
+        for one in summary.get("samples") or ()
+        for name in ("read", "wrote", "text")
     ]
-    caption = "The shipped student after three places of the test text, the likeliest token each time."
-    return [Table("What it writes", ["it read", "it wrote", "the text goes on"], rows, caption)] if rows else []
+    caption = "The shipped student at places of the test text, the likeliest token each time."
+    return [Facts("What it writes", rows, caption)] if rows else []
 
 
 def models_table(summary: Mapping[str, Any]) -> Table:
@@ -114,7 +103,7 @@ def _how(summary: Mapping[str, Any]) -> Facts:
     return Facts("How the models were scored", entries)
 
 
-def _positions(out: Path) -> Markup:
+def _positions(out: Path, order: Sequence[str]) -> Markup:
     """Mean nats against the place in the window, every model one line, smoothed over growing ranges."""
     lines = {"teacher": [out / TEACHER_NLL]} if (out / TEACHER_NLL).is_file() else {}
     for arm, folders in _arms(out).items():
@@ -126,10 +115,13 @@ def _positions(out: Path) -> Markup:
     with rc_context(figures.STYLE | {"font.size": 10}):
         figure = Drawing(figsize=(6, 3.6), layout="constrained")
         axes = figure.add_subplot()
-        for place, (name, points) in enumerate(drawn.items()):
-            axes.plot([x for x, _ in points], [y for _, y in points], **figures.look(place), markersize=4, label=name)
+        for name, points in drawn.items():
+            style: dict[str, Any] = {"color": figures.INK, "linestyle": "--"}
+            if name in order:
+                style = figures.look(order.index(name))
+            axes.plot([x for x, _ in points], [y for _, y in points], **style, markersize=4, label=name)
         axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set(xlabel="tokens of the window seen so far", ylabel="nats a token")
         axes.legend(fontsize=9, frameon=False)
         return figures._svg(figure, "positions", "Loss against position in the window")
@@ -152,17 +144,17 @@ def grouped(values: Any) -> list[tuple[float, float]]:
     return found
 
 
-def _validations(out: Path) -> Markup:
+def _validations(out: Path, order: Sequence[str]) -> Markup:
     """Validation nats against the steps, one line a training."""
     arms = _arms(out)
     with rc_context(figures.STYLE | {"font.size": 10}):
         figure = Drawing(figsize=(6, 3.6), layout="constrained")
         axes = figure.add_subplot()
-        for place, (arm, folders) in enumerate(arms.items()):
+        for arm, folders in arms.items():
             for number_, folder in enumerate(folders):
                 lines = [r for r in read_records(folder / records.RECORDS) if r.get("split") == "validation"]
                 points = [(r["step"], r["nll"]) for r in lines if number(r.get("nll")) is not None]
-                color = figures.look(place)["color"]
+                color = figures.look(order.index(arm))["color"]
                 if points:
                     axes.plot(*zip(*points), color=color, label=None if number_ else arm)
         if not axes.lines:

@@ -19,18 +19,20 @@ from stillhouse.cache.stored import SOURCE
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.exports import Target
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores
-from stillhouse.core.folder import SHIPPED, RunFolder, student_folder
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
+from stillhouse.core.folder import SHIPPED, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.types import OutputSpec
 from stillhouse.core.verdict import mean_interval
-from stillhouse.families.lm import blocks, use
+from stillhouse.families.lm import use
 from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
+from stillhouse.families.lm.blocks import TEACHER_NLL
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.windows import Windows, check_length
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
+from stillhouse.families.lm.light import BITS, LanguageLight
 from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, questions_about, teachers_of
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import cut_windows, model_nll, score_text, teacher_nll
@@ -47,30 +49,19 @@ from stillhouse.families.lm.through_head import student_head, teacher_head
 from stillhouse.families.lm.tokens import build_token_signals, by_token
 from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.layers.taps import Tapped
-from stillhouse.report.blocks import Block
 from stillhouse.signals import teacher_features
 from stillhouse.teachers.identity import weights_sha256
 
-BITS = "bits_per_byte"
 NGRAM, INSIDE = "ngram", "ngram-inside"
-SAMPLE_PROMPT, SAMPLE_TOKENS = 8, 80
 SPIKE_PIECES = 8  # of 16 windows: tokens whose spikes are counted
 LmLab = Lab[LmRunConfig, Corpus]
 Log = Callable[[str], None]
 
 
-class LanguageFamily(Family[LmRunConfig, Corpus]):
+class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
     """Text in, the next token out; windows of the test text are what verdicts count."""
 
-    kind = "lm"
-    title = "Language models"
     Config = LmRunConfig
-    metrics = (
-        Metric(BITS, "bits per byte", unit="bits per byte", items="windows", lower_is_better=True, low=0.0),
-        Metric("perplexity", "perplexity", lower_is_better=True, digits=2, low=1.0),
-        Metric("sliding_perplexity", "perplexity, sliding windows", lower_is_better=True, digits=2, low=1.0),
-        Metric("density", "share of channels that spike", digits=3, low=0.0, high=1.0),
-    )
     may_hold = (CACHE,)
     validated = "log-likelihood of a valid token (nats)"
 
@@ -102,6 +93,8 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         """A recurrent student has neither attention maps nor time steps."""
         if signal.kind == "time-steps":
             return "a recurrent student of texts has one answer a token and no time steps; take logits"
+        if signal.kind == "clause-targets":
+            return "a recurrent student has no clauses to teach; take a student of clauses on images"
         return refusal(signal)
 
     def teachers(self, config: LmRunConfig, data: Corpus, given: Any, log: Log) -> Sequence[Any]:
@@ -210,8 +203,8 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
             Contrast("teacher, dense", "dense", "dense-no-kd", BITS),
             Contrast("spikes", "kd", "dense", BITS),
             Contrast("recurrence", "kd", "scalar", BITS),
-            *(Contrast("n-gram", arm, NGRAM, BITS) for arm in config.arms),
-            *(Contrast("n-gram inside", arm, INSIDE, BITS) for arm in config.arms if config.student.ngram is not None),
+            *(Contrast(NGRAM, arm, NGRAM, BITS) for arm in config.arms),
+            *(Contrast(INSIDE, arm, INSIDE, BITS) for arm in config.arms if config.student.ngram is not None),
         )
 
     def student(self, arm: Arm, choice: Any, seed: int, lab: LmLab) -> nn.Module:
@@ -305,7 +298,6 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
             "spikes": spikes,
             "tokens_trained": tokens,
             "cost": {"params": params},
-            "sample": _sample(model, lab.data),
         }
         shown = {name: value for name, value in spikes.items() if name in ("density", "dead_channels")}
         return _scores(scored, "nll.npz", shown, facts)
@@ -315,7 +307,7 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         if isinstance(lab.teacher, StoredLanguageTeacher):
             return None
         examination = lab.shared["examination"]
-        return _scores(examination.score(teacher_nll(lab.teacher), most=lab.teacher.context), blocks.TEACHER_NLL)
+        return _scores(examination.score(teacher_nll(lab.teacher), most=lab.teacher.context), TEACHER_NLL)
 
     def save(self, folder: Path, model: Any, choice: Any, lab: LmLab) -> None:
         """Weights, card and tokenizer."""
@@ -342,20 +334,6 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
         """Weights; of a spiking student also the counted energy of a token of the valid split."""
         return use.cost(folder)
 
-    def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
-        """Also other windows of the same text."""
-        texts = [one.get("data", {}).get("splits", {}).get("test") for one in (run, other)]
-        if None in texts or texts[0] != texts[1]:
-            return f"another test text (sha256 {str(texts[0])[:12]} and {str(texts[1])[:12]})"
-        for key in ("window", "tokens"):
-            a, b = (one["config"]["score"].get(key) for one in (run, other))
-            if key == "window":
-                a, b = (x or one["config"]["lesson"]["window"] for x, one in zip((a, b), (run, other)))
-            if a != b:
-                return f"score.{key} is {a} and {b}: other items"
-        tokenizers = [one["data"].get("tokenizer_sha256") for one in (run, other)]
-        return None if tokenizers[0] == tokenizers[1] else "another tokenizer: windows hold other text"
-
     def predictor(self, folder: Path) -> Any:
         """Lines of text into scores and continuations."""
         return use.TextPredictor(student_folder(folder))
@@ -373,10 +351,6 @@ class LanguageFamily(Family[LmRunConfig, Corpus]):
     def exports(self) -> Mapping[str, Target]:
         """Packed ternary weights with the tokenizer."""
         return {"packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=())}
-
-    def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Teacher and n-gram beside the arms, loss against position, validation."""
-        return blocks.language_blocks(run)
 
 
 def _trie(lab: LmLab, config: NGramConfig) -> Trie:
@@ -434,13 +408,6 @@ def _scores(
     plain = {name: value for name, value in scored.metrics.items() if name != BITS}
     arrays = {file: {"windows": scored.windows, "positions": scored.positions}}
     return Scores({BITS: scored.bits}, {**plain, **(scalars or {})}, arrays, facts or {})
-
-
-def _sample(model: Any, data: Corpus) -> str:
-    """What a student writes after the first tokens of the test text, by temperature 0.8 and a fixed seed."""
-    prompt = np.asarray(data.test.ids[:SAMPLE_PROMPT]).astype(np.int64)
-    made = use.write(model, prompt.tolist(), SAMPLE_TOKENS, temperature=0.8)
-    return data.tokenizer.decode(np.concatenate([prompt, made]))
 
 
 def _spikes(model: Any, examination: Examination) -> dict[str, float]:

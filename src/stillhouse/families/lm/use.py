@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import run_above
-from stillhouse.core.predict import Inputs, Predictor, lines_of
 from stillhouse.core.records import read_object
 from stillhouse.families.lm.data import CorpusConfig
+from stillhouse.families.lm.light import PACKED
+from stillhouse.families.lm.lines import LineScores
 from stillhouse.families.lm.material import load_teacher, load_text
 from stillhouse.families.lm.metrics.nll import model_nll, teacher_nll
 from stillhouse.families.lm.metrics.probes import beats_controls, probe_spikes
@@ -30,7 +31,6 @@ from stillhouse.families.lm.teachers import LanguageTeacherConfig
 
 PROBED = 4096
 ENERGY_PIECES = 4  # of 16 windows: tokens whose spikes are counted for a cost
-PACKED = "student.packed.safetensors"
 
 
 def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreConfig | None = None) -> dict[str, Any]:
@@ -286,55 +286,26 @@ def part_of(run: dict[str, Any] | None, folder: Path, name: str) -> Any:
     return run["config"][name]
 
 
-class TextPredictor(Predictor):
-    """Lines of text into how many bits a byte they take, and what the student would write after them.
+class TextPredictor(LineScores):
+    """Lines of text, by the network itself."""
 
-    Attributes:
-        tokens: how many to write after each line; 0: none.
-    """
-
-    takes: ClassVar[str] = "a text file, a line a text, or - for lines"
-
-    def __init__(self, folder: Path, tokens: int = 0) -> None:
-        self.folder, self.tokens = folder, tokens
-        self.network, self.tokenizer, _ = load_lm(folder)
+    def __init__(self, folder: Path) -> None:
+        network, tokenizer, _ = load_lm(folder)
+        super().__init__(folder, tokenizer)
+        self.network = network
 
     def transform(self, one: Any) -> Tensor:
-        """(L) token ids of a text.
-
-        Raises:
-            InputError: no text, or one without tokens.
-        """
-        if not isinstance(one, str):
-            raise InputError(f"text: expected a string, got {type(one).__name__}")
-        ids = self.tokenizer.encode(one)
-        if not len(ids):
-            raise InputError("text: expected at least one token, got an empty line")
-        return torch.from_numpy(np.asarray(ids).astype(np.int64))
+        """(L) token ids of a text: see `LineScores.transform`."""
+        return torch.from_numpy(super().transform(one))
 
     @torch.no_grad()
-    def predict(self, inputs: Any) -> list[dict[str, Any]]:
-        """For each text: its tokens, the bits of each byte after the first token (None for a text of one), a continuation."""
-        found = []
-        for text in [inputs] if isinstance(inputs, str) else inputs:
-            ids = self.transform(text)
-            row: dict[str, Any] = {"text": text, "tokens": len(ids), "bits_per_byte": None}
-            if len(ids) > 1:
-                nats = float(model_nll(self.network)(ids[None, :-1], ids[None, 1:]).sum())
-                size = len(self.tokenizer.decode(ids[1:].numpy()).encode())
-                row["bits_per_byte"] = nats / float(np.log(2)) / max(1, size)
-            if self.tokens:
-                row["continuation"] = self.tokenizer.decode(write(self.network, ids.tolist(), self.tokens))
-            found.append(row)
-        return found
+    def nats(self, ids: Any) -> float:
+        """By the network."""
+        return float(model_nll(self.network)(ids[None, :-1], ids[None, 1:]).sum())
 
-    def read(self, source: str) -> Inputs:
-        """Lines, by number."""
-        lines = lines_of(source)
-        empty = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
-        if empty is not None:
-            raise InputError(f"{source}, line {empty}: expected text, got an empty line")
-        return Inputs([str(number) for number in range(1, len(lines) + 1)], lines)
+    def written(self, ids: Any, count: int) -> list[int]:
+        """By the network's own steps."""
+        return write(self.network, ids.tolist(), count)
 
 
 def cost(folder: Path) -> dict[str, float]:

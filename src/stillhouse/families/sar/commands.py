@@ -1,10 +1,14 @@
-"""`stillhouse sar`: simulate, train, distill, compare, stream, evaluate. Flags as documented, with dashes or underscores."""
+"""`stillhouse sar`: simulate, train, distill, compare, stream, evaluate, quantize, prune, truncate, export.
+
+Flags as documented, with dashes or underscores.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,10 @@ COMMANDS = {
     "compare": "the table: teacher, students, truncation, filters; without runs: the documented sizes",
     "stream": "focus line by line in constant memory and print the latency",
     "evaluate": "score a saved network on a test split",
+    "quantize": "write a network with weights of 8 bits, and score both",
+    "prune": "write a network whose smallest weights are zero, and score both",
+    "truncate": "write a network of fewer states (balanced truncation), and score both",
+    "export": "write one step of the stream as an ONNX graph",
 }
 HELP = """usage: stillhouse sar COMMAND [options]
 
@@ -58,6 +66,10 @@ def main(arguments: Sequence[str]) -> int:
         "compare": _compare,
         "stream": _stream,
         "evaluate": _evaluate,
+        "quantize": _quantize,
+        "prune": _prune,
+        "truncate": _truncate,
+        "export": _export,
     }
     return chosen[words[0]](words[1:])
 
@@ -277,6 +289,63 @@ def _evaluate(words: Sequence[str]) -> int:
     return 0
 
 
+def _quantize(words: Sequence[str]) -> int:
+    options = _smaller("quantize", "results/student-int8").parse(words)
+    from stillhouse.families.sar.compress import quantized
+
+    return _compressed(options, quantized)
+
+
+def _prune(words: Sequence[str]) -> int:
+    parser = _smaller("prune", "results/student-sparse", "--share 0.25")
+    parser.add_argument("--share", type=float, required=True, help="of the weights of each matrix, 0 to below 1")
+    options = parser.parse(words)
+    from stillhouse.families.sar.compress import pruned
+
+    return _compressed(options, partial(pruned, share=options.share))
+
+
+def _truncate(words: Sequence[str]) -> int:
+    parser = _smaller("truncate", "results/student-short", "--state-dim 128")
+    parser.add_argument("--state-dim", type=int, required=True, help="states that are left, even")
+    options = parser.parse(words)
+    from stillhouse.families.sar.compress import truncated
+
+    return _compressed(options, partial(truncated, state_dim=options.state_dim))
+
+
+def _smaller(command: str, out: str, flags: str = "") -> Parser:
+    examples = f"\n  stillhouse sar {command} results/student --out {out} {flags}".rstrip() + "\n"
+    parser = Parser(prog=f"stillhouse sar {command}", description=COMMANDS[command], examples=examples)
+    parser.add_argument("folder", type=Path, help="a trained network (results/student)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the smaller one")
+    parser.add_argument("--config", help="YAML file or recipe whose data are meant [those of its run]")
+    return parser
+
+
+def _compressed(options: Any, make: Callable[..., Any]) -> int:
+    from stillhouse.families.sar.compress import compress
+    from stillhouse.families.sar.documented import read_teacher
+    from stillhouse.families.sar.recipes import recipe_path
+
+    data = None if options.config is None else read_teacher(recipe_path(options.config)).data
+    print(json.dumps(compress(options.folder, options.out, make, data), indent=2))
+    return 0
+
+
+def _export(words: Sequence[str]) -> int:
+    examples = "\n  stillhouse sar export results/student --out step.onnx\n"
+    parser = Parser(prog="stillhouse sar export", description=COMMANDS["export"], examples=examples)
+    parser.add_argument("folder", type=Path, help="a trained network that streams (results/student)")
+    parser.add_argument("--out", type=Path, required=True, help="FILE.onnx")
+    options = parser.parse(words)
+    from stillhouse.families.sar.onnx import export_step
+    from stillhouse.families.sar.saved import load_model
+
+    print(export_step(load_model(options.folder)[0], options.out))
+    return 0
+
+
 # ---------------------------------------------------------------------------------------------- flags
 
 
@@ -307,7 +376,13 @@ def _add_run_flags(parser: Parser) -> None:
     parser.add_argument("--strategy", help="of several processes: ddp, or fsdp, which splits weights [ddp]")
     parser.add_argument("--precision", help="32-true; complex transforms have no half precision")
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
-    parser.add_argument("--wandb", action="store_true", help="also log to Weights & Biases, offline")
+    parser.add_argument(
+        "--wandb",
+        nargs="?",
+        const="offline",
+        choices=("offline", "online"),
+        help="also log to Weights & Biases: offline (alone): on this disk; online: sent while it trains",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     _add_changes(parser, "change one key of the file: --set training.patience=5")
 
@@ -336,8 +411,8 @@ def _changes(options: Any) -> Change:
             place(found, ("training", key), _plain(value))
     if options.device is not None:
         found["device"] = options.device
-    if options.wandb:
-        found["wandb"] = True
+    if options.wandb is not None:
+        found["wandb"] = options.wandb
     return found
 
 
@@ -388,7 +463,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         "coherence",
         "parameters",
         "state B",
-        "MACs/pixel",
+        "real MACs/pixel",
         "ms/line",
         "CPU ms/line",
         "CPU whole",
@@ -401,12 +476,17 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             _shown(row.get("coherence"), ".4f"),
             _shown(row.get("parameters"), ",.0f"),
             _shown(row.get("state_bytes"), ",.0f"),
-            _shown(row.get("complex_macs"), ",.0f"),
+            _shown(_all_macs(row), ",.0f"),
             _shown(row.get("ms_line"), ".4f"),
             _shown(row.get("processor_ms_line"), ".4f"),
             _shown(row.get("processor_ms_line_whole"), ".4f"),
         )
     print_table(table)
+
+
+def _all_macs(row: Mapping[str, Any]) -> float | None:
+    """Real multiply-adds of a line, those of gates too; a complex one is four."""
+    return None if row.get("complex_macs") is None else 4 * row["complex_macs"] + (row.get("real_macs") or 0)
 
 
 def _shown(value: Any, form: str) -> str:

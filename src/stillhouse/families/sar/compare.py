@@ -6,6 +6,7 @@ A speed claim is a ratio of two things measured in one run, so costs are measure
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.config import parse
 from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.families.sar.data.sequences import SarData
 from stillhouse.families.sar.plan import SarDistillConfig
@@ -25,7 +26,6 @@ from stillhouse.families.sar.students.truncation import truncate
 from stillhouse.families.sar.teacher import LineTeacher, focused, in_units
 
 COMPARISON = "comparison.json"
-DOCUMENTED_TEACHER = StateSpaceConfig(input_dim=2, position="modulate", use_selectivity="gate", activation="gelu")
 CLAIMS = {
     "standard": {"fewer_parameters": "10-20 %", "faster": "15-30 %", "quality_kept": "95-98 %"},
     "compressed": {"fewer_parameters": "40-60 %", "faster": "", "quality_kept": "90-95 %"},
@@ -91,12 +91,25 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None) -> list[Row]:
 
 
 def compare_sizes(length: int = 1000) -> list[Row]:
-    """The documented teacher and its three students, untrained: real reductions and measured times beside the claims."""
-    teacher = _cost_row("teacher", DOCUMENTED_TEACHER, length)
-    rows = [teacher]
-    for name in CLAIMS:
-        rows.append(_cost_row(name, DOCUMENTED_TEACHER.without_special_part().sized(name), length))
-    return _related(rows)
+    """The documented teacher and its three students, untrained: real reductions and measured times beside the claims.
+
+    They are the networks that the recipes `s4_ssm_complex` and `s4_ssm_student` build, which look at the whole scene. Below each
+    stands its stream form: the same settings with a look-ahead of half the scene, one filter a layer in place of two.
+    """
+    from stillhouse.families.sar.documented import read_student, read_teacher
+    from stillhouse.families.sar.recipes import recipe_path
+
+    teacher = read_teacher(recipe_path("s4_ssm_complex"))
+    student = read_student(recipe_path("s4_ssm_student"), teacher, "-").student
+    networks = {"teacher": teacher.model, **{name: student.sized(name) for name in CLAIMS}}
+    whole = [_cost_row(name, network, length) for name, network in networks.items()]
+    streams = [
+        _cost_row(f"{name}, streaming", replace(network, look_ahead=length // 2), length)
+        for name, network in networks.items()
+    ]
+    for row in streams:
+        row["size"] = ""  # the documented percentages are of the networks as documented
+    return [row for pair in zip(_related(whole), _related(streams), strict=True) for row in pair]
 
 
 def teacher_of(config: SarDistillConfig, data: SarData) -> LineTeacher:
@@ -165,9 +178,7 @@ def _free_rows(data: SarData, teacher: Any, state_dims: set[int]) -> list[Row]:
 
 
 def _cost_row(name: str, config: StateSpaceConfig, length: int) -> Row:
-    # the documented networks look at the whole scene; their step form is timed at a fixed latency, which has the same cost
-    streaming = parse(StateSpaceConfig, {**to_mapping(config), "look_ahead": length // 2})
-    row: Row = {"name": name, "kind": "network", "size": size_of(config), **network_cost(streaming.build(), length)}
+    row: Row = {"name": name, "kind": "network", "size": size_of(config), **network_cost(config.build(), length)}
     row["documented_parameters"] = documented_parameters(
         config.model_dim, config.state_dim, config.num_layers, selectivity=config.use_selectivity != "none"
     )

@@ -29,6 +29,7 @@ TOP = (
     "wandb",
 )  # fmt: skip
 RUN_LEVEL = ("signals", "stages", "chain", "inherit", "curriculum", "judge")  # of every family, in a student's file
+WORDS = {"mse": {"mse": 1.0, "nmse": 0.0}, "nmse": {"nmse": 1.0}}
 LOSSES = {"complex_mse": {"mse": 1.0, "nmse": 0.0}, "complex_nmse": {"nmse": 1.0}}
 
 TRAINING_NAMES = {
@@ -241,6 +242,12 @@ class _File:
         """The `distillation` block; `training.loss_fn` is that of the student term unless it has its own."""
         found = dict(self._block("distillation"))
         self._unknown("distillation", found, list(settings(SarObjective)))
+        for name in ("student_loss", "distillation_loss"):  # the document's word for both is MSE
+            word = str(found.get(name)).lower()
+            if word in WORDS:
+                found[name] = WORDS[word]
+            elif isinstance(found.get(name), str):
+                self.faults.append(f"distillation.{name}: expected weights, or one of {', '.join(WORDS)}, got {word!r}")
         if "loss" in extra:
             found.setdefault("student_loss", extra["loss"])
         return {key: value for key, value in found.items() if key in settings(SarObjective)}

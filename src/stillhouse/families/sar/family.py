@@ -19,8 +19,8 @@ from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.exports import ExportChoices, Target
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Metric, Scores, weight_bytes
-from stillhouse.core.folder import SHIPPED, RunFolder, student_folder
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores, weight_bytes
+from stillhouse.core.folder import SHIPPED, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
@@ -28,10 +28,10 @@ from stillhouse.core.verdict import mean_interval
 from stillhouse.families.sar.compare import compare_run, teacher_of
 from stillhouse.families.sar.data.sequences import SarData, SarSplit
 from stillhouse.families.sar.job import SarJob, check_lines
-from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb
+from stillhouse.families.sar.light import SarLight
+from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb, mode_of
 from stillhouse.families.sar.pictures import write_pictures
 from stillhouse.families.sar.plan import SarDistillConfig
-from stillhouse.families.sar.report import sar_blocks
 from stillhouse.families.sar.saved import (
     FINAL,
     FINAL_CONFIG,
@@ -57,7 +57,6 @@ from stillhouse.families.sar.teacher import (
     tutor_of,
 )
 from stillhouse.losses.complex import complex_nmse
-from stillhouse.report.blocks import Block
 from stillhouse.signals import teacher_features
 from stillhouse.teachers.identity import weights_sha256
 from stillhouse.teachers.tutor import Tutor
@@ -66,16 +65,10 @@ VERDICT_METRICS = ("quality", "coherence")
 SarLab = Lab[SarDistillConfig, SarData]
 
 
-class SarFamily(Family[SarDistillConfig, SarData]):
+class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
     """Lines of raw data -> focused lines; quality is 1 - NMSE of a line in its valid region, 0 for silence."""
 
-    kind: ClassVar[str] = "sar"
-    title: ClassVar[str] = "focus synthetic aperture radar with complex state-space networks that stream"
     Config: ClassVar[type] = SarDistillConfig
-    metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("quality", "quality (1 \u2212 NMSE)", items="test lines", high=1.0),
-        Metric("coherence", "coherence", items="test lines", low=0.0, high=1.0),
-    )
     may_change: ClassVar[tuple[str, ...]] = ("wandb",)
     validated: ClassVar[str] = "validation quality (1 \u2212 NMSE)"
 
@@ -180,6 +173,8 @@ class SarFamily(Family[SarDistillConfig, SarData]):
             found.append(
                 "teacher_checkpoint: beta and gamma are 0 and there are no signals: arm kd learns as no-kd does"
             )
+        else:
+            found += config.objective.unused()
         plain = type(config.curriculum)() if config.curriculum else None
         for name in ("measures", "fusion_k"):
             if plain is not None and getattr(config.curriculum, name) != getattr(plain, name):
@@ -316,10 +311,6 @@ class SarFamily(Family[SarDistillConfig, SarData]):
             figures["points"] = point_figures(lambda x: focused(network, x), built.points(POINTS), built.valid)
         return {"data": built.name, "lines": len(built.test), **figures}
 
-    def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Images, cuts through points, coherence, the table, learning curves."""
-        return sar_blocks(run.path)
-
 
 def load_data(config: Any, log: Callable[[str], None]) -> SarData:
     """The lines of a run, with one line on them."""
@@ -403,7 +394,9 @@ def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
     if len(config.stages) > 1:
         name += f"-{lesson.stage.name}"
     wandb = f"{config.name}-{name}" if config.wandb else None
-    return SarMonitor(lesson.lab.folder.path / MONITOR / name, wandb=wandb, settings=to_mapping(config))
+    return SarMonitor(
+        lesson.lab.folder.path / MONITOR / name, wandb=wandb, mode=mode_of(config.wandb), settings=to_mapping(config)
+    )
 
 
 def _write_step(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:

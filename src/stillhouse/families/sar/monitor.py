@@ -9,12 +9,14 @@ import importlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from stillhouse.core.checks import InputError
+
+Mode = Literal["offline", "online"]
 
 EVERY = 50
 MONITOR = "distillation"  # TensorBoard folder that the documents name
@@ -25,17 +27,25 @@ class SarMonitor:
 
     Args:
         folder: TensorBoard events go here.
-        wandb: name of a Weights & Biases run, offline; None for none.
+        wandb: name of a Weights & Biases run; None for none.
+        mode: offline: it stays on this disk until `wandb sync`; online: sent while it trains.
         settings: the settings that the W&B run holds.
 
     Raises:
         InputError: W&B is asked for and not installed.
     """
 
-    def __init__(self, folder: Path, *, wandb: str | None = None, settings: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        wandb: str | None = None,
+        mode: Mode = "offline",
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self._board = folder, None
         self._run: Any = None
-        self._name, self._settings = wandb, dict(settings or {})
+        self._name, self._mode, self._settings = wandb, mode, dict(settings or {})
         if wandb is not None:
             find_wandb()
 
@@ -50,7 +60,7 @@ class SarMonitor:
             self._board.add_scalar(name, value, step)  # type: ignore[attr-defined]
         if self._name is not None and finite:
             if self._run is None:  # a job that is made to be looked at, and never trained, leaves no run
-                self._run = _offline_run(self.folder, self._name, self._settings)
+                self._run = _started(self.folder, self._name, self._mode, self._settings)
             self._run.log(finite, step=step)
 
     def close(self) -> None:
@@ -150,8 +160,17 @@ def find_wandb() -> Any:
         ) from None
 
 
-def _offline_run(folder: Path, name: str, settings: dict[str, Any]) -> Any:
+def mode_of(setting: bool | Mode) -> Mode:
+    """Nothing leaves the machine unless that is asked for by name.
+
+    Example:
+        >>> mode_of(True), mode_of("online")
+        ('offline', 'online')
+    """
+    return setting if isinstance(setting, str) else "offline"
+
+
+def _started(folder: Path, name: str, mode: Mode, settings: dict[str, Any]) -> Any:
     wandb = find_wandb()
     folder.mkdir(parents=True, exist_ok=True)
-    # offline: nothing leaves the machine until the user runs `wandb sync`
-    return wandb.init(project="stillhouse-sar", name=name, dir=str(folder), mode="offline", config=settings)
+    return wandb.init(project="stillhouse-sar", name=name, dir=str(folder), mode=mode, config=settings)

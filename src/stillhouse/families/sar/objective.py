@@ -94,7 +94,7 @@ class SarObjective:
     )
     student_loss: ComplexLoss = Field(default_factory=ComplexLoss, description="against the ground truth")
     distillation_loss: ComplexLoss = Field(default_factory=ComplexLoss, description="against the teacher")
-    feature_matching: bool = Field(default=True, description="compare hidden lines too; false needs gamma 0")
+    feature_matching: bool = Field(default=True, description="compare hidden lines too; false: gamma does nothing")
     feature_loss: Literal["projection", "cka"] = Field(
         default="projection", description="NMSE after a trained complex linear map, or complex CKA"
     )
@@ -112,13 +112,10 @@ class SarObjective:
             )
         if sum(self.weights) == 0:
             raise ValueError("alpha, beta, gamma: expected a weight above 0, got 0 for all")
-        if not self.feature_matching and self.gamma:
-            raise ValueError(
-                f"gamma: {self.gamma:g} does nothing with feature_matching false; set gamma: 0, or leave it out"
-            )
         if any(not 0 <= depth <= 1 for depth in self.feature_depths) or not self.feature_depths:
             raise ValueError(f"feature_depths: expected shares from 0 to 1, got {self.feature_depths}")
-        if self.temperature is not None and (self.beta == 0 or self.distillation_loss.nmse == 0):
+        plain = self.distillation_loss.nmse == 0
+        if self.temperature is not None and (self.beta == 0 or (plain and not self.distillation_loss.mse)):
             why = "beta is 0" if self.beta == 0 else "distillation_loss.nmse is 0"
             raise ValueError(
                 f"temperature: {self.temperature:g} does nothing where {why}: it is the scale at which the squared distance from "
@@ -128,8 +125,26 @@ class SarObjective:
     @property
     def weights(self) -> tuple[float, float, float]:
         """(alpha, beta, gamma), the last one filled in."""
-        rest = max(0.0, 1 - self.alpha - self.beta) if self.feature_matching else 0.0
+        if not self.feature_matching:
+            return self.alpha, self.beta, 0.0
+        rest = max(0.0, 1 - self.alpha - self.beta)
         return self.alpha, self.beta, rest if self.gamma is None else self.gamma
+
+    def unused(self) -> list[str]:
+        """Settings without effect, as the documented file has them.
+
+        Example:
+            >>> SarObjective(feature_matching=False, gamma=0.2).unused()
+            ['objective.gamma: 0.2 does nothing with feature_matching false']
+        """
+        found = []
+        if not self.feature_matching and self.gamma:
+            found.append(f"objective.gamma: {self.gamma:g} does nothing with feature_matching false")
+        if self.temperature is not None and self.distillation_loss.nmse == 0:
+            found.append(
+                f"objective.temperature: {self.temperature:g} does nothing under a plain MSE: T^2 MSE(s / T, t / T) is the MSE"
+            )
+        return found
 
     def shares(self, progress: Progress) -> tuple[float, float, float]:
         """The three weights now."""

@@ -61,7 +61,10 @@ class SarTrainConfig:
     training: SarTraining = Field(default_factory=SarTraining, description="the loop")
     delta: float = Field(default=0.0, ge=0, description="a validation is better only if its quality is so much higher")
     seed: int = Field(default=0, ge=0, description="weights and order of the lines")
-    wandb: bool = Field(default=False, description="also log to Weights & Biases, offline")
+    wandb: bool | Literal["offline", "online"] = Field(
+        default=False,
+        description="also log to Weights & Biases: true and offline: on this disk; online: sent while it trains",
+    )
 
     def __post_init__(self) -> None:
         check_channels("model", self.model, self.data)
@@ -89,7 +92,10 @@ class SarDistillConfig(RunPlan):
     )
     delta: float = Field(default=0.0, ge=0, description="a validation is better only if its quality is so much higher")
     arms: tuple[SarArm, ...] = Field(default=("kd", "no-kd"), min_length=1, description="kd: taught; no-kd: control")
-    wandb: bool = Field(default=False, description="also log to Weights & Biases, offline")
+    wandb: bool | Literal["offline", "online"] = Field(
+        default=False,
+        description="also log to Weights & Biases: true and offline: on this disk; online: sent while it trains",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -31,6 +31,7 @@ Drawing = tuple[Markup, str]
 FOCUS, COMPARISON = "focus.npz", "comparison.json"
 DARKEST, BRIGHTEST = 1.0, 99.5  # percentiles of the target's dB that are black and white in every picture
 STYLES = ("-", "--", "-.", ":")
+BESIDE = {"matched filter": figures.INK, "teacher": figures.FAINT}
 NONE = "\u2013"
 PATCH = "display: block; width: 9rem; height: 22rem; image-rendering: pixelated"
 IMAGES = (
@@ -42,16 +43,17 @@ MAPS = (
     "\u221a(\u03c0 / 4n), here 0.27, not 0."
 )
 POINT_HEAD = (
-    "", "have a peak", "IRW (half-power width), samples", "against the matched filter", "PSLR", "against the matched filter",
-    "ISLR", "place, samples", "phase",
+    "", "have a peak", "IRW (half-power width)", "beside the matched filter", "PSLR", "beside the matched filter", "ISLR",
+    "place, samples", "phase",
 )  # fmt: skip
 POINT_CAPTION = (
     "Isolated points between samples, without clutter or noise. Width at half power and sidelobe ratios are medians, errors of "
     "place and phase are root mean squares against the matched filter\u2019s focus."
 )
-TABLE_CAPTION = (
-    "Quality and coherence are means over the valid region of the test lines (of an arm: over its seeds too). Operations and "
-    "state are counted for one range bin; times are measured{}, one line at a time and, by FFT, as a share of a whole scene."
+TABLE_CAPTION = "Means over the valid region of the test lines (of an arm: over its seeds too)."
+COST_CAPTION = (
+    "Operations and state are counted for one range bin; times are measured{}, one line at a time and, by FFT, as a share of a "
+    "whole scene."
 )
 CLAIM_HEAD = (
     "", "parameters, fewer", "documented", "quality kept", "documented", "time, less", "documented",
@@ -66,13 +68,14 @@ def sar_blocks(out: Path) -> list[Block]:
     points = [_point_row(row) for row in rows if row.get("points")]
     claims = [_claim(row) for row in rows if row.get("documented")]
     machine = mapping(comparison.get("machine")).get("cpu", "")
-    caption = TABLE_CAPTION.format(f" on {machine}" if machine else "")
+    caption = COST_CAPTION.format(f" on {machine}" if machine else "")
     found: list[Block] = [
         Picture("Images", _images(arrays), IMAGES),
         Picture("Coherence with the target", _maps(arrays), MAPS),
         Picture("Cuts through points", _cuts(arrays)),
         Table("Point targets", POINT_HEAD, points, POINT_CAPTION),
-        Table("Comparison", TABLE_HEAD, [_table_row(row) for row in rows], caption),
+        Table("Comparison", TABLE_HEAD, [_table_row(row) for row in rows], TABLE_CAPTION),
+        Table("What it costs", COST_HEAD, [_cost_row(row) for row in rows], caption),
         Table("Beside the documents", CLAIM_HEAD, claims, CLAIM_CAPTION),
         Picture("Learning curve", _curve(out)),
         Facts("Lines", _facts(_read(out / records.RUN), arrays)),
@@ -82,22 +85,29 @@ def sar_blocks(out: Path) -> list[Block]:
 
 # ---------------------------------------------------------------------------------------------- words and tables
 
-TABLE_HEAD = (
-    "", "quality (1 \u2212 NMSE)", "NMSE", "coherence", "of the teacher\u2019s quality", "parameters", "fewer", "state",
-    "complex operations a pixel", "ms a line, step form", "processor ms a line, step form", "processor ms a line, whole scene",
-    "latency",
+TABLE_HEAD = ("", "quality (1 \u2212 NMSE)", "NMSE", "coherence", "of the teacher\u2019s quality", "latency")
+COST_HEAD = (
+    "", "parameters", "fewer", "state", "complex operations a pixel", "ms a line, step form", "processor ms, step form",
+    "processor ms, whole scene",
 )  # fmt: skip
 
 
 def _table_row(row: Mapping[str, Any]) -> list[str]:
     kept = number(row.get("quality_kept"))
-    fewer = number(row.get("fewer_parameters"))
     return [
         str(row.get("name", "")),
         fixed(row.get("quality"), 4),
         _decibels(None if number(row.get("nmse")) is None else -(number(row.get("snr_db")) or 0.0)),
         fixed(row.get("coherence"), 4),
         NONE if kept is None else f"{100 * kept:.1f}{GAP}%",
+        NONE if row.get("latency_lines") is None else f"{plain(row['latency_lines'])} lines",
+    ]
+
+
+def _cost_row(row: Mapping[str, Any]) -> list[str]:
+    fewer = number(row.get("fewer_parameters"))
+    return [
+        str(row.get("name", "")),
         _whole(row.get("parameters")),
         NONE if fewer is None else _percent(fewer),
         _bytes(row.get("state_bytes")),
@@ -105,7 +115,6 @@ def _table_row(row: Mapping[str, Any]) -> list[str]:
         fixed(row.get("ms_line"), 4),
         fixed(row.get("processor_ms_line"), 4),
         fixed(row.get("processor_ms_line_whole"), 4),
-        NONE if row.get("latency_lines") is None else f"{plain(row['latency_lines'])} lines",
     ]
 
 
@@ -221,8 +230,10 @@ def _cuts(arrays: Mapping[str, Any]) -> list[Drawing]:
         with rc_context(figures.STYLE | {"font.size": 9}):
             figure = Figure(figsize=(5, 3.3), layout="constrained")
             axes = figure.add_subplot()
+            arms = [name for name, _ in named if name not in BESIDE]  # in the colours of their rows
             for place, (name, curves) in enumerate(named):
-                color, style = figures.look(place)["color"], STYLES[place % len(STYLES)]
+                color = BESIDE.get(name) or figures.color(arms.index(name))
+                style = STYLES[place % len(STYLES)]
                 axes.plot(axis, curves[point], style, color=color, linewidth=1.5, label=name)
             axes.set(ylim=(-45, 3), xlabel="azimuth samples from the point", ylabel="power (dB)")
             axes.legend(fontsize=8, loc="upper right", frameon=False)

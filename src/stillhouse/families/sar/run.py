@@ -20,7 +20,7 @@ from stillhouse.families.sar.compare import teacher_rows
 from stillhouse.families.sar.data.sequences import SarData
 from stillhouse.families.sar.family import FAMILY, data_facts, load_data, scores_of
 from stillhouse.families.sar.job import SarJob
-from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb
+from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb, mode_of
 from stillhouse.families.sar.objective import SarObjective
 from stillhouse.families.sar.pictures import write_pictures
 from stillhouse.families.sar.plan import SarTrainConfig
@@ -85,7 +85,11 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
     torch.manual_seed(config.seed)
     model = config.model.build()
     name = config.name if config.wandb else None
-    monitor = SarMonitor(out / MONITOR, wandb=name, settings=to_mapping(config)) if ranks.first() else None
+    monitor = (
+        SarMonitor(out / MONITOR, wandb=name, mode=mode_of(config.wandb), settings=to_mapping(config))
+        if ranks.first()
+        else None
+    )
     objective = SarObjective(alpha=1.0, beta=0.0, gamma=0.0, student_loss=config.loss)
     seed, training = config.seed, config.training
     job = SarJob(model, data, training, seed=seed, objective=objective, monitor=monitor, delta=config.delta)

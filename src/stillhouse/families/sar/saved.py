@@ -23,10 +23,12 @@ from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.data.sequences import SarData, SarScale
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.families.sar.students.network import SarSSM
+from stillhouse.families.sar.students.quantization import QuantizedTensor
 
 FORMAT, BEFORE = "stillhouse-sar-2", "stillhouse-sar-1"  # the older one knows no fingerprint
 TEACHER_WEIGHTS = "teacher.safetensors"  # of `train`; older folders hold a student.safetensors
 BEST = Path("checkpoints") / "best_model.pth"  # where the documents look for a teacher
+SCALE = ".scale"  # beside a tensor of 8 bits
 FINAL, FINAL_CONFIG = "final_student_model.pth", "final_student_config.yaml"  # and for a student
 
 
@@ -47,6 +49,34 @@ def save_model(folder: Path, model: SarSSM, data: SarData, *, weights: str = STU
         "versions": versions(),
     }
     write_json(folder / CARD, with_hashes(card, folder, [weights]))
+
+
+def save_changed(
+    folder: Path, source: Path, model: SarSSM, *, int8: Mapping[str, QuantizedTensor] | None = None
+) -> int:
+    """Write a network made from a saved one (fewer bits, weights or states) beside a card like its own; gives the file's bytes.
+
+    Args:
+        folder: must not be there.
+        source: the folder of the network that it was made from: units, data.
+        model: what is written.
+        int8: tensors that are written as whole numbers of 8 bits, each with its scale as `NAME.scale`.
+
+    Raises:
+        InputError: the folder is taken, or the source cannot be read.
+    """
+    if folder.exists():
+        raise InputError(f"cannot write {folder}: it exists; choose another --out")
+    card = _card(_with_card(source))
+    found = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    for name, small in (int8 or {}).items():
+        found[name], found[name + SCALE] = small.values.cpu().contiguous(), torch.tensor(small.scale)
+    content = save(found)
+    folder.mkdir(parents=True)
+    write_atomically(folder / STUDENT, lambda file: file.write(content))
+    changed = {**card, "format": FORMAT, "weights": STUDENT, "model": to_mapping(model.config), "versions": versions()}
+    write_json(folder / CARD, with_hashes(changed, folder, [STUDENT]))
+    return len(content)
 
 
 def save_documented(path: Path, model: SarSSM) -> None:
@@ -167,7 +197,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     try:
         if path.suffix == ".safetensors":
-            return dict(load(raw))
+            return _whole(load(raw))
         state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -180,6 +210,14 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"{path}: expected a state dict (names and tensors), got {type(state).__name__} of something else"
         )
     return state
+
+
+def _whole(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors of 8 bits times their scales; the others as they are."""
+    small = {name for name, tensor in stored.items() if tensor.dtype == torch.int8}
+    scales = {name + SCALE for name in small}
+    found = {name: tensor for name, tensor in stored.items() if name not in scales}
+    return {name: x.float() * stored[name + SCALE] if name in small else x for name, x in found.items()}
 
 
 def _size_hint(config: StateSpaceConfig, got: dict[str, tuple[int, ...]]) -> str:

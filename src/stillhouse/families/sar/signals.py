@@ -34,6 +34,7 @@ REFUSED = {
     "time-steps": SCORES,
     "attention": "state-space layers have no queries, keys and values",
     "probes": "lines have no classes to probe for",
+    "clause-targets": "a state-space network has no clauses to teach; take a student of clauses on images",
     "contrastive": "lines have no classes to bring together",
 }
 

@@ -14,6 +14,7 @@ from stillhouse.core.config import to_mapping
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.data.products import write_product
+from stillhouse.families.sar.data.range_doppler import migration_corrected, pulse_compressed
 from stillhouse.families.sar.data.sequences import SarData, SarSplit
 
 YEARS = {"train": 2023, "validation": 2024, "test": 2025}  # so that products are split by year, as the document does
@@ -26,7 +27,9 @@ def simulate(config: SarConfig, out: Path) -> dict[str, Any]:
     Args:
         config: simulated data.
         out: `FILE.npz` for arrays `train_inputs` (N, L), `train_targets`, `train_ideal`, ... in the units of the echo; else a
-            folder, one product an acquisition, lines side by side as range columns, levels `rcmc` and `az`.
+            folder, one product an acquisition, lines side by side as range columns, levels `raw`, `rc`, `rcmc` and `az`.
+            `rcmc` is what the simulation draws; `rc` has the migration of its radar in it and `raw` the transmitted pulse too (half
+            the swath long), both by exact inverses whose edges wrap round.
 
     Returns:
         Name, sizes, fingerprint, valid region and files.
@@ -83,14 +86,26 @@ def _product(out: Path, data: SarData, split: str, acquisition: int) -> str:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        levels = {"rcmc": _raw(data, lines)[chosen].T, "az": _focused(data, lines)[chosen].T}
-        write_product(partial / name, levels, attributes={"simulated": True, "radar": radar, "columns": facts})
+        levels, pulse = _levels(data, _raw(data, lines)[chosen].T, _focused(data, lines)[chosen].T)
+        about = {"simulated": True, "radar": radar, "columns": facts, "pulse_seconds": pulse}
+        write_product(partial / name, levels, attributes=about)
         os.replace(partial / name, out / name)
     except OSError as error:
         raise InputError(f"cannot write {out / name}: {error.strerror}") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return name
+
+
+def _levels(data: SarData, rcmc: np.ndarray, az: np.ndarray) -> tuple[dict[str, np.ndarray], float | None]:
+    """All four levels (azimuth, range), and the seconds of the pulse."""
+    radar = data.parameters
+    if radar is None:
+        return {"rcmc": rcmc, "az": az}, None
+    pulse = rcmc.shape[1] / (2 * radar.range_sampling)
+    rc = migration_corrected(radar, rcmc.astype(np.complex128), backwards=True)
+    raw = pulse_compressed(radar, rc, pulse, backwards=True)
+    return {"raw": raw.astype(np.complex64), "rc": rc.astype(np.complex64), "rcmc": rcmc, "az": az}, pulse
 
 
 def _raw(data: SarData, split: SarSplit) -> np.ndarray:

@@ -115,7 +115,7 @@ def stream(
 
 @dataclass(frozen=True)
 class _Feed:
-    """Lines (B, 1) in the units of the network, chunk by chunk."""
+    """Lines (B, C) in the units of the network, chunk by chunk; C is 2 with the code of each place beside its sample."""
 
     lines: int
     batch: int

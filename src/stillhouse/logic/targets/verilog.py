@@ -212,7 +212,16 @@ def pixels_module(machine: Machine, name: str, clauses: ClauseSet, *, classes: b
 
 
 def testbench(
-    name: str, *, bits: int, outputs: int, width: int, best: int, blocks: int, lanes: int, pipelined: bool
+    name: str,
+    *,
+    bits: int,
+    outputs: int,
+    width: int,
+    best: int,
+    blocks: int,
+    lanes: int,
+    pipelined: bool,
+    port: str,
 ) -> str:
     """A testbench: blocks of `lanes` rows read from `rows.txt`, scores and classes written to `answers.txt` as they come."""
     shown = "score" if not best else "best, score"
@@ -224,7 +233,7 @@ def testbench(
   wire [{outputs * width * lanes - 1}:0] score;
   {f"wire [{best * lanes - 1}:0] best;" if best else ""}
   integer i, file;
-  {name} #(.L({lanes})) tested ({".clk(clk), " if pipelined else ""}.x(x), .score(score){", .best(best)" if best else ""});
+  {name} #(.L({lanes})) tested ({".clk(clk), " if pipelined else ""}.x(x), .{port}(score){", .best(best)" if best else ""});
   initial begin
     $readmemh("rows.txt", rows);
     file = $fopen("answers.txt");
@@ -241,7 +250,14 @@ endmodule
 
 
 def simulate(
-    path: Path, bits: np.ndarray, *, outputs: int, name: str = "clauses", pipelined: bool = False, lanes: int = LANES
+    path: Path,
+    bits: np.ndarray,
+    *,
+    outputs: int,
+    name: str = "clauses",
+    pipelined: bool = False,
+    lanes: int = LANES,
+    port: str = "score",
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Answers of an emitted module to rows (B, F), by Icarus Verilog.
 
@@ -252,6 +268,7 @@ def simulate(
         name: of the module.
         pipelined: whether it was written so.
         lanes: rows answered at once.
+        port: of the numbers; each has as many bits as `outputs` leaves it, the last one with a sign.
 
     Returns:
         Scores (B, K) int64, and classes (B) where the module gives them.
@@ -264,7 +281,9 @@ def simulate(
     sizes = ports(path.read_text(), name)
     if sizes["x"] != bits.shape[1]:
         raise InputError(f"{path}: expected rows of {sizes['x']} bits, got {bits.shape[1]}")
-    width, best = sizes["score"] // outputs, sizes.get("best", 0)
+    if sizes.get(port, 0) < outputs:
+        raise InputError(f"{path}: expected a port {port!r} of at least {outputs} bits, got {sizes}")
+    width, best = sizes[port] // outputs, sizes.get("best", 0)
     compiler, runner = tool("iverilog", "apt: iverilog"), tool("vvp", "apt: iverilog")
     blocks = -(-len(bits) // lanes)
     padded = np.zeros((blocks * lanes, bits.shape[1]), dtype=bool)
@@ -281,6 +300,7 @@ def simulate(
                 blocks=blocks,
                 lanes=lanes,
                 pipelined=pipelined,
+                port=port,
             )
         )
         run([compiler, "-g2005", "-o", "bench.vvp", "bench.v", str(path.resolve())], folder)
@@ -294,6 +314,24 @@ def simulate(
         return scores, None
     chosen = np.concatenate([_bits(line[0], best, lanes) for line in answers])[: len(bits)]
     return scores, chosen.astype(np.int64) @ 2 ** np.arange(best, dtype=np.int64)
+
+
+def simulate_values(
+    path: Path, bits: np.ndarray, clauses: ClauseSet, *, name: str = "clauses", lanes: int = LANES
+) -> np.ndarray:
+    """Clause values (B, C) of a `values_module` for rows (B, F), by Icarus Verilog; see `simulate`.
+
+    Raises:
+        InputError: no Icarus Verilog, a module of other sizes.
+    """
+    widths = [int(capacity).bit_length() for capacity in clauses.capacity]
+    port, _ = simulate(path, bits, outputs=sum(widths), name=name, lanes=lanes, port="value")
+    found = np.zeros((len(bits), clauses.num_clauses), np.int64)
+    place = 0
+    for j, width in enumerate(widths):
+        found[:, j] = (port[:, place : place + width] != 0) @ (1 << np.arange(width))
+        place += width
+    return found
 
 
 def _hex(rows: np.ndarray) -> str:
@@ -322,8 +360,9 @@ def synthesise(path: Path, name: str = "clauses", *, limit: float | None = None)
         InputError: no Yosys, a file that it cannot read, or more seconds than the limit.
     """
     script = (
-        f"read_verilog {path.resolve()}; hierarchy -top {name}; proc; flatten; opt; techmap; opt; "
-        "abc -g AND,OR,XOR,NAND,NOR,XNOR; opt_clean; tee -q -o stat.json stat -json; tee -q -o depth.txt ltp -noff"
+        f"read_verilog {path.resolve()}; hierarchy -top {name}; proc; flatten; simplemap; opt_clean; "
+        "techmap t:$* t:$_* %d; opt_clean; "  # only what is no gate yet: sums and products between two layers
+        "abc -fast -g AND,OR,XOR,NAND,NOR,XNOR; opt_clean; tee -q -o stat.json stat -json; tee -q -o depth.txt ltp -noff"
     )
     with tempfile.TemporaryDirectory() as folder:
         run([tool("yosys", "apt: yosys"), "-q", "-p", script], folder, limit=limit)

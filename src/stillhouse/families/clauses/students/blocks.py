@@ -74,6 +74,7 @@ class Block(nn.Module):
         self.post_norm, self.carries = config.swin_version == 2, config.use_residual_attention
         self.norm1 = make_norm(config.norm_type, width)
         self.attention = make_attention(config, stage, shifted=shifted, prefix=prefix)
+        self.contexts = nn.Identity()  # a place to tap the heads' contexts at
         self.attention_gain = Gain(width, 1.0) if config.use_layerscale else nn.Identity()
         self.drop = nn.Dropout(config.drop_rate)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
@@ -94,16 +95,17 @@ class Block(nn.Module):
     def forward(self, x: Tensor, carried: Tensor | None = None) -> BlockOut:
         """Tokens (B, N, D), and the attention output of the block before where attention is residual."""
         found: Attended = self.attention(x if self.post_norm else self.norm1(x))
+        context = self.contexts(found.context)
         attended = self.drop(found.out)
         if self.carries and carried is not None:
             attended = attended + carried
         x = x + self.drop_path(self.attention_gain(self.norm1(attended) if self.post_norm else attended))
         if self.feed_forward is None:
-            return BlockOut(x, attended, found.context, None)
+            return BlockOut(x, attended, context, None)
         answer = self.feed_forward(x if self.post_norm else self.norm2(x))
         votes, strength = answer if isinstance(answer, tuple) else (answer, None)
         x = x + self.drop_path(self.gain(self.norm2(votes) if self.post_norm else votes))
-        return BlockOut(x, attended, found.context, strength)
+        return BlockOut(x, attended, context, strength)
 
 
 def make_attention(config: UnifiedTMConfig, stage: Stage, *, shifted: bool, prefix: int) -> Attention | WindowAttention:

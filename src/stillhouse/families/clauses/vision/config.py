@@ -17,8 +17,19 @@ from stillhouse.core.config import ConfigError, configclass, parse
 from stillhouse.families.clauses.data.boolean_features_config import FeaturesMode
 from stillhouse.families.clauses.plan import ArmName, ClausesRunConfig, ClausesTrainingConfig
 from stillhouse.families.clauses.vision.models import ModelName, ModelsConfig, student_of
-from stillhouse.signals import ContrastiveConfig, LogitsConfig, ProbesConfig
+from stillhouse.signals import (
+    ActivationMapsConfig,
+    ClauseTargetsConfig,
+    ContrastiveConfig,
+    EnsembleConfig,
+    FeaturesConfig,
+    LogitsConfig,
+    ProbesConfig,
+    RelationsConfig,
+    SignalConfig,
+)
 from stillhouse.signals.logits import ForwardKL
+from stillhouse.signals.relations import CKA
 from stillhouse.teachers import TeacherConfig
 
 RATES = {"transformer": 2e-3, "tm": 3e-2}  # what a model is trained with without --lr
@@ -28,6 +39,26 @@ USUAL_BATCH = 64
 SELF_DECAY = 0.999  # of the average that teaches, where the scored weights are not averaged
 SIDES = {"digits": 8, "mnist": 28, "fashion-mnist": 28, "cifar10": 32, "cifar100": 32}
 DATASETS = {"fashionmnist": "fashion-mnist"}  # another spelling
+IMAGENET = "data/imagenet"
+
+
+def imagenet(data: Mapping[str, Any]) -> dict[str, Any]:
+    """`imagenet` as the data that it is: class folders or WebDataset's shards, streamed, at 224 pixels, random parts of them.
+
+    Example:
+        >>> imagenet({"root": "no-such-folder"})["name"]
+        'folder'
+    """
+    root = Path(str(data.get("root") or IMAGENET))
+    shards = root.suffix == ".tar" or any(root.glob("*.tar"))
+    augment = data.get("augment", "none")
+    return {
+        "name": "shards" if shards else "folder",
+        "root": str(root),
+        "stream": not shards,
+        "image_size": data.get("image_size") or 224,
+        "augment": "resized-crop" if augment == "none" else augment,
+    }
 
 
 @configclass
@@ -44,6 +75,63 @@ class LessonConfig:
     probes: bool = Field(
         default=True, description="measure what each part knows by linear read-outs (component accuracy)"
     )
+    head_probes: bool | None = Field(
+        default=None,
+        description="measure what each attention head knows too; none: where a TensorBoard folder is given",
+    )
+    more_teachers: tuple[str, ...] = Field(
+        default=(), description="sources of further teachers: the KL is to the mean of all their probabilities"
+    )
+    student_layer: str | None = Field(default=None, description="the student's layer that is aligned, as blocks.1")
+    teacher_layer: str | None = Field(
+        default=None, description="the teacher's layer, as layer3; of several teachers 0:layer3, 1:blocks.5"
+    )
+    feature_weight: float = Field(
+        default=0.0, ge=0, description="weight of matching its features, through a learned map"
+    )
+    attention_weight: float = Field(default=0.0, ge=0, description="weight of matching where it is active")
+    relation_weight: float = Field(default=0.0, ge=0, description="weight of matching how images relate there (CKA)")
+    clause_weight: float = Field(
+        default=0.0, ge=0, description="weight of pseudo targets of the layer's clauses, where the teacher looks"
+    )
+
+    @property
+    def aligned(self) -> tuple[str, ...]:
+        """Names of the alignments that have a weight."""
+        names = ("feature_weight", "attention_weight", "relation_weight", "clause_weight")
+        return tuple(name for name in names if getattr(self, name) > 0)
+
+    def __post_init__(self) -> None:
+        layers = (self.student_layer, self.teacher_layer)
+        if self.aligned and None in layers:
+            raise ValueError(
+                f"{self.aligned[0]}: expected student_layer and teacher_layer, got {layers[0]} and {layers[1]}"
+            )
+
+    def alignments(self, *, deep: bool = False) -> tuple[SignalConfig, ...]:
+        """Signals beside the KL; `deep`: whether clauses stand in two layers, of which the last is taught."""
+        student, teacher = self.student_layer or "", self.teacher_layer or ""
+        if self.more_teachers and ":" not in teacher:
+            teacher = f"0:{teacher}"
+        found: dict[str, SignalConfig] = {}
+        if self.feature_weight:
+            found["feature_weight"] = FeaturesConfig(
+                name="feature_loss", weight=self.feature_weight, student=student, teacher=teacher, pool="mean"
+            )
+        if self.attention_weight:
+            found["attention_weight"] = ActivationMapsConfig(
+                name="attention_loss", weight=self.attention_weight, student=student, teacher=teacher
+            )
+        if self.relation_weight:
+            found["relation_weight"] = RelationsConfig(
+                name="relation_loss", weight=self.relation_weight, student=student, teacher=teacher, relation=CKA()
+            )
+        if self.clause_weight:
+            bank = f"{student}.feed_forward.core.layers.{int(deep)}.bank"
+            found["clause_weight"] = ClauseTargetsConfig(
+                name="clause_loss", weight=self.clause_weight, student=bank, teacher=teacher
+            )
+        return tuple(found.values())
 
 
 @configclass
@@ -199,6 +287,8 @@ class VisionConfig:
                 )
         data, model = dict(mapping.get("data", {})), dict(mapping.get("model", {}))
         data["name"] = DATASETS.get(data.get("name", "mnist"), data.get("name", "mnist"))
+        if data["name"] == "imagenet":
+            data |= imagenet(data)
         side = data.get("image_size") or SIDES.get(data["name"], 224)
         # sizes that hang on the image (windows, pools) are checked against the data's, not against a default; a model that
         # is not trained keeps its default, which fits its own other defaults
@@ -206,12 +296,21 @@ class VisionConfig:
             model[name] = {**model.get(name, {}), "image_size": side}
         return parse(cls, {**mapping, "data": data, "model": model})
 
-    def run_config(self, model: ModelName, places: tuple[str, ...] = ()) -> ClausesRunConfig:
+    @property
+    def measures_heads(self) -> bool:
+        """Whether each attention head has a read-out."""
+        given = self.lesson.head_probes
+        return self.output.log_dir is not None if given is None else given
+
+    def run_config(
+        self, model: ModelName, places: tuple[str, ...] = (), heads: Mapping[str, int] | None = None
+    ) -> ClausesRunConfig:
         """The run of one model.
 
         Args:
             model: one of `models`.
             places: paths of its sub-modules that read-outs stand at, the last of them the vector before the head.
+            heads: paths at which the contexts of attention heads can be read, and how many heads each has.
         """
         lesson, training = self.lesson, self.training
         strength = self.clauses.specialize_strength if self.clauses.specialize else 0.0
@@ -224,15 +323,19 @@ class VisionConfig:
             final_learning_rate=min(rate, training.final_learning_rate),
             clause_specialize=strength if model == "transformer" else 0.0,
         )
-        signals = (
-            LogitsConfig(
-                name="teacher_kd_loss",
-                weight=lesson.teacher_weight,
-                loss=ForwardKL(temperature=lesson.teacher_temperature),
-            ),
+        kl: SignalConfig = LogitsConfig(
+            name="teacher_kd_loss",
+            weight=lesson.teacher_weight,
+            loss=ForwardKL(temperature=lesson.teacher_temperature),
         )
+        if lesson.more_teachers:
+            kl = EnsembleConfig(
+                name="teacher_kd_loss", weight=lesson.teacher_weight, temperature=lesson.teacher_temperature
+            )
         try:
-            return self._run_config(model, training, signals if self.taught else (), places)
+            deep = model == "transformer" and self.model.transformer.deep
+            signals = (kl, *lesson.alignments(deep=deep)) if self.taught else ()
+            return self._run_config(model, training, signals, places, heads or {})
         except ValidationError as error:
             raise ConfigError("\n".join(e["msg"].removeprefix("Value error, ") for e in error.errors())) from None
 
@@ -240,8 +343,9 @@ class VisionConfig:
         self,
         model: ModelName,
         training: ClausesTrainingConfig,
-        signals: tuple[LogitsConfig, ...],
+        signals: tuple[SignalConfig, ...],
         places: tuple[str, ...],
+        heads: Mapping[str, int],
     ) -> ClausesRunConfig:
         lesson = self.lesson
         return ClausesRunConfig(
@@ -249,8 +353,9 @@ class VisionConfig:
             data=self.data,
             teacher=self.teacher,
             student=student_of(self.model, model),
+            more_teachers=tuple(TeacherConfig(source=source) for source in lesson.more_teachers),
             signals=signals,
-            own=self._own(places),
+            own=self._own(places, heads),
             own_decay=(training.ema_decay or SELF_DECAY) if lesson.self_weight > 0 else None,
             prior=self.prior,
             training=training,
@@ -265,7 +370,7 @@ class VisionConfig:
             rate = MUON_RATE
         return rate * math.sqrt(self.training.batch_size / USUAL_BATCH) if model == "transformer" else rate
 
-    def _own(self, places: tuple[str, ...]) -> tuple[Any, ...]:
+    def _own(self, places: tuple[str, ...], heads: Mapping[str, int]) -> tuple[Any, ...]:
         lesson = self.lesson
         own: list[Any] = []
         if lesson.self_weight > 0:
@@ -277,6 +382,8 @@ class VisionConfig:
         if places and (lesson.probes or lesson.aux_weight > 0):
             smoothing = self.training.label_smoothing
             own.append(ProbesConfig(places=places, weight=lesson.aux_weight, smoothing=smoothing))
+        if heads and self.measures_heads:
+            own.append(ProbesConfig(name="head_probes", places=tuple(heads), heads=tuple(heads.values())))
         if places and lesson.contrastive_weight > 0:
             own.append(
                 ContrastiveConfig(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from stillhouse.core.types import ImageTask
+from stillhouse.families.clauses.students.blocks import Block
 from stillhouse.layers.taps import Tapped
 
 _BLOCK = re.compile(r"^(?:stages\.\d+\.)?blocks\.\d+$|^(?:layers|stages)\.\d+$")
@@ -30,6 +31,17 @@ def places_of(student: Any, task: ImageTask) -> tuple[str, ...]:
     if not inner or "norm" not in names:
         return ()
     return tuple(name for name in wanted if _answers(model, name, task))
+
+
+def heads_of(student: Any, task: ImageTask) -> dict[str, int]:
+    """Where the contexts of attention heads can be read, and how many there are side by side; empty without such heads."""
+    with torch.random.fork_rng(devices=[]):
+        model = student.build(task)
+    return {
+        f"{name}.contexts": block.heads.heads
+        for name, block in model.named_modules()
+        if isinstance(block, Block) and block.attention is not None
+    }
 
 
 def _answers(model: torch.nn.Module, name: str, task: ImageTask) -> bool:

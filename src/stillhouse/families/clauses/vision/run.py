@@ -28,9 +28,9 @@ from stillhouse.families.clauses.vision.board import Board
 from stillhouse.families.clauses.vision.config import VisionConfig
 from stillhouse.families.clauses.vision.models import ModelName
 from stillhouse.families.clauses.vision.outputs import write_outputs
-from stillhouse.families.clauses.vision.places import places_of
+from stillhouse.families.clauses.vision.places import heads_of, places_of
 from stillhouse.families.clauses.vision.results import result_of
-from stillhouse.families.clauses.vision.unused import unused_settings
+from stillhouse.families.clauses.vision.unused import unread, unused_settings
 from stillhouse.teachers import Teacher
 from stillhouse.training.opening import only_first, open_run
 
@@ -127,4 +127,7 @@ def _plan(
         transformer = replace(student, tm_clauses=tuple(counts))
         config = replace(config, model=replace(config.model, transformer=transformer))
         plan = config.run_config(model)
-    return config.run_config(model, places_of(plan.student, data.task))
+    places = places_of(plan.student, data.task)
+    for line in unread(config, model, places):
+        watch.log(f"unused: {line}")
+    return config.run_config(model, places, heads_of(plan.student, data.task) if config.measures_heads else None)

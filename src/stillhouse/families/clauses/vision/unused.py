@@ -18,6 +18,44 @@ def unused_settings(config: VisionConfig) -> Iterator[str]:
     yield from without_effect(config, _rows(config))
 
 
+def unread(config: VisionConfig, model: str, places: tuple[str, ...]) -> Iterator[str]:
+    """One line a setting that is given and that this model has no part for.
+
+    Args:
+        config: of all models.
+        model: the one that is trained next.
+        places: where read-outs can stand in it.
+
+    Example:
+        >>> print(*unread(VisionConfig.read({"lesson": {"aux_weight": 0.1}}), "tm", ()))
+        lesson.aux_weight: 0.1 does nothing: model tm has no inner places to read out
+    """
+    lesson, what = config.lesson, f"model {model} has no inner places to read out"
+    rows: list[tuple[str, object, bool, str]] = [
+        ("lesson.aux_weight", lesson.aux_weight, bool(places), what),
+        ("lesson.contrastive_weight", lesson.contrastive_weight, bool(places), what),
+        (
+            "lesson.head_probes",
+            lesson.head_probes,
+            model == "transformer",
+            f"model {model} has no attention heads of its own",
+        ),
+        (
+            "clauses.specialize",
+            config.clauses.specialize,
+            model == "transformer",
+            f"model {model} has no heads to weigh",
+        ),
+        (
+            "clauses.auto",
+            config.clauses.auto,
+            model == "transformer",
+            f"model {model} has no blocks to share clauses out over",
+        ),
+    ]
+    yield from (f"{name}: {given} does nothing: {why}" for name, given, works, why in rows if given and not works)
+
+
 def _rows(config: VisionConfig) -> list[Row]:
     bits = config.features.mode != "raw"
     lesson, clauses, mixing = config.lesson, config.clauses, config.training.mixing
@@ -29,6 +67,8 @@ def _rows(config: VisionConfig) -> list[Row]:
         ("training.mixing", ("cutmix_schedule",), mixing.cutmix_alpha > 0, "a cutmix_alpha above 0"),
         ("lesson", ("self_temperature",), lesson.self_weight > 0, "a self_weight above 0"),
         ("lesson", ("contrastive_temperature",), lesson.contrastive_weight > 0, "a contrastive_weight above 0"),
+        ("lesson", ("student_layer", "teacher_layer"), bool(lesson.aligned), "a weight of an alignment"),
+        ("lesson", (*lesson.aligned, "more_teachers"), config.taught, "a teacher with a weight"),
         ("clauses", ("auto_batches", "auto_steps"), clauses.auto, "clauses.auto"),
         ("clauses", ("specialize_strength",), clauses.specialize, "clauses.specialize"),
     ]

@@ -106,7 +106,7 @@ class StaticTextStudent(Student):
             codes: (n, d).
             ridge: penalty, as a share of the mean variance of x's columns.
         """
-        x, codes = x.double(), self._before_output(codes.double())
+        x, codes = x.double(), self.before_output(codes.double())
         middle, target = x.mean(0), codes.mean(0)
         gram = (x - middle).T @ (x - middle)
         gram += (
@@ -116,7 +116,8 @@ class StaticTextStudent(Student):
         self.skip.copy_(skip.to(self.skip.dtype))
         self.bias.copy_((target - skip @ middle).to(self.bias.dtype))
 
-    def _before_output(self, codes: Tensor) -> Tensor:
+    def before_output(self, codes: Tensor) -> Tensor:
+        """What the linear map has to put out for these codes: tanh undone in the first level."""
         if self.output != "tanh":
             return codes
         first = self.levels[0]

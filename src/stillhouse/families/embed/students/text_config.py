@@ -26,6 +26,10 @@ class TextStudentConfig:
     start: Literal["teacher", "random"] = Field(
         default="teacher", description="first table: the teacher's input embeddings (PCA to width), or random"
     )
+    votes: bool = Field(
+        default=True,
+        description="also keep what each token alone adds to a code, a ridge regression on the tokens as one on TF-IDF is",
+    )
     rarity: float = Field(
         default=1e-3, gt=0, description="a of the first token weights a / (a + p), p the token's share of all tokens"
     )

@@ -18,7 +18,7 @@ from stillhouse.families.lm.students.trie import TrieReader
 try:
     from stillhouse.families.lm.export import spiking_kernels as kernels
 except ImportError as error:  # pragma: no cover
-    raise InputError(f"the packed generator needs numba ({error}): pip install 'stillhouse[lm]'") from None
+    raise InputError(f"the packed generator needs numba ({error}): pip install numba tokenizers") from None
 
 Resident = Literal["int8", "packed"]
 LOWEST_LOG_DECAY = -0.6065306597126334

@@ -1,0 +1,75 @@
+"""What a forward pass holds, by hand; the documents' tables of costs."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from fptm_ste.benchmark_profiles import BASELINES, DOCUMENTED, MODELS, main, table
+from stillhouse.metrics.memory import forward_memory
+
+
+def test_a_chain_frees_what_it_has_read():
+    """Six layers of 40 000 bytes: all outputs are counted, two of them (in and out) are held at a time, never all."""
+    net = nn.Sequential(*(nn.Linear(1000, 1000, bias=False) for _ in range(6)))
+    assert forward_memory(net, torch.zeros(10, 1000)) == {"activations": 6 * 40_000, "peak": 2 * 40_000}
+    assert all(part.training for part in net.modules())
+
+
+def test_a_shortcut_is_held_over_what_it_spans():
+    """The first output waits for the sum: three at once."""
+
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b, self.c = (nn.Linear(100, 100, bias=False) for _ in range(3))
+
+        def forward(self, x):
+            y = self.a(x)
+            return y + self.c(self.b(y))
+
+    found = forward_memory(Residual(), torch.zeros(1, 100))
+    assert found == {"activations": 3 * 400, "peak": 3 * 400}
+
+
+def test_what_is_handed_through_is_made_once():
+    """Identities and views of the input are no activations."""
+    net = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(4, 2, bias=False), nn.Identity())
+    assert forward_memory(net, torch.zeros(1, 2, 2)) == {"activations": 8, "peak": 8}
+
+
+def test_both_tables_by_one_command(tmp_path, capsys):
+    """Counts of a known network (timm's ResNet-18: 11.69 M, 1.81 G multiply-adds), and a row of 6.1, beside the document's."""
+    words = [
+        "--table",
+        "6.1",
+        "6.2",
+        "--rows",
+        "flat_tm",
+        "resnet18",
+        "--iters",
+        "1",
+        "--warmup",
+        "0",
+        "--device",
+        "cpu",
+    ]
+    assert main([*words, "--output", str(tmp_path / "t.json")]) == 0
+    found = json.loads((tmp_path / "t.json").read_text())["tables"]
+    (flat,), (resnet,) = found["6.1"], found["6.2"]
+    assert resnet["parameters"] == 11_689_512
+    assert abs(resnet["flops"] / 2e9 - 1.814) < 0.01
+    assert flat["parameters"] > 2 * 3072 * 512
+    assert flat["flops"] == 2 * (3072 * 512 + 512 * 10)
+    assert resnet["operations_pj"] == pytest.approx(resnet["flops"] / 2 * 4.6)
+    assert resnet["peak"] >= 3 * 64 * 112 * 112 * 4 / 2
+    assert "| resnet18 | 11.69 (11.7) |" in capsys.readouterr().out
+
+
+def test_every_row_of_the_document_is_there():
+    """Eight networks and thirteen baselines; the largest as documented, which needs windows that are not capped."""
+    assert set(DOCUMENTED) == set(MODELS)
+    assert (len(MODELS), len(BASELINES)) == (8, 13)
+    (row,) = table("6.1", "cpu", 0, 1, ["swin_tm"])
+    assert round(row["parameters"] / 1e6) == 175

@@ -1,0 +1,164 @@
+"""What documents 000 and 001 combine: alignments by flags, several teachers and features in one run, read-outs of each head."""
+
+import json
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from stillhouse.cli.main import main
+from stillhouse.core.config import ConfigError
+from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, Progress
+from stillhouse.families.clauses.commands import read
+from stillhouse.families.clauses.students.config import UnifiedTMConfig
+from stillhouse.families.clauses.vision.places import heads_of
+from stillhouse.families.clauses.vision.unused import unread, unused_settings
+from stillhouse.signals.probes import ProbesConfig
+from stillhouse.teachers import TeacherConfig
+
+SMALL = [
+    *("--dataset", "digits", "--train-limit", "96", "--test-limit", "40", "--device", "cpu", "--threads", "1", "--quiet"),
+    *("--transformer-patch", "2", "--transformer-d-model", "12", "--transformer-heads", "3", "--transformer-layers", "2"),
+    *("--transformer-clauses", "12", "--transformer-mlp-ratio", "2", "--batch-size", "32", "--epochs", "1"),
+]  # fmt: skip
+TAUGHT = [*SMALL, "--distill-teacher-source", "builtin:digits"]
+LAYERS = ["--distill-student-layer", "blocks.1", "--distill-teacher-layer", "layer2"]
+WEIGHTS = {"feature": "0.1", "attention": "1.0", "relation": "0.2", "clause": "0.5"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two teachers, all four alignments, read-outs of heads, TensorBoard: one run of a few steps."""
+    out = tmp_path_factory.mktemp("aligned")
+    given = [word for name, weight in WEIGHTS.items() for word in (f"--distill-{name}-weight", weight)]
+    words = [*TAUGHT, *LAYERS, *given, "--distill-more-teachers", "builtin:digits", "--log-interval", "1"]
+    assert main(["vision", *words, "--transformer-log-dir", str(out / "board"), "--out", str(out / "run")]) == 0
+    return out
+
+
+def test_alignments_and_several_teachers_in_one_run(run):
+    """Each flag is a term of its own, beside the KL to the mean of both teachers; layers are those of the first."""
+    found = json.loads((run / "run" / "results.json").read_text())["models"]["transformer"]
+    losses = found["losses"]
+    for name in ("teacher_kd_loss", *(f"{kind}_loss" for kind in WEIGHTS)):
+        assert losses[name] > 0, name
+    signals = {signal["name"]: signal for signal in found["config"]["signals"]}
+    assert signals["teacher_kd_loss"]["kind"] == "ensemble"
+    assert signals["feature_loss"]["teacher"] == "0:layer2"
+    assert {f"{kind}_loss": signals[f"{kind}_loss"]["weight"] for kind in WEIGHTS} == {
+        f"{kind}_loss": float(weight) for kind, weight in WEIGHTS.items()
+    }
+    assert len(found["config"]["more_teachers"]) == 1
+
+
+def test_each_heads_accuracy_is_logged(run):
+    """Document 001, section 8: component and head accuracies. They were read out by nothing that had learned."""
+    found = json.loads((run / "run" / "results.json").read_text())["models"]["transformer"]
+    heads = [name for name in found["epochs"][-1] if "#head" in name]
+    assert heads == [f"component/blocks.{block}.contexts#head{head}" for block in (0, 1) for head in (1, 2, 3)]
+    (folder,) = {path.parent for path in (run / "board").rglob("events*")}
+    tags = EventAccumulator(str(folder)).Reload().Tags()["scalars"]
+    assert "Transformer-VIT/components/blocks.1.contexts#head3" in tags
+
+
+def test_a_heads_readout_learns_what_that_head_knows():
+    """Head 2 of 3 holds the class and the others noise: its read-out answers, theirs guess; no gradient reaches the network."""
+    torch.manual_seed(0)
+    signal = ProbesConfig(places=("x",), heads=(3,)).build(OutputSpec(4, {"x": (5, 12)}))
+    labels = torch.arange(200) % 4
+    x = torch.randn(200, 5, 12)
+    x[:, :, 4:8] = 3 * torch.nn.functional.one_hot(labels, 4).float()[:, None] + 0.1 * x[:, :, 4:8]
+    x.requires_grad_()
+    batch, optimizer = Batch(x, labels, torch.arange(200)), torch.optim.Adam(signal.parameters(), lr=0.1)
+    for _ in range(40):
+        out = Outputs(torch.zeros(200, 4), {"x": x})
+        signal(out, None, batch, Progress(0, 1))
+        optimizer.zero_grad()
+        sum(value for _, value in signal.regularizers().values()).backward()
+        optimizer.step()
+    assert x.grad is None
+    right = {name: float((z.argmax(1) == labels).float().mean()) for name, z in signal.exit_logits(out).items()}
+    assert list(right) == ["x#head1", "x#head2", "x#head3"]
+    assert right["x#head2"] > 0.95 > 0.6 > max(right["x#head1"], right["x#head3"])
+
+
+@pytest.mark.parametrize("architecture", ["vit", "swin"])
+def test_contexts_are_those_before_the_projection(architecture):
+    """What the projection makes of the tapped contexts is the attention's output."""
+    from stillhouse.layers.taps import Tapped
+
+    own = {"depths": 1} if architecture == "vit" else {"depths": (1, 1), "window_size": 2}
+    config = UnifiedTMConfig(architecture=architecture, patch_size=2, embed_dim=12, num_heads=3, image_size=8, **own)
+    task = ImageTask(("a", "b"), (1, 8, 8), (0.3,), (0.2,))
+    model = config.build(task).eval()
+    heads = heads_of(config, task)
+    first = next(iter(heads))
+    assert heads[first] == 3
+    block = model.get_submodule(first.rpartition(".")[0])
+    seen = []
+    block.attention.register_forward_hook(lambda part, given, out: seen.append(out))
+    context = Tapped(model, (first,))(task.example(2)).features[first]
+    torch.testing.assert_close(block.heads.projection(context), seen[0].out)
+
+
+def test_a_flag_that_a_model_does_not_read_is_named():
+    """No term, and no word: flat machines with contrast, auxiliary heads and weighed heads."""
+    given = ["--transformer-aux-weight", "0.1", "--transformer-contrastive-weight", "0.2"]
+    config = read([*SMALL, "--models", "tm", *given, "--transformer-clause-specialize", "--head-probes"])[1]
+    lines = list(unread(config, "tm", ()))
+    assert [line.partition(":")[0] for line in lines] == [
+        "lesson.aux_weight", "lesson.contrastive_weight", "lesson.head_probes", "clauses.specialize",
+    ]  # fmt: skip
+    assert list(unread(config, "transformer", ("norm",))) == []
+    layers = list(unused_settings(read([*TAUGHT, *LAYERS])[1]))
+    assert "lesson.student_layer: blocks.1 does nothing: needs a weight of an alignment" in layers
+    alone = list(unused_settings(read([*SMALL, *LAYERS, "--distill-feature-weight", "1"])[1]))
+    assert any(line.startswith("lesson.feature_weight") for line in alone)
+    with pytest.raises(ConfigError, match="expected student_layer and teacher_layer"):
+        read([*TAUGHT, "--distill-clause-weight", "1"])
+
+
+def test_the_models_lines_are_printed(tmp_path, capsys):
+    """By a run, before it trains."""
+    words = [
+        *SMALL,
+        "--models",
+        "tm",
+        "--tm-n-clauses",
+        "20",
+        "--transformer-contrastive-weight",
+        "0.2",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    assert main(["vision", *words]) == 0
+    assert "unused: lesson.contrastive_weight: 0.2 does nothing: model tm" in capsys.readouterr().out
+
+
+def test_imagenet_is_class_folders_or_shards(tmp_path):
+    """Streamed, random parts of images at 224 pixels; `--dataset imagenet` was refused."""
+    data = read(["--dataset", "imagenet"])[1].data
+    assert (data.name, data.root, data.stream, data.image_size, data.augment) == (
+        "folder",
+        "data/imagenet",
+        True,
+        224,
+        "resized-crop",
+    )
+    (tmp_path / "train-0.tar").write_bytes(b"")
+    data = read(["--dataset", "imagenet", "--dataset-root", str(tmp_path), "--tm-target-size", "64"])[1].data
+    assert (data.name, data.stream, data.image_size) == ("shards", False, 64)
+
+
+def test_a_teacher_at_the_datas_size():
+    """Document 000: it honours the student's size. Native is the default: a ViT's 224; asked for, 40 pixels are 40."""
+    task = ImageTask(("a", "b"), (3, 40, 40), (0.5,) * 3, (0.5,) * 3)
+    source = {"source": "timm:vit_tiny_patch16_224", "pretrained": False, "architecture": {"depth": 1}}
+    built = TeacherConfig(**source, data_size=True).build(task)
+    assert built.module.pos_embed.shape[1] == 1 + (40 // 16) ** 2
+    assert TeacherConfig(**source).build(task).module.pos_embed.shape[1] == 1 + 14**2
+    assert read([*SMALL, "--distill-teacher-timm", "vit_tiny_patch16_224", "--distill-teacher-data-size"])[
+        1
+    ].teacher.data_size
+    with pytest.raises(ValueError, match="expected one of the two"):
+        TeacherConfig(**source, data_size=True, image_size=32)
