@@ -94,6 +94,10 @@ def test_resuming_goes_on_in_the_last_folder(tmp_path):
         (tmp_path / f"run-{n}").mkdir()
     assert programs.numbered(base).name == "run-3"
     assert programs.numbered(base, resume=True).name == "run-2"
+    assert [programs.claimed(base).name for _ in range(2)] == [
+        "run-3",
+        "run-4",
+    ]  # as two programs would, before either writes
 
 
 def test_only_sizes_are_cut_and_only_when_asked(monkeypatch, folder):

@@ -8,6 +8,7 @@ wired; a teacher of an epoch has learned nothing, so there it need not beat chan
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,15 @@ def numbered(base: Path, *, resume: bool = False) -> Path:
     return base.with_name(f"{base.name}-{max(1, count - resume)}")
 
 
+def claimed(base: Path) -> Path:
+    """The next of those folders, made here: two programs that begin together get two."""
+    while True:
+        place = numbered(base)
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(parents=True)
+            return place
+
+
 def vision(arguments: Sequence[str], *, name: str = "run_mnist_equiv") -> int:
     """`run_mnist_equiv.py`: the flags of `stillhouse vision`; into runs/run_mnist_equiv-1, -2, ... unless --out is given."""
     from stillhouse.cli.main import main
@@ -77,9 +87,15 @@ def vision(arguments: Sequence[str], *, name: str = "run_mnist_equiv") -> int:
     words = list(arguments)
     if tiny():
         words += [*VISION_TINY, *(TEACHER_TINY if "--distill-teacher-timm" in arguments else ())]
-    if not any(word.partition("=")[0] == "--out" for word in arguments):
-        words += ["--out", str(numbered(Path("runs") / name, resume="--resume" in arguments))]
-    return main(["vision", *words])
+    if any(word.partition("=")[0] == "--out" for word in arguments):
+        return main(["vision", *words])
+    base, resume = Path("runs") / name, "--resume" in arguments
+    out = numbered(base, resume=True) if resume else claimed(base)
+    try:
+        return main(["vision", *words, "--out", str(out)])
+    finally:
+        with contextlib.suppress(OSError):  # a run that was refused leaves no number behind
+            out.rmdir()
 
 
 def train(arguments: Sequence[str]) -> int:
