@@ -69,6 +69,20 @@ def test_a_part_in_c_that_votes_otherwise_is_found(network, data, tmp_path, monk
         parts.export_parts(network, data, tmp_path / "parts", ExportChoices())
 
 
+def test_a_circuit_of_other_values_is_found_by_its_proof(network, data, tmp_path, monkeypatch):
+    """Where nothing simulates, the proof alone must see that a value's lowest bit is turned."""
+    from stillhouse.logic.targets import verilog
+
+    whole = verilog.values_module
+    monkeypatch.setattr(parts, "_can_simulate", lambda: False)
+    turned = "assign value[0*L +: L] = ~v0_0;"
+    monkeypatch.setattr(
+        verilog, "values_module", lambda *given: whole(*given).replace("assign value[0*L +: L] = v0_0;", turned)
+    )
+    with pytest.raises(InputError, match="nothing was written"):
+        parts.export_parts(network, data, tmp_path / "parts", ExportChoices(prove=True))
+
+
 def test_clauses_that_something_else_reads_are_no_parts(data, tmp_path):
     attentive = UnifiedTMTransformer(**SMALL, clause_attention=True).eval()
     with pytest.raises(InputError, match="only the votes are read"):

@@ -2136,6 +2136,18 @@ TARGETS = (
         "tests/logic/test_prove.py::test_one_bit_more_in_any_clause_is_found_with_an_input_that_shows_it",
     ),
     Fault(
+        "a part's proof that nobody reads",
+        "stillhouse.families.clauses.parts:_circuit",
+        edited("if not proof.proved:", "if False:"),
+        "tests/logic/test_parts.py::test_a_circuit_of_other_values_is_found_by_its_proof",
+    ),
+    Fault(
+        "two programs of the documents share a folder",
+        "stillhouse.documents.programs:claimed",
+        edited("place.mkdir(parents=True)", "pass"),
+        "tests/documents/test_documents.py::test_resuming_goes_on_in_the_last_folder",
+    ),
+    Fault(
         "a part in C that is never asked",
         "stillhouse.families.clauses.parts:_compiled",
         edited("return found.astype(np.int64)", "return clauses.scores(bits)"),
