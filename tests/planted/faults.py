@@ -1346,8 +1346,26 @@ EMBEDDING = (
     Fault(
         "a text student's votes are forgotten",
         "stillhouse.families.embed.text:TextEmbeddingJob._solve",
-        edited("VOTE_UNIT * torch", "0.0 * torch"),
+        edited("(network.votes, votes)", "(network.votes, 0 * votes)"),
         "tests/students/test_text_student.py::test_votes_keep_what_a_narrow_table_blurs",
+    ),
+    Fault(
+        "pairs of words are one word",
+        "stillhouse.families.embed.students.words:WordFeatures._of",
+        edited("before * 1_000_003 + this", "this"),
+        "tests/students/test_text_student.py::test_word_features_are_what_their_names_say",
+    ),
+    Fault(
+        "a text's votes are not over their length",
+        "stillhouse.families.embed.students.text:StaticTextStudent.voted",
+        edited("total / length.clamp_min(1e-12)", "total"),
+        "tests/students/test_text_student.py::test_votes_are_a_ridge_regression_on_tf_idf",
+    ),
+    Fault(
+        "groups of letters count as words do",
+        "stillhouse.families.embed.text:feature_weights",
+        edited("*= LETTERS", "*= 1.0"),
+        "tests/students/test_text_student.py::test_votes_are_a_ridge_regression_on_tf_idf",
     ),
     Fault(
         "rows are not mixed with their neighbours",
