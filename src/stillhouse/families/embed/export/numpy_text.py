@@ -134,8 +134,7 @@ class NumpyTextEmbedder:
         if len(some):
             total[some] = np.add.reduceat(votes, bags.starts[some], axis=0)
             square[some] = np.add.reduceat(np.square(rarity), bags.starts[some])
-        found: Floats = total / np.maximum(np.sqrt(square), np.float32(1e-12))[:, None]
-        return found
+        return np.asarray(total / np.maximum(np.sqrt(square), np.float32(1e-12))[:, None], np.float32)
 
     def _coded(self, bags: Bags, voted: Floats | None = None) -> Floats:
         w = self.weights
