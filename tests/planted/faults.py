@@ -1059,10 +1059,14 @@ CLAUSES = (
     ),
     Fault(
         "squares of filters are not joined",
-        "stillhouse.families.clauses.students.flat:FilterBits.forward",
-        edited(
-            "nn.functional.max_pool2d(bits, self.square, ceil_mode=True)", "bits[..., :: self.square, :: self.square]"
-        ),
+        "stillhouse.families.clauses.data.boolean_features:_largest",
+        edited("torch.nn.functional.max_pool2d(maps, square, ceil_mode=True)", "maps[..., ::square, ::square]"),
+        "tests/students/test_filter_bits.py::test_a_square_is_one_where_any_of_its_bits_is",
+    ),
+    Fault(
+        "a square has a negative response where all of it has",
+        "stillhouse.families.clauses.data.boolean_features:boolean_features",
+        edited("-_largest(-response, square)", "largest"),
         "tests/students/test_filter_bits.py::test_a_square_is_one_where_any_of_its_bits_is",
     ),
     Fault(
