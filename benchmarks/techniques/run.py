@@ -157,7 +157,7 @@ UNLIKE = (  # the rows of the techniques for students of another kind, and their
     "scores a time step",
     "scores a time step, own mean",
 )
-DIGITS = {
+DIGITS: dict[str, Any] = {
     "data": {"name": "digits", "train_limit": 300},
     "teacher": {"source": "builtin:digits"},
     "arms": ["kd"],
