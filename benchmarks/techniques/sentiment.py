@@ -126,9 +126,10 @@ def print_costs(data: TextData, encoder: Path, weights: Path) -> None:
     print(f"weights: {sizes[0]:,} and {sizes[1]:,}, {100 * (1 - sizes[1] / sizes[0]):.1f} % fewer")
     rounds = [[costs(network, data.test.ids) for network in (whole, half)] for _ in range(3)]
     for size in (1, 32):
-        ratios = [(first[size], second[size], first[size] / second[size]) for first, second in rounds]
-        first, second, ratio = np.median(np.array(ratios), axis=0)
-        print(f"{size} texts of {data.task.length} tokens: {first:.1f} and {second:.1f} ms, {ratio:.2f} times as fast")
+        first, second = np.median(np.array([[each[size] for each in turn] for turn in rounds]), axis=0)
+        print(
+            f"{size} texts of {data.task.length} tokens: {first:.1f} and {second:.1f} ms, {first / second:.2f} times as fast"
+        )
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
 import sys
 import time
@@ -43,6 +44,11 @@ FAMILIES = {
     "lm": "stillhouse.families.lm.commands",
     "sar": "stillhouse.families.sar.commands",
     "vision": "stillhouse.families.clauses.commands",
+}
+
+SAME = {  # what a command calls a flag of the others
+    "vision": {"--data-root": "--dataset-root"},
+    **{f"sar {name}": {"--out": "--save-dir"} for name in ("train", "distill")},
 }
 
 HELP = """usage: stillhouse COMMAND [options]
@@ -90,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StillhouseError as error:
         if ranks.helps():
             return _helper_failed(error)
-        print(f"stillhouse {words[0]}: {error}", file=sys.stderr)
+        print(f"stillhouse {words[0]}: {as_typed(str(error), words)}", file=sys.stderr)
         status = _status(error)
         if status == INTERRUPTED:
             again = words if "--resume" in words else [*words, "--resume"]
@@ -107,6 +113,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"stillhouse {words[0]}: {text}", file=sys.stderr)
         return 2
+
+
+def as_typed(text: str, words: Sequence[str]) -> str:
+    """A message in which flags are spelled as they were typed; those that were not, as the command's own pages have them.
+
+    Example:
+        >>> as_typed("choose another --out", ["sar", "train", "--save_dir", "runs"])
+        'choose another --save_dir'
+        >>> as_typed("looked in x (--data-root)", ["vision"])
+        'looked in x (--dataset-root)'
+    """
+    typed = {word.partition("=")[0] for word in words if word.startswith("--")}
+    spelled = {flag.replace("_", "-"): flag for flag in sorted(typed)}
+    own = {**SAME.get(words[0], {}), **SAME.get(" ".join(words[:2]), {})}
+    for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text):
+        other = name if name in spelled else own.get(name, name)
+        text = re.sub(rf"(?<![\w-]){name}(?![\w-])", spelled.get(other, other), text)
+    return text
 
 
 def run_command(words: Sequence[str]) -> int:
