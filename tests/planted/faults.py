@@ -2247,6 +2247,12 @@ DOCUMENTS = (
         "tests/documents/test_documents.py::test_a_file_that_the_reader_changed_is_kept",
     ),
     Fault(
+        "fused attention or none",
+        "stillhouse.families.clauses.students.attention:Attention._mixed",
+        edited('if "No available kernel" not in str(error)', "if True"),
+        "tests/students/test_tm_options.py::test_where_no_fused_kernel_fits_the_ordinary_one_is_taken_and_said",
+    ),
+    Fault(
         "a refused run of clause networks stays",
         "stillhouse.families.clauses.vision.run:_nothing_left",
         constant(contextlib.nullcontext()),

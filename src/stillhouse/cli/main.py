@@ -46,11 +46,6 @@ FAMILIES = {
     "vision": "stillhouse.families.clauses.commands",
 }
 
-SAME = {  # what a command calls a flag of the others
-    "vision": {"--data-root": "--dataset-root"},
-    **{f"sar {name}": {"--out": "--save-dir"} for name in ("train", "distill")},
-}
-
 HELP = """usage: stillhouse COMMAND [options]
 
 Distil any pretrained PyTorch network into a student of a different kind, and prove whether the teacher helped.
@@ -121,16 +116,28 @@ def as_typed(text: str, words: Sequence[str]) -> str:
     Example:
         >>> as_typed("choose another --out", ["sar", "train", "--save_dir", "runs"])
         'choose another --save_dir'
-        >>> as_typed("looked in x (--data-root)", ["vision"])
-        'looked in x (--dataset-root)'
+        >>> as_typed("looked in x (--data-root); --no-teacher-pretrained", ["vision"])
+        'looked in x (--dataset-root); --no-distill-teacher-pretrained'
     """
     typed = {word.partition("=")[0] for word in words if word.startswith("--")}
     spelled = {flag.replace("_", "-"): flag for flag in sorted(typed)}
-    own = {**SAME.get(words[0], {}), **SAME.get(" ".join(words[:2]), {})}
-    for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text):
-        other = name if name in spelled else own.get(name, name)
-        text = re.sub(rf"(?<![\w-]){name}(?![\w-])", spelled.get(other, other), text)
-    return text
+    own = _own_flags(words)
+
+    def flag(found: re.Match[str]) -> str:
+        name = found[0] if found[0] in spelled else own.get(found[0], found[0])
+        return spelled.get(name, name)
+
+    return re.sub(r"(?<![\w-])--[a-z][a-z-]*", flag, text)
+
+
+def _own_flags(words: Sequence[str]) -> dict[str, str]:
+    """What a command calls the flags that it shares with others under another name."""
+    if words[0] == "vision":
+        from stillhouse.families.clauses.vision.flags import TABLE
+
+        others = {row.path.replace(".", "-").replace("_", "-"): row.name.removeprefix("--") for row in TABLE}
+        return {f"--{no}{other}": f"--{no}{name}" for other, name in others.items() for no in ("", "no-")}
+    return {"--out": "--save-dir"} if list(words[:2]) in (["sar", "train"], ["sar", "distill"]) else {}
 
 
 def run_command(words: Sequence[str]) -> int:

@@ -33,7 +33,7 @@ unset _documents
 ACTIVATE = """# puts the Python that laid out this folder first
 export PATH=%s${PATH:+:$PATH}
 """
-REQUIREMENTS = """stillhouse
+REQUIREMENTS = """stillhouse[train]
 matplotlib
 tensorboard
 """
