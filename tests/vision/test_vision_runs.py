@@ -104,8 +104,13 @@ def test_a_whole_run_leaves_what_it_promises(whole, monkeypatch):
 
     bars = []
     monkeypatch.setattr(overlays, "_bars", lambda axis, p, names, topk, label: bars.append(topk))
+    (whole / "again").mkdir()
+    for name in ("sample_00007.png", "sample_mine.png"):  # of an earlier run with more samples, and of the reader's
+        (whole / "again" / name).touch()
     overlays.draw_overlays(whole / "run" / "transformer", whole / "again", topk=4)
     assert bars == [4, 4]
+    there = sorted(path.name for path in (whole / "again").iterdir())
+    assert there == ["sample_00000.png", "sample_00001.png", "sample_mine.png"]
     with pytest.raises(InputError, match=r"no overlays\.npz"):
         overlays.draw_overlays(whole / "board", whole / "again")
 
