@@ -193,9 +193,10 @@ def digits_clauses(options: argparse.Namespace) -> Task:
 
 
 def digits_targets(options: argparse.Namespace) -> Task:
-    """The same digits and teacher; a transformer with clauses in its blocks, whose last bank has targets of its own."""
+    """1 000 digits and the same teacher; a transformer with clauses in its blocks, whose last bank has targets of its own."""
     student: dict[str, Any] = {"kind": "unified-tm", "patch_size": 2, "embed_dim": 32, "depths": 2, "num_heads": 2}
-    base = parse(ClausesRunConfig, {**DIGITS, "student": {**student, "tm_clauses": 32}})
+    training = {**DIGITS["training"], "learning_rate": 2e-3, "warmup_epochs": 2}
+    base = parse(ClausesRunConfig, {**DIGITS, "student": {**student, "tm_clauses": 32}, "training": training})
     bank = "blocks.1.feed_forward.core.layers.0.bank"
     targets = {"kind": "clause-targets", "student": bank, "teacher": "layer2"}
     cool = {"kind": "logits", "temperature": 1.0}
@@ -204,7 +205,8 @@ def digits_targets(options: argparse.Namespace) -> Task:
         **{f"kd and clause targets, weight {w}": {"signals": [KD, {**targets, "weight": w}]} for w in (0.5, 5.0)},
         "kd, T 1, and clause targets, weight 0.5": {"signals": [cool, {**targets, "weight": 0.5}]},
     }
-    order = ("no-kd", "kd", "kd, T 1", "feature MSE (FitNets)", *more)
+    order = ("no-kd", "kd", "kd, T 1", *more)
+    options.rows = options.rows or 1000
     return _digits(options, base, Paths(("blocks.1",), ("layer2",)), more, CLAUSES, ClausesRunConfig, order)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from stillhouse.classification.data.labelled_texts import TextData
 from stillhouse.classification.job import fit_classifier
 from stillhouse.classification.metrics import evaluate
 from stillhouse.classification.predict import predict
+from stillhouse.classification.students import TextTransformerConfig
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import configclass
 from stillhouse.core.types import TextTask
@@ -47,14 +48,14 @@ class SentenceClassifier(nn.Module):
 
 
 @configclass
-class HalfEncoderConfig:
+class HalfEncoderConfig(TextTransformerConfig):
     """DistilBERT's student: the teacher with every second block left out, beginning with its weights."""
 
-    kind: Literal["half-encoder"] = "half-encoder"
+    kind: Literal["half-encoder"] = "half-encoder"  # type: ignore[assignment]
     encoder: str
     weights: str
 
-    def build(self, task: TextTask) -> SentenceClassifier:
+    def build(self, task: TextTask) -> SentenceClassifier:  # type: ignore[override]
         """Embeddings, blocks 0, 2 and 4, and the head of the teacher."""
         network = SentenceClassifier(Path(self.encoder))
         network.load_state_dict(load_file(self.weights))
@@ -66,7 +67,7 @@ class HalfEncoderConfig:
 class HalfRunConfig(ImagesRunConfig):
     """A run whose student is half of its teacher."""
 
-    student: Any = None
+    student: HalfEncoderConfig | None = None  # type: ignore[assignment]
 
 
 def load_data(texts: Path, encoder: Path, rows: int | None = None, length: int = LENGTH) -> TextData:
@@ -126,9 +127,10 @@ def print_costs(data: TextData, encoder: Path, weights: Path) -> None:
     print(f"weights: {sizes[0]:,} and {sizes[1]:,}, {100 * (1 - sizes[1] / sizes[0]):.1f} % fewer")
     rounds = [[costs(network, data.test.ids) for network in (whole, half)] for _ in range(3)]
     for size in (1, 32):
-        ratios = [(first[size], second[size], first[size] / second[size]) for first, second in rounds]
-        first, second, ratio = np.median(np.array(ratios), axis=0)
-        print(f"{size} texts of {data.task.length} tokens: {first:.1f} and {second:.1f} ms, {ratio:.2f} times as fast")
+        first, second = np.median(np.array([[each[size] for each in turn] for turn in rounds]), axis=0)
+        print(
+            f"{size} texts of {data.task.length} tokens: {first:.1f} and {second:.1f} ms, {first / second:.2f} times as fast"
+        )
 
 
 def main() -> None:

@@ -274,7 +274,8 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         save_documented(out / FINAL, model)
         save_documented_config(out / FINAL_CONFIG, model.config)
         lab.watch.log("comparing with truncation and filters, measuring times")
-        compare_run(config, out, data, lab.teacher)
+        compare_run(config, out, data, lab.teacher, lab.watch.log)
+        lab.watch.log("drawing pictures")
         networks: dict[str, Any] = {"teacher": lab.teacher} if isinstance(lab.teacher, LineTeacher) else {}
         networks |= {arm: in_units(*load_model(lab.place(arm, 0)), data) for arm in config.arms}
         write_pictures(out, data, networks)
