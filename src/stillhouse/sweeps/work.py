@@ -21,6 +21,10 @@ Build = Callable[[Mapping[str, Any]], tuple[Family[Any, Any], Any]]  # settings 
 DATA_KEYS = ("data.", "corpus.")
 
 
+class StudyChanged(InputError):
+    """The study has lost what was written into it: it says nothing of a trial's settings."""
+
+
 def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILENT) -> None:
     """Carry out trials until all are done or in the hands of others.
 
@@ -36,6 +40,7 @@ def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILE
         TeacherAtChance: the teacher is no better than guessing, which no setting of a student mends.
         CannotWrite: a full disk, for example; the trial counts as killed, and --resume goes on with it.
         InputError: every trial failed; the first reason.
+        StudyChanged: the folder of a trial knows of epochs that the study has lost.
     """
     kept: dict[str, Any] = {}
 
@@ -72,6 +77,7 @@ def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, watch
             sign(trial)
             if epoch not in known:
                 trial.report(score, epoch)
+            known.add(epoch)
             if plan.prune and trial.should_prune():
                 raise Pruned(f"pruned after epoch {epoch}: below the median of the trials before")
 
@@ -80,10 +86,19 @@ def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, watch
             command = command_of(plan, settings)
             folder = out / f"trial-{trial.number:04d}"
             found = train_trial(family, config, folder, seeds=plan.seeds, command=command, report=report)
+            if len(known) < found.epochs:  # a validation is reported before the checkpoint that counts it is written
+                raise StudyChanged(
+                    f"{folder}: has {found.epochs} epochs, of which the study knows {len(known)}: it was cut off or deleted; "
+                    "put it back, or choose another --out"
+                )
             _same_data(study, plan, trial.number, found.data)
             if not math.isfinite(found.score):
                 raise InputError(f"the {family.validated} is {found.score}")
-        except (Interrupted, CannotWrite):  # neither says anything of the settings: the trial stays to be done
+        except (
+            Interrupted,
+            CannotWrite,
+            StudyChanged,
+        ):  # none says anything of the settings: the trial stays to be done
             raise
         except Pruned as stop:
             finish(study, trial, "PRUNED")
