@@ -1735,6 +1735,12 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 RELIABILITY = (
     Fault(
+        "a trial whose folder was damaged has failed for good",
+        "stillhouse.sweeps.work:carry_out",
+        edited("if continued and not trained", "if False"),
+        "tests/sweeps/test_sweep.py::test_a_damaged_folder_fails_no_trial",
+    ),
+    Fault(
         "a study that was cut off goes on without what it lost",
         "stillhouse.sweeps.work:carry_out",
         edited("len(known) < found.epochs", "False"),
