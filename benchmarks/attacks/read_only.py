@@ -126,10 +126,9 @@ def readers(field: Field, shut: Path) -> Iterator[tuple[str, list[Any]]]:
     """Commands that only read what is shut."""
     yield "evaluate", ["evaluate", shut / "run"]
     yield "compare", ["compare", shut / "run", field.run, "--json"]
-    yield (
-        "show",
-        ["predict", shut / "run", field.root.parent / "open" / ("asked.txt" if field.kind == "lm" else "asked.npy")],
-    )
+    if field.kind not in ("sar", "embed"):  # their answers are arrays, which are written
+        asked = "asked.txt" if field.kind == "lm" else "asked.npy"
+        yield "predict", ["predict", shut / "run", field.root.parent / "open" / asked]
     if field.kind != "embed":
         yield "cache show", ["cache", "show", shut / "cache"]
 
@@ -201,7 +200,7 @@ def attack(field: Field, tally: Tally, only: str) -> None:
             with way(shut) as begin:
                 done = begin(*words)
             same = whole.out == done.out or "ms" in done.out  # measured times differ
-            fell = done.fault or (done.err if done.status else None if same else "another answer")
+            fell = done.fault or whole.fault or (done.err if done.status else None if same else "another answer")
             tally.add(row, "equal", fell=f"{what}: {fell[-200:]}" if fell else None)
         if (shut / "cache").exists():
             (shut / "cache").rename(shut / "cache.whole")

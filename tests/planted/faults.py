@@ -1757,6 +1757,24 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 RELIABILITY = (
     Fault(
+        "a trial whose folder was damaged has failed for good",
+        "stillhouse.sweeps.work:carry_out",
+        edited("if continued and not trained", "if False"),
+        "tests/sweeps/test_sweep.py::test_a_damaged_folder_fails_no_trial",
+    ),
+    Fault(
+        "a study that was cut off goes on without what it lost",
+        "stillhouse.sweeps.work:carry_out",
+        edited("len(known) < found.epochs", "False"),
+        "tests/sweeps/test_sweep.py::test_a_study_that_lost_what_a_trial_found_is_named[0]",
+    ),
+    Fault(
+        "a student is scored on other data under its run's name",
+        "stillhouse.core.folder:check_test_data",
+        nothing,
+        "tests/test_folder.py::test_data_that_a_run_was_not_scored_on_are_refused",
+    ),
+    Fault(
         "a card that went missing ships a student without one",
         "stillhouse.core.folder:RunFolder.keep",
         edited("(records.RECORDS, records.CARD)", "(records.RECORDS,)"),
