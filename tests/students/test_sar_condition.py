@@ -106,7 +106,7 @@ def test_every_part_of_the_condition_learns():
         model = network(**settings)
         model(scene(0.2)).abs().square().mean().backward()
         names = {n for n, _ in model.named_parameters() if "condition" in n}
-        assert len(names) == 2 * (3 if settings else 4)
+        assert len(names) == 2 * (2 if settings else 3)
         assert all(p.grad.abs().max() > 0 for n, p in model.named_parameters() if n in names)
 
 

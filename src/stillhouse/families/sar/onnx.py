@@ -367,9 +367,14 @@ class _Layer:
         def last(x: str, axis: int) -> str:
             return g.add("Unsqueeze", x, g.integers(axis))
 
-        def factors(coefficients: Tensor, axis: int) -> Pair:
-            re, im = (g.add("MatMul", basis, g.number(array(coefficients)[..., part])) for part in (0, 1))
-            return last(g.add("Add", re, g.number(1.0)), axis), last(im, axis)
+        def added(coefficients: Tensor) -> Pair:
+            """(B, H, M), what the range adds to the read-outs."""
+            flat, shape = (
+                array(coefficients).reshape(len(coefficients), -1, 2),
+                g.integers(-1, *coefficients.shape[1:3]),
+            )
+            re, im = (g.add("MatMul", basis, g.number(flat[..., part])) for part in (0, 1))
+            return g.add("Reshape", re, shape), g.add("Reshape", im, shape)
 
         def polar(log_radius: str, angle: str) -> Pair:
             radius = g.add("Exp", log_radius)
@@ -385,9 +390,7 @@ class _Layer:
         power = g.add("Add", g.add("Mul", rate, rate), g.add("Mul", turns, turns))
         inverse = g.add("Div", g.add("Neg", rate), power), g.add("Div", g.add("Neg", turns), power)  # 1 / w
         weights = g.product("Mul", (g.add("Sub", poles[0], g.number(1.0)), poles[1]), inverse)
-        weights = g.product("Mul", weights, g.fixed(joined(s4d.output)))
-        weights = g.product("Mul", weights, factors(s4d.condition.modes, 1))
-        weights = g.product("Mul", weights, factors(s4d.condition.channels, -1))
+        weights = g.product("Mul", weights, g.plus(added(s4d.condition.outputs), g.fixed(joined(s4d.output))))
         if s4d.look_ahead:
             moved = g.add("Mul", g.number(unit * s4d.look_ahead), g.add("Sub", g.number(1.0), stretch))
             slow = np.minimum(decay * unit, MOST_DECAY) / unit
@@ -399,17 +402,17 @@ class _Layer:
         return self._with_twins(poles), self._with_twins(weights)
 
     def _range(self, condition: RangeCondition, column: str) -> tuple[str, str]:
-        """Polynomials (B, DEGREE) of the place across the swath, and the log of the time unit (B, 1)."""
-        from stillhouse.layers.state_space.condition import DEGREE
-
+        """Legendre polynomials (B, degree) of the place across the swath, and the log of the time unit (B, 1)."""
         g = self.g
         place = g.add("Clip", column, g.number(0.0), g.number(1.0))
         middle = g.add("Sub", place, g.number(0.5))
         x = g.add("Mul", middle, g.number(2.0))
-        rising = [x]
-        while len(rising) < DEGREE:
-            rising.append(g.add("Mul", rising[-1], x))
-        basis = g.add("Concat", *rising, axis=-1)
+        rising = [g.add("Add", g.add("Mul", x, g.number(0.0)), g.number(1.0)), x]
+        for n in range(1, condition.degree):
+            upper = g.add("Mul", g.add("Mul", rising[n], x), g.number((2 * n + 1) / (n + 1)))
+            rising.append(g.add("Sub", upper, g.add("Mul", rising[n - 1], g.number(n / (n + 1)))))
+        scaled = [g.add("Mul", one, g.number((2 * n + 1) ** 0.5)) for n, one in enumerate(rising) if n]
+        basis = g.add("Concat", *scaled, axis=-1)
         growth = g.add("Add", g.add("Mul", middle, g.number(condition.spread)), g.number(1.0))
         physics = g.add("Mul", g.add("Log", growth), g.number(-0.5))
         learned = g.add("MatMul", basis, g.number(condition.stretch.detach().cpu().numpy()[:, None]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from stillhouse.core.folder import SCORES, RunFolder, read_arrays
 from stillhouse.core.records import read_object, write_arrays, write_json
 from stillhouse.core.verdict import mean_interval
 from stillhouse.core.watch import SILENT, Watch
+from stillhouse.families.sar.closed_form import fit_read_outs
 from stillhouse.families.sar.compare import teacher_rows
 from stillhouse.families.sar.data.sequences import SarData
 from stillhouse.families.sar.family import FAMILY, data_facts, load_data, scores_of
@@ -85,6 +87,9 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
     out = folder.path
     torch.manual_seed(config.seed)
     model = config.model.build()
+    if config.start == "least-squares":
+        left = fit_read_outs(model, data)
+        watch.log(f"read-outs by least squares: NMSE {10 * math.log10(left):.2f} dB on the training lines")
     name = config.name if config.wandb else None
     monitor = (
         SarMonitor(out / MONITOR, wandb=name, mode=mode_of(config.wandb), settings=to_mapping(config))
@@ -94,6 +99,7 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
     objective = SarObjective(alpha=1.0, beta=0.0, gamma=0.0, student_loss=config.loss)
     seed, training = config.seed, config.training
     job = SarJob(model, data, training, seed=seed, objective=objective, monitor=monitor, delta=config.delta)
+    job.keeps_start = config.start == "least-squares"  # a step that makes it worse is not kept
     on_progress = partial(watch.on_progress, ARM, seed)
     done = fit(job, training, seed=seed, folder=out, resume=resume, on_progress=on_progress)
     model.cpu()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.layers.mixing import Mixing
-from stillhouse.layers.state_space.condition import RangeCondition
+from stillhouse.layers.state_space.condition import DEGREE, RangeCondition
 from stillhouse.layers.state_space.kernel import carried, convolve, discretize, last_state, one_sided_kernel, shifted
 from stillhouse.layers.state_space.pairs import complex_sequence, joined
 
@@ -36,6 +36,7 @@ class S4D(nn.Module):
         doppler_band: the poles' frequencies are spread over this share of the sampling rate at the start.
         memory: samples after which a mode has decayed to 1/e at the start.
         range_spread: by what share the range of the lines varies (`RangeCondition`); None: the filter is the same for all.
+        range_degree: of the polynomials by which read-outs follow the range.
 
     Example:
         One undamped-like mode at zero frequency sums what came: a step answers with a ramp.
@@ -59,6 +60,7 @@ class S4D(nn.Module):
         doppler_band: float = 1.0,
         memory: float = 64.0,
         range_spread: float | None = None,
+        range_degree: int = DEGREE,
     ) -> None:
         super().__init__()
         self.channels, self.modes, self.look_ahead, self.real_kernel = channels, modes, look_ahead, real_kernel
@@ -70,8 +72,11 @@ class S4D(nn.Module):
         self.later_output = nn.Parameter(self._unit_output(True)) if look_ahead is None else None
         self.feedthrough = nn.Parameter(torch.randn(channels, 2) * math.sqrt(0.5))
         both = look_ahead is None
-        own = None if range_spread is None else RangeCondition(channels, modes, range_spread, bidirectional=both)
-        self.condition = own
+        self.condition = (
+            None
+            if range_spread is None
+            else RangeCondition(channels, modes, range_spread, degree=range_degree, bidirectional=both)
+        )
         self.mixing = Mixing()
 
     @property
@@ -94,36 +99,36 @@ class S4D(nn.Module):
             later: of the backward kernel of a bidirectional layer.
             column: (B), place of each line across the swath; the middle where not given. Only a condition reads it.
         """
-        if self.condition is not None:
-            return self._conditioned(
-                self.condition, later, self.log_dt.new_full((1,), 0.5) if column is None else column
-            )
-        poles, factor = discretize(self.log_decay, self.frequency, self.log_dt)
+        poles, factor = self.units(column)
         chosen = self.later_output if later else self.output
         if chosen is None:
             raise InputError(
                 "backward kernel: expected a bidirectional layer (look_ahead=None), got one that looks back"
             )
-        return self._with_twins(poles, joined(chosen) * factor)
+        read = joined(chosen)
+        if self.condition is not None:
+            own = self.condition(self._places(column))
+            added = own.later_outputs if later else own.outputs
+            read = read if added is None else read + added
+        return self._with_twins(poles, read * factor)
+
+    def units(self, column: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(dA, dB), both (H, M), or (B, H, M) with a condition: poles, and what a read-out of 1 weighs in the kernel."""
+        if self.condition is None:
+            return discretize(self.log_decay, self.frequency, self.log_dt)
+        stretch = self.condition(self._places(column)).log_stretch
+        poles, factor = discretize(self.log_decay, self.frequency, self.log_dt + stretch)
+        if self.look_ahead:
+            factor = factor * shifted(self.log_decay, self.frequency, self.log_dt, stretch, self.look_ahead)
+        return poles, factor
+
+    def _places(self, column: Tensor | None) -> Tensor:
+        return self.log_dt.new_full((1,), 0.5) if column is None else column
 
     def _with_twins(self, poles: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         if not self.real_kernel:
             return poles, weights
         return torch.cat([poles, poles.conj()], -1), torch.cat([weights, weights.conj()], -1)
-
-    def _conditioned(self, condition: RangeCondition, later: bool, column: Tensor) -> tuple[Tensor, Tensor]:
-        """`discrete` of lines at their places across the swath."""
-        own = condition(column)
-        poles, factor = discretize(self.log_decay, self.frequency, self.log_dt + own.log_stretch)
-        chosen, modes = (self.later_output, own.later_modes) if later else (self.output, own.modes)
-        if chosen is None or modes is None:
-            raise InputError(
-                "backward kernel: expected a bidirectional layer (look_ahead=None), got one that looks back"
-            )
-        weights = joined(chosen) * factor * modes.unsqueeze(1) * own.channels.unsqueeze(-1)
-        if self.look_ahead:
-            weights = weights * shifted(self.log_decay, self.frequency, self.log_dt, own.log_stretch, self.look_ahead)
-        return self._with_twins(poles, weights)
 
     def through(self) -> Tensor:
         """D (H) complex; its imaginary part is left out where the kernel is real."""

@@ -46,6 +46,13 @@ class StateSpaceConfig:
         le=0.6,
         description="condition range: by what share the range grows from near to far, as data.rate_spread",
     )
+    range_degree: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="condition range: degree of the polynomials by which read-outs follow the range [3]; 20 to follow the"
+        " ends of a hard aperture",
+    )
     model_dim: int = Field(default=64, gt=0, description="channels of every layer")
     state_dim: int = Field(default=540, gt=1, description="real numbers of state a channel: two a complex mode")
     num_layers: int = Field(default=6, gt=0, description="state-space layers")
@@ -103,6 +110,10 @@ class StateSpaceConfig:
         if (self.condition == "range") != (self.range_spread is not None):
             raise ValueError(
                 f"range_spread: expected with condition 'range' and only there, got {self.range_spread} with {self.condition!r}"
+            )
+        if self.range_degree is not None and self.condition != "range":
+            raise ValueError(
+                f"range_degree: expected with condition 'range' and only there, got {self.range_degree} with {self.condition!r}"
             )
         given = (self.deramp_rate is not None, self.deramp_block is not None)
         if self.use_selectivity == "deramp" and not all(given):

@@ -15,6 +15,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.layers.part import Student
 from stillhouse.layers.state_space import S4D, ComplexLinear, Deramp, PhaseGate, StateSpaceBlock
+from stillhouse.layers.state_space.condition import DEGREE
 from stillhouse.layers.state_space.pairs import complex_sequence, joined
 
 
@@ -123,6 +124,7 @@ def _block(config: StateSpaceConfig, look_ahead: int | None) -> StateSpaceBlock:
         doppler_band=config.doppler_band,
         memory=config.memory,
         range_spread=config.range_spread,
+        range_degree=config.range_degree or DEGREE,
     )
     deramp = None
     if config.use_selectivity == "deramp":

@@ -58,7 +58,7 @@ def prune(model: SarSSM, share: float, lines: Tensor) -> tuple[SarSSM, PruningRe
         last = name.rpartition(".")[2]
         if parameter.ndim < 2 or last in DYNAMICS or last in WHOLE:
             continue
-        pairs = parameter.ndim == 3  # gates are real matrices
+        pairs = parameter.ndim >= 3  # gates are real matrices
         size = parameter.data.norm(dim=-1) if pairs else parameter.data.abs()
         count = int(share * size.numel())
         kept = torch.ones(size.numel(), dtype=torch.bool, device=size.device)
