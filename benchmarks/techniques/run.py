@@ -272,7 +272,7 @@ def spikebert(options: argparse.Namespace) -> Task:
     from benchmarks.techniques.sentiment import load_teacher
 
     epochs = options.epochs or 9
-    student = {"kind": "spiking-text", "width": 64, "depth": 2, "heads": 2, "steps": 4}
+    student = {"kind": "spiking-text", "width": 32, "depth": 2, "heads": 2, "steps": 4}
     base, data = _sentences(options, student, ImagesRunConfig, epochs=epochs, learning_rate=2e-3)
     layers = tuple(f"encoder.encoder.layer.{n}" for n in (2, 5))
     inside = {"kind": "hidden", "student": ["layers.0", "layers.1"], "teacher": list(layers), "distance": "mse"}
