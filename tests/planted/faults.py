@@ -1775,6 +1775,18 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 RELIABILITY = (
     Fault(
+        "a study whose worker died when it was made is nobody's",
+        "stillhouse.sweeps.study:_same",
+        edited("if not study.user_attrs and", "if False and"),
+        "tests/sweeps/test_sweep.py::test_a_full_disk_fails_no_trial",
+    ),
+    Fault(
+        "a disk that is full when a study is made is a traceback",
+        "stillhouse.sweeps.study:open_study",
+        edited("except OSError as error", "except KeyError as error"),
+        "tests/sweeps/test_sweep.py::test_a_full_disk_fails_no_trial",
+    ),
+    Fault(
         "a trial whose folder was damaged has failed for good",
         "stillhouse.sweeps.work:carry_out",
         edited("if continued and not trained", "if False"),

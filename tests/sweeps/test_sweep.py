@@ -328,8 +328,9 @@ def test_a_full_disk_fails_no_trial(tmp_path, monkeypatch):
 
         return full
 
-    # of the journal; of a trial, for good; of a trial's checkpoint, once: the journal could be written again
-    for moment, lasting in ((4, True), (14, True), (27, False)):
+    # of the journal when it is made, and later; of a trial, for good; of a checkpoint, once: the journal could be written again
+    for moment, lasting in ((1, True), (4, True), (14, True), (27, False)):
+        monkeypatch.setattr("stillhouse.sweeps.study.WAIT_SECONDS", 0.1)
         out = tmp_path / str(moment)
         seen.clear()
         with monkeypatch.context() as patched:
