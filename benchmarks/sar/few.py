@@ -1,10 +1,12 @@
-"""Where can a teacher help a radar student? Few lines, and noisy truth: a tiny student taught and untaught, three seeds.
+"""Where can a teacher help a radar student? Few lines, noisy or missing truth, another radar: taught and untaught, three seeds.
 
     python -m benchmarks.sar.few --out runs/sar-few --plot benchmarks/results
 
 The teacher learns from 512 lines with clean truth; the student sees 8, 32 or 128 of those lines, or 128 with noise as strong as
 the truth added to it. Few lines are repeated to 128 rows, so that every student takes the same number of steps; validation
-and test lines are clean and the same for all. A finished training is not made again.
+and test lines are clean and the same for all. Where the truth of 120 of 128 lines is missing, the taught student has the teacher
+alone there, and stands beside the untaught one of the other 8. The other radar's chirp is 2 % faster than the teacher's: lines,
+validation and test are its own. A finished training is not made again.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import torch
 from stillhouse.core.experiment import run as distill
 from stillhouse.core.records import RESULT, read_json
 from stillhouse.core.verdict import Comparison, compare
-from stillhouse.families.sar.data import SarConfig
+from stillhouse.families.sar.data import SarConfig, preset
 from stillhouse.families.sar.data.sequences import SarData
 from stillhouse.families.sar.family import FAMILY
 from stillhouse.families.sar.objective import SarObjective
@@ -35,11 +37,16 @@ DATA = SarConfig(preset="toy-64", train=512, validation=32, test=64)
 TEACHER = StateSpaceConfig(model_dim=12, state_dim=64, num_layers=2, doppler_band=0.8, memory=32)
 STUDENT = replace(TEACHER, model_dim=8, look_ahead=64)
 ROWS, TRUTH_SNR_DB = 128, 0.0
-CELLS: Mapping[str, tuple[int, bool]] = {  # name: (lines, noisy truth)
-    "8 lines": (8, False),
-    "32 lines": (32, False),
-    "128 lines": (128, False),
-    "128 lines, noisy truth": (128, True),
+MISSING, CONTROL = "128 lines, truth of 8", "8 lines"
+RADAR = preset("toy-64")
+OTHER = replace(DATA, preset=None, parameters=replace(RADAR, azimuth_rate=1.02 * RADAR.rate))
+CELLS: Mapping[str, tuple[SarConfig, int, bool]] = {  # name: (data, lines, noisy truth)
+    CONTROL: (DATA, 8, False),
+    "32 lines": (DATA, 32, False),
+    "128 lines": (DATA, 128, False),
+    "128 lines, noisy truth": (DATA, 128, True),
+    MISSING: (DATA, 128, False),
+    "8 lines, other radar": (OTHER, 8, False),
 }
 
 
@@ -52,13 +59,15 @@ class Row:
     found: Comparison
 
 
-def lines_of(data: SarData, lines: int, noisy: bool) -> SarData:
-    """The data with some of its training lines, evenly from all acquisitions and repeated to `ROWS`."""
+def lines_of(data: SarData, lines: int, noisy: bool, truths: int | None = None) -> SarData:
+    """The data with some of its training lines, evenly from all acquisitions and repeated to `ROWS`; some without their truth."""
     rows = torch.arange(lines) * (len(data.train) // lines)
     inputs, targets = (x[rows] for x in (data.train.inputs, data.train.targets))
     if noisy:
         noise = torch.randn(targets.shape, dtype=targets.dtype, generator=torch.Generator().manual_seed(0))
         targets = targets + noise * 10 ** (-TRUTH_SNR_DB / 20)  # targets have power 1 on average
+    if truths is not None:
+        targets[torch.arange(lines) % (lines // truths) != 0] = torch.nan
     again = torch.arange(ROWS) % lines
     facts = {key: x[rows.numpy()][again.numpy()] for key, x in data.train.facts.items()}
     return replace(
@@ -77,24 +86,26 @@ def measured(out: Path, seeds: int, epochs: int) -> dict[str, Row]:
             resume=(teacher / "run.json").is_file(),
         )
     print(f"teacher: {figures(read_json(teacher / RESULT))}", flush=True)
-    data = DATA.build()
     rows = {}
-    for name, (lines, noisy) in CELLS.items():
+    for name, (source, lines, noisy) in CELLS.items():
+        missing = name == MISSING
         folder = out / name.replace(" ", "-").replace(",", "")
         config = SarDistillConfig(
-            data=DATA,
+            data=source,
             teacher=TEACHER,
             teacher_checkpoint=str(teacher),
             student=STUDENT,
             objective=SarObjective(alpha=0.3, beta=0.7, gamma=0.0, feature_matching=False),
             training=training,
             seeds=seeds,
+            arms=("kd",) if missing else ("kd", "no-kd"),
         )
         if not (folder / "report.html").is_file():
-            some = lines_of(data, lines, noisy)
+            some = lines_of(source.build(), lines, noisy, 8 if missing else None)
             network = in_units(*load_model(teacher), some)
             distill(FAMILY, config, folder, resume=(folder / "run.json").is_file(), data=some, teacher=network)
-        taught, untaught = (quality(folder, arm, seeds) for arm in ("kd", "no-kd"))
+        control = out / CONTROL.replace(" ", "-") if missing else folder
+        taught, untaught = quality(folder, "kd", seeds), quality(control, "no-kd", seeds)
         rows[name] = Row(taught, untaught, compare(taught, untaught))
         print(f"{name}: {figures(read_json(folder / 'arms' / 'kd' / 'seed-0' / RESULT))}", flush=True)
     return rows
@@ -131,14 +142,14 @@ def show(rows: Mapping[str, Row]) -> None:
 def draw(rows: Mapping[str, Row], path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    figure = Figure(figsize=(8.6, 3.6), layout="constrained")
     axes = figure.add_subplot()
     places = np.arange(len(rows))
     means = np.array([row.found.difference for row in rows.values()])
     ends = np.array([(row.found.low, row.found.high) for row in rows.values()])
     axes.errorbar(places, means, yerr=np.abs(ends.T - means), fmt="o", capsize=4)
     axes.axhline(0, color="0.5", linewidth=0.8)
-    axes.set_xticks(places, list(rows))
+    axes.set_xticks(places, [name.replace(", ", ",\n") for name in rows])
     axes.set(
         ylabel="quality, taught - untaught", title="What the teacher adds, 95 % intervals", xlim=(-0.5, len(rows) - 0.5)
     )

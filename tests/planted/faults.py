@@ -1220,6 +1220,12 @@ RADAR = (
         "tests/students/test_sar_closed_form.py::test_training_starts_from_them_and_keeps_what_is_best",
     ),
     Fault(
+        "a line without truth counts as one that is learned",
+        "stillhouse.families.sar.job:SarJob._error",
+        edited("return share *", "return"),
+        "tests/sar/test_sar_job.py::test_a_line_without_truth_has_the_teacher_alone",
+    ),
+    Fault(
         "time stretched about the first sample instead of the focused line",
         "stillhouse.layers.state_space.kernel:shifted",
         edited(

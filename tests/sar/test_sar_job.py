@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -64,6 +65,23 @@ def gradient(job, progress=START):
 def paths(job):
     """(student, teacher) of every pair of layers that is compared."""
     return next(signal.config.pairs for signal in job.taught if signal.name == "feature")
+
+
+def test_a_line_without_truth_has_the_teacher_alone(data, job):
+    """Targets of NaN: the truth's term is that of the other lines over all of them, and what the teacher says there stays."""
+    targets = data.train.targets.clone()
+    targets[1] = torch.nan
+    lacking = replace(data, train=replace(data.train, targets=targets))
+    teacher = LineTeacher(network(1, model_dim=5, look_ahead=None))
+    whole, some = (job(lines, teacher=teacher, alpha=0.5, beta=0.5, gamma=0.0) for lines in (data, lacking))
+    each = [float(whole.terms(torch.tensor([row]), START)["student"][1].detach()) for row in ROWS]
+    found = some.terms(ROWS, START)
+    assert float(found["student"][1].detach()) == pytest.approx((sum(each) - each[1]) / 4, rel=1e-5)
+    assert float(found["distillation"][1]) == pytest.approx(
+        float(whole.terms(ROWS, START)["distillation"][1]), rel=1e-6
+    )
+    assert torch.isfinite(gradient(some)).all()
+    assert float(some.terms(torch.tensor([1]), START)["student"][1].detach()) == 0
 
 
 def test_the_total_is_the_documented_sum(taught):

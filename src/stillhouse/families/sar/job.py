@@ -133,7 +133,17 @@ class SarJob(DistillJob):
         return shares if self.taught else (sum(shares), 0.0, 0.0)
 
     def _error(self, lines: Tensor, batch: Batch) -> Tensor:
-        return measure(self._cut(lines), self._cut(batch.labels), self.objective.student_loss).mean()
+        """Mean over the lines; one whose truth is missing adds nothing, and its other terms stay."""
+        known = torch.isfinite(batch.labels.real).flatten(1).all(1)
+        if not bool(known.all()):
+            if not bool(known.any()):
+                return lines.real.sum() * 0
+            share = known.to(lines.real.dtype).mean()
+            return share * self._measured(lines[known], batch.labels[known])
+        return self._measured(lines, batch.labels)
+
+    def _measured(self, lines: Tensor, wanted: Tensor) -> Tensor:
+        return measure(self._cut(lines), self._cut(wanted), self.objective.student_loss).mean()
 
     def _cut(self, x: Tensor) -> Tensor:
         return x[:, self.data.valid]

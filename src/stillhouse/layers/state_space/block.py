@@ -27,7 +27,7 @@ class BlockState:
     Attributes:
         modes: (B, H, states) complex, the filter's state.
         delay: (B, D, H) complex, the lines that wait for their output, oldest first.
-        places: (B, D, 2) float64, their places.
+        places: (B, D, 2) float64, their places; (B, 0, 2) where nothing deramps.
         previous: (B, H) complex, the last line that left, for the gate.
         seen: lines that came in so far.
     """
@@ -115,7 +115,8 @@ class StateSpaceBlock(nn.Module):
         """
         modes = self.s4d.initial(batch)
         delay = modes.new_zeros(batch, self.look_ahead, self.s4d.channels)
-        places = torch.zeros(batch, self.look_ahead, 2, dtype=torch.float64, device=modes.device)
+        waiting = 0 if self.deramp is None else self.look_ahead  # nothing else reads them
+        places = torch.zeros(batch, waiting, 2, dtype=torch.float64, device=modes.device)
         return BlockState(modes, delay, places, modes.new_zeros(batch, self.s4d.channels))
 
     def advance(
