@@ -1064,6 +1064,12 @@ CLAUSES = (
         "tests/students/test_filter_bits.py::test_a_square_is_one_where_any_of_its_bits_is",
     ),
     Fault(
+        "a headline's numbers are of the first comparison",
+        "stillhouse.report.page:_headline",
+        edited('(row for row in rows if row.get("verdict") == verdict)', "iter(rows)"),
+        "tests/report/test_report_page.py::test_the_headline_has_the_numbers_of_the_comparison_that_it_names",
+    ),
+    Fault(
         "a square has a negative response where all of it has",
         "stillhouse.families.clauses.data.boolean_features:boolean_features",
         edited("-_largest(-response, square)", "largest"),
