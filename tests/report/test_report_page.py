@@ -435,5 +435,5 @@ def test_the_headline_has_the_numbers_of_the_comparison_that_it_names(run_folder
     records.write_json(run_folder / records.SUMMARY, both)
     head = re.search(r"<h1>(.*?)</h1>", page_of(run_folder), re.DOTALL)[1]
     assert "falls behind" in head
-    assert f"{both['arms']['kd']['nll']['mean']:.3f}" in head
+    assert f"{both['arms']['kd']['nll']['mean']:.4f}" in head
     assert "accuracy" not in head
