@@ -111,7 +111,7 @@ def test_metrics_and_axes_are_said(tmp_path):
     metrics = {"knn_overlap@10": 0.35678, "rows": 12000, "spearman": None, "stress": float("nan"), "teacher": "MiniLM"}
     page = explorer(tmp_path / "p.html", codes, axes=axes, metrics=metrics, **sides).read_text()
     for words in (
-        "<b>0.357</b><span>knn overlap@10",
+        "<b>0.357</b><span>10 nearest kept",
         "<b>12,000</b>",
         "<b>not measured</b><span>stress",
         "<b>MiniLM</b>",

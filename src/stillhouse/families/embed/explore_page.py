@@ -24,6 +24,11 @@ from stillhouse.core.records import write_atomically
 HERE = Path(__file__).parents[2] / "report"
 # in a script element these could end it, begin a comment or break a line of JavaScript
 ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+WORDS = {
+    "knn_overlap@10": "10 nearest kept",
+    "knn_chance@10": "10 nearest by chance",
+    "spearman": "distances kept (Spearman)",
+}
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ def _page(title: str, about: Mapping[str, Any], metrics: Mapping[str, float | st
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     data = json.dumps(about, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(ESCAPES)
-    tiles = [(name.replace("_", " "), _figure(value)) for name, value in metrics.items()]
+    tiles = [(WORDS.get(name, name.replace("_", " ")), _figure(value)) for name, value in metrics.items()]
     return environment.get_template("explore.html").render(title=title, tiles=tiles, about=about, data=Markup(data))
 
 

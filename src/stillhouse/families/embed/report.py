@@ -84,7 +84,12 @@ def embedding_blocks(run: RunFolder) -> list[Block]:
     )
     health = (
         "Effective rank: how many axes are in use. Hubness: skewness of how often a row is among the nearest of others; "
-        "large: a few rows are near to all. Best epoch 0: training made nothing better, and the start (PCA) was kept."
+        "large: a few rows are near to all."
+        + (
+            " Best epoch 0: training made nothing better, and the start (PCA) was kept."
+            if any("best_epoch" in mapping(arm) for arm in arms.values())
+            else ""
+        )
     )
     added = "Overlap of the 10 nearest / Spearman, by the first so many numbers of a code."
     found: list[Block] = [Figure("Local against global quality", [(_frontier(arms), "")], chart)]
@@ -200,7 +205,7 @@ def _curves(out: Path) -> Markup:
             for count, line in enumerate(lines):
                 found = [(r["epoch"], number(r.get(key))) for r in line if number(r.get(key)) is not None]
                 axes.plot(*zip(*found), color=figures.COLORS[place], linewidth=1.3, label=word if count == 0 else None)
-        axes.set(xlabel="epoch (of epoch_steps steps)", ylabel="on validation rows")
+        axes.set(xlabel="validation (one each lesson.epoch_steps steps)", ylabel="on validation rows")
         axes.legend(fontsize=9, frameon=False)
         return figures._svg(figure, "curves", "Validation Spearman and overlap of neighbours against the epoch")
 
