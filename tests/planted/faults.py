@@ -2349,7 +2349,7 @@ DOCUMENTS = (
     Fault(
         "messages name another flag than the one typed",
         "stillhouse.cli.main:as_typed",
-        edited("other = ", "continue  # "),
+        edited("own.get(found[0], found[0])", "found[0]"),
         "tests/documents/test_documents.py::test_a_refused_program_leaves_no_folder",
     ),
     Fault(
