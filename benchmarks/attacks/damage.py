@@ -419,6 +419,13 @@ def attack(field: Field, reading: Reading, tally: Tally, count: int, draw: rando
     place = Field(field.kind, field.root)
     shutil.rmtree(ready, ignore_errors=True)
     shutil.copytree(field.root, ready, symlinks=True)
+    rows = {
+        f"{field.kind}, {reading.name}, {name}": paths
+        for name, paths in kinds_of(Field(field.kind, ready), reading).items()
+    }
+    rows = {row: paths for row, paths in rows.items() if re.search(only, row)}
+    if not rows:
+        return
     found = []
     for number in range(UNDAMAGED):
         shutil.rmtree(field.root)
@@ -444,10 +451,8 @@ def attack(field: Field, reading: Reading, tally: Tally, count: int, draw: rando
         print(f"  {field.kind}, {reading.name}: {sum(map(len, hide))} measured numbers of its page are not compared")
         expected = hidden(expected, hide)
         reading = replace(reading, answer=lambda f, d: hidden(steady(f, d), hide))
-    for name, paths in kinds_of(Field(field.kind, ready), reading).items():
-        row = f"{field.kind}, {reading.name}, {name}"
-        if not re.search(only, row):
-            continue
+    for row, paths in rows.items():
+        name = row.rpartition(", ")[2]
         for number, (what, raw) in enumerate(_spread(paths, count, draw)):
             path = paths[number % len(paths)]
             shutil.rmtree(field.root)

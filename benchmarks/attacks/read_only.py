@@ -126,7 +126,7 @@ def readers(field: Field, shut: Path) -> Iterator[tuple[str, list[Any]]]:
     """Commands that only read what is shut."""
     yield "evaluate", ["evaluate", shut / "run"]
     yield "compare", ["compare", shut / "run", field.run, "--json"]
-    if field.kind not in ("sar", "embed"):  # their answers are arrays, which are written
+    if field.kind != "sar":  # its answers are arrays, which are written
         asked = "asked.txt" if field.kind == "lm" else "asked.npy"
         yield "predict", ["predict", shut / "run", field.root.parent / "open" / asked]
     if field.kind != "embed":
@@ -169,6 +169,7 @@ def ready(field: Field) -> tuple[Path, Path]:
 def refused(row: str, what: str, done: Outcome, tally: Tally, changed: bool) -> None:
     """One clear line, status 2, nothing written."""
     lines = [line for line in done.err.strip().splitlines() if line.strip()]
+    fell: str | None
     if done.fault or done.status != 2:
         fell = done.fault or f"status {done.status}: {(lines or done.out.strip().splitlines() or [''])[-1][:160]}"
     elif len(lines) != 1 or not CANNOT.search(lines[0]):
