@@ -2,8 +2,8 @@
 
     python -m benchmarks.sar.selective --out runs/sar-selective
 
-At one azimuth rate focusing is the same filter everywhere; over a spread of 10 % without a position channel it is not, and a gate
-could weigh what a filter of one rate cannot. Whole scene, identity activation. A finished training is not made again.
+Beside them a network without it of as many parameters. Whole scene, identity activation, one azimuth rate (`--spreads` for
+others). A finished training is not made again.
 """
 
 from __future__ import annotations
@@ -39,14 +39,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--spreads", nargs="+", type=float, default=[0.0, 0.1])
+    parser.add_argument("--spreads", nargs="+", type=float, default=[0.0])
     options = parser.parse_args()
     torch.set_num_threads(1)
     config = read_teacher(recipe_path("s4_ssm_complex_toy"), SMALL)
-    print(
-        "| rate spread | with the gate, NMSE dB | without, NMSE dB | gate - without, quality, 95 % interval | verdict |"
-    )
-    print("|---|---|---|---|---|")
+    print("| rate spread | gate, NMSE dB | without | without, wider | gate - | quality, 95 % interval | verdict |")
+    print("|---|---|---|---|---|---|---|")
     for spread in options.spreads:
         quality: dict[str, np.ndarray] = {}
         for arm, changes in ARMS.items():
