@@ -1,11 +1,12 @@
 """Every shell block, inline command and Python snippet of the five documents, run as printed in a folder of `stillhouse documents`.
 
-python -m benchmarks.documents --documents FOLDER --out runs/documents [--only 000:76 001] [--real] [--list]
+python -m benchmarks.documents --documents FOLDER --out runs/documents [--only 000:76 001] [--wheel FILE] [--real] [--list]
 
 Only sizes are cut (STILLHOUSE_DOCUMENTS_SIZE=tiny: rows and epochs), unless --real is given. Commands run in the order of the
-documents in one folder, by a Python environment made for it. What the documents take from elsewhere is put where their programs
-look for it: MNIST from --data; in place of CIFAR-10 coloured squares in CIFAR-10's files, in place of timm's weights from the hub
-untrained ones of the same networks (no figure of these runs means anything). The table goes to OUT/table.md.
+documents in one folder, by a Python environment made for it, which has this source or a wheel of it. What the documents take from
+elsewhere is put where their programs look for it: MNIST from --data; in place of CIFAR-10 coloured squares in CIFAR-10's files, in
+place of timm's weights from the hub untrained ones of the same networks (no figure of these runs means anything). The table goes to
+OUT/table.md.
 """
 
 from __future__ import annotations
@@ -119,15 +120,23 @@ def given_to(item: Item) -> str | None:
 # ---------------------------------------------------------------------------------------------- the reader's machine
 
 
-def make_environment(place: Path) -> Path:
-    """A Python environment with this source, the packages of the running Python, and scripts for them; gives its bin."""
+def make_environment(place: Path, wheel: Path | None = None) -> Path:
+    """A Python environment with this source or a wheel, the packages of the running Python, and scripts for them; gives its bin.
+
+    A wheel is installed by pip, without what it needs: these packages are found where the running Python has them.
+    """
     folder = place / "environment"
-    if not (folder / "bin" / "stillhouse").is_file():
+    if not (folder / "bin" / "pytest").is_file():
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
         site = next((folder / "lib").glob("python*")) / "site-packages"
+        source = [str(ROOT / "src")] if wheel is None else []
         packages = [path for path in sys.path if path.endswith("site-packages")]
-        (site / "here.pth").write_text("\n".join([str(ROOT / "src"), *packages]) + "\n")
+        (site / "here.pth").write_text("\n".join([*source, *packages]) + "\n")
         scripts = {"stillhouse": "stillhouse.cli.main", "pytest": "pytest", "tensorboard": "tensorboard.main"}
+        if wheel is not None:
+            del scripts["stillhouse"]  # its own
+            words = [str(folder / "bin" / "pip"), "install", "--no-deps", "--no-index", "--force-reinstall", str(wheel)]
+            subprocess.run(words, check=True, capture_output=True)
         for name, module in scripts.items():
             call = "run_main" if name == "tensorboard" else "main"
             script = folder / "bin" / name
@@ -232,9 +241,11 @@ def check_yaml(item: Item, folder: Path) -> dict[str, object]:
     return {"status": len(missing), "output": f"differ: {sorted(missing)}" if missing else "", "seconds": 0.0}
 
 
-def find_file(item: Item, folder: Path) -> dict[str, object]:
+def find_file(item: Item, folder: Path, python: Path) -> dict[str, object]:
     """A file that is named lies in the folder, or in the installed package of the documents."""
-    homes = (folder, ROOT / "src" / "fptm_ste")
+    asked = [str(python), "-c", "import fptm_ste; print(*fptm_ste.__path__)"]
+    installed = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+    homes = (folder, Path(installed))
     there = any((home / item.text).is_file() or list(home.rglob(Path(item.text).name)) for home in homes)
     return {"status": 0 if there else 1, "output": "" if there else f"no {item.text}", "seconds": 0.0}
 
@@ -274,6 +285,7 @@ def main() -> int:
     parser.add_argument("--data", type=Path, help="folder that holds MNIST/raw [STILLHOUSE_ASSETS/data]")
     parser.add_argument("--out", type=Path, default=Path("runs/documents"))
     parser.add_argument("--only", nargs="+", default=[], help="documents or items: 001, 000:78")
+    parser.add_argument("--wheel", type=Path, help="install this, and use nothing of the checkout but this program")
     parser.add_argument("--real", action="store_true", help="sizes, data and weights as printed")
     parser.add_argument("--limit", type=float, default=900, help="seconds a command may take")
     parser.add_argument("--list", action="store_true", help="print the items and stop")
@@ -285,7 +297,7 @@ def main() -> int:
         return 0
     place = options.out.resolve()
     place.mkdir(parents=True, exist_ok=True)
-    binaries = make_environment(place)
+    binaries = make_environment(place, options.wheel)
     env = {name: value for name, value in os.environ.items() if name not in {"PYTHONPATH", "VIRTUAL_ENV"}}
     env |= {"PATH": f"{binaries}:{env['PATH']}"}
     if not options.real:
@@ -311,7 +323,9 @@ def main() -> int:
             if item.kind in {"shell", "inline"}:
                 found[key] = run_shell(item.text, folder, env, options.limit)
             else:
-                found[key] = check_yaml(item, folder) if item.kind == "yaml" else find_file(item, folder)
+                found[key] = (
+                    check_yaml(item, folder) if item.kind == "yaml" else find_file(item, folder, binaries / "python")
+                )
             print(f"  {verdict(item, found[key])} ({float(str(found[key]['seconds'])):.0f} s)", flush=True)
             kept.write_text(json.dumps(found, indent=1))
         snippets = [item for item in mine if item.kind == "python"]

@@ -4,7 +4,7 @@
     python -m benchmarks.lm_levers --out runs/levers --table
 
 Each row changes one thing of the row that it names as its base. CPU time of a step stands beside it: of most rows it is that of the
-base within a tenth. Rows that are there already are not trained again. The test split is not read.
+base within a tenth. Rows that are there already are not trained again. The test split is read with --test alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.windows import Windows
@@ -121,29 +122,41 @@ def build(config: LmRunConfig, corpus: Corpus, tries: dict[Any, Any], seed: int 
 
 
 def train(
-    model: SpikingLM, config: LmRunConfig, corpus: Corpus, tutor: Any, steps: int, folder: Path, priors: Any
+    model: SpikingLM,
+    config: LmRunConfig,
+    corpus: Corpus,
+    tutor: Any,
+    steps: int,
+    folder: Path,
+    priors: Any,
+    seed: int = 0,
 ) -> float:
     """CPU seconds."""
     epochs = EPOCHS
     plan = replace(config.lesson, epoch_steps=steps // epochs, validation_tokens=4096)
     how: LanguageTrainingConfig = replace(config.training, epochs=epochs)
-    course = Course(how.batch_size, total_steps=epochs * plan.epoch_steps, seed=0)
+    course = Course(how.batch_size, total_steps=epochs * plan.epoch_steps, seed=seed)
     job = LanguageJob(model, (corpus.train, corpus.valid), plan, course, tutor=tutor, priors=priors)
     started = time.process_time()
     folder.mkdir(parents=True, exist_ok=True)
-    fit(job, how, seed=0, folder=folder, resume=True)
+    fit(job, how, seed=seed, folder=folder, resume=True)
     return time.process_time() - started
 
 
-def bits(model: SpikingLM, corpus: Corpus) -> float:
-    ids = np.asarray(corpus.valid.ids[: SCORED + 1])
+def bits(model: SpikingLM, corpus: Corpus, split: str = "valid", scored: int = SCORED) -> float:
+    ids = np.asarray(getattr(corpus, split).ids[: scored + 1])
     model.eval()
     size = len(corpus.tokenizer.decode(ids[1:]).encode())
     return bits_per_byte(score_text(model_nll(model), ids, length=WINDOW), size)
 
 
-def run(row: str, options: argparse.Namespace, tries: dict[Any, Any]) -> None:
-    file = options.out / f"{row}.json"
+def place_of(folder: Path, row: str, seed: int) -> Path:
+    return folder / (row if seed == 0 else f"{row}-seed-{seed}")
+
+
+def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any]) -> None:
+    place = place_of(options.out, row, seed)
+    file = place.with_name(f"{place.name}.json")
     if file.is_file() or (row == "kd" and options.teacher is None):
         return
     config = config_of(row, options.text)
@@ -155,7 +168,7 @@ def run(row: str, options: argparse.Namespace, tries: dict[Any, Any]) -> None:
         corpus = config.corpus.build()
         tutor = LanguageTutor(teacher, cache_of(config, corpus, teacher, options.out / "logits", print))
     steps = options.steps
-    model = build(config, corpus, tries)
+    model = build(config, corpus, tries, seed)
     ngram, priors = config.student.ngram, ()
     if ngram is not None and ngram.held_out > 1:
         key = (config.corpus.tokenizer, ngram, "held out")
@@ -163,12 +176,14 @@ def run(row: str, options: argparse.Namespace, tries: dict[Any, Any]) -> None:
             rows = len(Windows(corpus.train.ids, WINDOW))
             tries[key] = held_out_priors(corpus.train.ids, corpus.tokenizer.vocab_size, ngram, rows, WINDOW)
         priors = tries[key]
-    seconds = train(model, config, corpus, tutor, steps, options.out / row, priors)
+    seconds = train(model, config, corpus, tutor, steps, place, priors, seed)
     model.quantize(1.0)
     found = {"steps": steps, "cpu_seconds": seconds, "bits_per_byte": bits(model, corpus)}
+    if options.test:
+        found |= {"test": bits(model, corpus, "test", 4 * SCORED)}
     found |= {"bytes": pack_student(model).bytes, "weights": sum(p.numel() for p in model.parameters())}
     if options.save:
-        save_lm(options.out / row, model, corpus.tokenizer, window=WINDOW)
+        save_lm(place, model, corpus.tokenizer, window=WINDOW)
     model.config = replace(model.config, floats="compact")
     model.settle()
     found |= {"compact_bytes": pack_student(model).bytes}
@@ -194,6 +209,28 @@ def table(folder: Path) -> str:
     return "\n".join(lines)
 
 
+def over_seeds(folder: Path, seeds: int) -> str:
+    """Rows that have all seeds: mean of the test split, and what is saved against each other with a 95 % interval over seeds."""
+    read: dict[str, list[float]] = {}
+    for row in ROWS:
+        files = [place_of(folder, row, seed) for seed in range(seeds)]
+        files = [place.with_name(f"{place.name}.json") for place in files]
+        if all(file.is_file() for file in files):
+            read[row] = [json.loads(file.read_text()).get("test", float("nan")) for file in files]
+    lines = [
+        f"{row}: {np.mean(found):.4f} bits per byte of the test split, {seeds} seeds" for row, found in read.items()
+    ]
+    for row, found in read.items():
+        for other in read:
+            if row != other and seeds > 1:
+                apart = np.subtract(read[other], found)
+                half = stats.t.ppf(0.975, seeds - 1) * apart.std(ddof=1) / np.sqrt(seeds)
+                lines.append(
+                    f"{row} saves {apart.mean():+.4f} ({apart.mean() - half:+.4f} to {apart.mean() + half:+.4f}) against {other}"
+                )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", default="data/wikitext-2")
@@ -202,15 +239,19 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--teacher", type=Path, help="folder of a teacher of the same tokenizer; left out: no row kd")
     parser.add_argument("--taught-bytes", type=int, default=2_000_000, help="of the text in the teacher's cache")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each row")
+    parser.add_argument("--test", action="store_true", help="score the first 65,536 tokens of the test split too, once")
     parser.add_argument("--save", action="store_true", help="keep the student of each row: OUT/ROW can be a teacher")
     parser.add_argument("--table", action="store_true", help="train nothing")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     tries: dict[Any, Any] = {}
-    for row in [] if options.table else options.only:
-        run(row, options, tries)
+    for seed in range(options.seeds):
+        for row in [] if options.table else options.only:
+            run(row, seed, options, tries)
     print(table(options.out))
+    print(over_seeds(options.out, options.seeds))
 
 
 if __name__ == "__main__":

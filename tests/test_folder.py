@@ -7,7 +7,7 @@ import pytest
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Scores
-from stillhouse.core.folder import RunFolder, changed_files
+from stillhouse.core.folder import RunFolder, changed_files, check_test_data
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import RUN, write_json
 
@@ -81,3 +81,15 @@ def test_curves_that_were_changed_stop_no_run(tmp_path):
     with RunFolder.open(tmp_path, {}, resume=True):
         pass
     assert "records.jsonl was changed" in changed_files(tmp_path)[0]
+
+
+def test_data_that_a_run_was_not_scored_on_are_refused(tmp_path):
+    """Another figure under the name of the run; a student outside of a run has nothing to compare with."""
+    student = tmp_path / "run" / "student"
+    student.mkdir(parents=True)
+    write_json(tmp_path / "run" / RUN, {"kind": "lm", "config": {}, "data": {"sha256": "a" * 64}})
+    check_test_data(student, "sha256", "a" * 64, "--source")
+    check_test_data(student, "test_sha256", "b" * 64, "--source")  # runs of before it was written down
+    check_test_data(tmp_path, "sha256", "b" * 64, "--source")
+    with pytest.raises(InputError, match=r"not those of the run.*was aaaa.*is bbbb.*--source"):
+        check_test_data(student, "sha256", "b" * 64, "--source")

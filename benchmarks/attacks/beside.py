@@ -10,10 +10,12 @@ the same answer.
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
 import re
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from benchmarks.attacks.kills import counted, timeless
 from benchmarks.attacks.payloads import Bomb
 
 FORMS = ("packed", "json", "numpy", "rules", "c")
+PATIENCE = 400.0  # seconds: a sweep waits 30 for the lock of a dead worker's journal, and 60 for its name
 RATES = "training.learning_rate=0.001,0.002"
 
 
@@ -41,6 +44,7 @@ class Made:
         place: file or folder that it makes.
         again: the command after a kill.
         content: what must be equal.
+        until: a file, after whose writing the command is killed: what it left is damaged and read, not stopped further.
     """
 
     name: str
@@ -48,12 +52,15 @@ class Made:
     place: Path
     again: list[Any]
     content: Callable[[Path], Any]
+    until: str = ""
 
     def make(self, kill_at: int | None = None, full_at: int | None = None, note: Path | None = None) -> int:
         """In this process."""
         from stillhouse.cli.main import main
 
         renames, flushes = [0], [0]
+        if self.until:
+            killed_after(self.until)
         counted(renames, kill_at)
         filled(full_at, flushes)
         status = main([str(word) for word in self.words])
@@ -65,6 +72,18 @@ class Made:
         """As before the first."""
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.unlink(missing_ok=True)
+
+
+def killed_after(name: str) -> None:
+    """In this process, die when a file whose path ends so was written."""
+    original = os.replace
+
+    def instead(source: Any, target: Any, **more: Any) -> None:
+        original(source, target, **more)
+        if str(target).endswith(name):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = instead  # type: ignore[assignment]
 
 
 def files(place: Path) -> dict[str, bytes]:
@@ -99,6 +118,9 @@ def things(field: Field) -> list[Made]:
         )  # last: it takes its share away
     words = ["sweep", field.yaml, "--set", RATES, "--out", base / "sweep"]
     found.append(Made("sweep", words, base / "sweep", [*words, "--resume"], study))
+    half = ["sweep", field.yaml, "--set", RATES, "--out", base / "half"]
+    last = f"trial-0001/arms/{field.case().taught}/seed-0/checkpoint.pt"
+    found.append(Made("half a sweep", half, base / "half", [*half, "--resume"], study, last))
     student, forms = (
         field.run,
         {"lm": ["packed"], "sar": ["onnx"], "embed": ["numpy"], "images": ["torch"]}.get(field.kind),
@@ -164,7 +186,7 @@ def stopped(field: Field, made: Made, tally: Tally, every: int) -> None:
         if done.fault and full_at:
             tally.add(row, "", fell=f"{where}: {done.fault}")
             continue
-        again = command(*made.again)
+        again = command(*made.again, limit=PATIENCE)
         there = again.status == 2 and ("expected a new or empty folder" in again.err or "has no trial" in again.err)
         if again.status and not there:
             tally.add(row, "", fell=f"{where}: the same command again: {again.fault or again.err.strip()[:200]}")
@@ -207,8 +229,8 @@ def reader(field: Field, made: Made) -> Reading | None:
             return command("cache", "merge", made.place, beside, "--out", out)
 
         return Reading(made.name, merge, lambda _, done: files(out), ())
-    if made.name == "sweep":
-        return Reading(made.name, lambda _: command(*made.again), lambda _, done: study(made.place), ())
+    if made.name in ("sweep", "half a sweep"):
+        return Reading(made.name, lambda _: command(*made.again, limit=PATIENCE), lambda _, done: study(made.place), ())
     images = field.root.parent / "images.npy"
     if not images.exists():
         np.save(images, np.random.default_rng(0).integers(256, size=(40, 1, 8, 8)).astype(np.uint8))
@@ -253,6 +275,8 @@ def harmed(field: Field, made: Made, tally: Tally, count: int, draw: random.Rand
         return
     made.remove()
     call(made.make)
+    if made.until and not any(made.place.rglob(Path(made.until).name)):
+        raise RuntimeError(f"{field.kind}, {made.name}: it was not killed after {made.until}")
     saved = made.place.with_name(made.place.name + ".whole")
     shutil.rmtree(saved, ignore_errors=True)
     saved.unlink(missing_ok=True)
@@ -309,7 +333,7 @@ def attack(field: Field, tally: Tally, every: int, count: int, draw: random.Rand
     """All of one family."""
     for made in things(field):
         if re.search(only, f"{field.kind}, {made.name}"):
-            if every:
+            if every and not made.until:
                 stopped(field, made, tally, every)
             if count:
                 harmed(field, made, tally, count, draw)

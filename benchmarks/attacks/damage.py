@@ -8,21 +8,25 @@ python -m benchmarks.attacks.damage --families lm --count 3 --only ids
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from benchmarks.attacks.arena import Field, Outcome, Tally, call, command, fields, options
 from benchmarks.attacks.kills import timeless
 
 Answer = Callable[[Field, Outcome], Any]
-UNDAMAGED = 2  # readings that show what of an answer is measured anew each time
+UNDAMAGED = 3  # readings that show what of an answer is measured anew each time; the last under clocks that run faster
+FASTER = 7
 NUMBER = re.compile(r"[-\d.e+ ]+")
 
 
@@ -329,6 +333,16 @@ def page(field: Field) -> str:
     return re.sub(r"20\d\d-\d\d-\d\d[T ]?[\d:]*|\d+(\.\d+)? (ms|s|min|seconds|minutes)\b", "", text)
 
 
+@contextlib.contextmanager
+def faster_clocks() -> Iterator[None]:
+    """Clocks of the commands begun here run faster: a short time is rounded to the same digits twice, and counts as steady."""
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("monotonic", "perf_counter", "process_time"):
+            begun, clock = getattr(time, name)(), getattr(time, name)
+            patched.setattr(time, name, lambda clock=clock, begun=begun: begun + FASTER * (clock() - begun))
+        yield
+
+
 def varying(answers: Sequence[Any]) -> list[set[int]] | None:
     """Which cells of the pages in some answers differ by themselves, where those are numbers; None where anything else does."""
     parts = [answer if isinstance(answer, tuple) else (answer,) for answer in answers]
@@ -411,7 +425,8 @@ def attack(field: Field, reading: Reading, tally: Tally, count: int, draw: rando
         shutil.copytree(ready, field.root, symlinks=True)
         if number:
             reading.measure(place)
-        whole = reading.act(place)
+        with faster_clocks() if number == UNDAMAGED - 1 else contextlib.nullcontext():
+            whole = reading.act(place)
         if whole.status:
             raise RuntimeError(f"{field.kind}, {reading.name}: fails undamaged\n{whole.err}")
         found.append(reading.answer(place, whole))
@@ -420,6 +435,7 @@ def attack(field: Field, reading: Reading, tally: Tally, count: int, draw: rando
         other != expected for other in found
     ):  # a page with measured times differs by itself: all but its numbers count
         hide = varying(found)
+        hide = varying(found[:-1]) if hide is None else hide  # a chart of times may have other ticks under other clocks
         if hide is None:
             tally.add(
                 f"{field.kind}, {reading.name}", "", fell="its answer differs by itself, so nothing can be judged"

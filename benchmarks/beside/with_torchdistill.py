@@ -13,8 +13,8 @@ PATHS = {
 
 
 def configuration(taught):
-    kd = {"key": "KDLoss", "kwargs": {**PATHS, "temperature": 2.0, "alpha": 1.0, "beta": 1.0}}
-    kd = {"criterion": kd, "weight": 1.0}
+    loss = {"key": "KDLoss", "kwargs": {**PATHS, "temperature": 2.0, "alpha": 1.0, "beta": 1.0}}
+    kd = {"criterion": loss, "weight": 1.0}
     output = {"is_from_teacher": False, "module_path": ".", "io": "output"}
     wrapper = {"key": "SimpleLossWrapper", "kwargs": {"input": output, "target": {"uses_label": True}}}
     plain = {"criterion": {"key": "CrossEntropyLoss", "kwargs": {}}, "criterion_wrapper": wrapper, "weight": 1.0}

@@ -2,8 +2,9 @@
 
     python -m benchmarks.techniques.run fashion --root DATA --teacher TEACHER.safetensors --out runs/techniques
     python -m benchmarks.techniques.run spiking --root DATA --teacher TEACHER.safetensors --out runs/techniques
-    python -m benchmarks.techniques.run digits-spiking --out runs/techniques     (and digits-clauses: minutes, nothing to download)
+    python -m benchmarks.techniques.run digits-spiking --out runs/techniques     (digits-clauses, digits-targets: minutes)
     python -m benchmarks.techniques.run sentiment --root TEXTS --encoder DIR --teacher TEACHER.safetensors --out runs/techniques
+                                        (and spikebert, distilbert)
 
 Every technique is a run folder under OUT/TASK; a killed run goes on with the same command. At the end (or with --table, from
 what is there) OUT/TASK.md and OUT/TASK.json hold one table: accuracy on the test split, difference from plain KD and from no KD
@@ -75,6 +76,7 @@ class Task:
     family: Any = IMAGES
     config: Any = ImagesRunConfig
     order: Sequence[str] = ()  # of these rows alone, where the others do not fit the student
+    control: str = "kd"  # whom the others are held against, beside no KD
 
 
 def fashion(options: argparse.Namespace) -> Task:
@@ -157,7 +159,7 @@ UNLIKE = (  # the rows of the techniques for students of another kind, and their
     "scores a time step",
     "scores a time step, own mean",
 )
-DIGITS = {
+DIGITS: dict[str, Any] = {
     "data": {"name": "digits", "train_limit": 300},
     "teacher": {"source": "builtin:digits"},
     "arms": ["kd"],
@@ -188,6 +190,24 @@ def digits_clauses(options: argparse.Namespace) -> Task:
     order = ("no-kd", "kd", "kd, T 1", "DIST", "TAID", "TAID, the line alone", "MLLD", "OFA loss of the scores", *more)
     more = {"OFA loss of the scores": {"signals": [{"kind": "logits", "loss": "ofa", "gamma": 1.4}]}, **more}
     return _digits(options, base, Paths(("core",), ("layer2",)), more, CLAUSES, ClausesRunConfig, order)
+
+
+def digits_targets(options: argparse.Namespace) -> Task:
+    """1 000 digits and the same teacher; a transformer with clauses in its blocks, whose last bank has targets of its own."""
+    student: dict[str, Any] = {"kind": "unified-tm", "patch_size": 2, "embed_dim": 32, "depths": 2, "num_heads": 2}
+    training = {**DIGITS["training"], "learning_rate": 2e-3, "warmup_epochs": 2}
+    base = parse(ClausesRunConfig, {**DIGITS, "student": {**student, "tm_clauses": 32}, "training": training})
+    bank = "blocks.1.feed_forward.core.layers.0.bank"
+    targets = {"kind": "clause-targets", "student": bank, "teacher": "layer2"}
+    cool = {"kind": "logits", "temperature": 1.0}
+    more: dict[str, Any] = {
+        **{f"clause targets alone, weight {w}": {"signals": [{**targets, "weight": w}]} for w in (0.5, 5.0)},
+        **{f"kd and clause targets, weight {w}": {"signals": [KD, {**targets, "weight": w}]} for w in (0.5, 5.0)},
+        "kd, T 1, and clause targets, weight 0.5": {"signals": [cool, {**targets, "weight": 0.5}]},
+    }
+    order = ("no-kd", "kd", "kd, T 1", *more)
+    options.rows = options.rows or 1000
+    return _digits(options, base, Paths(("blocks.1",), ("layer2",)), more, CLAUSES, ClausesRunConfig, order)
 
 
 def _digits(
@@ -236,12 +256,81 @@ def sentiment(options: argparse.Namespace) -> Task:
     return Task(base, data, lambda f: load_teacher(data, options.encoder, options.teacher, f), paths, {})
 
 
+def _sentences(
+    options: argparse.Namespace, student: Mapping[str, Any], config: Any, **training: Any
+) -> tuple[Any, Any]:
+    """A base run on SST-2 and its data."""
+    from benchmarks.techniques.sentiment import load_data
+
+    settings = {"batch_size": 32, "threads": 1, "keep": "last", **training}
+    base = parse(config, {"student": student, "arms": ["kd"], "training": settings})
+    return base, load_data(options.root, options.encoder, options.rows, options.length)
+
+
+def spikebert(options: argparse.Namespace) -> Task:
+    """SpikeBERT's two stages, on a spiking transformer of two blocks; a third of the epochs is the first stage."""
+    from benchmarks.techniques.sentiment import load_teacher
+
+    epochs = options.epochs or 9
+    student = {"kind": "spiking-text", "width": 32, "depth": 2, "heads": 2, "steps": 4}
+    base, data = _sentences(options, student, ImagesRunConfig, epochs=epochs, learning_rate=2e-3)
+    layers = tuple(f"encoder.encoder.layer.{n}" for n in (2, 5))
+    inside = {"kind": "hidden", "student": ["layers.0", "layers.1"], "teacher": list(layers), "distance": "mse"}
+    inside |= {"pool": "none", "normalize": False}
+    scores = {"kind": "logits", "temperature": 1.0}
+    second = [scores, {**inside, "weight": 0.5}]
+    first = epochs // 3
+    rows = {
+        "no-kd": {"arms": ["no-kd"]},
+        "scores alone": {"signals": [scores]},
+        "stage two alone": {"signals": second},
+        "stage two alone, without the steps of stage one": {
+            "signals": second,
+            "training": {"epochs": epochs - first},
+        },
+        "two stages (SpikeBERT)": {
+            "stages": [
+                {"name": "layers", "epochs": first, "label_weight": 0.0, "signals": [inside]},
+                {"name": "task", "epochs": epochs - first, "signals": second},
+            ]
+        },
+    }
+    paths = Paths(("layers.0", "layers.1"), layers)
+    teacher = lambda f: load_teacher(data, options.encoder, options.teacher, f)  # noqa: E731
+    return Task(base, data, teacher, paths, rows, order=tuple(rows), control="stage two alone")
+
+
+def distilbert(options: argparse.Namespace) -> Task:
+    """DistilBERT's form: half of the teacher's blocks with their weights; scores at T = 2, labels, cosine of the last block."""
+    from benchmarks.techniques.sentiment import HalfRunConfig, load_teacher
+
+    student = {"kind": "half-encoder", "encoder": str(options.encoder), "weights": str(options.teacher)}
+    base, data = _sentences(
+        options, student, HalfRunConfig, epochs=options.epochs or 2, learning_rate=8e-5, weight_decay=0.01
+    )
+    last = "encoder.encoder.layer.5"
+    cosine = {"kind": "hidden", "student": ["encoder.encoder.layer.2"], "teacher": [last], "distance": "cosine"}
+    cosine |= {"map": {"kind": "last-only"}, "pool": "none", "projector": "none", "normalize": False}
+    scores = {"kind": "logits", "temperature": 2.0, "weight": 2.5}
+    rows = {
+        "no-kd": {"arms": ["no-kd"]},
+        "kd": {"signals": [KD]},
+        "triple loss (DistilBERT)": {"signals": [scores, cosine]},
+    }
+    paths = Paths(("encoder.encoder.layer.2",), (last,))
+    teacher = lambda f: load_teacher(data, options.encoder, options.teacher, f)  # noqa: E731
+    return Task(base, data, teacher, paths, rows, config=HalfRunConfig, order=tuple(rows))
+
+
 TASKS: dict[str, Callable[[argparse.Namespace], Task]] = {
     "fashion": fashion,
     "spiking": spiking,
     "sentiment": sentiment,
     "digits-spiking": digits_spiking,
     "digits-clauses": digits_clauses,
+    "digits-targets": digits_targets,
+    "spikebert": spikebert,
+    "distilbert": distilbert,
 }
 
 
@@ -254,7 +343,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="where run folders and tables go")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, help="of every training [10]")
-    parser.add_argument("--rows", type=int, help="fashion, spiking: training images [5000]")
+    parser.add_argument("--rows", type=int, help="training rows [fashion, spiking: 5000; texts: all]")
+    parser.add_argument("--length", type=int, default=40, help="spikebert, distilbert: tokens of a sentence")
     parser.add_argument("--only", nargs="+", default=[], help="names of techniques; all if left out")
     parser.add_argument("--table", action="store_true", help="train nothing, make the table from what is there")
     options = parser.parse_args()
@@ -275,7 +365,7 @@ def main() -> None:
         config = parse(task.config, merge({**to_mapping(task.base), "name": name, "seeds": options.seeds}, change))
         train(config, task, folder / slug(name), whole, kept)
         print(f"{name}: {time.perf_counter() - started:.0f} s", flush=True)
-    write_table(folder, {name: slug(name) for name in changes}, options)
+    write_table(folder, {name: slug(name) for name in changes}, options, task.control)
 
 
 def train(config: Any, task: Task, out: Path, whole: Any, kept: dict[Any, Outputs]) -> None:
@@ -301,23 +391,23 @@ def slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name.lower())
 
 
-def write_table(folder: Path, names: Mapping[str, str], options: argparse.Namespace) -> None:
-    """Everything that is there, held against plain KD and no KD (those with crops against crops)."""
+def write_table(folder: Path, names: Mapping[str, str], options: argparse.Namespace, control: str = "kd") -> None:
+    """Everything that is there, held against plain KD (or another control) and no KD (those with crops against crops)."""
     found = {
         name: _right(folder / place) for name, place in names.items() if (folder / place / records.SUMMARY).is_file()
     }
     rows = []
     for name, right in found.items():
         crops = name.startswith("crops")
-        plain = found.get("crops, kd, same view" if crops else "kd")
+        plain = found.get("crops, kd, same view" if crops else control)
         none = found.get("crops, no-kd" if crops else "no-kd")
         score = mean_interval(right)
         seconds = np.mean([r["seconds"] for r in _results(folder / names[name])])
         row: dict[str, Any] = {"technique": name, "accuracy": score.mean, "low": score.low, "high": score.high}
         row["seconds"] = float(seconds)
-        for key, control in (("against kd", plain), ("against no-kd", none)):
-            if control is not None and control is not right:
-                verdict = compare(right, control)
+        for key, other in (("against kd", plain), ("against no-kd", none)):
+            if other is not None and other is not right:
+                verdict = compare(right, other)
                 row[key] = {
                     "difference": verdict.difference,
                     "low": verdict.low,
@@ -327,7 +417,7 @@ def write_table(folder: Path, names: Mapping[str, str], options: argparse.Namesp
         rows.append(row)
     about = {"versions": versions(), "machine": machine(), "task": options.task, "rows": rows}
     write_json(folder.parent / f"{folder.name}.json", json.loads(json.dumps(about)))
-    text = _markdown(rows)
+    text = _markdown(rows, "plain KD" if control == "kd" else control)
     write_atomically(folder.parent / f"{folder.name}.md", lambda file: file.write(text.encode()))
     print(text)
 
@@ -348,14 +438,14 @@ def _right(place: Path) -> np.ndarray:
     return np.stack([f["probabilities"].argmax(1) == f["labels"] for f in files]).astype(float)
 
 
-def _markdown(rows: list[dict[str, Any]]) -> str:
+def _markdown(rows: list[dict[str, Any]], control: str) -> str:
     def against(entry: dict[str, Any] | None) -> str:
         if entry is None:
             return "|"
         points = [100 * entry[key] for key in ("difference", "low", "high")]
         return "{:+.2f} ({:+.2f} to {:+.2f}) | {}".format(*points, entry["verdict"])
 
-    lines = ["| technique | test accuracy, % | against plain KD, points | | against no KD, points | | s |"]
+    lines = [f"| technique | test accuracy, % | against {control}, points | | against no KD, points | | s |"]
     lines.append("|---|---|---|---|---|---|---|")
     for row in rows:
         lines.append(

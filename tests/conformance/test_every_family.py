@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 
@@ -232,6 +233,20 @@ def test_evaluate_gives_the_score_of_the_run(made, capsys):
     first = family(made.case.kind).metrics[0].name
     result = json.loads((made.out / "arms" / made.case.taught / "seed-0" / records.RESULT).read_text())
     assert found[first] == pytest.approx(result["metrics"][first], rel=1e-5)
+
+
+def test_evaluate_refuses_changed_test_data(spoiled, capsys):
+    """Other rows under the same path would give another figure under the name of the run."""
+    if spoiled.case.kind == "sar":  # simulated lines have no path: the run is said to have had others
+        path = spoiled.out / records.RUN
+        before, known = path.read_bytes(), records.read_json(path)
+        records.write_json(path, {**known, "data": {**known["data"], "sha256": "0" * 64}})
+        assert main(["evaluate", str(spoiled.out)]) == 2
+        path.write_bytes(before)
+    else:
+        spoiled.case.change_data()
+        assert main(["evaluate", str(spoiled.out)]) == 2
+    assert re.search("not those of the run|not what the run", capsys.readouterr().err)
 
 
 def test_settings_that_nothing_reads_are_refused(made):

@@ -109,3 +109,14 @@ def test_digits_are_split_by_the_default_shares():
     assert data.task.shape == (1, 8, 8)
     assert data.train.images.dtype == torch.uint8
     assert int(data.train.images.max()) == 255
+
+
+def test_a_share_that_is_too_small_says_which_would_do():
+    """0.002 of the digits is 3 rows; the share that is named works, and the next smaller thousandth does not."""
+    with pytest.raises(
+        InputError, match=r"at least 10 rows .*got 3 of 1078 by validation_fraction=0.002; expected (0.01) or more"
+    ):
+        DataConfig(name="digits", validation_fraction=0.002).build()
+    assert DataConfig(name="digits", validation_fraction=0.01).build().sizes["validation"] >= 10
+    with pytest.raises(InputError, match="at least 10 rows"):
+        DataConfig(name="digits", validation_fraction=0.008).build()

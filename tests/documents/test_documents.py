@@ -3,7 +3,10 @@
 import importlib
 import json
 import os
+import runpy
 import shlex
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from benchmarks.documents import CANNOT, SEEDS, all_items, given_to, items_of, r
 
 from stillhouse.cli.main import main
 from stillhouse.core.config import ConfigError
+from stillhouse.core.records import read_json
 from stillhouse.documents import programs
 from stillhouse.documents.files import FILES, lay_out
 
@@ -113,9 +117,72 @@ def test_only_sizes_are_cut_and_only_when_asked(monkeypatch, folder):
     cut = {word for word in seen[-1][5:] if word.startswith("--")}
     rows = {"--epochs", "--train-limit", "--test-limit", "--validation-fraction", "--distill-teacher-image-size"}
     assert cut == {*rows, "--threads", "--force", "--out"}
+    programs.vision(["--dataset", "digits"])  # too few for a five-hundredth to hold every class
+    assert "--validation-fraction" not in seen[-1]
     monkeypatch.setenv(programs.SIZE, "small")
     with pytest.raises(ConfigError, match="expected tiny"):
         programs.vision([])
+
+
+def test_the_tiny_size_of_a_small_data_set_is_enough(folder, monkeypatch, capsys):
+    """A five-hundredth of the digits is 3 rows of 10 classes: every command on them was refused."""
+    monkeypatch.setenv(programs.SIZE, "tiny")
+    assert programs.vision(SMALL) == 0
+    assert read_json(folder / "runs" / "run_mnist_equiv-1" / "results.json")["data"]["sizes"]["validation"] >= 10
+
+
+def test_a_refused_program_leaves_no_folder(folder, capsys):
+    """Neither `runs` nor a number in it, nor the data's folder; the message has the document's own flag."""
+    before = sorted(folder.rglob("*"))
+    words = [
+        "--dataset",
+        "cifar10",
+        "--dataset-root",
+        "data/none",
+        "--no-download",
+        "--models",
+        "transformer",
+        "--epochs",
+        "1",
+    ]
+    assert programs.vision(words) == 2
+    assert "data/none (--dataset-root)" in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+    (folder / "mine").mkdir()
+    (folder / "mine" / "file").write_text("")
+    assert programs.train(["--config", "training/s4_ssm_complex.yaml", "--save_dir", "mine", "--num_epochs", "1"]) == 2
+    assert "choose another --save_dir" in capsys.readouterr().err
+    assert [path.name for path in (folder / "mine").iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "sh"])
+def test_the_source_file_is_read_from_anywhere(folder, tmp_path_factory, shell):
+    """It looked for its environment in the folder of whoever read it."""
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} here")
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "a b"
+    elsewhere.mkdir()
+    place = elsewhere if shell != "sh" else folder  # sh does not say which file it reads: from the folder, as printed
+    words = (
+        f'. "{folder}/SOURCE.THIS" && printf "%s|%s|%s" "$PYTHONPATH" "$(command -v python)" "${{_documents-unset}}"'
+    )
+    env = {"PATH": os.environ["PATH"], "CDPATH": str(tmp_path_factory.getbasetemp())}
+    done = subprocess.run([shell, "-c", words], cwd=place, env=env, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    path, python, left = done.stdout.split("|")
+    assert path == f"{folder}:{folder}/python"
+    assert Path(python).parent == Path(sys.executable).parent
+    assert left == "unset"
+
+
+def test_the_example_shows_small_losses(folder, imported, capsys):
+    """Losses of 2e-5 were printed as 0.0000: nothing seemed to be learned, and nothing to be left."""
+    runpy.run_path("examples/distillation_example.py")
+    losses = [
+        float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines() if line.startswith("stage")
+    ]
+    assert len(losses) == 5
+    assert all(0 < loss < 1 for loss in losses)
 
 
 def test_the_radar_files_are_the_shipped_recipes(folder):

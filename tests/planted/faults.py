@@ -1059,10 +1059,20 @@ CLAUSES = (
     ),
     Fault(
         "squares of filters are not joined",
-        "stillhouse.families.clauses.students.flat:FilterBits.forward",
-        edited(
-            "nn.functional.max_pool2d(bits, self.square, ceil_mode=True)", "bits[..., :: self.square, :: self.square]"
-        ),
+        "stillhouse.families.clauses.data.boolean_features:_largest",
+        edited("torch.nn.functional.max_pool2d(maps, square, ceil_mode=True)", "maps[..., ::square, ::square]"),
+        "tests/students/test_filter_bits.py::test_a_square_is_one_where_any_of_its_bits_is",
+    ),
+    Fault(
+        "a headline's numbers are of the first comparison",
+        "stillhouse.report.page:_headline",
+        edited('(row for row in rows if row.get("verdict") == verdict)', "iter(rows)"),
+        "tests/report/test_report_page.py::test_the_headline_has_the_numbers_of_the_comparison_that_it_names",
+    ),
+    Fault(
+        "a square has a negative response where all of it has",
+        "stillhouse.families.clauses.data.boolean_features:boolean_features",
+        edited("-_largest(-response, square)", "largest"),
         "tests/students/test_filter_bits.py::test_a_square_is_one_where_any_of_its_bits_is",
     ),
     Fault(
@@ -1370,8 +1380,26 @@ EMBEDDING = (
     Fault(
         "a text student's votes are forgotten",
         "stillhouse.families.embed.text:TextEmbeddingJob._solve",
-        edited("VOTE_UNIT * torch", "0.0 * torch"),
+        edited("(network.votes, votes)", "(network.votes, 0 * votes)"),
         "tests/students/test_text_student.py::test_votes_keep_what_a_narrow_table_blurs",
+    ),
+    Fault(
+        "pairs of words are one word",
+        "stillhouse.families.embed.students.words:WordFeatures._of",
+        edited("before * 1_000_003 + this", "this"),
+        "tests/students/test_text_student.py::test_word_features_are_what_their_names_say",
+    ),
+    Fault(
+        "a text's votes are not over their length",
+        "stillhouse.families.embed.students.text:StaticTextStudent.voted",
+        edited("total / length.clamp_min(1e-12)", "total"),
+        "tests/students/test_text_student.py::test_votes_are_a_ridge_regression_on_tf_idf",
+    ),
+    Fault(
+        "groups of letters count as words do",
+        "stillhouse.families.embed.text:feature_weights",
+        edited("*= LETTERS", "*= 1.0"),
+        "tests/students/test_text_student.py::test_votes_are_a_ridge_regression_on_tf_idf",
     ),
     Fault(
         "rows are not mixed with their neighbours",
@@ -1758,6 +1786,36 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 
 RELIABILITY = (
+    Fault(
+        "a study whose worker died when it was made is nobody's",
+        "stillhouse.sweeps.study:_same",
+        edited("if not study.user_attrs and", "if False and"),
+        "tests/sweeps/test_sweep.py::test_a_full_disk_fails_no_trial",
+    ),
+    Fault(
+        "a disk that is full when a study is made is a traceback",
+        "stillhouse.sweeps.study:open_study",
+        edited("except OSError as error", "except KeyError as error"),
+        "tests/sweeps/test_sweep.py::test_a_full_disk_fails_no_trial",
+    ),
+    Fault(
+        "a trial whose folder was damaged has failed for good",
+        "stillhouse.sweeps.work:carry_out",
+        edited("if continued and not trained", "if False"),
+        "tests/sweeps/test_sweep.py::test_a_damaged_folder_fails_no_trial",
+    ),
+    Fault(
+        "a study that was cut off goes on without what it lost",
+        "stillhouse.sweeps.work:carry_out",
+        edited("len(known) < found.epochs", "False"),
+        "tests/sweeps/test_sweep.py::test_a_study_that_lost_what_a_trial_found_is_named[0]",
+    ),
+    Fault(
+        "a student is scored on other data under its run's name",
+        "stillhouse.core.folder:check_test_data",
+        nothing,
+        "tests/test_folder.py::test_data_that_a_run_was_not_scored_on_are_refused",
+    ),
     Fault(
         "a card that went missing ships a student without one",
         "stillhouse.core.folder:RunFolder.keep",
@@ -2269,6 +2327,36 @@ DOCUMENTS = (
         "stillhouse.documents.files:lay_out",
         edited("                continue", "                pass"),
         "tests/documents/test_documents.py::test_a_file_that_the_reader_changed_is_kept",
+    ),
+    Fault(
+        "fused attention or none",
+        "stillhouse.families.clauses.students.attention:Attention._mixed",
+        edited('if "No available kernel" not in str(error)', "if True"),
+        "tests/students/test_tm_options.py::test_where_no_fused_kernel_fits_the_ordinary_one_is_taken_and_said",
+    ),
+    Fault(
+        "a refused run of clause networks stays",
+        "stillhouse.families.clauses.vision.run:_nothing_left",
+        constant(contextlib.nullcontext()),
+        "tests/vision/test_vision_runs.py::test_a_refused_run_leaves_nothing",
+    ),
+    Fault(
+        "a failed download leaves its folder",
+        "stillhouse.classification.data.torchvision_sets:_download",
+        edited("        remove_empty(made)", "        pass"),
+        "tests/data/test_torchvision_sets.py::test_a_failed_download_says_so_and_leaves_nothing",
+    ),
+    Fault(
+        "messages name another flag than the one typed",
+        "stillhouse.cli.main:as_typed",
+        edited("other = ", "continue  # "),
+        "tests/documents/test_documents.py::test_a_refused_program_leaves_no_folder",
+    ),
+    Fault(
+        "a tiny share of a small data set",
+        "stillhouse.documents.programs:_dataset",
+        constant("mnist"),
+        "tests/documents/test_documents.py::test_the_tiny_size_of_a_small_data_set_is_enough",
     ),
 )
 

@@ -423,3 +423,17 @@ def test_the_headline_has_the_number_and_the_data(run_folder):
         json.loads((run_folder / "run.json").read_text())["data"]["name"]
         in text.partition("<h1>")[0].rpartition("kicker")[2]
     )
+
+
+def test_the_headline_has_the_numbers_of_the_comparison_that_it_names(run_folder):
+    """Ahead in one measure and behind in another: "falls behind" beside the numbers of the win would be read as nonsense."""
+    summary = json.loads((run_folder / "summary.json").read_text())
+    row = {"name": "no-kd", "arm": "kd", "control": "no-kd", "difference": 0.01, "low": 0.0, "high": 0.02}
+    ahead = row | {"metric": "accuracy", "verdict": "helps"}
+    behind = row | {"metric": "nll", "verdict": "hurts", "difference": -0.01, "low": -0.02, "high": 0.0}
+    both = summary | {"comparisons": [ahead, behind], "verdict": "hurts"}
+    records.write_json(run_folder / records.SUMMARY, both)
+    head = re.search(r"<h1>(.*?)</h1>", page_of(run_folder), re.DOTALL)[1]
+    assert "falls behind" in head
+    assert f"{both['arms']['kd']['nll']['mean']:.4f}" in head
+    assert "accuracy" not in head

@@ -156,6 +156,11 @@ def test_stream_evaluate_and_compare_read_what_was_saved(student_run, teacher_ru
     assert figures["quality"] == pytest.approx(result["metrics"]["quality"], abs=1e-6)
     assert figures["points"]["points"] == 16
     status, text = said(capsys, "compare", student_run, "--out", tmp_path)
+    lines = [
+        line for line in text.splitlines() if line.startswith("comparing: ")
+    ]  # one before each row that takes time
+    assert (lines[0], lines[-1]) == ("comparing: teacher", "comparing: filters")
+    assert len(lines) >= 4
     assert status == 0
     assert "run kd" in text
     assert (tmp_path / "comparison.json").is_file()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import fields
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,8 +19,16 @@ from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 from stillhouse.families.embed.students.text import StaticTextStudent
 from stillhouse.families.embed.students.text_config import TextStudentConfig
-from stillhouse.families.embed.students.words import Bags, HashTokenizer, PieceTokenizer, input_table
-from stillhouse.families.embed.text import TextLesson, distill_text_student, ridge_of_both, split_texts, token_weights
+from stillhouse.families.embed.students.words import Bags, HashTokenizer, PieceTokenizer, WordFeatures, input_table
+from stillhouse.families.embed.text import (
+    TextLesson,
+    distill_text_student,
+    feature_shares,
+    feature_weights,
+    ridge_of_both,
+    split_texts,
+    token_weights,
+)
 from stillhouse.training.config import TrainingConfig
 
 WORDS = [a + b for a in ("ka", "lo", "mi", "nu", "re", "so") for b in ("dan", "fel", "gim", "hop", "jut", "pex", "tav")]
@@ -88,9 +97,7 @@ def trained(tmp_path_factory):
 
 
 def torch_codes(student, texts):
-    bags = student.tokenizer.bags(texts)
-    with torch.no_grad():
-        return student.network(torch.from_numpy(bags.ids), torch.from_numpy(bags.starts[:-1])).numpy()
+    return student.encode(texts)
 
 
 def validations(folder):
@@ -223,6 +230,7 @@ def test_votes_keep_what_a_narrow_table_blurs(tmp_path):
         "width": 3,
         "hidden": 0,
         "buckets": 4096,
+        "vote_buckets": 1 << 14,
         "half": False,
     }
     found = {}
@@ -232,8 +240,55 @@ def test_votes_keep_what_a_narrow_table_blurs(tmp_path):
         found[votes] = distil(texts, codes, folder=folder, config=config, training=still)
         told = NumpyTextEmbedder.load(folder).encode(texts)
         np.testing.assert_allclose(told, torch_codes(found[votes], texts), atol=1e-4)
-    assert found[True].network.table.shape[1] == 3 + 5
+    assert found[True].network.table.shape[1] == 3
     assert found[True].fit.best["r2"] > found[False].fit.best["r2"] + 0.3
+
+
+def test_word_features_are_what_their_names_say():
+    """Case, order and spelling count; a word that comes twice counts once; halves of the table keep kinds apart."""
+    features = WordFeatures(1 << 20)
+
+    def of(text):
+        return set(features.bags([text]).ids.tolist())
+
+    assert len(of("Plane") ^ of("plane")) == 2  # the words as written
+    assert len(of("red plane") ^ of("plane red")) == 2  # the pairs
+    assert of("plane plane plane") == of("plane plane")
+    groups = {place for place in of("plane") if place >= 1 << 19}
+    assert (len(groups), len(groups & of("planes"))) == (12, 9)
+    assert features.bags(["", "a", " "]).starts.tolist() == [0, 0, 3, 3]
+    with pytest.raises(InputError, match="expected an even number of at least 2, got 7"):
+        WordFeatures(7)
+
+
+def test_votes_are_a_ridge_regression_on_tf_idf():
+    """scikit-learn's TF-IDF and Ridge on the same words: equal codes, so weights, lengths and the constant are right."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import Ridge
+
+    texts, codes = made(200)
+    features = WordFeatures(1 << 20)
+    bags = features.bags(texts)
+    weights = feature_weights(bags.ids, len(texts), features.buckets)
+    votes, _, constant = ridge_of_both(
+        feature_shares(bags, weights.astype(np.float64)), np.zeros((200, 1)), codes.astype(np.float64), 0.3
+    )
+    student = StaticTextStudent(torch.eye(2), torch.ones(2), levels=(5,), hidden=0, features=features.buckets)
+    student.votes.copy_(torch.from_numpy(votes))
+    student.rarity.copy_(torch.from_numpy(weights))
+    voted = student.voted(torch.from_numpy(bags.ids), torch.from_numpy(bags.starts[:-1])).numpy() + constant
+
+    def analyzer(text):  # the same features by their names
+        words = text.split()
+        names = [*words, *(f"lower {word}" for word in words), *map(" ".join, pairwise(words))]
+        groups = [f"<{w}>"[i : i + n] for w in words for n in (3, 4, 5) for i in range(len(w) + 3 - n)]
+        return [*dict.fromkeys(names), *dict.fromkeys(f"letters {group}" for group in groups)]
+
+    tf_idf = TfidfVectorizer(analyzer=analyzer, norm=None).fit(texts)
+    light = np.where([name.startswith("letters") for name in tf_idf.get_feature_names_out()], 0.35, 1.0)
+    x = tf_idf.transform(texts).toarray() * light
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    np.testing.assert_allclose(voted, Ridge(alpha=0.3).fit(x, codes).predict(x), atol=2e-3)
 
 
 # --------------------------------------------------------------------------------------------------------- training
@@ -260,7 +315,7 @@ def test_training_beats_its_linear_start_and_no_text_is_on_both_sides(trained):
 def test_the_start_from_the_teacher_helps(teacher, tmp_path):
     """The teacher's table holds what words mean; a start that ignores it would be no better than a random one."""
     texts, codes = made(120)
-    shared = {"width": 6, "hidden": 0, "rarity": 10.0}
+    shared = {"width": 6, "hidden": 0, "rarity": 10.0, "votes": False}
     still = TrainingConfig(epochs=1, batch_size=64, learning_rate=1e-12, final_learning_rate=0, device="cpu")
     taught, blank = (
         distil(
@@ -436,6 +491,8 @@ def test_a_damaged_folder_and_bad_texts_are_named(trained, tmp_path):
         ({"tokenizer": {"kind": "pieces"}}, "expected a model folder with tokenizer.json"),
         ({"tokenizer": None}, "tokenizer: expected a mapping"),
         ({"levels": [4]}, "skip: expected .4, 16., got .5, 16."),
+        ({"vote_buckets": 7}, "vote_buckets: expected an even whole number, got 7"),
+        ({"vote_buckets": 8}, "missing: votes, rarity"),
         ({"output": "box"}, "output: expected one of"),
         ({"output": "tanh", "scale": 0}, "scale: expected"),
     ]

@@ -247,6 +247,22 @@ def test_fused_kernels_only(monkeypatch):
     assert seen == [True, True, False, False]
 
 
+def test_where_no_fused_kernel_fits_the_ordinary_one_is_taken_and_said():
+    """Document 001: "when available". With dropout on a CPU there is none, and the run ended in torch's RuntimeError."""
+    from stillhouse.families.clauses.students.attention import Attention
+
+    torch.manual_seed(0)
+    fused = Attention(8, 2, dropout=0.3, fused=True)
+    torch.manual_seed(0)
+    plain = Attention(8, 2, dropout=0.3)
+    x = torch.randn(2, 5, 8)
+    torch.manual_seed(1)
+    with pytest.warns(UserWarning, match=r"no fused kernel for dropout 0.3 .*the ordinary one is used"):
+        found = fused(x).out
+    torch.manual_seed(1)
+    assert torch.equal(found, plain(x).out)
+
+
 def test_auxiliary_heads_reach_the_trunk_only_when_asked():
     """Read-outs that disturb what they measure, or auxiliary heads that help nobody."""
     base, change, _ = EFFECTS["diagnostic_gradient"]

@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import os
 import shlex
+import shutil
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -24,7 +25,7 @@ from stillhouse.sweeps.space import Choices, Range, grid
 from stillhouse.sweeps.space import to_mapping as space_mapping
 from stillhouse.sweeps.study import Plan, claimed, next_trial, open_storage, open_study, real_trials
 from stillhouse.sweeps.trial import RECORD
-from stillhouse.sweeps.work import work
+from stillhouse.sweeps.work import StudyChanged, work
 
 ROOT = Path(__file__).parents[2]
 RATES = (0.03, 0.04, 0.05, 0.06, 0.07)
@@ -220,6 +221,43 @@ def test_a_study_whose_last_line_was_cut_off_goes_on(tmp_path):
     assert [trial.number for trial in real_trials(open_again(tmp_path, space)[0])] == [0, 1]
 
 
+def test_a_damaged_folder_fails_no_trial(tmp_path):
+    """A trial that was killed and whose checkpoint is damaged would count as failed for good, though its settings are not."""
+    space = {"training.learning_rate": Choices((0.01, 0.02))}
+    whole, _ = swept(tmp_path / "whole", space)
+    out, job_class = tmp_path / "cut", example().TabularJob
+
+    class Dying(job_class):
+        def observe(self, validation, progress):
+            super().observe(validation, progress)
+            if progress.step == progress.total_steps and not (out / "killed").exists():
+                (out / "killed").write_text("")
+                raise Killed
+
+    with pytest.raises(Killed):
+        swept(out, space, tabular(job=lambda self, lesson: Dying(lesson)))
+    path = next((out / "trial-0000").rglob("checkpoint.pt"))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(StudyChanged, match=r"trial 0 .*checkpoint.*delete .*trial-0000"):
+        swept(out, space, resume=True)
+    shutil.rmtree(out / "trial-0000")
+    assert scores(swept(out, space, resume=True)[0]) == scores(whole)
+
+
+@pytest.mark.parametrize("kept", [0, 0.5])
+def test_a_study_that_lost_what_a_trial_found_is_named(tmp_path, kept):
+    """Epochs that are in the trial's folder and no more in the study: its curve, and what is pruned by it, would be others."""
+    space = {"training.learning_rate": Choices((0.01, 0.02))}
+    swept(tmp_path, space)
+    path = tmp_path / "study.journal"
+    lines = path.read_bytes().splitlines(keepends=True)
+    first = next(n for n, line in enumerate(lines) if b'"intermediate_value"' in line)
+    path.write_bytes(b"".join(lines[: first + 1 if kept else 0]))
+    with pytest.raises(StudyChanged, match=r"trial-0000: has .* epochs, of which the study knows"):
+        swept(tmp_path, space, resume=True)
+    assert [trial.state.name for trial in real_trials(open_again(tmp_path, space)[0])] == ["RUNNING"]
+
+
 def test_a_trial_that_fails_is_written_down_and_the_rest_goes_on(tmp_path):
     """With its reason; a sweep in which all fail is an error with the first."""
 
@@ -290,8 +328,9 @@ def test_a_full_disk_fails_no_trial(tmp_path, monkeypatch):
 
         return full
 
-    # of the journal; of a trial, for good; of a trial's checkpoint, once: the journal could be written again
-    for moment, lasting in ((4, True), (14, True), (27, False)):
+    # of the journal when it is made, and later; of a trial, for good; of a checkpoint, once: the journal could be written again
+    for moment, lasting in ((1, True), (4, True), (14, True), (27, False)):
+        monkeypatch.setattr("stillhouse.sweeps.study.WAIT_SECONDS", 0.1)
         out = tmp_path / str(moment)
         seen.clear()
         with monkeypatch.context() as patched:

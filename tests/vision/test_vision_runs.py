@@ -104,8 +104,13 @@ def test_a_whole_run_leaves_what_it_promises(whole, monkeypatch):
 
     bars = []
     monkeypatch.setattr(overlays, "_bars", lambda axis, p, names, topk, label: bars.append(topk))
+    (whole / "again").mkdir()
+    for name in ("sample_00007.png", "sample_mine.png"):  # of an earlier run with more samples, and of the reader's
+        (whole / "again" / name).touch()
     overlays.draw_overlays(whole / "run" / "transformer", whole / "again", topk=4)
     assert bars == [4, 4]
+    there = sorted(path.name for path in (whole / "again").iterdir())
+    assert there == ["sample_00000.png", "sample_00001.png", "sample_mine.png"]
     with pytest.raises(InputError, match=r"no overlays\.npz"):
         overlays.draw_overlays(whole / "board", whole / "again")
 
@@ -312,3 +317,45 @@ def test_the_usual_rate_grows_with_the_root_of_the_batch():
     assert read(words)[1].run_config("transformer").training.optimizer == "muon"
     assert read(words)[1].run_config("tm").training.optimizer == "adamw"
     assert read([*words, "--lr", "0.001"])[1].run_config("transformer").training.learning_rate == pytest.approx(1e-3)
+
+
+def test_a_refused_run_leaves_nothing(tmp_path, capsys, monkeypatch):
+    """Its number, its run.json, its board and the data folder stayed, and the same command then said "holds a run already"."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "torchvision.datasets.CIFAR10.download", lambda self: (_ for _ in ()).throw(OSError("no network"))
+    )
+    words = [
+        "vision",
+        *TINY[2:],
+        "--dataset",
+        "cifar10",
+        "--dataset-root",
+        "data/none",
+        "--out",
+        "runs/run-1",
+        "--epochs",
+        "1",
+    ]
+    assert main(words) == 2
+    assert "looked in data/none (--dataset-root)" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "poor.py").write_text(
+        "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return x.new_zeros(len(x), 10)\n"
+    )
+    poor = ["--distill-teacher-source", "py:poor.py:Net", "--transformer-log-dir", "board", "--transformer-auto-clause"]
+    again = [*TINY, *poor, "--transformer-auto-clause-batches", "1", "--epochs", "1", "--out", "runs/run-1"]
+    assert main(["vision", *again]) == 3
+    assert {path.name for path in tmp_path.iterdir()} <= {"poor.py", "__pycache__"}
+
+
+def test_what_a_refused_run_found_there_stays(tmp_path, capsys):
+    """A run that is resumed with a model that is refused keeps the models that it has."""
+    out = tmp_path / "run"
+    words = ["vision", *TINY, "--epochs", "1", "--out", str(out)]
+    assert main([*words, "--models", "tm", "--tm-n-clauses", "20"]) == 0
+    before = read_json(out / "run.json")
+    more = ["--models", "tm", "transformer", "--tm-n-clauses", "20", "--transformer-auto-clause"]
+    assert main([*words, "--resume", *more, "--transformer-clause-target", "4"]) == 2
+    assert read_json(out / "run.json")["kind"] == before["kind"]
+    assert (out / "tm" / "summary.json").is_file()

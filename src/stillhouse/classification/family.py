@@ -20,7 +20,7 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
-from stillhouse.core.folder import run_above, settings_of, student_folder
+from stillhouse.core.folder import check_test_data, run_above, settings_of, student_folder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,12 +60,8 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
 
     def facts(self, data: Any) -> dict[str, Any]:
         """Also classes and the shape of one row."""
-        from stillhouse.classification.data.statistics import fingerprint
-
-        rows = data.test.ids if hasattr(data.test, "ids") else data.test.held
         named = {"class_names": list(data.task.class_names), "image_shape": list(data.task.shape)}
-        test = fingerprint([("test", rows, data.test.labels)])
-        return {**super().facts(data), **named, "test_sha256": test}
+        return {**super().facts(data), **named, "test_sha256": _test_fingerprint(data)}
 
     def check(self, config: ClassesRunConfig, data: Any) -> None:
         """Refuse an assistant that has not the features that signals want of a teacher, before anything is trained."""
@@ -295,6 +291,8 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
 
         place = student_folder(folder)
         data = self._data_of(place, **choices)
+        if not choices:
+            check_test_data(place, "test_sha256", _test_fingerprint(data), "--data or --data-root")
         _, task = read_card(place, self.Students)
         if (task.num_classes, task.shape) != (data.task.num_classes, data.task.shape):
             raise InputError(
@@ -334,6 +332,14 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
         if data_root is not None:
             settings["root"] = data_root
         return parse(ClassesDataConfig, settings).build()  # type: ignore[arg-type]
+
+
+def _test_fingerprint(data: Any) -> str:
+    """Of the rows that are tested, with their labels."""
+    from stillhouse.classification.data.statistics import fingerprint
+
+    rows = data.test.ids if hasattr(data.test, "ids") else data.test.held
+    return fingerprint([("test", rows, data.test.labels)])
 
 
 def _figures(probabilities: np.ndarray, labels: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:

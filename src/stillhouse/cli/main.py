@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
 import sys
 import time
@@ -90,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StillhouseError as error:
         if ranks.helps():
             return _helper_failed(error)
-        print(f"stillhouse {words[0]}: {error}", file=sys.stderr)
+        print(f"stillhouse {words[0]}: {as_typed(str(error), words)}", file=sys.stderr)
         status = _status(error)
         if status == INTERRUPTED:
             again = words if "--resume" in words else [*words, "--resume"]
@@ -107,6 +108,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"stillhouse {words[0]}: {text}", file=sys.stderr)
         return 2
+
+
+def as_typed(text: str, words: Sequence[str]) -> str:
+    """A message in which flags are spelled as they were typed; those that were not, as the command's own pages have them.
+
+    Example:
+        >>> as_typed("choose another --out", ["sar", "train", "--save_dir", "runs"])
+        'choose another --save_dir'
+        >>> as_typed("looked in x (--data-root); --no-teacher-pretrained", ["vision"])
+        'looked in x (--dataset-root); --no-distill-teacher-pretrained'
+    """
+    typed = {word.partition("=")[0] for word in words if word.startswith("--")}
+    spelled = {flag.replace("_", "-"): flag for flag in sorted(typed)}
+    own = _own_flags(words)
+
+    def flag(found: re.Match[str]) -> str:
+        name = found[0] if found[0] in spelled else own.get(found[0], found[0])
+        return spelled.get(name, name)
+
+    return re.sub(r"(?<![\w-])--[a-z][a-z-]*", flag, text)
+
+
+def _own_flags(words: Sequence[str]) -> dict[str, str]:
+    """What a command calls the flags that it shares with others under another name."""
+    if words[0] == "vision":
+        from stillhouse.families.clauses.vision.flags import TABLE
+
+        others = {row.path.replace(".", "-").replace("_", "-"): row.name.removeprefix("--") for row in TABLE}
+        return {f"--{no}{other}": f"--{no}{name}" for other, name in others.items() for no in ("", "no-")}
+    return {"--out": "--save-dir"} if list(words[:2]) in (["sar", "train"], ["sar", "distill"]) else {}
 
 
 def run_command(words: Sequence[str]) -> int:

@@ -225,6 +225,27 @@ def run_above(folder: Path) -> Path | None:
     return next((place for place in places if (place / records.RUN).is_file()), None)
 
 
+def check_test_data(folder: Path, key: str, now: str, other: str) -> None:
+    """Refuse data that are not what the run of a folder was scored on: its figures would be another test's under the same name.
+
+    Args:
+        folder: of a student; nothing is compared where it belongs to no run.
+        key: of the fingerprint in `data` of `run.json`.
+        now: the fingerprint of the data as they are.
+        other: the option that names other data.
+
+    Raises:
+        InputError: the data were changed since the run.
+    """
+    run = run_above(folder)
+    was = None if run is None else (read_object(run / records.RUN, records.ABOUT).get("data") or {}).get(key)
+    if was is not None and was != now:
+        raise InputError(
+            f"the test data are not those of the run in {run}: {key} was {_short(was)}, is {_short(now)}; "
+            f"put them back, or name other data with {other}"
+        )
+
+
 def settings_of(run: Path, name: str) -> dict[str, Any]:
     """A part of the configuration of a run, from its `run.json`.
 

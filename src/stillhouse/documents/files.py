@@ -19,13 +19,21 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.records import write_atomically
 
 SOURCE = """# source SOURCE.THIS: the environment that stillhouse is installed in, and the import paths of the documents
-. "$PWD/venv/bin/activate"
-export PYTHONPATH="$PWD:$PWD/python${PYTHONPATH:+:$PYTHONPATH}"
+# from wherever you are, in bash and zsh; a shell that does not say which file it reads (sh): from this folder
+_documents="$(CDPATH= cd -- "$(dirname -- "${BASH_SOURCE:-$0}")" && pwd)"
+[ -f "$_documents/SOURCE.THIS" ] || _documents="$PWD"
+if [ -f "$_documents/SOURCE.THIS" ]; then
+    . "$_documents/venv/bin/activate"
+    export PYTHONPATH="$_documents:$_documents/python${PYTHONPATH:+:$PYTHONPATH}"
+else
+    echo "SOURCE.THIS: this shell does not say where the file lies: cd to its folder, then . ./SOURCE.THIS" >&2
+fi
+unset _documents
 """
 ACTIVATE = """# puts the Python that laid out this folder first
 export PATH=%s${PATH:+:$PATH}
 """
-REQUIREMENTS = """stillhouse
+REQUIREMENTS = """stillhouse[train]
 matplotlib
 tensorboard
 """
@@ -191,7 +199,7 @@ for stage in range(config.curriculum_stages):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    print(f"stage {stage}: tau {tau:.2f}, loss {loss.item():.4f}")
+    print(f"stage {stage}: tau {tau:.2f}, loss {loss.item():.3g}")
 '''
 TEST_DISTILL = '''"""Document 004: the losses."""
 

@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stillhouse.core.config import ConfigError
+from stillhouse.core.lock import missing_folders, remove_empty
 
 SIZE = "STILLHOUSE_DOCUMENTS_SIZE"
-VISION_TINY = (
-    "--epochs", "1", "--train-limit", "96", "--test-limit", "40", "--validation-fraction", "0.002", "--force", "--threads", "1",
-)  # fmt: skip
+VISION_TINY = ("--epochs", "1", "--train-limit", "96", "--test-limit", "40", "--force", "--threads", "1")
+LARGE = ("mnist", "fashion-mnist", "cifar10", "cifar100")  # a five-hundredth holds every class
+LARGE_TINY = ("--validation-fraction", "0.002")
 TEACHER_TINY = ("--distill-teacher-image-size", "64")
 RADAR_TINY = (
     "--num_epochs", "1", "--set", "training.patience=1", "--set", "training.warmup_epochs=0", "--quiet",
@@ -86,16 +87,30 @@ def vision(arguments: Sequence[str], *, name: str = "run_mnist_equiv") -> int:
 
     words = list(arguments)
     if tiny():
-        words += [*VISION_TINY, *(TEACHER_TINY if "--distill-teacher-timm" in arguments else ())]
+        large = _dataset(arguments) in LARGE
+        teacher = "--distill-teacher-timm" in arguments
+        words += [*VISION_TINY, *(LARGE_TINY if large else ()), *(TEACHER_TINY if teacher else ())]
     if any(word.partition("=")[0] == "--out" for word in arguments):
         return main(["vision", *words])
     base, resume = Path("runs") / name, "--resume" in arguments
+    made = missing_folders(base.parent)
     out = numbered(base, resume=True) if resume else claimed(base)
     try:
         return main(["vision", *words, "--out", str(out)])
     finally:
-        with contextlib.suppress(OSError):  # a run that was refused leaves no number behind
-            out.rmdir()
+        remove_empty([out, *made])  # a run that was refused leaves no number behind
+
+
+def _dataset(arguments: Sequence[str]) -> str:
+    """Which one a command names, or the default.
+
+    Example:
+        >>> _dataset(["--epochs", "3", "--dataset", "fashion_mnist"]), _dataset(["--dataset=digits"]), _dataset([])
+        ('fashion-mnist', 'digits', 'mnist')
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--dataset", default="mnist")
+    return str(parser.parse_known_args(list(arguments))[0].dataset).replace("_", "-")
 
 
 def train(arguments: Sequence[str]) -> int:

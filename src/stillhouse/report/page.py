@@ -75,9 +75,7 @@ def render(family: Light, run: RunFolder) -> str:
         title=family.title,
         finished=bool(run.summary),
         verdict=verdict,
-        headline=_headline(run, verdict, arms, next(iter(measures.values())))
-        if run.summary
-        else "This run is not finished",
+        headline=_headline(run, verdict, arms, measures) if run.summary else "This run is not finished",
         lead="",
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
@@ -97,27 +95,30 @@ def _name(run: RunFolder) -> str:
     return name if data == name else f"{name}, on {data}"
 
 
-def _headline(run: RunFolder, verdict: str, arms: Mapping[str, Any], measure: Measure) -> str:
-    """The verdict on the teacher in words, with its numbers; where no teacher was asked, that."""
+def _headline(run: RunFolder, verdict: str, arms: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
+    """The verdict in words, with the numbers of the comparison that it is of; where no teacher was asked, that."""
 
-    def value(arm: Any) -> str:
+    def value(arm: Any, measure: Measure) -> str:
         return shown(measure, mapping(mapping(arms.get(str(arm))).get(measure.name)).get("mean"))
 
+    main = next(iter(measures.values()))
     if run.summary.get("headline"):
-        only = value(next(iter(arms), None))
-        return str(run.summary["headline"]) + ("" if only == NOTHING else f": {measure.label} {only}")
+        only = value(next(iter(arms), None), main)
+        return str(run.summary["headline"]) + ("" if only == NOTHING else f": {main.label} {only}")
     if verdict == "not tested" and not run.teacher:
         return "No teacher was asked"
-    first = next(iter(run.comparisons), {})
+    rows = [*run.comparisons, {}]
+    # of several that stand against controls, the one whose word is the run's: a headline that pairs it with another's numbers lies
+    row = next((row for row in rows if row.get("verdict") == verdict), rows[0])
     words = HEADLINES.get(verdict, HEADLINES["not tested"])
-    if first and not str(first.get("name")).startswith(
-        "teacher"
-    ):  # the first of several that stand against one control
-        words = lead(verdict, *(str(first.get(key)) for key in ("name", "arm", "control")))
-    with_it, without = value(first.get("arm")), value(first.get("control"))
-    if first.get("metric") != measure.name or with_it == NOTHING:
+    if row and not str(row.get("name")).startswith("teacher"):
+        words = lead(verdict, *(str(row.get(key)) for key in ("name", "arm", "control")))
+    measure = measures.get(str(row.get("metric")))
+    with_it = NOTHING if measure is None else value(row.get("arm"), measure)
+    if measure is None or with_it == NOTHING:
         return words
-    beside = "" if without == NOTHING else f", {without} {_against(first)}"
+    without = value(row.get("control"), measure)
+    beside = "" if without == NOTHING else f", {without} {_against(row)}"
     return f"{words}: {measure.label} {with_it}{beside}"
 
 

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.core.checks import CannotWrite, InputError, StillhouseError
 from stillhouse.core.lock import RunLock
 from stillhouse.core.seals import SEAL, hash_of
 from stillhouse.sweeps.space import Choices, Range, Space
@@ -128,6 +128,7 @@ def open_study(storage: Any, name: str, plan: Plan, *, resume: bool) -> Any:
 
     Raises:
         InputError: one is there and is not to be resumed, or it is of another sweep: what differs is named.
+        CannotWrite: a full disk, for example.
     """
     try:
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
@@ -141,6 +142,8 @@ def open_study(storage: Any, name: str, plan: Plan, *, resume: bool) -> Any:
                 f"study {name!r} has {done} of {plan.trials} trials already; go on with it (or join its workers) with "
                 "--resume, or choose another --out, --storage or --name"
             ) from None
+    except OSError as error:  # of the journal, which optuna writes
+        raise CannotWrite(f"cannot write the study {name!r}: {error.strerror or error}; go on with --resume") from None
     study.sampler, study.pruner = _Points(plan), pruner(plan.prune)
     return study
 
@@ -277,6 +280,10 @@ def _same(study: Any, name: str, plan: Plan) -> None:
     deadline = time.monotonic() + WAIT_SECONDS
     while ABOUT not in study.user_attrs and time.monotonic() < deadline:
         time.sleep(0.1)
+    if not study.user_attrs and not study.get_trials(
+        deepcopy=False
+    ):  # its worker died between the name and what it is of
+        study.set_user_attr(ABOUT, json.dumps(plan.about, sort_keys=True))
     if ABOUT not in study.user_attrs:
         raise InputError(f"study {name!r} was not made by `stillhouse sweep`; choose another --storage or --name")
     try:

@@ -41,6 +41,7 @@ class Outcome:
         seconds: that training took, all seeds together.
         cost: of the student by kind (`Family.cost`).
         best_epoch: of the first seed.
+        epochs: that the first seed has trained (in its last stage).
         data: fingerprint of the data.
     """
 
@@ -48,6 +49,7 @@ class Outcome:
     scores: tuple[float, ...]
     seconds: float
     best_epoch: int
+    epochs: int
     cost: dict[str, float] = field(default_factory=dict)
     data: str = ""
 
@@ -82,17 +84,24 @@ def train_trial(
     with RunFolder.open(out, to_mapping(config), resume=resume, **grown) as folder:
         lab = enter(family, config, folder, resume=resume, command=command, watch=watch)
         arm = family.shipped(family.arms(config))
-        scores, seconds, first = [], 0.0, 0
+        scores, seconds, first, epochs = [], 0.0, 0, 0
         for seed in range(seeds):
             watched = reporting(family, arm, report) if seed == 0 else family
             model, done = train_arm(watched, arm, seed, lab)
             family.save(lab.place(arm.name, seed), model, arm.student, lab)
             scores.append(family.objective(done.best_rank))
             seconds += done.seconds
-            first = done.best_epoch if seed == 0 else first
+            if seed == 0:
+                first, epochs = done.best_epoch, done.epochs
         cost = family.cost(lab.place(arm.name, 0))
         found = Outcome(
-            statistics.mean(scores), tuple(scores), seconds, first, dict(cost), str(folder.run["data"].get("sha256"))
+            statistics.mean(scores),
+            tuple(scores),
+            seconds,
+            first,
+            epochs,
+            dict(cost),
+            str(folder.run["data"].get("sha256")),
         )
         write_json(out / RECORD, vars(found))
     return found

@@ -10,6 +10,7 @@ from typing import Any
 
 from stillhouse.core.checks import CannotWrite, InputError, StillhouseError
 from stillhouse.core.family import Family, TeacherAtChance
+from stillhouse.core.records import RUN
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.sweeps.kept import keeping
 from stillhouse.sweeps.space import as_assignment
@@ -19,6 +20,10 @@ from stillhouse.training.interrupt import Interrupted
 
 Build = Callable[[Mapping[str, Any]], tuple[Family[Any, Any], Any]]  # settings -> family and configuration
 DATA_KEYS = ("data.", "corpus.")
+
+
+class StudyChanged(InputError):
+    """The study or the folder of a trial is not what was written: that says nothing of the trial's settings."""
 
 
 def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILENT) -> None:
@@ -36,6 +41,7 @@ def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILE
         TeacherAtChance: the teacher is no better than guessing, which no setting of a student mends.
         CannotWrite: a full disk, for example; the trial counts as killed, and --resume goes on with it.
         InputError: every trial failed; the first reason.
+        StudyChanged: the study has lost epochs, or the folder of a trial was damaged.
     """
     kept: dict[str, Any] = {}
 
@@ -62,6 +68,8 @@ def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, watch
             return
         sign(trial)
         known = set(now.intermediate_values)
+        folder, trained = out / f"trial-{trial.number:04d}", list[int]()
+        continued = (folder / RUN).is_file()
         settings = point_of(study, trial, plan)
         shown = ", ".join(as_assignment(key, value) for key, value in settings.items())
         name = f"trial {trial.number} ({shown})"
@@ -72,23 +80,31 @@ def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, watch
             sign(trial)
             if epoch not in known:
                 trial.report(score, epoch)
+            known.add(epoch)
+            trained.append(epoch)
             if plan.prune and trial.should_prune():
                 raise Pruned(f"pruned after epoch {epoch}: below the median of the trials before")
 
         try:
             family, config = build(settings)
             command = command_of(plan, settings)
-            folder = out / f"trial-{trial.number:04d}"
             found = train_trial(family, config, folder, seeds=plan.seeds, command=command, report=report)
+            if len(known) < found.epochs:  # a validation is reported before the checkpoint that counts it is written
+                raise StudyChanged(
+                    f"{folder}: has {found.epochs} epochs, of which the study knows {len(known)}: it was cut off or deleted; "
+                    "put it back, or choose another --out"
+                )
             _same_data(study, plan, trial.number, found.data)
             if not math.isfinite(found.score):
                 raise InputError(f"the {family.validated} is {found.score}")
-        except (Interrupted, CannotWrite):  # neither says anything of the settings: the trial stays to be done
+        except (Interrupted, CannotWrite, StudyChanged):  # none is due to the settings: the trial stays to be done
             raise
         except Pruned as stop:
             finish(study, trial, "PRUNED")
             watch.log(f"{name}: {stop}")
         except (StillhouseError, RuntimeError, MemoryError) as error:
+            if continued and not trained and isinstance(error, InputError):  # its folder cannot be gone on with
+                raise StudyChanged(f"{name}: {error}; delete {folder}, and --resume trains it again") from None
             reason = str(error) if isinstance(error, StillhouseError) else f"{type(error).__name__}: {error}"
             trial.set_user_attr("error", reason)
             finish(study, trial, "FAIL")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,9 +41,15 @@ def hold_out(rows: Rows, fraction: float, seed: int, class_names: Sequence[str],
         )
     taken = int(np.ceil(fraction * len(labels)))
     if min(taken, len(labels) - taken) < len(class_names):
+        least = len(class_names) / len(labels)
         raise InputError(
             f"{split} split: expected at least {len(class_names)} rows (one a class) on both sides, got "
             f"{taken} of {len(labels)} by {split}_fraction={fraction}"
+            + (
+                f"; expected {math.ceil(1000 * least) / 1000:g} or more"
+                if taken < len(class_names) and least < 0.5
+                else ""
+            )
         )
     left, held = train_test_split(np.arange(len(labels)), test_size=taken, stratify=labels, random_state=seed)
     return pick(rows, np.sort(left)), pick(rows, np.sort(held))

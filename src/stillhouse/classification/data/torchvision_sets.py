@@ -14,6 +14,7 @@ import torch
 
 from stillhouse.classification.data.sources import Loaded, Rows
 from stillhouse.core.checks import InputError
+from stillhouse.core.lock import missing_folders, remove_empty
 
 CLASSES = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST", "cifar10": "CIFAR10", "cifar100": "CIFAR100"}
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def _not_found(name: str, root: Path, missing: list[str]) -> str:
 def _download(kind: Any, root: Path, name: str) -> None:
     """Fetch into a folder beside, then rename file by file: a killed download never looks like a finished one."""
     missing = _missing(root, _cifar_files(kind) if name.startswith("cifar") else _mnist_files(kind))
+    made = missing_folders(root)
     try:
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
@@ -83,6 +85,7 @@ def _download(kind: Any, root: Path, name: str) -> None:
                 (root / file).parent.mkdir(parents=True, exist_ok=True)
                 os.replace(Path(folder, file), root / file)
     except Exception as error:  # URLError, RuntimeError, timeouts, a full disk: each means "not there"
+        remove_empty(made)
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{_not_found(name, root, missing)}; the download failed: {reason}. "

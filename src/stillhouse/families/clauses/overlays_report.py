@@ -38,6 +38,11 @@ def draw_overlays(folder: Path, out: Path, *, topk: int = 3) -> list[Path]:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"cannot write {out}: {error.strerror}") from None
+    for old in out.glob("sample_*.png"):  # of a run with more samples: two runs in one folder would be mixed
+        if old.stem.removeprefix("sample_").isdigit() and int(old.stem.removeprefix("sample_")) >= len(
+            arrays["images"]
+        ):
+            old.unlink()
     written = []
     for number, image in enumerate(arrays["images"]):
         figure, axes = plt.subplots(1, 4, figsize=(14, 3.6), layout="constrained")

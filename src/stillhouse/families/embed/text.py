@@ -24,13 +24,14 @@ from stillhouse.core.records import CARD, versions, write_atomically, write_json
 from stillhouse.core.types import Progress
 from stillhouse.families.embed.metrics.neighbourhood import checked_vectors, knn_overlap
 from stillhouse.families.embed.students.text import StaticTextStudent
-from stillhouse.families.embed.students.text_config import FORMAT, WEIGHTS, TextStudentConfig
+from stillhouse.families.embed.students.text_config import FORMAT, VOTES, WEIGHTS, TextStudentConfig
 from stillhouse.families.embed.students.words import (
     TOKENIZER,
     Bags,
     HashTokenizer,
     PieceTokenizer,
     Tokenizer,
+    WordFeatures,
     input_table,
 )
 from stillhouse.losses.neighbours import neighbor_kl
@@ -39,8 +40,9 @@ from stillhouse.training.job import Job, Terms, Validation
 from stillhouse.training.loop import Fit, fit
 
 NEIGHBORS = 10
-VOTE_UNIT = 0.1  # of the votes beside token vectors of length 1: too short to change a text's length
-STRENGTHS = (0.3, 1.0, 3.0, 10.0)  # of the ridge regression that a student starts at; held-out texts choose
+POOLED = 0.25  # length of the token vectors beside word features of length 1, in the ridge regression of both
+LETTERS = 0.35  # weight of a group of letters beside a word: a word has some ten of them
+STRENGTHS = (0.03, 0.1, 0.3, 1.0)  # of the ridge regression that a student starts at; held-out texts choose
 ROUNDS = 100  # of conjugate gradients, at most
 SCORED = 4000  # validation rows whose neighbours are compared
 LEVEL_WEIGHTS = 0.5  # of each level against the one before
@@ -89,6 +91,20 @@ class TextStudent:
     network: StaticTextStudent
     tokenizer: Tokenizer
     fit: Fit
+    features: WordFeatures | None = None
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(n, d) codes of texts, by torch; `NumpyTextEmbedder` needs none."""
+        network, bags = self.network, self.tokenizer.bags(texts)
+        voted = None
+        with torch.no_grad():
+            if self.features is not None:
+                seen = self.features.bags(texts)
+                voted = network.voted(torch.from_numpy(seen.ids), torch.from_numpy(seen.starts[:-1]))
+            codes: NDArray[np.float32] = network(
+                torch.from_numpy(bags.ids), torch.from_numpy(bags.starts[:-1]), voted
+            ).numpy()
+        return codes
 
 
 def distill_text_student(
@@ -103,8 +119,9 @@ def distill_text_student(
 ) -> TextStudent:
     """Train a student that needs no teacher to place a text, and save it where `NumpyTextEmbedder.load` reads it.
 
-    It starts as a ridge regression of the codes on the mean token vector of each text and on its tokens one by one (as one on
-    TF-IDF does); what training adds is measured on texts that were held out (equal ones never on both sides), and the best epoch
+    It starts as a ridge regression of the codes on the mean token vector of each text and on its words, pairs of words and groups
+    of letters one by one (as one on TF-IDF does). What training adds is measured on texts that were held out (equal ones never on
+    both sides), and the best epoch
     is kept, the start among them.
 
     Args:
@@ -134,19 +151,19 @@ def distill_text_student(
     tokenizer = _tokenizer(config, lesson.teacher)
     train, held = split_texts(texts, config.validation_share, seed)
     bags = tokenizer.bags(texts)
-    first = _first_table(lesson, tokenizer, seed)
-    if config.votes:
-        first = np.concatenate([first, np.zeros((len(first), sum(levels)), np.float32)], axis=1)
+    features = WordFeatures(config.vote_buckets) if config.votes else None
     torch.manual_seed(seed)
     network = StaticTextStudent(
-        torch.from_numpy(first),
+        torch.from_numpy(_first_table(lesson, tokenizer, seed)),
         torch.from_numpy(token_weights(bags.take(train).ids, tokenizer.vocabulary, config.rarity)),
         levels=levels,
         hidden=config.hidden,
         output=lesson.output,
         scale=lesson.scale,
+        features=0 if features is None else features.buckets,
     )
-    job = TextEmbeddingJob(network, bags, codes, train, held, config, seed=seed)
+    seen = None if features is None else features.bags(texts)
+    job = TextEmbeddingJob(network, bags, codes, train, held, config, seed=seed, features=seen)
     job.start()
     done = fit(job, training, seed=seed, folder=folder, resume=resume, on_progress=on_progress)
     network.to("cpu").eval()
@@ -155,7 +172,7 @@ def distill_text_student(
     metrics = {name: value for name, value in done.best.items() if value is not None}
     facts = {**(about or {}), "metrics": metrics}
     processes.on_first(lambda: save_text_student(folder, network, tokenizer, half=config.half, about=facts))
-    return TextStudent(network, tokenizer, done)
+    return TextStudent(network, tokenizer, done, features)
 
 
 class TextEmbeddingJob(Job):
@@ -169,6 +186,7 @@ class TextEmbeddingJob(Job):
         held: rows to score on.
         config: weights of the terms.
         seed: order and token dropout.
+        features: word features of all texts, of a student with votes.
     """
 
     keeps_start = True  # a training that makes nothing better keeps the ridge regression
@@ -183,8 +201,11 @@ class TextEmbeddingJob(Job):
         config: TextStudentConfig,
         *,
         seed: int,
+        features: Bags | None = None,
     ) -> None:
         super().__init__(network, rows=len(train), seed=seed)
+        self.features = features
+        self.voted: Tensor | None = None  # (n, d) of all texts
         self.network, self.bags, self.codes, self.train, self.held, self.config = (
             network,
             bags,
@@ -200,68 +221,53 @@ class TextEmbeddingJob(Job):
 
     def start(self) -> None:
         """Ridge regression on the training texts: the map from which training goes on."""
-        if self.config.votes:
-            self._start_with_votes()
+        if self.features is not None:
+            self._start_with_votes(self.features)
             return
         with torch.no_grad():
             pooled = self.network.pooled(*self._tokens(self.train, keep=1.0))
         self.network.fit_linear(pooled, torch.from_numpy(self.codes[self.train]))
 
     @torch.no_grad()
-    def _start_with_votes(self) -> None:
-        """The last columns of the table become what each token alone adds to a code; training leaves them as they are.
+    def _start_with_votes(self, features: Bags) -> None:
+        """Votes of word features beside the linear map of token vectors, by one ridge regression.
 
         A text's direction among token vectors says what it is about, and a vote says what one word means for the codes: a rare
-        word that many axes of the table blur counts in full.
+        word that many axes of the table blur counts in full. Training leaves votes as they are.
         """
+        assert self.network.rarity is not None
+        seen = features.take(self.train).ids
+        self.network.rarity.copy_(torch.from_numpy(feature_weights(seen, len(self.train), len(self.network.rarity))))
         found = []
         for strength in STRENGTHS:
-            self._solve(self.train, strength)
+            self._solve(features, self.train, strength)
             found.append((self.validate(self.network).rank[0], strength))
         self.strength = max(found)[1]
-        self._solve(self.train, self.strength)
-        width = self.network.table.shape[1] - self.codes.shape[1]
-
-        def kept(gradient: Tensor) -> Tensor:
-            # votes fit the training texts closely; more steps would fit them to the last word
-            return torch.cat([gradient[:, :width], torch.zeros_like(gradient[:, width:])], dim=1)
-
-        self.network.table.register_hook(kept)
+        self._solve(features, self.train, self.strength)
 
     @torch.no_grad()
     def refit(self) -> None:
         """The same regression on all texts, those held out too."""
+        assert self.features is not None
         self.device = torch.device("cpu")
-        self._solve(np.sort(np.concatenate([self.train, self.held])), self.strength)
+        self._solve(self.features, np.sort(np.concatenate([self.train, self.held])), self.strength)
 
-    def _solve(self, rows: NDArray[np.int64], strength: float) -> None:
-        network, d = self.network, self.codes.shape[1]
-        width = network.table.shape[1] - d
-        network.table[:, width:] = 0.0
-        pooled = network.pooled(*self._tokens(rows, keep=1.0))[:, :width].double().numpy()
+    def _solve(self, features: Bags, rows: NDArray[np.int64], strength: float) -> None:
+        network = self.network
+        assert network.votes is not None
+        assert network.rarity is not None
+        pooled = POOLED * network.pooled(*self._tokens(rows, keep=1.0)).double().cpu().numpy()
         target = network.before_output(torch.from_numpy(self.codes[rows]).double()).numpy()
-        votes, skip, bias = ridge_of_both(self._shares(rows), pooled, target, strength)
-        network.table[:, width:] = VOTE_UNIT * torch.from_numpy(votes).float()
-        network.skip[:, :width] = torch.from_numpy(skip.T).float()
-        network.skip[:, width:] = torch.eye(d) / VOTE_UNIT
-        network.bias.copy_(torch.from_numpy(bias).float())
-
-    def _shares(self, rows: NDArray[np.int64]) -> Any:
-        """(n, V) sparse: the weight of every token of a text over the length of its sum, as the student pools them."""
-        from scipy.sparse import csr_array
-
-        bags, weights = self.bags.take(rows), self.network.log_weight.detach().exp().double().numpy()
-        ids, starts = torch.from_numpy(bags.ids), torch.from_numpy(bags.starts[:-1])
-        sums = nn.functional.embedding_bag(
-            ids,
-            self.network.table.detach(),
-            starts,
-            mode="sum",
-            per_sample_weights=torch.from_numpy(weights).float()[ids],
+        shares = feature_shares(features.take(rows), network.rarity.double().cpu().numpy())
+        votes, skip, bias = ridge_of_both(shares, pooled, target, strength)
+        for place, found in ((network.votes, votes), (network.skip, POOLED * skip.T), (network.bias, bias)):
+            place.copy_(torch.from_numpy(found).to(place.dtype))
+        self.voted = network.voted(  # of all texts, once: training leaves them as they are
+            torch.from_numpy(features.ids).to(self.device), torch.from_numpy(features.starts[:-1]).to(self.device)
         )
-        length = sums.double().norm(dim=1).clamp(min=1e-12).numpy()
-        shares = weights[bags.ids] / np.repeat(length, np.diff(bags.starts))
-        return csr_array((shares, bags.ids, bags.starts), shape=(len(rows), len(weights)))
+
+    def _votes(self, rows: NDArray[np.int64]) -> Tensor | None:
+        return None if self.voted is None else self.voted[torch.from_numpy(rows).to(self.voted.device)].to(self.device)
 
     def share(self, rows: Tensor) -> tuple[Tensor, list[int]]:
         """All of a micro-batch for every process: its texts are compared, and a table lookup is not worth a message."""
@@ -270,7 +276,9 @@ class TextEmbeddingJob(Job):
     def terms(self, rows: Tensor, progress: Progress) -> Terms:
         """`error` (mean squared error over the spread of the codes, level by level) and `neighbors`."""
         chosen = self.train[rows.cpu().numpy()]
-        student_out = self.network(*self._tokens(chosen, keep=1.0 - self.config.token_dropout, step=progress.step))
+        student_out = self.network(
+            *self._tokens(chosen, keep=1.0 - self.config.token_dropout, step=progress.step), self._votes(chosen)
+        )
         target = torch.from_numpy(self.codes[chosen]).to(student_out.device)
         errors = [
             LEVEL_WEIGHTS**number * (student_out[:, part] - target[:, part]).square().mean() / spread
@@ -290,7 +298,7 @@ class TextEmbeddingJob(Job):
         """`r2` of the first level (1: equal, 0: no better than the mean) and `knn_overlap@10` of its neighbours with the codes'."""
         with torch.no_grad():
             parts = [
-                model(*self._tokens(rows, keep=1.0)).cpu().numpy()
+                model(*self._tokens(rows, keep=1.0), self._votes(rows)).cpu().numpy()
                 for rows in np.array_split(self.held, -(-len(self.held) // 4096))
             ]
         student_out, target = np.concatenate(parts), self.codes[self.held]
@@ -359,6 +367,32 @@ def ridge_of_both(
     return w[:V], w[V:], middle - forth(w).mean(0)
 
 
+def feature_weights(ids: NDArray[np.int64], texts: int, features: int) -> NDArray[np.float32]:
+    """(F,) how rare each word feature is among n texts: log((1 + n) / (1 + df)) + 1, less for letters; 0 for one that was not seen.
+
+    Example:
+        >>> feature_weights(np.array([0, 0, 1, 3]), 2, 4).round(3)  # letter groups are 2 and 3
+        array([1.   , 1.405, 0.   , 0.492], dtype=float32)
+
+    Source: Spärck Jones 1972 (inverse document frequency), smoothed as scikit-learn does.
+    """
+    held = np.bincount(ids, minlength=features)
+    weights = np.where(held > 0, np.log((1 + texts) / (1 + held)) + 1, 0.0)
+    weights[features // 2 :] *= LETTERS
+    return weights.astype(np.float32)
+
+
+def feature_shares(bags: Bags, weights: NDArray[np.float64]) -> Any:
+    """(n, F) sparse: the weight of every word feature of a text, of length 1 together."""
+    from scipy.sparse import csr_array
+
+    found = weights[bags.ids]
+    squares = np.concatenate([[0.0], np.cumsum(np.square(found))])
+    length = np.sqrt(np.maximum(squares[bags.starts[1:]] - squares[bags.starts[:-1]], 0.0))
+    shares = found / np.repeat(np.maximum(length, 1e-12), np.diff(bags.starts))
+    return csr_array((shares, bags.ids, bags.starts), shape=(len(bags), len(weights)))
+
+
 def split_texts(texts: Sequence[str], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to learn from and rows held out; texts that are equal but for case and space are never on both sides.
 
@@ -402,13 +436,17 @@ def save_text_student(
     table = weights.pop("table") * np.exp(weights.pop("log_weight"))[:, None]
     # only directions count, so the largest number can be brought to 1, far from the ends of float16
     table /= max(float(np.abs(table).max()), 1e-30)
-    arrays = {**weights, "table": table.astype(np.float16 if half else np.float32)}
+    kind = np.float16 if half else np.float32
+    arrays = {**weights, "table": table.astype(kind)}
+    arrays |= {name: arrays[name].astype(kind) for name in VOTES if name in arrays}
     if isinstance(tokenizer, PieceTokenizer):
         text = tokenizer.text
         write_atomically(folder / TOKENIZER, lambda file: file.write(text.encode()))
     packed = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
     write_atomically(folder / WEIGHTS, lambda file: file.write(packed))
     card = {"levels": list(network.levels), "output": network.output, "scale": network.scale}
+    if network.votes is not None:
+        card["vote_buckets"] = len(network.votes)
     more = {"tokenizer": tokenizer.to_mapping(), "versions": versions()}
     names = (WEIGHTS, TOKENIZER) if isinstance(tokenizer, PieceTokenizer) else (WEIGHTS,)
     write_json(folder / CARD, with_hashes({**(about or {}), "format": FORMAT, **card, **more}, folder, names))

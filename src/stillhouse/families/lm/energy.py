@@ -10,14 +10,13 @@ from typing import Any
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
-from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.material import load_teacher, load_text
+from stillhouse.families.lm.material import load_teacher
 from stillhouse.families.lm.metrics.energy import Operations, spiking_operations, transformer_operations
 from stillhouse.families.lm.metrics.nll import cut_windows
 from stillhouse.families.lm.metrics.spiking import measure_spikes
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
-from stillhouse.families.lm.use import part_of, run_of
+from stillhouse.families.lm.use import own_text, part_of, run_of
 
 PIECES = 8  # of 16 windows: tokens whose spikes are counted
 
@@ -33,7 +32,7 @@ def count_energy(folder: Path, *, context: int | None = None) -> dict[str, Any]:
         InputError: a student without spikes, that belongs to no run, or a teacher that is no plain decoder.
     """
     run = run_of(folder)
-    built = load_text(parse(CorpusConfig, part_of(run, folder, "corpus")), lambda line: None)
+    built = own_text(run, folder)
     teacher = load_teacher(parse(LanguageTeacherConfig, part_of(run, folder, "teacher")), built)
     model, _, card = load_lm(folder)
     if not model.spike_units():

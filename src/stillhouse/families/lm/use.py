@@ -15,9 +15,10 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.exports import ExportChoices
-from stillhouse.core.folder import run_above
+from stillhouse.core.folder import check_test_data, run_above
 from stillhouse.core.records import read_object
 from stillhouse.families.lm.data import CorpusConfig
+from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.light import PACKED
 from stillhouse.families.lm.lines import LineScores
 from stillhouse.families.lm.material import load_teacher, load_text
@@ -45,9 +46,8 @@ def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreCon
         InputError: nothing there, or a text cut by another tokenizer.
     """
     run = run_of(folder)
-    text = corpus or parse(CorpusConfig, part_of(run, folder, "corpus"))
     how = score or (LmScoreConfig() if run is None else parse(LmScoreConfig, run["config"]["score"]))
-    built = load_text(text, lambda line: None)
+    built = own_text(run, folder) if corpus is None else load_text(corpus, lambda line: None)
     if (folder / records.CARD).is_file():
         model, tokenizer, card = load_lm(folder)
         if tokenizer.fingerprint != built.tokenizer.fingerprint:
@@ -74,7 +74,7 @@ def probe(folder: Path, *, layer: str | None = None, tokens: int = PROBED) -> di
         InputError: a student without spikes, or that belongs to no run.
     """
     run = run_of(folder)
-    built = load_text(parse(CorpusConfig, part_of(run, folder, "corpus")), lambda line: None)
+    built = own_text(run, folder)
     teacher = load_teacher(parse(LanguageTeacherConfig, part_of(run, folder, "teacher")), built)
     model, _, card = load_lm(folder)
     units = model.spike_units()
@@ -273,6 +273,17 @@ def score_again(
     changes = {"tokens": tokens, "window": window, "dynamic_rate": dynamic}
     given = {name: value for name, value in changes.items() if value is not None}
     return evaluate(folder, corpus, parse(LmScoreConfig, {**to_mapping(score), **given}))
+
+
+def own_text(run: dict[str, Any] | None, folder: Path) -> Corpus:
+    """The text of a run, as the run saw it.
+
+    Raises:
+        InputError: no run, or its text was changed since.
+    """
+    built = load_text(parse(CorpusConfig, part_of(run, folder, "corpus")), lambda line: None)
+    check_test_data(folder, "sha256", built.sha256, "--source")
+    return built
 
 
 def part_of(run: dict[str, Any] | None, folder: Path, name: str) -> Any:

@@ -212,10 +212,11 @@ def _compare(words: Sequence[str]) -> int:
     options = parser.parse(words)
     from stillhouse.families.sar.compare import compare_runs, compare_sizes
 
+    log = partial(print, file=sys.stderr, flush=True)
     if options.runs:
-        _print_rows(compare_runs(options.runs, options.out))
+        _print_rows(compare_runs(options.runs, options.out, log))
         return 0
-    rows = compare_sizes(options.length)
+    rows = compare_sizes(options.length, log)
     _print_rows(rows)
     for row in rows:
         documented = row.get("documented") or {}

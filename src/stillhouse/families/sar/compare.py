@@ -5,7 +5,7 @@ A speed claim is a ratio of two things measured in one run, so costs are measure
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.records import arm_folder, read_object, write_json
+from stillhouse.core.watch import SILENT
 from stillhouse.families.sar.data.sequences import SarData
 from stillhouse.families.sar.plan import SarDistillConfig
 from stillhouse.families.sar.saved import load_model, load_teacher
@@ -24,6 +25,8 @@ from stillhouse.families.sar.students import SIZES, StateSpaceConfig
 from stillhouse.families.sar.students.documented import documented_parameters
 from stillhouse.families.sar.students.truncation import truncate
 from stillhouse.families.sar.teacher import LineTeacher, focused, in_units
+
+Log = Callable[[str], None]
 
 COMPARISON = "comparison.json"
 CLAIMS = {
@@ -47,29 +50,31 @@ def size_of(config: StateSpaceConfig) -> str:
     return next((name.removeprefix("toy-") for name, size in SIZES.items() if size == shape), "")
 
 
-def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: Any) -> list[Row]:
-    """Rows of one distillation run, written to `comparison.json` in its folder.
+def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: Any, log: Log = SILENT.log) -> list[Row]:
+    """Rows of one distillation run, written to `comparison.json` in its folder; a line to `log` for each.
 
     A teacher of whom only a cache is here has its figures, and no costs or truncation.
     """
-    rows = [_network_row("teacher", teacher, data) if isinstance(teacher, LineTeacher) else _cached_row(teacher, data)]
-    rows += _arm_rows(config, out, data, label="")
-    rows += _free_rows(data, teacher, {config.student.state_dim})
+    here = isinstance(teacher, LineTeacher)
+    rows = [_network_row("teacher", teacher, data, log) if here else _cached_row(teacher, data)]
+    rows += _arm_rows(config, out, data, label="", log=log)
+    rows += _free_rows(data, teacher, {config.student.state_dim}, log)
     return _written(out, rows, data)
 
 
-def teacher_rows(out: Path, data: SarData, network: LineTeacher) -> list[Row]:
-    """Rows of one trained network and of what needs no training, written to `comparison.json` in its folder."""
-    rows = [_network_row("network", network, data), *_free_rows(data, network, set())]
+def teacher_rows(out: Path, data: SarData, network: LineTeacher, log: Log = SILENT.log) -> list[Row]:
+    """Rows of one trained network and of what needs no training, written to `comparison.json`; a line to `log` for each."""
+    rows = [_network_row("network", network, data, log), *_free_rows(data, network, set(), log)]
     return _written(out, rows, data)
 
 
-def compare_runs(runs: Sequence[Path], out: Path | None = None) -> list[Row]:
+def compare_runs(runs: Sequence[Path], out: Path | None = None, log: Log = SILENT.log) -> list[Row]:
     """Rows of several distillation runs on the same data, the first run's teacher above them.
 
     Args:
         runs: folders of `stillhouse sar distill`.
         out: folder for `comparison.json`; None for none.
+        log: gets a line for each row.
 
     Raises:
         InputError: no such run, an unfinished one, or runs on different data.
@@ -83,14 +88,14 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None) -> list[Row]:
                 f"{run}: expected data {data.sha256[:12]} as {runs[0]}, got {str(stored)[:12]}: scores cannot be compared"
             )
     teacher = teacher_of(configs[0], data)
-    rows = [_network_row("teacher", teacher, data)]
+    rows = [_network_row("teacher", teacher, data, log)]
     for run, config in zip(runs, configs, strict=True):
-        rows += _arm_rows(config, run, data, label=run.name)
-    rows += _free_rows(data, teacher, {config.student.state_dim for config in configs})
+        rows += _arm_rows(config, run, data, label=run.name, log=log)
+    rows += _free_rows(data, teacher, {config.student.state_dim for config in configs}, log)
     return _written(out, rows, data)
 
 
-def compare_sizes(length: int = 1000) -> list[Row]:
+def compare_sizes(length: int = 1000, log: Log = SILENT.log) -> list[Row]:
     """The documented teacher and its three students, untrained: real reductions and measured times beside the claims.
 
     They are the networks that the recipes `s4_ssm_complex` and `s4_ssm_student` build, which look at the whole scene. Below each
@@ -102,9 +107,9 @@ def compare_sizes(length: int = 1000) -> list[Row]:
     teacher = read_teacher(recipe_path("s4_ssm_complex"))
     student = read_student(recipe_path("s4_ssm_student"), teacher, "-").student
     networks = {"teacher": teacher.model, **{name: student.sized(name) for name in CLAIMS}}
-    whole = [_cost_row(name, network, length) for name, network in networks.items()]
+    whole = [_cost_row(name, network, length, log) for name, network in networks.items()]
     streams = [
-        _cost_row(f"{name}, streaming", replace(network, look_ahead=length // 2), length)
+        _cost_row(f"{name}, streaming", replace(network, look_ahead=length // 2), length, log)
         for name, network in networks.items()
     ]
     for row in streams:
@@ -118,7 +123,8 @@ def teacher_of(config: SarDistillConfig, data: SarData) -> LineTeacher:
     return in_units(model, scale, data, frozen=config.objective.freeze_teacher, name=config.teacher_checkpoint)
 
 
-def _network_row(name: str, network: LineTeacher, data: SarData) -> Row:
+def _network_row(name: str, network: LineTeacher, data: SarData, log: Log) -> Row:
+    log(f"comparing: {name}")
     figures = judge(focused(network, data.test.inputs), data.test, data.valid)
     row: Row = {"name": name, "kind": "network", "size": size_of(network.module.config), **figures}
     row |= network_cost(network.module, data.length)
@@ -137,7 +143,7 @@ def _cached_row(teacher: Any, data: SarData) -> Row:
     }
 
 
-def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) -> list[Row]:
+def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str, log: Log) -> list[Row]:
     """A row an arm: quality and coherence are means over its seeds, points and costs of its first."""
     rows = []
     for arm in config.arms:
@@ -145,7 +151,7 @@ def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) ->
             read_object(arm_folder(out, arm, seed) / records.RESULT, records.FIGURES) for seed in range(config.seeds)
         ]
         model, scale = load_model(arm_folder(out, arm, 0))
-        row = _network_row(f"{label} {arm}".strip(), in_units(model, scale, data), data)
+        row = _network_row(f"{label} {arm}".strip(), in_units(model, scale, data), data, log)
         for key in ("quality", "coherence", "nmse"):
             row[key] = float(np.mean([result["metrics"][key] for result in results]))
         row["snr_db"] = float(-10 * np.log10(max(row["nmse"], 1e-300)))
@@ -153,7 +159,7 @@ def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str) ->
     return rows
 
 
-def _free_rows(data: SarData, teacher: Any, state_dims: set[int]) -> list[Row]:
+def _free_rows(data: SarData, teacher: Any, state_dims: set[int], log: Log) -> list[Row]:
     """What takes no training: the truncated teacher, filters, nothing."""
     rows = []
     one_filter = isinstance(teacher, LineTeacher) and teacher.module.config.condition == "none"
@@ -161,7 +167,8 @@ def _free_rows(data: SarData, teacher: Any, state_dims: set[int]) -> list[Row]:
         if state_dim < teacher.module.config.state_dim:
             small, _ = truncate(teacher.module, state_dim)
             cut = LineTeacher(small, input_factor=teacher.input_factor, output_factor=teacher.output_factor)
-            rows.append(_network_row(f"teacher truncated to state_dim {state_dim}", cut, data))
+            rows.append(_network_row(f"teacher truncated to state_dim {state_dim}", cut, data, log))
+    log("comparing: filters")
     points = data.points(POINTS) if data.parameters is not None else None
     for name, (of_test, of_points, cost) in rivals(data).items():
         row: Row = {
@@ -177,7 +184,8 @@ def _free_rows(data: SarData, teacher: Any, state_dims: set[int]) -> list[Row]:
     return rows
 
 
-def _cost_row(name: str, config: StateSpaceConfig, length: int) -> Row:
+def _cost_row(name: str, config: StateSpaceConfig, length: int, log: Log) -> Row:
+    log(f"comparing: {name}")
     row: Row = {"name": name, "kind": "network", "size": size_of(config), **network_cost(config.build(), length)}
     row["documented_parameters"] = documented_parameters(
         config.model_dim, config.state_dim, config.num_layers, selectivity=config.use_selectivity != "none"

@@ -20,7 +20,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores, weight_bytes
-from stillhouse.core.folder import SHIPPED, student_folder
+from stillhouse.core.folder import SHIPPED, check_test_data, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
@@ -274,7 +274,8 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         save_documented(out / FINAL, model)
         save_documented_config(out / FINAL_CONFIG, model.config)
         lab.watch.log("comparing with truncation and filters, measuring times")
-        compare_run(config, out, data, lab.teacher)
+        compare_run(config, out, data, lab.teacher, lab.watch.log)
+        lab.watch.log("drawing pictures")
         networks: dict[str, Any] = {"teacher": lab.teacher} if isinstance(lab.teacher, LineTeacher) else {}
         networks |= {arm: in_units(*load_model(lab.place(arm, 0)), data) for arm in config.arms}
         write_pictures(out, data, networks)
@@ -301,6 +302,8 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         """Score a saved network on the test split of its own data, or of others (`data`: a `SarConfig`)."""
         model, scale = load_model(folder)
         built = (choices.get("data") or load_data_config(folder)).build()
+        if choices.get("data") is None:
+            check_test_data(folder, "sha256", built.sha256, "--config")
         if built.channels != model.config.input_dim:
             raise InputError(
                 f"{folder}: the network takes {model.config.input_dim} channels, {built.name} has {built.channels}"

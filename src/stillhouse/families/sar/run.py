@@ -74,7 +74,8 @@ def train(
         processes.wait()  # what process 0 wrote is there for all
         network = in_units(*load_model(out), data)
         watch.log("comparing with filters and measuring times")
-        teacher_rows(out, data, network)
+        teacher_rows(out, data, network, watch.log)
+        watch.log("drawing pictures")
         write_pictures(out, data, {"network": network})
         processes.on_first(lambda: write_json(out / records.SUMMARY, _summary(out)))
     watch.log(f"report: {processes.on_first(lambda: write_page(FAMILY, out))}")

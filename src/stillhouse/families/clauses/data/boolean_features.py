@@ -41,32 +41,46 @@ def filters() -> list[Tensor]:
 
 
 @torch.no_grad()
-def boolean_features(images: Tensor) -> Tensor:
-    """The bits of images.
+def boolean_features(images: Tensor, square: int = 1) -> Tensor:
+    """The bits of images, those of each square joined by OR.
+
+    A joined bit asks whether a pixel anywhere in its square has it. Whether some response of a square is above a level is whether
+    its largest is, so that squares are joined before anything is compared.
 
     Args:
         images: (B, C, H, W) in [0, 1].
+        square: side in pixels of what is joined; 1 joins nothing. At the right and lower edge squares are cut off.
 
     Returns:
-        (B, 76 C, H, W) bool.
+        (B, 76 C, H / square, W / square) bool, whole squares and parts of one.
 
     Example:
         A black image has no bit at all.
 
         >>> boolean_features(torch.zeros(1, 1, 8, 8)).any().item(), tuple(boolean_features(torch.rand(2, 3, 8, 8)).shape)
         (False, (2, 228, 8, 8))
+        >>> tuple(boolean_features(torch.rand(1, 1, 10, 8), square=4).shape)
+        (1, 76, 3, 2)
     """
     count, channels, height, width = images.shape
     maps = images.reshape(count * channels, 1, height, width)
-    bits = [maps > 0, *(maps > level for level in _levels(maps, RAW, ())[0])]
+    brightest = _largest(maps, square)
+    bits = [brightest > 0, *(brightest > level for level in _levels(maps, RAW, ())[0])]
     for kernel in filters():
         # in whole numbers (halves of gray levels): places that are alike are equal, whatever order floats are summed in
         response = torch.nn.functional.conv2d(maps * 255, 2 * kernel[None, None], padding="same").round()
         above, below = _levels(response, POSITIVE, NEGATIVE)
-        bits.append(response > 0)
-        bits += [response > level for level in above]
-        bits += [response < level for level in below]
-    return torch.cat(bits, dim=1).reshape(count, channels * BITS, height, width)
+        largest, smallest = _largest(response, square), -_largest(-response, square)
+        bits.append(largest > 0)
+        bits += [largest > level for level in above]
+        bits += [smallest < level for level in below]
+    joined = torch.cat(bits, dim=1)
+    return joined.reshape(count, channels * BITS, *joined.shape[2:])
+
+
+def _largest(maps: Tensor, square: int) -> Tensor:
+    """The largest entry of each square."""
+    return maps if square == 1 else torch.nn.functional.max_pool2d(maps, square, ceil_mode=True)
 
 
 FILTERS = ("Sobel", "diagonal", "wide Sobel", "line")

@@ -5,7 +5,7 @@ Shapes: B batch, N tokens, D width, H heads, G windows.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -51,7 +51,7 @@ class Attention(nn.Module):
         dropout: on the attention weights.
         place: of the tokens.
         cosine: cosine similarities with a learned scale (Swin V2).
-        fused_only: refuse to fall back to the unfused kernel.
+        fused: ask for a fused kernel; where none takes the inputs, a warning says so once a layer.
 
     Attributes:
         head_gains: (H) buffer of ones; clause specialization weights heads with it. In the state dict.
@@ -65,12 +65,12 @@ class Attention(nn.Module):
         *,
         place: Place | None = None,
         cosine: bool = False,
-        fused_only: bool = False,
+        fused: bool = False,
     ) -> None:
         super().__init__()
         place = place or Place()
         position, grid, prefix = place.kind, place.grid, place.prefix
-        self.heads, self.dropout, self.prefix, self.fused_only = heads, dropout, prefix, fused_only
+        self.heads, self.dropout, self.prefix, self.fused = heads, dropout, prefix, fused
         self.qkv = nn.Linear(width, 3 * width)
         self.projection = nn.Linear(width, width)
         for layer in (self.qkv, self.projection):
@@ -113,6 +113,25 @@ class Attention(nn.Module):
         bias: Tensor = self.bias.get_bias().to(like.dtype)
         return bias if mask is None else bias.masked_fill(~mask, float("-inf"))
 
+    def _mixed(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None) -> Tensor:
+        """Attention itself; with `fused` by a fused kernel where one takes these inputs, and a warning where none does."""
+        dropout = self.dropout if self.training else 0.0
+        if self.fused:
+            try:
+                with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):
+                    return nn.functional.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, scale=scale)
+            except RuntimeError as error:
+                if "No available kernel" not in str(error):
+                    raise
+                self.fused = False
+                warnings.warn(
+                    f"use_flash_attention: no fused kernel for dropout {dropout:g}"
+                    f"{', a learned bias' if mask is not None and mask.requires_grad else ''} and {q.dtype} on {q.device.type}; "
+                    "the ordinary one is used",
+                    stacklevel=2,
+                )
+        return nn.functional.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, scale=scale)
+
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Attended:
         """Attend.
 
@@ -121,15 +140,7 @@ class Attention(nn.Module):
             mask: (B, 1, N, N) bool, True where the row may attend to the column.
         """
         q, k, v, scale = self._parts(x)
-        only = (
-            sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION])
-            if self.fused_only
-            else nullcontext()
-        )
-        with only:
-            mixed = nn.functional.scaled_dot_product_attention(
-                q, k, v, self._mask(mask, q), dropout_p=self.dropout if self.training else 0.0, scale=scale
-            )
+        mixed = self._mixed(q, k, v, self._mask(mask, q), scale)
         mixed = mixed * self.head_gains.to(mixed.dtype)[:, None, None]
         context = mixed.transpose(1, 2).flatten(2)
         return Attended(self.projection(context), context)

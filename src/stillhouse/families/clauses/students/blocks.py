@@ -119,7 +119,7 @@ def make_attention(config: UnifiedTMConfig, stage: Stage, *, shifted: bool, pref
         config.attn_drop_rate,
         place=place,
         cosine=config.swin_version == 2,
-        fused_only=config.use_flash_attention,
+        fused=config.use_flash_attention,
     )
     return attention if windows is None else WindowAttention(windows, attention)
 

@@ -114,7 +114,7 @@ class UnifiedTMConfig:
     continuous_bypass: bool = Field(default=False, description="add a plain MLP beside the clauses, times tanh(gain)")
     bypass_scale: float = Field(default=1.0, description="start of that gain")
     use_flash_attention: bool = Field(
-        default=False, description="fused kernels only: an error where none fits, no slow fallback"
+        default=False, description="fused kernels; where none takes the inputs, a warning and the ordinary one"
     )
     use_residual_attention: bool = Field(default=False, description="add the previous block's attention output")
     relative_position_type: Position = Field(

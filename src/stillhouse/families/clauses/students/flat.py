@@ -65,8 +65,7 @@ class FilterBits(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] to bits (B, 76 C H' W'), feature by feature; H' W' count the squares, parts of one too."""
-        bits = boolean_features(pixels).to(pixels.dtype)
-        return nn.functional.max_pool2d(bits, self.square, ceil_mode=True).flatten(1)
+        return boolean_features(pixels, self.square).to(pixels.dtype).flatten(1)
 
 
 class TeamCore(nn.Module):

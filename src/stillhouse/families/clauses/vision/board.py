@@ -41,10 +41,6 @@ class Board(Watch):
             for seed in range(self.plan.seeds):
                 epochs = epochs_of(self.plan, arm_folder(self.out, arm, seed) / records.RECORDS)
                 self.before[arm, seed] = max((epoch["epoch"] for epoch in epochs), default=0)
-        if self.folder is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(self.folder)
         return self
 
     def __exit__(
@@ -54,10 +50,10 @@ class Board(Watch):
             for seed in range(self.plan.seeds):
                 self._copy(arm, seed)
                 path = arm_folder(self.out, arm, seed) / records.RESULT
-                if self.writer is not None and path.is_file():
+                if path.is_file():
                     found = read_json(path)
                     tag = f"{self._prefix(arm, seed)}/final/test_accuracy"
-                    self.writer.add_scalar(tag, found["metrics"]["accuracy"], found["epochs"])
+                    self._write([(tag, found["metrics"]["accuracy"])], found["epochs"])
         if self.writer is not None:
             self.writer.close()
 
@@ -90,12 +86,21 @@ class Board(Watch):
             self.written[arm, seed] = epoch["epoch"]
             if epoch["epoch"] > self.before.get((arm, seed), 0):
                 self.watch.log(f"{self._prefix(arm, seed)} | {line_of(epoch, self.plan.training.epochs)}")
-            if self.writer is None:
-                continue
-            for tag, value in _scalars(epoch):
-                self.writer.add_scalar(f"{self._prefix(arm, seed)}/{tag}", value, epoch["epoch"])
+            prefix = self._prefix(arm, seed)
+            self._write([(f"{prefix}/{tag}", value) for tag, value in _scalars(epoch)], epoch["epoch"])
         if self.writer is not None:
             self.writer.flush()
+
+    def _write(self, points: list[tuple[str, float]], step: int) -> None:
+        """Points of the TensorBoard folder, which is made with the first: a run that is refused leaves none."""
+        if self.folder is None:
+            return
+        if self.writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(self.folder)
+        for tag, value in points:
+            self.writer.add_scalar(tag, value, step)
 
 
 def epochs_of(plan: ClausesRunConfig, path: Path) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from stillhouse.classification.data import DataConfig
 from stillhouse.classification.mixing_config import MixingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, configclass, parse
+from stillhouse.core.lock import missing_folders, remove_empty
 from stillhouse.families.clauses.data.boolean_features_config import FeaturesMode
 from stillhouse.families.clauses.plan import ArmName, ClausesRunConfig, ClausesTrainingConfig
 from stillhouse.families.clauses.vision.models import ModelName, ModelsConfig, student_of
@@ -183,10 +184,13 @@ class OutputConfig:
         for name, folder in folders.items():
             if folder is None:
                 continue
+            made = missing_folders(Path(folder))
             try:
                 Path(folder).mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise InputError(f"output.{name}: cannot make the folder {folder}: {error.strerror}") from None
+            finally:
+                remove_empty(made)  # whoever writes there makes it anew; a run that is refused leaves none
 
 
 @configclass

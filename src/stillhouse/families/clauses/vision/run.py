@@ -9,15 +9,21 @@ OUT/
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stillhouse.classification.data import ImageData
-from stillhouse.core import processes, records
+from stillhouse.core import processes, ranks, records
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about, run
+from stillhouse.core.family import TeacherAtChance
+from stillhouse.core.folder import RunFolder
 from stillhouse.core.records import write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.clauses.data.boolean_cache import with_boolean_features
@@ -34,7 +40,7 @@ from stillhouse.families.clauses.vision.unused import unread, unused_settings
 from stillhouse.teachers import Teacher
 from stillhouse.training.opening import only_first, open_run
 
-RESULTS = "results.json"
+RESULTS, COUNTS = "results.json", "auto_clause.json"
 
 
 FREE = ("features.cache", "features.batch_size", "features.force")  # decide no result, so may differ on --resume
@@ -78,7 +84,7 @@ def run_models(
     config.output.check()
     grown: Any = {"may_grow": ("models", "seeds", "arms"), "may_change": FREE}
     training = config.run_config(config.models[0]).training
-    with open_run(out, to_mapping(config), training, resume=resume, **grown) as top:
+    with open_run(out, to_mapping(config), training, resume=resume, **grown) as top, _nothing_left(top):
         watch = only_first(watch)
         known = about("vision", config, command)
         top.begin(known)
@@ -111,6 +117,19 @@ def run_models(
     return {**known, "models": found}
 
 
+@contextmanager
+def _nothing_left(top: RunFolder) -> Iterator[None]:
+    """Where the first model of a new run is refused (no data, a teacher at chance), what was begun for it is taken away again."""
+    try:
+        yield
+    except (InputError, TeacherAtChance):
+        if not top.before and not any(top.path.glob(f"*/{records.RUN}")):
+            for name in (records.RUN, COUNTS) if ranks.first() else ():
+                (top.path / name).unlink(missing_ok=True)
+            shutil.rmtree(top.path / Path(COUNTS).stem, ignore_errors=True)
+        raise
+
+
 def _outputs(config: VisionConfig, plan: Any, data: ImageData, folder: Path, summary: Any, watch: Watch) -> Any:
     return result_of(plan, folder, summary, write_outputs(config, plan, data, folder, watch=watch))
 
@@ -122,7 +141,7 @@ def _plan(
     plan = config.run_config(model)
     if config.clauses.auto and model == "transformer":
         student: Any = plan.student
-        counts = share_out(config.clauses, student, plan, data, out / "auto_clause.json", resume=resume)
+        counts = share_out(config.clauses, student, plan, data, out / COUNTS, resume=resume)
         watch.log(f"Auto-tuned clause counts: {', '.join(map(str, counts))}")
         transformer = replace(student, tm_clauses=tuple(counts))
         config = replace(config, model=replace(config.model, transformer=transformer))

@@ -3,7 +3,8 @@
 NumpyTextEmbedder.load(FOLDER).encode(["A plane is taking off."])     # (1, d) float32
 
 FOLDER/
-  text_student.safetensors   table (V, h) with the token weights in it, skip (d, h), bias (d), w1 (m, h), b1 (m), w2 (d, m)
+  text_student.safetensors   table (V, h) with the token weights in it, skip (d, h), bias (d), w1 (m, h), b1 (m), w2 (d, m);
+                             with votes also votes (F, d), rarity (F)
   card.json                  levels, output, scale, tokenizer, what was measured
   tokenizer.json             of a student that reads its teacher's word pieces
 """
@@ -32,8 +33,15 @@ from stillhouse.families.embed.export.numpy_embedder import (
     read_safetensors,
     verify,
 )
-from stillhouse.families.embed.students.text_config import FORMAT, WEIGHTS
-from stillhouse.families.embed.students.words import TOKENIZER, Bags, PieceTokenizer, Tokenizer, tokenizer_from
+from stillhouse.families.embed.students.text_config import FORMAT, VOTES, WEIGHTS
+from stillhouse.families.embed.students.words import (
+    TOKENIZER,
+    Bags,
+    PieceTokenizer,
+    Tokenizer,
+    WordFeatures,
+    tokenizer_from,
+)
 
 NAMES = ("table", "skip", "bias", "w1", "b1", "w2")
 
@@ -46,11 +54,13 @@ class NumpyTextEmbedder:
         card: what stands there of it.
         weights: arrays by name; the table may be float16.
         tokenizer: texts -> token numbers.
+        features: texts -> word features, of a student with votes.
     """
 
     card: dict[str, Any]
     weights: dict[str, NDArray[Any]]
     tokenizer: Tokenizer
+    features: WordFeatures | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> NumpyTextEmbedder:
@@ -67,9 +77,12 @@ class NumpyTextEmbedder:
         tokenizer = tokenizer_from(card["tokenizer"], folder)
         if isinstance(tokenizer, PieceTokenizer):
             verify(folder, card, (TOKENIZER,))
-        _check_weights(weights, sum(card["levels"]), tokenizer.vocabulary, folder / WEIGHTS)
-        small = {name: array.astype(np.float32) for name, array in weights.items() if name != "table"}
-        return cls(card, {**small, "table": weights["table"]}, tokenizer)
+        features = WordFeatures(card["vote_buckets"]) if "vote_buckets" in card else None
+        size = 0 if features is None else features.buckets
+        _check_weights(weights, sum(card["levels"]), tokenizer.vocabulary, size, folder / WEIGHTS)
+        large = ("table", *VOTES)
+        kept = {name: array if name in large else array.astype(np.float32) for name, array in weights.items()}
+        return cls(card, kept, tokenizer, features)
 
     @cached_property
     def exact(self) -> dict[str, ExactWeight]:
@@ -107,10 +120,23 @@ class NumpyTextEmbedder:
             raise InputError(f"level: expected 1 to {len(self.levels)}, got {level}")
         parts = [np.zeros((0, sum(self.levels)), np.float32)]
         for start in range(0, len(texts), batch_size):
-            parts.append(self._coded(self.tokenizer.bags(texts[start : start + batch_size])))
+            some = texts[start : start + batch_size]
+            voted = None if self.features is None else self._voted(self.features.bags(some))
+            parts.append(self._coded(self.tokenizer.bags(some), voted))
         return np.concatenate(parts)[:, : sum(self.levels[:level])]
 
-    def _coded(self, bags: Bags) -> Floats:
+    def _voted(self, bags: Bags) -> Floats:
+        """(n, d): the votes of each text's word features, over the length of their weights."""
+        rarity = self.weights["rarity"][bags.ids].astype(np.float32)
+        votes = self.weights["votes"][bags.ids].astype(np.float32) * rarity[:, None]
+        total, square = np.zeros((len(bags), votes.shape[1]), np.float32), np.zeros(len(bags), np.float32)
+        some = np.flatnonzero(np.diff(bags.starts))
+        if len(some):
+            total[some] = np.add.reduceat(votes, bags.starts[some], axis=0)
+            square[some] = np.add.reduceat(np.square(rarity), bags.starts[some])
+        return np.asarray(total / np.maximum(np.sqrt(square), np.float32(1e-12))[:, None], np.float32)
+
+    def _coded(self, bags: Bags, voted: Floats | None = None) -> Floats:
         w = self.weights
         x = np.zeros((len(bags), w["table"].shape[1]), np.float32)
         some = np.flatnonzero(np.diff(bags.starts))  # reduceat gives an empty text its neighbour's first token
@@ -120,6 +146,8 @@ class NumpyTextEmbedder:
         codes: Floats = x @ self.exact["skip"] + w["bias"]
         if len(w["b1"]):
             codes += gelu(x @ self.exact["w1"] + w["b1"]) @ self.exact["w2"]
+        if voted is not None:
+            codes += voted
         first = self.levels[0]
         codes[:, :first] = placed(codes[:, :first], self.card["output"], self.card.get("scale"))
         return codes
@@ -136,18 +164,23 @@ def _checked_card(card: Any, path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: output: expected one of {', '.join(OUTPUTS)}, got {card.get('output')!r}")
     if card["output"] == "tanh" and not (isinstance(scale, (int, float)) and 0 < scale < math.inf):
         raise InputError(f"{path}: scale: expected a number above 0 for output tanh, got {scale!r}")
+    buckets = card.get("vote_buckets", 2)
+    if type(buckets) is not int or buckets < 2 or buckets % 2:
+        raise InputError(f"{path}: vote_buckets: expected an even whole number, got {buckets!r}")
     if not isinstance(card.get("tokenizer"), dict):
         raise InputError(f"{path}: tokenizer: expected a mapping, got {card.get('tokenizer')!r}")
     return card
 
 
-def _check_weights(weights: dict[str, np.ndarray], d: int, vocabulary: int, path: Path) -> None:
-    missing = [name for name in NAMES if name not in weights]
+def _check_weights(weights: dict[str, np.ndarray], d: int, vocabulary: int, features: int, path: Path) -> None:
+    names = NAMES + VOTES * bool(features)
+    missing = [name for name in names if name not in weights]
     if missing:
-        raise InputError(f"{path}: expected arrays {', '.join(NAMES)}; missing: {', '.join(missing)}")
+        raise InputError(f"{path}: expected arrays {', '.join(names)}; missing: {', '.join(missing)}")
     h, m = weights["table"].shape[-1], weights["b1"].size
-    shapes = dict(zip(NAMES, [(vocabulary, h), (d, h), (d,), (m, h), (m,), (d, m)]))
+    sizes = [(vocabulary, h), (d, h), (d,), (m, h), (m,), (d, m), (features, d), (features,)]
+    shapes = dict(zip(names, sizes))  # without votes the last two are left out
     wrong = [f"{n}: expected {s}, got {weights[n].shape}" for n, s in shapes.items() if weights[n].shape != s]
-    wrong += [f"{n}: holds NaN or infinite numbers" for n in NAMES if not np.isfinite(weights[n]).all()]
+    wrong += [f"{n}: holds NaN or infinite numbers" for n in names if not np.isfinite(weights[n]).all()]
     if wrong:
         raise InputError(f"{path} does not go with its card: {'; '.join(wrong)}")

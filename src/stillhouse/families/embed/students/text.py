@@ -1,6 +1,6 @@
-"""Text -> code without the teacher: a table of token vectors, their weighted sum scaled to length 1, a small network.
+"""Text -> code without the teacher: a table of token vectors, their weighted sum scaled to length 1, a small network, and votes.
 
-Shapes: B texts, T tokens of all of them, V vocabulary, h numbers a token, m hidden width, d numbers of a code.
+Shapes: B texts, T tokens of all of them, V vocabulary, h numbers a token, m hidden width, d numbers of a code, F word features.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from stillhouse.layers.part import Student
 
 
 class StaticTextStudent(Student):
-    """u = sum_t w_t e_t over the tokens; x = u / ||u||; z = skip x + bias + w2 gelu(w1 x + b1).
+    """u = sum_t w_t e_t over the tokens; x = u / ||u||; z = skip x + bias + w2 gelu(w1 x + b1) + sum_f r_f v_f / ||r||.
 
     The sum is scaled to length 1, so that a long text does not lie further out, and a weight can be folded into its vector. All
-    texts without tokens have x = 0, and one code.
+    texts without tokens have x = 0, and one code. v_f is the vote of a word feature f of the text, r_f how rare it is.
 
     Args:
         table: (V, h) the first token vectors.
@@ -28,6 +28,7 @@ class StaticTextStudent(Student):
         hidden: m; 0 leaves the network out.
         output: of the first level: `euclidean` as it is, `sphere` of length 1, `tanh` in the box.
         scale: of output tanh: tanh(z / scale).
+        features: F; 0: no votes.
 
     Example:
         >>> student = StaticTextStudent(torch.eye(3), torch.ones(3), levels=(2,), hidden=0)
@@ -46,6 +47,7 @@ class StaticTextStudent(Student):
         hidden: int,
         output: str = "euclidean",
         scale: float | None = None,
+        features: int = 0,
     ) -> None:
         super().__init__()
         if table.ndim != 2 or weight.shape != table.shape[:1] or not bool((weight > 0).all()):
@@ -66,22 +68,37 @@ class StaticTextStudent(Student):
         self.w1 = nn.Parameter(torch.empty(hidden, h))
         self.b1 = nn.Parameter(torch.zeros(hidden))
         self.w2 = nn.Parameter(torch.zeros(d, hidden))  # 0: the network starts as its linear map
+        self.votes: Tensor | None
+        self.rarity: Tensor | None
+        # fitted in closed form, never trained: more steps would fit them to the last word
+        self.register_buffer("votes", torch.zeros(features, d) if features else None)
+        self.register_buffer("rarity", torch.zeros(features) if features else None)
         if hidden:
             nn.init.normal_(self.w1)  # x has length 1, so that each entry of w1 x has variance 1
 
-    def forward(self, ids: Tensor, starts: Tensor) -> Tensor:
-        """Tokens (T,) and where each text's begin (B,) -> codes (B, d)."""
-        return self.coded(self.pooled(ids, starts))
+    def forward(self, ids: Tensor, starts: Tensor, voted: Tensor | None = None) -> Tensor:
+        """Tokens (T,) and where each text's begin (B,), and the votes (B, d) on these texts -> codes (B, d)."""
+        return self.coded(self.pooled(ids, starts), voted)
+
+    def voted(self, ids: Tensor, starts: Tensor) -> Tensor:
+        """Word features (T,) and where each text's begin (B,) -> the sum of their votes (B, d)."""
+        assert self.votes is not None
+        assert self.rarity is not None
+        rarity = self.rarity[ids]
+        length = F.embedding_bag(ids, self.rarity.square()[:, None], starts, mode="sum").sqrt()
+        total = F.embedding_bag(ids, self.votes, starts, mode="sum", per_sample_weights=rarity)
+        return total / length.clamp_min(1e-12)
 
     def pooled(self, ids: Tensor, starts: Tensor) -> Tensor:
         """(B, h) of length 1; 0 for a text without tokens."""
         weights = self.log_weight[ids].exp()
         return F.normalize(F.embedding_bag(ids, self.table, starts, mode="sum", per_sample_weights=weights), dim=1)
 
-    def coded(self, x: Tensor) -> Tensor:
-        """(B, h) -> (B, d)."""
+    def coded(self, x: Tensor, voted: Tensor | None = None) -> Tensor:
+        """(B, h) and what was voted (B, d) -> (B, d)."""
         hidden = F.gelu(F.linear(x, self.w1, self.b1), approximate="tanh")
         z = F.linear(x, self.skip, self.bias) + F.linear(hidden, self.w2)
+        z = z if voted is None else z + voted
         first, rest = z[:, : self.levels[0]], z[:, self.levels[0] :]
         if self.output == "sphere":
             first = F.normalize(first, dim=1)

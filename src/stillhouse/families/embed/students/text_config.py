@@ -9,6 +9,7 @@ from pydantic import Field
 from stillhouse.core.config import configclass
 
 FORMAT, WEIGHTS = "stillhouse-text-embedder-1", "text_student.safetensors"  # of a saved text student
+VOTES = ("votes", "rarity")  # arrays of its votes
 
 
 @configclass
@@ -28,7 +29,14 @@ class TextStudentConfig:
     )
     votes: bool = Field(
         default=True,
-        description="also keep what each token alone adds to a code, a ridge regression on the tokens as one on TF-IDF is",
+        description="also keep what each word, pair of words and group of letters alone adds to a code: a ridge regression, as "
+        "one on TF-IDF is",
+    )
+    vote_buckets: int = Field(
+        default=1 << 17,
+        gt=1,
+        multiple_of=2,
+        description="of the votes: places of the hashed words; 2 bytes a number of a code each",
     )
     rarity: float = Field(
         default=1e-3, gt=0, description="a of the first token weights a / (a + p), p the token's share of all tokens"

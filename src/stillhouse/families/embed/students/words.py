@@ -161,9 +161,70 @@ class HashTokenizer:
     def _parts(self, word: str) -> Iterator[str]:
         yield word
         if self.letters and len(word) > 1:
-            marked = f"<{word[:40]}>"
-            for size in GRAMS:
-                yield from (f"={marked[i : i + size]}" for i in range(len(marked) - size + 1))
+            yield from (f"={group}" for group in letter_groups(word))
+
+
+@dataclass
+class WordFeatures:
+    """What single words say of a text: words as written and in lower case, pairs of neighbours, and groups of letters.
+
+    Each once a text, at a place that a checksum gives: letter groups in the upper half of the buckets, the others in the lower.
+
+    Attributes:
+        buckets: V; even.
+
+    Example:
+        >>> bags = WordFeatures(1 << 20).bags(["A plane", ""])
+        >>> bags.starts.tolist()  # both words as written and in lower case, their pair, a group of <a>, 12 of <plane>
+        [0, 18, 18]
+
+    Source: Weinberger et al. 2009, arXiv:0902.2206; Joulin et al. 2017, arXiv:1607.01759 (pairs of words, hashed).
+    """
+
+    buckets: int = 1 << 17
+    _known: dict[str, tuple[int, tuple[int, ...]]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.buckets < 2 or self.buckets % 2:
+            raise InputError(f"vote_buckets: expected an even number of at least 2, got {self.buckets}")
+
+    def bags(self, texts: Sequence[str]) -> Bags:
+        """Feature numbers of texts, each once a text, in the order in which they are met."""
+        return Bags.of([tuple(dict.fromkeys(self._of(text))) for text in texts])
+
+    def _of(self, text: str) -> Iterator[int]:
+        half, before = self.buckets // 2, None
+        for word in WORD.findall(text):
+            this, places = self._word(word)
+            yield from places
+            if before is not None:
+                yield (before * 1_000_003 + this) % half
+            before = this
+
+    def _word(self, word: str) -> tuple[int, tuple[int, ...]]:
+        """The checksum of the word in lower case, for its pairs, and the places of the word."""
+        known = self._known.get(word)
+        if known is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            half, low = self.buckets // 2, word.lower()
+            this = zlib.crc32(low.encode("utf-8", "replace"))
+            written = zlib.crc32(f"={word}".encode("utf-8", "replace")) % half
+            groups = (half + zlib.crc32(group.encode("utf-8", "replace")) % half for group in letter_groups(low))
+            known = self._known[word] = (this, (written, this % half, *groups))
+        return known
+
+
+def letter_groups(word: str) -> Iterator[str]:
+    """The groups of 3 to 5 letters inside "<word>", of its first 40 letters.
+
+    Example:
+        >>> list(letter_groups("ox"))
+        ['<ox', 'ox>', '<ox>']
+    """
+    marked = f"<{word[:40]}>"
+    for size in GRAMS:
+        yield from (marked[i : i + size] for i in range(len(marked) - size + 1))
 
 
 Tokenizer = PieceTokenizer | HashTokenizer
