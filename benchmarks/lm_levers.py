@@ -95,7 +95,8 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
         "dense, 2 layers of width 256, embedding of 128: a teacher for a row kd",
         student(width=256, layers=2, heads=8, embedding_width=128),
     ),
-    "kd": ("wide", "taught by --teacher, from a cache of its 32 largest logits", lesson(kd_weight=1.0)),
+    "alone": ("wide", "the text of the row kd (--taught-bytes), from the labels alone", lambda config: config),
+    "kd": ("alone", "taught by --teacher, from a cache of its 32 largest logits", lesson(kd_weight=1.0)),
 }
 
 
@@ -159,13 +160,15 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
     file = place.with_name(f"{place.name}.json")
     if file.is_file() or (row == "kd" and options.teacher is None):
         return
-    config = config_of(row, options.text)
-    corpus, tutor = config.corpus.build(), None
+    config, tutor = config_of(row, options.text), None
+    whole = config.corpus.build()  # what a teacher may have learned from
+    if row in ("alone", "kd"):
+        config = replace(config, corpus=replace(config.corpus, most_bytes=options.taught_bytes))
+    corpus = config.corpus.build()
     if row == "kd":
         source = LanguageTeacherConfig(source=str(options.teacher))
-        teacher = load_teacher(source, corpus)
-        config = replace(config, teacher=source, corpus=replace(config.corpus, most_bytes=options.taught_bytes))
-        corpus = config.corpus.build()
+        teacher = load_teacher(source, whole)
+        config = replace(config, teacher=source)
         tutor = LanguageTutor(teacher, cache_of(config, corpus, teacher, options.out / "logits", print))
     steps = options.steps
     model = build(config, corpus, tries, seed)
@@ -238,7 +241,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="optimizer steps of a row, of 8 windows of 128 tokens")
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--teacher", type=Path, help="folder of a teacher of the same tokenizer; left out: no row kd")
-    parser.add_argument("--taught-bytes", type=int, default=2_000_000, help="of the text in the teacher's cache")
+    parser.add_argument("--taught-bytes", type=int, default=2_000_000, help="of the text of the rows kd and alone")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each row")
     parser.add_argument("--test", action="store_true", help="score the first 65,536 tokens of the test split too, once")
     parser.add_argument("--save", action="store_true", help="keep the student of each row: OUT/ROW can be a teacher")
