@@ -115,7 +115,7 @@ def build(config: LmRunConfig, corpus: Corpus, tries: dict[Any, Any], seed: int 
     torch.manual_seed(seed)
     model = replace(config.student, vocab_size=corpus.tokenizer.vocab_size).build()
     if model.prior is not None and config.student.ngram is not None:
-        key = (config.corpus.tokenizer, config.student.ngram)
+        key = (config.corpus.tokenizer, config.corpus.most_bytes, config.student.ngram)
         if key not in tries:
             tries[key] = count_trie(corpus.train.ids, corpus.tokenizer.vocab_size, config.student.ngram)
         model.prior.fill(tries[key])
@@ -174,7 +174,7 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
     model = build(config, corpus, tries, seed)
     ngram, priors = config.student.ngram, ()
     if ngram is not None and ngram.held_out > 1:
-        key = (config.corpus.tokenizer, ngram, "held out")
+        key = (config.corpus.tokenizer, config.corpus.most_bytes, ngram, "held out")
         if key not in tries:
             rows = len(Windows(corpus.train.ids, WINDOW))
             tries[key] = held_out_priors(corpus.train.ids, corpus.tokenizer.vocab_size, ngram, rows, WINDOW)
