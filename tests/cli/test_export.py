@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ import stillhouse
 from stillhouse.classification.card import save_student
 from stillhouse.classification.data import DataConfig
 from stillhouse.cli.main import main
+from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, Target, compare_answers, write_export
 from stillhouse.core.lock import RunLock
@@ -69,6 +71,20 @@ def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode
     assert "clauses.npz was changed after it was written" in done.stderr
+
+
+def test_pictures_of_clauses_are_no_machine(flat, tmp_path):
+    """A run keeps them in a file of the same name: without its run.json it was taken for an export, with a traceback."""
+    from stillhouse.families.clauses.machine_use import open_machine
+
+    arrays = {"images": np.zeros((2, 8, 8))}
+    records.write_arrays(tmp_path / "run" / "clauses.npz", arrays)
+    with pytest.raises(InputError, match="expected a clause machine; missing: edges, image_shape"):
+        open_machine(tmp_path / "run")
+    shutil.copytree(flat[0], tmp_path / "run" / "student")
+    assert open_machine(tmp_path / "run") is None
+    asked = np.zeros((1, 8, 8), np.uint8)
+    assert len(stillhouse.load(tmp_path / "run").predict(asked)) == 1
 
 
 def test_rules_are_a_page_a_text_and_json(flat, tmp_path, capsys):

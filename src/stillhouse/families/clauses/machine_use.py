@@ -13,6 +13,7 @@ import numpy as np
 
 from stillhouse.classification.photos import PhotoClasses, softmax
 from stillhouse.core.checks import InputError
+from stillhouse.core.folder import SHIPPED
 from stillhouse.core.records import RUN
 from stillhouse.families.clauses.numpy_machine import FILE, ClauseMachine
 from stillhouse.logic.machine import Machine
@@ -42,7 +43,8 @@ def open_machine(place: Path) -> MachineClasses | None:
     Raises:
         InputError: it is one, and was changed since it was written.
     """
-    if (place / FILE).is_file() and not (place / RUN).is_file():  # a run keeps pictures of its clauses under that name
+    # a run keeps pictures of its clauses under that name, also one whose run.json is gone
+    if (place / FILE).is_file() and not (place / RUN).is_file() and not (place / SHIPPED).is_dir():
         try:
             return MachineClasses(place, ClauseMachine(place))
         except ValueError as error:

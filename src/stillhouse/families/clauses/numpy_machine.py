@@ -24,7 +24,7 @@ class ClauseMachine:
         path: of `clauses.npz`, or its folder.
 
     Raises:
-        ValueError: the file was changed after it was written.
+        ValueError: the file was changed after it was written, or is no clause machine.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -35,6 +35,9 @@ class ClauseMachine:
             raise ValueError(f"{path} was changed after it was written: expected the sha256 of its content at its end")
         with np.load(io.BytesIO(raw)) as file:
             self.parts = {name: file[name] for name in file.files}
+        missing = [name for name in ("edges", "image_shape", "class_names", "scale") if name not in self.parts]
+        if missing:
+            raise ValueError(f"{path}: expected a clause machine; missing: {', '.join(missing)}")
         self.image_shape = tuple(int(n) for n in self.parts["image_shape"])
         self.class_names = [str(name) for name in self.parts["class_names"]]
         self.layers = sum(name.startswith("starts_") for name in self.parts)
