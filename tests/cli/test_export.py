@@ -77,8 +77,8 @@ def test_pictures_of_clauses_are_no_machine(flat, tmp_path):
     """A run keeps them in a file of the same name: without its run.json it was taken for an export, with a traceback."""
     from stillhouse.families.clauses.machine_use import open_machine
 
-    arrays = {"images": np.zeros((2, 8, 8))}
-    records.write_arrays(tmp_path / "run" / "clauses.npz", arrays)
+    (tmp_path / "run").mkdir()
+    records.write_arrays(tmp_path / "run" / "clauses.npz", images=np.zeros((2, 8, 8)))
     with pytest.raises(InputError, match="expected a clause machine; missing: edges, image_shape"):
         open_machine(tmp_path / "run")
     shutil.copytree(flat[0], tmp_path / "run" / "student")
