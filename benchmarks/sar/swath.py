@@ -62,8 +62,8 @@ def main() -> None:
         print(f"seed {seed}: {result['params']:,} parameters, best epoch {result['best_epoch']}", flush=True)
     show(rows)
     if options.json is not None:
-        found = {"nmse_db": {name: decibels(row) for name, row in rows.items()}, "seconds": seconds}
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        kept = {"nmse_db": {name: decibels(row) for name, row in rows.items()}, "seconds": seconds}
+        options.json.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def closed(config: SarTrainConfig, data: SarData) -> np.ndarray:
@@ -90,6 +90,7 @@ def filters(data: SarData) -> dict[str, Row]:
 def smooth(exact: np.ndarray, data: SarData) -> np.ndarray:
     """Matched filters whose edge pulse counts by the share of it that lies in the aperture."""
     radar, rate = data.parameters, data.test.facts["azimuth_rate"][:, None]
+    assert radar is not None  # simulated lines have a radar
     lag = np.arange(exact.shape[1]) - exact.shape[1] // 2
     half = radar.prf * radar.doppler_bandwidth / rate / 2
     share = np.clip(half - np.abs(lag) + 0.5, 0, 1)
