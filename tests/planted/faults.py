@@ -12,6 +12,15 @@ import contextlib
 import yaml
 from plant import Fault, constant, edited, nothing, times
 
+SAMPLES = (
+    Fault(
+        "a page's samples show the teacher's neighbours on both sides",
+        "stillhouse.families.embed.samples:neighbour_samples",
+        edited('nearest_neighbors(codes, NEAREST, metric="euclidean")', "nearest_neighbors(vectors, NEAREST, metric=metric)"),
+        "tests/embed/test_samples.py::test_neighbours_are_the_nearest_on_their_own_side",
+    ),
+)
+
 OWN_TEACHER = (
     Fault(
         "the teacher's classes are not re-ordered",
@@ -2566,6 +2575,7 @@ FAULTS: tuple[Fault, ...] = (
     *PROCESSES,
     *LOGIC,
     *TARGETS,
+    *SAMPLES,
     *OWN_TEACHER,
     *DOCUMENTED_WORDS,
     *ATTACHED,

@@ -60,7 +60,7 @@ def color(place: int) -> str:
 def differences(rows: Sequence[tuple[str, float, float, float]], label: str, unit: str = "points") -> Markup:
     """Differences with their intervals against the line of no difference; rows are (name, difference, low, high)."""
     with rc_context(STYLE | {"font.size": 10}):
-        figure = Figure(figsize=(5, 0.7 + 0.2 * (len(unit) > 8) + 0.36 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(5, 0.7 + 0.36 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
         for place, (_, middle, low, high) in enumerate(rows):
             color = COLORS[0] if low > 0 else COLORS[1] if high < 0 else FAINT
@@ -72,10 +72,8 @@ def differences(rows: Sequence[tuple[str, float, float, float]], label: str, uni
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        # a long unit would be cut where long names leave little room
-        axes.set_xlabel(
-            f"difference{f' in {unit}' * bool(unit)}{chr(10) if len(unit) > 8 else ' '}(right of 0: better)"
-        )
+        # centred it would be cut where long names leave little room
+        axes.set_xlabel(f"difference{f' in {unit}' * bool(unit)} (right of 0: better)", loc="right")
         axes.margins(x=0.08)
         return _svg(figure, "differences", label)
 

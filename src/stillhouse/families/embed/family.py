@@ -51,6 +51,7 @@ from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors
 from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig, refusal
 from stillhouse.families.embed.report import NAMES
+from stillhouse.families.embed.samples import neighbour_samples
 from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
 from stillhouse.families.embed.students.tree import fit_scale, level_sizes
 from stillhouse.layers.taps import Tapped
@@ -305,6 +306,9 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
         card = read_object(path / SHIPPED / records.CARD, CARDS)
         result = lab.folder.result(STUDENT, summary["shipped"]["seed"])
         _write_card(path / SHIPPED, {**card, "metrics": result["metrics"]})
+        codes = lab.data.codes(self.load(path / SHIPPED).encode, lab.data.test)[:, : lab.config.student.levels[0]]
+        store, vectors = lab.data.data.store, lab.data.test_vectors
+        summary["samples"] = neighbour_samples(store, lab.data.test, vectors, codes, lab.data.metric)
         if lab.config.text is not None:
             from stillhouse.families.embed.students.text_config import WEIGHTS
             from stillhouse.families.embed.students.words import TOKENIZER

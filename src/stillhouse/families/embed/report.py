@@ -23,6 +23,7 @@ CHECK = (
     "{metric}: {score:.3f} among {rows:,} training rows; of noise {chance:.3f}. It is not the PCA of the tables, whose axes are "
     "fitted on more rows and which is scored among the test rows."
 )
+SIDES = ((True, True), (True, False), (False, True), (False, False))  # of a point: right, above
 LOCAL, GLOBAL = "knn_overlap@10", "spearman"
 NAMES = {
     "student": "student",
@@ -96,12 +97,29 @@ def embedding_blocks(run: RunFolder) -> list[Block]:
     found += [
         _table("Local: who is near", arms, LOCAL_COLUMNS, near),
         _table("Global: how far the rest is", arms, GLOBAL_COLUMNS, far),
+        *_samples(summary),
         *_levels(arms, config, added),
         _table("Health and time", arms, HEALTH_COLUMNS, health),
         Figure("Learning curves of the student", [(_curves(path), "")]),
         Facts("The vectors", _facts(_read(path / records.RUN), summary.get("teacher"))),
     ]
     return found
+
+
+def _samples(summary: Mapping[str, Any]) -> list[Block]:
+    """Some test rows and what is nearest to them on both sides, in words."""
+    rows: list[tuple[str, str]] = []
+    for one in summary.get("samples") or ():
+        found = mapping(one)
+        teacher, student = (list(map(str, found.get(side) or ())) for side in ("teacher", "student"))
+        marked = [f"\u2713{GAP}{text}" if text in teacher else text for text in student]
+        rows += [("Row", str(found.get("row", ""))), ("near in the teacher", " | ".join(teacher))]
+        rows += [("near in the student", " | ".join(marked))]
+    caption = (
+        "Test rows, evenly spread, and the three of the other test rows that are nearest by the teacher's vectors and by the "
+        "shipped student's codes. \u2713: among the teacher's three too."
+    )
+    return [Facts("Some rows and what is near to them", rows, caption)] if rows else []
 
 
 def arm_name(arm: str) -> str:
@@ -118,9 +136,14 @@ def _table(title: str, arms: Mapping[str, Any], columns: Sequence[tuple[str, str
     """Those columns that any arm has."""
     kept = [(key, word) for key, word in columns if any(key in mapping(found) for found in arms.values())]
     rows: list[list[str | Cell]] = [
-        [arm_name(arm), *(_cell(mapping(found).get(key)) for key, _ in kept)] for arm, found in arms.items()
+        [_row(arm), *(_cell(mapping(found).get(key)) for key, _ in kept)] for arm, found in arms.items()
     ]
     return Table(title, ["", *(word for _, word in kept)], rows, caption)
+
+
+def _row(arm: str) -> str:
+    """As the table of arms names it, so that it has the same mark and colour there and here."""
+    return arm_name(arm) if arm.startswith("near-") else arm
 
 
 def _cell(value: Any) -> str | Cell:
@@ -167,13 +190,41 @@ def _frontier(arms: Mapping[str, Any]) -> Markup:
             small = arm.startswith("near-")
             color = figures.COLORS[0] if learned else figures.INK
             axes.plot([x], [y], "o" if learned else "s", color=color, markersize=4 if small else 7, zorder=2)
-            label = arm.removeprefix("near-") if small else arm_name(arm)
-            axes.annotate(label, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=8.5, color=color)
         axes.set(xlabel="global: Spearman of distances", ylabel="local: share of the 10 nearest kept")
         axes.set_ylim(0, 1.15 * max(y for _, y in known.values()) or 1.0)
         axes.margins(x=0.2)
+        _name_points(
+            figure,
+            {arm.removeprefix("near-") if arm.startswith("near-") else arm_name(arm): at for arm, at in known.items()},
+        )
         found = "; ".join(f"{arm_name(arm)} {y:.3f} local, {x:.3f} global" for arm, (x, y) in known.items())
         return figures._svg(figure, "frontier", f"Local against global quality of every method. {found}.")
+
+
+def _name_points(figure: Canvas, points: Mapping[str, tuple[float, float]]) -> None:
+    """Each name beside its point, on the first side where it covers no other name and no point."""
+    axes, taken = figure.axes[0], []
+    figure.draw_without_rendering()  # sides are known in pixels only once the layout is
+    pixels = {name: axes.transData.transform(at) for name, at in points.items()}
+    for name, at in points.items():
+        for right, up in SIDES:
+            text = axes.annotate(
+                name,
+                at,
+                xytext=(6 if right else -6, 4 if up else -4),
+                textcoords="offset points",
+                ha="left" if right else "right",
+                va="bottom" if up else "top",
+                fontsize=8.5,
+            )
+            box = text.get_window_extent()
+            free = not any(box.overlaps(other) for other in taken) and not any(
+                box.contains(*p) for p in pixels.values()
+            )
+            if free or (right, up) == SIDES[-1]:
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _levels(arms: Mapping[str, Any], config: Mapping[str, Any], caption: str) -> list[Block]:

@@ -21,7 +21,7 @@ from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import Metric, judge, nearest_neighbors
 from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import EmbedRunConfig
-from stillhouse.families.embed.students.axes import axes_from
+from stillhouse.families.embed.students.axes import axes_from, unnamed_axes
 from stillhouse.families.embed.students.tree import encode as tree_of
 from stillhouse.families.embed.students.tree import to_json
 
@@ -250,13 +250,26 @@ def explore(
     return write_explorer(
         out,
         shown,
-        axes=student.card.get("axes"),
+        axes=_named(student.card.get("axes")),
         title=f"{config.name}, {store.path.stem}" if config is not None else store.path.stem,
         metrics={"rows": _of(len(rows), len(store)), **figures},
     )
 
 
 # ------------------------------------------------------------------------------------------------------------- pieces
+
+
+def _named(axes: Any) -> Any:
+    """Axes of a card; of those that nobody named the name alone, as `low 1` and `high 1` say nothing.
+
+    Example:
+        >>> _named([["axis 1", "low 1", "high 1"], ["Emotion", "Negative", "Positive"]])
+        ['axis 1', ['Emotion', 'Negative', 'Positive']]
+    """
+    if axes is None:
+        return None
+    unnamed = [[axis.name, axis.negative, axis.positive] for axis in unnamed_axes(len(axes))]
+    return [one[0] if list(one) == blank else list(one) for one, blank in zip(axes, unnamed)]
 
 
 def _of(count: int, most: int) -> str:
