@@ -16,7 +16,10 @@ SAMPLES = (
     Fault(
         "a page's samples show the teacher's neighbours on both sides",
         "stillhouse.families.embed.samples:neighbour_samples",
-        edited('nearest_neighbors(codes, NEAREST, metric="euclidean")', "nearest_neighbors(vectors, NEAREST, metric=metric)"),
+        edited(
+            'nearest_neighbors(codes, NEAREST, metric="euclidean")',
+            "nearest_neighbors(vectors, NEAREST, metric=metric)",
+        ),
         "tests/embed/test_samples.py::test_neighbours_are_the_nearest_on_their_own_side",
     ),
 )
