@@ -203,7 +203,8 @@ def _frontier(arms: Mapping[str, Any]) -> Markup:
 
 def _name_points(figure: Canvas, points: Mapping[str, tuple[float, float]]) -> None:
     """Each name beside its point, on the first side where it covers no other name and no point."""
-    axes, taken = figure.axes[0], []
+    axes = figure.axes[0]
+    taken: list[Any] = []  # boxes of names
     figure.draw_without_rendering()  # sides are known in pixels only once the layout is
     pixels = {name: axes.transData.transform(at) for name, at in points.items()}
     for name, at in points.items():
