@@ -1,4 +1,5 @@
-"""What is made beside a run: a teacher's cache, exports, a sweep. Killed, on a full disk, damaged, with payloads in their files.
+"""What is made beside a run: a teacher's cache, captured vectors, exports, a sweep. Killed, on a full disk, damaged, with
+payloads in their files.
 
 Killed or full: the same command again leaves what it would have left, to the bit. Damaged: whoever reads it gets a named error or
 the same answer.
@@ -116,6 +117,9 @@ def things(field: Field) -> list[Made]:
         found.append(
             Made("share of a cache", written[0], shares[0], written[0], files)
         )  # last: it takes its share away
+    else:
+        words = ["embed", "capture", texts(base), "--model", sentences(base / "sentences"), "--out", base / "vectors"]
+        found.append(Made("capture", [*words, "--quiet"], base / "vectors", [*words, "--quiet"], files))
     words = ["sweep", field.yaml, "--set", RATES, "--out", base / "sweep"]
     found.append(Made("sweep", words, base / "sweep", [*words, "--resume"], study))
     half = ["sweep", field.yaml, "--set", RATES, "--out", base / "half"]
@@ -134,6 +138,28 @@ def things(field: Field) -> list[Made]:
             words += ["--data", "digits"]
         found.append(Made(f"export {form}", words, out, words, files))
     return found
+
+
+def texts(base: Path) -> Path:
+    """Of more than one shard."""
+    from stillhouse.families.embed.capture import SHARD_ROWS
+
+    draw, words = (
+        random.Random(0),
+        ("the", "man", "woman", "dog", "cat", "plays", "eats", "sees", "red", "green", "small", "old"),
+    )
+    lines = {" ".join(draw.choices(words, k=7)): None for _ in range(2 * SHARD_ROWS)}
+    (base / "texts.txt").write_text("\n".join(lines) + "\n")
+    return base / "texts.txt"
+
+
+def sentences(folder: Path) -> Path:
+    """A model of sentences with random weights: that of the tests."""
+    from tests.teachers.test_sentence_teacher import make_model
+
+    if not folder.exists() and (made := call(lambda: make_model(folder, 0) and None)).status:
+        raise RuntimeError(made.err)
+    return folder
 
 
 def flat(folder: Path) -> Path:
@@ -221,6 +247,16 @@ def reader(field: Field, made: Made) -> Reading | None:
             )
 
         return Reading(made.name, learn, learned, ())
+    if made.name == "capture":
+
+        def distil(_: Field) -> Outcome:
+            shutil.rmtree(new, ignore_errors=True)
+            return command("distill", field.yaml, "--set", f"data.path={made.place}", "--out", new, "--quiet")
+
+        def distilled(_: Field, done: Outcome) -> Any:
+            return [p.read_bytes() for p in sorted(new.glob("student/*.safetensors"))]
+
+        return Reading(made.name, distil, distilled, ())
     if made.name == "share of a cache":  # who merges reads it
         out, beside = made.place.with_name("of-shares"), made.place.with_name("share-2")
 

@@ -163,6 +163,14 @@ def test_another_model_or_other_texts_are_refused(tmp_path, model, other, texts,
         capture(texts, model, tmp_path / "mine")
 
 
+def test_a_capture_that_was_killed_before_its_plan_had_a_name_goes_on(model, texts, tmp_path):
+    """Found by killing it at its first rename: what it left is a hidden file."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".plan.json.1234.tmp").write_text("{")
+    assert len(open_vectors(capture(texts, model, out))) == len(texts)
+
+
 def test_a_readme_is_no_other_model_and_a_weight_is(model, tmp_path):
     """A hash over too much refuses the same model, one over too little takes another."""
     import shutil

@@ -182,7 +182,8 @@ def texts_sha256(texts: Sequence[str]) -> str:
 def _to_do(out: Path, key: dict[str, Any], resume: bool) -> bool:
     """Whether there is something to encode into the folder, which is ours or new."""
     if not (out / PLAN).is_file():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        # a capture that was killed before its plan was named left a hidden file
+        if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
             raise InputError(f"cannot write {out}: it exists and is not a capture; choose another folder")
         return True
     if not resume:
