@@ -2019,7 +2019,7 @@ RULES = (
     ),
     Fault(
         "an example patch from the place's mirror image",
-        "stillhouse.families.clauses.students.rules:_examples",
+        "stillhouse.families.clauses.students.rule_pictures:examples",
         edited("divmod(int(place[image]), columns)", "divmod(int(place[image]), columns)[::-1]"),
         "tests/students/test_tm_rules.py::test_an_example_is_the_patch_where_the_clause_votes",
     ),
