@@ -1748,7 +1748,7 @@ SWEEPS = (
     ),
     Fault(
         "compare without the packed form",
-        "stillhouse.core.family:packed_costs",
+        "stillhouse.core.costs:packed_costs",
         constant({}),
         "tests/report/test_compare_runs.py::test_the_packed_form_stands_beside_torch",
     ),
