@@ -750,7 +750,7 @@ CORE = (
     ),
     Fault(
         "a run shrinks on resume",
-        "stillhouse.core.records:_grew",
+        "stillhouse.core.resume:_grew",
         constant(True),
         "tests/test_records.py::test_a_run_grows_and_does_not_shrink",
     ),
