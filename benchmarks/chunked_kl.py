@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stillhouse.core.records import machine, versions, write_json
+from stillhouse.core.machine import machine, versions
+from stillhouse.core.records import write_json
 from stillhouse.losses import Projection, forward_kl, fused_linear_divergence
 from stillhouse.losses.chunked import CHUNK_ELEMENTS
 

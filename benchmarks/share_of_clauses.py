@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from stillhouse.core.records import machine
+from stillhouse.core.machine import machine
 from stillhouse.core.types import ImageTask
 from stillhouse.recipes import load_run
 

@@ -18,7 +18,8 @@ import torch
 from matplotlib import pyplot as plt
 from torch import Tensor, nn
 
-from stillhouse.core.records import command_line, machine, versions, write_json
+from stillhouse.core.machine import command_line, machine, versions
+from stillhouse.core.records import write_json
 from stillhouse.core.types import OutputSpec, Progress
 from stillhouse.losses import forward_kl
 from stillhouse.temperature import (

@@ -15,7 +15,8 @@ import pytest
 from stillhouse.core import lock as module
 from stillhouse.core.checks import InputError
 from stillhouse.core.lock import RunLock
-from stillhouse.core.records import LOCK, RUN, open_run_folder, write_atomically, write_json
+from stillhouse.core.records import LOCK, RUN, write_atomically, write_json
+from stillhouse.core.resume import open_run_folder
 
 HOLD = textwrap.dedent(
     """

@@ -7,13 +7,12 @@ import subprocess
 import pytest
 import torch
 
-from stillhouse.core import records
 from stillhouse.core.checks import InputError
+from stillhouse.core.machine import cpu_capabilities, machine
 from stillhouse.core.records import (
     RUN,
     append_record,
     keep_records_until,
-    open_run_folder,
     read_json,
     read_object,
     read_records,
@@ -21,6 +20,7 @@ from stillhouse.core.records import (
     write_atomically,
     write_json,
 )
+from stillhouse.core.resume import open_run_folder
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path):
@@ -215,9 +215,9 @@ def test_a_machine_lists_what_its_cpu_can(tmp_path, monkeypatch):
     cpu = tmp_path / "cpuinfo"
     cpu.write_text("model name\t: A\nflags\t\t: fpu avx2 avx512_vnni sse\nflags\t\t: none\n")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    found = records.cpu_capabilities(cpu)
+    found = cpu_capabilities(cpu)
     assert found["flags"] == ["avx2", "avx512_vnni"]
     assert found["environment"]["ONEDNN_MAX_CPU_ISA"] == "AVX2"
     assert found["torch"] == torch.backends.cpu.get_cpu_capability()
-    assert records.cpu_capabilities(tmp_path / "none")["flags"] == []
-    assert set(records.machine()) == {"cpu", "cores", "system", "capabilities"}
+    assert cpu_capabilities(tmp_path / "none")["flags"] == []
+    assert set(machine()) == {"cpu", "cores", "system", "capabilities"}

@@ -24,6 +24,7 @@ from stillhouse.cli.main import main as stillhouse
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse
 from stillhouse.core.experiment import run
+from stillhouse.core.machine import machine
 from stillhouse.families import family
 
 MODES = ("labels alone", "teacher, new changes", "teacher, fixed views", "cache, fixed views")
@@ -123,8 +124,8 @@ def trained(out: Path, mapping: dict[str, Any], seeds: int) -> tuple[float, floa
 
 
 def report(args: argparse.Namespace, found: dict[str, list[tuple[float, float]]], seconds: float, size: int) -> None:
-    machine = records.machine()
-    print(f"\n{machine['cpu']}, {args.threads} threads; {args.limit} images of Fashion-MNIST, {args.epochs} epochs")
+    about = machine()
+    print(f"\n{about['cpu']}, {args.threads} threads; {args.limit} images of Fashion-MNIST, {args.epochs} epochs")
     print(
         f"cache of {args.views} views: {size:,} bytes, written in {seconds:.1f} s (with start, data, check of the teacher)\n"
     )

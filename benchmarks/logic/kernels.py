@@ -138,7 +138,7 @@ def measure() -> dict[str, Any]:
     """Everything but growth, in this process."""
     import torch
 
-    from stillhouse.core.records import cpu_capabilities
+    from stillhouse.core.machine import cpu_capabilities
     from stillhouse.logic.engine import MachineEvaluator, compile_seconds
     from stillhouse.logic.kernels.numba_sliced import threads, widest_words
 

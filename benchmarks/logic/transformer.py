@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from stillhouse.core.records import cpu_capabilities
+from stillhouse.core.machine import cpu_capabilities
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.lower import answered_by, clause_layers, packed_evaluation
 from stillhouse.families.clauses.parts import Given

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from stillhouse.core.records import machine
+from stillhouse.core.machine import machine
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.families.sar.students.streaming import Stream
 from stillhouse.layers.state_space import S4D

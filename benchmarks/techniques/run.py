@@ -28,7 +28,8 @@ from benchmarks.techniques.arms import KD, Paths, techniques
 from stillhouse.core import records
 from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.core.experiment import run
-from stillhouse.core.records import arm_folder, machine, read_json, versions, write_atomically, write_json
+from stillhouse.core.machine import machine, versions
+from stillhouse.core.records import arm_folder, read_json, write_atomically, write_json
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.core.verdict import compare, mean_interval
 from stillhouse.families.clauses.family import FAMILY as CLAUSES

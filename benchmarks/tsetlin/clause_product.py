@@ -17,7 +17,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from stillhouse.core.records import machine
+from stillhouse.core.machine import machine
 from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.exact_product import count_in_integers, integers_are_faster
 

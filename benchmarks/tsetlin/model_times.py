@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from stillhouse.core.config import parse
-from stillhouse.core.records import machine, versions
+from stillhouse.core.machine import machine, versions
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
 from stillhouse.families.clauses.students.model_configs import (
     ConvTMConfig,

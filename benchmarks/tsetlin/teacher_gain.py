@@ -17,7 +17,8 @@ from stillhouse.classification.data import DataConfig
 from stillhouse.cli.cache import main as cache
 from stillhouse.core.config import dump_yaml, to_mapping
 from stillhouse.core.experiment import enter, make, todo
-from stillhouse.core.records import RESULT, RUN, arm_folder, command_line, machine, read_json
+from stillhouse.core.machine import command_line, machine
+from stillhouse.core.records import RESULT, RUN, arm_folder, read_json
 from stillhouse.core.summary import summarize
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.plan import ClausesRunConfig, ClausesTrainingConfig

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from stillhouse.core.records import machine, versions
+from stillhouse.core.machine import machine, versions
 from stillhouse.families.clauses.students.flat import FlatTM
 from stillhouse.families.clauses.students.pyramid import PyramidTM
 from stillhouse.families.clauses.students.resnet import ResNetTM

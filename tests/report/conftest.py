@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from stillhouse.core import records
+from stillhouse.core.machine import machine, versions
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
 
 ARMS = {"kd": 2.6, "no-kd": 2.1, "clauses-off": 1.6}
@@ -77,11 +78,11 @@ def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhou
         "student": {"kind": "tsetlin", "depth": 2},
         "training": {"epochs": EPOCHS, "learning_rate": 1e-3},
     }
-    about = {"command": command, "versions": records.versions()}
+    about = {"command": command, "versions": versions()}
     described = {**data, "class_names": list(names), "image_shape": [1, 8, 8]}
     records.write_json(
         out / records.RUN,
-        {"kind": "clauses", "config": config, **about, "machine": records.machine(), "data": described},
+        {"kind": "clauses", "config": config, **about, "machine": machine(), "data": described},
     )
     taught = probabilities(rng, labels, 3.4, hardness)
     records.write_arrays(out / records.TEACHER_PREDICTIONS, probabilities=taught)

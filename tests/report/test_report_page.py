@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
+from stillhouse.core.machine import machine
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.report import write_page
 from stillhouse.report.verdicts import Measure, sentence
@@ -97,8 +98,8 @@ def test_the_numbers_of_every_table_appear(page, finished):
             assert f"{100 * entry[name]['mean']:.2f} % {100 * low:.2f} % to {100 * high:.2f} %" in text
         assert f"{entry['nll']['mean']:.4f}" in text
         assert all(f"{100 * value:.2f} %" in text for value in entry["accuracy"]["values"])
-    machine = records.machine()["cpu"]
-    for piece in ("48,650", "198 kB", "1.92 ms", "11.4", "2,345,678", "11,181,642", machine):
+    processor = machine()["cpu"]
+    for piece in ("48,650", "198 kB", "1.92 ms", "11.4", "2,345,678", "11,181,642", processor):
         assert piece in text
     assert "898 train, 180 validation, 719 test" in text
     assert "validation accuracy 0.9890, chance 0.1000: ready" in text

@@ -195,7 +195,7 @@ def test_two_input_channels_stream(tmp_path):
 def test_compare_prints_the_networks_that_the_recipes_build(monkeypatch):
     """It printed 286 472 weights of the stream form; the recipe has 493 832. Operations count the gate's."""
     import stillhouse.families.sar.compare as part
-    from stillhouse.families.sar.commands import _all_macs
+    from stillhouse.families.sar.show import _all_macs
 
     monkeypatch.setattr("stillhouse.families.sar.score._whole_ms", lambda model, length: (1.0, 1.0))
     monkeypatch.setattr("stillhouse.families.sar.score.measure_latency", lambda model, lines: part_of_latency())

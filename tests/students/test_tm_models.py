@@ -1,5 +1,6 @@
 """The other clause models: documented sizes, live options, gradients everywhere, faults told."""
 
+import copy
 from dataclasses import fields
 
 import pytest
@@ -200,6 +201,21 @@ def test_reloads_to_the_bit_and_takes_a_prior(kind):
     again = kind(**model.model_kwargs)
     again.load_state_dict(model.state_dict())
     assert torch.equal(answer(model), answer(again))
+
+
+def test_averages_of_tau_follow_an_exchanged_layer_and_a_copy():
+    """A list of thresholds from before would go on moving those of a layer, or of a network, that is no longer asked."""
+    model = build(FlatTM, rule={"learnable_tau": True, "tau_ema": 0.5, "literals": 12})
+    answer(model, True)
+    twin = copy.deepcopy(model)
+    answer(twin, True)
+    for bank in twin.banks():
+        bank.threshold = copy.deepcopy(bank.threshold)
+        bank.threshold.set(0.7)
+    before = [bank.threshold.average.item() for bank in model.banks()]
+    answer(twin, True)
+    assert [bank.threshold.average.item() for bank in model.banks()] == before
+    assert all(bank.threshold.average.item() == pytest.approx(0.6) for bank in twin.banks())
 
 
 @MODELS

@@ -16,7 +16,8 @@ from stillhouse.families.clauses.students.interpret import block_votes, stronges
 from stillhouse.families.clauses.students.literal_names import Pixels
 from stillhouse.families.clauses.students.maps import clause_maps
 from stillhouse.families.clauses.students.resnet import ResNetTM
-from stillhouse.families.clauses.students.rules import Images, _examples, find_rules
+from stillhouse.families.clauses.students.rule_pictures import examples
+from stillhouse.families.clauses.students.rules import Images, find_rules
 from stillhouse.families.clauses.students.sites import settle, sites, write_masks
 from stillhouse.families.clauses.students.swin import SwinTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
@@ -180,7 +181,7 @@ def test_an_example_is_the_patch_where_the_clause_votes():
     pixels[3, 0, 2:4, 4:6] = 1.0
     votes = torch.zeros(4, 1 + 8)
     votes[3, 1 + 1 * 4 + 2] = 5.0
-    first = _examples(model, Images(pixels, torch.zeros(4, dtype=torch.long)), votes)[0]
+    first = examples(model, pixels, votes)[0]
     assert first.shape == (1, 6, 6)
     assert (first[0, 2:4, 2:4] == 255).all()
     assert (first[0, :2] < 60).all()

@@ -1,10 +1,14 @@
 """What clauses cost as logic: counted by hand."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from stillhouse.families.clauses import cost as cost_module
 from stillhouse.families.clauses.cost import add_packed_cost, logic_cost, packed_cost
 from stillhouse.families.clauses.cost_report import cost_blocks
+from stillhouse.families.clauses.family import ClausesFamily
 from stillhouse.families.clauses.students.flat import FlatTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.logic.clause_set import ClauseSet
@@ -83,3 +87,19 @@ def test_the_report_has_both_sides(tmp_path):
     assert "word operations" in table.rows[1][1].text
     write_json(tmp_path / "summary.json", {"costs": {"mlp": {"flops": 1}}})
     assert cost_blocks(tmp_path) == []
+
+
+@pytest.mark.parametrize(("rows", "seconds", "timed"), [(1_000, 900.0, False), (5_000, 2.0, True)])
+def test_what_is_timed_does_not_depend_on_the_machine(rows, seconds, timed, monkeypatch):
+    """A short training on a slow machine would wait as long again for kernels that a fast machine never compiles."""
+    monkeypatch.setattr(cost_module, "packed_times", lambda model, inputs: {"ms_batch_1": 1.0})
+    summary = {"shipped": {"arm": "kd", "seed": 0}, "costs": {"kd": {"packed": {}}}}
+    lab = SimpleNamespace(
+        folder=SimpleNamespace(result=lambda arm, seed: {"epochs": 24, "seconds": seconds}),
+        data=SimpleNamespace(sizes={"train": rows}, task=SimpleNamespace(example=None)),
+        place=lambda arm, seed: None,
+    )
+    family = ClausesFamily()
+    monkeypatch.setattr(family, "load", lambda place: None)
+    family._time_logic(lab, summary)
+    assert bool(summary["costs"]["kd"]["packed"]) is timed

@@ -14,7 +14,8 @@ from torch import nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.hashes import verify_files, with_hashes
-from stillhouse.core.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.core.machine import versions
+from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, write_json
 from stillhouse.core.types import ImageTask, TextTask
 
 FORMAT = "stillhouse-student-1"

@@ -17,6 +17,7 @@ from stillhouse.core import processes, records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about
+from stillhouse.core.machine import command_line
 from stillhouse.core.records import write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.teachers import NetworkTeacher, save_teacher
@@ -61,7 +62,7 @@ def train_teacher(
         folder.same("data", facts)
         torch.manual_seed(config.seed)
         teacher = config.teacher.build(data.task)
-        folder.begin({**about("teacher", config, records.command_line()), "data": facts})
+        folder.begin({**about("teacher", config, command_line()), "data": facts})
         model = FineTuned(teacher)
         done = fit_classifier(
             model,

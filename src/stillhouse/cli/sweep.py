@@ -15,7 +15,7 @@ from typing import Any
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import ConfigError
-from stillhouse.core.family import COSTS
+from stillhouse.core.costs import COSTS
 from stillhouse.core.watch import Watch
 from stillhouse.recipes import load
 

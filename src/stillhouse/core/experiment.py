@@ -18,6 +18,7 @@ from stillhouse.core.config import to_mapping
 from stillhouse.core.family import Arm, Family, Grade, TeacherAtChance
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.lab import Lab
+from stillhouse.core.machine import command_line, machine, versions
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.core.summary import TEACHER_SCORES, summarize
@@ -64,7 +65,7 @@ def run(
     out = Path(out)
     join(config.training)
     watch = only_first(watch)
-    command = command or records.command_line()
+    command = command or command_line()
     grown = {"may_grow": family.may_grow, "may_change": family.may_change, "may_hold": family.may_hold}
     with open_run(out, to_mapping(config), config.training, resume=resume, **grown) as folder:
         lab = enter(
@@ -209,8 +210,8 @@ def about(kind: str, config: Any, command: str) -> dict[str, Any]:
         "kind": kind,
         "config": to_mapping(config),
         "command": command,
-        "versions": records.versions(),
-        "machine": {**records.machine(), "threads": torch.get_num_threads()},
+        "versions": versions(),
+        "machine": {**machine(), "threads": torch.get_num_threads()},
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

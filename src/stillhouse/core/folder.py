@@ -31,7 +31,8 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sha256_of, verify_files, with_hashes
 from stillhouse.core.lock import RunLock
-from stillhouse.core.records import check_object, open_run_folder, read_object, write_arrays, write_json
+from stillhouse.core.records import check_object, read_object, write_arrays, write_json
+from stillhouse.core.resume import open_run_folder
 
 SCORES, SHIPPED = "scores.npz", "student"
 

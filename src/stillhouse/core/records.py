@@ -34,11 +34,8 @@ import io
 import json
 import math
 import os
-import platform
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Any
 
@@ -118,76 +115,9 @@ def check_folder(out: Path) -> None:
         raise InputError(f"cannot write {_short(str(out))}: {getattr(error, 'strerror', None) or error}") from None
 
 
-CPU_FLAGS = (
-    "avx2",
-    "avx512f",
-    "avx_vnni",
-    "avx512_vnni",
-    "avx512_bf16",
-    "amx_int8",
-    "amx_bf16",
-    "asimddp",
-    "i8mm",
-    "bf16",
-)
-CPU_VARIABLES = (
-    "ONEDNN_MAX_CPU_ISA",
-    "ATEN_CPU_CAPABILITY",
-    "OPENBLAS_CORETYPE",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OMP_WAIT_POLICY",
-)
-
-
 def arm_folder(out: Path, arm: str, seed: int) -> Path:
     """The folder of one arm and seed inside a run folder."""
     return out / "arms" / arm / f"seed-{seed}"
-
-
-def open_run_folder(
-    out: Path,
-    config: Mapping[str, Any],
-    *,
-    resume: bool,
-    may_grow: tuple[str, ...] = (),
-    may_change: tuple[str, ...] = (),
-    may_hold: tuple[str, ...] = (),
-) -> None:
-    """See that a run may write here: a new or empty folder, or with `resume` a folder of the same configuration.
-
-    What a killed first write left (a lock, temporary files) counts as empty.
-
-    Args:
-        out: the folder.
-        config: the configuration as plain data.
-        resume: go on with what is there.
-        may_grow: keys that may differ on resume: a number may rise, a list may get more entries.
-        may_change: dotted keys of settings that decide no result.
-        may_hold: names of entries that a new folder may hold already, made ahead of the run.
-
-    Raises:
-        InputError: something else is there, a run that is not to be resumed, or one of another configuration.
-    """
-    check_folder(out)
-    if not (out / RUN).is_file():
-        if out.exists() and any(entry.name not in may_hold and not is_leftover(entry.name) for entry in out.iterdir()):
-            raise InputError(f"cannot write {out}: it exists and is not a run folder; choose another --out")
-        return
-    if not resume:
-        raise InputError(f"{out} holds a run already; go on with --resume, or choose another --out")
-    before = read_object(out / RUN, {"config": dict[str, Any]})["config"]
-    changed = [
-        f"{key}: was {was!r}, is {now!r}" + (" (a run can grow, but not shrink)" if key in may_grow else "")
-        for key, was, now in _differences(before, config, whole=may_grow)
-        if key not in may_change and not (key in may_grow and _grew(was, now))
-    ]
-    if changed:
-        text = "\n  ".join(changed)
-        raise InputError(
-            f"{out}: --resume needs the configuration of the run; it differs in\n  {text}\n"
-            "take another --out for another run, or delete the folder"
-        )
 
 
 def is_leftover(name: str) -> bool:
@@ -424,92 +354,6 @@ def keep_records_until(path: Path, step: int) -> None:
             kept.append(record)
     text = "".join(json.dumps(record) + "\n" for record in kept)
     write_atomically(path, lambda file: file.write(text.encode()))
-
-
-def versions() -> dict[str, str]:
-    """Versions of Python, of this library and of what decides its numbers."""
-    found = {"python": platform.python_version()}
-    for name in (
-        "stillhouse",
-        "torch",
-        "torchvision",
-        "timm",
-        "lightning-fabric",
-        "numpy",
-        "scikit-learn",
-        "pydantic",
-        "transformers",
-        "sentence-transformers",
-        "umap-learn",
-        "onnxruntime",
-    ):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def machine() -> dict[str, Any]:
-    """Processor and what it can, number of usable cores and system, as far as the platform shows them."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [row.split(":", 1)[1].strip() for row in info.read_text().splitlines() if row.startswith("model name")]
-        model = names[0] if names else model
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    about = {"cpu": model, "cores": cores, "system": f"{platform.system()} {platform.machine()}"}
-    return {**about, "capabilities": cpu_capabilities()}
-
-
-def cpu_capabilities(info: Path = Path("/proc/cpuinfo")) -> dict[str, Any]:
-    """What decides which number format is fast here: what torch uses, the CPU's own flags, and variables that limit either.
-
-    Returns:
-        `torch`: such as "AVX2" or "AVX512", None where torch is not loaded; `flags`: those of `CPU_FLAGS` that the CPU has;
-        `environment`: those of `CPU_VARIABLES` that are set.
-    """
-    torch = sys.modules.get("torch")  # what only reads run folders does not load it for this
-    rows = info.read_text().splitlines() if info.is_file() else []
-    flags = next((set(row.split(":", 1)[1].split()) for row in rows if row.startswith(("flags", "Features"))), set())
-    return {
-        "torch": None if torch is None else torch.backends.cpu.get_cpu_capability(),
-        "flags": [flag for flag in CPU_FLAGS if flag in flags],
-        "environment": {name: os.environ[name] for name in CPU_VARIABLES if name in os.environ},
-    }
-
-
-def command_line() -> str:
-    """The command that started this process, as a user would type it again."""
-    import shlex
-
-    words = ["stillhouse" if Path(sys.argv[0]).name in {"stillhouse", "__main__.py"} else sys.argv[0], *sys.argv[1:]]
-    return shlex.join(words)
-
-
-def _differences(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
-    """(path, before, now) of every leaf that differs; lists of one length entry by entry, except those named `whole`."""
-    if before == now:
-        return []
-    if isinstance(before, list) and isinstance(now, list) and len(before) == len(now) and path not in whole:
-        before, now = dict(enumerate(before)), dict(enumerate(now))
-    if isinstance(before, Mapping) and isinstance(now, Mapping) and path not in whole:
-        keys = dict.fromkeys([*before, *now])
-        return [
-            d
-            for k in keys
-            for d in _differences(before.get(k), now.get(k), f"{path}.{k}" if path else str(k), whole=whole)
-        ]
-    return [(path, before, now)]
-
-
-def _grew(before: Any, now: Any) -> bool:
-    """Whether `now` holds all that was before: a larger number, a longer list, something in place of nothing."""
-    if isinstance(before, list) and isinstance(now, list):
-        return all(entry in now for entry in before)
-    if isinstance(before, int) and isinstance(now, int):
-        return now >= before
-    return before is None
 
 
 def _flush_folder(folder: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from stillhouse.core import records
 from stillhouse.core.family import Arm, Contrast, Family, Metric
 from stillhouse.core.folder import RunFolder
+from stillhouse.core.machine import machine, versions
 from stillhouse.core.records import read_object
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
 
@@ -45,8 +46,8 @@ def summarize(
         "shipped": dict(shipped),
         "student": costs.get(str(shipped["arm"])),
         "costs": costs,
-        "versions": records.versions(),
-        "machine": records.machine(),
+        "versions": versions(),
+        "machine": machine(),
         "seeds": list(range(max(arm.seeds for arm in arms))),
     }
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.core.family import COSTS, PACKED_COSTS, packed_costs
+from stillhouse.core.costs import COSTS, PACKED_COSTS, packed_costs
 from stillhouse.core.folder import RunFolder, changed_files
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import compare, mean_interval, seed_interval

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.family import COSTS
+from stillhouse.core.costs import COSTS
 from stillhouse.core.records import REPORT, write_json
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from stillhouse.core.lab import Lab
 
 DONOR = "start_from.json"  # which machine the clauses came from
-WORTH_TIMING = 30.0  # seconds of training, below which kernels are not compiled to be timed
+WORTH_TIMING = 100_000  # images seen in training, below which kernels are not compiled to be timed; no seconds: a slow
+# machine would do more work than a fast one
 
 
 class ClausesFamily(ClausesLight, ClassificationFamily):
@@ -162,12 +163,15 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         return open_predictor(self, place, lambda pixels: boolean_features(pixels).float(), channels)
 
     def _time_logic(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
-        """How fast the shipped student's clauses answer as logic, where its training took longer than the measurement does."""
+        """How fast the shipped student's clauses answer as logic, where its training is longer than the measurement."""
         from stillhouse.families.clauses.cost import packed_times
 
         shipped = summary["shipped"]
         packed = summary["costs"].get(shipped["arm"], {}).get("packed")
-        if packed is None or lab.folder.result(shipped["arm"], shipped["seed"])["seconds"] < WORTH_TIMING:
+        if packed is None:
+            return
+        seen = lab.folder.result(shipped["arm"], shipped["seed"])["epochs"] * lab.data.sizes["train"]
+        if seen < WORTH_TIMING:
             return
         model = self.load(lab.place(shipped["arm"], shipped["seed"]))
         packed |= packed_times(model, lab.data.task.example)

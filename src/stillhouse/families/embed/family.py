@@ -24,8 +24,9 @@ import torch
 from stillhouse.core import ranks, records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
+from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import Target
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores, weight_bytes
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
 from stillhouse.core.folder import SHIPPED
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.lab import Lab

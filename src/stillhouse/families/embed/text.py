@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from stillhouse.core import processes, ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import with_hashes
-from stillhouse.core.records import CARD, versions, write_atomically, write_json
+from stillhouse.core.machine import versions
+from stillhouse.core.records import CARD, write_atomically, write_json
 from stillhouse.core.types import Progress
 from stillhouse.families.embed.metrics.neighbourhood import checked_vectors, knn_overlap
 from stillhouse.families.embed.students.text import StaticTextStudent

@@ -12,6 +12,7 @@ import torch
 from stillhouse.core import processes, records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about
+from stillhouse.core.machine import command_line
 from stillhouse.core.records import read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.lm.job import Course, LanguageJob
@@ -54,7 +55,7 @@ def train_teacher(
         corpus = processes.first_then_others(lambda: load_text(config.corpus, watch.log))
         folder.same("data", corpus.about, keys=("sha256", "tokenizer_sha256"))
         examination = Examination.of(corpus, config.score, config.window)
-        command = command or records.command_line()
+        command = command or command_line()
         folder.begin({**about("lm-teacher", config, command), "data": corpus.about})
         if resume and (out / records.RESULT).is_file():
             return dict(read_object(out / records.RESULT, records.FIGURES))

@@ -12,7 +12,8 @@ from stillhouse.classification.card import read_weights
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.hashes import verify_files, with_hashes
-from stillhouse.core.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.core.machine import versions
+from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, write_json
 from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.students.network import SpikingLM

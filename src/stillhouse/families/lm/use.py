@@ -329,7 +329,7 @@ def cost(folder: Path) -> dict[str, float]:
     from itertools import islice
     from operator import add
 
-    from stillhouse.core.family import weight_bytes
+    from stillhouse.core.costs import weight_bytes
     from stillhouse.families.lm.export.packed_ternary import pack_student
     from stillhouse.families.lm.metrics.energy import spiking_operations
     from stillhouse.families.lm.metrics.nll import cut_windows

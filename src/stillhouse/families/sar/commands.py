@@ -7,16 +7,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import nearest
-from stillhouse.core.config import ConfigError, dump_yaml, place
+from stillhouse.core.config import ConfigError, dump_yaml
+from stillhouse.families.sar.flags import (
+    RUN_FLAGS,
+    Change,
+    add_changes,
+    add_run_flags,
+    assign,
+    changes_of,
+    student_changes_of,
+)
+from stillhouse.families.sar.show import print_rows, verdict_line
 
 COMMANDS = {
     "simulate": "write simulated lines to disk: one npz file, or Zarr products in the Maya4 layout",
@@ -43,11 +51,6 @@ start here:
       --student_config s4_ssm_student_toy --save_dir results/student
   stillhouse sar stream results/student/arms/kd/seed-0 --lines 2000 --check
 """
-RUN_FLAGS = {
-    **dict.fromkeys(("--save-dir", "--resume", "--num-epochs", "--learning-rate", "--batch-size", "--device"), ""),
-    **dict.fromkeys(("--devices", "--quiet", "--set", "--print-config"), ""),
-}
-Change = dict[str, Any]
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -86,13 +89,13 @@ def _simulate(words: Sequence[str]) -> int:
     parser = Parser(prog="stillhouse sar simulate", description=COMMANDS["simulate"], examples=examples)
     parser.add_argument("--out", type=Path, required=True, help="FILE.npz, or a folder for Zarr products")
     parser.add_argument("--preset", help="toy-64, toy-128, toy-256 or sentinel-1 [toy-64]")
-    _add_changes(parser, "data setting: --set train=64, --set scene.points_max=9")
+    add_changes(parser, "data setting: --set train=64, --set scene.points_max=9")
     options = parser.parse(words)
     from stillhouse.core.config import parse
     from stillhouse.families.sar.data import SarConfig
 
     mapping: Change = {} if options.preset is None else {"preset": options.preset}
-    _apply(mapping, options.set)
+    assign(mapping, options.set)
     config = parse(SarConfig, mapping)
     if options.print_config:
         sys.stdout.write(dump_yaml(config))
@@ -122,13 +125,13 @@ def _train(words: Sequence[str]) -> int:
     parser.add_argument(
         "--config", required=True, help="documented YAML file, or a shipped recipe (s4_ssm_complex_toy)"
     )
-    _add_run_flags(parser)
+    add_run_flags(parser)
     options = parser.parse(words)
     from stillhouse.families.sar.documented import read_teacher, save_folder
     from stillhouse.families.sar.recipes import recipe_path
 
     path = recipe_path(options.config)
-    config = read_teacher(path, _changes(options))
+    config = read_teacher(path, changes_of(options))
     if options.print_config:
         sys.stdout.write(dump_yaml(config))
         return 0
@@ -169,14 +172,14 @@ def _distill(words: Sequence[str]) -> int:
     parser.add_argument("--arms", nargs="+", help="kd, no-kd [both]")
     parser.add_argument("--seeds", help="trainings of each arm [3]")
     parser.add_argument("--force", action="store_true", help="distil although the teacher focuses nothing")
-    _add_run_flags(parser)
+    add_run_flags(parser)
     options = parser.parse(words)
     from stillhouse.families.sar.documented import read_student, read_teacher, save_folder
     from stillhouse.families.sar.recipes import recipe_path
 
     path = recipe_path(options.student_config)
     teacher = read_teacher(recipe_path(options.teacher_config))
-    config = read_student(path, teacher, options.teacher_checkpoint, _student_changes(options))
+    config = read_student(path, teacher, options.teacher_checkpoint, student_changes_of(options))
     if options.print_config:
         sys.stdout.write(dump_yaml(config))
         return 0
@@ -191,9 +194,9 @@ def _distill(words: Sequence[str]) -> int:
     from stillhouse.core.records import read_json
     from stillhouse.families.sar.report import COMPARISON
 
-    _print_rows(read_json(out / COMPARISON)["rows"])
+    print_rows(read_json(out / COMPARISON)["rows"])
     for entry in summary["comparisons"]:
-        print(_verdict(entry))
+        print(verdict_line(entry))
     if len(summary["seeds"]) < 3:
         print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")
     return 0
@@ -214,10 +217,10 @@ def _compare(words: Sequence[str]) -> int:
 
     log = partial(print, file=sys.stderr, flush=True)
     if options.runs:
-        _print_rows(compare_runs(options.runs, options.out, log))
+        print_rows(compare_runs(options.runs, options.out, log))
         return 0
     rows = compare_sizes(options.length, log)
-    _print_rows(rows)
+    print_rows(rows)
     for row in rows:
         documented = row.get("documented") or {}
         print(
@@ -347,9 +350,6 @@ def _export(words: Sequence[str]) -> int:
     return 0
 
 
-# ---------------------------------------------------------------------------------------------- flags
-
-
 def _dashed(word: str) -> str:
     """`--num_epochs=3` as `--num-epochs=3`; values keep their underscores.
 
@@ -363,149 +363,3 @@ def _dashed(word: str) -> str:
         )
     name, equals, value = word.partition("=")
     return name.replace("_", "-") + equals + value
-
-
-def _add_run_flags(parser: Parser) -> None:
-    parser.add_argument("--save-dir", "--out", dest="save_dir", help="run folder [the file's training.save_dir]")
-    parser.add_argument("--num-epochs", help="passes over the training lines")
-    parser.add_argument("--learning-rate", help="peak of the schedule")
-    parser.add_argument("--batch-size", help="lines an optimizer step")
-    parser.add_argument("--scheduler-type", help="cosine or constant")
-    parser.add_argument("--device", help="auto, cpu or cuda")
-    parser.add_argument("--devices", help="processes of each machine, a GPU each; auto: all there are [1]")
-    parser.add_argument("--num-nodes", help="machines, joined by torchrun or SLURM [1]")
-    parser.add_argument("--strategy", help="of several processes: ddp, or fsdp, which splits weights [ddp]")
-    parser.add_argument("--precision", help="32-true; complex transforms have no half precision")
-    parser.add_argument("--resume", action="store_true", help="continue the run in the folder")
-    parser.add_argument(
-        "--wandb",
-        nargs="?",
-        const="offline",
-        choices=("offline", "online"),
-        help="also log to Weights & Biases: offline (alone): on this disk; online: sent while it trains",
-    )
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    _add_changes(parser, "change one key of the file: --set training.patience=5")
-
-
-def _add_changes(parser: Parser, text: str) -> None:
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=text)
-    parser.add_argument("--print-config", action="store_true", help="print the resolved configuration as YAML and exit")
-
-
-def _changes(options: Any) -> Change:
-    """Flags and assignments as a mapping to be laid over the file."""
-    found: Change = {}
-    _apply(found, options.set)
-    training = {
-        "epochs": options.num_epochs,
-        "learning_rate": options.learning_rate,
-        "batch_size": options.batch_size,
-        "schedule": options.scheduler_type,
-        "devices": options.devices,
-        "num_nodes": options.num_nodes,
-        "strategy": options.strategy,
-        "precision": options.precision,
-    }
-    for key, value in training.items():
-        if value is not None:
-            place(found, ("training", key), _plain(value))
-    if options.device is not None:
-        found["device"] = options.device
-    if options.wandb is not None:
-        found["wandb"] = options.wandb
-    return found
-
-
-def _student_changes(options: Any) -> Change:
-    found = _changes(options)
-    for key in ("model_dim", "state_dim", "num_layers"):
-        if (value := getattr(options, f"student_{key}")) is not None:
-            place(found, ("model", key), _plain(value))
-    if options.alpha is not None or options.beta is not None:
-        place(found, ("distillation", "gamma"), None)  # the file's third weight does not fit two others
-    for key in ("temperature", "alpha", "beta", "gamma"):
-        if (value := getattr(options, key)) is not None:
-            place(found, ("distillation", key), _plain(value))
-    if options.arms is not None:
-        found["arms"] = options.arms
-    if options.seeds is not None:
-        found["seeds"] = _plain(options.seeds)
-    return found
-
-
-def _apply(mapping: Change, assignments: Sequence[str]) -> None:
-    from stillhouse.core.config import set_path
-
-    for assignment in assignments:
-        set_path(mapping, assignment)
-
-
-def _plain(text: str) -> Any:
-    """A word as YAML would read it; what it does not take for a number stays text, for the schema to judge."""
-    if text.lower() in {"none", "null"}:
-        return None
-    value = yaml.safe_load(text)
-    return value if isinstance(value, (int, float)) else text
-
-
-# ---------------------------------------------------------------------------------------------- showing
-
-
-def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    from rich.table import Table
-
-    from stillhouse.cli.show import print_table
-
-    table = Table(
-        "",
-        "quality",
-        "NMSE dB",
-        "coherence",
-        "parameters",
-        "state B",
-        "real MACs/pixel",
-        "ms/line",
-        "CPU ms/line",
-        "CPU whole",
-    )
-    for row in rows:
-        table.add_row(
-            str(row["name"]),
-            _shown(row.get("quality"), ".4f"),
-            "" if row.get("snr_db") is None else f"{-row['snr_db']:.2f}",
-            _shown(row.get("coherence"), ".4f"),
-            _shown(row.get("parameters"), ",.0f"),
-            _shown(row.get("state_bytes"), ",.0f"),
-            _shown(_all_macs(row), ",.0f"),
-            _shown(row.get("ms_line"), ".4f"),
-            _shown(row.get("processor_ms_line"), ".4f"),
-            _shown(row.get("processor_ms_line_whole"), ".4f"),
-        )
-    print_table(table)
-
-
-def _all_macs(row: Mapping[str, Any]) -> float | None:
-    """Real multiply-adds of a line, those of gates too; a complex one is four."""
-    return None if row.get("complex_macs") is None else 4 * row["complex_macs"] + (row.get("real_macs") or 0)
-
-
-def _shown(value: Any, form: str) -> str:
-    return "" if value is None else format(value, form)
-
-
-def _verdict(entry: Mapping[str, Any]) -> str:
-    """One comparison in a line.
-
-    Example:
-        >>> _verdict({"metric": "quality", "verdict": "helps", "difference": 0.01, "low": 0.004, "high": 0.016,
-        ...           "arm": "kd", "control": "no-kd", "seeds": 3})
-        'quality: helps (kd minus no-kd: +0.0100, 95 % interval +0.0040 to +0.0160, 3 seeds)'
-    """
-    ends = [entry[key] for key in ("difference", "low", "high")]
-    if any(end is None or end != end for end in ends):
-        return f"{entry['metric']}: {entry['verdict']} (needs the arms {entry['arm']} and {entry['control']})"
-    return (
-        f"{entry['metric']}: {entry['verdict']} ({entry['arm']} minus {entry['control']}: {ends[0]:+.4f}, "
-        f"95 % interval {ends[1]:+.4f} to {ends[2]:+.4f}, {entry['seeds']} seed{'s' * (entry['seeds'] != 1)})"
-    )

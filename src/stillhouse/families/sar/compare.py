@@ -15,6 +15,7 @@ import numpy as np
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
+from stillhouse.core.machine import machine
 from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.core.watch import SILENT
 from stillhouse.families.sar.data.sequences import SarData
@@ -216,7 +217,7 @@ def _written(out: Path | None, rows: list[Row], data: SarData) -> list[Row]:
     related = _related(rows)
     if out is not None:
         about: Mapping[str, Any] = {"name": data.name, "sha256": data.sha256, "test_lines": len(data.test)}
-        write_json(out / COMPARISON, {"rows": related, "data": about, "machine": records.machine()})
+        write_json(out / COMPARISON, {"rows": related, "data": about, "machine": machine()})
     return related
 
 

@@ -18,8 +18,9 @@ from stillhouse.cache.stored import SOURCE, spot_check
 from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
+from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices, Target
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores, weight_bytes
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
 from stillhouse.core.folder import SHIPPED, check_test_data, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen

@@ -14,6 +14,7 @@ import torch
 from stillhouse.core import experiment, processes, ranks, records
 from stillhouse.core.config import to_mapping
 from stillhouse.core.folder import SCORES, RunFolder, read_arrays
+from stillhouse.core.machine import command_line
 from stillhouse.core.records import read_object, write_arrays, write_json
 from stillhouse.core.verdict import mean_interval
 from stillhouse.core.watch import SILENT, Watch
@@ -68,7 +69,7 @@ def train(
         data = processes.first_then_others(lambda: load_data(config.data, watch.log))
         facts = data_facts(data)
         folder.same("data", facts)
-        folder.begin({**experiment.about(FAMILY.kind, config, command or records.command_line()), "data": facts})
+        folder.begin({**experiment.about(FAMILY.kind, config, command or command_line()), "data": facts})
         if not (resume and (out / records.RESULT).is_file()):
             _fit(config, data, folder, resume, watch)
         processes.wait()  # what process 0 wrote is there for all

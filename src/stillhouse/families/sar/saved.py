@@ -18,7 +18,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import dump_yaml, parse, to_mapping
 from stillhouse.core.folder import SHIPPED, run_above, settings_of
 from stillhouse.core.hashes import verify_files, with_hashes
-from stillhouse.core.records import CARD, STUDENT, check_object, read_json, versions, write_atomically, write_json
+from stillhouse.core.machine import versions
+from stillhouse.core.records import CARD, STUDENT, check_object, read_json, write_atomically, write_json
 from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.data.sequences import SarData, SarScale
 from stillhouse.families.sar.students import StateSpaceConfig

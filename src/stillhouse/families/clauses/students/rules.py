@@ -20,24 +20,24 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stillhouse.classification.data import ImageData, ImageSplit
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.lower import lower_parts
 from stillhouse.families.clauses.students.base import ClauseModel
-from stillhouse.families.clauses.students.core import DeepTM
-from stillhouse.families.clauses.students.flat import TeamCore
 from stillhouse.families.clauses.students.literal_names import pixels_of
-from stillhouse.families.clauses.students.sites import Site, listening, literals_of, settle, sites, write_masks
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
-from stillhouse.logic.cut import cut_by_trials, cut_literals, effects
+from stillhouse.families.clauses.students.rule_cuts import (
+    Clause,
+    answers,
+    cut_every_literal,
+    cut_groups,
+    sum_over_clauses,
+)
+from stillhouse.families.clauses.students.rule_pictures import as_bytes, examples
+from stillhouse.families.clauses.students.sites import Site, listening, literals_of, settle, sites
 
 GROWTH = (1, 3, 10, 30)  # rules a class
 MOST_RULES, MOST_A_CLASS = 100, 10
 ROWS_A_CLASS, CUT_ROWS, CUT_IMAGES, JUDGED, BATCH = 64, 2000, 256, 2000, 64
 SEEN = 10_000  # validation images
 BUDGET = 1e11  # operations for each of choosing, cutting and judging, so that a large network takes no longer than a small one
-FEWEST_TRIALS, MOST_TRIALS, EXAMPLES = 12, 150, 6
-MOST_BITS = 2e7  # that are kept in memory of a site
-Literal = tuple[str, int, int]  # site, clause, literal
-Clause = tuple[str, int]
+FEWEST_TRIALS, MOST_TRIALS = 12, 150
 
 
 @dataclass(frozen=True)
@@ -211,25 +211,25 @@ def find_rules(
         k: _votes_by_place(model, found, _of(chosen, k), k, [pair for pair, _ in ranks[:wanted]])
         for k, ranks in ranking.items()
     }
-    exact = _linear(model, found)
+    exact = sum_over_clauses(model, found)
     cut_on = validation.first(CUT_ROWS if exact else max(32, min(CUT_IMAGES, int(BUDGET / work / FEWEST_TRIALS))))
     whole = _fulfilled(model, found, chosen)
     if exact:
-        _cut_exactly(model, found, cut_on, [pair for _, pair in before])
+        cut_every_literal(model, found, cut_on.pixels, [pair for _, pair in before])
     else:
         trials = max(FEWEST_TRIALS, min(MOST_TRIALS, int(BUDGET / work / len(cut_on.labels))))
-        _cut_by_trials(model, found, cut_on, [pair for _, pair in before], trials)
+        cut_groups(model, found, cut_on.pixels, [pair for _, pair in before], trials)
     fulfilled = _fulfilled(model, found, chosen)
     rules: list[Rule] = []
     arrays: dict[str, np.ndarray] = {}
     for k, ranks in ranking.items():
         own = _of(chosen, k)
-        arrays[f"mean_{k}"] = _bytes(own.pixels.mean(0))
+        arrays[f"mean_{k}"] = as_bytes(own.pixels.mean(0))
         for pair, adds in ranks[:wanted]:
             site, clause = found[pair[0]], pair[1]
             literals, pixels = literals_of(site, clause), pixels_of(model, site)
             if pixels is None or pixels.patch:
-                arrays[f"examples_{len(rules)}"] = _examples(model, own, votes[k][pair])
+                arrays[f"examples_{len(rules)}"] = examples(model, own.pixels, votes[k][pair])
             if pixels is not None and literals:
                 number = len(rules)
                 arrays[f"wanted_{number}"], arrays[f"unwanted_{number}"] = pixels.pictures(literals)
@@ -379,142 +379,9 @@ def _accuracy(
         return strength * mask + mean * (1 - mask)
 
     with listening(found if kept is not None else {}, hear):
-        return float((_answers(model, images.pixels) == images.labels).float().mean())
-
-
-def _answers(model: nn.Module, pixels: Tensor) -> Tensor:
-    return torch.cat([model(pixels[start : start + 256]).argmax(1) for start in range(0, len(pixels), 256)])
-
-
-# ---------------------------------------------------------------------------------------------------------------- cutting
-
-
-def _linear(model: nn.Module, found: Mapping[str, Site]) -> bool:
-    """Whether the scores are a sum over the clauses of one bank, so that every literal can be tried."""
-    core = getattr(model, "core", None)
-    one = len(found) == 1 and next(iter(found.values())).bank.operator == "capacity"
-    return one and (isinstance(core, TeamCore) or (isinstance(core, DeepTM) and len(core.layers) == 1))
-
-
-def _cut_exactly(model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause]) -> None:
-    """Cut the clauses of a network whose scores are a sum over them, literal by literal."""
-    name, (clauses,) = next(iter(found)), lower_parts(model).values()
-    heard: list[np.ndarray] = []
-    with listening(found, lambda site, bits, strength: heard.append(bits.numpy() > 0)):
-        _answers(model, images.pixels)
-    kept = cut_literals(clauses, np.concatenate(heard), sorted({j for _, j in pairs}))
-    gone = [
-        (name, j, f) for j, stays in kept.items() for f in clauses.clause(j).tolist() if f not in set(stays.tolist())
-    ]
-    _write_without(found, gone, _masks(found))
-
-
-def _cut_by_trials(
-    model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause], trials: int
-) -> None:
-    """Cut the clauses of any network: groups of literals are removed, and come back where an answer changes."""
-    pairs = sorted(set(pairs))
-    order = _least_first(model, found, images, pairs)
-    answers, masks = _answers(model, images.pixels), _masks({name: found[name] for name, _ in pairs})
-
-    def unchanged(gone: Sequence[Literal]) -> bool:
-        _write_without(found, gone, masks)
-        return bool((_answers(model, images.pixels) == answers).all())
-
-    _write_without(found, cut_by_trials(order, unchanged, trials), masks)
-
-
-def _least_first(model: nn.Module, found: Mapping[str, Site], images: Images, pairs: Sequence[Clause]) -> list[Literal]:
-    """Every literal of the clauses, that one first whose removal changes its clause at the fewest places."""
-    heard: dict[str, tuple[Tensor, Tensor]] = {}
-
-    def hear(site: Site, bits: Tensor, strength: Tensor) -> None:
-        failing = site.failing(bits, count)
-        heard[site.name] = (failing[0].flatten(0, 1), failing[1].flatten(0, 1))
-
-    sizes: list[int] = []
-    with listening(found, lambda site, bits, x: sizes.append(x.numel() // site.bank.num_clauses * site.bank.num_bits)):
-        model(images.pixels[:1])
-    count = max(1, min(len(images.labels), int(MOST_BITS / max(sizes, default=1))))
-    with listening(found, hear):
-        model(images.pixels[:count])
-    order: list[tuple[int, Literal]] = []
-    for name, clause in pairs:
-        if name not in heard:
-            continue
-        site, literals = found[name], literals_of(found[name], clause)
-        zeros, ones = heard[name]
-        bits = site.bank.num_bits
-        if literals:
-            missed = torch.stack([zeros[:, f] if f < bits else ones[:, f - bits] for f in literals], 1).numpy()
-            worth = effects(missed, min(len(literals), site.bank.failures))
-            order += [(int(x), (name, clause, f)) for x, f in zip(worth, literals, strict=True)]
-    return [literal for _, literal in sorted(order)]
-
-
-def _masks(found: Mapping[str, Site]) -> dict[str, Tensor]:
-    """(2, C, F) of every site, to write back."""
-    return {name: torch.stack(site.bank.masks()).bool() for name, site in found.items()}
-
-
-def _write_without(found: Mapping[str, Site], gone: Sequence[Literal], masks: Mapping[str, Tensor]) -> None:
-    now = {name: mask.clone() for name, mask in masks.items()}
-    for name, clause, literal in gone:
-        plane, bit = divmod(literal, found[name].bank.num_bits)
-        now[name][plane, clause, bit] = False
-    for name, (positive, negated) in now.items():
-        write_masks(found[name].bank, positive, negated)
-
-
-# ---------------------------------------------------------------------------------------------------------------- pictures
-
-
-def _examples(model: ClauseModel, images: Images, votes: Tensor) -> np.ndarray:
-    """(E, C, h, w) uint8: the patches at which a clause adds most, each of another image; images where it looks at all of one."""
-    _, height, width = model.image_shape
-    first = int(isinstance(model, UnifiedTMTransformer) and model.class_token is not None)
-    local = votes[:, first:]
-    if votes.shape[1] - first <= 1 or not bool(local.any()):
-        best = votes.sum(1).topk(min(EXAMPLES, len(votes))).indices
-        return _bytes(images.pixels[best])
-    columns, side = _grid(model, local.shape[1], height, width)
-    most, place = local.max(1)
-    patches = []
-    for image in most.topk(min(EXAMPLES, len(votes))).indices.tolist():
-        row, column = divmod(int(place[image]), columns)
-        patches.append(_patch(images.pixels[image], row * side[0], column * side[1], side))
-    return _bytes(torch.stack(patches))
-
-
-def _grid(model: nn.Module, places: int, height: int, width: int) -> tuple[int, tuple[int, int]]:
-    """Columns and the (h, w) of a place: the grid of so many places that is most like the image."""
-    rows = min(
-        (r for r in range(1, places + 1) if places % r == 0),
-        key=lambda r: abs(np.log(r * r * width / (places * height))),
-    )
-    columns = places // rows
-    side = getattr(model, "patch_size", None)
-    if isinstance(side, int):
-        while side * rows < height or side * columns < width:
-            side *= 2
-        return columns, (side, side)
-    return columns, (-(-height // rows), -(-width // columns))
-
-
-def _patch(image: Tensor, top: int, left: int, side: tuple[int, int]) -> Tensor:
-    """(C, 3h, 3w): the patch with what is around it, which is darker; black beyond the image."""
-    (h, w), shade = side, 0.4
-    padded = nn.functional.pad(image, (w, 3 * w, h, 3 * h))[:, top : top + 3 * h, left : left + 3 * w].clone()
-    middle = padded[:, h : 2 * h, w : 2 * w].clone()
-    padded *= shade
-    padded[:, h : 2 * h, w : 2 * w] = middle
-    return padded
+        return float((answers(model, images.pixels) == images.labels).float().mean())
 
 
 def _shares(speaks: Tensor, labels: Tensor, k: int) -> tuple[float, float]:
     own = labels == k
     return float(speaks[own].mean()), float(speaks[~own].mean()) if bool((~own).any()) else 0.0
-
-
-def _bytes(pixels: Tensor) -> np.ndarray:
-    return np.asarray((pixels.clamp(0, 1) * 255).round().to(torch.uint8).numpy())

@@ -8,6 +8,7 @@ from typing import Any
 from stillhouse.classification.data import ImageData
 from stillhouse.core import records
 from stillhouse.core.config import to_mapping
+from stillhouse.core.machine import versions
 from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.clauses.family import FAMILY
@@ -68,7 +69,7 @@ def save_checkpoint(path: Path, student: Any, plan: ClausesRunConfig, data: Imag
         "class_names": list(data.task.class_names),
         "input": "raw pixels in [0, 1], (B, C, H, W)",
         "data": {"name": data.name, "sha256": data.sha256},
-        "versions": records.versions(),
+        "versions": versions(),
     }
     save_transformer(path, student, train_args=to_mapping(plan), train_metrics=metrics, meta=meta)
 

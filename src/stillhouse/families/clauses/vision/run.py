@@ -24,6 +24,7 @@ from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about, run
 from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.folder import RunFolder
+from stillhouse.core.machine import command_line
 from stillhouse.core.records import write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.clauses.data.boolean_cache import with_boolean_features
@@ -78,7 +79,7 @@ def run_models(
         InputError: data, teacher, folder or settings do not fit.
         Interrupted: stopped on request, state saved.
     """
-    command = command or records.command_line()
+    command = command or command_line()
     for model in config.models:
         config.run_config(model)  # what does not fit is refused before anything is written
     config.output.check()

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import verify_files, with_hashes
-from stillhouse.core.records import CARD, STUDENT, read_json, versions, write_atomically, write_json
+from stillhouse.core.machine import versions
+from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, write_json
 from stillhouse.families.embed.students import EmbeddingStudentConfig
 from stillhouse.families.embed.students.axes import unnamed_axes
 
