@@ -1805,6 +1805,18 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 RELIABILITY = (
     Fault(
+        "a page is written over the weights of a run",
+        "stillhouse.core.outputs:_is_part",
+        constant(False),
+        "tests/test_outputs.py::test_a_file_of_a_run_is_not_written_over[student/student.safetensors]",
+    ),
+    Fault(
+        "an export is written over a file of a run",
+        "stillhouse.core.exports:write_export",
+        edited("check_output(place)", "pass"),
+        "tests/test_outputs.py::test_every_command_looks_before_it_writes",
+    ),
+    Fault(
         "a capture that was killed before its plan had a name is nobody's",
         "stillhouse.families.embed.capture:_to_do",
         edited('not entry.name.startswith(".")', "True"),

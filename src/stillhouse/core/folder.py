@@ -31,6 +31,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sha256_of, verify_files, with_hashes
 from stillhouse.core.lock import RunLock
+from stillhouse.core.outputs import UNLISTED
 from stillhouse.core.records import check_object, open_run_folder, read_object, write_arrays, write_json
 
 SCORES, SHIPPED = "scores.npz", "student"
@@ -149,9 +150,8 @@ class RunFolder:
 
     def files(self) -> list[str]:
         """What a finished run holds, so that one of them that goes missing later is missed; not what only a resume reads."""
-        passing = {"tensorboard", "stages", records.RECORDS, records.CHECKPOINT, records.REPORT, records.SUMMARY}
         names = [p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and ".tfevents." not in p.name]
-        kept = [n for n in names if not passing & set(n.parts) and not any(part.startswith(".") for part in n.parts)]
+        kept = [n for n in names if not UNLISTED & set(n.parts) and not any(part.startswith(".") for part in n.parts)]
         return sorted(name.as_posix() for name in kept)
 
     @property

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.outputs import check_output
 from stillhouse.core.records import write_atomically
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def export_step(model: SarSSM, path: Path) -> Path:
     Raises:
         InputError: a bidirectional network or one in double precision; or the package onnx is not installed.
     """
+    check_output(Path(path))
     try:
         import onnx
     except ImportError:
