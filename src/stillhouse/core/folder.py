@@ -59,9 +59,10 @@ class RunFolder:
         """A folder to write a run into: new or empty, or with `resume` one of the same configuration.
 
         Raises:
-            InputError: something else is there, a run that is not to be resumed, or one of another configuration.
+            InputError: something else is there, a run that is not to be resumed, one of another configuration, or another run above.
         """
         with RunLock(path) as lock:
+            _check_outside(path)
             open_run_folder(path, config, resume=resume, may_grow=may_grow, may_change=may_change, may_hold=may_hold)
             lock.clear_temporaries()
             known = path / records.RUN
@@ -223,6 +224,17 @@ def run_above(folder: Path) -> Path | None:
     """The run folder that a folder (of an arm, of the shipped student) lies in, itself included."""
     places = [Path(folder).resolve(), *Path(folder).resolve().parents]
     return next((place for place in places if (place / records.RUN).is_file()), None)
+
+
+def _check_outside(path: Path) -> None:
+    """Refuse a new run inside of another, whose files it would be among; a run of several models names the folders of its own.
+
+    Raises:
+        InputError: a run lies above.
+    """
+    above = None if (path / records.RUN).is_file() else run_above(path.parent)
+    if above is not None and path.name not in (read_object(above / records.RUN, records.ABOUT)["config"].get("models") or ()):
+        raise InputError(f"cannot write {path}: it lies in the run {above}; choose another --out")
 
 
 def check_test_data(folder: Path, key: str, now: str, other: str) -> None:
