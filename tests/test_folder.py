@@ -93,3 +93,14 @@ def test_data_that_a_run_was_not_scored_on_are_refused(tmp_path):
     check_test_data(tmp_path, "sha256", "b" * 64, "--source")
     with pytest.raises(InputError, match=r"not those of the run.*was aaaa.*is bbbb.*--source"):
         check_test_data(student, "sha256", "b" * 64, "--source")
+
+
+def test_a_run_inside_a_run_is_refused(tmp_path):
+    """Its files would be among those that the outer run lists, and `report` would make a page of it instead."""
+    outer = tmp_path / "outer"
+    write_json(outer / RUN, {"config": {"models": ["tm"]}})
+    with pytest.raises(InputError, match="it lies in the run"), RunFolder.open(outer / "inner", {}, resume=False):
+        pass
+    assert not (outer / "inner").exists()
+    with RunFolder.open(outer / "tm", {}, resume=False):  # a run of several models has a folder for each
+        pass

@@ -1817,6 +1817,36 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 RELIABILITY = (
     Fault(
+        "a run is put into a run",
+        "stillhouse.core.folder:_check_outside",
+        nothing,
+        "tests/test_folder.py::test_a_run_inside_a_run_is_refused",
+    ),
+    Fault(
+        "a sweep is put into a run",
+        "stillhouse.sweeps.study:_check_place",
+        nothing,
+        "tests/sweeps/test_sweep.py::test_a_sweep_is_not_put_into_a_run_or_a_folder_of_something_else",
+    ),
+    Fault(
+        "a study that lost whole trials draws them anew",
+        "stillhouse.sweeps.study:check_trials",
+        nothing,
+        "tests/sweeps/test_sweep.py::test_a_study_that_lost_whole_trials_is_named",
+    ),
+    Fault(
+        "a page is written over the weights of a run",
+        "stillhouse.core.outputs:_is_part",
+        constant(False),
+        "tests/test_outputs.py::test_a_file_of_a_run_is_not_written_over[student/student.safetensors]",
+    ),
+    Fault(
+        "an export is written over a file of a run",
+        "stillhouse.core.exports:write_export",
+        edited("check_output(place)", "pass"),
+        "tests/test_outputs.py::test_every_command_looks_before_it_writes",
+    ),
+    Fault(
         "a capture that was killed before its plan had a name is nobody's",
         "stillhouse.families.embed.capture:_to_do",
         edited('not entry.name.startswith(".")', "True"),

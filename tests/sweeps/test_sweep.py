@@ -253,9 +253,36 @@ def test_a_study_that_lost_what_a_trial_found_is_named(tmp_path, kept):
     lines = path.read_bytes().splitlines(keepends=True)
     first = next(n for n, line in enumerate(lines) if b'"intermediate_value"' in line)
     path.write_bytes(b"".join(lines[: first + 1 if kept else 0]))
-    with pytest.raises(StudyChanged, match=r"trial-0000: has .* epochs, of which the study knows"):
+    shutil.rmtree(tmp_path / "trial-0001")
+    words = r"trial-0000: has .* epochs, of which the study knows" if kept else "holds trial-0000, of which the study"
+    with pytest.raises(StudyChanged, match=words):
         swept(tmp_path, space, resume=True)
-    assert [trial.state.name for trial in real_trials(open_again(tmp_path, space)[0])] == ["RUNNING"]
+    assert [trial.state.name for trial in real_trials(open_again(tmp_path, space)[0])] == ["RUNNING"] * bool(kept)
+
+
+def test_a_study_that_lost_whole_trials_is_named(tmp_path):
+    """They were drawn anew and went on from the folders of others, with status 0."""
+    space = {"training.learning_rate": Choices((0.01, 0.02))}
+    study, plan = swept(tmp_path, space)
+    path = tmp_path / "study.journal"
+    lines = path.read_bytes().splitlines(keepends=True)
+    last = max(n for n, line in enumerate(lines) if b'"op_code": 4' in line or b'"op_code":4' in line)
+    path.write_bytes(b"".join(lines[:last]))
+    assert len(real_trials(open_again(tmp_path, space)[0])) == 1
+    with pytest.raises(StudyChanged, match=r"holds trial-0001, of which the study 'test' knows nothing.*study\.journal"):
+        work(open_again(tmp_path, space)[0], plan, tmp_path, build_of(tabular()))
+
+
+def test_a_sweep_is_not_put_into_a_run_or_a_folder_of_something_else(tmp_path):
+    """Its journal and trials lay among the files of a finished run, and `report` made a page of a trial's."""
+    (tmp_path / "run").mkdir()
+    records.write_json(tmp_path / "run" / "run.json", {"config": {}})
+    for out, words in (("run", "it is a run"), ("run/sweep", "lies in the run")):
+        with pytest.raises(InputError, match=words):
+            open_storage(None, tmp_path / out)
+    with pytest.raises(InputError, match="exists and is not a sweep"):
+        open_storage(None, tmp_path)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["run.json"]
 
 
 def test_a_trial_that_fails_is_written_down_and_the_rest_goes_on(tmp_path):

@@ -35,6 +35,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print all figures as JSON instead of a table")
     parser.add_argument("--no-cost", action="store_true", help="do not load students to count what they cost")
     options = parser.parse(arguments)
+    if options.out is not None:
+        from stillhouse.core.outputs import check_output
+
+        check_output(options.out, suffixes=(".html",))
     from stillhouse.families import family_at, light, light_at
     from stillhouse.report.runs import compare_runs, kinds_of, read_runs, write_comparison
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from stillhouse.cli.distill import distill
 from stillhouse.cli.options import Parser
-from stillhouse.core.records import RUN
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import ABOUT, RUN, read_object
 from stillhouse.recipes import load_run
 
 
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse(arguments)
     config = load_run("digits", ["name=demo", f"seeds={options.seeds}"])
     if (options.out / RUN).is_file():
+        name = read_object(options.out / RUN, ABOUT)["config"].get("name")
+        if name != "demo":
+            raise InputError(f"{options.out} holds the run {name!r}, expected an older demo; choose another --out")
         shutil.rmtree(options.out)
     distill(config, options.out, resume=False, force=False, quiet=options.quiet)
     return 0

@@ -137,7 +137,8 @@ def _own_flags(words: Sequence[str]) -> dict[str, str]:
 
         others = {row.path.replace(".", "-").replace("_", "-"): row.name.removeprefix("--") for row in TABLE}
         return {f"--{no}{other}": f"--{no}{name}" for other, name in others.items() for no in ("", "no-")}
-    return {"--out": "--save-dir"} if list(words[:2]) in (["sar", "train"], ["sar", "distill"]) else {}
+    own = {("sar", "train"): "--save-dir", ("sar", "distill"): "--save-dir", ("sar", "stream"): "--output"}
+    return {"--out": own[found]} if (found := tuple(words[:2])) in own else {}
 
 
 def run_command(words: Sequence[str]) -> int:

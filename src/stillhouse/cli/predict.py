@@ -77,8 +77,10 @@ def _check(options: Any) -> None:
         raise InputError(f"{options.run}: there is no such folder; expected a run or a student")
     if options.source != "-" and not Path(options.source).expanduser().exists():
         raise InputError(f"{options.source}: there is no such file or folder")
-    if options.out is not None and options.out.suffix not in (".csv", ".jsonl", ".npy"):
-        raise InputError(f"--out {options.out}: expected .csv, .jsonl or .npy")
+    if options.out is not None:
+        from stillhouse.core.outputs import check_output
+
+        check_output(options.out, suffixes=(".csv", ".jsonl", ".npy"), source=options.source)
     if options.tokens is not None and options.tokens < 1:
         raise InputError(f"--tokens: expected 1 or more, got {options.tokens}")
 

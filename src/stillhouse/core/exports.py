@@ -15,6 +15,7 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.lock import RunLock, is_abandoned, missing_folders, remove_empty
+from stillhouse.core.outputs import check_output
 
 ABANDONED = (
     3600.0  # seconds after which what lies beside an export was left by one that was killed, where there are no locks
@@ -92,6 +93,7 @@ def write_export(
         raise InputError(f"cannot write {place}: expected a new or empty folder; choose another with --out")
     if target.suffix and place.is_dir():
         raise InputError(f"cannot write {place}: expected a file, got a folder")
+    check_output(place)
     new = missing_folders(place.parent)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sha256_of, verify_files, with_hashes
 from stillhouse.core.lock import RunLock
+from stillhouse.core.outputs import UNLISTED
 from stillhouse.core.records import check_object, read_object, write_arrays, write_json
 from stillhouse.core.resume import open_run_folder
 
@@ -59,9 +60,10 @@ class RunFolder:
         """A folder to write a run into: new or empty, or with `resume` one of the same configuration.
 
         Raises:
-            InputError: something else is there, a run that is not to be resumed, or one of another configuration.
+            InputError: something else is there, a run that is not to be resumed, one of another configuration, or another run above.
         """
         with RunLock(path) as lock:
+            _check_outside(path)
             open_run_folder(path, config, resume=resume, may_grow=may_grow, may_change=may_change, may_hold=may_hold)
             lock.clear_temporaries()
             known = path / records.RUN
@@ -150,9 +152,8 @@ class RunFolder:
 
     def files(self) -> list[str]:
         """What a finished run holds, so that one of them that goes missing later is missed; not what only a resume reads."""
-        passing = {"tensorboard", "stages", records.RECORDS, records.CHECKPOINT, records.REPORT, records.SUMMARY}
         names = [p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file() and ".tfevents." not in p.name]
-        kept = [n for n in names if not passing & set(n.parts) and not any(part.startswith(".") for part in n.parts)]
+        kept = [n for n in names if not UNLISTED & set(n.parts) and not any(part.startswith(".") for part in n.parts)]
         return sorted(name.as_posix() for name in kept)
 
     @property
@@ -224,6 +225,17 @@ def run_above(folder: Path) -> Path | None:
     """The run folder that a folder (of an arm, of the shipped student) lies in, itself included."""
     places = [Path(folder).resolve(), *Path(folder).resolve().parents]
     return next((place for place in places if (place / records.RUN).is_file()), None)
+
+
+def _check_outside(path: Path) -> None:
+    """Refuse a new run inside of another, whose files it would be among; a run of several models names the folders of its own.
+
+    Raises:
+        InputError: a run lies above.
+    """
+    above = None if (path / records.RUN).is_file() else run_above(path.parent)
+    if above is not None and path.name not in (read_object(above / records.RUN, records.ABOUT)["config"].get("models") or ()):
+        raise InputError(f"cannot write {path}: it lies in the run {above}; choose another --out")
 
 
 def check_test_data(folder: Path, key: str, now: str, other: str) -> None:

@@ -14,11 +14,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from stillhouse.core.checks import CannotWrite, InputError, StillhouseError
+from stillhouse.core.folder import run_above
 from stillhouse.core.lock import RunLock
+from stillhouse.core.records import RUN, check_folder
 from stillhouse.core.seals import SEAL, hash_of
 from stillhouse.sweeps.space import Choices, Range, Space
 
@@ -33,10 +36,15 @@ except ModuleNotFoundError:
 ABOUT = "stillhouse"  # the study's attribute that says what is swept
 SURPLUS = "surplus"  # of a trial that was one too many
 JOURNAL = "study.journal"
+MARKS = (JOURNAL, "sweep.json", "trial-*", ".claims", "worker-*.log")  # what the folder of a sweep holds
 WAIT_SECONDS = 10.0  # for a study that another worker has just made
 STARTING_SECONDS = 60.0  # in which a worker gives its name
 LOOK_SECONDS = 0.5  # between two looks at a trial whose worker has not
 STALE_SECONDS = 3600.0  # after which a trial of another machine that reported nothing counts as killed
+
+
+class StudyChanged(InputError):
+    """The study or the folder of a trial is not what was written: that says nothing of the trial's settings."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,9 @@ def open_storage(given: str | None, out: Path) -> Any:
     """The storage of a study: a database URL, a journal file, or `study.journal` in the sweep's folder.
 
     Raises:
-        InputError: the database or file cannot be opened, or is none of a study.
+        InputError: the database or file cannot be opened, or is none of a study; the folder is of something else.
     """
+    _check_place(out)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     try:
@@ -90,6 +99,38 @@ def open_storage(given: str | None, out: Path) -> Any:
     except Exception as error:  # each driver has errors of its own
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"--storage {given or out / JOURNAL}: cannot be opened as a study: {first}") from None
+
+
+def _check_place(out: Path) -> None:
+    """See that a folder is new, empty, or of a sweep: a report of trials that lie in a run would be a page of neither.
+
+    Raises:
+        InputError: it is something else, or lies in a run.
+    """
+    check_folder(out)
+    run = run_above(out)
+    if run is not None:
+        where = "is a run" if run == out.resolve() else f"lies in the run {run}"
+        raise InputError(f"cannot write {out}: it {where}, expected a new folder or one of a sweep; choose another --out")
+    names = [entry.name for entry in out.iterdir()] if out.is_dir() else []
+    if names and not any(fnmatch(name, mark) for name in names for mark in MARKS):
+        raise InputError(f"cannot write {out}: it exists and is not a sweep; choose another --out")
+
+
+def check_trials(study: Any, out: Path) -> None:
+    """See that the study knows every trial that has a folder.
+
+    Raises:
+        StudyChanged: its records were cut off or deleted.
+    """
+    there = sorted(folder.parent.name for folder in out.glob(f"trial-*/{RUN}"))  # first: a trial is told before it has a folder
+    known = {f"trial-{trial.number:04d}" for trial in study.get_trials(deepcopy=False)}
+    lost = [name for name in there if name not in known]
+    if lost:
+        raise StudyChanged(
+            f"{out}: holds {', '.join(lost[:5])}{', ...' * (len(lost) > 5)}, of which the study {study.study_name!r} knows nothing: "
+            f"its records ({JOURNAL} or --storage) were cut off or deleted; put them back, or choose another --out"
+        )
 
 
 def _check_journal(path: Path) -> None:

@@ -14,16 +14,12 @@ from stillhouse.core.records import RUN
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.sweeps.kept import keeping
 from stillhouse.sweeps.space import as_assignment
-from stillhouse.sweeps.study import Plan, claimed, finish, next_trial, point_of, real_trials, sign
+from stillhouse.sweeps.study import Plan, StudyChanged, check_trials, claimed, finish, next_trial, point_of, real_trials, sign
 from stillhouse.sweeps.trial import Pruned, train_trial
 from stillhouse.training.interrupt import Interrupted
 
 Build = Callable[[Mapping[str, Any]], tuple[Family[Any, Any], Any]]  # settings -> family and configuration
 DATA_KEYS = ("data.", "corpus.")
-
-
-class StudyChanged(InputError):
-    """The study or the folder of a trial is not what was written: that says nothing of the trial's settings."""
 
 
 def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILENT) -> None:
@@ -49,6 +45,7 @@ def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILE
         family, config = build(settings)
         return keeping(family, kept), config
 
+    check_trials(study, out)
     try:
         while (trial := next_trial(study, plan, out)) is not None:
             carry_out(study, trial, plan, out, built, watch)

@@ -12,6 +12,7 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
+from stillhouse.core.outputs import check_output
 from stillhouse.core.records import ABOUT, RUN, read_object, write_atomically
 from stillhouse.families.embed.codes import Student, load_student
 from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
@@ -167,10 +168,9 @@ def encode(
     Raises:
         InputError: no student, source and student do not go together, or `out` has another ending.
     """
-    student = load_student(folder)
     out = Path(out).expanduser()
-    if out.suffix not in (".npy", ".csv", ".jsonl"):
-        raise InputError(f"{out}: expected .npy, .csv or .jsonl, got {out.suffix!r}")
+    check_output(out, suffixes=(".npy", ".csv", ".jsonl"), source=source)
+    student = load_student(folder)
     texts, chunks = _chunks(student, source, key, teacher)
     levels = student.levels[:level]
     if level is not None and not 1 <= level <= len(student.levels):
@@ -213,6 +213,7 @@ def explore(
     """
     from stillhouse.families.embed.explore_page import Rows, write_explorer
 
+    check_output(out, suffixes=(".html",))
     if limit < 3 or not 1 <= neighbors <= MOST_NEIGHBORS:
         raise InputError(
             f"explore: expected limit from 3 and neighbors from 1 to {MOST_NEIGHBORS}, got {limit} and {neighbors}"

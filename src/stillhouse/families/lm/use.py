@@ -16,9 +16,11 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import check_test_data, run_above
+from stillhouse.core.outputs import check_output
 from stillhouse.core.records import read_object
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.corpus import Corpus
+from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE
 from stillhouse.families.lm.light import PACKED
 from stillhouse.families.lm.lines import LineScores
 from stillhouse.families.lm.material import load_teacher, load_text
@@ -210,6 +212,8 @@ def export(folder: Path, out: Path, *, packing: str = "trits", nir: str | None =
     Raises:
         InputError: a part that NIR cannot express, a student that is not quantized to its end.
     """
+    for place in [out] if nir is not None else [out / PACKED, out / TOKENIZER_FILE]:
+        check_output(place)
     model, tokenizer, _ = load_lm(folder)
     if nir is not None:
         from stillhouse.families.lm.export.nir import export_nir

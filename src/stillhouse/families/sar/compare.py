@@ -16,6 +16,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.machine import machine
+from stillhouse.core.outputs import check_output
 from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.core.watch import SILENT
 from stillhouse.families.sar.data.sequences import SarData
@@ -80,6 +81,8 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None, log: Log = SILEN
     Raises:
         InputError: no such run, an unfinished one, or runs on different data.
     """
+    if out is not None:
+        check_output(out / COMPARISON)
     configs = [_config_of(run) for run in runs]
     data = configs[0].data.build()
     for run in runs:

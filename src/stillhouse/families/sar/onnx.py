@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.outputs import check_output
 from stillhouse.core.records import write_atomically
 from stillhouse.families.sar.onnx_nodes import Array
 from stillhouse.families.sar.onnx_step import StepGraph
@@ -48,6 +49,7 @@ def export_step(model: SarSSM, path: Path) -> Path:
     Raises:
         InputError: a bidirectional network or one in double precision; or the package onnx is not installed.
     """
+    check_output(Path(path))
     try:
         import onnx
     except ImportError:

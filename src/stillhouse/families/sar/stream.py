@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.outputs import check_output
 from stillhouse.core.records import open_mapped
 from stillhouse.families.sar.data.sequences import SarScale
 from stillhouse.families.sar.saved import load_model
@@ -77,6 +78,8 @@ def stream(
         InputError: a network that cannot stream, a file that is not complex lines, a NaN in a line.
     """
     model, scale = load_model(folder)
+    if out is not None:
+        check_output(out, suffixes=(".npy",), source=source)
     feed = _from_file(source, scale) if source is not None else _made_up(lines)
     total, batch = feed.lines, feed.batch
     if model.config.signal_channels != 1:

@@ -1,0 +1,96 @@
+"""`--out`: a page or an export never takes the place of what a run, a student, a cache or a sweep is made of."""
+
+import pytest
+
+from stillhouse.cli.main import main
+from stillhouse.core.checks import InputError
+from stillhouse.core.exports import ExportChoices, Target, write_export
+from stillhouse.core.outputs import check_output
+from stillhouse.core.records import write_json
+from stillhouse.families.lm.use import export
+from stillhouse.families.sar.onnx import export_step
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run with a student, and what its user put beside."""
+    out = tmp_path / "run"
+    (out / "student" / "export").mkdir(parents=True)
+    for name in (
+        "student/student.safetensors",
+        "rules.txt",
+        "report.html",
+        "compared.html",
+        "student/export/student.c",
+    ):
+        (out / name).write_text("content")
+    write_json(out / "student" / "card.json", {"sha256": {"student.safetensors": "", "card.json": ""}})
+    write_json(out / "run.json", {"config": {"name": "mine"}})
+    write_json(out / "summary.json", {"files": ["run.json", "rules.txt", "student/student.safetensors"]})
+    return out
+
+
+@pytest.mark.parametrize("name", ["student/student.safetensors", "student/card.json", "rules.txt", "report.html"])
+def test_a_file_of_a_run_is_not_written_over(run, name):
+    """The weights became a page, with status 0."""
+    with pytest.raises(InputError, match="it is a file of the"):
+        check_output(run / name)
+    (run / "summary.json").unlink()  # not finished: what is its own cannot be told
+    with pytest.raises(InputError, match="it is a file of the"):
+        check_output(run / name)
+
+
+def test_a_page_or_an_export_is_made_again(run, tmp_path):
+    """A refusal of one's own earlier page would be in the way."""
+    (tmp_path / "notes.html").write_text("")
+    for place in (
+        run / "compared.html",
+        run / "new.c",
+        run / "student" / "export" / "student.c",
+        tmp_path / "notes.html",
+    ):
+        check_output(place)
+
+
+@pytest.mark.parametrize(
+    ("mark", "kind"), [("plan.json", "cache"), ("manifest.json", "cache"), ("sweep.json", "sweep")]
+)
+def test_caches_and_sweeps_are_not_written_over(tmp_path, mark, kind):
+    """Shards are .npy, as answers of predict are."""
+    for name in (mark, "data.npy"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(InputError, match=f"it is a file of the {kind}"):
+        check_output(tmp_path / "data.npy")
+
+
+def test_what_is_read_is_not_written_over(tmp_path):
+    """`predict RUN x.npy --out x.npy` lost its input."""
+    (tmp_path / "x.npy").write_text("")
+    with pytest.raises(InputError, match="is the file that is read"):
+        check_output(tmp_path / "x.npy", source=str(tmp_path / "x.npy"))
+
+
+def test_every_command_looks_before_it_writes(run, tmp_path, capsys):
+    """The check is of no use to a command that does not call it."""
+    (tmp_path / "x.csv").write_text("a")
+    before, csv = (run / "rules.txt").read_text(), str(tmp_path / "x.csv")
+    for words in (
+        ["compare", str(run), str(run), "--out", str(run / "report.html")],
+        ["predict", str(run), csv, "--out", csv],
+        ["embed", "explore", str(run), "--out", str(run / "report.html")],
+        ["embed", "encode", str(run), csv, "--out", csv],
+        ["demo", "--out", str(run)],
+    ):
+        assert main(words) == 2, words
+        assert "choose another --out" in capsys.readouterr().err, words
+    with pytest.raises(InputError, match="it is a file of the run"):
+        export_step(None, run / "rules.txt")
+    with pytest.raises(InputError, match="it is a file of the run"):
+        export(run, run / "rules.txt", nir="blocks.0")
+    assert (run / "rules.txt").read_text() == before
+    assert (run / "run.json").is_file()
+    assert main(["compare", str(run), str(run), "--out", "x.yaml"]) == 2
+    assert "expected a name that ends in .html" in capsys.readouterr().err
+    target = Target("C", ".c", lambda folder, out, choices: [out.write_text("other")])
+    with pytest.raises(InputError, match="it is a file of the run"):
+        write_export({"c": target}, "c", run / "student", run / "rules.txt", ExportChoices(), "clauses")
