@@ -103,7 +103,7 @@ def test_more_bits_are_a_cost():
         3, kd=[1.9] * 3, **{"no-kd": [1.72] * 3}
     )
     two = said(2, kd=[1.9, 1.9], **{"no-kd": [1.75, 1.69]})
-    assert "difference +0.18 (+0.15 and +0.21 under the two seeds), 2 seeds" in two
+    assert "difference 0.18 worse (0.15 worse and 0.21 worse under the two seeds), 2 seeds" in two
     assert "interval" not in two
     assert "1 seed, 512" in said(1, kd=[1.9], **{"no-kd": [1.72]})
 

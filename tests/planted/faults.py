@@ -1279,6 +1279,24 @@ RADAR = (
 
 LANGUAGE = (
     Fault(
+        "a language teacher is held against frequencies alone",
+        "stillhouse.families.lm.family:LanguageFamily.grade",
+        edited("plain=plain", "plain=chance"),
+        "tests/lm/test_lm_teacher.py::test_a_teacher_is_judged_against_an_ngram",
+    ),
+    Fault(
+        "text and chart turn the sign of bits each its own way",
+        "stillhouse.report.verdicts:gain",
+        edited("'better' if value > 0 else 'worse'", "'better' if value < 0 else 'worse'"),
+        "tests/report/test_one_sign.py::test_text_chart_and_comparison_agree_where_less_is_better",
+    ),
+    Fault(
+        "a language teacher ends with its last epoch",
+        "stillhouse.families.lm.run:train_teacher",
+        edited("fit(job, training,", "fit(job, __import__('dataclasses').replace(training, keep='last'),"),
+        "tests/lm/test_lm_teacher.py::test_a_teacher_ends_with_its_best_epoch",
+    ),
+    Fault(
         "perplexity of the sum",
         "stillhouse.families.lm.metrics.nll:perplexity",
         edited("np.mean(", "np.sum("),

@@ -21,6 +21,7 @@ from stillhouse.core.machine import command_line
 from stillhouse.core.records import write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.teachers import NetworkTeacher, save_teacher
+from stillhouse.training.kept import kept_in_words
 from stillhouse.training.opening import only_first, open_run
 
 WEIGHTS = "teacher.safetensors"
@@ -73,12 +74,20 @@ def train_teacher(
             resume=resume,
             on_progress=partial(watch.on_progress, "teacher", config.seed),
         )
+        kept = kept_in_words(done, "accuracy")
+        watch.log(kept)
         probabilities = probabilities_of(model, data.test, config.training.evaluation_batch_size)
         metrics = evaluate(probabilities, data.test.labels.numpy(), None)
         name, digest, score = data.name, data.sha256, done.best["accuracy"]
         processes.on_first(
             lambda: save_teacher(out / WEIGHTS, teacher, data_name=name, data_sha256=digest, score=score)
         )
-        result = {"metrics": metrics, "validation": done.best, "best_epoch": done.best_epoch, "seconds": done.seconds}
+        result = {
+            "metrics": metrics,
+            "validation": done.best,
+            "best_epoch": done.best_epoch,
+            "kept": kept,
+            "seconds": done.seconds,
+        }
         write_json(out / records.RESULT, result)
     return result

@@ -17,7 +17,7 @@ from stillhouse.core.records import REPORT, write_atomically
 from stillhouse.report import figures, signals
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import RunFolder, mapping, number, read_run
-from stillhouse.report.verdicts import Measure, sentence, shown
+from stillhouse.report.verdicts import Measure, direction, sentence, shown
 from stillhouse.report.words import HEADLINES, MARKS, NOTHING, lead, plain, size
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def render(family: Light, run: RunFolder) -> str:
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),
+        direction=direction(next(iter(measures.values()))),
         faults=run.faults,
         order=order,
         blocks=blocks,
@@ -238,7 +239,7 @@ def _differences(run: RunFolder, measures: Mapping[str, Measure]) -> Markup | No
     if not rows:
         return None
     text = "; ".join(f"{name}: {middle:+.4g}, {low:+.4g} to {high:+.4g}" for name, middle, low, high in rows)
-    label = f"Differences in {first.label} with their 95 % intervals. {text}."
+    label = f"Differences in {first.label} with their 95 % intervals; {direction(first)}. {text}."
     return figures.differences(rows, label, unit=first.unit)
 
 
@@ -248,7 +249,10 @@ def _facts(run: RunFolder) -> Facts:
     entries = [("Data", f"{data.get('name', '')}: {sizes}")]
     if teacher:
         score, chance = (plain(teacher.get(key), 4) for key in ("score", "chance"))
-        checked = f"validation {teacher.get('metric', 'score')} {score}, chance {chance}: {teacher.get('status', '')}"
+        beside = f", {teacher.get('plain_name')} {plain(teacher['plain'], 4)}" if "plain" in teacher else ""
+        checked = (
+            f"validation {teacher.get('metric', 'score')} {score}, chance {chance}{beside}: {teacher.get('status', '')}"
+        )
         entries.append(("Teacher", f"{teacher.get('name', 'unnamed')}; {checked}"))
     shipped = mapping(run.summary.get("shipped"))
     if shipped:

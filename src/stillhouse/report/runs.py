@@ -21,7 +21,7 @@ from stillhouse.core.verdict import compare, mean_interval, seed_interval
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.page import write_blocks
-from stillhouse.report.verdicts import Measure, shown
+from stillhouse.report.verdicts import Measure, direction, gain, shown
 from stillhouse.report.words import NOTHING, plain
 from stillhouse.report.words import cost as cost_words
 
@@ -198,7 +198,7 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]]) -> list[Block]:
         text = "; ".join(f"{name}: {middle:+.4g}, {low:+.4g} to {high:+.4g}" for name, middle, low, high in ends)
         drawing = figures.differences(ends, f"Differences from {rows[0]['run']}. {text}.", unit=first.unit)
         drawings.append(
-            (drawing, f"Against {rows[0]['run']}: right of 0 is better; a line that crosses 0 shows no difference.")
+            (drawing, f"Against {rows[0]['run']}: {direction(first)}. A line that crosses 0 shows no difference.")
         )
     axis = next(
         (k for k in COSTS if len({row["cost"].get(k) for row in rows}) > 1 and all(k in row["cost"] for row in rows)),
@@ -226,8 +226,7 @@ def difference_words(measure: Measure, row: Mapping[str, Any]) -> str:
     """`+1.20 (+0.40 to +2.00), better` in the unit of the metric, or why there is none."""
     if row.get("difference") is None:
         return str(row.get("why", ""))
-    digits = measure.digits
-    ends = [f"{measure.scale * row[key]:+.{digits}f}" for key in ("difference", "low", "high")]
+    ends = [gain(measure, row[key]) for key in ("difference", "low", "high")]
     return f"{ends[0]} ({ends[1]} to {ends[2]}), {row['word']}"
 
 
@@ -236,7 +235,7 @@ def _difference(measure: Measure, row: Mapping[str, Any]) -> Cell:
         return Cell("the first")
     if row["difference"] is None:
         return Cell(NOTHING, "not the same test items or seeds")
-    ends = [f"{measure.scale * row[key]:+.{measure.digits}f}" for key in ("difference", "low", "high")]
+    ends = [gain(measure, row[key]) for key in ("difference", "low", "high")]
     return Cell(f"{ends[0]}, {row['word']}", f"{ends[1]} to {ends[2]}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from stillhouse.report.read import mapping, number
 from stillhouse.report.words import GAP, MARKS, MINUS, NOTHING, Sentence, lead, plain
 
-__all__ = ["MARKS", "Measure", "sentence", "shown"]
+__all__ = ["MARKS", "Measure", "direction", "gain", "sentence", "shown"]
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,21 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
     return Sentence(verdict, lead(verdict, str(row.get("name", "?")), arm, control), ", ".join(parts))
 
 
+def direction(measure: Measure) -> str:
+    """The one sign of differences in words: a difference is a gain, above 0 the arm is better, whichever way the metric goes.
+
+    Example:
+        >>> direction(Measure("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 4))
+        'right of 0 is better; of bits per byte less is better: a difference is how much less it is'
+        >>> direction(Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2))
+        'right of 0 is better'
+    """
+    turned = f"; of {measure.label} less is better: a difference is how much less it is"
+    return f"right of 0 is better{turned * measure.lower_is_better}"
+
+
 def _each_seed(measure: Measure, row: Mapping[str, Any], arms: Mapping[str, Any]) -> list[float]:
-    """The difference under each seed of two, in the direction of the figures; [] where there are not two."""
+    """The gain under each seed of two; [] where there are not two."""
     if number(row.get("seeds")) != 2:
         return []
     both = [mapping(mapping(arms.get(str(row.get(x)))).get(measure.name)).get("values") for x in ("arm", "control")]
@@ -87,26 +100,42 @@ def _each_seed(measure: Measure, row: Mapping[str, Any], arms: Mapping[str, Any]
     values = [each * 2 if len(each) == 1 else each for each in values]  # what is made once stands beside both
     if [len(each) for each in values] != [2, 2]:
         return []
-    return [measure.scale * (arm - control) for arm, control in zip(*values)]
+    sign = -1.0 if measure.lower_is_better else 1.0
+    return [sign * (arm - control) for arm, control in zip(*values)]
+
+
+def gain(measure: Measure, value: float) -> str:
+    """A difference as `summary.json` has it (above 0 the arm is better): signed, or where less is better in words.
+
+    A sign there would be that of the gain to one reader and that of the figures to the next.
+
+    Example:
+        >>> gain(Measure("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 4), -0.0022)
+        '0.0022 worse'
+        >>> gain(Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2), 0.012)
+        '+1.20'
+    """
+    value = measure.scale * value
+    if measure.lower_is_better:
+        return f"{abs(value):.{measure.digits}f} {'better' if value > 0 else 'worse'}"
+    return f"{value:+.{measure.digits}f}".replace("-", MINUS)
 
 
 def _difference(measure: Measure, ends: list[float], each: list[float]) -> str:
-    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else with signs; values of two seeds."""
-    sign = -1.0 if measure.lower_is_better else 1.0  # as the figures themselves differ
-    middle, low, high = (sign * measure.scale * end for end in ends)
-    low, high = min(low, high), max(low, high)
+    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else by `gain`; values of two seeds."""
+    middle, low, high = ends
     unit = f"{GAP}points" if measure.scale == 100 else ""
     if each:
-        signed = [f"{x:+.{measure.digits}f}".replace("-", MINUS) for x in (middle, *each)]
-        return f"difference {signed[0]}{unit} ({signed[1]} and {signed[2]} under the two seeds)"
+        found = [gain(measure, x) for x in (middle, *each)]
+        return f"difference {found[0]}{unit} ({found[1]} and {found[2]} under the two seeds)"
     if low > 0 or high < 0:
-        near, far = sorted((abs(low), abs(high)))
-        word = "more" if middle > 0 else "less"
-        numbers = [f"{x:.{measure.digits}f}" for x in (abs(middle), near, far)]
+        near, far = sorted((abs(measure.scale * low), abs(measure.scale * high)))
+        word = "more" if (middle > 0) != measure.lower_is_better else "less"
+        numbers = [f"{x:.{measure.digits}f}" for x in (abs(measure.scale * middle), near, far)]
         if measure.lower_is_better and measure.unit:  # bits, errors: what less is better of is a cost
             unit = f"{GAP}points" if measure.scale == 100 else f" {measure.unit}"
-            numbers[0] = f"{'costs' if middle > 0 else 'saves'} {numbers[0]}"
-            word = "more" if middle > 0 else ""
+            numbers[0] = f"{'saves' if middle > 0 else 'costs'} {numbers[0]}"
+            word = "" if middle > 0 else "more"
         return f"{numbers[0]}{unit}{' ' * bool(word)}{word} (95{GAP}% interval {numbers[1]} to {numbers[2]})"
-    numbers = [f"{x:+.{measure.digits}f}".replace("-", MINUS) for x in (middle, low, high)]
-    return f"difference {numbers[0]}{unit} (95{GAP}% interval {numbers[1]} to {numbers[2]})"
+    found = [gain(measure, x) for x in (middle, low, high)]
+    return f"difference {found[0]}{unit} (95{GAP}% interval {found[1]} to {found[2]})"

@@ -52,6 +52,15 @@ class LanguageTrainingConfig(TrainingConfig):
 
 
 @configclass
+class TeacherTrainingConfig(LanguageTrainingConfig):
+    """The same for a teacher: nothing of it is quantized along the way, so that its best epoch may be any."""
+
+    keep: Literal["best", "last"] = Field(
+        default="best", description="weights to end with: of the best validation epoch, or the last"
+    )
+
+
+@configclass
 class LmScoreConfig:
     """How models are scored, the same for teacher, students and n-gram: same tokens, same windows."""
 
@@ -90,7 +99,7 @@ class LmTeacherRunConfig:
     validation_tokens: int = Field(
         default=16_384, gt=0, description="tokens of the valid split that are scored each time"
     )
-    training: LanguageTrainingConfig = Field(default_factory=LanguageTrainingConfig, description="the loop")
+    training: TeacherTrainingConfig = Field(default_factory=TeacherTrainingConfig, description="the loop")
     score: LmScoreConfig = Field(default_factory=LmScoreConfig, description="how it is scored on the test split")
     seed: int = Field(default=0, ge=0, description="weights and order of the rows")
 

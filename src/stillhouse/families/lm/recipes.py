@@ -13,7 +13,13 @@ from stillhouse.core.schedules import Linear
 from stillhouse.curricula import CurriculumConfig
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.lesson import LanguageLessonConfig, OnPolicyConfig
-from stillhouse.families.lm.plan import LanguageTrainingConfig, LmRunConfig, LmScoreConfig, LmTeacherRunConfig
+from stillhouse.families.lm.plan import (
+    LanguageTrainingConfig,
+    LmRunConfig,
+    LmScoreConfig,
+    LmTeacherRunConfig,
+    TeacherTrainingConfig,
+)
 from stillhouse.families.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.signals import AttentionConfig, DynamicsConfig
@@ -40,6 +46,17 @@ def loop(epochs: int, batch_size: int, learning_rate: float) -> LanguageTraining
     )
 
 
+def teacher_loop(epochs: int, learning_rate: float) -> TeacherTrainingConfig:
+    """The same for a teacher, which ends with its best epoch."""
+    return TeacherTrainingConfig(
+        epochs=epochs,
+        batch_size=8,
+        learning_rate=learning_rate,
+        final_learning_rate=learning_rate / 10,
+        threads=1,
+    )
+
+
 def wikitext_2_teacher() -> LmTeacherRunConfig:
     """A transformer of 1.7 million weights on WikiText-2 with a BPE of 2048 tokens: 6000 steps, six million tokens."""
     return LmTeacherRunConfig(
@@ -48,7 +65,7 @@ def wikitext_2_teacher() -> LmTeacherRunConfig:
         model=SmallTransformerConfig(width=192, layers=3, heads=6, context=512),
         window=128,
         epoch_steps=500,
-        training=loop(epochs=12, batch_size=8, learning_rate=2e-3),
+        training=teacher_loop(epochs=12, learning_rate=2e-3),
     )
 
 
@@ -167,7 +184,7 @@ def tiny_shakespeare_teacher() -> LmTeacherRunConfig:
         model=SmallTransformerConfig(width=128, layers=3, heads=4, context=256),
         window=128,
         epoch_steps=150,
-        training=replace(loop(epochs=6, batch_size=8, learning_rate=3e-3), optimizer="muon"),
+        training=replace(teacher_loop(epochs=6, learning_rate=3e-3), optimizer="muon"),
         score=SHORT_SCORE,
     )
 

@@ -21,6 +21,7 @@ from stillhouse.families.lm.metrics.nll import model_nll
 from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
 from stillhouse.families.lm.score import Examination
 from stillhouse.families.lm.teachers.cache import LogitCache
+from stillhouse.training.kept import kept_in_words
 from stillhouse.training.loop import fit
 from stillhouse.training.opening import only_first, open_run
 
@@ -70,6 +71,8 @@ def train_teacher(
         job = LanguageJob(model, (corpus.train, corpus.valid), config.lesson, course)
         progress = partial(watch.on_progress, "teacher", config.seed)
         done = fit(job, training, seed=config.seed, folder=out, resume=resume, on_progress=progress)
+        kept = kept_in_words(done, "nll")
+        watch.log(kept)
         processes.on_first(lambda: model.cpu().save(out))
         model.cpu()
         corpus.tokenizer.save(out)
@@ -77,6 +80,9 @@ def train_teacher(
             "arm": "teacher",
             "seed": config.seed,
             "metrics": examination.score(model_nll(model), most=config.model.context).metrics,
+            "validation": done.best,
+            "best_epoch": done.best_epoch,
+            "kept": kept,
             "epochs": done.epochs,
             "steps": done.step,
             "seconds": done.seconds,

@@ -30,6 +30,7 @@ from stillhouse.families.sar.plan import SarTrainConfig
 from stillhouse.families.sar.saved import BEST, TEACHER_WEIGHTS, load_model, save_documented, save_model
 from stillhouse.families.sar.teacher import LineTeacher, in_units
 from stillhouse.report.page import write_page
+from stillhouse.training.kept import kept_in_words
 from stillhouse.training.loop import fit
 from stillhouse.training.opening import only_first, open_run
 
@@ -103,6 +104,8 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
     job.keeps_start = config.start == "least-squares"  # a step that makes it worse is not kept
     on_progress = partial(watch.on_progress, ARM, seed)
     done = fit(job, training, seed=seed, folder=out, resume=resume, on_progress=on_progress)
+    kept = kept_in_words(done, "quality")
+    watch.log(kept)
     model.cpu()
     processes.on_first(lambda: save_model(out, model, data, weights=TEACHER_WEIGHTS))
     processes.on_first(lambda: save_documented(out / BEST, model))
@@ -114,6 +117,7 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
         "metrics": {name: float(np.mean(x)) for name, x in scores.items.items()} | dict(scores.scalars),
         "validation": done.best,
         "best_epoch": done.best_epoch,
+        "kept": kept,
         "epochs": done.epochs,
         "seconds": done.seconds,
         "params": sum(p.numel() for p in model.parameters()),
