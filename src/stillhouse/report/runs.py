@@ -25,7 +25,7 @@ from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.page import write_blocks
 from stillhouse.report.verdicts import Measure, shown
-from stillhouse.report.words import FEWEST_SEEDS, NOTHING, energy_unit, plain, seeds_words
+from stillhouse.report.words import FEWEST_SEEDS, NOTHING, cost_on_axis, plain, seeds_words
 from stillhouse.report.words import cost as cost_words
 
 if TYPE_CHECKING:
@@ -249,7 +249,7 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[
         None,
     )
     if axis is not None and all(first.name in row["metrics"] for row in rows):
-        per, words = cost_axis_words(axis, [row["cost"][axis] for row in rows])
+        per, words = cost_on_axis(axis, COSTS[axis], [row["cost"][axis] for row in rows])
         points = [
             (row["cost"][axis] / per, first.scale * row["metrics"][first.name]["mean"], row["run"]) for row in rows
         ]
@@ -270,14 +270,6 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[
     reasons += [(row["run"], f"its cost: {row['costless']}") for row in rows if row.get("costless")]
     reasons += [(row["run"], line) for row in rows for line in row.get("changed", ())]
     return [*blocks, *([Facts("What cannot be said", reasons)] if reasons else [])]
-
-
-def cost_axis_words(kind: str, values: Sequence[float]) -> tuple[float, str]:
-    """What a cost is divided by on an axis, and the words of the axis."""
-    if not kind.endswith("_pj"):
-        return 1.0, COSTS.get(kind, kind)
-    per, unit = energy_unit(max(values))
-    return per, f"{COSTS.get(kind, kind)} ({unit})"
 
 
 def _with_unit(measure: Measure) -> str:

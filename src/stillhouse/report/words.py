@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +105,19 @@ def seeds_words(count: int) -> str:
     return f"{count} seed{'s' * (count != 1)}{few}"
 
 
+def score_words(value: Any, in_percent: bool) -> str:
+    """A validation score of a sweep, in the unit in which reports have it.
+
+    Example:
+        >>> score_words(0.39815, True).replace(GAP, " "), score_words(-2.345678, False)
+        ('39.81 %', '-2.3457')
+    """
+    found = number(value)
+    if found is None:
+        return NOTHING
+    return percent(found, 2) if in_percent else f"{found:.5g}"
+
+
 def cost(kind: str, value: Any) -> str:
     """A cost of a student (see `core.family.COSTS`): counts whole, bytes and energies with their unit, times with three digits.
 
@@ -119,6 +133,20 @@ def cost(kind: str, value: Any) -> str:
     if kind.endswith("_pj"):
         return energy(found)
     return plain(found) if kind == "ms" else f"{found:,.0f}"
+
+
+def cost_on_axis(kind: str, words: str, values: Sequence[float]) -> tuple[float, str]:
+    """What a cost is divided by on the axis of a figure, and the words of the axis.
+
+    Example:
+        >>> per, words = cost_on_axis("energy_pj", "energy a token", [31e6, 2e6])
+        >>> per, words
+        (1000000.0, 'energy a token (µJ)')
+    """
+    if not kind.endswith("_pj"):
+        return 1.0, words
+    per, unit = energy_unit(max(values))
+    return per, f"{words} ({unit})"
 
 
 @dataclass(frozen=True)
