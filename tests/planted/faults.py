@@ -63,6 +63,27 @@ OWN_TEACHER = (
     ),
 )
 
+COMPARING = (
+    Fault(
+        "equal networks do not share one measurement",
+        "stillhouse.core.networks:share_times",
+        edited("statistics.median(times[network, kind])", "value"),
+        "tests/report/test_compare_runs.py::test_equal_networks_share_one_measurement",
+    ),
+    Fault(
+        "networks of other configurations share one measurement",
+        "stillhouse.core.networks:network_of",
+        edited('card["student"], "class"', '0, "class"'),
+        "tests/report/test_compare_runs.py::test_equal_networks_share_one_measurement",
+    ),
+    Fault(
+        "two seeds are a verdict in a comparison",
+        "stillhouse.report.runs:against",
+        edited("len(seeds) >= FEWEST_SEEDS or why", "True"),
+        "tests/report/test_compare_runs.py::test_two_seeds_are_no_verdict_and_three_are",
+    ),
+)
+
 DOCUMENTED_WORDS = (
     Fault(
         "no student is kept after a stage of temperatures",
@@ -2647,6 +2668,7 @@ FAULTS: tuple[Fault, ...] = (
     *SAMPLES,
     *OWN_TEACHER,
     *DOCUMENTED_WORDS,
+    *COMPARING,
     *ATTACHED,
     *WATCHING,
     *DOCUMENTS,

@@ -57,8 +57,74 @@ def test_seeds_stand_beside_themselves(tmp_path):
     assert row["paired_seeds"] == [1, 2]
     assert row["difference"] == pytest.approx(0.1, abs=1e-3)  # an error that is less is better: above 0
     assert row["low"] > 0.09
-    assert row["word"] == "better"
+    assert row["word"] == "2 seeds: too few for a verdict"
     assert row["seeds"] == [1, 2, 7]
+
+
+def test_two_seeds_are_no_verdict_and_three_are(tmp_path, capsys, monkeypatch):
+    """`distill` says that two seeds are too few; a comparison that calls the same two `better` contradicts it."""
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=(3, 60))
+    a, b = make(tmp_path / "a", dict(enumerate(base))), make(tmp_path / "b", dict(enumerate(base[:2] - 0.1)))
+    c = make(tmp_path / "c", dict(enumerate(base - 0.1)))
+    two, three = compared(a, b, c)[1:]
+    assert two["low"] > 0.09
+    assert two["word"] == "2 seeds: too few for a verdict"
+    assert three["word"] == "better"
+    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
+    assert main(["compare", str(a), str(b), "--out", str(tmp_path / "p.html")]) == 0
+    assert "better" not in capsys.readouterr().out
+    assert "+10.00, better" not in (tmp_path / "p.html").read_text()
+
+
+def student(folder, rows, **card):
+    """Weights of one layer, and a card."""
+    from safetensors.numpy import save_file
+
+    save_file({"layer.weight": np.random.default_rng(rows).normal(size=(rows, 4))}, folder / "student.safetensors")
+    task = {"shape": [1, 2, 2], "pixel_mean": [float(rows)]}
+    write_json(folder / "card.json", {"student": {"kind": "mlp", **card}, "class": "Mlp", "task": task})
+
+
+def test_equal_networks_share_one_measurement(tmp_path):
+    """Other weights take no other time: two measurements of one network drawn as two speeds would show what is not there."""
+    runs = [make(tmp_path / name, {0: [0.1, 0.2]}) for name in "abcd"]
+    for run, rows in zip(runs, (3, 3, 5, 3)):
+        student(run / "arms" / "kd" / "seed-0", rows, depth=2 if run.name == "d" else 1)
+    measured = iter([1.4, 0.7, 9.0, 8.0])
+
+    class Timed(Errors):
+        def cost(self, folder):
+            return {"params": 7.0, "ms": next(measured)}
+
+    found = [run.cost["ms"] for run in read_runs(Timed(), runs)]
+    assert found == pytest.approx([1.05, 1.05, 9.0, 8.0])
+
+
+def test_settings_that_differ_are_listed(tmp_path, capsys, monkeypatch):
+    """Who compares two runs wants to know what was changed between them; what is the same would bury it."""
+    a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
+    for run, rate, weight in ((a, 0.001, 1.0), (b, 0.003, 0.5)):
+        config = {"name": run.name, "training": {"learning_rate": rate, "epochs": 7}, "signals": [{"weight": weight}]}
+        write_json(run / "run.json", {**read_json(run / "run.json"), "config": config})
+    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
+    assert main(["compare", str(a), str(b), "--out", str(tmp_path / "p.html")]) == 0
+    out, page = capsys.readouterr().out, (tmp_path / "p.html").read_text()
+    for text in (out, page):
+        assert all(words in text for words in ("training.learning_rate", "0.003", "signals.0.weight", "0.5"))
+        assert "training.epochs" not in text
+
+
+def test_an_unfinished_run_is_refused_before_torch_with_what_finishes_it(tmp_path, capsys, monkeypatch):
+    """A minute of imports for a file that is not there; and the command is of the folder as it lies, not as it lay."""
+    a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")
+    (b / "summary.json").unlink()
+    command = "stillhouse distill digits --set training.epochs=3 --out elsewhere"
+    write_json(b / "run.json", {**read_json(b / "run.json"), "command": command})
+    monkeypatch.setattr("stillhouse.cli.main.run_command", lambda words: pytest.fail("it went on"))
+    assert main(["compare", str(a), str(b), "--out", str(tmp_path / "p.html")]) == 2
+    error = capsys.readouterr().err
+    assert f"finish it with: stillhouse distill digits --set training.epochs=3 --out {b} --resume" in error
 
 
 def test_what_cannot_be_paired_says_why(tmp_path):
@@ -120,12 +186,12 @@ def test_the_packed_form_stands_beside_torch(tmp_path, capsys, monkeypatch):
     page = write_comparison(
         Errors(), {"runs": [plain, packed], "family": "", "metric": ""}, tmp_path / "p.html"
     ).read_text()
-    assert all(words in page for words in ("operations, packed", "5,432", "750", "345", "6,789"))
+    assert all(words in page for words in ("operations, packed", "5,432", "750", "345", "6.79"))
     monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
     monkeypatch.setenv("COLUMNS", "300")
     assert main(["compare", str(a), str(b)]) == 0
     out = capsys.readouterr().out
-    assert all(words in out for words in ("pJ, packed", "345", "6,789"))
+    assert all(words in out for words in ("energy, packed", "345", "6.79"))
 
 
 def test_a_student_that_is_gone_is_named(tmp_path, capsys, monkeypatch):

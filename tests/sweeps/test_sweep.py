@@ -263,13 +263,15 @@ def test_a_study_that_lost_what_a_trial_found_is_named(tmp_path, kept):
 def test_a_study_that_lost_whole_trials_is_named(tmp_path):
     """They were drawn anew and went on from the folders of others, with status 0."""
     space = {"training.learning_rate": Choices((0.01, 0.02))}
-    study, plan = swept(tmp_path, space)
+    _, plan = swept(tmp_path, space)
     path = tmp_path / "study.journal"
     lines = path.read_bytes().splitlines(keepends=True)
     last = max(n for n, line in enumerate(lines) if b'"op_code": 4' in line or b'"op_code":4' in line)
     path.write_bytes(b"".join(lines[:last]))
     assert len(real_trials(open_again(tmp_path, space)[0])) == 1
-    with pytest.raises(StudyChanged, match=r"holds trial-0001, of which the study 'test' knows nothing.*study\.journal"):
+    with pytest.raises(
+        StudyChanged, match=r"holds trial-0001, of which the study 'test' knows nothing.*study\.journal"
+    ):
         work(open_again(tmp_path, space)[0], plan, tmp_path, build_of(tabular()))
 
 
@@ -295,7 +297,7 @@ def test_a_trial_that_fails_is_written_down_and_the_rest_goes_on(tmp_path):
 
     study, plan = swept(tmp_path, {"points": Choices((5, 4))}, tabular(student=student))
     assert [trial.state.name for trial in real_trials(study)] == ["FAIL", "COMPLETE"]
-    found = write_sweep(study, plan, tmp_path, "validation accuracy", "tables")
+    found = write_sweep(study, plan, tmp_path, tabular())
     assert found["trials"][0]["error"] == "points: 5 is unlucky"
     with pytest.raises(InputError, match="all 1 trials failed; the first: points: 5 is unlucky"):
         swept(tmp_path / "all", {"points": Choices((5,))}, tabular(student=student))
@@ -387,7 +389,7 @@ def test_the_front_is_what_nobody_beats():
 def test_the_page_says_what_to_do_next(tmp_path):
     """Best settings with three seeds, the front against what differs, no trial forgotten; and nothing from outside."""
     study, plan = swept(tmp_path, {"training.learning_rate": Choices((0.02, 1e-6)), "points": Choices((4, 8))})
-    found = write_sweep(study, plan, tmp_path, "validation accuracy", "tables")
+    found = write_sweep(study, plan, tmp_path, tabular())
     best = max(range(4), key=lambda n: scores(study)[n])
     assert found["best"] == best
     assert found["cost"] == "params"  # curves of 8 points have twice the numbers of curves of 4
@@ -397,7 +399,26 @@ def test_the_page_says_what_to_do_next(tmp_path):
     page = (tmp_path / records.REPORT).read_text()
     assert found["command"].split()[0] in page
     assert all(f"trial {number}" in page for number in range(4))
+    assert all(f"Score against {key}." in page for key in ("training.learning_rate", "points"))
     assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_equal_networks_of_a_sweep_share_one_measurement(tmp_path):
+    """Trials that differ in their rate alone are one network: 11.0 to 15.4 ms would be the noise of the machine."""
+    measured, networks = iter([11.0, 15.4, 30.0, 32.0]), iter([4, 4, 8, 8])
+
+    def cost(self, folder):
+        (folder / "weights.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+        records.write_json(folder / records.CARD, {"student": {"points": next(networks)}})
+        return {"ms": next(measured)}
+
+    family = tabular(cost=cost, validated_in_percent=True)
+    space = {"points": Choices((4, 8)), "training.learning_rate": Choices((0.02, 0.03))}
+    study, plan = swept(tmp_path, space, family)
+    found = write_sweep(study, plan, tmp_path, family)
+    assert [trial["cost"]["ms"] for trial in found["trials"]] == pytest.approx([13.2, 13.2, 31.0, 31.0])
+    page = (tmp_path / records.REPORT).read_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert f"{100 * found['trials'][found['best']]['score']:.2f} %" in page
 
 
 def test_the_path_of_a_user(tmp_path, capsys):

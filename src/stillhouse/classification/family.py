@@ -49,6 +49,7 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
     Students: ClassVar[Any]
     about: ClassVar[Mapping[str, str]] = ABOUT
     validated = "validation accuracy"
+    validated_in_percent = True
 
     # ------------------------------------------------------------------------------------------------ before training
 

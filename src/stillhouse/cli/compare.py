@@ -94,7 +94,7 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
     from rich.console import Console
 
     from stillhouse.cli.show import print_table
-    from stillhouse.report.runs import cost_kinds, difference_words
+    from stillhouse.report.runs import MOST_SETTINGS, cost_kinds, difference_words, setting_words, spread_words
     from stillhouse.report.verdicts import Measure, shown
     from stillhouse.report.words import cost, plain
 
@@ -106,18 +106,21 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
         figures = [row["metrics"].get(measure.name) or {} for row in rows]
         lines.append((measure.label, [shown(measure, one.get("mean")) for one in figures]))
         if place == 0:
-            ends = [[one.get("low"), one.get("high")] for one in figures]
-            lines.append(
-                (
-                    "95 % interval",
-                    ["" if None in two else " to ".join(shown(measure, end) for end in two) for two in ends],
-                )
-            )
+            twos = [len(one.get("values") or []) == 2 for one in figures]
+            words = "each seed" if all(twos) else "95 % interval, or both seeds" if any(twos) else "95 % interval"
+            lines.append((words, [spread_words(measure, one) for one in figures]))
     lines += [(words, [cost(kind, row["cost"].get(kind)) for row in rows]) for kind, words in kinds.items()]
     lines.append(("training, s", [plain(row["seconds"]) for row in rows]))
     console = Console(highlight=False)
     for table in _tables([row["run"] for row in rows], lines, console):
         print_table(table)
+    settings = [(key, [setting_words(value) for value in values]) for key, values in found["settings"].items()]
+    if settings:
+        console.print("settings that differ:")
+        for table in _tables([row["run"] for row in rows], settings[:MOST_SETTINGS], console):
+            print_table(table)
+    if len(settings) > MOST_SETTINGS:
+        console.print(f"and {len(settings) - MOST_SETTINGS} more settings, which --json and the page of --out have")
     unit = f" ({measures[0].unit})" if measures[0].unit not in ("", measures[0].label) else ""
     for row in rows:
         if row["costless"]:

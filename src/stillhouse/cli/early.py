@@ -39,6 +39,11 @@ def look(words: Sequence[str]) -> None:
         root = _given(rest, "--data-root")
         if root is not None and not Path(root).expanduser().exists():
             raise InputError(f"--data-root {root}: there is no such file or folder")
+    elif command == "compare":
+        from stillhouse.core.finished import check_finished
+
+        for folder in _runs(rest):
+            check_finished(folder)
     elif command == "vision":
         config = _given(rest, "--config")
         if config is not None:
@@ -105,6 +110,14 @@ def _teacher(words: Sequence[str], mapping: Mapping[str, Any]) -> None:
         raise InputError(f"teacher {source}: there is no such file; expected py:FILE.py:CLASS")
     if isinstance(checkpoint, str) and ":" not in checkpoint and not Path(checkpoint).expanduser().exists():
         raise InputError(f"teacher checkpoint {checkpoint}: there is no such file")
+
+
+def _runs(words: Sequence[str]) -> list[Path]:
+    """The run folders among the words of `compare`."""
+    named = [
+        word for place, word in enumerate(words) if not word.startswith("-") and words[place - 1 :][:1] != ["--out"]
+    ]
+    return [folder for folder in map(Path, named) if (folder / "run.json").is_file()]
 
 
 def _setting(words: Sequence[str], path: str) -> str | None:

@@ -18,6 +18,7 @@ from stillhouse.core.config import ConfigError
 from stillhouse.core.costs import COSTS
 from stillhouse.core.watch import Watch
 from stillhouse.recipes import load
+from stillhouse.report.words import score_words
 
 ABOUT = "Try many settings of a recipe, each judged on the validation split; optuna keeps the study."
 USAGE = "stillhouse sweep RECIPE|FILE [--set KEY=VALUE[,VALUE...]] [--space FILE] [--trials N] [options]"
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     out = options.out or Path("runs") / f"{base.name}-sweep"
     study = open_study(open_storage(options.storage, out), options.name or base.name, plan, resume=options.resume)
     if options.workers > 1:
-        _start(list(arguments), options, out, study, plan)
+        _start(list(arguments), options, out, study, plan, family)
     else:
         from stillhouse.sweeps.work import work
 
@@ -159,7 +160,7 @@ def worker_words(words: Sequence[str]) -> list[str]:
     return [*kept, "--workers", "1", "--resume"]
 
 
-def _start(words: list[str], options: Any, out: Path, study: Any, plan: Any) -> None:
+def _start(words: list[str], options: Any, out: Path, study: Any, plan: Any, family: Any) -> None:
     """Start workers, each the same command with one worker, and wait for all of them."""
     from stillhouse.sweeps.study import real_trials
 
@@ -172,14 +173,14 @@ def _start(words: list[str], options: Any, out: Path, study: Any, plan: Any) -> 
     try:
         while any(worker.poll() is None for worker in workers):
             try:
-                _news(real_trials(study), shown)
+                _news(real_trials(study), shown, family.validated_in_percent)
                 time.sleep(0.5)
             except KeyboardInterrupt:
                 stopped = True
                 for worker in workers:
                     if worker.poll() is None:
                         worker.terminate()
-        _news(real_trials(study), shown)
+        _news(real_trials(study), shown, family.validated_in_percent)
     finally:
         signal.signal(signal.SIGTERM, old)
         for log in logs:
@@ -199,12 +200,12 @@ def _interrupt(number: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _news(trials: Sequence[Any], shown: set[int]) -> None:
+def _news(trials: Sequence[Any], shown: set[int], in_percent: bool) -> None:
     """A line for each trial that ended since."""
     for trial in trials:
         if trial.state.is_finished() and trial.number not in shown:
             shown.add(trial.number)
-            score = "" if trial.value is None else f" {trial.value:.5g}"
+            score = "" if trial.value is None else f" {score_words(trial.value, in_percent)}"
             print(
                 f"trial {trial.number} {trial.state.name.lower()}{score} {trial.user_attrs.get('settings', {})}",
                 flush=True,
@@ -214,7 +215,7 @@ def _news(trials: Sequence[Any], shown: set[int]) -> None:
 def _write(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> dict[str, Any]:
     from stillhouse.sweeps.page import write_sweep
 
-    return write_sweep(study, plan, out, family.validated, family.title, cost)
+    return write_sweep(study, plan, out, family, cost)
 
 
 def _finish(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> None:
@@ -227,7 +228,9 @@ def _finish(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> 
     if best is None:
         raise InputError("no trial was finished; see the reasons in " + str(out / "sweep.json"))
     settings = ", ".join(f"{key}={value}" for key, value in best["settings"].items())
-    print(f"best: trial {best['number']} ({settings}): {found['objective']} {best['score']:.5g}")
+    print(
+        f"best: trial {best['number']} ({settings}): {found['objective']} {score_words(best['score'], found['in_percent'])}"
+    )
     if found["cost"]:
         print(f"front against {found['cost']}: trials {', '.join(map(str, found['front']))}")
     print(f"now with 3 seeds, controls and the test split:\n  {found['command']}")

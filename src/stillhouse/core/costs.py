@@ -11,7 +11,7 @@ COSTS = {
     "macs": "multiply-adds",
     "bytes": "bytes on disk",
     "state_bytes": "bytes of state",
-    "energy_pj": "pJ a token, counted",
+    "energy_pj": "energy a token, counted",
     "ms": "ms, batch of 1",
 }
 """Kinds of cost in words, the first that differs between students is what a Pareto front is drawn against."""
@@ -21,8 +21,8 @@ PACKED_COSTS = {
     "torch_operations": "operations, torch",
     "packed_bytes": "bytes, packed",
     "torch_bytes": "bytes, torch",
-    "packed_pj": "pJ, packed",
-    "torch_pj": "pJ, torch",
+    "packed_pj": "energy, packed",
+    "torch_pj": "energy, torch",
 }
 """Counted of one input of a student that has clauses: as logic, and by torch beside it.
 

@@ -250,6 +250,7 @@ class Family(Light, Generic[C, D]):
     may_change: ClassVar[tuple[str, ...]] = ()
     may_hold: ClassVar[tuple[str, ...]] = ()
     validated: ClassVar[str] = "validation score"  # what `objective` gives, in words
+    validated_in_percent: ClassVar[bool] = False  # whether it is a share, which a sweep shows in per cent
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """Whether a run as plain data (a YAML file) is one of this family."""

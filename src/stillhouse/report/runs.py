@@ -5,8 +5,9 @@ Axes: S seeds, N test items.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +16,22 @@ import numpy as np
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.costs import COSTS, PACKED_COSTS, packed_costs
+from stillhouse.core.finished import check_finished
 from stillhouse.core.folder import RunFolder, changed_files
+from stillhouse.core.networks import network_of, share_times
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.page import write_blocks
 from stillhouse.report.verdicts import Measure, direction, gain, shown
-from stillhouse.report.words import NOTHING, plain
+from stillhouse.report.words import FEWEST_SEEDS, NOTHING, cost_on_axis, plain, seeds_words
 from stillhouse.report.words import cost as cost_words
 
 if TYPE_CHECKING:
     from stillhouse.core.family import Light, Metric
 
+MOST_SETTINGS = 20  # in sight; more are folded
 WORDS = {"helps": "better", "hurts": "worse", "no difference shown": "no difference shown", "not tested": "not tested"}
 
 
@@ -88,7 +92,10 @@ def read_runs(
         raise InputError("expected different runs, got one twice")
     names = _names(places)
     families = each or [family] * len(places)
-    return [_read(one, folder, name, cost) for one, folder, name in zip(families, places, names, strict=True)]
+    runs = [_read(one, folder, name, cost) for one, folder, name in zip(families, places, names, strict=True)]
+    students = [records.arm_folder(run.path, run.arm, min(run.items)) for run in runs]
+    costs = share_times([run.cost for run in runs], [network_of(student) for student in students])
+    return [replace(run, cost=found) for run, found in zip(runs, costs, strict=True)]
 
 
 def compare_runs(family: Light, runs: Sequence[Run]) -> dict[str, Any]:
@@ -117,7 +124,37 @@ def compare_runs(family: Light, runs: Sequence[Run]) -> dict[str, Any]:
         if place:
             row |= against(family, runs[0], run)
         rows.append(row)
-    return {"family": family.kind, "metric": family.metrics[0].name, "runs": rows}
+    return {
+        "family": family.kind,
+        "metric": family.metrics[0].name,
+        "runs": rows,
+        "settings": different_settings([run.about.get("config") for run in runs]),
+    }
+
+
+def different_settings(configs: Sequence[Any]) -> dict[str, list[Any]]:
+    """Settings whose values are not the same in all configurations: dotted path -> the value of each, None where it has none.
+
+    The name is left out: every run has its own.
+
+    Example:
+        >>> different_settings([{"name": "a", "training": {"epochs": 2, "seed": 0}}, {"training": {"epochs": 9, "seed": 0}}])
+        {'training.epochs': [2, 9]}
+    """
+    flat = [dict(_leaves(config)) for config in configs]
+    keys = dict.fromkeys(key for one in flat for key in one)
+    found = {key: [one.get(key) for one in flat] for key in keys if key != "name"}
+    return {key: values for key, values in found.items() if any(value != values[0] for value in values)}
+
+
+def _leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of plain data; places in lists are numbers."""
+    inner = dict(enumerate(config)) if isinstance(config, list) else config
+    if not isinstance(inner, Mapping) or not inner:
+        yield path, config
+        return
+    for key, value in inner.items():
+        yield from _leaves(value, f"{path}.{key}" if path else str(key))
 
 
 def against(family: Light, first: Run, run: Run) -> dict[str, Any]:
@@ -145,7 +182,9 @@ def against(family: Light, first: Run, run: Run) -> dict[str, Any]:
     found = asdict(compare(sign * tables[0], sign * tables[1]))
     word = WORDS[str(found.pop("verdict"))]
     found.pop("seeds")
-    return {**found, "word": word, "paired_seeds": seeds, "why": "one seed says nothing of others" * (len(seeds) == 1)}
+    why = "one seed says nothing of others" * (len(seeds) == 1)
+    word = word if len(seeds) >= FEWEST_SEEDS or why else seeds_words(len(seeds))
+    return {**found, "word": word, "paired_seeds": seeds, "why": why}
 
 
 def write_comparison(family: Light, found: Mapping[str, Any], path: Path, command: str = "") -> Path:
@@ -164,7 +203,7 @@ def write_comparison(family: Light, found: Mapping[str, Any], path: Path, comman
     score = shown(measure, best["metrics"][measure.name]["mean"])
     return write_blocks(
         path,
-        _blocks(family, rows),
+        _blocks(family, rows, found.get("settings", {})),
         title=f"{len(rows)} runs compared",
         kicker="stillhouse comparison"
         + f" \N{MIDDLE DOT} {family.title}" * (len({row.get("kind") for row in rows}) == 1),
@@ -176,7 +215,7 @@ def write_comparison(family: Light, found: Mapping[str, Any], path: Path, comman
     )
 
 
-def _blocks(family: Light, rows: Sequence[Mapping[str, Any]]) -> list[Block]:
+def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Sequence[Any]]) -> list[Block]:
     measures = [Measure.of(metric) for metric in family.metrics if any(metric.name in row["metrics"] for row in rows)]
     first = measures[0]
     kinds = cost_kinds(rows)
@@ -187,11 +226,16 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]]) -> list[Block]:
         cells.append(_difference(first, row))
         table.append(cells)
     head = ["run", *(m.label for m in measures), "against the first"]
-    blocks: list[Block] = [Table("Runs", head, table, "Test split of each run. Below each mean: its 95 % interval.")]
+    caption = (
+        "Test split of each run. Below each mean: its 95 % interval; of two seeds, which are too few for one, both."
+    )
+    blocks: list[Block] = [Table("Runs", head, table, caption)]
+    if settings:
+        blocks.append(_settings(settings, rows))
     ends = [
         (row["run"], *(first.scale * row[key] for key in ("difference", "low", "high")))
         for row in rows
-        if row.get("difference") is not None
+        if row.get("difference") is not None and not _too_few(row)
     ]
     drawings = []
     if ends:
@@ -205,21 +249,49 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]]) -> list[Block]:
         None,
     )
     if axis is not None and all(first.name in row["metrics"] for row in rows):
-        points = [(row["cost"][axis], first.scale * row["metrics"][first.name]["mean"], row["run"]) for row in rows]
-        drawing = figures.pareto(points, {row["run"] for row in rows}, COSTS[axis], first.label, joined=False)
+        per, words = cost_on_axis(axis, COSTS[axis], [row["cost"][axis] for row in rows])
+        points = [
+            (row["cost"][axis] / per, first.scale * row["metrics"][first.name]["mean"], row["run"]) for row in rows
+        ]
+        drawing = figures.pareto(points, {row["run"] for row in rows}, words, _with_unit(first), joined=False)
         drawings.append((drawing, f"{first.label} against {COSTS[axis]}."))
     if drawings:
         blocks.append(Figure("Side by side", drawings))
-    names = ["run", *(words.removesuffix(" on disk") for words in kinds.values()), "training time (s)"]
-    costs = [
-        [row["run"], *(cost_words(kind, row["cost"].get(kind)) for kind in kinds), plain(row["seconds"])]
-        for row in rows
+    costs: list[list[str | Cell]] = [
+        [words, *(cost_words(kind, row["cost"].get(kind)) for row in rows)] for kind, words in kinds.items()
     ]
-    blocks.append(Table("Cost", names, costs, "Of one student of each run. Times are of the machine of each run."))
+    costs.append(["training time (s)", *(plain(row["seconds"]) for row in rows)])
+    caption = (
+        "Of one student of each run. Students of one configuration and one shape share one measured time (the median); "
+        "the time of a training is of the machine on which it ran."
+    )
+    blocks.append(Table("Cost", ["", *(row["run"] for row in rows)], costs, caption))
     reasons = [(row["run"], f"not paired with {rows[0]['run']}: {row['why']}") for row in rows if row.get("why")]
     reasons += [(row["run"], f"its cost: {row['costless']}") for row in rows if row.get("costless")]
     reasons += [(row["run"], line) for row in rows for line in row.get("changed", ())]
     return [*blocks, *([Facts("What cannot be said", reasons)] if reasons else [])]
+
+
+def _with_unit(measure: Measure) -> str:
+    return f"{measure.label} (%)" if measure.scale == 100 else measure.label
+
+
+def setting_words(value: Any) -> str:
+    """A value of a setting as a recipe has it.
+
+    Example:
+        >>> setting_words(None), setting_words(0.003), setting_words(True), setting_words("logits")
+        ('–', '0.003', 'true', 'logits')
+    """
+    if value is None:
+        return NOTHING
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _settings(settings: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A setting a line and a run a column; folded where there are many (another kind of student, say)."""
+    table: list[list[str | Cell]] = [[key, *map(setting_words, values)] for key, values in settings.items()]
+    return Table("Settings that differ", ["", *(row["run"] for row in rows)], table, folded=len(table) > MOST_SETTINGS)
 
 
 def difference_words(measure: Measure, row: Mapping[str, Any]) -> str:
@@ -227,7 +299,14 @@ def difference_words(measure: Measure, row: Mapping[str, Any]) -> str:
     if row.get("difference") is None:
         return str(row.get("why", ""))
     ends = [gain(measure, row[key]) for key in ("difference", "low", "high")]
+    if _too_few(row):
+        return f"{ends[0]}, {row['word']}"
     return f"{ends[0]} ({ends[1]} to {ends[2]}), {row['word']}"
+
+
+def _too_few(row: Mapping[str, Any]) -> bool:
+    """Whether a difference rests on too few seeds: its interval, over the whole scale or by luck far from 0, is not shown."""
+    return 1 < len(row["paired_seeds"]) < FEWEST_SEEDS
 
 
 def _difference(measure: Measure, row: Mapping[str, Any]) -> Cell:
@@ -236,14 +315,22 @@ def _difference(measure: Measure, row: Mapping[str, Any]) -> Cell:
     if row["difference"] is None:
         return Cell(NOTHING, "not the same test items or seeds")
     ends = [gain(measure, row[key]) for key in ("difference", "low", "high")]
+    if _too_few(row):
+        return Cell(ends[0], row["word"])
     return Cell(f"{ends[0]}, {row['word']}", f"{ends[1]} to {ends[2]}")
 
 
 def _cell(measure: Measure, found: Mapping[str, Any] | None) -> Cell:
-    if found is None:
-        return Cell(NOTHING)
-    ends = [found["low"], found["high"]]
-    return Cell(shown(measure, found["mean"]), "" if None in ends else " to ".join(shown(measure, end) for end in ends))
+    return Cell(NOTHING) if found is None else Cell(shown(measure, found["mean"]), spread_words(measure, found))
+
+
+def spread_words(measure: Measure, found: Mapping[str, Any]) -> str:
+    """The 95 % interval of a mean; of two seeds both values, whose interval would reach over the whole scale; empty if unknown."""
+    values = found.get("values") or []
+    if len(values) == 2:
+        return " and ".join(shown(measure, value) for value in values)
+    ends = [found.get("low"), found.get("high")]
+    return "" if None in ends else " to ".join(shown(measure, end) for end in ends)
 
 
 def _best(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
@@ -258,19 +345,20 @@ def _estimate(run: Run, metric: Metric) -> dict[str, Any] | None:
     """Mean and interval over seeds and items, else over seeds; as in the summary of the run itself."""
     tables = [items[metric.name] for items in run.items.values() if metric.name in items]
     if tables and len(tables) == len(run.items):
-        found = mean_interval(np.stack([np.asarray(x, dtype=np.float64) for x in tables]))
+        stacked = np.stack([np.asarray(x, dtype=np.float64) for x in tables])
+        found, values = mean_interval(stacked), stacked.mean(1).tolist()
     elif run.scalars.get(metric.name):
-        found = seed_interval(list(run.scalars[metric.name]))
+        values = list(run.scalars[metric.name])
+        found = seed_interval(values)
     else:
         return None
     low, high = max(metric.low, found.low), min(metric.high, found.high)
     ends = [float(end) if np.isfinite(end) else None for end in (low, high)]
-    return {"mean": found.mean, "low": ends[0], "high": ends[1]}
+    return {"mean": found.mean, "low": ends[0], "high": ends[1], "values": values}
 
 
 def _read(family: Light, folder: Path, name: str, cost: bool) -> Run:
-    if not (folder / records.SUMMARY).is_file():
-        raise InputError(f"{folder}: expected a finished run ({records.SUMMARY} in it)")
+    check_finished(folder)
     run = RunFolder(folder)
     about, summary = run.run, records.read_object(folder / records.SUMMARY, {"shipped": dict[str, Any]})
     arm = str(summary["shipped"].get("arm"))

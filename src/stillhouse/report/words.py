@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.report.read import number
 
 GAP, MINUS, NOTHING = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
+FEWEST_SEEDS = 3  # for a verdict: with two an interval covers the truth in as few as 86 % of cases (`core.verdict`)
 MARKS = {"helps": "\u25b2", "hurts": "\u25bc", "no difference shown": "\u25cf", "not tested": "\u25cb"}
 HEADLINES = {
     "helps": "The teacher helps",
@@ -72,8 +74,52 @@ def size(count: Any) -> str:
     return f"{found:.0f}{GAP}bytes"
 
 
+def energy(picojoules: Any) -> str:
+    """An energy with its unit.
+
+    Example:
+        >>> energy(31_027_438).replace(GAP, " "), energy(345.0).replace(GAP, " ")
+        ('31.0 µJ', '345 pJ')
+    """
+    found = number(picojoules)
+    if found is None:
+        return NOTHING
+    size_of_unit, name = energy_unit(found)
+    return f"{plain(found / size_of_unit)}{GAP}{name}"
+
+
+def energy_unit(picojoules: float) -> tuple[float, str]:
+    """In which unit an energy is written: (its picojoules, its name)."""
+    units = ((1e9, "mJ"), (1e6, "\N{MICRO SIGN}J"), (1e3, "nJ"))
+    return next((unit for unit in units if abs(picojoules) >= unit[0]), (1.0, "pJ"))
+
+
+def seeds_words(count: int) -> str:
+    """How many seeds there are, and whether they are enough for a verdict: the same rule wherever one is given.
+
+    Example:
+        >>> seeds_words(1), seeds_words(2), seeds_words(3)
+        ('1 seed: too few for a verdict', '2 seeds: too few for a verdict', '3 seeds')
+    """
+    few = ": too few for a verdict" if count < FEWEST_SEEDS else ""
+    return f"{count} seed{'s' * (count != 1)}{few}"
+
+
+def score_words(value: Any, in_percent: bool) -> str:
+    """A validation score of a sweep, in the unit in which reports have it.
+
+    Example:
+        >>> score_words(0.39815, True).replace(GAP, " "), score_words(-2.345678, False)
+        ('39.81 %', '-2.3457')
+    """
+    found = number(value)
+    if found is None:
+        return NOTHING
+    return percent(found, 2) if in_percent else f"{found:.5g}"
+
+
 def cost(kind: str, value: Any) -> str:
-    """A cost of a student (see `core.costs.COSTS`): counts whole, bytes with their unit, times with three digits.
+    """A cost of a student (see `core.costs.COSTS`): counts whole, bytes and energies with their unit, times with three digits.
 
     Example:
         >>> cost("params", 9216.0), cost("ms", 1.2345), cost("bytes", 2e6).replace(GAP, " ")
@@ -84,7 +130,23 @@ def cost(kind: str, value: Any) -> str:
         return NOTHING
     if kind.endswith("bytes"):
         return size(found)
+    if kind.endswith("_pj"):
+        return energy(found)
     return plain(found) if kind == "ms" else f"{found:,.0f}"
+
+
+def cost_on_axis(kind: str, words: str, values: Sequence[float]) -> tuple[float, str]:
+    """What a cost is divided by on the axis of a figure, and the words of the axis.
+
+    Example:
+        >>> per, words = cost_on_axis("energy_pj", "energy a token", [31e6, 2e6])
+        >>> per, words
+        (1000000.0, 'energy a token (µJ)')
+    """
+    if not kind.endswith("_pj"):
+        return 1.0, words
+    per, unit = energy_unit(max(values))
+    return per, f"{words} ({unit})"
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,13 @@ from typing import Any
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.costs import COSTS
+from stillhouse.core.networks import share_times
 from stillhouse.core.records import REPORT, write_json
+from stillhouse.core.verdict import seed_interval
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.page import write_blocks
-from stillhouse.report.words import NOTHING, plain
+from stillhouse.report.words import FEWEST_SEEDS, NOTHING, cost_on_axis, plain, score_words
 from stillhouse.report.words import cost as cost_words
 from stillhouse.sweeps.study import Plan, check_trial, real_trials
 from stillhouse.sweeps.work import command_of
@@ -22,7 +24,7 @@ from stillhouse.sweeps.work import command_of
 SUMMARY = "sweep.json"
 WORDS = {"COMPLETE": "done", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting"}
 FEWEST_FOR_IMPORTANCE = 6
-MOST_SHOWN = 40
+MOST_SHOWN, MOST_DRAWN = 40, 6  # trials in the table, settings with a figure
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -59,12 +61,15 @@ def cost_axis(trials: Sequence[Mapping[str, Any]], wanted: str | None = None) ->
     return None
 
 
-def summarize(study: Any, plan: Plan, validated: str, cost: str | None = None) -> dict[str, Any]:
+def summarize(study: Any, plan: Plan, family: Any, cost: str | None = None) -> dict[str, Any]:
     """All trials as plain data, the best one, and the front."""
     real = real_trials(study)
     for trial in real:
         check_trial(trial)
     trials = [_trial(trial) for trial in real]
+    shared = share_times([trial["cost"] for trial in trials], [trial["network"] for trial in trials])
+    for trial, found in zip(trials, shared, strict=True):
+        trial["cost"] = found
     done = [trial for trial in trials if trial["state"] == "done"]
     axis = cost_axis(done, cost)
     best = max(done, key=lambda trial: trial["score"]) if done else None
@@ -74,7 +79,8 @@ def summarize(study: Any, plan: Plan, validated: str, cost: str | None = None) -
         "recipe": plan.recipe,
         "fixed": list(plan.fixed),
         "space": {key: entry.to_mapping() for key, entry in plan.space.items()},
-        "objective": validated,
+        "objective": family.validated,
+        "in_percent": family.validated_in_percent,
         "seeds": plan.seeds,
         "wanted": plan.trials,
         "trials": trials,
@@ -101,11 +107,9 @@ def importance(study: Any, plan: Plan, done: Sequence[Any]) -> dict[str, float]:
     return {name: float(share) for name, share in found.items() if math.isfinite(share)}
 
 
-def write_sweep(
-    study: Any, plan: Plan, out: Path, validated: str, title: str, cost: str | None = None
-) -> dict[str, Any]:
+def write_sweep(study: Any, plan: Plan, out: Path, family: Any, cost: str | None = None) -> dict[str, Any]:
     """Write `sweep.json` and `report.html` into the sweep's folder; returns what the first holds."""
-    found = summarize(study, plan, validated, cost)
+    found = summarize(study, plan, family, cost)
     if found["command"] is not None:
         best = next(trial for trial in found["trials"] if trial["number"] == found["best"])
         found["command"] = command_of(plan, best["settings"], seeds=3, out=Path(out) / "best")
@@ -114,7 +118,7 @@ def write_sweep(
         Path(out) / REPORT,
         _blocks(found),
         title=f"sweep of {plan.recipe}",
-        kicker=f"stillhouse sweep \N{MIDDLE DOT} {title}",
+        kicker=f"stillhouse sweep \N{MIDDLE DOT} {family.title}",
         headline=_headline(found),
         lead=_lead(found),
         command=found["command"] or "",
@@ -133,6 +137,7 @@ def _trial(trial: Any) -> dict[str, Any]:
         "settings": kept.get("settings", {}),
         "epochs": {str(epoch): score for epoch, score in sorted(trial.intermediate_values.items())},
         "cost": kept.get("cost", {}),
+        "network": kept.get("network") or None,
         "seconds": kept.get("seconds"),
         "folder": kept.get("folder"),
         "error": kept.get("error"),
@@ -143,7 +148,7 @@ def _headline(found: Mapping[str, Any]) -> str:
     if found["best"] is None:
         return "No trial is finished"
     best = next(trial for trial in found["trials"] if trial["number"] == found["best"])
-    return f"Best {found['objective']}: {best['score']:.5g}"
+    return f"Best {found['objective']}: {score_words(best['score'], found['in_percent'])}"
 
 
 def _lead(found: Mapping[str, Any]) -> str:
@@ -156,24 +161,46 @@ def _lead(found: Mapping[str, Any]) -> str:
     )
 
 
+def spread(trial: Mapping[str, Any], scale: float) -> tuple[float, float] | None:
+    """The 95 % interval of a trial's score over its seeds; None of fewer than three."""
+    scores = [scale * score for score in trial["scores"]]
+    if len(scores) < FEWEST_SEEDS:
+        return None
+    found = seed_interval(scores)
+    return found.low, found.high
+
+
+def _about_spread(seeds: int) -> str:
+    if seeds >= FEWEST_SEEDS:
+        return " Dot: mean over the seeds; line: its 95 % interval; faint: each seed."
+    return " One seed a trial: how far another seed would be is not known." if seeds == 1 else " Faint: each seed."
+
+
 def _blocks(found: Mapping[str, Any]) -> list[Block]:
-    trials, axis = found["trials"], found["cost"]
+    trials, axis, in_percent = found["trials"], found["cost"], found["in_percent"]
+    scale, objective = (100.0, f"{found['objective']} (%)") if in_percent else (1.0, found["objective"])
     done = [trial for trial in trials if trial["state"] == "done"]
     blocks: list[Block] = []
     if done:
         best = next(trial for trial in trials if trial["number"] == found["best"])
-        entries = [(f"{best['score']:.5g}", found["objective"], f"trial {best['number']}")]
+        entries = [(score_words(best["score"], in_percent), found["objective"], f"trial {best['number']}")]
         entries += [(str(value), key, "best") for key, value in best["settings"].items()]
         blocks.append(Tiles(entries[:6]))
     drawings = []
     if done and axis:
-        points = [(t["cost"][axis], t["score"], str(t["number"])) for t in done if axis in t["cost"]]
+        priced = [trial for trial in done if axis in trial["cost"]]
+        per, words = cost_on_axis(axis, COSTS.get(axis, axis), [trial["cost"][axis] for trial in priced])
+        points = [(t["cost"][axis] / per, scale * t["score"], str(t["number"])) for t in priced]
         chosen = {str(number) for number in found["front"]}
-        drawing = figures.pareto(points, chosen, COSTS.get(axis, axis), found["objective"])
+        drawing = figures.pareto(points, chosen, words, objective)
         drawings.append((drawing, f"Score against {COSTS.get(axis, axis)}; filled: no trial is better for as little."))
+    for key in list(found["space"])[:MOST_DRAWN] if len(done) > 1 else ():
+        scored = [(t["settings"].get(key), [scale * score for score in t["scores"]], spread(t, scale)) for t in done]
+        drawing = figures.by_setting(scored, key, objective)
+        drawings.append((drawing, f"Score against {key}.{_about_spread(found['seeds'])}"))
     if len(done) > 1:
-        history = [(trial["number"], trial["score"]) for trial in done]
-        drawings.append((figures.history(history, found["objective"]), "Score of each trial, and the best so far."))
+        history = [(trial["number"], scale * trial["score"]) for trial in done]
+        drawings.append((figures.history(history, objective), "Score of each trial, and the best so far."))
     if found["importance"]:
         shares = figures.bars(list(found["importance"].items()), "share of the difference between trials")
         drawings.append(
@@ -187,7 +214,7 @@ def _blocks(found: Mapping[str, Any]) -> list[Block]:
     kinds = list(dict.fromkeys(kind for trial in done for kind in trial["cost"]))
     rows: list[list[str | Cell]] = []
     for trial in order[:MOST_SHOWN]:
-        score = NOTHING if trial["score"] is None else f"{trial['score']:.5g}"
+        score = score_words(trial["score"], in_percent)
         under = "on the front" if trial["number"] in found["front"] else trial["state"] * (trial["state"] != "done")
         settings = [str(trial["settings"].get(key, NOTHING)) for key in keys]
         costs = [cost_words(kind, trial["cost"].get(kind)) for kind in kinds]

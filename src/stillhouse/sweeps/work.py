@@ -12,9 +12,20 @@ from stillhouse.core.checks import CannotWrite, InputError, StillhouseError
 from stillhouse.core.family import Family, TeacherAtChance
 from stillhouse.core.records import RUN
 from stillhouse.core.watch import SILENT, Watch
+from stillhouse.report.words import score_words
 from stillhouse.sweeps.kept import keeping
 from stillhouse.sweeps.space import as_assignment
-from stillhouse.sweeps.study import Plan, StudyChanged, check_trials, claimed, finish, next_trial, point_of, real_trials, sign
+from stillhouse.sweeps.study import (
+    Plan,
+    StudyChanged,
+    check_trials,
+    claimed,
+    finish,
+    next_trial,
+    point_of,
+    real_trials,
+    sign,
+)
 from stillhouse.sweeps.trial import Pruned, train_trial
 from stillhouse.training.interrupt import Interrupted
 
@@ -112,7 +123,7 @@ def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, watch
             for key, value in vars(found).items():
                 trial.set_user_attr(key, list(value) if isinstance(value, tuple) else value)
             finish(study, trial, "COMPLETE", found.score)
-            watch.log(f"{name}: {found.score:.5g}, {found.seconds:.1f} s")
+            watch.log(f"{name}: {score_words(found.score, family.validated_in_percent)}, {found.seconds:.1f} s")
 
 
 def command_of(
