@@ -6,6 +6,7 @@ new bindings in every text, so nothing can be learnt by heart: only a memory tha
 
     python -m benchmarks.associative_recall --out runs/recall            # all arms, then the table and the plot
     python -m benchmarks.associative_recall --out runs/recall --only delta-dense-32
+    python -m benchmarks.associative_recall --out runs/recall-128 --pairs 128    # two arms by a curriculum; goes on after a kill
 
 Influence (the plot): the gradient of the sum of a mixer's answers at the last token in its input `distance` tokens before,
 relative to distance 0, at the start of training and with the arms' configuration.
@@ -20,15 +21,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from benchmarks.recall_curriculum import Run, climb
+from benchmarks.recall_texts import Task, accuracy, texts
+from torch import nn
 
 from stillhouse.families.lm.students import SpikeConfig, SpikingLMConfig
-from stillhouse.families.lm.students.network import SpikingLM
 from stillhouse.layers.recurrent import published_scalar_scan, scalar_recurrent
 
-PAIRS, KEYS, VALUES, FILLERS = 6, 16, 16, 8
-VOCABULARY = KEYS + VALUES + FILLERS
-BASE = SpikingLMConfig(vocab_size=VOCABULARY, width=64, layers=2, heads=2, ffn=2.0, chunk=32)
+BASE = SpikingLMConfig(vocab_size=Task().vocabulary, width=64, layers=2, heads=2, ffn=2.0, chunk=32)
 SPIKES = SpikeConfig(density=0.3)
 ARMS: dict[str, SpikingLMConfig] = {
     "delta-dense": replace(BASE.without_special_part(), mixer="delta"),
@@ -41,31 +41,6 @@ ARMS: dict[str, SpikingLMConfig] = {
     "gated-spikes-ternary": replace(BASE, mixer="gated"),
 }
 STEPS, BATCH, RAMP = 1000, 32, (0.2, 0.5)
-
-
-def texts(count: int, distance: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Tokens (count, L) and which of them are answers (count, L) bool."""
-    keys = torch.rand(count, KEYS, generator=generator).argsort(1)[:, :PAIRS]
-    values = KEYS + torch.randint(VALUES, (count, PAIRS), generator=generator)
-    bound = torch.stack([keys, values], 2)
-    filler = KEYS + VALUES + torch.randint(FILLERS, (count, distance - 2), generator=generator)
-    order = torch.rand(count, PAIRS, generator=generator).argsort(1)
-    asked = bound.gather(1, order.unsqueeze(-1).expand(-1, -1, 2))
-    tokens = torch.cat([bound.flatten(1), filler, asked.flatten(1)], 1)
-    answers = torch.zeros_like(tokens, dtype=torch.bool)
-    answers[:, -2 * PAIRS + 1 :: 2] = True
-    return tokens, answers
-
-
-def accuracy(model: SpikingLM, distance: int, seed: int = 10_000) -> float:
-    """Share of right answers in 256 fresh texts."""
-    model.eval()
-    tokens, answers = texts(256, distance, torch.Generator().manual_seed(seed + distance))
-    with torch.no_grad():
-        guesses = model(tokens[:, :-1]).logits.argmax(-1)
-    model.train()
-    right = guesses == tokens[:, 1:]
-    return right[answers[:, 1:]].float().mean().item()
 
 
 def train(config: SpikingLMConfig, distance: int, *, seed: int = 0, steps: int = STEPS) -> dict[str, object]:
@@ -137,6 +112,33 @@ def plot(out: Path) -> None:
     figure.savefig(out)
 
 
+def many_pairs(arguments: argparse.Namespace) -> None:
+    """The dense arm, then the quantized one from its weights, and a line of results each."""
+    task = Task(arguments.pairs, arguments.keys or arguments.pairs, arguments.values)
+    sizes = {name: getattr(arguments, name) for name in ("width", "heads", "layers", "chunk", "ffn")}
+    for arm in arguments.only or ("delta-dense", "delta-spikes-ternary"):
+        config, folder = replace(ARMS[arm], vocab_size=task.vocabulary, **sizes), arguments.out / arm
+        quantized = config.spikes is not None or bool(config.ternary_weights)
+        run = Run(
+            arguments.steps,
+            arguments.tokens,
+            arguments.rate,
+            start=arguments.out / "delta-dense/state.pt" if quantized else None,
+            slow=not arguments.usual_decays,
+        )
+        file = folder / "result.json"
+        found = (
+            json.loads(file.read_text("utf-8"))
+            if file.exists()
+            else climb(config, arguments.distance, task, run, folder)
+        )
+        shown = {pairs: round(100 * share, 2) for pairs, share in found["accuracy"].items()}
+        print(
+            f"{arm:24s} right, %: {shown}, density {found.get('density', 1):.3f}, {found['processor_seconds']:.0f} s",
+            flush=True,
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument(
@@ -144,9 +146,21 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="*", help="arms by name, as delta-dense-32")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimizer steps an arm")
+    many = parser.add_argument_group("many pairs, by a curriculum")
+    many.add_argument("--pairs", type=int, help="of a text; this trains delta-dense and goes on from it quantized")
+    many.add_argument("--keys", type=int, help="different keys there are [pairs]")
+    many.add_argument("--values", type=int, default=64, help="different values there are")
+    many.add_argument("--distance", type=int, default=32, help="tokens between the binding and the question, at least")
+    for name, default in (("width", 128), ("heads", 1), ("layers", 2), ("chunk", 64), ("tokens", 2048)):
+        many.add_argument(f"--{name}", type=int, default=default)
+    many.add_argument("--ffn", type=float, default=0.5)
+    many.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
+    many.add_argument("--usual-decays", action="store_true", help="start from the mixer's own decays")
     parser.add_argument("--table", action="store_true", help="no training: the table and the plot of what is there")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    if arguments.pairs is not None:
+        return many_pairs(arguments)
     for distance in (32, 64):
         for arm, config in ARMS.items():
             name = f"{arm}-{distance}"
