@@ -270,7 +270,7 @@ def test_a_study_that_lost_whole_trials_is_named(tmp_path):
     path.write_bytes(b"".join(lines[:last]))
     assert len(real_trials(open_again(tmp_path, space)[0])) == 1
     with pytest.raises(
-        StudyChanged, match=r"holds trial-0001, of which the study 'test' knows nothing.*study\.journal"
+        StudyChanged, match=r"holds trial-0001, which the study 'test' does not know.*study\.journal"
     ):
         work(open_again(tmp_path, space)[0], plan, tmp_path, build_of(tabular()))
 
