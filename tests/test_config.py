@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from stillhouse.classification.plan import TeacherRunConfig
-from stillhouse.core.config import ConfigError, dump_yaml, flags, load_yaml, merge, parse, place, to_mapping
+from stillhouse.core.config import ConfigError, dump_yaml, load_yaml, merge, parse, place, to_mapping
+from stillhouse.core.flags import flags
 from stillhouse.families import family_of
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.recipes import RECIPES as CLAUSES

@@ -31,7 +31,7 @@ NAMES = ("a" * 300, "x\0y", "\ud800", "../escape", "/etc", "..", ".", "", " ", "
 
 def numbers(config: Any) -> list[tuple[str, ...]]:
     """Paths of the numbers of a configuration that decide sizes and settings."""
-    from stillhouse.core.config import flags
+    from stillhouse.core.flags import flags
 
     return [
         flag.path

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stillhouse.cli.main import main
-from stillhouse.core.config import flags
+from stillhouse.core.flags import flags
 from stillhouse.families.embed.commands import COMMANDS
 from stillhouse.families.embed.corpus import gather
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, dump_yaml, flags, parse, to_mapping
+from stillhouse.core.config import ConfigError, dump_yaml, parse, to_mapping
+from stillhouse.core.flags import flags
 from stillhouse.families.sar.data import SarConfig, SarParameters, SceneConfig
 from stillhouse.families.sar.data.matched_filter import filtered
 from stillhouse.families.sar.data.sequences import SarScale, as_inputs, position_code, rate_at, rms

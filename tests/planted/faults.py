@@ -789,7 +789,7 @@ CORE = (
     ),
     Fault(
         "broken YAML in several lines",
-        "stillhouse.core.config:yaml_fault",
+        "stillhouse.core.yaml_text:yaml_fault",
         lambda original: str,
         "tests/cli/test_small_faults.py::test_broken_yaml_is_one_line_with_its_place",
     ),
@@ -825,7 +825,7 @@ CORE = (
     ),
     Fault(
         "a key given twice",
-        "stillhouse.core.config:_OnceLoader.construct_mapping",
+        "stillhouse.core.yaml_text:_OnceLoader.construct_mapping",
         lambda original: yaml.SafeLoader.construct_mapping,
         "tests/test_config.py::test_a_key_that_stands_twice_is_refused",
     ),

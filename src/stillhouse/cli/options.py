@@ -13,7 +13,8 @@ import yaml
 
 from stillhouse.cli.stored import WIDTH, group_of, groups_of
 from stillhouse.core.checks import nearest
-from stillhouse.core.config import ConfigError, Flag, dump_yaml, flags, parse, place, to_mapping
+from stillhouse.core.config import ConfigError, dump_yaml, parse, place, to_mapping
+from stillhouse.core.flags import Flag, flags
 
 T = TypeVar("T")
 TRAINING = {  # the flags of every training that people use

@@ -6,7 +6,7 @@ A configuration class is written once, with types, ranges and help:
     class TrainingConfig:
         epochs: int = Field(default=20, gt=0, description="passes over the training split")
 
-Everything else (parsing, dumping, flags, suggestions for misspelt keys) is derived from it here.
+Everything else (parsing, dumping, suggestions for misspelt keys; flags in `flags.py`) is derived from it here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
@@ -26,9 +26,9 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
 from stillhouse.core.checks import StillhouseError, nearest
+from stillhouse.core.yaml_text import read_yaml, yaml_fault
 
 T = TypeVar("T")
-DEEPEST = 50  # levels of nesting in YAML; ours are about six
 PLAIN_TYPES = {
     "tuple_type": "a list",
     "list_type": "a list",
@@ -123,37 +123,6 @@ def load_yaml(path: str | Path) -> dict[str, Any]:
     return loaded
 
 
-def read_yaml(text: str) -> Any:
-    """The value that a YAML text stands for: a key stands once in a mapping, and nesting is bounded.
-
-    Example:
-        >>> read_yaml("{epochs: 3, arms: [kd]}")
-        {'epochs': 3, 'arms': ['kd']}
-
-    Raises:
-        yaml.YAMLError: broken YAML, a key that stands twice, a value that is not one (30 February), too many levels.
-    """
-    try:
-        return yaml.load(text, Loader=_OnceLoader)
-    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
-        # raised by PyYAML's constructors: a date that is none, a long number, a list as a key, `!!bool x`
-        raise yaml.YAMLError(f"{type(error).__name__}: {error}") from None
-
-
-def yaml_fault(error: yaml.YAMLError) -> str:
-    """What is wrong with a YAML text, and where, in one line.
-
-    Example:
-        >>> try: read_yaml("a: [1, 2")
-        ... except yaml.YAMLError as error: yaml_fault(error)
-        "line 1, column 9: expected ',' or ']', but got '<stream end>'"
-    """
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return " ".join(str(error).replace('in "<unicode string>", ', "").split())
-    return f"line {mark.line + 1}, column {mark.column + 1}: {' '.join(str(getattr(error, 'problem', error)).split())}"
-
-
 def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the keys of `change` over it, mapping by mapping; lists and numbers are replaced whole.
 
@@ -240,7 +209,7 @@ def gather_parts(kind: type, given: Any) -> Any:
     if not isinstance(given, (ArgsKwargs, Mapping)):
         return given
     whole = dict((given.kwargs or {}) if isinstance(given, ArgsKwargs) else given)
-    for name, info, members in _parts(kind):
+    for name, info, members in parts_beside(kind):
         part = whole.get(name, info.default)
         if is_dataclass(part):
             part = {f.name: getattr(part, f.name) for f in fields(part)}
@@ -261,75 +230,14 @@ def gather_parts(kind: type, given: Any) -> Any:
     return whole
 
 
-def _parts(kind: Any) -> Iterator[tuple[str, Any, dict[str, type]]]:
+def parts_beside(kind: Any) -> Iterator[tuple[str, Any, dict[str, type]]]:
     """(name, field, members by kind) of every field marked `Beside`."""
     for name, info in settings(kind).items():
         if any(isinstance(mark, Beside) for mark in info.metadata):
             yield name, info, kinds(info.annotation)
 
 
-# ---------------------------------------------------------------------------------------------- flags
-
-
-@plain_dataclass(frozen=True)
-class Flag:
-    """One leaf of a configuration as a command-line flag."""
-
-    path: tuple[str, ...]
-    annotation: Any
-    default: Any
-    help: str
-
-    @property
-    def name(self) -> str:
-        """The long flag: `--training-batch-size` for training.batch_size."""
-        return "--" + "-".join(self.path).replace("_", "-")
-
-    @property
-    def choices(self) -> tuple[Any, ...]:
-        """The allowed words where the field is a Literal, else ()."""
-        return tuple(v for kind in _members(self.annotation) for v in typing.get_args(kind) if _is_literal(kind))
-
-    @property
-    def is_bool(self) -> bool:
-        """True for a switch (`--x/--no-x`)."""
-        return bool in _members(self.annotation)
-
-    @property
-    def is_list(self) -> bool:
-        """True where several values are taken (`2,2,6,2` or `64 64`)."""
-        return any(typing.get_origin(kind) is tuple for kind in _members(self.annotation))
-
-
-def flags(config: Any, prefix: tuple[str, ...] = ()) -> Iterator[Flag]:
-    """Every leaf of a configuration value, depth first; the shape (which union member, how many signals) is the value's."""
-    parts = {name: members for name, _, members in _parts(type(config))}
-    for name, info in settings(type(config)).items():
-        value = getattr(config, name)
-        if name not in parts:
-            yield from _flags_of(name, info, value, prefix)
-            continue
-        yield Flag((*prefix, name), typing.Literal[tuple(parts[name])], value.kind, info.description or "")
-        offered = dict.fromkeys(key for member in parts[name].values() for key in settings(member) if key != "kind")
-        for key in offered:  # of every member: the same command may choose another one
-            able = [word for word, member in parts[name].items() if key in settings(member)]
-            setting = settings(type(value)).get(key, settings(parts[name][able[0]])[key])
-            owners = f"{', '.join(able)}: " if len(able) <= 3 else ""
-            for flag in _flags_of(key, setting, getattr(value, key, setting.default), prefix):
-                yield replace(flag, help=owners + flag.help)
-
-
-def _flags_of(name: str, info: Any, value: Any, prefix: tuple[str, ...]) -> Iterator[Flag]:
-    path = (*prefix, name)
-    if is_dataclass(value):
-        yield from flags(value, path)
-    elif isinstance(value, tuple) and value and all(is_dataclass(v) for v in value):
-        for number, entry in enumerate(value):
-            yield from flags(entry, (*path, str(number)))
-    elif name != "kind" and (_takes_plain(info.annotation) or not _holds_configs(info.annotation)):
-        yield Flag(path, info.annotation, value, info.description or "")
-    elif value is None and _holds_configs(info.annotation):
-        yield from flags(_members(info.annotation)[0](), path)  # an optional part, with its own defaults
+# ---------------------------------------------------------------------------------------------- schema
 
 
 def kinds(union: Any) -> dict[str, type]:
@@ -340,7 +248,7 @@ def kinds(union: Any) -> dict[str, type]:
         >>> "logits" in kinds(SignalConfig)
         True
     """
-    return {str(_tag(member)): member for member in _members(union)}
+    return {str(_tag(member)): member for member in members(union)}
 
 
 def settings(kind: Any) -> dict[str, Any]:
@@ -351,42 +259,7 @@ def settings(kind: Any) -> dict[str, Any]:
 # ---------------------------------------------------------------------------------------------- inside
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """YAML in which a key stands once in a mapping: PyYAML would silently take the last one."""
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        """The node that comes next.
-
-        Raises:
-            yaml.YAMLError: it is nested too deeply.
-        """
-        if self.depth == DEEPEST:
-            line = self.peek_event().start_mark.line + 1
-            raise yaml.YAMLError(f"expected at most {DEEPEST} levels of nesting, got more in line {line}")
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """The mapping of a node.
-
-        Raises:
-            yaml.YAMLError: a key stands twice.
-        """
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise yaml.YAMLError(
-                    f"key {key.value!r} stands twice in one mapping, again in line {key.start_mark.line + 1}"
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _members(annotation: Any) -> list[Any]:
+def members(annotation: Any) -> list[Any]:
     """The members of a union without None, Annotated peeled off; [annotation] for anything else.
 
     A field's annotation comes from pydantic with its discriminator already taken off; a nested one does not.
@@ -394,7 +267,7 @@ def _members(annotation: Any) -> list[Any]:
     if typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        found = [m for part in typing.get_args(annotation) for m in _members(part)]
+        found = [m for part in typing.get_args(annotation) for m in members(part)]
         return [m for m in found if m is not type(None)]
     return [annotation]
 
@@ -425,25 +298,9 @@ def _long_numbers(given: Any, path: str = "") -> Iterator[tuple[str, float]]:
         yield from _long_numbers(value, f"{path}.{key}" if path else str(key))
 
 
-def _is_literal(kind: Any) -> bool:
-    return typing.get_origin(kind) is typing.Literal
-
-
-def _takes_plain(annotation: Any) -> bool:
-    """A field that takes a number or a word beside configurations: a flag gives the plain one."""
-    return any(kind in (int, float, str) for kind in _members(annotation))
-
-
-def _holds_configs(annotation: Any) -> bool:
-    return any(
-        is_dataclass(kind) or any(is_dataclass(m) for arg in typing.get_args(kind) for m in _members(arg))
-        for kind in _members(annotation)
-    )
-
-
 def _members_at(kind: Any, place: Sequence[str | int]) -> list[Any]:
     """The classes that the schema takes at a place of a pydantic error (union tags are part of such places)."""
-    here = _members(kind)
+    here = members(kind)
     for step in place:
         found: list[Any] = []
         for one in here:
@@ -453,13 +310,13 @@ def _members_at(kind: Any, place: Sequence[str | int]) -> list[Any]:
                 found.append(typing.get_args(one)[0])
             elif is_dataclass(one) and step == _tag(one):
                 found.append(one)
-        here = [m for annotation in found for m in _members(annotation)]
+        here = [m for annotation in found for m in members(annotation)]
     return here
 
 
 def _keys_at(kind: Any, place: Sequence[str | int]) -> list[str]:
     found = _members_at(kind, place)
-    beside = [member for one in found for _, _, members in _parts(one) for member in members.values()]
+    beside = [member for one in found for _, _, members in parts_beside(one) for member in members.values()]
     return [name for one in (*found, *beside) for name in settings(one)]
 
 
@@ -520,7 +377,7 @@ def _explain(kind: type, error: dict[str, Any]) -> str:
         given = error.get("ctx", {}).get("tag")
         known = error.get("ctx", {}).get("expected_tags") or ", ".join(repr(_tag(m)) for m in _members_at(kind, loc))
         hint = "" if given is None else f"; {nearest(str(given), [word.strip(chr(39)) for word in known.split(', ')])}"
-        beside = any(loc and loc[-1] == name for one in _members_at(kind, loc[:-1]) for name, _, _ in _parts(one))
+        beside = any(loc and loc[-1] == name for one in _members_at(kind, loc[:-1]) for name, _, _ in parts_beside(one))
         place = shown if beside else f"{shown}.kind"
         return f"{place}: expected one of {known}, got {'nothing' if given is None else repr(given)}{hint}"
     got = error.get("input")

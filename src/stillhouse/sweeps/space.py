@@ -19,7 +19,8 @@ from typing import Any
 import yaml
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.config import ConfigError, load_yaml, read_yaml
+from stillhouse.core.config import ConfigError, load_yaml
+from stillhouse.core.yaml_text import read_yaml
 
 FIXED = {
     "seeds": "a sweep trains as many as --seeds says",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import Parser, _plain, _shown, add_config_options, print_config
-from stillhouse.core.config import ConfigError, Flag, _takes_plain, load_yaml, merge, place, set_path, to_mapping
+from stillhouse.core.config import ConfigError, load_yaml, merge, place, set_path, to_mapping
+from stillhouse.core.flags import Flag, takes_plain
 from stillhouse.core.records import run_place
 from stillhouse.families.clauses.vision.config import VisionConfig
 from stillhouse.families.clauses.vision.flags import VisionFlag, described
@@ -184,7 +185,7 @@ def _value(row: VisionFlag, flag: Flag, given: Any) -> Any:
             raise ConfigError(f"{row.name}: expected a square (H = W), got {' x '.join(map(str, words))}")
         return words[0]
     # one number where one number or a list may stand is the number
-    return words[0] if len(words) == 1 and _takes_plain(flag.annotation) else words
+    return words[0] if len(words) == 1 and takes_plain(flag.annotation) else words
 
 
 def _name_teacher(mapping: dict[str, Any], given: Mapping[str, str]) -> None:

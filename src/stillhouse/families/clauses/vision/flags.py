@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from stillhouse.core.config import Flag, flags
+from stillhouse.core.flags import Flag, flags
 from stillhouse.families.clauses.vision.config import VisionConfig
 from stillhouse.teachers import TeacherConfig
 
