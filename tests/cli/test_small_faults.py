@@ -70,3 +70,11 @@ def test_sar_distill_names_the_flags_that_are_missing(capsys):
     first = capsys.readouterr().err.splitlines()[0]
     for flag in ("--teacher-config", "--teacher-checkpoint", "--student-config"):
         assert flag in first
+
+
+@pytest.mark.parametrize("kind", ["[x]", "{a: 1}", "3"])
+def test_a_kind_that_is_no_word_is_named(kind, tmp_path, capsys):
+    """A list as the kind of a student was a traceback: `unhashable type`; in --set, in a file, and in a space."""
+    assert main(["distill", "digits", "--set", f"student.kind={kind}", "--print-config"]) == 2
+    assert "student.kind: no student is a" in capsys.readouterr().err
+    assert "no student is a" in refused(tmp_path, f"student: {{kind: {kind}}}\n")
