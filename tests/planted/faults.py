@@ -1805,6 +1805,18 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 RELIABILITY = (
     Fault(
+        "a kind that is a list is a traceback",
+        "stillhouse.families.clauses.family:ClausesFamily.owns",
+        edited('str(student.get("kind"))', 'student.get("kind")'),
+        "tests/cli/test_small_faults.py::test_a_kind_that_is_no_word_is_named[[x]]",
+    ),
+    Fault(
+        "aliases of aliases are read",
+        "stillhouse.core.config:_OnceLoader.get_single_node",
+        edited("if node is not None", "if False"),
+        "tests/test_config.py::test_yaml_that_is_more_than_it_looks_is_refused",
+    ),
+    Fault(
         "a run is put into a run",
         "stillhouse.core.folder:_check_outside",
         nothing,
