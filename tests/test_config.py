@@ -1,6 +1,7 @@
 """One schema: YAML, --set, flags and Python agree, and a misspelt word is an error with the near one."""
 
 import dataclasses
+import re
 
 import pytest
 import yaml
@@ -8,6 +9,7 @@ import yaml
 from stillhouse.classification.plan import TeacherRunConfig
 from stillhouse.core.config import ConfigError, dump_yaml, load_yaml, merge, parse, place, to_mapping
 from stillhouse.core.flags import flags
+from stillhouse.core.yaml_text import read_yaml
 from stillhouse.families import family_of
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.recipes import RECIPES as CLAUSES
@@ -432,3 +434,22 @@ def test_messages_are_in_words_of_yaml(setting, message):
     with pytest.raises(ConfigError) as caught:
         load_run("digits", [setting])
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 7))]),
+            "100,000",
+        ),
+        ("a: &a [*a]", "100,000"),
+        ("? [a, b]\n: 1", "a word as a key, got a list in line 1"),
+        ("a: " + "9" * 6000, "a whole number has more digits than can be read"),
+    ],
+)
+def test_yaml_that_is_more_than_it_looks_is_refused(text, words):
+    """Ten aliases of ten aliases of ten: a page of text that whoever prints or checks it never comes to the end of."""
+    with pytest.raises(yaml.YAMLError, match=re.escape(words)):
+        read_yaml(text)
+    assert read_yaml("a: &a [1, 2]\nb: [*a, *a]") == {"a": [1, 2], "b": [[1, 2], [1, 2]]}

@@ -67,3 +67,10 @@ def test_estimates_and_refusals(recipe, tmp_path, capsys):
     assert main(["cache", recipe, "--views", "3", "--set", "data.augment=crop-flip", "--print-config"]) == 0
     assert "views: 3" in capsys.readouterr().out
     assert load_run("digits", ["teacher_cache=c"]).teacher_cache == "c"
+
+
+@pytest.mark.parametrize("rows", ["nan", "1e400", "1.5", "many"])
+def test_rows_that_are_no_number_of_rows_are_named(rows, capsys):
+    """NaN and 1e400 were tracebacks."""
+    assert main(["cache", "estimate", "--rows", rows, "--classes", "10"]) == 2
+    assert "--rows" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """A cache in a teacher's place: its very answers, for the rows that it was asked about and no other."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -374,3 +375,24 @@ def test_a_part_that_is_empty_or_unknown_is_named(tmp_path):
         StoredTeacher(tmp_path / "c", features=("3",))
     only = StoredTeacher(tmp_path / "c", features=())
     assert only(rows_of(images(), 0)).features == {}
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"rows": -5}, "--rows: expected 1 to 1e+15, got -5"),
+        ({"rows": 10**300}, "--rows: expected 1 to 1e+15, got 1e+300"),
+        ({"classes": -7}, "--classes: expected 1 to 1e+15 to keep scores, got -7"),
+        ({"content": ["topk:32"]}, "--classes: expected 32 to 1e+15 to keep topk:32, got 10"),
+        ({"content": ["features:x"]}, "--width: expected 1"),
+        ({"inputs": 0}, "--inputs: expected 1"),
+        ({"processes": 0, "rate": 1.0}, "--processes: expected 1"),
+        ({"rate": float("nan")}, "--rate: expected 1e-06 to 1e+15 rows a second, got nan"),
+        ({"rate": 0.0}, "--rate: expected 1e-06"),
+    ],
+)
+def test_a_size_that_no_cache_has_is_no_estimate(changed, words):
+    """Bytes of -5 rows were printed with status 0, and would be believed."""
+    given = {"rows": 100, "content": ["scores"], "classes": 10, **changed}
+    with pytest.raises(InputError, match=re.escape(words)):
+        estimate(given.pop("rows"), given.pop("content"), **given)

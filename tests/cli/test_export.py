@@ -1,10 +1,12 @@
 """`stillhouse export`: what is written answers as the network does, and what does not is not kept."""
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,9 +15,10 @@ import torch
 import stillhouse
 from stillhouse.classification.card import save_student
 from stillhouse.classification.data import DataConfig
+from stillhouse.classification.export import write_onnx, write_program
 from stillhouse.cli.main import main
 from stillhouse.core import records
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.exports import ExportChoices, Target, compare_answers, write_export
 from stillhouse.core.lock import RunLock
 from stillhouse.core.records import LOCK
@@ -121,6 +124,22 @@ def test_programs_for_torch_and_onnxruntime(flat, tmp_path, capsys):
     answers = student.predict(list(flat[2].test.images[:7].numpy()))
     np.testing.assert_allclose([list(row["probabilities"].values()) for row in answers], expected, atol=1e-4)
     assert [row["class"] for row in answers] == [str(k) for k in expected.argmax(1)]
+
+
+@pytest.mark.parametrize("write", [write_program, write_onnx])
+def test_a_full_disk_is_named_and_torch_does_not_meet_it(write, tmp_path, monkeypatch):
+    """Torch, writing by itself, blamed the network for it and then ended the process by SIGABRT."""
+    if write is write_onnx:
+        pytest.importorskip("onnxscript")
+
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    split = SimpleNamespace(batch=lambda rows: SimpleNamespace(inputs=torch.rand(len(rows), 4)))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CannotWrite, match="No space left"):
+        write(torch.nn.Linear(4, 3), split, tmp_path / "student.x")
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_fails_its_check_leaves_nothing(tmp_path):

@@ -1,11 +1,16 @@
 """Messages and tables that a stranger stumbled over: one line that names the place, and nothing cut."""
 
+import os
+import signal
+import time
+
 import pytest
 from rich.table import Table
 
 from stillhouse.cli.main import main
 from stillhouse.cli.show import print_table
 from stillhouse.core.config import ConfigError
+from stillhouse.core.records import write_json
 from stillhouse.recipes import load
 
 
@@ -70,3 +75,66 @@ def test_sar_distill_names_the_flags_that_are_missing(capsys):
     first = capsys.readouterr().err.splitlines()[0]
     for flag in ("--teacher-config", "--teacher-checkpoint", "--student-config"):
         assert flag in first
+
+
+@pytest.mark.parametrize("kind", ["[x]", "{a: 1}", "3"])
+def test_a_kind_that_is_no_word_is_named(kind, tmp_path, capsys):
+    """A list as the kind of a student was a traceback: `unhashable type`; in --set, in a file, and in a space."""
+    assert main(["distill", "digits", "--set", f"student.kind={kind}", "--print-config"]) == 2
+    assert "student.kind: no student is a" in capsys.readouterr().err
+    assert "no student is a" in refused(tmp_path, f"student: {{kind: {kind}}}\n")
+
+
+def test_a_setting_is_judged_with_the_flags_beside_it(capsys):
+    """`data.stream` is wrong of digits and right of a folder; the order of --set and flags does not matter."""
+    assert main(["distill", "digits", "--set", "data.stream=true", "--data-name", "folder", "--print-config"]) == 0
+    assert "stream: true" in capsys.readouterr().out
+    assert main(["distill", "digits", "--set", "data.stream=true", "--epochs", "2", "--print-config"]) == 2
+    assert "digits has none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["rules.json", "clauses.json", "student/card.json"])
+def test_report_names_every_damaged_file(name, tmp_path, capsys):
+    """The terminal was silent about those that only a section of the page reads."""
+    write_json(tmp_path / "run.json", {"kind": "clauses", "config": {"name": "x"}})
+    write_json(tmp_path / name, {"rules": [], "classes": [], "content": 1})
+    path = tmp_path / name
+    path.write_text(path.read_text().replace('"content": 1', '"content": 2'))
+    assert main(["report", str(tmp_path)]) == 0
+    assert f"{path} was changed after it was written" in capsys.readouterr().err
+    assert str(path) in (tmp_path / "report.html").read_text()
+
+
+def test_a_count_of_trials_is_refused_in_words(capsys):
+    """It was: invalid _positive value."""
+    assert main(["sweep", "digits", "--trials", "0", "--set", "seeds=1,2"]) == 2
+    assert "--trials: expected a whole number from 1, got '0'" in capsys.readouterr().err
+
+
+def test_sigterm_takes_away_what_is_half_written(tmp_path, monkeypatch, capsys):
+    """An export that was asked to stop left a folder `.student.onnx.xxxxxxxx` behind."""
+
+    def slow(arguments):
+        try:
+            (tmp_path / "half").write_text("")
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+        finally:
+            (tmp_path / "half").unlink()
+
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        monkeypatch.setattr("stillhouse.cli.export.main", slow)
+        assert main(["export", "x"]) == 130
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not (tmp_path / "half").exists()
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_a_word_that_ends_in_a_colon_is_a_word(capsys):
+    """YAML reads `timm:` as a mapping: the message was `expected text, got {'timm': None}`."""
+    assert main(["distill", "digits", "--teacher-source", "timm:", "--print-config"]) == 2
+    assert "{'timm'" not in capsys.readouterr().err

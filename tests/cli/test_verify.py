@@ -136,3 +136,23 @@ def test_faults_are_named_with_status_2(tmp_path, capsys, content, expected):
     status, text = verified(capsys, *first, tmp_path / "b" / "seed-0.json", "--one-seed")
     assert status == 2
     assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[{"id": "a", "score": null}]', "row 1: expected a value under 'score', got none"),
+        ('[{"id": "a", "skore": 1}]', "did you mean 'skore'"),
+        ('[{"id": "a", "score": 1e308}]', "row 1: expected a score up to 1e+100 in size"),
+        ('[{"id": "a", "score": ' + "9" * 6000 + "}]", "a number has more digits than can be read"),
+        ('[{"id": "a", "score": ' + "9" * 400 + "}]", "row 1: expected a finite score"),
+    ],
+)
+def test_a_score_that_cannot_be_used_is_named_with_its_place(text, words, tmp_path, capsys):
+    """`did you mean 'score'?` of a score that is null; a warning of numpy and an error without a file."""
+    (tmp_path / "a.json").write_text(text)
+    (tmp_path / "b.json").write_text(text)
+    status, said = verified(capsys, tmp_path / "a.json", tmp_path / "b.json", "--one-seed")
+    assert status == 2
+    assert words in said
+    assert "a.json" in said

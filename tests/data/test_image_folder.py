@@ -6,6 +6,7 @@ import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ import torch
 from PIL import Image
 
 from stillhouse.classification.data import DataConfig, folder_cache
+from stillhouse.classification.data.decode import decode
+from stillhouse.classification.photos import PhotoClasses
 from stillhouse.core.checks import InputError
 
 
@@ -327,3 +330,26 @@ def test_writing_to_the_images_does_not_reach_the_cache(tmp_path):
     before = first.sha256
     first.test.images.zero_()
     assert build(tmp_path / "d").sha256 == before
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_no_file_is_named(root, stream):
+    """A named pipe was waited for without end."""
+    config = DataConfig(name="folder", root=str(root), image_size=8, channels=1, stream=stream)
+    os.mkfifo(root / "cat" / "x.png")
+    with pytest.raises(InputError, match=r"x\.png: expected a file, got a pipe or device; remove it"):
+        config.build()
+    with pytest.raises(InputError, match="got a pipe"):
+        decode(root / "cat" / "x.png", 1, 8, 8)
+    (root / "cat" / "x.png").unlink()
+    (root / "cat" / "x.png").symlink_to(root / "nowhere")
+    with pytest.raises(InputError, match=r"x\.png: expected a file, got a link to nothing"):
+        config.build()
+    names = PhotoClasses.read(SimpleNamespace(shape=(1, 8, 8)), str(root)).names
+    assert str(root / "cat" / "x.png") in names  # predict names it too, where it left it out without a word
+
+
+def test_pixels_can_be_written_to(root):
+    """Of Pillow's own memory they could not, and torch warned of it in every streamed run."""
+    write_classes(root.parent / "gray", {"a": 1}, size=(8, 8), gray=True)
+    assert decode(root.parent / "gray" / "a" / "000.png", 1, 8, 8).flags.writeable

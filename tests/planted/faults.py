@@ -1856,6 +1856,24 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 
 RELIABILITY = (
     Fault(
+        "torch writes an export to a full disk by itself",
+        "stillhouse.classification.export:write_program",
+        edited("write_atomically(out,", "(lambda path, fill: path.write_bytes(buffer.getvalue()))(out,"),
+        "tests/cli/test_export.py::test_a_full_disk_is_named_and_torch_does_not_meet_it[write_program]",
+    ),
+    Fault(
+        "a kind that is a list is a traceback",
+        "stillhouse.families.clauses.family:ClausesFamily.owns",
+        edited('str(student.get("kind"))', 'student.get("kind")'),
+        "tests/cli/test_small_faults.py::test_a_kind_that_is_no_word_is_named[[x]]",
+    ),
+    Fault(
+        "aliases of aliases are read",
+        "stillhouse.core.yaml_text:_OnceLoader.get_single_node",
+        edited("if node is not None", "if False"),
+        "tests/test_config.py::test_yaml_that_is_more_than_it_looks_is_refused",
+    ),
+    Fault(
         "a run is put into a run",
         "stillhouse.core.folder:_check_outside",
         nothing,

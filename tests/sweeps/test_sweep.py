@@ -269,9 +269,7 @@ def test_a_study_that_lost_whole_trials_is_named(tmp_path):
     last = max(n for n, line in enumerate(lines) if b'"op_code": 4' in line or b'"op_code":4' in line)
     path.write_bytes(b"".join(lines[:last]))
     assert len(real_trials(open_again(tmp_path, space)[0])) == 1
-    with pytest.raises(
-        StudyChanged, match=r"holds trial-0001, which the study 'test' does not know.*study\.journal"
-    ):
+    with pytest.raises(StudyChanged, match=r"holds trial-0001, which the study 'test' does not know.*study\.journal"):
         work(open_again(tmp_path, space)[0], plan, tmp_path, build_of(tabular()))
 
 

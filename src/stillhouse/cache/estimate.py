@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from stillhouse.core.checks import InputError
+
+if TYPE_CHECKING:
+    from stillhouse.cache.content import Content
 
 SEEN_BYTES = 4 * 8  # four numbers of each input
+MOST = 10**15  # rows, and all else
 TAIL = 3  # temperatures at which the mass of the others is kept
 
 
@@ -60,6 +67,9 @@ def estimate(
         rate: rows a second that one process is answered.
         processes: that ask at once.
 
+    Raises:
+        InputError: a number that no cache has.
+
     Example:
         32 of 50 257 tokens: 2 bytes a number, 2 a score, 4 sums of 4 bytes; and a 128th of 32 bytes.
 
@@ -71,6 +81,7 @@ def estimate(
     from stillhouse.cache.content import Content
 
     kept = Content.parse(content)
+    _check(rows, kept, classes, width, inputs, rate, processes)
     size = SEEN_BYTES / inputs + 4.0 * width * len(kept.features)
     if kept.scores:
         size += 4.0 * classes
@@ -78,3 +89,20 @@ def estimate(
         size += kept.topk * ((2 if classes <= 2**16 else 4) + 2) + 4 * (TAIL + len(kept.temperatures))
     hours = None if rate is None else rows / (rate * processes) / 3600
     return Estimate(rows, size, hours)
+
+
+def _check(rows: int, kept: Content, classes: int, width: int, inputs: int, rate: float | None, processes: int) -> None:
+    """Refuse what no cache has: a size from such a number would be believed."""
+    least = {
+        "rows": (rows, 1),
+        "classes": (classes, max(kept.topk or 0, 1 if kept.scores else 0)),
+        "width": (width, 1 if kept.features else 0),
+        "inputs": (inputs, 1),
+        "processes": (processes, 1),
+    }
+    for name, (value, low) in least.items():
+        if not low <= value <= MOST:
+            why = f" to keep {kept.to_key()['content']}" if name == "classes" and low else ""
+            raise InputError(f"--{name}: expected {low:,} to {MOST:.0e}{why}, got {value:.6g}")
+    if rate is not None and not 1e-6 <= rate <= MOST:
+        raise InputError(f"--rate: expected 1e-06 to {MOST:.0e} rows a second, got {rate:.6g}")

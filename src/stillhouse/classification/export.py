@@ -22,6 +22,7 @@ from stillhouse.classification.data import ImageSplit
 from stillhouse.classification.exported import KEY
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import compare_answers
+from stillhouse.core.records import write_atomically
 from stillhouse.core.types import ImageTask
 
 OPSET, ROUNDING, BATCH = 18, 1e-3, 256
@@ -70,7 +71,6 @@ def write_onnx(model: nn.Module, split: ImageSplit, out: Path, task: Any = None)
         InputError: onnx, onnxscript or onnxruntime is not installed, torch cannot express the network, or other answers.
     """
     try:
-        import onnx
         import onnxruntime
         import onnxscript  # noqa: F401  torch's exporter needs it
     except ImportError as error:
@@ -79,26 +79,28 @@ def write_onnx(model: nn.Module, split: ImageSplit, out: Path, task: Any = None)
     free = {0: torch.export.Dim("rows", min=1, max=2**20)}
     with _quiet(), torch.no_grad():
         try:
-            torch.onnx.export(
+            made: Any = torch.onnx.export(
                 model,
                 (example,),
-                str(out),
                 input_names=["inputs"],
                 output_names=["logits"],
                 dynamic_shapes=(free,),
                 opset_version=OPSET,
                 dynamo=True,
-                external_data=False,
             )
+            written = made.model_proto
         except Exception as error:  # whatever a network of anyone's does to a tracer
             raise InputError(f"onnx: torch cannot export this network: {_first_line(error)}") from None
     if isinstance(task, ImageTask):
-        written = onnx.load(out)
         written.metadata_props.add(
             key=KEY, value=json.dumps({"class_names": list(task.class_names), "shape": list(task.shape)})
         )
-        onnx.save(written, out)
-    session = onnxruntime.InferenceSession(str(out), providers=["CPUExecutionProvider"])
+    try:
+        content = written.SerializeToString()
+    except ValueError as error:  # protobuf takes 2 GiB
+        raise InputError(f"onnx: the network is too large for one file: {_first_line(error)}") from None
+    write_atomically(out, lambda file: file.write(content))
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return compare_on(model, split, lambda x: session.run(["logits"], {"inputs": x})[0], out.name)
 
 
@@ -112,10 +114,13 @@ def write_program(model: nn.Module, split: ImageSplit, out: Path) -> str:
     free = {0: torch.export.Dim("rows", min=1, max=2**20)}
     with _quiet(), torch.no_grad():
         try:
-            torch.export.save(torch.export.export(model, (example,), dynamic_shapes=(free,)), out)
-            loaded: Any = torch.export.load(out).module()
+            buffer = io.BytesIO()  # torch ends the process by SIGABRT where the disk that it writes to is full
+            torch.export.save(torch.export.export(model, (example,), dynamic_shapes=(free,)), buffer)
+            buffer.seek(0)
+            loaded: Any = torch.export.load(buffer).module()
         except Exception as error:
             raise InputError(f"torch: torch.export cannot trace this network: {_first_line(error)}") from None
+    write_atomically(out, lambda file: file.write(buffer.getbuffer()))
 
     @torch.no_grad()
     def answer(inputs: np.ndarray) -> np.ndarray:

@@ -113,7 +113,7 @@ class PhotoClasses(Classes):
             return Inputs([str(file) for file in files], files)
         path = Path(source).expanduser()
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES and file.is_file())
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES and not file.is_dir())
             if not files:
                 raise InputError(f"{path}: expected a folder with images ({', '.join(sorted(IMAGES))}), found none")
             return Inputs([str(file) for file in files], files)

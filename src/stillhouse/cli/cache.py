@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ ABOUT = "Ask the teacher of a run for all its answers, once, and keep them in a 
 EXAMPLES = """
   stillhouse cache digits --out caches/digits
   stillhouse distill digits --teacher-source cache:caches/digits       no teacher is loaded
-  stillhouse cache merge c1 c2 c3 --out c                              or: cache show DIR, cache estimate --rows 1e9
+  stillhouse cache merge c1 c2 c3 --out c                              or: cache show DIR, cache estimate --rows 1e9 --classes 10
 """
 MORE = """
 
@@ -175,7 +175,7 @@ def _estimate(words: Sequence[str]) -> int:
         epilog="examples:\n  --rows 1e10 --classes 32000 --content topk:32            10^10 tokens\n"
         "  --rows 1e9 --classes 0 --content features:vector --width 1024   10^9 vectors",
     )
-    parser.add_argument("--rows", type=float, required=True, help="tokens, images times views, vectors")
+    parser.add_argument("--rows", type=_count, required=True, help="tokens, images times views, vectors")
     parser.add_argument("--classes", type=int, default=0, help="of the scores")
     parser.add_argument("--content", nargs="+", default=["scores"], help="as in `stillhouse cache`")
     parser.add_argument("--width", type=int, default=0, help="numbers of each feature")
@@ -186,7 +186,7 @@ def _estimate(words: Sequence[str]) -> int:
     from stillhouse.cache.estimate import estimate
 
     found = estimate(
-        int(options.rows),
+        options.rows,
         options.content,
         classes=options.classes,
         width=options.width,
@@ -196,6 +196,14 @@ def _estimate(words: Sequence[str]) -> int:
     )
     print(found.describe())
     return 0
+
+
+def _count(text: str) -> int:
+    """A whole number, which may be written as 1e9."""
+    number = float(text)
+    if not number.is_integer():
+        raise ArgumentTypeError(f"expected a whole number, as 1e9, got {text!r}")
+    return int(number)
 
 
 def _measured(questions: Any, content: Any) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import re
 import shlex
+import signal
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from stillhouse import __version__
 from stillhouse.cli import early
@@ -144,7 +147,25 @@ def _own_flags(words: Sequence[str]) -> dict[str, str]:
 def run_command(words: Sequence[str]) -> int:
     """Import a command's module and run it; errors pass through."""
     home = FAMILIES.get(words[0], f"stillhouse.cli.{words[0].replace('-', '_')}")
-    return int(importlib.import_module(home).main(list(words[1:])))
+    with _terminable():
+        return int(importlib.import_module(home).main(list(words[1:])))
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, so that what is half-written is taken away; a training saves itself first."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _helper_failed(error: StillhouseError) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import textwrap
 from collections import Counter
@@ -221,7 +222,22 @@ def read_config(
     offered = _add_flags(parser, base)
     options = parser.parse(arguments)
     # --set may change the shape (which signals, a teacher or none, another family's student), so flags come after it
-    changed = load(recipe or default, options.set)
+    given = [
+        f"{'.'.join(flag.path)}={json.dumps(_value(flag, value))}"
+        for flag in offered
+        if (value := getattr(options, flag.name)) is not None
+    ]
+    try:
+        changed = load(recipe or default, options.set)
+    except (
+        ConfigError
+    ):  # a setting may be wrong of the recipe and right with a flag beside it, as data.stream with --data-name
+        try:
+            changed = load(recipe or default, [*given, *options.set])
+        except ConfigError:
+            given = []
+        if not given:
+            raise
     mapping = to_mapping(changed)
     for flag in offered:
         value = getattr(options, flag.name)
@@ -301,4 +317,5 @@ def _plain(text: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
         return text
-    return value if isinstance(value, (int, float, bool, dict)) else text
+    kinds = (int, float, bool, dict) if text.lstrip().startswith("{") else (int, float, bool)  # `timm:` is no mapping
+    return value if isinstance(value, kinds) else text

@@ -28,6 +28,7 @@ import numpy as np
 from stillhouse.core.checks import InputError, nearest
 
 SHOWN = 3
+LARGEST = 1e100  # of a score: squares of differences are numbers then
 Table = dict[str, float]  # id -> score
 TRUTH = {"true": 1.0, "false": 0.0}
 
@@ -145,7 +146,8 @@ def _read(file: Path, score: str, place: int) -> dict[str, Table]:
     try:
         found = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{file} is neither .csv nor JSON: {error}") from None
+        reason = "a number has more digits than can be read" if "integer string conversion" in str(error) else error
+        raise InputError(f"{file} is neither .csv nor JSON: {reason}") from None
     if isinstance(found, list):
         return _rows(file, found, score, seed)
     if not isinstance(found, dict) or "scores" not in found:
@@ -189,7 +191,9 @@ def _rows(file: Path, rows: Sequence[Any], score: str, seed: str) -> dict[str, T
         if not isinstance(row, Mapping):
             raise InputError(f"{where}: expected id and {score}, got {row!r}")
         for key in ("id", score):
-            if key not in row or row[key] in (None, ""):
+            if key in row and row[key] in (None, ""):
+                raise InputError(f"{where}: expected a value under {key!r}, got none")
+            if key not in row:
                 names = [str(name) for name in row if name]
                 raise InputError(f"{where}: expected a column {key!r}; {nearest(key, names)}")
         table = found.setdefault(str(row.get("seed") or seed) if row.get("seed") != 0 else "0", {})
@@ -207,8 +211,10 @@ def _number(value: Any, where: str) -> float:
         value = TRUTH.get(value.strip().lower(), value)
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
-        raise InputError(f"{where}: expected a finite score, got {value!r}")
+        raise InputError(f"{where}: expected a finite score, got {str(value)[:40]!r}")
+    if abs(number) > LARGEST:
+        raise InputError(f"{where}: expected a score up to {LARGEST:.0e} in size, got {number:.6g}")
     return number

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-DEEPEST = 50  # levels of nesting; ours are about six
+DEEPEST = 50  # levels of nesting in YAML; ours are about six
+MOST = 100_000  # values of a YAML text, aliases written out
 
 
 def read_yaml(text: str) -> Any:
@@ -22,6 +23,8 @@ def read_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_OnceLoader)
     except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        if "integer string conversion" in str(error):
+            raise yaml.YAMLError("a whole number has more digits than can be read") from None
         # raised by PyYAML's constructors: a date that is none, a long number, a list as a key, `!!bool x`
         raise yaml.YAMLError(f"{type(error).__name__}: {error}") from None
 
@@ -59,14 +62,41 @@ class _OnceLoader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
+    def get_single_node(self) -> yaml.Node | None:
+        """The whole text; an alias counts as what it stands for, since whoever reads the value walks through all of it.
+
+        Raises:
+            yaml.YAMLError: more values than `MOST`, or one that holds itself.
+        """
+        node = super().get_single_node()
+        sizes: dict[int, int] = {}
+
+        def size(one: yaml.Node) -> int:
+            if id(one) not in sizes:
+                sizes[id(one)] = MOST  # until it is known: one that holds itself is endless
+                inner = one.value if isinstance(one, yaml.CollectionNode) else []
+                sizes[id(one)] = 1 + sum(
+                    size(n) for each in inner for n in (each if isinstance(each, tuple) else (each,))
+                )
+            return sizes[id(one)]
+
+        if node is not None and size(node) > MOST:
+            raise yaml.YAMLError(
+                f"expected at most {MOST:,} values, got more: an alias (*name) counts as what it stands for"
+            )
+        return node
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """The mapping of a node.
 
         Raises:
-            yaml.YAMLError: a key stands twice.
+            yaml.YAMLError: a key stands twice, or is a list or mapping.
         """
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                what = "list" if isinstance(key, yaml.SequenceNode) else "mapping"
+                raise yaml.YAMLError(f"expected a word as a key, got a {what} in line {key.start_mark.line + 1}")
             if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
                 raise yaml.YAMLError(
                     f"key {key.value!r} stands twice in one mapping, again in line {key.start_mark.line + 1}"

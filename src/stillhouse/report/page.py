@@ -30,7 +30,8 @@ KINDS = {Table: "table", Figure: "figure", Facts: "facts", Tiles: "tiles"}
 def write_page(family: Light, out: Path, *, log: Callable[[str], None] | None = None) -> Path:
     """Write `report.html` into a run folder, from the files in it and nothing else.
 
-    An unfinished run gives a page of what there is; a section whose files are missing is left out.
+    An unfinished run gives a page of what there is; a section whose files are missing is left out. The page names every
+    file that is missing or was changed.
 
     Args:
         family: of the run.
@@ -43,7 +44,10 @@ def write_page(family: Light, out: Path, *, log: Callable[[str], None] | None = 
     Raises:
         InputError: `out` is no run folder, or the page cannot be written.
     """
+    from stillhouse.core.folder import changed_files
+
     run = read_run(Path(out))
+    run.faults.extend(line for line in changed_files(run.path) if not any(line in fault for fault in run.faults))
     page = render(family, run).encode(errors="replace")
     if log is not None:
         for fault in run.faults:

@@ -91,13 +91,26 @@ def decode(file: Path, channels: int, height: int, width: int, *, content: bytes
         if image.size != (width, height):
             image = ImageOps.fit(image, (width, height), method=Image.Resampling.BILINEAR)
         pixels = np.asarray(image).reshape(height, width, channels)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return np.array(pixels.transpose(2, 0, 1), order="C")  # a copy: Pillow's own memory cannot be written to
+
+
+def check_file(file: Path) -> None:
+    """See that an image is a file: a named pipe would be waited for without end, and a link may lead nowhere.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if not file.is_file():
+        what = "a link to nothing" if not file.exists() else "a folder" if file.is_dir() else "a pipe or device"
+        raise InputError(f"image {file}: expected a file, got {what}; remove it")
 
 
 @contextmanager
 def _opened(file: Path, content: bytes | None = None) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
+    if content is None:
+        check_file(file)
     try:
         with Image.open(file if content is None else io.BytesIO(content)) as image:
             yield image

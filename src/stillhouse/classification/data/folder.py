@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from stillhouse.classification.data.decode import look
+from stillhouse.classification.data.decode import check_file, look
 from stillhouse.classification.data.folder_cache import decoded
 from stillhouse.classification.data.sources import Loaded, Rows
 from stillhouse.classification.data.streamed import Part, Streamed
@@ -116,6 +116,8 @@ def _list(place: Path) -> Listing:
         found = _images(folder)
         if not found:
             raise InputError(f"class folder {folder}: expected images ({', '.join(sorted(SUFFIXES))}), got none")
+        for file in found:
+            check_file(file)
         files += found
         labels += [label] * len(found)
     return Listing(tuple(folder.name for folder in classes), tuple(files), tuple(labels))

@@ -45,9 +45,13 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             return {key: file[key] for key in file.files}
     except FileNotFoundError:
         raise InputError(f"{path} (--data-root): expected a .npz file, got nothing there") from None
+    except MemoryError as error:
+        raise InputError(f"{path}: not so much memory is there: {error}") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
         # AttributeError, TypeError: a bare .npy array has neither `files` nor `with`
-        reason = "it holds Python objects" if "pickle" in str(error) else str(error) or type(error).__name__
+        reason = str(error) or type(error).__name__
+        if "pickle" in reason:  # what NumPy says of any file that is neither .npz nor .npy
+            reason = "it holds Python objects" if zipfile.is_zipfile(path) else "it is no .npz (numpy.savez writes one)"
         raise InputError(
             f"{path}: expected a .npz file with plain arrays, got one that cannot be read: {reason}"
         ) from None

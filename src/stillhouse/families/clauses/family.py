@@ -47,7 +47,7 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run of a clause student; a run that names no student is one where no other family owns it."""
         student = mapping.get("student")
-        return isinstance(student, Mapping) and student.get("kind") in kinds(ClauseStudentConfig)
+        return isinstance(student, Mapping) and str(student.get("kind")) in kinds(ClauseStudentConfig)
 
     def unused(self, config: ClassesRunConfig) -> Sequence[str]:
         """Also settings of a clause network that another of its settings turns off."""

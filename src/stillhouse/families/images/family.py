@@ -24,7 +24,7 @@ class ImagesFamily(ImagesLight, ClassificationFamily):
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run whose student is one of these networks."""
         student = mapping.get("student")
-        return isinstance(student, Mapping) and student.get("kind") in kinds(OrdinaryStudentConfig)
+        return isinstance(student, Mapping) and str(student.get("kind")) in kinds(OrdinaryStudentConfig)
 
     def refusal(self, signal: Any) -> str | None:
         """Ordinary networks have no clauses."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.records import write_atomically
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
 
@@ -46,14 +47,9 @@ def save_transformer(
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     held = {"model_state": state, "model_kwargs": dict(model.model_kwargs), "train_args": dict(train_args or {})}
     held |= {"train_metrics": dict(train_metrics or {}), "meta": facts | dict(meta or {})}
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(held, part)
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"cannot write {path}: {error}") from None
+    buffer = io.BytesIO()  # torch ends the process by SIGABRT where the disk that it writes to is full
+    torch.save(held, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def load_transformer(path: str | Path) -> tuple[UnifiedTMTransformer, dict[str, Any]]:
