@@ -130,10 +130,15 @@ class Grade:
         facts: further figures (calibration, number of weights) for `teacher.json`.
         as_percent: whether the score is a share.
         detail: shown after it.
+        plain: what a cheap model that nobody taught gets on the same rows; None where there is none.
+        plain_name: of that model.
 
     Example:
         >>> Grade("net", score=0.12, low=0.09, chance=0.10, metric="accuracy").ready
         False
+        >>> poor = Grade("net", -3.9, -3.92, -5.8, "log-likelihood a token", plain=-3.4, plain_name="a 5-gram")
+        >>> poor.ready, poor.status
+        (True, 'poor')
     """
 
     name: str
@@ -144,6 +149,8 @@ class Grade:
     facts: Mapping[str, Any] = field(default_factory=dict)
     as_percent: bool = False
     detail: str = ""
+    plain: float | None = None
+    plain_name: str = ""
 
     @property
     def ready(self) -> bool:
@@ -151,18 +158,23 @@ class Grade:
         return self.low > self.chance
 
     @property
-    def status(self) -> Literal["ready", "at chance"]:
-        """The same in words."""
-        return "ready" if self.ready else "at chance"
+    def status(self) -> Literal["ready", "poor", "at chance"]:
+        """The same in words; `poor` is better than chance and behind the plain model."""
+        if not self.ready:
+            return "at chance"
+        return "poor" if self.plain is not None and self.score < self.plain else "ready"
 
     def describe(self) -> str:
         """One line: score against chance, and whether it is fit to teach."""
         form = "{:.2%}" if self.as_percent else "{:.4f}"
         words = [f"{name} {value}" for name, value in self.facts.items() if isinstance(value, str)]
         more = "".join(f", {word}" for word in (*words, self.detail) if word)
+        plain = "" if self.plain is None else f", {self.plain_name} {form.format(self.plain)}"
+        why = f"; {self.plain_name} is better, so a student learns more from the data than from this teacher"
+        why *= self.status == "poor"
         return (
             f"teacher: {self.name}, validation {self.metric} {form.format(self.score)} "
-            f"(chance {form.format(self.chance)}){more}: {self.status}"
+            f"(chance {form.format(self.chance)}{plain}){more}: {self.status}{why}"
         )
 
     def to_fields(self) -> dict[str, Any]:
@@ -172,7 +184,8 @@ class Grade:
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for `teacher.json`."""
         named = {n: getattr(self, n) for n in ("name", "score", "low", "chance", "metric", "status")}
-        return {**named, **self.facts}
+        beside = {} if self.plain is None else {"plain": self.plain, "plain_name": self.plain_name}
+        return {**named, **beside, **self.facts}
 
 
 @dataclass(frozen=True)

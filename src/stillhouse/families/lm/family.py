@@ -53,6 +53,7 @@ from stillhouse.signals import teacher_features
 from stillhouse.teachers.identity import weights_sha256
 
 NGRAM, INSIDE = "ngram", "ngram-inside"
+ORDER = 5  # of the n-gram that a teacher is held against, where the run scores none
 SPIKE_PIECES = 8  # of 16 windows: tokens whose spikes are counted
 LmLab = Lab[LmRunConfig, Corpus]
 Log = Callable[[str], None]
@@ -117,26 +118,29 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         return weights_sha256(teacher.network)
 
     def grade(self, teacher: Any, config: LmRunConfig, data: Corpus) -> Grade:
-        """Log-likelihood of a token of the valid split, against that by the frequencies of tokens.
+        """Log-likelihood of a token of the valid split, against that by the frequencies of tokens and that of an n-gram.
 
-        The lower end is that of the gain over the frequencies on the same windows.
+        The lower end is that of the gain over the frequencies on the same windows. Frequencies are far too easy: what a student
+        gains by a teacher is what the teacher knows beyond an n-gram, which the student may have inside.
         """
         if isinstance(teacher, StoredLanguageTeacher):
             return Grade(**teacher.stored.plan.about["grade"])
-        window = config.lesson.window
+        window, order = config.lesson.window, config.score.ngram or ORDER
         ids = np.asarray(data.valid.ids[: config.lesson.validation_tokens + 1])
         whole = (len(ids) - 1) // window * window
         scores = [
             -score_text(nll, ids, length=window, batch=config.training.evaluation_batch_size)
-            for nll in (teacher_nll(teacher), ngram_nll(data, 1))
+            for nll in (teacher_nll(teacher), ngram_nll(data, 1), ngram_nll(data, order))
         ]
         if not np.isfinite(scores[0]).all():
             raise InputError(f"teacher {teacher.name}: expected finite scores of the valid split, got NaN or infinity")
-        score, chance = (float(x.mean()) for x in scores)
+        score, chance, plain = (float(x.mean()) for x in scores)
         gains = (scores[0] - scores[1])[:whole].reshape(-1, window).mean(1)
         found = mean_interval(gains[None]) if len(gains) > 1 else None
         low = score if found is None else score - (found.mean - found.low)
-        return Grade(teacher.name, score, low, chance, "log-likelihood a token", {"params": teacher.params})
+        facts = {"params": teacher.params}
+        name = f"a {order}-gram of the training text"
+        return Grade(teacher.name, score, low, chance, "log-likelihood a token", facts, plain=plain, plain_name=name)
 
     def prepare(self, lab: LmLab) -> None:
         """The windows that all are scored in, and the cache of the teacher's answers where arms learn from one."""
