@@ -16,8 +16,9 @@ from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json
+from stillhouse.families.lm.commands import print_lm_summary
 from stillhouse.families.lm.energy import count_energy
-from stillhouse.families.lm.family import FAMILY
+from stillhouse.families.lm.family import FAMILY, beside_ngram
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
 from stillhouse.families.lm.recipes import RECIPES, TEACHERS, load_lm_run, load_lm_teacher
 from stillhouse.families.lm.run import cache, train_teacher
@@ -98,6 +99,36 @@ def test_the_same_window_scores_for_all(made):
     assert {np.load(path)["windows"].shape for path in files} == {(200 // WINDOW, WINDOW)}
     teacher = read_json(root / "teacher" / "result.json")["metrics"]
     assert summary["teacher"]["test"]["nll"] == pytest.approx(teacher["nll"], rel=1e-4)
+
+
+def test_a_run_says_what_the_network_adds_to_its_ngram(made, capsys):
+    """Every student equalled the n-gram inside it, and nothing but a row of figures in a table showed it."""
+    root, _, summary = made
+    (line,) = summary["findings"]
+    kd, alone = (summary["arms"][arm]["bits_per_byte"]["mean"] for arm in ("kd", "ngram-inside"))
+    assert f"kd {kd:.4f} bits per byte, the n-gram alone {alone:.4f}" in line
+    assert line.startswith("the network adds nothing" if kd >= alone else "the network")
+    words = line[0].upper() + line[1:]
+    assert words in (root / "run/report.html").read_text(encoding="utf-8")
+    print_lm_summary(summary)
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("low", "difference", "words"),
+    [
+        (0.01, 0.02, "saves 0.0200 bits per byte over"),
+        (-0.01, 0.02, "adds nothing that is shown to"),
+        (None, 0.02, "adds nothing that is shown to"),
+        (-0.03, -0.02, "adds nothing to"),
+    ],
+)
+def test_a_gain_over_the_ngram_needs_its_interval(low, difference, words):
+    """A gain that luck explains must not read as one."""
+    row = {"name": "ngram-inside", "arm": "kd", "low": low, "difference": difference}
+    arms = {"kd": {"bits_per_byte": {"mean": 2.0 - difference}}, "ngram-inside": {"bits_per_byte": {"mean": 2.0}}}
+    found = beside_ngram({"shipped": {"arm": "kd"}, "comparisons": [row], "arms": arms})
+    assert found.startswith(f"the network {words} the n-gram inside it")
 
 
 def test_dynamic_evaluation_is_beside_not_instead(made):

@@ -76,7 +76,7 @@ def render(family: Light, run: RunFolder) -> str:
         finished=bool(run.summary),
         verdict=verdict,
         headline=_headline(run, verdict, arms, measures) if run.summary else "This run is not finished",
-        lead="",
+        lead=_lead(run),
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),
@@ -87,6 +87,13 @@ def render(family: Light, run: RunFolder) -> str:
         configuration=_yaml(run.run.get("config")),
         command=str(run.summary.get("command") or run.run.get("command") or ""),
     )
+
+
+def _lead(run: RunFolder) -> str:
+    """What a family says below the headline: whether the student is worth more than a plain model that needs no training."""
+    findings = run.summary.get("findings")
+    lines = [str(line) for line in findings] if isinstance(findings, list) else []
+    return ". ".join(line[0].upper() + line[1:] for line in lines if line)
 
 
 def _name(run: RunFolder) -> str:
