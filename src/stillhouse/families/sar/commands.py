@@ -110,7 +110,7 @@ def _simulate(words: Sequence[str]) -> int:
 def _train(words: Sequence[str]) -> int:
     examples = """
   stillhouse sar train --config s4_ssm_complex_toy --save-dir results/teacher
-  stillhouse sar train --config s4_ssm_complex_toy --num-epochs 5 --save-dir results/short
+  stillhouse sar train --config s4_ssm_complex_toy --data lines.npz --num-epochs 5 --save-dir results/short
   stillhouse sar train --config s4_ssm_complex_toy --save-dir results/teacher --resume
 """
     parser = Parser(
@@ -367,6 +367,9 @@ def _dashed(word: str) -> str:
 
 def _add_run_flags(parser: Parser) -> None:
     parser.add_argument("--save-dir", "--out", dest="save_dir", help="run folder [the file's training.save_dir]")
+    parser.add_argument(
+        "--data", metavar="FILE.npz", help="lines of `sar simulate --out FILE.npz` or of your own [those of the file]"
+    )
     parser.add_argument("--num-epochs", help="passes over the training lines")
     parser.add_argument("--learning-rate", help="peak of the schedule")
     parser.add_argument("--batch-size", help="lines an optimizer step")
@@ -410,6 +413,8 @@ def _changes(options: Any) -> Change:
     for key, value in training.items():
         if value is not None:
             place(found, ("training", key), _plain(value))
+    if options.data is not None:
+        found["data"] = {**found.get("data", {}), "source": "npz", "file": options.data}
     if options.device is not None:
         found["device"] = options.device
     if options.wandb is not None:
