@@ -16,6 +16,7 @@ from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json
+from stillhouse.core.watch import Watch
 from stillhouse.families.lm.commands import print_lm_summary
 from stillhouse.families.lm.energy import count_energy
 from stillhouse.families.lm.family import FAMILY, beside_ngram
@@ -53,8 +54,38 @@ def made(tmp_path_factory):
     )  # fmt: skip
     train_teacher(teacher, root / "teacher")
     plan = load_lm_run("wikitext-2", changes(root))
-    summary = distill(plan, root / "run", force=True)
+    WATCHED.clear()
+    summary = distill(plan, root / "run", force=True, watch=Counted())
     return root, plan, summary
+
+
+WATCHED = []
+
+
+class Counted(Watch):
+    """Keeps what a terminal would show."""
+
+    def begin(self, done, total):
+        WATCHED.append(("begin", done, total))
+
+    def log(self, line):
+        WATCHED.append(("line", line))
+
+    def on_progress(self, arm, seed, progress, news):
+        WATCHED.append(("progress", arm, seed, sorted(news)))
+
+
+def test_only_trainings_are_counted(made):
+    """Asked for two arms and one seed, 'run 1 of 4' was shown: two n-grams that are only counted, unannounced."""
+    assert made[0].is_dir()
+    assert WATCHED[[one[0] for one in WATCHED].index("begin")] == ("begin", 0, 4 * 2)
+    assert {one[1] for one in WATCHED if one[0] == "progress"} == {"kd", "no-kd", "dense", "scalar"}
+    lines = [one[1] for one in WATCHED if one[0] == "line"]
+    assert "ngram, not trained: 3-gram with modified Kneser-Ney smoothing, counted on the students' text" in lines
+    assert "ngram-inside, not trained: the n-gram inside the student, without it" in lines
+    shown = {one[1]: one[3] for one in WATCHED if one[0] == "progress" and "nll" in one[3]}
+    assert "quantized" in shown["kd"]
+    assert "quantized" not in shown["dense"]  # nothing of it is quantized: 'quantized 1.0000' was shown
 
 
 def changes(root):
@@ -323,7 +354,13 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     root, _, _ = made
     student = str(root / "run/arms/kd/seed-0")
     assert main(["lm", "generate", student, "--prompt", "the river", "--tokens", "3"]) == 0
-    assert capsys.readouterr().out.startswith("the river")
+    captured = capsys.readouterr()
+    assert captured.out.startswith("the river")
+    model = load_lm(student)[0]
+    ngram = generate(root / "run/arms/kd/seed-0", "the river", 3)["ngram_bytes"]
+    assert ngram > 0
+    assert f"({sum(p.numel() for p in model.parameters()):,} weights, ternary ones a byte each)" in captured.err
+    assert f", n-gram inside {ngram:,} bytes; " in captured.err
     assert main(["lm", "export", student, "--out", str(tmp_path / "packed")]) == 0
     assert "times smaller" in capsys.readouterr().out
     assert (tmp_path / "packed/tokenizer.json").is_file()

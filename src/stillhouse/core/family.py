@@ -104,7 +104,8 @@ class Arm:
         taught: whether the teacher is heard.
         seeds: how many times it is trained (0, 1, ...).
         chain: assistants between teacher and student, largest first.
-        fit: of what needs no training (PCA, an n-gram): (lab, seed) -> model.
+        fit: of what needs no training by the shared loop (PCA, an n-gram): (lab, seed) -> model.
+        fit_trains: whether that trains a network all the same, and tells the watch of its steps.
         about: what it is, in words.
     """
 
@@ -115,6 +116,12 @@ class Arm:
     chain: tuple[Any, ...] = ()
     fit: Callable[[Lab[Any, Any], int], Any] | None = None
     about: str = ""
+    fit_trains: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether it counts as a training where trainings are counted."""
+        return self.fit is None or self.fit_trains
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ def _distill(words: Sequence[str]) -> int:
     from stillhouse.families.lm.family import FAMILY
 
     out = run_place(options.out, config.name)
-    trainings = sum(arm.seeds for arm in FAMILY.arms(config))
+    trainings = sum(arm.seeds for arm in FAMILY.arms(config) if arm.trains)
     with RunDisplay(trainings, quiet=options.quiet) as display:
         summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)
     print_lm_summary(summary)
