@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from transformers.utils import logging
 
 from stillhouse.cli.main import main
 from stillhouse.core.config import to_mapping
@@ -18,7 +19,7 @@ from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import score_text, teacher_nll
 from stillhouse.families.lm.recipes import TEACHERS, load_lm_run, load_lm_teacher
 from stillhouse.families.lm.run import train_teacher
-from stillhouse.families.lm.teachers import LanguageTeacherConfig
+from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.training.opening import open_run
 
 WINDOW = 16
@@ -155,3 +156,10 @@ def test_check_and_distill_name_a_poor_teacher(patterned, tmp_path, capsys):
         enter(FAMILY, plan_of(patterned, "lesson.kd_weight=0.5", "lesson.source=live"), folder, command="", watch=heard)
     assert any(words in line and "5-gram" in line for line in heard.lines)
     assert read_json(tmp_path / "run/teacher.json")["status"] == "poor"
+
+
+def test_saving_a_teacher_draws_no_bar_of_another_library(tmp_path, capfd):
+    """Bars of transformers stood between the lines of the training."""
+    logging.enable_progress_bar()
+    SmallTransformerConfig(width=16, layers=1, heads=2).build(11).save(tmp_path)
+    assert "model shards" not in capfd.readouterr().err

@@ -196,7 +196,7 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mappi
     for arm, entry in arms.items():
         cells = [_estimate(measures[name], mapping(mapping(entry).get(name))) for name in names]
         seconds = mapping(mapping(entry).get("seconds")).get("mean")
-        rows.append([Cell(arm, str(about.get(arm, ""))), *cells, Cell(plain(seconds))])
+        rows.append([Cell(arm, str(about.get(arm, ""))), *cells, Cell(_seconds(seconds))])
     head = ["arm", *(measures[name].label for name in names), "training time (s)"]
     first = measures[names[0]]
     values = {arm: list(mapping(mapping(entry).get(first.name)).get("values") or []) for arm, entry in arms.items()}
@@ -212,6 +212,17 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mappi
         head = ["arm", *(f"seed {seed}" for seed in range(most))]
         found.append(Table(f"Every seed: {first.label}", head, [[a, *r] for a, r in cells_of.items()], folded=True))
     return found
+
+
+def _seconds(value: Any) -> str:
+    """Of a training; what is fitted in a moment has no digits that mean anything.
+
+    Example:
+        >>> _seconds(0.000384), _seconds(12.3456)
+        ('under 0.1', '12.3')
+    """
+    found = number(value)
+    return "under 0.1" if found is not None and found < 0.1 else plain(found)
 
 
 def _estimate(measure: Measure, found: Mapping[str, Any]) -> Cell:
