@@ -265,11 +265,25 @@ def _generate(words: Sequence[str]) -> int:
     print(f"{found['tokens_per_second']:,.0f} tokens a second", file=sys.stderr)
     if not options.torch:
         print(
-            f"state {found['state_bytes']:,} bytes, weights {found['weight_bytes']:,} bytes, "
-            f"{found['silent_share']:.1%} of the weight rows skipped",
+            f"in memory: {in_memory(found)}; {found['silent_share']:.1%} of the weight rows skipped",
             file=sys.stderr,
         )
     return 0
+
+
+def in_memory(found: Mapping[str, Any]) -> str:
+    """What the packed generator holds, part by part.
+
+    Example:
+        >>> in_memory({"state_bytes": 9216, "weight_bytes": 5368344, "ngram_bytes": 4900000, "params": 278528})
+        'state 9,216 bytes, network 468,344 bytes (278,528 weights, ternary ones a byte each), n-gram inside 4,900,000 bytes'
+        >>> in_memory({"state_bytes": 9216, "weight_bytes": 468344, "ngram_bytes": 0, "params": 278528})
+        'state 9,216 bytes, network 468,344 bytes (278,528 weights, ternary ones a byte each)'
+    """
+    network, ngram = found["weight_bytes"] - found["ngram_bytes"], found["ngram_bytes"]
+    beside = f", n-gram inside {ngram:,} bytes" if ngram else ""
+    weights = f"{found['params']:,} weights, ternary ones a byte each"
+    return f"state {found['state_bytes']:,} bytes, network {network:,} bytes ({weights}){beside}"
 
 
 def _export(words: Sequence[str]) -> int:
