@@ -44,10 +44,16 @@ start here:
   stillhouse sar stream results/student/arms/kd/seed-0 --lines 2000 --check
 """
 RUN_FLAGS = {
-    **dict.fromkeys(("--save-dir", "--resume", "--num-epochs", "--learning-rate", "--batch-size", "--device"), ""),
+    **dict.fromkeys(
+        ("--data", "--save-dir", "--resume", "--num-epochs", "--learning-rate", "--batch-size", "--device"), ""
+    ),
     **dict.fromkeys(("--devices", "--quiet", "--set", "--print-config"), ""),
 }
 Change = dict[str, Any]
+LEGEND = (
+    "stream: line by line as they come; scene: all lines at once, divided by their number. ms: by the clock; CPU ms: processor "
+    "time. An empty cell: there is no such form or figure."
+)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -194,6 +200,8 @@ def _distill(words: Sequence[str]) -> int:
     _print_rows(read_json(out / COMPARISON)["rows"])
     for entry in summary["comparisons"]:
         print(_verdict(entry))
+    for line in summary.get("findings") or ():
+        print(line[0].upper() + line[1:])
     if len(summary["seeds"]) < 3:
         print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")
     return 0
@@ -249,7 +257,7 @@ def _stream(words: Sequence[str]) -> int:
         help="networks that read a position code: where the first and last bin lie, 0 to 1 across the swath [0 1]",
     )
     options = parser.parse(words)
-    from stillhouse.families.sar.stream import stream
+    from stillhouse.families.sar.stream import CHUNK, stream
 
     found = stream(
         options.folder,
@@ -260,8 +268,11 @@ def _stream(words: Sequence[str]) -> int:
         columns=tuple(options.columns),
     )
     print(f"{found.lines:,} lines, latency {found.latency_lines} lines")
-    print(f"{found.median_ms:.4f} ms a line, {found.processor_ms:.4f} of the processor's time")
-    print(f"{found.first_ms:.4f} ms a line in the first {min(found.lines, 1024)}, {found.last_ms:.4f} in the last")
+    print(f"{found.median_ms:.4f} ms a line by the clock, {found.processor_ms:.4f} ms a line of processor time")
+    if found.first_ms is not None:
+        print(
+            f"by the clock: {found.first_ms:.4f} ms a line in the first {CHUNK:,} lines, {found.last_ms:.4f} ms in the last"
+        )
     print(
         f"state {found.state_bytes:,} bytes before, {found.state_bytes_end:,} after; peak memory grew by "
         f"{found.peak_growth_bytes:,}"
@@ -470,9 +481,9 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         "parameters",
         "state B",
         "real MACs/pixel",
-        "ms/line",
-        "CPU ms/line",
-        "CPU whole",
+        "stream: ms/line",
+        "stream: CPU ms/line",
+        "scene: CPU ms/line",
     )
     for row in rows:
         table.add_row(
@@ -488,6 +499,7 @@ def _print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             _shown(row.get("processor_ms_line_whole"), ".4f"),
         )
     print_table(table)
+    print(LEGEND)
 
 
 def _all_macs(row: Mapping[str, Any]) -> float | None:
