@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
+QUIET := $(if $(CI),-q)
 NUMERIC := tests/layers tests/losses tests/students tests/export
 OLD_CPU := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Haswell
 
@@ -18,12 +19,14 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stillhouse needs Python 3.11 or newer, this is " + sys.version.split()[0])'
+	@echo "make setup: fetching everything that stillhouse's tests need into $(VENV), 7 GB on the disk; torch with CUDA is 5.3 GB of it."
+	@echo "            Less: pip install . (0.3 GB, no torch), or torch for CPUs first; see docs/sizes.md"
 	@if command -v uv >/dev/null 2>&1; then \
 		([ -x $(BIN)/python ] || uv venv -q --python $(PYTHON) $(VENV)) && \
-		uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+		uv pip install $(QUIET) --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
 	else \
 		([ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)) && \
-		$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+		$(BIN)/pip install $(QUIET) --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
 	fi
 	@touch $@
 

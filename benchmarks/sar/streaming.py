@@ -76,7 +76,10 @@ def lines(folder: Path, counts: list[int]) -> None:
     print(f"| {' | '.join(head)} |\n|{'---|' * len(head)}", flush=True)
     for count in counts:
         said = _alone(str(folder), "--lines", str(count))
-        times = " | ".join(f"{said[name]:.4f}" for name in ("processor_ms", "median_ms", "first_ms", "last_ms"))
+        times = " | ".join(
+            "–" if said[name] is None else f"{said[name]:.4f}"
+            for name in ("processor_ms", "median_ms", "first_ms", "last_ms")
+        )
         state = f"{said['state_bytes']:,} and {said['state_bytes_end']:,}"
         print(f"| {count:,} | {times} | {state} | {said['peak_growth_bytes'] / 1024:,.0f} kB |", flush=True)
 

@@ -16,8 +16,10 @@ from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json
+from stillhouse.core.watch import Watch
+from stillhouse.families.lm.commands import print_lm_summary
 from stillhouse.families.lm.energy import count_energy
-from stillhouse.families.lm.family import FAMILY
+from stillhouse.families.lm.family import FAMILY, beside_ngram
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
 from stillhouse.families.lm.recipes import RECIPES, TEACHERS, load_lm_run, load_lm_teacher
 from stillhouse.families.lm.run import cache, train_teacher
@@ -52,8 +54,38 @@ def made(tmp_path_factory):
     )  # fmt: skip
     train_teacher(teacher, root / "teacher")
     plan = load_lm_run("wikitext-2", changes(root))
-    summary = distill(plan, root / "run", force=True)
+    WATCHED.clear()
+    summary = distill(plan, root / "run", force=True, watch=Counted())
     return root, plan, summary
+
+
+WATCHED = []
+
+
+class Counted(Watch):
+    """Keeps what a terminal would show."""
+
+    def begin(self, done, total):
+        WATCHED.append(("begin", done, total))
+
+    def log(self, line):
+        WATCHED.append(("line", line))
+
+    def on_progress(self, arm, seed, progress, news):
+        WATCHED.append(("progress", arm, seed, sorted(news)))
+
+
+def test_only_trainings_are_counted(made):
+    """Asked for two arms and one seed, 'run 1 of 4' was shown: two n-grams that are only counted, unannounced."""
+    assert made[0].is_dir()
+    assert WATCHED[[one[0] for one in WATCHED].index("begin")] == ("begin", 0, 4 * 2)
+    assert {one[1] for one in WATCHED if one[0] == "progress"} == {"kd", "no-kd", "dense", "scalar"}
+    lines = [one[1] for one in WATCHED if one[0] == "line"]
+    assert "ngram, not trained: 3-gram with modified Kneser-Ney smoothing, counted on the students' text" in lines
+    assert "ngram-inside, not trained: the n-gram inside the student, without it" in lines
+    shown = {one[1]: one[3] for one in WATCHED if one[0] == "progress" and "nll" in one[3]}
+    assert "quantized" in shown["kd"]
+    assert "quantized" not in shown["dense"]  # nothing of it is quantized: 'quantized 1.0000' was shown
 
 
 def changes(root):
@@ -98,6 +130,36 @@ def test_the_same_window_scores_for_all(made):
     assert {np.load(path)["windows"].shape for path in files} == {(200 // WINDOW, WINDOW)}
     teacher = read_json(root / "teacher" / "result.json")["metrics"]
     assert summary["teacher"]["test"]["nll"] == pytest.approx(teacher["nll"], rel=1e-4)
+
+
+def test_a_run_says_what_the_network_adds_to_its_ngram(made, capsys):
+    """Every student equalled the n-gram inside it, and nothing but a row of figures in a table showed it."""
+    root, _, summary = made
+    (line,) = summary["findings"]
+    kd, alone = (summary["arms"][arm]["bits_per_byte"]["mean"] for arm in ("kd", "ngram-inside"))
+    assert f"kd {kd:.4f} bits per byte, the n-gram alone {alone:.4f}" in line
+    assert line.startswith("the network adds nothing" if kd >= alone else "the network")
+    words = line[0].upper() + line[1:]
+    assert words in (root / "run/report.html").read_text(encoding="utf-8")
+    print_lm_summary(summary)
+    assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("low", "difference", "words"),
+    [
+        (0.01, 0.02, "saves 0.0200 bits per byte over"),
+        (-0.01, 0.02, "adds nothing that is shown to"),
+        (None, 0.02, "adds nothing that is shown to"),
+        (-0.03, -0.02, "adds nothing to"),
+    ],
+)
+def test_a_gain_over_the_ngram_needs_its_interval(low, difference, words):
+    """A gain that luck explains must not read as one."""
+    row = {"name": "ngram-inside", "arm": "kd", "low": low, "difference": difference}
+    arms = {"kd": {"bits_per_byte": {"mean": 2.0 - difference}}, "ngram-inside": {"bits_per_byte": {"mean": 2.0}}}
+    found = beside_ngram({"shipped": {"arm": "kd"}, "comparisons": [row], "arms": arms})
+    assert found.startswith(f"the network {words} the n-gram inside it")
 
 
 def test_dynamic_evaluation_is_beside_not_instead(made):
@@ -292,7 +354,13 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     root, _, _ = made
     student = str(root / "run/arms/kd/seed-0")
     assert main(["lm", "generate", student, "--prompt", "the river", "--tokens", "3"]) == 0
-    assert capsys.readouterr().out.startswith("the river")
+    captured = capsys.readouterr()
+    assert captured.out.startswith("the river")
+    model = load_lm(student)[0]
+    ngram = generate(root / "run/arms/kd/seed-0", "the river", 3)["ngram_bytes"]
+    assert ngram > 0
+    assert f"({sum(p.numel() for p in model.parameters()):,} weights, ternary ones a byte each)" in captured.err
+    assert f", n-gram inside {ngram:,} bytes; " in captured.err
     assert main(["lm", "export", student, "--out", str(tmp_path / "packed")]) == 0
     assert "times smaller" in capsys.readouterr().out
     assert (tmp_path / "packed/tokenizer.json").is_file()

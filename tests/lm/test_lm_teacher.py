@@ -4,13 +4,23 @@ import json
 
 import numpy as np
 import pytest
+import torch
+import yaml
+from transformers.utils import logging
 
+from stillhouse.cli.main import main
+from stillhouse.core.config import to_mapping
+from stillhouse.core.experiment import enter
+from stillhouse.core.records import read_json
 from stillhouse.core.watch import Watch
+from stillhouse.families.lm.family import FAMILY
 from stillhouse.families.lm.material import load_teacher, load_text
+from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import score_text, teacher_nll
-from stillhouse.families.lm.recipes import TEACHERS, load_lm_teacher
+from stillhouse.families.lm.recipes import TEACHERS, load_lm_run, load_lm_teacher
 from stillhouse.families.lm.run import train_teacher
-from stillhouse.families.lm.teachers import LanguageTeacherConfig
+from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.training.opening import open_run
 
 WINDOW = 16
 
@@ -79,3 +89,77 @@ def test_every_recipe_of_a_teacher_keeps_the_best(name):
     """A recipe with knobs of its own would bring the last epoch back."""
     assert TEACHERS[name]().training.keep == "best"
     assert load_lm_teacher(name).training.keep == "best"
+
+
+@pytest.fixture(scope="module")
+def patterned(tmp_path_factory):
+    """A text whose order an n-gram learns at once, and a teacher that saw four steps of it."""
+    root = tmp_path_factory.mktemp("patterned")
+    generator = np.random.default_rng(0)
+    words = ["the river sang", "a stone ran", "over the hill", "under a tree", "and the wind."]
+    (root / "text").mkdir()
+    for name, count in {"train": 400, "valid": 100, "test": 100}.items():
+        (root / f"text/{name}.txt").write_text(" ".join(words[i] for i in generator.integers(5, size=count)))
+    train_teacher(
+        teacher_of(root / "text", "epoch_steps=12", "training.epochs=2", "training.learning_rate=0.02"),
+        root / "teacher",
+    )
+    return root
+
+
+def plan_of(root, *more):
+    return load_lm_run(
+        "wikitext-2",
+        [
+            f"corpus.source={root / 'text'}", f"corpus.tokenizer={root / 'teacher'}", f"corpus.cache={root / 'ids'}",
+            f"teacher.source={root / 'teacher'}", f"lesson.window={WINDOW}", "lesson.validation_tokens=128", "score.tokens=200",
+            "score.sliding_tokens=100", *more,
+        ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [3, 0])
+def test_a_teacher_is_judged_against_an_ngram(patterned, order):
+    """A teacher behind the n-gram inside its student was 'ready': it had only to beat the frequencies of tokens."""
+    plan = plan_of(patterned, f"score.ngram={order}")
+    corpus = load_text(plan.corpus, lambda line: None)
+    teacher = load_teacher(plan.teacher, corpus)
+    grade = FAMILY.grade(teacher, plan, corpus)
+    model = NGram(corpus.train.ids, vocab_size=corpus.tokenizer.vocab_size, order=order or 5)
+    ids = np.asarray(corpus.valid.ids[:129])
+    expected = -model.nll(ids[:-1].reshape(-1, WINDOW), ids[1:].reshape(-1, WINDOW)).mean()
+    assert grade.plain == pytest.approx(expected, abs=1e-5)
+    assert grade.status == "poor"
+    assert grade.ready  # of frequencies it knows more: it is not refused
+    assert f"a {order or 5}-gram of the training text is better, so a student" in grade.describe()
+    assert grade.to_mapping()["plain_name"] == f"a {order or 5}-gram of the training text"
+
+
+def test_a_good_teacher_is_ready(patterned):
+    """A teacher that knows the text must not be called poor: here the n-gram's own probabilities, a little sharper."""
+    plan = plan_of(patterned)
+    corpus = load_text(plan.corpus, lambda line: None)
+    teacher = load_teacher(plan.teacher, corpus)
+    model = NGram(corpus.train.ids, vocab_size=corpus.tokenizer.vocab_size, order=5)
+    teacher.nll = lambda inputs, targets: torch.from_numpy(0.99 * model.nll(inputs.numpy(), targets.numpy()))
+    assert FAMILY.grade(teacher, plan, corpus).status == "ready"
+
+
+def test_check_and_distill_name_a_poor_teacher(patterned, tmp_path, capsys):
+    """The check of a teacher is worth nothing where only one of the two commands makes it."""
+    words = "poor"
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(to_mapping(plan_of(patterned))))
+    assert main(["check", str(tmp_path / "plan.yaml")]) == 0
+    assert "below what a 5-gram of the training text reaches: poor" in capsys.readouterr().out
+    heard = Heard()
+    with open_run(tmp_path / "run", {}, plan_of(patterned).training, resume=False) as folder:
+        enter(FAMILY, plan_of(patterned, "lesson.kd_weight=0.5", "lesson.source=live"), folder, command="", watch=heard)
+    assert any(words in line and "5-gram" in line for line in heard.lines)
+    assert read_json(tmp_path / "run/teacher.json")["status"] == "poor"
+
+
+def test_saving_a_teacher_draws_no_bar_of_another_library(tmp_path, capfd):
+    """Bars of transformers stood between the lines of the training."""
+    logging.enable_progress_bar()
+    SmallTransformerConfig(width=16, layers=1, heads=2).build(11).save(tmp_path)
+    assert "model shards" not in capfd.readouterr().err

@@ -1,6 +1,7 @@
 """`stillhouse sar ...` as a user meets it: every command on tiny data, resumed runs, and plain words for what is wrong."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +11,8 @@ import yaml
 from sar_tiny import STUDENT, TEACHER, distill_words, sar, written
 
 from stillhouse.cli.main import main
+from stillhouse.families.sar.commands import LEGEND
+from stillhouse.families.sar.family import beside_filter
 from stillhouse.families.sar.saved import load_model
 from stillhouse.families.sar.students.documented import get_model_from_configs
 from stillhouse.training.loop import _Trainer
@@ -142,12 +145,28 @@ def test_distill_says_whether_it_helped(student_run):
         assert torch.equal(model.eval()(lines), kept(lines))
 
 
+def test_the_verdict_names_the_matched_filter(student_run):
+    """A student of 1,488 parameters lost to a filter of 130, and no line of the verdict said so."""
+    summary = json.loads((student_run / "summary.json").read_text())
+    rows = {row["name"]: row for row in json.loads((student_run / "comparison.json").read_text())["rows"]}
+    student, matched = rows["kd"], rows["matched filter"]
+    word = "ahead of" if student["quality"] > matched["quality"] else "behind"
+    (line,) = summary["findings"]
+    assert line.startswith(f"the student ({student['parameters']:,} parameters) is {word} the matched filter")
+    assert line.endswith(f"quality {student['quality']:.4f} against {matched['quality']:.4f}")
+    assert line[1:] in (student_run / "report.html").read_text()
+    assert beside_filter([{**student, "quality": 1.0}, matched], "kd").count("ahead of") == 1
+    assert beside_filter([student], "kd") is None  # lines of a radar that is not known
+
+
 def test_stream_evaluate_and_compare_read_what_was_saved(student_run, teacher_run, tmp_path, capsys):
     """One network, three commands, one set of numbers."""
     folder = student_run / "arms" / "kd" / "seed-0"
     status, text = said(capsys, "stream", folder, "--lines", "300", "--check")
     assert status == 0
     assert "300 lines, latency 32 lines" in text
+    assert re.search(r"\d ms a line by the clock, [\d.]+ ms a line of processor time\n", text)
+    assert "in the last" not in text  # one block of lines has no first and last
     assert float(text.rsplit("form: ", 1)[1].split()[0]) < 1e-5
     status, text = said(capsys, "evaluate", folder)
     assert status == 0
@@ -163,6 +182,7 @@ def test_stream_evaluate_and_compare_read_what_was_saved(student_run, teacher_ru
     assert len(lines) >= 4
     assert status == 0
     assert "run kd" in text
+    assert LEGEND in " ".join(text.split())
     assert (tmp_path / "comparison.json").is_file()
     assert said(capsys, "compare", teacher_run)[0] == 2
 

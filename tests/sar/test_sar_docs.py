@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -19,16 +20,15 @@ from stillhouse.families.sar.recipes import recipe_path
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "sar.md").read_text()
 BLOCKS = {kind: re.findall(rf"```{kind}\n(.*?)```", TEXT, re.DOTALL) for kind in ("sh", "yaml", "python")}
-SMALL = ["--set data.train=8 --set data.validation=4 --set data.test=4 --set data.length=96", "--num_epochs 1 --quiet"]
+SMALL = "--num_epochs 1 --quiet"
 
 
 def test_the_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
     """As printed, on fewer and shorter lines, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    data = " ".join(SMALL)
     more = {
-        "simulate": "--set train=4 --set validation=2 --set test=2",
-        "train": f"{data} --set model.model_dim=4 --set model.state_dim=32",
+        "simulate": "--set train=8 --set validation=4 --set test=4 --set length=96",
+        "train": f"{SMALL} --set model.model_dim=4 --set model.state_dim=32",
         "distill": "--num_epochs 1 --seeds 1 --quiet --force",
         "stream": "--lines 80",
     }
@@ -42,7 +42,6 @@ def test_the_commands_run_one_after_the_other(tmp_path, monkeypatch, capsys):
             # the teacher's file as the smaller training above left it
             teacher = yaml.safe_load(recipe_path("s4_ssm_complex_toy").read_text())
             teacher["model"] |= {"model_dim": 4, "state_dim": 32}
-            teacher["data"] |= {"train": 8, "validation": 4, "test": 4, "length": 96}
             words[words.index("s4_ssm_complex_toy")] = str(written(tmp_path / "teacher.yaml", teacher))
         assert sar(command, *words, *shlex.split(more.get(command, ""))) == 0, line
         done.add(command)
@@ -90,11 +89,24 @@ def test_the_python_runs(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.chdir(tmp_path)
     scope = {}
-    exec(BLOCKS["python"][0], scope)
+    exec(BLOCKS["python"][1], scope)
     torch.testing.assert_close(scope["focused"], scope["whole"], rtol=1e-4, atol=1e-4)
     assert scope["first"] is None
     assert scope["report"].state_snr_db > 0
     assert scope["shorter"].config.state_dim == 16
+
+
+def test_own_lines_are_read(tmp_path, monkeypatch, capsys):
+    """The page promises that anyone's arrays train a network: those of its example, with their radar."""
+    monkeypatch.chdir(tmp_path)
+    exec(BLOCKS["python"][0], {})
+    assert capsys.readouterr().out.strip() == "{'train': 16, 'validation': 4, 'test': 4}"
+    data = SarConfig(source="npz", file="mine.npz").build()
+    own, focused = data.test.inputs[:, :, 0].numpy(), data.test.targets[:, :, 0].numpy()
+    kernels, valid = data.kernels(data.test), data.valid  # the geometry is the lines': its matched filter focuses them
+    for line, wanted, kernel in zip(own, focused, kernels):
+        found = np.convolve(line, kernel, mode="valid")
+        np.testing.assert_allclose(found, wanted[valid], atol=1e-3 * np.abs(wanted).max())
 
 
 def test_every_key_of_the_table_is_known(files):

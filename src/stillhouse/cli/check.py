@@ -56,10 +56,11 @@ def main(arguments: Sequence[str]) -> int:
     if not teachers:
         raise InputError("the recipe has no teacher; name one with --teacher-source")
     grades = [accept(family, teacher, config, data, watch=watch) for teacher in teachers]
-    plain = (
-        family.plain_score(config, data) if options.untaught is None else untaught(options.untaught, grades[0].metric)
-    )
+    given = None if options.untaught is None else untaught(options.untaught, grades[0].metric)
+    own = family.plain_score(config, data) if given is None else None
     for grade in grades:
+        graded = None if grade.plain is None else (grade.plain_name, grade.plain)
+        plain = given or graded or own
         if plain is not None and grade.score < plain[1]:
             print(
                 f"better than chance, but below what {plain[0]} reaches: poor ({grade.score:.4f}, {plain[1]:.4f}, "

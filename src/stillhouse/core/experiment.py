@@ -22,7 +22,6 @@ from stillhouse.core.machine import command_line, machine, versions
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.core.summary import TEACHER_SCORES, summarize
-from stillhouse.core.types import Progress
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.report.page import write_page
 from stillhouse.training.device import join
@@ -73,8 +72,9 @@ def run(
         )
         arms = family.arms(config)
         left = processes.agree([(arm.name, seed) for arm, seed in todo(arms, folder, resume)])
-        total = sum(arm.seeds for arm in arms)
-        watch.begin(total - len(left), total)
+        trained = {arm.name for arm in arms if arm.trains}
+        total = sum(arm.seeds for arm in arms if arm.name in trained)
+        watch.begin(total - sum(arm in trained for arm, _ in left), total)
         for arm, seed in left:
             make(family, next(one for one in arms if one.name == arm), seed, lab)
         summary = processes.on_first(lambda: _conclude(family, lab, arms, command))
@@ -179,7 +179,8 @@ def make(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> N
     if arm.fit is not None:
         import time
 
-        lab.watch.on_progress(arm.name, seed, Progress(0, 1), {})
+        if not arm.trains:
+            lab.watch.log(f"{arm.name}, not trained: {arm.about or 'fitted once'}")
         started = time.monotonic()
         model = arm.fit(lab, seed)
         result = {"seconds": time.monotonic() - started}
@@ -200,8 +201,6 @@ def make(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> N
         if not np.isfinite(np.asarray(values, dtype=float)).all():
             raise InputError(f"{arm.name}, seed {seed}: {name} on the test split is not finite; lower learning_rate")
     processes.on_first(lambda: lab.folder.keep(arm.name, seed, scores, result))
-    if arm.fit is not None:
-        lab.watch.on_progress(arm.name, seed, Progress(1, 1), {})
 
 
 def about(kind: str, config: Any, command: str) -> dict[str, Any]:

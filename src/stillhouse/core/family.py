@@ -105,7 +105,8 @@ class Arm:
         taught: whether the teacher is heard.
         seeds: how many times it is trained (0, 1, ...).
         chain: assistants between teacher and student, largest first.
-        fit: of what needs no training (PCA, an n-gram): (lab, seed) -> model.
+        fit: of what needs no training by the shared loop (PCA, an n-gram): (lab, seed) -> model.
+        fit_trains: whether that trains a network all the same, and tells the watch of its steps.
         about: what it is, in words.
     """
 
@@ -116,6 +117,12 @@ class Arm:
     chain: tuple[Any, ...] = ()
     fit: Callable[[Lab[Any, Any], int], Any] | None = None
     about: str = ""
+    fit_trains: bool = False
+
+    @property
+    def trains(self) -> bool:
+        """Whether it counts as a training where trainings are counted."""
+        return self.fit is None or self.fit_trains
 
 
 @dataclass(frozen=True)
@@ -131,10 +138,15 @@ class Grade:
         facts: further figures (calibration, number of weights) for `teacher.json`.
         as_percent: whether the score is a share.
         detail: shown after it.
+        plain: what a cheap model that nobody taught gets on the same rows; None where there is none.
+        plain_name: of that model.
 
     Example:
         >>> Grade("net", score=0.12, low=0.09, chance=0.10, metric="accuracy").ready
         False
+        >>> poor = Grade("net", -3.9, -3.92, -5.8, "log-likelihood a token", plain=-3.4, plain_name="a 5-gram")
+        >>> poor.ready, poor.status
+        (True, 'poor')
     """
 
     name: str
@@ -145,6 +157,8 @@ class Grade:
     facts: Mapping[str, Any] = field(default_factory=dict)
     as_percent: bool = False
     detail: str = ""
+    plain: float | None = None
+    plain_name: str = ""
 
     @property
     def ready(self) -> bool:
@@ -152,18 +166,23 @@ class Grade:
         return self.low > self.chance
 
     @property
-    def status(self) -> Literal["ready", "at chance"]:
-        """The same in words."""
-        return "ready" if self.ready else "at chance"
+    def status(self) -> Literal["ready", "poor", "at chance"]:
+        """The same in words; `poor` is better than chance and behind the plain model."""
+        if not self.ready:
+            return "at chance"
+        return "poor" if self.plain is not None and self.score < self.plain else "ready"
 
     def describe(self) -> str:
         """One line: score against chance, and whether it is fit to teach."""
         form = "{:.2%}" if self.as_percent else "{:.4f}"
         words = [f"{name} {value}" for name, value in self.facts.items() if isinstance(value, str)]
         more = "".join(f", {word}" for word in (*words, self.detail) if word)
+        plain = "" if self.plain is None else f", {self.plain_name} {form.format(self.plain)}"
+        why = f"; {self.plain_name} is better, so a student learns more from the data than from this teacher"
+        why *= self.status == "poor"
         return (
             f"teacher: {self.name}, validation {self.metric} {form.format(self.score)} "
-            f"(chance {form.format(self.chance)}){more}: {self.status}"
+            f"(chance {form.format(self.chance)}{plain}){more}: {self.status}{why}"
         )
 
     def to_fields(self) -> dict[str, Any]:
@@ -173,7 +192,8 @@ class Grade:
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for `teacher.json`."""
         named = {n: getattr(self, n) for n in ("name", "score", "low", "chance", "metric", "status")}
-        return {**named, **self.facts}
+        beside = {} if self.plain is None else {"plain": self.plain, "plain_name": self.plain_name}
+        return {**named, **beside, **self.facts}
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def render(family: Light, run: RunFolder) -> str:
         finished=bool(run.summary),
         verdict=verdict,
         headline=_headline(run, verdict, arms, measures) if run.summary else "This run is not finished",
-        lead="",
+        lead=_lead(run),
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),
@@ -91,6 +91,13 @@ def render(family: Light, run: RunFolder) -> str:
         configuration=_yaml(run.run.get("config")),
         command=str(run.summary.get("command") or run.run.get("command") or ""),
     )
+
+
+def _lead(run: RunFolder) -> str:
+    """What a family says below the headline: whether the student is worth more than a plain model that needs no training."""
+    findings = run.summary.get("findings")
+    lines = [str(line) for line in findings] if isinstance(findings, list) else []
+    return ". ".join(line[0].upper() + line[1:] for line in lines if line)
 
 
 def _name(run: RunFolder) -> str:
@@ -193,7 +200,7 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mappi
     for arm, entry in arms.items():
         cells = [_estimate(measures[name], mapping(mapping(entry).get(name))) for name in names]
         seconds = mapping(mapping(entry).get("seconds")).get("mean")
-        rows.append([Cell(arm, str(about.get(arm, ""))), *cells, Cell(plain(seconds))])
+        rows.append([Cell(arm, str(about.get(arm, ""))), *cells, Cell(_seconds(seconds))])
     head = ["arm", *(measures[name].label for name in names), "training time (s)"]
     first = measures[names[0]]
     values = {arm: list(mapping(mapping(entry).get(first.name)).get("values") or []) for arm, entry in arms.items()}
@@ -209,6 +216,17 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mappi
         head = ["arm", *(f"seed {seed}" for seed in range(most))]
         found.append(Table(f"Every seed: {first.label}", head, [[a, *r] for a, r in cells_of.items()], folded=True))
     return found
+
+
+def _seconds(value: Any) -> str:
+    """Of a training; what is fitted in a moment has no digits that mean anything.
+
+    Example:
+        >>> _seconds(0.000384), _seconds(12.3456)
+        ('under 0.1', '12.3')
+    """
+    found = number(value)
+    return "under 0.1" if found is not None and found < 0.1 else plain(found)
 
 
 def _estimate(measure: Measure, found: Mapping[str, Any]) -> Cell:

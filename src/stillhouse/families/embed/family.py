@@ -190,7 +190,17 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
             for name in config.trained
         ]
         if config.text is not None:
-            found.append(Arm(TEXT, None, True, config.seeds, fit=fit_text, about="reads texts, without the teacher"))
+            found.append(
+                Arm(
+                    TEXT,
+                    None,
+                    True,
+                    config.seeds,
+                    fit=fit_text,
+                    about="reads texts, without the teacher",
+                    fit_trains=True,
+                )
+            )
         return [*found, *(Arm(a, None, False, config.seeds_of(a), fit=partial(fit_control, a)) for a in config.anchors)]
 
     def contrasts(self, config: EmbedRunConfig) -> Sequence[Contrast]:

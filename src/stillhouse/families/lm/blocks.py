@@ -78,6 +78,8 @@ def _bound(summary: Mapping[str, Any]) -> str:
         return "No teacher was scored."
     if teacher.get("status") == "at chance":
         return "The teacher is at chance and was forced: it bounds nothing."
+    if teacher.get("status") == "poor":
+        return f"The teacher is poor: {teacher.get('plain_name', 'an n-gram')} predicts the valid text better."
     arms = mapping(summary.get("arms")).values()
     found = [number(mapping(mapping(arm).get("bits_per_byte")).get("mean")) for arm in arms]
     if any(value is not None and value < best for value in found):

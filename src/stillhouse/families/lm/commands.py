@@ -164,7 +164,7 @@ def _distill(words: Sequence[str]) -> int:
     from stillhouse.families.lm.family import FAMILY
 
     out = run_place(options.out, config.name)
-    trainings = sum(arm.seeds for arm in FAMILY.arms(config))
+    trainings = sum(arm.seeds for arm in FAMILY.arms(config) if arm.trains)
     with RunDisplay(trainings, quiet=options.quiet) as display:
         summary = run(FAMILY, config, out, resume=options.resume, force=options.force, watch=display)
     print_lm_summary(summary)
@@ -265,11 +265,25 @@ def _generate(words: Sequence[str]) -> int:
     print(f"{found['tokens_per_second']:,.0f} tokens a second", file=sys.stderr)
     if not options.torch:
         print(
-            f"state {found['state_bytes']:,} bytes, weights {found['weight_bytes']:,} bytes, "
-            f"{found['silent_share']:.1%} of the weight rows skipped",
+            f"in memory: {in_memory(found)}; {found['silent_share']:.1%} of the weight rows skipped",
             file=sys.stderr,
         )
     return 0
+
+
+def in_memory(found: Mapping[str, Any]) -> str:
+    """What the packed generator holds, part by part.
+
+    Example:
+        >>> in_memory({"state_bytes": 9216, "weight_bytes": 5368344, "ngram_bytes": 4900000, "params": 278528})
+        'state 9,216 bytes, network 468,344 bytes (278,528 weights, ternary ones a byte each), n-gram inside 4,900,000 bytes'
+        >>> in_memory({"state_bytes": 9216, "weight_bytes": 468344, "ngram_bytes": 0, "params": 278528})
+        'state 9,216 bytes, network 468,344 bytes (278,528 weights, ternary ones a byte each)'
+    """
+    network, ngram = found["weight_bytes"] - found["ngram_bytes"], found["ngram_bytes"]
+    beside = f", n-gram inside {ngram:,} bytes" if ngram else ""
+    weights = f"{found['params']:,} weights, ternary ones a byte each"
+    return f"state {found['state_bytes']:,} bytes, network {network:,} bytes ({weights}){beside}"
 
 
 def _export(words: Sequence[str]) -> int:
@@ -324,5 +338,7 @@ def print_lm_summary(summary: Mapping[str, Any]) -> None:
     for entry in summary["comparisons"]:
         words = sentence(entry, summary["arms"], measures)
         print(f"{words.lead}: {words.detail}")
+    for line in summary.get("findings") or ():
+        print(line[0].upper() + line[1:])
     if len(summary["seeds"]) < 3:
         print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")

@@ -53,6 +53,7 @@ from stillhouse.signals import teacher_features
 from stillhouse.teachers.identity import weights_sha256
 
 NGRAM, INSIDE = "ngram", "ngram-inside"
+ORDER = 5  # of the n-gram that a teacher is held against, where the run scores none
 SPIKE_PIECES = 8  # of 16 windows: tokens whose spikes are counted
 LmLab = Lab[LmRunConfig, Corpus]
 Log = Callable[[str], None]
@@ -117,26 +118,29 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         return weights_sha256(teacher.network)
 
     def grade(self, teacher: Any, config: LmRunConfig, data: Corpus) -> Grade:
-        """Log-likelihood of a token of the valid split, against that by the frequencies of tokens.
+        """Log-likelihood of a token of the valid split, against that by the frequencies of tokens and that of an n-gram.
 
-        The lower end is that of the gain over the frequencies on the same windows.
+        The lower end is that of the gain over the frequencies on the same windows. Frequencies are far too easy: what a student
+        gains by a teacher is what the teacher knows beyond an n-gram, which the student may have inside.
         """
         if isinstance(teacher, StoredLanguageTeacher):
             return Grade(**teacher.stored.plan.about["grade"])
-        window = config.lesson.window
+        window, order = config.lesson.window, config.score.ngram or ORDER
         ids = np.asarray(data.valid.ids[: config.lesson.validation_tokens + 1])
         whole = (len(ids) - 1) // window * window
         scores = [
             -score_text(nll, ids, length=window, batch=config.training.evaluation_batch_size)
-            for nll in (teacher_nll(teacher), ngram_nll(data, 1))
+            for nll in (teacher_nll(teacher), ngram_nll(data, 1), ngram_nll(data, order))
         ]
         if not np.isfinite(scores[0]).all():
             raise InputError(f"teacher {teacher.name}: expected finite scores of the valid split, got NaN or infinity")
-        score, chance = (float(x.mean()) for x in scores)
+        score, chance, plain = (float(x.mean()) for x in scores)
         gains = (scores[0] - scores[1])[:whole].reshape(-1, window).mean(1)
         found = mean_interval(gains[None]) if len(gains) > 1 else None
         low = score if found is None else score - (found.mean - found.low)
-        return Grade(teacher.name, score, low, chance, "log-likelihood a token", {"params": teacher.params})
+        facts = {"params": teacher.params}
+        name = f"a {order}-gram of the training text"
+        return Grade(teacher.name, score, low, chance, "log-likelihood a token", facts, plain=plain, plain_name=name)
 
     def prepare(self, lab: LmLab) -> None:
         """The windows that all are scored in, and the cache of the teacher's answers where arms learn from one."""
@@ -324,6 +328,8 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         summary["gap"] = means["kd"] / means["dense"] - 1 if {"kd", "dense"} <= set(means) else None
         summary["window"], summary["stride"] = examination.window, examination.stride
         summary["tokens_scored"] = len(examination.ids) - 1
+        if any(row["name"] == INSIDE for row in summary["comparisons"]):
+            summary["findings"] = [beside_ngram(summary)]
         summary["samples"] = use.samples(lab.folder.path / SHIPPED, examination.ids)
 
     def objective(self, rank: Sequence[float]) -> float:
@@ -351,6 +357,26 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
     def exports(self) -> Mapping[str, Target]:
         """Packed ternary weights with the tokenizer."""
         return {"packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=())}
+
+
+def beside_ngram(summary: Mapping[str, Any]) -> str:
+    """What the network of the shipped arm adds to the n-gram inside it, in one sentence; by the interval of the comparison.
+
+    Example:
+        >>> row = {"name": INSIDE, "arm": "kd", "control": INSIDE, "difference": -0.0022, "low": -0.01, "high": 0.005}
+        >>> arms = {"kd": {BITS: {"mean": 2.0283}}, INSIDE: {BITS: {"mean": 2.0261}}}
+        >>> beside_ngram({"shipped": {"arm": "kd"}, "comparisons": [row], "arms": arms})
+        'the network adds nothing to the n-gram inside it: kd 2.0283 bits per byte, the n-gram alone 2.0261'
+    """
+    arm = summary["shipped"]["arm"]
+    row = next(row for row in summary["comparisons"] if row["name"] == INSIDE and row["arm"] == arm)
+    whole, alone = (summary["arms"][name][BITS]["mean"] for name in (arm, INSIDE))
+    beside = f"{arm} {whole:.4f} bits per byte, the n-gram alone {alone:.4f}"
+    low = row["low"]
+    if low is not None and low > 0:
+        return f"the network saves {row['difference']:.4f} bits per byte over the n-gram inside it: {beside}"
+    shown = "adds nothing" if row["difference"] <= 0 else "adds nothing that is shown"
+    return f"the network {shown} to the n-gram inside it: {beside}"
 
 
 def _trie(lab: LmLab, config: NGramConfig) -> Trie:

@@ -174,11 +174,9 @@ class LanguageJob(DistillJob):
         nll = score_text(by_all(model_nll(model)), ids, length=self.lesson.window, batch=self.scoring_rows)
         mean = float(nll.mean())
         share = self.lesson.shares(self._done / self.total_steps) if self._quantizes else (1.0, 1.0)
-        metrics: dict[str, float | None] = {
-            "nll": mean,
-            "perplexity": float(np.exp(min(mean, 50.0))),
-            "quantized": min(share),
-        }
+        metrics: dict[str, float | None] = {"nll": mean, "perplexity": float(np.exp(min(mean, 50.0)))}
+        if self._quantizes:
+            metrics["quantized"] = min(share)
         return Validation(metrics, (min(share), -mean))
 
     def order(self, epoch: int) -> Tensor:

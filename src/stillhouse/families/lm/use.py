@@ -130,7 +130,8 @@ def generate(
         packed: by the packed generator (numba), else by the torch network.
 
     Returns:
-        text, tokens, seconds, tokens_per_second, and for the packed one state_bytes, weight_bytes, silent_share.
+        text, tokens, seconds, tokens_per_second, and for the packed one state_bytes, weight_bytes (all that lies in memory),
+        ngram_bytes (those of them that are the n-gram inside), params, silent_share.
 
     Raises:
         InputError: an empty prompt, or files that are not there.
@@ -153,6 +154,8 @@ def generate(
         further = {
             "state_bytes": generator.state_bytes,
             "weight_bytes": generator.weight_bytes,
+            "ngram_bytes": generator.ngram_bytes,
+            "params": sum(p.numel() for p in model.parameters()),
             "silent_share": generator.silent_share,
         }
     else:

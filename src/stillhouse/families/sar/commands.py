@@ -113,7 +113,7 @@ def _simulate(words: Sequence[str]) -> int:
 def _train(words: Sequence[str]) -> int:
     examples = """
   stillhouse sar train --config s4_ssm_complex_toy --save-dir results/teacher
-  stillhouse sar train --config s4_ssm_complex_toy --num-epochs 5 --save-dir results/short
+  stillhouse sar train --config s4_ssm_complex_toy --data lines.npz --num-epochs 5 --save-dir results/short
   stillhouse sar train --config s4_ssm_complex_toy --save-dir results/teacher --resume
 """
     parser = Parser(
@@ -197,6 +197,8 @@ def _distill(words: Sequence[str]) -> int:
     print_rows(read_json(out / COMPARISON)["rows"])
     for entry in summary["comparisons"]:
         print(verdict_line(entry))
+    for line in summary.get("findings") or ():
+        print(line[0].upper() + line[1:])
     if len(summary["seeds"]) < 3:
         print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")
     return 0
@@ -252,7 +254,7 @@ def _stream(words: Sequence[str]) -> int:
         help="networks that read a position code: where the first and last bin lie, 0 to 1 across the swath [0 1]",
     )
     options = parser.parse(words)
-    from stillhouse.families.sar.stream import stream
+    from stillhouse.families.sar.stream import CHUNK, stream
 
     found = stream(
         options.folder,
@@ -263,8 +265,11 @@ def _stream(words: Sequence[str]) -> int:
         columns=tuple(options.columns),
     )
     print(f"{found.lines:,} lines, latency {found.latency_lines} lines")
-    print(f"{found.median_ms:.4f} ms a line, {found.processor_ms:.4f} of the processor's time")
-    print(f"{found.first_ms:.4f} ms a line in the first {min(found.lines, 1024)}, {found.last_ms:.4f} in the last")
+    print(f"{found.median_ms:.4f} ms a line by the clock, {found.processor_ms:.4f} ms a line of processor time")
+    if found.first_ms is not None:
+        print(
+            f"by the clock: {found.first_ms:.4f} ms a line in the first {CHUNK:,} lines, {found.last_ms:.4f} ms in the last"
+        )
     print(
         f"state {found.state_bytes:,} bytes before, {found.state_bytes_end:,} after; peak memory grew by "
         f"{found.peak_growth_bytes:,}"

@@ -83,6 +83,9 @@ MIN_MAX = (
 TRANSFORMS_REFUSED = dict.fromkeys(("rc_min", "rc_max", "gt_min", "gt_max"), MIN_MAX)
 
 
+LOADER_BLOCKS = ("dataloader", "transforms", "data_dir")
+
+
 def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> SarTrainConfig:
     """The run that trains a network, from a documented file.
 
@@ -189,7 +192,12 @@ class _File:
 
     def __init__(self, path: str | Path, changes: Mapping[str, Any] | None) -> None:
         self.path, self.faults = path, list[str]()
-        self.top: Block = _changed(read_yaml(path), changes or {})
+        base, given = read_yaml(path), (changes or {}).get("data")
+        if (
+            isinstance(given, Mapping) and given.get("source") == "npz"
+        ):  # lines of another radar: nothing of the file's fits
+            base = {key: value for key, value in base.items() if key not in ("data", *LOADER_BLOCKS)}
+        self.top: Block = _changed(base, changes or {})
         self._unknown("", self.top, [*TOP, *RUN_LEVEL])
 
     def finished(self, kind: Any, found: Block) -> Any:
@@ -256,7 +264,7 @@ class _File:
     def data(self, training: Block) -> Any:
         """The `data` block as it is, or what `dataloader` and `transforms` mean for Zarr products."""
         if "data" in self.top:
-            self.unwanted(("dataloader", "transforms", "data_dir"), "the lines come from the data block")
+            self.unwanted(LOADER_BLOCKS, "the lines come from the data block")
             return self.top["data"]
         block = self._renamed("dataloader", self._block("dataloader"), LOADER_NAMES)
         own = {**settings(ProductsConfig), **settings(SarConfig)}

@@ -275,7 +275,8 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         save_documented(out / FINAL, model)
         save_documented_config(out / FINAL_CONFIG, model.config)
         lab.watch.log("comparing with truncation and filters, measuring times")
-        compare_run(config, out, data, lab.teacher, lab.watch.log)
+        rows = compare_run(config, out, data, lab.teacher, lab.watch.log)
+        summary["findings"] = [line for line in [beside_filter(rows, summary["shipped"]["arm"])] if line]
         lab.watch.log("drawing pictures")
         networks: dict[str, Any] = {"teacher": lab.teacher} if isinstance(lab.teacher, LineTeacher) else {}
         networks |= {arm: in_units(*load_model(lab.place(arm, 0)), data) for arm in config.arms}
@@ -314,6 +315,25 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         if built.parameters is not None:
             figures["points"] = point_figures(lambda x: focused(network, x), built.points(POINTS), built.valid)
         return {"data": built.name, "lines": len(built.test), **figures}
+
+
+def beside_filter(rows: Sequence[Mapping[str, Any]], arm: str) -> str | None:
+    """How the shipped student stands beside the matched filter, which takes no training; None where the radar is not known.
+
+    Example:
+        >>> student = {"name": "kd", "arm": "kd", "kind": "network", "quality": 0.91, "parameters": 1488}
+        >>> beside_filter([student, {"name": "matched filter", "quality": 0.98, "parameters": 130}], "kd")
+        'the student (1,488 parameters) is behind the matched filter (130 parameters, no training): quality 0.9100 against 0.9800'
+    """
+    student = next((row for row in rows if row.get("arm") == arm), None)
+    matched = next((row for row in rows if row["name"] == "matched filter"), None)
+    if student is None or matched is None:
+        return None
+    word = "ahead of" if student["quality"] > matched["quality"] else "behind"
+    return (
+        f"the student ({student['parameters']:,} parameters) is {word} the matched filter ({matched['parameters']:,} "
+        f"parameters, no training): quality {student['quality']:.4f} against {matched['quality']:.4f}"
+    )
 
 
 def load_data(config: Any, log: Callable[[str], None]) -> SarData:

@@ -11,7 +11,9 @@ from stillhouse.cli.options import Parser
 from stillhouse.core.config import place, set_path
 
 RUN_FLAGS = {
-    **dict.fromkeys(("--save-dir", "--resume", "--num-epochs", "--learning-rate", "--batch-size", "--device"), ""),
+    **dict.fromkeys(
+        ("--data", "--save-dir", "--resume", "--num-epochs", "--learning-rate", "--batch-size", "--device"), ""
+    ),
     **dict.fromkeys(("--devices", "--quiet", "--set", "--print-config"), ""),
 }
 Change = dict[str, Any]
@@ -20,6 +22,9 @@ Change = dict[str, Any]
 def add_run_flags(parser: Parser) -> None:
     """Flags of the commands that train."""
     parser.add_argument("--save-dir", "--out", dest="save_dir", help="run folder [the file's training.save_dir]")
+    parser.add_argument(
+        "--data", metavar="FILE.npz", help="lines of `sar simulate --out FILE.npz` or of your own [those of the file]"
+    )
     parser.add_argument("--num-epochs", help="passes over the training lines")
     parser.add_argument("--learning-rate", help="peak of the schedule")
     parser.add_argument("--batch-size", help="lines an optimizer step")
@@ -64,6 +69,8 @@ def changes_of(options: Any) -> Change:
     for key, value in training.items():
         if value is not None:
             place(found, ("training", key), _plain(value))
+    if options.data is not None:
+        found["data"] = {**found.get("data", {}), "source": "npz", "file": options.data}
     if options.device is not None:
         found["device"] = options.device
     if options.wandb is not None:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+LEGEND = (
+    "stream: line by line as they come; scene: all lines at once, divided by their number. ms: by the clock; CPU ms: processor "
+    "time. An empty cell: there is no such form or figure."
+)
+
 
 def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     """The table of a comparison: a network a row."""
@@ -20,9 +25,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         "parameters",
         "state B",
         "real MACs/pixel",
-        "ms/line",
-        "CPU ms/line",
-        "CPU whole",
+        "stream: ms/line",
+        "stream: CPU ms/line",
+        "scene: CPU ms/line",
     )
     for row in rows:
         table.add_row(
@@ -38,6 +43,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
             _shown(row.get("processor_ms_line_whole"), ".4f"),
         )
     print_table(table)
+    print(LEGEND)
 
 
 def _all_macs(row: Mapping[str, Any]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -26,8 +27,9 @@ def simulate(config: SarConfig, out: Path) -> dict[str, Any]:
 
     Args:
         config: simulated data.
-        out: `FILE.npz` for arrays `train_inputs` (N, L), `train_targets`, `train_ideal`, ... in the units of the echo; else a
-            folder, one product an acquisition, lines side by side as range columns, levels `raw`, `rc`, `rcmc` and `az`.
+        out: `FILE.npz` for arrays `train_inputs` (N, L), `train_targets`, `train_ideal`, ... in the units of the echo, which
+            `sar train --data` reads (`data/from_arrays.py`); else a folder, one product an acquisition, lines side by side as range
+            columns, levels `raw`, `rc`, `rcmc` and `az`.
             `rcmc` is what the simulation draws; `rc` has the migration of its radar in it and `raw` the transmitted pulse too (half
             the swath long), both by exact inverses whose edges wrap round.
 
@@ -70,7 +72,10 @@ def _arrays(data: SarData) -> dict[str, np.ndarray]:
         if split.ideal is not None:
             arrays[f"{name}_ideal"] = data.scale.focused(split.ideal[..., 0]).numpy()
         arrays |= {f"{name}_{key}": value for key, value in split.facts.items()}
-    return arrays
+    if data.parameters is not None:
+        arrays["radar"] = np.array(json.dumps(to_mapping(data.parameters)))
+    numbers = {"rate_spread": data.rate_spread, "point_amplitude": data.point_amplitude}
+    return {**arrays, **{name: np.array(value) for name, value in numbers.items()}}
 
 
 def _product(out: Path, data: SarData, split: str, acquisition: int) -> str:

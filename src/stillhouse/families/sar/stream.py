@@ -36,8 +36,8 @@ class StreamReport:
         state_bytes_end: the same after the last line.
         median_ms: a line, over all chunks.
         processor_ms: a line, over all lines; what other work on the machine does not stretch.
-        first_ms: a line, in the first chunk.
-        last_ms: in the last one.
+        first_ms: a line, in the first chunk; None where there is only one.
+        last_ms: in the last one; as `first_ms`.
         peak_growth_bytes: by how much the process's peak memory grew after the first chunk.
         error: largest difference from the training form over the output's RMS; None where it was not checked.
     """
@@ -48,8 +48,8 @@ class StreamReport:
     state_bytes_end: int
     median_ms: float
     processor_ms: float
-    first_ms: float
-    last_ms: float
+    first_ms: float | None
+    last_ms: float | None
     peak_growth_bytes: int
     error: float | None = None
 
@@ -109,8 +109,8 @@ def stream(
         state_bytes_end=flow.state_bytes,
         median_ms=statistics.median(waits),
         processor_ms=busy / total,
-        first_ms=waits[0],
-        last_ms=waits[-1],
+        first_ms=waits[0] if len(waits) > 1 else None,
+        last_ms=waits[-1] if len(waits) > 1 else None,
         peak_growth_bytes=growth,
         error=error,
     )

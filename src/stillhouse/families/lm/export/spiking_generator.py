@@ -147,8 +147,12 @@ class SpikingGenerator:
         """Of all weights as they lie in memory."""
         linear = sum(layer.nbytes for layer in self._linear.values())
         own = 0 if self._readout is self._plain.get("embedding.weight") else self._readout.nbytes
-        prior = 0 if self._prior is None else self._prior.nbytes
-        return linear + sum(array.nbytes for array in self._plain.values()) + own + prior
+        return linear + sum(array.nbytes for array in self._plain.values()) + own + self.ngram_bytes
+
+    @property
+    def ngram_bytes(self) -> int:
+        """Of the n-gram inside, as it lies in memory; 0 where there is none."""
+        return 0 if self._prior is None else self._prior.nbytes
 
     @property
     def silent_share(self) -> float:

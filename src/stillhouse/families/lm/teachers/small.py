@@ -47,6 +47,9 @@ class CausalLM(nn.Module):
 
     def save(self, folder: Path) -> None:
         """Write it as transformers does: config.json and model.safetensors."""
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
         self.network.save_pretrained(str(folder))
 
 

@@ -1,4 +1,4 @@
-"""Which SAR lines a run learns from: simulated ones, or columns of Zarr products. No torch at module level."""
+"""Which SAR lines a run learns from: simulated ones, arrays of one file, or columns of Zarr products. No torch at module level."""
 
 from __future__ import annotations
 
@@ -83,9 +83,15 @@ class SarConfig:
         ((2, 512, 1), (2, 512, 1), slice(32, 480, None))
     """
 
-    source: Literal["simulated", "zarr"] = Field(default="simulated", description="where the lines come from")
+    source: Literal["simulated", "npz", "zarr"] = Field(default="simulated", description="where the lines come from")
+    file: str | None = Field(
+        default=None,
+        min_length=1,
+        description="npz: train_inputs and train_targets (N, L) complex, the same of validation and test, and what else is known",
+    )
     preset: str | None = Field(
-        default=None, description="radar: toy-64, toy-128, toy-256 or sentinel-1 [simulated: toy-64; zarr: unknown]"
+        default=None,
+        description="radar: toy-64, toy-128, toy-256 or sentinel-1 [simulated: toy-64; npz: that of the file; zarr: unknown]",
     )
     parameters: SarParameters | None = Field(default=None, description="radar, in place of a preset")
     length: int | None = Field(default=None, ge=8, description="azimuth samples of a line [8 apertures]")
@@ -127,6 +133,11 @@ class SarConfig:
             raise ValueError(f"products: expected with source 'zarr' and only there, got {got}")
         if self.source == "zarr" and self.length is None:
             raise ValueError("length: expected a number of azimuth samples for source 'zarr', got none")
+        if (self.source == "npz") != (self.file is not None):
+            got = "none" if self.file is None else f"one for source {self.source!r}"
+            raise ValueError(f"file: expected with source 'npz' and only there, got {got}")
+        if self.source == "npz":
+            self._check_file()
         if self.train_columns and self.source != "simulated":
             raise ValueError("train_columns: expected with simulated lines and only there; products have column_stride")
         if not all(0 <= column <= 1 for column in self.train_columns):
@@ -137,6 +148,13 @@ class SarConfig:
                 f"centroid_spread_hz: expected at most {(radar.prf - radar.doppler_bandwidth) / 2:g} "
                 f"((prf - doppler_bandwidth) / 2: beyond it the band folds), got {self.centroid_spread_hz:g}"
             )
+
+    def _check_file(self) -> None:
+        """Refuse what a file decides: all its lines are taken, as they are."""
+        plain = type(self)()
+        for name in ("length", "train", "validation", "test", "position_channel"):
+            if getattr(self, name) != getattr(plain, name):
+                raise ValueError(f"{name}: all lines of a file are taken as they are; leave it out")
 
     @property
     def radar(self) -> SarParameters | None:
@@ -160,7 +178,7 @@ class SarConfig:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def build(self) -> SarData:
-        """Simulate the lines, or read them from the products, and scale them.
+        """Simulate the lines, or read them from the file or the products, and scale them.
 
         Raises:
             InputError: lines shorter than the aperture; products, levels or filters that are not there; damaged lines.
@@ -169,6 +187,10 @@ class SarConfig:
             from stillhouse.families.sar.data.simulated import simulated_data
 
             return simulated_data(self)
+        if self.source == "npz":
+            from stillhouse.families.sar.data.from_arrays import array_data
+
+            return array_data(self)
         from stillhouse.families.sar.data.from_products import product_data
 
         return product_data(self)
