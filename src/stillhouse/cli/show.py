@@ -19,6 +19,7 @@ from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
 from stillhouse.core.watch import News, Watch
 from stillhouse.report.verdicts import Measure, sentence
+from stillhouse.report.words import FEWEST_SEEDS, seeds_words
 
 LEAST_SECONDS = 1.0  # between two lines of epochs
 
@@ -193,12 +194,12 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     for entry in summary["comparisons"]:
         line = sentence(entry, summary["arms"], measures)
         console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
-    if len(summary["seeds"]) < 3:
-        console.print(
-            f"{seeds_in_words(len(summary['seeds']))}: too few for a verdict to stand on; take --seeds 3 or more"
-        )
     about = "verdict on the teacher" if comparisons_of_teacher(summary) else "verdict"
-    console.print(f"{about}: [bold]{summary['verdict']}[/bold]")
+    count = len(summary["seeds"])
+    if count < FEWEST_SEEDS:
+        console.print(f"{about}: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)")
+    else:
+        console.print(f"{about}: [bold]{summary['verdict']}[/bold]")
     console.print(f"student: {out / 'student'}", markup=False, soft_wrap=True)
     console.print(f"report: {out / REPORT}", markup=False, soft_wrap=True)
 
