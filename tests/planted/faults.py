@@ -90,6 +90,15 @@ COMPARING = (
     ),
 )
 
+TELLING = (
+    Fault(
+        "rules are ranked by what they add, wherever they fire",
+        "stillhouse.families.clauses.students.discrimination:by_discrimination",
+        lambda original: lambda ranks, *rest: list(ranks),
+        "tests/students/test_tm_rules.py::test_a_clause_that_fires_on_every_class_is_no_rule_of_one",
+    ),
+)
+
 DOCUMENTED_WORDS = (
     Fault(
         "no student is kept after a stage of temperatures",
@@ -2615,6 +2624,7 @@ FAULTS: tuple[Fault, ...] = (
     *OWN_TEACHER,
     *DOCUMENTED_WORDS,
     *COMPARING,
+    *TELLING,
     *ATTACHED,
     *WATCHING,
     *DOCUMENTS,
