@@ -107,6 +107,11 @@ class RunDisplay(Watch):
             if self.started is None:
                 self.started = time.monotonic()
                 self.skipped = (progress.step - 1) / progress.total_steps if progress.step else 0.0
+            if (
+                self.quiet and progress.total_steps == 1
+            ):  # fitted in one piece: nothing else is heard of it until it is done
+                run = f"run {self.number} of {self.trainings}: " if self.trainings > 1 else ""
+                self.log(f"{run}{arm}, seed {seed} begins{self._to_go(progress, time.monotonic())}")
             self.bars.reset(self.one, total=progress.total_steps, description=f"{arm}, seed {seed}")
         self.news.update({name: value for name, value in news.items() if name not in ("epoch", "epochs")})
         shown = [f"{n} {v:.4f}" for n, v in self.news.items() if v is not None][:3]

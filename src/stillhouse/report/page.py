@@ -82,6 +82,7 @@ def render(family: Light, run: RunFolder) -> str:
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),
+        most_seeds=_seeds(run),
         faults=run.faults,
         order=order,
         blocks=blocks,
