@@ -94,7 +94,7 @@ def test_rules_are_a_page_a_text_and_json(flat, tmp_path, capsys):
     """The page asks for nothing from outside; the JSON has what the text says."""
     out = tmp_path / "rules"
     assert main(["export", str(flat[0] / "card.json"), "--to", "rules", "--out", str(out), *DIGITS]) == 0
-    assert "rules alone" in capsys.readouterr().out
+    assert "Clauses decide" in capsys.readouterr().out
     page, index = (out / "rules.html").read_text(), json.loads((out / "rules.json").read_text())
     assert page.count("data:image/png") > 20
     assert "http" not in page.replace("http://www.w3.org", "")

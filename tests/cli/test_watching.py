@@ -130,3 +130,29 @@ def test_a_teacher_is_held_against_the_untaught_student(watched, capsys):
         untaught("nowhere", "accuracy")
     with pytest.raises(InputError, match="validated by bleu"):
         untaught(str(out), "bleu")
+
+
+def test_a_control_is_named_as_it_begins(capsys):
+    """UMAP speaks of nothing until it is done: the last words of a run that fits it must not be those of the arm before."""
+    with show.RunDisplay(2) as display:
+        display.on_progress("autoencoder", 0, Progress(0, 1), {})
+        display.on_progress("autoencoder", 0, Progress(1, 1), {})
+        display.on_progress("umap", 0, Progress(0, 1), {})
+        lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "run 1 of 2: autoencoder, seed 0 begins"
+    assert lines[-1].startswith("run 2 of 2: umap, seed 0 begins, about ")
+
+
+def test_a_key_that_stops_a_command_says_how_to_go_on(monkeypatch, capsys):
+    """`interrupted` alone reads as if all were lost; a command that cannot go on promises nothing."""
+
+    def stopped(words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stillhouse.cli.main.run_command", stopped)
+    monkeypatch.setattr("stillhouse.cli.early.look", lambda words: None)
+    assert main(["embed", "distill", "vectors.npy", "--out", "runs/five"]) == 130
+    error = capsys.readouterr().err
+    assert "continue with: stillhouse embed distill vectors.npy --out runs/five --resume" in error
+    assert main(["predict", "runs/five", "a.png"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"

@@ -126,6 +126,11 @@ def test_what_does_not_fit_is_refused():
     for signals, words in (
         ([{"kind": "features", "student": "9", "teacher": "0"}], "'9'"),
         ([{"kind": "logits", "loss": "kl"}], "signals"),
+        ([{"kind": "logit"}], r"^signals\[0\]: kind: expected one of .*, got 'logit'; did you mean 'logits'\?$"),
+        (
+            [{"kind": "logits"}, {"kind": "logits", "temprature": 3}],
+            r"^signals\[1\].*temprature: unknown key; did you mean 'temp",
+        ),
         ([], "at least one"),
         (
             [
@@ -148,9 +153,12 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(InputError, match="reads labels"):
         lesson(zeros)
     lesson(zeros, torch.tensor([0, 1]))
-    with pytest.raises(InputError, match="called once"):
+    with pytest.raises(InputError, match="Sequential was not called since the last time; call the student"):
         lesson(zeros, torch.tensor([0, 1]))
     lesson.close()
+    student(zeros)
+    with pytest.raises(InputError, match="closed"):
+        lesson(zeros, torch.tensor([0, 1]))
     assert not any(part._forward_hooks for both in (student, teacher) for part in both.modules())
 
 

@@ -82,6 +82,21 @@ COMPARING = (
         edited("len(seeds) >= FEWEST_SEEDS or why", "True"),
         "tests/report/test_compare_runs.py::test_two_seeds_are_no_verdict_and_three_are",
     ),
+    Fault(
+        "two seeds are a verdict on the first screen",
+        "stillhouse.report.page:_too_few",
+        constant(False),
+        "tests/report/test_report_page.py::test_two_seeds_have_no_verdict_in_the_headline",
+    ),
+)
+
+TELLING = (
+    Fault(
+        "rules are ranked by what they add, wherever they fire",
+        "stillhouse.families.clauses.students.discrimination:by_discrimination",
+        lambda original: lambda ranks, *rest: list(ranks),
+        "tests/students/test_tm_rules.py::test_a_clause_that_fires_on_every_class_is_no_rule_of_one",
+    ),
 )
 
 DOCUMENTED_WORDS = (
@@ -2687,6 +2702,7 @@ FAULTS: tuple[Fault, ...] = (
     *OWN_TEACHER,
     *DOCUMENTED_WORDS,
     *COMPARING,
+    *TELLING,
     *ATTACHED,
     *WATCHING,
     *DOCUMENTS,

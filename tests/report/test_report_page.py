@@ -419,11 +419,26 @@ def test_the_headline_has_the_number_and_the_data(run_folder):
     row = summary["comparisons"][0]
     values = [f"{100 * summary['arms'][row[arm]]['accuracy']['mean']:.2f}{GAP}%" for arm in ("arm", "control")]
     head = re.search(r"<h1>(.*?)</h1>", text, re.DOTALL)[1]
-    assert f"accuracy {values[0]}, {values[1]} without it" in head
+    assert f"accuracy {values[0]} with the teacher, {values[1]} without it" in head
     assert (
         json.loads((run_folder / "run.json").read_text())["data"]["name"]
         in text.partition("<h1>")[0].rpartition("kicker")[2]
     )
+
+
+def test_two_seeds_have_no_verdict_in_the_headline(run_folder):
+    """Two seeds at -6.8 and -11.0 look like harm under the words "no difference shown"; the first screen says what they are."""
+    summary = json.loads((run_folder / "summary.json").read_text())
+    rows = [row | {"seeds": 2} for row in summary["comparisons"]]
+    records.write_json(run_folder / records.SUMMARY, summary | {"seeds": [0, 1], "comparisons": rows})
+    text = page_of(run_folder)
+    head = re.search(r"<h1>(.*?)</h1>", text, re.DOTALL)[1]
+    values = [f"{100 * summary['arms'][arm]['accuracy']['mean']:.2f}{GAP}%" for arm in ("kd", "no-kd")]
+    words = f"With the teacher accuracy {values[0]}, without it {values[1]}; 2 seeds: too few for a verdict"
+    assert words in head
+    assert "helps" not in head
+    assert '<li class="helps">' not in text
+    assert "two seeds are too few for a verdict" in text
 
 
 def test_the_headline_has_the_numbers_of_the_comparison_that_it_names(run_folder):

@@ -10,6 +10,7 @@ import torch
 from stillhouse.core.checks import InputError
 from stillhouse.families.clauses.rules_report import _caption
 from stillhouse.families.clauses.students.conv import ConvTM
+from stillhouse.families.clauses.students.discrimination import by_discrimination
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
 from stillhouse.families.clauses.students.hybrid import HybridTM
 from stillhouse.families.clauses.students.interpret import block_votes, strongest_clauses
@@ -81,6 +82,21 @@ def test_a_cut_that_lets_in_images_of_others_is_said_to():
     assert (rule.images, rule.spoke, rule.speaks) == ((2, 4), (1, 1), (1, 2))
     words = _caption(asdict(rule))
     assert "fulfil it: 1 of 2 of b and 2 of 4 others; the whole clause: 1 and 1. Cut like this it lets in more" in words
+
+
+def test_a_clause_that_fires_on_every_class_is_no_rule_of_one():
+    """A clause that is always fulfilled and votes for "b" adds most there where all else is equal: it tells nothing about "b"."""
+    fulfilled = {"s": torch.tensor([[1.0, 0.0, 0.2], [1.0, 0.0, 0.0], [1.0, 0.5, 1.0], [1.0, 0.5, 0.9]])}
+    ranks = [(("s", 0), 9.0), (("s", 1), 5.0), (("s", 2), 1.0)]
+    labels = torch.tensor([0, 0, 1, 1])
+    assert by_discrimination(ranks, fulfilled, labels, 1) == [(("s", 2), 1.0), (("s", 1), 5.0)]
+    model = planted()
+    with torch.no_grad():
+        model.core.last.bank.include_logits[1, 3, 0] = 3.0  # not bright where no image is
+        model.core.last.votes.weight[1, 3] = 50.0
+    found = find_rules(model, four(), four(), ("a", "b"), per_class=2)
+    assert [rule.clause for rule in found.rules if rule.class_name == "b"] == [1]
+    assert "Clauses decide" in found.text().splitlines()[0]
 
 
 def test_what_the_rule_alone_keeps():

@@ -97,12 +97,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"stillhouse {words[0]}: {as_typed(str(error), words)}", file=sys.stderr)
         status = _status(error)
         if status == INTERRUPTED:
-            again = words if "--resume" in words else [*words, "--resume"]
-            print(f"continue with: {shlex.join(['stillhouse', *map(str, again)])}", file=sys.stderr)
+            print(f"continue with: {_resumed(words)}", file=sys.stderr)
         ranks.end_children()  # they ended alike, or wait for this one
         return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        if resumes(words):
+            print(f"continue with: {_resumed(words)}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         return 141
@@ -111,6 +112,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"stillhouse {words[0]}: {text}", file=sys.stderr)
         return 2
+
+
+def resumes(words: Sequence[str]) -> bool:
+    """Whether a command goes on with what it has begun, by its own page.
+
+    Example:
+        >>> resumes(["embed", "distill", "vectors.npy"]), resumes(["predict", "runs/digits"])
+        (True, False)
+    """
+    for command in (list(words[:2]), list(words[:1])):
+        try:
+            text = page([*command, "--help-all"])
+        except StillhouseError:
+            continue
+        if text is not None:
+            return "--resume" in text
+    return False
+
+
+def _resumed(words: Sequence[str]) -> str:
+    again = words if "--resume" in words else [*words, "--resume"]
+    return shlex.join(["stillhouse", *map(str, again)])
 
 
 def as_typed(text: str, words: Sequence[str]) -> str:

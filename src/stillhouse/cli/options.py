@@ -282,7 +282,7 @@ def _add_flags(parser: Parser, config: Any) -> list[Flag]:
         section = ".".join(flag.path[:-1]) or "run"
         group = groups.setdefault(section, parser.add_argument_group(section))
         settings: dict[str, Any] = {"dest": flag.name, "default": None}
-        settings["help"] = f"{flag.help} [{_shown(flag.default)}]".replace("%", "%%")
+        settings["help"] = _with_default(flag).replace("%", "%%")
         if flag.is_bool:
             settings["action"] = argparse.BooleanOptionalAction
         else:
@@ -293,6 +293,12 @@ def _add_flags(parser: Parser, config: Any) -> list[Flag]:
         group.add_argument(*names, **settings)
         kept.append(flag)
     return kept
+
+
+def _with_default(flag: Flag) -> str:
+    """The help of a flag with its default; one that says itself what none stands for needs no second bracket."""
+    said = flag.default is None and flag.help.rstrip().endswith("]")
+    return flag.help if said else f"{flag.help} [{_shown(flag.default)}]"
 
 
 def _shown(value: Any) -> str:

@@ -19,6 +19,7 @@ from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
 from stillhouse.core.watch import News, Watch
 from stillhouse.report.verdicts import Measure, sentence
+from stillhouse.report.words import FEWEST_SEEDS, seeds_words
 
 LEAST_SECONDS = 1.0  # between two lines of epochs
 
@@ -106,6 +107,11 @@ class RunDisplay(Watch):
             if self.started is None:
                 self.started = time.monotonic()
                 self.skipped = (progress.step - 1) / progress.total_steps if progress.step else 0.0
+            if (
+                self.quiet and progress.total_steps == 1
+            ):  # fitted in one piece: nothing else is heard of it until it is done
+                run = f"run {self.number} of {self.trainings}: " if self.trainings > 1 else ""
+                self.log(f"{run}{arm}, seed {seed} begins{self._to_go(progress, time.monotonic())}")
             self.bars.reset(self.one, total=progress.total_steps, description=f"{arm}, seed {seed}")
         self.news.update({name: value for name, value in news.items() if name not in ("epoch", "epochs")})
         shown = [f"{n} {v:.4f}" for n, v in self.news.items() if v is not None][:3]
@@ -193,12 +199,12 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     for entry in summary["comparisons"]:
         line = sentence(entry, summary["arms"], measures)
         console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
-    if len(summary["seeds"]) < 3:
-        console.print(
-            f"{seeds_in_words(len(summary['seeds']))}: too few for a verdict to stand on; take --seeds 3 or more"
-        )
     about = "verdict on the teacher" if comparisons_of_teacher(summary) else "verdict"
-    console.print(f"{about}: [bold]{summary['verdict']}[/bold]")
+    count = len(summary["seeds"])
+    if count < FEWEST_SEEDS:
+        console.print(f"{about}: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)")
+    else:
+        console.print(f"{about}: [bold]{summary['verdict']}[/bold]")
     console.print(f"student: {out / 'student'}", markup=False, soft_wrap=True)
     console.print(f"report: {out / REPORT}", markup=False, soft_wrap=True)
 

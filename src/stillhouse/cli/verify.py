@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--expect", choices=("better", "not-worse"), default="not-worse", help="what is status 0 [not-worse]"
     )
-    parser.add_argument("--margin", type=float, default=0.0, help="of not-worse: the interval ends above -MARGIN")
+    parser.add_argument("--margin", type=float, default=0.0, help="of not-worse: the whole interval is above -MARGIN")
     parser.add_argument("--any-seeds", action="store_true", help="the sides' seeds differ: pair them in order")
     parser.add_argument("--one-seed", action="store_true", help="take one seed: an interval over items alone")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")

@@ -61,8 +61,8 @@ def share_times(costs: Sequence[Mapping[str, Any]], networks: Sequence[str | Non
         networks: of each student (`network_of`).
 
     Example:
-        >>> share_times([{"ms": 1.4, "params": 7}, {"ms": 0.7, "params": 7}, {"ms": 0.7}], ["a", "a", "b"])
-        [{'ms': 1.05, 'params': 7}, {'ms': 1.05, 'params': 7}, {'ms': 0.7}]
+        >>> share_times([{"ms": 2.0, "params": 7}, {"ms": 1.0, "params": 7}, {"ms": 1.0}], ["a", "a", "b"])
+        [{'ms': 1.5, 'params': 7}, {'ms': 1.5, 'params': 7}, {'ms': 1.0}]
     """
     times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for cost, network in zip(costs, networks, strict=True):

@@ -18,7 +18,7 @@ from stillhouse.report import figures, signals
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import RunFolder, mapping, number, read_run
 from stillhouse.report.verdicts import Measure, direction, sentence, shown
-from stillhouse.report.words import HEADLINES, MARKS, NOTHING, lead, plain, size
+from stillhouse.report.words import FEWEST_SEEDS, HEADLINES, MARKS, NOTHING, lead, plain, seeds_words, size
 
 if TYPE_CHECKING:
     from stillhouse.core.family import Light
@@ -64,7 +64,7 @@ def render(family: Light, run: RunFolder) -> str:
     measures = {metric.name: Measure.of(metric) for metric in family.metrics}
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
-    verdict = str(run.summary.get("verdict", ""))
+    verdict = "not tested" if run.summary and _too_few(run) else str(run.summary.get("verdict", ""))
     blocks: list[Block] = [
         *_arms(arms, measures, mapping(run.summary.get("about"))),
         *family.blocks(Folder(run.path)),
@@ -79,12 +79,15 @@ def render(family: Light, run: RunFolder) -> str:
         title=family.title,
         finished=bool(run.summary),
         verdict=verdict,
-        headline=_headline(run, verdict, arms, measures) if run.summary else "This run is not finished",
+        headline=_headline(run, str(run.summary.get("verdict", "")), arms, measures)
+        if run.summary
+        else "This run is not finished",
         lead=_lead(run),
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),
         direction=direction(next(iter(measures.values()))),
+        most_seeds=_seeds(run),
         faults=run.faults,
         order=order,
         blocks=blocks,
@@ -130,13 +133,25 @@ def _headline(run: RunFolder, verdict: str, arms: Mapping[str, Any], measures: M
     if measure is None or with_it == NOTHING:
         return words
     without = value(row.get("control"), measure)
-    beside = "" if without == NOTHING else f", {without} {_against(row)}"
-    return f"{words}: {measure.label} {with_it}{beside}"
+    if without == NOTHING:
+        return f"{words}: {measure.label} {with_it}"
+    teacher = str(row.get("name")).startswith("teacher")
+    if _too_few(run):
+        pair = ("with the teacher", "without it") if teacher else (row.get("arm"), row.get("control"))
+        text = f"{pair[0]} {measure.label} {with_it}, {pair[1]} {without}; {seeds_words(_seeds(run))}"
+        return text[0].upper() + text[1:] if teacher else text
+    pair = ("with the teacher", "without it") if teacher else (f"of {row.get('arm')}", f"of {row.get('control')}")
+    return f"{words}: {measure.label} {with_it} {pair[0]}, {without} {pair[1]}"
 
 
-def _against(row: Mapping[str, Any]) -> str:
-    """What the second number of a headline is of."""
-    return "without it" if str(row.get("name")).startswith("teacher") else f"of {row.get('control')}"
+def _seeds(run: RunFolder) -> int:
+    """Under how many seeds the arms of a finished run were trained."""
+    seeds = run.summary.get("seeds")
+    return len(seeds) if isinstance(seeds, list) else max([0, *map(len, run.arms.values())])
+
+
+def _too_few(run: RunFolder) -> bool:
+    return 0 < _seeds(run) < FEWEST_SEEDS
 
 
 def write_blocks(path: Path, blocks: Sequence[Block], **words: Any) -> Path:

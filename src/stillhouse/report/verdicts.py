@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import GAP, MARKS, MINUS, NOTHING, Sentence, lead, plain
+from stillhouse.report.words import FEWEST_SEEDS, GAP, MARKS, MINUS, NOTHING, Sentence, lead, plain
 
 __all__ = ["MARKS", "Measure", "direction", "gain", "sentence", "shown"]
 
@@ -73,7 +73,10 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
     seeds, items = number(row.get("seeds")) or 0, number(row.get("items")) or 0
     if seeds:
         parts.append(f"{plain(seeds)}{GAP}seed{'s' * (seeds != 1)}, {plain(items, 7)}{GAP}{measure.items}")
-    if verdict == "not tested":
+    if 1 < seeds < FEWEST_SEEDS:
+        verdict = "not tested"
+        parts.append("two seeds are too few for a verdict")
+    elif verdict == "not tested":
         parts.append("one seed shows nothing of other seeds" if seeds else "one of the two arms has no results")
     return Sentence(verdict, lead(verdict, str(row.get("name", "?")), arm, control), ", ".join(parts))
 

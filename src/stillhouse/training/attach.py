@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.taps import Tapped
 from stillhouse.signals import SignalConfig, build_signals, signals_in, student_features, teacher_features
@@ -49,6 +49,7 @@ class Attached(nn.Module):
             raise InputError("attach: expected two networks, student and teacher are one; copy.deepcopy makes two")
         if total_steps is None and any(config.schedule is not None for config in configs):
             raise InputError("attach: a schedule needs total_steps, the number of calls of the whole training")
+        self._closed = False
         self._ears = (_Ear(student, student_features(configs)), _Ear(teacher, teacher_features(configs)))
         self._teacher = (
             _bare(teacher),
@@ -80,8 +81,10 @@ class Attached(nn.Module):
             teacher_inputs: what the teacher sees instead [the same].
 
         Raises:
-            InputError: the student was not called since the last time.
+            InputError: the student was not called since the last time, or `close` was called.
         """
+        if self._closed:
+            raise InputError("attach: this was closed, and listens no longer; attach again to go on")
         if labels is None and self._labelled:
             raise InputError(
                 f"signal {self._labelled[0]!r} reads labels: expected them as the second argument, got none"
@@ -114,7 +117,8 @@ class Attached(nn.Module):
         return total
 
     def close(self) -> None:
-        """Take the hooks off student and teacher."""
+        """Take the hooks off student and teacher; what was attached cannot be called after that."""
+        self._closed = True
         for ear in self._ears:
             ear.close()
 
@@ -159,14 +163,20 @@ def attach(
         >>> print(f"{lesson(torch.ones(8, 1)).item():.4f}")
         0.1308
     """
-    reader: TypeAdapter[SignalBase] = TypeAdapter(SignalConfig)
-    try:
-        configs = [one if isinstance(one, SignalBase) else reader.validate_python(dict(one)) for one in signals]
-    except ValueError as error:
-        raise InputError(f"signals: {error}") from None
+    configs = [one if isinstance(one, SignalBase) else _read(one, place) for place, one in enumerate(signals)]
     if not configs:
         raise InputError("signals: expected at least one, got none")
     return Attached(student, teacher, configs, example, total_steps, ignore_index)
+
+
+def _read(signal: Mapping[str, Any], place: int) -> SignalBase:
+    """A signal as YAML has it, with the errors of YAML."""
+    try:
+        union: Any = SignalConfig
+        found: SignalBase = parse(union, dict(signal))
+    except ConfigError as error:  # which calls a bare union by a name of its own
+        raise InputError(f"signals[{place}]: {str(error).removeprefix('Annotated.')}") from None
+    return found
 
 
 class _Ear:
@@ -176,20 +186,25 @@ class _Ear:
         self.network = _bare(network)
         self.taps = Tapped(self.network, paths)
         self.scores: Tensor | None = None
+        self.heard = False  # whether there was a call since the last `take`
         self.hook = self.network.register_forward_hook(self._keep)
 
     def _keep(self, module: nn.Module, args: object, output: Any) -> None:
-        self.scores = _scores(output)
+        self.scores, self.heard = _scores(output), True
 
     def take(self) -> Outputs:
         """What the last call put out; once, so that no step hears an old one."""
+        name = type(self.network).__name__
+        if not self.heard:
+            raise InputError(
+                f"attach: {name} was not called since the last time; call the student, then what attach gave, in every step"
+            )
         if self.scores is None:
             raise InputError(
-                f"attached signals: expected {type(self.network).__name__} to be called once before each call of theirs, and to "
-                "put out class scores or something with .logits"
+                f"attach: {name} put out no class scores; expected a tensor, a tuple that begins with one, or .logits"
             )
         found = Outputs(self.scores, self.taps.take())
-        self.scores = None
+        self.scores, self.heard = None, False
         return found
 
     def close(self) -> None:

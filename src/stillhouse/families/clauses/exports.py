@@ -22,6 +22,7 @@ from stillhouse.core.folder import run_above
 from stillhouse.core.records import read_json, write_arrays, write_json
 from stillhouse.families.clauses import numpy_machine
 from stillhouse.families.clauses.lower import lower
+from stillhouse.families.clauses.rule_words import what_clauses_decide
 from stillhouse.families.clauses.rules_file import RULES, SavedRules, read_rules, write_rules
 from stillhouse.families.clauses.rules_report import blocks_of
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
@@ -31,7 +32,6 @@ from stillhouse.logic.packed import load_packed, save_packed
 from stillhouse.logic.passes import simplify
 from stillhouse.logic.targets.netlist import fewer_vote_bits
 from stillhouse.report.page import write_blocks
-from stillhouse.report.words import percent
 
 PAGE, PROGRAM, ROWS = "rules.html", "predict.py", 512
 SIMULATED, LANES = 256, 64  # rows that a circuit is simulated on, and side by side: a simulator is slow
@@ -61,11 +61,10 @@ def export_rules(model: Any, data: Any, folder: Path, out: Path) -> Sequence[str
         write_rules(out, found, class_names=names)
         saved = SavedRules({**found.index(), "class_names": names}, found.arrays)
     index: Mapping[str, Any] = saved.index
-    line = (
-        f"{len(index['rules'])} rules alone: {percent(index['shown'])} of {index['judged_on']:,} test images right; the whole "
-        f"network: {percent(index['full'])}"
-    )
-    headline = f"What carries each class of {folder.resolve().name}"
+    none = float(index["growth"][0][1])
+    numbers = (float(index["full"]), none, float(index["shown"]), len(index["rules"]), len(index["class_names"]))
+    line = what_clauses_decide(*numbers)
+    headline = f"What tells each class of {folder.resolve().name} from the others"
     write_blocks(out / PAGE, blocks_of(saved), title="Rules", kicker="stillhouse rules", headline=headline, lead=line)
     return [line]
 

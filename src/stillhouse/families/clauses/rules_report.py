@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from stillhouse.families.clauses.pictures import data_address
+from stillhouse.families.clauses.rule_words import left_out_words, what_clauses_decide
 from stillhouse.families.clauses.rules_file import RULES, SavedRules, read_rules
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
@@ -45,9 +46,9 @@ def blocks_of(found: SavedRules) -> list[Block]:
         for name in shown
         for number, rule in by_class[name][:OPEN_RULES]
     ]
-    blocks: list[Block] = [_growth(index)]
+    blocks: list[Block] = [Facts("What the clauses decide", _decided(index)), _growth(index)]
     if drawings:
-        blocks.append(Figure("Rules that carry each class", drawings, _legend(found)))
+        blocks.append(Figure("Rules that tell each class", drawings, _legend(found)))
     rows: list[list[str | Cell]] = [
         [
             str(rule["class_name"]),
@@ -65,6 +66,15 @@ def blocks_of(found: SavedRules) -> list[Block]:
     return blocks
 
 
+def _decided(index: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Accuracy with all, with none and with the rules, in a sentence; how many clauses are left out."""
+    none = float(index["growth"][0][1]) if index["growth"] else 0.0
+    numbers = (float(index["full"]), none, float(index["shown"]), len(index["rules"]), len(index["class_names"]))
+    left = index.get("left_out")  # files of earlier versions have none
+    entries = [("Clauses", what_clauses_decide(*numbers))]
+    return entries if left is None else [*entries, ("Left out", left_out_words(int(left)) + ".")]
+
+
 def _growth(index: Mapping[str, Any]) -> Figure:
     """How much accuracy so many rules a class keep, without any other clause."""
     points = [(int(count), float(value)) for count, value in index["growth"]]
@@ -73,15 +83,15 @@ def _growth(index: Mapping[str, Any]) -> Figure:
         float(index["full"]),
         "; ".join(f"{count} rules a class: {percent(value)}" for count, value in points)
         + f"; all clauses: {percent(index['full'])}.",
-        x="rules a class",
+        x="clauses a class",
         y="accuracy (%)",
     )
     count, kept = len(index["rules"]), sum(len(rule["literals"]) for rule in index["rules"])
     before = sum(int(rule["count"]) for rule in index["rules"])
     caption = (
-        f"Share of {plain(index['judged_on'], 7)} test images that are right when only the rules speak and "
-        f"every other clause always puts out its mean. 0: no clause at all, what the rest of the network knows. Dashed: the whole "
-        f"network, {percent(index['full'])}."
+        f"Share of {plain(index['judged_on'], 7)} test images that are right when only the clauses that add most to a class speak "
+        f"and every other clause always puts out its mean. 0: no clause at all, what the rest of the network knows. Dashed: "
+        f"the whole network, {percent(index['full'])}."
     )
     exactly = (
         "every literal was tried"
@@ -179,7 +189,7 @@ def _legend(found: SavedRules) -> str:
     drawn = any(name.startswith("wanted_") for name in found.arrays)
     patches = any(name.startswith("examples_") for name in found.arrays)
     words = [
-        "Three clauses a class that add most to its score on its own validation images, above what they add on others."
+        "Three clauses a class that add to its score and are fulfilled most on its own validation images against on others."
     ]
     if drawn:
         words.append(

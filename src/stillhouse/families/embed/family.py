@@ -186,7 +186,7 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
     def arms(self, config: EmbedRunConfig) -> Sequence[Arm]:
         """The student and points of the frontier, a text student, controls."""
         found = [
-            Arm(name, config.student, True, config.seeds_of(name), config.chain, about=NAMES.get(name, ""))
+            Arm(name, config.student, True, config.seeds_of(name), config.chain, about=_about(name))
             for name in config.trained
         ]
         if config.text is not None:
@@ -388,6 +388,11 @@ def verdict(config: EmbedRunConfig, comparisons: Sequence[Mapping[str, Any]]) ->
         return "not tested"
     words = [c["verdict"] for c in comparisons if (c["arm"], c["control"]) == (STUDENT, config.anchors[0])]
     return next((word for word in ("not tested", "hurts", "helps") if word in words), "no difference shown")
+
+
+def _about(name: str) -> str:
+    """What a trained arm is, under its name."""
+    return "taught by the vectors" if name == STUDENT else NAMES.get(name, "")
 
 
 def fit_control(anchor: str, lab: EmbedLab, seed: int) -> Any:

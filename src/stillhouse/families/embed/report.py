@@ -47,8 +47,8 @@ LOCAL_COLUMNS = (
     ("label_1nn", "1-NN label"),
 )
 GLOBAL_COLUMNS = (
-    ("spearman", "Spearman"),
-    ("row_spearman", "row by row"),
+    ("spearman", "Spearman, all pairs"),
+    ("row_spearman", "Spearman, row by row"),
     ("triplet_accuracy", "triplets"),
     ("pearson", "Pearson"),
     ("stress", "stress (low: good)"),
@@ -136,12 +136,12 @@ def _table(title: str, arms: Mapping[str, Any], columns: Sequence[tuple[str, str
     """Those columns that any arm has."""
     kept = [(key, word) for key, word in columns if any(key in mapping(found) for found in arms.values())]
     rows: list[list[str | Cell]] = [
-        [_row(arm), *(_cell(mapping(found).get(key)) for key, _ in kept)] for arm, found in arms.items()
+        [row_name(arm), *(_cell(mapping(found).get(key)) for key, _ in kept)] for arm, found in arms.items()
     ]
     return Table(title, ["", *(word for _, word in kept)], rows, caption)
 
 
-def _row(arm: str) -> str:
+def row_name(arm: str) -> str:
     """As the table of arms names it, so that it has the same mark and colour there and here."""
     return arm_name(arm) if arm.startswith("near-") else arm
 
@@ -190,7 +190,7 @@ def _frontier(arms: Mapping[str, Any]) -> Markup:
             small = arm.startswith("near-")
             color = figures.COLORS[0] if learned else figures.INK
             axes.plot([x], [y], "o" if learned else "s", color=color, markersize=4 if small else 7, zorder=2)
-        axes.set(xlabel="global: Spearman of distances", ylabel="local: share of the 10 nearest kept")
+        axes.set(xlabel="global: Spearman of distances, all pairs", ylabel="local: share of the 10 nearest kept")
         axes.set_ylim(0, 1.15 * max(y for _, y in known.values()) or 1.0)
         axes.margins(x=0.2)
         _name_points(

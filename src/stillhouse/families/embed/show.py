@@ -13,12 +13,13 @@ from rich.table import Table
 from stillhouse.cli.show import RunDisplay, print_table, seeds_in_words
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
-from stillhouse.families.embed.report import arm_name
+from stillhouse.families.embed.report import row_name
 from stillhouse.report.verdicts import Measure, sentence
+from stillhouse.report.words import FEWEST_SEEDS, seeds_words
 
 SHOWN = {"loss": "loss", "knn_overlap@10": "near", "spearman": "far", "r2": "r2"}
 NEAR = {"knn_overlap@1": "1-NN kept", "knn_overlap@10": "10-NN kept", "trustworthiness": "trust"}
-FAR = {"spearman": "Spearman", "triplet_accuracy": "triplets"}
+FAR = {"row_spearman": "Spearman, row by row", "spearman": "Spearman, all pairs", "triplet_accuracy": "triplets"}
 MORE = {"sts": "pairs", "label_1nn": "1-NN label", "seconds": "seconds"}
 
 
@@ -42,9 +43,11 @@ def print_embedding(summary: Mapping[str, Any], out: Path) -> None:
     for entry in summary["comparisons"]:
         line = sentence(entry, summary["arms"], measures)
         console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
-    if len(summary["seeds"]) < 3:
-        console.print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")
-    console.print(f"verdict: [bold]{summary['verdict']}[/bold]")
+    count = len(summary["seeds"])
+    if count < FEWEST_SEEDS:
+        console.print(f"verdict: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)")
+    else:
+        console.print(f"verdict: [bold]{summary['verdict']}[/bold]")
     console.print(f"student: {out / 'student'}", markup=False, soft_wrap=True)
     console.print(f"report: {out / REPORT}", markup=False, soft_wrap=True)
     console.print(f"look at the space: stillhouse embed explore {out}", markup=False, soft_wrap=True)
@@ -65,5 +68,5 @@ def _print(title: str, rows: Mapping[str, Mapping[str, Any]]) -> None:
     table = Table("", *columns.values(), title=title)
     for name, found in rows.items():
         cells = [found.get(key) for key in columns]
-        table.add_row(arm_name(name), *("" if v is None else f"{v:.1f}" if v >= 10 else f"{v:.3f}" for v in cells))
+        table.add_row(row_name(name), *("" if v is None else f"{v:.1f}" if v >= 10 else f"{v:.3f}" for v in cells))
     print_table(table)

@@ -20,7 +20,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stillhouse.classification.data import ImageData, ImageSplit
 from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.rule_words import left_out_words, what_clauses_decide
 from stillhouse.families.clauses.students.base import ClauseModel
+from stillhouse.families.clauses.students.discrimination import by_discrimination, shares
 from stillhouse.families.clauses.students.literal_names import pixels_of
 from stillhouse.families.clauses.students.rule_cuts import (
     Clause,
@@ -91,7 +93,7 @@ class Rules:
     """What is found of a network.
 
     Attributes:
-        rules: by class, what adds most first.
+        rules: by class, those first that are fulfilled most on the class against on others.
         growth: (rules a class, accuracy of the network with those clauses alone); 0 rules is what the rest of the network knows.
         full: accuracy of the whole network on the same images.
         shown: accuracy with the rules above alone, cut as they are.
@@ -101,6 +103,8 @@ class Rules:
         judged_on: test images of the accuracies.
         arrays: `mean_K` (C, H, W) uint8 a class; `wanted_R`, `unwanted_R` (h, w) uint8 of rules over pixels; `examples_R`
             (E, C, h, w) uint8: where others speak most.
+        left_out: clauses that add much and fire on the class hardly more than on others: no rules of a class.
+        classes: how many there are.
     """
 
     rules: list[Rule]
@@ -112,11 +116,13 @@ class Rules:
     cut_on: int
     judged_on: int
     arrays: dict[str, np.ndarray]
+    left_out: int
+    classes: int
 
     def index(self) -> dict[str, Any]:
         """Plain data for a JSON file; the arrays go beside it."""
         entries = [{**asdict(rule), "literals": list(rule.literals), "words": list(rule.words)} for rule in self.rules]
-        named = ("full", "shown", "exact", "chosen_on", "cut_on", "judged_on")
+        named = ("full", "shown", "exact", "chosen_on", "cut_on", "judged_on", "left_out")
         return {
             "rules": entries,
             "growth": [list(point) for point in self.growth],
@@ -127,11 +133,11 @@ class Rules:
         """One line a rule."""
         kept, count = sum(len(rule.literals) for rule in self.rules), sum(rule.count for rule in self.rules)
         lines = [
-            f"What carries each class, chosen on {self.chosen_on} validation images. A pixel is (row, column).",
+            what_clauses_decide(self.full, self.growth[0][1], self.shown, len(self.rules), self.classes),
+            f"What tells each class from the others, chosen on {self.chosen_on} validation images. A pixel is (row, column).",
             f"{kept} of {count} literals are kept: without the others the whole network gives the same answers on {self.cut_on} "
             "images.",
-            f"These {len(self.rules)} rules alone: {self.shown:.1%} of {self.judged_on} test images right; the whole network: "
-            f"{self.full:.1%}.",
+            f"Left out: {left_out_words(self.left_out)}. Accuracies are of {self.judged_on} test images.",
             "",
         ]
         return "\n".join([*lines, *map(str, self.rules)]) + "\n"
@@ -204,16 +210,16 @@ def find_rules(
         for count in (0, *GROWTH)
     ]
     full = _accuracy(model, found, judged, None, means)
-    before = {
-        (k, pair): literals_of(found[pair[0]], pair[1]) for k, ranks in ranking.items() for pair, _ in ranks[:wanted]
-    }
+    whole = _fulfilled(model, found, chosen)
+    told = {k: by_discrimination(ranks, whole, chosen.labels, k) for k, ranks in ranking.items()}
+    left_out = sum(len(ranks[:wanted]) - min(wanted, len(told[k])) for k, ranks in ranking.items())
+    ranking = {k: ranks[:wanted] for k, ranks in told.items()}
+    before = {(k, pair): literals_of(found[pair[0]], pair[1]) for k, ranks in ranking.items() for pair, _ in ranks}
     votes = {
-        k: _votes_by_place(model, found, _of(chosen, k), k, [pair for pair, _ in ranks[:wanted]])
-        for k, ranks in ranking.items()
+        k: _votes_by_place(model, found, _of(chosen, k), k, [pair for pair, _ in ranks]) for k, ranks in ranking.items()
     }
     exact = sum_over_clauses(model, found)
     cut_on = validation.first(CUT_ROWS if exact else max(32, min(CUT_IMAGES, int(BUDGET / work / FEWEST_TRIALS))))
-    whole = _fulfilled(model, found, chosen)
     if exact:
         cut_every_literal(model, found, cut_on.pixels, [pair for _, pair in before])
     else:
@@ -225,7 +231,7 @@ def find_rules(
     for k, ranks in ranking.items():
         own = _of(chosen, k)
         arrays[f"mean_{k}"] = as_bytes(own.pixels.mean(0))
-        for pair, adds in ranks[:wanted]:
+        for pair, adds in ranks:
             site, clause = found[pair[0]], pair[1]
             literals, pixels = literals_of(site, clause), pixels_of(model, site)
             if pixels is None or pixels.patch:
@@ -233,7 +239,7 @@ def find_rules(
             if pixels is not None and literals:
                 number = len(rules)
                 arrays[f"wanted_{number}"], arrays[f"unwanted_{number}"] = pixels.pictures(literals)
-            holds, elsewhere = _shares(fulfilled[pair[0]][:, clause], chosen.labels, k)
+            holds, elsewhere = shares(fulfilled[pair[0]][:, clause], chosen.labels, k)
             mine = chosen.labels == k
             rules.append(
                 Rule(
@@ -253,7 +259,8 @@ def find_rules(
                 )
             )
     shown = _accuracy(model, found, judged, {pair for _, pair in before}, means)
-    return Rules(rules, growth, full, shown, exact, len(chosen.labels), len(cut_on.labels), len(judged.labels), arrays)
+    counts = (len(chosen.labels), len(cut_on.labels), len(judged.labels))
+    return Rules(rules, growth, full, shown, exact, *counts, arrays, left_out, classes)
 
 
 def _operations(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> int:
@@ -380,8 +387,3 @@ def _accuracy(
 
     with listening(found if kept is not None else {}, hear):
         return float((answers(model, images.pixels) == images.labels).float().mean())
-
-
-def _shares(speaks: Tensor, labels: Tensor, k: int) -> tuple[float, float]:
-    own = labels == k
-    return float(speaks[own].mean()), float(speaks[~own].mean()) if bool((~own).any()) else 0.0
