@@ -1,11 +1,11 @@
 #!/bin/sh
 # Clauses against an MLP of equal cost of the packed form, by the library's energy of the operations: the setting of controls.sh (6 000
-# images, 6 epochs of 64), arm kd, 3 seeds. ONLY="vit" runs that alone. MEASURE: see equal_cost.py.
+# images, 6 epochs of 64), arm kd, 3 seeds. ONLY="vit" runs that alone. MEASURE: see equal_cost.py. LIMIT, EPOCHS, SEEDS: smaller ones.
 . "$(dirname "$0")/settings.sh"
 mnist_teacher
 PYTHON=${PYTHON:-$(dirname "$BIN")/python}
 MEASURE=${MEASURE:-energy}
-SMALL="--dataset mnist --train-limit 6000 --epochs 6 --batch-size 64 \
+SMALL="--dataset mnist --train-limit ${LIMIT:-6000} --epochs ${EPOCHS:-6} --batch-size 64 \
  --distill-teacher-checkpoint $TEACHER --distill-teacher-weight 1.0 --distill-teacher-temp 2.0 --arms kd --seeds ${SEEDS:-3}"
 VIT="--transformer-patch 4 --transformer-embed-dims 64 --transformer-layers 2 --transformer-heads 4"
 SWIN="--transformer-arch swin --transformer-patch 4 --transformer-depths 1,1 --transformer-stage-heads 2,4 \
