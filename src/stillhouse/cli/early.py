@@ -36,6 +36,8 @@ def look(words: Sequence[str]) -> None:
             _data(rest, mapping)
             _teacher(rest, mapping)
     elif command in ("evaluate", "export"):
+        if command == "export":
+            _form(rest)
         root = _given(rest, "--data-root")
         if root is not None and not Path(root).expanduser().exists():
             raise InputError(f"--data-root {root}: there is no such file or folder")
@@ -118,6 +120,24 @@ def _runs(words: Sequence[str]) -> list[Path]:
         word for place, word in enumerate(words) if not word.startswith("-") and words[place - 1 :][:1] != ["--out"]
     ]
     return [folder for folder in map(Path, named) if (folder / "run.json").is_file()]
+
+
+def _form(words: Sequence[str]) -> None:
+    """A form that no student of the kind on the card has."""
+    from stillhouse.core.folder import student_folder
+    from stillhouse.core.records import CARD, read_json
+    from stillhouse.families import FAMILIES, light
+
+    form, place = _given(words, "--to"), Path(words[0]) if words else Path()
+    if form is None or not words or words[0].startswith("-") or not place.exists():
+        return
+    card = read_json(student_folder(place.parent if place.is_file() else place) / CARD)
+    if not isinstance(card, Mapping) or card.get("family") not in FAMILIES:
+        return
+    student, forms = card.get("student"), light(str(card["family"])).forms(card)
+    kind = (student.get("kind") if isinstance(student, Mapping) else None) or card["family"]
+    if forms is not None and form not in forms:
+        raise InputError(f"--to {form}: a student of kind {kind} has no such form; it has {', '.join(forms)}")
 
 
 def _setting(words: Sequence[str], path: str) -> str | None:

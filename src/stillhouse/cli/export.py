@@ -14,12 +14,12 @@ from stillhouse.families import family_at
 
 TARGETS = ("packed", "c", "wasm", "verilog", "parts", "rules", "json", "onnx", "torch", "numpy")
 EPILOG = """forms (a family that lacks one names those that it has):
-  packed   one file of bits and whole numbers (clauses), or of ternary weights (lm)
-  c, wasm, verilog, json   clauses as C99, WebAssembly, hardware, or a table for other programs
+  packed   one file of bits and whole numbers (flat-tm, deep-tm), or of ternary weights (lm)
+  c, wasm, verilog, json   flat-tm and deep-tm as C99, WebAssembly, hardware, or a table for other programs
   parts    clause layers of a network that is not all clauses: packed, C, JSON and Verilog of each
   rules    a page, a text and JSON: the clauses that carry each class, drawn, and what they keep alone
   onnx, torch   the network for onnxruntime, or for torch.export.load
-  numpy    a folder that needs numpy and nothing else
+  numpy    a folder that needs numpy and nothing else (flat-tm, deep-tm, embed)
 
 What is written is compared with the network on the test split; what answers otherwise is not kept
 (with --vote-bits, which changes answers on purpose, it is compared with the rounded votes).

@@ -248,6 +248,10 @@ class Light(ABC):
         """
         raise InputError("counted in torch, which is not installed: pip install 'stillhouse[train]'")
 
+    def forms(self, card: Mapping[str, Any]) -> Sequence[str] | None:
+        """Forms in which a student with this card can be exported, by name; None where the card alone does not say."""
+        return None
+
     def opened(self, place: Path) -> Predictor | None:
         """An exported student of this family that needs no torch, ready to be used; None where `place` is none.
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stillhouse.classification.light import ClassesLight
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
     from stillhouse.core.predict import Predictor
     from stillhouse.report.blocks import Block
+
+MACHINES = ("flat-tm", "deep-tm")  # students that are clauses from the pixels to the class
 
 
 class ClausesLight(ClassesLight):
@@ -27,6 +29,18 @@ class ClausesLight(ClassesLight):
         from stillhouse.families.clauses.rules_report import rule_blocks
 
         return [*super().blocks(run), *rule_blocks(run.path), *clause_blocks(run.path), *cost_blocks(run.path)]
+
+    def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
+        """Machines only of students that are clauses from the pixels to the class."""
+        student = card.get("student")
+        whole = isinstance(student, Mapping) and student.get("kind") in MACHINES
+        return (
+            *(("packed", "c", "wasm", "verilog", "json", "numpy") if whole else ()),
+            "parts",
+            "rules",
+            "onnx",
+            "torch",
+        )
 
     def opened(self, place: Path) -> Predictor | None:
         """A machine of clauses as `export --to packed`, `json` or `numpy` wrote it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 from stillhouse.classification.light import ClassesLight
 
 
@@ -10,6 +13,10 @@ class ImagesLight(ClassesLight):
 
     kind = "images"
     title = "classes by ordinary networks"
+
+    def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
+        """The network, whatever it is."""
+        return ("onnx", "torch")
 
 
 LIGHT = ImagesLight()

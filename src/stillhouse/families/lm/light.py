@@ -29,6 +29,10 @@ class LanguageLight(Light):
         Metric("density", "share of channels that spike", digits=3, low=0.0, high=1.0),
     )
 
+    def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
+        """Ternary weights of a student."""
+        return ("packed",)
+
     def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
         """Also other windows of the same text."""
         texts = [one.get("data", {}).get("splits", {}).get("test") for one in (run, other)]

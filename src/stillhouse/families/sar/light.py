@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from stillhouse.core.family import Light, Metric
 
@@ -21,6 +21,10 @@ class SarLight(Light):
         Metric("quality", "quality (1 \u2212 NMSE)", items="test lines", high=1.0),
         Metric("coherence", "coherence", items="test lines", low=0.0, high=1.0),
     )
+
+    def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
+        """One step of the stream."""
+        return ("onnx",)
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Images, cuts through points, coherence, the table, learning curves."""
