@@ -38,7 +38,7 @@ IMAGES = {
     "recipe": "digits",
     "data": {"train_limit": 128, "test_limit": 60},
     "student": {"embed_dim": 16, "clauses": 16, "depth": 2},
-    "training": {**LOOP, "epochs": 2, "warmup_epochs": 1.0, "precision": "32-true"},
+    "training": {**LOOP, "epochs": 2, "learning_rate": 3e-3, "warmup_epochs": 1.0, "precision": "32-true"},
     "arms": ["kd"],
     "seeds": 1,
 }

@@ -24,7 +24,7 @@ def digits() -> ClausesRunConfig:
         student=TsetlinViTConfig(patch_size=2, embed_dim=32, depth=2, heads=2, clauses=128),
         signals=(LogitsConfig(loss=ForwardKL(temperature=1.0)),),
         training=ClausesTrainingConfig(
-            epochs=40, batch_size=32, learning_rate=3e-3, warmup_epochs=2, keep="last", threads=1
+            epochs=24, batch_size=32, learning_rate=6e-3, warmup_epochs=2, keep="last", threads=1
         ),
     )
 
