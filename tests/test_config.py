@@ -437,7 +437,10 @@ def test_messages_are_in_words_of_yaml(setting, message):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 7))]), "100,000"),
+        (
+            "\n".join(["a0: &a0 [1]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 7))]),
+            "100,000",
+        ),
         ("a: &a [*a]", "100,000"),
         ("? [a, b]\n: 1", "a word as a key, got a list in line 1"),
         ("a: " + "9" * 6000, "a whole number has more digits than can be read"),

@@ -263,13 +263,15 @@ def test_a_study_that_lost_what_a_trial_found_is_named(tmp_path, kept):
 def test_a_study_that_lost_whole_trials_is_named(tmp_path):
     """They were drawn anew and went on from the folders of others, with status 0."""
     space = {"training.learning_rate": Choices((0.01, 0.02))}
-    study, plan = swept(tmp_path, space)
+    _, plan = swept(tmp_path, space)
     path = tmp_path / "study.journal"
     lines = path.read_bytes().splitlines(keepends=True)
     last = max(n for n, line in enumerate(lines) if b'"op_code": 4' in line or b'"op_code":4' in line)
     path.write_bytes(b"".join(lines[:last]))
     assert len(real_trials(open_again(tmp_path, space)[0])) == 1
-    with pytest.raises(StudyChanged, match=r"holds trial-0001, of which the study 'test' knows nothing.*study\.journal"):
+    with pytest.raises(
+        StudyChanged, match=r"holds trial-0001, of which the study 'test' knows nothing.*study\.journal"
+    ):
         work(open_again(tmp_path, space)[0], plan, tmp_path, build_of(tabular()))
 
 

@@ -91,9 +91,7 @@ def estimate(
     return Estimate(rows, size, hours)
 
 
-def _check(
-    rows: int, kept: Content, classes: int, width: int, inputs: int, rate: float | None, processes: int
-) -> None:
+def _check(rows: int, kept: Content, classes: int, width: int, inputs: int, rate: float | None, processes: int) -> None:
     """Refuse what no cache has: a size from such a number would be believed."""
     least = {
         "rows": (rows, 1),

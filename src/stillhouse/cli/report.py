@@ -14,8 +14,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         prog="stillhouse report",
         description="Write report.html, one self-contained page, from the files of a run folder; of a folder of several models "
-        "(stillhouse vision) one page each. Files that are missing or were changed are named, on the page and on standard error; the page "
-        "is made of the others, with status 0.",
+        "(stillhouse vision) one page each. Files that are missing or were changed are named, on the page and on standard "
+        "error; the page is made of the others, with status 0.",
         examples="""
   stillhouse report runs/demo
   stillhouse report runs/mine

@@ -386,11 +386,15 @@ class _OnceLoader(yaml.SafeLoader):
             if id(one) not in sizes:
                 sizes[id(one)] = MOST  # until it is known: one that holds itself is endless
                 inner = one.value if isinstance(one, yaml.CollectionNode) else []
-                sizes[id(one)] = 1 + sum(size(n) for each in inner for n in (each if isinstance(each, tuple) else (each,)))
+                sizes[id(one)] = 1 + sum(
+                    size(n) for each in inner for n in (each if isinstance(each, tuple) else (each,))
+                )
             return sizes[id(one)]
 
         if node is not None and size(node) > MOST:
-            raise yaml.YAMLError(f"expected at most {MOST:,} values, got more: an alias (*name) counts as what it stands for")
+            raise yaml.YAMLError(
+                f"expected at most {MOST:,} values, got more: an alias (*name) counts as what it stands for"
+            )
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -59,7 +59,7 @@ class RunFolder:
         """A folder to write a run into: new or empty, or with `resume` one of the same configuration.
 
         Raises:
-            InputError: something else is there, a run that is not to be resumed, one of another configuration, or another run above.
+            InputError: something else is there, a run that is not to be resumed, one of another configuration, or a run above.
         """
         with RunLock(path) as lock:
             _check_outside(path)
@@ -233,7 +233,9 @@ def _check_outside(path: Path) -> None:
         InputError: a run lies above.
     """
     above = None if (path / records.RUN).is_file() else run_above(path.parent)
-    if above is not None and path.name not in (read_object(above / records.RUN, records.ABOUT)["config"].get("models") or ()):
+    if above is not None and path.name not in (
+        read_object(above / records.RUN, records.ABOUT)["config"].get("models") or ()
+    ):
         raise InputError(f"cannot write {path}: it lies in the run {above}; choose another --out")
 
 

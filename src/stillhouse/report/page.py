@@ -30,8 +30,8 @@ KINDS = {Table: "table", Figure: "figure", Facts: "facts", Tiles: "tiles"}
 def write_page(family: Light, out: Path, *, log: Callable[[str], None] | None = None) -> Path:
     """Write `report.html` into a run folder, from the files in it and nothing else.
 
-    An unfinished run gives a page of what there is; a section whose files are missing is left out. The page names every file that is
-    missing or was changed.
+    An unfinished run gives a page of what there is; a section whose files are missing is left out. The page names every file that
+    is missing or was changed.
 
     Args:
         family: of the run.

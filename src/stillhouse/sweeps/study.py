@@ -111,7 +111,9 @@ def _check_place(out: Path) -> None:
     run = run_above(out)
     if run is not None:
         where = "is a run" if run == out.resolve() else f"lies in the run {run}"
-        raise InputError(f"cannot write {out}: it {where}, expected a new folder or one of a sweep; choose another --out")
+        raise InputError(
+            f"cannot write {out}: it {where}, expected a new folder or one of a sweep; choose another --out"
+        )
     names = [entry.name for entry in out.iterdir()] if out.is_dir() else []
     if names and not any(fnmatch(name, mark) for name in names for mark in MARKS):
         raise InputError(f"cannot write {out}: it exists and is not a sweep; choose another --out")
@@ -123,13 +125,15 @@ def check_trials(study: Any, out: Path) -> None:
     Raises:
         StudyChanged: its records were cut off or deleted.
     """
-    there = sorted(folder.parent.name for folder in out.glob(f"trial-*/{RUN}"))  # first: a trial is told before it has a folder
+    there = sorted(
+        folder.parent.name for folder in out.glob(f"trial-*/{RUN}")
+    )  # first: a trial is told before it has a folder
     known = {f"trial-{trial.number:04d}" for trial in study.get_trials(deepcopy=False)}
     lost = [name for name in there if name not in known]
     if lost:
         raise StudyChanged(
-            f"{out}: holds {', '.join(lost[:5])}{', ...' * (len(lost) > 5)}, of which the study {study.study_name!r} knows nothing: "
-            f"its records ({JOURNAL} or --storage) were cut off or deleted; put them back, or choose another --out"
+            f"{out}: holds {', '.join(lost[:5])}{', ...' * (len(lost) > 5)}, of which the study {study.study_name!r} knows "
+            f"nothing: its records ({JOURNAL} or --storage) were cut off or deleted; put them back, or choose another --out"
         )
 
 

@@ -14,7 +14,17 @@ from stillhouse.core.records import RUN
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.sweeps.kept import keeping
 from stillhouse.sweeps.space import as_assignment
-from stillhouse.sweeps.study import Plan, StudyChanged, check_trials, claimed, finish, next_trial, point_of, real_trials, sign
+from stillhouse.sweeps.study import (
+    Plan,
+    StudyChanged,
+    check_trials,
+    claimed,
+    finish,
+    next_trial,
+    point_of,
+    real_trials,
+    sign,
+)
 from stillhouse.sweeps.trial import Pruned, train_trial
 from stillhouse.training.interrupt import Interrupted
 
