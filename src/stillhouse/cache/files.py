@@ -284,9 +284,9 @@ def compare(folder: Path, got: Mapping[str, Any], expected: Mapping[str, Any]) -
     """Raise InputError where a cache is not of what it is expected to be of; only what is named is compared."""
     for name, want in as_json(expected).items():
         if got.get(name) != want:
+            what = OTHERS.get(name, f"another {name}")
             raise InputError(
-                f"cache {folder}: it is of {OTHERS.get(name, f'another {name}')}: expected {_short(want)}, got {_short(got.get(name))}; take "
-                "another folder"
+                f"cache {folder}: it is of {what}: expected {_short(want)}, got {_short(got.get(name))}; take another folder"
             )
 
 
