@@ -14,11 +14,13 @@ from stillhouse.classification.students.ordinary import TimmStudentConfig
 from stillhouse.cli.main import explained
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError
 from stillhouse.core.folder import RunFolder, settings_of
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import run_place, write_json
 from stillhouse.families.clauses.data.boolean_cache import with_boolean_features
 from stillhouse.families.clauses.data.boolean_features_config import FeaturesMode
+from stillhouse.recipes import load_run
 from stillhouse.teachers import TeacherConfig
 from stillhouse.training.size import check_size
 
@@ -38,6 +40,28 @@ def test_a_network_beyond_the_memory_is_refused_before_it_is_there():
     check_size(lambda: nn.Linear(30, 30), "student", memory=4 * 4 * 930)
     with pytest.raises(InputError):
         check_size(lambda: nn.Linear(30, 30), "student", memory=4 * 4 * 930 - 1)
+
+
+def test_a_network_of_very_many_parts_is_refused_while_it_is_counted():
+    """A depth of 100 000 was built for minutes, without a word."""
+    built = []
+
+    def deep():
+        for _ in range(10**6):
+            built.append(nn.Sequential(nn.Identity()))
+        return nn.Sequential(*built)
+
+    with pytest.raises(InputError, match="student: expected a network of at most 50,000 layers"):
+        check_size(deep, "student")
+    assert len(built) <= 50_000
+    assert len(nn.Sequential(*(nn.Identity() for _ in range(60_000)))) == 60_000  # counting has ended
+
+
+@pytest.mark.parametrize("setting", ["seeds=100000000000", "data.views=1000000000"])
+def test_counts_that_nobody_means_are_refused(setting):
+    """They were accepted, or an estimate of them never came to its end."""
+    with pytest.raises(ConfigError, match="less than or equal to 10000"):
+        load_run("digits", [setting])
 
 
 def test_measuring_a_network_draws_nothing():

@@ -38,7 +38,12 @@ def test_shares_are_merged_and_shown(recipe, tmp_path, capsys):
     capsys.readouterr()
     assert main(["cache", "show", both]) == 0
     printed = capsys.readouterr().out
-    for words in ("licence: CC-BY-4.0", "teacher: timm:test_resnet", "key content: topk:2", "all as they were written"):
+    for words in (
+        "licence: CC-BY-4.0",
+        "teacher: timm:test_resnet",
+        "key content: topk:2",
+        "every row as it was written",
+    ):
         assert words in printed
     stored = StoredTeacher(tmp_path / "both")
     assert (stored.spec.kept, list(stored.spec.features)) == (2, ["layer1"])

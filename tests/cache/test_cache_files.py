@@ -156,6 +156,28 @@ def test_merge_refuses_what_differs(tmp_path):
         merge([tmp_path / "a"], tmp_path / "out2")
 
 
+def test_a_merge_that_a_full_disk_ends_leaves_no_half_a_shard(tmp_path, monkeypatch):
+    """Arrays without their record lay there for good; what is no cache was named by the file that it lacks."""
+    write_shards(tmp_path / "a", plan(), fill)
+    written = files.write_json
+
+    def full(path, content):
+        if path.name == "train-00001.json":
+            raise CannotWrite(f"cannot write {path}: No space left on device")
+        written(path, content)
+
+    monkeypatch.setattr(files, "write_json", full)
+    with pytest.raises(CannotWrite, match="make room, and the same command goes on"):
+        merge([tmp_path / "a"], tmp_path / "out")
+    monkeypatch.setattr(files, "write_json", written)
+    assert {p.name.partition(".")[0] for p in (tmp_path / "out").glob("train-*")} == {"train-00000"}
+    merge([tmp_path / "a"], tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "a")
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match=r"none: expected a cache \(plan\.json in it\), got none"):
+        merge([tmp_path / "none"], tmp_path / "out")
+
+
 def flip(path):
     raw = bytearray(path.read_bytes())
     raw[-3] ^= 4

@@ -39,6 +39,7 @@ except ImportError:  # Windows
 
 PLAN, MANIFEST, CLAIM = "plan.json", "manifest.json", ".claim"
 WAIT_SECONDS = 0.2
+OTHERS = {"labels": "other rows or labels (another data set, split or seed)"}  # the rest by its name
 
 Arrays = Mapping[str, NDArray[Any]]
 Fill = Callable[[str, int, int], Iterator[Arrays]]  # part, first row, end -> its rows, a batch at a time
@@ -145,6 +146,9 @@ def merge(folders: Sequence[Path], out: Path) -> Plan:
     Raises:
         InputError: caches of different plans, a shard that was changed, or one that two folders have with different content.
     """
+    for folder in folders:
+        if not (folder / PLAN).is_file():
+            raise InputError(f"cache {folder}: expected a cache ({PLAN} in it), got none")
     plans = [Plan.read(folder / PLAN) for folder in folders]
     for folder, plan in zip(folders, plans):
         _same_plan(folder, plan, plans[0])
@@ -162,10 +166,15 @@ def merge(folders: Sequence[Path], out: Path) -> Plan:
                 )
         if _finished(out, shard):
             continue
-        for name, about in files.items():
-            verify_file(first / shard.file(name), about)
-            _link(first / shard.file(name), out / shard.file(name))
-        write_json(out / shard.record, {"files": files})
+        try:
+            for name, about in files.items():
+                verify_file(first / shard.file(name), about)
+                _link(first / shard.file(name), out / shard.file(name))
+            write_json(out / shard.record, {"files": files})
+        except CannotWrite as error:  # what is there of a shard without its record is nobody's
+            for name in files:
+                (out / shard.file(name)).unlink(missing_ok=True)
+            raise CannotWrite(f"{error}; make room, and the same command goes on") from None
     finish(out, plans[0])
     return plans[0]
 
@@ -275,9 +284,9 @@ def compare(folder: Path, got: Mapping[str, Any], expected: Mapping[str, Any]) -
     """Raise InputError where a cache is not of what it is expected to be of; only what is named is compared."""
     for name, want in as_json(expected).items():
         if got.get(name) != want:
+            what = OTHERS.get(name, f"another {name}")
             raise InputError(
-                f"cache {folder}: it is of another {name}: expected {_short(want)}, got {_short(got.get(name))}; take "
-                "another folder"
+                f"cache {folder}: it is of {what}: expected {_short(want)}, got {_short(got.get(name))}; take another folder"
             )
 
 

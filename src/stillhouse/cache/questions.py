@@ -107,10 +107,17 @@ class Questions:
         """What a cache of the answers holds; a first batch of every part is asked to know their shapes."""
         if not self.parts or min(part.rows for part in self.parts.values()) < 1:
             raise InputError(f"teacher {self.name}: expected rows to ask about, got none")
-        arrays = {}
+        arrays: dict[str, Any] = {}
+        of_views: dict[str, Any] = {}
         for name in self.parts:
+            stem = name.rpartition("-")[0]  # thousands of views have the shapes of the first
+            if stem in of_views:
+                arrays[name] = of_views[stem]
+                continue
             found = next(self.answers(name, 0, min(2, self.parts[name].rows), content))
             arrays[name] = {what: (values.shape[1:], values.dtype.str) for what, values in found.items()}
+            if stem:
+                of_views[stem] = arrays[name]
         rows = {name: part.rows for name, part in self.parts.items()}
         key = {**self.key, **content.to_key(), "classes": self.classes, "batch": self.batch}
         about = {"teacher": self.name, "params": self.params, "licence": licence or self.licence, **self.about}

@@ -164,7 +164,7 @@ def _show(words: Sequence[str]) -> int:
     for part, rows in plan.parts.items():
         arrays = ", ".join(f"{n} {list(shape)} {kind[1:]}" for n, (shape, kind) in plan.arrays[part].items())
         print(f"{part}: {rows:,} rows of {plan.row_bytes(part):,} bytes ({arrays})")
-    print(f"{plan.bytes:,} bytes in {len(plan.shards)} shards, all as they were written")
+    print(f"{plan.bytes:,} bytes in {len(plan.shards)} shards, every row as it was written")
     return 0
 
 

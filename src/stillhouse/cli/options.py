@@ -222,11 +222,8 @@ def read_config(
     offered = _add_flags(parser, base)
     options = parser.parse(arguments)
     # --set may change the shape (which signals, a teacher or none, another family's student), so flags come after it
-    given = [
-        f"{'.'.join(flag.path)}={json.dumps(_value(flag, value))}"
-        for flag in offered
-        if (value := getattr(options, flag.name)) is not None
-    ]
+    chosen = [(flag, value) for flag in offered if (value := getattr(options, flag.name)) is not None]
+    given = [f"{'.'.join(flag.path)}={json.dumps(_value(flag, value))}" for flag, value in chosen]
     try:
         changed = load(recipe or default, options.set)
     except (

@@ -90,7 +90,7 @@ class RunPlan:
         description="folder of `stillhouse cache`: the teacher's answers are read there, and compared with the teacher's own on "
         "rows that are drawn anew; without the teacher at hand, name cache:FOLDER as the teacher",
     )
-    seeds: int = Field(default=3, gt=0, description="how many times each arm is trained (seeds 0, 1, ...)")
+    seeds: int = Field(default=3, gt=0, le=10_000, description="how many times each arm is trained (seeds 0, 1, ...)")
 
     def __post_init__(self) -> None:
         check_plan(self)

@@ -7,10 +7,16 @@ from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 from stillhouse.core.checks import InputError
 
 COPIES = 4  # weights, their gradients, and the two moments of Adam
+MOST_PARTS = 50_000  # of networks that are trained: some thousands; millions take minutes to build
+
+
+class _TooManyParts(Exception):
+    """The network has more parts than any that is trained."""
 
 
 def check_size(build: Callable[[], nn.Module], name: str, *, memory: int | None = None) -> None:
@@ -26,13 +32,28 @@ def check_size(build: Callable[[], nn.Module], name: str, *, memory: int | None 
     Raises:
         InputError: it is too large.
     """
+    parts = 0
+
+    def counted(module: nn.Module, part: str, inner: nn.Module | None) -> None:
+        nonlocal parts
+        parts += 1
+        if parts > MOST_PARTS:
+            raise _TooManyParts
+
+    counting = register_module_module_registration_hook(counted)
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             network = build()
         weights = sum(p.numel() for p in network.parameters())
         size = COPIES * sum(p.numel() * p.element_size() for p in network.parameters())
+    except _TooManyParts:
+        raise InputError(
+            f"{name}: expected a network of at most {MOST_PARTS:,} layers and parts of layers, got more; lower its depth"
+        ) from None
     except Exception:  # its own faults are found, and named, when it is built
         return
+    finally:
+        counting.remove()
     have = memory or machine_memory()
     if size > have:
         raise InputError(

@@ -73,6 +73,7 @@ class DataConfig:
     views: int | None = Field(
         default=None,
         gt=0,
+        le=10_000,
         description="so many augmented views of each image, one an epoch and then again, each a function of view_seed, view and "
         "image: what a teacher's cache can hold [new changes at every step]",
     )

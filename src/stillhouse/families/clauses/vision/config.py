@@ -229,7 +229,7 @@ class VisionConfig:
     )
     output: OutputConfig = Field(default_factory=OutputConfig)
     arms: tuple[ArmName, ...] = Field(default=(), description="controls too; none: kd with a teacher, no-kd without")
-    seeds: int = Field(default=1, gt=0, description="how many seeds each arm is trained with")
+    seeds: int = Field(default=1, gt=0, le=10_000, description="how many seeds each arm is trained with")
 
     def __post_init__(self) -> None:
         if self.training.learning_rate != ClausesTrainingConfig().learning_rate:
