@@ -161,6 +161,9 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
     if file.is_file() or (row == "kd" and options.teacher is None):
         return
     config, tutor = config_of(row, options.text), None
+    if row in ("alone", "kd") and options.teacher is not None:
+        # the teacher's tokens: a BPE of fewer bytes of the text has others, by which the teacher knows nothing
+        config = replace(config, corpus=replace(config.corpus, tokenizer=str(options.teacher)))
     whole = config.corpus.build()  # what a teacher may have learned from
     if row in ("alone", "kd"):
         config = replace(config, corpus=replace(config.corpus, most_bytes=options.taught_bytes))
