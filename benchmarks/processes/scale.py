@@ -260,8 +260,8 @@ small model and from assumptions about the hardware, both below; it says what wo
 compare samples see the samples of all). What augmentation and dropout draw differs from process to process; the order of the
 rows does not depend on their number, and a run goes on with any (`--resume`). Batch normalization uses the rows of its own process.
 
-Where one process is killed (by the kernel for its memory, for example), Lightning notices within 5 seconds and ends all others of
-the machine by SIGKILL, for they would wait for it without end: the command ends with status 137 and Lightning's line alone. Nothing is
+Where one process is killed (by the kernel for its memory, say), Lightning notices within 5 seconds and ends all others of the
+machine by SIGKILL, for they would wait for it without end: the command ends with status 137 and Lightning's line alone. Nothing is
 lost but the epoch that was begun: the same command with `--resume` goes on from the last checkpoint.
 
 ## On paper
