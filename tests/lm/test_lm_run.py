@@ -356,7 +356,7 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     assert main(["lm", "generate", student, "--prompt", "the river", "--tokens", "3"]) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("the river")
-    model = load_lm(student)[0]
+    model = load_lm(root / "run/arms/kd/seed-0")[0]
     ngram = generate(root / "run/arms/kd/seed-0", "the river", 3)["ngram_bytes"]
     assert ngram > 0
     assert f"({sum(p.numel() for p in model.parameters()):,} weights, ternary ones a byte each)" in captured.err
