@@ -188,7 +188,7 @@ def by_setting(
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.10g}"))
         else:
-            axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=all(x == round(x) for x in places)))
         axes.margins(0.1)
         axes.set_xlabel(setting)
         axes.set_ylabel(score)
