@@ -202,7 +202,7 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     about = "verdict on the teacher" if comparisons_of_teacher(summary) else "verdict"
     count = len(summary["seeds"])
     if count < FEWEST_SEEDS:
-        console.print(f"{about}: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)")
+        console.print(f"{about}: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)", soft_wrap=True)
     else:
         console.print(f"{about}: [bold]{summary['verdict']}[/bold]")
     console.print(f"student: {out / 'student'}", markup=False, soft_wrap=True)

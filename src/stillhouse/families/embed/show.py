@@ -45,7 +45,7 @@ def print_embedding(summary: Mapping[str, Any], out: Path) -> None:
         console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
     count = len(summary["seeds"])
     if count < FEWEST_SEEDS:
-        console.print(f"verdict: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)")
+        console.print(f"verdict: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)", soft_wrap=True)
     else:
         console.print(f"verdict: [bold]{summary['verdict']}[/bold]")
     console.print(f"student: {out / 'student'}", markup=False, soft_wrap=True)
