@@ -164,13 +164,12 @@ def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any])
     if row in ("alone", "kd") and options.teacher is not None:
         # the teacher's tokens: a BPE of fewer bytes of the text has others, by which the teacher knows nothing
         config = replace(config, corpus=replace(config.corpus, tokenizer=str(options.teacher)))
-    whole = config.corpus.build()  # what a teacher may have learned from
     if row in ("alone", "kd"):
         config = replace(config, corpus=replace(config.corpus, most_bytes=options.taught_bytes))
     corpus = config.corpus.build()
     if row == "kd":
         source = LanguageTeacherConfig(source=str(options.teacher))
-        teacher = load_teacher(source, whole)
+        teacher = load_teacher(source, corpus)  # refused where it has other tokens
         config = replace(config, teacher=source)
         tutor = LanguageTutor(teacher, cache_of(config, corpus, teacher, options.out / "logits", print))
     steps = options.steps
