@@ -275,7 +275,7 @@ def test_codes_are_written_in_three_forms(run, vectors, tmp_path, capsys):
     )
     np.testing.assert_array_equal(np.load(tmp_path / "one.npy"), codes[:, :5])
     status, text = said(capsys, "encode", run, vectors, "--key", "embeddings", "--out", tmp_path / "z.xlsx")
-    assert (status, "expected .npy, .csv or .jsonl" in text) == (2, True)
+    assert (status, "ends in .npy, .csv or .jsonl" in text) == (2, True)
 
 
 def test_a_text_student_needs_texts_alone_and_a_vector_student_says_so(run, tmp_path, capsys):

@@ -117,7 +117,7 @@ def test_every_form_of_a_file_is_the_same(two, tmp_path, capsys):
     [
         ('{"scores": {"item-0": 1}}', "ids differ: B, seed 0 lacks item-1"),
         ('{"scores": {"item-0": 1, "item-1": 2, "x": 3}}', "has also x"),
-        ('{"scores": {"item-0": 1, "item-1": NaN}}', "expected a finite score, got nan"),
+        ('{"scores": {"item-0": 1, "item-1": NaN}}', "expected a finite score, got 'nan'"),
         ('{"scores": {"item-0": 1, "item-0": 0, "item-1": 1}}', "stands twice"),
         ('{"scores": [1, 2]}', "expected scores by id"),
         ('{"ids": ["a"], "scores": [1, 2]}', "as many scores as ids"),

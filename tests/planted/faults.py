@@ -196,7 +196,7 @@ ATTACHED = (
     Fault(
         "an attached signal hears an old step",
         "stillhouse.training.attach:_Ear.take",
-        edited("self.scores = None", "pass"),
+        edited("self.scores, self.heard = None, False", "pass"),
         "tests/examples/test_own_loops.py::test_what_does_not_fit_is_refused",
     ),
 )

@@ -55,7 +55,9 @@ def test_text_chart_and_comparison_agree_where_less_is_better(gap, seeds, monkey
     assert middle == pytest.approx(-gap)
     assert low < 0 < high
     assert "of bits per byte less is better" in label
-    beside = difference_words(Measure.of(BITS), {**row, "word": WORDS[row["verdict"]]})
+    beside = difference_words(
+        Measure.of(BITS), {**row, "word": WORDS[row["verdict"]], "paired_seeds": list(range(seeds))}
+    )
     assert beside.startswith(f"0.0022 {word}")
 
 

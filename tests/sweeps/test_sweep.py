@@ -254,7 +254,7 @@ def test_a_study_that_lost_what_a_trial_found_is_named(tmp_path, kept):
     first = next(n for n, line in enumerate(lines) if b'"intermediate_value"' in line)
     path.write_bytes(b"".join(lines[: first + 1 if kept else 0]))
     shutil.rmtree(tmp_path / "trial-0001")
-    words = r"trial-0000: has .* epochs, of which the study knows" if kept else "holds trial-0000, of which the study"
+    words = r"trial-0000: has .* epochs, of which the study knows" if kept else "holds trial-0000, which the study"
     with pytest.raises(StudyChanged, match=words):
         swept(tmp_path, space, resume=True)
     assert [trial.state.name for trial in real_trials(open_again(tmp_path, space)[0])] == ["RUNNING"] * bool(kept)

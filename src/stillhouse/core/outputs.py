@@ -33,7 +33,8 @@ def check_output(place: Path, *, suffixes: tuple[str, ...] = (), source: Path | 
     """
     place = Path(place).expanduser()
     if suffixes and place.suffix.lower() not in suffixes:
-        raise InputError(f"--out {place}: expected a name that ends in {' or '.join(suffixes)}")
+        ends = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
+        raise InputError(f"--out {place}: expected a name that ends in {ends}")
     if not place.exists() or place.is_dir():
         return
     if source is not None and Path(source).expanduser().exists() and place.samefile(Path(source).expanduser()):
