@@ -98,7 +98,7 @@ def test_a_folder_of_neither_kind_is_called_so(tmp_path, capsys):
     """A run's folder is near, and the message was about its text."""
     for folder in (tmp_path, tmp_path / "absent"):
         said = refused(capsys, "evaluate", folder)
-        assert "(card.json; a run's lie in arms/ARM/seed-K)" in said
+        assert "(card.json) or a finished run" in said
         assert "got none of them" in said
 
 

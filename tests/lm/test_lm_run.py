@@ -366,6 +366,12 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     assert (tmp_path / "packed/tokenizer.json").is_file()
     assert main(["lm", "evaluate", student, "--tokens", "100"]) == 0
     assert json.loads(capsys.readouterr().out)["perplexity"] > 1
+    assert (
+        main(["lm", "generate", str(root / "run"), "--prompt", "the river", "--tokens", "3"]) == 0
+    )  # a run: its student
+    assert capsys.readouterr().out.startswith("the river")
+    assert main(["lm", "evaluate", str(root / "run"), "--tokens", "100"]) == 0
+    assert json.loads(capsys.readouterr().out)["perplexity"] > 1
     assert main(["lm", "distill", "wikitext-2", "--seeds", "5", "--print-config"]) == 0
     assert "seeds: 5" in capsys.readouterr().out
     flags = [word for change in changes(root) for word in ("--set", change)]
@@ -383,6 +389,17 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     assert "bits per byte" in capsys.readouterr().out
     assert main(["lm", "distill", "wikitext-2", *flags, *more, "--out", str(out)]) == 2
     assert "--resume" in capsys.readouterr().err
+
+
+def test_a_teacher_brings_its_tokenizer(tmp_path):
+    """A student of other tokens learns from a teacher that knows nothing: the recipe's tokenizer was taken, or refused."""
+    from stillhouse.families.lm.recipes import load_lm_run
+
+    (tmp_path / "tokenizer.json").write_text("{}")
+    named = [f"teacher.source={tmp_path}"]
+    assert load_lm_run("wikitext-2", named).corpus.tokenizer == str(tmp_path)
+    assert load_lm_run("wikitext-2", [*named, "corpus.tokenizer=bytes"]).corpus.tokenizer == "bytes"
+    assert load_lm_run("wikitext-2", [*named, "teacher.tokens=byte-marginals"]).corpus.tokenizer != str(tmp_path)
 
 
 def test_recipes_are_whole_and_arms_are_described():

@@ -102,8 +102,11 @@ def test_what_is_no_npz_is_named(tmp_path, simulated):
     raw = bytearray(simulated[1].read_bytes())
     raw[len(raw) // 2] ^= 1
     (tmp_path / "changed.npz").write_bytes(raw)
+    np.save(tmp_path / "one.npy", np.zeros((8, 16), np.complex64))
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
     words = {
         "pickle": "expected an npz file",
+        "one": "expected an npz file",
         "text": "expected an npz file",
         "changed": "was changed",
         "none": "cannot read",

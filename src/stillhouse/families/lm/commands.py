@@ -13,6 +13,7 @@ from typing import Any
 from stillhouse.cli.options import CONFIG, TRAINING, Parser, print_config, read_config
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import ConfigError
+from stillhouse.core.folder import SHIPPED
 from stillhouse.core.records import CARD, run_place
 
 COMMANDS = {
@@ -178,7 +179,9 @@ def _evaluate(words: Sequence[str]) -> int:
   stillhouse lm evaluate runs/wikitext-2/arms/kd/seed-0 --energy
 """
     parser = Parser(prog="stillhouse lm evaluate", description=COMMANDS["evaluate"], examples=examples)
-    parser.add_argument("folder", type=Path, help="a student (runs/wikitext-2/arms/kd/seed-0), or a teacher's folder")
+    parser.add_argument(
+        "folder", type=Path, help="a run, one student of it (RUN/arms/kd/seed-0), or a teacher's folder"
+    )
     parser.add_argument("--source", help="another text: a folder of splits or a file [that of its run]")
     parser.add_argument("--tokens", type=int, help="of the test split [those of its run]")
     parser.add_argument("--window", type=int, help="tokens of a window [those of its run]")
@@ -189,6 +192,8 @@ def _evaluate(words: Sequence[str]) -> int:
     )
     parser.add_argument("--layer", help="of --probe [the last feed-forward layer]")
     options = parser.parse(words)
+    if (options.folder / SHIPPED / CARD).is_file():  # a run: its student
+        options.folder = options.folder / SHIPPED
     _check_evaluation(options)
     from stillhouse.families.lm.use import probe, score_again
 
@@ -211,7 +216,7 @@ def _check_evaluation(options: Namespace) -> None:
     network = (options.folder / "config.json").is_file() or options.folder.suffix.lower() == ".gguf"
     if not student and not network:
         raise InputError(
-            f"{options.folder}: expected a student's folder (card.json; a run's lie in arms/ARM/seed-K), a teacher's "
+            f"{options.folder}: expected a student's folder (card.json) or a finished run, a teacher's "
             "(config.json) or a GGUF file, got none of them"
         )
     flags = ("source", "tokens", "window", "dynamic", "probe", "energy", "layer")
@@ -234,7 +239,7 @@ def _generate(words: Sequence[str]) -> int:
   stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river" --torch
 """
     parser = Parser(prog="stillhouse lm generate", description=COMMANDS["generate"], examples=examples)
-    parser.add_argument("folder", type=Path, help="a student (runs/wikitext-2/arms/kd/seed-0)")
+    parser.add_argument("folder", type=Path, help="a run, or one student of it (RUN/arms/kd/seed-0)")
     parser.add_argument("--prompt", required=True, help="text of any length")
     parser.add_argument("--tokens", type=int, default=100, help="to write [100]")
     parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the likeliest token [0]")
@@ -293,7 +298,7 @@ def _export(words: Sequence[str]) -> int:
   stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out up.nir --nir blocks.0.ffn.up
 """
     parser = Parser(prog="stillhouse lm export", description=COMMANDS["export"], examples=examples)
-    parser.add_argument("folder", type=Path, help="a student (runs/wikitext-2/arms/kd/seed-0)")
+    parser.add_argument("folder", type=Path, help="a run, or one student of it (RUN/arms/kd/seed-0)")
     parser.add_argument("--out", type=Path, required=True, help="folder, or the file of a NIR graph")
     parser.add_argument(
         "--packing", choices=("trits", "planes"), default="trits", help="5 trits a byte, or 2 bit planes"

@@ -12,6 +12,7 @@ from stillhouse.core.config import ConfigError, load_yaml, merge, parse, set_pat
 from stillhouse.core.schedules import Linear
 from stillhouse.curricula import CurriculumConfig
 from stillhouse.families.lm.data import CorpusConfig
+from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE
 from stillhouse.families.lm.lesson import LanguageLessonConfig, OnPolicyConfig
 from stillhouse.families.lm.plan import (
     LanguageTrainingConfig,
@@ -238,6 +239,8 @@ TEACHERS: Mapping[str, Callable[[], LmTeacherRunConfig]] = {
 def load_lm_run(recipe: str, assignments: Sequence[str] = ()) -> LmRunConfig:
     """The configuration of a recipe name or YAML file, with `a.b=c` assignments carried out.
 
+    A teacher that is named here brings its tokenizer, where its folder has one and `corpus.tokenizer` is not named too.
+
     Raises:
         ConfigError: no such recipe or file, unknown key, wrong value.
 
@@ -245,7 +248,12 @@ def load_lm_run(recipe: str, assignments: Sequence[str] = ()) -> LmRunConfig:
         >>> load_lm_run("wikitext-2", ["student.mixer=gated"]).student.mixer
         'gated'
     """
-    return _load(recipe, assignments, LmRunConfig, RECIPES)
+    config = _load(recipe, assignments, LmRunConfig, RECIPES)
+    named = {assignment.partition("=")[0] for assignment in assignments}
+    own = (Path(config.teacher.source) / TOKENIZER_FILE).is_file() and config.teacher.tokens == "same"
+    if own and "teacher.source" in named and not named & {"corpus", "corpus.tokenizer"}:
+        return replace(config, corpus=replace(config.corpus, tokenizer=config.teacher.source))
+    return config
 
 
 def load_lm_teacher(recipe: str, assignments: Sequence[str] = ()) -> LmTeacherRunConfig:

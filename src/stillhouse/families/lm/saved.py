@@ -54,7 +54,9 @@ def load_lm(folder: Path) -> tuple[SpikingLM, Tokenizer, dict[str, Any]]:
     """
     card = read_json(folder / CARD)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got another")
+        raise InputError(
+            f"{folder / CARD}: expected the card of a language student (format {FORMAT!r}), got that of another model"
+        )
     missing = [name for name, kind in (("model", dict), ("window", int)) if not isinstance(card.get(name), kind)]
     if missing:
         raise InputError(

@@ -15,7 +15,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.exports import ExportChoices
-from stillhouse.core.folder import check_test_data, run_above
+from stillhouse.core.folder import check_test_data, run_above, student_folder
 from stillhouse.core.outputs import check_output
 from stillhouse.core.records import read_object
 from stillhouse.families.lm.data import CorpusConfig
@@ -122,7 +122,7 @@ def generate(
     """Let a student write on, a token at a time, in memory that does not grow; the prompt may be of any length.
 
     Args:
-        folder: of an arm and seed.
+        folder: of a run, or of an arm and seed.
         prompt: text; at least one token.
         count: tokens to make.
         temperature: 0 takes the likeliest.
@@ -136,7 +136,7 @@ def generate(
     Raises:
         InputError: an empty prompt, or files that are not there.
     """
-    model, tokenizer, _ = load_lm(folder)
+    model, tokenizer, _ = load_lm(student_folder(folder))
     ids = tokenizer.encode(prompt).tolist()
     if not ids:
         raise InputError("prompt: expected at least one token, got none")
@@ -207,7 +207,7 @@ def export(folder: Path, out: Path, *, packing: str = "trits", nir: str | None =
     """Write a student as packed ternary weights with its tokenizer, or a part of it as NIR.
 
     Args:
-        folder: of an arm and seed.
+        folder: of a run, or of an arm and seed.
         out: folder of the packed file, or the file of the NIR graph.
         packing: trits (5 a byte) or planes (2 bits).
         nir: path of the part, as `blocks.0.ffn`; None: pack the whole student.
@@ -217,7 +217,7 @@ def export(folder: Path, out: Path, *, packing: str = "trits", nir: str | None =
     """
     for place in [out] if nir is not None else [out / PACKED, out / TOKENIZER_FILE]:
         check_output(place)
-    model, tokenizer, _ = load_lm(folder)
+    model, tokenizer, _ = load_lm(student_folder(folder))
     if nir is not None:
         from stillhouse.families.lm.export.nir import export_nir
 

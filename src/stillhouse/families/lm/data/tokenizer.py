@@ -189,7 +189,7 @@ def load_tokenizer(source: str) -> Tokenizer:
         raise InputError(f"tokenizer {source}: cannot be read: {error}") from None
     raise InputError(
         f"tokenizer {source}: expected bytes, bpe:N, a folder with tokenizer.json or with vocab.json and merges.txt, or a GGUF "
-        "file; found none of them"
+        "file; found none of them (`stillhouse lm train-teacher` makes a teacher's folder, which has its tokenizer)"
     )
 
 

@@ -71,7 +71,10 @@ def _read(path: Path) -> Arrays:
     if MARK in raw[-(len(MARK) + 64) :] and not comment_fits(raw):
         raise InputError(f"{path} was changed after it was written: simulate it again")
     try:
-        with np.load(io.BytesIO(raw), allow_pickle=False) as file:
+        file = np.load(io.BytesIO(raw), allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):  # .npy: one array without a name
+            raise ValueError("one array")
+        with file:
             return {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile):
         raise InputError(f"{path}: expected an npz file of plain arrays (numpy.savez), got something else") from None
