@@ -1,5 +1,6 @@
 """`stillhouse embed`: it teaches, takes documented names, says plainly what is wrong, and its pieces fit each other."""
 
+import base64
 import csv
 import json
 import subprocess
@@ -298,6 +299,9 @@ def test_the_page_holds_the_test_rows_with_texts_and_neighbours(run, tmp_path, c
     sizes = json.loads((run / "run.json").read_text())["data"]["sizes"]
     assert (held["rows"], held["width"], held["teacher"]["k"], held["student"]["k"]) == (sizes["test"], 5, 5, 5)
     assert held["texts"][0].startswith("word")
+    numbers = np.frombuffer(base64.b64decode(held["numbers"]), "<f8").astype(int)
+    assert [text.rpartition(" ")[2] for text in held["texts"]] == [str(number) for number in numbers]  # as in the file
+    assert held["numbers_of"] == "x.npz"
     assert said(capsys, "explore", run, "--out", tmp_path / "all.html", "--all")[0] == 0
     assert "<b>300</b><span>rows" in (tmp_path / "all.html").read_text()
 

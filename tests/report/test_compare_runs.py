@@ -74,7 +74,11 @@ def test_two_seeds_are_no_verdict_and_three_are(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
     assert main(["compare", str(a), str(b), "--out", str(tmp_path / "p.html")]) == 0
     assert ", better" not in capsys.readouterr().out
-    assert ", better" not in (tmp_path / "p.html").read_text()
+    page = (tmp_path / "p.html").read_text()
+    assert ", better" not in page
+    assert "has the best" not in page
+    assert main(["compare", str(a), str(c), "--out", str(tmp_path / "q.html")]) == 0
+    assert "c has the best error" in (tmp_path / "q.html").read_text()
 
 
 def student(folder, rows, **card):
@@ -157,7 +161,12 @@ def test_the_page_has_every_run_and_its_reason(tmp_path):
     c = make(tmp_path / "c", {5: [0.0, 0.0, 0.0]})
     found = compare_runs(Errors(), read_runs(Errors(), [a, b, c]))
     page = write_comparison(Errors(), found, tmp_path / "page.html").read_text()
-    assert "c has the best error" in page
+    head = page.partition("<h1>")[2].partition("</h1>")[0].replace("\N{NO-BREAK SPACE}", " ")
+    assert (
+        head.split("</span>")[-1].strip()
+        == "Error: c 0.00 %, a 15.00 %, b 18.33 %; some with 1 seed: too few for a verdict"
+    )
+    assert "Hollow dot: difference; 2 seeds: too few for an interval over seeds." in page
     assert "not paired with a: they share no seed" in page
     assert "7" in page
     json.dumps(found)

@@ -73,6 +73,13 @@ def test_the_page_holds_what_it_was_given(tmp_path):
     assert held["texts"][59] == "t59"
 
 
+@pytest.mark.parametrize("numbers", [np.arange(59), np.zeros(60, int), np.arange(60) - 1, np.arange(60) / 2])
+def test_numbers_that_are_no_rows_of_a_file_are_refused(tmp_path, numbers):
+    codes, _ = made()
+    with pytest.raises(InputError, match="numbers: expected 60 different whole numbers"):
+        explorer(tmp_path / "p.html", codes, numbers=numbers)
+
+
 def test_the_page_asks_for_nothing_from_outside(tmp_path):
     """A page that loads a library from somewhere is blank on the day it matters, and tells somebody who reads what."""
     codes, sides = made()
@@ -245,6 +252,31 @@ class TestBrowser:
         assert said["moved"][0] != said["place"]
         assert said["moved"][1] is True
         assert said["stepped"].startswith(f"Row {told[23][0]}:")
+
+    def test_rows_are_called_as_in_the_file(self, tmp_path):
+        """Row 3 of the page was row 107 of the file: who looked it up there read another text."""
+        codes, sides = made()
+        numbers = 100 + 2 * np.arange(60)
+        page = explorer(tmp_path / "p.html", codes, numbers=numbers, numbers_of="ada.npy", **sides)
+        said, console, _ = visit(
+            page,
+            tmp_path / "v",
+            """
+            said.open = at("which").textContent; said.keys = at("keys").textContent;
+            said.near = at("teacher").querySelector("small").textContent;
+            await type("search", "134"); said.found = listed("results");
+            said.small = at("results").querySelector("small").textContent;
+            await type("search", "17"); said.none = at("count").textContent;
+            point("pointermove", explorer.place(23)); await rest(); said.tip = at("tip").textContent;
+            """,
+        )
+        assert console == []
+        assert said["open"] == "Row 100"
+        assert said["keys"].endswith("Row numbers are those of ada.npy, the first row is 0.")
+        assert said["near"].endswith(f"row {numbers[sides['teacher_neighbours'][0, 0]]}")
+        assert (said["found"], said["small"]) == ([17], "row 134")
+        assert said["none"] == "Nothing found."
+        assert said["tip"] == "row 146"
 
     def test_overlap_is_marked_where_there_is_some(self, tmp_path):
         """Random neighbours may share none, and then a page without marks would pass."""

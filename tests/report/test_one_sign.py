@@ -33,7 +33,7 @@ def _tables(metric, kd, no_kd):
 
 
 def drawn(row, metric, monkeypatch):
-    """What the chart of a report is given: (name, difference, low, high)."""
+    """What the chart of a report is given: (name, difference, interval)."""
     seen = []
     monkeypatch.setattr(figures, "differences", lambda rows, label, unit: seen.extend([*rows, label]))
     page._differences(SimpleNamespace(comparisons=[row]), {metric.name: Measure.of(metric)})
@@ -50,15 +50,30 @@ def test_text_chart_and_comparison_agree_where_less_is_better(gap, seeds, monkey
     assert f"difference 0.0022 {word}" in text
     assert "+0.0022" not in text
     assert f"{MINUS}0.0022" not in text
-    (_, middle, low, high), label = drawn(row, BITS, monkeypatch)
+    (_, middle, ends), label = drawn(row, BITS, monkeypatch)
     assert (middle > 0) == (word == "better")
     assert middle == pytest.approx(-gap)
-    assert low < 0 < high
+    assert ends is None if seeds < 3 else ends[0] < 0 < ends[1]
     assert "of bits per byte less is better" in label
     beside = difference_words(
         Measure.of(BITS), {**row, "word": WORDS[row["verdict"]], "paired_seeds": list(range(seeds))}
     )
     assert beside.startswith(f"0.0022 {word}")
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_claim_nothing_in_words_and_in_the_chart(seeds, monkeypatch):
+    """Beside "not tested" stood "saves 0.0100" and a solid line clear of 0: the reader took the line for the verdict."""
+    row, arms = difference(BITS, -5.0, seeds)
+    assert row["low"] > 0  # clear of 0
+    found = sentence(row, arms, {BITS.name: Measure.of(BITS)})
+    assert found.verdict == "not tested"
+    assert "difference 5.0000 better" in found.detail
+    assert "saves" not in found.detail
+    assert ("interval over test items" in found.detail) == (seeds == 1)
+    (_, middle, ends), label = drawn(row, BITS, monkeypatch)
+    assert (middle, ends) == (pytest.approx(5.0), None)
+    assert "too few seeds for an interval" in label
 
 
 def test_more_accuracy_is_a_plus(monkeypatch):

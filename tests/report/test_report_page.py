@@ -14,7 +14,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.machine import machine
 from stillhouse.families.clauses.family import FAMILY
-from stillhouse.report import write_page
+from stillhouse.report import figures, write_page
 from stillhouse.report.verdicts import Measure, sentence
 from stillhouse.report.words import GAP, MINUS
 
@@ -439,6 +439,19 @@ def test_two_seeds_have_no_verdict_in_the_headline(run_folder):
     assert "helps" not in head
     assert '<li class="helps">' not in text
     assert "two seeds are too few for a verdict" in text
+    caption = "Hollow dot: difference; 2 seeds: too few for an interval over seeds. Right of 0 is better."
+    assert caption in words_of(text)
+
+
+def test_a_difference_without_an_interval_is_a_hollow_grey_dot():
+    """Of two rows alike but for their seeds one has a line in colour."""
+    with_it = figures.differences([("a", 1.0, (0.5, 1.5))], "l")
+    without = figures.differences([("a", 1.0, None)], "l")
+    assert figures.COLORS[0].lower() in with_it
+    assert figures.COLORS[0].lower() not in without
+    assert figures.FAINT in without
+    assert "stroke-width: 2.5" in with_it
+    assert "stroke-width: 2.5" not in without
 
 
 def test_the_headline_has_the_numbers_of_the_comparison_that_it_names(run_folder):

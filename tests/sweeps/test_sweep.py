@@ -401,6 +401,15 @@ def test_the_page_says_what_to_do_next(tmp_path):
     assert "http" not in page.replace("http://www.w3.org", "")
 
 
+def test_trials_that_are_tied_are_named(tmp_path):
+    """The first of two equal trials, called the best, would say that its setting won."""
+    study, plan = swept(tmp_path, {"training.learning_rate": Choices((1e-12, 1e-13))}, tabular())
+    found = write_sweep(study, plan, tmp_path, tabular())
+    assert scores(study)[0] == scores(study)[1]
+    assert found["best"] == 0
+    assert "(tied: trials 0, 1)" in (tmp_path / records.REPORT).read_text()
+
+
 def test_equal_networks_of_a_sweep_share_one_measurement(tmp_path):
     """Trials that differ in their rate alone are one network: 11.0 to 15.4 ms would be the noise of the machine."""
     measured, networks = iter([11.0, 15.4, 30.0, 32.0]), iter([4, 4, 8, 8])

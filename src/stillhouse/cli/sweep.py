@@ -220,6 +220,8 @@ def _write(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> d
 
 def _finish(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> None:
     """Print the best settings, the front and the command to go on with."""
+    from stillhouse.sweeps.page import tied_words
+
     found = _write(study, plan, out, family, cost)
     running = [trial for trial in found["trials"] if trial["state"] == "running"]
     if running:
@@ -228,8 +230,10 @@ def _finish(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> 
     if best is None:
         raise InputError("no trial was finished; see the reasons in " + str(out / "sweep.json"))
     settings = ", ".join(f"{key}={value}" for key, value in best["settings"].items())
+    tied = tied_words(found)
     print(
         f"best: trial {best['number']} ({settings}): {found['objective']} {score_words(best['score'], found['in_percent'])}"
+        + f"; {tied}" * bool(tied)
     )
     if found["cost"]:
         print(f"front against {found['cost']}: trials {', '.join(map(str, found['front']))}")

@@ -57,12 +57,21 @@ def color(place: int) -> str:
     return COLORS[place % len(COLORS)]
 
 
-def differences(rows: Sequence[tuple[str, float, float, float]], label: str, unit: str = "points") -> Markup:
-    """Differences with their intervals against the line of no difference; rows are (name, difference, low, high)."""
+def differences(
+    rows: Sequence[tuple[str, float, tuple[float, float] | None]], label: str, unit: str = "points"
+) -> Markup:
+    """Differences with their intervals against the line of no difference; rows are (name, difference, interval).
+
+    One without an interval, as of fewer than three seeds, is a hollow grey dot, wherever it lies: nothing is shown by it.
+    """
     with rc_context(STYLE | {"font.size": 10}):
         figure = Figure(figsize=(5, 0.7 + 0.36 * len(rows)), layout="constrained")
         axes = figure.add_subplot()
-        for place, (_, middle, low, high) in enumerate(rows):
+        for place, (_, middle, ends) in enumerate(rows):
+            if ends is None:
+                axes.plot([middle], [place], "o", color=FAINT, fillstyle="none", markersize=7)
+                continue
+            low, high = ends
             color = COLORS[0] if low > 0 else COLORS[1] if high < 0 else FAINT
             axes.plot([low, high], [place, place], color=color, linewidth=2.5, solid_capstyle="round")
             axes.plot([middle], [place], "o", color=color, markersize=7)

@@ -18,7 +18,17 @@ from stillhouse.report import figures, signals
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import RunFolder, mapping, number, read_run
 from stillhouse.report.verdicts import Measure, direction, sentence, shown
-from stillhouse.report.words import FEWEST_SEEDS, HEADLINES, MARKS, NOTHING, lead, plain, seeds_words, size
+from stillhouse.report.words import (
+    FEWEST_SEEDS,
+    HEADLINES,
+    MARKS,
+    NOTHING,
+    interval_words,
+    lead,
+    plain,
+    seeds_words,
+    size,
+)
 
 if TYPE_CHECKING:
     from stillhouse.core.family import Light
@@ -86,8 +96,8 @@ def render(family: Light, run: RunFolder) -> str:
         mark=MARKS.get(verdict, MARKS["not tested"]),
         sentences=[sentence(row, arms, measures) for row in run.comparisons],
         differences=_differences(run, measures),
+        about_differences=interval_words([int(number(row.get("seeds")) or 0) for row in _drawn(run, measures)]),
         direction=direction(next(iter(measures.values()))),
-        most_seeds=_seeds(run),
         faults=run.faults,
         order=order,
         blocks=blocks,
@@ -268,16 +278,29 @@ def _differences(run: RunFolder, measures: Mapping[str, Measure]) -> Markup | No
     """Every comparison of the headline's metric with its interval against 0."""
     first = next(iter(measures.values()))
     rows = []
-    for row in run.comparisons:
-        ends = [number(row.get(key)) for key in ("difference", "low", "high")]
-        known = [first.scale * end for end in ends if end is not None]
-        if len(known) == 3 and row.get("metric") == first.name:
-            rows.append((f"{row.get('arm')} against {row.get('control')}", known[0], known[1], known[2]))
+    for row in _drawn(run, measures):
+        middle, low, high = (first.scale * float(row[key]) for key in ("difference", "low", "high"))
+        few = (number(row.get("seeds")) or 0) < FEWEST_SEEDS
+        rows.append((f"{row.get('arm')} against {row.get('control')}", middle, None if few else (low, high)))
     if not rows:
         return None
-    text = "; ".join(f"{name}: {middle:+.4g}, {low:+.4g} to {high:+.4g}" for name, middle, low, high in rows)
-    label = f"Differences in {first.label} with their 95 % intervals; {direction(first)}. {text}."
+    label = f"Differences in {first.label}; {direction(first)}. {differences_text(rows)}."
     return figures.differences(rows, label, unit=first.unit)
+
+
+def _drawn(run: RunFolder, measures: Mapping[str, Measure]) -> list[Mapping[str, Any]]:
+    """Comparisons of the headline's metric of which all is known."""
+    keys, first = ("difference", "low", "high"), next(iter(measures))
+    return [r for r in run.comparisons if r.get("metric") == first and all(number(r.get(k)) is not None for k in keys)]
+
+
+def differences_text(rows: Sequence[tuple[str, float, tuple[float, float] | None]]) -> str:
+    """What a chart of differences shows, for who does not see it."""
+    return "; ".join(
+        f"{name}: {middle:+.4g}, "
+        + ("too few seeds for an interval" if ends is None else "{:+.4g} to {:+.4g}".format(*ends))
+        for name, middle, ends in rows
+    )
 
 
 def _facts(run: RunFolder) -> Facts:

@@ -23,15 +23,16 @@ from stillhouse.core.records import read_json
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
-from stillhouse.report.page import write_blocks
+from stillhouse.report.page import differences_text, write_blocks
 from stillhouse.report.verdicts import Measure, direction, gain, shown
-from stillhouse.report.words import FEWEST_SEEDS, NOTHING, cost_on_axis, plain, seeds_words
+from stillhouse.report.words import FEWEST_SEEDS, NOTHING, cost_on_axis, interval_words, plain, seeds_words
 from stillhouse.report.words import cost as cost_words
 
 if TYPE_CHECKING:
     from stillhouse.core.family import Light, Metric
 
 MOST_SETTINGS = 20  # in sight; more are folded
+MOST_NAMED = 4  # runs in a headline
 WORDS = {"helps": "better", "hurts": "worse", "no difference shown": "no difference shown", "not tested": "not tested"}
 
 
@@ -198,16 +199,13 @@ def write_comparison(family: Light, found: Mapping[str, Any], path: Path, comman
     """
     rows = found["runs"]
     order = [row["run"] for row in rows]
-    best = _best(family.metrics[0], rows)
-    measure = Measure.of(family.metrics[0])
-    score = shown(measure, best["metrics"][measure.name]["mean"])
     return write_blocks(
         path,
         _blocks(family, rows, found.get("settings", {})),
         title=f"{len(rows)} runs compared",
         kicker="stillhouse comparison"
         + f" \N{MIDDLE DOT} {family.title}" * (len({row.get("kind") for row in rows}) == 1),
-        headline=f"{best['run']} has the best {measure.label}: {score}",
+        headline=_headline(family.metrics[0], rows),
         lead=f"{len(rows)} runs, each by the arm that it ships. Differences are against {order[0]}, paired by test item and seed "
         "where both runs were tested on the same items; an interval that holds 0 shows no difference.",
         order=order,
@@ -232,18 +230,21 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[
     blocks: list[Block] = [Table("Runs", head, table, caption)]
     if settings:
         blocks.append(_settings(settings, rows))
+    paired = [row for row in rows if row.get("difference") is not None]
+    seeds = [len(row["paired_seeds"]) for row in paired]
     ends = [
-        (row["run"], *(first.scale * row[key] for key in ("difference", "low", "high")))
-        for row in rows
-        if row.get("difference") is not None and not _too_few(row)
+        (
+            row["run"],
+            first.scale * row["difference"],
+            None if count < FEWEST_SEEDS else (first.scale * row["low"], first.scale * row["high"]),
+        )
+        for row, count in zip(paired, seeds)
     ]
     drawings = []
     if ends:
-        text = "; ".join(f"{name}: {middle:+.4g}, {low:+.4g} to {high:+.4g}" for name, middle, low, high in ends)
-        drawing = figures.differences(ends, f"Differences from {rows[0]['run']}. {text}.", unit=first.unit)
-        drawings.append(
-            (drawing, f"Against {rows[0]['run']}: {direction(first)}. A line that crosses 0 shows no difference.")
-        )
+        label = f"Differences from {rows[0]['run']}. {differences_text(ends)}."
+        drawing = figures.differences(ends, label, unit=first.unit)
+        drawings.append((drawing, f"Against {rows[0]['run']}: {direction(first)}. {interval_words(seeds)}"))
     axis = next(
         (k for k in COSTS if len({row["cost"].get(k) for row in rows}) > 1 and all(k in row["cost"] for row in rows)),
         None,
@@ -317,7 +318,9 @@ def _difference(measure: Measure, row: Mapping[str, Any]) -> Cell:
     ends = [gain(measure, row[key]) for key in ("difference", "low", "high")]
     if _too_few(row):
         return Cell(ends[0], row["word"])
-    return Cell(f"{ends[0]}, {row['word']}", f"{ends[1]} to {ends[2]}")
+    return Cell(
+        f"{ends[0]}, {row['word']}", f"{ends[1]} to {ends[2]}{' over test items' * (len(row['paired_seeds']) == 1)}"
+    )
 
 
 def _cell(measure: Measure, found: Mapping[str, Any] | None) -> Cell:
@@ -333,12 +336,23 @@ def spread_words(measure: Measure, found: Mapping[str, Any]) -> str:
     return "" if None in ends else " to ".join(shown(measure, end) for end in ends)
 
 
-def _best(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    sign = -1.0 if metric.lower_is_better else 1.0
+def _headline(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Which run is best; where one has too few seeds, for which no verdict is given anywhere, the scores alone."""
+    measure, sign = Measure.of(metric), -1.0 if metric.lower_is_better else 1.0
     scored = [row for row in rows if metric.name in row["metrics"]]
     if not scored:
         raise InputError(f"expected {metric.label} in at least one run, got none")
-    return max(scored, key=lambda row: sign * row["metrics"][metric.name]["mean"])
+    scored.sort(key=lambda row: sign * row["metrics"][metric.name]["mean"], reverse=True)
+    scores = [(row["run"], shown(measure, row["metrics"][metric.name]["mean"])) for row in scored]
+    counts = {len(row["seeds"]) for row in scored}
+    if min(counts) < FEWEST_SEEDS:
+        listed = (
+            ", ".join(map(" ".join, scores[:MOST_NAMED]))
+            + (len(scores) > MOST_NAMED) * f" and {len(scores) - MOST_NAMED} more"
+        )
+        text = f"{measure.label}: {listed}; {'some with ' * (len(counts) > 1)}{seeds_words(min(counts))}"
+        return text[0].upper() + text[1:]
+    return f"{scores[0][0]} has the best {measure.label}: {scores[0][1]}"
 
 
 def _estimate(run: Run, metric: Metric) -> dict[str, Any] | None:

@@ -68,9 +68,9 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
     ends = [number(row.get(key)) for key in ("difference", "low", "high")]
     known = [end for end in ends if end is not None]
     each = _each_seed(measure, row, arms)
-    if len(known) == 3:
-        parts.append(_difference(measure, known, each))
     seeds, items = number(row.get("seeds")) or 0, number(row.get("items")) or 0
+    if len(known) == 3:
+        parts.append(_difference(measure, known, each, alone=seeds == 1))
     if seeds:
         parts.append(f"{plain(seeds)}{GAP}seed{'s' * (seeds != 1)}, {plain(items, 7)}{GAP}{measure.items}")
     if 1 < seeds < FEWEST_SEEDS:
@@ -124,14 +124,17 @@ def gain(measure: Measure, value: float) -> str:
     return f"{value:+.{measure.digits}f}".replace("-", MINUS)
 
 
-def _difference(measure: Measure, ends: list[float], each: list[float]) -> str:
-    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else by `gain`; values of two seeds."""
+def _difference(measure: Measure, ends: list[float], each: list[float], *, alone: bool) -> str:
+    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else by `gain`; values of two seeds.
+
+    Of one seed alone nothing is claimed, wherever its interval over test items lies.
+    """
     middle, low, high = ends
     unit = f"{GAP}points" if measure.scale == 100 else ""
     if each:
         found = [gain(measure, x) for x in (middle, *each)]
         return f"difference {found[0]}{unit} ({found[1]} and {found[2]} under the two seeds)"
-    if low > 0 or high < 0:
+    if not alone and (low > 0 or high < 0):
         near, far = sorted((abs(measure.scale * low), abs(measure.scale * high)))
         word = "more" if (middle > 0) != measure.lower_is_better else "less"
         numbers = [f"{x:.{measure.digits}f}" for x in (abs(measure.scale * middle), near, far)]
@@ -141,4 +144,4 @@ def _difference(measure: Measure, ends: list[float], each: list[float]) -> str:
             word = "" if middle > 0 else "more"
         return f"{numbers[0]}{unit}{' ' * bool(word)}{word} (95{GAP}% interval {numbers[1]} to {numbers[2]})"
     found = [gain(measure, x) for x in (middle, low, high)]
-    return f"difference {found[0]}{unit} (95{GAP}% interval {found[1]} to {found[2]})"
+    return f"difference {found[0]}{unit} (95{GAP}% interval{' over test items' * alone} {found[1]} to {found[2]})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,30 @@ def seeds_words(count: int) -> str:
     """
     few = ": too few for a verdict" if count < FEWEST_SEEDS else ""
     return f"{count} seed{'s' * (count != 1)}{few}"
+
+
+def interval_words(counts: Collection[int]) -> str:
+    """The caption of a chart of differences, each under so many seeds: what is a line, and what is a dot alone.
+
+    Example:
+        >>> interval_words([2, 2])
+        'Hollow dot: difference; 2 seeds: too few for an interval over seeds.'
+        >>> interval_words([3, 1]).partition("no difference. ")[2]
+        'Hollow dot: difference without a line; 1 seed: too few for an interval over seeds.'
+    """
+    few = sorted({count for count in counts if count < FEWEST_SEEDS})
+    enough = any(count >= FEWEST_SEEDS for count in counts)
+    parts = []
+    if enough:
+        parts.append(
+            f"Dot: difference. Line: its 95{GAP}% interval, over seeds and test items; one that crosses 0 shows no difference."
+        )
+    if few:
+        named = " or ".join(map(str, few)) + f" seed{'s' * (few != [1])}"
+        parts.append(
+            f"Hollow dot: difference{' without a line' * enough}; {named}: too few for an interval over seeds."
+        )
+    return " ".join(parts)
 
 
 def score_words(value: Any, in_percent: bool) -> str:

@@ -148,7 +148,22 @@ def _headline(found: Mapping[str, Any]) -> str:
     if found["best"] is None:
         return "No trial is finished"
     best = next(trial for trial in found["trials"] if trial["number"] == found["best"])
-    return f"Best {found['objective']}: {score_words(best['score'], found['in_percent'])}"
+    tied = tied_words(found)
+    return f"Best {found['objective']}: {score_words(best['score'], found['in_percent'])}" + f" ({tied})" * bool(tied)
+
+
+def tied_words(found: Mapping[str, Any]) -> str:
+    """Which trials share the best score, of which `best` is only the first; empty where there is one.
+
+    Example:
+        >>> trials = [{"number": n, "score": score} for n, score in enumerate((0.5, 0.7, None, 0.7))]
+        >>> tied_words({"best": 1, "trials": trials}), tied_words({"best": 0, "trials": trials[:1]})
+        ('tied: trials 1, 3', '')
+    """
+    scores = {trial["number"]: trial["score"] for trial in found["trials"] if trial["score"] is not None}
+    tied = [n for n, score in scores.items() if math.isclose(score, scores[found["best"]], rel_tol=1e-12)]
+    more = f" and {len(tied) - MOST_DRAWN} more" * (len(tied) > MOST_DRAWN)
+    return f"tied: trials {', '.join(map(str, tied[:MOST_DRAWN]))}{more}" * (len(tied) > 1)
 
 
 def _lead(found: Mapping[str, Any]) -> str:
@@ -183,7 +198,9 @@ def _blocks(found: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = []
     if done:
         best = next(trial for trial in trials if trial["number"] == found["best"])
-        entries = [(score_words(best["score"], in_percent), found["objective"], f"trial {best['number']}")]
+        entries = [
+            (score_words(best["score"], in_percent), found["objective"], tied_words(found) or f"trial {best['number']}")
+        ]
         entries += [(str(value), key, "best") for key, value in best["settings"].items()]
         blocks.append(Tiles(entries[:6]))
     drawings = []

@@ -41,6 +41,9 @@ class Rows:
         labels: (n) classes, for colour; any values that print.
         teacher_neighbours: (n, k) rows nearest in the teacher, nearest first; -1: none.
         student_neighbours: (n, k) the same in the student.
+        numbers: (n) different whole numbers from 0: what each row is called and found by, as its number in the file that
+            `numbers_of` names; None: 0 to n - 1.
+        numbers_of: the name of that file.
     """
 
     codes: np.ndarray
@@ -48,6 +51,8 @@ class Rows:
     labels: Sequence[Any] | np.ndarray | None = None
     teacher_neighbours: np.ndarray | None = None
     student_neighbours: np.ndarray | None = None
+    numbers: np.ndarray | None = None
+    numbers_of: str = ""
 
 
 def write_explorer(
@@ -93,6 +98,8 @@ def write_explorer(
         "labels": names,
         "label": ids,
         "teacher": _neighbours("teacher_neighbours", rows.teacher_neighbours, n),
+        "numbers": _numbers(rows.numbers, n),
+        "numbers_of": rows.numbers_of,
         "student": _neighbours("student_neighbours", rows.student_neighbours, n),
     }
     page = _page(title, about, metrics or {}).encode(errors="replace")
@@ -135,6 +142,17 @@ def _texts(texts: Sequence[str] | None, n: int) -> list[str] | None:
     if len(texts) != n:
         raise InputError(f"texts: expected {n}, one a row of codes, got {len(texts)}")
     return [str(text) for text in texts]
+
+
+def _numbers(numbers: np.ndarray | None, n: int) -> str | None:
+    if numbers is None:
+        return None
+    numbers = np.asarray(numbers)
+    if numbers.shape != (n,) or numbers.dtype.kind not in "iu" or len(np.unique(numbers)) < n or numbers.min() < 0:
+        raise InputError(
+            f"numbers: expected {n} different whole numbers from 0, got {numbers.dtype} of shape {numbers.shape}"
+        )
+    return _base64(numbers.astype("<f8"))  # whole up to 2^53, as numbers of JavaScript are
 
 
 def _categories(labels: Sequence[Any] | np.ndarray | None, n: int) -> tuple[list[list[Any]], str | None]:

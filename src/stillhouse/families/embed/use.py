@@ -247,6 +247,8 @@ def explore(
         labels=None if store.labels is None else store.labels[rows],
         teacher_neighbours=nearest_neighbors(teacher_out, k, metric=metric),
         student_neighbours=nearest_neighbors(first, k, metric="euclidean"),
+        numbers=rows,
+        numbers_of=store.path.name,
     )
     return write_explorer(
         out,
