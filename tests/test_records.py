@@ -10,6 +10,8 @@ import torch
 from stillhouse.core.checks import InputError
 from stillhouse.core.machine import cpu_capabilities, machine
 from stillhouse.core.records import (
+    RECORDS,
+    RESULT,
     RUN,
     append_record,
     keep_records_until,
@@ -221,3 +223,11 @@ def test_a_machine_lists_what_its_cpu_can(tmp_path, monkeypatch):
     assert found["torch"] == torch.backends.cpu.get_cpu_capability()
     assert cpu_capabilities(tmp_path / "none")["flags"] == []
     assert set(machine()) == {"cpu", "cores", "system", "capabilities"}
+
+
+def test_records_of_a_finished_training_are_missed_by_its_result(tmp_path):
+    """Read as none, a page would be drawn without its curves as if there had been none."""
+    assert list(read_records(tmp_path / RECORDS)) == []  # a training that has not written any
+    write_json(tmp_path / RESULT, {"sha256": {RECORDS: "0" * 64}})
+    with pytest.raises(InputError, match=r"records\.jsonl is missing: its sha256 is in result\.json"):
+        list(read_records(tmp_path / RECORDS))

@@ -1822,7 +1822,7 @@ SWEEPS = (
         "records of a finished training that went missing are none",
         "stillhouse.core.records:read_records",
         edited("if expected is not None:\n            raise", "if False:\n            raise"),
-        "tests/report/test_report_page.py::test_a_file_that_went_missing_is_named",
+        "tests/test_records.py::test_records_of_a_finished_training_are_missed_by_its_result",
     ),
     Fault(
         "verify pairs items by place",
@@ -1946,7 +1946,7 @@ RELIABILITY = (
         "a study that was cut off goes on without what it lost",
         "stillhouse.sweeps.work:carry_out",
         edited("len(known) < found.epochs", "False"),
-        "tests/sweeps/test_sweep.py::test_a_study_that_lost_what_a_trial_found_is_named[0]",
+        "tests/sweeps/test_sweep.py::test_a_study_that_lost_what_a_trial_found_is_named[0.5]",
     ),
     Fault(
         "a student is scored on other data under its run's name",
