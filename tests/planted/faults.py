@@ -2450,8 +2450,13 @@ TARGETS = (
 DOCUMENTS = (
     Fault(
         "every command of the documents in one run folder",
-        "stillhouse.documents.programs:numbered",
-        edited("    while ", "    while False and "),
+        "stillhouse.documents.programs:claimed",
+        edited(
+            "        place = numbered(base)\n",
+            "        place = base.with_name(f'{base.name}-1')\n"
+            "        place.mkdir(parents=True, exist_ok=True)\n"
+            "        return place\n",
+        ),
         "tests/documents/test_documents.py::test_a_second_command_has_a_run_of_its_own",
     ),
     Fault(
