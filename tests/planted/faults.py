@@ -1869,6 +1869,33 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
     return Fault(name, f"stillhouse.{target}", breaks, f"tests/{test}")  # type: ignore[arg-type]
 
 
+NEW_USERS = (
+    Fault(
+        "a teacher's tokenizer stays in its folder",
+        "stillhouse.families.lm.recipes:load_lm_run",
+        edited("if own and", "if False and"),
+        "tests/lm/test_lm_run.py::test_a_teacher_brings_its_tokenizer",
+    ),
+    Fault(
+        "generate takes a student's folder alone, not a run",
+        "stillhouse.families.lm.use:generate",
+        edited("student_folder(folder)", "folder"),
+        "tests/lm/test_lm_run.py::test_commands_do_what_they_say",
+    ),
+    Fault(
+        "an interval is drawn of two seeds",
+        "stillhouse.report.page:_differences",
+        edited("None if few else (low, high)", "(low, high)"),
+        "tests/report/test_one_sign.py::test_text_chart_and_comparison_agree_where_less_is_better[2-0.0022]",
+    ),
+    Fault(
+        "the explorer counts the rows of the page",
+        "stillhouse.families.embed.use:explore",
+        edited("numbers=rows", "numbers=None"),
+        "tests/cli/test_embed_command.py::test_the_page_holds_the_test_rows_with_texts_and_neighbours",
+    ),
+)
+
 RELIABILITY = (
     Fault(
         "torch writes an export to a full disk by itself",
@@ -2698,6 +2725,7 @@ FAULTS: tuple[Fault, ...] = (
     *SIGNALS,
     *JOBS,
     *SWEEPS,
+    *NEW_USERS,
     *RELIABILITY,
     *RULES,
     *PROCESSES,
