@@ -55,6 +55,7 @@ def training(**change: Any) -> Change:
 
 
 OLD = SpikingLMConfig(width=96, layers=2, heads=3, mixer="delta")
+TAUGHT = ("kd", "taught")  # rows that ask --teacher
 COMPACT = ("wide",)  # rows that are scored again with compact floats
 # row: (base, what changes, change)
 ROWS: dict[str, tuple[str | None, str, Change]] = {
@@ -75,6 +76,7 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
         "two layers of it, 250,000 sequences: the recipe's size and another layer",
         student(layers=2, ngram=NGramConfig(entries=250_000)),
     ),
+    "taught": ("deep", "the same, taught by --teacher on the whole text", lesson(kd_weight=1.0)),
     "late": ("wide", "dense for the first 30 % of the steps", lesson(weights_ramp=(0.3, 0.5), spikes_ramp=(0.3, 0.6))),
     "early": ("wide", "quantized by 20 % of the steps", lesson(weights_ramp=(0.0, 0.1), spikes_ramp=(0.05, 0.2))),
     "short": ("wide", "windows of 32 tokens for the first 30 %", lesson(short_window=32)),
@@ -158,16 +160,16 @@ def place_of(folder: Path, row: str, seed: int) -> Path:
 def run(row: str, seed: int, options: argparse.Namespace, tries: dict[Any, Any]) -> None:
     place = place_of(options.out, row, seed)
     file = place.with_name(f"{place.name}.json")
-    if file.is_file() or (row == "kd" and options.teacher is None):
+    if file.is_file() or (row in TAUGHT and options.teacher is None):
         return
     config, tutor = config_of(row, options.text), None
-    if row in ("alone", "kd") and options.teacher is not None:
+    if row in (*TAUGHT, "alone") and options.teacher is not None:
         # the teacher's tokens: a BPE of fewer bytes of the text has others, by which the teacher knows nothing
         config = replace(config, corpus=replace(config.corpus, tokenizer=str(options.teacher)))
     if row in ("alone", "kd"):
         config = replace(config, corpus=replace(config.corpus, most_bytes=options.taught_bytes))
     corpus = config.corpus.build()
-    if row == "kd":
+    if row in TAUGHT:
         source = LanguageTeacherConfig(source=str(options.teacher))
         teacher = load_teacher(source, corpus)  # refused where it has other tokens
         config = replace(config, teacher=source)
@@ -242,7 +244,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/levers"))
     parser.add_argument("--steps", type=int, default=1000, help="optimizer steps of a row, of 8 windows of 128 tokens")
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--teacher", type=Path, help="folder of a teacher of the same tokenizer; left out: no row kd")
+    parser.add_argument("--teacher", type=Path, help="folder of a teacher of the same tokenizer; left out: no rows kd and taught")
     parser.add_argument("--taught-bytes", type=int, default=2_000_000, help="of the text of the rows kd and alone")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each row")
     parser.add_argument("--test", action="store_true", help="score the first 65,536 tokens of the test split too, once")
