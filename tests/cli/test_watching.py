@@ -40,6 +40,8 @@ def test_each_epoch_has_a_line_off_a_terminal(watched):
     assert all("accuracy" in line for line in lines)
     assert [" to go" in line for line in lines] == [True] * 7 + [False]
     assert "seed 0: epoch" in lines[0]
+    ends = [line for line in text.splitlines() if line.startswith(("run ", "trained "))]
+    assert [line.split(",")[0] for line in ends if ends.index(line) % 3 == 2] == ["trained kd", "trained no-kd"] * 2
 
 
 def test_the_end_names_tensorboard_and_the_values_of_two_seeds(watched):
@@ -103,7 +105,7 @@ def test_more_bits_are_a_cost():
         3, kd=[1.9] * 3, **{"no-kd": [1.72] * 3}
     )
     two = said(2, kd=[1.9, 1.9], **{"no-kd": [1.75, 1.69]})
-    assert "difference 0.18 worse (0.15 worse and 0.21 worse under the two seeds), 2 seeds" in two
+    assert "difference 0.18 bits per byte worse (0.15 worse and 0.21 worse under the two seeds), 2 seeds" in two
     assert "interval" not in two
     assert "1 seed, 512" in said(1, kd=[1.9], **{"no-kd": [1.72]})
 
@@ -123,7 +125,9 @@ def test_a_teacher_is_held_against_the_untaught_student(watched, capsys):
     assert 0 < score < 0.9
     data = ["--set=data.train_limit=64", "--set=data.test_limit=60"]
     assert main(["check", "digits", *data, "--untaught", "1.5"]) == 0
-    assert "below what the student without a teacher reaches: poor" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert ": poor; the student without a teacher is better" in text
+    assert "ready" not in text
     assert main(["check", "digits", *data, "--untaught", str(out)]) == 0
     assert "fit to teach" in capsys.readouterr().out
     with pytest.raises(InputError, match="expected a number or the folder"):

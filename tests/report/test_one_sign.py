@@ -47,7 +47,7 @@ def test_text_chart_and_comparison_agree_where_less_is_better(gap, seeds, monkey
     row, arms = difference(BITS, gap, seeds)
     word = "worse" if gap > 0 else "better"  # more bits are worse
     text = sentence(row, arms, {BITS.name: Measure.of(BITS)}).detail.replace(GAP, " ")
-    assert f"difference 0.0022 {word}" in text
+    assert f"difference 0.0022 bits per byte {word}" in text
     assert "+0.0022" not in text
     assert f"{MINUS}0.0022" not in text
     (_, middle, ends), label = drawn(row, BITS, monkeypatch)
@@ -68,7 +68,7 @@ def test_fewer_than_three_seeds_claim_nothing_in_words_and_in_the_chart(seeds, m
     assert row["low"] > 0  # clear of 0
     found = sentence(row, arms, {BITS.name: Measure.of(BITS)})
     assert found.verdict == "not tested"
-    assert "difference 5.0000 better" in found.detail
+    assert "difference 5.0000 bits per byte better" in found.detail
     assert "saves" not in found.detail
     assert ("interval over test items" in found.detail) == (seeds == 1)
     (_, middle, ends), label = drawn(row, BITS, monkeypatch)

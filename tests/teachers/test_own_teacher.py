@@ -10,6 +10,7 @@ from stillhouse.classification.data import DataConfig
 from stillhouse.classification.teachers import grade, plain_score
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
+from stillhouse.core.records import read_json
 from stillhouse.core.types import Batch, ImageTask, TextTask
 from stillhouse.teachers import TeacherConfig, check_teacher
 from stillhouse.teachers.classes import order_of, permutation
@@ -201,7 +202,13 @@ def test_check_tells_a_poor_teacher_from_a_good_one(place, capsys):
     settings = {"source": "py:net.py:Net", "arguments": {"classes": 10, "width": 64}, "checkpoint": "poor.pth"}
     (place[0] / "mine.yaml").write_text(yaml.safe_dump({"recipe": "digits", "teacher": settings}))
     assert main(["check", "mine.yaml"]) == 0
-    assert "better than chance, but below what a linear classifier" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert ": poor; a linear classifier of 12 x 12 pixels is better" in text
+    assert "ready" not in text
+    settings = ["--set=seeds=1", "--set=training.epochs=1", "--arms", "kd", "--out", str(place[0] / "run")]
+    assert main(["distill", "mine.yaml", *settings]) == 0
+    assert ": poor; a linear classifier" in capsys.readouterr().out
+    assert read_json(place[0] / "run" / "teacher.json")["status"] == "poor"
     assert main(["check", "digits"]) == 0
     text = capsys.readouterr().out
     assert "fit to teach" in text

@@ -55,20 +55,11 @@ def main(arguments: Sequence[str]) -> int:
     teachers = family.teachers(config, data, None, watch.log)
     if not teachers:
         raise InputError("the recipe has no teacher; name one with --teacher-source")
-    grades = [accept(family, teacher, config, data, watch=watch) for teacher in teachers]
-    given = None if options.untaught is None else untaught(options.untaught, grades[0].metric)
-    own = family.plain_score(config, data) if given is None else None
-    for grade in grades:
-        graded = None if grade.plain is None else (grade.plain_name, grade.plain)
-        plain = given or graded or own
-        if plain is not None and grade.score < plain[1]:
-            print(
-                f"better than chance, but below what {plain[0]} reaches: poor ({grade.score:.4f}, {plain[1]:.4f}, "
-                f"chance {grade.chance:.4f})"
-            )
-            continue
-        above = "" if plain is None else f"; {grade.score:.4f} is not below what {plain[0]} reaches ({plain[1]:.4f})"
-        print(f"fit to teach: {grade.low:.4f}, the lower end of its score, is above chance ({grade.chance:.4f}){above}")
+    given = None if options.untaught is None else lambda grade: untaught(options.untaught, grade.metric)
+    for teacher in teachers:
+        grade = accept(family, teacher, config, data, untaught=given, watch=watch)
+        if grade.status == "ready":
+            print(f"fit to teach: {grade.low:.4f}, the lower end of its score, is above chance ({grade.chance:.4f})")
     return 0
 
 

@@ -116,12 +116,12 @@ class RunDisplay(Watch):
         self.news.update({name: value for name, value in news.items() if name not in ("epoch", "epochs")})
         shown = [f"{n} {v:.4f}" for n, v in self.news.items() if v is not None][:3]
         self.bars.update(self.one, completed=progress.step, news=" ".join(shown))
+        if self.epochs and news.get("epoch") is not None:
+            self._epoch(progress, news)
         if progress.step == progress.total_steps:
             self.bars.advance(self.all)
             if self.quiet:
                 self.log(f"trained {arm}, seed {seed}")
-        if self.epochs and news.get("epoch") is not None:
-            self._epoch(progress, news)
 
     def _epoch(self, progress: Progress, news: News) -> None:
         """A line for an epoch that is done; at most one a second, and the last."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -155,9 +156,23 @@ def todo(arms: Sequence[Arm], folder: RunFolder, resume: bool) -> list[tuple[Arm
 
 
 def accept(
-    family: Family[Any, Any], teacher: Any, config: Any, data: Any, *, force: bool = False, watch: Watch = SILENT
+    family: Family[Any, Any],
+    teacher: Any,
+    config: Any,
+    data: Any,
+    *,
+    untaught: Callable[[Grade], tuple[str, float] | None] | None = None,
+    force: bool = False,
+    watch: Watch = SILENT,
 ) -> Grade:
     """Score a teacher on the validation split, and refuse one that is no better than chance.
+
+    Args:
+        family, teacher, config, data: whose teacher, and on what.
+        untaught: gives what a model that nobody taught reaches there, with its name, for a grade [the family's `plain_score`];
+            a teacher below it is poor.
+        force: take it at chance too.
+        watch: told the grade.
 
     Raises:
         TeacherAtChance: it is not, and `force` is off.
@@ -168,6 +183,12 @@ def accept(
         raise TeacherAtChance(
             f"{grade.describe()}\nNothing can be learned from it: name or train a better one, or insist with --force"
         )
+    if untaught is not None:
+        plain = untaught(grade)
+    else:
+        plain = family.plain_score(config, data) if grade.plain is None else None
+    if plain is not None:
+        grade = replace(grade, plain_name=plain[0], plain=plain[1])
     watch.log(grade.describe())
     return grade
 

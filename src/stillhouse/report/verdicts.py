@@ -107,7 +107,7 @@ def _each_seed(measure: Measure, row: Mapping[str, Any], arms: Mapping[str, Any]
     return [sign * (arm - control) for arm, control in zip(*values)]
 
 
-def gain(measure: Measure, value: float) -> str:
+def gain(measure: Measure, value: float, *, unit: bool = False) -> str:
     """A difference as `summary.json` has it (above 0 the arm is better): signed, or where less is better in words.
 
     A sign there would be that of the gain to one reader and that of the figures to the next.
@@ -115,13 +115,21 @@ def gain(measure: Measure, value: float) -> str:
     Example:
         >>> gain(Measure("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 4), -0.0022)
         '0.0022 worse'
-        >>> gain(Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2), 0.012)
-        '+1.20'
+        >>> gain(Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2), 0.012, unit=True).replace(GAP, " ")
+        '+1.20 points'
     """
     value = measure.scale * value
+    named = (
+        f"{GAP}points"
+        if measure.scale == 100
+        else f" {measure.unit}"
+        if measure.lower_is_better and measure.unit
+        else ""
+    )
+    named *= unit
     if measure.lower_is_better:
-        return f"{abs(value):.{measure.digits}f} {'better' if value > 0 else 'worse'}"
-    return f"{value:+.{measure.digits}f}".replace("-", MINUS)
+        return f"{abs(value):.{measure.digits}f}{named} {'better' if value > 0 else 'worse'}"
+    return f"{value:+.{measure.digits}f}".replace("-", MINUS) + named
 
 
 def _difference(measure: Measure, ends: list[float], each: list[float], *, alone: bool) -> str:
@@ -132,8 +140,8 @@ def _difference(measure: Measure, ends: list[float], each: list[float], *, alone
     middle, low, high = ends
     unit = f"{GAP}points" if measure.scale == 100 else ""
     if each:
-        found = [gain(measure, x) for x in (middle, *each)]
-        return f"difference {found[0]}{unit} ({found[1]} and {found[2]} under the two seeds)"
+        found = [gain(measure, middle, unit=True), *(gain(measure, x) for x in each)]
+        return f"difference {found[0]} ({found[1]} and {found[2]} under the two seeds)"
     if not alone and (low > 0 or high < 0):
         near, far = sorted((abs(measure.scale * low), abs(measure.scale * high)))
         word = "more" if (middle > 0) != measure.lower_is_better else "less"
@@ -143,5 +151,5 @@ def _difference(measure: Measure, ends: list[float], each: list[float], *, alone
             numbers[0] = f"{'saves' if middle > 0 else 'costs'} {numbers[0]}"
             word = "" if middle > 0 else "more"
         return f"{numbers[0]}{unit}{' ' * bool(word)}{word} (95{GAP}% interval {numbers[1]} to {numbers[2]})"
-    found = [gain(measure, x) for x in (middle, low, high)]
-    return f"difference {found[0]}{unit} (95{GAP}% interval{' over test items' * alone} {found[1]} to {found[2]})"
+    found = [gain(measure, middle, unit=True), gain(measure, low), gain(measure, high)]
+    return f"difference {found[0]} (95{GAP}% interval{' over test items' * alone} {found[1]} to {found[2]})"
