@@ -13,6 +13,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from stillhouse.core.costs import TIMED
 from stillhouse.core.records import REPORT, write_atomically
 from stillhouse.report import figures, signals
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
@@ -390,7 +391,7 @@ def _costs(run: RunFolder) -> list[Block]:
     if teacher is not None:
         rows.append([f"teacher ({run.teacher.get('name', '')})", plain(teacher, 7), *[NOTHING] * 4])
     head = ["", "parameters", "on disk", "ms, batch of 1", "ms, batch of 64", "operations an item"]
-    return [Table("Cost", head, rows, "Times are measured on this machine; operations are counted.")]
+    return [Table("Cost", head, rows, f"{TIMED} Operations are counted.")]
 
 
 def _yaml(config: Any) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.core.costs import COSTS, PACKED_COSTS, packed_costs
+from stillhouse.core.costs import COSTS, PACKED_COSTS, TIMED, packed_costs
 from stillhouse.core.finished import check_finished
 from stillhouse.core.folder import RunFolder, changed_files
 from stillhouse.core.networks import network_of, share_times
@@ -262,10 +262,8 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[
         [words, *(cost_words(kind, row["cost"].get(kind)) for row in rows)] for kind, words in kinds.items()
     ]
     costs.append(["training time (s)", *(plain(row["seconds"]) for row in rows)])
-    caption = (
-        "Of one student of each run. Students of one configuration and one shape share one measured time (the median); "
-        "the time of a training is of the machine on which it ran."
-    )
+    timed = f" {TIMED}" if "ms" in kinds else ""
+    caption = f"Of one student of each run.{timed} The time of a training is of the machine on which it ran."
     blocks.append(Table("Cost", ["", *(row["run"] for row in rows)], costs, caption))
     reasons = [(row["run"], f"not paired with {rows[0]['run']}: {row['why']}") for row in rows if row.get("why")]
     reasons += [(row["run"], f"its cost: {row['costless']}") for row in rows if row.get("costless")]
