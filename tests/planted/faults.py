@@ -63,6 +63,21 @@ OWN_TEACHER = (
     ),
 )
 
+LOOKS = (
+    Fault(
+        "the level of a place counts as what a clause looks at",
+        "stillhouse.families.clauses.students.rule_looks:_Sums.correlations",
+        edited("s.T @ x / self.images", "s.sum(0)[:, None] * x.sum(0)[None] / (self.images * len(s))"),
+        "tests/students/test_rule_looks.py::test_planted_clauses_in_words",
+    ),
+    Fault(
+        "chance is drawn as what a clause looks at",
+        "stillhouse.families.clauses.students.rule_looks:_look",
+        edited("ERRORS / math.sqrt(images)", "0.0"),
+        "tests/students/test_rule_looks.py::test_chance_is_no_look",
+    ),
+)
+
 COMPARING = (
     Fault(
         "equal networks do not share one measurement",
@@ -2747,6 +2762,7 @@ FAULTS: tuple[Fault, ...] = (
     *OWN_TEACHER,
     *DOCUMENTED_WORDS,
     *COMPARING,
+    *LOOKS,
     *TELLING,
     *ATTACHED,
     *WATCHING,
