@@ -27,7 +27,7 @@ class Bank(nn.Module):
 
 
 class Patches(nn.Module):
-    """Patches of 2 x 2: clause 0 is the brightness of the patch, clause 1 the darkness of the one left of it; each place has a level."""
+    """Patches of 2 x 2: clause 0 is the brightness of the patch, clause 1 the darkness of the one left of it; each has a level."""
 
     image_shape, patch_size, class_token = (1, 6, 6), 2, None
 
