@@ -65,6 +65,12 @@ OWN_TEACHER = (
 
 LOOKS = (
     Fault(
+        "each comparison without a verdict has a line of its own",
+        "stillhouse.report.verdicts:sentences",
+        edited("len(alike) < 2", "True"),
+        "tests/report/test_report_page.py::test_what_was_not_asked_is_one_sentence_a_reason",
+    ),
+    Fault(
         "the level of a place counts as what a clause looks at",
         "stillhouse.families.clauses.students.rule_looks:_Sums.correlations",
         edited("s.T @ x / self.images", "s.sum(0)[:, None] * x.sum(0)[None] / (self.images * len(s))"),

@@ -18,7 +18,7 @@ from stillhouse.core.records import REPORT, write_atomically
 from stillhouse.report import figures, signals
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import RunFolder, mapping, number, read_run
-from stillhouse.report.verdicts import Measure, direction, sentence, shown
+from stillhouse.report.verdicts import Measure, direction, sentences, shown
 from stillhouse.report.words import (
     FEWEST_SEEDS,
     HEADLINES,
@@ -95,7 +95,7 @@ def render(family: Light, run: RunFolder) -> str:
         else "This run is not finished",
         lead=_lead(run),
         mark=MARKS.get(verdict, MARKS["not tested"]),
-        sentences=[sentence(row, arms, measures) for row in run.comparisons],
+        sentences=sentences(run.comparisons, arms, measures),
         differences=_differences(run, measures),
         about_differences=interval_words([int(number(row.get("seeds")) or 0) for row in _drawn(run, measures)]),
         direction=direction(next(iter(measures.values()))),
