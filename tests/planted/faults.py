@@ -65,6 +65,18 @@ OWN_TEACHER = (
 
 LOOKS = (
     Fault(
+        "chance is called an improvement",
+        "stillhouse.core.epochs:hints",
+        edited("max(least, _largest_fall(scores[count // 2 :]))", "least"),
+        "tests/test_epochs.py::test_a_student_that_still_improves_is_said_to",
+    ),
+    Fault(
+        "nothing is said of too few epochs",
+        "stillhouse.core.epochs:hints",
+        constant([]),
+        "tests/test_epochs.py::test_both_epochs_and_what_to_do_are_named",
+    ),
+    Fault(
         "each comparison without a verdict has a line of its own",
         "stillhouse.report.verdicts:sentences",
         edited("len(alike) < 2", "True"),

@@ -198,6 +198,8 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     measures = {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
     for line in sentences(summary["comparisons"], summary["arms"], measures):
         console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
+    for line in summary.get("hints") or ():
+        console.print(line, markup=False, soft_wrap=True)
     about = "verdict on the teacher" if comparisons_of_teacher(summary) else "verdict"
     count = len(summary["seeds"])
     if count < FEWEST_SEEDS:

@@ -108,10 +108,10 @@ def render(family: Light, run: RunFolder) -> str:
 
 
 def _lead(run: RunFolder) -> str:
-    """What a family says below the headline: whether the student is worth more than a plain model that needs no training."""
-    findings = run.summary.get("findings")
-    lines = [str(line) for line in findings] if isinstance(findings, list) else []
-    return ". ".join(line[0].upper() + line[1:] for line in lines if line)
+    """What stands below the headline: whether the student is worth more than a plain model, whether it was trained long enough."""
+    found = [run.summary.get(key) for key in ("findings", "hints")]
+    lines = [str(line) for each in found if isinstance(each, list) for line in each if line]
+    return ". ".join(line[0].upper() + line[1:] for line in lines)
 
 
 def _name(run: RunFolder) -> str:

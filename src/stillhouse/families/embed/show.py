@@ -42,6 +42,8 @@ def print_embedding(summary: Mapping[str, Any], out: Path) -> None:
     measures = {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
     for line in sentences(summary["comparisons"], summary["arms"], measures):
         console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
+    for line in summary.get("hints") or ():
+        console.print(line, markup=False, soft_wrap=True)
     count = len(summary["seeds"])
     if count < FEWEST_SEEDS:
         console.print(f"verdict: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)", soft_wrap=True)

@@ -342,7 +342,7 @@ def print_lm_summary(summary: Mapping[str, Any]) -> None:
     measures = {metric.name: Measure.of(metric) for metric in FAMILY.metrics}
     for words in sentences(summary["comparisons"], summary["arms"], measures):
         print(f"{words.lead}: {words.detail}")
-    for line in summary.get("findings") or ():
+    for line in (*(summary.get("findings") or ()), *(summary.get("hints") or ())):
         print(line[0].upper() + line[1:])
     if len(summary["seeds"]) < 3:
         print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")
