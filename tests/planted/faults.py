@@ -100,7 +100,7 @@ COMPARING = (
     Fault(
         "equal networks do not share one measurement",
         "stillhouse.core.networks:share_times",
-        edited("min(times[network, kind])", "value"),
+        edited("min(times[network, kind])[1]", "value"),
         "tests/report/test_compare_runs.py::test_equal_networks_share_one_measurement",
     ),
     Fault(

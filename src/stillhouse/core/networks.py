@@ -56,25 +56,31 @@ def _shapes(file: Path) -> dict[str, Any]:
     return {name: [entry["dtype"], entry["shape"]] for name, entry in header.items() if name != "__metadata__"}
 
 
-def share_times(costs: Sequence[Mapping[str, Any]], networks: Sequence[str | None]) -> list[dict[str, Any]]:
-    """Costs in which equal networks have one time: the smallest of their measurements; all else stays.
+def share_times(
+    costs: Sequence[Mapping[str, Any]], networks: Sequence[str | None], stored: Sequence[bool] = ()
+) -> list[dict[str, Any]]:
+    """Costs in which equal networks have one time: the smallest of their stored ones, else of all; the rest stays.
 
     Args:
         costs: of each student; keys that start with `ms` are times.
         networks: of each student (`network_of`).
+        stored: of each student, whether its run shows that time already (`stored_time`); none is where not given.
 
     Example:
         >>> share_times([{"ms": 2.0, "params": 7}, {"ms": 1.0, "params": 7}, {"ms": 3.0}], ["a", "a", "b"])
         [{'ms': 1.0, 'params': 7}, {'ms': 1.0, 'params': 7}, {'ms': 3.0}]
+        >>> share_times([{"ms": 2.0}, {"ms": 1.0}], ["a", "a"], [True, False])
+        [{'ms': 2.0}, {'ms': 2.0}]
     """
-    times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for cost, network in zip(costs, networks, strict=True):
+    known = list(stored) or [False] * len(costs)
+    times: dict[tuple[str, str], list[tuple[bool, float]]] = defaultdict(list)
+    for cost, network, is_stored in zip(costs, networks, known, strict=True):
         for kind, value in cost.items():
             if network is not None and _is_time(kind, value):
-                times[network, kind].append(value)
+                times[network, kind].append((not is_stored, value))
     return [
         {
-            kind: min(times[network, kind]) if network and _is_time(kind, value) else value
+            kind: min(times[network, kind])[1] if network and _is_time(kind, value) else value
             for kind, value in cost.items()
         }
         for cost, network in zip(costs, networks, strict=True)

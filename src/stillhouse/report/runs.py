@@ -18,7 +18,7 @@ from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.costs import COSTS, PACKED_COSTS, TIMED, packed_costs
 from stillhouse.core.finished import check_finished
 from stillhouse.core.folder import RunFolder, changed_files
-from stillhouse.core.networks import network_of, share_times
+from stillhouse.core.networks import network_of, share_times, stored_time
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
 from stillhouse.report import figures
@@ -95,7 +95,8 @@ def read_runs(
     families = each or [family] * len(places)
     runs = [_read(one, folder, name, cost) for one, folder, name in zip(families, places, names, strict=True)]
     students = [records.arm_folder(run.path, run.arm, min(run.items)) for run in runs]
-    costs = share_times([run.cost for run in runs], [network_of(student) for student in students])
+    stored = [stored_time(student) is not None for student in students]
+    costs = share_times([run.cost for run in runs], [network_of(student) for student in students], stored)
     return [replace(run, cost=found) for run, found in zip(runs, costs, strict=True)]
 
 
