@@ -41,7 +41,7 @@ def test_a_student_that_still_improves_is_said_to(curve, improving):
 def test_both_epochs_and_what_to_do_are_named():
     """A hint without numbers is not believed, one without a flag not followed."""
     (line,) = said([0.1, 0.4, 0.6])
-    assert "40.00 % after epoch 2, 60.00 % after epoch 3): more epochs may help, as --epochs 6" in line.replace(
+    assert "40.00 % after epoch 2, 60.00 % after epoch 3): more epochs may help (--epochs 6)" in line.replace(
         "\xa0", " "
     )
 

@@ -73,7 +73,7 @@ def hints(
     if scores[-1] - scores[earlier] > max(least, _largest_fall(scores[count // 2 :])):
         return [
             f"the student ({arm}) was still improving at the last epoch ({objective} {at(earlier)}, {at(count - 1)}): more "
-            f"epochs may help, as --epochs {2 * last}"
+            f"epochs may help (--epochs {2 * last})"
         ]
     if keep == "last" and scores[best] - scores[-1] > max(least, _largest_fall(scores[: best + 1])):
         return [

@@ -76,9 +76,10 @@ def render(family: Light, run: RunFolder) -> str:
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
     verdict = "not tested" if run.summary and _too_few(run) else str(run.summary.get("verdict", ""))
+    own = family.blocks(Folder(run.path))
     blocks: list[Block] = [
         *_arms(arms, measures, mapping(run.summary.get("about"))),
-        *family.blocks(Folder(run.path)),
+        *(block for block in own if not isinstance(block, Tiles)),
         _facts(run),
         *_curves(run, order, family.metrics[0]),
         *_signals(run),
@@ -101,6 +102,7 @@ def render(family: Light, run: RunFolder) -> str:
         direction=direction(next(iter(measures.values()))),
         faults=run.faults,
         order=order,
+        tiles=[block for block in own if isinstance(block, Tiles)],
         blocks=blocks,
         configuration=_yaml(run.run.get("config")),
         command=str(run.summary.get("command") or run.run.get("command") or ""),
