@@ -47,6 +47,16 @@ def test_the_summary_has_what_it_promises(finished):
     assert [c["name"] for c in summary["comparisons"]] == ["teacher", "clauses", "clauses against MLP"]
 
 
+def test_a_comparison_shows_the_time_of_the_report(finished, monkeypatch):
+    """One network with two times, on a page and in a comparison of it, reads as if one of them were wrong."""
+    out, _, summary = finished
+    monkeypatch.setattr("stillhouse.metrics.cost.fastest_ms", lambda module, inputs: 77.0)
+    for seed in (0, 1):
+        assert FAMILY.cost(out / "arms" / "kd" / f"seed-{seed}")["ms"] == summary["costs"]["kd"]["ms_batch_1"]
+    monkeypatch.setattr("stillhouse.core.networks.machine", lambda: {"cpu": "another", "system": "Linux x86_64"})
+    assert FAMILY.cost(out / "arms" / "kd" / "seed-0")["ms"] == 77.0
+
+
 def test_differences_are_those_of_the_saved_predictions(finished):
     """Recomputed from the files, without the library."""
     out, _, summary = finished

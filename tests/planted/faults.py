@@ -63,12 +63,57 @@ OWN_TEACHER = (
     ),
 )
 
+LOOKS = (
+    Fault(
+        "chance is called an improvement",
+        "stillhouse.core.epochs:hints",
+        edited("max(least, _largest_fall(scores[count // 2 :]))", "least"),
+        "tests/test_epochs.py::test_a_student_that_still_improves_is_said_to",
+    ),
+    Fault(
+        "nothing is said of too few epochs",
+        "stillhouse.core.epochs:hints",
+        constant([]),
+        "tests/test_epochs.py::test_both_epochs_and_what_to_do_are_named",
+    ),
+    Fault(
+        "each comparison without a verdict has a line of its own",
+        "stillhouse.report.verdicts:sentences",
+        edited("len(alike) < 2", "True"),
+        "tests/report/test_report_page.py::test_what_was_not_asked_is_one_sentence_a_reason",
+    ),
+    Fault(
+        "the level of a place counts as what a clause looks at",
+        "stillhouse.families.clauses.students.rule_looks:_Sums.correlations",
+        edited("s.T @ x / self.images", "s.sum(0)[:, None] * x.sum(0)[None] / (self.images * len(s))"),
+        "tests/students/test_rule_looks.py::test_planted_clauses_in_words",
+    ),
+    Fault(
+        "chance is drawn as what a clause looks at",
+        "stillhouse.families.clauses.students.rule_looks:_look",
+        edited("ERRORS / math.sqrt(images)", "0.0"),
+        "tests/students/test_rule_looks.py::test_chance_is_no_look",
+    ),
+)
+
 COMPARING = (
     Fault(
         "equal networks do not share one measurement",
         "stillhouse.core.networks:share_times",
-        edited("statistics.median(times[network, kind])", "value"),
+        edited("min(times[network, kind])[1]", "value"),
         "tests/report/test_compare_runs.py::test_equal_networks_share_one_measurement",
+    ),
+    Fault(
+        "a time is the mean of the calls",
+        "stillhouse.metrics.cost:fastest_ms",
+        edited("min(waits)", "sum(waits) / len(waits)"),
+        "tests/metrics/test_metrics.py::test_another_program_does_not_move_a_time",
+    ),
+    Fault(
+        "a comparison measures again what the run's report shows",
+        "stillhouse.core.networks:stored_time",
+        edited('float(cost["ms_batch_1"]) if same', "None if same"),
+        "tests/test_run.py::test_a_comparison_shows_the_time_of_the_report",
     ),
     Fault(
         "networks of other configurations share one measurement",
@@ -1529,7 +1574,7 @@ EMBEDDING = (
     ),
     Fault(
         "operations are the parameters",
-        "stillhouse.metrics.cost:measure_cost",
+        "stillhouse.metrics.cost:count_cost",
         edited('"flops": int(counter.get_total_flops())', '"flops": sum(p.numel() for p in module.parameters())'),
         "tests/metrics/test_metrics.py::test_costs_are_counted_and_timed",
     ),
@@ -2735,6 +2780,7 @@ FAULTS: tuple[Fault, ...] = (
     *OWN_TEACHER,
     *DOCUMENTED_WORDS,
     *COMPARING,
+    *LOOKS,
     *TELLING,
     *ATTACHED,
     *WATCHING,

@@ -10,6 +10,8 @@ import pytest
 
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.report import write_page
+from stillhouse.report.blocks import Facts
+from stillhouse.report.page import render_blocks
 
 pytestmark = pytest.mark.drawn
 
@@ -88,3 +90,24 @@ def test_the_checks_above_would_see_a_fault(tmp_path):
     assert all(needed > shown for needed, shown in measured(dom))
     assert any("seen" in line for line in console)
     assert "http://127.0.0.1:9/x.png" in asked
+
+
+LINES = """<script>
+addEventListener("load", () => {
+  const found = [...document.querySelectorAll("iframe")].map(frame =>
+    [...frame.contentDocument.querySelectorAll(".facts dd")].map(dd => [dd.innerText, dd.scrollWidth <= dd.clientWidth]));
+  document.querySelector("output").textContent = JSON.stringify(found);
+});
+</script>"""
+
+
+def test_lines_of_a_text_stay_lines_and_nothing_is_cut(tmp_path):
+    """A verse in one line is another text; a line that is not broken runs out of a phone."""
+    verse = "ROMEO:\nBut, soft! what light\n\n    through yonder window breaks?\n" + "o" * 200
+    page = render_blocks([Facts("What it writes", [("it writes", verse)])], title="x", headline="x", lead="x")
+    wrapper = tmp_path / "wrapper.html"
+    wrapper.write_text(frames(page).replace(MEASURE, LINES))
+    dom, console, _ = visit(wrapper, tmp_path / "visit")
+    assert console == []
+    for shown in json.loads(html.unescape(re.search(r"<output>(.*?)</output>", dom, re.DOTALL)[1])):
+        assert shown == [[verse, True]]

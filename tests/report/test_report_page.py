@@ -377,6 +377,30 @@ def test_one_seed_shows_the_interval_of_its_items_as_such(run_folder):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_what_was_not_asked_is_one_sentence_a_reason(run_folder):
+    """Five lines of "not tested" push what was found from the first screen; a single one keeps its numbers."""
+    summary = records.read_json(run_folder / records.SUMMARY)
+    (first, second, *_), nothing = summary["comparisons"], {"difference": None, "low": None, "high": None, "seeds": 0}
+    one = {"verdict": "not tested", "seeds": 1, "difference": 0.01}
+    rows = [
+        first,
+        {**second, **one, "name": "clauses"},
+        {**second, **one, "name": "clauses against MLP", "difference": -0.02},
+        {**second, **nothing, "name": "depth", "verdict": "not tested"},
+    ]
+    records.write_json(run_folder / records.SUMMARY, summary | {"comparisons": rows})
+    items = re.findall(r"<li class.*?</li>", page_of(run_folder), re.DOTALL)
+    found = [words_of(item) for item in items]
+    assert len(found) == 3
+    assert found[0].split()[1:4] == ["The", "teacher", "helps:"]
+    assert (
+        "Not tested: one seed shows nothing of other seeds; differences in accuracy: the clauses +1.00 points, the clauses "
+        f"against the MLP {MINUS}2.00 points." in found[1].replace(GAP, " ")
+    )
+    assert "The depth was not tested" in found[2]
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_clauses_without_votes_are_not_listed(run_folder):
     """'0.0 % of the votes' is a clause that does nothing for the class."""
     found = records.read_json(run_folder / records.CLAUSES)

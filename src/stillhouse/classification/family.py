@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from stillhouse.core.pipeline import Lesson
     from stillhouse.training.job import Job
 
-COST_SECONDS = 0.1  # a batch size, of a measurement beside other work
 ABOUT = {
     "kd": "the student, taught by the teacher",
     "no-kd": "the same student without the teacher",
@@ -260,17 +259,20 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
         return load_student(folder, self.Students)
 
     def cost(self, folder: Path) -> dict[str, float]:
-        """Weights, counted multiply-adds of one input, a short measurement of its time."""
+        """Weights, counted multiply-adds of one input, and its time: that of the run's report, else measured now."""
         from stillhouse.classification.card import read_card
-        from stillhouse.metrics.cost import measure_cost
+        from stillhouse.core.networks import stored_time
+        from stillhouse.metrics.cost import count_cost, fastest_ms
 
         _, task = read_card(folder, self.Students)
-        found = measure_cost(self.load(folder), task.example, folder / records.STUDENT, budget_seconds=COST_SECONDS)
+        model = self.load(folder)
+        found = count_cost(model, task.example, folder / records.STUDENT)
+        stored = stored_time(folder)
         return {
             "params": float(found["params"]),
             "macs": found["flops"] / 2,
             "bytes": float(found["bytes_on_disk"]),
-            "ms": found["ms_batch_1"],
+            "ms": fastest_ms(model, task.example) if stored is None else stored,
         }
 
     def predictor(self, folder: Path) -> Any:

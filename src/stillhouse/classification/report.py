@@ -83,7 +83,7 @@ def _tiles(summary: Any) -> list[Block]:
     if number(student.get("bytes_on_disk")):
         found.append((size(student["bytes_on_disk"]), "the student on disk", ""))
     if number(student.get("ms_batch_1")):
-        found.append((f"{plain(student['ms_batch_1'])}{GAP}ms", "for one row, measured", ""))
+        found.append((f"{plain(student['ms_batch_1'])}{GAP}ms", "for one row, one thread", ""))
     return [Tiles(found)] if found else []
 
 

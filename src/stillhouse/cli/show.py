@@ -18,7 +18,7 @@ from rich.table import Table
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
 from stillhouse.core.watch import News, Watch
-from stillhouse.report.verdicts import Measure, sentence
+from stillhouse.report.verdicts import Measure, sentences
 from stillhouse.report.words import FEWEST_SEEDS, seeds_words
 
 LEAST_SECONDS = 1.0  # between two lines of epochs
@@ -196,9 +196,10 @@ def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     print_table(table)
     _print_teacher(console, summary, metrics)
     measures = {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
-    for entry in summary["comparisons"]:
-        line = sentence(entry, summary["arms"], measures)
+    for line in sentences(summary["comparisons"], summary["arms"], measures):
         console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
+    for line in summary.get("hints") or ():
+        console.print(line, markup=False, soft_wrap=True)
     about = "verdict on the teacher" if comparisons_of_teacher(summary) else "verdict"
     count = len(summary["seeds"])
     if count < FEWEST_SEEDS:

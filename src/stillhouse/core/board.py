@@ -16,7 +16,7 @@ from stillhouse.core.family import Family
 from stillhouse.core.folder import RunFolder
 from stillhouse.report.blocks import Figure
 from stillhouse.report.read import mapping, read_run
-from stillhouse.report.verdicts import Measure, sentence, shown
+from stillhouse.report.verdicts import Measure, sentences, shown
 
 BOARD = "tensorboard"
 PICTURE = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=]+)")
@@ -47,7 +47,7 @@ def _verdict(family: Family[Any, Any], summary: Mapping[str, Any]) -> str:
     measures = {metric.name: Measure.of(metric) for metric in family.metrics}
     first = next(iter(measures.values()))
     arms = mapping(summary.get("arms"))
-    found = [sentence(row, arms, measures) for row in summary.get("comparisons", ())]
+    found = sentences(summary.get("comparisons", ()), arms, measures)
     lines = [f"- **{line.lead}**: {line.detail}" for line in found]
     rows = [f"| {arm} | {shown(first, mapping(entry.get(first.name)).get('mean'))} |" for arm, entry in arms.items()]
     return "\n".join([*lines, "", f"| arm | {first.label} |", "|---|---|", *rows])

@@ -16,6 +16,12 @@ COSTS = {
 }
 """Kinds of cost in words, the first that differs between students is what a Pareto front is drawn against."""
 
+TIMED = (
+    "Time of a batch: processor time by one thread, the smallest of the calls of a second, measured once a machine when the run "
+    "ends, and shared by students of one configuration and one shape."
+)
+"""The rule of this time on reports, comparisons and sweeps: `metrics.cost.fastest_ms`, `core.networks`."""
+
 PACKED_COSTS = {
     "packed_operations": "operations, packed",
     "torch_operations": "operations, torch",

@@ -16,6 +16,7 @@ from stillhouse.core import processes, records
 from stillhouse.core.board import write_board
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
+from stillhouse.core.epochs import comparable, hints
 from stillhouse.core.family import Arm, Family, Grade, TeacherAtChance
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.lab import Lab
@@ -92,10 +93,26 @@ def _conclude(family: Family[Any, Any], lab: Lab[Any, Any], arms: Sequence[Arm],
     best = lab.folder.ship(shipped.name, shipped.seeds)
     summary = summarize(family, lab.config, arms, lab.folder, {"arm": shipped.name, "seed": best})
     summary = {**summary, "command": command, "data": lab.folder.run["data"]}
+    summary["hints"] = _hints(family, lab, shipped)
     family.finish(lab, summary)
     summary["files"] = lab.folder.files()
     write_json(lab.folder.path / records.SUMMARY, summary)
     return summary
+
+
+def _hints(family: Family[Any, Any], lab: Lab[Any, Any], arm: Arm) -> list[str]:
+    """Whether the arm that ships was trained long enough, where it was trained and did not stop by itself."""
+    results = [lab.folder.result(arm.name, seed) for seed in range(arm.seeds)]
+    if any(result.get("validations") is None or result.get("stopped_early") for result in results):
+        return []
+    return hints(
+        [result["validations"] for result in results],
+        results[0]["epochs"],
+        arm=arm.name,
+        keep=lab.config.stages_of(arm.taught)[-1].training.keep,
+        objective=family.validated,
+        in_percent=family.validated_in_percent,
+    )
 
 
 def enter(
@@ -212,6 +229,8 @@ def make(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> N
             "rank": list(done.best_rank),
             "best_epoch": done.best_epoch,
             "epochs": done.epochs,
+            "stopped_early": done.stopped_early,
+            "validations": comparable(done.ranks, [family.objective(rank) for rank in done.ranks]),
             "steps": done.step,
             "seconds": done.seconds,
             "params": sum(p.numel() for p in model.parameters()),

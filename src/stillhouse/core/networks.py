@@ -1,23 +1,26 @@
 """Which saved students are one network with other weights; those share one measured time. No torch.
 
 A time of a network does not depend on what its weights are, but on what else the machine does at that moment: two measurements
-of one network differ by a factor of two on a busy machine, which reads as if one student were faster.
+of one network differ on a busy machine, which reads as if one student were faster. So a time is the smallest of the processor's
+for many calls by one thread (`metrics.cost`), a run's own time is shown wherever the run is, and equal networks share theirs.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import CARD, read_json
+from stillhouse.core.folder import run_above
+from stillhouse.core.machine import machine
+from stillhouse.core.records import CARD, SUMMARY, read_json
 from stillhouse.core.seals import hash_of
 
 LONGEST_HEADER = 100_000_000  # bytes: what the format allows
+OF_MACHINE = ("cpu", "system")
 OF_DATA = ("class_names", "pixel_mean", "pixel_std")  # of a task: a network is the same under others
 
 
@@ -53,25 +56,31 @@ def _shapes(file: Path) -> dict[str, Any]:
     return {name: [entry["dtype"], entry["shape"]] for name, entry in header.items() if name != "__metadata__"}
 
 
-def share_times(costs: Sequence[Mapping[str, Any]], networks: Sequence[str | None]) -> list[dict[str, Any]]:
-    """Costs in which equal networks have one time: the median of their measurements; all else stays.
+def share_times(
+    costs: Sequence[Mapping[str, Any]], networks: Sequence[str | None], stored: Sequence[bool] = ()
+) -> list[dict[str, Any]]:
+    """Costs in which equal networks have one time: the smallest of their stored ones, else of all; the rest stays.
 
     Args:
         costs: of each student; keys that start with `ms` are times.
         networks: of each student (`network_of`).
+        stored: of each student, whether its run shows that time already (`stored_time`); none is where not given.
 
     Example:
-        >>> share_times([{"ms": 2.0, "params": 7}, {"ms": 1.0, "params": 7}, {"ms": 1.0}], ["a", "a", "b"])
-        [{'ms': 1.5, 'params': 7}, {'ms': 1.5, 'params': 7}, {'ms': 1.0}]
+        >>> share_times([{"ms": 2.0, "params": 7}, {"ms": 1.0, "params": 7}, {"ms": 3.0}], ["a", "a", "b"])
+        [{'ms': 1.0, 'params': 7}, {'ms': 1.0, 'params': 7}, {'ms': 3.0}]
+        >>> share_times([{"ms": 2.0}, {"ms": 1.0}], ["a", "a"], [True, False])
+        [{'ms': 2.0}, {'ms': 2.0}]
     """
-    times: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for cost, network in zip(costs, networks, strict=True):
+    known = list(stored) or [False] * len(costs)
+    times: dict[tuple[str, str], list[tuple[bool, float]]] = defaultdict(list)
+    for cost, network, is_stored in zip(costs, networks, known, strict=True):
         for kind, value in cost.items():
             if network is not None and _is_time(kind, value):
-                times[network, kind].append(value)
+                times[network, kind].append((not is_stored, value))
     return [
         {
-            kind: statistics.median(times[network, kind]) if network and _is_time(kind, value) else value
+            kind: min(times[network, kind])[1] if network and _is_time(kind, value) else value
             for kind, value in cost.items()
         }
         for cost, network in zip(costs, networks, strict=True)
@@ -80,3 +89,22 @@ def share_times(costs: Sequence[Mapping[str, Any]], networks: Sequence[str | Non
 
 def _is_time(kind: str, value: Any) -> bool:
     return kind.startswith("ms") and isinstance(value, (int, float))
+
+
+def stored_time(folder: Path) -> float | None:
+    """Milliseconds of a batch of one that the run of a student's folder shows in its report.
+
+    Args:
+        folder: `arms/ARM/seed-0` of a run.
+
+    Returns:
+        None where the run has none, or one of another machine, or one of a time when threads were not counted.
+    """
+    run = run_above(folder)
+    try:
+        summary = read_json(run / SUMMARY) if run is not None else {}
+        cost, now = summary["costs"][Path(folder).parent.name], machine()
+        same = all(summary["machine"].get(key) == now[key] for key in OF_MACHINE)
+        return float(cost["ms_batch_1"]) if same and cost["threads"] == 1 else None
+    except (InputError, KeyError, TypeError, AttributeError):
+        return None

@@ -13,11 +13,12 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from stillhouse.core.costs import TIMED
 from stillhouse.core.records import REPORT, write_atomically
 from stillhouse.report import figures, signals
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import RunFolder, mapping, number, read_run
-from stillhouse.report.verdicts import Measure, direction, sentence, shown
+from stillhouse.report.verdicts import Measure, direction, sentences, shown
 from stillhouse.report.words import (
     FEWEST_SEEDS,
     HEADLINES,
@@ -75,9 +76,10 @@ def render(family: Light, run: RunFolder) -> str:
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
     verdict = "not tested" if run.summary and _too_few(run) else str(run.summary.get("verdict", ""))
+    own = family.blocks(Folder(run.path))
     blocks: list[Block] = [
         *_arms(arms, measures, mapping(run.summary.get("about"))),
-        *family.blocks(Folder(run.path)),
+        *(block for block in own if not isinstance(block, Tiles)),
         _facts(run),
         *_curves(run, order, family.metrics[0]),
         *_signals(run),
@@ -94,12 +96,13 @@ def render(family: Light, run: RunFolder) -> str:
         else "This run is not finished",
         lead=_lead(run),
         mark=MARKS.get(verdict, MARKS["not tested"]),
-        sentences=[sentence(row, arms, measures) for row in run.comparisons],
+        sentences=sentences(run.comparisons, arms, measures),
         differences=_differences(run, measures),
         about_differences=interval_words([int(number(row.get("seeds")) or 0) for row in _drawn(run, measures)]),
         direction=direction(next(iter(measures.values()))),
         faults=run.faults,
         order=order,
+        tiles=[block for block in own if isinstance(block, Tiles)],
         blocks=blocks,
         configuration=_yaml(run.run.get("config")),
         command=str(run.summary.get("command") or run.run.get("command") or ""),
@@ -107,10 +110,10 @@ def render(family: Light, run: RunFolder) -> str:
 
 
 def _lead(run: RunFolder) -> str:
-    """What a family says below the headline: whether the student is worth more than a plain model that needs no training."""
-    findings = run.summary.get("findings")
-    lines = [str(line) for line in findings] if isinstance(findings, list) else []
-    return ". ".join(line[0].upper() + line[1:] for line in lines if line)
+    """What stands below the headline: whether the student is worth more than a plain model, whether it was trained long enough."""
+    found = [run.summary.get(key) for key in ("findings", "hints")]
+    lines = [str(line) for each in found if isinstance(each, list) for line in each if line]
+    return ". ".join(line[0].upper() + line[1:] for line in lines)
 
 
 def _name(run: RunFolder) -> str:
@@ -390,7 +393,7 @@ def _costs(run: RunFolder) -> list[Block]:
     if teacher is not None:
         rows.append([f"teacher ({run.teacher.get('name', '')})", plain(teacher, 7), *[NOTHING] * 4])
     head = ["", "parameters", "on disk", "ms, batch of 1", "ms, batch of 64", "operations an item"]
-    return [Table("Cost", head, rows, "Times are measured on this machine; operations are counted.")]
+    return [Table("Cost", head, rows, f"{TIMED} Operations are counted.")]
 
 
 def _yaml(config: Any) -> str:

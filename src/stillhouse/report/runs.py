@@ -15,10 +15,10 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.core.costs import COSTS, PACKED_COSTS, packed_costs
+from stillhouse.core.costs import COSTS, PACKED_COSTS, TIMED, packed_costs
 from stillhouse.core.finished import check_finished
 from stillhouse.core.folder import RunFolder, changed_files
-from stillhouse.core.networks import network_of, share_times
+from stillhouse.core.networks import network_of, share_times, stored_time
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import compare, mean_interval, seed_interval
 from stillhouse.report import figures
@@ -95,7 +95,8 @@ def read_runs(
     families = each or [family] * len(places)
     runs = [_read(one, folder, name, cost) for one, folder, name in zip(families, places, names, strict=True)]
     students = [records.arm_folder(run.path, run.arm, min(run.items)) for run in runs]
-    costs = share_times([run.cost for run in runs], [network_of(student) for student in students])
+    stored = [stored_time(student) is not None for student in students]
+    costs = share_times([run.cost for run in runs], [network_of(student) for student in students], stored)
     return [replace(run, cost=found) for run, found in zip(runs, costs, strict=True)]
 
 
@@ -262,10 +263,8 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[
         [words, *(cost_words(kind, row["cost"].get(kind)) for row in rows)] for kind, words in kinds.items()
     ]
     costs.append(["training time (s)", *(plain(row["seconds"]) for row in rows)])
-    caption = (
-        "Of one student of each run. Students of one configuration and one shape share one measured time (the median); "
-        "the time of a training is of the machine on which it ran."
-    )
+    timed = f" {TIMED}" if "ms" in kinds else ""
+    caption = f"Of one student of each run.{timed} The time of a training is of the machine on which it ran."
     blocks.append(Table("Cost", ["", *(row["run"] for row in rows)], costs, caption))
     reasons = [(row["run"], f"not paired with {rows[0]['run']}: {row['why']}") for row in rows if row.get("why")]
     reasons += [(row["run"], f"its cost: {row['costless']}") for row in rows if row.get("costless")]

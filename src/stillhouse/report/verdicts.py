@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import FEWEST_SEEDS, GAP, MARKS, MINUS, NOTHING, Sentence, lead, plain
+from stillhouse.report.words import FEWEST_SEEDS, GAP, MARKS, MINUS, NOTHING, Sentence, lead, plain, subject
 
-__all__ = ["MARKS", "Measure", "direction", "gain", "sentence", "shown"]
+__all__ = ["MARKS", "Measure", "direction", "gain", "sentence", "sentences", "shown"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,60 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
         parts.append(_difference(measure, known, each, alone=seeds == 1))
     if seeds:
         parts.append(f"{plain(seeds)}{GAP}seed{'s' * (seeds != 1)}, {plain(items, 7)}{GAP}{measure.items}")
-    if 1 < seeds < FEWEST_SEEDS:
+    if verdict == "not tested" or 1 < seeds < FEWEST_SEEDS:
         verdict = "not tested"
-        parts.append("two seeds are too few for a verdict")
-    elif verdict == "not tested":
-        parts.append("one seed shows nothing of other seeds" if seeds else "one of the two arms has no results")
+        parts.append(_why(row))
     return Sentence(verdict, lead(verdict, str(row.get("name", "?")), arm, control), ", ".join(parts))
+
+
+def sentences(
+    rows: Iterable[Mapping[str, Any]], arms: Mapping[str, Any], measures: Mapping[str, Measure]
+) -> list[Sentence]:
+    """All comparisons; those that one reason leaves without a verdict are one sentence, which lists them.
+
+    Example:
+        >>> points = Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
+        >>> row = {"arm": "kd", "metric": "accuracy", "verdict": "not tested", "difference": 0.01, "seeds": 1}
+        >>> rows = [{**row, "name": "teacher", "control": "no-kd"}, {**row, "name": "clauses", "control": "mlp"}]
+        >>> (found,) = sentences(rows, {}, {"accuracy": points})
+        >>> print(found.detail.replace(GAP, " "))
+        one seed shows nothing of other seeds; differences in accuracy: the teacher +1.00 points, the clauses +1.00 points
+    """
+    found = [(row, sentence(row, arms, measures)) for row in rows]
+    reasons: dict[str, list[Mapping[str, Any]]] = {}
+    for row, line in found:
+        if line.verdict == "not tested":
+            reasons.setdefault(_why(row), []).append(row)
+    kept = []
+    for row, line in found:
+        alike = reasons.get(_why(row), []) if line.verdict == "not tested" else []
+        if len(alike) < 2:
+            kept.append(line)
+        elif alike[0] is row:
+            kept.append(Sentence("not tested", "Not tested", _listed(_why(row), alike, measures)))
+    return kept
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    """Why a comparison has no verdict."""
+    seeds = number(row.get("seeds")) or 0
+    if not seeds:
+        return "one of the two arms has no results"
+    return "one seed shows nothing of other seeds" if seeds == 1 else "two seeds are too few for a verdict"
+
+
+def _listed(why: str, rows: Sequence[Mapping[str, Any]], measures: Mapping[str, Measure]) -> str:
+    """A reason and what it is the reason of, metric by metric, with the difference where there is one."""
+    by_metric: dict[str, list[str]] = {}
+    for row in rows:
+        measure, difference = measures.get(str(row.get("metric"))), number(row.get("difference"))
+        words = subject(*(str(row.get(key, "?")) for key in ("name", "arm", "control")))
+        if measure is not None and difference is not None:
+            words += f" {gain(measure, difference)}{f'{GAP}points' if measure.scale == 100 else ''}"
+        by_metric.setdefault("" if measure is None else measure.label, []).append(words)
+    known = any(number(row.get("difference")) is not None for row in rows)
+    parts = [f"{f'differences in {label}: ' if known else ''}{', '.join(words)}" for label, words in by_metric.items()]
+    return f"{why}{'; ' if known else ': '}{'; '.join(parts)}"
 
 
 def direction(measure: Measure) -> str:

@@ -187,6 +187,18 @@ class Sentence:
         return MARKS.get(self.verdict, MARKS["not tested"])
 
 
+def subject(name: str, arm: str, control: str) -> str:
+    """What a comparison is about.
+
+    Example:
+        >>> subject("teacher", "kd", "no-kd"), subject("clauses against MLP", "kd", "mlp"), subject("ngram", "kd", "ngram")
+        ('the teacher', 'the clauses against the MLP', 'kd against ngram')
+    """
+    part, against, rival = (arm, "against", control) if name == control else name.partition(" against ")
+    article = "" if name == control else "the "
+    return f"{article}{part}" + (f" against {article}{rival}" if against else "")
+
+
 def lead(verdict: str, name: str, arm: str, control: str) -> str:
     """The verdict on a part (`teacher`), or on two rivals (`clauses against MLP`, or a name that is the control's)."""
     part, against, rival = (arm, "against", control) if name == control else name.partition(" against ")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.costs import COSTS
+from stillhouse.core.costs import COSTS, TIMED
 from stillhouse.core.networks import share_times
 from stillhouse.core.records import REPORT, write_json
 from stillhouse.core.verdict import seed_interval
@@ -238,6 +238,7 @@ def _blocks(found: Mapping[str, Any]) -> list[Block]:
         rows.append([Cell(f"trial {trial['number']}", under), score, *settings, *costs, plain(trial["seconds"])])
     head = ["", found["objective"], *keys, *(COSTS.get(kind, kind) for kind in kinds), "training time (s)"]
     more = f" The best {MOST_SHOWN} of {len(trials)}; all are in {SUMMARY}." if len(trials) > MOST_SHOWN else ""
-    blocks.append(Table("All trials, best first", head, rows, f"Validation split.{more}"))
+    timed = f" {TIMED}" if "ms" in kinds else ""
+    blocks.append(Table("All trials, best first", head, rows, f"Validation split.{more}{timed}"))
     errors = [(f"trial {trial['number']}", trial["error"]) for trial in trials if trial["error"]]
     return [*blocks, *([Facts("Failed", errors[:MOST_SHOWN])] if errors else [])]

@@ -2,7 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 NOTHING, LITTLE, PART = 0.1, 0.25, 0.75  # of what the whole network knows above chance
+LOOKS = (
+    "Bits inside a network are no pixels: for their clauses it says where images are brighter or darker when they speak, as a "
+    "correlation (-1 to 1) with their strength over the validation images. That is what goes with a clause, not what it demands."
+)
+MOST_PARTS = 2  # named of each kind
+OF_IMAGE = (
+    *("at the upper left", "at the top", "at the upper right"),
+    *("at the left", "in the middle", "at the right"),
+    *("at the lower left", "at the bottom", "at the lower right"),
+)
+OF_PATCH = (
+    *("up and left of its patch", "above its patch", "up and right of its patch"),
+    *("left of its patch", "in its patch", "right of its patch"),
+    *("down and left of its patch", "below its patch", "down and right of its patch"),
+)
+
+
+def answers_to(correlations: Sequence[float], whole: bool) -> str:
+    """What goes with a clause in words.
+
+    Args:
+        correlations: of its strength with the brightness of nine parts, row by row; 0 where there is none to speak of.
+        whole: whether they are parts of the image; else its patch and the eight around it.
+
+    Example:
+        >>> answers_to([0, -0.5, 0, 0, 0.25, 0, 0, 0, 0], True)
+        'speaks more on images that are brighter in the middle (+0.25) and darker at the top (-0.50)'
+        >>> answers_to([0.0] * 9, False)
+        'speaks alike whatever is brighter or darker around its patch'
+    """
+    parts = []
+    for word, sign in (("brighter", 1), ("darker", -1)):
+        found = sorted(
+            ((sign * value, place) for place, value in enumerate(correlations) if sign * value > 0), reverse=True
+        )
+        names = [
+            f"{(OF_IMAGE if whole else OF_PATCH)[place]} ({sign * value:+.2f})" for value, place in found[:MOST_PARTS]
+        ]
+        if names:
+            parts.append(f"{word} {' and '.join(names)}")
+    if not parts:
+        return f"speaks alike whatever is brighter or darker {'in the image' if whole else 'around its patch'}"
+    return f"speaks more {'on images that are' if whole else 'where it is'} {' and '.join(parts)}"
 
 
 def what_clauses_decide(full: float, none: float, shown: float, rules: int, classes: int) -> str:

@@ -1,7 +1,7 @@
 """The rules of a run on disk: `rules.json` for programs, `rules.npz` with what is drawn, `rules.txt` for reading. No torch.
 
 rules.json: {"rules": [{"class_name", "place", "clause", "adds", "holds", "elsewhere", "literals", "words", "count", "allowed",
-"images", "speaks", "spoke"}],
+"images", "speaks", "spoke", "looks"}],
 "growth": [[rules a class, accuracy alone]], "full", "shown", "exact", "chosen_on", "cut_on", "judged_on", "class_names",
 "student": arm and seed}. rules.npz: see `students.rules.Rules.arrays`.
 """
@@ -57,7 +57,7 @@ def read_rules(path: Path) -> SavedRules:
     if not isinstance(index, Mapping) or not wanted <= set(index):
         raise InputError(f"{path.name}: expected the entries {', '.join(sorted(wanted))}")
     arrays = read_arrays(path.with_name(ARRAYS))
-    axes = {"mean": 3, "wanted": 2, "unwanted": 2, "examples": 4}
+    axes = {"mean": 3, "wanted": 2, "unwanted": 2, "brighter": 2, "darker": 2, "examples": 4}
     for name, array in arrays.items():
         if array.dtype != np.uint8 or array.ndim != axes.get(name.partition("_")[0]):
             raise InputError(

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from stillhouse.families.clauses.pictures import data_address
-from stillhouse.families.clauses.rule_words import left_out_words, what_clauses_decide
+from stillhouse.families.clauses.rule_words import LOOKS, left_out_words, what_clauses_decide
 from stillhouse.families.clauses.rules_file import RULES, SavedRules, read_rules
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
@@ -44,7 +44,7 @@ def blocks_of(found: SavedRules) -> list[Block]:
     drawings = [
         (_pictures(found, number, rule, names.index(name)), _caption(rule))
         for name in shown
-        for number, rule in by_class[name][:OPEN_RULES]
+        for number, rule in sorted(by_class[name], key=lambda entry: not entry[1]["literals"])[:OPEN_RULES]
     ]
     blocks: list[Block] = [Facts("What the clauses decide", _decided(index)), _growth(index)]
     if drawings:
@@ -116,10 +116,26 @@ def _pictures(found: SavedRules, number: int, rule: Mapping[str, Any], k: int) -
         shown.append((rule_picture(wanted, unwanted, under), f"literals of clause {rule['clause']} {about}"))
     if mean is not None and wanted is not None and mean.shape[1:] == wanted.shape:
         shown.append((_colors(mean), f"mean {about}"))
+    brighter, darker = (found.arrays.get(f"{name}_{number}") for name in ("brighter", "darker"))
+    if brighter is not None and darker is not None:
+        under = mean if mean is not None and mean.shape[1:] == brighter.shape else _patch_alone(brighter, rule)
+        shown.append(
+            (rule_picture(brighter, darker, under), f"what goes with clause {rule['clause']}: {rule['looks']}")
+        )
     for place, example in enumerate(found.arrays.get(f"examples_{number}", [])[:6], 1):
         shown.append((_colors(example), f"example {place} {about}: where clause {rule['clause']} adds most"))
     images = [f'<img src="{data_address(_enlarged(x))}" alt="{escape(text)}">' for x, text in shown]
     return Markup(f'<div class="pictures rule">{"".join(images)}</div>')
+
+
+def _patch_alone(picture: Array, rule: Mapping[str, Any]) -> Array | None:
+    """(1, H, W): what is around the patch darker than it; None of a whole image."""
+    if "patch" not in str(rule["looks"]):
+        return None
+    under = np.full((1, *picture.shape), 40, np.uint8)
+    third = len(picture) // 3
+    under[:, third : 2 * third, third : 2 * third] = 160
+    return under
 
 
 def rule_picture(wanted: Array, unwanted: Array, mean: Array | None) -> Array:
@@ -158,12 +174,14 @@ def _enlarged(picture: Array) -> Array:
 def _caption(rule: Mapping[str, Any]) -> str:
     kept = len(rule["literals"])
     where = f"{str(rule['place']).replace('_', ' ')}, clause {rule['clause']}"
+    looks = f"; {rule['looks']}" if rule.get("looks") else ""
+    head = f"{rule['class_name']}: {where}: adds {rule['adds']:+.3g}{looks}"
     if not kept:
-        return f"{rule['class_name']}: {where}: adds {rule['adds']:+.3g}; no answer needs any of its {rule['count']} literals"
+        return f"{head}; no answer needs any of its {rule['count']} literals"
     fail = f", {rule['allowed']} may fail" if rule["allowed"] else ", all must hold"
     return (
-        f"{rule['class_name']}: {where}: adds {rule['adds']:+.3g}; {kept} of {rule['count']} literals kept{fail}; fulfilled to "
-        f"{percent(rule['holds'], 0)} on {rule['class_name']}, {percent(rule['elsewhere'], 0)} on others{_looser(rule)}"
+        f"{head}; {kept} of {rule['count']} literals kept{fail}; fulfilled to {percent(rule['holds'], 0)} on "
+        f"{rule['class_name']}, {percent(rule['elsewhere'], 0)} on others{_looser(rule)}"
     )
 
 
@@ -177,10 +195,7 @@ def _looser(rule: Mapping[str, Any]) -> str:
         f"{was} and {before}"
     )
     if besides > before:
-        words += (
-            ". Cut like this it lets in more of the others than the clause did: a literal was kept where an answer of the whole "
-            "network needs it, and here other clauses outvote what it lets in"
-        )
+        words += ". Cut like this it lets in more of the others than the clause did"
     return words
 
 
@@ -200,10 +215,15 @@ def _legend(found: SavedRules) -> str:
         "A rule is cut to the literals that change an answer of the whole network. It may be fulfilled by more images than the "
         "whole clause, of other classes too: how many stands beside it."
     )
+    if any(name.startswith("brighter_") for name in found.arrays):
+        words.append(
+            "Of clauses inside the network, first picture: orange, brighter when it speaks; blue, darker; gray, neither, with the "
+            f"mean image of the class or the patch and what is around it. {LOOKS}"
+        )
     if patches:
         words.append(
-            "Images: where the clause adds most, the patch itself bright and what is around it darker; a bit inside a network is "
-            "no pixel, so these stand for its literals."
+            "Images: where the clause adds most; of a clause that is asked at patches the patch itself bright and what is around "
+            "it darker."
         )
     return " ".join(words)
 
@@ -211,6 +231,7 @@ def _legend(found: SavedRules) -> str:
 def _words(rule: Mapping[str, Any]) -> str:
     words: Sequence[str] = [str(word) for word in rule["words"]]
     if not words:
-        return f"{len(rule['literals'])} bits"
+        bits = f"{len(rule['literals'])} bits inside the network"
+        return f"{rule['looks']}; {bits}" if rule.get("looks") else bits
     more = f" and {len(words) - MOST_WORDS} more" if len(words) > MOST_WORDS else ""
     return ", ".join(words[:MOST_WORDS]) + more

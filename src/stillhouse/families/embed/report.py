@@ -113,11 +113,11 @@ def _samples(summary: Mapping[str, Any]) -> list[Block]:
         found = mapping(one)
         teacher, student = (list(map(str, found.get(side) or ())) for side in ("teacher", "student"))
         marked = [f"\u2713{GAP}{text}" if text in teacher else text for text in student]
-        rows += [("Row", str(found.get("row", ""))), ("near in the teacher", " | ".join(teacher))]
-        rows += [("near in the student", " | ".join(marked))]
+        rows += [("Row", str(found.get("row", ""))), ("near in the teacher", "\n".join(teacher))]
+        rows += [("near in the student", "\n".join(marked))]
     caption = (
         "Test rows, evenly spread, and the three of the other test rows that are nearest by the teacher's vectors and by the "
-        "shipped student's codes. \u2713: among the teacher's three too."
+        "shipped student's codes, one below the other. \u2713: among the teacher's three too."
     )
     return [Facts("Some rows and what is near to them", rows, caption)] if rows else []
 

@@ -14,7 +14,7 @@ from stillhouse.cli.show import RunDisplay, print_table, seeds_in_words
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
 from stillhouse.families.embed.report import row_name
-from stillhouse.report.verdicts import Measure, sentence
+from stillhouse.report.verdicts import Measure, sentences
 from stillhouse.report.words import FEWEST_SEEDS, seeds_words
 
 SHOWN = {"loss": "loss", "knn_overlap@10": "near", "spearman": "far", "r2": "r2"}
@@ -40,9 +40,10 @@ def print_embedding(summary: Mapping[str, Any], out: Path) -> None:
     _print(f"{summary['data']['name']}, {seeds_in_words(len(summary['seeds']))}, test rows", rows)
     console = Console(highlight=False)
     measures = {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
-    for entry in summary["comparisons"]:
-        line = sentence(entry, summary["arms"], measures)
+    for line in sentences(summary["comparisons"], summary["arms"], measures):
         console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
+    for line in summary.get("hints") or ():
+        console.print(line, markup=False, soft_wrap=True)
     count = len(summary["seeds"])
     if count < FEWEST_SEEDS:
         console.print(f"verdict: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)", soft_wrap=True)

@@ -332,7 +332,7 @@ def print_lm_summary(summary: Mapping[str, Any]) -> None:
     from stillhouse.cli.show import print_table, seeds_in_words
     from stillhouse.families.lm.blocks import models_table
     from stillhouse.families.lm.family import FAMILY
-    from stillhouse.report.verdicts import Measure, sentence
+    from stillhouse.report.verdicts import Measure, sentences
 
     found = models_table(summary)
     table = Table(*found.head)
@@ -340,10 +340,9 @@ def print_lm_summary(summary: Mapping[str, Any]) -> None:
         table.add_row(*map(str, row))
     print_table(table)
     measures = {metric.name: Measure.of(metric) for metric in FAMILY.metrics}
-    for entry in summary["comparisons"]:
-        words = sentence(entry, summary["arms"], measures)
+    for words in sentences(summary["comparisons"], summary["arms"], measures):
         print(f"{words.lead}: {words.detail}")
-    for line in summary.get("findings") or ():
+    for line in (*(summary.get("findings") or ()), *(summary.get("hints") or ())):
         print(line[0].upper() + line[1:])
     if len(summary["seeds"]) < 3:
         print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")

@@ -197,7 +197,7 @@ def _distill(words: Sequence[str]) -> int:
     print_rows(read_json(out / COMPARISON)["rows"])
     for entry in summary["comparisons"]:
         print(verdict_line(entry))
-    for line in summary.get("findings") or ():
+    for line in (*(summary.get("findings") or ()), *(summary.get("hints") or ())):
         print(line[0].upper() + line[1:])
     if len(summary["seeds"]) < 3:
         print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")

@@ -18,12 +18,12 @@ EXAMPLES = 6
 def examples(model: ClauseModel, images: Tensor, votes: Tensor) -> np.ndarray:
     """(E, C, h, w) uint8: the patches at which a clause adds most, each of another image; images where it looks at all of one."""
     _, height, width = model.image_shape
-    first = int(isinstance(model, UnifiedTMTransformer) and model.class_token is not None)
+    first = class_tokens(model)
     local = votes[:, first:]
     if votes.shape[1] - first <= 1 or not bool(local.any()):
         best = votes.sum(1).topk(min(EXAMPLES, len(votes))).indices
         return as_bytes(images[best])
-    columns, side = _grid(model, local.shape[1], height, width)
+    columns, side = grid(model, local.shape[1], height, width)
     most, place = local.max(1)
     patches = []
     for image in most.topk(min(EXAMPLES, len(votes))).indices.tolist():
@@ -32,7 +32,12 @@ def examples(model: ClauseModel, images: Tensor, votes: Tensor) -> np.ndarray:
     return as_bytes(torch.stack(patches))
 
 
-def _grid(model: nn.Module, places: int, height: int, width: int) -> tuple[int, tuple[int, int]]:
+def class_tokens(model: nn.Module) -> int:
+    """How many places come before those of the image."""
+    return int(isinstance(model, UnifiedTMTransformer) and model.class_token is not None)
+
+
+def grid(model: nn.Module, places: int, height: int, width: int) -> tuple[int, tuple[int, int]]:
     """Columns and the (h, w) of a place: the grid of so many places that is most like the image."""
     rows = min(
         (r for r in range(1, places + 1) if places % r == 0),

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stillhouse.classification.data import ImageData, ImageSplit
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.rule_words import left_out_words, what_clauses_decide
+from stillhouse.families.clauses.rule_words import LOOKS, left_out_words, what_clauses_decide
 from stillhouse.families.clauses.students.base import ClauseModel
 from stillhouse.families.clauses.students.discrimination import by_discrimination, shares
 from stillhouse.families.clauses.students.literal_names import pixels_of
@@ -31,6 +31,7 @@ from stillhouse.families.clauses.students.rule_cuts import (
     cut_groups,
     sum_over_clauses,
 )
+from stillhouse.families.clauses.students.rule_looks import looks
 from stillhouse.families.clauses.students.rule_pictures import as_bytes, examples
 from stillhouse.families.clauses.students.sites import Site, listening, literals_of, settle, sites
 
@@ -60,6 +61,7 @@ class Rule:
         images: of its class, and of others, by which it was chosen.
         speaks: on how many of them it is worth anything somewhere in the image, as it is cut.
         spoke: the same of the whole clause. A cut keeps answers of the network, not where a clause speaks.
+        looks: where the image is brighter or darker when it speaks, in words; empty where its bits have names.
     """
 
     class_name: str
@@ -75,16 +77,19 @@ class Rule:
     images: tuple[int, int]
     speaks: tuple[int, int]
     spoke: tuple[int, int]
+    looks: str = ""
 
     def __str__(self) -> str:
         kept, where = len(self.literals), f"{self.place}, clause {self.clause}"
-        if not kept:
-            return f"{self.class_name}: {self.adds:+.3f}: no answer needs any of its {self.count} literals ({where})"
-        asked = ", ".join(self.words) if self.words else f"{kept} bits, see the patches in the report"
+        literals = f"{kept} of {self.count} literals kept"
+        if not self.words:
+            bits = "inside the network" + (f", of which {self.allowed} may fail" if self.allowed else "")
+            asked, literals = self.looks or "no words for what it looks at", f"{literals}, bits {bits}"
+        else:
+            asked = f"where at most {self.allowed} of {kept} fail: {', '.join(self.words)}"
         return (
-            f"{self.class_name}: {self.adds:+.3f} where at most {self.allowed} of {kept} fail: {asked} "
-            f"({where}; {kept} of {self.count} literals kept; fulfilled to {self.holds:.0%} on {self.class_name}, "
-            f"{self.elsewhere:.0%} on others)"
+            f"{self.class_name}: {self.adds:+.3f} {asked} ({where}; {literals}; fulfilled to {self.holds:.0%} on "
+            f"{self.class_name}, {self.elsewhere:.0%} on others)"
         )
 
 
@@ -102,7 +107,8 @@ class Rules:
         cut_on: validation images whose answers did not change.
         judged_on: test images of the accuracies.
         arrays: `mean_K` (C, H, W) uint8 a class; `wanted_R`, `unwanted_R` (h, w) uint8 of rules over pixels; `examples_R`
-            (E, C, h, w) uint8: where others speak most.
+            (E, C, h, w) uint8: where others speak most; `brighter_R`, `darker_R` (h, w) uint8: what goes with these
+            (`rule_looks`).
         left_out: clauses that add much and fire on the class hardly more than on others: no rules of a class.
         classes: how many there are.
     """
@@ -130,17 +136,25 @@ class Rules:
         }
 
     def text(self) -> str:
-        """One line a rule."""
+        """One line a rule, class by class; clauses of which no literal is needed follow by their numbers."""
         kept, count = sum(len(rule.literals) for rule in self.rules), sum(rule.count for rule in self.rules)
         lines = [
             what_clauses_decide(self.full, self.growth[0][1], self.shown, len(self.rules), self.classes),
-            f"What tells each class from the others, chosen on {self.chosen_on} validation images. A pixel is (row, column).",
+            f"What tells each class from the others, chosen on {self.chosen_on} validation images."
+            + " A pixel is (row, column)." * any(rule.words for rule in self.rules),
             f"{kept} of {count} literals are kept: without the others the whole network gives the same answers on {self.cut_on} "
             "images.",
             f"Left out: {left_out_words(self.left_out)}. Accuracies are of {self.judged_on} test images.",
-            "",
         ]
-        return "\n".join([*lines, *map(str, self.rules)]) + "\n"
+        if any(rule.looks for rule in self.rules):
+            lines.append(LOOKS)
+        for name in dict.fromkeys(rule.class_name for rule in self.rules):
+            own = [rule for rule in self.rules if rule.class_name == name]
+            idle = [f"{rule.place} {rule.clause}" for rule in own if not rule.literals]
+            lines += ["", *(str(rule) for rule in own if rule.literals)]
+            if idle:
+                lines.append(f"{name}: no answer needs a literal of these clauses that add to it: {', '.join(idle)}")
+        return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)
@@ -226,6 +240,12 @@ def find_rules(
         trials = max(FEWEST_TRIALS, min(MOST_TRIALS, int(BUDGET / work / len(cut_on.labels))))
         cut_groups(model, found, cut_on.pixels, [pair for _, pair in before], trials)
     fulfilled = _fulfilled(model, found, chosen)
+    inner: dict[Clause, list[Tensor]] = {}
+    for of_class in votes.values():
+        for pair, parts in of_class.items():
+            if pixels_of(model, found[pair[0]]) is None:
+                inner.setdefault(pair, []).append(parts)
+    seen = looks(model, found, chosen.pixels, inner)
     rules: list[Rule] = []
     arrays: dict[str, np.ndarray] = {}
     for k, ranks in ranking.items():
@@ -239,6 +259,9 @@ def find_rules(
             if pixels is not None and literals:
                 number = len(rules)
                 arrays[f"wanted_{number}"], arrays[f"unwanted_{number}"] = pixels.pictures(literals)
+            look = seen.get(pair)
+            if look is not None:
+                arrays[f"brighter_{len(rules)}"], arrays[f"darker_{len(rules)}"] = look.brighter, look.darker
             holds, elsewhere = shares(fulfilled[pair[0]][:, clause], chosen.labels, k)
             mine = chosen.labels == k
             rules.append(
@@ -256,6 +279,7 @@ def find_rules(
                     images=(int(mine.sum()), int((~mine).sum())),
                     speaks=_spoken(fulfilled[pair[0]][:, clause], mine),
                     spoke=_spoken(whole[pair[0]][:, clause], mine),
+                    looks="" if look is None else look.words,
                 )
             )
     shown = _accuracy(model, found, judged, {pair for _, pair in before}, means)
