@@ -11,10 +11,14 @@ import pytest
 
 from stillhouse.cli import main as cli
 from stillhouse.cli.catalog import pages
+from stillhouse.cli.list import MEASURED
 from stillhouse.cli.main import main
 from stillhouse.cli.options import Parser
 from stillhouse.cli.stored import COMMANDS, LINES, OF_FAMILIES, PAGES, group_of, groups_of, page, recipes
 from stillhouse.core.checks import InputError, StillhouseError
+from stillhouse.families.lm.recipes import TEACHERS
+from stillhouse.families.sar.recipes import TRAINED
+from stillhouse.recipes import known, known_teachers
 
 FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 NAMES = ["-".join(command) for command in COMMANDS]
@@ -37,6 +41,16 @@ def examples_of(text):
 def test_pages_are_those_of_the_commands(fresh):
     """A flag, recipe or signal that was added since; write them with `python -m stillhouse.cli.catalog`."""
     assert {path.stem: path.read_text() for path in PAGES.glob("*.txt")} == fresh
+
+
+def test_every_recipe_is_listed_with_its_minutes(fresh):
+    """A recipe without one was started and left after an hour; a measurement of a recipe that is gone is shown nowhere."""
+    names = [*known(), *known_teachers(), *TEACHERS, *TRAINED]
+    rows = dict(re.findall(r"^  ([\w-]+) +(\d+|hours|-)  \S", fresh["list.all"], re.MULTILINE))
+    assert set(names) <= set(rows)
+    assert {name: rows[name] for name in MEASURED} == dict(MEASURED)
+    assert set(MEASURED) <= set(names)
+    assert max(map(len, fresh["list.all"].splitlines())) <= 100
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=NAMES)

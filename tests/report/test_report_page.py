@@ -377,6 +377,25 @@ def test_one_seed_shows_the_interval_of_its_items_as_such(run_folder):
 
 
 @pytest.mark.usefixtures("undrawn")
+def test_a_poor_teacher_is_named_on_the_first_screen(run_folder):
+    """Under a teacher that a count of words beats, every verdict on its teaching is one on that."""
+    path = run_folder / records.TEACHER
+    teacher = records.read_json(path)
+    assert "The teacher is poor" not in page_of(run_folder)
+    records.write_json(path, teacher | {"status": "poor", "plain": 0.9, "plain_name": "a linear model", "score": 0.5})
+    head = words_of(page_of(run_folder).partition("</header>")[0])
+    assert "The teacher is poor: validation accuracy 0.5000, a linear model 0.9000" in head
+
+
+def test_key_numbers_stand_before_the_chart_and_the_tables(run_folder):
+    """They were under the first table, a screen down."""
+    page = page_of(run_folder)
+    places = [page.index(words) for words in ('<div class="tiles">', '<figure class="wide">', "<h2>Arms</h2>")]
+    assert places == sorted(places)
+    assert page.count('<div class="tiles">') == 1
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_what_was_not_asked_is_one_sentence_a_reason(run_folder):
     """Five lines of "not tested" push what was found from the first screen; a single one keeps its numbers."""
     summary = records.read_json(run_folder / records.SUMMARY)

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+import textwrap
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from stillhouse.classification.data import DataConfig
 from stillhouse.classification.students import OrdinaryStudentConfig
 from stillhouse.cli.options import Parser
 from stillhouse.core.config import kinds, settings
 from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
+from stillhouse.families.lm.recipes import TEACHERS
 from stillhouse.families.sar.recipes import SAR_RECIPES, TRAINED
 from stillhouse.recipes import known, known_teachers
 from stillhouse.signals import SignalConfig
 from stillhouse.temperature import TemperatureConfig
+
+WIDTH, NAMED = 100, 31  # columns: of a line, of the longest name
+MEASURED = {
+    "digits-timm": "1",
+    "digits": "2",
+    "mnist": "47",
+    "mnist-documented": "18",
+    "mnist-flat": "hours",
+    "tiny-shakespeare": "2",
+    "tiny-shakespeare-teacher": "2",
+    "wikitext-2": "hours",
+    "wikitext-2-counts": "hours",
+    "embedding-fast": "1",
+    "digits-teacher": "1",
+}
+"""Minutes of a recipe as it ships, rounded up, from benchmarks/results/ (`recipes.md` for those that are short)."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,11 +46,13 @@ def main(arguments: Sequence[str]) -> int:
 """,
     )
     parser.parse(arguments)
-    _section("recipes (stillhouse distill NAME)", ((name, _first_line(recipe)) for name, recipe in known().items()))
-    _section(
-        "teacher recipes (stillhouse train-teacher NAME)", ((n, _first_line(r)) for n, r in known_teachers().items())
-    )
-    _section("radar networks (stillhouse sar train --config NAME)", ((name, SAR_RECIPES[name]) for name in TRAINED))
+    print("Minutes: all arms and seeds on two cores of an AMD EPYC without a GPU; a dash: not measured.\n")
+    _recipes("recipes (stillhouse distill NAME)", {name: _first_line(recipe) for name, recipe in known().items()})
+    teachers = {name: _first_line(recipe) for name, recipe in known_teachers().items()}
+    _recipes("teacher recipes (stillhouse train-teacher NAME)", teachers)
+    teachers = {name: _first_line(recipe) for name, recipe in TEACHERS.items()}
+    _recipes("teachers of language (stillhouse lm train-teacher NAME)", teachers)
+    _recipes("radar networks (stillhouse sar train --config NAME)", {name: SAR_RECIPES[name] for name in TRAINED})
     names = typing.get_args(settings(DataConfig)["name"].annotation)
     texts = (
         "texts",
@@ -67,10 +87,20 @@ def _first_line(documented: object) -> str:
     return (documented.__doc__ or "").strip().splitlines()[0]
 
 
+def _recipes(title: str, recipes: Mapping[str, str]) -> None:
+    _section(
+        f"{title}: minutes", ((f"{name:<{NAMED}} {MEASURED.get(name, '-'):>5}", text) for name, text in recipes.items())
+    )
+
+
 def _section(title: str, rows: Iterable[tuple[str, str]]) -> None:
     entries = list(rows)
     width = max(len(name) for name, _ in entries)
     print(title)
     for name, text in entries:
-        print(f"  {name:<{width}}  {text}".rstrip())
+        first = f"  {name:<{width}}  "
+        print(
+            textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=" " * len(first)).rstrip()
+            or first.rstrip()
+        )
     print()

@@ -13,11 +13,12 @@
         checkpoint.pt          all that resume needs
         student.safetensors    the weights whose score is reported; card.json beside it holds how to build and load it
         predictions.npz        test split: labels (N,) int64, probabilities (N, K) float32
-        result.json            arm, seed, metrics {accuracy, nll, ece, agreement}, best_epoch, epochs, seconds, params
+        result.json            arm, seed, metrics {accuracy, nll, ece, agreement}, best_epoch, epochs, validations (a score
+                               an epoch), seconds, params
         tensorboard/           the same scalars as events
       rules.json, rules.npz, rules.txt  of the shipped student, where it has clauses (families/clauses/rules_file.py)
       clauses.npz, clauses.json  of the reference arm's first seed: the clauses that vote most for each class (see below)
-      summary.json             verdict, comparisons, arms, teacher, student, command, versions, data, seeds
+      summary.json             verdict, comparisons, hints, arms, teacher, student, command, versions, data, seeds
       report.html              made from the files above and nothing else
       .lock                    while a process writes here (lock.py); .NAME.xxxxxxxx.part: a file that is being written
 

@@ -110,10 +110,20 @@ def render(family: Light, run: RunFolder) -> str:
 
 
 def _lead(run: RunFolder) -> str:
-    """What stands below the headline: whether the student is worth more than a plain model, whether it was trained long enough."""
-    found = [run.summary.get(key) for key in ("findings", "hints")]
+    """Below the headline: a poor teacher, whether the student is worth more than a plain model, and was trained long enough."""
+    found = [_poor(run.teacher), *(run.summary.get(key) for key in ("findings", "hints"))]
     lines = [str(line) for each in found if isinstance(each, list) for line in each if line]
     return ". ".join(line[0].upper() + line[1:] for line in lines)
+
+
+def _poor(teacher: Mapping[str, Any]) -> list[str]:
+    """That a model without training is better than the teacher."""
+    if teacher.get("status") != "poor":
+        return []
+    scores = f"validation {teacher.get('metric', 'score')} {plain(teacher.get('score'), 4)}"
+    return [
+        f"the teacher is poor: {scores}, {teacher.get('plain_name', 'a plain model')} {plain(teacher.get('plain'), 4)}"
+    ]
 
 
 def _name(run: RunFolder) -> str:

@@ -17,7 +17,7 @@ from stillhouse.teachers import TeacherConfig
 
 
 def digits_timm() -> ImagesRunConfig:
-    """8 x 8 digits, the teacher in the package, and a student of its own kind: offline, a minute."""
+    """8 x 8 digits, the teacher in the package, and a student of its own kind: offline."""
     return ImagesRunConfig(
         name="digits-timm",
         data=DataConfig(name="digits"),
@@ -132,7 +132,7 @@ def digits_teacher() -> TeacherRunConfig:
 
 
 def mnist_teacher() -> TeacherRunConfig:
-    """A tiny ResNet of timm on MNIST, from scratch: a few minutes on two cores."""
+    """A tiny ResNet of timm on MNIST, from scratch."""
     return TeacherRunConfig(
         name="mnist-teacher",
         data=DataConfig(name="mnist"),

@@ -16,7 +16,7 @@ from stillhouse.core import records
 from stillhouse.core.folder import RunFolder, read_arrays
 from stillhouse.core.records import read_json, read_records
 from stillhouse.report import figures
-from stillhouse.report.blocks import Block, Facts, Figure, Table
+from stillhouse.report.blocks import Block, Facts, Figure, Table, Tiles
 from stillhouse.report.read import mapping, number
 from stillhouse.report.words import GAP, MINUS, NOTHING, fixed, plain
 
@@ -30,7 +30,7 @@ def language_blocks(run: RunFolder) -> Sequence[Block]:
     path = run.path / records.SUMMARY
     summary = mapping(read_json(path)) if path.is_file() else {}
     order = list(dict.fromkeys([*mapping(summary.get("arms")), *_arms(run.path)]))  # as the page gives colours
-    found: list[Block] = [models_table(summary), _how(summary)] if summary else []
+    found: list[Block] = [_tiles(summary), models_table(summary), _how(summary)] if summary else []
     drawings = [
         (_positions(run.path, order), "Test text: nats a token against the tokens of the window seen so far. It falls as far as a "
         "memory reaches."),
@@ -43,11 +43,30 @@ def language_blocks(run: RunFolder) -> Sequence[Block]:
     return found
 
 
+def _tiles(summary: Mapping[str, Any]) -> Tiles:
+    """The few numbers that a reader looks for first: the student beside its teacher and the n-gram."""
+    shipped, arms = str(mapping(summary.get("shipped")).get("arm", "")), mapping(summary.get("arms"))
+    teacher, about = mapping(summary.get("teacher")), mapping(summary.get("about"))
+    scores = [
+        (f"the student ({shipped})", mapping(mapping(arms.get(shipped)).get("bits_per_byte")).get("mean")),
+        ("the teacher", mapping(teacher.get("test")).get("bits_per_byte")),
+        (
+            f"a {str(about.get('ngram', 'n-gram')).split(' ')[0]} of the same text",
+            mapping(mapping(arms.get("ngram")).get("bits_per_byte")).get("mean"),
+        ),
+    ]
+    found = [(fixed(value, 3), f"bits per byte: {name}", "") for name, value in scores if number(value) is not None]
+    weights = number(mapping(mapping(summary.get("costs")).get(shipped)).get("params"))
+    if weights is not None:
+        found.append((plain(weights, 9), "weights in the student", ""))
+    return Tiles(found)
+
+
 def _samples(summary: Mapping[str, Any]) -> list[Block]:
     """What the shipped student writes after some places of the test text, beside the text."""
     words = {"read": "After", "wrote": "it writes", "text": "the text goes on"}
     rows = [
-        (words[name], str(mapping(one).get(name, "")))
+        (words[name], str(mapping(one).get(name, "")).strip("\n"))
         for one in summary.get("samples") or ()
         for name in ("read", "wrote", "text")
     ]
@@ -67,7 +86,7 @@ def models_table(summary: Mapping[str, Any]) -> Table:
         seconds = fixed(mapping(mapping(arm).get("seconds")).get("mean"), 0)
         rows.append([name, *cells, plain(mapping(costs.get(name)).get("params"), 9), seconds])
     caption = f"{_bound(summary)} The n-gram is what a network must pass."
-    return Table("All models in the same windows", HEAD, rows, caption)
+    return Table("All models in the same windows", HEAD, rows, caption, folded=True)
 
 
 def _bound(summary: Mapping[str, Any]) -> str:

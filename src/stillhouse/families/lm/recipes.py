@@ -90,7 +90,7 @@ def student_loop(epochs: int) -> LanguageTrainingConfig:
 
 
 def wikitext_2() -> LmRunConfig:
-    """Spiking students of that teacher, a megabyte each: 6000 steps of 8 windows (half an hour of a core), three seeds."""
+    """Spiking students of the teacher wikitext-2-teacher, a megabyte each: 6000 steps of 8 windows, three seeds."""
     return LmRunConfig(
         name="wikitext-2",
         corpus=CorpusConfig(source=TEXT, tokenizer=TEACHER),
@@ -191,7 +191,7 @@ def tiny_shakespeare_teacher() -> LmTeacherRunConfig:
 
 
 def tiny_shakespeare() -> LmRunConfig:
-    """Spiking students of that teacher, with and without it, and text that they write: under 5 minutes on two cores."""
+    """Spiking students of the teacher tiny-shakespeare-teacher, with and without it, and text that they write."""
     return LmRunConfig(
         name="tiny-shakespeare",
         corpus=CorpusConfig(source=SHAKESPEARE, tokenizer=SHAKESPEARE_TEACHER),
