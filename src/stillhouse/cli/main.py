@@ -164,7 +164,8 @@ def _own_flags(words: Sequence[str]) -> dict[str, str]:
         others = {row.path.replace(".", "-").replace("_", "-"): row.name.removeprefix("--") for row in TABLE}
         return {f"--{no}{other}": f"--{no}{name}" for other, name in others.items() for no in ("", "no-")}
     given = {word.partition("=")[0].replace("_", "-") for word in words}
-    return {"--out": name for name in ("--save-dir", "--output") if name in given}  # the documents' names of it
+    documented = sorted(given & {"--save-dir", "--output"})
+    return {"--out": documented[0]} if documented else {}
 
 
 def run_command(words: Sequence[str]) -> int:
