@@ -79,3 +79,26 @@ def test_rows_that_are_no_number_of_rows_are_named(rows, capsys):
     """NaN and 1e400 were tracebacks."""
     assert main(["cache", "estimate", "--rows", rows, "--classes", "10"]) == 2
     assert "--rows" in capsys.readouterr().err
+
+
+def test_a_finished_cache_says_what_is_seen_of_it_and_what_is_not(recipe, tmp_path, capsys):
+    """A flipped byte passed the same command again without a word, and a deleted plan.json passed `show`."""
+    out = tmp_path / "c"
+    words = ["cache", recipe, "--out", str(out), "--force", "--quiet"]
+    assert main(words) == 0
+    assert "finished before" not in capsys.readouterr().out
+    (out / "plan.json").unlink()
+    assert main(["cache", "show", str(out)]) == 0
+    assert f"{out / 'plan.json'} is missing" in capsys.readouterr().err
+    shard = max(out.glob("*.npy"), key=lambda file: file.stat().st_size)
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    assert main(words) == 0
+    assert "only the lengths of its files were seen" in capsys.readouterr().out
+    assert (out / "plan.json").is_file()
+    assert main(["cache", "show", str(out)]) == 2
+    assert shard.name in capsys.readouterr().err
+    shard.write_bytes(content[:-1])
+    assert main(words) == 2
+    assert "of another length" in capsys.readouterr().err

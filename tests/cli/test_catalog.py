@@ -90,6 +90,34 @@ def test_common_flags_are_all_shown(monkeypatch):
     assert missing == {}
 
 
+@pytest.mark.parametrize("command", ["distill", "lm distill", "sar distill", "embed distill", "vision"])
+def test_what_every_training_has_is_called_alike(command):
+    """`lm distill` had --training-learning-rate, `vision` --lr, `sar` --save-dir and --num-epochs, and no --threads."""
+    flags = "--out --epochs --learning-rate --batch-size --seeds --threads --resume --set --device".split()  # noqa: SIM905
+    text = page([*command.split(), "--help"])
+    assert [flag for flag in flags if not re.search(rf"^  {flag}\b", text, re.MULTILINE)] == []
+    assert not re.search(r"--training-learning-rate|--lr\b|--save-dir|--num-epochs", text)
+
+
+@pytest.mark.parametrize(
+    ("command", "now", "before"),
+    [
+        ("lm distill wikitext-2", "--learning-rate 0.5", "--training-learning-rate 0.5"),
+        ("embed distill x.npy", "--learning-rate 0.5 --epochs 7", "--training-learning-rate 0.5 --training-epochs 7"),
+        ("vision", "--learning-rate 0.5", "--lr 0.5"),
+        ("sar train --config s4_ssm_complex_toy", "--epochs 7 --out a", "--num_epochs 7 --save_dir a"),
+    ],
+)
+def test_earlier_names_of_flags_are_taken(command, now, before, capsys):
+    """Scripts, and the documents' own lines."""
+    shown = []
+    for flags in (now, before):
+        assert cli.main([*command.split(), *flags.split(), "--print-config"]) == 0
+        shown.append(capsys.readouterr().out)
+    assert shown[0] == shown[1]
+    assert "0.5" in shown[0] or "epochs: 7" in shown[0]
+
+
 class Parsed(Exception):
     """The command line was taken; nothing was run."""
 

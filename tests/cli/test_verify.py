@@ -156,3 +156,25 @@ def test_a_score_that_cannot_be_used_is_named_with_its_place(text, words, tmp_pa
     assert status == 2
     assert words in said
     assert "a.json" in said
+
+
+def test_files_of_one_folder_are_told_apart_by_their_names(two, tmp_path, capsys):
+    """`verify ours-*.json base-*.json` asked for --against."""
+    _, _, a, b = two
+    loose = []
+    for side, files in (("ours-v2", a), ("base", b)):
+        for seed, file in enumerate(files):
+            loose.append(tmp_path / f"{side}-{seed}.json")
+            loose[-1].write_bytes(file.read_bytes())
+    assert figures(capsys, *loose) == figures(capsys, *a, *b)
+    assert figures(capsys, *loose[::-1]) == figures(capsys, *b, *a)  # the first that is named is A
+
+
+def test_files_that_are_no_two_groups_are_named(two, tmp_path, capsys):
+    """One line, with what was found and what to do."""
+    _, _, a, _ = two
+    status, text = verified(capsys, *a)
+    assert (status, text.count("\n")) == (2, 1)
+    assert "expected two groups of files, got 1 among 3" in text
+    assert "seed-*.json" in text
+    assert "--against" in text

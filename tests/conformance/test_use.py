@@ -1,6 +1,8 @@
 """Every family's students in use: `stillhouse.load` answers what the run itself recorded, and says what is wrong with an input."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -131,3 +133,28 @@ def source_of(made, folder):
     lines = np.random.default_rng(0).normal(size=(2, 160)) * (1 + 1j)
     np.save(folder / "lines.npy", lines)
     return folder / "lines.npy", 2
+
+
+SLOW = {
+    *("sympy", "timm", "torchvision", "lightning_fabric", "torchmetrics", "transformers", "scipy.stats", "sklearn"),
+    *("matplotlib", "tensorboard", "numba"),
+}
+NEEDED = {
+    "images": {"sympy", "timm", "torchvision"}
+}  # timm's own student; timm imports torchvision, that torch._dynamo
+
+
+def test_to_predict_loads_no_package_that_answers_need_not(made, tmp_path):
+    """One picture took 5 processor seconds, of which torch has 2: the rest were imports of training and of pages."""
+    source = {"embed": made.case.root / "x.npy", "lm": tmp_path / "lines.txt"}.get(made.case.kind, tmp_path / "a.npy")
+    if made.case.kind in ("images", "clauses"):
+        np.save(source, np.zeros((1, 8, 8), np.uint8))
+    elif made.case.kind == "sar":
+        np.save(source, np.ones((1, 160), np.complex64))
+    elif made.case.kind == "lm":
+        source.write_text("the river ran")
+    out = tmp_path / ("out.npy" if made.case.kind == "sar" else "out.csv")
+    words = ["predict", str(made.out), str(source), "--out", str(out)]
+    code = f"import sys; from stillhouse.cli.main import main; assert main({words}) == 0; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert SLOW & {*done.stdout.split()} == NEEDED.get(made.case.kind, set())

@@ -212,3 +212,24 @@ def test_boolean_features_from_the_command_line(capsys, tmp_path):
     assert np.load(features).dtype == np.uint8
     features.write_bytes(whole[: len(whole) // 2])
     assert "cannot be read; delete the folder" in refused(capsys, *words, "--out", str(tmp_path / "other"))
+
+
+@pytest.mark.parametrize("name", ["run.json", "results.json", "transformer/arms/kd/seed-0/checkpoint.pt"])
+def test_a_checkpoint_is_not_written_over_the_run_itself(name, capsys, tmp_path):
+    """--transformer-save-path run/results.json was taken, and written after hours of training."""
+    out = tmp_path / "run"
+    text = refused(capsys, "--out", str(out), "--transformer-save-path", str(out / name))
+    assert "it is of the run itself; choose another --transformer-save-path" in text
+    assert not out.exists()
+
+
+def test_a_checkpoint_is_not_written_over_another_run(capsys, tmp_path):
+    """Nor over a student that somebody has."""
+    (tmp_path / "other").mkdir()
+    for name in ("card.json", "student.safetensors"):
+        (tmp_path / "other" / name).write_text("{}")
+    place = tmp_path / "other" / "student.safetensors"
+    text = refused(capsys, "--out", str(tmp_path / "run"), "--transformer-save-path", str(place))
+    assert "a file of the student in" in text
+    assert "choose another --transformer-save-path" in text
+    assert place.read_text() == "{}"

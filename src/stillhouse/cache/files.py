@@ -112,6 +112,8 @@ def begin(folder: Path, plan: Plan) -> None:
         InputError: something else is there, or it cannot be written.
     """
     check_folder(folder)
+    if not (folder / PLAN).is_file() and (folder / MANIFEST).is_file():  # deleted; the manifest has all of it
+        write_json(folder / PLAN, read_manifest(folder)[0].to_mapping())
     if not (folder / PLAN).is_file():
         if folder.exists() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise InputError(f"cannot write {folder}: it exists and is not a cache; take another folder")

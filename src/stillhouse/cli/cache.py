@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
@@ -95,7 +96,7 @@ def main(arguments: Sequence[str]) -> int:
 def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
     """Ask the teacher of a run of any family."""
     from stillhouse.cache.content import Content
-    from stillhouse.cache.files import missing
+    from stillhouse.cache.files import MANIFEST, missing
     from stillhouse.cache.plan import Plan
     from stillhouse.cache.questions import write_cache
     from stillhouse.cli.show import RunDisplay, bar
@@ -116,11 +117,22 @@ def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
     grade = accept(family, teachers[-1], config, data, force=options.force, watch=watch)
     questions = questions.with_facts(grade=grade.to_fields())
     out = options.out or Path("caches") / config.name
+    whole = (out / MANIFEST).is_file()
     with bar("asking the teacher", quiet=options.quiet) as on_progress:
         done = write_cache(questions, out, kept, share=share, licence=options.licence, on_progress=on_progress)
     plan = Plan.read(out / "plan.json")
     left = missing(out, plan)
     print(f"{out}: {plan.bytes:,} bytes, {len(plan.shards) - len(left)} of {len(plan.shards)} shards")
+    if whole:
+        print(
+            f"it was finished before: nothing was asked, and only the lengths of its files were seen; `stillhouse cache "
+            f"show {out}` compares every byte, as reading it does"
+        )
+        if left:
+            raise InputError(
+                f"cache {out}: files of {len(left)} shards are missing or of another length: {', '.join(left[:5])}; delete "
+                f"{out / MANIFEST}, and the same command writes them again"
+            )
     if not done:
         print("the others are being written elsewhere, or are the shares of other machines (--shard, cache merge)")
     else:
@@ -153,9 +165,15 @@ def _show(words: Sequence[str]) -> int:
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="a finished cache")
     options = parser.parse(words)
-    from stillhouse.cache.files import Store
+    from stillhouse.cache.files import PLAN, Store
 
     plan = Store(options.folder).plan
+    if not (options.folder / PLAN).is_file():
+        print(
+            f"{options.folder / PLAN} is missing: the cache can be read without it; the `stillhouse cache` that wrote it puts it "
+            "back",
+            file=sys.stderr,
+        )
     for name, value in plan.about.items():
         if name != "grade":
             print(f"{name}: {value}")

@@ -163,8 +163,9 @@ def _own_flags(words: Sequence[str]) -> dict[str, str]:
 
         others = {row.path.replace(".", "-").replace("_", "-"): row.name.removeprefix("--") for row in TABLE}
         return {f"--{no}{other}": f"--{no}{name}" for other, name in others.items() for no in ("", "no-")}
-    own = {("sar", "train"): "--save-dir", ("sar", "distill"): "--save-dir", ("sar", "stream"): "--output"}
-    return {"--out": own[found]} if (found := tuple(words[:2])) in own else {}
+    given = {word.partition("=")[0].replace("_", "-") for word in words}
+    documented = sorted(given & {"--save-dir", "--output"})
+    return {"--out": documented[0]} if documented else {}
 
 
 def run_command(words: Sequence[str]) -> int:
@@ -198,7 +199,7 @@ def _helper_failed(error: StillhouseError) -> int:
     return _status(error)
 
 
-TRAINING = {"torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "sklearn", "tensorboard"}
+TRAINING = {"torch", "torchvision", "timm", "lightning_fabric", "sklearn", "tensorboard"}
 
 TOO_MUCH = (
     "can't allocate memory",

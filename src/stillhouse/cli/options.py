@@ -272,7 +272,8 @@ def _add_flags(parser: Parser, config: Any) -> list[Flag]:
     for flag in offered:
         names = [flag.name]
         alias = "--" + flag.path[-1].replace("_", "-")
-        if short[flag.path[-1]] == 1 and alias not in {*long, *taken}:
+        # of several the loop's own: --learning-rate is that of the training in every family
+        if (short[flag.path[-1]] == 1 or flag.path[:-1] == ("training",)) and alias not in {*long, *taken}:
             names.append(alias)
         if taken.intersection(names):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,8 +27,10 @@ Exit status: 0 as expected, 1 not, 2 a fault in the input.
 examples:
   stillhouse verify ours/*.json base/*.json --expect better
   stillhouse verify ours.csv base.csv --score nll --lower-is-better --json
+  stillhouse verify ours-*.json base-*.json
   stillhouse verify new/*.csv old/*.csv --expect not-worse --margin 0.005       not more than half a point worse
 """
+SHOWN = 3
 WORDS = {"helps": "better", "hurts": "worse"}
 
 
@@ -35,9 +38,15 @@ def main(arguments: Sequence[str]) -> int:
     """Parse, read, pair, say; 0 as expected, 1 not."""
     parser = Parser(prog="stillhouse verify", usage=USAGE, description=ABOUT, epilog=EPILOG)
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="of A, then of B: two files or two folders' files"
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="of A, then of B: two files, or those of two folders or of two names",
     )
-    parser.add_argument("--against", nargs="+", type=Path, metavar="FILE", help="files of B, where folders do not tell")
+    parser.add_argument(
+        "--against", nargs="+", type=Path, metavar="FILE", help="files of B, where folders and names do not tell"
+    )
     parser.add_argument("--score", default="score", metavar="NAME", help="column of the score [score]")
     parser.add_argument("--higher-is-better", action="store_true", help="of the score [yes]")
     parser.add_argument("--lower-is-better", action="store_true", help="of the score: an error, a loss")
@@ -70,9 +79,12 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def sides(files: Sequence[Path], against: Sequence[Path] | None) -> tuple[list[Path], list[Path]]:
-    """Which files are of A and which of B: two files, the files of two folders, two folders, or `against`.
+    """Which files are of A and which of B: two files or folders, the files of two folders, two kinds of names, or `against`.
 
     Example:
+        >>> first, second = sides([Path("ours-0.json"), Path("ours-1.json"), Path("base-0.json"), Path("base-1.json")], None)
+        >>> first == [Path("ours-0.json"), Path("ours-1.json")]
+        True
         >>> first, second = sides([Path("a/1.json"), Path("a/2.json"), Path("b/1.json")], None)
         >>> len(first), len(second)
         (2, 1)
@@ -84,13 +96,21 @@ def sides(files: Sequence[Path], against: Sequence[Path] | None) -> tuple[list[P
         return _unfolded(files), _unfolded(against)
     if len(files) == 2:
         return _unfolded(files[:1]), _unfolded(files[1:])
-    folders = list(dict.fromkeys(file.parent for file in files))
-    if len(folders) != 2:
-        raise InputError(
-            f"expected files of two folders, or two files, got {len(files)} files of {len(folders)} folder(s); name those of B "
-            "after --against"
-        )
-    return tuple([file for file in files if file.parent == folder] for folder in folders)  # type: ignore[return-value]
+    for side in (lambda file: file.parent, _group):
+        names = list(dict.fromkeys(map(side, files)))
+        if len(names) == 2:
+            return tuple([file for file in files if side(file) == name] for name in names)  # type: ignore[return-value]
+    names = sorted(map(str, dict.fromkeys(map(_group, files))))
+    shown = f"{', '.join(names[:SHOWN])}{', ...' * (len(names) > SHOWN)}"
+    raise InputError(
+        f"expected two groups of files, got {len(names)} among {len(files)} ({shown}): two folders, or names alike but for the "
+        "seed's number; else name those of B after --against"
+    )
+
+
+def _group(file: Path) -> Path:
+    """A file without the seed's number, the last one in its name: what files of one side have in common."""
+    return file.with_name(re.sub(r"\d+(?!.*\d)", "*", file.name.removesuffix(file.suffix)) + file.suffix)
 
 
 def judge(both: Any, *, lower_is_better: bool = False, one_seed: bool = False) -> dict[str, Any]:

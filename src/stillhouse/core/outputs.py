@@ -20,13 +20,16 @@ UNLISTED = frozenset(  # of a run beside what its summary lists
 )
 
 
-def check_output(place: Path, *, suffixes: tuple[str, ...] = (), source: Path | str | None = None) -> None:
+def check_output(
+    place: Path, *, suffixes: tuple[str, ...] = (), source: Path | str | None = None, flag: str = "--out"
+) -> None:
     """See that a file may be written: a new one, one of the user's, or an earlier page or export of ours.
 
     Args:
         place: the file.
         suffixes: the endings that it may have; none: any.
         source: the file that the command reads.
+        flag: that named it.
 
     Raises:
         InputError: another ending; a file that the command reads, or that a run, a student, a cache or a sweep is made of.
@@ -34,16 +37,16 @@ def check_output(place: Path, *, suffixes: tuple[str, ...] = (), source: Path | 
     place = Path(place).expanduser()
     if suffixes and place.suffix.lower() not in suffixes:
         ends = " or ".join(filter(None, (", ".join(suffixes[:-1]), suffixes[-1])))
-        raise InputError(f"--out {place}: expected a name that ends in {ends}")
+        raise InputError(f"{flag} {place}: expected a name that ends in {ends}")
     if not place.exists() or place.is_dir():
         return
     if source is not None and Path(source).expanduser().exists() and place.samefile(Path(source).expanduser()):
-        raise InputError(f"--out {place}: is the file that is read; choose another --out")
+        raise InputError(f"{flag} {place}: is the file that is read; choose another {flag}")
     place = place.parent.resolve() / place.name
     for folder in place.parents:
         for mark, kind in KINDS.items():
             if (folder / mark).is_file() and _is_part(place.relative_to(folder), folder, kind):
-                raise InputError(f"cannot write {place}: it is a file of the {kind} in {folder}; choose another --out")
+                raise InputError(f"cannot write {place}: it is a file of the {kind} in {folder}; choose another {flag}")
 
 
 def _is_part(name: Path, folder: Path, kind: str) -> bool:

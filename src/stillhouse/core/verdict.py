@@ -28,7 +28,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from stillhouse.core.checks import InputError, same_shape
 
@@ -181,7 +181,7 @@ def compare(arm: ArrayLike | None, control: ArrayLike | None) -> Comparison:
 
 
 def _student(mean: float, variance: float, freedom: float) -> Interval:
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom)) * math.sqrt(variance)
+    reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
     return Interval(mean, mean - reach, mean + reach)
 
 

@@ -27,8 +27,9 @@ COMMON = {
     "--out": "",
     "--resume": "",
     **dict.fromkeys(("--epochs", "--batch-size"), ""),
-    "--lr": "peak [by model and batch size]",
+    "--learning-rate": "peak [by model and batch size]",
     "--seeds": "",
+    "--threads": "CPU threads; auto: one or all, whichever is faster",
     "--device": "",
     **dict.fromkeys(("--transformer-arch", "--transformer-patch"), ""),
     "--transformer-d-model": "width of a token [96]",
@@ -46,6 +47,7 @@ MORE = """more examples:
 
 every flag: docs/tsetlin.md; the documented commands: docs/reproduction.md
 """
+ALSO = {"--lr": ("--learning-rate",)}  # the name that it has in every other family
 SOURCES = {"--distill-teacher-timm": "timm:{}", "--distill-teacher-source": "{}"}
 KINDS = ("builtin", "timm", "torchvision", "ckpt", "self")
 LESSONS = ("lesson.teacher_weight", "lesson.teacher_temperature")
@@ -136,7 +138,7 @@ def _parser() -> Parser:
     groups: dict[str, Any] = {}
     for row, flag in described():
         group = groups.setdefault(row.group, parser.add_argument_group(row.group))
-        group.add_argument(row.name, **_settings(row, flag))
+        group.add_argument(row.name, *ALSO.get(row.name, ()), **_settings(row, flag))
     return parser
 
 

@@ -51,7 +51,6 @@ from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors
 from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig, refusal
-from stillhouse.families.embed.report import NAMES
 from stillhouse.families.embed.samples import neighbour_samples
 from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
 from stillhouse.families.embed.students.tree import fit_scale, level_sizes
@@ -392,6 +391,8 @@ def verdict(config: EmbedRunConfig, comparisons: Sequence[Mapping[str, Any]]) ->
 
 def _about(name: str) -> str:
     """What a trained arm is, under its name."""
+    from stillhouse.families.embed.report import NAMES
+
     return "taught by the vectors" if name == STUDENT else NAMES.get(name, "")
 
 

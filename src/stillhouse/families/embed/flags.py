@@ -19,9 +19,6 @@ DOCUMENTED = (
 )
 # a text student has settings of these names too; the short flag is the vector student's
 SHORT = {
-    "epochs": "training-epochs",
-    "batch-size": "training-batch-size",
-    "learning-rate": "training-learning-rate",
     "perplexity": "lesson-perplexity",
     "neighbor-weight": "lesson-neighbor-weight",
     "hidden": "student-hidden",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.options import CONFIG, TRAINING, Parser, print_config, read_config
+from stillhouse.cli.options import CONFIG, RUNS, TRAINING, Parser, print_config, read_config
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import ConfigError
 from stillhouse.core.folder import SHIPPED
@@ -137,9 +137,7 @@ def _distill(words: Sequence[str]) -> int:
         prog="stillhouse lm distill",
         description=COMMANDS["distill"],
         common={
-            **{name: text for name, text in TRAINING.items() if name != "--learning-rate"},
-            "--training-learning-rate": "",
-            "--seeds": "",
+            **RUNS,
             "--arms": "",
             **TEXT,
             "--teacher-source": "",

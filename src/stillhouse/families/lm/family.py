@@ -28,7 +28,6 @@ from stillhouse.core.types import OutputSpec
 from stillhouse.core.verdict import mean_interval
 from stillhouse.families.lm import use
 from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
-from stillhouse.families.lm.blocks import TEACHER_NLL
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.windows import Windows, check_length
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
@@ -310,6 +309,8 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         """The teacher in the same windows; a cache has no answers to them."""
         if isinstance(lab.teacher, StoredLanguageTeacher):
             return None
+        from stillhouse.families.lm.blocks import TEACHER_NLL
+
         examination = lab.shared["examination"]
         return _scores(examination.score(teacher_nll(lab.teacher), most=lab.teacher.context), TEACHER_NLL)
 

@@ -5,6 +5,7 @@ Flags as documented, with dashes or underscores.
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -112,9 +113,9 @@ def _simulate(words: Sequence[str]) -> int:
 
 def _train(words: Sequence[str]) -> int:
     examples = """
-  stillhouse sar train --config s4_ssm_complex_toy --save-dir results/teacher
-  stillhouse sar train --config s4_ssm_complex_toy --data lines.npz --num-epochs 5 --save-dir results/short
-  stillhouse sar train --config s4_ssm_complex_toy --save-dir results/teacher --resume
+  stillhouse sar train --config s4_ssm_complex_toy --out results/teacher
+  stillhouse sar train --config s4_ssm_complex_toy --data lines.npz --epochs 5 --out results/short
+  stillhouse sar train --config s4_ssm_complex_toy --out results/teacher --resume
 """
     parser = Parser(
         prog="stillhouse sar train",
@@ -151,8 +152,8 @@ def _distill(words: Sequence[str]) -> int:
     both = "--teacher-config s4_ssm_complex_toy --teacher-checkpoint results/teacher \\\n      --student-config s4_ssm_student_toy"
     examples = f"""
   stillhouse sar distill {both}
-  stillhouse sar distill {both} --seeds 3 --save-dir results/student
-  stillhouse sar distill {both} --alpha 0.3 --beta 0.5 --num-epochs 5
+  stillhouse sar distill {both} --seeds 3 --out results/student
+  stillhouse sar distill {both} --alpha 0.3 --beta 0.5 --epochs 5
 """
     own = dict.fromkeys(
         ("--teacher-config", "--teacher-checkpoint", "--student-config", "--alpha", "--beta", "--arms", "--seeds"), ""
@@ -236,14 +237,15 @@ def _compare(words: Sequence[str]) -> int:
 def _stream(words: Sequence[str]) -> int:
     examples = """
   stillhouse sar stream results/student/arms/kd/seed-0 --lines 2000 --check
-  stillhouse sar stream results/student/arms/kd/seed-0 --input lines.npy --output focused.npy
+  stillhouse sar stream results/student/arms/kd/seed-0 --input lines.npy --out focused.npy
   stillhouse sar stream results/teacher --lines 500
 """
     parser = Parser(prog="stillhouse sar stream", description=COMMANDS["stream"], examples=examples)
     parser.add_argument("folder", type=Path, help="a trained network (results/student/arms/kd/seed-0)")
     parser.add_argument("--lines", type=int, default=1000, help="lines of white noise to make up [1000]")
     parser.add_argument("--input", type=Path, help="instead: a .npy file of complex lines, (L) or (L, bins)")
-    parser.add_argument("--output", type=Path, help="a .npy file for the focused lines")
+    parser.add_argument("--out", dest="output", type=Path, help="a .npy file for the focused lines")
+    parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # the document's name
     parser.add_argument("--check", action="store_true", help="hold the result against the whole-scene form")
     parser.add_argument(
         "--columns",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from stillhouse.core.config import place, set_path
 
 RUN_FLAGS = {
     **dict.fromkeys(
-        ("--data", "--save-dir", "--resume", "--num-epochs", "--learning-rate", "--batch-size", "--device"), ""
+        ("--data", "--out", "--resume", "--epochs", "--learning-rate", "--batch-size", "--threads", "--device"), ""
     ),
     **dict.fromkeys(("--devices", "--quiet", "--set", "--print-config"), ""),
 }
@@ -21,14 +22,17 @@ Change = dict[str, Any]
 
 def add_run_flags(parser: Parser) -> None:
     """Flags of the commands that train."""
-    parser.add_argument("--save-dir", "--out", dest="save_dir", help="run folder [the file's training.save_dir]")
+    parser.add_argument("--out", dest="save_dir", help="run folder [the file's training.save_dir]")
+    parser.add_argument("--save-dir", dest="save_dir", help=argparse.SUPPRESS)  # the document's name
     parser.add_argument(
         "--data", metavar="FILE.npz", help="lines of `sar simulate --out FILE.npz` or of your own [those of the file]"
     )
-    parser.add_argument("--num-epochs", help="passes over the training lines")
+    parser.add_argument("--epochs", help="passes over the training lines")
+    parser.add_argument("--num-epochs", dest="epochs", help=argparse.SUPPRESS)
     parser.add_argument("--learning-rate", help="peak of the schedule")
     parser.add_argument("--batch-size", help="lines an optimizer step")
     parser.add_argument("--scheduler-type", help="cosine or constant")
+    parser.add_argument("--threads", help="CPU threads; auto: one or all, whichever is faster")
     parser.add_argument("--device", help="auto, cpu or cuda")
     parser.add_argument("--devices", help="processes of each machine, a GPU each; auto: all there are [1]")
     parser.add_argument("--num-nodes", help="machines, joined by torchrun or SLURM [1]")
@@ -57,10 +61,11 @@ def changes_of(options: Any) -> Change:
     found: Change = {}
     assign(found, options.set)
     training = {
-        "epochs": options.num_epochs,
+        "epochs": options.epochs,
         "learning_rate": options.learning_rate,
         "batch_size": options.batch_size,
         "schedule": options.scheduler_type,
+        "threads": options.threads,
         "devices": options.devices,
         "num_nodes": options.num_nodes,
         "strategy": options.strategy,

@@ -11,7 +11,6 @@ import torch
 from stillhouse.core.records import write_arrays
 from stillhouse.families.sar.data.sequences import SarData
 from stillhouse.families.sar.metrics.lines import coherence_map
-from stillhouse.families.sar.report import FOCUS
 from stillhouse.families.sar.score import CUT_AXIS, POINTS, point_cut, rivals
 from stillhouse.families.sar.teacher import LineTeacher, focused
 
@@ -42,4 +41,6 @@ def write_pictures(out: Path, data: SarData, networks: Mapping[str, LineTeacher]
         arrays["cut_axis"] = CUT_AXIS
         assert data.parameters is not None
         arrays["spacing"] = np.array(data.parameters.spacing)
+    from stillhouse.families.sar.report import FOCUS
+
     write_arrays(out / FOCUS, **arrays)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-from timm.layers import RelPosBias, RelPosMlp, RotaryEmbeddingCat, apply_rot_embed_cat
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -84,12 +83,18 @@ class Attention(nn.Module):
         self.bias: Any = None
         self.rotary: Any = None
         if position == "learned":
+            from timm.layers import RelPosBias
+
             self.bias = RelPosBias(grid, heads, prefix_tokens=prefix)
         elif position == "log":
+            from timm.layers import RelPosMlp
+
             self.bias = RelPosMlp(grid, heads, prefix_tokens=prefix, mode="swin")
             self.bias.mlp.drop1.p = 0.0  # timm's is 0.125; Swin V2 has none there
             self.bias.rel_coords_log.nan_to_num_(0.0)  # along an axis of one token timm divides 0 by 0
         elif position == "rotary":
+            from timm.layers import RotaryEmbeddingCat
+
             self.rotary = RotaryEmbeddingCat(width // heads, in_pixels=False, feat_shape=list(grid))
 
     def _parts(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, float | None]:
@@ -101,6 +106,8 @@ class Attention(nn.Module):
             factor = self.log_scale.clamp(max=MAX_LOG_SCALE).exp()
             q, k, scale = nn.functional.normalize(q, dim=-1) * factor, nn.functional.normalize(k, dim=-1), 1.0
         if self.rotary is not None:
+            from timm.layers import apply_rot_embed_cat
+
             turn, first = self.rotary.get_embed(), self.prefix
             q = torch.cat([q[:, :, :first], apply_rot_embed_cat(q[:, :, first:], turn)], dim=2)
             k = torch.cat([k[:, :, :first], apply_rot_embed_cat(k[:, :, first:], turn)], dim=2)

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from timm.layers import DropPath
-from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from stillhouse.families.clauses.students.attention import Attended, Attention, Place, WindowAttention
@@ -54,6 +52,15 @@ class Gain(nn.Module):
         return x * self.gain
 
 
+def stochastic_depth(rate: float) -> nn.Module:
+    """Leave a branch out of some samples in training, at a rate; timm is imported where there is one only (3 processor seconds)."""
+    if rate == 0:
+        return nn.Identity()
+    from timm.layers import DropPath
+
+    return DropPath(rate)
+
+
 class Block(nn.Module):
     """Attention, then the feed-forward (if any).
 
@@ -77,7 +84,7 @@ class Block(nn.Module):
         self.contexts = nn.Identity()  # a place to tap the heads' contexts at
         self.attention_gain = Gain(width, 1.0) if config.use_layerscale else nn.Identity()
         self.drop = nn.Dropout(config.drop_rate)
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path = stochastic_depth(drop_path)
         self.feed_forward: ClauseFeedForward | MLPFeedForward | None = None
         if config.feed_forward == "mlp":
             self.feed_forward = MLPFeedForward(width, stage.hidden, config.drop_rate)
@@ -130,6 +137,8 @@ class PatchMerge(nn.Module):
     def __init__(self, width: int, out: int, grid: tuple[int, int]) -> None:
         super().__init__()
         self.grid = grid
+        from timm.models.swin_transformer import PatchMerging
+
         self.merge = PatchMerging(width, out)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.layers import DropPath
 from torch import Tensor, nn
 
 from stillhouse.families.clauses.students.attention import Attention, Place, WindowAttention
 from stillhouse.families.clauses.students.base import ClauseModel
 from stillhouse.families.clauses.students.binarize import StageVote
-from stillhouse.families.clauses.students.blocks import PatchMerge
+from stillhouse.families.clauses.students.blocks import PatchMerge, stochastic_depth
 from stillhouse.families.clauses.students.core import make_core
 from stillhouse.families.clauses.students.diagnostics import Diagnostics
 from stillhouse.families.clauses.students.geometry import Stage
@@ -69,7 +68,7 @@ class WindowBlock(nn.Module):
         whole = Windows(*stage.grid, stage.window, cap=config.cap_windows)
         self.clauses = WindowClauses(whole, stage.width, config)
         self.drop = nn.Dropout(config.drop_rate)
-        self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
+        self.drop_path = stochastic_depth(drop_path)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Tokens (B, N, D) to tokens, and the strengths of the clauses."""

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any, Literal, overload
 
 import torch
-from timm.layers import build_sincos2d_pos_embed
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -28,8 +27,10 @@ def waves(grid: tuple[int, int], width: int) -> Tensor:
 
     Source: Beyer, Zhai, Kolesnikov 2022, arXiv:2205.01580.
     """
-    found: Tensor = build_sincos2d_pos_embed(list(grid), dim=4 * -(-width // 4), temperature=100)
-    return found[:, :width]
+    quarter = -(-width // 4)
+    slowness = 100 ** (torch.arange(quarter) / quarter)
+    places = torch.cartesian_prod(*(torch.arange(side).float() for side in grid))[:, :, None] * (1 / slowness)
+    return torch.stack([places.sin(), places.cos()], dim=1).flatten(1)[:, :width]
 
 
 class UnifiedTMTransformer(ClauseModel):

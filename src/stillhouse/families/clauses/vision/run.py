@@ -25,6 +25,7 @@ from stillhouse.core.experiment import about, run
 from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.machine import command_line
+from stillhouse.core.outputs import check_output
 from stillhouse.core.records import write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.clauses.data.boolean_cache import with_boolean_features
@@ -42,6 +43,7 @@ from stillhouse.teachers import Teacher
 from stillhouse.training.opening import only_first, open_run
 
 RESULTS, COUNTS = "results.json", "auto_clause.json"
+SAVE = "--transformer-save-path"
 
 
 FREE = ("features.cache", "features.batch_size", "features.force")  # decide no result, so may differ on --resume
@@ -83,6 +85,7 @@ def run_models(
     for model in config.models:
         config.run_config(model)  # what does not fit is refused before anything is written
     config.output.check()
+    check_save_path(config, out)
     grown: Any = {"may_grow": ("models", "seeds", "arms"), "may_change": FREE}
     training = config.run_config(config.models[0]).training
     with open_run(out, to_mapping(config), training, resume=resume, **grown) as top, _nothing_left(top):
@@ -116,6 +119,22 @@ def run_models(
             found[model] = processes.on_first(partial(_outputs, config, plan, data, folder, summary, watch))
             write_json(out / RESULTS, {**known, "models": found})
     return {**known, "models": found}
+
+
+def check_save_path(config: VisionConfig, out: Path) -> None:
+    """See that --transformer-save-path writes over nothing that this run, or another, is made of.
+
+    Raises:
+        InputError: it would.
+    """
+    if config.output.save_path is None:
+        return
+    path = Path(config.output.save_path)
+    check_output(path, flag=SAVE)
+    if path.resolve().is_relative_to(out.resolve()):
+        inside = path.resolve().relative_to(out.resolve()).parts
+        if inside[0] in {*config.models, Path(COUNTS).stem, records.RUN, RESULTS, COUNTS}:
+            raise InputError(f"cannot write {path}: it is of the run itself; choose another {SAVE}")
 
 
 @contextmanager
