@@ -67,27 +67,12 @@ def test_logits_are_not_taken_for_probabilities(score):
 
 
 def test_a_rounding_above_one_does_not_change_the_calibration():
-    """A softmax in half precision puts out 1.0000001: a confidence beyond the last bin is of the last bin."""
+    """torchmetrics takes anything outside [0, 1] for logits: one 1.0000001 and every confidence becomes another."""
     p, y = np.array([[1.0, 0.0], [0.9, 0.1]], dtype=np.float32), np.array([0, 0])
     above = p.copy()
     above[0, 0] = np.nextafter(np.float32(1), np.float32(2))
     assert expected_calibration_error(above, y) == pytest.approx(expected_calibration_error(p, y))
     assert expected_calibration_error(p, y) == pytest.approx(0.05)
-
-
-@pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_calibration_is_that_of_torchmetrics(kind):
-    """An independent library, on classes of unequal confidence and on confidences at the edges of bins."""
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
-    rng = np.random.default_rng(0)
-    p = np.concatenate([rng.dirichlet(np.full(5, 0.3), 500), np.eye(5), np.full((3, 5), 0.2)]).astype(kind)
-    y = rng.integers(5, size=len(p))
-    for bins in (1, 10, 15):
-        theirs = multiclass_calibration_error(
-            torch.as_tensor(p.clip(0, 1)), torch.as_tensor(y), num_classes=5, n_bins=bins
-        )
-        assert expected_calibration_error(p, y, bins=bins) == pytest.approx(float(theirs), abs=1e-6)
 
 
 def test_bins_are_used():

@@ -193,14 +193,20 @@ def test_a_kill_anywhere_equals_no_kill(tmp_path, name, seconds):
 
 def test_what_scales_the_loss_is_saved(tmp_path, stop, monkeypatch):
     """Under 16-mixed a resumed run began with the scale of a new one."""
-    from lightning_fabric.plugins.precision import MixedPrecision
+    from lightning_fabric import Fabric
 
-    state, half = {"scale": 0.0}, replace(BASE, precision="bf16-mixed")  # of the same class, and at home on a CPU
-    monkeypatch.setattr(MixedPrecision, "state_dict", lambda self: {"scale": 8.0})
-    monkeypatch.setattr(MixedPrecision, "load_state_dict", lambda self, x: state.update(x))
+    state = {"scale": 0.0}
+    monkeypatch.setattr(
+        type(Fabric(accelerator="cpu", devices=1).strategy.precision), "state_dict", lambda self: {"scale": 8.0}
+    )
+    monkeypatch.setattr(
+        type(Fabric(accelerator="cpu", devices=1).strategy.precision),
+        "load_state_dict",
+        lambda self, x: state.update(x),
+    )
     with pytest.raises(Interrupted):
-        train(tmp_path, half, on_step=lambda step: setattr(stop, "asked", True))
-    train(tmp_path, half, resume=True)
+        train(tmp_path, BASE, on_step=lambda step: setattr(stop, "asked", True))
+    train(tmp_path, BASE, resume=True)
     assert state == {"scale": 8.0}
 
 

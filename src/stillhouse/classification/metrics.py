@@ -7,6 +7,7 @@ probabilities, labels outside [0, K), no samples at all.
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from stillhouse.core.checks import InputError, same_shape
 
@@ -61,7 +62,7 @@ def nll(probabilities: np.ndarray, labels: np.ndarray) -> float:
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = CALIBRATION_BINS) -> float:
-    """Mean gap between confidence and accuracy over equally wide bins of confidence, in [0, 1].
+    """Mean gap between confidence and accuracy over equally wide bins of confidence, in [0, 1]; torchmetrics' sums.
 
     Args:
         probabilities: (N, K).
@@ -79,11 +80,12 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bi
 
     Source: Guo et al. 2017, arXiv:1706.04599.
     """
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     _check(probabilities, labels)
-    confidence, right = probabilities.max(1).clip(max=1), probabilities.argmax(1) == labels
-    at = np.searchsorted(np.linspace(0, 1, bins + 1, dtype=confidence.dtype)[1:-1], confidence, side="right")
-    gaps = np.bincount(at, weights=right - confidence.astype(np.float64), minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    # one entry of 1 + 1e-7 and torchmetrics takes the whole array for logits, and puts it through a softmax
+    p, y = torch.as_tensor(probabilities.clip(0.0, 1.0)), torch.as_tensor(labels).long()
+    return float(multiclass_calibration_error(p, y, num_classes=probabilities.shape[1], n_bins=bins))
 
 
 def agreement(probabilities: np.ndarray, teacher_probabilities: np.ndarray) -> float:

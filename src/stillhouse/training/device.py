@@ -1,11 +1,10 @@
-"""Where a training computes: on which device, in how many processes. More than one CPU is Lightning Fabric's."""
+"""Where a training computes: on which device, in how many processes. Lightning Fabric finds or starts them."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -53,49 +52,18 @@ def join(config: TrainingConfig) -> None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
 
 
-class OneCPU:
-    """What the training loop asks of Fabric, for one process on a CPU at full precision, where it is next to nothing.
-
-    Importing Fabric takes 2.5 processor seconds, and 6 where torchmetrics and transformers are installed: it imports them.
-    """
-
-    def __init__(self) -> None:
-        import torch
-
-        self.device = torch.device("cpu")
-
-    def setup_module(self, module: Any) -> Any:
-        """The module as it is."""
-        return module
-
-    def setup_optimizers(self, optimizer: Any) -> Any:
-        """The optimizer as it is."""
-        return optimizer
-
-    def backward(self, loss: Any) -> None:
-        """Add the gradients of a loss."""
-        loss.backward()
-
-    def autocast(self) -> AbstractContextManager[None]:
-        """Full precision: nothing is cast."""
-        return nullcontext()
-
-
-def fabric(config: TrainingConfig) -> Fabric | OneCPU:
+def fabric(config: TrainingConfig) -> Fabric:
     """The engine of a training, its processes joined.
 
     Raises:
         InputError: see `join`.
     """
-    if is_plain(config) and ranks.count() > 1:
-        raise InputError(f"devices: expected the {ranks.count()} processes that are joined already, got 1")
-    kind = precision(config)
-    if is_plain(config) and kind == "32-true" and _is_cpu(config.device):
-        return OneCPU()
     from lightning_fabric import Fabric
 
-    chosen: dict[str, Any] = {"accelerator": config.device, "devices": 1, "precision": kind}
+    chosen: dict[str, Any] = {"accelerator": config.device, "devices": 1, "precision": precision(config)}
     if is_plain(config):
+        if ranks.count() > 1:
+            raise InputError(f"devices: expected the {ranks.count()} processes that are joined already, got 1")
         return Fabric(**chosen)
     devices = _devices(config)
     try:
@@ -130,12 +98,6 @@ def precision(config: TrainingConfig) -> str:
     # a GPU without bf16 units emulates it, slower than float32
     gpu = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     return "bf16-mixed" if gpu else "32-true"
-
-
-def _is_cpu(device: str) -> bool:
-    import torch
-
-    return device == "cpu" or (device == "auto" and torch.accelerator.current_accelerator(check_available=True) is None)
 
 
 def _devices(config: TrainingConfig) -> int:

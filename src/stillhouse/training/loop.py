@@ -26,7 +26,7 @@ from stillhouse.core.records import CHECKPOINT, RECORDS, append_record, check_ob
 from stillhouse.core.types import Progress
 from stillhouse.training.checkpoint import Checkpoint, load_checkpoint, restore_rng, save_checkpoint
 from stillhouse.training.config import TrainingConfig
-from stillhouse.training.device import OneCPU, fabric
+from stillhouse.training.device import fabric
 from stillhouse.training.dot import DOT
 from stillhouse.training.gradients import Gradient, add_gradients, averaged, combine, per_term_gradients, total
 from stillhouse.training.interrupt import Interrupted, StopRequest
@@ -393,7 +393,7 @@ class _Trainer:
             "doctor": None if self.doctor is None else self.doctor.state_dict(),
             "optimizer": optimizer,
             "schedule": self.schedule.state_dict(),
-            "precision": {} if isinstance(self.fabric, OneCPU) else self.fabric.strategy.precision.state_dict(),
+            "precision": self.fabric.strategy.precision.state_dict(),
             "average": None if self.average is None else self._whole(self.average.module),
             "best_weights": self.best_weights,
             "generators": others,
@@ -441,8 +441,7 @@ class _Trainer:
             self.doctor.load_state_dict(state["doctor"])
         self.optimizer.load_state_dict(self._split_optimizer(state["optimizer"]))
         self.schedule.load_state_dict(state["schedule"])
-        if not isinstance(self.fabric, OneCPU):
-            self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
         if self.average is not None and state["average"] is not None:
             self._load_whole(self.average.module, state["average"])
         self.best_weights = state["best_weights"]
