@@ -1,6 +1,6 @@
 """`python -m stillhouse` is the `stillhouse` command."""
 
-from stillhouse.cli.main import main
+from stillhouse.cli.main import program
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(program())

@@ -285,3 +285,40 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, signal, capfd):
     assert not (records.parent / "result.json").is_file()
     assert main([*map(str, words), "--resume"]) == 0
     assert (records.parent / "result.json").is_file()
+
+
+SLOW_END = """
+import atexit, sys, time
+import stillhouse.cli.main as cli
+class Module:
+    def __del__(self):
+        time.sleep(20)
+def main(run=cli.main):
+    sys.modules["slow"] = Module()
+    atexit.register(print, "put away")
+    return run(sys.argv[2:])
+cli.main = main
+sys.exit(cli.program())
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(["--version"], 0), (["report", "--help"], 0), (["nothing"], 2), (["verify", "one.csv"], 2)]
+)
+def test_a_command_that_is_done_does_not_wait_for_its_modules(words, status):
+    """After Ctrl-C a process went on for 2 processor seconds, taking torch apart: half a minute on a busy machine."""
+    started = time.perf_counter()
+    call = [sys.executable, "-c", SLOW_END, "-", *words]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
+    assert time.perf_counter() - started < 15
+    assert done.returncode == status
+    assert (done.stdout + done.stderr).count("stillhouse") > 0
+    assert "put away" in done.stdout
+
+
+def test_an_error_that_passes_through_has_its_traceback_and_status():
+    """The process must not end before Python has printed it, nor with status 0."""
+    code = "import sys; import stillhouse.cli.main as cli\ncli.main = lambda: 1 / 0\nsys.exit(cli.program())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
