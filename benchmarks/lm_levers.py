@@ -244,7 +244,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/levers"))
     parser.add_argument("--steps", type=int, default=1000, help="optimizer steps of a row, of 8 windows of 128 tokens")
     parser.add_argument("--only", nargs="*", default=list(ROWS), choices=list(ROWS))
-    parser.add_argument("--teacher", type=Path, help="folder of a teacher of the same tokenizer; left out: no rows kd and taught")
+    parser.add_argument(
+        "--teacher", type=Path, help="folder of a teacher of the same tokenizer; left out: no rows kd and taught"
+    )
     parser.add_argument("--taught-bytes", type=int, default=2_000_000, help="of the text of the rows kd and alone")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each row")
     parser.add_argument("--test", action="store_true", help="score the first 65,536 tokens of the test split too, once")

@@ -1,5 +1,6 @@
 """What share of a training step do the clauses take? The recipe `mnist` with its three feed-forwards, timed in turn."""
 
+import argparse
 import statistics
 import time
 from dataclasses import replace
@@ -14,6 +15,7 @@ ROUNDS, STEPS, BATCH = 7, 5, 128
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     config = load_run("mnist").student
     task = ImageTask(tuple("0123456789"), (1, 28, 28), (0.13,), (0.31,))
     pixels, labels = torch.rand(BATCH, 1, 28, 28), torch.randint(0, 10, (BATCH,))

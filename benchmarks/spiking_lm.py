@@ -127,11 +127,10 @@ seconds say little.
 def section_main(runs: Path, run: str, title: str) -> str:
     summary = read(runs / run / "summary.json")
     teacher = read(runs / TEACHER / "result.json")
-    config = read(runs / run / "run.json").get("config", {})
+    config, of_teacher = (read(runs / one / "run.json").get("config", {}) for one in (run, TEACHER))
     if not summary:
-        return (
-            f"## {title}\n\n{trained_teacher(teacher)}\nNot finished (the command above goes on): {done(runs / run)}\n"
-        )
+        left = f"Not finished (the command above goes on): {done(runs / run)}\n"
+        return f"## {title}\n\n{trained_teacher(teacher, of_teacher)}\n{left}"
     data, machine = summary["data"], summary["machine"]
     model = config["student"]
     lines = [
@@ -142,9 +141,10 @@ def section_main(runs: Path, run: str, title: str) -> str:
         f"training on the whole train split. Students: {model['layers']} layers of width {model['width']}, mixer {model['mixer']}, "
         f"from the first "
         f"{data['bytes']['train']:,} bytes of it, {len(summary['seeds'])} seeds. The n-gram is counted on the students' text. "
-        f"Scored: {summary['tokens_scored']:,} tokens, windows of {summary['window']}, sliding by {summary['stride']}.",
+        f"Scored: {summary['tokens_scored']:,} tokens, windows of {summary['window']}, "
+        f"sliding by {summary['stride']}{first_tokens(config)}.",
         "",
-        "| | bits per byte | perplexity | the same, sliding | spike density | dead channels | weights | kB packed | tokens | s |",
+        "| | bits per byte | perplexity | perplexity, sliding | spike density | dead channels | weights | kB packed | tokens | s |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     test = summary["teacher"]["test"]
@@ -181,7 +181,7 @@ def section_levers(runs: Path) -> str:
     return f"{head}\n{table(runs / 'levers')}\n" if (runs / "levers").is_dir() else f"{head}\nNot run.\n"
 
 
-def trained_teacher(result: dict[str, Any]) -> str:
+def trained_teacher(result: dict[str, Any], config: dict[str, Any]) -> str:
     """The teacher's own figures, for a page without a finished run."""
     if not result:
         return "The teacher is not trained."
@@ -189,8 +189,14 @@ def trained_teacher(result: dict[str, Any]) -> str:
     return (
         f"Teacher (`lm train-teacher {TEACHER}`): {result['params']:,} weights, {result['tokens_trained']:,} tokens, "
         f"{result['seconds']:.0f} s: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f} "
-        f"({found['sliding_perplexity']:.2f} with sliding windows).\n"
+        f"({found['sliding_perplexity']:.2f} with sliding windows{first_tokens(config)}).\n"
     )
+
+
+def first_tokens(config: dict[str, Any]) -> str:
+    """Which tokens were scored with sliding windows, where they are fewer than the others."""
+    tokens = config.get("score", {}).get("sliding_tokens")
+    return "" if tokens is None else f" on the first {tokens:,} tokens alone"
 
 
 def positions(run: Path) -> list[str]:

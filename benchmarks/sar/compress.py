@@ -53,7 +53,7 @@ def main() -> None:
         folder = next(iter(sorted(run.glob("arms/kd/seed-0"))), run)
         model, _ = load_model(folder)
         data = data or load_data_config(folder).build()
-        print(f"\n{run.name}\n\n| form | bytes | quality | coherence | NMSE dB |\n|---|---|---|---|---|")
+        print(f"\n{run.name}\n\n| form | bytes of weights | quality | coherence | NMSE dB |\n|---|---|---|---|---|")
         print(row("float32", model, data, f"{4 * sum(p.numel() for p in model.parameters()):,}"), flush=True)
         for size in options.truncate:
             small, _ = truncate(model, size)

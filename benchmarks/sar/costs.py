@@ -8,6 +8,7 @@ is timed twice: as it is trained (it sees the whole scene, and has a second kern
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +24,7 @@ HERE = Path(__file__).parent
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(1)
     run = read_teacher(HERE / "teacher-64.yaml")
     student = read_student(HERE / "student-64.yaml", run, "none").student

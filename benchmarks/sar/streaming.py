@@ -142,9 +142,10 @@ def network(config: StateSpaceConfig, width: int) -> Measured:
 
     spent = timed(step, WARM_UP + ROWS)
     read = sum(x.numel() * x.element_size() for layer in flow._layers for x in (layer.poles, layer.weights))
+    held = sum(x.numel() * x.element_size() for x in flow.state.values())
     return {
         "ms": spent,
-        "kept_mb": (flow.state_bytes + read) / 1e6,
+        "kept_mb": (held + read) / 1e6,
         "peak_mb": peak() - before,
         "latency": flow.latency,
     }

@@ -330,7 +330,12 @@ def distilbert(options: argparse.Namespace) -> Task:
         options, student, HalfRunConfig, epochs=options.epochs or 2, learning_rate=8e-5, weight_decay=0.01
     )
     last = "encoder.encoder.layer.5"
-    cosine: dict[str, Any] = {"kind": "hidden", "student": ["encoder.encoder.layer.2"], "teacher": [last], "distance": "cosine"}
+    cosine: dict[str, Any] = {
+        "kind": "hidden",
+        "student": ["encoder.encoder.layer.2"],
+        "teacher": [last],
+        "distance": "cosine",
+    }
     cosine |= {"map": {"kind": "last-only"}, "pool": "none", "projector": "none", "normalize": False}
     scores = {"kind": "logits", "temperature": 2.0, "weight": 2.5}
     rows = {

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
 from stillhouse.families.lm.recipes import RECIPES, TEACHERS, load_lm_run, load_lm_teacher
 from stillhouse.families.lm.run import cache, train_teacher
 from stillhouse.families.lm.saved import load_lm
+from stillhouse.families.lm.score import Examination
 from stillhouse.families.lm.use import evaluate, generate, probe
 
 WINDOW = 16
@@ -119,6 +121,21 @@ def test_a_run_compares_what_it_says(made):
     assert "density" not in summary["arms"]["dense"]
     assert 0 < summary["arms"]["kd"]["density"]["mean"] < 1
     assert (root / "run" / "report.html").is_file()
+
+
+def test_sliding_windows_are_of_the_same_tokens_or_their_column_says_which(made):
+    """A 5-gram read 38.10 and 'the same, sliding windows' 18.08: a quarter of the tokens, and nothing said so."""
+    root, plan, summary = made
+    assert (summary["tokens_scored"], summary["tokens_scored_sliding"]) == (200, 100)
+    assert "perplexity, sliding windows, of the first 100 tokens alone" in (root / "run/report.html").read_text()
+    corpus = FAMILY.data(plan, print)
+    both = Examination.of(corpus, replace(plan.score, sliding_tokens=None), WINDOW)
+    assert np.array_equal(both.sliding_ids, both.ids)
+    one = both.score(lambda inputs, targets: torch.ones(targets.shape)).metrics  # a nat each, whatever the window
+    assert one["sliding_bits_per_byte"] == pytest.approx(200 / np.log(2) / both.size)
+    assert evaluate(root / "run/arms/kd/seed-0")["tokens_sliding"] == 100
+    for recipe in (*RECIPES.values(), *TEACHERS.values()):
+        assert recipe().score.sliding_tokens is None
 
 
 def test_the_same_window_scores_for_all(made):

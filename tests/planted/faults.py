@@ -2750,7 +2750,17 @@ WITHOUT_TORCH = (
     ),
 )
 
+STRANGERS = (
+    Fault(
+        "clause targets are taken of any layer",
+        "stillhouse.signals.clause_targets:_check_bank",
+        nothing,
+        "tests/signals/test_clause_targets.py::test_a_layer_that_is_no_bank_is_refused_with_the_banks_there_are",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
+    *STRANGERS,
     *WITHOUT_TORCH,
     *UNLIKE,
     *LOSSES,

@@ -152,6 +152,14 @@ def test_pruned_and_truncated_networks_are_networks(student_run, tmp_path, capsy
     mix = load_model(tmp_path / "p")[0].blocks[0].mix.weight
     assert int((mix.norm(dim=-1) == 0).sum()) == int(0.25 * mix.shape[0] * mix.shape[1])
     assert sar("truncate", student_run, "--state-dim", 8, "--out", tmp_path / "t") == 0
+    found = json.loads(capsys.readouterr().out)
+    files = {
+        "before": student_run / "student",
+        "after": tmp_path / "t",
+    }  # 4 bytes a parameter stood beside a file's size
+    sizes = {name: (folder / "student.safetensors").stat().st_size for name, folder in files.items()}
+    assert {name: found[name]["file_bytes"] for name in files} == sizes
+    assert found["before"]["file_bytes"] > 4 * found["before"]["parameters"] > 4 * found["after"]["parameters"]
     assert load_model(tmp_path / "t")[0].config.state_dim == 8
     assert stream(tmp_path / "t", lines=100, check=True).error < 1e-3
 

@@ -79,3 +79,21 @@ def test_what_does_not_fit_is_refused():
             ClauseTargetsConfig(student="bank", teacher="y", attention=name, attention_heads=1).build(
                 OutputSpec(2, {"bank": (4, 6)}), OutputSpec(2, {"y": (4, 8), "qkv": (3, 12)})
             )
+
+
+def test_a_layer_that_is_no_bank_is_refused_with_the_banks_there_are():
+    """`blocks.1.feed_forward` puts out as many numbers a place as any layer: it was trained on, and no clause learned."""
+    from stillhouse.families.clauses.students.clauses import ClauseBank
+    from stillhouse.layers.taps import Tapped
+
+    model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Sequential(ClauseBank(8, 6)), torch.nn.Linear(6, 2))
+    spec = Tapped(model, ("0", "1.0")).spec(torch.zeros(2, 4, 8))
+    teacher = OutputSpec(2, {"y": (4, 8)})
+    assert ClauseTargetsConfig(student="1.0", teacher="y").build(spec, teacher).directions.shape == (8, 6)
+    with pytest.raises(
+        InputError, match=r"expected the path of a bank of clauses, got '0'; banks of this student: 1\.0"
+    ):
+        ClauseTargetsConfig(student="0", teacher="y").build(spec, teacher)
+    plain = Tapped(torch.nn.Sequential(torch.nn.Linear(8, 2)), ("0",)).spec(torch.zeros(2, 4, 8))
+    with pytest.raises(InputError, match="it has none"):
+        ClauseTargetsConfig(student="0", teacher="y").build(plain, teacher)

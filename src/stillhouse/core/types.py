@@ -55,12 +55,14 @@ class OutputSpec:
 
     Attributes:
         kept: number of scores that are known one by one, where not all are; a signal on class scores refuses what needs all.
+        clauses: paths of the sub-modules that put out clauses; None where it is not known.
     """
 
     num_classes: int
     features: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     members: tuple[OutputSpec, ...] = ()
     kept: int | None = None
+    clauses: tuple[str, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,10 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.types import Outputs, OutputSpec
 
 
+class Clauses(nn.Module):
+    """A module that puts out strengths of clauses (..., C): what a signal on clauses may be given."""
+
+
 class Tapped:
     """A module that is called for `Outputs`: its logits, and what the named sub-modules put out on the way.
 
@@ -71,7 +75,9 @@ class Tapped:
                 part.training = mode
         if outputs.logits.ndim < 2:
             raise InputError(f"logits: expected (B, K) or (B, L, K), got {tuple(outputs.logits.shape)}")
-        return OutputSpec(outputs.logits.shape[-1], {name: tuple(x.shape[1:]) for name, x in outputs.features.items()})
+        shapes = {name: tuple(x.shape[1:]) for name, x in outputs.features.items()}
+        clauses = tuple(path for path, part in self.module.named_modules() if isinstance(part, Clauses))
+        return OutputSpec(outputs.logits.shape[-1], shapes, clauses=clauses)
 
     def _keep(self, name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(module: nn.Module, args: object, output: object) -> None:

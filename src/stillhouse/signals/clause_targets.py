@@ -74,7 +74,7 @@ class ClauseTargetSignal(Signal):
     """Mean squared difference of clause strengths from their targets, by the teacher's attention; (B,) unweighted.
 
     Raises:
-        InputError: a name that is not there, places that cannot be joined, or attention over other places.
+        InputError: a name that is not there or puts out no clauses, places that cannot be joined, or attention over other places.
     """
 
     directions: Tensor
@@ -82,6 +82,7 @@ class ClauseTargetSignal(Signal):
     def __init__(self, config: ClauseTargetsConfig, student: OutputSpec, teacher: OutputSpec) -> None:
         super().__init__(config.name or f"clause-targets:{config.student}->{config.teacher}", config.weight)
         self.config = config
+        _check_bank(config.student, student)
         self.bridge = Bridge.between(
             without_class_token(Side.of("student", config.student, student, "auto")),
             without_class_token(Side.of("teacher", config.teacher, teacher, config.teacher_layout)),
@@ -131,3 +132,12 @@ class ClauseTargetSignal(Signal):
                 f"side by side at {side.positions} places or more, got {shape}"
             )
         return shape[0] - side.positions
+
+
+def _check_bank(path: str, student: OutputSpec) -> None:
+    """Refuse another layer of the student: its numbers have the shape of clauses, and learning them teaches no clause."""
+    if student.clauses is not None and path in student.features and path not in student.clauses:
+        banks = ", ".join(student.clauses) or "it has none"
+        raise InputError(
+            f"student: expected the path of a bank of clauses, got {path!r}; banks of this student: {banks}"
+        )

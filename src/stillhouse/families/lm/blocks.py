@@ -21,7 +21,6 @@ from stillhouse.report.read import mapping, number
 from stillhouse.report.words import GAP, MINUS, NOTHING, fixed, plain
 
 NLL, TEACHER_NLL = "nll.npz", "teacher-nll.npz"
-HEAD = ("", "bits per byte", "perplexity", "the same, sliding windows", "density", "weights", "seconds")
 COLUMNS = (("bits_per_byte", 4), ("perplexity", 2), ("sliding_perplexity", 2), ("density", 3))
 
 
@@ -75,7 +74,7 @@ def _samples(summary: Mapping[str, Any]) -> list[Block]:
 
 
 def models_table(summary: Mapping[str, Any]) -> Table:
-    """The teacher above, the arms, the n-gram below: a row each, as `HEAD` names the columns."""
+    """The teacher above, the arms, the n-gram below: a row each, as `head` names the columns."""
     teacher, costs = mapping(summary.get("teacher")), mapping(summary.get("costs"))
     rows = []
     if mapping(teacher.get("test")):
@@ -86,7 +85,22 @@ def models_table(summary: Mapping[str, Any]) -> Table:
         seconds = fixed(mapping(mapping(arm).get("seconds")).get("mean"), 0)
         rows.append([name, *cells, plain(mapping(costs.get(name)).get("params"), 9), seconds])
     caption = f"{_bound(summary)} The n-gram is what a network must pass."
-    return Table("All models in the same windows", HEAD, rows, caption, folded=True)
+    return Table("All models in the same windows", head(summary), rows, caption, folded=True)
+
+
+def head(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """The columns of `models_table`; sliding windows name their tokens where those are not the ones beside them.
+
+    Example:
+        >>> head({"tokens_scored": 16384, "tokens_scored_sliding": 16384})[2:4]
+        ('perplexity', 'perplexity, sliding windows')
+        >>> head({"tokens_scored": 16384, "tokens_scored_sliding": 4096})[2:4]
+        ('perplexity', 'perplexity, sliding windows, of the first 4,096 tokens alone')
+    """
+    tokens, sliding = (number(summary.get(name)) for name in ("tokens_scored", "tokens_scored_sliding"))
+    part = "other tokens" if sliding is None else f"the first {sliding:,.0f} tokens alone"
+    which = "" if sliding is not None and sliding == tokens else f", of {part}"
+    return ("", "bits per byte", "perplexity", f"perplexity, sliding windows{which}", "density", "weights", "seconds")
 
 
 def _bound(summary: Mapping[str, Any]) -> str:

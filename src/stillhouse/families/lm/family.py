@@ -329,6 +329,7 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         summary["gap"] = means["kd"] / means["dense"] - 1 if {"kd", "dense"} <= set(means) else None
         summary["window"], summary["stride"] = examination.window, examination.stride
         summary["tokens_scored"] = len(examination.ids) - 1
+        summary["tokens_scored_sliding"] = len(examination.sliding_ids) - 1
         if any(row["name"] == INSIDE for row in summary["comparisons"]):
             summary["findings"] = [beside_ngram(summary)]
         summary["samples"] = use.samples(lab.folder.path / SHIPPED, examination.ids)

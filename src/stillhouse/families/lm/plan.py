@@ -76,7 +76,9 @@ class LmScoreConfig:
         default=256, gt=1, description="tokens of the windows for the curve of loss against position"
     )
     tokens: int | None = Field(default=65_536, gt=1, description="of the test split, from its start; null: all")
-    sliding_tokens: int = Field(default=16_384, gt=1, description="of these, scored with sliding windows")
+    sliding_tokens: int | None = Field(
+        default=None, gt=1, description="of these, from the start, scored with sliding windows too; null: all"
+    )
     position_windows: int = Field(default=128, gt=0, description="windows of the curve")
     batch: int = Field(default=16, gt=0, description="windows at a time")
     ngram: int = Field(default=5, ge=0, le=8, description="order of the n-gram model that is the lower bound; 0: none")

@@ -33,7 +33,7 @@ SHAKESPEARE, SHAKESPEARE_TEACHER = "data/tinyshakespeare/input.txt", "runs/tiny-
 SMOLLM2 = "models/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-SHORT_SCORE = LmScoreConfig(tokens=16_384, sliding_tokens=4096, position_windows=32)
+SHORT_SCORE = LmScoreConfig(tokens=16_384, position_windows=32)
 
 
 def loop(epochs: int, batch_size: int, learning_rate: float) -> LanguageTrainingConfig:
@@ -214,7 +214,7 @@ def smollm2() -> LmRunConfig:
         student=SpikingLMConfig(width=128, layers=2, heads=4, mixer="delta"),
         lesson=LanguageLessonConfig(window=64, epoch_steps=20, k=64, embedding="teacher", validation_tokens=1024),
         training=loop(epochs=3, batch_size=4, learning_rate=3e-3),
-        score=LmScoreConfig(tokens=2048, sliding_tokens=1024, long_window=128, position_windows=16, batch=4),
+        score=LmScoreConfig(tokens=2048, long_window=128, position_windows=16, batch=4),
         arms=("kd", "no-kd"),
         seeds=1,
     )

@@ -44,7 +44,8 @@ class Examination:
     Attributes:
         ids: tokens of the test split that are scored.
         size: bytes of all of them but the first, which nothing predicts.
-        sliding_size: bytes of the part that is scored with sliding windows.
+        sliding_ids: those of them that are scored with sliding windows too: all, or fewer from the start.
+        sliding_size: bytes of all of those but the first.
         window: tokens of a window.
         stride: of sliding windows.
         config: the rest.
@@ -52,6 +53,7 @@ class Examination:
 
     ids: NDArray[Any]
     size: int
+    sliding_ids: NDArray[Any]
     sliding_size: int
     window: int
     stride: int
@@ -67,10 +69,10 @@ class Examination:
         ids = np.asarray(corpus.test.ids[: None if config.tokens is None else config.tokens + 1])
         own = config.window or window
         check_length(len(ids), own)
-        part = ids[: config.sliding_tokens + 1]
+        part = ids[: None if config.sliding_tokens is None else config.sliding_tokens + 1]
         check_length(len(part), own)
         size, sliding = (len(corpus.tokenizer.decode(x[1:]).encode()) for x in (ids, part))
-        return cls(ids, size, sliding, own, config.stride or max(1, own // 2), config)
+        return cls(ids, size, part, sliding, own, config.stride or max(1, own // 2), config)
 
     @property
     def bits_of_nats(self) -> float:
@@ -90,8 +92,7 @@ class Examination:
         """
         config, batch = self.config, self.config.batch
         plain = score_text(nll, self.ids, length=self.window, batch=batch)
-        part = self.ids[: config.sliding_tokens + 1]
-        sliding = score_text(nll, part, length=self.window, stride=self.stride, batch=batch)
+        sliding = score_text(nll, self.sliding_ids, length=self.window, stride=self.stride, batch=batch)
         metrics = _named("", plain, self.size) | _named("sliding_", sliding, self.sliding_size)
         if config.dynamic_rate is not None and model is not None:
             learned = dynamic_nll(model, self.ids, length=self.window, learning_rate=config.dynamic_rate)

@@ -56,12 +56,15 @@ def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreCon
             raise InputError(
                 f"{folder}: its tokenizer is not that of the text ({built.tokenizer.name}); take its tokenizer.json"
             )
-        scored = Examination.of(built, how, int(card["window"])).score(model_nll(model), model=model)
+        examination = Examination.of(built, how, int(card["window"]))
+        scored = examination.score(model_nll(model), model=model)
     else:
         teacher = load_teacher(LanguageTeacherConfig(source=str(folder)), built)
         window = int(run["config"]["window"]) if run is not None and "window" in run["config"] else 128
-        scored = Examination.of(built, how, window).score(teacher_nll(teacher), most=teacher.context)
-    return {"text": built.name, "tokens": int(scored.windows.size), **scored.metrics}
+        examination = Examination.of(built, how, window)
+        scored = examination.score(teacher_nll(teacher), most=teacher.context)
+    tokens = {"tokens": int(scored.windows.size), "tokens_sliding": len(examination.sliding_ids) - 1}
+    return {"text": built.name, **tokens, **scored.metrics}
 
 
 def probe(folder: Path, *, layer: str | None = None, tokens: int = PROBED) -> dict[str, Any]:

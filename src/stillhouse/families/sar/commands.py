@@ -272,8 +272,9 @@ def _stream(words: Sequence[str]) -> int:
         print(
             f"by the clock: {found.first_ms:.4f} ms a line in the first {CHUNK:,} lines, {found.last_ms:.4f} ms in the last"
         )
+    bins = f"of {found.bins:,} range bin{'s' * (found.bins != 1)}"
     print(
-        f"state {found.state_bytes:,} bytes before, {found.state_bytes_end:,} after; peak memory grew by "
+        f"state {bins} {found.state_bytes:,} bytes before, {found.state_bytes_end:,} after; peak memory grew by "
         f"{found.peak_growth_bytes:,}"
     )
     if found.error is not None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.saved import load_data_config, load_model, save_changed
+from stillhouse.families.sar.saved import load_data_config, load_model, save_changed, weights_file
 from stillhouse.families.sar.score import judge
 from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.families.sar.students.pruning import prune
@@ -53,7 +53,7 @@ def compress(
         data: where its run is not known.
 
     Returns:
-        `before` and `after` {quality, coherence, parameters}, `bytes` of both files, and what the maker measured.
+        `before` and `after` {quality, coherence, parameters, file_bytes: of the file of weights}, and what the maker measured.
 
     Raises:
         InputError: a folder that is taken, or is no network.
@@ -63,12 +63,12 @@ def compress(
     model, scale = load_model(folder)
     built = (data or load_data_config(folder)).build()
     small, measured, int8 = make(model, built.validation.inputs[:ROWS])
-    size = save_changed(out, folder, small, int8=int8)
+    sizes = weights_file(folder).stat().st_size, save_changed(out, folder, small, int8=int8)
     again, _ = load_model(out)  # what is scored is what lies on the disk
     found: dict[str, Any] = {}
-    for name, network in (("before", model), ("after", again)):
+    for name, network, size in zip(("before", "after"), (model, again), sizes):
         figures = judge(focused(in_units(network, scale, built), built.test.inputs), built.test, built.valid)
         parameters = sum(p.numel() for p in network.parameters())
-        found[name] = {"quality": figures["quality"], "coherence": figures["coherence"], "parameters": parameters}
-    before = sum(p.numel() * p.element_size() for p in model.parameters())
-    return {**found, "bytes": {"before": before, "after": size}, **measured}
+        scores = {"quality": figures["quality"], "coherence": figures["coherence"]}
+        found[name] = {**scores, "parameters": parameters, "file_bytes": size}
+    return {**found, **measured}

@@ -105,6 +105,16 @@ def load_model(folder: Path) -> tuple[SarSSM, SarScale]:
     return load_weights(parse(StateSpaceConfig, card["model"]), _weights(folder, card)), SarScale(**card["scale"])
 
 
+def weights_file(folder: Path) -> Path:
+    """The file that `load_model` reads the weights of a folder from.
+
+    Raises:
+        InputError: as `load_model`.
+    """
+    folder = _with_card(folder)
+    return _weights(folder, _card(folder))
+
+
 def load_weights(config: StateSpaceConfig, path: Path) -> SarSSM:
     """A network of a configuration with the weights of a file: safetensors, a documented .pth, or a checkpoint of ours.
 

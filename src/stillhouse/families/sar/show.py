@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 LEGEND = (
+    "state B: bytes that one range bin keeps from line to line, as `sar stream` counts them. "
     "stream: line by line as they come; scene: all lines at once, divided by their number. ms: by the clock; CPU ms: processor "
     "time. An empty cell: there is no such form or figure."
 )

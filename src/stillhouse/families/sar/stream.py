@@ -32,7 +32,8 @@ class StreamReport:
     Attributes:
         lines: that went in.
         latency_lines: between a line and its focus.
-        state_bytes: remembered, at the start.
+        bins: range bins that were focused side by side.
+        state_bytes: of all of them (`Stream.state_bytes`), at the start.
         state_bytes_end: the same after the last line.
         median_ms: a line, over all chunks.
         processor_ms: a line, over all lines; what other work on the machine does not stretch.
@@ -43,6 +44,7 @@ class StreamReport:
     """
 
     lines: int
+    bins: int
     latency_lines: int
     state_bytes: int
     state_bytes_end: int
@@ -104,6 +106,7 @@ def stream(
     error = _error(model, feed, torch.stack([*kept, *rest], 1)) if check else None
     return StreamReport(
         lines=total,
+        bins=batch,
         latency_lines=flow.latency,
         state_bytes=before,
         state_bytes_end=flow.state_bytes,

@@ -119,6 +119,11 @@ class StateSpaceBlock(nn.Module):
         places = torch.zeros(batch, waiting, 2, dtype=torch.float64, device=modes.device)
         return BlockState(modes, delay, places, modes.new_zeros(batch, self.s4d.channels))
 
+    def remembered(self, state: BlockState) -> tuple[Tensor, ...]:
+        """The tensors of a state that this layer reads again; only a gate reads the line before."""
+        lines = (state.modes, state.delay, state.places)
+        return lines if self.gate is None else (*lines, state.previous)
+
     def advance(
         self, h: Tensor, places: Tensor | None, state: BlockState, column: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:

@@ -14,9 +14,10 @@ from stillhouse.families.clauses.students.hits import hits_and_counts
 from stillhouse.families.clauses.students.options import ClauseOptions
 from stillhouse.families.clauses.students.tau import Tau
 from stillhouse.layers.straight_through import hard_include, hard_step, revivable_relu
+from stillhouse.layers.taps import Clauses
 
 
-class ClauseBank(nn.Module):
+class ClauseBank(Clauses):
     """Fuzzy capacity clauses: `c_j = relu(min(n_j, LF) - misses_j) / LF`, with hard literals.
 
     Clause j includes some of the 2F literals (`include_logits`, hard masks by a straight-through estimator). `n_j` counts

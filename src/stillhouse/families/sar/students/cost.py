@@ -14,7 +14,7 @@ class StepCost:
 
     Attributes:
         parameters: real numbers that are learned.
-        state_bytes: remembered between lines, the lines that wait for their look-ahead included.
+        state_bytes: what a line changes and the next one reads, waiting lines included: `Stream.state_bytes` of one bin.
         complex_macs: complex multiply-adds a line.
         real_macs: real ones beside them, of the gates.
     """

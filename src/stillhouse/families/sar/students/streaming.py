@@ -162,8 +162,12 @@ class Stream:
 
     @property
     def state_bytes(self) -> int:
-        """Bytes of the tensors that are remembered."""
-        return sum(t.numel() * t.element_size() for t in self.state.values())
+        """Bytes of state of all range bins: what a line changes and the next one reads, as `step_cost` counts it for one bin.
+
+        The counters of lines and the place across the swath, which `state` has too, are not among them.
+        """
+        parts = [tensor for layer in self._layers for tensor in layer.block.remembered(layer.state)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in parts)
 
     def _through(self, first: int, h: Tensor, places: Tensor | None) -> Tensor:
         for layer in self._layers[first:]:
