@@ -70,6 +70,39 @@ def test_bad_input_is_refused(fitted: stillhouse.Reducer, digits: tuple) -> None
         stillhouse.Reducer(64).fit(digits[0])
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("n_components", "5", r"n_components: expected a whole number, 1 to 63 \(below D\), got '5'"),
+        ("n_components", True, "n_components: expected a whole number"),
+        ("n_components", 2.5, "n_components: expected a whole number"),
+        ("epochs", 0, "epochs: expected a whole number, 1 or more, got 0"),
+        ("epochs", "many", "epochs: expected a whole number"),
+        ("normalize", "yes", "normalize: expected True, False or None, got 'yes'"),
+        ("normalize", 1, "normalize: expected True, False or None, got 1"),
+        ("random_state", -1, "random_state: expected None, a whole number"),
+        ("random_state", "3", "random_state: expected None, a whole number"),
+    ],
+)
+def test_a_bad_parameter_is_named_as_the_user_knows_it(digits: tuple, name: str, value: object, words: str) -> None:
+    """A text of n_components ended in a TypeError, 'yes' was taken, random_state was called data.split_seed."""
+    with pytest.raises(InputError, match=f"^{words}"):
+        stillhouse.Reducer(**{"epochs": 1, name: value}).fit(digits[0])
+
+
+def test_random_state_is_scikit_learns(digits: tuple) -> None:
+    """None, a RandomState and a Generator were refused; each draws a number, and the number alone makes the same fit."""
+    few = digits[0][:100]
+    states = (None, np.random.RandomState(4), np.random.default_rng(4), np.int64(7))
+    found = [stillhouse.Reducer(3, epochs=1, random_state=state).fit(few) for state in states]
+    assert len({one.seed_ for one in found}) == 4
+    assert found[3].seed_ == 7
+    assert found[1].seed_ == np.random.RandomState(4).randint(2**32, dtype=np.uint32)
+    again = stillhouse.Reducer(3, epochs=1, random_state=found[0].seed_).fit(few)
+    assert (again.transform(few) == found[0].transform(few)).all()
+    assert clone(found[0]).get_params() == found[0].get_params()
+
+
 def test_one_thread_or_two_make_the_same_student(digits: tuple) -> None:
     import torch
 
