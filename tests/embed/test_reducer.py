@@ -1,5 +1,6 @@
 """`stillhouse.Reducer`, as a user of scikit-learn would take it."""
 
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from sklearn.pipeline import make_pipeline
 
 import stillhouse
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import verify_files
+from stillhouse.core.records import read_json
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,30 @@ def test_random_state_is_scikit_learns(digits: tuple) -> None:
     again = stillhouse.Reducer(3, epochs=1, random_state=found[0].seed_).fit(few)
     assert (again.transform(few) == found[0].transform(few)).all()
     assert clone(found[0]).get_params() == found[0].get_params()
+
+
+@pytest.mark.parametrize("state", [3, None, np.int64(3)])
+def test_a_loaded_reducer_is_the_same_estimator(
+    fitted: stillhouse.Reducer, digits: tuple, tmp_path: Path, state: int | None
+) -> None:
+    """epochs 1, random_state 3 and normalize None came back as 24, 0 and False: `clone(loaded)` was another estimator."""
+    made = copy(fitted).set_params(random_state=state)
+    made.save(tmp_path / "five")
+    loaded = stillhouse.Reducer.load(tmp_path / "five")
+    assert clone(loaded).get_params() == made.get_params()
+    assert (loaded.seed_, loaded.epochs, loaded.normalize) == (3, 1, None)
+    loaded.set_params(random_state=np.random.RandomState(0)).save(tmp_path / "again")
+    assert stillhouse.Reducer.load(tmp_path / "again").random_state == 3
+    verify_files(tmp_path / "again", read_json(tmp_path / "again" / "card.json"), ["student.safetensors"])
+
+
+def test_folders_of_before_load_as_before(fitted: stillhouse.Reducer, digits: tuple, tmp_path: Path) -> None:
+    """A card without parameters, as the `student/` folder of a run has it."""
+    for name, content in fitted._files.items():
+        (tmp_path / name).write_bytes(content)
+    loaded = stillhouse.Reducer.load(tmp_path)
+    assert loaded.get_params() == {"n_components": 5, "epochs": 24, "normalize": False, "random_state": 0}
+    assert (loaded.transform(digits[0]) == fitted.transform(digits[0])).all()
 
 
 def test_one_thread_or_two_make_the_same_student(digits: tuple) -> None:

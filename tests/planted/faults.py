@@ -2757,6 +2757,18 @@ STRANGERS = (
         nothing,
         "tests/signals/test_clause_targets.py::test_a_layer_that_is_no_bank_is_refused_with_the_banks_there_are",
     ),
+    Fault(
+        "a reducer draws the same number from every source",
+        "stillhouse.families.embed.reducer:_drawn",
+        constant(0),
+        "tests/embed/test_reducer.py::test_random_state_is_scikit_learns",
+    ),
+    Fault(
+        "a saved reducer forgets its parameters",
+        "stillhouse.families.embed.reducer:Reducer.save",
+        edited("**self.get_params()", "**Reducer().get_params()"),
+        "tests/embed/test_reducer.py::test_a_loaded_reducer_is_the_same_estimator",
+    ),
 )
 
 FAULTS: tuple[Fault, ...] = (

@@ -10,6 +10,7 @@ import math
 import numbers
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.folder import SHIPPED
+from stillhouse.core.hashes import with_hashes
+from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.numpy_embedder import CARD, WEIGHTS, NumpyEmbedder
 
 FEWEST_ROWS = 100
+PARAMETERS = "reducer"  # entry of the card: what `get_params` gave
 Random = int | np.random.RandomState | np.random.Generator | None
 HELD_OUT = 24  # fewest rows that are held out of learning, for the best step and again for `quality_`
 
@@ -128,11 +132,17 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as name:
             for file, content in self._files.items():
                 (Path(name) / file).write_bytes(content)
+            # of a source of random numbers the number that was drawn: the same fit again
+            plain = self.random_state is None or isinstance(self.random_state, numbers.Integral)
+            kept = {**self.get_params(), "random_state": self.random_state if plain else self.seed_}
+            kept = {name: value.item() if isinstance(value, np.generic) else value for name, value in kept.items()}
+            card = {**json.loads(self._files[CARD]), PARAMETERS: {**kept, "seed_": self.seed_}}
+            write_json(Path(name) / CARD, with_hashes(card, Path(name), [WEIGHTS]))
             shutil.copytree(name, folder)
 
     @classmethod
     def load(cls, folder: str | Path) -> Reducer:
-        """A trained reducer from its folder, or from the `student/` folder of a run.
+        """A trained reducer from its folder, with the parameters that it was made with, or from the `student/` folder of a run.
 
         Raises:
             InputError: a file is missing, damaged or of another format.
@@ -141,6 +151,9 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         embedder = NumpyEmbedder.load(folder)
         reducer = cls(n_components=sum(embedder.levels), normalize=bool(embedder.card["normalize"]))
         reducer.embedder_, reducer.quality_ = embedder, dict(embedder.card.get("metrics", {}))
+        if isinstance(kept := embedder.card.get(PARAMETERS), Mapping):
+            reducer.set_params(**{name: kept[name] for name in reducer.get_params() if name in kept})
+            reducer.seed_ = kept.get("seed_")
         reducer.n_features_in_ = int(embedder.card["teacher_dim"])
         reducer._files = {file: (folder / file).read_bytes() for file in (CARD, WEIGHTS)}
         return reducer
