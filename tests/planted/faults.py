@@ -2758,6 +2758,12 @@ STRANGERS = (
         "tests/signals/test_clause_targets.py::test_a_layer_that_is_no_bank_is_refused_with_the_banks_there_are",
     ),
     Fault(
+        "no filter judges a radar teacher",
+        "stillhouse.families.sar.family:SarFamily.plain_score",
+        constant(None),
+        "tests/sar/test_sar_run.py::test_a_teacher_behind_the_matched_filter_is_poor",
+    ),
+    Fault(
         "a reducer draws the same number from every source",
         "stillhouse.families.embed.reducer:_drawn",
         constant(0),
