@@ -2764,6 +2764,12 @@ STRANGERS = (
         "tests/sar/test_sar_run.py::test_a_teacher_behind_the_matched_filter_is_poor",
     ),
     Fault(
+        "a teacher without weights is taken",
+        "stillhouse.teachers.teacher:_check_weights",
+        nothing,
+        "tests/teachers/test_teachers.py::test_a_layer_without_weights_is_named",
+    ),
+    Fault(
         "a reducer draws the same number from every source",
         "stillhouse.families.embed.reducer:_drawn",
         constant(0),
