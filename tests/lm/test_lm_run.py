@@ -18,7 +18,7 @@ from stillhouse.core.experiment import run
 from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json
 from stillhouse.core.watch import Watch
-from stillhouse.families.lm.commands import print_lm_summary
+from stillhouse.families.lm.commands import in_file, in_memory, print_lm_summary
 from stillhouse.families.lm.energy import count_energy
 from stillhouse.families.lm.family import FAMILY, beside_ngram
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
@@ -26,7 +26,7 @@ from stillhouse.families.lm.recipes import RECIPES, TEACHERS, load_lm_run, load_
 from stillhouse.families.lm.run import cache, train_teacher
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.score import Examination
-from stillhouse.families.lm.use import evaluate, generate, probe
+from stillhouse.families.lm.use import evaluate, export, generate, probe
 
 WINDOW = 16
 
@@ -273,7 +273,7 @@ def test_the_saved_student_is_the_scored_one(made):
     assert all(unit.share.item() == 1_000_000 for unit in model.spike_units().values())
 
 
-def test_the_packed_student_writes_what_the_network_writes(made):
+def test_the_packed_student_writes_what_the_network_writes(made, tmp_path, capsys):
     """Also after a prompt longer than any training window: nothing in the network has a length."""
     root, _, _ = made
     folder, prompt = root / "run/arms/kd/seed-0", "the river ran over the stone . " * 12
@@ -282,6 +282,12 @@ def test_the_packed_student_writes_what_the_network_writes(made):
     packed, torch_ = (generate(folder, prompt, 12, packed=how) for how in (True, False))
     assert packed["tokens"] == torch_["tokens"]
     assert packed["state_bytes"] > 0
+    pack = export(folder, tmp_path / "packed")["bytes"]  # with the file's header
+    assert 0 < packed["packed_ngram_bytes"] < packed["packed_bytes"] < pack < packed["packed_bytes"] + 20_000
+    assert main(["lm", "generate", str(folder), "--prompt", "the river", "--tokens", "3"]) == 0
+    shown = capsys.readouterr().err  # 4.8 MB in memory stood alone beside a card and a README that said 1 MB
+    assert f"in memory: {in_memory(packed)}; " in shown
+    assert f"in the packed file (lm export): {in_file(packed)}\n" in shown
     with pytest.raises(InputError, match=r"at least one token"):
         generate(folder, "", 3)
 

@@ -2757,6 +2757,30 @@ STRANGERS = (
         nothing,
         "tests/signals/test_clause_targets.py::test_a_layer_that_is_no_bank_is_refused_with_the_banks_there_are",
     ),
+    Fault(
+        "no filter judges a radar teacher",
+        "stillhouse.families.sar.family:SarFamily.plain_score",
+        constant(None),
+        "tests/sar/test_sar_run.py::test_a_teacher_behind_the_matched_filter_is_poor",
+    ),
+    Fault(
+        "a teacher without weights is taken",
+        "stillhouse.teachers.teacher:_check_weights",
+        nothing,
+        "tests/teachers/test_teachers.py::test_a_layer_without_weights_is_named",
+    ),
+    Fault(
+        "a reducer draws the same number from every source",
+        "stillhouse.families.embed.reducer:_drawn",
+        constant(0),
+        "tests/embed/test_reducer.py::test_random_state_is_scikit_learns",
+    ),
+    Fault(
+        "a saved reducer forgets its parameters",
+        "stillhouse.families.embed.reducer:Reducer.save",
+        edited("**self.get_params()", "**Reducer().get_params()"),
+        "tests/embed/test_reducer.py::test_a_loaded_reducer_is_the_same_estimator",
+    ),
 )
 
 FAULTS: tuple[Fault, ...] = (

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -220,6 +222,43 @@ def test_a_teacher_at_chance_is_refused(run, data):
     quality = (1 - (focused - wanted).abs().square().sum(1) / wanted.abs().square().sum(1)).numpy()
     low, _ = stats.t.interval(0.95, len(quality) - 1, quality.mean(), stats.sem(quality))
     assert (grade.score, grade.low, grade.chance) == pytest.approx((quality.mean(), low, 0.0), rel=1e-3)
+
+
+class Attenuated(torch.nn.Module):
+    """The matched filter, times a gain."""
+
+    config = SimpleNamespace(signal_channels=1)
+
+    def __init__(self, kernel, gain):
+        super().__init__()
+        self.kernel, self.gain = kernel, torch.nn.Parameter(torch.tensor(gain))
+
+    def forward(self, lines):
+        focused = [np.convolve(line, self.kernel, "same") for line in lines[..., 0].numpy()]
+        return self.gain * torch.tensor(np.array(focused), dtype=torch.complex64).unsqueeze(-1)
+
+
+def test_a_teacher_behind_the_matched_filter_is_poor(data):
+    """One at -0.76 dB was called ready where a filter that nobody trains reaches -21 dB on the same lines."""
+    (kernel,) = np.unique(data.kernels(data.validation), axis=0)
+    whole, half = (LineTeacher(Attenuated(kernel, gain)) for gain in (1.0, 0.6))
+    name, score = FAMILY.plain_score(small_run(), data)
+    assert name == "the matched filter"
+    assert score == pytest.approx(FAMILY.grade(whole, small_run(), data).score, abs=1e-6)
+    assert score > 0.95
+    lines = []
+    grade = experiment.accept(FAMILY, half, small_run(), data, watch=SimpleNamespace(log=lines.append))
+    assert (grade.status, grade.plain) == ("poor", score)
+    assert grade.score == pytest.approx(1 - 0.4**2, abs=0.05)  # a gain of 0.6 leaves 0.16 of the power
+    assert f"the matched filter {score:.4f}" in lines[0]
+    assert ": poor; the matched filter is better" in lines[0]
+
+
+def test_a_filter_of_lines_whose_rate_is_not_known_judges_no_teacher(data):
+    """The nominal filter of a product has another gain than its processor: its quality is no bar."""
+    unknown = replace(data.validation, facts={})
+    assert FAMILY.plain_score(small_run(), replace(data, validation=unknown)) is None
+    assert FAMILY.plain_score(small_run(), replace(data, parameters=None)) is None
 
 
 def test_a_teacher_with_a_nan_is_an_input_error(run):

@@ -300,3 +300,14 @@ def test_an_image_the_network_cannot_take_is_said(digits):
     """Not a stack trace out of a convolution."""
     with pytest.raises(InputError, match="cannot take inputs of 1 x 2 x 2"):
         Teacher.from_module(small(), ImageTask(("a", "b", "c"), (1, 2, 2), (0.5,), (0.5,)))
+
+
+@pytest.mark.parametrize("lazy", [nn.LazyLinear(2), nn.LazyBatchNorm1d(affine=False)])
+def test_a_layer_without_weights_is_named(lazy):
+    """torch spoke of an uninitialized parameter in <method 'requires_grad_' of 'torch._C.TensorBase' objects>."""
+    module = nn.Sequential(nn.Flatten(), lazy)
+    kind = type(lazy).__name__
+    with pytest.raises(
+        InputError, match=rf"^teacher Sequential: layer '1' \({kind}\) has no weights yet; call the network"
+    ):
+        Teacher.from_module(module, TASK)

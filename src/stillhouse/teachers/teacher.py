@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, TextTask
@@ -165,6 +166,7 @@ class NetworkTeacher(Teacher):
         features: Sequence[str] = (),
         order: Sequence[int] | None = None,
     ) -> None:
+        _check_weights(module, name)
         self.module = module.eval()
         for parameter in module.parameters():
             parameter.requires_grad_(False)
@@ -228,3 +230,13 @@ class NetworkTeacher(Teacher):
             digest.update(f"{name} {x.dtype} {tuple(x.shape)}\n".encode())
             digest.update(x.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
+
+
+def _check_weights(module: nn.Module, name: str) -> None:
+    """Refuse a lazy layer that no input has shaped: such a network has learned nothing either."""
+    for path, part in module.named_modules():
+        if any(map(is_lazy, (*part.parameters(recurse=False), *part.buffers(recurse=False)))):
+            raise InputError(
+                f"teacher {name}: layer {path!r} ({type(part).__name__}) has no weights yet; call the network on a batch and "
+                "load or train its weights first"
+            )

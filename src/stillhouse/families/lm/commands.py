@@ -268,7 +268,8 @@ def _generate(words: Sequence[str]) -> int:
     print(f"{found['tokens_per_second']:,.0f} tokens a second", file=sys.stderr)
     if not options.torch:
         print(
-            f"in memory: {in_memory(found)}; {found['silent_share']:.1%} of the weight rows skipped",
+            f"in memory: {in_memory(found)}; {found['silent_share']:.1%} of the weight rows skipped\n"
+            f"in the packed file (lm export): {in_file(found)}",
             file=sys.stderr,
         )
     return 0
@@ -287,6 +288,19 @@ def in_memory(found: Mapping[str, Any]) -> str:
     beside = f", n-gram inside {ngram:,} bytes" if ngram else ""
     weights = f"{found['params']:,} weights, ternary ones a byte each"
     return f"state {found['state_bytes']:,} bytes, network {network:,} bytes ({weights}){beside}"
+
+
+def in_file(found: Mapping[str, Any]) -> str:
+    """What the packed student takes in a file, part by part; a tokenizer lies beside it.
+
+    Example:
+        >>> in_file({"packed_bytes": 1020000, "packed_ngram_bytes": 900000})
+        'network 120,000 bytes, n-gram inside 900,000 bytes'
+        >>> in_file({"packed_bytes": 120000, "packed_ngram_bytes": 0})
+        'network 120,000 bytes'
+    """
+    ngram = found["packed_ngram_bytes"]
+    return f"network {found['packed_bytes'] - ngram:,} bytes" + (f", n-gram inside {ngram:,} bytes" if ngram else "")
 
 
 def _export(words: Sequence[str]) -> int:

@@ -134,7 +134,8 @@ def generate(
 
     Returns:
         text, tokens, seconds, tokens_per_second, and for the packed one state_bytes, weight_bytes (all that lies in memory),
-        ngram_bytes (those of them that are the n-gram inside), params, silent_share.
+        ngram_bytes (those of them that are the n-gram inside), packed_bytes and packed_ngram_bytes (the same in the file of
+        `lm export`), params, silent_share.
 
     Raises:
         InputError: an empty prompt, or files that are not there.
@@ -148,7 +149,8 @@ def generate(
         from stillhouse.families.lm.export.packed_ternary import pack_student
         from stillhouse.families.lm.export.spiking_generator import SpikingGenerator
 
-        generator = SpikingGenerator(pack_student(model))
+        student = pack_student(model)
+        generator = SpikingGenerator(student)
         generator.generate(ids[:1], 1)  # compiles the kernels
         generator.reset()
         started = time.perf_counter()
@@ -158,6 +160,8 @@ def generate(
             "state_bytes": generator.state_bytes,
             "weight_bytes": generator.weight_bytes,
             "ngram_bytes": generator.ngram_bytes,
+            "packed_bytes": student.bytes,
+            "packed_ngram_bytes": student.ngram_bytes,
             "params": sum(p.numel() for p in model.parameters()),
             "silent_share": generator.silent_share,
         }

@@ -30,6 +30,7 @@ from stillhouse.families.sar.compare import compare_run, teacher_of
 from stillhouse.families.sar.data.sequences import SarData, SarSplit
 from stillhouse.families.sar.job import SarJob, check_lines
 from stillhouse.families.sar.light import SarLight
+from stillhouse.families.sar.metrics import anchors
 from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb, mode_of
 from stillhouse.families.sar.pictures import write_pictures
 from stillhouse.families.sar.plan import SarDistillConfig
@@ -153,6 +154,15 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         )
         facts = {"coherence": coherence, "params": params}
         return Grade(teacher.name, float(quality.mean()), low, 0.0, "quality", facts)
+
+    def plain_score(self, config: SarDistillConfig, data: SarData) -> tuple[str, float] | None:
+        """The matched filter on the lines and by the measure of `grade`; None where radar or rates are not known exactly."""
+        split = data.validation
+        if data.parameters is None or "azimuth_rate" not in split.facts:
+            return None  # the nominal filter of a product has another gain, which quality would count
+        lines = anchors.matched(split.inputs[..., 0].numpy(), data.kernels(split))
+        figures = line_figures(lines[:, data.valid], split.targets[..., 0].numpy()[:, data.valid])
+        return "the matched filter", float(figures["quality"].mean())
 
     def tutors(self, lab: SarLab) -> Sequence[Tutor]:
         """The teacher with the hidden lines that any stage reads; a frozen one is asked beforehand."""
