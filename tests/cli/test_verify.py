@@ -73,6 +73,18 @@ def test_ids_are_matched_whatever_their_order(two, tmp_path, capsys):
     assert figures(capsys, *first, *shuffled) == figures(capsys, *first, *second)
 
 
+def test_two_seeds_pass_nothing(two, capsys):
+    """Everywhere else two seeds have no verdict; here they had an interval, a word and status 0."""
+    a, b, first, second = two
+    for expected in ("better", "not-worse"):
+        status, found = figures(capsys, *first[:2], "--against", *second[:2], "--expect", expected)
+        assert (status, found["word"], found["passed"]) == (1, "too few seeds", False)
+    assert found["each"] == pytest.approx((a - b)[:2].mean(1))
+    text = verified(capsys, *first[:2], "--against", *second[:2])[1]
+    assert "under the seeds" in text
+    assert "interval" not in text
+
+
 def test_seeds_are_matched_whatever_their_order(tmp_path, capsys):
     """Seeds that move both sides alike leave no difference between them; paired with another one they do."""
     rng = np.random.default_rng(0)

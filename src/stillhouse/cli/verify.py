@@ -22,16 +22,16 @@ EPILOG = """a file is one seed (the last number in its name), unless it names th
                 img-1,1
 
 Printed: the difference A - B with its 95 % interval over seeds and items, and one word: better, worse, no difference shown.
+Two seeds are too few for an interval: their differences are printed, and nothing is passed.
 Exit status: 0 as expected, 1 not, 2 a fault in the input.
 
 examples:
   stillhouse verify ours/*.json base/*.json --expect better
-  stillhouse verify ours.csv base.csv --score nll --lower-is-better --json
-  stillhouse verify ours-*.json base-*.json
+  stillhouse verify ours-*.csv base-*.csv --score nll --lower-is-better --json
   stillhouse verify new/*.csv old/*.csv --expect not-worse --margin 0.005       not more than half a point worse
 """
 SHOWN = 3
-WORDS = {"helps": "better", "hurts": "worse"}
+WORDS = {"helps": "better", "hurts": "worse", "too few seeds": "too few seeds"}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -120,17 +120,20 @@ def judge(both: Any, *, lower_is_better: bool = False, one_seed: bool = False) -
         InputError: one seed, and `one_seed` is off.
     """
     from stillhouse.core.verdict import compare, mean_interval
+    from stillhouse.report.words import FEWEST_SEEDS
 
     seeds, items = both.first.shape
     if seeds < 2 and not one_seed:
         raise InputError(
-            "expected two seeds or more (three are better), got one: it says nothing of other seeds; --one-seed takes the "
-            "interval over items alone"
+            f"expected {FEWEST_SEEDS} seeds or more, got one: it says nothing of other seeds; --one-seed takes the interval over "
+            "items alone"
         )
     sign = -1.0 if lower_is_better else 1.0
     found = asdict(compare(sign * both.first, sign * both.second))
     if seeds < 2:
         found["verdict"] = "helps" if found["low"] > 0 else "hurts" if found["high"] < 0 else "no difference shown"
+    elif seeds < FEWEST_SEEDS:
+        found["verdict"] = "too few seeds"
     low, high = sorted((sign * found["low"], sign * found["high"]))
     return {
         "word": WORDS.get(found["verdict"], "no difference shown"),
@@ -141,6 +144,7 @@ def judge(both: Any, *, lower_is_better: bool = False, one_seed: bool = False) -
         "b": mean_interval(both.second).mean,
         "seeds": seeds,
         "items": items,
+        "each": [float(gap) for gap in (both.first - both.second).mean(axis=1)],
     }
 
 
@@ -149,16 +153,18 @@ def sentence(found: dict[str, Any]) -> str:
 
     Example:
         >>> print(sentence({"word": "better", "difference": 0.1, "low": 0.05, "high": 0.15, "a": 0.9, "b": 0.8, "seeds": 3,
-        ...                 "items": 200, "expect": "better", "margin": 0.0, "passed": True}))
+        ...                 "items": 200, "each": [], "expect": "better", "margin": 0.0, "passed": True}))
         better
         A 0.9 minus B 0.8: +0.1, 95 % interval +0.05 to +0.15 (3 seeds, 200 items); expected better: passed
     """
-    ends = " to ".join(f"{found[key]:+.4g}" for key in ("low", "high"))
+    ends = "95 % interval " + " to ".join(f"{found[key]:+.4g}" for key in ("low", "high"))
+    if found["word"] == "too few seeds":
+        ends = f"{' and '.join(f'{gap:+.4g}' for gap in found['each'])} under the seeds"
     seeds = f"{found['seeds']} seed{'s' * (found['seeds'] != 1)}"
     only = ", which says nothing of other seeds" if found["seeds"] == 1 else ""
     margin = f" by more than {found['margin']:g}" if found["margin"] else ""
     return (
-        f"{found['word']}\nA {found['a']:.4g} minus B {found['b']:.4g}: {found['difference']:+.4g}, 95 % interval {ends} "
+        f"{found['word']}\nA {found['a']:.4g} minus B {found['b']:.4g}: {found['difference']:+.4g}, {ends} "
         f"({seeds}, {found['items']} items{only}); expected {found['expect']}{margin}: "
         f"{'passed' if found['passed'] else 'not passed'}"
     )
@@ -166,7 +172,7 @@ def sentence(found: dict[str, Any]) -> str:
 
 def _not_worse(found: dict[str, Any], low: float, margin: float) -> bool:
     """With a margin the whole interval must be above it; without one A must not be shown to be worse."""
-    return low > -margin if margin else found["word"] != "worse"
+    return found["word"] != "too few seeds" and (low > -margin if margin else found["word"] != "worse")
 
 
 def _unfolded(places: Sequence[Path]) -> list[Path]:
