@@ -127,6 +127,8 @@ def test_folders_of_before_load_as_before(fitted: stillhouse.Reducer, digits: tu
         (tmp_path / name).write_bytes(content)
     loaded = stillhouse.Reducer.load(tmp_path)
     assert loaded.get_params() == {"n_components": 5, "epochs": 24, "normalize": False, "random_state": 0}
+    loaded.save(tmp_path / "again")
+    assert stillhouse.Reducer.load(tmp_path / "again").get_params() == loaded.get_params()
     assert (loaded.transform(digits[0]) == fitted.transform(digits[0])).all()
 
 

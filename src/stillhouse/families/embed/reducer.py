@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-import numbers
 import shutil
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +131,7 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             for file, content in self._files.items():
                 (Path(name) / file).write_bytes(content)
             # of a source of random numbers the number that was drawn: the same fit again
-            plain = self.random_state is None or isinstance(self.random_state, numbers.Integral)
+            plain = self.random_state is None or isinstance(self.random_state, int | np.integer)
             kept = {**self.get_params(), "random_state": self.random_state if plain else self.seed_}
             kept = {name: value.item() if isinstance(value, np.generic) else value for name, value in kept.items()}
             card = {**json.loads(self._files[CARD]), PARAMETERS: {**kept, "seed_": self.seed_}}
@@ -151,9 +149,9 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         embedder = NumpyEmbedder.load(folder)
         reducer = cls(n_components=sum(embedder.levels), normalize=bool(embedder.card["normalize"]))
         reducer.embedder_, reducer.quality_ = embedder, dict(embedder.card.get("metrics", {}))
-        if isinstance(kept := embedder.card.get(PARAMETERS), Mapping):
-            reducer.set_params(**{name: kept[name] for name in reducer.get_params() if name in kept})
-            reducer.seed_ = kept.get("seed_")
+        kept = embedder.card.get(PARAMETERS, {})  # older cards have none
+        reducer.set_params(**{name: kept[name] for name in reducer.get_params() if name in kept})
+        reducer.seed_ = int(kept.get("seed_", 0))
         reducer.n_features_in_ = int(embedder.card["teacher_dim"])
         reducer._files = {file: (folder / file).read_bytes() for file in (CARD, WEIGHTS)}
         return reducer
@@ -161,7 +159,7 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
 def _whole(name: str, value: Any, low: int, high: float = math.inf, beside: str = "") -> int:
     """A parameter that is a whole number from `low` to `high`."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or not low <= value <= high:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not low <= value <= high:
         ends = f"{low} to {high}" if high < math.inf else f"{low} or more"
         raise InputError(f"{name}: expected a whole number, {ends}{beside}, got {value!r}")
     return int(value)
@@ -173,7 +171,7 @@ def _drawn(state: Any) -> int:
         return int(state.integers(2**32))
     if state is None or isinstance(state, np.random.RandomState):
         return int(check_random_state(state).randint(2**32, dtype=np.uint32))
-    if isinstance(state, numbers.Integral) and not isinstance(state, bool) and 0 <= state < 2**32:
+    if isinstance(state, int | np.integer) and not isinstance(state, bool) and 0 <= state < 2**32:
         return int(state)
     raise InputError(
         f"random_state: expected None, a whole number, 0 to 2^32 - 1, or a numpy RandomState or Generator, got {state!r}"

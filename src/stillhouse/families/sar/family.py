@@ -160,7 +160,7 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         split = data.validation
         if data.parameters is None or "azimuth_rate" not in split.facts:
             return None  # the nominal filter of a product has another gain, which quality would count
-        lines = anchors.matched(split.inputs[..., 0].numpy(), data.kernels(split))
+        lines = np.asarray(anchors.matched(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
         figures = line_figures(lines[:, data.valid], split.targets[..., 0].numpy()[:, data.valid])
         return "the matched filter", float(figures["quality"].mean())
 
