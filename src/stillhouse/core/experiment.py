@@ -19,6 +19,7 @@ from stillhouse.core.family import Arm, Family, Grade, TeacherAtChance
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.lab import Lab
 from stillhouse.core.machine import command_line, machine, versions
+from stillhouse.core.model_card import complete_cards
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.core.summary import TEACHER_SCORES, summarize
@@ -92,6 +93,7 @@ def _conclude(family: Family[Any, Any], lab: Lab[Any, Any], arms: Sequence[Arm],
     summary = summarize(family, lab.config, arms, lab.folder, {"arm": shipped.name, "seed": best})
     summary = {**summary, "command": command, "data": lab.folder.run["data"]}
     family.finish(lab, summary)
+    complete_cards(family, lab.folder.path, summary)
     summary["files"] = lab.folder.files()
     write_json(lab.folder.path / records.SUMMARY, summary)
     return summary
