@@ -17,6 +17,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.lock import RunLock, is_abandoned, missing_folders, remove_empty
 from stillhouse.core.outputs import check_output
 
+LICENSE = r"^[a-z0-9][a-z0-9.+-]*$"  # an identifier, as model hubs and SPDX (in small letters) have them
+UNNAMED = "other"  # the licence that nobody named
 ABANDONED = (
     3600.0  # seconds after which what lies beside an export was left by one that was killed, where there are no locks
 )

@@ -22,11 +22,10 @@ import yaml
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.costs import COSTS
-from stillhouse.core.exports import ExportChoices, Target
+from stillhouse.core.exports import LICENSE, UNNAMED, ExportChoices, Target
 from stillhouse.core.family import Family, Light
 from stillhouse.core.folder import run_above
 from stillhouse.core.hashes import verify_files, with_hashes
-from stillhouse.core.plan import LICENSE, UNNAMED
 from stillhouse.core.records import CARD, read_object, write_atomically, write_json
 from stillhouse.report.read import mapping, number
 from stillhouse.report.verdicts import Measure, sentence, shown

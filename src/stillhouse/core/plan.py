@@ -9,12 +9,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from stillhouse.core.config import configclass
+from stillhouse.core.exports import LICENSE, UNNAMED
 from stillhouse.curricula import CurriculumConfig
 from stillhouse.signals import SignalConfig
 from stillhouse.training.config import TrainingConfig
-
-LICENSE = r"^[a-z0-9][a-z0-9.+-]*$"  # an identifier, as model hubs and SPDX (in small letters) have them
-UNNAMED = "other"  # the licence that nobody named
 
 
 @configclass
