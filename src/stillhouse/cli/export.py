@@ -17,7 +17,7 @@ TARGETS = ("hub", "packed", "c", "wasm", "verilog", "parts", "rules", "json", "o
 EPILOG = """forms, and the students that have them:
   hub      all: weights, card and README.md (verdict, licence, scores, hashes) as model hubs take them; nothing is sent
   onnx     images, clauses, embed: the network for onnxruntime; sar: one step of the stream
-  torch    images, clauses: the network for torch.export.load
+  torch    images, clauses, embed: the network for torch.export.load; sar, lm: lines, windows as long as the run's
   numpy    flat-tm, deep-tm, embed: a folder that needs numpy and nothing else
   packed   flat-tm, deep-tm: one file of bits and whole numbers; lm: of ternary weights
   c, wasm, verilog, json   flat-tm, deep-tm: C99, WebAssembly, hardware, a table for other programs

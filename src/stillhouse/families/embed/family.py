@@ -359,11 +359,12 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
 
     def exports(self) -> Mapping[str, Target]:
         """One folder for those who use it; each holds its codes against the network's."""
-        from stillhouse.families.embed.export.embedding import write_for_numpy, write_for_onnx
+        from stillhouse.families.embed.export.embedding import write_for_numpy, write_for_onnx, write_for_torch
 
         return {
             "numpy": Target("needs numpy alone", "", write_for_numpy, takes=()),
             "onnx": Target("numpy and ONNX", "", write_for_onnx, takes=()),
+            "torch": Target("for torch.export.load", ".pt2", write_for_torch, takes=()),
         }
 
 

@@ -31,7 +31,7 @@ class EmbedLight(Light):
 
     def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
         """A vector student."""
-        return ("numpy", "onnx")
+        return ("numpy", "onnx", "torch")
 
     def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
         """Neighbours of a row depend on which rows are judged with it."""

@@ -34,8 +34,8 @@ class LanguageLight(Light):
         return "text-generation"
 
     def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
-        """Ternary weights of a student."""
-        return ("packed",)
+        """Ternary weights of a student; the network."""
+        return ("packed", "torch")
 
     def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
         """Also other windows of the same text."""
