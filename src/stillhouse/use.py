@@ -27,6 +27,11 @@ def load(path: str | Path) -> Predictor:
     for kind in FAMILIES:
         if (found := light(kind).opened(place)) is not None:
             return found
+    if place.suffix == ".pt2" and place.is_file():
+        raise InputError(
+            f"{place}: a program of torch.export knows neither names nor units; predict with the run or student that it was "
+            "written from, or call torch.export.load(FILE).module() on what that one's `transform` gives"
+        )
     if place.is_file():
         raise InputError(f"{place}: expected a run, a student, or an export of one (packed, numpy, json, onnx)")
     return family_at(place).predictor(place)

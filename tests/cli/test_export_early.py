@@ -18,7 +18,7 @@ def student(folder, family_name, kind):
     [
         ("clauses", "tsetlin-vit", "numpy", "parts, rules, onnx, torch"),
         ("images", "timm", "verilog", "onnx, torch"),
-        ("embed", None, "packed", "numpy, onnx"),
+        ("embed", None, "packed", "numpy, onnx, torch"),
     ],
 )
 def test_a_form_that_the_student_lacks_is_refused_from_its_card(tmp_path, family_name, kind, form, has):

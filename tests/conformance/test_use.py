@@ -1,5 +1,6 @@
 """Every family's students in use: `stillhouse.load` answers what the run itself recorded, and says what is wrong with an input."""
 
+import io
 import json
 import subprocess
 import sys
@@ -158,3 +159,59 @@ def test_to_predict_loads_no_package_that_answers_need_not(made, tmp_path):
     code = f"import sys; from stillhouse.cli.main import main; assert main({words}) == 0; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert SLOW & {*done.stdout.split()} == NEEDED.get(made.case.kind, set())
+
+
+def test_an_exported_program_is_checked_on_test_rows_of_the_run(made, tmp_path, capsys):
+    """Made-up rows say little of rows as they come; where they are all there is, the line says so (see tests/cli)."""
+    folder = made.out / "arms" / made.case.taught / "seed-0"
+    assert main(["export", str(folder), "--to", "torch", "--out", str(tmp_path / "student.pt2")]) == 0
+    said = capsys.readouterr().out
+    counts = {"embed": "60 test rows of", "sar": "6 test lines of", "lm": "26 test windows of"}
+    assert counts.get(made.case.kind, "104 of 104 answers equal") in said
+
+
+def test_a_table_names_photos(made, tmp_path):
+    """Files beside the table, whatever the column is called; a table of anything else was called no image."""
+    if made.case.kind not in ("images", "clauses"):
+        pytest.skip("reads no photos")
+    place, _ = source_of(made, tmp_path)
+    student = stillhouse.load(made.out)
+    (place / "list.csv").write_text("number,photo\n7,1.png\n8,0.png\n")
+    given = student.read(str(place / "list.csv"))
+    assert given.names == ["1.png", "0.png"]
+    assert student.predict(given.values) == student.predict([place / "1.png", place / "0.png"])
+    (place / "none.csv").write_text("number,label\n7,cat\n")
+    with pytest.raises(
+        InputError, match=r"expected a head, and a column of image files .* got the columns number, label"
+    ):
+        student.read(str(place / "none.csv"))
+    (place / "hole.csv").write_text("photo,number\n1.png,7\n,8\n")
+    with pytest.raises(InputError, match="row 2: expected an image file in column 'photo'"):
+        student.read(str(place / "hole.csv"))
+
+
+def test_radar_lines_come_on_standard_input(made, tmp_path, monkeypatch):
+    """The bytes of a .npy file; anything else is named."""
+    if made.case.kind != "sar":
+        pytest.skip("other families read text there")
+    source, _ = source_of(made, tmp_path)
+    words = ["predict", str(made.out), "-", "--out", str(tmp_path / "focused.npy")]
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(source.read_bytes())))
+    assert main(words) == 0
+    assert np.array_equal(np.load(tmp_path / "focused.npy"), stillhouse.load(made.out).predict(np.load(source)))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1,2\n")))
+    with pytest.raises(InputError, match="standard input: expected an array of numbers"):
+        stillhouse.load(made.out).read("-")
+
+
+def test_a_program_of_torch_says_what_to_use(tmp_path, capsys):
+    """It was "expected a run, a student, or an export of one", which it is."""
+    (tmp_path / "student.pt2").write_bytes(b"PK")
+    (tmp_path / "a.png").write_bytes(b"")
+    assert main(["predict", str(tmp_path / "student.pt2"), str(tmp_path / "a.png")]) == 2
+    assert "torch.export.load(FILE).module()" in capsys.readouterr().err
+
+
+def test_a_student_says_whether_it_has_a_network(made, student):
+    """`load(RUN).network` of an embedding was an AttributeError."""
+    assert (student.network is None) == (made.case.kind == "embed")

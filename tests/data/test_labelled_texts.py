@@ -6,12 +6,16 @@ import json
 import pytest
 import torch
 
+import stillhouse
+from stillhouse.classification.card import save_student
 from stillhouse.classification.data import TextDataConfig
 from stillhouse.classification.data.labelled_texts import hashed_words
+from stillhouse.classification.students import TextTransformerConfig
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.records import read_json
+from stillhouse.core.types import TextTask
 from stillhouse.families import family_at
 
 WORDS = {"good": ("fine", "lovely", "glad"), "bad": ("awful", "dull", "sour")}
@@ -114,6 +118,22 @@ def test_a_text_transformer_runs_by_yaml_and_teaches_a_smaller_one(tmp_path, cap
     assert main(["evaluate", str(tmp_path / "small")]) == 0
     kept = summary["arms"]["kd"]["accuracy"]["values"][0]
     assert json.loads(capsys.readouterr().out)["accuracy"] == pytest.approx(kept)
+    assert main(["export", str(tmp_path / "small"), "--to", "hub", "--out", str(tmp_path / "hub")]) == 0
+    texts = ["it was fine", "it was dull"]
+    assert stillhouse.load(tmp_path / "hub").predict(texts) == stillhouse.load(tmp_path / "small").predict(texts)
+
+
+def test_a_student_of_a_tokenizer_takes_it_along(tmp_path):
+    """The words of a saved student were named by its run alone: its folder was of no use elsewhere."""
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[UNK]": 0, "was": 1, "fine": 2}, unk_token="[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "words.json"))
+    texts = TextDataConfig(root="gone.csv", tokenizer=str(tmp_path / "words.json"), length=4)
+    config, task = TextTransformerConfig(width=8, depth=1), TextTask(("bad", "good"), 4, 4)
+    save_student(tmp_path / "student", config.build(task), config, task, family="images", texts=texts)
+    (tmp_path / "words.json").unlink()
+    assert stillhouse.load(tmp_path / "student").transform("was it fine").tolist() == [2, 1, 3, 0]
 
 
 def test_a_student_of_the_other_kind_of_data_is_refused(tmp_path, capsys):

@@ -368,7 +368,9 @@ def test_the_verb_compares_codes_with_the_network(write, tmp_path, monkeypatch):
     folder = tmp_path / "in"
     save_embedder(folder, EmbeddingStudent(EmbeddingStudentConfig(hidden=(16, 8), levels=(5,)), D).eval())
     (line,) = write(folder, tmp_path / "out", ExportChoices())
-    assert re.match(r"codes of \d+ vectors within \S+ of the network's", line)
+    assert re.match(
+        r"codes of 1,000 made-up vectors \(no test rows: it belongs to no run\) within \S+ of the network's", line
+    )
     encode = NumpyEmbedder.encode
     monkeypatch.setattr(NumpyEmbedder, "encode", lambda self, x: encode(self, x) + 0.1)
     with pytest.raises(InputError, match="expected the codes of the network within"):

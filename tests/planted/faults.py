@@ -2783,8 +2783,30 @@ STRANGERS = (
     ),
 )
 
+CARDS = (
+    Fault(
+        "a card gives a verdict of two seeds",
+        "stillhouse.core.model_card:findings",
+        edited("< FEWEST_SEEDS", "< 1"),
+        "tests/conformance/test_hub.py::test_two_seeds_are_no_verdict[2-not tested]",
+    ),
+    Fault(
+        "a program of torch is kept whatever it answers",
+        "stillhouse.export.program:write_compared",
+        edited("if not largest <= ", "if False and not largest <= "),
+        "tests/cli/test_export_families.py::test_a_program_that_answers_otherwise_is_not_kept",
+    ),
+    Fault(
+        "a hub is given places of this machine",
+        "stillhouse.core.model_card:_without_places",
+        lambda original: lambda value: value,
+        "tests/conformance/test_hub.py::test_verdict_and_hashes_are_on_the_page_and_in_the_card[lm]",
+    ),
+)
+
 FAULTS: tuple[Fault, ...] = (
     *STRANGERS,
+    *CARDS,
     *WITHOUT_TORCH,
     *UNLIKE,
     *LOSSES,

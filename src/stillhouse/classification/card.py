@@ -19,12 +19,31 @@ from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, 
 from stillhouse.core.types import ImageTask, TextTask
 
 FORMAT = "stillhouse-student-1"
+TOKENIZER = "tokenizer.json"  # of a student of texts whose words are not hashed
 
 
-def save_student(folder: Path, student: nn.Module, config: Any, task: ImageTask | TextTask, *, family: str) -> None:
-    """Write `student.safetensors` and `card.json` into a folder; `config` is what the student was built from."""
+def save_student(
+    folder: Path, student: nn.Module, config: Any, task: ImageTask | TextTask, *, family: str, texts: Any = None
+) -> None:
+    """Write `student.safetensors` and `card.json` into a folder.
+
+    Args:
+        folder: made if it is not there.
+        student: the network.
+        config: what it was built from.
+        task: that it was built for.
+        family: its name.
+        texts: of a student of texts, the `TextDataConfig` by which they become tokens; its tokenizer is copied.
+    """
     weights = save({name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()})
     write_atomically(folder / STUDENT, lambda file: file.write(weights))
+    reading, files = {}, [STUDENT]
+    if texts is not None:
+        reading = {"texts": {"text_column": texts.text_column, "vocabulary": texts.vocabulary}}
+        if texts.tokenizer is not None:
+            tokens = Path(texts.tokenizer).expanduser().read_bytes()
+            write_atomically(folder / TOKENIZER, lambda file: file.write(tokens))
+            files.append(TOKENIZER)
     card = {
         "format": FORMAT,
         "family": family,
@@ -35,9 +54,10 @@ def save_student(folder: Path, student: nn.Module, config: Any, task: ImageTask 
         "input": "raw pixels in [0, 1], (B, C, H, W); the student normalizes them itself"
         if isinstance(task, ImageTask)
         else "token ids (B, L), padded",
+        **reading,
         "versions": versions(),
     }
-    write_json(folder / CARD, with_hashes(card, folder, [STUDENT]))
+    write_json(folder / CARD, with_hashes(card, folder, files))
 
 
 def read_card(folder: Path, students: Any) -> tuple[Any, ImageTask | TextTask]:

@@ -5,12 +5,8 @@ Shapes: N test rows, B rows of a batch, K classes.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +20,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.exports import compare_answers
 from stillhouse.core.records import write_atomically
 from stillhouse.core.types import ImageTask
+from stillhouse.export.program import first_line, quiet, traced
 
 OPSET, ROUNDING, BATCH = 18, 1e-3, 256
 
@@ -77,7 +74,7 @@ def write_onnx(model: nn.Module, split: ImageSplit, out: Path, task: Any = None)
         raise InputError(f"onnx: {error.name} is not installed; pip install 'stillhouse[export]'") from None
     example = split.batch(torch.arange(2)).inputs
     free = {0: torch.export.Dim("rows", min=1, max=2**20)}
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         try:
             made: Any = torch.onnx.export(
                 model,
@@ -90,7 +87,7 @@ def write_onnx(model: nn.Module, split: ImageSplit, out: Path, task: Any = None)
             )
             written = made.model_proto
         except Exception as error:  # whatever a network of anyone's does to a tracer
-            raise InputError(f"onnx: torch cannot export this network: {_first_line(error)}") from None
+            raise InputError(f"onnx: torch cannot export this network: {first_line(error)}") from None
     if isinstance(task, ImageTask):
         written.metadata_props.add(
             key=KEY, value=json.dumps({"class_names": list(task.class_names), "shape": list(task.shape)})
@@ -98,7 +95,7 @@ def write_onnx(model: nn.Module, split: ImageSplit, out: Path, task: Any = None)
     try:
         content = written.SerializeToString()
     except ValueError as error:  # protobuf takes 2 GiB
-        raise InputError(f"onnx: the network is too large for one file: {_first_line(error)}") from None
+        raise InputError(f"onnx: the network is too large for one file: {first_line(error)}") from None
     write_atomically(out, lambda file: file.write(content))
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return compare_on(model, split, lambda x: session.run(["logits"], {"inputs": x})[0], out.name)
@@ -110,17 +107,8 @@ def write_program(model: nn.Module, split: ImageSplit, out: Path) -> str:
     Raises:
         InputError: torch cannot trace the network, or other answers.
     """
-    example = split.batch(torch.arange(2)).inputs
-    free = {0: torch.export.Dim("rows", min=1, max=2**20)}
-    with _quiet(), torch.no_grad():
-        try:
-            buffer = io.BytesIO()  # torch ends the process by SIGABRT where the disk that it writes to is full
-            torch.export.save(torch.export.export(model, (example,), dynamic_shapes=(free,)), buffer)
-            buffer.seek(0)
-            loaded: Any = torch.export.load(buffer).module()
-        except Exception as error:
-            raise InputError(f"torch: torch.export cannot trace this network: {_first_line(error)}") from None
-    write_atomically(out, lambda file: file.write(buffer.getbuffer()))
+    raw, loaded = traced(model, split.batch(torch.arange(2)).inputs)
+    write_atomically(out, lambda file: file.write(raw))
 
     @torch.no_grad()
     def answer(inputs: np.ndarray) -> np.ndarray:
@@ -128,25 +116,3 @@ def write_program(model: nn.Module, split: ImageSplit, out: Path) -> str:
         return found
 
     return compare_on(model, split, answer, out.name)
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Torch's exporter prints pages; what matters is checked afterwards."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

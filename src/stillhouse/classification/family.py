@@ -249,8 +249,10 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
     def save(self, folder: Path, model: Any, choice: Any, lab: Lab[ClassesRunConfig, Any]) -> None:
         """Weights and card."""
         from stillhouse.classification.card import save_student
+        from stillhouse.classification.data.texts_config import TextDataConfig
 
-        save_student(folder, model, choice, lab.data.task, family=self.kind)
+        texts = lab.config.data if isinstance(lab.config.data, TextDataConfig) else None
+        save_student(folder, model, choice, lab.data.task, family=self.kind, texts=texts)
 
     def load(self, folder: Path) -> Any:
         """A student in eval mode, on the CPU."""

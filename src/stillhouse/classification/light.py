@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,10 @@ class ClassesLight(Light):
         Metric("ece", "calibration error (ECE)", "points", lower_is_better=True, scale=100, digits=2, low=0, high=1),
         Metric("agreement", "agreement with the teacher", "points", "test images", scale=100, digits=2, low=0, high=1),
     )
+
+    def task(self, card: Mapping[str, Any]) -> str:
+        """Of pictures or of texts."""
+        return "text-classification" if "vocabulary" in (card.get("task") or {}) else "image-classification"
 
     def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
         """Whether the teacher names the same class."""

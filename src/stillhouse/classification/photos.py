@@ -5,6 +5,7 @@ Legend: B inputs, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
+import csv
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -56,7 +57,9 @@ class PhotoClasses(Classes):
         InputError: neither gray nor RGB.
     """
 
-    takes: ClassVar[str] = "an image file, a folder of images, a .npy of images, or - for a list of image files"
+    takes: ClassVar[str] = (
+        "an image file, a folder of images, a .npy of images, a .csv with a column of image files, or - for a list of them"
+    )
 
     def __init__(self, folder: Path, classes: Sequence[str], shape: tuple[int, ...]) -> None:
         self.folder, self.classes, self.shape = folder, tuple(classes), shape
@@ -117,6 +120,8 @@ class PhotoClasses(Classes):
             if not files:
                 raise InputError(f"{path}: expected a folder with images ({', '.join(sorted(IMAGES))}), found none")
             return Inputs([str(file) for file in files], files)
+        if path.suffix.lower() in (".csv", ".tsv"):
+            return _listed(path)
         if path.suffix.lower() == ".npy":
             images = array_of(source)
             if images.ndim < 3 or not len(images) or _channels_first(images[0], self.shape) is None:
@@ -126,6 +131,27 @@ class PhotoClasses(Classes):
             check_finite(images, str(path))
             return Inputs([str(number) for number in range(len(images))], list(images))
         return Inputs([source], [path])
+
+
+def _listed(table: Path) -> Inputs:
+    """The image files of the first column of a table that names any: beside the table, or from where the command runs.
+
+    Raises:
+        InputError: no such column, or a row without a file.
+    """
+    rows = list(csv.DictReader(lines_of(str(table)), delimiter="," if table.suffix.lower() == ".csv" else "\t"))
+    head = [name for name in rows[0] if name is not None] if rows else []  # cells beyond the head have none
+    column = next((name for name in head if Path(rows[0][name] or "").suffix.lower() in IMAGES), None)
+    if column is None:
+        got = f"the columns {', '.join(map(str, head))}" if rows else "no row under the head"
+        raise InputError(f"{table}: expected a head, and a column of image files (photo.png, ...) under it; got {got}")
+    names = [(row[column] or "").strip() for row in rows]
+    if "" in names:
+        raise InputError(
+            f"{table}, row {names.index('') + 1}: expected an image file in column {column!r}, got nothing"
+        )
+    beside = [table.parent / Path(name).expanduser() for name in names]
+    return Inputs(names, [near if near.is_file() else Path(name) for near, name in zip(beside, names)])
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from stillhouse.classification.card import read_card
+from stillhouse.classification.card import TOKENIZER, read_card
 from stillhouse.classification.photos import Classes, PhotoClasses
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, nearest
@@ -67,9 +67,12 @@ class TextClasses(Classes):
         from stillhouse.classification.data.texts_config import TextDataConfig
 
         self.folder, self.network, self.task, self.classes = folder, network, task, task.class_names
-        run = run_above(folder)
+        card, run = records.read_object(folder / records.CARD, {}), run_above(folder)
         data = None if run is None else records.read_json(run / records.RUN)["config"].get("data", {})
-        if not data or data.get("name") != "texts":
+        if "texts" in card:
+            tokens = {"tokenizer": str(folder / TOKENIZER)} if TOKENIZER in card["sha256"] else {}
+            data = {"name": "texts", "root": str(folder), **card["texts"], **tokens}
+        if not data or data.get("name") != "texts":  # a card from before cards named them
             raise InputError(f"{folder}: the tokens of its texts are named by its run, and it lies in none")
         self.config = parse(TextDataConfig, data)
         self.encode, _ = tokenizer_of(self.config)

@@ -136,7 +136,7 @@ def _form(words: Sequence[str]) -> None:
         return
     student, forms = card.get("student"), light(str(card["family"])).forms(card)
     kind = (student.get("kind") if isinstance(student, Mapping) else None) or card["family"]
-    if forms is not None and form not in forms:
+    if forms is not None and form not in (*forms, "hub"):
         raise InputError(f"--to {form}: a student of kind {kind} has no such form; it has {', '.join(forms)}")
 
 

@@ -15,11 +15,11 @@ from stillhouse.core.checks import InputError
 ABOUT = "Use a student of any family on photos, texts, vectors or radar lines."
 USAGE = "stillhouse predict RUN SOURCE [--out FILE] [--json]"
 EPILOG = """what SOURCE may be, by family:
-  images, clauses   photo.png, a folder, images.npy (N, H, W[, C]), - (a list of files)    class and probability of each
+  images, clauses   photo.png, a folder, .npy (N, H, W[, C]), .csv that names files, -     class and probability of each
   texts             lines.txt, a .csv with the run's text column, - (lines)                class and probability of each
   lm                lines.txt, - (lines); --tokens N writes on                             bits a byte, continuation
   embed             vectors.npy, table.csv of numbers, texts, - (rows of numbers)          the code of each row
-  sar               lines.npy (N, L) complex                                               focused lines, --out FILE.npy
+  sar               lines.npy (N, L) complex, - (such a file)                              focused lines, --out FILE.npy
 
 examples:
   stillhouse predict runs/demo digit.png

@@ -21,6 +21,7 @@ from stillhouse.core.family import Arm, Family, Grade, TeacherAtChance
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.lab import Lab
 from stillhouse.core.machine import command_line, machine, versions
+from stillhouse.core.model_card import complete_cards
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.core.summary import TEACHER_SCORES, summarize
@@ -95,6 +96,7 @@ def _conclude(family: Family[Any, Any], lab: Lab[Any, Any], arms: Sequence[Arm],
     summary = {**summary, "command": command, "data": lab.folder.run["data"]}
     summary["hints"] = _hints(family, lab, shipped)
     family.finish(lab, summary)
+    complete_cards(family, lab.folder.path, summary)
     summary["files"] = lab.folder.files()
     write_json(lab.folder.path / records.SUMMARY, summary)
     return summary

@@ -17,6 +17,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.lock import RunLock, is_abandoned, missing_folders, remove_empty
 from stillhouse.core.outputs import check_output
 
+LICENSE = r"^[a-z0-9][a-z0-9.+-]*$"  # an identifier, as model hubs and SPDX (in small letters) have them
+UNNAMED = "other"  # the licence that nobody named
 ABANDONED = (
     3600.0  # seconds after which what lies beside an export was left by one that was killed, where there are no locks
 )
@@ -31,6 +33,7 @@ class ExportChoices:
         vote_bits: round votes to so many bits; None for all that 31-bit scores leave.
         data: name of the data set on whose test split the written file is checked; None for that of the run.
         data_root: where it lies.
+        license: of the student, for the page of a model hub; None for that of the run.
         on_progress: called during a proof with (statements proved, all).
     """
 
@@ -38,6 +41,7 @@ class ExportChoices:
     vote_bits: int | None = None
     data: str | None = None
     data_root: str | None = None
+    license: str | None = None
     on_progress: Callable[[int, int], None] = lambda done, total: None
 
 
@@ -83,7 +87,7 @@ def write_export(
         has = f"it has {', '.join(targets)}" if targets else "it has none"
         raise InputError(f"--to {name}: family {kind!r} has no such form; {has}")
     target = targets[name]
-    for choice in ("prove", "vote_bits", "data", "data_root"):
+    for choice in ("prove", "vote_bits", "data", "data_root", "license"):
         if getattr(choices, choice) and choice not in target.takes:
             able = [other for other, one in targets.items() if choice in one.takes]
             hint = f"forms that take it: {', '.join(able)}" if able else "leave it out"

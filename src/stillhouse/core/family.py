@@ -248,6 +248,10 @@ class Light(ABC):
         """
         raise InputError("counted in torch, which is not installed: pip install 'stillhouse[train]'")
 
+    def task(self, card: Mapping[str, Any]) -> str:
+        """What a student with this card does, by the name that model hubs have for it; empty where they have none."""
+        return ""
+
     def forms(self, card: Mapping[str, Any]) -> Sequence[str] | None:
         """Forms in which a student with this card can be exported, by name; None where the card alone does not say."""
         return None

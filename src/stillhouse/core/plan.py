@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from stillhouse.core.config import configclass
+from stillhouse.core.exports import LICENSE, UNNAMED
 from stillhouse.curricula import CurriculumConfig
 from stillhouse.signals import SignalConfig
 from stillhouse.training.config import TrainingConfig
@@ -91,6 +92,11 @@ class RunPlan:
         "rows that are drawn anew; without the teacher at hand, name cache:FOLDER as the teacher",
     )
     seeds: int = Field(default=3, gt=0, le=10_000, description="how many times each arm is trained (seeds 0, 1, ...)")
+    license: str = Field(
+        default=UNNAMED,
+        pattern=LICENSE,
+        description="of the student, for its card (apache-2.0, mit, ...); other: as the data and the teacher decide",
+    )
 
     def __post_init__(self) -> None:
         check_plan(self)

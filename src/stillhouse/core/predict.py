@@ -36,6 +36,7 @@ class Predictor(ABC):
         takes: what `predict` and `stillhouse predict` take, in words.
         gives_array: whether `predict` gives an array (N, ...) and not a row of named values an input.
         columns: names of the columns of such an array, where it is written as a table; () where it is no table.
+        network: the torch module; None where the student answers without torch (embeddings, exports).
     """
 
     takes: ClassVar[str]
@@ -43,6 +44,7 @@ class Predictor(ABC):
     folder: Path
     classes: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
+    network: Any = None
 
     @abstractmethod
     def transform(self, one: Any) -> Any:
@@ -117,20 +119,21 @@ def numbers_of(source: str) -> np.ndarray:
 
 
 def array_of(source: str) -> np.ndarray:
-    """The array of a .npy file; a pickle is never opened.
+    """The array of a .npy file, or of one on standard input (`-`); a pickle is never opened.
 
     Raises:
         InputError: no such file, or not one array of numbers.
     """
-    path = Path(source).expanduser()
+    name = "standard input" if source == "-" else str(Path(source).expanduser())
     try:
-        found = np.load(path, allow_pickle=False)
+        raw = sys.stdin.buffer.read() if source == "-" else Path(name).read_bytes()
+        found = np.load(io.BytesIO(raw), allow_pickle=False)
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        raise InputError(f"cannot read {name}: {error.strerror or error}") from None
     except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: expected an array of numbers (.npy), got another file ({error})") from None
+        raise InputError(f"{name}: expected an array of numbers (.npy), got another file ({error})") from None
     if not isinstance(found, np.ndarray):
-        raise InputError(f"{path}: expected one array (.npy), got several (.npz)")
+        raise InputError(f"{name}: expected one array (.npy), got several (.npz)")
     return found
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import RUN, check_folder, is_leftover, read_object
 
+FREE = ("license",)  # settings of every run that decide no result
+
 
 def open_run_folder(
     out: Path,
@@ -45,7 +47,7 @@ def open_run_folder(
     changed = [
         f"{key}: was {was!r}, is {now!r}" + (" (a run can grow, but not shrink)" if key in may_grow else "")
         for key, was, now in _differences(before, config, whole=may_grow)
-        if key not in may_change and not (key in may_grow and _grew(was, now))
+        if key not in (*FREE, *may_change) and not (key in may_grow and _grew(was, now))
     ]
     if changed:
         text = "\n  ".join(changed)

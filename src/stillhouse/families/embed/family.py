@@ -28,11 +28,12 @@ from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
 from stillhouse.core.folder import SHIPPED
-from stillhouse.core.hashes import verify_files, with_hashes
+from stillhouse.core.hashes import verify_files
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
+from stillhouse.core.model_card import CARDS, write_card
 from stillhouse.core.pipeline import Lesson
-from stillhouse.core.records import read_object, write_json
+from stillhouse.core.records import read_object
 from stillhouse.core.types import OutputSpec
 from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, LessonRows, VectorTeacher
 from stillhouse.families.embed.judge import CODES, figures, levels, neighbours_compared, teacher_figures
@@ -315,7 +316,7 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
                     lab.watch.log(f"{arm}, seed {seed}: no epoch was better than the principal axes, which are kept")
         card = read_object(path / SHIPPED / records.CARD, CARDS)
         result = lab.folder.result(STUDENT, summary["shipped"]["seed"])
-        _write_card(path / SHIPPED, {**card, "metrics": result["metrics"]})
+        write_card(path / SHIPPED, {**card, "metrics": result["metrics"]})
         codes = lab.data.codes(self.load(path / SHIPPED).encode, lab.data.test)[:, : lab.config.student.levels[0]]
         store, vectors = lab.data.data.store, lab.data.test_vectors
         summary["samples"] = neighbour_samples(store, lab.data.test, vectors, codes, lab.data.metric)
@@ -357,11 +358,12 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
 
     def exports(self) -> Mapping[str, Target]:
         """One folder for those who use it; each holds its codes against the network's."""
-        from stillhouse.families.embed.export.embedding import write_for_numpy, write_for_onnx
+        from stillhouse.families.embed.export.embedding import write_for_numpy, write_for_onnx, write_for_torch
 
         return {
             "numpy": Target("needs numpy alone", "", write_for_numpy, takes=()),
             "onnx": Target("numpy and ONNX", "", write_for_onnx, takes=()),
+            "torch": Target("for torch.export.load", ".pt2", write_for_torch, takes=()),
         }
 
 
@@ -476,14 +478,7 @@ def _copy(source: Path, target: Path, files: tuple[str, ...], more: dict[str, An
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     card, result = read_object(source / records.CARD, CARDS), read_object(source / records.RESULT, records.FIGURES)
-    _write_card(target, {**card, "metrics": {**card.get("metrics", {}), **result["metrics"]}, **more})
+    write_card(target, {**card, "metrics": {**card.get("metrics", {}), **result["metrics"]}, **more})
 
 
-def _write_card(folder: Path, card: Mapping[str, Any]) -> None:
-    """A card that was changed, with the hashes of the files that it named."""
-    names = [name for name in card["sha256"] if name != records.CARD]
-    write_json(folder / records.CARD, with_hashes(card, folder, names))
-
-
-CARDS: dict[str, Any] = {"sha256": dict[str, str]}  # what is read of a card here
 FAMILY = EmbedFamily()

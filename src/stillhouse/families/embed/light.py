@@ -25,9 +25,13 @@ class EmbedLight(Light):
         Metric(FAR, "distances kept (Spearman, row by row)", "Spearman", "test rows", low=-1.0, high=1.0, digits=3),
     )
 
+    def task(self, card: Mapping[str, Any]) -> str:
+        """Numbers of an input."""
+        return "feature-extraction"
+
     def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
         """A vector student."""
-        return ("numpy", "onnx")
+        return ("numpy", "onnx", "torch")
 
     def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
         """Neighbours of a row depend on which rows are judged with it."""

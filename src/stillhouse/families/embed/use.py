@@ -62,6 +62,19 @@ def _material_of(folder: Path, config: EmbedRunConfig) -> Any:
     return material
 
 
+def test_vectors(folder: Path, most: int) -> np.ndarray:
+    """(n, D) the first test rows of the run that a student belongs to.
+
+    Raises:
+        InputError: it belongs to none, or its vectors are gone or were changed.
+    """
+    config = run_of(folder)
+    if config is None:
+        raise InputError("it belongs to no run")
+    material = _material_of(folder, config)
+    return np.asarray(material.data.store.read(material.test[:most]), np.float32)
+
+
 def codes_of(student: Student, store: VectorStore, rows: np.ndarray) -> np.ndarray:
     """Codes of rows of a store: of its vectors, or of its texts for a student that reads texts.
 

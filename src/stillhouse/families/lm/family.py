@@ -357,8 +357,11 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         return use.score_again(student_folder(folder), **given)
 
     def exports(self) -> Mapping[str, Target]:
-        """Packed ternary weights with the tokenizer."""
-        return {"packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=())}
+        """Packed ternary weights with the tokenizer; the network for windows."""
+        return {
+            "packed": Target("ternary weights, five to a byte", "", use.write_packed, takes=()),
+            "torch": Target("whole windows, for torch.export.load", ".pt2", use.write_program, takes=()),
+        }
 
 
 def beside_ngram(summary: Mapping[str, Any]) -> str:

@@ -29,9 +29,13 @@ class LanguageLight(Light):
         Metric("density", "share of channels that spike", digits=3, low=0.0, high=1.0),
     )
 
+    def task(self, card: Mapping[str, Any]) -> str:
+        """A text goes on."""
+        return "text-generation"
+
     def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
-        """Ternary weights of a student."""
-        return ("packed",)
+        """Ternary weights of a student; the network."""
+        return ("packed", "torch")
 
     def unlike(self, run: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
         """Also other windows of the same text."""

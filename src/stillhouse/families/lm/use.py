@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core import records
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import check_test_data, run_above, student_folder
@@ -33,6 +33,7 @@ from stillhouse.families.lm.students.network import SpikingLM
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
 
 PROBED = 4096
+EXPORTED = 32  # windows on which an exported program is held against the network
 ENERGY_PIECES = 4  # of 16 windows: tokens whose spikes are counted for a cost
 
 
@@ -251,6 +252,37 @@ def write_packed(folder: Path, out: Path, choices: ExportChoices) -> Sequence[st
             raise InputError(f"{found['file']}: expected the weights of {path}, got others")
     smaller = found["dense_bytes"] / found["bytes"]
     return [f"weights of {len(layers)} layers equal the network's; {smaller:.1f} times smaller than float32"]
+
+
+def write_program(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+    """Logits of whole windows as a program of torch.export, from an empty state; compared on windows of the test split."""
+    from stillhouse.export.program import write_compared
+
+    model, tokenizer, card = load_lm(folder)
+    window = int(card["window"])
+    try:
+        ids = np.asarray(own_text(run_of(folder), folder).test.ids)
+        count = min(EXPORTED, len(ids) // window)
+        if not count:
+            raise InputError(f"the test split is shorter than a window of {window}")
+        rows, what = ids[: count * window].reshape(count, window), f"{count} test windows of the run"
+    except StillhouseError as error:
+        rows = np.random.default_rng(0).integers(tokenizer.vocab_size, size=(EXPORTED, window))
+        what = f"{EXPORTED} made-up windows (no test text: {error})"
+    return [write_compared(_Logits(model), torch.from_numpy(rows.astype(np.int64)), out, what)]
+
+
+class _Logits(nn.Module):
+    """A network's logits as one tensor."""
+
+    def __init__(self, model: SpikingLM) -> None:
+        super().__init__()
+        self.model = model.eval()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, L, V) of the token after each of (B, L)."""
+        found: Tensor = self.model(tokens).logits
+        return found
 
 
 def run_of(folder: Path) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from stillhouse.cache.array_file import sha256_of_arrays
 from stillhouse.cache.questions import Questions
 from stillhouse.cache.stored import SOURCE, spot_check
 from stillhouse.core import ranks
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices, Target
@@ -27,7 +27,7 @@ from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.verdict import mean_interval
 from stillhouse.families.sar.compare import compare_run, teacher_of
-from stillhouse.families.sar.data.sequences import SarData, SarSplit
+from stillhouse.families.sar.data.sequences import SarData, SarScale, SarSplit
 from stillhouse.families.sar.job import SarJob, check_lines
 from stillhouse.families.sar.light import SarLight
 from stillhouse.families.sar.metrics import anchors
@@ -64,6 +64,7 @@ from stillhouse.teachers.identity import weights_sha256
 from stillhouse.teachers.tutor import Tutor
 
 VERDICT_METRICS = ("quality", "coherence")
+CHECKED_LINES = 16  # of the test split, that an export is held against
 SarLab = Lab[SarDistillConfig, SarData]
 
 
@@ -275,8 +276,11 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         return load_model(folder)[0]
 
     def exports(self) -> Mapping[str, Target]:
-        """One step of the stream as an ONNX graph."""
-        return {"onnx": Target("one step of the stream, for onnxruntime", ".onnx", _write_step, takes=())}
+        """One step of the stream as an ONNX graph; whole lines as a program."""
+        return {
+            "onnx": Target("one step of the stream, for onnxruntime", ".onnx", _write_step, takes=()),
+            "torch": Target("whole lines, for torch.export.load", ".pt2", _write_program, takes=()),
+        }
 
     def finish(self, lab: SarLab, summary: dict[str, Any]) -> None:
         """The documented files of the shipped student, comparison with filters and truncation, pictures, shares kept."""
@@ -436,7 +440,31 @@ def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
 def _write_step(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
     from stillhouse.families.sar.onnx import write_checked_step
 
-    return [write_checked_step(load_model(folder)[0], out)]
+    model, scale = load_model(folder)
+    return [write_checked_step(model, out, *_checked_lines(folder, model, scale))]
+
+
+def _write_program(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+    from stillhouse.export.program import write_compared
+
+    model, scale = load_model(folder)
+    lines, what = _checked_lines(folder, model, scale)
+    return [write_compared(model, lines, out, what)]
+
+
+def _checked_lines(folder: Path, model: SarSSM, scale: SarScale) -> tuple[torch.Tensor, str]:
+    """(N, L, C) test lines of a network's run in its units, and what they are in words; made-up ones where they are not at hand."""
+    from stillhouse.families.sar.onnx import made_up_lines
+
+    try:
+        data = load_data_config(folder).build()
+        check_test_data(folder, "sha256", data.sha256, "--config")
+        lines = data.test.inputs[:CHECKED_LINES].clone()
+        lines[..., : model.config.signal_channels] *= data.scale.input_rms / scale.input_rms
+        return lines, f"{len(lines)} test lines of the run"
+    except StillhouseError as error:
+        lines = made_up_lines(model)
+        return lines, f"{lines.shape[1]} made-up samples (no test lines: {error})"
 
 
 FAMILY = SarFamily()

@@ -23,8 +23,8 @@ class SarLight(Light):
     )
 
     def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
-        """One step of the stream."""
-        return ("onnx",)
+        """One step of the stream; whole lines."""
+        return ("onnx", "torch")
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Images, cuts through points, coherence, the table, learning curves."""

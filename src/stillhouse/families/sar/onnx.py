@@ -23,12 +23,14 @@ from stillhouse.families.sar.onnx_nodes import Array
 from stillhouse.families.sar.onnx_step import StepGraph
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from stillhouse.families.sar.students.network import SarSSM
 
 OPSET, IR_VERSION = 18, 9  # old enough for runtimes of 2023
 ENDLESS = 2**62
 BLANK = "0" * 64
-CHECKED, ROUNDING = 200, 1e-4  # lines, and the largest difference of the largest number
+CHECKED, ROUNDING = 200, 1e-4  # made-up samples, and the largest difference of the largest number
 FORMAT = "stillhouse-state-space-step-1"
 
 
@@ -85,8 +87,14 @@ def is_whole(raw: bytes) -> bool:
     return found is None or hashlib.sha256(raw.replace(found[1], BLANK.encode())).hexdigest().encode() == found[1]
 
 
-def write_checked_step(model: SarSSM, path: Path) -> str:
-    """`export_step`, then made-up lines through onnxruntime, held against the network.
+def write_checked_step(model: SarSSM, path: Path, lines: Tensor, what: str) -> str:
+    """`export_step`, then lines through onnxruntime, held against the network.
+
+    Args:
+        model: the network.
+        path: of the file.
+        lines: (B, L, C) complex64, in the units of the network.
+        what: the lines in words.
 
     Raises:
         InputError: see `export_step`; or other lines come out.
@@ -94,19 +102,26 @@ def write_checked_step(model: SarSSM, path: Path) -> str:
     import torch
 
     export_step(model, path)
+    with torch.no_grad():
+        expected = model(lines).numpy()
+    stream = OnnxStream(path, batch=len(lines))
+    made = [line for t in range(lines.shape[1]) if (line := stream.step(lines[:, t].numpy())) is not None]
+    got = np.concatenate([np.stack(made, 1), stream.finish()], 1) if made else stream.finish()
+    largest = float(np.abs(got - expected).max() / np.abs(expected).max())
+    if not largest <= ROUNDING:
+        raise InputError(f"{path.name}: expected the lines of the network within {ROUNDING}, got {largest:.2g} apart")
+    return f"{what} within {largest:.1g} of the network's"
+
+
+def made_up_lines(model: SarSSM) -> Tensor:
+    """(1, L, C) noise, for a network whose data are not at hand."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     lines = torch.randn(1, CHECKED, model.config.input_dim, dtype=torch.complex64, generator=generator)
     if model.config.coded:  # a place in the swath, and lines along it
         lines[..., -1] = torch.complex(torch.tensor(0.8), torch.arange(CHECKED) / CHECKED)
-    with torch.no_grad():
-        expected = model(lines).numpy()[0]
-    stream = OnnxStream(path)
-    made = [line for t in range(CHECKED) if (line := stream.step(lines[:, t].numpy())) is not None]
-    got = np.concatenate([np.stack(made, 1), stream.finish()], 1)[0] if made else stream.finish()[0]
-    largest = float(np.abs(got - expected).max() / np.abs(expected).max())
-    if not largest <= ROUNDING:
-        raise InputError(f"{path.name}: expected the lines of the network within {ROUNDING}, got {largest:.2g} apart")
-    return f"{CHECKED} made-up lines within {largest:.1g} of the network's"
+    return lines
 
 
 class OnnxStream:

@@ -21,7 +21,8 @@ class LinePredictor(Predictor):
     """Raw lines into focused lines, whole lines at once (`sar stream` goes sample by sample)."""
 
     takes: ClassVar[str] = (
-        "a .npy of complex lines: (N, L), a line a row in azimuth order, or (L) for one; with position codes (N, L, 2)"
+        "a .npy of complex lines: (N, L), a line a row in azimuth order, or (L) for one; with position codes (N, L, 2); "
+        "or - for such a file"
     )
     gives_array: ClassVar[bool] = True
 
@@ -65,8 +66,8 @@ class LinePredictor(Predictor):
         return np.asarray(focus(self.network, rows) * np.float32(self.scale.target_rms), np.complex64)
 
     def read(self, source: str) -> Inputs:
-        """The rows of a .npy file."""
-        if Path(source).suffix.lower() != ".npy":
+        """The rows of a .npy file, or of one on standard input."""
+        if source != "-" and Path(source).suffix.lower() != ".npy":
             raise InputError(f"{source}: expected {self.takes}")
         lines = array_of(source)
         lines = self._many(lines, source)

@@ -137,7 +137,7 @@ class MatrixMixer(nn.Module):
         Raises:
             InputError: another width, or a state of another batch.
         """
-        state = checked_state(self.initial_state(len(x)), x, state)
+        state = checked_state(self.initial_state(x.shape[0]), x, state)
         streams = self.shift(x, state.last)
         r, k, v = (self._heads(layer(z)) for layer, z in zip((self.receptance, self.key, self.value), streams))
         log_w = self._heads(LOWEST_LOG_DECAY * torch.sigmoid(self.decay(streams[3])))
@@ -218,7 +218,7 @@ class ScalarMixer(nn.Module):
         Raises:
             InputError: another width, or a state of another batch.
         """
-        state = checked_state(self.initial_state(len(x)), x, state)
+        state = checked_state(self.initial_state(x.shape[0]), x, state)
         streams = self.shift(x, state.last)
         r, k, v = (layer(z) for layer, z in zip((self.receptance, self.key, self.value), streams))
         log_d = F.logsigmoid(self.decay)

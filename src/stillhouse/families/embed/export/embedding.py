@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.exports import ExportChoices
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
@@ -96,6 +97,33 @@ def write_for_onnx(folder: Path, out: Path, choices: ExportChoices) -> Sequence[
     return _write(folder, out, onnx=True)
 
 
+def write_for_torch(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
+    """The network as a program of torch.export, its codes held against the network's."""
+    import torch
+
+    from stillhouse.export.program import write_compared
+    from stillhouse.families.embed.students.network import load_embedder
+
+    rows, what = checked_rows(folder, NumpyEmbedder.load(folder))
+    return [write_compared(load_embedder(folder).eval(), torch.from_numpy(rows), out, what)]
+
+
+def checked_rows(folder: Path, student: NumpyEmbedder) -> tuple[NDArray[np.float32], str]:
+    """(n, D) test rows of a student's run and what they are in words; made-up ones where the run's data are not at hand."""
+    from stillhouse.families.embed.use import test_vectors
+
+    try:
+        rows = test_vectors(folder, CHECKED)
+        if len(rows) and rows.shape[1] == student.card["teacher_dim"]:
+            return rows, f"{len(rows):,} test rows of the run"
+        why = f"the run has {len(rows)} of width {rows.shape[1]}"
+    except StillhouseError as error:
+        why = str(error)
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((CHECKED, student.card["teacher_dim"]), dtype=np.float32) + student.weights["mean"]
+    return rows, f"{CHECKED:,} made-up vectors (no test rows: {why})"
+
+
 def _write(folder: Path, out: Path, *, onnx: bool) -> Sequence[str]:
     import torch
 
@@ -103,15 +131,14 @@ def _write(folder: Path, out: Path, *, onnx: bool) -> Sequence[str]:
 
     export_embedder(folder, out, onnx=onnx)
     written, network = NumpyEmbedder.load(out), load_embedder(folder).eval()
-    rng = np.random.default_rng(0)
-    rows = rng.standard_normal((CHECKED, written.card["teacher_dim"]), dtype=np.float32) + written.weights["mean"]
+    rows, what = checked_rows(folder, written)
     with torch.no_grad():
         expected = network(torch.from_numpy(rows)).numpy()
     largest = float(np.abs(written.encode(rows) - expected).max())
     if not largest <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
         raise InputError(f"{out.name}: expected the codes of the network within {TOLERANCE}, got {largest} apart")
     beside = "; numpy and ONNX agree" if onnx else ""
-    return [f"codes of {CHECKED} vectors within {largest:.1g} of the network's{beside}"]
+    return [f"codes of {what} within {largest:.1g} of the network's{beside}"]
 
 
 def _fill(partial: Path, folder: Path, embedder: NumpyEmbedder, *, onnx: bool) -> None:

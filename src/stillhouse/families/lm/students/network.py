@@ -79,7 +79,7 @@ class SpikingLM(Student):
         """(B, L, V) log-probabilities of the n-gram, which the readout's scores are added to; None: there is none."""
         if self.prior is None:
             return None
-        found: Tensor = self.prior(tokens, self.prior.initial_state(len(tokens)) if state is None else state[-1])[0]
+        found: Tensor = self.prior(tokens, self.prior.initial_state(tokens.shape[0]) if state is None else state[-1])[0]
         return found
 
     def hidden(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
@@ -91,7 +91,7 @@ class SpikingLM(Student):
         x = self.embedding(self._checked(tokens))
         x = self.embedding_norm(x if self.lift is None else self.lift(x))
         states: list[Any] = []
-        state = self.initial_state(len(tokens)) if state is None else state
+        state = self.initial_state(tokens.shape[0]) if state is None else state
         for block, before in zip(self._blocks(), state):
             x, after = block(x, before)
             states.append(after)
@@ -221,7 +221,8 @@ class SpikingLM(Student):
             raise InputError(
                 f"tokens: expected (B, L) int64 of at least one token, got {tuple(tokens.shape)} {tokens.dtype}"
             )
-        if tokens.device.type == "cpu":  # elsewhere reading them would wait for the device, whose own assertion fires
+        # elsewhere reading them would wait for the device, whose own assertion fires; a traced program reads nothing
+        if tokens.device.type == "cpu" and not torch.compiler.is_exporting():
             low, high = int(tokens.min()), int(tokens.max())
             if low < 0 or high >= self.config.vocab_size:
                 wrong = low if low < 0 else high

@@ -78,7 +78,7 @@ class NGramPrior(nn.Module):
         t, V = self.tables(), self.vocab_size
         nodes = self.nodes(tokens, state)
         flat = nodes.flatten(0, 1)
-        keep = torch.ones(len(flat), device=tokens.device)
+        keep = torch.ones(flat.shape[0], device=tokens.device)
         places, values = [], []
         for node in reversed(flat.unbind(-1)):  # the longest context first
             rows = ((node >= 0) & (t["fanout"][node.clamp(min=0)] > 0)).nonzero()[:, 0]
@@ -86,7 +86,7 @@ class NGramPrior(nn.Module):
             count = t["fanout"][chosen]
             ends = count.cumsum(0)
             row = rows.repeat_interleave(count)
-            at = torch.arange(len(row), device=row.device) + (t["first"][chosen] - ends + count).repeat_interleave(
+            at = torch.arange(row.shape[0], device=row.device) + (t["first"][chosen] - ends + count).repeat_interleave(
                 count
             )
             places.append(row * V + t["words"][at])
