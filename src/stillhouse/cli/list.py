@@ -10,7 +10,6 @@ from stillhouse.classification.students import OrdinaryStudentConfig
 from stillhouse.cli.options import Parser
 from stillhouse.core.config import kinds, settings
 from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
-from stillhouse.families.sar.recipes import SAR_RECIPES, TRAINED
 from stillhouse.recipes import known, known_teachers
 from stillhouse.signals import SignalConfig
 from stillhouse.temperature import TemperatureConfig
@@ -32,7 +31,6 @@ def main(arguments: Sequence[str]) -> int:
     _section(
         "teacher recipes (stillhouse train-teacher NAME)", ((n, _first_line(r)) for n, r in known_teachers().items())
     )
-    _section("radar networks (stillhouse sar train --config NAME)", ((name, SAR_RECIPES[name]) for name in TRAINED))
     names = typing.get_args(settings(DataConfig)["name"].annotation)
     texts = (
         "texts",
