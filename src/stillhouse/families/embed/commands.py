@@ -161,7 +161,7 @@ def _distill(words: Sequence[str]) -> int:
     )
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
     parser.add_argument(
-        "--recipe", help=f"what to start from, of `stillhouse list --all`: embedding, embedding-fast, ... [{DEFAULT}]"
+        "--recipe", help=f"what to start from, of `stillhouse list`: embedding, embedding-fast, ... [{DEFAULT}]"
     )
     parser.add_argument("--student", choices=("vector", "text"), help="text: also a student that reads texts [vector]")
     parser.add_argument(
