@@ -5,14 +5,9 @@ from __future__ import annotations
 import typing
 from collections.abc import Iterable, Sequence
 
-from stillhouse.classification.data import DataConfig
-from stillhouse.classification.students import OrdinaryStudentConfig
 from stillhouse.cli.options import Parser
 from stillhouse.core.config import kinds, settings
-from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
 from stillhouse.recipes import known, known_teachers
-from stillhouse.signals import SignalConfig
-from stillhouse.temperature import TemperatureConfig
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,6 +22,12 @@ def main(arguments: Sequence[str]) -> int:
 """,
     )
     parser.parse(arguments)
+    from stillhouse.classification.data import DataConfig
+    from stillhouse.classification.students import OrdinaryStudentConfig
+    from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
+    from stillhouse.signals import SignalConfig
+    from stillhouse.temperature import TemperatureConfig
+
     _section("recipes (stillhouse distill NAME)", ((name, _first_line(recipe)) for name, recipe in known().items()))
     _section(
         "teacher recipes (stillhouse train-teacher NAME)", ((n, _first_line(r)) for n, r in known_teachers().items())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stillhouse.cli.options import CONFIG, DATA, TEACHERS, TRAINING, Parser, print_config, read_config
+from stillhouse.cli.stored import recipes
 from stillhouse.core.records import run_place
 from stillhouse.recipes import load_teacher_run, teacher_family
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
     parser.add_argument("--resume", action="store_true", help="continue the training in the folder")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    options, config = read_config(parser, arguments, load_teacher_run, "mnist-teacher")
+    options, config = read_config(parser, arguments, load_teacher_run, "mnist-teacher", roots=recipes("teacher"))
     if options.print_config:
         print_config(config)
         return 0

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import CONFIG, TRAINING, Parser, print_config, read_config
+from stillhouse.cli.stored import recipes
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import ConfigError
 from stillhouse.core.folder import SHIPPED
@@ -85,7 +86,7 @@ def _train_teacher(words: Sequence[str]) -> int:
         examples=examples,
     )
     _add_run_flags(parser)
-    options, config = read_config(parser, words, _load_teacher, "wikitext-2-teacher")
+    options, config = read_config(parser, words, _load_teacher, "wikitext-2-teacher", roots=recipes("teacher", "lm"))
     if options.print_config:
         print_config(config)
         return 0
@@ -120,7 +121,7 @@ def _cache(words: Sequence[str]) -> int:
         epilog="`lm distill --out OUT` looks for its cache in OUT/logits, and writes it there if there is none.",
     )
     parser.add_argument("--out", type=Path, help="folder of the cache [runs/NAME/logits]")
-    options, config = read_config(parser, words, _load_run, "wikitext-2")
+    options, config = read_config(parser, words, _load_run, "wikitext-2", roots=recipes("run", "lm"))
     if options.print_config:
         print_config(config)
         return 0
@@ -160,7 +161,7 @@ def _distill(words: Sequence[str]) -> int:
     parser.add_argument(
         "--force", action="store_true", help="learn from a teacher that knows only how frequent tokens are"
     )
-    options, config = read_config(parser, words, _load_run, "wikitext-2")
+    options, config = read_config(parser, words, _load_run, "wikitext-2", roots=recipes("run", "lm"))
     if options.print_config:
         print_config(config)
         return 0
