@@ -6,7 +6,6 @@ import re
 import pytest
 import yaml
 
-from stillhouse.classification.plan import TeacherRunConfig
 from stillhouse.core.config import ConfigError, dump_yaml, load_yaml, merge, parse, place, to_mapping
 from stillhouse.core.flags import flags
 from stillhouse.core.yaml_text import read_yaml
@@ -14,8 +13,7 @@ from stillhouse.families import family_of
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.recipes import RECIPES as CLAUSES
 from stillhouse.families.images.recipes import RECIPES as IMAGES
-from stillhouse.families.images.recipes import TEACHER_RECIPES
-from stillhouse.recipes import load, load_run, load_teacher_run
+from stillhouse.recipes import known_teachers, load, load_run, load_teacher_run, teacher_family
 
 RECIPES = {**CLAUSES, **IMAGES}
 
@@ -72,19 +70,64 @@ def test_every_recipe_has_a_name_of_its_own():
     from importlib import import_module
 
     from stillhouse.families import FAMILIES
-    from stillhouse.recipes import known, known_teachers
+    from stillhouse.recipes import known
 
     modules = [import_module(f"stillhouse.families.{kind}.recipes") for kind in FAMILIES]
     for name, found in (("RECIPES", known()), ("TEACHER_RECIPES", known_teachers())):
         assert sum(len(getattr(module, name, {})) for module in modules) == len(found)
 
 
-@pytest.mark.parametrize("name", TEACHER_RECIPES)
+@pytest.mark.parametrize("name", known_teachers())
 def test_teacher_recipes_survive_a_round_trip(name):
-    """The same for teachers."""
-    config = TEACHER_RECIPES[name]()
-    assert parse(TeacherRunConfig, to_mapping(config)) == config
+    """The same for teachers, of every family."""
+    config = known_teachers()[name]()
+    assert parse(type(config), to_mapping(config)) == config
     assert load_teacher_run(name) == config
+
+
+TEACHERS = {
+    "classes.yaml": ("teacher: {source: 'timm:resnet18'}\ndata: {name: digits}\n", "classification.plan"),
+    "text.yaml": ("recipe: wikitext-2-teacher\nwindow: 64\n", "families.lm.plan"),
+    "own_text.yaml": ("corpus: {source: mine.txt}\n", "families.lm.plan"),
+    "radar.yaml": (
+        "data: {preset: toy-64}\nmodel: {name: s4_ssm, model_dim: 8}\ntraining: {lr: 1.0e-2}\n",
+        "families.sar.plan",
+    ),
+    "ours.yaml": ("model: {kind: state-space, model_dim: 8}\ntraining: {learning_rate: 0.01}\n", "families.sar.plan"),
+}
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_a_teachers_file_finds_its_family(name, tmp_path):
+    """`train-teacher` knew those of classes alone, and said of a text's that its recipe is not known."""
+    path = tmp_path / name
+    path.write_text(TEACHERS[name][0])
+    config = load_teacher_run(str(path), ["training.epochs=3"])
+    assert type(config).__module__ == f"stillhouse.{TEACHERS[name][1]}"
+    assert type(config) is teacher_family(config).TeacherRun
+    assert (config.training.epochs, config.name) == (3, path.stem)
+    if name in ("radar.yaml", "ours.yaml"):
+        assert (config.model.model_dim, config.training.learning_rate) == (8, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "data: {name: digits}\nstudent: {kind: tsetlin-vit}\narms: [kd]\n",
+            r"whole run \(student, arms\).*holds name, data",
+        ),
+        ("corpus: {source: a.txt}\nlesson: {window: 64}\n", r"whole run \(lesson\).*holds name, corpus"),
+        ("data: {path: vectors.npy}\n", "stillhouse embed capture"),
+    ],
+)
+def test_a_file_that_trains_no_teacher_is_one_line(text, words, tmp_path):
+    """It was read as one for classes, and its right keys were called unknown."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words) as refused:
+        load_teacher_run(str(path))
+    assert "\n" not in str(refused.value)
 
 
 def test_a_starter_file_is_short_and_read_as_meant(tmp_path):

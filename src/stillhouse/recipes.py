@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from stillhouse.classification.plan import TeacherRunConfig
-from stillhouse.classification.students import OrdinaryStudentConfig
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, parse, place, set_path, settings, to_mapping
-from stillhouse.core.family import Family
 from stillhouse.families import FAMILIES, family
-from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
+
+if TYPE_CHECKING:  # commands look at their words before families are imported
+    from stillhouse.core.family import Family
 
 Known = Mapping[str, Callable[[], Any]]
 DEFAULT = "clauses"
+RUN_ONLY = ("student", "signals", "arms", "seeds", "lesson", "objective")  # keys of a run that no teacher's file has
 
 
 def known() -> dict[str, Callable[[], Any]]:
@@ -28,8 +28,8 @@ def known() -> dict[str, Callable[[], Any]]:
     return _all("RECIPES")
 
 
-def known_teachers() -> dict[str, Callable[[], TeacherRunConfig]]:
-    """Every recipe that trains a teacher for classes."""
+def known_teachers() -> dict[str, Callable[[], Any]]:
+    """Every recipe that trains a teacher, of any family."""
     return _all("TEACHER_RECIPES")
 
 
@@ -75,12 +75,41 @@ def load_run(recipe: str, assignments: Sequence[str] = ()) -> Any:
     return load(recipe, assignments)[1]
 
 
-def load_teacher_run(recipe: str, assignments: Sequence[str] = ()) -> TeacherRunConfig:
-    """The same for a recipe that trains a teacher for classes."""
-    _, mapping = _mapping(recipe, known_teachers())
+def load_teacher_run(recipe: str, assignments: Sequence[str] = ()) -> Any:
+    """The configuration of a recipe or file that trains a teacher, of any family.
+
+    Example:
+        >>> load_teacher_run("digits-teacher").name, load_teacher_run("wikitext-2-teacher", ["window=64"]).window
+        ('digits-teacher', 64)
+
+    Raises:
+        ConfigError: as `load`; a file that describes a whole run.
+    """
+    base, mapping = _mapping(recipe, known_teachers())
+    found = teacher_family(base) if base is not None else _teacher_owner(mapping)
+    kind: Any = found.TeacherRun
+    if kind is None:
+        raise ConfigError(f"{recipe}: {found.untrained}")
+    if whole := [key for key in mapping if key not in settings(kind) and key in RUN_ONLY]:
+        raise ConfigError(
+            f"{recipe} describes a whole run ({', '.join(whole)}), which `stillhouse distill` takes; a teacher's file holds "
+            f"{', '.join(settings(kind))}"
+        )
+    if base is None:
+        mapping = found.teacher_settings(recipe, mapping)
     for assignment in assignments:
         set_path(mapping, assignment)
-    return parse(TeacherRunConfig, mapping)
+    return parse(kind, mapping)
+
+
+def teacher_family(config: Any) -> Family[Any, Any]:
+    """The family that trains the teacher which a configuration describes."""
+    return next(family(kind) for kind in FAMILIES if family(kind).TeacherRun is type(config))
+
+
+def _teacher_owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
+    """The family of a teacher's file; one for classes where no other wants it."""
+    return next((family(kind) for kind in FAMILIES if family(kind).owns_teacher(mapping)), family(DEFAULT))
 
 
 def _all(name: str) -> dict[str, Callable[[], Any]]:
@@ -117,6 +146,9 @@ def _owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
             return family(kind)
     student = mapping.get("student")
     if isinstance(student, Mapping) and "kind" in student:
+        from stillhouse.classification.students import OrdinaryStudentConfig
+        from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
+
         known_kinds = [*kinds(ClauseStudentConfig), *kinds(OrdinaryStudentConfig)]
         raise ConfigError(
             f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}"

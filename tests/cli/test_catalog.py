@@ -10,13 +10,16 @@ from contextlib import nullcontext
 import pytest
 
 from stillhouse.cli import main as cli
+from stillhouse.cli import stored_settings
 from stillhouse.cli.catalog import pages
 from stillhouse.cli.list import MEASURED
 from stillhouse.cli.main import main
 from stillhouse.cli.options import Parser
 from stillhouse.cli.stored import COMMANDS, LINES, OF_FAMILIES, PAGES, group_of, groups_of, page, recipes
+from stillhouse.cli.stored_settings import check_flags, check_settings
 from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.families.lm.recipes import TEACHERS
+from stillhouse.core.config import ConfigError
+from stillhouse.families.lm.recipes import TEACHER_RECIPES
 from stillhouse.families.sar.recipes import TRAINED
 from stillhouse.recipes import known, known_teachers
 
@@ -45,7 +48,7 @@ def test_pages_are_those_of_the_commands(fresh):
 
 def test_every_recipe_is_listed_with_its_minutes(fresh):
     """A recipe without one was started and left after an hour; a measurement of a recipe that is gone is shown nowhere."""
-    names = [*known(), *known_teachers(), *TEACHERS, *TRAINED]
+    names = [*known(), *known_teachers(), *TEACHER_RECIPES, *TRAINED]
     rows = dict(re.findall(r"^  ([\w-]+) +(\d+|hours|-)  \S", fresh["list.all"], re.MULTILINE))
     assert set(names) <= set(rows)
     assert {name: rows[name] for name in MEASURED} == dict(MEASURED)
@@ -230,6 +233,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.yaml").write_text("data: {name: folder, root: photos}\nteacher: {source: 'timm:resnet18'}\n")
     (tmp_path / "other.yaml").write_text("recipe: digts\n")
+    (tmp_path / "wrong.yaml").write_text("recipe: digits\ntraining: {epoch: 3}\n")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "run.json").write_text("{}")
     return tmp_path
@@ -250,6 +254,32 @@ FAULTS = {
     "cache digts": "did you mean 'digits'",
     "train-teacher mnist-teachr": "did you mean 'mnist-teacher'",
     "sweep digts --set seeds=1,2": "did you mean 'digits'",
+    "distill digits --epoch 3": "unknown flag --epoch; did you mean '--epochs'",
+    "distill digits --seeds": "expected one argument",
+    "distill digits more": "unexpected argument 'more'",
+    "distill digits --data-name flder": "data.name: expected 'digits', 'mnist'",
+    "distill digits --set data.name=flder": "did you mean 'folder'",
+    "distill digits --set training.epoch=3": "training.epoch: unknown key; did you mean 'epochs'",
+    "distill wrong.yaml": "training.epoch: unknown key; did you mean 'epochs'",
+    "distill digits --teacher-source timm:resnt18": "timm has no model 'resnt18'; did you mean 'resnet18'",
+    "distill digits --teacher-source torchvision:resnt18": "torchvision has no classifier 'resnt18'",
+    "check digits --dat-name mnist": "did you mean '--data-name'",
+    "sweep digits --set training.learning_rat=1e-3": "did you mean 'learning_rate'",
+    "sweep digits --trails 3": "did you mean '--trials'",
+    "train-teacher wikitext-2-teacher --epoch 3": "did you mean '--epochs'",
+    "list --all": "unknown flag --all",
+    "compare none none2": "none is not a run folder",
+    "vision --epoch 3": "did you mean '--epochs'",
+    "embed distill nope.npy": "expected a file of vectors or a capture folder, got nothing there",
+    "embed distill taken --recipe embeding": "did you mean 'embedding'",
+    "embed distill taken --perplexit 3": "did you mean '--perplexity'",
+    "embed encode nope x.npy --out codes.npy": "there is no such file or folder",
+    "lm distill wikitext-2 --corpus-source nope": "cannot read the text nope",
+    "lm distill wikitxt": "did you mean 'wikitext-2'",
+    "lm train-teacher wikitext-2-teacher --windw 3": "did you mean '--window'",
+    "lm generate nope --prompt x": "there is no such file or folder",
+    "sar train --config s4x": "no recipe of that name",
+    "sar stream nope": "there is no such file or folder",
     "evaluate nothing": "expected the folder of a student",
     "evaluate taken --data-root photos": "photos: there is no such",
     "report nothing": "is not a run folder",
@@ -258,13 +288,16 @@ FAULTS = {
 }
 
 
+FLAGS = {"--epoch", "--seeds", "more", "--dat-name", "flder"}  # judged where the flags of the command are known
+
+
 def test_faults_of_names_and_places_are_seen_before_torch_is_imported(place):
     """Seconds of waiting for a misspelt name; all lines in one process, so that one import would be seen."""
     code = (
         "import sys, io, contextlib\nfrom stillhouse.cli.main import main\n"
         f"for line in {list(FAULTS)!r}:\n"
         "    with contextlib.redirect_stderr(io.StringIO()) as words:\n        status = main(line.split())\n"
-        "    print(status, 'torch' in sys.modules, words.getvalue().strip())\n"
+        "    print(status, 'torch' in sys.modules, ' | '.join(words.getvalue().splitlines()))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=place)
     assert done.returncode == 0, done.stderr
@@ -279,7 +312,69 @@ def test_names_that_are_known_early_are_those_that_there_are():
     """A recipe that was added and that the early look would refuse; its folder is named as it is."""
     from stillhouse.recipes import known, known_teachers
 
-    assert recipes() == {"run": sorted(known()), "teacher": sorted(known_teachers())}
+    assert list(recipes("run")) == sorted(known())
+    assert list(recipes("teacher")) == sorted(known_teachers())
+    assert list(recipes("teacher", "lm")) == ["tiny-shakespeare-teacher", "wikitext-2-teacher"]
+
+
+def test_every_setting_and_flag_of_every_recipe_is_known_early():
+    """A flag or key that the stored settings lack would be refused although the command takes it."""
+    from stillhouse.core.config import to_mapping
+    from stillhouse.core.flags import flags
+    from stillhouse.recipes import known, known_teachers
+
+    takes = {True: "switch", False: "one"}
+    for kind, found in (("run", known()), ("teacher", known_teachers())):
+        for name, recipe in found.items():
+            config, roots = recipe(), [recipes(kind)[name]]
+            check_settings(to_mapping(config), roots)
+            for flag in flags(config):
+                wanted = "many" if flag.is_list and not flag.is_bool else takes[flag.is_bool]
+                short = "--" + flag.path[-1].replace("_", "-")
+                assert wanted in {one["takes"] for _, one in stored_settings.settings_of(flag.name, roots)}, flag.name
+                assert wanted in {one["takes"] for _, one in stored_settings.settings_of(short, roots)}, short
+
+
+@pytest.mark.parametrize(
+    ("line", "taken"),
+    [
+        ("x", True),
+        ("x --epochs 3 --no-training-determinate", False),
+        ("x --epochs=3 --arms kd no-kd --training-learning-rate 1e-3", True),
+        ("x --signals-3-weight 2 --temperature 4", True),
+        ("x --data-name none --data-name mnist", True),
+        ("x --data-name minst", False),
+        ("x --signals-loss-weight 2", False),
+        ("x y --epochs 3", False),
+        ("x --epochs", False),
+        ("x --student-classes 3", False),
+    ],
+)
+def test_flags_are_judged_by_the_stored_settings(line, taken):
+    """Only what no run of the recipe can have is refused, and that always."""
+    parser = Parser(prog="stillhouse x")
+    parser.add_argument("recipe")
+    with nullcontext() if taken else pytest.raises(ConfigError):
+        check_flags(parser, line.split(), [recipes("run")["digits"]])
+    assert parser.parse(["x"]).recipe == "x"  # left as it was
+
+
+def test_keys_that_are_of_another_place_are_left_to_the_configuration():
+    """It says where they belong, which is worth the wait; what may hold anything is not judged."""
+    roots = [recipes("run")["digits"]]
+    check_settings({"corpus": {}, "teacher": {"architecture": {"anything": 1}}, "signals": [{"weight": 1}]}, roots)
+    with pytest.raises(ConfigError, match=r"signals\.0\.wieght: unknown key; did you mean 'weight'"):
+        check_settings({"signals": [{"wieght": 1}]}, roots)
+
+
+@pytest.mark.parametrize(
+    "source", ["timm:resnet18", "timm:resnet18.a1_in1k", "torchvision:ResNet18", "timm:vit_tiny_r_s16_p8_224"]
+)
+def test_architectures_that_are_installed_are_known_early(source):
+    """Names are read from the sources of the library; none that it has may be refused."""
+    from stillhouse.cli.early import look
+
+    look(["distill", "digits", "--teacher-source", source])
 
 
 def test_the_early_look_refuses_nothing_that_is_right(place):
@@ -305,6 +400,6 @@ def test_the_early_look_refuses_what_is_wrong(place):
     from stillhouse.cli.early import look
 
     for line, words in FAULTS.items():
-        if line.split()[0] in {"distill", "check", "cache", "train-teacher", "sweep"}:
+        if line.split()[0] in {"distill", "check", "cache", "train-teacher"} and not FLAGS & set(line.split()):
             with pytest.raises(StillhouseError, match=re.escape(words)):
                 look(line.split())

@@ -207,8 +207,10 @@ def test_every_recipe_is_a_run(name):
         (["distill", "x.npy", "--anchors", "isomap"], "anchors"),
         (["distill", "nothing.yaml"], "cannot read the recipe file"),
         (["distill", "nothing.npy", "--quiet"], "expected a file of vectors or a capture folder, got nothing there"),
-        (["evaluate", "nowhere"], "expected the folder of a student"),
-        (["capture", "nothing.txt", "--model", "m", "--out", "o"], "cannot read nothing.txt"),
+        (["evaluate", "nowhere"], "nowhere: there is no such file or folder"),
+        (["evaluate", "."], "expected the folder of a student"),
+        (["capture", "nothing.txt", "--model", "m", "--out", "o"], "nothing.txt: there is no such file or folder"),
+        (["capture", "a.txt", "nothing.txt", "--model", "m", "--out", "o"], "cannot read nothing.txt"),
         (["capture", "a.csv:", "--model", "m", "--out", "o"], "expected PATH:COLUMNS"),
         (["capture", "a.txt", "--out", "o"], "required: --model"),
     ],
@@ -216,6 +218,9 @@ def test_every_recipe_is_a_run(name):
 def test_faults_are_said_in_a_line(words, message, capsys, tmp_path, monkeypatch):
     """With the near name or the place, and status 2."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("one text\n")
+    for name in ("x.npy", "a.csv"):
+        (tmp_path / name).touch()
     status, text = said(capsys, *words)
     assert (status, message in text) == (2, True), text
     assert "Traceback" not in text

@@ -22,7 +22,7 @@ from stillhouse.families.lm.commands import in_file, in_memory, print_lm_summary
 from stillhouse.families.lm.energy import count_energy
 from stillhouse.families.lm.family import FAMILY, beside_ngram
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
-from stillhouse.families.lm.recipes import RECIPES, TEACHERS, load_lm_run, load_lm_teacher
+from stillhouse.families.lm.recipes import RECIPES, TEACHER_RECIPES, load_lm_run, load_lm_teacher
 from stillhouse.families.lm.run import cache, train_teacher
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.score import Examination
@@ -134,7 +134,7 @@ def test_sliding_windows_are_of_the_same_tokens_or_their_column_says_which(made)
     one = both.score(lambda inputs, targets: torch.ones(targets.shape)).metrics  # a nat each, whatever the window
     assert one["sliding_bits_per_byte"] == pytest.approx(200 / np.log(2) / both.size)
     assert evaluate(root / "run/arms/kd/seed-0")["tokens_sliding"] == 100
-    for recipe in (*RECIPES.values(), *TEACHERS.values()):
+    for recipe in (*RECIPES.values(), *TEACHER_RECIPES.values()):
         assert recipe().score.sliding_tokens is None
 
 
@@ -429,7 +429,7 @@ def test_recipes_are_whole_and_arms_are_described():
     """A recipe that does not parse is found by a user."""
     for name in RECIPES:
         assert parse(LmRunConfig, to_mapping(load_lm_run(name))) == load_lm_run(name)
-    for name in TEACHERS:
+    for name in TEACHER_RECIPES:
         assert load_lm_teacher(name).name == name
     assert [arm for arm in ARMS if not taught(arm)] == ["no-kd", "dense-no-kd"]
     with pytest.raises(ConfigError, match=r"did you mean 'wikitext-2'"):

@@ -17,7 +17,7 @@ from stillhouse.families.lm.family import FAMILY
 from stillhouse.families.lm.material import load_teacher, load_text
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import score_text, teacher_nll
-from stillhouse.families.lm.recipes import TEACHERS, load_lm_run, load_lm_teacher
+from stillhouse.families.lm.recipes import TEACHER_RECIPES, load_lm_run, load_lm_teacher
 from stillhouse.families.lm.run import train_teacher
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 from stillhouse.training.opening import open_run
@@ -84,10 +84,10 @@ def test_a_teacher_ends_with_its_best_epoch(overfitted):
     assert json.loads((root / "teacher/result.json").read_text())["kept"].startswith(words)
 
 
-@pytest.mark.parametrize("name", TEACHERS)
+@pytest.mark.parametrize("name", TEACHER_RECIPES)
 def test_every_recipe_of_a_teacher_keeps_the_best(name):
     """A recipe with knobs of its own would bring the last epoch back."""
-    assert TEACHERS[name]().training.keep == "best"
+    assert TEACHER_RECIPES[name]().training.keep == "best"
     assert load_lm_teacher(name).training.keep == "best"
 
 

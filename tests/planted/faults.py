@@ -56,6 +56,24 @@ OWN_TEACHER = (
         "tests/cli/test_catalog.py::test_pages_are_those_of_the_commands",
     ),
     Fault(
+        "a misspelt setting waits for torch",
+        "stillhouse.cli.stored_settings:check_settings",
+        nothing,
+        "tests/cli/test_catalog.py::test_keys_that_are_of_another_place_are_left_to_the_configuration",
+    ),
+    Fault(
+        "flags that no run has wait for torch",
+        "stillhouse.cli.stored_settings:check_flags",
+        nothing,
+        "tests/cli/test_catalog.py::test_flags_are_judged_by_the_stored_settings",
+    ),
+    Fault(
+        "the teacher of a text is read as one for classes",
+        "stillhouse.families.lm.family:LanguageFamily.owns_teacher",
+        constant(False),
+        "tests/test_config.py::test_a_teachers_file_finds_its_family",
+    ),
+    Fault(
         "a misspelt recipe waits for torch",
         "stillhouse.cli.early:look",
         nothing,

@@ -13,7 +13,7 @@ import numpy as np
 
 from stillhouse.classification.data import ClassesDataConfig
 from stillhouse.classification.light import ClassesLight
-from stillhouse.classification.plan import ClassesRunConfig
+from stillhouse.classification.plan import ClassesRunConfig, TeacherRunConfig
 from stillhouse.classification.unused import unused_settings
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, nearest
@@ -21,6 +21,7 @@ from stillhouse.core.config import parse
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
 from stillhouse.core.folder import check_test_data, run_above, settings_of, student_folder
+from stillhouse.core.watch import Watch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,11 +47,23 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
     """
 
     Students: ClassVar[Any]
+    TeacherRun: ClassVar[type | None] = TeacherRunConfig
     about: ClassVar[Mapping[str, str]] = ABOUT
     validated = "validation accuracy"
     validated_in_percent = True
 
     # ------------------------------------------------------------------------------------------------ before training
+
+    def train_teacher(self, config: TeacherRunConfig, out: Path, *, resume: bool, watch: Watch) -> Sequence[str]:
+        """Fine-tune a network on the data."""
+        from stillhouse.classification.train_teacher import train_teacher
+
+        result = train_teacher(config, out, resume=resume, watch=watch)
+        scores = [f"{result[split]['accuracy']:.2%}" for split in ("validation", "metrics")]
+        return (
+            f"validation accuracy {scores[0]}, test accuracy {scores[1]}",
+            f"use it as --teacher-source ckpt:{out / 'teacher.safetensors'}",
+        )
 
     def data(self, config: ClassesRunConfig, log: Callable[[str], None]) -> Any:
         """Read, check and split the data."""

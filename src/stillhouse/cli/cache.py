@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import DATA, TEACHERS, Parser, print_config, read_config
+from stillhouse.cli.stored import recipes
 from stillhouse.core.checks import InputError
 from stillhouse.recipes import load_run
 
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--estimate", action="store_true", help="bytes and hours, from a first batch; writes nothing")
     parser.add_argument("--force", action="store_true", help="also of a teacher that is no better than chance")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options, config = read_config(parser, _with_views(words), load_run, "digits")
+    options, config = read_config(parser, _with_views(words), load_run, "digits", roots=recipes("run"))
     if options.print_config:
         print_config(config)
         return 0

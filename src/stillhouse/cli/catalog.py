@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import partial
-from typing import IO
+from typing import IO, Any
 
 from stillhouse.cli.stored import COMMANDS, OF_FAMILIES, PAGES, WIDTH
+from stillhouse.core.config import members, parts_beside, settings
+from stillhouse.core.flags import Flag, holds_configs, takes_plain
 
 
 def written(words: Sequence[str]) -> str:
@@ -30,7 +35,12 @@ def pages() -> Iterator[tuple[str, str]]:
     """(name, text) of every page, from the commands themselves."""
     os.environ["COLUMNS"] = str(WIDTH)
     yield "list.all", written(["list"])
-    yield "recipes", "".join(f"{kind} {' '.join(names)}\n" for kind, names in _known_recipes().items())
+    found = _known_recipes()
+    yield "recipes", "".join(f"{' '.join([kind, of_class(of), *names])}\n" for (kind, of), names in found.items())
+    settings_of: dict[type, dict[str, Any]] = {}
+    for _, of in found:
+        _describe(of, settings_of)
+    yield "settings", "".join(f"{of_class(of)} {json.dumps(about)}\n" for of, about in settings_of.items())
     for command in COMMANDS:
         short = written([*command, "--help"])
         yield "-".join(command), short
@@ -40,10 +50,60 @@ def pages() -> Iterator[tuple[str, str]]:
             yield f"{'-'.join(command)}.full", full
 
 
-def _known_recipes() -> dict[str, list[str]]:
+def _known_recipes() -> dict[tuple[str, type], list[str]]:
+    """The names of recipes by what takes them and the class of their configuration."""
     from stillhouse.recipes import known, known_teachers
 
-    return {"run": sorted(known()), "teacher": sorted(known_teachers())}
+    found: dict[tuple[str, type], list[str]] = {}
+    for kind, recipes in (("run", known()), ("teacher", known_teachers())):
+        for name in sorted(recipes):
+            found.setdefault((kind, type(recipes[name]())), []).append(name)
+    return found
+
+
+def of_class(kind: type) -> str:
+    """The name of a class of configuration; two modules may have one of the same."""
+    return f"{kind.__module__.removeprefix('stillhouse.')}.{kind.__name__}"
+
+
+def _describe(kind: type, found: dict[type, dict[str, Any]]) -> None:
+    """What `stored_settings` reads of a class, and of every class within."""
+    if kind in found:
+        return
+    beside = [(name, part) for name, _, parts in parts_beside(kind) for part in parts.values()]
+    found[kind] = {name: _setting(name, info.annotation, found) for name, info in settings(kind).items()}
+    for name, part in beside:  # written beside: its settings are those of the whole, its kind is a word
+        _describe(part, found)
+        found[kind] |= {key: one for key, one in found[part].items() if key != "kind" and key not in settings(kind)}
+        words = [*found[kind][name].get("words", ()), *found[part]["kind"]["words"]]
+        found[kind][name] |= {"takes": "one", "words": list(dict.fromkeys(words))}
+
+
+def _setting(name: str, annotation: Any, found: dict[type, dict[str, Any]]) -> dict[str, Any]:
+    flag, about = Flag((name,), annotation, None, ""), dict[str, Any]()
+    if name != "kind" and (takes_plain(annotation) or not holds_configs(annotation)):
+        about["takes"] = "switch" if flag.is_bool else "many" if flag.is_list else "one"
+    leaves = list(_leaves(annotation))
+    parts = [leaf for leaf in leaves if isinstance(leaf, type) and is_dataclass(leaf)]
+    for part in parts:
+        _describe(part, found)
+    if parts:
+        about["parts"] = [of_class(part) for part in parts]
+    if flag.choices and all(typing.get_origin(member) is typing.Literal for member in members(annotation)):
+        about["words"] = list(flag.choices)
+    if any(leaf is Any or typing.get_origin(leaf) in (dict, Mapping) for leaf in leaves):
+        about["open"] = True
+    return about
+
+
+def _leaves(annotation: Any) -> Iterator[Any]:
+    """What a value, or an entry of a list of values, may be."""
+    for member in members(annotation):
+        if typing.get_origin(member) in (tuple, list):
+            for entry in typing.get_args(member):
+                yield from _leaves(entry)
+        else:
+            yield member
 
 
 def _fill(page: bytes, file: IO[bytes]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stillhouse.cli.options import DATA, TEACHERS, Parser, print_config, read_config
+from stillhouse.cli.stored import recipes
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.recipes import load_run
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="RUN|SCORE",
         help="the student without a teacher: a run folder, or its validation score; a good teacher is above it",
     )
-    options, config = read_config(parser, arguments, load_run, "digits")
+    options, config = read_config(parser, arguments, load_run, "digits", roots=recipes("run"))
     if options.print_config:
         print_config(config)
         return 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
+from stillhouse.core.records import RUN
 
 ABOUT = "Runs that are scored alike side by side: test scores with intervals, paired differences, cost, training time."
 USAGE = "stillhouse compare RUN RUN... [--out page.html] [--json]"
@@ -39,6 +40,9 @@ def main(arguments: Sequence[str]) -> int:
         from stillhouse.core.outputs import check_output
 
         check_output(options.out, suffixes=(".html",))
+    for run in options.runs:  # not after the seconds that pages take to import
+        if not (run / RUN).is_file():
+            raise InputError(f"{run} is not a run folder: expected a {RUN} in it")
     from stillhouse.families import family_at, light, light_at
     from stillhouse.report.runs import compare_runs, kinds_of, read_runs, write_comparison
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import CONFIG, DATA, RUNS, TEACHERS, Parser, print_config, read_config
+from stillhouse.cli.stored import recipes
 from stillhouse.core.records import run_place
 from stillhouse.families import family_of
 from stillhouse.recipes import load_run
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--resume", action="store_true", help="continue the run in the folder; finished arms are kept")
     parser.add_argument("--force", action="store_true", help="train although the teacher is no better than chance")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    options, config = read_config(parser, arguments, load_run, "digits")
+    options, config = read_config(parser, arguments, load_run, "digits", roots=recipes("run"))
     if options.print_config:
         print_config(config)
         for line in family_of(config).unused(config):

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stillhouse.cli.options import Parser
-from stillhouse.cli.show import bar
 from stillhouse.core.exports import ExportChoices, write_export
 from stillhouse.core.folder import student_folder
 from stillhouse.core.model_card import HUB, hub_target
@@ -54,6 +53,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse(arguments)
     folder = student_folder(options.run.parent if options.run.is_file() else options.run)
     family = family_at(folder)
+    from stillhouse.cli.show import bar
+
     started = time.perf_counter()
     with bar("proving") as on_progress:
         choices = ExportChoices(

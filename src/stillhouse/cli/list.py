@@ -6,16 +6,9 @@ import textwrap
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 
-from stillhouse.classification.data import DataConfig
-from stillhouse.classification.students import OrdinaryStudentConfig
 from stillhouse.cli.options import Parser
 from stillhouse.core.config import kinds, settings
-from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
-from stillhouse.families.lm.recipes import TEACHERS
-from stillhouse.families.sar.recipes import SAR_RECIPES, TRAINED
 from stillhouse.recipes import known, known_teachers
-from stillhouse.signals import SignalConfig
-from stillhouse.temperature import TemperatureConfig
 
 WIDTH, NAMED = 100, 31  # columns: of a line, of the longest name
 MEASURED = {
@@ -47,13 +40,16 @@ def main(arguments: Sequence[str]) -> int:
 """,
     )
     parser.parse(arguments)
+    from stillhouse.classification.data import DataConfig
+    from stillhouse.classification.students import OrdinaryStudentConfig
+    from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
+    from stillhouse.signals import SignalConfig
+    from stillhouse.temperature import TemperatureConfig
+
     print("Minutes: all arms and seeds on two cores of an AMD EPYC without a GPU; a dash: not measured.\n")
     _recipes("recipes (stillhouse distill NAME)", {name: _first_line(recipe) for name, recipe in known().items()})
     teachers = {name: _first_line(recipe) for name, recipe in known_teachers().items()}
     _recipes("teacher recipes (stillhouse train-teacher NAME)", teachers)
-    teachers = {name: _first_line(recipe) for name, recipe in TEACHERS.items()}
-    _recipes("teachers of language (stillhouse lm train-teacher NAME)", teachers)
-    _recipes("radar networks (stillhouse sar train --config NAME)", {name: SAR_RECIPES[name] for name in TRAINED})
     names = typing.get_args(settings(DataConfig)["name"].annotation)
     texts = (
         "texts",
@@ -67,8 +63,8 @@ def main(arguments: Sequence[str]) -> int:
             ("timm:NAME", "any timm image model; the head is re-made for the data and fitted"),
             ("torchvision:NAME", "any torchvision classifier, likewise"),
             ("py:FILE.py:CLASS", "a network of your own file, with --teacher-checkpoint FILE"),
-            ("ckpt:FILE", "a teacher saved by train-teacher; for other state dicts name the architecture as"),
-            ("", "--teacher-source timm:NAME --teacher-checkpoint FILE"),
+            ("ckpt:FILE", "a teacher saved by train-teacher, or a state dict whose keys are those of a known network;"),
+            ("", "for others name it: --teacher-source timm:NAME --teacher-checkpoint FILE"),
             ("run:FOLDER", "the student that a run ships, as the teacher of the next one"),
             ("self:average", "the moving average of the student itself"),
         ),

@@ -168,6 +168,8 @@ def as_typed(text: str, words: Sequence[str]) -> str:
         >>> as_typed("looked in x (--data-root); --no-teacher-pretrained", ["vision"])
         'looked in x (--dataset-root); --no-distill-teacher-pretrained'
     """
+    if text.startswith("unknown flag"):  # found among the command's own
+        return text
     typed = {word.partition("=")[0] for word in words if word.startswith("--")}
     spelled = {flag.replace("_", "-"): flag for flag in sorted(typed)}
     own = _own_flags(words)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 
 from stillhouse.cli.stored import WIDTH, group_of, groups_of
+from stillhouse.cli.stored_settings import check_flags
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError, dump_yaml, parse, place, to_mapping
 from stillhouse.core.flags import Flag, flags
@@ -198,6 +199,8 @@ def read_config(
     default: str,
     metavar: str = "RECIPE|FILE.yaml",
     about: str = "name of a recipe (see `stillhouse list`), or a YAML file",
+    *,
+    roots: Mapping[str, str],
 ) -> tuple[argparse.Namespace, T]:
     """Parse a command whose first argument is a recipe: its configuration decides which flags there are.
 
@@ -208,6 +211,7 @@ def read_config(
         default: the recipe whose flags `--help` shows when none is named.
         metavar: the word for the first argument.
         about: its help.
+        roots: the recipes that may be named, with the class of their configurations (see `stored.recipes`).
 
     Returns:
         The parsed options and the configuration with all changes carried out.
@@ -218,6 +222,9 @@ def read_config(
     asks_help = any(word.partition("=")[0] in {"-h", "--help", "--help-all"} for word in arguments)
     if recipe is None and not asks_help:
         raise ConfigError(f"which recipe? Try `{parser.prog} {default}`, or `stillhouse list`")
+    if not asks_help:
+        known = roots.get(str(recipe))
+        check_flags(parser, arguments, [known] if known else sorted(set(roots.values())))
     base = load(recipe or default, ())
     offered = _add_flags(parser, base)
     options = parser.parse(arguments)

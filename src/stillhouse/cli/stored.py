@@ -1,7 +1,8 @@
 """Stored pages of `--help` and `list`: found and cut into groups; nothing is imported for that.
 
 `distill.txt` is the short page of a command, `distill.full.txt` (of commands with many flags) that of `--help-all`, from which
-the groups are cut; `list.all.txt` is what `list` prints, `recipes.txt` the names that are looked up before anything is imported.
+the groups are cut; `list.all.txt` is what `list` prints, `recipes.txt` and `settings.txt` are names that are looked up before
+anything is imported.
 `cli/catalog.py` writes them.
 """
 
@@ -44,18 +45,18 @@ def page(words: Sequence[str]) -> str | None:
         InputError: a group of flags that there is not.
     """
     if tuple(words) == ("list",):
-        return _stored("list.all")
+        return stored("list.all")
     command = tuple(words[:2]) if tuple(words[:2]) in COMMANDS else tuple(words[:1])
     rest = list(words[len(command) :])
     if command not in COMMANDS or not rest:
         return None
     name = "-".join(command)
-    every = _stored(f"{name}.full") or _stored(name)
+    every = stored(f"{name}.full") or stored(name)
     if rest == ["--help-all"]:
         return every
     if rest[0] not in HELP or every is None or len(rest) > 2:
         return None
-    return _stored(name) if len(rest) == 1 else group_of(every, rest[1], f"stillhouse {' '.join(command)}")
+    return stored(name) if len(rest) == 1 else group_of(every, rest[1], f"stillhouse {' '.join(command)}")
 
 
 def groups_of(page: str) -> list[str]:
@@ -81,10 +82,16 @@ def group_of(page: str, group: str, command: str) -> str:
     return "\n\n".join(found) + "\n"
 
 
-def recipes() -> dict[str, list[str]]:
-    """Names of recipes by the kind of command that takes them, known before anything is imported."""
-    lines = (line.split() for line in (_stored("recipes") or "").splitlines())
-    return {kind: names for kind, *names in lines}
+def recipes(kind: str, family: str = "") -> dict[str, str]:
+    """Names of recipes with the class of their configurations, known before anything is imported.
+
+    Args:
+        kind: `run` or `teacher`.
+        family: only its recipes.
+    """
+    lines = (line.split() for line in (stored("recipes") or "").splitlines())
+    found = {name: of for one, of, *names in lines if one == kind for name in names}
+    return {name: of for name, of in sorted(found.items()) if of.startswith(f"families.{family}.") or not family}
 
 
 def _sections(page: str) -> Iterator[tuple[str, str]]:
@@ -95,6 +102,7 @@ def _sections(page: str) -> Iterator[tuple[str, str]]:
             yield re.split(r"[. :]", heading)[0], text
 
 
-def _stored(name: str) -> str | None:
+def stored(name: str) -> str | None:
+    """The text of a page; None where there is none."""
     path = PAGES / f"{name}.txt"
     return path.read_text(encoding="utf-8") if path.is_file() else None

@@ -19,7 +19,6 @@ from stillhouse.core.config import ConfigError
 from stillhouse.core.costs import COSTS
 from stillhouse.core.watch import Watch
 from stillhouse.recipes import load
-from stillhouse.report.words import score_words
 
 ABOUT = "Try many settings of a recipe, each judged on the validation split; optuna keeps the study."
 USAGE = "stillhouse sweep RECIPE|FILE [--set KEY=VALUE[,VALUE...]] [--space FILE] [--trials N] [options]"
@@ -205,6 +204,8 @@ def _news(trials: Sequence[Any], shown: set[int], in_percent: bool) -> None:
     for trial in trials:
         if trial.state.is_finished() and trial.number not in shown:
             shown.add(trial.number)
+            from stillhouse.report.words import score_words
+
             score = "" if trial.value is None else f" {score_words(trial.value, in_percent)}"
             print(
                 f"trial {trial.number} {trial.state.name.lower()}{score} {trial.user_attrs.get('settings', {})}",
@@ -220,6 +221,7 @@ def _write(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> d
 
 def _finish(study: Any, plan: Any, out: Path, family: Any, cost: str | None) -> None:
     """Print the best settings, the front and the command to go on with."""
+    from stillhouse.report.words import score_words
     from stillhouse.sweeps.page import tied_words
 
     found = _write(study, plan, out, family, cost)

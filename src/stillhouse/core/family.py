@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stillhouse.core.lab import Lab
     from stillhouse.core.pipeline import Lesson
     from stillhouse.core.predict import Predictor
+    from stillhouse.core.watch import Watch
     from stillhouse.report.blocks import Block
     from stillhouse.training.config import TrainingConfig
     from stillhouse.training.job import Job
@@ -270,10 +271,14 @@ class Family(Light, Generic[C, D]):
 
     Attributes:
         Config: a run (a subclass of `RunPlan`).
+        TeacherRun: a training of a teacher; None where teachers come from elsewhere.
+        untrained: where they come from then.
         may_grow: keys of the configuration that may grow on resume.
     """
 
     Config: ClassVar[type]
+    TeacherRun: ClassVar[type | None] = None
+    untrained: ClassVar[str] = ""
     may_grow: ClassVar[tuple[str, ...]] = ("seeds", "arms")
     may_change: ClassVar[tuple[str, ...]] = ()
     may_hold: ClassVar[tuple[str, ...]] = ()
@@ -283,6 +288,20 @@ class Family(Light, Generic[C, D]):
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """Whether a run as plain data (a YAML file) is one of this family."""
         return False
+
+    # ------------------------------------------------------------------------------------------------ a teacher of one's own
+
+    def owns_teacher(self, mapping: Mapping[str, Any]) -> bool:
+        """Whether the training of a teacher as plain data (a YAML file) is one of this family."""
+        return False
+
+    def teacher_settings(self, path: str, mapping: dict[str, Any]) -> dict[str, Any]:
+        """What a file without a recipe means as settings of `TeacherRun`; `mapping` is what stands in it."""
+        return mapping
+
+    def train_teacher(self, config: Any, out: Path, *, resume: bool, watch: Watch) -> Sequence[str]:
+        """Train a teacher (`config`: a `TeacherRun`) into a run folder; a line with its scores, and one that says how to use it."""
+        raise InputError(f"family {self.kind!r} trains no teachers")
 
     # ------------------------------------------------------------------------------------------------ before training
 

@@ -65,9 +65,9 @@ def _flags_of(name: str, info: Any, value: Any, prefix: tuple[str, ...]) -> Iter
     elif isinstance(value, tuple) and value and all(is_dataclass(v) for v in value):
         for number, entry in enumerate(value):
             yield from flags(entry, (*path, str(number)))
-    elif name != "kind" and (takes_plain(info.annotation) or not _holds_configs(info.annotation)):
+    elif name != "kind" and (takes_plain(info.annotation) or not holds_configs(info.annotation)):
         yield Flag(path, info.annotation, value, info.description or "")
-    elif value is None and _holds_configs(info.annotation):
+    elif value is None and holds_configs(info.annotation):
         yield from flags(members(info.annotation)[0](), path)  # an optional part, with its own defaults
 
 
@@ -80,7 +80,8 @@ def takes_plain(annotation: Any) -> bool:
     return any(kind in (int, float, str) for kind in members(annotation))
 
 
-def _holds_configs(annotation: Any) -> bool:
+def holds_configs(annotation: Any) -> bool:
+    """A field of parts that have settings of their own: those are its flags."""
     return any(
         is_dataclass(kind) or any(is_dataclass(m) for arg in typing.get_args(kind) for m in members(arg))
         for kind in members(annotation)

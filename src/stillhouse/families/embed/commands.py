@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from stillhouse.cli.options import CONFIG, RUNS, Parser, print_config, read_config
+from stillhouse.cli.stored import recipes
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import run_place
@@ -136,8 +137,6 @@ def _capture(words: Sequence[str]) -> int:
 
 
 def _distill(words: Sequence[str]) -> int:
-    from stillhouse.families.embed.recipes import DEFAULT, load_embedding
-
     words, early, change, unused = take_documented(list(words))
     parser = Parser(
         prog="stillhouse embed distill",
@@ -161,7 +160,7 @@ def _distill(words: Sequence[str]) -> int:
     )
     parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
     parser.add_argument(
-        "--recipe", help=f"what to start from, of `stillhouse list --all`: embedding, embedding-fast, ... [{DEFAULT}]"
+        "--recipe", help="what to start from, of `stillhouse list`: embedding, embedding-fast, ... [embedding]"
     )
     parser.add_argument("--student", choices=("vector", "text"), help="text: also a student that reads texts [vector]")
     parser.add_argument(
@@ -176,11 +175,15 @@ def _distill(words: Sequence[str]) -> int:
         change["text"] = text_arm(early.get("text-teacher"))
 
     def load(source: str, assignments: Sequence[str]) -> Any:
+        from stillhouse.families.embed.recipes import load_embedding  # not before the words are looked at
+
         changes = [f"{path}={yaml.safe_dump(value, default_flow_style=True)}" for path, value in leaves(change)]
         return load_embedding(source, [*changes, *assignments], recipe=early.get("recipe"))
 
     try:
-        options, config = read_config(parser, words, load, "runs/corpus", metavar="SOURCE", about=SOURCE)
+        options, config = read_config(
+            parser, words, load, "runs/corpus", metavar="SOURCE", about=SOURCE, roots=recipes("run", "embed")
+        )
     except ConfigError as error:
         raise nearer(error) from None
     if options.print_config:

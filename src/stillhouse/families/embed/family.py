@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import torch
@@ -77,13 +77,27 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
     Config = EmbedRunConfig
     may_grow = ("seeds", "anchors", "frontier", "text")
     validated = "validation score (mean of near and far)"
+    untrained = (
+        "the teacher of vectors is whoever made them and is not trained here; `stillhouse embed capture` asks one"
+    )
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run of vectors: `data.path`; or the card of a student on its own, which names its format."""
         data = mapping.get("data")
         return (isinstance(data, Mapping) and "path" in data) or mapping.get("format") == "stillhouse-embedder-1"
 
+    def owns_teacher(self, mapping: Mapping[str, Any]) -> bool:
+        """A file of vectors, which says what to do instead."""
+        return self.owns(mapping)
+
     # ------------------------------------------------------------------------------------------------ before training
+
+    def questions(self, config: EmbedRunConfig, data: Material, teacher: Any, features: Sequence[str] = ()) -> NoReturn:
+        """None: the vectors are what a teacher answered."""
+        raise InputError(
+            f"{config.data.path} holds its teacher's answers already, and there is none to ask: `stillhouse distill` reads "
+            "them as they are; of other texts `stillhouse embed capture` makes them"
+        )
 
     def data(self, config: EmbedRunConfig, log: Callable[[str], None]) -> Material:
         """Open, check and split the vectors."""

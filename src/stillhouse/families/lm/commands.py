@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import CONFIG, RUNS, TRAINING, Parser, print_config, read_config
+from stillhouse.cli.stored import recipes
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import ConfigError
 from stillhouse.core.folder import SHIPPED
@@ -60,9 +61,19 @@ def main(arguments: Sequence[str]) -> int:
     return chosen[words[0]](words[1:])
 
 
-def _train_teacher(words: Sequence[str]) -> int:
+def _load_run(recipe: str, assignments: Sequence[str]) -> Any:
+    from stillhouse.families.lm.recipes import load_lm_run  # not before the words are looked at
+
+    return load_lm_run(recipe, assignments)
+
+
+def _load_teacher(recipe: str, assignments: Sequence[str]) -> Any:
     from stillhouse.families.lm.recipes import load_lm_teacher
 
+    return load_lm_teacher(recipe, assignments)
+
+
+def _train_teacher(words: Sequence[str]) -> int:
     examples = """
   stillhouse lm train-teacher wikitext-2-teacher --corpus-source data/wikitext-2 --out runs/wikitext-2-teacher
   stillhouse lm train-teacher wikitext-2-teacher --corpus-source mine.txt --epochs 2
@@ -75,25 +86,21 @@ def _train_teacher(words: Sequence[str]) -> int:
         examples=examples,
     )
     _add_run_flags(parser)
-    options, config = read_config(parser, words, load_lm_teacher, "wikitext-2-teacher")
+    options, config = read_config(parser, words, _load_teacher, "wikitext-2-teacher", roots=recipes("teacher", "lm"))
     if options.print_config:
         print_config(config)
         return 0
     from stillhouse.cli.show import RunDisplay
-    from stillhouse.families.lm.run import train_teacher
+    from stillhouse.families.lm.family import FAMILY
 
     out = run_place(options.out, config.name)
     with RunDisplay(1, quiet=options.quiet) as display:
-        result = train_teacher(config, out, resume=options.resume, watch=display)
-    found = result["metrics"]
-    print(f"test: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f}")
-    print(f"use it as --teacher-source {out} --corpus-tokenizer {out}")
+        lines = FAMILY.train_teacher(config, out, resume=options.resume, watch=display)
+    print("\n".join(lines))
     return 0
 
 
 def _cache(words: Sequence[str]) -> int:
-    from stillhouse.families.lm.recipes import load_lm_run
-
     parser = Parser(
         prog="stillhouse lm cache",
         description=COMMANDS["cache"],
@@ -114,7 +121,7 @@ def _cache(words: Sequence[str]) -> int:
         epilog="`lm distill --out OUT` looks for its cache in OUT/logits, and writes it there if there is none.",
     )
     parser.add_argument("--out", type=Path, help="folder of the cache [runs/NAME/logits]")
-    options, config = read_config(parser, words, load_lm_run, "wikitext-2")
+    options, config = read_config(parser, words, _load_run, "wikitext-2", roots=recipes("run", "lm"))
     if options.print_config:
         print_config(config)
         return 0
@@ -126,8 +133,6 @@ def _cache(words: Sequence[str]) -> int:
 
 
 def _distill(words: Sequence[str]) -> int:
-    from stillhouse.families.lm.recipes import load_lm_run
-
     examples = """
   stillhouse lm distill wikitext-2 --corpus-source data/wikitext-2 --out runs/wikitext-2
   stillhouse lm distill wikitext-2 --corpus-source mine.txt --epochs 2 --seeds 1
@@ -154,7 +159,7 @@ def _distill(words: Sequence[str]) -> int:
     parser.add_argument(
         "--force", action="store_true", help="learn from a teacher that knows only how frequent tokens are"
     )
-    options, config = read_config(parser, words, load_lm_run, "wikitext-2")
+    options, config = read_config(parser, words, _load_run, "wikitext-2", roots=recipes("run", "lm"))
     if options.print_config:
         print_config(config)
         return 0

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.types import OutputSpec
 from stillhouse.core.verdict import mean_interval
+from stillhouse.core.watch import Watch
 from stillhouse.families.lm import use
 from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
 from stillhouse.families.lm.data.corpus import Corpus
@@ -36,7 +37,7 @@ from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, 
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import cut_windows, model_nll, score_text, teacher_nll
 from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
-from stillhouse.families.lm.plan import ARMS, LmRunConfig, refusal, taught
+from stillhouse.families.lm.plan import ARMS, LmRunConfig, LmTeacherRunConfig, refusal, taught
 from stillhouse.families.lm.saved import load_lm, save_lm
 from stillhouse.families.lm.score import Examination, Scored, ngram_nll
 from stillhouse.families.lm.students import NGramConfig
@@ -65,9 +66,25 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
     may_hold = (CACHE,)
     validated = "log-likelihood of a valid token (nats)"
 
+    TeacherRun: ClassVar[type | None] = LmTeacherRunConfig
+
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run on a text: `corpus`."""
         return "corpus" in mapping
+
+    def owns_teacher(self, mapping: Mapping[str, Any]) -> bool:
+        """A transformer to be learned from a text: `corpus`."""
+        return "corpus" in mapping
+
+    def train_teacher(self, config: LmTeacherRunConfig, out: Path, *, resume: bool, watch: Watch) -> Sequence[str]:
+        """Train a small transformer on the text."""
+        from stillhouse.families.lm.run import train_teacher
+
+        found = train_teacher(config, out, resume=resume, watch=watch)["metrics"]
+        return (
+            f"test: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f}",
+            f"use it as --teacher-source {out} --corpus-tokenizer {out}",
+        )
 
     # ------------------------------------------------------------------------------------------------ before training
 

@@ -230,7 +230,7 @@ RECIPES: Mapping[str, Callable[[], LmRunConfig]] = {
     "tiny-shakespeare": tiny_shakespeare,
     "smollm2": smollm2,
 }
-TEACHERS: Mapping[str, Callable[[], LmTeacherRunConfig]] = {
+TEACHER_RECIPES: Mapping[str, Callable[[], LmTeacherRunConfig]] = {
     "wikitext-2-teacher": wikitext_2_teacher,
     "tiny-shakespeare-teacher": tiny_shakespeare_teacher,
 }
@@ -258,7 +258,7 @@ def load_lm_run(recipe: str, assignments: Sequence[str] = ()) -> LmRunConfig:
 
 def load_lm_teacher(recipe: str, assignments: Sequence[str] = ()) -> LmTeacherRunConfig:
     """The same for a recipe that trains a teacher."""
-    return _load(recipe, assignments, LmTeacherRunConfig, TEACHERS)
+    return _load(recipe, assignments, LmTeacherRunConfig, TEACHER_RECIPES)
 
 
 def _load(recipe: str, assignments: Sequence[str], kind: type[T], known: Mapping[str, Callable[[], T]]) -> T:

@@ -137,14 +137,12 @@ def _train(words: Sequence[str]) -> int:
         sys.stdout.write(dump_yaml(config))
         return 0
     from stillhouse.cli.show import RunDisplay
-    from stillhouse.families.sar.run import train
+    from stillhouse.families.sar.family import FAMILY
 
     out = Path(options.save_dir or save_folder(path) or f"results/{config.name}")
     with RunDisplay(1, quiet=options.quiet) as display:
-        result = train(config, out, resume=options.resume, watch=display)
-    found = result["metrics"]
-    print(f"quality {found['quality']:.4f} (NMSE {-found['snr_db']:.2f} dB), coherence {found['coherence']:.4f}")
-    print(f"use it as --teacher_checkpoint {out}")
+        lines = FAMILY.train_teacher(config, out, resume=options.resume, watch=display)
+    print("\n".join(lines))
     return 0
 
 

@@ -26,6 +26,7 @@ from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.verdict import mean_interval
+from stillhouse.core.watch import Watch
 from stillhouse.families.sar.compare import compare_run, teacher_of
 from stillhouse.families.sar.data.sequences import SarData, SarScale, SarSplit
 from stillhouse.families.sar.job import SarJob, check_lines
@@ -33,7 +34,7 @@ from stillhouse.families.sar.light import SarLight
 from stillhouse.families.sar.metrics import anchors
 from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb, mode_of
 from stillhouse.families.sar.pictures import write_pictures
-from stillhouse.families.sar.plan import SarDistillConfig
+from stillhouse.families.sar.plan import SarDistillConfig, SarTrainConfig
 from stillhouse.families.sar.saved import (
     FINAL,
     FINAL_CONFIG,
@@ -72,12 +73,34 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
     """Lines of raw data -> focused lines; quality is 1 - NMSE of a line in its valid region, 0 for silence."""
 
     Config: ClassVar[type] = SarDistillConfig
+    TeacherRun: ClassVar[type | None] = SarTrainConfig
     may_change: ClassVar[tuple[str, ...]] = ("wandb",)
     validated: ClassVar[str] = "validation quality (1 \u2212 NMSE)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
         """A run on lines: an objective against their focus, or a teacher's checkpoint."""
         return bool({"objective", "teacher_checkpoint"} & set(mapping))
+
+    def owns_teacher(self, mapping: Mapping[str, Any]) -> bool:
+        """A network that focuses lines: `model`, and no text."""
+        return "model" in mapping and "corpus" not in mapping
+
+    def teacher_settings(self, path: str, mapping: dict[str, Any]) -> dict[str, Any]:
+        """A documented file, as `sar train --config` takes it, or one of our settings, as --print-config writes it."""
+        from stillhouse.families.sar.documented import read_teacher
+
+        ours = isinstance(model := mapping["model"], Mapping) and "kind" in model
+        return mapping if ours else dict(to_mapping(read_teacher(path)))
+
+    def train_teacher(self, config: SarTrainConfig, out: Path, *, resume: bool, watch: Watch) -> Sequence[str]:
+        """Train a network on the ground truth."""
+        from stillhouse.families.sar.run import train
+
+        found = train(config, out, resume=resume, watch=watch)["metrics"]
+        return (
+            f"quality {found['quality']:.4f} (NMSE {-found['snr_db']:.2f} dB), coherence {found['coherence']:.4f}",
+            f"use it as --teacher-checkpoint {out}",
+        )
 
     # ------------------------------------------------------------------------------------------------ before training
 

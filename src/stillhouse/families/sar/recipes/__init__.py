@@ -10,7 +10,7 @@ from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError
 
 if TYPE_CHECKING:
-    from stillhouse.families.sar.plan import SarDistillConfig
+    from stillhouse.families.sar.plan import SarDistillConfig, SarTrainConfig
 
 HERE = Path(__file__).parent
 SAR_RECIPES = {
@@ -62,6 +62,19 @@ def _distilled(student: str, teacher: str) -> SarDistillConfig:
     return read_student(recipe_path(student), read_teacher(path), save_folder(path) or f"results/{teacher}")
 
 
+def _trained(name: str) -> Callable[[], SarTrainConfig]:
+    """A shipped file that is trained on the truth, as a recipe."""
+
+    def read() -> SarTrainConfig:
+        from stillhouse.families.sar.documented import read_teacher
+
+        return read_teacher(recipe_path(name))
+
+    read.__doc__ = SAR_RECIPES[name][0].upper() + SAR_RECIPES[name][1:] + "."
+    return read
+
+
+TEACHER_RECIPES: Mapping[str, Callable[[], SarTrainConfig]] = {name: _trained(name) for name in TRAINED}
 RECIPES: Mapping[str, Callable[[], SarDistillConfig]] = {
     "s4_ssm_student": s4_ssm_student,
     "s4_ssm_student_toy": s4_ssm_student_toy,
