@@ -95,10 +95,10 @@ def test_pages_and_comparisons_need_no_torch(alone, finished, tmp_path):
 
 
 def test_a_verdict_needs_no_torch(alone, tmp_path):
-    """Of two seeds and four items each: one better on every item."""
+    """Of three seeds and four items each: one better on every item."""
     for name, score in (("a", 1), ("b", 0)):
         (tmp_path / name).mkdir()
-        for seed in (0, 1):
+        for seed in (0, 1, 2):
             scores = {f"item-{n}": score for n in range(4)}
             (tmp_path / name / f"{seed}.json").write_text(json.dumps({"seed": seed, "scores": scores}))
     assert alone(["verify", tmp_path / "a", tmp_path / "b", "--expect", "better"]).startswith("better")
