@@ -342,3 +342,15 @@ def test_vectors_of_another_width_are_refused(run, tmp_path, capsys):
         assert (status, "expected vectors of width 16, as the student was taught, got 8" in text) == (2, True)
     status, text = said(capsys, "encode", run, tmp_path / "x.npy", "--out", tmp_path / "z.npy")
     assert (status, "got 8" in text) == (2, True)
+
+
+def test_cache_of_vectors_says_what_to_do_instead(tmp_path, capsys):
+    """There is nobody to ask: the vectors are the answers; it was "no teacher whose answers could be kept"."""
+    np.save(tmp_path / "v.npy", np.random.default_rng(0).normal(size=(400, 16)).astype(np.float32))
+    (tmp_path / "mine.yaml").write_text(f"data: {{path: {tmp_path / 'v.npy'}}}\n")
+    assert main(["cache", str(tmp_path / "mine.yaml"), "--out", str(tmp_path / "c")]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stillhouse cache:")]
+    assert len(lines) == 1
+    assert "stillhouse distill" in lines[0]
+    assert "stillhouse embed capture" in lines[0]
+    assert not (tmp_path / "c").exists()
