@@ -59,8 +59,9 @@ def load(
     found = _owner(mapping)
     if base is not None and type(base) is not found.Config:
         mapping = _without_defaults(mapping, type(base), found.Config)
+    named = {*(assignment.partition("=")[0].strip() for assignment in assignments), *(values or {})}
     try:
-        return found, parse(found.Config, mapping)
+        return found, found.completed(parse(found.Config, mapping), named)
     except ConfigError as error:
         raise ConfigError(f"{error}{_of_others(mapping, found)}") from None
 

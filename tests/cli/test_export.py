@@ -233,5 +233,5 @@ def test_every_family_names_its_forms():
     found = {kind: set(family(kind).exports()) for kind in FAMILIES}
     assert all(names and names <= set(TARGETS) for names in found.values())
     assert {"rules", "numpy", "onnx", "torch"} <= found["clauses"]
-    assert found["lm"] == {"packed"}
-    assert found["sar"] == {"onnx"}
+    assert found["lm"] == {"packed", "torch"}
+    assert found["sar"] == {"onnx", "torch"}

@@ -417,12 +417,14 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
 def test_a_teacher_brings_its_tokenizer(tmp_path):
     """A student of other tokens learns from a teacher that knows nothing: the recipe's tokenizer was taken, or refused."""
     from stillhouse.families.lm.recipes import load_lm_run
+    from stillhouse.recipes import load
 
     (tmp_path / "tokenizer.json").write_text("{}")
     named = [f"teacher.source={tmp_path}"]
     assert load_lm_run("wikitext-2", named).corpus.tokenizer == str(tmp_path)
     assert load_lm_run("wikitext-2", [*named, "corpus.tokenizer=bytes"]).corpus.tokenizer == "bytes"
     assert load_lm_run("wikitext-2", [*named, "teacher.tokens=byte-marginals"]).corpus.tokenizer != str(tmp_path)
+    assert load("wikitext-2", named)[1].corpus.tokenizer == str(tmp_path)  # `stillhouse distill`, without `lm`
 
 
 def test_recipes_are_whole_and_arms_are_described():

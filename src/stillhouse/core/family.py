@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -312,6 +313,10 @@ class Family(Light, Generic[C, D]):
     def facts(self, data: D) -> dict[str, Any]:
         """The entry on the data in `run.json` and the report; compared on resume by `sha256`."""
         return {"name": data.name, "sizes": dict(data.sizes), "sha256": data.sha256}
+
+    def completed(self, config: C, named: AbstractSet[str]) -> C:
+        """A configuration with what settings that were named beside a recipe or file (`teacher.source`) bring with them."""
+        return config
 
     def check(self, config: C, data: D) -> None:
         """Raise InputError for what can be refused before a teacher is loaded."""

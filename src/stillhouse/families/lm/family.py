@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -95,6 +96,12 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
     def facts(self, data: Corpus) -> dict[str, Any]:
         """Sizes and fingerprints of text and tokenizer."""
         return data.about
+
+    def completed(self, config: LmRunConfig, named: AbstractSet[str]) -> LmRunConfig:
+        """A teacher brings its tokenizer."""
+        from stillhouse.families.lm.recipes import with_tokenizer
+
+        return with_tokenizer(config, named)
 
     def check(self, config: LmRunConfig, data: Corpus) -> None:
         """Refuse signals that cannot work, networks of another vocabulary, and texts shorter than a window."""

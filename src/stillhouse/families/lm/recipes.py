@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -248,8 +249,17 @@ def load_lm_run(recipe: str, assignments: Sequence[str] = ()) -> LmRunConfig:
         >>> load_lm_run("wikitext-2", ["student.mixer=gated"]).student.mixer
         'gated'
     """
-    config = _load(recipe, assignments, LmRunConfig, RECIPES)
-    named = {assignment.partition("=")[0] for assignment in assignments}
+    named = {assignment.partition("=")[0].strip() for assignment in assignments}
+    return with_tokenizer(_load(recipe, assignments, LmRunConfig, RECIPES), named)
+
+
+def with_tokenizer(config: LmRunConfig, named: AbstractSet[str]) -> LmRunConfig:
+    """With the tokenizer of a teacher that was named; the same where it has none or a tokenizer was named too.
+
+    Args:
+        config: of a run.
+        named: keys of the settings that were named beside its recipe or file.
+    """
     own = (Path(config.teacher.source) / TOKENIZER_FILE).is_file() and config.teacher.tokens == "same"
     if own and "teacher.source" in named and not named & {"corpus", "corpus.tokenizer"}:
         return replace(config, corpus=replace(config.corpus, tokenizer=config.teacher.source))
