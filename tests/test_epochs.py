@@ -79,6 +79,24 @@ def test_a_dense_network_is_not_compared_with_its_quantized_self():
     assert "after epoch 4," in line
 
 
+def test_a_student_at_chance_says_nothing_of_its_teacher(tmp_path):
+    """Six steps read "no difference shown", and a user blamed his teacher."""
+    family, config = load(
+        "digits",
+        [
+            "training.epochs=1",
+            "seeds=1",
+            "data.train_limit=40",
+            "training.learning_rate=1e-6",
+            "training.final_learning_rate=1e-7",
+        ],
+    )
+    summary = run(family, config, tmp_path / "run")
+    (line,) = summary["hints"]
+    assert "not shown to be better than chance after " in line
+    assert line[1:] in (tmp_path / "run" / "report.html").read_text()
+
+
 def test_a_run_says_it_on_its_page_and_keeps_it(tmp_path):
     """The line is of the arm that ships, from what its folders hold."""
     family, config = load("digits", ["training.epochs=3", "seeds=1", "arms=[kd]", "training.learning_rate=3e-3"])

@@ -2770,6 +2770,24 @@ WITHOUT_TORCH = (
 
 STRANGERS = (
     Fault(
+        "distill forgets the tokenizer of a named teacher",
+        "stillhouse.families.lm.family:LanguageFamily.completed",
+        lambda original: lambda self, config, named: config,
+        "tests/lm/test_lm_run.py::test_a_teacher_brings_its_tokenizer",
+    ),
+    Fault(
+        "no untaught model judges a teacher",
+        "stillhouse.core.experiment:accept",
+        edited("plain = family.plain_score(config, data) if grade.plain is None else None", "plain = None"),
+        "tests/teachers/test_own_teacher.py::test_check_tells_a_poor_teacher_from_a_good_one",
+    ),
+    Fault(
+        "verify gives two seeds a verdict",
+        "stillhouse.cli.verify:judge",
+        edited("elif seeds < FEWEST_SEEDS:", "elif False:"),
+        "tests/cli/test_verify.py::test_two_seeds_pass_nothing",
+    ),
+    Fault(
         "clause targets are taken of any layer",
         "stillhouse.signals.clause_targets:_check_bank",
         nothing,

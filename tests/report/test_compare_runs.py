@@ -81,6 +81,10 @@ def test_two_seeds_are_no_verdict_and_three_are(tmp_path, capsys, monkeypatch):
     assert "has the best" not in page
     assert main(["compare", str(a), str(c), "--out", str(tmp_path / "q.html")]) == 0
     assert "c has the best error" in (tmp_path / "q.html").read_text()
+    near = make(tmp_path / "near", dict(enumerate(base + 0.01 * rng.normal(size=(3, 60)))))
+    assert main(["compare", str(a), str(near), "--out", str(tmp_path / "n.html")]) == 0
+    assert "No difference is shown: " in (tmp_path / "n.html").read_text()
+    assert "has the best" not in (tmp_path / "n.html").read_text()
 
 
 def student(folder, rows, **card):

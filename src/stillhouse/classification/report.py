@@ -72,8 +72,10 @@ def _tiles(summary: Any) -> list[Block]:
     estimate = mapping(mapping(mapping(summary.get("arms")).get(shipped)).get("accuracy"))
     student, teacher = mapping(summary.get("student")), mapping(summary.get("teacher"))
     found = []
+    count = len(summary.get("seeds") or ())
+    mean = f"mean of {count} seeds" if count > 1 else ""
     if number(estimate.get("mean")) is not None:
-        found.append((percent(estimate["mean"]), f"of test rows right: the student ({shipped})", ""))
+        found.append((percent(estimate["mean"]), f"of test rows right: the student ({shipped})", mean))
     if number(teacher.get("test_score")) is not None:
         found.append((percent(teacher["test_score"]), f"the teacher ({teacher.get('name', 'unnamed')})", ""))
     own, other = number(student.get("params")), number(teacher.get("params"))

@@ -27,6 +27,7 @@ from stillhouse.core.records import write_arrays, write_json
 from stillhouse.core.summary import TEACHER_SCORES, summarize
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.report.page import write_page
+from stillhouse.report.words import FEWEST_SEEDS, score_words
 from stillhouse.training.device import join
 from stillhouse.training.opening import only_first, open_run
 
@@ -94,12 +95,32 @@ def _conclude(family: Family[Any, Any], lab: Lab[Any, Any], arms: Sequence[Arm],
     best = lab.folder.ship(shipped.name, shipped.seeds)
     summary = summarize(family, lab.config, arms, lab.folder, {"arm": shipped.name, "seed": best})
     summary = {**summary, "command": command, "data": lab.folder.run["data"]}
-    summary["hints"] = _hints(family, lab, shipped)
+    summary["hints"] = _at_chance(family, lab, summary, shipped) or _hints(family, lab, shipped)
     family.finish(lab, summary)
     complete_cards(family, lab.folder.path, summary)
     summary["files"] = lab.folder.files()
     write_json(lab.folder.path / records.SUMMARY, summary)
     return summary
+
+
+def _at_chance(family: Family[Any, Any], lab: Lab[Any, Any], summary: Mapping[str, Any], arm: Arm) -> list[str]:
+    """Whether the arm that ships knows no more than a guesser: then its comparisons say nothing of the teacher."""
+    metric = family.metrics[0]
+    found = summary["arms"][arm.name].get(metric.name, {})
+    if lab.grade is None or lab.grade.metric != metric.name or not found:
+        return []
+    chance, items = lab.grade.chance, len(lab.folder.scores(arm.name, 0)[metric.name])
+    error = 2 * (chance * (1 - chance) / items) ** 0.5  # of a guesser's score
+    low = found["mean"] - error if arm.seeds < FEWEST_SEEDS else found["low"]
+    if low > chance:
+        return []
+    steps, share = lab.folder.result(arm.name, 0).get("steps", 0), metric.scale == 100
+    scores = f"{score_words(found['mean'], share)}, guessing {score_words(chance, share)}"
+    return [
+        f"the student ({arm.name}) is not shown to be better than chance after {steps} optimizer step{'s' * (steps != 1)} "
+        f"({scores}), so nothing is "
+        "said of the teacher: train longer (--epochs) or in smaller batches (--batch-size)"
+    ]
 
 
 def _hints(family: Family[Any, Any], lab: Lab[Any, Any], arm: Arm) -> list[str]:

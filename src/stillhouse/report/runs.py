@@ -351,7 +351,13 @@ def _headline(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> str:
         )
         text = f"{measure.label}: {listed}; {'some with ' * (len(counts) > 1)}{seeds_words(min(counts))}"
         return text[0].upper() + text[1:]
-    return f"{scores[0][0]} has the best {measure.label}: {scores[0][1]}"
+    best = scores[0][0]
+    # differences are against the first run: of the best one, or of all others where that is the best
+    against = [row for row in rows[1:] if best in (row["run"], rows[0]["run"])]
+    if any(row.get("word") == "no difference shown" for row in against):
+        listed = ", ".join(map(" ".join, scores[:MOST_NAMED]))
+        return f"No difference is shown: {listed} ({measure.label})"
+    return f"{best} has the best {measure.label}: {scores[0][1]}"
 
 
 def _estimate(run: Run, metric: Metric) -> dict[str, Any] | None:

@@ -63,15 +63,23 @@ def what_clauses_decide(full: float, none: float, shown: float, rules: int, clas
     Example:
         >>> print(what_clauses_decide(0.705, 0.669, 0.66, 100, 8).partition(". ")[2])
         Clauses decide almost nothing here (6 % of what the network knows above chance): the rest of the network does.
+        >>> print(what_clauses_decide(0.488, 0.575, 0.4, 35, 4).partition(". ")[2][:44])
+        Clauses take more away here than they bring:
+        >>> print(what_clauses_decide(0.237, 0.25, 0.24, 35, 4).partition(". ")[2])
+        The network knows nothing above chance (25%), so its rules tell nothing.
     """
     chance = 1 / max(1, classes)
-    share = (full - none) / (full - chance) if full > chance else 0.0
     numbers = (
         f"Accuracy {full:.1%} with all clauses, {none:.1%} with none (each always puts out its mean), {shown:.1%} with these "
         f"{rules} rules alone"
     )
+    if full <= chance:
+        return f"{numbers}. The network knows nothing above chance ({chance:.0%}), so its rules tell nothing."
+    share = (full - none) / (full - chance)
     known = f"({max(0.0, share):.0%} of what the network knows above chance)".replace("%", " %")
-    if share < NOTHING:
+    if share < -NOTHING:
+        words = "Clauses take more away here than they bring: the rest of the network is better when they always put out their mean"
+    elif share < NOTHING:
         words = f"Clauses decide almost nothing here {known}: the rest of the network does"
     elif share < LITTLE:
         words = f"Clauses decide little here {known}"

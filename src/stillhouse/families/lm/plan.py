@@ -31,7 +31,9 @@ ARMS: dict[str, str] = {
 class LanguageTrainingConfig(TrainingConfig):
     """Knobs of the loop, at the values that recurrent language models want."""
 
-    epochs: int = Field(default=8, gt=0, description="of lesson.epoch_steps optimizer steps each")
+    epochs: int = Field(
+        default=8, gt=0, description="of epoch_steps optimizer steps each (of a student: lesson.epoch_steps)"
+    )
     batch_size: int = Field(default=16, gt=0, le=2**24, description="windows per optimizer step")
     learning_rate: float = Field(default=3e-3, gt=0, description="peak learning rate of AdamW")
     final_learning_rate: float = Field(default=3e-4, ge=0, description="learning rate at the end of the cosine")

@@ -214,7 +214,10 @@ def _lines(path: Path) -> Iterator[str]:
                 done += len(piece)
                 yield from text.splitlines(keepends=True)
     except OSError as error:
-        raise InputError(f"cannot read the text {path}: {error.strerror}") from None
+        names = "; name a text file, or a folder with train.txt, valid.txt, test.txt" * isinstance(
+            error, FileNotFoundError
+        )
+        raise InputError(f"cannot read the text {path}: {error.strerror}{names}") from None
 
 
 def write_ids(path: Path, ids: NDArray[Any], vocab_size: int) -> None:
