@@ -79,6 +79,9 @@ def test_a_dense_network_is_not_compared_with_its_quantized_self():
     assert "after epoch 4," in line
 
 
+STILL = ("training.learning_rate=1e-6", "training.final_learning_rate=1e-7")
+
+
 def test_a_student_at_chance_says_nothing_of_its_teacher(tmp_path):
     """Six steps read "no difference shown", and a user blamed his teacher."""
     family, config = load(
