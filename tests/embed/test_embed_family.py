@@ -287,9 +287,12 @@ def test_an_export_checks_itself_without_this_library(finished, tmp_path):
 # ------------------------------------------------------------------------------------------------------- flags
 
 
-def test_curriculum_false_is_off(capsys):
+def test_curriculum_false_is_off(tmp_path, capsys, monkeypatch):
     """It turned the curriculum on."""
     import yaml
+
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.zeros((4, 4), np.float32))  # that it is there is seen first
 
     def tau(*words):
         assert main(["embed", "distill", "x.npy", *words, "--print-config"]) == 0

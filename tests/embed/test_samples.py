@@ -40,5 +40,5 @@ def test_the_page_marks_what_both_sides_have():
     one = {"row": "a", "teacher": ["b", "c", "d"], "student": ["x", "c", "y"]}
     (block,) = _samples({"samples": [one]})
     assert block.entries[0] == ("Row", "a")
-    assert block.entries[2][1].replace("\N{NO-BREAK SPACE}", " ") == "x | \u2713 c | y"
+    assert block.entries[2][1].replace("\N{NO-BREAK SPACE}", " ") == "x\n\u2713 c\ny"
     assert _samples({}) == []

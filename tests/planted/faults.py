@@ -1935,7 +1935,7 @@ def _fault(name: str, target: str, breaks: object, test: str) -> Fault:
 NEW_USERS = (
     Fault(
         "a teacher's tokenizer stays in its folder",
-        "stillhouse.families.lm.recipes:load_lm_run",
+        "stillhouse.families.lm.recipes:with_tokenizer",
         edited("if own and", "if False and"),
         "tests/lm/test_lm_run.py::test_a_teacher_brings_its_tokenizer",
     ),
