@@ -2770,6 +2770,24 @@ WITHOUT_TORCH = (
 
 STRANGERS = (
     Fault(
+        "a saved transformer writes over a run",
+        "stillhouse.families.clauses.vision.run:check_save_path",
+        nothing,
+        "tests/vision/test_vision_first_use.py::test_a_checkpoint_is_not_written_over_the_run_itself",
+    ),
+    Fault(
+        "a student at chance is not named",
+        "stillhouse.core.experiment:_at_chance",
+        constant([]),
+        "tests/test_epochs.py::test_a_student_at_chance_says_nothing_of_its_teacher",
+    ),
+    Fault(
+        "a comparison crowns a run that its interval does not",
+        "stillhouse.report.runs:_headline",
+        edited('row.get("word") == "no difference shown"', "False"),
+        "tests/report/test_compare_runs.py::test_two_seeds_are_no_verdict_and_three_are",
+    ),
+    Fault(
         "distill forgets the tokenizer of a named teacher",
         "stillhouse.families.lm.family:LanguageFamily.completed",
         lambda original: lambda self, config, named: config,

@@ -118,8 +118,7 @@ def _at_chance(family: Family[Any, Any], lab: Lab[Any, Any], summary: Mapping[st
     scores = f"{score_words(found['mean'], share)}, guessing {score_words(chance, share)}"
     return [
         f"the student ({arm.name}) is not shown to be better than chance after {steps} optimizer step{'s' * (steps != 1)} "
-        f"({scores}), so nothing is "
-        "said of the teacher: train longer (--epochs) or in smaller batches (--batch-size)"
+        f"({scores}), so nothing is said of the teacher: train longer (--epochs) or in smaller batches (--batch-size)"
     ]
 
 
