@@ -317,7 +317,8 @@ def _value(flag: Flag, given: Any) -> Any:
         return given
     if flag.is_list:
         words = [_plain(word) for text in given for word in text.split(",") if word]
-        alone = len(words) == 1 and takes_plain(flag.annotation)  # a path of layers, or a list of one path: not the same
+        # a path of layers, or a list of one path: not the same
+        alone = len(words) == 1 and takes_plain(flag.annotation)
         return words[0] if alone and "," not in given[0] else words
     return given if given in flag.choices else _plain(given)  # "none" may be one of the words
 
