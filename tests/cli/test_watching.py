@@ -47,7 +47,6 @@ def test_the_end_names_tensorboard_and_the_values_of_two_seeds(watched):
     out, text = watched
     assert f"tensorboard --logdir {out}" in text
     assert "verdict on the teacher: not tested (2 seeds; a verdict needs 3)" in text
-    assert "under the seeds" in text
     assert "95 % interval" not in text
     assert "each seed" in text
 

@@ -298,7 +298,7 @@ def test_the_documented_checkpoint_path_is_a_teacher(files, teacher_run, tmp_pat
     ]
     status, text = said(capsys, *words, "--arms", "kd", "--quiet", "--force")
     assert status == 0
-    assert "not tested (needs the arms kd and no-kd)" in text
+    assert "not tested (an arm is missing): needs the arms kd and no-kd" in text
 
 
 def test_a_teacher_worse_than_silence_is_refused(files, tmp_path, capsys):

@@ -29,7 +29,7 @@ def result_of(
     result = read_object(first / records.RESULT, records.FIGURES)
     epochs = epochs_of(plan, first / records.RECORDS)
     last = epochs[-1]["losses"] if epochs else {}
-    validation = {arm: _validation(folder, arm, summary["seeds"]) for arm in plan.arms}
+    validation = {str(arm): _validation(folder, arm, summary["seeds"]) for arm in plan.arms}
     return {
         "label": plan.name,
         "test_accuracy": summary["arms"][plan.reference]["accuracy"]["mean"],
