@@ -13,7 +13,7 @@ SVG = "stillhouse.report.figures._svg"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def elsewhere(tmp_path_factory):
+def working_directory(tmp_path_factory):
     """The working directory of all tests that choose none."""
     before, place = Path.cwd(), tmp_path_factory.mktemp("elsewhere")
     os.chdir(place)
@@ -22,10 +22,10 @@ def elsewhere(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(elsewhere):
+def nothing_left_there(working_directory):
     """A test that writes into the working directory would decide the next one that reads it."""
     yield
-    assert not os.listdir(elsewhere), f"left in the working directory: {os.listdir(elsewhere)}"
+    assert not os.listdir(working_directory), f"left in the working directory: {os.listdir(working_directory)}"
 
 
 @pytest.fixture(scope="session", autouse=True)

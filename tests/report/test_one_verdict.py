@@ -129,6 +129,8 @@ def test_the_number_of_seeds_is_asked_of_one_place(tmp_path, monkeypatch, capsys
     assert found["summary"] == found["terminal"] == found["card"] == word
     assert word in found["page"]
     assert "Below each mean: each seed" in found["page"]
+    values = [f"{100 * value:.2f} %" for value in summary["arms"]["kd"]["accuracy"]["values"]]
+    assert " and ".join(values) in found["page"].replace(GAP, " ")  # in the place of an interval
     assert "3 seeds: too few for an interval over seeds" in found["page"]
     assert "The teacher helps" not in found["page"] + found["readme"] + found["board"]
     made(tmp_path / "other", {"kd": {"accuracy": control}, "no-kd": {"accuracy": control}})

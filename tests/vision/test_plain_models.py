@@ -87,6 +87,7 @@ def test_texts_are_read_as_counts_of_tokens():
         split, lambda text: [int(word) for word in text.split()], class_names=["a", "b"], vocabulary=64
     )
     assert accuracy(plain.linear(data), data.test) == 1.0
+    assert (plain.numbers(data.test.ids, data.task).sum(1) == 10).all()  # ten tokens each, and nothing of the padding
 
 
 def test_a_class_without_a_training_row_is_never_named():
