@@ -53,16 +53,16 @@ class Passed:
 
     def __str__(self) -> str:
         groups = (
-            (self.outside, "lead outside of it and are not followed (copy what they lead to)"),
-            (self.up, "lead back up and are not followed"),
-            (self.again, "are further names of files that were read already"),
+            (self.outside, "links that lead out of the folder are not followed; copy what they lead to"),
+            (self.up, "links that lead back up are not followed"),
+            (self.again, "further names of the same files are passed over"),
         )
-        return "; ".join(f"{len(some):,} {what}, the first is {some[0]}" for some, what in groups if some)
+        return "; ".join(f"{len(some):,} {what} (first: {some[0]})" for some, what in groups if some)
 
     def warn(self, root: Path) -> None:
         """Say what was passed over, if anything was."""
         if str(self):
-            log.warning("%s: of its links and names, %s", root, self)
+            log.warning("%s: %s", root, self)
 
 
 def files_under(place: Path, root: Path, wanted: Callable[[str], bool], passed: Passed) -> list[File]:
@@ -120,19 +120,22 @@ def _walk(
     with os.scandir(folder) as entries:
         names = sorted(entries, key=lambda entry: (entry.is_symlink(), entry.name))
     for entry in names:
-        if entry.is_symlink() and not follow(Path(entry.path), root, passed):
+        path = Path(entry.path)
+        if entry.is_symlink() and not follow(path, root, passed):
             continue
         here = linked or entry.is_symlink()
-        if not entry.is_dir():
+        if not (
+            path if entry.is_symlink() else entry
+        ).is_dir():  # the entry's own question raises where a link leads to itself
             if wanted(entry.name):
-                yield here, File.at(Path(entry.path))
+                yield here, File.at(path)
             continue
-        real = _real(Path(entry.path))
+        real = _real(path)
         if here and real in seen:
-            passed.again.append(Path(entry.path))
+            passed.again.append(path)
             continue
         seen.add(real)
-        yield from _walk(Path(entry.path), root, wanted, passed, seen, here)
+        yield from _walk(path, root, wanted, passed, seen, here)
 
 
 def _real(path: Path) -> Path:
