@@ -57,7 +57,7 @@ class Passed:
             (self.up, "links that lead back up are not followed"),
             (self.again, "further names of the same files are passed over"),
         )
-        return "; ".join(f"{len(some):,} {what} (first: {some[0]})" for some, what in groups if some)
+        return "; ".join(f"{what} ({len(some):,}, first: {some[0]})" for some, what in groups if some)
 
     def warn(self, root: Path) -> None:
         """Say what was passed over, if anything was."""
