@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 
 import yaml
+from faults_data import FAULTS as DATA
 from plant import Fault, constant, edited, nothing, times
 
 SAMPLES = (
@@ -2859,6 +2860,7 @@ CARDS = (
 )
 
 FAULTS: tuple[Fault, ...] = (
+    *DATA,
     *STRANGERS,
     *CARDS,
     *WITHOUT_TORCH,

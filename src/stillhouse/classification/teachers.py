@@ -21,8 +21,10 @@ from stillhouse.core.family import Grade
 from stillhouse.core.folder import student_folder
 from stillhouse.core.plan import Stage
 from stillhouse.core.types import Batch, Outputs, TextTask
+from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import needs_teacher, teacher_features
 from stillhouse.teachers import CachedTeacher, EnsembleTeacher, Teacher, TeacherConfig, check_teacher, fit_head
+from stillhouse.teachers.teacher import NetworkTeacher
 from stillhouse.teachers.tutor import Tutor
 
 Load = Callable[[Any], Any]  # folder -> student
@@ -108,6 +110,7 @@ def grade(teacher: Any, data: Any, batch_size: int) -> Grade:
         "head": report.head,
         "reliability": list(report.reliability),
         "params": getattr(teacher, "params", None),
+        "flops": flops_of(teacher),
     }
     scores = report.name, report.score, report.low, report.chance
     return Grade(
@@ -117,6 +120,21 @@ def grade(teacher: Any, data: Any, batch_size: int) -> Grade:
         as_percent=True,
         detail=f"ECE {report.ece:.3f}" + (f"; {report.permuted}" if report.permuted else ""),
     )
+
+
+def flops_of(teacher: Any) -> int | None:
+    """Operations that a teacher counts for one input of the data, as those of students are counted; of several their sum.
+
+    Of a cache those of the teacher that was asked; None where it is not known, as of a class of your own without a `module`.
+    """
+    if isinstance(teacher, EnsembleTeacher):
+        each = [flops_of(member) for member in teacher.members]
+        return None if None in each else sum(filter(None, each))
+    if isinstance(teacher, StoredTeacher):
+        return teacher.plan.about.get("flops")
+    if not isinstance(teacher, NetworkTeacher):
+        return None
+    return int(count_cost(teacher.module, lambda count: teacher.prepare(teacher.task.example(count)))["flops"])
 
 
 def plain_score(data: Any, rows: int = 5_000) -> float | None:
@@ -212,7 +230,12 @@ def questions_of(config: ClassesRunConfig, data: Any, teacher: Any, features: Se
         training.evaluation_batch_size,
         teacher.params,
         str(known.get("license") or UNKNOWN),
-        {"data": data.name, "sizes": dict(seen.sizes), "class_names": list(seen.task.class_names)},
+        {
+            "data": data.name,
+            "sizes": dict(seen.sizes),
+            "class_names": list(seen.task.class_names),
+            "flops": flops_of(teacher),
+        },
         Content(features=tuple(teacher.spec.features)),
     )
 

@@ -23,6 +23,7 @@ from stillhouse.classification.data.sources import Rows
 from stillhouse.classification.data.splits import hold_out, limit
 from stillhouse.classification.data.texts_config import TextDataConfig
 from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.labels import line_of_table, missing_labels, require_labels
 from stillhouse.core.types import Batch, TextTask
 
 
@@ -125,8 +126,8 @@ class TextData:
             name: what reports call it.
 
         Raises:
-            InputError: not three splits, an empty one, texts and labels of unequal number, a label outside the classes, a
-                text without tokens, or a token id outside the vocabulary.
+            InputError: not three splits, an empty one, texts and labels of unequal number, a label that is missing or outside
+                the classes, a text without tokens, or a token id outside the vocabulary.
 
         Example:
             >>> rows = (["a b", "b"], [0, 1])
@@ -144,6 +145,7 @@ class TextData:
                 raise InputError(
                     f"{word}: expected as many labels as texts and at least one, got {len(texts)} and {len(labels)}"
                 )
+            require_labels(missing_labels(labels), f"{word} labels", word)
             wrong = [label for label in labels if not 0 <= int(label) < len(class_names)]
             if wrong:
                 raise InputError(f"{word} labels: expected 0 to {len(class_names) - 1}, got {wrong[0]}")
@@ -156,15 +158,18 @@ def load_texts(config: TextDataConfig) -> TextData:
     """The rows of a file, tokenized and split; classes are the different labels in alphabetical order.
 
     Raises:
-        InputError: the file cannot be read, lacks a column, has one class only, or a text without tokens.
+        InputError: the file cannot be read, lacks a column, has one class only, rows without a label, or a text without tokens.
     """
     path = Path(config.root).expanduser()
     rows = read_rows(path)
+    columns = dict.fromkeys(str(name) for row in rows for name in row)  # of .jsonl, a row may lack some
     for column in (config.text_column, config.label_column):
-        if column not in rows[0]:
-            raise InputError(f"{path}: expected a column {column!r}; {nearest(column, map(str, rows[0]))}")
+        if column not in columns:
+            raise InputError(f"{path}: expected a column {column!r}; {nearest(column, columns)}")
     texts = [str(row.get(config.text_column) or "") for row in rows]
-    words = [str(row.get(config.label_column)) for row in rows]
+    labels = [row.get(config.label_column) for row in rows]
+    require_labels(missing_labels(labels), f"{path}, column {config.label_column!r}", called=line_of_table)
+    words = [str(label) for label in labels]
     names = sorted(set(words))
     if len(names) < 2:
         raise InputError(f"{path}: expected at least 2 classes in {config.label_column!r}, got {', '.join(names)}")
