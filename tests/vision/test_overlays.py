@@ -42,7 +42,7 @@ def test_overlays_hold_what_the_model_sees(model, data, tmp_path):
     # weights of a softmax over the patches and the class token, so positive and below 1 in all
     total = found["attention"].sum(axis=(1, 2))
     assert ((found["attention"] > 0).all(), (total > 0.5).all(), (total < 1).all()) == (True, True, True)
-    batch = data.test.batch(torch.arange(4))
+    batch = data.test.sample(4).batch(torch.arange(4))
     with torch.no_grad():
         np.testing.assert_allclose(found["probabilities"], model(batch.inputs).softmax(1).numpy(), atol=1e-6)
     np.testing.assert_array_equal(found["labels"], batch.labels.numpy())
@@ -55,7 +55,7 @@ def test_clause_maps_are_the_means_of_the_last_block(model, data, tmp_path):
     last = model.blocks[-1].feed_forward.core.layers[-1].bank
     handle = last.register_forward_hook(lambda bank, args, strength: strengths.append(strength))
     with torch.no_grad():
-        model(data.test.batch(torch.arange(4)).inputs)
+        model(data.test.sample(4).batch(torch.arange(4)).inputs)
     handle.remove()
     expected = strengths[0][:, int(model.class_token is not None) :].mean(-1).reshape(4, 4, 4)
     np.testing.assert_allclose(np.load(tmp_path / OVERLAYS)["clauses"], expected.numpy(), atol=1e-6)
