@@ -75,6 +75,22 @@ def test_the_page_shows_what_the_files_hold(folder):
     assert first[0, 1, 2] > first[0, 1, 0] + 20  # dark is asked for, half strongly: bluer than the gray under it
 
 
+def test_where_clauses_decide_nothing_no_rule_is_drawn(folder):
+    """A page that explains answers by clauses which do not decide them misleads: 95 % without a clause, 97 % with all."""
+    index = json.loads((folder / RULES).read_text())
+    (folder / RULES).write_text(json.dumps(index | {"growth": [[0, 0.95], [1, 0.95]], "judged_of": 5000}))
+    page = render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y")
+    text = re.sub(r"<[^>]+>", "", page)
+    assert "Clauses decide almost nothing here (4 % of what the network knows above chance)" in text
+    assert "None is drawn" in text
+    assert "2 clauses in words that decide little" in text
+    assert "Accuracy on 1,234 of the 5,000 test images, drawn by class" in text
+    assert "<img" not in page
+    (folder / RULES).write_text(json.dumps(index | {"rules": []}))
+    text = re.sub(r"<[^>]+>", "", render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y"))
+    assert "None is drawn. No clause holds on its class clearly more often than on others." in text
+
+
 def test_both_asked_for_and_neither():
     """A pixel between two levels, and an ignored one."""
     picture = rule_picture(np.array([[255, 0]], np.uint8), np.array([[255, 0]], np.uint8), None)

@@ -139,7 +139,7 @@ def heading(index: Mapping[str, Any]) -> str:
         return "No clause holds on its class clearly more often than on others"
     if decides(index):
         return "What tells each class from the others"
-    return "Which clauses hold more often on a class than on others, though they decide nothing of note"
+    return "What goes with each class, in clauses that decide nothing of note, so that they explain no answer"
 
 
 def left_out_words(count: int) -> str:

@@ -64,7 +64,10 @@ def blocks_of(found: SavedRules) -> list[Block]:
     ]
     head = ["class", "clause", "adds", "fulfilled: own / others", "literals kept", "may fail", "asks for"]
     if rows:
-        blocks.append(Table(f"All {len(rows)} rules in words", head, rows, folded=True))
+        title = (
+            f"All {len(rows)} rules in words" if decides(index) else f"{len(rows)} clauses in words that decide little"
+        )
+        blocks.append(Table(title, head, rows, folded=True))
     return blocks
 
 
@@ -78,7 +81,7 @@ def _decided(index: Mapping[str, Any]) -> list[tuple[str, str]]:
     left = index.get("left_out")  # files of earlier versions have none
     return [
         ("Clauses", decided(index)),
-        *([] if decides(index) and index["rules"] else [("Rules", f"{heading(index)}; none is drawn.")]),
+        *([] if decides(index) and index["rules"] else [("Rules", f"None is drawn. {heading(index)}.")]),
         *([] if left is None else [("Left out", left_out_words(int(left)) + ".")]),
     ]
 
@@ -97,7 +100,7 @@ def _growth(index: Mapping[str, Any]) -> Figure:
     count, kept = len(index["rules"]), sum(len(rule["literals"]) for rule in index["rules"])
     before = sum(int(rule["count"]) for rule in index["rules"])
     caption = (
-        f"Share of {judged(index)} that are right when only the clauses that add most to a class speak "
+        f"Share of right answers on {judged(index)} when only the clauses that add most to a class speak "
         f"and every other clause always puts out its mean. 0: no clause at all, what the rest of the network knows. Dashed: "
         f"the whole network, {percent(index['full'])}."
     )

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from stillhouse.classification.data import ImageData, ImageSplit
+from stillhouse.classification.data import ImageData
 from stillhouse.classification.data.split import Split
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_object, write_json
-from stillhouse.core.sample import sample_rows
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.students.sites import Site, listening, sites
 from stillhouse.families.clauses.vision.config import ClauseConfig
@@ -86,7 +85,7 @@ def worth_of_blocks(model: Any, split: Split, batch_size: int = 256) -> dict[str
 
     Args:
         model: a transformer with clauses.
-        split: rows that it has not learned from.
+        split: rows that it has learned from: on others a brief training has hardly anything to show but noise.
         batch_size: rows per forward pass.
 
     Returns:
@@ -135,8 +134,8 @@ def share_out(
     resume: bool,
     log: Callable[[str], None] = lambda line: None,
 ) -> list[int]:
-    """Train a throw-away model for some steps, see on training images that it has not seen what the clauses of each block are
-    worth, and move clauses to where one is worth more.
+    """Train a throw-away model for some steps, see what the clauses of each block are worth to it, and move clauses to where one
+    is worth more.
 
     Args:
         config: total, batches, steps.
@@ -156,8 +155,8 @@ def share_out(
         before = [count for stage in student.for_task(data.task).stages() for count in stage.clauses]
         total = config.target or sum(before)
         divide([1.0] * len(before), total)  # a bad total is refused before anything is trained
-        model, unseen, steps = _trained(config, student, plan, data, path.parent / "auto_clause")
-        found = {"before": before, "target": config.target, "steps": steps, **worth_of_blocks(model, unseen)}
+        model, scored, steps = _trained(config, student, plan, data, path.parent / "auto_clause")
+        found = {"before": before, "target": config.target, "steps": steps, **worth_of_blocks(model, scored)}
         worth = [max(0.0, rise) for rise in found["worth"]]
         usual, doubt = sum(worth) / sum(before), sum(found["error"]) / sum(before)
         wanted = [need(w / count, usual, doubt) * count for w, count in zip(worth, before, strict=True)]
@@ -171,28 +170,31 @@ def share_out(
 def _trained(
     config: ClauseConfig, student: Any, plan: ClausesRunConfig, data: ImageData, folder: Path
 ) -> tuple[torch.nn.Module, Split, int]:
-    """The throw-away model, rows that it has not seen, and the steps that it was trained."""
+    """The throw-away model, some rows that it has learned from, and its steps: few rows are learned several times over."""
     size = plan.training.batch_size
-    scored = min(config.auto_batches * size, len(data.train) // 2)
-    steps = max(1, min(config.auto_steps, (len(data.train) - scored) // size))
-    brief = _brief(data, min(steps * size, len(data.train) - scored), scored)
+    learned = data.train.sample(config.auto_steps * size)
+    scored = learned.sample(config.auto_batches * size)
+    each = -(-len(learned) // size)  # steps of an epoch
+    training = _training(plan, max(1, round(config.auto_steps / each)))
+    brief: Any = replace(data, train=learned, validation=scored)  # type: ignore[arg-type]
     torch.manual_seed(0)
     model = student.build(data.task)
     if plan.prior != "none":
         from stillhouse.families.clauses.students.priors import apply_prior
 
         apply_prior(model, plan.prior)
-    fit(ClassificationJob(model, brief, _training(plan), seed=0), _training(plan), seed=0, folder=folder)
-    return model, brief.validation, steps
+    fit(ClassificationJob(model, brief, training, seed=0), training, seed=0, folder=folder)
+    return model, scored, training.epochs * each
 
 
-def _training(plan: ClausesRunConfig) -> Any:
-    """One short epoch without what needs a long one."""
+def _training(plan: ClausesRunConfig, epochs: int) -> Any:
+    """A short training without what needs a long one."""
     mixing = replace(plan.training.mixing, mixup_alpha=0.0, cutmix_alpha=0.0)
     return replace(
         plan.training,
-        epochs=1,
-        warmup_epochs=0.1,
+        epochs=epochs,
+        warmup_epochs=0.1 * epochs,
+        keep="last",
         mixing=mixing,
         report_test=False,
         report_train=False,
@@ -202,16 +204,3 @@ def _training(plan: ClausesRunConfig) -> Any:
         clause_specialize=0.0,
         patience=0,
     )
-
-
-def _brief(data: ImageData, learned: int, scored: int) -> ImageData:
-    """Training rows to learn from, and others of the same split to score on, both drawn by class."""
-    labels = data.train.labels.numpy()
-    drawn = sample_rows(len(labels), learned + scored, labels=labels)
-    rest = drawn[sample_rows(len(drawn), scored, labels=labels[drawn], seed=1)]
-
-    def rows(index: np.ndarray) -> ImageSplit:
-        at = torch.from_numpy(index)
-        return ImageSplit(data.train.images[at], data.train.labels[at])
-
-    return replace(data, train=rows(np.setdiff1d(drawn, rest)), validation=rows(rest))

@@ -141,7 +141,7 @@ class ClauseConfig:
 
     auto: bool = Field(default=False, description="share out the clauses over the blocks by a briefly trained model")
     target: int = Field(default=0, ge=0, description="of auto: total of all blocks; 0 keeps the sum")
-    auto_batches: int = Field(default=4, gt=0, description="of auto: training batches that score the blocks")
+    auto_batches: int = Field(default=16, gt=0, description="of auto: training batches that score the blocks")
     auto_steps: int = Field(default=100, gt=0, description="of auto: optimizer steps of the brief training before")
     specialize: bool = Field(
         default=False, description="weigh attention heads by the clauses they feed, after each epoch"
