@@ -21,6 +21,8 @@ from stillhouse.families.clauses.students.interpret import strongest_clauses
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.families.clauses.transfer import mean_strengths
 from stillhouse.families.clauses.vision.overlays import OVERLAYS, write_overlays
+from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.sar.data.sequences import SarSplit
 from stillhouse.teachers import Teacher
 
 SORTED = torch.arange(4).repeat_interleave(60)  # as a folder of class folders is read
@@ -70,6 +72,7 @@ def test_a_sample_of_any_split_is_its_rows_in_its_order(kind):
     assert (drawn.index.diff() > 0).all()
     torch.testing.assert_close(drawn.inputs, whole.inputs[drawn.index])
     torch.testing.assert_close(drawn.labels, split.labels[drawn.index])
+    torch.testing.assert_close(drawn.labels, some.labels)
     torch.testing.assert_close(torch.cat([batch.index for batch in some.batches(3)]), drawn.index)
     assert split.sample(len(split)) is split
 
@@ -126,12 +129,14 @@ def plain(split, vit, tmp_path, monkeypatch):
 def head(split, vit, tmp_path, monkeypatch):
     """The head of a teacher is re-made, and fitted on a part of a large training split."""
     monkeypatch.setattr(teachers, "HEAD_ROWS", 40)
-    monkeypatch.setattr(
-        "stillhouse.teachers.TeacherConfig.build",
-        lambda self, task, features=(): Teacher.from_module(vit, task, name="vit"),
-    )
+
+    def built(source, task, features=()):
+        teacher = Teacher.from_module(vit, task, name="vit")
+        teacher.head_is_new = True
+        return teacher
+
+    monkeypatch.setattr("stillhouse.teachers.TeacherConfig.build", built)
     monkeypatch.setattr(teachers, "fit_head", lambda teacher, batches: [batch.labels for batch in batches])
-    monkeypatch.setattr("stillhouse.teachers.teacher.NetworkTeacher.head_is_new", True, raising=False)
     source = teachers.TeacherConfig(source="timm:resnet18")
     config = SimpleNamespace(training=SimpleNamespace(evaluation_batch_size=16))
     teachers._member(source, config, data_of(split), (), lambda folder: None)
@@ -150,7 +155,7 @@ def test_a_part_of_a_split_holds_every_class_in_its_share(taken, split, vit, tmp
     """The first 40 of 240 rows are of the first class alone."""
     taken(split, vit, tmp_path, monkeypatch)
     rows = sorted({row for batch in split.asked for row in batch})
-    assert len(rows) < 240
+    assert 8 <= len(rows) < 240
     counts = torch.bincount(SORTED[rows], minlength=4)
     assert (counts == len(rows) // 4).all(), counts
 
@@ -172,6 +177,32 @@ def test_rules_are_chosen_cut_and_judged_on_every_class(split, monkeypatch):
     found = rules.find_rules(model, split, test, "abcd")
     assert (found.judged_on, found.judged_of) == (200, 240)
     assert torch.bincount(SORTED[test.asked[-1]]).tolist() == [50] * 4
+
+
+def test_lines_of_an_export_are_from_the_whole_test_split(monkeypatch):
+    """Lines lie product by product: the first sixteen of 400 are of one."""
+    from stillhouse.families.sar import family
+
+    numbers = torch.arange(400).to(torch.complex64)[:, None, None].expand(400, 3, 1)
+    scale = SimpleNamespace(input_rms=1.0)
+    data = SimpleNamespace(test=SarSplit(numbers, numbers), sha256="", scale=scale)
+    monkeypatch.setattr(family, "load_data_config", lambda folder: SimpleNamespace(build=lambda: data))
+    monkeypatch.setattr(family, "check_test_data", lambda *args: None)
+    model = SimpleNamespace(config=SimpleNamespace(signal_channels=1))
+    lines, what = family._checked_lines(None, model, scale)
+    assert what == "16 test lines of the run"
+    rows = lines[:, 0, 0].real
+    assert rows.max() - rows.min() > 200
+
+
+def test_windows_of_a_sample_are_from_the_whole_text():
+    """The beginning of a text is its title and its licence."""
+    windows = Windows(np.arange(4001, dtype=np.uint16), 10)
+    pieces = list(windows.sample(40))
+    assert [tuple(piece.shape) for piece in pieces] == [(16, 10), (16, 10), (8, 10)]
+    starts = torch.cat(pieces)[:, 0]
+    assert starts.max() - starts.min() > 2000
+    torch.testing.assert_close(torch.cat(pieces), starts[:, None] + torch.arange(10))
 
 
 def test_clauses_that_vote_most_are_chosen_by_rows_of_the_whole_class(split, vit):

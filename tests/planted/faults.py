@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 
 import yaml
+from faults_rules import EXPLAINED
 from plant import Fault, constant, edited, nothing, times
 
 SAMPLES = (
@@ -2859,6 +2860,7 @@ CARDS = (
 )
 
 FAULTS: tuple[Fault, ...] = (
+    *EXPLAINED,
     *STRANGERS,
     *CARDS,
     *WITHOUT_TORCH,
