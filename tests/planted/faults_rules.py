@@ -123,6 +123,18 @@ EXPLAINED = (
         "tests/report/test_rules_report.py::test_where_clauses_decide_nothing_no_rule_is_drawn",
     ),
     Fault(
+        "votes explain answers that clauses do not decide",
+        f"{CLAUSES}.report:clause_blocks",
+        edited('f"{LITTLE} {CAPTION}"', "CAPTION"),
+        "tests/report/test_rules_report.py::test_clauses_that_vote_most_say_where_all_of_them_decide_nothing",
+    ),
+    Fault(
+        "the numbers at a glance do not say of how many rows",
+        "stillhouse.classification.report:_tiles",
+        edited('"test rows" if tested is None', '"test rows" if True'),
+        "tests/vision/test_class_folders.py::test_every_accuracy_says_whose_it_is_and_on_which_images[tm]",
+    ),
+    Fault(
         "an accuracy does not say on which images",
         f"{CLAUSES}.rule_words:judged",
         constant("test images"),

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.image import imread
 
 from stillhouse.core.records import write_arrays
+from stillhouse.families.clauses.report import clause_blocks
 from stillhouse.families.clauses.rules_file import ARRAYS, RULES, read_rules
 from stillhouse.families.clauses.rules_report import rule_blocks, rule_picture
 from stillhouse.report.blocks import Facts
@@ -89,6 +90,18 @@ def test_where_clauses_decide_nothing_no_rule_is_drawn(folder):
     (folder / RULES).write_text(json.dumps(index | {"rules": []}))
     text = re.sub(r"<[^>]+>", "", render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y"))
     assert "None is drawn. No clause holds on its class clearly more often than on others." in text
+
+
+def test_clauses_that_vote_most_say_where_all_of_them_decide_nothing(folder, run_folder):
+    """Their votes are of what clauses add, which may be next to nothing of the answer."""
+    words = "All clauses together decide nothing of note here"
+    assert words not in clause_blocks(run_folder)[0].caption  # no rules are known
+    for name in (RULES, ARRAYS):
+        (run_folder / name).write_bytes((folder / name).read_bytes())
+    assert words not in clause_blocks(run_folder)[0].caption
+    index = json.loads((folder / RULES).read_text())
+    (run_folder / RULES).write_text(json.dumps(index | {"growth": [[0, 0.95]]}))
+    assert clause_blocks(run_folder)[0].caption.startswith(words)
 
 
 def test_both_asked_for_and_neither():

@@ -108,7 +108,7 @@ class Job:
             [self.machine.scores(batch.inputs.numpy(), "definition") for batch in self.split.batches(ROWS)]
         )
 
-    @cached_property
+    @property
     def few(self) -> np.ndarray:
         """Rows of the split on which a slow simulator is run, drawn by class."""
         return sample_rows(len(self.split), SIMULATED, labels=self.split.labels.numpy())
