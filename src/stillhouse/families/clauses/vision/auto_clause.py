@@ -73,7 +73,7 @@ def need(worth: float, usual: float, doubt: float = 0.0) -> float:
         doubt: how far worths are uncertain, in the same unit.
 
     Example:
-        >>> need(0.0, 0.1), need(0.1, 0.1), need(0.3, 0.1), need(0.0, 0.1, doubt=0.1)
+        >>> need(0.0, 0.125), need(0.125, 0.125), need(0.375, 0.125), need(0.0, 0.125, doubt=0.125)
         (0.5, 1.0, 2.0, 0.75)
     """
     return 1.0 if usual + doubt <= 0 else 0.5 + 0.5 * (worth + doubt) / (usual + doubt)
