@@ -11,6 +11,7 @@ import contextlib
 
 import yaml
 from faults_data import FAULTS as DATA
+from faults_rules import EXPLAINED
 from plant import Fault, constant, edited, nothing, times
 
 SAMPLES = (
@@ -2861,6 +2862,7 @@ CARDS = (
 
 FAULTS: tuple[Fault, ...] = (
     *DATA,
+    *EXPLAINED,
     *STRANGERS,
     *CARDS,
     *WITHOUT_TORCH,

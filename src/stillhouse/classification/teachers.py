@@ -24,6 +24,7 @@ from stillhouse.core.types import Batch, Outputs, TextTask
 from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import needs_teacher, teacher_features
 from stillhouse.teachers import CachedTeacher, EnsembleTeacher, Teacher, TeacherConfig, check_teacher, fit_head
+from stillhouse.teachers.probe import HEAD_ROWS
 from stillhouse.teachers.teacher import NetworkTeacher
 from stillhouse.teachers.tutor import Tutor
 
@@ -148,13 +149,10 @@ def plain_score(data: Any, rows: int = 5_000) -> float | None:
         return None
 
     def flat(split: Any) -> tuple[Any, Any]:
-        batches, count = [], 0
-        for batch in split.batches(500):
+        batches = []
+        for batch in split.sample(rows).batches(500):
             side = (min(12, batch.inputs.shape[-2]), min(12, batch.inputs.shape[-1]))
             batches.append((torch.nn.functional.adaptive_avg_pool2d(batch.inputs, side).flatten(1), batch.labels))
-            count += len(batch.labels)
-            if count >= rows:
-                break
         return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
 
     model = RidgeClassifier(alpha=1.0).fit(*flat(data.train))
@@ -337,7 +335,7 @@ def _member(
         teacher = source.build(data.task, features=features)
     teacher.built_as = teacher.identity()
     if teacher.head_is_new and source.head != "keep":
-        fit_head(teacher, data.train.batches(config.training.evaluation_batch_size))
+        fit_head(teacher, data.train.sample(HEAD_ROWS).batches(config.training.evaluation_batch_size))
     return teacher
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.classification.data.sources import Rows
+from stillhouse.classification.data.split import Split
 from stillhouse.classification.data.splits import hold_out, limit
 from stillhouse.classification.data.texts_config import TextDataConfig
 from stillhouse.core.checks import InputError, nearest
@@ -28,7 +29,7 @@ from stillhouse.core.types import Batch, TextTask
 
 
 @dataclass(frozen=True)
-class TextSplit:
+class TextSplit(Split):
     """One split, whole in memory.
 
     Attributes:
@@ -39,19 +40,9 @@ class TextSplit:
     ids: Tensor
     labels: Tensor
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def batch(self, index: Tensor) -> Batch:
         """The rows of an index (B): ids (B, L), labels (B), and the index."""
         return Batch(self.ids.index_select(0, index), self.labels.index_select(0, index), index)
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All rows in order, `size` at a time; the last batch may be smaller."""
-        if size < 1:
-            raise InputError(f"batch size: expected at least 1, got {size}")
-        for start in range(0, len(self), size):
-            yield self.batch(torch.arange(start, min(start + size, len(self))))
 
 
 @dataclass(frozen=True)
