@@ -20,7 +20,7 @@ from stillhouse.classification.data.config import DataConfig
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.classification.plan import ClassesRunConfig
 from stillhouse.classification.students import TimmStudentConfig
-from stillhouse.classification.teachers import _check_stored, hire, questions_of
+from stillhouse.classification.teachers import _check_stored, flops_of, hire, questions_of
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
@@ -76,6 +76,7 @@ def test_it_answers_as_the_teacher_does(tmp_path):
     stored = StoredTeacher(tmp_path / "c")
     assert stored.spec == told.spec
     assert (stored.identity(), stored.params, stored.name) == (told.identity(), told.params, "net")
+    assert flops_of(stored) == flops_of(told) == 2 * (64 * 12 + 12 * K)
     for split in (data.validation, data.train, data.test):
         batch = split.batch(torch.tensor([5, 0, 5, 3]))
         live = told(batch)

@@ -50,7 +50,7 @@ CASES = {
     ),
     "float labels": (BYTES, LABELS.astype(float), "expected whole numbers .*, got float64"),
     "words": (BYTES, np.array(["cat", "dog"])[LABELS], "expected whole numbers .*, got <U3"),
-    "negative": (BYTES, relabelled(7, -1), "labels: expected class numbers from 0, got -1 in row 7"),
+    "negative": (BYTES, relabelled(7, -2), "labels: expected class numbers from 0, got -2 in row 7"),
     "gap": (BYTES, LABELS * 2, "class '1' has no training images: expected at least one for each of 3 classes"),
     "wide gap": (BYTES, LABELS * 10**9, "without gaps, got 1000000000 with 40 rows"),
     "single class": (BYTES, LABELS * 0, "expected at least 2 classes, got 1: 0"),

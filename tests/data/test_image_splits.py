@@ -6,8 +6,8 @@ import torch
 from numbered_images import numbered, rows_of
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.data.splits import stratified_subset
 from stillhouse.core.checks import InputError
+from stillhouse.core.sample import sample_rows
 
 
 def test_no_row_is_in_two_splits_and_none_is_lost(data):
@@ -69,7 +69,7 @@ def test_a_train_limit_leaves_validation_and_test_alone_and_keeps_the_shares():
 def test_a_smaller_limit_is_a_subset_of_a_larger_one():
     """Learning curves over unrelated subsets measure the subsets."""
     labels = torch.tensor([0] * 50 + [1] * 30 + [2])
-    few, more = (set(stratified_subset(labels, count, seed=5).tolist()) for count in (9, 30))
+    few, more = (set(sample_rows(len(labels), count, labels=labels, seed=5).tolist()) for count in (9, 30))
     assert few < more
     assert 80 in few  # the only row of class 2
 

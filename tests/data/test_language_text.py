@@ -25,7 +25,7 @@ WORDS = "the river ran over the stones and the stones sang of naïve \N{SNOWMAN}
 def folder(tmp_path):
     text = tmp_path / "text"
     text.mkdir()
-    for name, lines in {"train": 60, "valid": 12, "test": 12}.items():
+    for name, lines in {"train": 60, "valid": 11, "test": 12}.items():
         (text / f"{name}.txt").write_text(WORDS * lines, encoding="utf-8")
     return text
 

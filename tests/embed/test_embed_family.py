@@ -32,9 +32,10 @@ FEATURES = {"kind": "features", "student": "hidden2", "teacher": "vector"}
 # ------------------------------------------------------------------------------------------------------- noise
 
 
-def graded(x, tmp_path):
+def graded(x, tmp_path, **lesson):
     np.save(tmp_path / "x.npy", x.astype(np.float32))
-    config = parse(EmbedRunConfig, {"data": {"path": str(tmp_path / "x.npy"), "test_fraction": 0.12}})
+    plan = {"data": {"path": str(tmp_path / "x.npy"), "test_fraction": 0.12}, "lesson": lesson}
+    config = parse(EmbedRunConfig, plan)
     data = FAMILY.data(config, lambda line: None)
     return FAMILY.grade(FAMILY.teachers(config, data, None, lambda line: None)[0], config, data)
 
@@ -54,6 +55,15 @@ def test_clusters_are_not_noise(width, tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(12, width))[rng.integers(12, size=600)] + 0.4 * rng.normal(size=(600, width))
     assert graded(x, tmp_path).ready
+
+
+def test_clusters_in_order_are_not_noise(tmp_path):
+    """Sixty of 2 400 rows are judged: the first ones would be of one cluster, whose rows differ by noise alone."""
+    rng = np.random.default_rng(0)
+    x = 3 * np.repeat(rng.normal(size=(12, 32)), 200, axis=0) + rng.normal(size=(2400, 32))
+    found = graded(x, tmp_path, validation_rows=60)
+    assert found.facts["rows"] == 60
+    assert found.ready, found.describe()
 
 
 def test_digits_are_not_noise(tmp_path):

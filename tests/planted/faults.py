@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 
 import yaml
+from faults_data import FAULTS as DATA
+from faults_rules import EXPLAINED
 from faults_verdict import VERDICTS
 from plant import Fault, constant, edited, nothing, times
 
@@ -2842,6 +2844,8 @@ CARDS = (
 )
 
 FAULTS: tuple[Fault, ...] = (
+    *DATA,
+    *EXPLAINED,
     *STRANGERS,
     *CARDS,
     *WITHOUT_TORCH,

@@ -135,9 +135,7 @@ PLAIN = (
     Fault(
         "the linear classifier reads first rows",
         "stillhouse.classification.plain:_read",
-        edited(
-            "sample_rows(len(split), MOST_ROWS, labels=split.labels.numpy())", "np.arange(min(len(split), MOST_ROWS))"
-        ),
+        edited("split.sample(MOST_ROWS).batches(BATCH)", "[split.batch(torch.arange(MOST_ROWS))]"),
         "tests/vision/test_plain_models.py::test_what_it_reads_is_bounded",
     ),
     Fault(

@@ -73,6 +73,12 @@ def test_the_page_holds_what_it_was_given(tmp_path):
     assert held["texts"][59] == "t59"
 
 
+def test_rows_without_a_label_are_said_to_have_none(tmp_path):
+    """They were of a class called ""."""
+    path = explorer(tmp_path / "p.html", made()[0], labels=["a", None, "", float("nan"), "null"] + ["a"] * 55)
+    assert stored(path.read_text(encoding="utf-8"))["labels"] == [["a", 56], ["no label", 4]]
+
+
 @pytest.mark.parametrize("numbers", [np.arange(59), np.zeros(60, int), np.arange(60) - 1, np.arange(60) / 2])
 def test_numbers_that_are_no_rows_of_a_file_are_refused(tmp_path, numbers):
     codes, _ = made()

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.image import imread
 
 from stillhouse.core.records import write_arrays
+from stillhouse.families.clauses.report import clause_blocks
 from stillhouse.families.clauses.rules_file import ARRAYS, RULES, read_rules
 from stillhouse.families.clauses.rules_report import rule_blocks, rule_picture
 from stillhouse.report.blocks import Facts
@@ -73,6 +74,34 @@ def test_the_page_shows_what_the_files_hold(folder):
     assert first[0, 0].tolist() == [255, 176, 32]
     assert first[1].tolist() == [[60, 60, 60]] * 2  # ignored: the dark mean
     assert first[0, 1, 2] > first[0, 1, 0] + 20  # dark is asked for, half strongly: bluer than the gray under it
+
+
+def test_where_clauses_decide_nothing_no_rule_is_drawn(folder):
+    """A page that explains answers by clauses which do not decide them misleads: 95 % without a clause, 97 % with all."""
+    index = json.loads((folder / RULES).read_text())
+    (folder / RULES).write_text(json.dumps(index | {"growth": [[0, 0.95], [1, 0.95]], "judged_of": 5000}))
+    page = render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y")
+    text = re.sub(r"<[^>]+>", "", page)
+    assert "Clauses decide almost nothing here (4 % of what the network knows above chance)" in text
+    assert "None is drawn" in text
+    assert "2 clauses in words that decide little" in text
+    assert "Accuracy on 1,234 of the 5,000 test images, drawn by class" in text
+    assert "<img" not in page
+    (folder / RULES).write_text(json.dumps(index | {"rules": []}))
+    text = re.sub(r"<[^>]+>", "", render_blocks(rule_blocks(folder), title="Rules", headline="x", lead="y"))
+    assert "None is drawn. No clause holds on its class clearly more often than on others." in text
+
+
+def test_clauses_that_vote_most_say_where_all_of_them_decide_nothing(folder, run_folder):
+    """Their votes are of what clauses add, which may be next to nothing of the answer."""
+    words = "All clauses together decide nothing of note here"
+    assert words not in clause_blocks(run_folder)[0].caption  # no rules are known
+    for name in (RULES, ARRAYS):
+        (run_folder / name).write_bytes((folder / name).read_bytes())
+    assert words not in clause_blocks(run_folder)[0].caption
+    index = json.loads((folder / RULES).read_text())
+    (run_folder / RULES).write_text(json.dumps(index | {"growth": [[0, 0.95]]}))
+    assert clause_blocks(run_folder)[0].caption.startswith(words)
 
 
 def test_both_asked_for_and_neither():

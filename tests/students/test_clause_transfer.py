@@ -88,7 +88,7 @@ def test_the_chosen_are_those_with_the_largest_vote_times_strength():
     """Both factors by hand, from the bank's own answers; a team keeps as many of each class and side."""
     model = built(PAIRS["flat"][0])
     (path, layer), *_ = clause_layers(model).items()
-    inputs = DATA.train.batch(torch.arange(32)).inputs
+    inputs = DATA.train.sample(32).batch(torch.arange(32)).inputs
     strength = model.voted(inputs).strength.mean(0)
     torch.testing.assert_close(mean_strengths(model, DATA.train, 32)[path], strength, check_dtype=False)
     worth = (strength * layer.votes.weight.abs().sum(0)).detach()

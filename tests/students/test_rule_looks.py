@@ -1,17 +1,19 @@
 """What goes with a clause inside a network: correlations against NumPy's, planted clauses in words."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from stillhouse.classification.data import ImageSplit
 from stillhouse.families.clauses.rule_words import answers_to
 from stillhouse.families.clauses.rules_file import read_rules, write_rules
 from stillhouse.families.clauses.rules_report import blocks_of
 from stillhouse.families.clauses.students.rule_looks import looks
-from stillhouse.families.clauses.students.rules import Images, find_rules
+from stillhouse.families.clauses.students.rules import find_rules
 from stillhouse.families.clauses.students.sites import Site
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.report.page import render_blocks
@@ -93,16 +95,18 @@ def test_rules_of_a_transformer_read_by_themselves(tmp_path):
     model = UnifiedTMTransformer(
         3, image_size=8, in_channels=1, patch_size=2, embed_dim=12, depths=2, tm_clauses=16
     ).eval()
-    images = Images(torch.rand(60, 1, 8, 8), torch.arange(60) % 3)
+    images = ImageSplit(torch.rand(60, 1, 8, 8), torch.arange(60) % 3)
     rules = find_rules(model, images, images, ("a", "b", "c"), per_class=3)
     assert rules.rules
     assert all(rule.looks.startswith("speaks ") for rule in rules.rules)
     kept = [rule for rule in rules.rules if rule.literals]
     lines = rules.text().splitlines()
     for rule in kept:
-        assert any(line.startswith(f"{rule.class_name}: ") and rule.looks in line for line in lines)
+        said = rule.looks if "alike" not in rule.looks else f"{rule.place} {rule.clause}"
+        assert any(line.startswith(f"{rule.class_name}: ") and said in line for line in lines)
     assert "report" not in rules.text()
-    write_rules(tmp_path, rules, class_names=["a", "b", "c"])
+    known = replace(rules, full=0.9, growth=[(0, 0.4)])  # rules of clauses that decide nothing are not drawn
+    write_rules(tmp_path, known)
     page = render_blocks(blocks_of(read_rules(tmp_path / "rules.json")), title="x", headline="x", lead="x")
     assert f"what goes with clause {rules.rules[0].clause}" in page
     assert rules.rules[0].looks in page

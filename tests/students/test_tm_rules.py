@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError
 from stillhouse.families.clauses.rules_report import _caption
 from stillhouse.families.clauses.students.conv import ConvTM
-from stillhouse.families.clauses.students.discrimination import by_discrimination
+from stillhouse.families.clauses.students.discrimination import Fulfilled, by_discrimination
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
 from stillhouse.families.clauses.students.hybrid import HybridTM
 from stillhouse.families.clauses.students.interpret import block_votes, strongest_clauses
@@ -18,7 +19,7 @@ from stillhouse.families.clauses.students.literal_names import Pixels
 from stillhouse.families.clauses.students.maps import clause_maps
 from stillhouse.families.clauses.students.resnet import ResNetTM
 from stillhouse.families.clauses.students.rule_pictures import examples
-from stillhouse.families.clauses.students.rules import Images, find_rules
+from stillhouse.families.clauses.students.rules import find_rules
 from stillhouse.families.clauses.students.sites import settle, sites, write_masks
 from stillhouse.families.clauses.students.swin import SwinTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
@@ -42,14 +43,14 @@ def four():
     pixels = torch.zeros(4, 1, 3, 3)
     pixels[2:, 0, 0, 1] = 1.0
     pixels[3, 0, 2, 0] = 1.0
-    return Images(pixels, torch.tensor([0, 0, 1, 1]))
+    return ImageSplit(pixels, torch.tensor([0, 0, 1, 1]))
 
 
 @pytest.mark.parametrize("voting", ["dense", "team"])
 def test_a_planted_rule_is_read_out(voting):
     """Words, pictures, shares and worth of a clause that was written by hand; the literal that no image fails is cut."""
     model = planted(voting)
-    before = model(four().pixels)
+    before = model(four().images)
     found = find_rules(model, four(), four(), ("a", "b"), per_class=1)
     (rule,) = found.rules
     assert (rule.class_name, rule.clause, rule.count, rule.allowed) == ("b", 1, 3, 0)
@@ -63,33 +64,53 @@ def test_a_planted_rule_is_read_out(voting):
     assert found.arrays["wanted_0"].tolist() == [[0, 255, 0], [0, 0, 0], [0, 0, 0]]
     assert found.arrays["unwanted_0"].tolist() == [[0, 0, 0], [0, 0, 0], [255, 0, 0]]
     assert found.arrays["mean_1"][0].tolist() == [[0, 255, 0], [0, 0, 0], [128, 0, 0]]
-    torch.testing.assert_close(model(four().pixels), before, rtol=0, atol=0)  # the network itself is left alone
+    torch.testing.assert_close(model(four().images), before, rtol=0, atol=0)  # the network itself is left alone
 
 
-def test_a_cut_that_lets_in_images_of_others_is_said_to():
-    """Two images of "a" on which a clause for "a" outvotes the rule, so no answer changes; the cut literal kept one of them out."""
+def lets_in(others):
+    """A clause for "a" outvotes the rule on images of "a" where pixel (2, 2) is bright, so no answer needs the literal not (1, 1),
+    which keeps the first of them out; `others` such images, and what is found."""
     model, images = planted(), four()
     with torch.no_grad():
         model.core.last.bank.include_logits[1, 0, 8] = -5.0
         model.core.last.bank.include_logits[0, 0, 8] = 3.0
         model.core.last.votes.weight[0, 0] = 5.0
-    others = torch.zeros(2, 1, 3, 3)
-    others[:, 0, 0, 1] = others[:, 0, 2, 2] = others[0, 0, 1, 1] = 1.0
-    images = Images(torch.cat([images.pixels, others]), torch.cat([images.labels, torch.tensor([0, 0])]))
+    more = torch.zeros(others, 1, 3, 3)
+    more[:2, 0, 0, 1] = 1.0
+    more[:, 0, 2, 2] = more[0, 0, 1, 1] = 1.0
+    images = ImageSplit(torch.cat([images.images, more]), torch.cat([images.labels, torch.zeros(others).long()]))
     rules = find_rules(model, images, images, ("a", "b"), per_class=1).rules
-    rule = next(rule for rule in rules if rule.class_name == "b")
+    return next(rule for rule in rules if rule.class_name == "b")
+
+
+def test_a_cut_that_lets_in_images_of_others_is_said_to():
+    """A cut keeps the answers of the network, not where a clause speaks: 1 of 5 others was let in before, 2 are now."""
+    rule = lets_in(others=3)
     assert (rule.literals, rule.count) == ((1, 9 + 6), 3)
-    assert (rule.images, rule.spoke, rule.speaks) == ((2, 4), (1, 1), (1, 2))
+    assert (rule.images, rule.spoke, rule.speaks) == ((2, 5), (1, 1), (1, 2))
     words = _caption(asdict(rule))
-    assert "fulfil it: 1 of 2 of b and 2 of 4 others; the whole clause: 1 and 1. Cut like this it lets in more" in words
+    assert "fulfil it: 1 of 2 of b and 2 of 5 others; the whole clause: 1 and 1. Cut like this it lets in more" in words
+
+
+def test_a_clause_that_would_hold_on_all_classes_alike_stays_whole():
+    """Cut it held on half of "b" and on half of the others: a rule of "b" that says nothing of "b"."""
+    rule = lets_in(others=2)
+    assert (rule.literals, rule.count) == ((1, 9 + 4, 9 + 6), 3)
+    assert (rule.images, rule.spoke, rule.speaks) == ((2, 4), (1, 1), (1, 1))
+    assert "Images that fulfil it" not in _caption(asdict(rule))
 
 
 def test_a_clause_that_fires_on_every_class_is_no_rule_of_one():
     """A clause that is always fulfilled and votes for "b" adds most there where all else is equal: it tells nothing about "b"."""
-    fulfilled = {"s": torch.tensor([[1.0, 0.0, 0.2], [1.0, 0.0, 0.0], [1.0, 0.5, 1.0], [1.0, 0.5, 0.9]])}
+    degree = {"s": torch.tensor([[1.0, 0.0, 0.2], [1.0, 0.0, 0.0], [1.0, 0.5, 1.0], [1.0, 0.5, 0.9]])}
+    fulfilled = Fulfilled(degree, {"s": (degree["s"] > 0).float()})
     ranks = [(("s", 0), 9.0), (("s", 1), 5.0), (("s", 2), 1.0)]
     labels = torch.tensor([0, 0, 1, 1])
     assert by_discrimination(ranks, fulfilled, labels, 1) == [(("s", 2), 1.0), (("s", 1), 5.0)]
+    everywhere = Fulfilled(
+        degree, {"s": torch.tensor([[1.0, 0.0, 0.9], [1.0, 0.0, 1.0], [1.0, 0.5, 1.0], [1.0, 0.5, 1.0]])}
+    )
+    assert by_discrimination(ranks, everywhere, labels, 1) == [(("s", 1), 5.0)]  # further, but as often
     model = planted()
     with torch.no_grad():
         model.core.last.bank.include_logits[1, 3, 0] = 3.0  # not bright where no image is
@@ -152,14 +173,17 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_rules_of_every_network(name):
+def test_rules_of_every_network(name, monkeypatch):
     """Rules name sites that exist and are ranked; with all cuts the network answers as before."""
+    monkeypatch.setattr(
+        "stillhouse.families.clauses.students.discrimination.ALIKE", 0.0
+    )  # untrained clauses tell nothing
     torch.manual_seed(0)
     kind, settings = NETWORKS[name]
     model = kind(num_classes=3, image_size=8, in_channels=1, **settings)
-    images = Images(torch.rand(24, 1, 8, 8), torch.arange(24) % 3)
+    images = ImageSplit(torch.rand(24, 1, 8, 8), torch.arange(24) % 3)
     with torch.no_grad():
-        model(images.pixels)  # running statistics
+        model(images.images)  # running statistics
     model.eval()
     found = find_rules(model, images, images, ("a", "b", "c"), per_class=2)
     assert {rule.place for rule in found.rules} <= set(sites(model))
@@ -170,13 +194,13 @@ def test_rules_of_every_network(name):
         assert len(rule.literals) <= rule.count
         assert max(rule.literals, default=0) < 2 * site.bank.num_bits
         assert 0 <= rule.holds <= 1
-    assert found.full == pytest.approx(float((model(images.pixels).argmax(1) == images.labels).float().mean()))
+    assert found.full == pytest.approx(float((model(images.images).argmax(1) == images.labels).float().mean()))
     drawn = {key.split("_")[0] for key in found.arrays}
     assert "mean" in drawn
     assert drawn & {"wanted", "examples"}
     cut = copy.deepcopy(model)
     settle(cut)
-    torch.testing.assert_close(cut(images.pixels), model(images.pixels), rtol=0, atol=1e-6)
+    torch.testing.assert_close(cut(images.images), model(images.images), rtol=0, atol=1e-6)
     literals = {(rule.place, rule.clause): rule.literals for rule in found.rules}
     for (place, clause), kept in literals.items():
         bank = sites(cut)[place].bank
@@ -185,7 +209,7 @@ def test_rules_of_every_network(name):
         both[list(kept)] = True
         positive[clause], negated[clause] = both[: bank.num_bits], both[bank.num_bits :]
         write_masks(bank, positive, negated)
-    assert torch.equal(cut(images.pixels).argmax(1), model(images.pixels).argmax(1))
+    assert torch.equal(cut(images.images).argmax(1), model(images.images).argmax(1))
 
 
 def test_an_example_is_the_patch_where_the_clause_votes():
@@ -220,7 +244,9 @@ def test_maps_of_transformers(architecture):
         **size,
     ).eval()
     images, labels = torch.rand(12, 1, 8, 8), torch.arange(12) % 3
-    index, pictures, maps = strongest_clauses(model, images, labels, ("a", "b", "c"), per_class=2, examples=1)
+    index, pictures, maps = strongest_clauses(
+        model, ImageSplit(images, labels), ("a", "b", "c"), per_class=2, examples=1
+    )
     assert maps.shape == (6, 8, 8)
     assert len(index["classes"]) == 3
     assert pictures.shape == (6, 1, 8, 8)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.types import ImageTask
 from stillhouse.families.clauses.students import TsetlinViTConfig
@@ -180,7 +181,9 @@ def test_strongest_clauses_point_at_pixels():
     """The index names rows that exist, maps have the size of the image, shares are shares."""
     model = build()
     images, labels = torch.rand(30, 1, 8, 8), torch.arange(30) % 5
-    index, pictures, maps = strongest_clauses(model, images, labels, ("a", "b", "c", "d", "e"), per_class=2, examples=2)
+    index, pictures, maps = strongest_clauses(
+        model, ImageSplit(images, labels), ("a", "b", "c", "d", "e"), per_class=2, examples=2
+    )
     assert [c["class"] for c in index["classes"]] == ["a", "b", "c", "d", "e"]
     assert pictures.shape == (20, 1, 8, 8)
     assert maps.shape == (20, 8, 8)

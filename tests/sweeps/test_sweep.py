@@ -199,7 +199,7 @@ def test_a_sweep_of_another_space_is_refused(tmp_path):
     """Scores of other settings would be mixed; and a sweep is not continued unasked."""
     open_again(tmp_path, {"points": Choices((4, 8))})
     with pytest.raises(
-        InputError, match=r"of another sweep; it differs in\n  space.points.choices: was \[4, 8\], is \[4, 6\]"
+        InputError, match=r"of another sweep; it differs in space.points.choices: was \[4, 8\], is \[4, 6\]"
     ):
         open_again(tmp_path, {"points": Choices((4, 6))})
     plan = plan_of({"points": Choices((4, 8))})

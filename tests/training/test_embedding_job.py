@@ -1,5 +1,7 @@
 """The embedding lesson: every term does what it says, batches hold neighbours, and training ends no worse than it began."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,16 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(store, tmp_path
     torn = job(store)
     fit(torn, training, seed=0, folder=tmp_path / "torn", resume=True)
     assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), torn.model.parameters()))
+
+
+def test_the_unit_of_the_noise_is_that_of_all_rows(tmp_path):
+    """Of rows that lie cluster by cluster, the first thousand are hardly apart: the noise would be a tenth of what is meant."""
+    x = 10 * np.repeat(np.random.default_rng(0).normal(size=(2, WIDTH)), 1500, axis=0)
+    x += np.random.default_rng(1).normal(size=x.shape)
+    np.save(tmp_path / "x.npy", x.astype(np.float32))
+    made = SimpleNamespace(train=VectorRows(open_vectors(tmp_path / "x.npy"), np.arange(3000), normalize=False))
+    spread = np.sqrt(np.square(x - x.mean(0)).sum(1).mean())
+    assert EmbeddingJob._spread(made) == pytest.approx(spread, rel=0.02)
 
 
 def test_each_term_is_there_when_it_has_a_weight_and_reaches_the_student(store):

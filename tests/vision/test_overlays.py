@@ -42,7 +42,7 @@ def test_overlays_hold_what_the_model_sees(model, data, tmp_path):
     # weights of a softmax over the patches and the class token, so positive and below 1 in all
     total = found["attention"].sum(axis=(1, 2))
     assert ((found["attention"] > 0).all(), (total > 0.5).all(), (total < 1).all()) == (True, True, True)
-    batch = data.test.batch(torch.arange(4))
+    batch = data.test.sample(4).batch(torch.arange(4))
     with torch.no_grad():
         np.testing.assert_allclose(found["probabilities"], model(batch.inputs).softmax(1).numpy(), atol=1e-6)
     np.testing.assert_array_equal(found["labels"], batch.labels.numpy())
@@ -55,7 +55,7 @@ def test_clause_maps_are_the_means_of_the_last_block(model, data, tmp_path):
     last = model.blocks[-1].feed_forward.core.layers[-1].bank
     handle = last.register_forward_hook(lambda bank, args, strength: strengths.append(strength))
     with torch.no_grad():
-        model(data.test.batch(torch.arange(4)).inputs)
+        model(data.test.sample(4).batch(torch.arange(4)).inputs)
     handle.remove()
     expected = strengths[0][:, int(model.class_token is not None) :].mean(-1).reshape(4, 4, 4)
     np.testing.assert_allclose(np.load(tmp_path / OVERLAYS)["clauses"], expected.numpy(), atol=1e-6)
@@ -76,3 +76,23 @@ def test_heads_are_weighed_by_the_validation_split(model, data):
     for name, gain in gains.items():
         torch.testing.assert_close(gain, expected["validation"][name])
     assert any(not torch.allclose(gain, expected["test"][name], rtol=1e-4) for name, gain in gains.items())
+
+
+def test_attention_maps_are_those_of_the_last_block(model, data, tmp_path):
+    """Softmax of queries and keys by hand, from the weights alone: what the class token reads, mean over heads."""
+    write_overlays(model, data, tmp_path, samples=4)
+    found = np.load(tmp_path / OVERLAYS)["attention"]
+    inputs = data.test.sample(4).batch(torch.arange(4)).inputs
+    maps = {}
+    with torch.no_grad():
+        x = model.embed(inputs)
+        for name, block in model.named_blocks():
+            q, k, _ = (block.attention.qkv(block.norm1(x))).chunk(3, dim=-1)
+            heads = [
+                torch.softmax(a @ b.transpose(1, 2) / a.shape[-1] ** 0.5, -1)[:, 0, 1:]
+                for a, b in zip(q.chunk(2, dim=-1), k.chunk(2, dim=-1), strict=True)
+            ]
+            maps[name] = torch.stack(heads).mean(0).reshape(4, 4, 4).numpy()
+            x = block(x, None).tokens
+    np.testing.assert_allclose(found, maps["block_2"], atol=1e-6)
+    assert np.abs(found - maps["block_1"]).max() > 0.01

@@ -2,13 +2,14 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
-from stillhouse.classification.data import DataConfig, ImageData
+from stillhouse.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
@@ -17,9 +18,10 @@ from stillhouse.families.clauses.commands import read
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.specialize import clause_usage
+from stillhouse.families.clauses.students.core import Voted
 from stillhouse.families.clauses.students.flat import FlatTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
-from stillhouse.families.clauses.vision.auto_clause import divide, share_out
+from stillhouse.families.clauses.vision.auto_clause import divide, share_out, worth_of_blocks
 from stillhouse.families.clauses.vision.packed import compare_packed
 from stillhouse.families.images.plan import ImagesRunConfig
 
@@ -67,7 +69,7 @@ def whole(tmp_path_factory):
     return out
 
 
-def test_a_whole_run_leaves_what_it_promises(whole, monkeypatch):
+def test_a_whole_run_leaves_what_it_promises(whole):
     """Checkpoint, TensorBoard groups, overlays, rules, results: each from its flag."""
     results = read_json(whole / "run" / "results.json")
     found = results["models"]["transformer"]
@@ -102,17 +104,41 @@ def test_a_whole_run_leaves_what_it_promises(whole, monkeypatch):
 
     from stillhouse.families.clauses import overlays_report as overlays
 
-    bars = []
-    monkeypatch.setattr(overlays, "_bars", lambda axis, p, names, topk, label: bars.append(topk))
     (whole / "again").mkdir()
     for name in ("sample_00007.png", "sample_mine.png"):  # of an earlier run with more samples, and of the reader's
         (whole / "again" / name).touch()
     overlays.draw_overlays(whole / "run" / "transformer", whole / "again", topk=4)
-    assert bars == [4, 4]
     there = sorted(path.name for path in (whole / "again").iterdir())
     assert there == ["sample_00000.png", "sample_00001.png", "sample_mine.png"]
     with pytest.raises(InputError, match=r"no overlays\.npz"):
         overlays.draw_overlays(whole / "board", whole / "again")
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_an_overlay_has_as_many_bars_as_classes_are_wanted(whole, count, tmp_path, monkeypatch):
+    """From the flag to what is drawn: the likeliest classes, and no others."""
+    from matplotlib.axes import Axes
+
+    from stillhouse.families.clauses.vision.outputs import write_outputs
+
+    drawn, barh = [], Axes.barh
+    monkeypatch.setattr(
+        Axes, "barh", lambda axis, y, width, **rest: drawn.append(width) or barh(axis, y, width, **rest)
+    )
+    shutil.copytree(whole / "run" / "transformer", tmp_path / "run")
+    words = [
+        "--visualize-overlays",
+        str(tmp_path / "pictures"),
+        "--visualize-samples",
+        "2",
+        "--visualize-topk",
+        str(count),
+    ]
+    config = read([*TINY, *words, "--distill-teacher-source", "builtin:digits", "--distill-teacher-weight", "0.5"])[1]
+    write_outputs(config, config.run_config("transformer"), config.data.build(), tmp_path / "run")
+    with np.load(tmp_path / "run" / "overlays.npz") as shown:
+        expected = -np.sort(-shown["probabilities"], axis=1)[:, :count]
+    np.testing.assert_allclose(np.stack(drawn), expected)
 
 
 def test_the_checkpoint_reloads_as_documented(whole):
@@ -242,8 +268,78 @@ def test_shares_add_up_to_the_total():
         divide([1.0, 1.0, 1.0], 20)
 
 
+class Useless:
+    """A student of which the clauses of one block are read by nobody: its feed-forward puts out zeros."""
+
+    def __init__(self, student, block):
+        self.student, self.block = student, block
+
+    def for_task(self, task):
+        return self.student.for_task(task)
+
+    def build(self, task):
+        model = self.student.build(task)
+        dead = model.feed_forwards()[self.block]
+        dead.register_forward_hook(lambda part, args, out: Voted(torch.zeros_like(out.votes), out.strength))
+        return model
+
+
+@pytest.mark.parametrize("block", [1, 2])
+def test_clauses_move_away_from_a_useless_block(tmp_path, block):
+    """By construction one of two blocks needs none of its clauses: a quarter of them at least go to the other, whichever it is."""
+    words = [*TINY, "--transformer-clauses", "64", "--transformer-auto-clause", "--lr", "0.01", "--train-limit", "1000"]
+    config = read(words)[1]
+    plan, data = config.run_config("transformer"), config.data.build()
+    student = Useless(plan.student, f"block_{block}")
+    lines = []
+    counts = share_out(config.clauses, student, plan, data, tmp_path / "x.json", resume=False, log=lines.append)
+    found = read_json(tmp_path / "x.json")
+    assert found["worth"][block - 1] == found["error"][block - 1] == 0.0
+    assert found["accuracy"][block - 1] == found["whole"][0]
+    assert counts[block - 1] <= 48
+    assert sum(counts) == 128
+    assert lines == [f"Auto-tuned clause counts: {counts[0]}, {counts[1]} (before: 64, 64)"]
+
+
+def test_a_block_is_worth_what_its_clauses_do_for_the_loss():
+    """Ten rows by hand: with its clauses at their mean, a planted bank gives every image the same answer."""
+    torch.manual_seed(0)
+    model = UnifiedTMTransformer(
+        2, image_size=4, in_channels=1, patch_size=2, embed_dim=12, depths=1, tm_clauses=8
+    ).eval()
+    split = ImageSplit(torch.rand(10, 1, 4, 4), torch.arange(10) % 2)
+    found = worth_of_blocks(model, split, batch_size=3)
+    strengths = []
+    bank = model.feed_forwards()["block_1"].bank
+    with torch.no_grad():
+        hook = bank.register_forward_hook(lambda part, args, out: strengths.append(out))
+        plain = model(split.images)
+        hook.remove()
+        hook = bank.register_forward_hook(lambda part, args, out: strengths[0].mean((0, 1)).expand_as(out))
+        held = model(split.images)
+        hook.remove()
+    losses = [torch.nn.functional.cross_entropy(x, split.labels, reduction="none") for x in (held, plain)]
+    assert found["worth"] == pytest.approx([float((losses[0] - losses[1]).mean())], rel=1e-4)
+    assert found["error"] == pytest.approx([float(np.std((losses[0] - losses[1]).numpy()) / 10**0.5)], rel=1e-4)
+    assert found["worth"][0] != 0.0
+    torch.testing.assert_close(model(split.images), plain)  # left as it was
+
+
+def test_the_budgets_are_logged_before_training(tmp_path, capsys):
+    """The documented line; the counts in it are those that are trained, and stand in the results."""
+    words = ["vision", *(word for word in TINY if word != "--quiet"), "--epochs", "1", "--train-limit", "64"]
+    assert main([*words, "--transformer-auto-clause", "--out", str(tmp_path / "x")]) == 0
+    printed = capsys.readouterr().out
+    after = read_json(tmp_path / "x" / "auto_clause.json")["after"]
+    student = read_json(tmp_path / "x" / "results.json")["models"]["transformer"]["config"]["student"]
+    assert student["tm_clauses"] == after
+    line = f"Auto-tuned clause counts: {after[0]}, {after[1]} (before: 12, 12)"
+    assert line in printed
+    assert printed.index(line) < printed.index("epoch 1/1")
+
+
 def test_auto_clause_holds_the_sum(tmp_path):
-    """Weak blocks get more, the sum stays, a target is met; batches and steps change what is measured."""
+    """The sum stays, a target is met; batches and steps change what is measured."""
     base = [
         *TINY,
         *("--train-limit", "400", "--transformer-clauses", "40", "--transformer-auto-clause", "--lr", "0.01"),

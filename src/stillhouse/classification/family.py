@@ -21,6 +21,7 @@ from stillhouse.core.config import parse
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
 from stillhouse.core.folder import check_test_data, run_above, settings_of, student_folder
+from stillhouse.core.labels import UnlabelledRows
 from stillhouse.core.watch import Watch
 
 if TYPE_CHECKING:
@@ -70,7 +71,11 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
 
     def data(self, config: ClassesRunConfig, log: Callable[[str], None]) -> Any:
         """Read, check and split the data."""
-        data = config.data.build()
+        try:
+            data = config.data.build()
+        except UnlabelledRows as error:
+            log(f"data: {error.line}")
+            raise
         log(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
         return data
 

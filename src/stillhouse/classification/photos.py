@@ -15,6 +15,7 @@ import numpy as np
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite, lines_of
+from stillhouse.core.walk import Passed, files_under
 
 BATCH = 256
 IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
@@ -116,10 +117,7 @@ class PhotoClasses(Classes):
             return Inputs([str(file) for file in files], files)
         path = Path(source).expanduser()
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGES and not file.is_dir())
-            if not files:
-                raise InputError(f"{path}: expected a folder with images ({', '.join(sorted(IMAGES))}), found none")
-            return Inputs([str(file) for file in files], files)
+            return _of_folder(path)
         if path.suffix.lower() in (".csv", ".tsv"):
             return _listed(path)
         if path.suffix.lower() == ".npy":
@@ -131,6 +129,21 @@ class PhotoClasses(Classes):
             check_finite(images, str(path))
             return Inputs([str(number) for number in range(len(images))], list(images))
         return Inputs([source], [path])
+
+
+def _of_folder(folder: Path) -> Inputs:
+    """The image files of a folder and its sub-folders, each once.
+
+    Raises:
+        InputError: there are none.
+    """
+    passed = Passed()
+    found = files_under(folder, folder, lambda name: Path(name).suffix.lower() in IMAGES, passed)
+    if not found:
+        more = f"; {passed}" if str(passed) else ""
+        raise InputError(f"{folder}: expected a folder with images ({', '.join(sorted(IMAGES))}), found none{more}")
+    passed.warn(folder)
+    return Inputs([str(file.path) for file in found], [file.path for file in found])
 
 
 def _listed(table: Path) -> Inputs:

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from stillhouse.classification.light import MOST_NUMBERS, MOST_ROWS
-from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, ImageTask, TextTask
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # scikit-learn's C, from strong to weak regularization
@@ -106,8 +105,9 @@ def numbers(inputs: Tensor, task: ImageTask | TextTask) -> Any:
 
 def _read(split: Any, task: ImageTask | TextTask) -> tuple[Any, np.ndarray]:
     """(n, F) and (n) of at most MOST_ROWS rows of a split, every class in its share."""
-    rows = torch.from_numpy(sample_rows(len(split), MOST_ROWS, labels=split.labels.numpy()))
-    batches = [split.batch(part) for part in rows.split(BATCH)]
-    read = [numbers(batch.inputs, task) for batch in batches]
-    labels = torch.cat([batch.labels for batch in batches]).numpy()
-    return (sparse.vstack(read).tocsr() if sparse.issparse(read[0]) else np.concatenate(read)), labels
+    read, labels = [], []
+    for batch in split.sample(MOST_ROWS).batches(BATCH):
+        read.append(numbers(batch.inputs, task))
+        labels.append(batch.labels.numpy())
+    x = sparse.vstack(read).tocsr() if sparse.issparse(read[0]) else np.concatenate(read)
+    return x, np.concatenate(labels)

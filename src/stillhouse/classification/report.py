@@ -74,10 +74,12 @@ def _tiles(summary: Any) -> list[Block]:
     found = []
     count = len(summary.get("seeds") or ())
     mean = f"mean of {count} seeds" if count > 1 else ""
+    tested = number(mapping(mapping(summary.get("data")).get("sizes")).get("test"))
+    rows = "test rows" if tested is None else f"all {plain(tested, 7)} test rows"
     if number(estimate.get("mean")) is not None:
-        found.append((percent(estimate["mean"]), f"of test rows right: the student ({shipped})", mean))
+        found.append((percent(estimate["mean"]), f"of {rows} right: the student ({shipped})", mean))
     if number(teacher.get("test_score")) is not None:
-        found.append((percent(teacher["test_score"]), f"the teacher ({teacher.get('name', 'unnamed')})", ""))
+        found.append((percent(teacher["test_score"]), f"the teacher ({teacher.get('name', 'unnamed')}) on them", ""))
     own, other = number(student.get("params")), number(teacher.get("params"))
     if own:
         beside = f"{plain(other / own, 2)} times fewer than the teacher" if other and other > own else ""

@@ -21,8 +21,11 @@ from stillhouse.core.family import Grade
 from stillhouse.core.folder import student_folder
 from stillhouse.core.plan import Stage
 from stillhouse.core.types import Batch, Outputs, TextTask
+from stillhouse.metrics.cost import count_cost
 from stillhouse.signals import needs_teacher, teacher_features
 from stillhouse.teachers import CachedTeacher, EnsembleTeacher, Teacher, TeacherConfig, check_teacher, fit_head
+from stillhouse.teachers.probe import HEAD_ROWS
+from stillhouse.teachers.teacher import NetworkTeacher
 from stillhouse.teachers.tutor import Tutor
 
 Load = Callable[[Any], Any]  # folder -> student
@@ -108,6 +111,7 @@ def grade(teacher: Any, data: Any, batch_size: int) -> Grade:
         "head": report.head,
         "reliability": list(report.reliability),
         "params": getattr(teacher, "params", None),
+        "flops": flops_of(teacher),
     }
     scores = report.name, report.score, report.low, report.chance
     return Grade(
@@ -117,6 +121,21 @@ def grade(teacher: Any, data: Any, batch_size: int) -> Grade:
         as_percent=True,
         detail=f"ECE {report.ece:.3f}" + (f"; {report.permuted}" if report.permuted else ""),
     )
+
+
+def flops_of(teacher: Any) -> int | None:
+    """Operations that a teacher counts for one input of the data, as those of students are counted; of several their sum.
+
+    Of a cache those of the teacher that was asked; None where it is not known, as of a class of your own without a `module`.
+    """
+    if isinstance(teacher, EnsembleTeacher):
+        each = [flops_of(member) for member in teacher.members]
+        return None if None in each else sum(filter(None, each))
+    if isinstance(teacher, StoredTeacher):
+        return teacher.plan.about.get("flops")
+    if not isinstance(teacher, NetworkTeacher):
+        return None
+    return int(count_cost(teacher.module, lambda count: teacher.prepare(teacher.task.example(count)))["flops"])
 
 
 def plain_score(data: Any, rows: int = 5_000) -> float | None:
@@ -130,13 +149,10 @@ def plain_score(data: Any, rows: int = 5_000) -> float | None:
         return None
 
     def flat(split: Any) -> tuple[Any, Any]:
-        batches, count = [], 0
-        for batch in split.batches(500):
+        batches = []
+        for batch in split.sample(rows).batches(500):
             side = (min(12, batch.inputs.shape[-2]), min(12, batch.inputs.shape[-1]))
             batches.append((torch.nn.functional.adaptive_avg_pool2d(batch.inputs, side).flatten(1), batch.labels))
-            count += len(batch.labels)
-            if count >= rows:
-                break
         return torch.cat([x for x, _ in batches]).numpy(), torch.cat([y for _, y in batches]).numpy()
 
     model = RidgeClassifier(alpha=1.0).fit(*flat(data.train))
@@ -212,7 +228,12 @@ def questions_of(config: ClassesRunConfig, data: Any, teacher: Any, features: Se
         training.evaluation_batch_size,
         teacher.params,
         str(known.get("license") or UNKNOWN),
-        {"data": data.name, "sizes": dict(seen.sizes), "class_names": list(seen.task.class_names)},
+        {
+            "data": data.name,
+            "sizes": dict(seen.sizes),
+            "class_names": list(seen.task.class_names),
+            "flops": flops_of(teacher),
+        },
         Content(features=tuple(teacher.spec.features)),
     )
 
@@ -314,7 +335,7 @@ def _member(
         teacher = source.build(data.task, features=features)
     teacher.built_as = teacher.identity()
     if teacher.head_is_new and source.head != "keep":
-        fit_head(teacher, data.train.batches(config.training.evaluation_batch_size))
+        fit_head(teacher, data.train.sample(HEAD_ROWS).batches(config.training.evaluation_batch_size))
     return teacher
 
 

@@ -18,7 +18,7 @@ from stillhouse import __version__
 from stillhouse.cli import early
 from stillhouse.cli.stored import page
 from stillhouse.core import ranks
-from stillhouse.core.checks import StillhouseError, nearest
+from stillhouse.core.checks import InputError, StillhouseError, nearest
 
 COMMANDS = {
     "demo": "distil a small clause student on bundled digits and print the verdict (two minutes, offline)",
@@ -117,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StillhouseError as error:
         if ranks.helps():
             return _helper_failed(error)
-        print(f"stillhouse {words[0]}: {as_typed(str(error), words)}", file=sys.stderr)
+        print(f"stillhouse {words[0]}: {as_typed(_text(error), words)}", file=sys.stderr)
         status = _status(error)
         if status == INTERRUPTED:
             print(f"continue with: {_resumed(words)}", file=sys.stderr)
@@ -217,10 +217,19 @@ def _terminated(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _text(error: StillhouseError) -> str:
+    """What is printed of an error: one line, also where it quotes a library that wrote several; of settings, a line a fault."""
+    text = str(error)
+    return " ".join(map(str.strip, text.splitlines())) if isinstance(error, InputError) else text
+
+
 def _helper_failed(error: StillhouseError) -> int:
     """What a process that helps does with an error: process 0 has it too, says so and ends this one; else it is told here."""
     time.sleep(GRACE)
-    print(f"stillhouse, process {os.environ.get('RANK', os.environ.get('LOCAL_RANK', '?'))}: {error}", file=sys.stderr)
+    print(
+        f"stillhouse, process {os.environ.get('RANK', os.environ.get('LOCAL_RANK', '?'))}: {_text(error)}",
+        file=sys.stderr,
+    )
     return _status(error)
 
 

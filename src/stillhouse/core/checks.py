@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 
 
 class StillhouseError(Exception):
@@ -35,6 +37,14 @@ def nearest(word: str, known: Iterable[str]) -> str:
         return f"did you mean '{close[0]}'?"
     shown = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
     return f"known: {shown}"
+
+
+@contextlib.contextmanager
+def one_line_for_pickles() -> Iterator[None]:
+    """Around `torch.load`: its two lines about the protocol of a pickle that is refused anyway, with one of ours, are left out."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol")
+        yield
 
 
 def same_shape(name: str, got: tuple[int, ...], expected: tuple[int, ...]) -> None:

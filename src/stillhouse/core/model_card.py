@@ -97,7 +97,9 @@ def findings(family: Light, run: Mapping[str, Any], summary: Mapping[str, Any], 
             "arm": arm,
             "about": mapping(summary.get("about")).get(arm, ""),
             "seed": seed,
-            "teacher": {name: teacher[name] for name in ("name", "status", "params", "test") if name in teacher},
+            "teacher": {
+                name: teacher[name] for name in ("name", "status", "params", "flops", "test") if name in teacher
+            },
             "test": test,
         },
     }
@@ -271,6 +273,7 @@ def _costs(costs: Mapping[str, float]) -> str:
 
 def _teacher(run: Mapping[str, Any], teacher: Mapping[str, Any]) -> str:
     own = [f"{plain(teacher['params'], 12)} parameters"] if teacher.get("params") else []
+    own += [f"{plain(teacher['flops'], 12)} operations an item"] if teacher.get("flops") else []
     own += [f"checked before training: {teacher['status']}"] if teacher.get("status") else []
     named = f"{teacher['name']}{': ' * bool(own)}{', '.join(own)}" if teacher.get("name") else "none"
     about = f" ({run['about']})" if run.get("about") else ""

@@ -2,7 +2,7 @@
 
     OUT/
       run.json                 config, command, versions, machine, data (name, sizes, sha256, class_names, image_shape)
-      teacher.json             name, score, chance, ece (validation split), status, head, params, test_score, test_ece;
+      teacher.json             name, score, chance, ece (validation split), status, head, params, flops, test_score, test_ece;
                                absent when the run has no teacher
       teacher_predictions.npz  test split: probabilities (N, K) float32
       arms/ARM/seed-K/

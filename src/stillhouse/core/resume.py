@@ -53,10 +53,9 @@ def open_run_folder(
         if key not in (*FREE, *may_change) and not (key in may_grow and _grew(was, now))
     ]
     if changed:
-        text = "\n  ".join(changed)
         raise InputError(
-            f"{out}: --resume needs the configuration of the run; it differs in\n  {text}\n"
-            "take another --out for another run, or delete the folder"
+            f"{out}: --resume needs the configuration of the run; it differs in {'; '.join(changed)}; take another --out for "
+            "another run, or delete the folder"
         )
 
 

@@ -5,8 +5,6 @@ The first rows of a split are no sample of it: files in folders come class by cl
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -39,10 +37,9 @@ def sample_rows(
     """
     if count is None or count >= rows:
         return np.arange(rows)
-    classes: NDArray[Any] = np.zeros(rows, dtype=np.int64) if labels is None else np.asarray(labels)
     order = np.random.default_rng(seed).permutation(rows)
-    place = np.empty(rows)
-    for label in np.unique(classes):
-        own = order[classes[order] == label]
-        place[own] = np.arange(len(own)) / len(own)
-    return np.sort(order[np.argsort(place[order], kind="stable")[:count]])
+    given = np.zeros(rows, dtype=np.int64) if labels is None else np.asarray(labels)[order]
+    _, own, sizes = np.unique(given, return_inverse=True, return_counts=True)
+    place = np.empty(rows)  # in the seeded order: of how many of its class each row is the how-manieth, from 0
+    place[np.argsort(own, kind="stable")] = np.arange(rows) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.sort(order[np.argsort(place / sizes[own], kind="stable")[:count]])

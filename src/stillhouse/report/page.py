@@ -392,9 +392,10 @@ def _costs(run: RunFolder) -> list[Block]:
         ]
         for arm, cost in costs.items()
     ]
-    teacher = number(run.teacher.get("params"))
-    if teacher is not None:
-        rows.append([f"teacher ({run.teacher.get('name', '')})", plain(teacher, 7), *[NOTHING] * 4])
+    params, flops = number(run.teacher.get("params")), number(run.teacher.get("flops"))
+    if params is not None:
+        known = NOTHING if flops is None else plain(flops, 7)
+        rows.append([f"teacher ({run.teacher.get('name', '')})", plain(params, 7), *[NOTHING] * 3, known])
     head = ["", "parameters", "on disk", "ms, batch of 1", "ms, batch of 64", "operations an item"]
     return [Table("Cost", head, rows, f"{TIMED} Operations are counted.")]
 

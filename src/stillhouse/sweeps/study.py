@@ -339,9 +339,8 @@ def _same(study: Any, name: str, plan: Plan) -> None:
         ) from None
     changed = [f"{key}: was {a}, is {b}" for key, a, b in _differences(before, now)]
     if changed:
-        text = "\n  ".join(changed)
         raise InputError(
-            f"study {name!r} is one of another sweep; it differs in\n  {text}\nchoose another --out, --storage or --name"
+            f"study {name!r} is one of another sweep; it differs in {'; '.join(changed)}; choose another --out, --storage or --name"
         )
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from stillhouse.teachers.readiness import TeacherReport, check_teacher
     from stillhouse.teachers.teacher import NetworkTeacher, Teacher
 
-SOURCES = ("builtin", "timm", "torchvision", "py", "ckpt", "run", "cache", "self")
-FOREIGN = ("timm", "torchvision", "py")  # whose weights may come from a file of anyone's
+SOURCES = ("builtin", "timm", "torchvision", "cifar", "py", "ckpt", "run", "cache", "self")
+FOREIGN = ("timm", "torchvision", "cifar", "py")  # whose weights may come from a file of anyone's
 SELF = "self:average"
 
 
@@ -98,7 +98,7 @@ class TeacherConfig:
                 raise ValueError(f"{word}: does nothing with {self.source!r}, which knows its own")
         if self.std is not None and min(self.std, default=0.0) <= 0:
             raise ValueError(f"std: expected numbers above 0, got {list(self.std)}")
-        made = kind in ("timm", "torchvision") and self.checkpoint is None
+        made = kind in ("timm", "torchvision", "cifar") and self.checkpoint is None
         if self.classes is not None and (made or self.head == "probe"):
             raise ValueError(
                 "classes: does nothing where the last layer is re-made; give a checkpoint, without head: probe"

@@ -9,7 +9,14 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.types import ImageTask, TextTask
 from stillhouse.teachers import TeacherConfig
 from stillhouse.teachers.classes import order_of
-from stillhouse.teachers.from_checkpoint import is_own, load_foreign, load_own, load_strictly, read_state_dict
+from stillhouse.teachers.from_checkpoint import (
+    build_by_name,
+    is_own,
+    load_foreign,
+    load_own,
+    load_strictly,
+    read_state_dict,
+)
 from stillhouse.teachers.heads import final_linear, replace_head
 from stillhouse.teachers.teacher import Input, NetworkTeacher, Origin, Tokens
 
@@ -37,18 +44,14 @@ def build(config: TeacherConfig, task: ImageTask, features: tuple[str, ...]) -> 
     order, task = _order(config, task)
     if kind == "py":
         return _of_file(config, task, features, order)
-    if kind == "timm":
-        from stillhouse.teachers.from_timm import build_timm as build_network
-    else:
-        from stillhouse.teachers.from_torchvision import build_torchvision as build_network
     if config.checkpoint is not None:  # looked at before anything is fetched, and it takes the place of what would be
         read_state_dict(Path(config.checkpoint))
         config = replace(config, pretrained=False)
-    module, wants = build_network(name, config, task)
+    module, wants = build_by_name(kind, name, config, task)
     new_head = True
     if config.checkpoint is not None:
         new_head = config.head == "probe"
-        load_foreign(module, Path(config.checkpoint), task.num_classes, skip_head=new_head)
+        load_foreign(module, Path(config.checkpoint), task.num_classes, channels=wants.channels, skip_head=new_head)
     origin = Origin(config.source, config.architecture)
     return NetworkTeacher(
         module,

@@ -18,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, one_line_for_pickles
 from stillhouse.core.hashes import KEY, read_sealed, sealed
 from stillhouse.core.records import check_object, write_atomically
 from stillhouse.core.types import ImageTask
 from stillhouse.teachers.heads import final_linear
+from stillhouse.teachers.recognised import shapes_of
 from stillhouse.teachers.teacher import Input, NetworkTeacher, Origin
 
 FORMAT = "stillhouse-teacher-1"
@@ -94,22 +95,32 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
     config = TeacherConfig(
         source=about["source"], pretrained=False, image_size=wants.side, architecture=about["architecture"]
     )
-    if kind == "timm":
-        from stillhouse.teachers.from_timm import build_timm as build_network
-    else:
-        from stillhouse.teachers.from_torchvision import build_torchvision as build_network
-    module, _ = build_network(name, config, task)
+    module, _ = build_by_name(kind, name, config, task)
     load_strictly(module, read_state_dict(path), str(path))
     return module, wants, task, Origin(about["source"], about["architecture"])
 
 
-def load_foreign(module: nn.Module, path: Path, num_classes: int, *, skip_head: bool) -> None:
+def build_by_name(kind: str, name: str, config: Any, task: ImageTask) -> tuple[nn.Module, Input]:
+    """The network that `timm:NAME`, `torchvision:NAME` or `cifar:NAME` is, with a head for the task, and what it wants to see."""
+    if kind == "timm":
+        from stillhouse.teachers.from_timm import build_timm as build
+    elif kind == "cifar":
+        from stillhouse.teachers.cifar_resnet import build_cifar as build
+    else:
+        from stillhouse.teachers.from_torchvision import build_torchvision as build
+    return build(name, config, task)
+
+
+def load_foreign(module: nn.Module, path: Path, num_classes: int, *, channels: int, skip_head: bool) -> None:
     """Load anyone's state dict over a network whose head is already made for the task.
+
+    A first convolution of 3 channels over a timm network for gray images is adapted as timm does it.
 
     Args:
         module: the network.
         path: safetensors, or a torch file that `weights_only` reads.
         num_classes: K of the task.
+        channels: of the images that the network takes.
         skip_head: leave out the last layer (it is fitted to the data afterwards).
     """
     weights = read_state_dict(path)
@@ -122,17 +133,20 @@ def load_foreign(module: nn.Module, path: Path, num_classes: int, *, skip_head: 
             f"checkpoint {path}: expected {num_classes} classes, its last layer {key} has {weights[key].shape[0]}; "
             "head: probe (--teacher-head probe) re-makes that layer and fits it to this data"
         )
+    if hasattr(module, "pretrained_cfg"):
+        from stillhouse.teachers.from_timm import adapt_channels
+
+        weights = adapt_channels(module, weights, channels, f"checkpoint {path}")
     load_strictly(module, weights, str(path), may_lack=f"{head}." if skip_head else None)
 
 
 def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str, may_lack: str | None = None) -> None:
-    """Load a state dict whose names and shapes are exactly those of the module.
+    """Load a state dict whose names and shapes are exactly those of the module, but for counters of batches.
 
     Raises:
         InputError: a readable list of what is missing, unexpected, or of another shape.
     """
-    ours = {name: tuple(x.shape) for name, x in module.state_dict().items()}
-    theirs = {name: tuple(x.shape) for name, x in weights.items()}
+    ours, theirs = shapes_of(module.state_dict()), shapes_of(weights)
     missing = [n for n in ours if n not in theirs and not (may_lack and n.startswith(may_lack))]
     unexpected = [n for n in theirs if n not in ours]
     shapes = [f"{n} (expected {ours[n]}, got {theirs[n]})" for n in ours if n in theirs and ours[n] != theirs[n]]
@@ -144,10 +158,9 @@ def load_strictly(module: nn.Module, weights: Mapping[str, Tensor], where: str, 
     if faults:
         matched = sum(theirs.get(n) == shape for n, shape in ours.items())
         raise InputError(
-            f"{where} does not fit {type(module).__name__}: {matched} of {len(ours)} entries match\n"
-            + "\n".join(faults)
+            f"{where} does not fit {type(module).__name__}: {matched} of {len(ours)} entries match; {'; '.join(faults)}"
         )
-    module.load_state_dict(dict(weights), strict=may_lack is None)
+    module.load_state_dict(dict(weights), strict=False)  # what may be missing was said above
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -159,11 +172,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"checkpoint {path} does not exist")
     try:
-        found: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
+        with one_line_for_pickles():
+            found: Any = (
+                load_file(path)
+                if path.suffix == ".safetensors"
+                else torch.load(path, map_location="cpu", weights_only=True)
+            )
     except pickle.UnpicklingError:  # its text advises to load it unsafely
         raise InputError(
             f"checkpoint {path} is no checkpoint, or holds more than tensors, which is not unpickled: it could run any code; "
@@ -212,4 +226,4 @@ def _said(error: Exception) -> str:
 
 def _listed(title: str, names: list[str]) -> str:
     more = f", ... {len(names) - 5} more" if len(names) > 5 else ""
-    return f"  {len(names)} {title}: {', '.join(names[:5])}{more}"
+    return f"{len(names)} {title}: {', '.join(names[:5])}{more}"

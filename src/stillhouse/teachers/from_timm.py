@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.types import ImageTask
@@ -40,6 +40,8 @@ def build_timm(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Mo
             f"the published weights of timm:{name} cannot be fetched ({_short(error)}); offline, give a checkpoint "
             "(--teacher-checkpoint FILE --no-teacher-pretrained)"
         ) from None
+    if config.pretrained:
+        check_adapts(module, task.shape[0], f"timm:{name}")
     if config.pretrained or config.checkpoint is not None:
         published: dict[str, Any] = module.pretrained_cfg
         mean, std = tuple(published["mean"]), tuple(published["std"])
@@ -48,6 +50,49 @@ def build_timm(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Mo
     if len(mean) not in (1, task.shape[0]):
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     return module, Input(task.shape[0], mean, std, side)
+
+
+def adapt_channels(module: nn.Module, weights: Mapping[str, Tensor], channels: int, where: str) -> dict[str, Tensor]:
+    """A state dict whose first convolutions take the channels of the data, by timm's own rule: of gray the three are summed.
+
+    Args:
+        module: of timm, built for those channels.
+        weights: state dict, of 3 channels as published ones are, or as the module is.
+        channels: 1 or 3.
+        where: the weights come from, for the message.
+
+    Raises:
+        InputError: the first layer is no convolution, which timm cannot adapt.
+    """
+    from timm.models import adapt_input_conv
+
+    found, ours = dict(weights), module.state_dict()
+    for layer in first_layers(module):
+        name = f"{layer}.weight"
+        if channels != 3 and name in found and found[name].shape != ours[name].shape:
+            check_adapts(module, channels, where)
+            found[name] = adapt_input_conv(channels, found[name])
+    return found
+
+
+def check_adapts(module: nn.Module, channels: int, where: str) -> None:
+    """Refuse weights of 3 channels over a first layer for others, where timm would leave that layer at random.
+
+    Raises:
+        InputError: the first layer is no convolution.
+    """
+    for layer in first_layers(module):
+        if channels != 3 and not isinstance(module.get_submodule(layer), nn.Conv2d):
+            raise InputError(
+                f"{where}: its first layer ({layer}) is for 3 channels, and timm cannot adapt such a layer to {channels}; take "
+                "--data-channels 3"
+            )
+
+
+def first_layers(module: nn.Module) -> tuple[str, ...]:
+    """The layers of a timm network that see pixels."""
+    found = getattr(module, "pretrained_cfg", {}).get("first_conv") or ()
+    return (found,) if isinstance(found, str) else tuple(found)
 
 
 def own_arguments(arguments: Mapping[str, Any], name: str) -> None:

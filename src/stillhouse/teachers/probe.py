@@ -16,14 +16,15 @@ from stillhouse.core.types import Batch
 from stillhouse.teachers.heads import final_linear
 from stillhouse.teachers.teacher import NetworkTeacher
 
+HEAD_ROWS = 20_000  # enough for a linear layer
 
-def fit_head(teacher: NetworkTeacher, batches: Iterable[Batch], *, rows: int = 20_000) -> None:
+
+def fit_head(teacher: NetworkTeacher, batches: Iterable[Batch]) -> None:
     """Fit the teacher's last linear layer by logistic regression on what enters it; changes that layer in place.
 
     Args:
         teacher: its `head_is_new` is cleared.
-        batches: of the training split.
-        rows: at most so many are used.
+        batches: of the training split, or of a sample of it (`HEAD_ROWS`); all of them are used.
 
     Raises:
         InputError: features that are not numbers, or a head that is not applied once to (B, D).
@@ -45,8 +46,6 @@ def fit_head(teacher: NetworkTeacher, batches: Iterable[Batch], *, rows: int = 2
                 teacher(batch)
                 labels.append(batch.labels.cpu())
                 bars.update(bar, advance=len(batch.labels))
-                if sum(map(len, labels)) >= rows:
-                    break
     finally:
         hook.remove()
     y = torch.cat(labels).numpy()

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.labels import missing_labels, require_labels
 from stillhouse.core.types import Batch
 from stillhouse.teachers.classes import in_words, permutation
 from stillhouse.teachers.teacher import Teacher
@@ -54,7 +55,7 @@ def check_teacher(teacher: Teacher, batches: Iterable[Batch], class_names: Seque
     """Score a teacher on labelled batches (the validation split); raises nothing for a bad one; see the report.
 
     Raises:
-        InputError: no rows, or outputs that are not numbers.
+        InputError: no rows, rows without a label, or outputs that are not numbers.
 
     Source: Wilson 1927 (interval); Guo et al. 2017, arXiv:1706.04599 (calibration).
     """
@@ -65,6 +66,7 @@ def check_teacher(teacher: Teacher, batches: Iterable[Batch], class_names: Seque
     if not labels:
         raise InputError(f"teacher {teacher.name}: no rows to check it on")
     p, y = torch.cat(probabilities), torch.cat(labels)
+    require_labels(missing_labels(y), f"teacher {teacher.name}: the rows to check it on", "validation")
     if not torch.isfinite(p).all():
         raise InputError(
             f"teacher {teacher.name}: {int((~torch.isfinite(p)).any(1).sum())} of {len(y)} outputs are NaN or infinite"

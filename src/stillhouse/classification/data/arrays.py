@@ -15,6 +15,7 @@ from torch import Tensor
 from stillhouse.classification.data.sources import Rows
 from stillhouse.classification.data.streamed import Streamed
 from stillhouse.core.checks import InputError
+from stillhouse.core.labels import missing_labels, require_labels
 
 CHUNK = 1024
 
@@ -28,12 +29,15 @@ def rows_from_arrays(images: Any, labels: Any, where: str = "") -> Rows:
         where: goes before the array's name in messages (`test_`).
 
     Raises:
-        InputError: another shape or type, unequal lengths; see also `check_pixels`.
+        InputError: another shape or type, unequal lengths, labels that are missing; see also `check_pixels`.
     """
     pixels, numbers = _numpy(images), _numpy(labels)
     if pixels.size == 0:
         raise InputError(f"{where}images: expected at least one image, got an array of shape {pixels.shape}")
     tensor = _channels_first(_pixels(pixels, f"{where}images"), f"{where}images")
+    if numbers.ndim == 1:
+        missing = missing_labels(numbers if isinstance(labels, Tensor) else labels)
+        require_labels(missing, f"{where}labels", where.rstrip("_") or "train")
     if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
         raise InputError(
             f"{where}labels: expected whole numbers of shape (N,), got {numbers.dtype} of shape {numbers.shape}"

@@ -2,24 +2,31 @@
 
     ROOT/train/CLASS/*.png, and where they are there ROOT/test/CLASS/*.png and ROOT/val (valid, validation)/CLASS/*.png
     ROOT/CLASS/*.png, from which a test split is taken
+    ROOT/unlabelled (or ROOT/train/unlabelled) is no class: its images have none
 
+Images may lie in sub-folders. Each is read once, whatever it is called; links are followed within ROOT, never out of it or back up.
 `val` beside `test` is the validation split; `val` alone is the test split, as it is for ImageNet.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from stillhouse.classification.data.decode import check_file, look
 from stillhouse.classification.data.folder_cache import decoded
+from stillhouse.classification.data.leaks import Image, check_apart
 from stillhouse.classification.data.sources import Loaded, Rows
 from stillhouse.classification.data.streamed import Part, Streamed
 from stillhouse.core.checks import InputError
+from stillhouse.core.labels import FOLDERS as UNLABELLED
+from stillhouse.core.labels import require_labels
+from stillhouse.core.walk import File, Identity, Passed, files_under, follow
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp"}
 VALIDATION_NAMES = ("validation", "valid", "val")
@@ -30,7 +37,7 @@ class Listing:
     """The image files of one split: class names sorted, files sorted within each class, and a label a file."""
 
     class_names: tuple[str, ...]
-    files: tuple[Path, ...]
+    files: tuple[File, ...]
     labels: tuple[int, ...]
 
 
@@ -44,7 +51,8 @@ def load_folder(root: Path, image_size: int | None, channels: int | None, *, str
         stream: decode each image when it is asked for, and keep nothing: for more images than memory or disk hold.
 
     Raises:
-        InputError: no such layout, an empty class folder, splits with other classes, an image that cannot be read.
+        InputError: no such layout, an empty class folder, splits with other classes, an image that cannot be read, one without
+            a class, in two classes or in two splits.
     """
     if not root.is_dir():
         raise InputError(f"folder {root} (--data-root): expected a folder of images, got {_what(root)}")
@@ -55,40 +63,49 @@ def load_folder(root: Path, image_size: int | None, channels: int | None, *, str
 
 
 def _load(root: Path, image_size: int | None, channels: int | None, stream: bool) -> Loaded:
-    places = _splits(root)
-    listings = {split: _list(place) for split, place in places.items()}
+    passed = Passed()
+    places = _splits(root, passed)
+    listings = {split: _list(place, root, split, passed) for split, place in places.items()}
+    passed.warn(root)
     train = listings["train"]
     for split, listing in listings.items():
         _same_classes(places["train"], train.class_names, places[split], listing.class_names)
+    name = root.resolve().name
+    images_of = {
+        split: [Image(Part(file.path), file.path.name, file.size, file.identity) for file in listing.files]
+        for split, listing in listings.items()
+    }
 
     if stream:
+        check_apart(images_of, same_names=True)
         behind = {split: _streamed(root, listing, image_size, channels) for split, listing in listings.items()}
-        name = root.resolve().name
         return Loaded(name, train.class_names, behind["train"], behind.get("validation"), behind.get("test"))
-    files = [file for listing in listings.values() for file in listing.files]
-    images = decoded(root, files, image_size, channels)
+    files = [file.path for listing in listings.values() for file in listing.files]
+    images = decoded(root, files, image_size, channels, before=lambda: check_apart(images_of))
     rows, start = {}, 0
     for split, listing in listings.items():
         stop = start + len(listing.files)
         rows[split] = Rows(images[start:stop], torch.tensor(listing.labels, dtype=torch.int64))
         start = stop
-    return Loaded(root.resolve().name, train.class_names, rows["train"], rows.get("validation"), rows.get("test"))
+    return Loaded(name, train.class_names, rows["train"], rows.get("validation"), rows.get("test"))
 
 
 def _streamed(root: Path, listing: Listing, image_size: int | None, channels: int | None) -> Rows:
     if image_size is None:
         raise InputError("data: images that are streamed need one size for all; give image_size (--data-image-size)")
-    shape = (channels or (1 if look(listing.files[0]).gray else 3), image_size, image_size)
-    names = [f"{file.relative_to(root).as_posix()} {file.stat().st_size}" for file in listing.files]
-    parts = [Part(file) for file in listing.files]
+    shape = (channels or (1 if look(listing.files[0].path).gray else 3), image_size, image_size)
+    names = [f"{file.path.relative_to(root).as_posix()} {file.size}" for file in listing.files]
+    parts = [Part(file.path) for file in listing.files]
     return Rows(Streamed(parts, shape, names), torch.tensor(listing.labels, dtype=torch.int64))
 
 
-def _splits(root: Path) -> dict[str, Path]:
+def _splits(root: Path, passed: Passed) -> dict[str, Path]:
     """Where each split lies; `train` is the root itself where the root holds the classes."""
     names = ("train", "test", *VALIDATION_NAMES)
     # A class may be called "train" (beside "bus" and "car"): a split holds folders, a class holds images
-    there = {name: root / name for name in names if (root / name).is_dir() and _folders(root / name)}
+    there = {name: root / name for name in names if (root / name).is_dir() and _holds_folders(root / name)}
+    for place in there.values():
+        _check_inside(place, root, passed)
     if "train" not in there:
         if there:
             raise InputError(f"folder {root}: expected train/ beside {'/, '.join(there)}/, got none")
@@ -106,31 +123,84 @@ def _splits(root: Path) -> dict[str, Path]:
     return splits
 
 
-def _list(place: Path) -> Listing:
-    classes = _folders(place)
+def _list(place: Path, root: Path, split: str, passed: Passed) -> Listing:
+    folders = _folders(place, root, passed)
+    classes = [folder for folder in folders if folder.name.lower() not in UNLABELLED]
+    found = {folder: _images(folder, root, passed) for folder in classes}
+    beside = root.iterdir() if split == "train" and place != root else ()
+    without = [folder for folder in (*folders, *beside) if folder.name.lower() in UNLABELLED and folder.is_dir()]
+    _check_labelled(root, split, found, without, passed)
     if not classes:
         raise InputError(f"folder {place}: expected a folder for every class with images in it, got no folders")
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, folder in enumerate(classes):
-        found = _images(folder)
-        if not found:
-            raise InputError(f"class folder {folder}: expected images ({', '.join(sorted(SUFFIXES))}), got none")
-        for file in found:
-            check_file(file)
-        files += found
-        labels += [label] * len(found)
-    return Listing(tuple(folder.name for folder in classes), tuple(files), tuple(labels))
+    for folder, files in found.items():
+        if not files:
+            more = f"; {passed}" if str(passed) else ""
+            raise InputError(f"class folder {folder}: expected images ({', '.join(sorted(SUFFIXES))}), got none{more}")
+        for file in files:
+            if file.identity is None:
+                check_file(file.path)
+    _check_one_class(found)
+    labels = [label for label, files in enumerate(found.values()) for _ in files]
+    return Listing(
+        tuple(folder.name for folder in classes),
+        tuple(file for files in found.values() for file in files),
+        tuple(labels),
+    )
 
 
-def _folders(place: Path) -> list[Path]:
-    return sorted(entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+def _check_labelled(
+    root: Path, split: str, found: Mapping[Path, Sequence[File]], without: Sequence[Path], passed: Passed
+) -> None:
+    """Refuse images that lie in a folder for those without a class."""
+    some = [file for folder in without for file in _images(folder, root, passed)]
+    count = sum(map(len, found.values()))
+    missing = np.arange(count + len(some)) >= count
+    require_labels(
+        missing, f"folder {root}", split, called=lambda row: some[row - count].path.relative_to(root).as_posix()
+    )
 
 
-def _images(folder: Path) -> list[Path]:
-    """Also in sub-folders and through links, as torchvision's `ImageFolder` does."""
-    found = (Path(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names)
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
+def _check_one_class(found: Mapping[Path, Sequence[File]]) -> None:
+    """Refuse an image that lies in two class folders by a link: it would be of both classes."""
+    seen: dict[Identity, File] = {}
+    for file in (file for files in found.values() for file in files):
+        if file.identity is not None and (first := seen.setdefault(file.identity, file)) is not file:
+            raise InputError(f"image {file.path} is the same file as {first.path}, of another class; keep one of them")
+
+
+def _folders(place: Path, root: Path, passed: Passed) -> list[Path]:
+    """The folders in a folder, but for links that lead back up."""
+    found = sorted(entry for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return [folder for folder in found if _check_inside(folder, root, passed)]
+
+
+def _holds_folders(place: Path) -> bool:
+    return any(entry.is_dir() and not entry.name.startswith(".") for entry in place.iterdir())
+
+
+def _check_inside(folder: Path, root: Path, passed: Passed) -> bool:
+    """Whether a folder may be gone into.
+
+    Raises:
+        InputError: a link to a folder outside the root: left out in silence, a class or a split would be missing.
+    """
+    before = len(passed.outside)
+    inside = follow(folder, root, passed)
+    if len(passed.outside) > before:
+        raise InputError(
+            f"folder {folder} is a link that leads out of {root}, and such links are not followed; copy what it leads to, or "
+            "name a folder above both"
+        )
+    return inside
+
+
+def _images(folder: Path, root: Path, passed: Passed) -> list[File]:
+    """Also in sub-folders."""
+    return files_under(folder, root, _is_image, passed)
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def _same_classes(first: Path, names: Sequence[str], second: Path, others: Sequence[str]) -> None:

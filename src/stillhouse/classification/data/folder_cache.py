@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -25,12 +25,19 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sha256_of
 from stillhouse.core.records import read_object, write_atomically, write_json
 
-FORMAT = 2
+FORMAT = 3
 AT_ONCE = 64
 LEFTOVER_SECONDS = 3600
 
 
-def decoded(root: Path, files: Sequence[Path], image_size: int | None, channels: int | None) -> Tensor:
+def decoded(
+    root: Path,
+    files: Sequence[Path],
+    image_size: int | None,
+    channels: int | None,
+    *,
+    before: Callable[[], None] = lambda: None,
+) -> Tensor:
     """The images of all files in order, from the cache or else decoded into it.
 
     Args:
@@ -38,6 +45,7 @@ def decoded(root: Path, files: Sequence[Path], image_size: int | None, channels:
         files: (N) under the root.
         image_size: see `load_folder`.
         channels: see `load_folder`.
+        before: called before files are decoded: what it checks holds as long as they do not change.
 
     Returns:
         (N, C, H, W) uint8, mapped from the file: pages are read when they are used, writing to them does not reach the disk.
@@ -51,6 +59,7 @@ def decoded(root: Path, files: Sequence[Path], image_size: int | None, channels:
     array = folder / f"{state}-{image_size or 'any'}-{channels or 'any'}.npy"
     images = _read(array, len(files))
     if images is None:
+        before()
         try:
             _build(array, root, files, image_size, channels)
         except InputError as error:

@@ -5,7 +5,7 @@ Legend: B batch, N rows, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,6 +24,7 @@ from stillhouse.classification.data.augment import Augmentation, augment, augmen
 from stillhouse.classification.data.config import DataConfig
 from stillhouse.classification.data.shape import fit
 from stillhouse.classification.data.sources import Loaded, Rows
+from stillhouse.classification.data.split import Split
 from stillhouse.classification.data.splits import check_every_class, hold_out, limit
 from stillhouse.classification.data.statistics import fingerprint, pixel_statistics
 from stillhouse.classification.data.streamed import Streamed
@@ -32,7 +33,7 @@ from stillhouse.core.types import Batch, ImageTask
 
 
 @dataclass(frozen=True)
-class ImageSplit:
+class ImageSplit(Split):
     """One split, in memory or decoded when its rows are asked for.
 
     Attributes:
@@ -53,9 +54,6 @@ class ImageSplit:
         if isinstance(self.images, Streamed):
             self.images.ahead(index)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def batch(self, index: Tensor) -> Batch:
         """The rows of an index.
 
@@ -68,13 +66,6 @@ class ImageSplit:
         rows = self.images.index_select(0, index)
         inputs = rows.float().div_(255) if rows.dtype == torch.uint8 else rows
         return Batch(inputs, self.labels.index_select(0, index), index)
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All rows in order, `size` at a time; the last batch may be smaller."""
-        if size < 1:
-            raise InputError(f"batch size: expected at least 1, got {size}")
-        for start in range(0, len(self), size):
-            yield self.batch(torch.arange(start, min(start + size, len(self))))
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +20,16 @@ import torch
 from torch import Tensor
 
 from stillhouse.classification.data.sources import Rows
+from stillhouse.classification.data.split import Split
 from stillhouse.classification.data.splits import hold_out, limit
 from stillhouse.classification.data.texts_config import TextDataConfig
 from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.labels import line_of_table, missing_labels, require_labels
 from stillhouse.core.types import Batch, TextTask
 
 
 @dataclass(frozen=True)
-class TextSplit:
+class TextSplit(Split):
     """One split, whole in memory.
 
     Attributes:
@@ -38,19 +40,9 @@ class TextSplit:
     ids: Tensor
     labels: Tensor
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def batch(self, index: Tensor) -> Batch:
         """The rows of an index (B): ids (B, L), labels (B), and the index."""
         return Batch(self.ids.index_select(0, index), self.labels.index_select(0, index), index)
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All rows in order, `size` at a time; the last batch may be smaller."""
-        if size < 1:
-            raise InputError(f"batch size: expected at least 1, got {size}")
-        for start in range(0, len(self), size):
-            yield self.batch(torch.arange(start, min(start + size, len(self))))
 
 
 @dataclass(frozen=True)
@@ -125,8 +117,8 @@ class TextData:
             name: what reports call it.
 
         Raises:
-            InputError: not three splits, an empty one, texts and labels of unequal number, a label outside the classes, a
-                text without tokens, or a token id outside the vocabulary.
+            InputError: not three splits, an empty one, texts and labels of unequal number, a label that is missing or outside
+                the classes, a text without tokens, or a token id outside the vocabulary.
 
         Example:
             >>> rows = (["a b", "b"], [0, 1])
@@ -144,6 +136,7 @@ class TextData:
                 raise InputError(
                     f"{word}: expected as many labels as texts and at least one, got {len(texts)} and {len(labels)}"
                 )
+            require_labels(missing_labels(labels), f"{word} labels", word)
             wrong = [label for label in labels if not 0 <= int(label) < len(class_names)]
             if wrong:
                 raise InputError(f"{word} labels: expected 0 to {len(class_names) - 1}, got {wrong[0]}")
@@ -156,15 +149,18 @@ def load_texts(config: TextDataConfig) -> TextData:
     """The rows of a file, tokenized and split; classes are the different labels in alphabetical order.
 
     Raises:
-        InputError: the file cannot be read, lacks a column, has one class only, or a text without tokens.
+        InputError: the file cannot be read, lacks a column, has one class only, rows without a label, or a text without tokens.
     """
     path = Path(config.root).expanduser()
     rows = read_rows(path)
+    columns = dict.fromkeys(str(name) for row in rows for name in row)  # of .jsonl, a row may lack some
     for column in (config.text_column, config.label_column):
-        if column not in rows[0]:
-            raise InputError(f"{path}: expected a column {column!r}; {nearest(column, map(str, rows[0]))}")
+        if column not in columns:
+            raise InputError(f"{path}: expected a column {column!r}; {nearest(column, columns)}")
     texts = [str(row.get(config.text_column) or "") for row in rows]
-    words = [str(row.get(config.label_column)) for row in rows]
+    labels = [row.get(config.label_column) for row in rows]
+    require_labels(missing_labels(labels), f"{path}, column {config.label_column!r}", called=line_of_table)
+    words = [str(label) for label in labels]
     names = sorted(set(words))
     if len(names) < 2:
         raise InputError(f"{path}: expected at least 2 classes in {config.label_column!r}, got {', '.join(names)}")

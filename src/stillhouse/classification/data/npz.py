@@ -15,6 +15,7 @@ import numpy as np
 from stillhouse.classification.data.arrays import infer_class_names, optional_rows, rows_from_arrays
 from stillhouse.classification.data.sources import Loaded
 from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.labels import missing_labels, require_labels
 
 KEYS = ("images", "labels", "test_images", "test_labels", "validation_images", "validation_labels", "class_names")
 
@@ -32,6 +33,11 @@ def load_npz(path: Path) -> Loaded:
     for key in ("images", "labels"):
         if key not in arrays:
             raise InputError(f"{path}: expected an array {key!r}, got {', '.join(sorted(arrays)) or 'no arrays'}")
+    for key in ("labels", "validation_labels", "test_labels"):
+        if key in arrays and arrays[key].ndim == 1:
+            require_labels(
+                missing_labels(arrays[key]), f"{path}: {key}", key.removesuffix("labels").rstrip("_") or "train"
+            )
     train = rows_from_arrays(arrays["images"], arrays["labels"])
     test = optional_rows(arrays.get("test_images"), arrays.get("test_labels"), "test_")
     validation = optional_rows(arrays.get("validation_images"), arrays.get("validation_labels"), "validation_")

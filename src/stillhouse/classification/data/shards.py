@@ -4,9 +4,9 @@
     ROOT/*.tar, from which a test split is taken
     ROOT/classes.txt          a class name a line; the numbers as words where it is missing
 
-KEY.cls holds the number of the class as text, KEY.json an object with `label` (or `cls`). Tars are read in place and never
-unpacked: their tables of contents are read once and kept in CACHE/shards (STILLHOUSE_CACHE or ~/.cache/stillhouse), so that rows
-can be picked in any order.
+KEY.cls holds the number of the class as text, KEY.json an object with `label` (or `cls`); `core.labels` says which are missing.
+Links are followed within ROOT, never out of it. Tars are read in place and never unpacked: their tables of contents are read once
+and kept in CACHE/shards (STILLHOUSE_CACHE or ~/.cache/stillhouse), so that rows can be picked in any order.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from typing import Any
 import torch
 
 from stillhouse.classification.data.folder import SUFFIXES, VALIDATION_NAMES
+from stillhouse.classification.data.leaks import Image, check_apart
 from stillhouse.classification.data.sources import Loaded, Rows
 from stillhouse.classification.data.streamed import Part, Streamed
 from stillhouse.core.checks import InputError
+from stillhouse.core.labels import MISSING, missing_labels, require_labels
 from stillhouse.core.records import check_object, read_json, write_json
+from stillhouse.core.walk import File, Passed, follow, once
 
 FORMAT = 1
 
@@ -39,37 +42,53 @@ def load_shards(root: Path, image_size: int | None, channels: int | None) -> Loa
         channels: 1 or 3 [3].
 
     Raises:
-        InputError: no shards, a sample without image or label, no side.
+        InputError: no shards, a sample without image or label, one in two splits, no side.
     """
     if image_size is None:
         raise InputError("data: images that are streamed need one size for all; give image_size (--data-image-size)")
     if not root.is_dir():
         raise InputError(f"shards {root} (--data-root): expected a folder with .tar files, got none")
-    places = {name: root / name for name in ("train", "test", *VALIDATION_NAMES) if list((root / name).glob("*.tar"))}
-    splits: dict[str, Path] = {"train": places.get("train", root)}
-    validation = next((places[name] for name in VALIDATION_NAMES if name in places), None)
-    if "test" in places:
-        splits["test"] = places["test"]
+    passed = Passed()
+    tars = {name: _tars(root / name, root, passed) for name in ("train", "test", *VALIDATION_NAMES)}
+    splits = {"train": tars["train"] or _tars(root, root, passed)}
+    passed.warn(root)
+    validation = next((tars[name] for name in VALIDATION_NAMES if tars[name]), None)
+    if tars["test"]:
+        splits["test"] = tars["test"]
     if validation is not None:
-        splits["validation" if "test" in places else "test"] = validation
+        splits["validation" if tars["test"] else "test"] = validation
     shape = (channels or 3, image_size, image_size)
-    rows = {name: _rows(root, sorted(place.glob("*.tar")), place, shape) for name, place in splits.items()}
+    if not splits["train"]:
+        more = f"; {passed}" if str(passed) else ""
+        raise InputError(f"shards {root}: expected .tar files, got none{more}")
+    samples = {name: [one for shard in shards for one in _samples(shard)] for name, shards in splits.items()}
+    rows = {name: _rows(root, name, some, shape) for name, some in samples.items()}
+    check_apart({name: [image for image, _ in some] for name, some in samples.items()}, same_names=True)
     most = max(int(split.labels.max()) for split in rows.values()) + 1
     return Loaded(root.resolve().name, _names(root, most), rows["train"], rows.get("validation"), rows.get("test"))
 
 
-def _rows(root: Path, shards: Sequence[Path], place: Path, shape: tuple[int, int, int]) -> Rows:
-    if not shards:
-        raise InputError(f"shards {place}: expected .tar files, got none")
-    parts: list[Part] = []
-    labels: list[int] = []
-    names: list[str] = []
-    for shard in shards:
-        for key, start, size, label in _contents(shard):
-            parts.append(Part(shard, start, size))
-            labels.append(label)
-            names.append(f"{shard.relative_to(root).as_posix()}/{key} {size}")
-    return Rows(Streamed(parts, shape, names), torch.tensor(labels, dtype=torch.int64))
+def _tars(place: Path, root: Path, passed: Passed) -> list[File]:
+    """The tars in a folder, each once."""
+    if not place.is_dir() or not follow(place, root, passed):
+        return []
+    return list(once((File.at(path) for path in sorted(place.glob("*.tar")) if follow(path, root, passed)), passed))
+
+
+def _samples(shard: File) -> list[tuple[Image, int]]:
+    """Every image of a shard with its label."""
+    return [
+        (Image(Part(shard.path, start, size), key, size, (shard.identity, start)), label)
+        for key, start, size, label in _contents(shard.path)
+    ]
+
+
+def _rows(root: Path, split: str, samples: Sequence[tuple[Image, int]], shape: tuple[int, int, int]) -> Rows:
+    names = [f"{image.part.file.relative_to(root).as_posix()}/{image.name}" for image, _ in samples]
+    labels = [label for _, label in samples]
+    require_labels(missing_labels(labels), f"shards {root}", split, called=names.__getitem__)
+    sized = [f"{name} {image.size}" for name, (image, _) in zip(names, samples)]
+    return Rows(Streamed([image.part for image, _ in samples], shape, sized), torch.tensor(labels, dtype=torch.int64))
 
 
 def _contents(shard: Path) -> list[list[Any]]:
@@ -115,8 +134,12 @@ def _read(shard: Path) -> list[list[Any]]:
 def _label(file: Any, ending: str, where: str) -> int:
     content = file.read()
     try:
+        if ending == "cls" and missing_labels([content.decode()])[0]:
+            return MISSING
         found = json.loads(content)
         label = found.get("label", found.get("cls")) if ending == "json" else found
+        if missing_labels([label])[0]:
+            return MISSING
         if type(label) is not int or label < 0:
             raise ValueError
     except (ValueError, AttributeError, RecursionError):

@@ -12,6 +12,7 @@ from torch import Tensor
 from stillhouse.classification.data.sources import Rows
 from stillhouse.classification.data.streamed import Streamed
 from stillhouse.core.checks import InputError
+from stillhouse.core.sample import sample_rows
 
 
 def hold_out(rows: Rows, fraction: float, seed: int, class_names: Sequence[str], split: str) -> tuple[Rows, Rows]:
@@ -65,31 +66,7 @@ def limit(rows: Rows, count: int | None, seed: int, num_classes: int, split: str
         return rows
     if count < num_classes:
         raise InputError(f"{split}_limit: expected at least {num_classes} (one a class), got {count}")
-    return pick(rows, stratified_subset(rows.labels, count, seed))
-
-
-def stratified_subset(labels: Tensor, count: int, seed: int) -> np.ndarray:
-    """Rows of a stratified subset, ascending.
-
-    scikit-learn refuses classes with one row and parts smaller than K, so each class is laid out evenly over [0, 1)
-    in a seeded order, its first row at 0, and the `count` lowest are kept: all shares are right to one row.
-
-    Args:
-        labels: (N) int64.
-        count: rows to keep, at most N.
-        seed: fixes which.
-
-    Example:
-        >>> stratified_subset(torch.tensor([0, 0, 0, 0, 1, 1]), 3, seed=0).size
-        3
-    """
-    numbers = labels.numpy()
-    order = np.random.default_rng(seed).permutation(len(numbers))
-    place = np.empty(len(numbers))
-    for label in np.unique(numbers):
-        own = order[numbers[order] == label]
-        place[own] = np.arange(len(own)) / len(own)
-    return np.sort(order[np.argsort(place[order], kind="stable")[:count]])
+    return pick(rows, sample_rows(len(rows.labels), count, labels=rows.labels.numpy(), seed=seed))
 
 
 def check_every_class(labels: Tensor, class_names: Sequence[str]) -> None:

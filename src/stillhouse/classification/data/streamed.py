@@ -34,22 +34,32 @@ class Part:
     start: int = 0
     size: int | None = None
 
+    @property
+    def where(self) -> Path:
+        """The file, and the place in it."""
+        return self.file if self.size is None else Path(f"{self.file}@{self.start}")
+
+    def read(self) -> bytes:
+        """The encoded image.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        try:
+            with self.file.open("rb") as opened:
+                opened.seek(self.start)
+                return opened.read(-1 if self.size is None else self.size)
+        except OSError as error:
+            raise InputError(f"cannot read {self.file}: {error.strerror}") from None
+
     def decoded(self, channels: int, height: int, width: int) -> Tensor:
         """(C, H, W) uint8.
 
         Raises:
             InputError: it cannot be read; the message names file and place.
         """
-        content = None
-        if self.size is not None:
-            try:
-                with self.file.open("rb") as opened:
-                    opened.seek(self.start)
-                    content = opened.read(self.size)
-            except OSError as error:
-                raise InputError(f"cannot read {self.file}: {error.strerror}") from None
-        where = self.file if self.size is None else Path(f"{self.file}@{self.start}")
-        return torch.from_numpy(decode(where, channels, height, width, content=content))
+        content = None if self.size is None else self.read()
+        return torch.from_numpy(decode(self.where, channels, height, width, content=content))
 
 
 class Streamed:

@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +20,10 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, compare_answers
 from stillhouse.core.folder import run_above
 from stillhouse.core.records import read_json, write_arrays, write_json
+from stillhouse.core.sample import sample_rows
 from stillhouse.families.clauses import numpy_machine
 from stillhouse.families.clauses.lower import lower
-from stillhouse.families.clauses.rule_words import what_clauses_decide
+from stillhouse.families.clauses.rule_words import decided, heading
 from stillhouse.families.clauses.rules_file import RULES, SavedRules, read_rules, write_rules
 from stillhouse.families.clauses.rules_report import blocks_of
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
@@ -57,14 +58,9 @@ def export_rules(model: Any, data: Any, folder: Path, out: Path) -> Sequence[str
         from stillhouse.families.clauses.students.rules import rules_of
 
         found = rules_of(model, data)
-        names = list(data.task.class_names)
-        write_rules(out, found, class_names=names)
-        saved = SavedRules({**found.index(), "class_names": names}, found.arrays)
-    index: Mapping[str, Any] = saved.index
-    none = float(index["growth"][0][1])
-    numbers = (float(index["full"]), none, float(index["shown"]), len(index["rules"]), len(index["class_names"]))
-    line = what_clauses_decide(*numbers)
-    headline = f"What tells each class of {folder.resolve().name} from the others"
+        write_rules(out, found)
+        saved = SavedRules(found.index(), found.arrays)
+    line, headline = decided(saved.index), f"{folder.resolve().name}: {heading(saved.index)}"
     write_blocks(out / PAGE, blocks_of(saved), title="Rules", kicker="stillhouse rules", headline=headline, lead=line)
     return [line]
 
@@ -112,13 +108,18 @@ class Job:
             [self.machine.scores(batch.inputs.numpy(), "definition") for batch in self.split.batches(ROWS)]
         )
 
-    def holds(self, scores: np.ndarray, classes: np.ndarray, name: str, first: int | None = None) -> str:
-        """What was written, against the machine (on the `first` rows): whole numbers, so equal or wrong.
+    @property
+    def few(self) -> np.ndarray:
+        """Rows of the split on which a slow simulator is run, drawn by class."""
+        return sample_rows(len(self.split), SIMULATED, labels=self.split.labels.numpy())
+
+    def holds(self, scores: np.ndarray, classes: np.ndarray, name: str, rows: np.ndarray | None = None) -> str:
+        """What was written, against the machine (on some rows of the split; None: on all): whole numbers, so equal or wrong.
 
         Raises:
             InputError: another class or score.
         """
-        expected = self.scores[:first]
+        expected = self.scores if rows is None else self.scores[rows]
         if scores.shape != expected.shape:
             raise InputError(
                 f"{name}: expected scores of shape {expected.shape}, got {scores.shape}; nothing was written"
@@ -218,31 +219,30 @@ def export_verilog(job: Job, out: Path, choices: ExportChoices) -> Sequence[str]
     machine, notes = job.machine, list(job.notes)
     files = write_verilog(machine, out / "clauses.v")
     inputs = np.concatenate([machine.bits(batch.inputs.numpy()) for batch in job.split.batches(ROWS)])
-    few = inputs[:SIMULATED]
     if len(files) == 1:
-        scores, classes = simulate(files[0], few, outputs=machine.layers[-1].outputs, lanes=LANES)
+        scores, classes = simulate(files[0], inputs[job.few], outputs=machine.layers[-1].outputs, lanes=LANES)
         if not machine.joins:
             _hold_gates(files[0], "clauses", machine.layers[0], inputs)
             notes.append(f"gates as they are written: every score of {len(inputs):,} rows equal, to the bit")
     else:
-        scores, classes = _simulated_layers(files, machine, inputs)
+        scores, classes = _simulated_layers(files, machine, inputs, job.few)
         notes.append("what lies between the layers (LayerNorm, in whole numbers) is no logic and stays with the host")
     assert classes is not None
-    notes.append(job.holds(scores, classes, "simulated by Icarus Verilog", first=SIMULATED))
+    notes.append(job.holds(scores, classes, "simulated by Icarus Verilog", rows=job.few))
     if choices.prove:
         notes += _proved(files, machine, choices)
     return notes
 
 
 def _simulated_layers(
-    files: Sequence[Path], machine: Machine, inputs: np.ndarray
+    files: Sequence[Path], machine: Machine, inputs: np.ndarray, rows: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Scores and classes of the first rows, a layer after another, what lies between by the host; gates on all rows."""
+    """Scores and classes of some rows, a layer after another, what lies between by the host; gates on all rows."""
     from stillhouse.logic.targets.verilog import simulate
 
     bits, numbers = inputs, 2 * inputs.astype(np.int64) - 1
     for number, (file, layer) in enumerate(zip(files, machine.layers, strict=True)):
-        few = bits[:SIMULATED]
+        few = bits[rows]
         scores, classes = simulate(file, few, outputs=layer.outputs, name=f"clauses_{number}", lanes=LANES)
         if (scores != layer.scores(few)).any():
             raise InputError(f"{file.name}: expected the scores of the clauses, got others; nothing was written")

@@ -143,13 +143,10 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         student = lab.config.student
         if not isinstance(student, (TsetlinViTConfig, UnifiedTMConfig)) or student.feed_forward != "clauses":
             return
-        import torch
-
         from stillhouse.families.clauses.students.interpret import strongest_clauses
 
-        model, split = self.load(lab.place(lab.config.reference, 0)), lab.data.validation
-        pixels = split.batch(torch.arange(len(split))).inputs
-        index, images, maps = strongest_clauses(model, pixels, split.labels, lab.data.task.class_names)
+        model = self.load(lab.place(lab.config.reference, 0))
+        index, images, maps = strongest_clauses(model, lab.data.validation, lab.data.task.class_names)
         write_arrays(lab.folder.path / records.CLAUSE_IMAGES, images=images, maps=maps)
         write_json(lab.folder.path / records.CLAUSES, index)
 
@@ -190,11 +187,12 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         if not sites(model):
             return
         found = rules_of(model, lab.data)
-        write_rules(lab.folder.path, found, class_names=list(lab.data.task.class_names), student=dict(shipped))
+        write_rules(lab.folder.path, found, student=dict(shipped))
         summary["rules"] = {
             "shown": len(found.rules),
             "accuracy": found.shown,
             "full": found.full,
+            "images": found.judged_on,
             "growth": found.growth,
         }
 

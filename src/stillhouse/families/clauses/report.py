@@ -16,6 +16,8 @@ from markupsafe import Markup, escape
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.families.clauses.pictures import picture_addresses
+from stillhouse.families.clauses.rule_words import decides
+from stillhouse.families.clauses.rules_file import RULES, read_rules
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.read import Array, attempt
 from stillhouse.report.words import percent
@@ -23,6 +25,9 @@ from stillhouse.report.words import percent
 OPEN_CLASSES = 10
 LEAST = 0.0005  # share of the votes below which a clause is not shown: it would read 0.0 %
 TITLE = "The clauses that vote most"
+LITTLE = (
+    "All clauses together decide nothing of note here (see what the clauses decide): these votes explain no answer."
+)
 CAPTION = (
     "A clause is a conjunction of literals (this and not that) that looks at one patch and votes for or against classes. Its "
     "share: what it adds to the score of the class (activation times gradient), of all that clauses add to it. Orange: votes "
@@ -46,12 +51,14 @@ def clause_blocks(folder: Path) -> list[Block]:
     """Pictures of the clauses of each class; of many classes the later ones are folded."""
     faults: list[str] = []
     found = attempt(folder / records.CLAUSES, _read_clauses, faults) or []
+    rules = attempt(folder / RULES, read_rules, [])
+    caption = CAPTION if rules is None or decides(rules.index) else f"{LITTLE} {CAPTION}"
     blocks: list[Block] = [Facts("Left out", [("clauses", line) for line in faults])] if faults else []
     drawings = [
         (_pictures(clause, name), _caption(clause, name)) for name, own in found[:OPEN_CLASSES] for clause in own
     ]
     if drawings:
-        blocks.append(Figure(TITLE, drawings, CAPTION))
+        blocks.append(Figure(TITLE, drawings, caption))
     later = found[OPEN_CLASSES:]
     if later:
         rows: list[list[str | Cell]] = [

@@ -2,8 +2,8 @@
 
 rules.json: {"rules": [{"class_name", "place", "clause", "adds", "holds", "elsewhere", "literals", "words", "count", "allowed",
 "images", "speaks", "spoke", "looks"}],
-"growth": [[rules a class, accuracy alone]], "full", "shown", "exact", "chosen_on", "cut_on", "judged_on", "class_names",
-"student": arm and seed}. rules.npz: see `students.rules.Rules.arrays`.
+"growth": [[rules a class, accuracy alone]], "full", "shown", "exact", "chosen_on", "cut_on", "judged_on", "judged_of",
+"left_out", "class_names", "student": arm and seed}. rules.npz: see `students.rule.Rules.arrays`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_arrays, read_json, write_arrays, write_atomically, write_json
 
 if TYPE_CHECKING:
-    from stillhouse.families.clauses.students.rules import Rules
+    from stillhouse.families.clauses.students.rule import Rules
 
 RULES, ARRAYS, TEXT = "rules.json", "rules.npz", "rules.txt"
 
@@ -38,10 +38,10 @@ def write_rules(folder: Path, rules: Rules, **more: Any) -> None:
     Args:
         folder: of a run, or of an export.
         rules: of its student.
-        more: entries of the index besides.
+        more: entries of the index besides: `student`, of a run.
     """
     write_arrays(folder / ARRAYS, **rules.arrays)
-    text = rules.text().encode()
+    text = rules.text(**more).encode()
     write_atomically(folder / TEXT, lambda file: file.write(text))
     write_json(folder / RULES, {**rules.index(), **more})
 

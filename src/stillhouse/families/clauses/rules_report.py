@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup, escape
 
 from stillhouse.families.clauses.pictures import data_address
-from stillhouse.families.clauses.rule_words import LOOKS, left_out_words, what_clauses_decide
+from stillhouse.families.clauses.rule_words import LOOKS, NO_LOOK, decided, decides, heading, judged, left_out_words
 from stillhouse.families.clauses.rules_file import RULES, SavedRules, read_rules
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
@@ -44,11 +44,12 @@ def blocks_of(found: SavedRules) -> list[Block]:
     drawings = [
         (_pictures(found, number, rule, names.index(name)), _caption(rule))
         for name in shown
-        for number, rule in sorted(by_class[name], key=lambda entry: not entry[1]["literals"])[:OPEN_RULES]
+        for number, rule in sorted(by_class[name], key=lambda entry: _says_little(entry[1]))[:OPEN_RULES]
+        if decides(index)
     ]
     blocks: list[Block] = [Facts("What the clauses decide", _decided(index)), _growth(index)]
     if drawings:
-        blocks.append(Figure("Rules that tell each class", drawings, _legend(found)))
+        blocks.append(Figure(heading(index), drawings, _legend(found)))
     rows: list[list[str | Cell]] = [
         [
             str(rule["class_name"]),
@@ -62,17 +63,27 @@ def blocks_of(found: SavedRules) -> list[Block]:
         for _, rule in rules
     ]
     head = ["class", "clause", "adds", "fulfilled: own / others", "literals kept", "may fail", "asks for"]
-    blocks.append(Table(f"All {len(rows)} rules in words", head, rows, folded=True))
+    if rows:
+        title = (
+            f"All {len(rows)} rules in words" if decides(index) else f"{len(rows)} clauses in words that decide little"
+        )
+        blocks.append(Table(title, head, rows, folded=True))
     return blocks
 
 
+def _says_little(rule: Mapping[str, Any]) -> bool:
+    """No literal of it is needed, or nothing in the image goes with it."""
+    return not rule["literals"] or str(rule.get("looks", "")).startswith(NO_LOOK)
+
+
 def _decided(index: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Accuracy with all, with none and with the rules, in a sentence; how many clauses are left out."""
-    none = float(index["growth"][0][1]) if index["growth"] else 0.0
-    numbers = (float(index["full"]), none, float(index["shown"]), len(index["rules"]), len(index["class_names"]))
+    """Accuracy with all, with none and with the rules, in a sentence; why rules are not drawn, how many clauses are left out."""
     left = index.get("left_out")  # files of earlier versions have none
-    entries = [("Clauses", what_clauses_decide(*numbers))]
-    return entries if left is None else [*entries, ("Left out", left_out_words(int(left)) + ".")]
+    return [
+        ("Clauses", decided(index)),
+        *([] if decides(index) and index["rules"] else [("Rules", f"None is drawn. {heading(index)}.")]),
+        *([] if left is None else [("Left out", left_out_words(int(left)) + ".")]),
+    ]
 
 
 def _growth(index: Mapping[str, Any]) -> Figure:
@@ -89,7 +100,7 @@ def _growth(index: Mapping[str, Any]) -> Figure:
     count, kept = len(index["rules"]), sum(len(rule["literals"]) for rule in index["rules"])
     before = sum(int(rule["count"]) for rule in index["rules"])
     caption = (
-        f"Share of {plain(index['judged_on'], 7)} test images that are right when only the clauses that add most to a class speak "
+        f"Share of right answers on {judged(index)} when only the clauses that add most to a class speak "
         f"and every other clause always puts out its mean. 0: no clause at all, what the rest of the network knows. Dashed: "
         f"the whole network, {percent(index['full'])}."
     )
@@ -190,6 +201,11 @@ def _looser(rule: Mapping[str, Any]) -> str:
     if "speaks" not in rule or len(rule["literals"]) == rule["count"]:
         return ""
     (own, others), (now, besides), (was, before) = rule["images"], rule["speaks"], rule["spoke"]
+    if (now, besides) == (
+        own,
+        others,
+    ):  # asked at many places, it speaks somewhere in every image: the degree says how often
+        return ""
     words = (
         f". Images that fulfil it: {now} of {own} of {rule['class_name']} and {besides} of {others} others; the whole clause: "
         f"{was} and {before}"
@@ -212,8 +228,9 @@ def _legend(found: SavedRules) -> str:
             "the class under it. A stronger colour asks for a higher or a lower level."
         )
     words.append(
-        "A rule is cut to the literals that change an answer of the whole network. It may be fulfilled by more images than the "
-        "whole clause, of other classes too: how many stands beside it."
+        "A rule is cut to the literals that change an answer of the whole network; a clause that would then hold on all classes "
+        "alike stays whole. A cut rule may be fulfilled by more images than the whole clause, of other classes too: how many "
+        "stands beside it."
     )
     if any(name.startswith("brighter_") for name in found.arrays):
         words.append(

@@ -25,7 +25,7 @@ def clause_usage(
 
     Args:
         model: a transformer with clauses; in eval mode.
-        split: images; the first `rows` are read.
+        split: images; where there are more than `rows`, that many drawn by class are read.
         batch_size: images per forward pass.
         rows: how many images.
 
@@ -41,8 +41,8 @@ def clause_usage(
     model.eval()
     device = next(model.parameters()).device
     sums: dict[str, dict[str, Tensor]] = {}
-    seen = 0
-    for batch in split.batches(min(batch_size, rows)):
+    some = split.sample(rows)
+    for batch in some.batches(batch_size):
         _, notes = model(batch.inputs.to(device), collect_diagnostics=True)
         size = len(batch.labels)
         for block, mean in notes.clause_mean.items():
@@ -50,11 +50,8 @@ def clause_usage(
             held = sums.setdefault(block, {name: torch.zeros_like(x) for name, x in entry.items()})
             for name, x in entry.items():
                 held[name] += x
-        seen += size
-        if seen >= rows:
-            break
     model.train(was_training)
-    return {block: {name: (x / seen).cpu() for name, x in entry.items()} for block, entry in sums.items()}
+    return {block: {name: (x / len(some)).cpu() for name, x in entry.items()} for block, entry in sums.items()}
 
 
 @torch.no_grad()

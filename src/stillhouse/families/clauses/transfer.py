@@ -63,7 +63,7 @@ def clause_layers(model: nn.Module) -> dict[str, TMLayer | TeamCore]:
 
 @torch.no_grad()
 def mean_strengths(model: nn.Module, split: ImageSplit, rows: int) -> dict[str, Tensor]:
-    """How strongly each clause answers on average over images and places, (C) by the path of its layer."""
+    """How strongly each clause answers on average over images and places, (C) by the path of its layer; images drawn by class."""
     paths = {id(layer.bank): path for path, layer in clause_layers(model).items()}
     found = {name: site for name, site in sites(model).items() if id(site.bank) in paths}
     total: dict[str, Tensor] = {}
@@ -73,13 +73,12 @@ def mean_strengths(model: nn.Module, split: ImageSplit, rows: int) -> dict[str, 
         path, means = paths[id(site.bank)], site.by_place(strength, images).double().mean(1).sum(0)
         total[path] = total.get(path, torch.zeros_like(means)) + means
 
-    count = min(rows, len(split))
+    some = split.sample(rows)
     with listening(found, hear):
-        for start in range(0, count, BATCH):
-            inputs = split.batch(torch.arange(start, min(count, start + BATCH))).inputs
-            images = len(inputs)
-            model(inputs)
-    return {path: (x / count).float() for path, x in total.items()}
+        for batch in some.batches(BATCH):
+            images = len(batch.labels)
+            model(batch.inputs)
+    return {path: (x / len(some)).float() for path, x in total.items()}
 
 
 @torch.no_grad()

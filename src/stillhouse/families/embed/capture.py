@@ -27,6 +27,7 @@ from stillhouse.cache.files import MANIFEST, PLAN, begin, write_shards
 from stillhouse.cache.plan import Plan
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import write_atomically
+from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs
 from stillhouse.families.embed.data.vector_stores import ROWS, VECTOR, capture_manifest
 
@@ -138,7 +139,7 @@ def check_capture(
     if rows < 1:
         raise InputError(f"rows: expected at least 1, got {rows}")
     lines = [line for line in (folder / TEXTS).read_text(encoding="utf-8").split("\n") if line]
-    picked = np.sort(np.random.default_rng(seed).permutation(manifest["rows"])[:rows])
+    picked = sample_rows(manifest["rows"], rows, seed=seed)
     encoder = _load(model_folder(model or manifest["model"]), device)
     texts = [json.loads(lines[row])["text"] for row in picked]
     live = _encode(encoder, texts, 0, batch_size=32, normalize=manifest["normalize"])

@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.labels import missing_labels
 from stillhouse.core.records import write_atomically
 
 HERE = Path(__file__).parents[2] / "report"
@@ -161,7 +162,7 @@ def _categories(labels: Sequence[Any] | np.ndarray | None, n: int) -> tuple[list
         return [], None
     if len(labels) != n:
         raise InputError(f"labels: expected {n}, one a row of codes, got {len(labels)}")
-    named = ["" if label is None else str(label) for label in labels]
+    named = ["no label" if missing else str(label) for label, missing in zip(labels, missing_labels(labels))]
     counts = Counter(named).most_common()
     place = {name: number for number, (name, _) in enumerate(counts)}
     return [[name, count] for name, count in counts], _base64(np.array([place[name] for name in named], "<u4"))

@@ -34,6 +34,7 @@ from stillhouse.core.listen import listen
 from stillhouse.core.model_card import CARDS, write_card
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.records import read_object
+from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import OutputSpec
 from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, LessonRows, VectorTeacher
 from stillhouse.families.embed.judge import CODES, figures, levels, neighbours_compared, teacher_figures
@@ -160,7 +161,8 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
         than a small validation split has.
         """
         rows = data.anchor_vectors(SCALE_ROWS)
-        judged = rows[1::2][: config.lesson.validation_rows]
+        judged = rows[1::2]
+        judged = judged[sample_rows(len(judged), config.lesson.validation_rows)]
         if len(judged) < GRADE_ROWS:
             raise InputError(
                 f"{config.data.path}: expected at least {2 * GRADE_ROWS} training rows to compare vectors with noise, got "

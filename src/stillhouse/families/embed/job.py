@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.processes import share
+from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.embed.data.vectors import VectorStore
 from stillhouse.families.embed.lesson import PERPLEXITY, EmbeddingLessonConfig
@@ -225,7 +226,7 @@ class EmbeddingJob(DistillJob):
 
     def _spread(self) -> float:
         """Root mean square distance of rows from their mean: the unit of the noise."""
-        rows = self.train(np.arange(min(1000, len(self.train))))
+        rows = self.train(sample_rows(len(self.train), 1000))
         return float((rows - rows.mean(0)).square().sum(1).mean().sqrt())
 
     # ------------------------------------------------------------------------------------------------ loss

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_arrays, write_arrays
+from stillhouse.core.sample import sample_rows
 from stillhouse.families.embed.data.texts import read_pairs, read_table
 from stillhouse.families.embed.data.vector_stores import capture_manifest
 from stillhouse.families.embed.data.vectors import VectorData
@@ -124,9 +125,7 @@ class Material:
     def anchor_vectors(self, limit: int) -> NDArray[np.float32]:
         """(at most limit, D) training rows for what is fitted in one go."""
         rows = self.data.train
-        if len(rows) > limit:
-            rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
-        return self.data.store.read(rows)
+        return self.data.store.read(rows[sample_rows(len(rows), limit)])
 
     def codes(self, encode: Callable[[np.ndarray], np.ndarray], rows: Index) -> np.ndarray:
         """(n, d) codes of rows of the store, piece by piece."""
@@ -137,8 +136,7 @@ class Material:
 
     def start_vectors(self) -> torch.Tensor:
         """Training rows for the student's first axes."""
-        some = np.sort(np.random.default_rng(0).permutation(len(self.train))[:START_ROWS])
-        return self.train(some)
+        return self.train(sample_rows(len(self.train), START_ROWS))
 
     def training_poles(self) -> Poles | None:
         """Those of the training split, by position in it."""
@@ -177,9 +175,7 @@ def open_material(config: EmbedRunConfig) -> Material:
         )
     if config.text is not None and data.store.texts is None:
         raise InputError("text: a student that reads texts needs them; capture texts, or give data.texts_file")
-    test = data.test
-    if len(test) > config.test_rows:
-        test = np.sort(np.random.default_rng(0).permutation(test)[: config.test_rows])
+    test = data.test[sample_rows(len(data.test), config.test_rows)]
     normalize = are_directions(config, data)
     return Material(
         data=data,
@@ -207,7 +203,7 @@ def are_directions(config: EmbedRunConfig, data: VectorData) -> bool:
 
 def length_spread(data: VectorData) -> float:
     """Standard deviation of the lengths of training rows over their mean."""
-    some = np.sort(np.random.default_rng(0).permutation(data.train)[:START_ROWS])
+    some = data.train[sample_rows(len(data.train), START_ROWS)]
     lengths = np.linalg.norm(data.store.read(some), axis=1)
     return float(lengths.std() / lengths.mean())
 

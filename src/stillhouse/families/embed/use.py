@@ -14,6 +14,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.outputs import check_output
 from stillhouse.core.records import ABOUT, RUN, read_object, write_atomically
+from stillhouse.core.sample import sample_rows
 from stillhouse.families.embed.codes import Student, load_student
 from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
 from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
@@ -63,7 +64,7 @@ def _material_of(folder: Path, config: EmbedRunConfig) -> Any:
 
 
 def test_vectors(folder: Path, most: int) -> np.ndarray:
-    """(n, D) the first test rows of the run that a student belongs to.
+    """(n, D) test rows of the run that a student belongs to, at most so many, drawn by a fixed seed.
 
     Raises:
         InputError: it belongs to none, or its vectors are gone or were changed.
@@ -72,7 +73,7 @@ def test_vectors(folder: Path, most: int) -> np.ndarray:
     if config is None:
         raise InputError("it belongs to no run")
     material = _material_of(folder, config)
-    return np.asarray(material.data.store.read(material.test[:most]), np.float32)
+    return np.asarray(material.data.store.read(material.test[sample_rows(len(material.test), most)]), np.float32)
 
 
 def codes_of(student: Student, store: VectorStore, rows: np.ndarray) -> np.ndarray:
@@ -123,14 +124,12 @@ def evaluate(
             )
         material = _material_of(folder, config)
         store, rows, train = material.data.store, material.test, material.anchor_vectors(config.anchor_rows)
-        rows = rows[:limit]
+        rows = rows[sample_rows(len(rows), limit)]
         labels, fitted = material.data.labels(rows), "training rows of the run"
     else:
         store = open_vectors(vectors, key=key)
         rows = np.setdiff1d(np.arange(len(store)), store.scan.zero_rows)
-        limit = MOST_ROWS if limit is None else limit
-        if len(rows) > limit:
-            rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+        rows = rows[sample_rows(len(rows), MOST_ROWS if limit is None else limit)]
         train = store.read(rows)
         labels = None if store.labels is None else store.labels[rows]
         fitted = "the judged rows themselves"
@@ -242,8 +241,7 @@ def explore(
         store = open_vectors(vectors, key=key)
         rows = np.arange(len(store))
     rows = np.setdiff1d(rows, store.scan.zero_rows)
-    if len(rows) > limit:
-        rows = np.sort(np.random.default_rng(0).permutation(rows)[:limit])
+    rows = rows[sample_rows(len(rows), limit)]
     if len(rows) < 3:
         raise InputError(f"{store.path}: expected at least 3 rows to look at, got {len(rows)}")
     first = codes_of(student, store, rows)[:, : student.levels[0]]

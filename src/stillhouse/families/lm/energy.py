@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from functools import reduce
-from itertools import islice
 from operator import add
 from pathlib import Path
 from typing import Any
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
+from stillhouse.families.lm.data.windows import Windows
 from stillhouse.families.lm.material import load_teacher
 from stillhouse.families.lm.metrics.energy import Operations, spiking_operations, transformer_operations
-from stillhouse.families.lm.metrics.nll import cut_windows
 from stillhouse.families.lm.metrics.spiking import measure_spikes
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
 from stillhouse.families.lm.use import own_text, part_of, run_of
 
-PIECES = 8  # of 16 windows: tokens whose spikes are counted
+COUNTED = 128  # windows: their tokens' spikes are counted
 
 
 def count_energy(folder: Path, *, context: int | None = None) -> dict[str, Any]:
@@ -38,8 +37,8 @@ def count_energy(folder: Path, *, context: int | None = None) -> dict[str, Any]:
     if not model.spike_units():
         raise InputError(f"{folder}: expected a student with spikes, got a dense one")
     window = int(card["window"])
-    pieces = (piece[0] for piece in cut_windows(built.test.ids, window, stride=None, batch=16))
-    parts = spiking_operations(model, measure_spikes(model, islice(pieces, PIECES), call=model.hidden))
+    pieces = Windows(built.test.ids, window).sample(COUNTED)
+    parts = spiking_operations(model, measure_spikes(model, pieces, call=model.hidden))
     ours = reduce(add, parts.values()).energy()
     theirs = decoder_operations(
         teacher.network.config, getattr(teacher, "own", teacher).vocab_size, context or window

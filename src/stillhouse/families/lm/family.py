@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -36,7 +35,7 @@ from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.light import BITS, LanguageLight
 from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, questions_about, teachers_of
 from stillhouse.families.lm.metrics.ngram import NGram
-from stillhouse.families.lm.metrics.nll import cut_windows, model_nll, score_text, teacher_nll
+from stillhouse.families.lm.metrics.nll import model_nll, score_text, teacher_nll
 from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, LmTeacherRunConfig, refusal, taught
 from stillhouse.families.lm.saved import load_lm, save_lm
@@ -55,7 +54,7 @@ from stillhouse.teachers.identity import weights_sha256
 
 NGRAM, INSIDE = "ngram", "ngram-inside"
 ORDER = 5  # of the n-gram that a teacher is held against, where the run scores none
-SPIKE_PIECES = 8  # of 16 windows: tokens whose spikes are counted
+SPIKE_WINDOWS = 128  # their tokens' spikes are counted
 LmLab = Lab[LmRunConfig, Corpus]
 Log = Callable[[str], None]
 
@@ -467,11 +466,11 @@ def _scores(
 
 
 def _spikes(model: Any, examination: Examination) -> dict[str, float]:
-    """Density, dead and saturated channels over the beginning of the test tokens; {} for a dense network."""
+    """Density, dead and saturated channels over windows of the test tokens; {} for a dense network."""
     if not model.spike_units():
         return {}
-    pieces = (piece[0] for piece in cut_windows(examination.ids, examination.window, stride=None, batch=16))
-    return spike_summary(measure_spikes(model, islice(pieces, SPIKE_PIECES), call=model.hidden))
+    pieces = Windows(examination.ids, examination.window).sample(SPIKE_WINDOWS)
+    return spike_summary(measure_spikes(model, pieces, call=model.hidden))
 
 
 def _spec(model: Any, features: tuple[str, ...], example: torch.Tensor) -> OutputSpec:

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from stillhouse.core import ranks
 from stillhouse.core.checks import InputError
 from stillhouse.core.processes import gather, share
+from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.curricula import fuse, rouge_l
 from stillhouse.families.lm.align import MixerAlignment
@@ -322,7 +323,7 @@ class LanguageJob(DistillJob):
             return
         weights, spikes = self.lesson.shares(step / self.total_steps)
         if spikes > 0 and not self.calibrated:
-            rows = np.arange(min(CALIBRATION_ROWS, len(self.windows)))
+            rows = sample_rows(len(self.windows), CALIBRATION_ROWS)
             self.network.calibrate(self.windows(rows)[0].to(next(self.network.parameters()).device))
             self.calibrated = True
         self.network.quantize(weights, spikes=spikes)

@@ -18,9 +18,11 @@ from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import check_test_data, run_above, student_folder
 from stillhouse.core.outputs import check_output
 from stillhouse.core.records import read_object
+from stillhouse.core.sample import sample_rows
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.corpus import Corpus
 from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE
+from stillhouse.families.lm.data.windows import Windows
 from stillhouse.families.lm.light import PACKED
 from stillhouse.families.lm.lines import LineScores
 from stillhouse.families.lm.material import load_teacher, load_text
@@ -34,7 +36,7 @@ from stillhouse.families.lm.teachers import LanguageTeacherConfig
 
 PROBED = 4096
 EXPORTED = 32  # windows on which an exported program is held against the network
-ENERGY_PIECES = 4  # of 16 windows: tokens whose spikes are counted for a cost
+ENERGY_WINDOWS = 64  # their tokens' spikes are counted for a cost
 
 
 def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreConfig | None = None) -> dict[str, Any]:
@@ -91,7 +93,8 @@ def probe(folder: Path, *, layer: str | None = None, tokens: int = PROBED) -> di
         raise InputError(f"layer: expected one of {', '.join(units)}, got {chosen}")
     window = int(card["window"])
     rows = max(1, min(tokens, len(built.test) - 1) // window)
-    at = np.arange(rows)[:, None] * window + np.arange(window + 1)
+    drawn = sample_rows((len(built.test) - 1) // window, rows)
+    at = drawn[:, None] * window + np.arange(window + 1)
     both = torch.from_numpy(np.asarray(built.test.ids)[at].astype(np.int64))
     fresh = model.config.build()
     teacher_out = teacher.hidden(both[:, :-1]).logits.flatten(0, 1).numpy()
@@ -262,10 +265,11 @@ def write_program(folder: Path, out: Path, choices: ExportChoices) -> Sequence[s
     window = int(card["window"])
     try:
         ids = np.asarray(own_text(run_of(folder), folder).test.ids)
-        count = min(EXPORTED, len(ids) // window)
+        count = len(ids) // window
         if not count:
             raise InputError(f"the test split is shorter than a window of {window}")
-        rows, what = ids[: count * window].reshape(count, window), f"{count} test windows of the run"
+        rows = ids[: count * window].reshape(count, window)[sample_rows(count, EXPORTED)]
+        what = f"{len(rows)} test windows of the run"
     except StillhouseError as error:
         rows = np.random.default_rng(0).integers(tokenizer.vocab_size, size=(EXPORTED, window))
         what = f"{EXPORTED} made-up windows (no test text: {error})"
@@ -372,13 +376,11 @@ def cost(folder: Path) -> dict[str, float]:
     """
     from contextlib import suppress
     from functools import reduce
-    from itertools import islice
     from operator import add
 
     from stillhouse.core.costs import weight_bytes
     from stillhouse.families.lm.export.packed_ternary import pack_student
     from stillhouse.families.lm.metrics.energy import spiking_operations
-    from stillhouse.families.lm.metrics.nll import cut_windows
     from stillhouse.families.lm.metrics.spiking import measure_spikes
 
     model, _, card = load_lm(folder)
@@ -389,6 +391,6 @@ def cost(folder: Path) -> dict[str, float]:
     if run is None or not model.spike_units() or not model.config.ternary_weights:
         return found
     built = load_text(parse(CorpusConfig, part_of(run, folder, "corpus")), lambda line: None)
-    pieces = (piece[0] for piece in cut_windows(built.valid.ids, int(card["window"]), stride=None, batch=16))
-    parts = spiking_operations(model, measure_spikes(model, islice(pieces, ENERGY_PIECES), call=model.hidden))
+    pieces = Windows(built.valid.ids, int(card["window"])).sample(ENERGY_WINDOWS)
+    parts = spiking_operations(model, measure_spikes(model, pieces, call=model.hidden))
     return {**found, "energy_pj": float(reduce(add, parts.values()).energy()["operations_pj"])}

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.sample import sample_rows
 from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.saved import load_data_config, load_model, save_changed, weights_file
 from stillhouse.families.sar.score import judge
@@ -62,7 +63,7 @@ def compress(
         raise InputError(f"cannot write {out}: it exists; choose another --out")
     model, scale = load_model(folder)
     built = (data or load_data_config(folder)).build()
-    small, measured, int8 = make(model, built.validation.inputs[:ROWS])
+    small, measured, int8 = make(model, built.validation.inputs[sample_rows(len(built.validation), ROWS)])
     sizes = weights_file(folder).stat().st_size, save_changed(out, folder, small, int8=int8)
     again, _ = load_model(out)  # what is scored is what lies on the disk
     found: dict[str, Any] = {}

@@ -25,6 +25,7 @@ from stillhouse.core.folder import SHIPPED, check_test_data, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.pipeline import Lesson
+from stillhouse.core.sample import sample_rows
 from stillhouse.core.verdict import mean_interval
 from stillhouse.core.watch import Watch
 from stillhouse.families.sar.compare import compare_run, teacher_of
@@ -482,7 +483,7 @@ def _checked_lines(folder: Path, model: SarSSM, scale: SarScale) -> tuple[torch.
     try:
         data = load_data_config(folder).build()
         check_test_data(folder, "sha256", data.sha256, "--config")
-        lines = data.test.inputs[:CHECKED_LINES].clone()
+        lines = data.test.inputs[sample_rows(len(data.test), CHECKED_LINES)].clone()
         lines[..., : model.config.signal_channels] *= data.scale.input_rms / scale.input_rms
         return lines, f"{len(lines)} test lines of the run"
     except StillhouseError as error:

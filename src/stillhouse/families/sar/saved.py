@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, one_line_for_pickles
 from stillhouse.core.config import dump_yaml, parse, to_mapping
 from stillhouse.core.folder import SHIPPED, run_above, settings_of
 from stillhouse.core.hashes import verify_files, with_hashes
@@ -209,9 +209,10 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return _whole(load(raw))
-        state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
+        with one_line_for_pickles():
+            state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        first = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise InputError(f"{path} is truncated, or no file of weights: {first}") from None
     for key in ("best_weights", "state_dict", "model"):  # our checkpoint.pt, Lightning's, others'
         if isinstance(state, dict) and isinstance(state.get(key), dict) and state[key]:

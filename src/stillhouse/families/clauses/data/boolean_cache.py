@@ -22,6 +22,7 @@ from torch import Tensor
 
 from stillhouse.cache.array_file import SHA, ArrayFile, verify_file
 from stillhouse.classification.data.images import ImageData, ImageSplit
+from stillhouse.classification.data.split import Split
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sha256_of
 from stillhouse.core.records import read_json, write_json
@@ -34,7 +35,7 @@ FORMAT = "stillhouse-boolean-features-4"
 
 
 @dataclass(frozen=True)
-class PackedSplit:
+class PackedSplit(Split):
     """A split of bits, eight to a byte, read from disk as they are wanted.
 
     Attributes:
@@ -54,22 +55,14 @@ class PackedSplit:
             warnings.simplefilter("ignore")  # torch warns that the file is not writable; nobody writes
             return torch.from_numpy(self.packed)
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def batch(self, index: Tensor) -> Batch:
         """The rows of an index: inputs (B, C, H, W) float32 of 0 and 1."""
         rows = np.unpackbits(self.packed[index.numpy()], axis=1, count=int(np.prod(self.shape)))
         return Batch(torch.from_numpy(rows).float().view(-1, *self.shape), self.labels.index_select(0, index), index)
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """All rows in order, `size` at a time."""
-        for start in range(0, len(self), size):
-            yield self.batch(torch.arange(start, min(start + size, len(self))))
-
 
 @dataclass(frozen=True)
-class CopiedSplit:
+class CopiedSplit(Split):
     """The images that the bits of `fashion_aug` were made of, row by row: for teachers, who read pixels.
 
     Attributes:
@@ -77,6 +70,11 @@ class CopiedSplit:
     """
 
     split: ImageSplit
+
+    @property
+    def labels(self) -> Tensor:  # type: ignore[override]
+        """Of every copy."""
+        return self.split.labels.repeat_interleave(len(COPIES))
 
     def __len__(self) -> int:
         return len(COPIES) * len(self.split)

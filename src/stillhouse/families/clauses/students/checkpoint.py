@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, one_line_for_pickles
 from stillhouse.core.records import write_atomically
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
@@ -68,9 +68,10 @@ def load_transformer(path: str | Path) -> tuple[UnifiedTMTransformer, dict[str, 
     if not Path(path).is_file():
         raise InputError(f"cannot read {path}: no such file")
     try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
+        with one_line_for_pickles():
+            held = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: not a checkpoint of tensors and plain data ({reason})") from None
     missing = {"model_state", "model_kwargs"} - set(held if isinstance(held, dict) else ())
     if missing:

@@ -16,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stillhouse.classification.data.split import Split
 from stillhouse.core.checks import InputError
+from stillhouse.core.sample import sample_rows
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
 
@@ -63,8 +65,7 @@ def clause_votes(model: UnifiedTMTransformer, pixels: Tensor, class_number: int)
 
 def strongest_clauses(
     model: UnifiedTMTransformer,
-    images: Tensor,
-    labels: Tensor,
+    split: Split,
     class_names: tuple[str, ...],
     *,
     per_class: int = 3,
@@ -75,27 +76,27 @@ def strongest_clauses(
 
     Args:
         model: a trained student with clauses.
-        images: (M, channels, H, W) in [0, 1], from the validation split.
-        labels: (M) their classes.
+        split: images to choose from: the validation split.
         class_names: K names.
         per_class: clauses shown for a class.
         examples: images shown for a clause.
-        rows: images of the class that are averaged over.
+        rows: images of the class that are averaged over, drawn by a fixed seed.
 
     Returns:
         The index (see `records`: clauses.json), images (E, channels, H, W) uint8, maps (E, H, W) float32.
     """
     model.eval()
-    height, width = images.shape[-2:]
     parts = model.feed_forwards()
     names = list(parts)
     classes: list[dict[str, Any]] = []
     pictures: list[np.ndarray] = []
     maps: list[np.ndarray] = []
     for number, name in enumerate(class_names):
-        chosen = images[labels == number][:rows]
-        if not len(chosen):
+        of_class = torch.nonzero(split.labels == number).flatten()
+        if not len(of_class):
             continue
+        chosen = split.batch(of_class[sample_rows(len(of_class), rows)]).inputs
+        height, width = chosen.shape[-2:]
         votes = list(block_votes(model, chosen, number).values())  # L times (B, N, C)
         positive = torch.cat([v.sum(1).mean(0).clamp(min=0) for v in votes])
         share = positive / positive.sum().clamp(min=1e-12)

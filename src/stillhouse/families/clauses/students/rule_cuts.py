@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from stillhouse.families.clauses.lower import lower_parts
 from stillhouse.families.clauses.students.core import DeepTM
+from stillhouse.families.clauses.students.discrimination import Clause
 from stillhouse.families.clauses.students.flat import TeamCore
 from stillhouse.families.clauses.students.sites import Site, listening, literals_of, write_masks
 from stillhouse.logic.cut import cut_by_trials, cut_literals, effects
 
 MOST_BITS = 2e7  # that are kept in memory of a site
 Literal = tuple[str, int, int]  # site, clause, literal
-Clause = tuple[str, int]
 
 
 def answers(model: nn.Module, pixels: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def cut_every_literal(model: nn.Module, found: Mapping[str, Site], pixels: Tenso
     gone = [
         (name, j, f) for j, stays in kept.items() for f in clauses.clause(j).tolist() if f not in set(stays.tolist())
     ]
-    _write_without(found, gone, _masks(found))
+    _write_without(found, gone, masks_of(found))
 
 
 def cut_groups(
@@ -53,7 +53,7 @@ def cut_groups(
     """Cut the clauses of any network: groups of literals are removed, and come back where an answer changes."""
     pairs = sorted(set(pairs))
     order = _least_first(model, found, pixels, pairs)
-    before, masks = answers(model, pixels), _masks({name: found[name] for name, _ in pairs})
+    before, masks = answers(model, pixels), masks_of({name: found[name] for name, _ in pairs})
 
     def unchanged(gone: Sequence[Literal]) -> bool:
         _write_without(found, gone, masks)
@@ -90,7 +90,16 @@ def _least_first(model: nn.Module, found: Mapping[str, Site], pixels: Tensor, pa
     return [literal for _, literal in sorted(order)]
 
 
-def _masks(found: Mapping[str, Site]) -> dict[str, Tensor]:
+@torch.no_grad()
+def write_back(found: Mapping[str, Site], masks: Mapping[str, Tensor], pairs: Sequence[Clause]) -> None:
+    """Give some clauses the literals that they had before they were cut."""
+    for name in {name for name, _ in pairs}:
+        now, own = torch.stack(found[name].bank.masks()).bool(), [clause for site, clause in pairs if site == name]
+        now[:, own] = masks[name][:, own]
+        write_masks(found[name].bank, *now)
+
+
+def masks_of(found: Mapping[str, Site]) -> dict[str, Tensor]:
     """(2, C, F) of every site, to write back."""
     return {name: torch.stack(site.bank.masks()).bool() for name, site in found.items()}
 

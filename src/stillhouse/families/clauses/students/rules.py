@@ -10,26 +10,29 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stillhouse.classification.data import ImageData, ImageSplit
+from stillhouse.classification.data import ImageData
+from stillhouse.classification.data.split import Part, Split
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.rule_words import LOOKS, left_out_words, what_clauses_decide
+from stillhouse.core.sample import sample_rows
 from stillhouse.families.clauses.students.base import ClauseModel
-from stillhouse.families.clauses.students.discrimination import by_discrimination, shares
+from stillhouse.families.clauses.students.discrimination import Fulfilled, by_discrimination, shares, tells
 from stillhouse.families.clauses.students.literal_names import pixels_of
+from stillhouse.families.clauses.students.rule import Rule, Rules
 from stillhouse.families.clauses.students.rule_cuts import (
     Clause,
     answers,
     cut_every_literal,
     cut_groups,
+    masks_of,
     sum_over_clauses,
+    write_back,
 )
 from stillhouse.families.clauses.students.rule_looks import looks
 from stillhouse.families.clauses.students.rule_pictures import as_bytes, examples
@@ -38,123 +41,9 @@ from stillhouse.families.clauses.students.sites import Site, listening, literals
 GROWTH = (1, 3, 10, 30)  # rules a class
 MOST_RULES, MOST_A_CLASS = 100, 10
 ROWS_A_CLASS, CUT_ROWS, CUT_IMAGES, JUDGED, BATCH = 64, 2000, 256, 2000, 64
-SEEN = 10_000  # validation images
 BUDGET = 1e11  # operations for each of choosing, cutting and judging, so that a large network takes no longer than a small one
 FEWEST_TRIALS, MOST_TRIALS = 12, 150
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One clause that carries a class.
-
-    Attributes:
-        class_name: the class.
-        place: where the clause is ("clauses", "block_2").
-        clause: its number there.
-        adds: to the class's score on the class's images, above what it adds on others.
-        holds: how far it is fulfilled on the class's images: its mean strength, over all places, of its full one.
-        elsewhere: the same of all other images.
-        literals: numbers of those kept, f for bit f and F + f for its negation.
-        words: the same in words; empty where a bit has no name.
-        count: literals before it was cut.
-        allowed: misses with which it still speaks, after the cut.
-        images: of its class, and of others, by which it was chosen.
-        speaks: on how many of them it is worth anything somewhere in the image, as it is cut.
-        spoke: the same of the whole clause. A cut keeps answers of the network, not where a clause speaks.
-        looks: where the image is brighter or darker when it speaks, in words; empty where its bits have names.
-    """
-
-    class_name: str
-    place: str
-    clause: int
-    adds: float
-    holds: float
-    elsewhere: float
-    literals: tuple[int, ...]
-    words: tuple[str, ...]
-    count: int
-    allowed: int
-    images: tuple[int, int]
-    speaks: tuple[int, int]
-    spoke: tuple[int, int]
-    looks: str = ""
-
-    def __str__(self) -> str:
-        kept, where = len(self.literals), f"{self.place}, clause {self.clause}"
-        literals = f"{kept} of {self.count} literals kept"
-        if not self.words:
-            bits = "inside the network" + (f", of which {self.allowed} may fail" if self.allowed else "")
-            asked, literals = self.looks or "no words for what it looks at", f"{literals}, bits {bits}"
-        else:
-            asked = f"where at most {self.allowed} of {kept} fail: {', '.join(self.words)}"
-        return (
-            f"{self.class_name}: {self.adds:+.3f} {asked} ({where}; {literals}; fulfilled to {self.holds:.0%} on "
-            f"{self.class_name}, {self.elsewhere:.0%} on others)"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Rules:
-    """What is found of a network.
-
-    Attributes:
-        rules: by class, those first that are fulfilled most on the class against on others.
-        growth: (rules a class, accuracy of the network with those clauses alone); 0 rules is what the rest of the network knows.
-        full: accuracy of the whole network on the same images.
-        shown: accuracy with the rules above alone, cut as they are.
-        exact: whether every literal was tried; else groups of them, until the trials were used up.
-        chosen_on: validation images by which clauses were chosen.
-        cut_on: validation images whose answers did not change.
-        judged_on: test images of the accuracies.
-        arrays: `mean_K` (C, H, W) uint8 a class; `wanted_R`, `unwanted_R` (h, w) uint8 of rules over pixels; `examples_R`
-            (E, C, h, w) uint8: where others speak most; `brighter_R`, `darker_R` (h, w) uint8: what goes with these
-            (`rule_looks`).
-        left_out: clauses that add much and fire on the class hardly more than on others: no rules of a class.
-        classes: how many there are.
-    """
-
-    rules: list[Rule]
-    growth: list[tuple[int, float]]
-    full: float
-    shown: float
-    exact: bool
-    chosen_on: int
-    cut_on: int
-    judged_on: int
-    arrays: dict[str, np.ndarray]
-    left_out: int
-    classes: int
-
-    def index(self) -> dict[str, Any]:
-        """Plain data for a JSON file; the arrays go beside it."""
-        entries = [{**asdict(rule), "literals": list(rule.literals), "words": list(rule.words)} for rule in self.rules]
-        named = ("full", "shown", "exact", "chosen_on", "cut_on", "judged_on", "left_out")
-        return {
-            "rules": entries,
-            "growth": [list(point) for point in self.growth],
-            **{name: getattr(self, name) for name in named},
-        }
-
-    def text(self) -> str:
-        """One line a rule, class by class; clauses of which no literal is needed follow by their numbers."""
-        kept, count = sum(len(rule.literals) for rule in self.rules), sum(rule.count for rule in self.rules)
-        lines = [
-            what_clauses_decide(self.full, self.growth[0][1], self.shown, len(self.rules), self.classes),
-            f"What tells each class from the others, chosen on {self.chosen_on} validation images."
-            + " A pixel is (row, column)." * any(rule.words for rule in self.rules),
-            f"{kept} of {count} literals are kept: without the others the whole network gives the same answers on {self.cut_on} "
-            "images.",
-            f"Left out: {left_out_words(self.left_out)}. Accuracies are of {self.judged_on} test images.",
-        ]
-        if any(rule.looks for rule in self.rules):
-            lines.append(LOOKS)
-        for name in dict.fromkeys(rule.class_name for rule in self.rules):
-            own = [rule for rule in self.rules if rule.class_name == name]
-            idle = [f"{rule.place} {rule.clause}" for rule in own if not rule.literals]
-            lines += ["", *(str(rule) for rule in own if rule.literals)]
-            if idle:
-                lines.append(f"{name}: no answer needs a literal of these clauses that add to it: {', '.join(idle)}")
-        return "\n".join(lines) + "\n"
+CUTS, EXACT_CUTS = 3, 10  # times that cutting begins anew without those clauses that must stay whole
 
 
 @dataclass(frozen=True)
@@ -164,37 +53,34 @@ class Images:
     pixels: Tensor
     labels: Tensor
 
-    def first(self, count: int) -> Images:
-        """The first so many."""
-        return Images(self.pixels[:count], self.labels[:count])
 
-    def evenly(self, classes: int, count: int) -> Images:
-        """So many of each class, the first ones."""
-        rows = [torch.nonzero(self.labels == k).flatten()[:count] for k in range(classes)]
-        chosen = torch.cat(rows)
-        return Images(self.pixels[chosen], self.labels[chosen])
+def images_of(split: Split) -> Images:
+    """All images of a split, in memory."""
+    batch = split.batch(torch.arange(len(split)))
+    return Images(batch.inputs, batch.labels)
+
+
+def of_each_class(split: Split, classes: int, count: int) -> Split:
+    """At most so many rows of each class, drawn by a fixed seed, class by class."""
+    own = [torch.nonzero(split.labels == k).flatten() for k in range(classes)]
+    return Part(split, torch.cat([rows[sample_rows(len(rows), count)] for rows in own]))
 
 
 def rules_of(network: nn.Module, data: ImageData) -> Rules:
-    """The rules of a student, chosen on the validation split of its data and judged on the first test images."""
-
-    def images(split: ImageSplit, count: int) -> Images:
-        batch = split.batch(torch.arange(min(count, len(split))))
-        return Images(batch.inputs, batch.labels)
-
-    return find_rules(network, images(data.validation, SEEN), images(data.test, JUDGED), data.task.class_names)
+    """The rules of a student, chosen on the validation split of its data and judged on its test split."""
+    return find_rules(network, data.validation, data.test, data.task.class_names)
 
 
 @torch.no_grad()
 def find_rules(
-    network: nn.Module, validation: Images, test: Images, class_names: Sequence[str], *, per_class: int | None = None
+    network: nn.Module, validation: Split, test: Split, class_names: Sequence[str], *, per_class: int | None = None
 ) -> Rules:
     """The rules of any network with clauses, from validation images; what they keep, on test images.
 
     Args:
         network: a student with clauses; left as it is.
-        validation: by which rules are chosen and cut.
-        test: on which the chosen rules are judged.
+        validation: by which rules are chosen and cut; where that would take long, a sample of its images.
+        test: on which the chosen rules are judged, or a sample of it.
         class_names: K names.
         per_class: rules of a class; None: ten, fewer where there are many classes.
 
@@ -203,19 +89,19 @@ def find_rules(
     """
     if not sites(network):
         raise InputError("rules: expected a network with clauses, this one has none")
-    if not len(validation.labels) or not len(test.labels):
+    if not len(validation) or not len(test):
         raise InputError("rules: expected validation and test images, got none")
     assert isinstance(network, ClauseModel)
     model = copy.deepcopy(network).eval().requires_grad_(False)
     settle(model)
     found, classes = sites(model), len(class_names)
     wanted = max(1, min(MOST_A_CLASS, MOST_RULES // classes)) if per_class is None else per_class
-    work = _operations(model, found, validation.pixels[:1])
+    work = _operations(model, found, validation.batch(torch.arange(1)).inputs)
     rows = max(1, min(ROWS_A_CLASS, int(BUDGET / work / (classes + 3) / classes)))
-    chosen = validation.evenly(classes, rows)
+    chosen = images_of(of_each_class(validation, classes, rows))
     added, means = _what_clauses_add(model, found, chosen, classes)
     ranking = {k: _ranked(added, k) for k in range(classes) if bool((chosen.labels == k).any())}
-    judged = test.first(max(200, min(JUDGED, int(BUDGET / work / (2 + len(GROWTH))))))
+    judged = images_of(test.sample(max(200, min(JUDGED, int(BUDGET / work / (2 + len(GROWTH)))))))
     growth = [
         (
             count,
@@ -233,13 +119,10 @@ def find_rules(
         k: _votes_by_place(model, found, _of(chosen, k), k, [pair for pair, _ in ranks]) for k, ranks in ranking.items()
     }
     exact = sum_over_clauses(model, found)
-    cut_on = validation.first(CUT_ROWS if exact else max(32, min(CUT_IMAGES, int(BUDGET / work / FEWEST_TRIALS))))
-    if exact:
-        cut_every_literal(model, found, cut_on.pixels, [pair for _, pair in before])
-    else:
-        trials = max(FEWEST_TRIALS, min(MOST_TRIALS, int(BUDGET / work / len(cut_on.labels))))
-        cut_groups(model, found, cut_on.pixels, [pair for _, pair in before], trials)
-    fulfilled = _fulfilled(model, found, chosen)
+    most = CUT_ROWS if exact else max(32, min(CUT_IMAGES, int(BUDGET / work / FEWEST_TRIALS)))
+    cut_on = images_of(validation.sample(most))
+    trials = None if exact else max(FEWEST_TRIALS, min(MOST_TRIALS, int(BUDGET / work / len(cut_on.labels))))
+    fulfilled = _cut(model, found, cut_on, chosen, [*before], trials)
     inner: dict[Clause, list[Tensor]] = {}
     for of_class in votes.values():
         for pair, parts in of_class.items():
@@ -262,7 +145,7 @@ def find_rules(
             look = seen.get(pair)
             if look is not None:
                 arrays[f"brighter_{len(rules)}"], arrays[f"darker_{len(rules)}"] = look.brighter, look.darker
-            holds, elsewhere = shares(fulfilled[pair[0]][:, clause], chosen.labels, k)
+            holds, elsewhere = shares(fulfilled.degree[pair[0]][:, clause], chosen.labels, k)
             mine = chosen.labels == k
             rules.append(
                 Rule(
@@ -277,14 +160,51 @@ def find_rules(
                     count=len(before[k, pair]),
                     allowed=max(0, min(len(literals), site.bank.failures) - 1),
                     images=(int(mine.sum()), int((~mine).sum())),
-                    speaks=_spoken(fulfilled[pair[0]][:, clause], mine),
-                    spoke=_spoken(whole[pair[0]][:, clause], mine),
+                    speaks=_spoken(fulfilled.degree[pair[0]][:, clause], mine),
+                    spoke=_spoken(whole.degree[pair[0]][:, clause], mine),
                     looks="" if look is None else look.words,
                 )
             )
     shown = _accuracy(model, found, judged, {pair for _, pair in before}, means)
-    counts = (len(chosen.labels), len(cut_on.labels), len(judged.labels))
-    return Rules(rules, growth, full, shown, exact, *counts, arrays, left_out, classes)
+    counts = (len(chosen.labels), len(cut_on.labels), len(judged.labels), len(test))
+    return Rules(rules, growth, full, shown, exact, *counts, arrays, left_out, list(class_names))
+
+
+def _cut(
+    model: nn.Module,
+    found: Mapping[str, Site],
+    cut_on: Images,
+    chosen: Images,
+    wanted: Sequence[tuple[int, Clause]],
+    trials: int | None,
+) -> Fulfilled:
+    """Cut clauses to the literals that answers need; one that would hold on every class alike, as it is cut, stays whole.
+
+    Args:
+        model: changed in place.
+        found: its sites.
+        cut_on: whose answers stay.
+        chosen: by which classes are told apart.
+        wanted: (class, clause).
+        trials: of groups of literals; None: every literal is tried.
+
+    Returns:
+        What the clauses do then on the chosen images.
+    """
+    originals, cut = masks_of(found), {pair for _, pair in wanted}
+    for _ in range(EXACT_CUTS if trials is None else CUTS):
+        if trials is None:
+            cut_every_literal(model, found, cut_on.pixels, sorted(cut))
+        else:
+            cut_groups(model, found, cut_on.pixels, sorted(cut), trials)
+        fulfilled = _fulfilled(model, found, chosen)
+        kept = [(k, pair) for k, pair in wanted if literals_of(found[pair[0]], pair[1])]
+        blurred = {pair for k, pair in kept if not tells(pair, fulfilled, chosen.labels, k)}
+        if not blurred:
+            return fulfilled
+        write_back(found, originals, sorted(cut))  # without these cuts, answers may need literals of the others
+        cut -= blurred
+    return _fulfilled(model, found, chosen)
 
 
 def _operations(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> int:
@@ -323,19 +243,22 @@ def _what_clauses_add(
     return added, means
 
 
-def _fulfilled(model: nn.Module, found: Mapping[str, Site], images: Images) -> dict[str, Tensor]:
-    """(M, C) by site: mean strength over an image's places, of the full one; a site that is not asked is left out."""
-    shares: dict[str, list[Tensor]] = {n: [] for n in found}
+def _fulfilled(model: nn.Module, found: Mapping[str, Site], images: Images) -> Fulfilled:
+    """How far and how often each clause is fulfilled on each image; a site that is not asked is left out."""
+    degrees: dict[str, list[Tensor]] = {n: [] for n in found}
+    places: dict[str, list[Tensor]] = {n: [] for n in found}
     full = {n: s.bank.capacity(*s.bank.masks()).clamp(min=1) / s.bank.failures for n, s in found.items()}
     for start in range(0, len(images.labels), BATCH):
         pixels = images.pixels[start : start + BATCH]
 
         def hear(site: Site, bits: Tensor, strength: Tensor, count: int = len(pixels)) -> None:
-            shares[site.name].append(site.by_place(strength, count).mean(1) / full[site.name])
+            by_place = site.by_place(strength, count)
+            degrees[site.name].append(by_place.mean(1) / full[site.name])
+            places[site.name].append((by_place > 0).float().mean(1))
 
         with listening(found, hear):
             model(pixels)
-    return {n: torch.cat(x) for n, x in shares.items() if x}
+    return Fulfilled(*({n: torch.cat(x) for n, x in table.items() if x} for table in (degrees, places)))
 
 
 def _spoken(strength: Tensor, mine: Tensor) -> tuple[int, int]:

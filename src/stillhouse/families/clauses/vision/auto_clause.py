@@ -1,28 +1,28 @@
-"""How many clauses each block gets: more where the answer is still weak, by a briefly trained model, at an exact total.
+"""How many clauses each block gets: more where a clause is worth more to the answer, by a briefly trained model, at an exact total.
 
 Legend: L blocks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
-from stillhouse.classification.data import ImageData, ImageSplit
+from stillhouse.classification.data import ImageData
+from stillhouse.classification.data.split import Split
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_object, write_json
 from stillhouse.families.clauses.plan import ClausesRunConfig
-from stillhouse.families.clauses.specialize import clause_usage
+from stillhouse.families.clauses.students.sites import Site, listening, sites
 from stillhouse.families.clauses.vision.config import ClauseConfig
-from stillhouse.families.clauses.vision.places import places_of
-from stillhouse.signals import ProbesConfig, build_signals, student_features
-from stillhouse.training.distillation import Listening
 from stillhouse.training.loop import fit
 
 LEAST = 8  # clauses of a block
@@ -61,78 +61,140 @@ def divide(scores: Sequence[float], total: int, *, least: int = LEAST) -> list[i
     return [int(2 * (floor + count)) for count in counts]
 
 
-def need(accuracy: float, usage: float) -> float:
-    """How much a block wants, relative to others: weak read-outs and silent clauses want more.
+def need(worth: float, usual: float, doubt: float = 0.0) -> float:
+    """How many times its clauses a block is given: half of them stay, the other half follow what a clause of it is worth.
+
+    Half, because it is the guess of a model that was trained briefly; and the doubt draws all blocks together, so that noise
+    alone moves few clauses.
 
     Args:
-        accuracy: of a linear read-out after the block, in [0, 1].
-        usage: mean clause strength there, in [0, 1].
+        worth: of one clause of the block, at least 0.
+        usual: the mean over the clauses of all blocks.
+        doubt: how far worths are uncertain, in the same unit.
 
     Example:
-        >>> need(0.75, 0.25), need(0.25, 0.25)
-        (1.0, 1.5)
+        >>> need(0.0, 0.125), need(0.125, 0.125), need(0.375, 0.125), need(0.0, 0.125, doubt=0.125)
+        (0.5, 1.0, 2.0, 0.75)
     """
-    return float(np.clip(1.75 - accuracy, 0.5, 1.5) * np.clip(1.25 - usage, 0.7, 1.3))
+    return 1.0 if usual + doubt <= 0 else 0.5 + 0.5 * (worth + doubt) / (usual + doubt)
+
+
+@torch.no_grad()
+def worth_of_blocks(model: Any, split: Split, batch_size: int = 256) -> dict[str, list[float]]:
+    """What the clauses of each block are worth: how much worse the network is when they always put out their mean.
+
+    Args:
+        model: a transformer with clauses.
+        split: rows that it has learned from: on others a brief training has hardly anything to show but noise.
+        batch_size: rows per forward pass.
+
+    Returns:
+        (L) each: `worth`, nats by which the loss rises; `error`, the standard error of that; `accuracy`, without the block's
+        clauses; and (1) `whole`, the accuracy with all.
+    """
+    model.eval()
+    banks = {id(part.bank): name for name, part in model.feed_forwards().items()}
+    found = {name: site for name, site in sites(model).items() if id(site.bank) in banks}
+    device, labels = next(model.parameters()).device, split.labels
+    sums: dict[str, Any] = dict.fromkeys(found, 0.0)
+    counts = dict.fromkeys(found, 0)
+
+    def add(site: Site, bits: Tensor, strength: Tensor) -> None:
+        flat = strength.flatten(0, -2).double()
+        sums[site.name], counts[site.name] = sums[site.name] + flat.sum(0), counts[site.name] + len(flat)
+
+    def logits(block: str | None) -> Tensor:
+        def mean(site: Site, bits: Tensor, strength: Tensor) -> Tensor:
+            return (sums[site.name] / counts[site.name]).to(strength).expand_as(strength)
+
+        with listening({block: found[block]}, mean) if block else listening(found, add):
+            return torch.cat([model(batch.inputs.to(device)).float().cpu() for batch in split.batches(batch_size)])
+
+    whole = logits(None)
+    without = {name: logits(name) for name in found}
+    rises = [
+        cross_entropy(x, labels, reduction="none") - cross_entropy(whole, labels, reduction="none")
+        for x in without.values()
+    ]
+    return {
+        "worth": [float(rise.mean()) for rise in rises],
+        "error": [float(rise.std(correction=0) / len(rise) ** 0.5) for rise in rises],
+        "accuracy": [float((x.argmax(1) == labels).float().mean()) for x in without.values()],
+        "whole": [float((whole.argmax(1) == labels).float().mean())],
+    }
 
 
 def share_out(
-    config: ClauseConfig, student: Any, plan: ClausesRunConfig, data: ImageData, path: Path, *, resume: bool
+    config: ClauseConfig,
+    student: Any,
+    plan: ClausesRunConfig,
+    data: ImageData,
+    path: Path,
+    *,
+    resume: bool,
+    log: Callable[[str], None] = lambda line: None,
 ) -> list[int]:
-    """Train a throw-away model for some steps, score its blocks on training images that it has not seen, divide the clauses.
+    """Train a throw-away model for some steps, see what the clauses of each block are worth to it, and move clauses to where one
+    is worth more.
 
     Args:
         config: total, batches, steps.
         student: configuration of a transformer with clauses.
         plan: its training and prior are used.
         data: only the training split is read.
-        path: JSON with counts before and after, accuracies and usage; read again on resume.
+        path: JSON with counts before and after, and what `worth_of_blocks` found; read again on resume.
         resume: take what is in the file.
+        log: gets a line with the counts.
 
     Returns:
         (L) clauses of each block.
     """
     if resume and path.is_file():
-        return [int(count) for count in read_object(path, {"after": list[int]})["after"]]
-    before = [count for stage in student.for_task(data.task).stages() for count in stage.clauses]
-    total = config.target or sum(before)
-    divide([1.0] * len(before), total)  # a bad total is refused before anything is trained
+        found = read_object(path, {"before": list[int], "after": list[int]})
+    else:
+        before = [count for stage in student.for_task(data.task).stages() for count in stage.clauses]
+        total = config.target or sum(before)
+        divide([1.0] * len(before), total)  # a bad total is refused before anything is trained
+        model, scored, steps = _trained(config, student, plan, data, path.parent / "auto_clause")
+        found = {"before": before, "target": config.target, "steps": steps, **worth_of_blocks(model, scored)}
+        worth = [max(0.0, rise) for rise in found["worth"]]
+        usual, doubt = sum(worth) / sum(before), sum(found["error"]) / sum(before)
+        wanted = [need(w / count, usual, doubt) * count for w, count in zip(worth, before, strict=True)]
+        found["after"] = divide(wanted, total)
+        write_json(path, found)
+    was, now = ([int(count) for count in found[name]] for name in ("before", "after"))
+    log(f"Auto-tuned clause counts: {', '.join(map(str, now))} (before: {', '.join(map(str, was))})")
+    return now
+
+
+def _trained(
+    config: ClauseConfig, student: Any, plan: ClausesRunConfig, data: ImageData, folder: Path
+) -> tuple[torch.nn.Module, Split, int]:
+    """The throw-away model, some rows that it has learned from, and its steps: few rows are learned several times over."""
     size = plan.training.batch_size
-    scored = min(config.auto_batches * size, len(data.train) // 2)
-    steps = max(1, min(config.auto_steps, (len(data.train) - scored) // size))
-    brief = _brief(data, min(steps * size, len(data.train) - scored), scored)
+    learned = data.train.sample(config.auto_steps * size)
+    scored = learned.sample(config.auto_batches * size)
+    each = -(-len(learned) // size)  # steps of an epoch
+    training = _training(plan, max(1, round(config.auto_steps / each)))
+    brief: Any = replace(data, train=learned, validation=scored)  # type: ignore[arg-type]
     torch.manual_seed(0)
     model = student.build(data.task)
     if plan.prior != "none":
         from stillhouse.families.clauses.students.priors import apply_prior
 
         apply_prior(model, plan.prior)
-    places = places_of(student, data.task)
-    blocks = tuple(place for place in places if "blocks" in place)
-    probes = (ProbesConfig(places=blocks),)
-    job = ClassificationJob(model, brief, _training(plan), seed=0, listening=_probes(model, probes, data))
-    done = fit(job, _training(plan), seed=0, folder=path.parent / "auto_clause")
-    accuracy = [float(done.best[f"component/{place}"] or 0.0) for place in blocks]
-    usage = [float(entry["clauses"].mean()) for entry in clause_usage(model, brief.validation).values()]
-    after = divide([need(a, u) * base for a, u, base in zip(accuracy, usage, before, strict=True)], total)
-    found = {
-        "before": before,
-        "after": after,
-        "accuracy": accuracy,
-        "usage": usage,
-        "target": config.target,
-        "steps": steps,
-    }
-    write_json(path, found)
-    return after
+    fit(ClassificationJob(model, brief, training, seed=0), training, seed=0, folder=folder)
+    return model, scored, training.epochs * each
 
 
-def _training(plan: ClausesRunConfig) -> Any:
-    """One short epoch without what needs a long one."""
+def _training(plan: ClausesRunConfig, epochs: int) -> Any:
+    """A short training without what needs a long one."""
     mixing = replace(plan.training.mixing, mixup_alpha=0.0, cutmix_alpha=0.0)
     return replace(
         plan.training,
-        epochs=1,
-        warmup_epochs=0.1,
+        epochs=epochs,
+        warmup_epochs=0.1 * epochs,
+        keep="last",
         mixing=mixing,
         report_test=False,
         report_train=False,
@@ -142,24 +204,3 @@ def _training(plan: ClausesRunConfig) -> Any:
         clause_specialize=0.0,
         patience=0,
     )
-
-
-def _probes(model: torch.nn.Module, probes: tuple[ProbesConfig, ...], data: ImageData) -> Listening:
-    from stillhouse.layers.taps import Tapped
-
-    features = student_features(probes)
-    tapped = Tapped(model, features)
-    spec = tapped.spec(data.task.example(2))
-    tapped.close()
-    return Listening(features=features, own=build_signals(probes, spec, spec))
-
-
-def _brief(data: ImageData, learned: int, scored: int) -> ImageData:
-    """Training rows to learn from, and others of the same split to score on, by a fixed draw."""
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(0))
-    rest = order[learned : learned + scored]
-
-    def rows(index: torch.Tensor) -> ImageSplit:
-        return ImageSplit(data.train.images[index], data.train.labels[index])
-
-    return replace(data, train=rows(order[:learned]), validation=rows(rest))

@@ -139,9 +139,12 @@ class LessonConfig:
 class ClauseConfig:
     """How clauses start, how many each block gets, and whether heads are weighed by the clauses they feed."""
 
-    auto: bool = Field(default=False, description="share out the clauses over the blocks by a briefly trained model")
+    auto: bool = Field(
+        default=False,
+        description="share out the clauses over the blocks by what they are worth to a briefly trained model",
+    )
     target: int = Field(default=0, ge=0, description="of auto: total of all blocks; 0 keeps the sum")
-    auto_batches: int = Field(default=4, gt=0, description="of auto: training batches that score the blocks")
+    auto_batches: int = Field(default=16, gt=0, description="of auto: training batches by which blocks are weighed")
     auto_steps: int = Field(default=100, gt=0, description="of auto: optimizer steps of the brief training before")
     specialize: bool = Field(
         default=False, description="weigh attention heads by the clauses they feed, after each epoch"
@@ -166,7 +169,7 @@ class OutputConfig:
     )
     overlays: str | None = Field(default=None, description="folder of pictures: image, attention, clauses, top classes")
     overlay_samples: int = Field(
-        default=8, ge=0, description="of overlays: how many images of the test split, the first ones"
+        default=8, ge=0, description="of overlays: how many images of the test split, drawn by class"
     )
     overlay_topk: int = Field(default=3, gt=0, description="of overlays: classes in the bars")
 

@@ -60,9 +60,9 @@ def _read(block: Any, attended: Tensor, first: int) -> Tensor:
 
 
 def write_overlays(model: Any, data: ImageData, folder: Path, samples: int) -> None:
-    """The first images of the test split into `overlays.npz` and `overlays.json`."""
-    rows = torch.arange(min(samples, len(data.test)))
-    batch = data.test.batch(rows)
+    """Images of the test split, drawn by class, into `overlays.npz` and `overlays.json`."""
+    shown = data.test.sample(samples)
+    batch = shown.batch(torch.arange(len(shown)))
     model.eval()
     attention, clauses, logits = maps_of(model, batch.inputs)
     padding, patch = model.padding, model.patch_size

@@ -161,8 +161,7 @@ def _plan(
     plan = config.run_config(model)
     if config.clauses.auto and model == "transformer":
         student: Any = plan.student
-        counts = share_out(config.clauses, student, plan, data, out / COUNTS, resume=resume)
-        watch.log(f"Auto-tuned clause counts: {', '.join(map(str, counts))}")
+        counts = share_out(config.clauses, student, plan, data, out / COUNTS, resume=resume, log=watch.log)
         transformer = replace(student, tm_clauses=tuple(counts))
         config = replace(config, model=replace(config.model, transformer=transformer))
         plan = config.run_config(model)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -123,6 +124,8 @@ def read_pairs(path: str | Path, *, columns: Sequence[Column] = (0, 1, 2)) -> tu
     first, second, gold = [], [], []
     for number, (a, b, score) in enumerate(read_table(path, columns), 1):
         try:
+            if not math.isfinite(float(score)):
+                raise ValueError
             gold.append(float(score))
         except (TypeError, ValueError):
             raise InputError(f"{path}: row {number}: expected a score, got {score!r}") from None

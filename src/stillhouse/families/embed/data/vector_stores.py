@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.checks import InputError, nearest, one_line_for_pickles
 from stillhouse.families.embed.data.vector_cache import converted
 from stillhouse.families.embed.data.vector_rows import FileRows, Part, Stamp, TensorRows
 
@@ -304,8 +304,9 @@ def _torch_load(path: Path) -> Any:
     import torch
 
     try:
-        # only the zip format (torch 1.6 and later) can be mapped
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with one_line_for_pickles():
+            # only the zip format (torch 1.6 and later) can be mapped
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError) as error:
         reason = str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
         raise InputError(

@@ -20,6 +20,8 @@ from pydantic import Field
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
+from stillhouse.core.labels import missing_labels, require_labels
+from stillhouse.core.sample import sample_rows
 from stillhouse.families.embed.data.vector_cache import tracked
 from stillhouse.families.embed.data.vector_rows import Part
 from stillhouse.families.embed.data.vector_stores import CHUNK_BYTES, LABELS, TEXTS, open_parts, read_column
@@ -163,7 +165,7 @@ def open_vectors(
 
     Raises:
         InputError: no such file or key, unknown format, a pickle, a file that is empty, damaged or cut short, not (N, D)
-            floats, NaN or infinite rows, another number of texts or labels.
+            floats, NaN or infinite rows, another number of texts or labels, labels that are missing.
 
     Example:
         >>> import tempfile
@@ -313,9 +315,8 @@ def split_rows(store: VectorStore, config: VectorsConfig) -> VectorData:
             f"{store.path}: expected rows for training, validation and test, got {len(order)} different ones "
             f"({len(store.scan.zero_rows)} zero, {duplicates} equal to others)"
         )
-    if config.train_limit is not None and config.train_limit < len(train):
-        shuffled = np.random.default_rng(config.split_seed + 1).permutation(train)
-        train = np.sort(shuffled[: config.train_limit])  # a smaller limit is a subset of a larger one
+    # a smaller limit is a subset of a larger one
+    train = train[sample_rows(len(train), config.train_limit, seed=config.split_seed + 1)]
     return VectorData(
         store=store,
         train=train,
@@ -377,6 +378,8 @@ def _checked_texts(texts: Sequence[Any], path: Path) -> None:
 
 def _checked_labels(labels: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
     found = np.asarray(labels)
+    if found.ndim == 1:
+        require_labels(missing_labels(labels), "labels", "test")  # which any row may become
     if found.ndim != 1 or found.dtype.kind not in "iubU":
         raise InputError(f"labels: expected whole numbers or strings (N), got {found.dtype} of shape {found.shape}")
     return found

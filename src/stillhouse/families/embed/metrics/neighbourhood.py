@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.labels import missing_labels, require_labels
 
 Metric = Literal["cosine", "euclidean"]
 Floats = NDArray[np.float64]
@@ -403,6 +404,7 @@ def _checked_labels(labels: np.ndarray, n: int) -> NDArray[Any]:
     found = np.asarray(labels)
     if found.shape != (n,):
         raise InputError(f"labels: expected shape ({n},), got {found.shape}")
+    require_labels(missing_labels(labels), "labels", "test")
     return found
 
 

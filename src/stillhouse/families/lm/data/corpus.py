@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -105,6 +105,8 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     """
     texts = read_splits(config)
     hashes = {name: text.sha256() for name, text in texts.items()}
+    if Path(config.source).expanduser().is_dir():  # the parts of one file may be alike, as its lines are
+        check_apart(texts, hashes)
     kind, _, size = config.tokenizer.partition(":")
     trained = kind == "bpe"
     if trained and not (size.isdecimal() and size.isascii()):
@@ -161,6 +163,21 @@ class Lines:
         for line in self:
             digest.update(line.encode())
         return digest.hexdigest()
+
+
+def check_apart(texts: Mapping[str, Lines], hashes: Mapping[str, str]) -> None:
+    """Refuse a text that is two splits: a student would be tested on what it was trained on.
+
+    Raises:
+        InputError: two splits of equal bytes, whatever their files are called.
+    """
+    first: dict[str, str] = {}
+    for name, sha256 in hashes.items():
+        other = first.setdefault(sha256, name)
+        if other != name:
+            raise InputError(
+                f"text {texts[name].path}: {name} and {other} are the same text; each split needs one of its own"
+            )
 
 
 def read_splits(config: CorpusConfig) -> dict[str, Lines]:

@@ -5,12 +5,14 @@ Shapes: N tokens, R rows, L tokens of a row.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
+from stillhouse.core.sample import sample_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +48,11 @@ class Windows:
         at = np.asarray(rows, np.int64)[:, None] * self.length + np.arange(self.length + 1)
         both = torch.from_numpy(self.ids[at].astype(np.int64))
         return both[:, :-1], both[:, 1:]
+
+    def sample(self, count: int, batch: int = 16) -> Iterator[Tensor]:
+        """Inputs (B, L) of `count` rows from anywhere in the text, drawn by a fixed seed, some at a time."""
+        rows = sample_rows(len(self), count)
+        return (self(some)[0] for some in np.split(rows, range(batch, len(rows), batch)))
 
 
 def check_length(tokens: int, length: int) -> None:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError, nearest
+from stillhouse.core.walk import Passed, follow
 
 LEVELS = ("raw", "rc", "rcmc", "az")
 BEAMS = 6
@@ -349,13 +350,20 @@ def _zarr_folders(root: Path) -> list[Path]:
         return [root] if root.is_dir() else []
     if not root.is_dir():
         raise InputError(f"{root}: expected a folder of products, got {'a file' if root.exists() else 'nothing there'}")
-    found = []
+    found, passed = [], Passed()
     for folder, children, _ in os.walk(root):
-        found += [Path(folder) / child for child in children if child.endswith(".zarr")]
+        found += [
+            path for child in children if child.endswith(".zarr") and follow(path := Path(folder, child), root, passed)
+        ]
         children[:] = sorted(
             child for child in children if not child.endswith(".zarr")
         )  # a product has thousands of files
-    return sorted(found)
+    real: dict[Path, Path] = {}
+    for path in sorted(found, key=lambda path: (path.is_symlink(), path)):  # its own name before those of links to it
+        if real.setdefault(path.resolve(), path) is not path:
+            passed.again.append(path)
+    passed.warn(root)
+    return sorted(real.values())
 
 
 def _zarr() -> Any:

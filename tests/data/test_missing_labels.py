@@ -1,0 +1,288 @@
+"""A label that is missing is never a class: every source of labelled rows counts such rows, names them and refuses them."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from stillhouse.classification.data import DataConfig, ImageData, TextDataConfig
+from stillhouse.classification.data.labelled_texts import TextData
+from stillhouse.cli.main import main
+from stillhouse.core.checks import InputError
+from stillhouse.core.labels import missing_labels
+from stillhouse.core.types import Batch, ImageTask
+from stillhouse.families.embed.data.texts import read_pairs
+from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
+from stillhouse.families.embed.metrics.neighbourhood import judge
+from stillhouse.teachers import Teacher, check_teacher
+
+NO_TRAINING = r"rows without a label cannot be trained on yet: label them, or take them out$"
+CELLS = {
+    "empty": "",
+    "blank": "  ",
+    "null": "null",
+    "NULL": "NULL",
+    "NaN": "NaN",
+    "nan": "nan",
+    "-1": "-1",
+    "-1.0": "-1.0",
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.array([0, -1, 255, -2]), [0, 1, 0, 0]),
+        (np.array([0, 255], np.uint8), [0, 0]),
+        (np.array([1.0, np.nan, -1.0, 0.0]), [0, 1, 1, 0]),
+        (np.array(["a", "", "none", "NaN"]), [0, 1, 0, 1]),
+        (np.array([1, None, "x", float("nan"), -1], object), [0, 1, 0, 1, 1]),
+        (np.ma.masked_array([0, 1, 2], [False, True, False]), [0, 1, 0]),
+        (torch.tensor([0, -1]), [0, 1]),
+        ([True, False, None], [0, 0, 1]),
+        ([], []),
+    ],
+)
+def test_which_labels_are_missing(labels, expected):
+    """By hand, for each type that labels come in; `none` and numbers but -1 are labels."""
+    assert missing_labels(labels).tolist() == [bool(one) for one in expected]
+
+
+# ---------------------------------------------------------------------------------------------- texts
+
+
+def table(place, kind, labels):
+    rows = [{"text": f"word {n} here", "label": label} for n, label in enumerate(labels)]
+    path = place / f"mixed.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        mark = "," if kind == "csv" else "\t"
+        path.write_text(
+            "".join(mark.join(map(str, row)) + "\n" for row in [("text", "label"), *(r.values() for r in rows)])
+        )
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_cells_without_a_label_are_counted_and_refused(tmp_path, kind, cell):
+    """They became a class called "", and the accuracy was its share."""
+    path = table(tmp_path, kind, ["good", "bad"] * 20 + [CELLS[cell]] * 60)
+    with pytest.raises(
+        InputError, match=rf"mixed\.{kind}, column 'label': no label in 60 of 100 rows \(first: row 41\); {NO_TRAINING}"
+    ):
+        TextDataConfig(root=str(path)).build()
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), -1])
+def test_json_without_a_label_is_counted_and_refused(tmp_path, value):
+    """`null` became the class "None"."""
+    path = table(tmp_path, "jsonl", [value, *["good", "bad"] * 20])
+    with pytest.raises(InputError, match=r"no label in 1 of 41 rows \(first: row 1\)"):
+        TextDataConfig(root=str(path)).build()
+
+
+def test_rows_that_lack_the_column_have_no_label(tmp_path):
+    """A short row of a table, an object without the key; that the first row has none does not make the column unknown."""
+    (tmp_path / "short.csv").write_text("text,label\nno label here\n" + "a b,good\nc d,bad\n" * 20)
+    (tmp_path / "short.jsonl").write_text(
+        '{"text": "x"}\n' + '{"text": "a", "label": 1}\n{"text": "b", "label": 2}\n' * 20
+    )
+    for name in ("short.csv", "short.jsonl"):
+        with pytest.raises(InputError, match=r"no label in 1 of 41 rows \(first: row 1\)"):
+            TextDataConfig(root=str(tmp_path / name)).build()
+
+
+@pytest.mark.parametrize("split", [0, 1, 2])
+def test_lists_of_texts_need_labels(split):
+    splits = [(["a", "b"], [0, 1]) for _ in range(3)]
+    splits[split] = (["a", "b"], [0, [None, -1, -1][split]])
+    name = ("train", "validation", "test")[split]
+    use = NO_TRAINING if split == 0 else f"each {name} row needs one"
+    with pytest.raises(InputError, match=rf"{name} labels: no label in 1 of 2 rows \(first: row 1\); {use}"):
+        TextData.from_texts(splits, lambda text: [1], class_names=("x", "y"), vocabulary=4)
+
+
+def test_a_run_says_how_many_and_leaves_nothing(tmp_path, capsys):
+    """The line about the data counts them; the error is one line, and no folder of a run stays behind."""
+    path = table(tmp_path, "csv", ["good", "bad"] * 20 + [""] * 60)
+    (tmp_path / "run.yaml").write_text(
+        f"data: {{name: texts, root: {path}}}\nstudent: {{kind: text-transformer}}\nteacher: null\nsignals: []\narms: [no-kd]\n"
+    )
+    assert main(["distill", str(tmp_path / "run.yaml"), "--out", str(tmp_path / "out"), "--quiet"]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+    assert main(["check", str(tmp_path / "run.yaml")]) == 2
+    shown = "".join(capsys.readouterr())
+    assert f"data: {path}, column 'label', 40 labelled, 60 unlabelled" in shown
+
+
+# ---------------------------------------------------------------------------------------------- arrays
+
+
+PIXELS = np.random.default_rng(0).integers(0, 255, (40, 4, 4), dtype=np.uint8)
+LABELS = np.arange(40) % 2
+
+
+def without(rows, kind=np.int64):
+    labels = LABELS.astype(kind)
+    labels[list(rows)] = np.nan if np.dtype(kind).kind == "f" else None if kind is object else -1
+    return labels
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int8, float, object])
+def test_arrays_without_labels_are_refused(kind):
+    """-1; NaN, which makes whole numbers floats; None, which makes them objects."""
+    with pytest.raises(InputError, match=rf"^labels: no label in 2 of 40 rows \(first: row 7\); {NO_TRAINING}"):
+        ImageData.from_arrays(PIXELS, without([7, 9], kind))
+    for split in ("test", "validation"):
+        with pytest.raises(
+            InputError, match=rf"^{split}_labels: no label in 1 of 40 rows .* each {split} row needs one"
+        ):
+            ImageData.from_arrays(PIXELS, LABELS, **{split: (PIXELS, without([3], kind))})
+
+
+def test_a_list_and_a_tensor_of_labels_are_read_alike():
+    for labels in ([*LABELS.tolist()[:-1], None], torch.from_numpy(without([39]))):
+        with pytest.raises(InputError, match=r"no label in 1 of 40 rows \(first: row 39\)"):
+            ImageData.from_arrays(PIXELS, labels)
+
+
+@pytest.mark.parametrize("split", ["", "test_", "validation_"])
+def test_npz_files_without_labels_are_refused(tmp_path, split):
+    arrays = {"images": PIXELS, "labels": LABELS, f"{split}images": PIXELS, f"{split}labels": without([5], float)}
+    np.savez(tmp_path / "d.npz", **arrays)
+    with pytest.raises(InputError, match=rf"d\.npz: {split}labels: no label in 1 of 40 rows \(first: row 5\)"):
+        DataConfig(name="npz", root=str(tmp_path / "d.npz")).build()
+
+
+# ---------------------------------------------------------------------------------------------- folders and shards
+
+
+def picture(path, number):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(number).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for number in range(60):
+        picture(tmp_path / "p" / "train" / ("cat", "dog")[number % 2] / f"{number:02}.png", number)
+    for number in range(60, 70):
+        picture(tmp_path / "p" / "test" / ("cat", "dog")[number % 2] / f"{number:02}.png", number)
+    return tmp_path / "p"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("place", ["train/unlabelled", "unlabelled", "train/Unlabeled", "unlabelled/more"])
+def test_a_folder_called_unlabelled_is_no_class(pictures, place, stream):
+    picture(pictures / place / "a.png", 100)
+    picture(pictures / place / "b.png", 101)
+    with pytest.raises(
+        InputError, match=rf"folder .*p: no label in 2 of 62 rows \(first: {place}/a\.png\); {NO_TRAINING}"
+    ):
+        DataConfig(name="folder", root=str(pictures), image_size=8, stream=stream).build()
+
+
+def test_without_splits_too_and_an_empty_one_is_none(pictures):
+    (pictures / "train" / "unlabelled").mkdir()
+    data = DataConfig(name="folder", root=str(pictures / "train")).build()
+    assert data.task.class_names == ("cat", "dog")
+    picture(pictures / "train" / "unlabelled" / "a.png", 100)
+    with pytest.raises(InputError, match="no label in 1 of 61 rows"):
+        DataConfig(name="folder", root=str(pictures / "train")).build()
+
+
+def test_a_test_split_needs_classes(pictures):
+    """Always, also when training will not."""
+    picture(pictures / "test" / "unlabelled" / "a.png", 100)
+    with pytest.raises(
+        InputError, match=r"no label in 1 of 11 rows \(first: test/unlabelled/a.png\); each test row needs one"
+    ):
+        DataConfig(name="folder", root=str(pictures)).build()
+
+
+@pytest.mark.parametrize(
+    ("ending", "content"),
+    [("cls", ""), ("cls", "-1"), ("cls", "null\n"), ("cls", "nan"), ("json", '{"label": null}'), ("json", '{"label": -1}'),
+     ("json", '{"label": NaN}'), ("json", '{"caption": "x"}')],
+)  # fmt: skip
+@pytest.mark.parametrize("split", ["", "test"])
+def test_shards_without_labels_are_refused(tmp_path, ending, content, split):
+    for place, some in {"train": range(40), "test": range(40, 60)}.items():
+        (tmp_path / "s" / place).mkdir(parents=True)
+        with tarfile.open(tmp_path / "s" / place / "0.tar", "w") as tar:
+            for number in some:
+                missing = number == (43 if split else 3)
+                picture(tmp_path / "one.png", number)
+                files = {
+                    "png": (tmp_path / "one.png").read_bytes(),
+                    **({ending: content.encode()} if missing else {"cls": b"%d" % (number % 2)}),
+                }
+                for suffix, found in files.items():
+                    member = tarfile.TarInfo(f"{number:03}.{suffix}")
+                    member.size = len(found)
+                    tar.addfile(member, io.BytesIO(found))
+    where, use = (
+        (r"20 rows \(first: test/0.tar/043\)", "each test row needs one")
+        if split
+        else (r"40 rows \(first: train/0.tar/003\)", NO_TRAINING)
+    )
+    for _ in range(2):  # the second time by the table of contents that was kept
+        with pytest.raises(InputError, match=rf"shards .*: no label in 1 of {where}; {use}"):
+            DataConfig(name="shards", root=str(tmp_path / "s"), image_size=8).build()
+
+
+# ---------------------------------------------------------------------------------------------- vectors, teachers
+
+
+def test_labels_of_vectors_are_never_missing(tmp_path):
+    """They colour the explorer and score neighbours of test rows: the missing ones were a class of their own."""
+    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow as pa
+
+    vectors = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    np.save(tmp_path / "x.npy", vectors)
+    missing = r"labels: no label in 2 of 30 rows \(first: row 4\); each test row needs one"
+    for labels in (np.where(np.isin(np.arange(30), (4, 8)), -1, 1), [None if n in (4, 8) else "a" for n in range(30)]):
+        with pytest.raises(InputError, match=missing):
+            open_vectors(tmp_path / "x.npy", labels=labels)
+    pq.write_table(
+        pa.table({"embeddings": list(vectors), "topic": [None if n in (4, 8) else "a" for n in range(30)]}),
+        tmp_path / "x.parquet",
+    )
+    (tmp_path / "x.txt").write_text("".join(("" if n in (4, 8) else "a") + "\n" for n in range(30)))
+    for settings in (
+        {"path": "x.parquet", "labels_key": "topic"},
+        {"path": "x.npy", "labels_file": str(tmp_path / "x.txt")},
+    ):
+        with pytest.raises(InputError, match=missing):
+            VectorsConfig(**{**settings, "path": str(tmp_path / settings["path"])}).build()
+    with pytest.raises(InputError, match="no label in 1 of 30 rows"):
+        judge(vectors, vectors, ks=(1,), labels=np.array([-1, *[0, 1] * 14, 1]), k=3)
+
+
+def test_a_score_of_sentence_pairs_is_a_number(tmp_path):
+    """`nan` is read as a number, and makes the correlation of all pairs NaN."""
+    (tmp_path / "pairs.csv").write_text("a,b,1.5\nc,d,nan\n")
+    with pytest.raises(InputError, match="row 2: expected a score, got 'nan'"):
+        read_pairs(tmp_path / "pairs.csv")
+
+
+def test_a_teacher_is_not_checked_on_rows_without_a_label():
+    """numpy's own words for it: `'list' argument must have no negative elements`."""
+    task = ImageTask(("a", "b"), (1, 4, 4), (0.5,), (0.5,))
+    teacher = Teacher.from_module(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2)), task)
+    batch = Batch(torch.zeros(4, 1, 4, 4), torch.tensor([0, 1, -1, 1]), torch.arange(4))
+    with pytest.raises(InputError, match=r"no label in 1 of 4 rows \(first: row 2\)"):
+        check_teacher(teacher, [batch])

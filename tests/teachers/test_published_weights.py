@@ -1,0 +1,310 @@
+"""Weights as they are published: without counters of batches, of CIFAR's residual networks, of 3 channels over gray images."""
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision import models
+
+from stillhouse.classification.teachers import flops_of
+from stillhouse.cli.main import as_typed, main
+from stillhouse.core.checks import InputError
+from stillhouse.core.records import read_json
+from stillhouse.core.types import Batch, ImageTask
+from stillhouse.families.clauses.students.checkpoint import load_transformer
+from stillhouse.families.embed.data.vectors import open_vectors
+from stillhouse.families.sar.saved import _read
+from stillhouse.teachers import EnsembleTeacher, Teacher, TeacherConfig
+from stillhouse.teachers.cifar_resnet import BLOCKS, CifarResNet
+from stillhouse.teachers.from_timm import adapt_channels, check_adapts, first_layers
+
+TEN = ImageTask(tuple("abcdefghij"), (3, 32, 32), (0.1, 0.2, 0.3), (0.2, 0.2, 0.2))
+GRAY = ImageTask(("a", "b", "c"), (1, 32, 32), (0.1,), (0.3,))
+MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+
+
+def trained(module):
+    """As after training: BatchNorm has statistics of its own, and a count."""
+    torch.manual_seed(1)
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            nn.init.normal_(part.running_mean, std=0.1)
+            nn.init.uniform_(part.running_var, 0.5, 2.0)
+            nn.init.uniform_(part.weight, 0.5, 1.5)
+            part.num_batches_tracked.fill_(7)
+    return module.eval()
+
+
+def without_counters(module):
+    return {name: x for name, x in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+
+
+def batch(task, rows=3):
+    torch.manual_seed(2)
+    return Batch(torch.rand(rows, *task.shape), torch.zeros(rows, dtype=torch.int64), torch.arange(rows))
+
+
+# ---------------------------------------------------------------------------------------------- counters of batches
+
+
+@pytest.mark.parametrize("source", ["timm:test_resnet", "torchvision:resnet18", "ckpt"])
+def test_weights_without_counters_of_batches_load(tmp_path, source):
+    """Files of old and of other libraries have none; torch's own strict load takes them: "97 of 116 entries match"."""
+    kind, _, name = source.partition(":")
+    made = trained(timm.create_model(name, num_classes=10) if kind == "timm" else models.resnet18(num_classes=10))
+    torch.save(without_counters(made), tmp_path / "net.pth")
+    file = str(tmp_path / "net.pth")
+    config = (
+        TeacherConfig(source=f"ckpt:{file}")
+        if kind == "ckpt"
+        else TeacherConfig(source=source, checkpoint=file, pretrained=False)
+    )
+    teacher = config.build(TEN)
+    assert teacher.name == ("torchvision:resnet18" if kind == "ckpt" else source)  # recognised without counters too
+    x = batch(TEN)
+    torch.testing.assert_close(teacher(x).logits, made(teacher.prepare(x.inputs)))
+
+
+def test_counters_that_are_there_are_kept_and_what_else_is_missing_is_an_error(tmp_path):
+    """Else a saved teacher would be another by its hash; and only counters may be missing."""
+    net = trained(timm.create_model("test_resnet", num_classes=10))
+    torch.save(net.state_dict(), tmp_path / "whole.pth")
+    kept = TeacherConfig(source="timm:test_resnet", checkpoint=str(tmp_path / "whole.pth")).build(TEN)
+    assert {int(x) for name, x in kept.module.state_dict().items() if "tracked" in name} == {7}
+    torch.save({k: x for k, x in net.state_dict().items() if "running_mean" not in k}, tmp_path / "part.pth")
+    with pytest.raises(InputError, match=r"entries match; \d+ missing: .*running_mean") as found:
+        TeacherConfig(source="timm:test_resnet", checkpoint=str(tmp_path / "part.pth")).build(TEN)
+    assert "\n" not in str(found.value)
+
+
+# ---------------------------------------------------------------------------------------------- CIFAR's networks
+
+
+def by_hand(weights, x):
+    """ResNet-20 as the published code has it, in plain functions."""
+
+    def norm(x, name):
+        stats = (weights[f"{name}.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        return F.batch_norm(x, *stats)
+
+    x = F.relu(norm(F.conv2d(x, weights["conv1.weight"], padding=1), "bn1"))
+    for stage in (1, 2, 3):
+        for block in range(3):
+            name, planes = f"layer{stage}.{block}", 8 * 2**stage
+            stride = 2 if stage > 1 and block == 0 else 1
+            inner = F.relu(norm(F.conv2d(x, weights[f"{name}.conv1.weight"], stride=stride, padding=1), f"{name}.bn1"))
+            inner = norm(F.conv2d(inner, weights[f"{name}.conv2.weight"], padding=1), f"{name}.bn2")
+            if stride == 2:
+                x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, planes // 4, planes // 4), "constant", 0)
+            x = F.relu(inner + x)
+    return F.avg_pool2d(x, x.size()[3]).flatten(1) @ weights["linear.weight"].T + weights["linear.bias"]
+
+
+def published(path, blocks=3, classes=10):
+    """A file as they are published: wrapped, of a DataParallel, with its score, without counters."""
+    torch.manual_seed(0)
+    net = trained(CifarResNet(blocks, classes))
+    weights = without_counters(net)
+    torch.save({"state_dict": {f"module.{k}": x for k, x in weights.items()}, "best_prec1": torch.tensor(91.73)}, path)
+    return weights
+
+
+def test_a_published_file_is_recognised_and_normalized_as_it_was_trained(tmp_path):
+    """By its keys alone; with CIFAR's own mean and deviation its answers would be others."""
+    weights = published(tmp_path / "resnet20.th")
+    teacher = TeacherConfig(source=f"ckpt:{tmp_path / 'resnet20.th'}").build(TEN)
+    assert teacher.name == "cifar:resnet20"
+    x = batch(TEN)
+    expected = by_hand(weights, (x.inputs - MEAN.view(3, 1, 1)) / STD.view(3, 1, 1))
+    torch.testing.assert_close(teacher(x).logits, expected)
+    again = TeacherConfig(
+        source="cifar:resnet20", checkpoint=str(tmp_path / "resnet20.th"), mean=(0.0,), std=(1.0,)
+    ).build(TEN)
+    torch.testing.assert_close(again(x).logits, by_hand(weights, x.inputs))
+
+
+def test_its_gray_and_small_images_are_fitted(tmp_path):
+    published(tmp_path / "net.th", blocks=5, classes=3)
+    task = ImageTask(("a", "b", "c"), (1, 8, 8), (0.1,), (0.3,))
+    teacher = TeacherConfig(source=f"ckpt:{tmp_path / 'net.th'}").build(task)
+    assert teacher.name == "cifar:resnet32"
+    assert teacher.prepare(task.example(2)).shape == (2, 3, 32, 32)
+
+
+def test_sizes_are_those_of_the_paper():
+    """He et al. 2015, table 6: 0.27, 0.46, 0.66, 0.85 and 1.7 million weights."""
+    found = {name: sum(p.numel() for p in CifarResNet(blocks).parameters()) / 1e6 for name, blocks in BLOCKS.items()}
+    assert [round(x, 2) for x in found.values()] == [0.27, 0.46, 0.66, 0.85, 1.73]
+
+
+def test_without_a_file_there_is_nothing_to_fetch():
+    with pytest.raises(InputError, match="no published weights to fetch; expected its checkpoint: ckpt:FILE"):
+        TeacherConfig(source="cifar:resnet20").build(TEN)
+    with pytest.raises(InputError, match=r"no cifar:resnet21; did you mean 'resnet"):
+        TeacherConfig(source="cifar:resnet21", pretrained=False).build(TEN)
+
+
+# ---------------------------------------------------------------------------------------------- 3 channels over gray
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("test_vit", 32),
+        ("test_resnet", 32),
+        ("test_efficientnet", 32),
+        ("test_convnext", 32),
+        ("mixer_s32_224", 224),
+        ("densenet121", 32),
+    ],
+)
+def test_weights_of_three_channels_take_gray_images(tmp_path, name, side):
+    """Summed over the three, a first convolution gives of gray what it gave of gray repeated: the same network, by closed form."""
+    torch.manual_seed(0)
+    fixed = {"img_size": side} if name == "test_vit" else {}
+    net = trained(timm.create_model(name, num_classes=3, **fixed))
+    torch.save(net.state_dict(), tmp_path / "net.pth")
+    config = TeacherConfig(source=f"timm:{name}", checkpoint=str(tmp_path / "net.pth"), image_size=side)
+    teacher = config.build(GRAY)
+    x = batch(GRAY)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            teacher(x).logits, net(teacher.prepare(x.inputs).expand(-1, 3, -1, -1)), atol=1e-4, rtol=1e-4
+        )
+
+
+KINDS = (
+    *("beit", "convnext", "densenet", "efficientnet", "levit", "mlp_mixer", "resnet", "swin_transformer", "tresnet"),
+    *("vision_transformer", "xcit", "naflexvit"),
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_first_layer_of_timm_is_adapted_or_refused_with_the_flag(kind):
+    """What differs between 1 and 3 channels is what timm names as the first layers: a convolution, or it is refused.
+
+    Run once over two networks of each of timm's files: it holds for all, and refused are naflexvit and gemma4_vit alone.
+    """
+    name = timm.list_models(module=kind)[0]
+    with torch.device("meta"):
+        gray, colour = (timm.create_model(name, in_chans=channels) for channels in (1, 3))
+    shapes = {key: x.shape for key, x in gray.state_dict().items()}
+    other = {key: x for key, x in colour.state_dict().items() if shapes[key] != x.shape}
+    assert set(other) == {f"{layer}.weight" for layer in first_layers(gray)}
+    weights = {key: torch.zeros(x.shape) for key, x in other.items()}
+    if kind == "naflexvit":
+        with pytest.raises(InputError) as refused:
+            adapt_channels(gray, weights, 1, name)
+        assert as_typed(str(refused.value), ["vision"]).endswith("take --tm-target-channels 3")
+    else:
+        found = adapt_channels(gray, weights, 1, name)
+        assert {key: x.shape for key, x in found.items()} == {key: shapes[key] for key in other}
+
+
+def test_published_weights_that_timm_would_leave_at_random_are_refused():
+    """timm fetches such weights, drops the first layer with a warning, and the teacher looks whole."""
+    with torch.device("meta"):
+        net = timm.create_model("naflexvit_base_patch16_gap", in_chans=1)
+    with pytest.raises(
+        InputError, match=r"its first layer \(embeds.proj\) is for 3 channels, .*; take --data-channels 3"
+    ):
+        check_adapts(net, 1, "timm:x")
+    check_adapts(net, 3, "timm:x")
+
+
+# ---------------------------------------------------------------------------------------------- operations
+
+
+def test_operations_of_a_teacher_are_those_counted_by_hand():
+    """Two a multiply-add: of a matrix, of ResNet-20 on 32 x 32 by its shapes, of two teachers together; of another kind unknown."""
+    small = ImageTask(("a", "b", "c"), (1, 4, 4), (0.5,), (0.5,))
+    linear = Teacher.from_module(nn.Sequential(nn.Flatten(), nn.Linear(16, 3)), small)
+    assert flops_of(linear) == 2 * 16 * 3
+    assert flops_of(EnsembleTeacher([linear, linear])) == 4 * 16 * 3
+    pixels, macs = 32 * 32, 3 * 16 * 9 * 32 * 32
+    for inside, width in ((16, 16), (16, 32), (32, 64)):
+        pixels = pixels if width == 16 else pixels // 4
+        macs += 9 * pixels * (inside * width + 5 * width * width)
+    net = Teacher.from_module(CifarResNet(3), TEN)
+    assert flops_of(net) == 2 * (macs + 64 * 10)
+    assert net.module.training is False
+
+    class Own(Teacher):
+        name = "own"
+
+    Own.__abstractmethods__ = frozenset()
+    assert flops_of(Own()) is None
+    assert flops_of(EnsembleTeacher([linear])) == flops_of(linear)
+
+
+def test_a_run_says_what_both_sides_cost(tmp_path):
+    """teacher.json, summary.json and the table of costs in the report."""
+    (tmp_path / "a.yaml").write_text(
+        "recipe: digits\nseeds: 1\narms: [kd]\ntraining: {epochs: 1, threads: 1, device: cpu}\nsignals: [{kind: logits}]\n"
+        "student: {kind: flat-tm, clauses: 20}\ndata: {name: digits, train_limit: 100}\n"
+    )
+    assert main(["distill", str(tmp_path / "a.yaml"), "--out", str(tmp_path / "run"), "--quiet"]) == 0
+    summary = read_json(tmp_path / "run" / "summary.json")
+    counted = read_json(tmp_path / "run" / "teacher.json")["flops"]
+    assert counted == summary["teacher"]["flops"] > summary["student"]["flops"] > 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"{counted:,}" in page
+    assert f"{summary['student']['flops']:,}" in page
+
+
+# ---------------------------------------------------------------------------------------------- one line an error
+
+
+class Harm:
+    def __reduce__(self):
+        return print, ("harm",)
+
+
+@pytest.fixture
+def pickled(tmp_path):
+    import pickle
+
+    (tmp_path / "harm.pt").write_bytes(pickle.dumps(Harm(), protocol=4))
+    return tmp_path / "harm.pt"
+
+
+def test_a_pickle_as_a_teacher_is_one_line(pickled):
+    """torch's warning of its protocol stood above it, two lines of advice about nothing."""
+    command = [sys.executable, "-m", "stillhouse", "check", "digits", "--teacher-source", f"ckpt:{pickled}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 2
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert "holds more than tensors" in ended.stderr
+    assert "harm\n" not in ended.stdout
+
+
+def test_pickles_in_the_place_of_other_files_are_one_line_too(pickled):
+    """Vectors, radar teachers, clause networks; and none repeats torch's advice to load it unsafely."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for opened in (open_vectors, _read, load_transformer):
+            with pytest.raises(InputError) as found:
+                opened(pickled)
+            assert "\n" not in str(found.value)
+            assert "trusted" not in str(found.value)
+
+
+@pytest.mark.parametrize("name", ["Init", "Forward", "Missing"])
+def test_an_error_of_two_lines_is_shown_in_one(tmp_path, capsys, name):
+    """What a file of the user's own raises is quoted."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\nclass Init(nn.Module):\n    def __init__(self):\n        raise ValueError('first\\nsecond')\n"
+        "class Forward(nn.Module):\n    def __init__(self):\n        super().__init__()\n        self.a = nn.Linear(2, 10)\n"
+        "    def forward(self, x):\n        raise RuntimeError('first\\nsecond')\n"
+    )
+    (tmp_path / "broken.py").write_text("raise OSError('first\\nsecond')\n")
+    source = f"py:{tmp_path / 'broken.py'}:Missing" if name == "Missing" else f"py:{tmp_path / 'net.py'}:{name}"
+    assert main(["check", "digits", "--teacher-source", source]) == 2
+    shown = capsys.readouterr().err.strip()
+    assert len(shown.splitlines()) == 1
+    assert "first second" in shown
