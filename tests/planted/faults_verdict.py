@@ -194,10 +194,17 @@ REFUSALS = (
         "a refusal takes what was trained",
         "stillhouse.core.folder:RunFolder.open",
         edited(
-            "if not goes_on and not holds_training(path):\n                _remove(path, {*there,",
+            'if not goes_on and not getattr(error, "keeps", False) and not holds_training(path):\n'
+            "                _remove(path, {*there,",
             "if True:\n                _remove(path, {",
         ),
         f"{CONFORMANCE}::test_a_refusal_takes_nothing_from_a_run_that_goes_on",
+    ),
+    Fault(
+        "a trial that was stopped early leaves no records",
+        "stillhouse.core.folder:RunFolder.open",
+        edited('getattr(error, "keeps", False)', "False"),
+        "tests/sweeps/test_sweep.py::test_a_trial_behind_the_median_is_stopped",
     ),
     Fault(
         "sizes are not looked at",

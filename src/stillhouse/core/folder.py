@@ -74,8 +74,8 @@ class RunFolder:
                 _check_finished(path)
             try:
                 yield cls(path, read_object(known, records.ABOUT) if goes_on else {})
-            except Exception:
-                if not goes_on and not holds_training(path):
+            except Exception as error:
+                if not goes_on and not getattr(error, "keeps", False) and not holds_training(path):
                     _remove(path, {*there, *may_hold, records.LOCK})
                 raise
 
