@@ -156,7 +156,7 @@ def test_the_assistant_teaches_the_student(tmp_path):
     direct, chained = lines(folder / "direct/seed-0")[0], lines(folder / "kd/seed-0")[0]
     assert direct["terms"]["labels"] == chained["terms"]["labels"]
     assert direct["terms"]["logits"] != chained["terms"]["logits"]
-    assert [c["name"] for c in summary["comparisons"]] == ["teacher", "chain"]
+    assert [c["name"] for c in summary["comparisons"]] == ["teacher", "chain", "linear", "majority"]
     everyone = run(replace(config, chain_teachers="all", arms=("kd",)), tmp_path / "all")
     assert everyone["arms"]["kd"]
     together = lines(tmp_path / "all/arms/kd/seed-0")[0]["terms"]["logits"]

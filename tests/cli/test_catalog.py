@@ -234,7 +234,8 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text("data: {name: folder, root: photos}\nteacher: {source: 'timm:resnet18'}\n")
     (tmp_path / "other.yaml").write_text("recipe: digts\n")
     (tmp_path / "wrong.yaml").write_text("recipe: digits\ntraining: {epoch: 3}\n")
-    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "arms" / "kd" / "seed-0").mkdir(parents=True)
+    (tmp_path / "taken" / "arms" / "kd" / "seed-0" / "result.json").write_text("{}")
     (tmp_path / "taken" / "run.json").write_text("{}")
     return tmp_path
 

@@ -155,7 +155,7 @@ def test_the_path_of_a_user(tmp_path, capsys):
     out = tmp_path / "run"
     status, text = said(capsys, "distill", "digits", *TINY, "--out", out, "--arms", "kd,no-kd,clauses-off")
     assert status == 0, text
-    assert "verdict on the teacher: none yet (1 seed: too few for a verdict; take --seeds 3 or more)" in text
+    assert "verdict on the teacher: not tested (1 seed; a verdict needs 3)" in text
     status, text = said(capsys, "evaluate", out / "arms" / "kd" / "seed-0")
     assert status == 0
     summary = json.loads((out / "summary.json").read_text())

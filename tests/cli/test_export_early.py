@@ -3,6 +3,7 @@
 import pytest
 
 from stillhouse.cli import early
+from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import write_json
 from stillhouse.families import FAMILIES, family, light
@@ -16,9 +17,9 @@ def student(folder, family_name, kind):
 @pytest.mark.parametrize(
     ("family_name", "kind", "form", "has"),
     [
-        ("clauses", "tsetlin-vit", "numpy", "parts, rules, onnx, torch"),
-        ("images", "timm", "verilog", "onnx, torch"),
-        ("embed", None, "packed", "numpy, onnx, torch"),
+        ("clauses", "tsetlin-vit", "numpy", "parts, rules, onnx, torch, hub"),
+        ("images", "timm", "verilog", "onnx, torch, hub"),
+        ("embed", None, "packed", "numpy, onnx, torch, hub"),
     ],
 )
 def test_a_form_that_the_student_lacks_is_refused_from_its_card(tmp_path, family_name, kind, form, has):
@@ -32,6 +33,17 @@ def test_what_the_student_may_have_is_left_to_the_command(tmp_path, words):
     """Whether its options allow it is known only when it is loaded."""
     early.look(["export", student(tmp_path, "clauses", "flat-tm"), *words])
     early.look(["export", str(tmp_path / "nothing there"), *words])
+
+
+def test_a_word_that_is_no_form_is_left_to_the_command(tmp_path, monkeypatch, capsys):
+    """With a demo's run in the working directory the answer was another than without, and left out `hub`."""
+    monkeypatch.chdir(tmp_path)
+    words = ["export", "runs/demo", "--to", "paper"]
+    status, without = main(words), capsys.readouterr().err
+    (tmp_path / "runs" / "demo").mkdir(parents=True)
+    student(tmp_path / "runs" / "demo", "clauses", "tsetlin-vit")
+    assert (main(words), capsys.readouterr().err) == (status, without)
+    assert "'hub'" in without
 
 
 @pytest.mark.parametrize("name", FAMILIES)

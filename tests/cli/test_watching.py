@@ -9,8 +9,7 @@ from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Metric
 from stillhouse.core.types import Progress
-from stillhouse.report.page import _estimate
-from stillhouse.report.verdicts import Measure, sentence
+from stillhouse.report.verdicts import Measure, sentence, spread_words
 from stillhouse.report.words import GAP, MINUS
 
 SMALL = ["training.epochs=2", "seeds=2", "data.train_limit=64", "data.test_limit=60", "training.batch_size=32"]
@@ -49,8 +48,7 @@ def test_each_epoch_has_a_line_off_a_terminal(watched):
 def test_the_end_names_tensorboard_and_the_values_of_two_seeds(watched):
     out, text = watched
     assert f"tensorboard --logdir {out}" in text
-    assert "2 seeds: too few" in text
-    assert "under the two seeds" in text
+    assert "verdict on the teacher: not tested (2 seeds; a verdict needs 3)" in text
     assert "95 % interval" not in text
     assert "each seed" in text
 
@@ -107,16 +105,16 @@ def test_more_bits_are_a_cost():
         3, kd=[1.9] * 3, **{"no-kd": [1.72] * 3}
     )
     two = said(2, kd=[1.9, 1.9], **{"no-kd": [1.75, 1.69]})
-    assert "difference 0.18 bits per byte worse (0.15 worse and 0.21 worse under the two seeds), 2 seeds" in two
+    assert "difference 0.18 bits per byte worse (0.15 worse and 0.21 worse under the seeds), 2 seeds" in two
     assert "interval" not in two
     assert "1 seed, 512" in said(1, kd=[1.9], **{"no-kd": [1.72]})
 
 
 def test_two_seeds_have_no_interval_in_a_table():
     metric = Measure.of(Metric("accuracy", "accuracy", unit="points", items="images", scale=100.0, digits=1))
-    cell = _estimate(metric, {"mean": 0.5, "low": 0.0, "high": 1.0, "values": [0.49, 0.51]})
-    assert cell.under.replace(GAP, " ") == "49.0 % and 51.0 %"
-    assert "to" in _estimate(metric, {"mean": 0.5, "low": 0.4, "high": 0.6, "values": [0.5] * 3}).under
+    cell = spread_words(metric, {"mean": 0.5, "low": 0.0, "high": 1.0, "values": [0.49, 0.51]})
+    assert cell.replace(GAP, " ") == "49.0 % and 51.0 %"
+    assert "to" in spread_words(metric, {"mean": 0.5, "low": 0.4, "high": 0.6, "values": [0.5] * 3})
 
 
 def test_a_teacher_is_held_against_the_untaught_student(watched, capsys):

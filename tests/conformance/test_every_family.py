@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError
 from stillhouse.core.experiment import run
 from stillhouse.core.family import TeacherAtChance
+from stillhouse.core.verdict import overall
 from stillhouse.families import family, family_of
 from stillhouse.training.interrupt import Interrupted
 
@@ -48,7 +50,8 @@ def test_a_run_leaves_what_it_promises(made):
     for name in (records.RUN, records.SUMMARY, records.REPORT, "student/" + records.CARD):
         assert (made.out / name).is_file(), name
     summary = json.loads((made.out / records.SUMMARY).read_text())
-    assert summary["verdict"] in {"helps", "no difference shown", "hurts", "not tested"}
+    labels = {metric["name"]: metric["label"] for metric in summary["metrics"]}
+    assert summary["verdict"] == overall(summary["comparisons"], labels) == "not tested (1 seed; a verdict needs 3)"
     first = family(made.case.kind).metrics[0].name
     assert all(first in figures for figures in summary["arms"].values())
     assert json.loads((made.out / records.RUN).read_text())["kind"] == made.case.kind
@@ -273,3 +276,59 @@ def test_a_run_that_is_there_needs_resume(copied):
     """The second run into one folder is refused, with the way on."""
     with pytest.raises(InputError, match="--resume"):
         again(copied, copied.out)
+
+
+def too_large(*rest, **more):
+    raise RuntimeError("CUDA out of memory. Tried to allocate 9 TiB")
+
+
+def refused(*rest, **more):
+    raise InputError("the gradient is not finite")
+
+
+@pytest.mark.parametrize(
+    ("place", "broken"),
+    [
+        ("stillhouse.core.pipeline.check_size", refused),
+        ("stillhouse.core.pipeline.fit", refused),
+        ("stillhouse.core.pipeline.fit", too_large),
+    ],
+    ids=["size", "first-step", "memory"],
+)
+def test_what_is_refused_before_anything_is_trained_leaves_nothing(made, tmp_path, monkeypatch, place, broken):
+    """`--student-clauses 1000000000000 --out o` left o/run.json, and the next try met "holds a run already"."""
+    monkeypatch.setattr(place, broken)
+    with pytest.raises((InputError, RuntimeError)):
+        again(made, tmp_path / "new" / "run")
+    left = [entry.name for entry in (tmp_path / "new").rglob("*")]
+    assert not left or set(left) & set(family(made.case.kind).may_hold)  # but for a cache that took hours
+    (tmp_path / "mine").mkdir()
+    with pytest.raises((InputError, RuntimeError)):
+        again(made, tmp_path / "mine")
+    assert (tmp_path / "mine").is_dir()  # it was the user's
+
+
+def test_a_refusal_takes_nothing_from_a_run_that_goes_on(copied, monkeypatch):
+    """What was trained before stays, whatever a resumed run meets."""
+    before = {path for path in copied.out.rglob("*") if path.is_file()}
+    monkeypatch.setattr(pipeline, "fit", refused)
+    with pytest.raises(InputError, match="not finite"):
+        again(copied, copied.out, config=copied.case.config(seeds=2), resume=True)
+    assert before <= set(copied.out.rglob("*"))
+
+
+def test_a_run_that_trained_nothing_does_not_block_the_next(made, tmp_path):
+    """Killed between `run.json` and the first checkpoint; what it left is not believed either."""
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in (records.RUN, records.TEACHER):
+        if (made.out / name).is_file():
+            shutil.copyfile(made.out / name, out / name)
+    for file in made.out.glob("*.npz"):  # neighbours of other rows, say
+        arrays = records.read_arrays(file)
+        records.write_arrays(out / file.name, **{name: np.flip(values) for name, values in arrays.items()})
+    again(made, out)
+    arm = made.case.taught
+    assert same_weights(*(weights_of(run / "arms" / arm / "seed-0") for run in (out, made.out)))
+    with pytest.raises(InputError, match="holds a run already"):
+        again(made, out)

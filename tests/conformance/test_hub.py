@@ -50,7 +50,7 @@ def test_verdict_and_hashes_are_on_the_page_and_in_the_card(made, hub):
     (expected, *_) = [one for one in summary["comparisons"] if made.case.taught in (one["arm"], one["control"])]
     assert {key: row[key] for key in expected} == expected
     assert row["sentence"] in text
-    assert card["verdict"]["verdict"] == "not tested"  # of one seed
+    assert card["verdict"]["verdict"] == summary["verdict"] == "not tested (1 seed; a verdict needs 3)"
     for place in (made.case.root, made.case.root.parent):
         assert str(place) not in text + json.dumps(card)
 
@@ -96,7 +96,10 @@ def test_a_folder_without_a_run_says_so(run_of, tmp_path, capsys):
     alone = tmp_path / "alone"
     shutil.copytree(run_of("embed").out / "arms" / "student" / "seed-0", alone)
     assert main(["export", str(alone), "--to", "hub", "--out", str(tmp_path / "hub")]) == 0
-    assert "**not tested**. It belongs to no finished run" in (tmp_path / "hub" / "README.md").read_text()
+    assert (
+        "**not tested (nothing to compare with)**. It belongs to no finished run"
+        in (tmp_path / "hub" / "README.md").read_text()
+    )
     assert "no licence is named" in capsys.readouterr().out
     raw = bytearray((alone / "student.safetensors").read_bytes())
     raw[-1] ^= 1
@@ -115,7 +118,7 @@ def test_a_licence_is_an_identifier(run_of, tmp_path, capsys):
         run_of("embed").case.config(license="two words")
 
 
-@pytest.mark.parametrize(("seeds", "verdict"), [(3, "helps"), (2, "not tested")])
+@pytest.mark.parametrize(("seeds", "verdict"), [(3, "helps"), (2, "not tested (2 seeds; a verdict needs 3)")])
 def test_two_seeds_are_no_verdict(seeds, verdict):
     """The rule of reports: with two an interval misses too often. The sentence has difference, interval, seeds and items."""
     row = {"name": "teacher", "arm": "kd", "control": "no-kd", "metric": "accuracy", "verdict": "helps"}

@@ -46,7 +46,7 @@ def test_every_arm_is_judged_on_the_same_rows_near_and_far_apart(finished, vecto
         assert summary["arms"]["pca"][name]["mean"] == pytest.approx(expected[name], abs=1e-6)
     pairs = {(c["arm"], c["control"], c["metric"]) for c in summary["comparisons"]}
     assert {("student", "pca", NEAR), ("student", "pca", FAR), ("text", "student", FAR)} <= pairs
-    assert summary["verdict"] in ("helps", "hurts", "no difference shown")
+    assert summary["verdict"].startswith("not tested (")  # of two seeds
     assert [len(summary["arms"][arm]["spearman"]["values"]) for arm in summary["arms"]] == [2, 1, 2, 1, 2]
     assert "label_1nn" in summary["arms"]["student"]
 
@@ -178,7 +178,7 @@ def test_poles_are_read_by_text_and_judged_where_they_were_not_taught(vectors, t
     assert len(material.training_poles().positions) == len(material.data.train)
     summary = distill(config, tmp_path / "run")
     assert summary["arms"]["student"]["poles_right"]["mean"] > 0.9
-    assert summary["verdict"] == "not tested"
+    assert summary["verdict"] == "not tested (nothing to compare with)"
     for line, message in [
         ("no such text,size,1", "row 601: text: expected one of the 600 rows"),
         (f"{data['texts'][0]},colour,1", "axis: expected one of size, b, c, got 'colour'"),

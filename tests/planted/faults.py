@@ -12,6 +12,7 @@ import contextlib
 import yaml
 from faults_data import FAULTS as DATA
 from faults_rules import EXPLAINED
+from faults_verdict import VERDICTS
 from plant import Fault, constant, edited, nothing, times
 
 SAMPLES = (
@@ -140,18 +141,6 @@ COMPARING = (
         "stillhouse.core.networks:network_of",
         edited('card["student"], "class"', '0, "class"'),
         "tests/report/test_compare_runs.py::test_equal_networks_share_one_measurement",
-    ),
-    Fault(
-        "two seeds are a verdict in a comparison",
-        "stillhouse.report.runs:against",
-        edited("len(seeds) >= FEWEST_SEEDS or why", "True"),
-        "tests/report/test_compare_runs.py::test_two_seeds_are_no_verdict_and_three_are",
-    ),
-    Fault(
-        "two seeds are a verdict on the first screen",
-        "stillhouse.report.page:_too_few",
-        constant(False),
-        "tests/report/test_report_page.py::test_two_seeds_have_no_verdict_in_the_headline",
     ),
 )
 
@@ -834,7 +823,7 @@ CORE = (
     Fault(
         "one seed is enough",
         "stillhouse.core.verdict:compare",
-        edited("seeds < 2", "False"),
+        edited("if items_alone and seeds == 1", "if seeds == 1"),
         "tests/test_verdict.py::test_every_verdict_word_is_reached",
     ),
     Fault(
@@ -1190,8 +1179,8 @@ CLAUSES = (
     ),
     Fault(
         "a headline's numbers are of the first comparison",
-        "stillhouse.report.page:_headline",
-        edited('(row for row in rows if row.get("verdict") == verdict)', "iter(rows)"),
+        "stillhouse.report.page:_verdict",
+        edited("row = leading(rows)", "row = rows[0]"),
         "tests/report/test_report_page.py::test_the_headline_has_the_numbers_of_the_comparison_that_it_names",
     ),
     Fault(
@@ -2803,8 +2792,8 @@ STRANGERS = (
     ),
     Fault(
         "verify gives two seeds a verdict",
-        "stillhouse.cli.verify:judge",
-        edited("elif seeds < FEWEST_SEEDS:", "elif False:"),
+        "stillhouse.cli.verify:_not_worse",
+        edited('found["verdict"] != "not tested" and ', ""),
         "tests/cli/test_verify.py::test_two_seeds_pass_nothing",
     ),
     Fault(
@@ -2840,12 +2829,6 @@ STRANGERS = (
 )
 
 CARDS = (
-    Fault(
-        "a card gives a verdict of two seeds",
-        "stillhouse.core.model_card:findings",
-        edited("< FEWEST_SEEDS", "< 1"),
-        "tests/conformance/test_hub.py::test_two_seeds_are_no_verdict[2-not tested]",
-    ),
     Fault(
         "a program of torch is kept whatever it answers",
         "stillhouse.export.program:write_compared",
@@ -2899,4 +2882,5 @@ FAULTS: tuple[Fault, ...] = (
     *ATTACHED,
     *WATCHING,
     *DOCUMENTS,
+    *VERDICTS,
 )

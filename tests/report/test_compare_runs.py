@@ -59,25 +59,25 @@ def test_seeds_stand_beside_themselves(tmp_path):
     assert row["paired_seeds"] == [1, 2]
     assert row["difference"] == pytest.approx(0.1, abs=1e-3)  # an error that is less is better: above 0
     assert row["low"] > 0.09
-    assert row["word"] == "2 seeds: too few for a verdict"
+    assert row["word"] == "not tested (2 seeds; a verdict needs 3)"
     assert row["seeds"] == [1, 2, 7]
 
 
 def test_two_seeds_are_no_verdict_and_three_are(tmp_path, capsys, monkeypatch):
-    """`distill` says that two seeds are too few; a comparison that calls the same two `better` contradicts it."""
+    """`distill` says that two seeds are too few; a comparison that says that the same two help contradicts it."""
     rng = np.random.default_rng(0)
     base = rng.normal(size=(3, 60))
     a, b = make(tmp_path / "a", dict(enumerate(base))), make(tmp_path / "b", dict(enumerate(base[:2] - 0.1)))
     c = make(tmp_path / "c", dict(enumerate(base - 0.1)))
     two, three = compared(a, b, c)[1:]
     assert two["low"] > 0.09
-    assert two["word"] == "2 seeds: too few for a verdict"
-    assert three["word"] == "better"
+    assert two["word"] == "not tested (2 seeds; a verdict needs 3)"
+    assert three["word"] == "helps"
     monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
     assert main(["compare", str(a), str(b), "--out", str(tmp_path / "p.html")]) == 0
-    assert ", better" not in capsys.readouterr().out
+    assert ", helps" not in capsys.readouterr().out
     page = (tmp_path / "p.html").read_text()
-    assert ", better" not in page
+    assert ", helps" not in page
     assert "has the best" not in page
     assert main(["compare", str(a), str(c), "--out", str(tmp_path / "q.html")]) == 0
     assert "c has the best error" in (tmp_path / "q.html").read_text()
@@ -162,7 +162,7 @@ def test_what_cannot_be_paired_says_why(tmp_path):
     rows = compared(a, other, apart, single)
     assert "another test split (sha256 t and u)" in rows[1]["why"]
     assert rows[2]["why"] == "they share no seed"
-    assert (rows[3]["word"], rows[3]["why"]) == ("not tested", "one seed says nothing of others")
+    assert (rows[3]["word"], rows[3]["why"]) == ("not tested (1 seed; a verdict needs 3)", "")
     assert compared(shorter, make(tmp_path / "f", {0: [0.1, 0.2]}, {"sha256": "1"}))[1]["why"].startswith(
         "other test items"
     )
@@ -185,7 +185,7 @@ def test_the_page_has_every_run_and_its_reason(tmp_path):
     head = page.partition("<h1>")[2].partition("</h1>")[0].replace("\N{NO-BREAK SPACE}", " ")
     assert (
         head.split("</span>")[-1].strip()
-        == "Error: c 0.00 %, a 15.00 %, b 18.33 %; some with 1 seed: too few for a verdict"
+        == "Error: c 0.00 %, a 15.00 %, b 18.33 %; some not tested (1 seed; a verdict needs 3)"
     )
     assert "Hollow dot: difference; 2 seeds: too few for an interval over seeds." in page
     assert "not paired with a: they share no seed" in page

@@ -7,9 +7,10 @@ import pytest
 
 from stillhouse.core.family import Contrast, Metric
 from stillhouse.core.summary import _compared
+from stillhouse.core.verdict import in_words
 from stillhouse.families.lm.light import LIGHT
 from stillhouse.report import figures, page
-from stillhouse.report.runs import WORDS, difference_words
+from stillhouse.report.runs import difference_words
 from stillhouse.report.verdicts import Measure, direction, sentence
 from stillhouse.report.words import GAP, MINUS
 
@@ -55,9 +56,7 @@ def test_text_chart_and_comparison_agree_where_less_is_better(gap, seeds, monkey
     assert middle == pytest.approx(-gap)
     assert ends is None if seeds < 3 else ends[0] < 0 < ends[1]
     assert "of bits per byte less is better" in label
-    beside = difference_words(
-        Measure.of(BITS), {**row, "word": WORDS[row["verdict"]], "paired_seeds": list(range(seeds))}
-    )
+    beside = difference_words(Measure.of(BITS), {**row, "word": in_words(row), "paired_seeds": list(range(seeds))})
     assert beside.startswith(f"0.0022 {word}")
 
 

@@ -119,7 +119,7 @@ def test_a_trial_can_be_finished_as_a_run(tmp_path):
     family, config = build_of(tabular())({"training.learning_rate": 0.03})
     before = validations(tmp_path / "trial-0001")
     summary = run(family, config, tmp_path / "trial-0001", resume=True)
-    assert set(summary["arms"]) == {"kd", "no-kd"}
+    assert set(summary["arms"]) == {"kd", "no-kd", *summary["plain"]}
     assert validations(tmp_path / "trial-0001") == before
 
 

@@ -153,7 +153,7 @@ def test_a_whole_run_is_written_once(folder, two, tmp_path):
     ]
     assert kinds[0] == kinds[1]
     assert sorted(p.name for p in (folder / "run").iterdir()) == sorted(p.name for p in (tmp_path / "run").iterdir())
-    assert read_json(folder / "run" / "summary.json")["arms"].keys() == {"kd", "no-kd"}
+    assert read_json(folder / "run" / "summary.json")["arms"].keys() == {"kd", "no-kd", "linear", "majority"}
 
 
 def test_an_error_of_one_process_ends_all(folder):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -75,11 +75,15 @@ def read_card(folder: Path, students: Any) -> tuple[Any, ImageTask | TextTask]:
         raise InputError(
             f"{folder / CARD}: expected format {FORMAT!r}, got {card.get('format') if isinstance(card, dict) else card!r}"
         )
-    task: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in card["task"].items()}
     if not isinstance(card.get("student"), dict) or not isinstance(card.get("task"), dict):
         raise InputError(f"{folder / CARD}: malformed card; expected the entries 'student' and 'task'")
-    student = parse(students, card["student"])
-    return student, TextTask(**task) if "vocabulary" in task else ImageTask(**task)
+    task: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in card["task"].items()}
+    student, kind = parse(students, card["student"]), TextTask if "vocabulary" in task else ImageTask
+    missing = [f.name for f in fields(kind) if f.name not in task and f.default is MISSING]
+    if missing or (more := [name for name in task if name not in {f.name for f in fields(kind)}]):
+        words = f"lacks {', '.join(missing)}" if missing else f"has also {', '.join(more)}"
+        raise InputError(f"{folder / CARD}: malformed card; its entry 'task' {words}")
+    return student, kind(**task)
 
 
 def read_weights(path: Path, module: nn.Module) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from stillhouse.classification.data import ClassesDataConfig
-from stillhouse.classification.light import ClassesLight
+from stillhouse.classification.data import ClassesDataConfig, TextDataConfig
+from stillhouse.classification.light import LINEAR, MAJORITY, MOST_NUMBERS, MOST_ROWS, PLAIN, ClassesLight
 from stillhouse.classification.plan import ClassesRunConfig, TeacherRunConfig
 from stillhouse.classification.unused import unused_settings
 from stillhouse.core import records
@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from stillhouse.core.pipeline import Lesson
     from stillhouse.training.job import Job
 
+READS = f"pixels (averages, of more than {MOST_NUMBERS:,})", "TF-IDF of tokens"
 ABOUT = {
+    LINEAR: "logistic regression on {reads}, fitted on the labels of at most {rows:,} training rows",
+    MAJORITY: "the commonest class of the training labels, whatever the input",
     "kd": "the student, taught by the teacher",
     "no-kd": "the same student without the teacher",
     "direct": "taught by the teacher itself, without the chain of assistants",
@@ -156,8 +159,15 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
     # ------------------------------------------------------------------------------------------------ training
 
     def arms(self, config: ClassesRunConfig) -> Sequence[Arm]:
-        """The student taught, alone, and without the chain."""
-        return [self.arm(name, config) for name in config.arms]
+        """The student taught, alone, and without the chain; below them what plain models make of the same labels."""
+        reads = READS[isinstance(config.data, TextDataConfig)]
+        plain = [
+            Arm(
+                name, None, False, fit=_fitted(name), about=ABOUT[name].format(reads=reads, rows=MOST_ROWS), plain=words
+            )
+            for name, words in PLAIN.items()
+        ]
+        return [*(self.arm(name, config) for name in config.arms), *plain]
 
     def arm(self, name: str, config: ClassesRunConfig) -> Arm:
         """What an arm changes."""
@@ -170,10 +180,11 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
         return named.get("kd") or named["no-kd"]
 
     def contrasts(self, config: ClassesRunConfig) -> Sequence[Contrast]:
-        """The teacher, and the chain where there is one."""
+        """The teacher, the chain where there is one, and the shipped student beside plain models."""
         return (
             Contrast("teacher", "kd", "no-kd", "accuracy", always=True),
             Contrast("chain", "kd", "direct", "accuracy"),
+            *(Contrast(name, config.reference, name, "accuracy") for name in PLAIN),
         )
 
     def student(self, arm: Arm, choice: Any, seed: int, lab: Lab[ClassesRunConfig, Any]) -> nn.Module:
@@ -244,11 +255,16 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
 
     def score(self, model: Any, arm: Arm, seed: int, lab: Lab[ClassesRunConfig, Any]) -> Scores:
         """Accuracy and negative log-likelihood of each test row, calibration, and what the first seed costs."""
-        from stillhouse.classification.predict import probabilities_of
+        from stillhouse.classification.predict import predict, probabilities_of
         from stillhouse.metrics.cost import measure_cost
 
-        probabilities = probabilities_of(model, lab.data.test, lab.config.training.evaluation_batch_size)
-        labels = lab.data.test.labels.numpy()
+        size, labels = lab.config.training.evaluation_batch_size, lab.data.test.labels.numpy()
+        if arm.plain:
+            rows = min(len(lab.data.train), MOST_ROWS) if arm.name == LINEAR else len(lab.data.train)
+            return Scores(
+                *_figures(predict(model, lab.data.for_teachers.test, size), labels), facts={"fitted_on": rows}
+            )
+        probabilities = probabilities_of(model, lab.data.test, size)
         weights = lab.place(arm.name, seed) / records.STUDENT
         facts = {"cost": measure_cost(model.cpu(), lab.data.task.example, weights)} if seed == 0 else {}
         arrays = {records.PREDICTIONS: {"labels": labels, "probabilities": probabilities}}
@@ -355,6 +371,17 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
         if data_root is not None:
             settings["root"] = data_root
         return parse(ClassesDataConfig, settings).build()  # type: ignore[arg-type]
+
+
+def _fitted(name: str) -> Callable[[Any, int], Any]:
+    """How a plain model is fitted: (lab, seed) -> model."""
+
+    def fit(lab: Any, seed: int) -> Any:
+        from stillhouse.classification import plain
+
+        return (plain.linear if name == LINEAR else plain.commonest)(lab.data.for_teachers)
+
+    return fit
 
 
 def _test_fingerprint(data: Any) -> str:

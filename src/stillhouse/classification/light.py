@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from stillhouse.report.blocks import Block
 
 
+LINEAR, MAJORITY = "linear", "majority"
+PLAIN = {
+    LINEAR: "a linear classifier",
+    MAJORITY: "the commonest class",
+}  # rows beside every student, as a reader calls them
+MOST_ROWS, MOST_NUMBERS = 5_000, 1_024  # that the linear classifier is fitted on: training rows, numbers of an image
+
+
 class ClassesLight(Light):
     """Labelled rows into classes."""
 
@@ -32,7 +40,9 @@ class ClassesLight(Light):
         return "text-classification" if "vocabulary" in (card.get("task") or {}) else "image-classification"
 
     def further_items(self, run: RunFolder, arm: str, seed: int) -> Mapping[str, np.ndarray]:
-        """Whether the teacher names the same class."""
+        """Whether the teacher names the same class; nothing of plain models."""
+        if arm in PLAIN:
+            return {}
         student = read_arrays(run.arm(arm, seed) / records.PREDICTIONS, ["probabilities"])["probabilities"]
         path = run.path / records.TEACHER_PREDICTIONS
         if not path.is_file():

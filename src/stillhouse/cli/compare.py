@@ -98,8 +98,9 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
     from rich.console import Console
 
     from stillhouse.cli.show import print_table
-    from stillhouse.report.runs import MOST_SETTINGS, cost_kinds, difference_words, setting_words, spread_words
-    from stillhouse.report.verdicts import Measure, shown
+    from stillhouse.core.verdict import untested
+    from stillhouse.report.runs import MOST_SETTINGS, cost_kinds, difference_words, setting_words
+    from stillhouse.report.verdicts import Measure, shown, spread_words
     from stillhouse.report.words import cost, plain
 
     rows = found["runs"]
@@ -110,8 +111,8 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
         figures = [row["metrics"].get(measure.name) or {} for row in rows]
         lines.append((measure.label, [shown(measure, one.get("mean")) for one in figures]))
         if place == 0:
-            twos = [len(one.get("values") or []) == 2 for one in figures]
-            words = "each seed" if all(twos) else "95 % interval, or both seeds" if any(twos) else "95 % interval"
+            few = [len(one.get("values") or []) > 1 and bool(untested(len(one["values"]))) for one in figures]
+            words = "each seed" if all(few) else "95 % interval, or each seed" if any(few) else "95 % interval"
             lines.append((words, [spread_words(measure, one) for one in figures]))
     lines += [(words, [cost(kind, row["cost"].get(kind)) for row in rows]) for kind, words in kinds.items()]
     lines.append(("training, s", [plain(row["seconds"]) for row in rows]))
@@ -139,9 +140,8 @@ def _print(family: Any, found: Mapping[str, Any]) -> None:
             continue
         count = len(row["paired_seeds"])
         seeds = f"{count} seed{'s' * (count != 1)}, {row['items']:,} items"
-        note = f"; {row['why']}" if row["why"] else ""
         console.print(
-            f"{row['run']} against {rows[0]['run']}, {measures[0].label}{unit}: {words} [{seeds}{note}]",
+            f"{row['run']} against {rows[0]['run']}, {measures[0].label}{unit}: {words} [{seeds}]",
             markup=False,
             soft_wrap=True,
         )

@@ -74,7 +74,7 @@ def distill(config: Any, out: Path, *, resume: bool, force: bool, quiet: bool) -
     from stillhouse.core.experiment import run
 
     family = family_of(config)
-    trainings = sum(arm.seeds for arm in family.arms(config))
+    trainings = sum(arm.seeds for arm in family.arms(config) if arm.trains)
     with RunDisplay(trainings, quiet=quiet) as display:
         summary = run(family, config, out, resume=resume, force=force, watch=display)
     print_summary(summary, out)

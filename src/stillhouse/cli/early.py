@@ -158,11 +158,11 @@ def _out(command: str, words: Sequence[str], mapping: Mapping[str, Any]) -> None
     if out is None or command not in WRITES or "--resume" in words:
         return
     from stillhouse.core import records
+    from stillhouse.core.resume import check_free
 
     folder = Path(out)
     records.check_folder(folder)
-    if (folder / records.RUN).is_file():
-        raise InputError(f"{folder} holds a run already; go on with --resume, or choose another --out")
+    check_free(folder)
 
 
 def _data(words: Sequence[str], mapping: Mapping[str, Any]) -> None:
@@ -220,13 +220,14 @@ def _runs(words: Sequence[str]) -> list[Path]:
 
 
 def _form(words: Sequence[str]) -> None:
-    """A form that no student of the kind on the card has."""
+    """A form that students have, and none of the kind on the card; words that are no form are left to the command."""
+    from stillhouse.cli.export import TARGETS
     from stillhouse.core.folder import student_folder
     from stillhouse.core.records import CARD, read_json
     from stillhouse.families import FAMILIES, light
 
     form, place = _given(words, "--to"), Path(words[0]) if words else Path()
-    if form is None or not words or words[0].startswith("-") or not place.exists():
+    if form not in TARGETS or not words or words[0].startswith("-") or not place.exists():
         return
     card = read_json(student_folder(place.parent if place.is_file() else place) / CARD)
     if not isinstance(card, Mapping) or card.get("family") not in FAMILIES:
@@ -234,7 +235,7 @@ def _form(words: Sequence[str]) -> None:
     student, forms = card.get("student"), light(str(card["family"])).forms(card)
     kind = (student.get("kind") if isinstance(student, Mapping) else None) or card["family"]
     if forms is not None and form not in (*forms, "hub"):
-        raise InputError(f"--to {form}: a student of kind {kind} has no such form; it has {', '.join(forms)}")
+        raise InputError(f"--to {form}: a student of kind {kind} has no such form; it has {', '.join((*forms, 'hub'))}")
 
 
 def _setting(words: Sequence[str], path: str) -> str | None:

@@ -16,7 +16,7 @@ from stillhouse.cli.stored import WIDTH, group_of, groups_of
 from stillhouse.cli.stored_settings import check_flags
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError, dump_yaml, parse, place, to_mapping
-from stillhouse.core.flags import Flag, flags
+from stillhouse.core.flags import Flag, flags, takes_plain
 
 T = TypeVar("T")
 TRAINING = {  # the flags of every training that people use
@@ -316,7 +316,10 @@ def _value(flag: Flag, given: Any) -> Any:
     if flag.is_bool:
         return given
     if flag.is_list:
-        return [_plain(word) for text in given for word in text.split(",") if word]
+        words = [_plain(word) for text in given for word in text.split(",") if word]
+        # a path of layers, or a list of one path: not the same
+        alone = len(words) == 1 and takes_plain(flag.annotation)
+        return words[0] if alone and "," not in given[0] else words
     return given if given in flag.choices else _plain(given)  # "none" may be one of the words
 
 

@@ -17,9 +17,9 @@ from rich.table import Table
 
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
+from stillhouse.core.verdict import in_words, untested
 from stillhouse.core.watch import News, Watch
-from stillhouse.report.verdicts import Measure, sentences
-from stillhouse.report.words import FEWEST_SEEDS, seeds_words
+from stillhouse.report.verdicts import Measure, beside_plain, sentences, shown, spread_words
 
 LEAST_SECONDS = 1.0  # between two lines of epochs
 
@@ -176,38 +176,46 @@ def comparisons_of_teacher(summary: Mapping[str, Any]) -> bool:
     return bool(summary["comparisons"]) and str(summary["comparisons"][0]["name"]).startswith("teacher")
 
 
+def measures_of(summary: Mapping[str, Any]) -> dict[str, Measure]:
+    """The metrics of a summary by name."""
+    return {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
+
+
 def print_summary(summary: Mapping[str, Any], out: Path) -> None:
     """The table of arms, the comparisons in words, and where the report is."""
     console = Console(highlight=False)
-    metrics = [m for m in summary["metrics"] if any(m["name"] in arm for arm in summary["arms"].values())]
-    table = Table(title=f"{summary['data']['name']}, {seeds_in_words(len(summary['seeds']))}")
-    spread = "each seed" if len(summary["seeds"]) == 2 else "95 % interval"
-    heads = [head for n, metric in enumerate(metrics) for head in (metric["label"], *([spread] * (n == 0)))]
+    measures = [m for m in measures_of(summary).values() if any(m.name in arm for arm in summary["arms"].values())]
+    count = len(summary["seeds"])
+    table = Table(title=f"{summary['data']['name']}, {seeds_in_words(count)}")
+    spread = "each seed" if count > 1 and untested(count) else "95 % interval"
+    heads = [head for n, measure in enumerate(measures) for head in (measure.label, *([spread] * (n == 0)))]
     for head in ("arm", *heads, "parameters", "s each"):
         table.add_column(head)
     for name, found in summary["arms"].items():
         cells = [name]
-        for number, metric in enumerate(metrics):
-            cells += _estimate(metric, found.get(metric["name"]), whole=number == 0)
+        for number, measure in enumerate(measures):
+            cells += _estimate(measure, found.get(measure.name), whole=number == 0)
         params = summary["costs"].get(name, {}).get("params")
         seconds = found.get("seconds", {}).get("mean")
         cells += ["" if params is None else f"{params:,}", "" if seconds is None else f"{seconds:.1f}"]
         table.add_row(*cells)
     print_table(table)
-    _print_teacher(console, summary, metrics)
-    measures = {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
-    for line in sentences(summary["comparisons"], summary["arms"], measures):
-        console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
-    for line in summary.get("hints") or ():
-        console.print(line, markup=False, soft_wrap=True)
-    about = "verdict on the teacher" if comparisons_of_teacher(summary) else "verdict"
-    count = len(summary["seeds"])
-    if count < FEWEST_SEEDS:
-        console.print(f"{about}: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)", soft_wrap=True)
-    else:
-        console.print(f"{about}: [bold]{summary['verdict']}[/bold]")
+    _print_teacher(console, summary, measures)
+    print_verdict(summary)
     console.print(f"student: {out / 'student'}", markup=False, soft_wrap=True)
     console.print(f"report: {out / REPORT}", markup=False, soft_wrap=True)
+
+
+def print_verdict(summary: Mapping[str, Any]) -> None:
+    """Every comparison in a line, what stands above the fold of the report, and the verdict of the run."""
+    console, measures = Console(highlight=False), measures_of(summary)
+    for line in sentences(summary["comparisons"], summary["arms"], measures):
+        console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
+    for text in (*(summary.get("findings") or ()), *(summary.get("hints") or ()), beside_plain(summary, measures)):
+        if text:
+            console.print(text[0].upper() + text[1:], markup=False, soft_wrap=True)
+    about = "verdict on the teacher" if comparisons_of_teacher(summary) else "verdict"
+    console.print(f"{about}: [bold]{summary['verdict']}[/bold]", soft_wrap=True)
 
 
 def comparison_words(entry: Mapping[str, Any], *, scale: float = 100.0) -> str:
@@ -219,38 +227,29 @@ def comparison_words(entry: Mapping[str, Any], *, scale: float = 100.0) -> str:
         'teacher: helps (kd minus no-kd: +1.20 points, 95 % interval +0.40 to +2.00)'
     """
     if entry["difference"] is None:
-        return f"{entry['name']}: {entry['verdict']} (needs the arms {entry['arm']} and {entry['control']})"
+        return f"{entry['name']}: {in_words(entry)}: needs the arms {entry['arm']} and {entry['control']}"
     form = "{:+.2f}" if scale == 100 else "{:+.4g}"
     ends = [
         "unknown" if entry[key] is None else form.format(scale * entry[key]) for key in ("difference", "low", "high")
     ]
     unit = f" {entry['unit']}" if entry.get("unit") else ""
     return (
-        f"{entry['name']}: {entry['verdict']} ({entry['arm']} minus {entry['control']}: {ends[0]}{unit}, "
+        f"{entry['name']}: {in_words(entry)} ({entry['arm']} minus {entry['control']}: {ends[0]}{unit}, "
         f"95 % interval {ends[1]} to {ends[2]})"
     )
 
 
-def _print_teacher(console: Console, summary: Mapping[str, Any], metrics: list[dict[str, Any]]) -> None:
+def _print_teacher(console: Console, summary: Mapping[str, Any], measures: list[Measure]) -> None:
     teacher = summary["teacher"]
     if not teacher:
         return
-    tested = teacher.get("test", {}).get(metrics[0]["name"]) if metrics else None
-    score = "" if tested is None else f", test {metrics[0]['label']} {_shown(metrics[0], tested)}"
+    tested = teacher.get("test", {}).get(measures[0].name) if measures else None
+    score = "" if tested is None else f", test {measures[0].label} {shown(measures[0], tested)}"
     console.print(f"teacher: {teacher.get('name', '')}{score}", markup=False)
 
 
-def _estimate(metric: Mapping[str, Any], found: Mapping[str, Any] | None, *, whole: bool) -> list[str]:
+def _estimate(measure: Measure, found: Mapping[str, Any] | None, *, whole: bool) -> list[str]:
     """The mean of a metric; of the first one the interval too."""
     if found is None:
         return ["", ""] if whole else [""]
-    low, high = found.get("low"), found.get("high")
-    values = found.get("values") or []
-    if whole and len(values) == 2:  # two are no sample: their interval reaches from one end of the scale to the other
-        return [_shown(metric, found["mean"]), " and ".join(_shown(metric, value) for value in values)]
-    interval = "" if low is None or high is None else f"{_shown(metric, low)} to {_shown(metric, high)}"
-    return [_shown(metric, found["mean"]), *([interval] if whole else [])]
-
-
-def _shown(metric: Mapping[str, Any], value: float) -> str:
-    return f"{metric['scale'] * value:.{metric['digits']}f}{' %' if metric['scale'] == 100 else ''}"
+    return [shown(measure, found["mean"]), *([spread_words(measure, found)] if whole else [])]

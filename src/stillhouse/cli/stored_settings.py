@@ -103,20 +103,20 @@ def check_flags(parser: Parser, words: Sequence[str], roots: Sequence[str]) -> N
         name = word.partition("=")[0]
         if not name.startswith("--") or name in ("--", *taken):
             continue
-        found = dict(settings_of(name, roots))
+        found = list(settings_of(name, roots))  # of a path that several parts share, what each of them says of it
         if not found:
             raise ConfigError(f"unknown flag {name}; {nearest(name, [*taken, *_flags(roots)])}")
-        takes = {one["takes"] for one in found.values()}
+        takes = {one["takes"] for _, one in found}
         if takes == {"switch"}:
             group.add_argument(name, action="store_true")
         else:
             group.add_argument(name, nargs={"one": None, "many": "+"}[takes.pop()] if len(takes) == 1 else "*")
-        if all("words" in one for one in found.values()):
-            places[name] = ".".join(next(iter(found)))
+        if all("words" in one for _, one in found):
+            places[name] = ".".join(found[0][0])
         taken.add(name)
     options = parser.parse(words)
     for name, place in places.items():
-        allowed = [word for one in dict(settings_of(name, roots)).values() for word in one["words"]]
+        allowed = [word for _, one in settings_of(name, roots) for word in one["words"]]
         value = getattr(options, name.removeprefix("--").replace("-", "_"))
         if isinstance(value, str) and value.lower() not in ("none", "null"):
             _check_word(place, value, allowed)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,17 @@ EPILOG = """a file is one seed (the last number in its name), unless it names th
   seed-0.csv    id,score         or all seeds in one file: seed,id,score
                 img-1,1
 
-Printed: the difference A - B with its 95 % interval over seeds and items, and one word: better, worse, no difference shown.
-Two seeds are too few for an interval: their differences are printed, and nothing is passed.
+Printed: what A does in place of B (helps, hurts, no difference shown, not tested), and the difference A - B with its 95 %
+interval over seeds and items. Two seeds are too few for an interval: their differences are printed, and nothing is passed.
 Exit status: 0 as expected, 1 not, 2 a fault in the input.
 
 examples:
-  stillhouse verify ours/*.json base/*.json --expect better
+  stillhouse verify ours/*.json base/*.json --expect helps
   stillhouse verify ours-*.csv base-*.csv --score nll --lower-is-better --json
-  stillhouse verify new/*.csv old/*.csv --expect not-worse --margin 0.005       not more than half a point worse
+  stillhouse verify new/*.csv old/*.csv --expect not-hurts --margin 0.005       not more than half a point worse
 """
 SHOWN = 3
-WORDS = {"helps": "better", "hurts": "worse", "too few seeds": "too few seeds"}
+BEFORE = {"better": "helps", "not-worse": "not-hurts"}  # earlier words of --expect
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -51,9 +50,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--higher-is-better", action="store_true", help="of the score [yes]")
     parser.add_argument("--lower-is-better", action="store_true", help="of the score: an error, a loss")
     parser.add_argument(
-        "--expect", choices=("better", "not-worse"), default="not-worse", help="what is status 0 [not-worse]"
+        "--expect",
+        choices=("helps", "not-hurts", *BEFORE),
+        default="not-hurts",
+        metavar="helps|not-hurts",
+        help="what is status 0 [not-hurts]",
     )
-    parser.add_argument("--margin", type=float, default=0.0, help="of not-worse: the whole interval is above -MARGIN")
+    parser.add_argument("--margin", type=float, default=0.0, help="of not-hurts: the whole interval is above -MARGIN")
     parser.add_argument("--any-seeds", action="store_true", help="the sides' seeds differ: pair them in order")
     parser.add_argument("--one-seed", action="store_true", help="take one seed: an interval over items alone")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -62,8 +65,9 @@ def main(arguments: Sequence[str]) -> int:
         raise ConfigError("expected --higher-is-better or --lower-is-better, got both")
     if not options.margin >= 0:
         raise ConfigError(f"--margin: expected 0 or more, got {options.margin}")
-    if options.margin and options.expect == "better":
-        raise ConfigError("--margin: is of --expect not-worse; with --expect better it does nothing")
+    expect = BEFORE.get(options.expect, options.expect)
+    if options.margin and expect == "helps":
+        raise ConfigError("--margin: is of --expect not-hurts; with --expect helps it does nothing")
     from stillhouse.core.items import pair, read_side
 
     first, second = sides(options.files, options.against)
@@ -72,8 +76,8 @@ def main(arguments: Sequence[str]) -> int:
     found = judge(both, lower_is_better=options.lower_is_better, one_seed=options.one_seed)
     # a gain is above 0 whichever way the score goes
     gain = (-found["high"], -found["low"]) if options.lower_is_better else (found["low"], found["high"])
-    passed = found["word"] == "better" if options.expect == "better" else _not_worse(found, gain[0], options.margin)
-    found |= {"expect": options.expect, "margin": options.margin, "passed": passed}
+    passed = found["verdict"] == "helps" if expect == "helps" else _not_worse(found, gain[0], options.margin)
+    found |= {"expect": expect, "margin": options.margin, "passed": passed}
     print(json.dumps(found) if options.json else sentence(found))
     return 0 if passed else 1
 
@@ -114,30 +118,26 @@ def _group(file: Path) -> Path:
 
 
 def judge(both: Any, *, lower_is_better: bool = False, one_seed: bool = False) -> dict[str, Any]:
-    """The difference A - B in the unit of the scores, its interval, and the word.
+    """The difference A - B in the unit of the scores, its interval, and the verdict.
 
     Raises:
         InputError: one seed, and `one_seed` is off.
     """
-    from stillhouse.core.verdict import compare, mean_interval
-    from stillhouse.report.words import FEWEST_SEEDS
+    from stillhouse.core.verdict import FEWEST_SEEDS, compare, in_words, mean_interval
 
     seeds, items = both.first.shape
-    if seeds < 2 and not one_seed:
+    if seeds == 1 and not one_seed:
         raise InputError(
             f"expected {FEWEST_SEEDS} seeds or more, got one: it says nothing of other seeds; --one-seed takes the interval over "
             "items alone"
         )
     sign = -1.0 if lower_is_better else 1.0
-    found = asdict(compare(sign * both.first, sign * both.second))
-    if seeds < 2:
-        found["verdict"] = "helps" if found["low"] > 0 else "hurts" if found["high"] < 0 else "no difference shown"
-    elif seeds < FEWEST_SEEDS:
-        found["verdict"] = "too few seeds"
-    low, high = sorted((sign * found["low"], sign * found["high"]))
+    found = compare(sign * both.first, sign * both.second, items_alone=one_seed)
+    low, high = sorted((sign * found.low, sign * found.high))
     return {
-        "word": WORDS.get(found["verdict"], "no difference shown"),
-        "difference": sign * found["difference"],
+        "verdict": found.verdict,
+        "word": in_words(found),
+        "difference": sign * found.difference,
         "low": low,
         "high": high,
         "a": mean_interval(both.first).mean,
@@ -152,13 +152,13 @@ def sentence(found: dict[str, Any]) -> str:
     """All of it in two lines, the word first.
 
     Example:
-        >>> print(sentence({"word": "better", "difference": 0.1, "low": 0.05, "high": 0.15, "a": 0.9, "b": 0.8, "seeds": 3,
-        ...                 "items": 200, "each": [], "expect": "better", "margin": 0.0, "passed": True}))
-        better
-        A 0.9 minus B 0.8: +0.1, 95 % interval +0.05 to +0.15 (3 seeds, 200 items); expected better: passed
+        >>> print(sentence({"verdict": "helps", "word": "helps", "difference": 0.1, "low": 0.05, "high": 0.15, "a": 0.9, "b": 0.8,
+        ...                 "seeds": 3, "items": 200, "each": [], "expect": "helps", "margin": 0.0, "passed": True}))
+        helps
+        A 0.9 minus B 0.8: +0.1, 95 % interval +0.05 to +0.15 (3 seeds, 200 items); expected helps: passed
     """
     ends = "95 % interval " + " to ".join(f"{found[key]:+.4g}" for key in ("low", "high"))
-    if found["word"] == "too few seeds":
+    if found["verdict"] == "not tested":
         ends = f"{' and '.join(f'{gap:+.4g}' for gap in found['each'])} under the seeds"
     seeds = f"{found['seeds']} seed{'s' * (found['seeds'] != 1)}"
     only = ", which says nothing of other seeds" if found["seeds"] == 1 else ""
@@ -172,7 +172,7 @@ def sentence(found: dict[str, Any]) -> str:
 
 def _not_worse(found: dict[str, Any], low: float, margin: float) -> bool:
     """With a margin the whole interval must be above it; without one A must not be shown to be worse."""
-    return found["word"] != "too few seeds" and (low > -margin if margin else found["word"] != "worse")
+    return found["verdict"] != "not tested" and (low > -margin if margin else found["verdict"] != "hurts")
 
 
 def _unfolded(places: Sequence[Path]) -> list[Path]:

@@ -9,7 +9,13 @@ from collections.abc import Iterable, Iterator
 
 
 class StillhouseError(Exception):
-    """Anything a user can mend: the command line prints its message without a traceback and exits with 2."""
+    """Anything a user can mend: the command line prints its message without a traceback and exits with 2.
+
+    Attributes:
+        keeps: whether what a run began stays, though nothing was trained to the end.
+    """
+
+    keeps = False
 
 
 class InputError(StillhouseError, ValueError):

@@ -22,12 +22,13 @@ from stillhouse.core.folder import RunFolder
 from stillhouse.core.lab import Lab
 from stillhouse.core.machine import command_line, machine, versions
 from stillhouse.core.model_card import complete_cards
-from stillhouse.core.pipeline import train_arm
+from stillhouse.core.pipeline import check_sizes, train_arm
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.core.summary import TEACHER_SCORES, summarize
+from stillhouse.core.verdict import untested
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.report.page import write_page
-from stillhouse.report.words import FEWEST_SEEDS, score_words
+from stillhouse.report.words import score_words
 from stillhouse.training.device import join
 from stillhouse.training.opening import only_first, open_run
 
@@ -111,7 +112,7 @@ def _at_chance(family: Family[Any, Any], lab: Lab[Any, Any], summary: Mapping[st
         return []
     chance, items = lab.grade.chance, len(lab.folder.scores(arm.name, 0)[metric.name])
     error = 2 * (chance * (1 - chance) / items) ** 0.5  # of a guesser's score
-    low = found["mean"] - error if arm.seeds < FEWEST_SEEDS else found["low"]
+    low = found["mean"] - error if untested(arm.seeds) else found["low"]
     if low > chance:
         return []
     steps, share = lab.folder.result(arm.name, 0).get("steps", 0), metric.scale == 100
@@ -178,8 +179,9 @@ def enter(
     unused = list(family.unused(config))
     for line in unused:
         watch.log(f"unused: {line}")
-    folder.begin({**about(family.kind, config, command), "data": facts, "teacher": known or None, "unused": unused})
     lab: Lab[Any, Any] = Lab(config, data, folder, teachers, grades, resume, watch, given=teacher)
+    check_sizes(family, family.arms(config), lab)
+    folder.begin({**about(family.kind, config, command), "data": facts, "teacher": known or None, "unused": unused})
     processes.first_then_others(lambda: family.prepare(lab))
     lab.tutors = family.tutors(lab)
     if teachers:

@@ -110,6 +110,7 @@ class Arm:
         fit: of what needs no training by the shared loop (PCA, an n-gram): (lab, seed) -> model.
         fit_trains: whether that trains a network all the same, and tells the watch of its steps.
         about: what it is, in words.
+        plain: what a reader calls it, of a model fitted on the same labels that any student should be above.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Arm:
     fit: Callable[[Lab[Any, Any], int], Any] | None = None
     about: str = ""
     fit_trains: bool = False
+    plain: str = ""
 
     @property
     def trains(self) -> bool:

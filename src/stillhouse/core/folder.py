@@ -33,7 +33,7 @@ from stillhouse.core.hashes import sha256_of, verify_files, with_hashes
 from stillhouse.core.lock import RunLock
 from stillhouse.core.outputs import UNLISTED
 from stillhouse.core.records import check_object, read_object, write_arrays, write_json
-from stillhouse.core.resume import open_run_folder
+from stillhouse.core.resume import holds_training, open_run_folder
 
 SCORES, SHIPPED = "scores.npz", "student"
 
@@ -59,6 +59,8 @@ class RunFolder:
     ) -> Iterator[RunFolder]:
         """A folder to write a run into: new or empty, or with `resume` one of the same configuration.
 
+        A run that ends by an error before anything is trained leaves nothing in it, but for what is made ahead (`may_hold`).
+
         Raises:
             InputError: something else is there, a run that is not to be resumed, of another configuration, or a run above.
         """
@@ -66,10 +68,16 @@ class RunFolder:
             _check_outside(path)
             open_run_folder(path, config, resume=resume, may_grow=may_grow, may_change=may_change, may_hold=may_hold)
             lock.clear_temporaries()
-            known = path / records.RUN
-            if known.is_file():
+            known, there = path / records.RUN, {entry.name for entry in path.iterdir()}
+            goes_on = resume and known.is_file()
+            if goes_on:
                 _check_finished(path)
-            yield cls(path, read_object(known, records.ABOUT) if known.is_file() else {})
+            try:
+                yield cls(path, read_object(known, records.ABOUT) if goes_on else {})
+            except Exception as error:
+                if not goes_on and not getattr(error, "keeps", False) and not holds_training(path):
+                    _remove(path, {*there, *may_hold, records.LOCK})
+                raise
 
     def same(self, what: str, now: Mapping[str, Any], keys: tuple[str, ...] = ("sha256",)) -> None:
         """Refuse to continue a run on other data or with another teacher: its arms could not be compared.
@@ -160,6 +168,16 @@ class RunFolder:
     def run(self) -> dict[str, Any]:
         """`run.json`."""
         return read_object(self.path / records.RUN, records.ABOUT)
+
+
+def _remove(path: Path, kept: set[str]) -> None:
+    """Take away what is in a folder, but for some entries."""
+    for entry in path.iterdir():
+        if entry.name not in kept:
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
 
 
 def changed_files(run: Path) -> list[str]:

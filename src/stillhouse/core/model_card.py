@@ -27,9 +27,10 @@ from stillhouse.core.family import Family, Light
 from stillhouse.core.folder import run_above
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.records import CARD, read_object, write_atomically, write_json
+from stillhouse.core.verdict import FEWEST_SEEDS, UNCOMPARED, in_words, overall
 from stillhouse.report.read import mapping, number
-from stillhouse.report.verdicts import Measure, sentence, shown
-from stillhouse.report.words import FEWEST_SEEDS, GAP, cost, plain
+from stillhouse.report.verdicts import Measure, beside_plain, sentence, shown
+from stillhouse.report.words import GAP, cost, plain
 
 HUB, README = "hub", "README.md"
 ELSEWHERE = ("data", "run", "teacher", "tokenizer")  # entries of a card that may name a place on this machine
@@ -75,7 +76,8 @@ def findings(family: Light, run: Mapping[str, Any], summary: Mapping[str, Any], 
     rows = [row for row in summary.get("comparisons", ()) if arm in (row["arm"], row["control"])]
     said = [sentence(row, arms, measures) for row in rows]
     words = [f"{one.lead}: {one.detail}".replace(GAP, " ") for one in said]
-    few = any(0 < row["seeds"] < FEWEST_SEEDS for row in rows)
+    labels = {name: measure.label for name, measure in measures.items()}
+    shipped = mapping(summary.get("shipped")).get("arm") == arm
     figures = {name: mapping(mapping(arms.get(arm)).get(name)) for name in measures}
     test = {
         name: {"value": found["values"][seed], **{end: found.get(end) for end in ("mean", "low", "high")}}
@@ -85,7 +87,8 @@ def findings(family: Light, run: Mapping[str, Any], summary: Mapping[str, Any], 
     return {
         "license": mapping(run.get("config")).get("license", UNNAMED),
         "verdict": {
-            "verdict": "not tested" if few or not rows else summary["verdict"],
+            "verdict": overall(summary["comparisons"] if rows else (), labels),
+            "beside": beside_plain(summary, measures).replace(GAP, " ") if shipped else "",
             "comparisons": [{**row, "sentence": text} for row, text in zip(rows, words, strict=True)],
         },
         "data": mapping(summary.get("data")),
@@ -166,7 +169,7 @@ def readme(family: Light, card: Mapping[str, Any], *, takes: str, costs: Mapping
         "## How it was taught\n\n" + _teacher(run, teacher),
         "## Data\n\n" + _data(data),
         "## How to use it\n\n" + USE.format(takes=takes),
-        "## Limits\n\n" + LIMITS,
+        "## Limits\n\n" + LIMITS.format(seeds=FEWEST_SEEDS),
         "## Licence\n\n" + _license(str(card["license"])),
     ]
     return "\n\n".join(parts) + "\n"
@@ -182,7 +185,7 @@ answers = student.predict(given.values)
 
 or `stillhouse predict FOLDER SOURCE`. SOURCE: {takes}."""
 LIMITS = """- Scores and verdict hold for the test split that the hashes name; other data were not tried.
-- An interval of 95 % misses the truth once in twenty; a verdict needs three seeds.
+- An interval of 95 % misses the truth once in twenty; a verdict needs {seeds} seeds.
 - The verdict is on the whole arm under all of its seeds; the weights here are those of one."""
 
 
@@ -240,7 +243,9 @@ def _front(family: Light, card: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _verdict(card: Mapping[str, Any]) -> str:
     verdict = mapping(card.get("verdict"))
     lines = [f"- {row['sentence']}." for row in verdict.get("comparisons", ())]
-    word = verdict.get("verdict", "not tested")
+    beside = str(verdict.get("beside") or "")
+    lines += [f"- {beside[0].upper()}{beside[1:]}."] if beside else []
+    word = verdict.get("verdict") or in_words({"why": UNCOMPARED})
     why = "" if lines else " It belongs to no finished run with a control."
     return "\n".join([f"**{word}**.{why}", *([""] if lines else []), *lines])
 

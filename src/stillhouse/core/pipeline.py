@@ -76,6 +76,17 @@ def train_arm(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any])
     return student, done
 
 
+def check_sizes(family: Family[Any, Any], arms: Sequence[Arm], lab: Lab[Any, Any]) -> None:
+    """Refuse networks that this machine could not train, assistants too, before anything is written.
+
+    Raises:
+        InputError: one of them is too large.
+    """
+    for arm in arms:
+        for choice in (*arm.chain, arm.student) if arm.fit is None else ():
+            check_size(partial(family.student, arm, choice, 0, lab), f"student of arm {arm.name!r}")
+
+
 def next_tutors(family: Family[Any, Any], assistants: Sequence[nn.Module], lab: Lab[Any, Any]) -> Sequence[Any]:
     """The tutors of the next link: the newest assistant, or all assistants together with the first teacher."""
     taught_by = assistants[-1:] if lab.config.chain_teachers == "last" else assistants
@@ -93,7 +104,6 @@ def _through_stages(
     lab: Lab[Any, Any],
 ) -> tuple[nn.Module, Fit]:
     """One network through all stages; each stage but the last has a folder of its own and costs nothing when resumed."""
-    check_size(lambda: family.student(arm, choice, seed, lab), f"student of arm {arm.name!r}")
     torch.manual_seed(seed)
     student = family.student(arm, choice, seed, lab)
     if taught:

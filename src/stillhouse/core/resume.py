@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import RUN, check_folder, is_leftover, read_object
+from stillhouse.core.records import CARD, CHECKPOINT, RESULT, RUN, SUMMARY, check_folder, is_leftover, read_object
 
 FREE = ("license",)  # settings of every run that decide no result
+KEPT = {CARD, CHECKPOINT, RESULT, SUMMARY}  # what a training leaves as soon as there is something to go on with
 
 
 def open_run_folder(
@@ -23,7 +24,8 @@ def open_run_folder(
 ) -> None:
     """See that a run may write here: a new or empty folder, or with `resume` a folder of the same configuration.
 
-    What a killed first write left (a lock, temporary files) counts as empty.
+    What a killed first write left (a lock, temporary files) counts as empty, and so does a run that ended before anything was
+    trained: whoever begins anew in its folder must believe none of its files.
 
     Args:
         out: the folder.
@@ -42,7 +44,8 @@ def open_run_folder(
             raise InputError(f"cannot write {out}: it exists and is not a run folder; choose another --out")
         return
     if not resume:
-        raise InputError(f"{out} holds a run already; go on with --resume, or choose another --out")
+        check_free(out)
+        return
     before = read_object(out / RUN, {"config": dict[str, Any]})["config"]
     changed = [
         f"{key}: was {was!r}, is {now!r}" + (" (a run can grow, but not shrink)" if key in may_grow else "")
@@ -54,6 +57,21 @@ def open_run_folder(
             f"{out}: --resume needs the configuration of the run; it differs in {'; '.join(changed)}; take another --out for "
             "another run, or delete the folder"
         )
+
+
+def check_free(out: Path) -> None:
+    """Refuse a folder in which a run has trained something.
+
+    Raises:
+        InputError: it has.
+    """
+    if (out / RUN).is_file() and holds_training(out):
+        raise InputError(f"{out} holds a run already; go on with --resume, or choose another --out")
+
+
+def holds_training(out: Path) -> bool:
+    """Whether anything was trained in a folder, or below it."""
+    return any(path.name in KEPT or path.suffix in (".pt", ".safetensors") for path in out.rglob("*"))
 
 
 def _differences(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:

@@ -15,7 +15,7 @@ from stillhouse.core.folder import RunFolder
 from stillhouse.core.machine import machine, versions
 from stillhouse.core.networks import network_of, share_times
 from stillhouse.core.records import read_object
-from stillhouse.core.verdict import compare, mean_interval, seed_interval
+from stillhouse.core.verdict import compare, mean_interval, overall, seed_interval
 
 Table = dict[str, NDArray[np.float64]]  # metric -> (S, N)
 TEACHER_SCORES = "teacher_scores.npz"
@@ -38,11 +38,12 @@ def summarize(
     costs = dict(zip(costs, shared, strict=True))
     return {
         "kind": family.kind,
-        "verdict": comparisons[0]["verdict"] if comparisons else "not tested",
+        "verdict": overall(comparisons, {name: metric.label for name, metric in metrics.items()}),
         "comparisons": comparisons,
         "metrics": [_described(metric) for metric in family.metrics],
         "arms": {arm.name: _figures(tables[arm.name], results[arm.name], metrics) for arm in arms},
         "about": {arm.name: arm.about for arm in arms},
+        "plain": {arm.name: arm.plain for arm in arms if arm.plain},
         "teacher": read_object(folder.path / records.TEACHER, {})
         if (folder.path / records.TEACHER).is_file()
         else None,

@@ -12,8 +12,9 @@ so the sum is held at no less than its largest single term, and the degrees of f
 the terms'.
 
 How good it is (normal effects, simulated; `tests/test_verdict.py` repeats a part of it): a 95 % interval covers the
-truth in 92 to 99 % of cases with three seeds and 94 to 99 % with five. With two seeds it can fall to 86 %: take three
-or more.
+truth in 92 to 99 % of cases with three seeds and 94 to 99 % with five. With two seeds it can fall to 86 %, so that a
+verdict needs three (`FEWEST_SEEDS`). That rule, and the words of every verdict that is printed or saved, are here and
+nowhere else: `helps`, `no difference shown`, `hurts`, `not tested (why)`.
 
 Source: Satterthwaite (1946), An approximate distribution of estimates of variance components, Biometrics Bulletin 2(6);
 Brennan (2001), Generalizability Theory, chapters 3 and 6 (the p x i design); Baayen, Davidson and Bates (2008),
@@ -23,17 +24,19 @@ Mixed-effects modeling with crossed random effects, Journal of Memory and Langua
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtrit
 
 from stillhouse.core.checks import InputError, same_shape
 
 Verdict = Literal["helps", "no difference shown", "hurts", "not tested"]
 CONFIDENCE = 0.95
+FEWEST_SEEDS = 3
+UNCOMPARED = "nothing to compare with"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,10 @@ class Comparison:
         low: lower end of the 95 % interval.
         high: upper end of the 95 % interval.
         verdict: `helps` if the whole interval is above 0, `hurts` if it is below, `no difference shown` if it holds 0,
-            `not tested` with fewer than two seeds or without one of the arms.
+            `not tested` with fewer than three seeds or without one of the arms.
         seeds: number of paired seeds S.
         items: number of paired test items N.
+        why: it was not tested; empty where it was.
     """
 
     difference: float
@@ -65,6 +69,7 @@ class Comparison:
     verdict: Verdict
     seeds: int
     items: int
+    why: str = ""
 
 
 def mean_interval(values: ArrayLike) -> Interval:
@@ -138,7 +143,7 @@ def seed_interval(values: ArrayLike) -> Interval:
     return _student(float(seeds.mean()), float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1)
 
 
-def compare(arm: ArrayLike | None, control: ArrayLike | None) -> Comparison:
+def compare(arm: ArrayLike | None, control: ArrayLike | None, *, items_alone: bool = False) -> Comparison:
     """Whether an arm beats its control, paired by seed and by item; larger values are better.
 
     Pairing takes out what both share (a hard item, a lucky seed), which is most of the noise.
@@ -146,10 +151,11 @@ def compare(arm: ArrayLike | None, control: ArrayLike | None) -> Comparison:
     Args:
         arm: (S, N) one value a seed and item; None where the arm was not run.
         control: (S, N) the same seeds and items, in the same order; None where it was not run.
+        items_alone: the one seed is all that there is to judge, as of a model that is not trained here: the verdict then holds for
+            other items and says nothing of other seeds.
 
     Returns:
-        The difference, its interval and the verdict. With one seed the interval holds for items only and the verdict
-        stays `not tested`.
+        The difference, its interval and the verdict. With one seed the interval holds for items only.
 
     Raises:
         InputError: the shapes differ, or what `mean_interval` refuses.
@@ -159,28 +165,131 @@ def compare(arm: ArrayLike | None, control: ArrayLike | None) -> Comparison:
         >>> found = compare(arm, control)
         >>> print(f"{found.difference:.3f} [{found.low:.3f}, {found.high:.3f}] {found.verdict}")
         0.100 [0.058, 0.142] helps
-        >>> compare(arm, None).verdict
-        'not tested'
+        >>> in_words(compare(arm[:2], control[:2])), in_words(compare(arm, None))
+        ('not tested (2 seeds; a verdict needs 3)', 'not tested (an arm is missing)')
 
     Source: as `mean_interval`, on the differences.
     """
     if arm is None or control is None:
-        return Comparison(math.nan, math.nan, math.nan, "not tested", 0, 0)
+        return Comparison(math.nan, math.nan, math.nan, "not tested", 0, 0, untested(0))
     first, second = _finite(arm, axes=2), _finite(control, axes=2)
     same_shape("control", second.shape, first.shape)
     found = mean_interval(first - second)
     seeds, items = first.shape
+    why = "" if items_alone and seeds == 1 else untested(seeds)
     verdict: Verdict = "no difference shown"
-    if seeds < 2:
+    if why:
         verdict = "not tested"
     elif found.low > 0:
         verdict = "helps"
     elif found.high < 0:
         verdict = "hurts"
-    return Comparison(found.mean, found.low, found.high, verdict, seeds, items)
+    return Comparison(found.mean, found.low, found.high, verdict, seeds, items, why)
+
+
+# ---------------------------------------------------------------------------------------------- the rule and the words
+
+
+def untested(seeds: int) -> str:
+    """Why a comparison under so many seeds has no verdict and no interval over seeds; empty where it has.
+
+    Example:
+        >>> untested(2), untested(3)
+        ('2 seeds; a verdict needs 3', '')
+    """
+    if seeds >= FEWEST_SEEDS:
+        return ""
+    return f"{seeds} seed{'s' * (seeds != 1)}; a verdict needs {FEWEST_SEEDS}" if seeds else "an arm is missing"
+
+
+def verdict_of(row: Mapping[str, Any]) -> tuple[Verdict, str]:
+    """The verdict of a comparison as `summary.json` has it, and why it was not tested.
+
+    Example:
+        >>> verdict_of({"verdict": "helps", "seeds": 3}), verdict_of({"verdict": "helps", "seeds": 2})
+        (('helps', ''), ('not tested', '2 seeds; a verdict needs 3'))
+    """
+    word, seeds = row.get("verdict"), row.get("seeds")
+    why = str(row.get("why") or ("" if seeds is None else untested(int(seeds))))
+    if word in ("helps", "hurts", "no difference shown") and not why:
+        return word, ""
+    return "not tested", why or untested(0)
+
+
+def in_words(found: Comparison | Mapping[str, Any]) -> str:
+    """A verdict as it is printed everywhere.
+
+    Example:
+        >>> in_words({"verdict": "hurts", "seeds": 5}), in_words({"verdict": "not tested", "seeds": 1})
+        ('hurts', 'not tested (1 seed; a verdict needs 3)')
+    """
+    word, why = (found.verdict, found.why) if isinstance(found, Comparison) else verdict_of(found)
+    return f"{word} ({why})" if why else word
+
+
+def judged(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The comparisons that the verdict of a run is drawn from: the first one, and those of the same two arms by other metrics."""
+    same = ("name", "arm", "control")
+    return [row for row in rows if all(row.get(key) == rows[0].get(key) for key in same)]
+
+
+def trades_off(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether something is gained and something is lost."""
+    return {"helps", "hurts"} <= {verdict_of(row)[0] for row in rows}
+
+
+def leading(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The comparison whose word is that of all `judged` ones; {} of none.
+
+    `hurts` is said only where nothing is gained; two that trade off have no one word, and the first of them is given.
+    """
+    order = ("not tested", "helps", "hurts", "no difference shown")
+    return min(rows, key=lambda row: 0 if trades_off(rows) else order.index(verdict_of(row)[0]), default={})
+
+
+def overall(rows: Sequence[Mapping[str, Any]], labels: Mapping[str, str]) -> str:
+    """The verdict of a run as it is printed everywhere.
+
+    Args:
+        rows: its comparisons, the first of which it is drawn from.
+        labels: metrics in words; a trade-off is two verdicts, each with its metric.
+
+    Example:
+        >>> near = {"name": "pca", "arm": "student", "control": "pca", "metric": "near", "verdict": "helps", "seeds": 3}
+        >>> far = {**near, "metric": "far", "verdict": "hurts"}
+        >>> labels = {"near": "neighbours kept", "far": "distances kept"}
+        >>> overall([near, far], labels)
+        'helps (neighbours kept), hurts (distances kept)'
+        >>> overall([near, {**far, "verdict": "no difference shown"}], labels), overall([], labels)
+        ('helps', 'not tested (nothing to compare with)')
+    """
+    if not rows:
+        return in_words({"why": UNCOMPARED})
+    found = judged(rows)
+    if not trades_off(found):
+        return in_words(leading(found))
+    return ", ".join(f"{in_words(row)} ({labels.get(str(row.get('metric')), row.get('metric'))})" for row in found)
+
+
+def standing(row: Mapping[str, Any]) -> str:
+    """Where an arm stands beside a plain model (a linear classifier, the commonest class), where it is not above it.
+
+    Example:
+        >>> standing({"verdict": "hurts", "seeds": 3, "difference": -0.05}), standing({"verdict": "helps", "seeds": 3})
+        ('below', '')
+        >>> standing({"verdict": "no difference shown", "seeds": 3, "difference": -0.001})
+        'not shown to be better than'
+    """
+    word, _ = verdict_of(row)
+    lower = (row.get("difference") or 0.0) < 0
+    if word == "no difference shown":
+        return "not shown to be better than" * lower
+    return "below" * (lower and word != "helps")
 
 
 def _student(mean: float, variance: float, freedom: float) -> Interval:
+    from scipy.special import stdtrit  # a tenth of a second, which pages that only print verdicts need not wait for
+
     reach = float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
     return Interval(mean, mean - reach, mean + reach)
 

@@ -15,21 +15,12 @@ from markupsafe import Markup
 
 from stillhouse.core.costs import TIMED
 from stillhouse.core.records import REPORT, write_atomically
+from stillhouse.core.verdict import in_words, judged, leading, trades_off, untested, verdict_of
 from stillhouse.report import figures, signals
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.read import RunFolder, mapping, number, read_run
-from stillhouse.report.verdicts import Measure, direction, sentences, shown
-from stillhouse.report.words import (
-    FEWEST_SEEDS,
-    HEADLINES,
-    MARKS,
-    NOTHING,
-    interval_words,
-    lead,
-    plain,
-    seeds_words,
-    size,
-)
+from stillhouse.report.verdicts import Measure, beside_plain, direction, sentences, shown, spread_words
+from stillhouse.report.words import MARKS, NOTHING, interval_words, lead, plain, size
 
 if TYPE_CHECKING:
     from stillhouse.core.family import Light
@@ -75,7 +66,7 @@ def render(family: Light, run: RunFolder) -> str:
     measures = {metric.name: Measure.of(metric) for metric in family.metrics}
     arms = mapping(run.summary.get("arms")) or _unfinished(run)
     order = list(dict.fromkeys([*arms, *run.arms]))
-    verdict = "not tested" if run.summary and _too_few(run) else str(run.summary.get("verdict", ""))
+    verdict, mark = _mark(run)
     own = family.blocks(Folder(run.path))
     blocks: list[Block] = [
         *_arms(arms, measures, mapping(run.summary.get("about"))),
@@ -91,11 +82,9 @@ def render(family: Light, run: RunFolder) -> str:
         title=family.title,
         finished=bool(run.summary),
         verdict=verdict,
-        headline=_headline(run, str(run.summary.get("verdict", "")), arms, measures)
-        if run.summary
-        else "This run is not finished",
+        headline=_headline(run, arms, measures) if run.summary else "This run is not finished",
         lead=_lead(run),
-        mark=MARKS.get(verdict, MARKS["not tested"]),
+        mark=mark,
         sentences=sentences(run.comparisons, arms, measures),
         differences=_differences(run, measures),
         about_differences=interval_words([int(number(row.get("seeds")) or 0) for row in _drawn(run, measures)]),
@@ -133,48 +122,59 @@ def _name(run: RunFolder) -> str:
     return name if data == name else f"{name}, on {data}"
 
 
-def _headline(run: RunFolder, verdict: str, arms: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
-    """The verdict in words, with the numbers of the comparison that it is of; where no teacher was asked, that."""
+def _mark(run: RunFolder) -> tuple[str, str]:
+    """The class of the page's head, and the shape before its headline."""
+    rows = judged(run.comparisons)
+    if run.summary and trades_off(rows):
+        return "trade-off", MARKS["helps"] + MARKS["hurts"]
+    verdict = verdict_of(leading(rows))[0] if run.summary else ""
+    return verdict, MARKS.get(verdict, MARKS["not tested"])
+
+
+def _headline(run: RunFolder, arms: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
+    """The verdict in words and numbers; where the student is not above a plain model on the same inputs, that too."""
+    below = beside_plain(run.summary, measures)
+    return f"{_verdict(run, arms, measures)}{'; ' * bool(below)}{below}"
+
+
+def _verdict(run: RunFolder, arms: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
+    """The verdict with the numbers of the comparison that it is of; where no teacher was asked, that."""
 
     def value(arm: Any, measure: Measure) -> str:
         return shown(measure, mapping(mapping(arms.get(str(arm))).get(measure.name)).get("mean"))
 
-    main = next(iter(measures.values()))
+    def words(row: Mapping[str, Any]) -> str:
+        return lead(verdict_of(row)[0], *(str(row.get(key)) for key in ("name", "arm", "control")))
+
     if run.summary.get("headline"):
+        main = next(iter(measures.values()))
         only = value(next(iter(arms), None), main)
         return str(run.summary["headline"]) + ("" if only == NOTHING else f": {main.label} {only}")
-    if verdict == "not tested" and not run.teacher:
+    rows = judged(run.comparisons)
+    row = leading(rows)
+    if verdict_of(row)[0] == "not tested" and not run.teacher:
         return "No teacher was asked"
-    rows = [*run.comparisons, {}]
-    # of several that stand against controls, the one whose word is the run's: a headline that pairs it with another's numbers lies
-    row = next((row for row in rows if row.get("verdict") == verdict), rows[0])
-    words = HEADLINES.get(verdict, HEADLINES["not tested"])
-    if row and not str(row.get("name")).startswith("teacher"):
-        words = lead(verdict, *(str(row.get(key)) for key in ("name", "arm", "control")))
+    if trades_off(rows):
+        known = [(one, measures[str(one["metric"])]) for one in rows if str(one.get("metric")) in measures]
+        parts = [
+            f"{words(one)} in {m.label} ({value(one.get('arm'), m)} against {value(one.get('control'), m)})"
+            for one, m in known
+        ]
+        return ", but ".join([*parts[:1], *(text[0].lower() + text[1:] for text in parts[1:])])
     measure = measures.get(str(row.get("metric")))
     with_it = NOTHING if measure is None else value(row.get("arm"), measure)
     if measure is None or with_it == NOTHING:
-        return words
+        return words(row)
     without = value(row.get("control"), measure)
     if without == NOTHING:
-        return f"{words}: {measure.label} {with_it}"
+        return f"{words(row)}: {measure.label} {with_it}"
     teacher = str(row.get("name")).startswith("teacher")
-    if _too_few(run):
+    if verdict_of(row)[0] == "not tested":
         pair = ("with the teacher", "without it") if teacher else (row.get("arm"), row.get("control"))
-        text = f"{pair[0]} {measure.label} {with_it}, {pair[1]} {without}; {seeds_words(_seeds(run))}"
+        text = f"{pair[0]} {measure.label} {with_it}, {pair[1]} {without}; {in_words(row)}"
         return text[0].upper() + text[1:] if teacher else text
     pair = ("with the teacher", "without it") if teacher else (f"of {row.get('arm')}", f"of {row.get('control')}")
-    return f"{words}: {measure.label} {with_it} {pair[0]}, {without} {pair[1]}"
-
-
-def _seeds(run: RunFolder) -> int:
-    """Under how many seeds the arms of a finished run were trained."""
-    seeds = run.summary.get("seeds")
-    return len(seeds) if isinstance(seeds, list) else max([0, *map(len, run.arms.values())])
-
-
-def _too_few(run: RunFolder) -> bool:
-    return 0 < _seeds(run) < FEWEST_SEEDS
+    return f"{words(row)}: {measure.label} {with_it} {pair[0]}, {without} {pair[1]}"
 
 
 def write_blocks(path: Path, blocks: Sequence[Block], **words: Any) -> Path:
@@ -236,7 +236,8 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mappi
         return []
     rows: list[list[str | Cell]] = []
     for arm, entry in arms.items():
-        cells = [_estimate(measures[name], mapping(mapping(entry).get(name))) for name in names]
+        figures_of = [(measures[name], mapping(mapping(entry).get(name))) for name in names]
+        cells = [Cell(shown(measure, found.get("mean")), spread_words(measure, found)) for measure, found in figures_of]
         seconds = mapping(mapping(entry).get("seconds")).get("mean")
         rows.append([Cell(arm, str(about.get(arm, ""))), *cells, Cell(_seconds(seconds))])
     head = ["arm", *(measures[name].label for name in names), "training time (s)"]
@@ -244,16 +245,17 @@ def _arms(arms: Mapping[str, Any], measures: Mapping[str, Measure], about: Mappi
     values = {arm: list(mapping(mapping(entry).get(first.name)).get("values") or []) for arm, entry in arms.items()}
     most = max(map(len, values.values()), default=0)
     about_ends = " over test items; one seed shows nothing of other seeds" if most == 1 else ""
-    below = "both seeds (too few for an interval)" if most == 2 else f"its 95 % interval{about_ends}"
+    few = most > 1 and untested(most)
+    below = "each seed (too few for an interval)" if few else f"its 95 % interval{about_ends}"
     caption = f"Test split, read once at the end. Below each mean: {below}."
-    found: list[Block] = [Table("Arms", head, rows, caption)]
+    tables: list[Block] = [Table("Arms", head, rows, caption)]
     if most > 1:
         cells_of = {
             arm: [*(shown(first, v) for v in row), *[NOTHING] * (most - len(row))] for arm, row in values.items()
         }
         head = ["arm", *(f"seed {seed}" for seed in range(most))]
-        found.append(Table(f"Every seed: {first.label}", head, [[a, *r] for a, r in cells_of.items()], folded=True))
-    return found
+        tables.append(Table(f"Every seed: {first.label}", head, [[a, *r] for a, r in cells_of.items()], folded=True))
+    return tables
 
 
 def _seconds(value: Any) -> str:
@@ -265,15 +267,6 @@ def _seconds(value: Any) -> str:
     """
     found = number(value)
     return "under 0.1" if found is not None and found < 0.1 else plain(found)
-
-
-def _estimate(measure: Measure, found: Mapping[str, Any]) -> Cell:
-    low, high = number(found.get("low")), number(found.get("high"))
-    under = "" if low is None or high is None else f"{shown(measure, low)} to {shown(measure, high)}"
-    values = found.get("values") or []
-    if len(values) == 2:
-        under = " and ".join(shown(measure, value) for value in values)
-    return Cell(shown(measure, found.get("mean")), under)
 
 
 def _unfinished(run: RunFolder) -> dict[str, Any]:
@@ -293,7 +286,7 @@ def _differences(run: RunFolder, measures: Mapping[str, Measure]) -> Markup | No
     rows = []
     for row in _drawn(run, measures):
         middle, low, high = (first.scale * float(row[key]) for key in ("difference", "low", "high"))
-        few = (number(row.get("seeds")) or 0) < FEWEST_SEEDS
+        few = untested(int(number(row.get("seeds")) or 0))
         rows.append((f"{row.get('arm')} against {row.get('control')}", middle, None if few else (low, high)))
     if not rows:
         return None

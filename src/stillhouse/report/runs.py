@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,12 @@ from stillhouse.core.finished import check_finished
 from stillhouse.core.folder import RunFolder, changed_files
 from stillhouse.core.networks import network_of, share_times, stored_time
 from stillhouse.core.records import read_json
-from stillhouse.core.verdict import compare, mean_interval, seed_interval
+from stillhouse.core.verdict import compare, in_words, mean_interval, seed_interval, untested
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.page import differences_text, write_blocks
-from stillhouse.report.verdicts import Measure, direction, gain, shown
-from stillhouse.report.words import FEWEST_SEEDS, NOTHING, cost_on_axis, interval_words, plain, seeds_words
+from stillhouse.report.verdicts import Measure, direction, gain, shown, spread_words
+from stillhouse.report.words import NOTHING, cost_on_axis, interval_words, plain
 from stillhouse.report.words import cost as cost_words
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 MOST_SETTINGS = 20  # in sight; more are folded
 MOST_NAMED = 4  # runs in a headline
-WORDS = {"helps": "better", "hurts": "worse", "no difference shown": "no difference shown", "not tested": "not tested"}
 
 
 @dataclass(frozen=True)
@@ -181,12 +180,9 @@ def against(family: Light, first: Run, run: Run) -> dict[str, Any]:
     if why is not None:
         return {"difference": None, "why": why}
     sign = -1.0 if metric.lower_is_better else 1.0
-    found = asdict(compare(sign * tables[0], sign * tables[1]))
-    word = WORDS[str(found.pop("verdict"))]
-    found.pop("seeds")
-    why = "one seed says nothing of others" * (len(seeds) == 1)
-    word = word if len(seeds) >= FEWEST_SEEDS or why else seeds_words(len(seeds))
-    return {**found, "word": word, "paired_seeds": seeds, "why": why}
+    found = compare(sign * tables[0], sign * tables[1])
+    ends = {"difference": found.difference, "low": found.low, "high": found.high, "items": found.items}
+    return {**ends, "word": in_words(found), "paired_seeds": seeds, "why": ""}
 
 
 def write_comparison(family: Light, found: Mapping[str, Any], path: Path, command: str = "") -> Path:
@@ -225,9 +221,7 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[
         cells.append(_difference(first, row))
         table.append(cells)
     head = ["run", *(m.label for m in measures), "against the first"]
-    caption = (
-        "Test split of each run. Below each mean: its 95 % interval; of two seeds, which are too few for one, both."
-    )
+    caption = "Test split of each run. Below each mean: its 95 % interval; of seeds too few for one, the value of each."
     blocks: list[Block] = [Table("Runs", head, table, caption)]
     if settings:
         blocks.append(_settings(settings, rows))
@@ -237,7 +231,7 @@ def _blocks(family: Light, rows: Sequence[Mapping[str, Any]], settings: Mapping[
         (
             row["run"],
             first.scale * row["difference"],
-            None if count < FEWEST_SEEDS else (first.scale * row["low"], first.scale * row["high"]),
+            None if untested(count) else (first.scale * row["low"], first.scale * row["high"]),
         )
         for row, count in zip(paired, seeds)
     ]
@@ -295,7 +289,7 @@ def _settings(settings: Mapping[str, Sequence[Any]], rows: Sequence[Mapping[str,
 
 
 def difference_words(measure: Measure, row: Mapping[str, Any]) -> str:
-    """`+1.20 (+0.40 to +2.00), better` in the unit of the metric, or why there is none."""
+    """`+1.20 (+0.40 to +2.00), helps` in the unit of the metric, or why there is none."""
     if row.get("difference") is None:
         return str(row.get("why", ""))
     ends = [gain(measure, row[key]) for key in ("difference", "low", "high")]
@@ -306,7 +300,8 @@ def difference_words(measure: Measure, row: Mapping[str, Any]) -> str:
 
 def _too_few(row: Mapping[str, Any]) -> bool:
     """Whether a difference rests on too few seeds: its interval, over the whole scale or by luck far from 0, is not shown."""
-    return 1 < len(row["paired_seeds"]) < FEWEST_SEEDS
+    count = len(row["paired_seeds"])
+    return count > 1 and bool(untested(count))
 
 
 def _difference(measure: Measure, row: Mapping[str, Any]) -> Cell:
@@ -326,15 +321,6 @@ def _cell(measure: Measure, found: Mapping[str, Any] | None) -> Cell:
     return Cell(NOTHING) if found is None else Cell(shown(measure, found["mean"]), spread_words(measure, found))
 
 
-def spread_words(measure: Measure, found: Mapping[str, Any]) -> str:
-    """The 95 % interval of a mean; of two seeds both values, whose interval would reach over the whole scale; empty if unknown."""
-    values = found.get("values") or []
-    if len(values) == 2:
-        return " and ".join(shown(measure, value) for value in values)
-    ends = [found.get("low"), found.get("high")]
-    return "" if None in ends else " to ".join(shown(measure, end) for end in ends)
-
-
 def _headline(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> str:
     """Which run is best; where one has too few seeds, for which no verdict is given anywhere, the scores alone."""
     measure, sign = Measure.of(metric), -1.0 if metric.lower_is_better else 1.0
@@ -344,12 +330,12 @@ def _headline(metric: Metric, rows: Sequence[Mapping[str, Any]]) -> str:
     scored.sort(key=lambda row: sign * row["metrics"][metric.name]["mean"], reverse=True)
     scores = [(row["run"], shown(measure, row["metrics"][metric.name]["mean"])) for row in scored]
     counts = {len(row["seeds"]) for row in scored}
-    if min(counts) < FEWEST_SEEDS:
+    if few := untested(min(counts)):
         listed = (
             ", ".join(map(" ".join, scores[:MOST_NAMED]))
             + (len(scores) > MOST_NAMED) * f" and {len(scores) - MOST_NAMED} more"
         )
-        text = f"{measure.label}: {listed}; {'some with ' * (len(counts) > 1)}{seeds_words(min(counts))}"
+        text = f"{measure.label}: {listed}; {'some ' * (len(counts) > 1)}not tested ({few})"
         return text[0].upper() + text[1:]
     best = scores[0][0]
     # differences are against the first run: of the best one, or of all others where that is the best

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stillhouse.core.verdict import standing, untested, verdict_of
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import FEWEST_SEEDS, GAP, MARKS, MINUS, NOTHING, Sentence, lead, plain, subject
+from stillhouse.report.words import GAP, MARKS, MINUS, NOTHING, Sentence, lead, plain, subject
 
-__all__ = ["MARKS", "Measure", "direction", "gain", "sentence", "sentences", "shown"]
+__all__ = ["MARKS", "Measure", "beside_plain", "direction", "gain", "sentence", "sentences", "shown", "spread_words"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,23 @@ def shown(measure: Measure, value: Any) -> str:
     return f"{text}{GAP}%" if measure.scale == 100 else text
 
 
+def spread_words(measure: Measure, found: Mapping[str, Any]) -> str:
+    """The 95 % interval of a mean; of seeds too few for one the value of each; empty if unknown.
+
+    Example:
+        >>> bits = Measure("bits", "bits per byte", "bits per byte", "windows", True, 1.0, 2)
+        >>> spread_words(bits, {"low": 1.0, "high": 2.0, "values": [1.4, 1.5, 1.6]})
+        '1.00 to 2.00'
+        >>> spread_words(bits, {"low": 0.0, "high": 9.0, "values": [1.4, 1.6]})
+        '1.40 and 1.60'
+    """
+    values = found.get("values") or []
+    if len(values) > 1 and untested(len(values)):
+        return " and ".join(shown(measure, value) for value in values)
+    ends = [found.get("low"), found.get("high")]
+    return "" if None in ends else " to ".join(shown(measure, end) for end in ends)
+
+
 def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[str, Measure]) -> Sentence:
     """One comparison of `summary.json` as a plain sentence.
 
@@ -59,7 +77,8 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
         >>> print(found.detail.replace(GAP, " ").replace(MINUS, "-")[:88])
         bits per byte: kd 1.9000 against dense 1.7200, costs 0.1800 bits per byte more (95 % int
     """
-    verdict, arm, control = (str(row.get(key, "?")) for key in ("verdict", "arm", "control"))
+    verdict, why = verdict_of(row)
+    arm, control = (str(row.get(key, "?")) for key in ("arm", "control"))
     measure = measures.get(str(row.get("metric")))
     if measure is None:
         return Sentence(verdict, lead(verdict, str(row.get("name")), arm, control), f"metric {row.get('metric')}")
@@ -73,9 +92,8 @@ def sentence(row: Mapping[str, Any], arms: Mapping[str, Any], measures: Mapping[
         parts.append(_difference(measure, known, each, alone=seeds == 1))
     if seeds:
         parts.append(f"{plain(seeds)}{GAP}seed{'s' * (seeds != 1)}, {plain(items, 7)}{GAP}{measure.items}")
-    if verdict == "not tested" or 1 < seeds < FEWEST_SEEDS:
-        verdict = "not tested"
-        parts.append(_why(row))
+    if why:
+        parts.append(f"not tested: {why}")
     return Sentence(verdict, lead(verdict, str(row.get("name", "?")), arm, control), ", ".join(parts))
 
 
@@ -90,29 +108,21 @@ def sentences(
         >>> rows = [{**row, "name": "teacher", "control": "no-kd"}, {**row, "name": "clauses", "control": "mlp"}]
         >>> (found,) = sentences(rows, {}, {"accuracy": points})
         >>> print(found.detail.replace(GAP, " "))
-        one seed shows nothing of other seeds; differences in accuracy: the teacher +1.00 points, the clauses +1.00 points
+        1 seed; a verdict needs 3; differences in accuracy: the teacher +1.00 points, the clauses +1.00 points
     """
     found = [(row, sentence(row, arms, measures)) for row in rows]
     reasons: dict[str, list[Mapping[str, Any]]] = {}
     for row, line in found:
         if line.verdict == "not tested":
-            reasons.setdefault(_why(row), []).append(row)
+            reasons.setdefault(verdict_of(row)[1], []).append(row)
     kept = []
     for row, line in found:
-        alike = reasons.get(_why(row), []) if line.verdict == "not tested" else []
+        alike = reasons.get(verdict_of(row)[1], []) if line.verdict == "not tested" else []
         if len(alike) < 2:
             kept.append(line)
         elif alike[0] is row:
-            kept.append(Sentence("not tested", "Not tested", _listed(_why(row), alike, measures)))
+            kept.append(Sentence("not tested", "Not tested", _listed(verdict_of(row)[1], alike, measures)))
     return kept
-
-
-def _why(row: Mapping[str, Any]) -> str:
-    """Why a comparison has no verdict."""
-    seeds = number(row.get("seeds")) or 0
-    if not seeds:
-        return "one of the two arms has no results"
-    return "one seed shows nothing of other seeds" if seeds == 1 else "two seeds are too few for a verdict"
 
 
 def _listed(why: str, rows: Sequence[Mapping[str, Any]], measures: Mapping[str, Measure]) -> str:
@@ -129,6 +139,31 @@ def _listed(why: str, rows: Sequence[Mapping[str, Any]], measures: Mapping[str, 
     return f"{why}{'; ' if known else ': '}{'; '.join(parts)}"
 
 
+def beside_plain(summary: Mapping[str, Any], measures: Mapping[str, Measure]) -> str:
+    """Where the shipped student stands beside the plain models of a run, if it is not above them; empty where it is.
+
+    Example:
+        >>> points = Measure("accuracy", "accuracy", "points", "test images", False, 100.0, 2)
+        >>> row = {"arm": "kd", "control": "linear", "metric": "accuracy", "verdict": "hurts", "seeds": 3, "difference": -0.05}
+        >>> found = {"shipped": {"arm": "kd"}, "plain": {"linear": "a linear classifier"}, "comparisons": [row],
+        ...          "arms": {"linear": {"accuracy": {"mean": 0.625}}, "kd": {"accuracy": {"mean": 0.575}}}}
+        >>> beside_plain(found, {"accuracy": points}).replace(GAP, " ")
+        'the student (57.50 %) is below a linear classifier (62.50 %)'
+    """
+    arms, named = mapping(summary.get("arms")), mapping(summary.get("plain"))
+    shipped = str(mapping(summary.get("shipped")).get("arm"))
+    found, own = [], NOTHING
+    for row in summary.get("comparisons") or ():
+        name, measure = named.get(row.get("control")), measures.get(str(row.get("metric")))
+        if row.get("arm") == shipped and name and measure is not None and (words := standing(row)):
+            other, own = (
+                shown(measure, mapping(mapping(arms.get(x)).get(measure.name)).get("mean"))
+                for x in (row["control"], shipped)
+            )
+            found.append(f"{words} {name} ({other})")
+    return f"the student ({own}) is {' and '.join(found)}" if found else ""
+
+
 def direction(measure: Measure) -> str:
     """The one sign of differences in words: a difference is a gain, above 0 the arm is better, whichever way the metric goes.
 
@@ -143,13 +178,14 @@ def direction(measure: Measure) -> str:
 
 
 def _each_seed(measure: Measure, row: Mapping[str, Any], arms: Mapping[str, Any]) -> list[float]:
-    """The gain under each seed of two; [] where there are not two."""
-    if number(row.get("seeds")) != 2:
+    """The gain under each seed where there are some, and too few for an interval; else []."""
+    seeds = number(row.get("seeds")) or 0
+    if seeds < 2 or not untested(int(seeds)):
         return []
     both = [mapping(mapping(arms.get(str(row.get(x)))).get(measure.name)).get("values") for x in ("arm", "control")]
     values = [[found for x in each or [] if (found := number(x)) is not None] for each in both]
-    values = [each * 2 if len(each) == 1 else each for each in values]  # what is made once stands beside both
-    if [len(each) for each in values] != [2, 2]:
+    values = [each * int(seeds) if len(each) == 1 else each for each in values]  # what is made once stands beside all
+    if [len(each) for each in values] != [seeds, seeds]:
         return []
     sign = -1.0 if measure.lower_is_better else 1.0
     return [sign * (arm - control) for arm, control in zip(*values)]
@@ -181,7 +217,7 @@ def gain(measure: Measure, value: float, *, unit: bool = False) -> str:
 
 
 def _difference(measure: Measure, ends: list[float], each: list[float], *, alone: bool) -> str:
-    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else by `gain`; values of two seeds.
+    """`0.18 more (95 % interval 0.16 to 0.20)` where the interval is on one side of 0, else by `gain`; values of few seeds.
 
     Of one seed alone nothing is claimed, wherever its interval over test items lies.
     """
@@ -189,7 +225,7 @@ def _difference(measure: Measure, ends: list[float], each: list[float], *, alone
     unit = f"{GAP}points" if measure.scale == 100 else ""
     if each:
         found = [gain(measure, middle, unit=True), *(gain(measure, x) for x in each)]
-        return f"difference {found[0]} ({found[1]} and {found[2]} under the two seeds)"
+        return f"difference {found[0]} ({' and '.join(found[1:])} under the seeds)"
     if not alone and (low > 0 or high < 0):
         near, far = sorted((abs(measure.scale * low), abs(measure.scale * high)))
         word = "more" if (middle > 0) != measure.lower_is_better else "less"

@@ -7,17 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from stillhouse.core.verdict import untested
 from stillhouse.report.read import number
 
 GAP, MINUS, NOTHING = "\N{NO-BREAK SPACE}", "\N{MINUS SIGN}", "\N{EN DASH}"
-FEWEST_SEEDS = 3  # for a verdict: with two an interval covers the truth in as few as 86 % of cases (`core.verdict`)
 MARKS = {"helps": "\u25b2", "hurts": "\u25bc", "no difference shown": "\u25cf", "not tested": "\u25cb"}
-HEADLINES = {
-    "helps": "The teacher helps",
-    "hurts": "The teacher hurts",
-    "no difference shown": "No difference shown",
-    "not tested": "The teacher was not tested",
-}
 
 
 def percent(value: Any, digits: int = 1) -> str:
@@ -94,17 +88,6 @@ def energy_unit(picojoules: float) -> tuple[float, str]:
     return next((unit for unit in units if abs(picojoules) >= unit[0]), (1.0, "pJ"))
 
 
-def seeds_words(count: int) -> str:
-    """How many seeds there are, and whether they are enough for a verdict: the same rule wherever one is given.
-
-    Example:
-        >>> seeds_words(1), seeds_words(2), seeds_words(3)
-        ('1 seed: too few for a verdict', '2 seeds: too few for a verdict', '3 seeds')
-    """
-    few = ": too few for a verdict" if count < FEWEST_SEEDS else ""
-    return f"{count} seed{'s' * (count != 1)}{few}"
-
-
 def interval_words(counts: Collection[int]) -> str:
     """The caption of a chart of differences, each under so many seeds: what is a line, and what is a dot alone.
 
@@ -114,8 +97,8 @@ def interval_words(counts: Collection[int]) -> str:
         >>> interval_words([3, 1]).partition("no difference. ")[2]
         'Hollow dot: difference without a line; 1 seed: too few for an interval over seeds.'
     """
-    few = sorted({count for count in counts if count < FEWEST_SEEDS})
-    enough = any(count >= FEWEST_SEEDS for count in counts)
+    few = sorted({count for count in counts if untested(count)})
+    enough = any(not untested(count) for count in counts)
     parts = []
     if enough:
         parts.append(

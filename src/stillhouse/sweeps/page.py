@@ -12,11 +12,11 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.costs import COSTS, TIMED
 from stillhouse.core.networks import share_times
 from stillhouse.core.records import REPORT, write_json
-from stillhouse.core.verdict import seed_interval
+from stillhouse.core.verdict import seed_interval, untested
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.page import write_blocks
-from stillhouse.report.words import FEWEST_SEEDS, NOTHING, cost_on_axis, plain, score_words
+from stillhouse.report.words import NOTHING, cost_on_axis, plain, score_words
 from stillhouse.report.words import cost as cost_words
 from stillhouse.sweeps.study import Plan, check_trial, real_trials
 from stillhouse.sweeps.work import command_of
@@ -177,16 +177,16 @@ def _lead(found: Mapping[str, Any]) -> str:
 
 
 def spread(trial: Mapping[str, Any], scale: float) -> tuple[float, float] | None:
-    """The 95 % interval of a trial's score over its seeds; None of fewer than three."""
+    """The 95 % interval of a trial's score over its seeds; None of too few."""
     scores = [scale * score for score in trial["scores"]]
-    if len(scores) < FEWEST_SEEDS:
+    if untested(len(scores)):
         return None
     found = seed_interval(scores)
     return found.low, found.high
 
 
 def _about_spread(seeds: int) -> str:
-    if seeds >= FEWEST_SEEDS:
+    if not untested(seeds):
         return " Dot: mean over the seeds; line: its 95 % interval; faint: each seed."
     return " One seed a trial: how far another seed would be is not known." if seeds == 1 else " Faint: each seed."
 

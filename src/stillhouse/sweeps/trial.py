@@ -31,6 +31,8 @@ Report = Callable[[int, float], None]  # epoch, score on the validation split; m
 class Pruned(StillhouseError):
     """The trial fell behind the others and was stopped."""
 
+    keeps = True  # its records say why
+
 
 @dataclass(frozen=True)
 class Outcome:

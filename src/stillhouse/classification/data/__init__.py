@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import BeforeValidator, Discriminator, Tag
 
 from stillhouse.classification.data.config import DataConfig
 from stillhouse.classification.data.texts_config import TextDataConfig
+from stillhouse.core.config import settings
 
 if TYPE_CHECKING:
     from stillhouse.classification.data.images import ImageData, ImageSplit
@@ -26,8 +27,22 @@ def _what(value: Any) -> str:
     return "texts" if name == "texts" else "images"
 
 
+def _as_named(value: Any) -> Any:
+    """Without the settings of images that texts lack, and the other way round, where they are as nobody set them.
+
+    So `--data-name texts` over a recipe of images is read as a file that names texts.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    here, other = (TextDataConfig, DataConfig) if _what(value) == "texts" else (DataConfig, TextDataConfig)
+    lacking = {key: info.default for key, info in settings(other).items() if key not in settings(here)}
+    return {key: one for key, one in value.items() if key not in lacking or one != lacking[key]}
+
+
 ClassesDataConfig = Annotated[
-    Annotated[DataConfig, Tag("images")] | Annotated[TextDataConfig, Tag("texts")], Discriminator(_what)
+    Annotated[DataConfig, Tag("images")] | Annotated[TextDataConfig, Tag("texts")],
+    Discriminator(_what),
+    BeforeValidator(_as_named),
 ]
 __all__ = ["ClassesDataConfig", "DataConfig", "ImageData", "ImageSplit", "TextDataConfig"]
 

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from stillhouse.classification.light import PLAIN
 from stillhouse.cli.options import Parser, _plain, _shown, add_config_options, print_config
 from stillhouse.core.config import ConfigError, load_yaml, merge, place, set_path, to_mapping
 from stillhouse.core.flags import Flag, takes_plain
 from stillhouse.core.records import run_place
+from stillhouse.core.verdict import standing
 from stillhouse.families.clauses.vision.config import VisionConfig
 from stillhouse.families.clauses.vision.flags import VisionFlag, described
 
@@ -112,8 +114,16 @@ def print_variants(results: Mapping[str, Any], out: Path) -> None:
                 f"{found['arm_params'][arm]:,}",
                 f"{found['seconds_per_epoch']:.1f}" if reference else "",
             )
+    for name, accuracy in next(iter(results["models"].values()))["plain"].items():  # of the data, whatever the model
+        table.add_row(PLAIN[name], f"{accuracy['mean']:.2%}", "", "", "")
     print_table(table)
     for name, found in results["models"].items():
+        below = [row for row in found["comparisons"] if row["control"] in PLAIN and standing(row)]
+        for row in below:
+            words = f"{found['test_accuracy']:.2%} is {standing(row)} {PLAIN[row['control']]}"
+            console.print(
+                f"{name}: {words} ({found['plain'][row['control']]['mean']:.2%})", markup=False, soft_wrap=True
+            )
         for entry in found["comparisons"] if len(found["arms"]) > 1 else ():
             console.print(f"{name}: {comparison_words(entry)}", markup=False, soft_wrap=True)
     console.print(f"results: {out / 'results.json'}", markup=False, soft_wrap=True)

@@ -80,10 +80,13 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
 
     def contrasts(self, config: ClassesRunConfig) -> Sequence[Contrast]:
         """Also the clauses against nothing and against an MLP."""
+        teacher, chain, *plain = super().contrasts(config)
         return (
-            *super().contrasts(config),
+            teacher,
+            chain,
             Contrast("clauses", config.reference, "clauses-off", "accuracy"),
             Contrast("clauses against MLP", config.reference, "mlp", "accuracy"),
+            *plain,
         )
 
     def student(self, arm: Arm, choice: Any, seed: int, lab: Lab[ClassesRunConfig, Any]) -> nn.Module:
@@ -113,7 +116,7 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
 
         donor = read_donor(self.load, lab.data.train, chosen)
         kept, now = lab.folder.path / DONOR, {"sha256": weights_sha256(donor.model), "pick": chosen.pick}
-        if kept.is_file() and records.read_json(kept) != now:
+        if lab.resume and kept.is_file() and records.read_json(kept) != now:
             raise InputError(f"start_from: {chosen.run} is another machine than the one that this run began with")
         processes.on_first(lambda: write_json(kept, now))
         lab.shared["donor"] = donor

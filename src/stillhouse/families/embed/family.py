@@ -191,7 +191,7 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
 
     def prepare(self, lab: EmbedLab) -> None:
         """The neighbours of the training rows, found once."""
-        lab.shared["graph"] = graph_of(lab.config, lab.data, lab.folder.path, lab.watch.log)
+        lab.shared["graph"] = graph_of(lab.config, lab.data, lab.folder.path, lab.watch.log, resume=lab.resume)
 
     def tutors(self, lab: EmbedLab) -> Sequence[Any]:
         """The vectors, in every stage."""
@@ -323,8 +323,7 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
         return load_embedder(folder)
 
     def finish(self, lab: EmbedLab, summary: dict[str, Any]) -> None:
-        """The verdict over near and far together, test figures in the shipped card, the shipped text student."""
-        summary["verdict"] = verdict(lab.config, summary["comparisons"])
+        """Test figures in the shipped card, the shipped text student."""
         path = lab.folder.path
         for arm in lab.config.trained:
             for seed in range(lab.config.seeds_of(arm)):
@@ -397,14 +396,6 @@ class CodeTeacher:
         rows = self.data.train(batch.index.cpu())
         codes = torch.from_numpy(self.student.encode(rows.numpy())).to(batch.inputs.device)
         return Outputs(codes.new_zeros(len(codes), 0), {"vector": codes})
-
-
-def verdict(config: EmbedRunConfig, comparisons: Sequence[Mapping[str, Any]]) -> str:
-    """Of the student against the first control: `helps` where one of near and far is better and none is worse."""
-    if not config.anchors:
-        return "not tested"
-    words = [c["verdict"] for c in comparisons if (c["arm"], c["control"]) == (STUDENT, config.anchors[0])]
-    return next((word for word in ("not tested", "hurts", "helps") if word in words), "no difference shown")
 
 
 def _about(name: str) -> str:

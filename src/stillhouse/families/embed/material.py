@@ -208,14 +208,19 @@ def length_spread(data: VectorData) -> float:
     return float(lengths.std() / lengths.mean())
 
 
-def graph_of(config: EmbedRunConfig, material: Material, out: Path, log: Log) -> NDArray[np.int32] | None:
-    """The neighbours of the training rows, found once and kept in the run folder; None where the lesson draws none."""
+def graph_of(
+    config: EmbedRunConfig, material: Material, out: Path, log: Log, *, resume: bool
+) -> NDArray[np.int32] | None:
+    """The neighbours of the training rows, found once and kept in the run folder; None where the lesson draws none.
+
+    Those in the folder are read where that run goes on; they may be of other rows else.
+    """
     lesson = config.lesson
     if lesson.graph == "off":
         return None
     k = min(lesson.graph_neighbors, len(material.train) - 1)
     path = out / GRAPH
-    if path.is_file():
+    if resume and path.is_file():
         kept = read_arrays(path, ["neighbors"])["neighbors"]
         if kept.shape == (len(material.train), k):
             found: NDArray[np.int32] = kept

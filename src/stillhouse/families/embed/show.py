@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from stillhouse.cli.show import RunDisplay, print_table, seeds_in_words
+from stillhouse.cli.show import RunDisplay, print_table, print_verdict, seeds_in_words
 from stillhouse.core.records import REPORT
 from stillhouse.core.types import Progress
 from stillhouse.families.embed.report import row_name
-from stillhouse.report.verdicts import Measure, sentences
-from stillhouse.report.words import FEWEST_SEEDS, seeds_words
 
 SHOWN = {"loss": "loss", "knn_overlap@10": "near", "spearman": "far", "r2": "r2"}
 NEAR = {"knn_overlap@1": "1-NN kept", "knn_overlap@10": "10-NN kept", "trustworthiness": "trust"}
@@ -38,17 +35,8 @@ def print_embedding(summary: Mapping[str, Any], out: Path) -> None:
     """The table of methods, the comparisons in words, and where things are."""
     rows = {arm: {name: figure["mean"] for name, figure in found.items()} for arm, found in summary["arms"].items()}
     _print(f"{summary['data']['name']}, {seeds_in_words(len(summary['seeds']))}, test rows", rows)
+    print_verdict(summary)
     console = Console(highlight=False)
-    measures = {metric["name"]: Measure.of(SimpleNamespace(**metric)) for metric in summary["metrics"]}
-    for line in sentences(summary["comparisons"], summary["arms"], measures):
-        console.print(f"{line.mark} {line.lead}: {line.detail}", markup=False, soft_wrap=True)
-    for line in summary.get("hints") or ():
-        console.print(line, markup=False, soft_wrap=True)
-    count = len(summary["seeds"])
-    if count < FEWEST_SEEDS:
-        console.print(f"verdict: [bold]none yet[/bold] ({seeds_words(count)}; take --seeds 3 or more)", soft_wrap=True)
-    else:
-        console.print(f"verdict: [bold]{summary['verdict']}[/bold]")
     console.print(f"student: {out / 'student'}", markup=False, soft_wrap=True)
     console.print(f"report: {out / REPORT}", markup=False, soft_wrap=True)
     console.print(f"look at the space: stillhouse embed explore {out}", markup=False, soft_wrap=True)

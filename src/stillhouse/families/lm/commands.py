@@ -346,20 +346,12 @@ def print_lm_summary(summary: Mapping[str, Any]) -> None:
     """The table of all models and the comparisons in words."""
     from rich.table import Table
 
-    from stillhouse.cli.show import print_table, seeds_in_words
+    from stillhouse.cli.show import print_table, print_verdict
     from stillhouse.families.lm.blocks import models_table
-    from stillhouse.families.lm.family import FAMILY
-    from stillhouse.report.verdicts import Measure, sentences
 
     found = models_table(summary)
     table = Table(*found.head)
     for row in found.rows:
         table.add_row(*map(str, row))
     print_table(table)
-    measures = {metric.name: Measure.of(metric) for metric in FAMILY.metrics}
-    for words in sentences(summary["comparisons"], summary["arms"], measures):
-        print(f"{words.lead}: {words.detail}")
-    for line in (*(summary.get("findings") or ()), *(summary.get("hints") or ())):
-        print(line[0].upper() + line[1:])
-    if len(summary["seeds"]) < 3:
-        print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")
+    print_verdict(summary)

@@ -216,7 +216,8 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         order = config.score.ngram
         if order:
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
-            arms.append(Arm(NGRAM, None, False, fit=lambda lab, seed: _ngram(lab.data, order), about=about))
+            fit = lambda lab, seed: _ngram(lab.data, order)  # noqa: E731
+            arms.append(Arm(NGRAM, None, False, fit=fit, about=about, plain=f"a {order}-gram"))
         if (inside := config.student.ngram) is not None:
             about = "the n-gram inside the student, without it"
             arms.append(Arm(INSIDE, None, False, fit=lambda lab, seed: _inside(lab, inside), about=about))

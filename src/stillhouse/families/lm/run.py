@@ -24,6 +24,7 @@ from stillhouse.families.lm.teachers.cache import LogitCache
 from stillhouse.training.kept import kept_in_words
 from stillhouse.training.loop import fit
 from stillhouse.training.opening import only_first, open_run
+from stillhouse.training.size import check_size
 
 
 def train_teacher(
@@ -56,6 +57,7 @@ def train_teacher(
         corpus = processes.first_then_others(lambda: load_text(config.corpus, watch.log))
         folder.same("data", corpus.about, keys=("sha256", "tokenizer_sha256"))
         examination = Examination.of(corpus, config.score, config.window)
+        check_size(partial(config.model.build, corpus.tokenizer.vocab_size), "model")
         command = command or command_line()
         folder.begin({**about("lm-teacher", config, command), "data": corpus.about})
         if resume and (out / records.RESULT).is_file():

@@ -182,7 +182,7 @@ def _distill(words: Sequence[str]) -> int:
     if options.print_config:
         sys.stdout.write(dump_yaml(config))
         return 0
-    from stillhouse.cli.show import RunDisplay, seeds_in_words
+    from stillhouse.cli.show import RunDisplay
     from stillhouse.core.experiment import run
     from stillhouse.families.sar.family import FAMILY
 
@@ -198,8 +198,7 @@ def _distill(words: Sequence[str]) -> int:
         print(verdict_line(entry))
     for line in (*(summary.get("findings") or ()), *(summary.get("hints") or ())):
         print(line[0].upper() + line[1:])
-    if len(summary["seeds"]) < 3:
-        print(f"{seeds_in_words(len(summary['seeds']))}: take --seeds 3 or more for a verdict to stand on")
+    print(f"verdict on the teacher: {summary['verdict']}")
     return 0
 
 

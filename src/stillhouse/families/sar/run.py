@@ -33,6 +33,7 @@ from stillhouse.report.page import write_page
 from stillhouse.training.kept import kept_in_words
 from stillhouse.training.loop import fit
 from stillhouse.training.opening import only_first, open_run
+from stillhouse.training.size import check_size
 
 ARM = "train"
 
@@ -70,6 +71,7 @@ def train(
         data = processes.first_then_others(lambda: load_data(config.data, watch.log))
         facts = data_facts(data)
         folder.same("data", facts)
+        check_size(config.model.build, "model")
         folder.begin({**experiment.about(FAMILY.kind, config, command or command_line()), "data": facts})
         if not (resume and (out / records.RESULT).is_file()):
             _fit(config, data, folder, resume, watch)

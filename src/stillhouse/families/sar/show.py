@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from stillhouse.core.verdict import in_words
+
 LEGEND = (
     "state B: bytes that one range bin keeps from line to line, as `sar stream` counts them. "
     "stream: line by line as they come; scene: all lines at once, divided by their number. ms: by the clock; CPU ms: processor "
@@ -66,8 +68,8 @@ def verdict_line(entry: Mapping[str, Any]) -> str:
     """
     ends = [entry[key] for key in ("difference", "low", "high")]
     if any(end is None or end != end for end in ends):
-        return f"{entry['metric']}: {entry['verdict']} (needs the arms {entry['arm']} and {entry['control']})"
+        return f"{entry['metric']}: {in_words(entry)}: needs the arms {entry['arm']} and {entry['control']}"
     return (
-        f"{entry['metric']}: {entry['verdict']} ({entry['arm']} minus {entry['control']}: {ends[0]:+.4f}, "
+        f"{entry['metric']}: {in_words(entry)} ({entry['arm']} minus {entry['control']}: {ends[0]:+.4f}, "
         f"95 % interval {ends[1]:+.4f} to {ends[2]:+.4f}, {entry['seeds']} seed{'s' * (entry['seeds'] != 1)})"
     )

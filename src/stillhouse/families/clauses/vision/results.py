@@ -29,12 +29,13 @@ def result_of(
     result = read_object(first / records.RESULT, records.FIGURES)
     epochs = epochs_of(plan, first / records.RECORDS)
     last = epochs[-1]["losses"] if epochs else {}
-    validation = {arm: _validation(folder, arm, summary["seeds"]) for arm in summary["arms"]}
+    validation = {str(arm): _validation(folder, arm, summary["seeds"]) for arm in plan.arms}
     return {
         "label": plan.name,
         "test_accuracy": summary["arms"][plan.reference]["accuracy"]["mean"],
         "test_accuracies": summary["arms"][plan.reference]["accuracy"]["values"],
-        "arms": {arm: found["accuracy"] for arm, found in summary["arms"].items()},
+        "arms": {arm: summary["arms"][arm]["accuracy"] for arm in plan.arms},
+        "plain": {arm: summary["arms"][arm]["accuracy"] for arm in summary["plain"]},
         "comparisons": summary["comparisons"],
         "validation_accuracy": validation[plan.reference],
         "validation_accuracies": validation,

@@ -139,13 +139,13 @@ def check_save_path(config: VisionConfig, out: Path) -> None:
 
 @contextmanager
 def _nothing_left(top: RunFolder) -> Iterator[None]:
-    """Where the first model of a new run is refused (no data, a teacher at chance), what was begun for it is taken away again."""
+    """Where the first model of a new run is refused (no data, a teacher at chance), trainings that shared out its clauses count for
+    nothing: without them nothing was trained, and `open_run` takes away the rest.
+    """
     try:
         yield
     except (InputError, TeacherAtChance):
-        if not top.before and not any(top.path.glob(f"*/{records.RUN}")):
-            for name in (records.RUN, COUNTS) if ranks.first() else ():
-                (top.path / name).unlink(missing_ok=True)
+        if not top.before and not any(top.path.glob(f"*/{records.RUN}")) and ranks.first():
             shutil.rmtree(top.path / Path(COUNTS).stem, ignore_errors=True)
         raise
 

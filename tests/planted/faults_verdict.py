@@ -1,0 +1,235 @@
+"""Faults of settings, verdicts, plain models and refusals; see `faults.py`."""
+
+from __future__ import annotations
+
+from plant import Fault, constant, edited, nothing
+
+SETTINGS = (
+    Fault(
+        "a flag is judged by the last part that has its name",
+        "stillhouse.cli.stored_settings:check_flags",
+        edited("for _, one in settings_of(name, roots)", "for one in dict(settings_of(name, roots)).values()"),
+        "tests/cli/test_every_setting.py::test_every_data_set_can_be_named_over_a_recipe",
+    ),
+    Fault(
+        "one word of a flag is a list of one",
+        "stillhouse.cli.options:_value",
+        edited("len(words) == 1 and", "False and"),
+        "tests/cli/test_every_setting.py::test_one_word_is_no_list_of_one",
+    ),
+)
+
+SAME_WORD = "tests/report/test_one_verdict.py::test_every_place_prints_the_same_word"
+ONE_RULE = "tests/report/test_one_verdict.py::test_the_number_of_seeds_is_asked_of_one_place"
+WORDS = (
+    Fault(
+        "two seeds carry a verdict",
+        "stillhouse.core.verdict:untested",
+        edited("seeds >= FEWEST_SEEDS", "seeds >= 2"),
+        SAME_WORD,
+    ),
+    Fault(
+        "a trade-off is folded into one word",
+        "stillhouse.core.verdict:trades_off",
+        constant(False),
+        "tests/report/test_one_verdict.py::test_a_trade_off_is_two_verdicts",
+    ),
+    Fault(
+        "nothing gained is no harm",
+        "stillhouse.core.verdict:leading",
+        edited('"hurts", "no difference shown"', '"no difference shown", "hurts"'),
+        "tests/report/test_one_verdict.py::test_hurts_is_said_only_where_nothing_is_gained",
+    ),
+    Fault(
+        "the verdict of a run is drawn from strangers too",
+        "stillhouse.core.verdict:judged",
+        edited("return [row for row in rows if all(", "return [row for row in rows if True or all("),
+        "tests/report/test_one_verdict.py::test_embeddings_are_judged_by_near_and_far_together",
+    ),
+    Fault(
+        "the summary has the word of its first comparison",
+        "stillhouse.core.summary:summarize",
+        edited(
+            "overall(comparisons, {name: metric.label for name, metric in metrics.items()})",
+            'comparisons[0]["verdict"]',
+        ),
+        SAME_WORD,
+    ),
+    Fault(
+        "the terminal has a word of its own",
+        "stillhouse.cli.show:print_verdict",
+        edited("{summary['verdict']}", "none yet"),
+        SAME_WORD,
+    ),
+    Fault(
+        "the card takes the word of the summary whatever the seeds",
+        "stillhouse.core.model_card:findings",
+        edited('overall(summary["comparisons"] if rows else (), labels)', 'summary["verdict"]'),
+        "tests/conformance/test_hub.py::test_two_seeds_are_no_verdict",
+    ),
+    Fault(
+        "the page has a word of its own",
+        "stillhouse.report.page:_verdict",
+        edited("{in_words(row)}", "too few seeds"),
+        SAME_WORD,
+    ),
+    Fault(
+        "a comparison of runs leaves out why",
+        "stillhouse.report.runs:against",
+        edited("in_words(found)", "found.verdict"),
+        SAME_WORD,
+    ),
+    Fault(
+        "a comparison of runs has a word for few seeds",
+        "stillhouse.report.runs:difference_words",
+        edited("row['word']", "'better'"),
+        SAME_WORD,
+    ),
+    Fault(
+        "verify has words of its own",
+        "stillhouse.cli.verify:judge",
+        edited("in_words(found)", '{"helps": "better", "hurts": "worse"}.get(found.verdict, found.verdict)'),
+        SAME_WORD,
+    ),
+    Fault(
+        "a mean of few seeds has an interval",
+        "stillhouse.report.verdicts:spread_words",
+        edited("untested(len(values))", "len(values) < 3"),
+        ONE_RULE,
+    ),
+    Fault(
+        "a sweep has a rule of its own",
+        "stillhouse.sweeps.page:spread",
+        edited("untested(len(scores))", "len(scores) < 3"),
+        ONE_RULE,
+    ),
+    Fault(
+        "a chart has a rule of its own",
+        "stillhouse.report.words:interval_words",
+        edited("if untested(count)", "if count < 3"),
+        ONE_RULE,
+    ),
+    Fault(
+        "a report of old says that two seeds help",
+        "stillhouse.core.verdict:verdict_of",
+        edited("untested(int(seeds))", '""'),
+        "tests/report/test_report_page.py::test_two_seeds_have_no_verdict_in_the_headline",
+    ),
+)
+
+ROWS = "tests/vision/test_plain_models.py::test_every_run_with_classes_has_both_as_rows"
+PLAIN = (
+    Fault(
+        "the headline hides a better linear classifier",
+        "stillhouse.report.verdicts:beside_plain",
+        constant(""),
+        "tests/report/test_one_verdict.py::test_a_student_below_a_plain_model_is_said_on_page_card_and_terminal",
+    ),
+    Fault("a student below a plain model stands nowhere", "stillhouse.core.verdict:standing", constant(""), ROWS),
+    Fault(
+        "plain models are no rows",
+        "stillhouse.classification.family:ClassificationFamily.arms",
+        edited("for name in config.arms), *plain]", "for name in config.arms)]"),
+        ROWS,
+    ),
+    Fault(
+        "the linear classifier reads first rows",
+        "stillhouse.classification.plain:_read",
+        edited("split.sample(MOST_ROWS).batches(BATCH)", "[split.batch(torch.arange(MOST_ROWS))]"),
+        "tests/vision/test_plain_models.py::test_what_it_reads_is_bounded",
+    ),
+    Fault(
+        "the linear classifier reads every pixel of large images",
+        "stillhouse.classification.plain:numbers",
+        edited("shrink = min(1.0, ", "shrink = max(1.0, "),
+        "tests/vision/test_plain_models.py::test_what_it_reads_is_bounded",
+    ),
+    Fault(
+        "the linear classifier is fitted on the test split",
+        "stillhouse.classification.plain:linear",
+        edited("(data.train, data.validation)", "(data.test, data.validation)"),
+        "tests/vision/test_plain_models.py::test_the_linear_classifier_is_logistic_regression_on_the_pixels",
+    ),
+    Fault(
+        "the linear classifier takes the first strength",
+        "stillhouse.classification.plain:linear",
+        edited("for strength in STRENGTHS:", "for strength in STRENGTHS[:1]:"),
+        "tests/vision/test_plain_models.py::test_the_linear_classifier_is_logistic_regression_on_the_pixels",
+    ),
+    Fault(
+        "padding is a word",
+        "stillhouse.classification.plain:numbers",
+        edited("ids != task.padding", "ids >= 0"),
+        "tests/vision/test_plain_models.py::test_texts_are_read_as_counts_of_tokens",
+    ),
+    Fault(
+        "every class is as common",
+        "stillhouse.classification.plain:commonest",
+        edited(
+            "counts = torch.bincount(data.train.labels, minlength=data.task.num_classes).double()",
+            "counts = torch.ones(data.task.num_classes).double()",
+        ),
+        "tests/vision/test_plain_models.py::test_the_commonest_class_has_the_shares_of_the_training_labels",
+    ),
+)
+
+LEFT = "tests/cli/test_nothing_left.py::test_what_is_refused_leaves_no_folder"
+NEXT = "tests/cli/test_nothing_left.py::test_the_next_try_begins_in_the_same_folder"
+CONFORMANCE = "tests/conformance/test_every_family.py"
+REFUSALS = (
+    Fault(
+        "what a refused run began stays",
+        "stillhouse.core.folder:_remove",
+        nothing,
+        f"{CONFORMANCE}::test_what_is_refused_before_anything_is_trained_leaves_nothing",
+    ),
+    Fault("a run that trained nothing blocks the next", "stillhouse.core.resume:holds_training", constant(True), NEXT),
+    Fault(
+        "a finished run is written over",
+        "stillhouse.core.resume:check_free",
+        nothing,
+        f"{CONFORMANCE}::test_a_run_that_trained_nothing_does_not_block_the_next",
+    ),
+    Fault(
+        "a refusal takes what was trained",
+        "stillhouse.core.folder:RunFolder.open",
+        edited(
+            'if not goes_on and not getattr(error, "keeps", False) and not holds_training(path):\n'
+            "                _remove(path, {*there,",
+            "if True:\n                _remove(path, {",
+        ),
+        f"{CONFORMANCE}::test_a_refusal_takes_nothing_from_a_run_that_goes_on",
+    ),
+    Fault(
+        "a trial that was stopped early leaves no records",
+        "stillhouse.core.folder:RunFolder.open",
+        edited('getattr(error, "keeps", False)', "False"),
+        "tests/sweeps/test_sweep.py::test_a_trial_behind_the_median_is_stopped",
+    ),
+    Fault(
+        "sizes are not looked at",
+        "stillhouse.core.pipeline:check_sizes",
+        nothing,
+        f"{CONFORMANCE}::test_what_is_refused_before_anything_is_trained_leaves_nothing",
+    ),
+    Fault(
+        "neighbours of an earlier run are believed",
+        "stillhouse.families.embed.material:graph_of",
+        edited("if resume and path.is_file():", "if path.is_file():"),
+        f"{CONFORMANCE}::test_a_run_that_trained_nothing_does_not_block_the_next",
+    ),
+    Fault(
+        "a card without its task is a KeyError",
+        "stillhouse.classification.card:read_card",
+        edited('not isinstance(card.get("student"), dict) or not isinstance(card.get("task"), dict)', "False"),
+        NEXT,
+    ),
+    Fault(
+        "a run in the working directory changes an answer",
+        "stillhouse.cli.early:_form",
+        edited("form not in TARGETS or", "form is None or"),
+        "tests/cli/test_export_early.py::test_a_word_that_is_no_form_is_left_to_the_command",
+    ),
+)
+
+VERDICTS = (*SETTINGS, *WORDS, *PLAIN, *REFUSALS)
