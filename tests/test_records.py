@@ -95,7 +95,7 @@ def test_a_run_grows_and_does_not_shrink(tmp_path):
     with pytest.raises(InputError, match="arms: was"):
         open_run_folder(tmp_path, {**before, "arms": ["kd"]}, resume=True, may_grow=grow)
     other = {**before, "signals": [{"weight": 2.0, "kind": "logits"}]}
-    with pytest.raises(InputError, match=r"signals.0.weight: was 1.0, is 2.0\n"):
+    with pytest.raises(InputError, match=r"signals.0.weight: was 1.0, is 2.0"):
         open_run_folder(tmp_path, other, resume=True, may_grow=grow)
 
 
