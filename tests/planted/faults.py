@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 
+import faults_proofs
 import yaml
 from plant import Fault, constant, edited, nothing, times
 
@@ -2895,4 +2896,5 @@ FAULTS: tuple[Fault, ...] = (
     *ATTACHED,
     *WATCHING,
     *DOCUMENTS,
+    *faults_proofs.FAULTS,
 )
