@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from test_matrix import LEARNED, TINY, another, lab_of, run_of, signal_of
 
 from stillhouse.core import pipeline
 from stillhouse.core.pipeline import train_arm
+from stillhouse.core.records import STUDENT
 from stillhouse.families import family
 
 LAYERS, READ_OUTS = ("features", "hidden", "dynamics (projector)"), ("exits", "dual-head", "ofa", "probes")
@@ -70,8 +72,16 @@ def test_what_is_learned_along_moves(name, case_of, tmp_path, monkeypatch):
         return done
 
     monkeypatch.setattr(pipeline, "fit", fit)
-    train_arm(made, made.shipped(made.arms(config)), 0, lab)
+    arm = made.shipped(made.arms(config))
+    student, _ = train_arm(made, arm, 0, lab)
     (without_weight, teachers, moved), (still, _, all_of_them) = ends
     assert without_weight == teachers == 0
     assert moved == all_of_them - still == count
     assert still == 2
+    untrained = made.student(arm, arm.student, 0, lab)
+    for name, network in {"trained": student, "untrained": untrained}.items():
+        made.save(tmp_path / name, network, arm.student, lab)
+    trained, fresh = (load_file(tmp_path / name / STUDENT) for name in ("trained", "untrained"))
+    assert {key: x.shape for key, x in trained.items()} == {
+        key: x.shape for key, x in fresh.items()
+    }  # no projector in it
