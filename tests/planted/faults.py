@@ -1202,7 +1202,7 @@ CLAUSES = (
     Fault(
         "a square has a negative response where all of it has",
         "stillhouse.families.clauses.data.boolean_features:boolean_features",
-        edited("-_largest(-response, square)", "largest"),
+        edited("-_largest(-response, square)", "_largest(response, square)"),
         "tests/students/test_filter_bits.py::test_a_square_is_one_where_any_of_its_bits_is",
     ),
     Fault(
