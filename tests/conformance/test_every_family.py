@@ -66,7 +66,7 @@ def test_the_taught_arm_is_shipped(made):
 
 
 def test_both_arms_of_a_seed_begin_alike_and_see_equal_rows(made, tmp_path, monkeypatch):
-    """Asserted on the weights and the rows themselves: ends that differ prove nothing."""
+    """Asserted on weights, rows and the state of the generator that dropout draws from: ends that differ prove nothing."""
     if made.case.control is None:
         pytest.skip("nothing is trained without the vectors that are this family's teacher")
     seen = {}
@@ -75,7 +75,9 @@ def test_both_arms_of_a_seed_begin_alike_and_see_equal_rows(made, tmp_path, monk
     def watched(job, *rest, **more):
         name = more["folder"].parent.name
         start = {key: value.clone() for key, value in job.model.state_dict().items()}
-        seen[name] = (start, [job.order(epoch) for epoch in range(2)])
+        terms, drawn = job.terms, []
+        seen[name] = (start, [job.order(epoch) for epoch in range(2)], drawn)
+        monkeypatch.setattr(job, "terms", lambda *asked: (drawn.append(torch.get_rng_state()), terms(*asked))[1])
         return original(job, *rest, **more)
 
     monkeypatch.setattr(pipeline, "fit", watched)
@@ -83,6 +85,8 @@ def test_both_arms_of_a_seed_begin_alike_and_see_equal_rows(made, tmp_path, monk
     taught, control = seen[made.case.taught], seen[made.case.control]
     assert same_weights(taught[0], control[0])
     assert all(torch.equal(a, b) for a, b in zip(taught[1], control[1], strict=True))
+    assert len(taught[2]) > 1
+    assert all(torch.equal(a, b) for a, b in zip(taught[2], control[2], strict=True))
 
 
 def test_the_control_never_hears_the_teacher(made, tmp_path, monkeypatch):

@@ -80,6 +80,15 @@ def test_names_in_code_are_the_documents():
     assert not strange
 
 
+GRID = {
+    "--transformer-patch": "",
+    "--transformer-drop-path": "0.15",
+    "--transformer-clauses": "384",
+    "--dataset-root": "x",
+    "--dataset": "folder",
+}
+
+
 def test_the_sweep_writes_a_summary(tmp_path, monkeypatch):
     """Best first by validation; each combination once, resumed where its folder is; a failure ends it with its status."""
     asked = []
@@ -98,7 +107,7 @@ def test_the_sweep_writes_a_summary(tmp_path, monkeypatch):
         "--patches",
         "32,16",
         "--drop-paths",
-        "0.1",
+        "0.15",
         "--clauses",
         "384",
         "--out",
@@ -109,6 +118,9 @@ def test_the_sweep_writes_a_summary(tmp_path, monkeypatch):
     assert imagenet_sweeps.main([*words, "--epochs", "1"]) == 0
     assert [row["patch"] for row in json.loads((tmp_path / "summary.json").read_text())] == ["16", "32"]
     assert all(line[-2:] == ["--epochs", "1"] and "--resume" not in line for line in asked)
+    for line, patch in zip(asked, ("32", "16"), strict=True):
+        chosen = {name: line[line.index(name) + 1] for name in line if name in GRID}
+        assert chosen == {**GRID, "--transformer-patch": patch}
     assert imagenet_sweeps.main([*words, "--fail"]) == 3
     assert "--resume" in asked[-1]
 

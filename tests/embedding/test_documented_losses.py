@@ -318,10 +318,15 @@ def test_a_step_says_its_temperature():
 # ---------------------------------------------------------------------------------------------- schedules
 
 
-@pytest.mark.parametrize("kind", ["linear", "exponential", "cosine"])
-def test_schedules_fall_and_stay_in_bounds(kind):
+@pytest.mark.parametrize(
+    ("kind", "second"),  # a quarter of the way: of the difference, of the ratio, of half a turn
+    [("linear", 3.125), ("exponential", 4.0 / 8**0.25), ("cosine", 4.0 - 3.5 * (1 - 0.5**0.5) / 2)],
+    ids=("linear", "exponential", "cosine"),
+)
+def test_schedules_fall_and_stay_in_bounds(kind, second):
     """T7: the document's formula gave -0.375 one stage too far."""
     schedule = create_curriculum_schedule(4.0, 0.5, 5, kind)
+    assert schedule(1) == pytest.approx(second)
     assert (schedule(0), schedule(4)) == (4.0, 0.5)
     assert list(schedule.values) == sorted(schedule.values, reverse=True)
     assert (schedule(-1), schedule(99)) == (4.0, 0.5)

@@ -1,11 +1,13 @@
 """What a forward pass holds, by hand; the documents' tables of costs."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from fptm_ste import benchmark_profiles
 from fptm_ste.benchmark_profiles import BASELINES, DOCUMENTED, MODELS, main, table
 from stillhouse.metrics.memory import forward_memory
 
@@ -58,13 +60,26 @@ def test_both_tables_by_one_command(tmp_path, capsys):
     assert main([*words, "--output", str(tmp_path / "t.json")]) == 0
     found = json.loads((tmp_path / "t.json").read_text())["tables"]
     (flat,), (resnet,) = found["6.1"], found["6.2"]
+    assert flat["median_ms"] < resnet["median_ms"]
+    for row in (flat, resnet):
+        assert row["images_per_second"] == pytest.approx(1e3 / row["median_ms"])
     assert resnet["parameters"] == 11_689_512
     assert abs(resnet["flops"] / 2e9 - 1.814) < 0.01
     assert flat["parameters"] > 2 * 3072 * 512
     assert flat["flops"] == 2 * (3072 * 512 + 512 * 10)
     assert resnet["operations_pj"] == pytest.approx(resnet["flops"] / 2 * 4.6)
     assert resnet["peak"] >= 3 * 64 * 112 * 112 * 4 / 2
-    assert "| resnet18 | 11.69 (11.7) |" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "| resnet18 | 11.69 (11.7) |" in said
+    assert f"| {resnet['median_ms']:.1f} | {resnet['images_per_second']:.1f} |" in said
+
+
+def test_a_latency_is_the_clocks(monkeypatch):
+    """The middle one of the calls after the warm-up: 30 ms of 3 waits, however slow the first call was."""
+    clock = iter([0.0, 10.0, 10.02, 11.0, 11.03, 12.0, 12.05])
+    monkeypatch.setattr(benchmark_profiles, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    found = benchmark_profiles._timed(nn.Identity(), torch.zeros(6, 1), 1, 3)
+    assert (found["median_ms"], found["images_per_second"]) == (pytest.approx(30.0), pytest.approx(200.0))
 
 
 def test_every_row_of_the_document_is_there():

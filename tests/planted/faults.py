@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 
+import faults_proofs
 import yaml
 from faults_data import FAULTS as DATA
 from faults_rules import EXPLAINED
@@ -1192,7 +1193,7 @@ CLAUSES = (
     Fault(
         "a square has a negative response where all of it has",
         "stillhouse.families.clauses.data.boolean_features:boolean_features",
-        edited("-_largest(-response, square)", "largest"),
+        edited("-_largest(-response, square)", "_largest(response, square)"),
         "tests/students/test_filter_bits.py::test_a_square_is_one_where_any_of_its_bits_is",
     ),
     Fault(
@@ -1449,7 +1450,7 @@ LANGUAGE = (
     Fault(
         "quantization left out",
         "stillhouse.families.lm.students.network:SpikingLM.quantize",
-        edited("part.share.fill_", "len"),
+        edited("part.share.fill_", "float"),
         "tests/students/test_spiking_lm.py::test_share_zero_is_the_dense_network_of_equal_size",
     ),
     Fault(
@@ -1641,7 +1642,13 @@ RUNS = (
     Fault(
         "the control in the teacher's order",
         "stillhouse.core.pipeline:_through_stages",
-        edited('and (taught or lab.config.judge == "student")', ""),
+        edited(
+            """(taught or lab.config.judge == "student"):
+            lesson = replace(lesson, curriculum=_curriculum(family, lesson, choice,""",
+            """True:
+            heard_by_all = replace(lesson, tutor=tutors[lesson.number])
+            lesson = replace(lesson, curriculum=_curriculum(family, heard_by_all, choice,""",
+        ),
         "tests/sar/test_sar_run.py::test_the_control_hears_nobody",
     ),
     Fault(
@@ -1954,7 +1961,7 @@ RELIABILITY = (
     Fault(
         "torch writes an export to a full disk by itself",
         "stillhouse.classification.export:write_program",
-        edited("write_atomically(out,", "(lambda path, fill: path.write_bytes(buffer.getvalue()))(out,"),
+        edited("write_atomically(out,", "(lambda path, fill: path.write_bytes(raw))(out,"),
         "tests/cli/test_export.py::test_a_full_disk_is_named_and_torch_does_not_meet_it[write_program]",
     ),
     Fault(
@@ -2400,7 +2407,7 @@ LOGIC = (
     Fault(
         "packed layers are never asked",
         "stillhouse.families.clauses.lower:_answer",
-        lambda original: lambda layer, clauses, scores: type(layer).forward.__get__(layer),
+        lambda original: lambda layer, evaluator: type(layer).forward.__get__(layer),
         "tests/logic/test_machine.py::test_packed_layers_are_used",
     ),
     Fault(
@@ -2883,4 +2890,5 @@ FAULTS: tuple[Fault, ...] = (
     *WATCHING,
     *DOCUMENTS,
     *VERDICTS,
+    *faults_proofs.FAULTS,
 )

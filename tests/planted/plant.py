@@ -5,13 +5,14 @@ A fault is data: where it is, what it makes of the original, and the test that m
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 Broken = Callable[[Any], Any]  # original -> broken
 PARTS = {staticmethod: "__func__", classmethod: "__func__", property: "fget"}
@@ -87,10 +88,13 @@ def edited(old: str, new: str) -> Broken:
         source = textwrap.dedent(inspect.getsource(plain))
         if old not in source:
             raise LookupError(f"{plain.__module__}.{plain.__qualname__}: expected {old!r} in its source, got none")
+        # inside another function, for the names that the original has from around it: `super()` reads `__class__` there
+        around = dict(zip(plain.__code__.co_freevars, (cell.cell_contents for cell in plain.__closure__ or ())))
+        tree = ast.parse(f"from __future__ import annotations\ndef made({', '.join(around)}): return {plain.__name__}")
+        cast(ast.FunctionDef, tree.body[1]).body[:0] = ast.parse(source.replace(old, new)).body
         names: dict[str, Any] = {}
-        code = compile("from __future__ import annotations\n" + source.replace(old, new), f"<{plain.__name__}>", "exec")
-        exec(code, plain.__globals__, names)
-        found = names[plain.__name__]
+        exec(compile(tree, f"<{plain.__name__}>", "exec"), plain.__globals__, names)
+        found = names["made"](**around)
         return getattr(found, PARTS[type(found)]) if type(found) in PARTS else found
 
     return breaks

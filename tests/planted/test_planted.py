@@ -40,6 +40,14 @@ def test_a_source_that_has_moved_on_is_an_error():
         broken(Fault("", "stillhouse.losses.divergence:forward_kl", edited("no such words", ""), ""))
 
 
+def test_an_edited_method_still_finds_its_base():
+    """`super()` of an edited method failed, so that any test of it failed: faults were caught that broke nothing else."""
+    fault = Fault("", "stillhouse.families.clauses.students.base:ClauseModel.train", edited("super()", "super()"), "")
+    original, instead = broken(fault)
+    assert instead.__code__.co_freevars == original.__code__.co_freevars == ("__class__",)
+    assert instead.__closure__[0].cell_contents is original.__closure__[0].cell_contents
+
+
 def sample():
     """One fault of each group of plain unit tests, which take a moment; the same ones as long as they are in the list."""
     groups = {}

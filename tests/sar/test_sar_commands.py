@@ -136,6 +136,8 @@ def test_distill_says_whether_it_helped(student_run):
     assert wanted <= set(rows)
     assert rows["kd"]["ms_line"] > 0
     assert rows["kd"]["latency_lines"] == 32
+    watched = {path.parent.name for path in (student_run / "distillation").glob("*/events*")}
+    assert watched == {f"{arm}-seed-{seed}" for arm in ("kd", "no-kd") for seed in (0, 1)}
     block = yaml.safe_load((student_run / "final_student_config.yaml").read_text())["model"]
     model = get_model_from_configs(**block)
     model.load_state_dict(torch.load(student_run / "final_student_model.pth", weights_only=True))

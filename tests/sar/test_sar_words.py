@@ -134,6 +134,8 @@ def test_eight_bits_lie_on_the_disk(student_run, tmp_path, capsys):
     stored = load_file(out / "student.safetensors")
     matrices = [name for name, tensor in stored.items() if tensor.dtype == torch.int8]
     assert "output.weight" in matrices
+    assert all(int(stored[name].abs().max()) == 127 for name in matrices)
+    assert max(len(stored[name].unique()) for name in matrices) > 2**5  # more than 5 bits would hold
     model, scale = load_model(student_run)
     again, same = load_model(out)
     expected, report = quantize(model, torch.randn(1, 64, 1, dtype=torch.complex64))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
@@ -123,6 +124,9 @@ def test_the_value_is_the_sum_of_both_parts():
     }
     torch.testing.assert_close(parts[1.0, 0.5], parts[1.0, 0.0] + 0.5 * parts[0.0, 1.0])
     assert not torch.allclose(parts[1.0, 0.0], parts[1.0, 0.5])
+    pairs = [F.layer_norm(x.mean(1), (6,)) for x in path(0)], [F.layer_norm(x.mean(1), (6,)) for x in path(1)]
+    by_hand = torch.stack([(a - b).square().mean(-1) for a, b in zip(*pairs)]).mean(0)
+    torch.testing.assert_close(parts[1.0, 0.0], by_hand)
 
 
 @pytest.mark.parametrize("weights", [(1.0, 0.0), (0.0, 1.0), (1.0, 1.0)])

@@ -129,8 +129,12 @@ def test_option_changes_the_answer(option):
     """A keyword that nothing reads leaves parameters and logits as they are."""
     base, change, effect = EFFECTS[option]
     if effect == "shape":
-        before, after = (build(settings).state_dict() for settings in (base, base | change))
-        assert {n: t.shape for n, t in before.items()} != {n: t.shape for n, t in after.items()}
+        before, changed = build(base).state_dict(), build(base | change)
+        assert {n: t.shape for n, t in before.items()} != {n: t.shape for n, t in changed.state_dict().items()}
+        found = gradients(changed, cross_entropy(answer(changed, True), LABELS))
+        still = [n for n, g in found.items() if n not in before and (g is None or not g.abs().sum() > 0)]
+        asked = {"diagnostic_heads"}  # on request alone
+        assert {name.partition(".")[0] for name in still} <= asked  # or a part is built and never used
         return
     plain, changed = twins(base, change)
     same = torch.equal(answer(plain), answer(changed))

@@ -261,6 +261,20 @@ def test_the_graph_is_scikit_learns_and_blocks_come_near(store, monkeypatch):
         neighbor_graph(rows, ROWS, k=ROWS)
 
 
+def test_blocks_are_searched_on_the_principal_axes_of_scikit_learn(monkeypatch):
+    """Far from 0 the first axis of what is not centred is the mean itself, which tells no row from another."""
+    from sklearn.decomposition import PCA
+
+    from stillhouse.families.embed import graph as embedding_graph
+
+    monkeypatch.setattr(embedding_graph, "REDUCED", 3)
+    rows = 50 + np.random.default_rng(0).normal(size=(500, 8)) * np.array([4, 3, 2, 1, 1, 1, 1, 1])
+    vectors = torch.from_numpy(rows.astype(np.float32))
+    found = embedding_graph._reduced(lambda at: vectors[torch.from_numpy(at)], np.arange(500), np.random.default_rng(0))
+    expected = PCA(3).fit_transform(vectors.double().numpy())[:, ::-1]
+    np.testing.assert_allclose(found.abs(), np.abs(expected), atol=1e-3)
+
+
 def test_rows_are_the_same_from_memory_and_from_disk(store):
     """What is larger than memory must not be another lesson."""
     held, read = (VectorRows(store, np.arange(50, 90), normalize=True, in_memory=m) for m in (True, False))

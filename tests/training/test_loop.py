@@ -178,11 +178,18 @@ def test_the_weights_that_are_scored_are_the_weights_that_remain(data, tmp_path)
 
 
 def test_the_average_follows_buffers_and_does_not_lag_in_a_short_run(data, tmp_path):
-    """With decay 0.999 and no warm-up, 27 steps would leave 97 % of the untrained start."""
+    """With decay 0.999 and no warm-up, 27 steps would leave 97 % of the untrained start; and it is what is scored and kept."""
+    from stillhouse.classification.metrics import evaluate
+    from stillhouse.classification.predict import predict
+
     model = net(batch_norm=True)
     start = weights(model).clone()
-    fit(model, data, replace(QUICK, ema_decay=0.999), seed=0, folder=tmp_path)
+    done = fit(model, data, replace(QUICK, ema_decay=0.999, keep="last"), seed=0, folder=tmp_path)
     raw = load_checkpoint(tmp_path / CHECKPOINT)
+    assert all(torch.equal(x, raw["average"][name]) for name, x in model.state_dict().items())
+    model.load_state_dict(raw["average"])
+    scored = evaluate(predict(lambda b: model(b.inputs), data.validation), data.validation.labels.numpy(), None)
+    assert done.best["nll"] == pytest.approx(scored["nll"], rel=1e-6)
     moved = torch.cat([x.flatten().float() for x in raw["model"].values()]) - start
     averaged = torch.cat([x.flatten().float() for x in raw["average"].values()]) - start
     share = (averaged @ moved) / (moved @ moved)

@@ -76,8 +76,8 @@ def test_what_cannot_be_mixed_is_refused():
         )
 
 
-def test_ramps_start_at_nothing_and_end_at_all_of_it():
-    """S1 promises that schedules ease the start."""
+def test_ramps_start_at_nothing_and_end_at_all_of_it(data):
+    """S1 promises that schedules ease the start; of the images too, not of a number that nobody reads."""
     for name in ("linear", "cosine"):
         config = MixingConfig(mixup_alpha=0.4, mixup_schedule=name)
         course = [config.alphas(epoch, 5)[0] for epoch in range(5)]
@@ -88,6 +88,13 @@ def test_ramps_start_at_nothing_and_end_at_all_of_it():
     assert [MixingConfig(mixup_alpha=0.4).alphas(e, 5)[0] for e in range(5)] == [0.4] * 5
     assert config.alphas_at(Progress(0, 50), 5)[0] == 0
     assert config.alphas_at(Progress(49, 50), 5)[0] == pytest.approx(0.4)
+    for name in ("mixup", "cutmix"):
+        mixing = MixingConfig(**{f"{name}_alpha": 1.0, f"{name}_schedule": "linear"})
+        made = job(data, ClassificationTrainingConfig(epochs=5, mixing=mixing))
+        rows = torch.arange(8)
+        first, last = (made.batch(rows, Progress(step, 50)) for step in (0, 49))
+        assert first.soft_labels is None
+        assert last.soft_labels is not None
 
 
 def job(data, training, seen=None, net=None, **lesson):
@@ -124,6 +131,18 @@ def test_the_loss_is_the_mixture_of_the_two_losses(data):
         logits, torch.ones(4).long()
     )
     torch.testing.assert_close(label_cross_entropy(logits, shares), both)
+
+
+@pytest.mark.parametrize("mixing", [MixingConfig(), MixingConfig(mixup_alpha=1.0)])
+def test_labels_are_smoothed_once_mixed_or_not(data, mixing):
+    """(1 - e) y + e / K, by hand: mixed images have soft labels, and those are smoothed too."""
+    made = job(data, ClassificationTrainingConfig(label_smoothing=0.2, mixing=mixing))
+    rows, now = torch.arange(8), Progress(0, 10)
+    shown = made.batch(rows, now)
+    shares = nn.functional.one_hot(shown.labels, 3).float() if shown.soft_labels is None else shown.soft_labels
+    log_q = torch.log_softmax(made.model(shown.inputs), 1)
+    expected = -((0.8 * shares + 0.2 / 3) * log_q).sum(1).mean()
+    torch.testing.assert_close(made.terms(rows, now)["labels"][1], expected)
 
 
 def test_a_last_row_alone_is_not_mixed(data):

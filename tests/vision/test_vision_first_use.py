@@ -1,5 +1,7 @@
 """What a first user runs into: words that mean nothing, arms without a teacher, places not to be written, damaged files."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -149,8 +151,13 @@ def test_settings_that_are_no_mapping_are_told(capsys, tmp_path):
 
 def test_every_epoch_has_its_losses_and_the_table_the_mean_of_the_seeds(capsys, tmp_path):
     """Epochs shorter than --log-interval had none; read-outs counted into the loss; validation was the first seed's."""
+    started = time.monotonic()
     assert main(["vision", *DIGITS, "--seeds", "2", "--arms", "no-kd", "mlp", "--out", str(tmp_path / "run")]) == 0
+    took = time.monotonic() - started
     found = read_json(tmp_path / "run" / "results.json")["models"]["transformer"]
+    durations = [0.0, *(epoch["seconds"] for epoch in found["epochs"])]
+    assert durations[0] < durations[1] < durations[2] < took
+    assert durations[2] / 2 <= found["seconds_per_epoch"] < took / 2
     for epoch in found["epochs"]:
         losses = epoch["losses"]
         assert losses["labels"] > 0

@@ -217,7 +217,8 @@ def networks_of(teacher: Any) -> list[nn.Module]:
     """The networks behind a teacher, however it is wrapped: itself, a tutor's, every member's."""
     if isinstance(teacher, nn.Module):
         return [teacher]
-    inner = [getattr(teacher, name, None) for name in ("module", "network", "teacher", "members", "teachers")]
+    several = getattr(teacher, "members", None)  # a group of language teachers refuses to name one network
+    inner = [several or getattr(teacher, name, None) for name in ("module", "network", "teacher", "teachers")]
     found: list[nn.Module] = []
     for part in inner:
         for one in part if isinstance(part, (list, tuple)) else [part]:
