@@ -111,6 +111,12 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
 
         return fingerprint(teacher)
 
+    def identities(self, config: ClassesRunConfig, data: Any, given: Any) -> Sequence[str]:
+        """Of the weights as they are built: a new head is not fitted."""
+        from stillhouse.classification.teachers import fingerprint, hire
+
+        return [fingerprint(one) for one in hire(config, data, given, self.load, ready=False)]
+
     def grade(self, teacher: Any, config: ClassesRunConfig, data: Any) -> Grade:
         """Validation accuracy against the share of the commonest class."""
         from stillhouse.classification.teachers import grade

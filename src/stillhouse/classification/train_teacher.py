@@ -18,7 +18,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import about
 from stillhouse.core.machine import command_line
-from stillhouse.core.records import write_json
+from stillhouse.core.records import read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.teachers import NetworkTeacher, save_teacher
 from stillhouse.training.kept import kept_in_words
@@ -61,6 +61,9 @@ def train_teacher(
         watch.log(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
         facts = {"name": data.name, "sizes": data.sizes, "sha256": data.sha256}
         folder.same("data", facts)
+        if resume and (out / records.RESULT).is_file() and (out / WEIGHTS).is_file():
+            watch.log("finished before: nothing is trained or scored again")
+            return dict(read_object(out / records.RESULT, records.FIGURES))
         torch.manual_seed(config.seed)
         teacher = config.teacher.build(data.task)
         folder.begin({**about("teacher", config, command_line()), "data": facts})

@@ -350,6 +350,10 @@ class Family(Light, Generic[C, D]):
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of this teacher, compared on resume."""
 
+    def identities(self, config: C, data: D, given: Any) -> Sequence[str]:
+        """`fingerprint` of each of `teachers`, none of whom is asked or fitted for it: what a finished run is compared with."""
+        return [self.fingerprint(one) for one in self.teachers(config, data, given, lambda line: None)]
+
     @abstractmethod
     def grade(self, teacher: Any, config: C, data: D) -> Grade:
         """Score a teacher on the validation split against chance."""

@@ -74,7 +74,7 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
 
     Config: ClassVar[type] = SarDistillConfig
     TeacherRun: ClassVar[type | None] = SarTrainConfig
-    may_change: ClassVar[tuple[str, ...]] = ("wandb",)
+    may_change: ClassVar[tuple[str, ...]] = ("wandb", "compare")
     validated: ClassVar[str] = "validation quality (1 \u2212 NMSE)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
@@ -165,6 +165,10 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         """Of its weights."""
         return teacher.identity() if isinstance(teacher, StoredLines) else weights_sha256(teacher.module)
 
+    def identities(self, config: SarDistillConfig, data: SarData, given: Any) -> Sequence[str]:
+        """Of the network that would be asked; a cache beside it is not compared."""
+        return super().identities(replace(config, teacher_cache=None), data, given)
+
     def grade(self, teacher: LineTeacher | StoredLines, config: SarDistillConfig, data: SarData) -> Grade:
         """Quality on the validation lines against silence, which has 0."""
         figures = _figures(teacher, data.validation, data.valid)
@@ -187,6 +191,11 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         lines = np.asarray(anchors.matched(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
         figures = line_figures(lines[:, data.valid], split.targets[..., 0].numpy()[:, data.valid])
         return "the matched filter", float(figures["quality"].mean())
+
+    def prepare(self, lab: SarLab) -> None:
+        """Nothing is made; what is minimized is said before numbers of it are printed."""
+        if "kd" in lab.config.arms:
+            lab.watch.log(lab.config.objective.in_words())
 
     def tutors(self, lab: SarLab) -> Sequence[Tutor]:
         """The teacher with the hidden lines that any stage reads; a frozen one is asked beforehand."""
@@ -311,9 +320,10 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         model, _ = load_model(out / SHIPPED)
         save_documented(out / FINAL, model)
         save_documented_config(out / FINAL_CONFIG, model.config)
-        lab.watch.log("comparing with truncation and filters, measuring times")
-        rows = compare_run(config, out, data, lab.teacher, lab.watch.log)
-        summary["findings"] = [line for line in [beside_filter(rows, summary["shipped"]["arm"])] if line]
+        if config.compare:
+            lab.watch.log("comparing with truncation and filters, measuring times (--no-compare leaves it out)")
+            rows = compare_run(config, out, data, lab.teacher, lab.watch.log)
+            summary["findings"] = [line for line in [beside_filter(rows, summary["shipped"]["arm"])] if line]
         lab.watch.log("drawing pictures")
         networks: dict[str, Any] = {"teacher": lab.teacher} if isinstance(lab.teacher, LineTeacher) else {}
         networks |= {arm: in_units(*load_model(lab.place(arm, 0)), data) for arm in config.arms}
