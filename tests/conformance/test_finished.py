@@ -1,4 +1,4 @@
-"""A finished run, run again: the teacher is neither fitted nor asked, no network computes anything, and the summary is that of before."""
+"""A finished run, run again: its teacher is neither fitted nor asked, and the summary is that of before."""
 
 from __future__ import annotations
 
