@@ -276,6 +276,17 @@ def accept(
     return grade
 
 
+def graded(family: Family[Any, Any], teacher: Any, config: Any, data: Any, *, watch: Watch) -> dict[str, Any]:
+    """The grade of a teacher that was just trained, as plain data of which `Grade` is made again; one at chance is only said to be.
+
+    Args:
+        family, teacher, config, data: whose teacher, and on what; `config` is that of its training.
+        watch: told the grade.
+    """
+    found = accept(family, teacher, config, data, force=True, watch=watch)
+    return replace(found, facts={}).to_fields()
+
+
 def make(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> None:
     """Train (or fit) one arm with one seed, score it and leave it in its folder."""
     folder = lab.place(arm.name, seed)

@@ -20,7 +20,7 @@ from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices, Target
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores, use_of
 from stillhouse.core.folder import SHIPPED, check_test_data, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
@@ -44,7 +44,7 @@ from stillhouse.families.sar.saved import (
     save_documented_config,
     save_model,
 )
-from stillhouse.families.sar.score import POINTS, judge, line_figures, point_figures
+from stillhouse.families.sar.score import POINTS, judge, line_figures, noise_quality, point_figures
 from stillhouse.families.sar.signals import as_complex, objective_signals, refusal, refused
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.families.sar.students.cost import step_cost
@@ -96,10 +96,11 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         """Train a network on the ground truth."""
         from stillhouse.families.sar.run import train
 
-        found = train(config, out, resume=resume, watch=watch)["metrics"]
+        result = train(config, out, resume=resume, watch=watch)
+        found = result["metrics"]
         return (
             f"quality {found['quality']:.4f} (NMSE {-found['snr_db']:.2f} dB), coherence {found['coherence']:.4f}",
-            f"use it as --teacher-checkpoint {out}",
+            use_of(result, f"--teacher-checkpoint {out}"),
         )
 
     # ------------------------------------------------------------------------------------------------ before training
@@ -169,8 +170,10 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         """Of the network that would be asked; a cache beside it is not compared."""
         return super().identities(replace(config, teacher_cache=None), data, given)
 
-    def grade(self, teacher: LineTeacher | StoredLines, config: SarDistillConfig, data: SarData) -> Grade:
-        """Quality on the validation lines against silence, which has 0."""
+    def grade(
+        self, teacher: LineTeacher | StoredLines, config: SarDistillConfig | SarTrainConfig, data: SarData
+    ) -> Grade:
+        """Quality on the validation lines against silence, which has 0, or what noise can reach there."""
         figures = _figures(teacher, data.validation, data.valid)
         quality = figures["quality"]
         if not np.isfinite(quality).all():
@@ -181,7 +184,8 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
             sum(p.numel() for p in teacher.module.parameters()) if isinstance(teacher, LineTeacher) else teacher.params
         )
         facts = {"coherence": coherence, "params": params}
-        return Grade(teacher.name, float(quality.mean()), low, 0.0, "quality", facts)
+        chance = noise_quality(data.validation.targets[..., 0].numpy()[:, data.valid])
+        return Grade(teacher.name, float(quality.mean()), low, chance, "quality", facts)
 
     def plain_score(self, config: SarDistillConfig, data: SarData) -> tuple[str, float] | None:
         """The matched filter on the lines and by the measure of `grade`; None where radar or rates are not known exactly."""

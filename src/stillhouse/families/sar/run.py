@@ -125,6 +125,7 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
         "epochs": done.epochs,
         "seconds": done.seconds,
         "params": sum(p.numel() for p in model.parameters()),
+        "grade": experiment.graded(FAMILY, LineTeacher(model, name=str(out)), config, data, watch=watch),
     }
     write_json(out / records.RESULT, result)
 
