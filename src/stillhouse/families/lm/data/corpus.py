@@ -195,14 +195,14 @@ def whole_text(path: Path, tokenizer: Tokenizer, tokens: int | None = None) -> C
         InputError: missing, empty, or not UTF-8.
     """
     pieces, count = [np.zeros(0, np.int64)], 0
-    for ids in tokenizer.encode_lines(Lines(path)):
-        pieces.append(ids)
-        count += len(ids)
+    for piece in tokenizer.encode_lines(Lines(path)):
+        pieces.append(piece)
+        count += len(piece)
         if tokens is not None and count >= tokens:
             break
     if not count:
         raise InputError(f"text {path}: expected some text, got an empty file")
-    ids = np.concatenate(pieces)[:tokens].astype(np.uint32)
+    ids: NDArray[np.uint32] = np.concatenate(pieces)[:tokens].astype(np.uint32)
     size = len(tokenizer.decode(ids).encode())
     none, all_of_it = (Split(name, x, n, ids_sha256(x)) for name, x, n in (("none", ids[:0], 0), ("test", ids, size)))
     return Corpus(path.stem, tokenizer, none, none, all_of_it, path.parent)
