@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 
 import yaml
+from faults_tasks import TASKS
 from plant import Fault, constant, edited, nothing, times
 
 SAMPLES = (
@@ -2895,4 +2896,5 @@ FAULTS: tuple[Fault, ...] = (
     *ATTACHED,
     *WATCHING,
     *DOCUMENTS,
+    *TASKS,
 )
