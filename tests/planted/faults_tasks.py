@@ -122,7 +122,7 @@ TASKS = (
     Fault(
         "noise is counted as if its band were whole",
         "stillhouse.families.sar.score:noise_quality",
-        edited("power.sum() ** 2 / max(float((power**2).sum()), 1e-300)", "float(len(power))"),
+        edited("speckle * power.sum() ** 2 / max(float((power**2).sum()), 1e-300)", "float(len(power))"),
         f"{TRAPS}test_noise_passes_the_bar_once_in_twenty",
     ),
     Fault(

@@ -314,7 +314,9 @@ def test_a_teacher_worse_than_silence_is_refused(files, tmp_path, capsys):
     status, text = said(capsys, *words, "--teacher_checkpoint", tmp_path / "loud.pth", "--quiet")
     assert status == 3
     assert "validation quality -" in text
-    assert "(chance 0.0000): at chance" in text
+    assert re.search(
+        r"\(chance 0\.0[1-9]\d\d\): at chance", text
+    )  # what noise passes on a short line, see `noise_quality`
     assert "--force" in text
     assert not (tmp_path / "out").exists()
 

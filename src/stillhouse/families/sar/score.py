@@ -71,7 +71,8 @@ def noise_quality(wanted: Complex) -> float:
         0.01
     """
     power = (np.abs(np.fft.fft(wanted)) ** 2).mean(0)
-    samples = power.sum() ** 2 / max(float((power**2).sum()), 1e-300)
+    speckle = 1 + 1 / len(wanted)  # by which the mean square of a mean over so many lines is too large
+    samples = speckle * power.sum() ** 2 / max(float((power**2).sum()), 1e-300)
     return float(1 - 0.05 ** (1 / max(1.0, samples - 1)))
 
 
