@@ -50,11 +50,12 @@ class Task:
     test: tuple[Tensor, Tensor, Tensor]
 
 
-def arms(initial: float, weight: float) -> list[Arm]:
+def arms(initial: float, weight: float, scale: Any) -> list[Arm]:
     """Fixed; reversed and minimized, with and without T^2, with and without anchor."""
 
     def learned(anchor_weight: float, reversal: bool) -> LearnedTemperature:
-        return LearnedTemperature(initial=initial, anchor_weight=anchor_weight, reversal=reversal)
+        form = {"anchor_scale": scale} if anchor_weight else {}
+        return LearnedTemperature(initial=initial, anchor_weight=anchor_weight, reversal=reversal, **form)
 
     return [
         Arm("fixed", FixedTemperature(value=initial)),
@@ -89,7 +90,7 @@ def train(arm: Arm, task: Task, *, seed: int, steps: int, label_weight: float) -
     student = nn.Sequential(nn.Linear(WIDTH, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, CLASSES))
     spec = OutputSpec(CLASSES)
     temperature: Temperature = arm.temperature.build(spec, spec)
-    groups = [{"params": list(student.parameters()), "weight_decay": 0.01}, *temperature.parameter_groups()]  # type: ignore[operator]
+    groups = [{"params": list(student.parameters()), "weight_decay": 0.01}, *temperature.groups()]
     optimizer = torch.optim.AdamW(groups, lr=3e-3, fused=True)
     inputs, labels, told = task.train
     trace = []
@@ -165,6 +166,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1000, help="optimizer steps")
     parser.add_argument("--initial", type=float, default=4.0, help="temperature at the start, and of the anchor")
     parser.add_argument("--anchor-weight", type=float, default=10.0, help="of the arms with an anchor")
+    parser.add_argument("--anchor-scale", choices=("log", "linear"), default="log", help="of the anchor's distance")
     parser.add_argument("--label-weight", type=float, default=0.1, help="weight of the cross-entropy with the labels")
     options = parser.parse_args()
     started = time.perf_counter()
@@ -174,7 +176,7 @@ def main() -> None:
         if seed == 0:
             _, labels, told = task.test
             print(f"teacher {100 * (told.argmax(1) == labels).float().mean():.1f} % on the test split")
-        for arm in arms(options.initial, options.anchor_weight):
+        for arm in arms(options.initial, options.anchor_weight, options.anchor_scale):
             results.append(train(arm, task, seed=seed, steps=options.steps, label_weight=options.label_weight))
     seconds = time.perf_counter() - started
     print(table(results))

@@ -1,6 +1,7 @@
 """Language-model runs from end to end, as a user starts them: teacher, cache, students, verdict, use."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -16,18 +17,19 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.core.family import TeacherAtChance
-from stillhouse.core.records import read_json
+from stillhouse.core.records import read_json, write_json
 from stillhouse.core.verdict import in_words
 from stillhouse.core.watch import Watch
 from stillhouse.families.lm.commands import in_file, in_memory, print_lm_summary
 from stillhouse.families.lm.energy import count_energy
 from stillhouse.families.lm.family import FAMILY, beside_ngram
+from stillhouse.families.lm.metrics.nll import model_nll, score_text
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
 from stillhouse.families.lm.recipes import RECIPES, TEACHER_RECIPES, load_lm_run, load_lm_teacher
 from stillhouse.families.lm.run import cache, train_teacher
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.score import Examination
-from stillhouse.families.lm.use import evaluate, export, generate, probe
+from stillhouse.families.lm.use import evaluate, export, generate, probe, score_again
 
 WINDOW = 16
 
@@ -272,6 +274,40 @@ def test_the_saved_student_is_the_scored_one(made):
     assert shipped["arm"] == "kd"
     model, _, _ = load_lm(root / "run/arms/kd/seed-1")
     assert all(unit.share.item() == 1_000_000 for unit in model.spike_units().values())
+
+
+def test_another_file_is_scored_as_far_as_is_asked(made, tmp_path, capsys):
+    """`--source FILE --tokens 8000` scored the last twentieth of the file, as if it were to be learned from, and did not say so."""
+    root, _, _ = made
+    folder = root / "run/arms/kd/seed-0"
+    text = 2 * (root / "text/test.txt").read_text()
+    (tmp_path / "mine.txt").write_text(text)
+    model, tokenizer, _ = load_lm(folder)
+    assert main(["lm", "evaluate", str(folder), "--source", str(tmp_path / "mine.txt"), "--tokens", "300"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["scored"] == f"the first 300 tokens of {tmp_path / 'mine.txt'}"
+    ids = np.concatenate(list(tokenizer.encode_lines(text.splitlines(keepends=True))))[:301]
+    nll = score_text(model_nll(model), ids, length=WINDOW, batch=4)
+    assert found["nll"] == pytest.approx(float(nll.mean()), rel=1e-5)
+    assert main(["lm", "evaluate", str(folder), "--source", str(tmp_path / "mine.txt"), "--tokens", "90000"]) == 0
+    whole = json.loads(capsys.readouterr().out)["scored"]
+    assert re.fullmatch(r"all [\d,]+ tokens of .*mine.txt \(up to 90,000 were wanted\)", whole)
+    assert main(["lm", "evaluate", str(folder), "--source", str(root / "text")]) == 0
+    assert json.loads(capsys.readouterr().out)["scored"] == "the first 200 tokens of the test split"
+
+
+def test_of_the_runs_own_file_the_test_split_alone_is_scored(made, tmp_path):
+    """Nine tenths of it are what the model has learned by heart."""
+    root, _, _ = made
+    lines = "".join((root / f"text/{name}.txt").read_text() + "\n" for name in ("train", "valid", "test"))
+    (tmp_path / "own.txt").write_text(lines)
+    (tmp_path / "run/arms").mkdir(parents=True)
+    shutil.copytree(root / "run/arms/kd/seed-0", tmp_path / "run/arms/seed-0")
+    about = read_json(root / "run/run.json")
+    about["config"]["corpus"]["source"] = str(tmp_path / "own.txt")
+    write_json(tmp_path / "run/run.json", about)
+    found = score_again(tmp_path / "run/arms/seed-0", source=str(tmp_path / "own.txt"), tokens=5000)
+    assert found["scored"].endswith("tokens of the test split (up to 5,000 were wanted)")
 
 
 def test_the_packed_student_writes_what_the_network_writes(made, tmp_path, capsys):

@@ -13,6 +13,7 @@ import faults_proofs
 import yaml
 from faults_data import FAULTS as DATA
 from faults_rules import EXPLAINED
+from faults_tasks import TASKS
 from faults_verdict import VERDICTS
 from plant import Fault, constant, edited, nothing, times
 
@@ -2891,4 +2892,5 @@ FAULTS: tuple[Fault, ...] = (
     *DOCUMENTS,
     *VERDICTS,
     *faults_proofs.FAULTS,
+    *TASKS,
 )

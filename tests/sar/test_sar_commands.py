@@ -177,11 +177,13 @@ def test_stream_evaluate_and_compare_read_what_was_saved(student_run, teacher_ru
     assert figures["quality"] == pytest.approx(result["metrics"]["quality"], abs=1e-6)
     assert figures["points"]["points"] == 16
     status, text = said(capsys, "compare", student_run, "--out", tmp_path)
-    lines = [
-        line for line in text.splitlines() if line.startswith("comparing: ")
-    ]  # one before each row that takes time
-    assert (lines[0], lines[-1]) == ("comparing: teacher", "comparing: filters")
-    assert len(lines) >= 4
+    lines = [line for line in text.splitlines() if line.startswith("comparing ")]  # one before each row that takes time
+    assert lines == [
+        f"comparing {number} of 5: {name}"
+        for number, name in enumerate(
+            ("teacher", "run kd", "run no-kd", "teacher truncated to state_dim 16", "filters"), 1
+        )
+    ]
     assert status == 0
     assert "run kd" in text
     assert LEGEND in " ".join(text.split())
@@ -314,7 +316,9 @@ def test_a_teacher_worse_than_silence_is_refused(files, tmp_path, capsys):
     status, text = said(capsys, *words, "--teacher_checkpoint", tmp_path / "loud.pth", "--quiet")
     assert status == 3
     assert "validation quality -" in text
-    assert "(chance 0.0000): at chance" in text
+    assert re.search(
+        r"\(chance 0\.0[1-9]\d\d\): at chance", text
+    )  # what noise passes on a short line, see `noise_quality`
     assert "--force" in text
     assert not (tmp_path / "out").exists()
 

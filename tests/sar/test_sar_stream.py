@@ -1,11 +1,17 @@
 """Streaming from the command: constant memory, the numbers of the training form, files in and out, and bad lines named."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from sar_tiny import sar
 
+from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import with_hashes
+from stillhouse.core.records import CARD, read_json, write_json
+from stillhouse.families.sar.axes import LineAxes
 from stillhouse.families.sar.saved import load_model
 from stillhouse.families.sar.stream import CHUNK, stream
 from stillhouse.families.sar.students.cost import step_cost
@@ -19,7 +25,7 @@ def folder(student_run):
 def test_files_in_and_out_are_the_whole_scene(folder, tmp_path):
     """Units of the raw data in, units of the focus out, two bins side by side, latency taken off at the end."""
     rng = np.random.default_rng(0)
-    lines = (rng.normal(size=(120, 2)) + 1j * rng.normal(size=(120, 2))).astype(np.complex64) * 300
+    lines = (rng.normal(size=(2, 120)) + 1j * rng.normal(size=(2, 120))).astype(np.complex64) * 300
     np.save(tmp_path / "raw.npy", lines)
     said = stream(folder, source=tmp_path / "raw.npy", out=tmp_path / "focus.npy", check=True)
     assert (said.lines, said.latency_lines) == (120, 32)
@@ -27,10 +33,44 @@ def test_files_in_and_out_are_the_whole_scene(folder, tmp_path):
     model, scale = load_model(folder)
     with torch.no_grad():
         whole = (
-            model(torch.from_numpy(lines.T[..., None] / np.float32(scale.input_rms)))[..., 0].T.numpy()
-            * scale.target_rms
+            model(torch.from_numpy(lines[..., None] / np.float32(scale.input_rms)))[..., 0].numpy() * scale.target_rms
         )
     np.testing.assert_allclose(np.load(tmp_path / "focus.npy"), whole, rtol=1e-3, atol=1e-4 * np.abs(whole).max())
+
+
+def test_stream_and_predict_take_one_file(folder, tmp_path):
+    """Two conventions of axes: what one command focused, the other took for its transpose, without a word."""
+    rng = np.random.default_rng(0)
+    lines = (rng.normal(size=(3, 120)) + 1j * rng.normal(size=(3, 120))).astype(np.complex64) * 300
+    np.save(tmp_path / "raw.npy", lines)
+    assert main(["predict", str(folder), str(tmp_path / "raw.npy"), "--out", str(tmp_path / "whole.npy")]) == 0
+    assert sar("stream", folder, "--input", tmp_path / "raw.npy", "--out", tmp_path / "streamed.npy") == 0
+    whole, streamed = (np.load(tmp_path / f"{name}.npy") for name in ("whole", "streamed"))
+    np.testing.assert_allclose(streamed, whole, rtol=1e-3, atol=1e-4 * np.abs(whole).max())
+
+
+@pytest.mark.parametrize("shape", [(120, 3), (160, 90)])  # shorter than an aperture; as many bins as training samples
+def test_a_transposed_array_is_refused_by_its_length(folder, tmp_path, capsys, shape):
+    """Rows for columns gave numbers that looked like an image out of focus."""
+    np.save(tmp_path / "raw.npy", np.ones(shape, np.complex64))
+    for words in (["predict", str(folder), str(tmp_path / "raw.npy"), "--out", str(tmp_path / "out.npy")],
+                  ["sar", "stream", str(folder), "--input", str(tmp_path / "raw.npy")]):  # fmt: skip
+        assert main(words) == 2
+        printed = capsys.readouterr().err
+        assert "(N, L): N range bins, L azimuth samples each" in printed
+        assert "transpose" in printed
+    assert not (tmp_path / "out.npy").exists()
+
+
+def test_a_card_without_a_length_is_read(folder, tmp_path):
+    """Students of earlier versions know only where their lines were judged: both ends are cut alike."""
+    copy = tmp_path / "old"
+    shutil.copytree(folder, copy)
+    card = read_json(copy / CARD)
+    now = LineAxes.of(copy)
+    del card["length"]
+    write_json(copy / CARD, with_hashes(card, copy, ["student.safetensors"]))
+    assert LineAxes.of(copy) == now == LineAxes(65, 160)
 
 
 def test_memory_does_not_grow_across_chunks(folder):
@@ -42,11 +82,14 @@ def test_memory_does_not_grow_across_chunks(folder):
 
 def test_bad_lines_are_named(folder, tmp_path, capsys):
     """Real numbers, a NaN, an empty file, no file, archives: each in one line and without a traceback."""
-    good = np.ones(40, np.complex64)
+    good = np.ones(80, np.complex64)
     broken = good.copy()
     broken[17] = np.nan
     cases = {
-        "real": (np.ones(40), "expected complex lines (L) or (L, B) in azimuth order, got float64"),
+        "real": (
+            np.ones(80),
+            "expected complex lines (N, L): N range bins, L azimuth samples each, or (L) for one bin, got float64",
+        ),
         "cube": (np.ones((4, 2, 2), complex), "of shape (4, 2, 2)"),
         "empty": (np.ones(0, complex), "of shape (0,)"),
         "nan": (broken, "line 17: expected finite numbers"),
@@ -64,12 +107,13 @@ def test_bad_lines_are_named(folder, tmp_path, capsys):
     assert "lines: expected 1 or more" in capsys.readouterr().err
 
 
-def test_a_single_line_is_a_scene(folder, tmp_path):
-    """Length 1: shorter than the latency, so all of it comes from the flush."""
-    np.save(tmp_path / "one.npy", np.ones(1, np.complex64))
+def test_one_bin_is_a_scene(folder, tmp_path):
+    """(L) is (1, L), as `predict` gives it back."""
+    np.save(tmp_path / "one.npy", np.ones(65, np.complex64))
     said = stream(folder, source=tmp_path / "one.npy", out=tmp_path / "out.npy", check=True)
     assert said.error < 1e-5
-    assert np.load(tmp_path / "out.npy").shape == (1, 1)
+    assert np.load(tmp_path / "out.npy").shape == (1, 65)
+    assert stream(folder, lines=1, check=True).error < 1e-5  # shorter than the latency: all of it comes from the flush
 
 
 def test_networks_that_cannot_stream_say_why(teacher_run, tmp_path):

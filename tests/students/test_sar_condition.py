@@ -154,16 +154,16 @@ def test_a_saved_network_streams_and_predicts_bins_at_their_ranges(tmp_path):
     config = parse(SarConfig, {"train": 4, "validation": 2, "test": 2, "length": 160, "rate_spread": SPREAD})
     model = network(look_ahead=8)
     save_model(tmp_path, model, config.build())
-    raw = np.random.default_rng(0).normal(size=(30, 3, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    raw = np.random.default_rng(0).normal(size=(3, 80, 2)).astype(np.float32).view(np.complex64)[..., 0]
     np.save(tmp_path / "raw.npy", raw)
     found = stream(tmp_path, source=tmp_path / "raw.npy", out=tmp_path / "out.npy", check=True, columns=(0.2, 0.8))
     assert found.error < 1e-5
-    along = 1j * np.arange(30, dtype=np.float32) / 30
-    coded = np.stack([np.stack([raw[:, n], x + along], -1) for n, x in enumerate((0.2, 0.5, 0.8))])
+    along = 1j * np.arange(80, dtype=np.float32) / 80
+    coded = np.stack([np.stack([raw[n], x + along], -1) for n, x in enumerate((0.2, 0.5, 0.8))])
     predicted = LinePredictor(tmp_path).predict(coded.astype(np.complex64))
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy").T, predicted, rtol=1e-3, atol=1e-4 * abs(predicted).max())
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), predicted, rtol=1e-3, atol=1e-4 * abs(predicted).max())
     with pytest.raises(InputError, match="position code last"):
-        LinePredictor(tmp_path).predict(raw.T)
+        LinePredictor(tmp_path).predict(raw)
 
 
 def test_eight_bits_and_pruning_keep_the_condition():

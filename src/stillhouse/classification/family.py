@@ -19,7 +19,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse
 from stillhouse.core.exports import ExportChoices, Target
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores, use_of
 from stillhouse.core.folder import check_test_data, run_above, settings_of, student_folder
 from stillhouse.core.labels import UnlabelledRows
 from stillhouse.core.watch import Watch
@@ -62,11 +62,11 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
         """Fine-tune a network on the data."""
         from stillhouse.classification.train_teacher import train_teacher
 
-        result = train_teacher(config, out, resume=resume, watch=watch)
+        result = train_teacher(self, config, out, resume=resume, watch=watch)
         scores = [f"{result[split]['accuracy']:.2%}" for split in ("validation", "metrics")]
         return (
             f"validation accuracy {scores[0]}, test accuracy {scores[1]}",
-            f"use it as --teacher-source ckpt:{out / 'teacher.safetensors'}",
+            use_of(result, f"--teacher-source ckpt:{out / 'teacher.safetensors'}"),
         )
 
     def data(self, config: ClassesRunConfig, log: Callable[[str], None]) -> Any:
@@ -118,6 +118,12 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
         from stillhouse.classification.teachers import fingerprint
 
         return fingerprint(teacher)
+
+    def identities(self, config: ClassesRunConfig, data: Any, given: Any) -> Sequence[str]:
+        """Of the weights as they are built: a new head is not fitted."""
+        from stillhouse.classification.teachers import fingerprint, hire
+
+        return [fingerprint(one) for one in hire(config, data, given, self.load, ready=False)]
 
     def grade(self, teacher: Any, config: ClassesRunConfig, data: Any) -> Grade:
         """Validation accuracy against the share of the commonest class."""

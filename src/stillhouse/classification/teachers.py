@@ -60,7 +60,13 @@ def staff_of(config: ClassesRunConfig, given: Any) -> list[Staff]:
 
 
 def hire(
-    config: ClassesRunConfig, data: Any, given: Any, load: Load, log: Callable[[str], None] = lambda line: None
+    config: ClassesRunConfig,
+    data: Any,
+    given: Any,
+    load: Load,
+    log: Callable[[str], None] = lambda line: None,
+    *,
+    ready: bool = True,
 ) -> list[Any]:
     """All teachers of a run in the order of `staff_of`; of several together each one, then the group.
 
@@ -70,6 +76,7 @@ def hire(
         given: a ready teacher in the place of the first, or an ensemble in the place of all; None for none.
         load: reads a student's folder, for `run:FOLDER`.
         log: gets a line where a cache was compared with its teacher.
+        ready: fit new heads and compare a cache with its teacher; else they are only known by their weights.
     """
     found: list[Any] = []
     if config.teacher_cache is not None and [len(staff.sources) for staff in staff_of(config, given)] != [1]:
@@ -81,9 +88,9 @@ def hire(
         members = []
         for number, source in enumerate(staff.sources):
             features = _of_member(staff.features, number) if several else staff.features
-            member = given if source is None else _member(source, config, data, features, load)
+            member = given if source is None else _member(source, config, data, features, load, fit=ready)
             if config.teacher_cache is not None:
-                member = _beside(member, config, data, features, log)
+                member = _beside(member, config, data, features, log if ready else None)
             members.append(member)
         _check_several(config, members)
         found += members
@@ -273,9 +280,13 @@ def _check_stored(stored: StoredTeacher, config: ClassesRunConfig, data: Any) ->
     stored.require({**expected, "classes": data.task.num_classes})
 
 
-def _beside(live: Any, config: ClassesRunConfig, data: Any, features: Sequence[str], log: Callable[[str], None]) -> Any:
-    """The cache of a teacher that is here too: compared with it by name, and on rows that are drawn anew."""
+def _beside(
+    live: Any, config: ClassesRunConfig, data: Any, features: Sequence[str], log: Callable[[str], None] | None
+) -> Any:
+    """The cache of a teacher that is here too: compared with it by name, and on rows that are drawn anew; None of `log`: not."""
     stored = StoredTeacher(Path(str(config.teacher_cache)), features=features, live=live)
+    if log is None:
+        return stored
     questions = questions_of(config, data, live)
     stored.require(questions.key)
     log(spot_check(stored, questions))
@@ -313,9 +324,9 @@ def _key(config: ClassesRunConfig, stage: Stage, given: Any) -> str | None:
 
 
 def _member(
-    source: TeacherConfig, config: ClassesRunConfig, data: Any, features: tuple[str, ...], load: Load
+    source: TeacherConfig, config: ClassesRunConfig, data: Any, features: tuple[str, ...], load: Load, *, fit: bool
 ) -> Teacher:
-    """One teacher, built and ready: a re-made head is fitted on frozen features of the training split."""
+    """One teacher as it is built; with `fit` a re-made head is fitted on frozen features of the training split."""
     kind, _, name = source.source.partition(":")
     if kind == "cache":
         stored = StoredTeacher(Path(name), features=features)
@@ -334,7 +345,7 @@ def _member(
         torch.manual_seed(0)  # what is drawn (an untrained body, a new head) is the same when the run is resumed
         teacher = source.build(data.task, features=features)
     teacher.built_as = teacher.identity()
-    if teacher.head_is_new and source.head != "keep":
+    if fit and teacher.head_is_new and source.head != "keep":
         fit_head(teacher, data.train.sample(HEAD_ROWS).batches(config.training.evaluation_batch_size))
     return teacher
 

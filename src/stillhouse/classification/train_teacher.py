@@ -16,9 +16,10 @@ from stillhouse.classification.predict import probabilities_of
 from stillhouse.core import processes, records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
-from stillhouse.core.experiment import about
+from stillhouse.core.experiment import about, graded
+from stillhouse.core.family import Family
 from stillhouse.core.machine import command_line
-from stillhouse.core.records import write_json
+from stillhouse.core.records import read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.teachers import NetworkTeacher, save_teacher
 from stillhouse.training.kept import kept_in_words
@@ -43,9 +44,19 @@ class FineTuned(nn.Module):
 
 
 def train_teacher(
-    config: TeacherRunConfig, out: Path, *, resume: bool = False, watch: Watch = SILENT
+    family: Family[Any, Any], config: TeacherRunConfig, out: Path, *, resume: bool = False, watch: Watch = SILENT
 ) -> dict[str, Any]:
-    """Train, score on the test split once, save `OUT/teacher.safetensors`; returns what `result.json` holds.
+    """Train, score on the test split once, grade it as a run would, save `OUT/teacher.safetensors`.
+
+    Args:
+        family: that will be taught; its check is the grade.
+        config: the run as one value.
+        out: run folder.
+        resume: continue what is there; a finished training is not repeated.
+        watch: kept informed.
+
+    Returns:
+        What `result.json` holds.
 
     Raises:
         InputError: the folder holds another training and `resume` is off, or the data changed since.
@@ -61,6 +72,9 @@ def train_teacher(
         watch.log(f"data: {data.name}, {', '.join(f'{n:,} {split}' for split, n in data.sizes.items())}")
         facts = {"name": data.name, "sizes": data.sizes, "sha256": data.sha256}
         folder.same("data", facts)
+        if resume and (out / records.RESULT).is_file() and (out / WEIGHTS).is_file():
+            watch.log("finished before: nothing is trained or scored again")
+            return dict(read_object(out / records.RESULT, records.FIGURES))
         torch.manual_seed(config.seed)
         teacher = config.teacher.build(data.task)
         folder.begin({**about("teacher", config, command_line()), "data": facts})
@@ -78,6 +92,8 @@ def train_teacher(
         watch.log(kept)
         probabilities = probabilities_of(model, data.test, config.training.evaluation_batch_size)
         metrics = evaluate(probabilities, data.test.labels.numpy(), None)
+        model.cpu().eval()
+        grade = graded(family, teacher, config, data, watch=watch)
         name, digest, score = data.name, data.sha256, done.best["accuracy"]
         processes.on_first(
             lambda: save_teacher(out / WEIGHTS, teacher, data_name=name, data_sha256=digest, score=score)
@@ -88,6 +104,7 @@ def train_teacher(
             "best_epoch": done.best_epoch,
             "kept": kept,
             "seconds": done.seconds,
+            "grade": grade,
         }
         write_json(out / records.RESULT, result)
     return result

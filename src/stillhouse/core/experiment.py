@@ -23,7 +23,7 @@ from stillhouse.core.lab import Lab
 from stillhouse.core.machine import command_line, machine, versions
 from stillhouse.core.model_card import complete_cards
 from stillhouse.core.pipeline import check_sizes, train_arm
-from stillhouse.core.records import write_arrays, write_json
+from stillhouse.core.records import REPORT, write_arrays, write_json
 from stillhouse.core.summary import TEACHER_SCORES, summarize
 from stillhouse.core.verdict import untested
 from stillhouse.core.watch import SILENT, Watch
@@ -51,7 +51,7 @@ def run(
         family: of the configuration (`stillhouse.families.family_of`).
         config: the run as one value.
         out: run folder; created, or continued with `resume`.
-        resume: skip finished arms and continue inside the unfinished one.
+        resume: skip finished arms and continue inside the unfinished one; of a finished run only data and teacher are compared.
         force: train although the teacher is no better than chance.
         data: ready data, instead of what the configuration names.
         teacher: a ready teacher, instead of the one that the configuration names.
@@ -72,10 +72,16 @@ def run(
     command = command or command_line()
     grown = {"may_grow": family.may_grow, "may_change": family.may_change, "may_hold": family.may_hold}
     with open_run(out, to_mapping(config), config.training, resume=resume, **grown) as folder:
+        arms = family.arms(config)
+        if resume and (done := concluded(family, config, folder)) is not None:
+            check_same(family, config, folder, data=data, teacher=teacher, watch=watch)
+            if not (out / REPORT).is_file():
+                processes.on_first(lambda: write_page(family, out))
+            watch.log(f"finished before: nothing is asked, trained or scored again; report: {out / REPORT}")
+            return done
         lab = enter(
             family, config, folder, resume=resume, force=force, data=data, teacher=teacher, command=command, watch=watch
         )
-        arms = family.arms(config)
         left = processes.agree([(arm.name, seed) for arm, seed in todo(arms, folder, resume)])
         trained = {arm.name for arm in arms if arm.trains}
         total = sum(arm.seeds for arm in arms if arm.name in trained)
@@ -87,6 +93,45 @@ def run(
     watch.log(f"report: {processes.on_first(lambda: write_page(family, out))}")
     watch.log(f"curves, pictures, configuration: tensorboard --logdir {out}")
     return summary
+
+
+def concluded(family: Family[Any, Any], config: Any, folder: RunFolder) -> dict[str, Any] | None:
+    """The summary of a run that is finished and has nothing to add; None where anything is left to do, or was deleted.
+
+    One that another version wrote is concluded again: its figures may have other names.
+    """
+    path, before = folder.path / records.SUMMARY, folder.before
+    same = before.get("config") == to_mapping(config)
+    same = same and (before.get("versions") or {}).get("stillhouse") == versions()["stillhouse"]
+    if not same or not path.is_file() or todo(family.arms(config), folder, resume=True):
+        return None
+    try:
+        summary = records.read_object(path, {"files": list[str], "comparisons": list[Any]})
+    except InputError:  # damaged: it is made again
+        return None
+    return summary if all((folder.path / name).is_file() for name in summary["files"]) else None
+
+
+def check_same(
+    family: Family[Any, Any], config: Any, folder: RunFolder, *, data: Any = None, teacher: Any = None, watch: Watch
+) -> None:
+    """See that a finished run is still of these data and this teacher, which is neither fitted nor asked for that.
+
+    Raises:
+        InputError: one of them changed.
+    """
+    data = _data_of(family, config, folder, data, watch)
+    found = processes.first_then_others(lambda: family.identities(config, data, teacher))
+    folder.same("teacher", {"sha256": _together(found)} if found else {})
+
+
+def _data_of(family: Family[Any, Any], config: Any, folder: RunFolder, data: Any, watch: Watch) -> Any:
+    """Data that are those of the run that is continued, if one is."""
+    if data is None:
+        data = processes.first_then_others(lambda: family.data(config, watch.log))
+    facts = family.facts(data)
+    folder.same("data", facts, keys=("sha256", *(key for key in facts if key.endswith("_sha256"))))
+    return data
 
 
 def _conclude(family: Family[Any, Any], lab: Lab[Any, Any], arms: Sequence[Arm], command: str) -> dict[str, Any]:
@@ -167,10 +212,7 @@ def enter(
         InputError: data, teacher or settings do not fit, or changed since the run that is resumed.
         TeacherAtChance: the teacher is no better than guessing and `force` is off.
     """
-    if data is None:
-        data = processes.first_then_others(lambda: family.data(config, watch.log))
-    facts = family.facts(data)
-    folder.same("data", facts, keys=("sha256", *(key for key in facts if key.endswith("_sha256"))))
+    data = _data_of(family, config, folder, data, watch)
     family.check(config, data)
     teachers = processes.first_then_others(lambda: family.teachers(config, data, teacher, watch.log))
     known = {"sha256": _together([family.fingerprint(one) for one in teachers])} if teachers else {}
@@ -181,6 +223,7 @@ def enter(
         watch.log(f"unused: {line}")
     lab: Lab[Any, Any] = Lab(config, data, folder, teachers, grades, resume, watch, given=teacher)
     check_sizes(family, family.arms(config), lab)
+    facts = family.facts(data)
     folder.begin({**about(family.kind, config, command), "data": facts, "teacher": known or None, "unused": unused})
     processes.first_then_others(lambda: family.prepare(lab))
     lab.tutors = family.tutors(lab)
@@ -232,6 +275,17 @@ def accept(
         grade = replace(grade, plain_name=plain[0], plain=plain[1])
     watch.log(grade.describe())
     return grade
+
+
+def graded(family: Family[Any, Any], teacher: Any, config: Any, data: Any, *, watch: Watch) -> dict[str, Any]:
+    """The grade of a teacher that was just trained, as plain data of which `Grade` is made again; one at chance is only said to be.
+
+    Args:
+        family, teacher, config, data: whose teacher, and on what; `config` is that of its training.
+        watch: told the grade.
+    """
+    found = accept(family, teacher, config, data, force=True, watch=watch)
+    return replace(found, facts={}).to_fields()
 
 
 def make(family: Family[Any, Any], arm: Arm, seed: int, lab: Lab[Any, Any]) -> None:

@@ -189,6 +189,30 @@ class Grade:
             f"(chance {form.format(self.chance)}{plain}){more}: {self.status}{why}"
         )
 
+    def use(self, how: str) -> str:
+        """What a teacher that was just trained is good for; `how` is what names it on a command line.
+
+        Example:
+            >>> Grade("net", score=0.9, low=0.8, chance=0.1, metric="accuracy").use("--teacher-source ckpt:net")
+            'use it as --teacher-source ckpt:net'
+            >>> Grade("net", score=0.1, low=0.05, chance=0.1, metric="accuracy").use("--teacher-source ckpt:net")
+            'at chance (validation accuracy 0.1000, chance 0.1000): nothing can be learned from it; train it longer or otherwise'
+        """
+        form = "{:.2%}" if self.as_percent else "{:.4f}"
+        score, chance = form.format(self.score), form.format(self.chance)
+        if self.status == "at chance":
+            return (
+                f"at chance (validation {self.metric} {score}, chance {chance}): nothing can be learned from it; train it longer "
+                "or otherwise"
+            )
+        if self.status == "poor":
+            assert self.plain is not None
+            return (
+                f"a poor teacher (validation {self.metric} {score}, {self.plain_name} {form.format(self.plain)}): a student learns "
+                f"more from the data; {how} names it all the same"
+            )
+        return f"use it as {how}"
+
     def to_fields(self) -> dict[str, Any]:
         """All of it as plain data, of which `Grade(**fields)` is made again."""
         return {**asdict(self), "facts": dict(self.facts)}
@@ -198,6 +222,11 @@ class Grade:
         named = {n: getattr(self, n) for n in ("name", "score", "low", "chance", "metric", "status")}
         beside = {} if self.plain is None else {"plain": self.plain, "plain_name": self.plain_name}
         return {**named, **beside, **self.facts}
+
+
+def use_of(result: Mapping[str, Any], how: str) -> str:
+    """`Grade.use` of a finished training of a teacher (its `result.json`); earlier versions kept no grade."""
+    return Grade(**result["grade"]).use(how) if "grade" in result else f"{how} names it as a teacher"
 
 
 @dataclass(frozen=True)
@@ -351,6 +380,10 @@ class Family(Light, Generic[C, D]):
     @abstractmethod
     def fingerprint(self, teacher: Any) -> str:
         """SHA-256 of this teacher, compared on resume."""
+
+    def identities(self, config: C, data: D, given: Any) -> Sequence[str]:
+        """`fingerprint` of each of `teachers`, none of whom is asked or fitted for it: what a finished run is compared with."""
+        return [self.fingerprint(one) for one in self.teachers(config, data, given, lambda line: None)]
 
     @abstractmethod
     def grade(self, teacher: Any, config: C, data: D) -> Grade:

@@ -2,7 +2,7 @@
 
 from stillhouse.losses.attention import attention_kl, attention_score_mse, relation_kl
 from stillhouse.losses.chunked import Projection, fused_linear_divergence
-from stillhouse.losses.cka import cka_loss, linear_cka
+from stillhouse.losses.cka import cka_loss, kernel_alignment, kernel_alignment_loss, linear_cka
 from stillhouse.losses.classification import label_cross_entropy
 from stillhouse.losses.contrastive import contrastive_distillation, supervised_contrastive
 from stillhouse.losses.correlation import dist_inter, dist_intra, dist_relations, pearson_distance
@@ -51,6 +51,8 @@ __all__ = [
     "fused_linear_divergence",
     "generalized_js",
     "gram_mse",
+    "kernel_alignment",
+    "kernel_alignment_loss",
     "label_cross_entropy",
     "linear_cka",
     "mixing_distance",

@@ -14,6 +14,7 @@ from stillhouse.losses.values import everywhere
 
 RULED_OUT = -1e4  # nats: no score is so low by itself, but masks do, as -inf or as the lowest number of a format
 FLOOR = -50.0  # nats, p = 2e-22
+NEAR = 0.5  # nats between two log-probabilities: beyond it their difference loses nothing
 
 
 def softened(
@@ -103,11 +104,38 @@ def checked_temperature(temperature: float | Tensor, batch: int) -> float | Tens
 
 
 def kl_of_logs(log_a: Tensor, log_b: Tensor) -> Tensor:
-    """Sum of a (ln a - ln b) over classes, (B,); a class that a rules out (-inf) adds nothing.
+    """KL(a || b) of distributions (B, K) that each sum to 1, (B,); 0 where a rules out (-inf) every class.
+
+    Summed as a (b/a - 1 - ln(b/a)), which is a (ln a - ln b) plus b - a, whose sum is 0. Every summand is above 0 and of second
+    order in the difference: plain summands are of first order and cancel, and where a and b are near (a high temperature) what is
+    left of float32 is their rounding.
 
     Example:
         >>> a, b = torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.5, 0.5]]).log()
         >>> round(kl_of_logs(a, b).item(), 4)  # ln 2
+        0.6931
+
+        A thousandth of the scores' difference d = (1, -1): KL is d^2 / 2 / 1000^2 = 5e-7, and its rounding as large.
+
+        >>> hot = torch.log_softmax(torch.tensor([[0.0, 0.0], [0.001, -0.001]]), 1)
+        >>> round(kl_of_logs(hot[:1], hot[1:]).item() * 1e7, 2)
+        5.0
+    """
+    possible = log_a > -math.inf
+    a, b = log_a.exp(), log_b.exp()
+    gap = torch.where(possible, log_b, 0.0) - torch.where(possible, log_a, 0.0)
+    near = possible & (gap.abs() < NEAR)
+    small = gap.masked_fill(~near, 0.0)
+    found = torch.where(near, a * (torch.expm1(small) - small), b - a - a * gap).sum(dim=1)
+    return found.masked_fill(~possible.any(dim=1) & ~found.isnan(), 0.0)
+
+
+def kl_of_part(log_a: Tensor, log_b: Tensor) -> Tensor:
+    """Sum of a (ln a - ln b) over classes, (B,), where those of b are only a part of its classes and sum to less than 1.
+
+    Example:
+        >>> a, b = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.25, 0.25]]).log()
+        >>> round(kl_of_part(a, b).item(), 4)  # ln 2
         0.6931
     """
     possible = log_a > -math.inf
@@ -118,8 +146,7 @@ def kl_of_logs(log_a: Tensor, log_b: Tensor) -> Tensor:
 def log_mixture(log_a: Tensor, log_b: Tensor, weight: float) -> Tensor:
     """ln(weight a + (1 - weight) b), for a weight strictly between 0 and 1.
 
-    A class that both rule out gets 0, whatever its truth: `logaddexp(-inf, -inf)` has a NaN gradient, and no divergence
-    reads a class of probability 0.
+    A class that both rule out gets -inf without a gradient: that of `logaddexp(-inf, -inf)` is NaN.
 
     Example:
         >>> a, b = torch.tensor([[1.0, 0.0]]).log(), torch.tensor([[0.0, 1.0]]).log()
@@ -128,6 +155,5 @@ def log_mixture(log_a: Tensor, log_b: Tensor, weight: float) -> Tensor:
     """
     nobody = (log_a == -math.inf) & (log_b == -math.inf)
     weighted_a, weighted_b = log_a + math.log(weight), log_b + math.log1p(-weight)
-    return torch.logaddexp(weighted_a.masked_fill(nobody, 0.0), weighted_b.masked_fill(nobody, 0.0)).masked_fill(
-        nobody, 0.0
-    )
+    mixed = torch.logaddexp(weighted_a.masked_fill(nobody, 0.0), weighted_b.masked_fill(nobody, 0.0))
+    return mixed.masked_fill(nobody, -math.inf)

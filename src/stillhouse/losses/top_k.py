@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.precision import wide
-from stillhouse.losses.softened import checked_temperature, kl_of_logs, log_softmax_over
+from stillhouse.losses.softened import checked_temperature, kl_of_logs, kl_of_part, log_softmax_over
 from stillhouse.losses.tail import Scores
 from stillhouse.losses.values import everywhere
 
@@ -68,7 +68,7 @@ def topk_kl(
     log_q = log_softmax_over(wide(student_logits), divisor)
     kept_q = log_q.gather(1, ids)
     if not tail:
-        return kl_of_logs(log_p - log_sum, kept_q) * hot**2
+        return kl_of_part(log_p - log_sum, kept_q) * hot**2
     if ids.shape[1] < log_q.shape[1]:
         log_p = torch.cat([log_p, _log_rest(log_sum)], dim=1)
         # summed over the others: 1 - sum q would be 0 in float32 once the k hold all but a ten-millionth
@@ -100,8 +100,8 @@ def scores_kl(student_logits: Tensor, scores: Scores, temperature: float | Tenso
     log_q = torch.log_softmax(student_logits.float() / temperature, 1)
     kept_q = log_q.gather(1, scores.ids)
     if not tail:
-        log_p = torch.log_softmax(scores.scores / temperature, 1)
-    elif scores.others:
+        return kl_of_part(torch.log_softmax(scores.scores / temperature, 1), kept_q) * temperature**2
+    if scores.others:
         log_p = torch.cat([log_p, rest_p.unsqueeze(1)], 1)
         kept_q = torch.cat([kept_q, log_q.scatter(1, scores.ids, -torch.inf).logsumexp(1, keepdim=True)], 1)
     return kl_of_logs(log_p, kept_q) * temperature**2

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses.cka import cka_loss
+from stillhouse.losses.cka import cka_loss, kernel_alignment_loss
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Pool, Resize, Side, SideLayout, standardized
 from stillhouse.signals.features import DISTANCES, check_resize, check_widths, projector_for
@@ -24,6 +24,7 @@ from stillhouse.signals.layer_maps import Pairs, layer_blocks, layer_map, layer_
 from stillhouse.signals.projectors import AnyProjector, LinearProjector, NoProjector, project
 
 FEWEST_ROWS = 4  # of the unbiased cka
+OF_BATCHES = {"cka": cka_loss, "kernel-alignment": kernel_alignment_loss}  # distances that compare whole batches
 PATHS_HELP = "the {}'s layers: a pattern with {{}} for the number, as blocks.{{}}, or all paths, first to last"
 MOST_ROWS = 1024
 COUNT_HELP = "how many layers the {}'s pattern stands for; leave it out with a list of paths"
@@ -128,7 +129,8 @@ class HiddenConfig(LayersConfig):
     skip, normalized-mse, pool first, projector none, normalize false. DistilBERT: last-only, cosine, pool none, projector
     none, normalize false.
 
-    `cka` compares batches, not positions: it needs no projector, no equal widths and, with pool mean, no equal positions.
+    `cka` and `kernel-alignment` compare batches, not positions: they need no projector, no equal widths and, with pool mean, no
+    equal positions.
 
     Source: Jiao et al. 2020, arXiv:1909.10351 (TinyBERT); Sun et al. 2019, arXiv:1908.09355 (PKD); Sanh et al. 2019,
     arXiv:1910.01108 (DistilBERT); Lin, Chen, Kao 2023, doi:10.3390/s23031483 (LAD, the learned map).
@@ -149,15 +151,18 @@ class HiddenConfig(LayersConfig):
     layer_weights: tuple[float, ...] = Field(
         default=(), description="one a pair that is left, in order; the mean over pairs is weighted by them"
     )
-    distance: Literal["mse", "normalized-mse", "cosine", "smooth-l1", "cka"] = Field(
-        default="mse", description="how each pair is compared"
+    distance: Literal["mse", "normalized-mse", "cosine", "smooth-l1", "cka", "kernel-alignment"] = Field(
+        default="mse",
+        description="how each pair is compared; cka: centered and unbiased, kernel-alignment: the formula without either",
     )
     projector: Annotated[AnyProjector, Beside()] = Field(
         default=LinearProjector(), discriminator="kind", description="map from the student's width to the teacher's"
     )
     shared: bool = Field(default=False, description="one projector for all pairs; one each otherwise")
     rows: int = Field(
-        default=MOST_ROWS, ge=4, description="cka with pool none: most positions of a batch, drawn anew each step"
+        default=MOST_ROWS,
+        ge=4,
+        description="cka and kernel-alignment with pool none: most positions of a batch, drawn anew each step",
     )
 
     def __post_init__(self) -> None:
@@ -165,16 +170,16 @@ class HiddenConfig(LayersConfig):
         if (self.student_embedding is None) != (self.teacher_embedding is None):
             raise ValueError("student_embedding and teacher_embedding: expected both or neither")
         projector = self.projector
-        if self.distance == "cka" and not isinstance(projector, NoProjector):
+        if self.distance in OF_BATCHES and not isinstance(projector, NoProjector):
             raise ValueError(
-                f"projector: expected none with distance cka, which takes unlike widths, got {projector.kind}"
+                f"projector: expected none with distance {self.distance}, which takes unlike widths, got {projector.kind}"
             )
         if self.shared and isinstance(projector, NoProjector):
             raise ValueError("shared: does nothing with projector none")
         if self.shared and isinstance(projector, LinearProjector) and projector.initialize == "least-squares":
             raise ValueError("initialize: least-squares fits one pair of layers; expected shared: false, got true")
-        if self.rows != MOST_ROWS and self.distance != "cka":
-            raise ValueError(f"rows: does nothing with distance {self.distance}; it is for cka")
+        if self.rows != MOST_ROWS and self.distance not in OF_BATCHES:
+            raise ValueError(f"rows: does nothing with distance {self.distance}; it is for {' and '.join(OF_BATCHES)}")
         pairs = self.pairs()
         if self.layer_weights and len(self.layer_weights) != len(pairs):
             raise ValueError(
@@ -231,8 +236,8 @@ class HiddenConfig(LayersConfig):
 
     @property
     def compares_samples(self) -> bool:
-        """True of cka."""
-        return self.distance == "cka"
+        """True of cka and kernel-alignment."""
+        return self.distance in OF_BATCHES
 
     def build(self, student: OutputSpec, teacher: OutputSpec) -> HiddenSignal:
         """The signal; names and shapes are resolved here, before any training."""
@@ -242,8 +247,9 @@ class HiddenConfig(LayersConfig):
 class HiddenSignal(Signal):
     """Mean over layer pairs of the distance of projected student features to teacher features; unweighted.
 
-    (B,), or a scalar where the distance compares whole batches (cka). A batch of fewer than 4 rows, as the last of an epoch may
-    be, has no unbiased cka: it is left out (0) and counted as `skipped` in the figures; if the first is one, all are.
+    (B,), or a scalar where the distance compares whole batches (cka, kernel-alignment). A batch of fewer than 4 rows, as the last
+    of an epoch may be, has no unbiased cka: it is left out (0) and counted as `skipped` in the figures; if the first is one, all
+    are.
 
     Raises:
         InputError: a name that is not there, shapes that cannot be joined, or a shared projector over unlike widths.
@@ -277,11 +283,11 @@ class HiddenSignal(Signal):
             target = self._target(number, bridges, teacher_out)
             student = bridges[0].student(student_out.features)
             student = project(self.projectors[number % len(self.projectors)], student, target)
-            if self.config.distance == "cka" and student.shape[0] * student.shape[1] < FEWEST_ROWS:
+            if self.config.distance in OF_BATCHES and student.shape[0] * student.shape[1] < FEWEST_ROWS:
                 if not self.seen:
                     raise InputError(
-                        f"signal {self.name!r}: unbiased cka compares at least {FEWEST_ROWS} rows, and the first batch has "
-                        f"{student.shape[0] * student.shape[1]}; take a larger batch_size, or pool: none"
+                        f"signal {self.name!r}: {self.config.distance} compares at least {FEWEST_ROWS} rows, and the first batch "
+                        f"has {student.shape[0] * student.shape[1]}; take a larger batch_size, or pool: none"
                     )
                 self.skipped += 1
                 self._last = {}
@@ -319,8 +325,8 @@ class HiddenSignal(Signal):
                 bridge.student_side.width,
                 bridge.teacher_side.width,
             )  # cka projects nothing, so the student's own counts
-            check_widths(bridge, both if config.distance == "cka" else both[1:], config.normalize, config.distance)
-        if config.distance == "cka":
+            check_widths(bridge, both if config.distance in OF_BATCHES else both[1:], config.normalize, config.distance)
+        if config.distance in OF_BATCHES:
             return nn.ModuleList([nn.Identity()])
         if not config.shared:
             return nn.ModuleList(projector_for(bridge, config.projector) for bridge in firsts)
@@ -342,8 +348,8 @@ class HiddenSignal(Signal):
         return standardized(mixed) if self.config.normalize else mixed
 
     def _compare(self, student: Tensor, target: Tensor, progress: Progress) -> Tensor:
-        if self.config.distance == "cka":
-            return _both_ways(cka_loss, *_rows(student, target, self.config.rows, progress.step))
+        if (whole := OF_BATCHES.get(self.config.distance)) is not None:
+            return _both_ways(whole, *_rows(student, target, self.config.rows, progress.step))
         return _both_ways(DISTANCES[self.config.distance], student, target)
 
 

@@ -33,7 +33,7 @@ from stillhouse.losses.top_k import scores_kl
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.temperature import NumberTemperature, ScheduledTemperature, Temperature, TemperatureConfig
 
-# beyond it T^2 times the rounding of float32 is percents of the loss, which is centered-mse in that limit anyway
+# beyond it the loss is half of centered-mse to a hundredth, and what is left of float32 fewer than four digits
 HOTTEST = 1000.0
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.losses.cka import cka_loss
+from stillhouse.losses.cka import cka_loss, kernel_alignment_loss
 from stillhouse.losses.contrastive import contrastive_distillation
 from stillhouse.losses.relations import (
     gram_mse,
@@ -183,8 +183,24 @@ class Pearson(RelationLoss):
 
 
 @configclass
+class KernelAlignment(RelationLoss):
+    """Whole arrangements by the plain formula: Gram matrices as they are, neither centered nor unbiased."""
+
+    kind: Literal["kernel-alignment"] = "kernel-alignment"
+
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+        """0-d."""
+        return kernel_alignment_loss(student, teacher)
+
+    @property
+    def fewest(self) -> int:
+        """One row is alike to any other."""
+        return 2
+
+
+@configclass
 class CKA(RelationLoss):
-    """Whole arrangements (centered kernel alignment)."""
+    """Whole arrangements (centered kernel alignment); `kernel-alignment` is the formula without centering."""
 
     kind: Literal["cka"] = "cka"
     debiased: bool = Field(
@@ -228,7 +244,9 @@ class Contrastive(RelationLoss):
         return build_projector(self.projector, student_width, teacher_width)
 
 
-AnyRelation = RKDDistance | RKDAngle | RKD | SimilarityPreserving | Gram | PKT | Pearson | CKA | Contrastive
+AnyRelation = (
+    RKDDistance | RKDAngle | RKD | SimilarityPreserving | Gram | PKT | Pearson | CKA | KernelAlignment | Contrastive
+)
 
 # ---------------------------------------------------------------------------------------------- signal
 
@@ -341,8 +359,8 @@ class RelationSignal(Signal):
                 student.device
             )
             student, teacher = student[chosen], teacher[chosen]
-        if isinstance(self.relation, CKA):
-            # its products are Hermitian: a common phase must not count
+        if isinstance(self.relation, (CKA, KernelAlignment)):
+            # their products are Hermitian: a common phase must not count
             student, teacher = _complex(student, self.bridge.student_side), _complex(teacher, self.bridge.teacher_side)
         return student, teacher
 

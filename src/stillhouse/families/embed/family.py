@@ -190,7 +190,12 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
         return Grade(teacher.name, score, score - spread, float(chance.mean()), metric, facts)
 
     def prepare(self, lab: EmbedLab) -> None:
-        """The neighbours of the training rows, found once."""
+        """The neighbours of the training rows, found once; of a curriculum of temperatures, what to expect of it."""
+        if len(taus := lab.config.lesson.tau) > 1:
+            lab.watch.log(
+                f"lesson.tau: {len(taus)} stages from {taus[0]:g} to {taus[-1]:g}; no falling schedule was better than one "
+                "temperature where that was measured, and lesson.tau=0.02 was as good or better"
+            )
         lab.shared["graph"] = graph_of(lab.config, lab.data, lab.folder.path, lab.watch.log, resume=lab.resume)
 
     def tutors(self, lab: EmbedLab) -> Sequence[Any]:

@@ -38,7 +38,8 @@ class EmbeddingLessonConfig:
     )
     tau: tuple[float, ...] = Field(
         default=(),
-        description="in place of perplexity: a temperature of the rows' cosines, or one a stage, as 4,2,0.5 (output sphere)",
+        description="in place of perplexity: a temperature of the rows' cosines, or one a stage, as 4,2,0.5 (output sphere); no"
+        " falling schedule was better than one temperature",
     )
     tail: Literal["student", "gaussian"] = Field(
         default="student", description="student: a tail that lets what is far move further; gaussian: none"

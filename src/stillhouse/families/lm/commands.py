@@ -185,8 +185,11 @@ def _evaluate(words: Sequence[str]) -> int:
     parser.add_argument(
         "folder", type=Path, help="a run, one student of it (RUN/arms/kd/seed-0), or a teacher's folder"
     )
-    parser.add_argument("--source", help="another text: a folder of splits or a file [that of its run]")
-    parser.add_argument("--tokens", type=int, help="of the test split [those of its run]")
+    parser.add_argument(
+        "--source",
+        help="another text: a folder of splits, or a file, from its first token on [the test split of its run]",
+    )
+    parser.add_argument("--tokens", type=int, help="that are scored, at most [those of its run]")
     parser.add_argument("--window", type=int, help="tokens of a window [those of its run]")
     parser.add_argument("--dynamic", type=float, metavar="RATE", help="also learn from each window after it was scored")
     parser.add_argument("--probe", action="store_true", help="instead: what of the teacher can be read off its spikes")

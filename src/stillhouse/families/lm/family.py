@@ -19,7 +19,7 @@ from stillhouse.cache.stored import SOURCE
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.exports import Target
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores, use_of
 from stillhouse.core.folder import SHIPPED, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
@@ -80,10 +80,11 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         """Train a small transformer on the text."""
         from stillhouse.families.lm.run import train_teacher
 
-        found = train_teacher(config, out, resume=resume, watch=watch)["metrics"]
+        result = train_teacher(config, out, resume=resume, watch=watch)
+        found = result["metrics"]
         return (
             f"test: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f}",
-            f"use it as --teacher-source {out} --corpus-tokenizer {out}",
+            use_of(result, f"--teacher-source {out} --corpus-tokenizer {out}"),
         )
 
     # ------------------------------------------------------------------------------------------------ before training
@@ -139,7 +140,7 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
             return hashlib.sha256(" ".join(map(self.fingerprint, teacher.members)).encode()).hexdigest()
         return weights_sha256(teacher.network)
 
-    def grade(self, teacher: Any, config: LmRunConfig, data: Corpus) -> Grade:
+    def grade(self, teacher: Any, config: LmRunConfig | LmTeacherRunConfig, data: Corpus) -> Grade:
         """Log-likelihood of a token of the valid split, against that by the frequencies of tokens and that of an n-gram.
 
         The lower end is that of the gain over the frequencies on the same windows. Frequencies are far too easy: what a student

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from stillhouse.core import processes, records
 from stillhouse.core.config import to_mapping
-from stillhouse.core.experiment import about
+from stillhouse.core.experiment import about, graded
 from stillhouse.core.machine import command_line
 from stillhouse.core.records import read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
@@ -51,6 +52,8 @@ def train_teacher(
         InputError: text or folder do not fit.
         Interrupted: stopped on request, state saved.
     """
+    from stillhouse.families.lm.family import FAMILY  # whose check is the grade; it imports this module
+
     out, training = Path(out), config.training
     with open_run(out, to_mapping(config), training, resume=resume) as folder:
         watch = only_first(watch)
@@ -78,6 +81,8 @@ def train_teacher(
         processes.on_first(lambda: model.cpu().save(out))
         model.cpu()
         corpus.tokenizer.save(out)
+        params = sum(p.numel() for p in model.parameters())
+        asked = SimpleNamespace(name=config.name, params=params, nll=model_nll(model))
         result = {
             "arm": "teacher",
             "seed": config.seed,
@@ -88,7 +93,8 @@ def train_teacher(
             "epochs": done.epochs,
             "steps": done.step,
             "seconds": done.seconds,
-            "params": sum(p.numel() for p in model.parameters()),
+            "params": params,
+            "grade": graded(FAMILY, asked, config, corpus, watch=watch),
             "tokens_trained": training.epochs * config.epoch_steps * training.batch_size * config.window,
         }
         write_json(out / records.RESULT, result)

@@ -20,8 +20,8 @@ from stillhouse.core.outputs import check_output
 from stillhouse.core.records import read_object
 from stillhouse.core.sample import sample_rows
 from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.data.corpus import Corpus
-from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE
+from stillhouse.families.lm.data.corpus import Corpus, whole_text
+from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, load_tokenizer
 from stillhouse.families.lm.data.windows import Windows
 from stillhouse.families.lm.light import PACKED
 from stillhouse.families.lm.lines import LineScores
@@ -40,11 +40,12 @@ ENERGY_WINDOWS = 64  # their tokens' spikes are counted for a cost
 
 
 def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreConfig | None = None) -> dict[str, Any]:
-    """Scores of a saved student, or of a teacher's folder, on the test split of its own text or of another.
+    """Scores of a saved student, or of a teacher's folder, on the test split of its own text, or on another text.
 
     Args:
         folder: of an arm and seed, or of a teacher (`config.json`).
-        corpus: another text; its tokenizer must be the model's. None: that of its run.
+        corpus: another text; its tokenizer must be the model's. Of a folder the test split is scored; a file is scored from its
+            first token on, unless it is the text of the run, of which a model has seen all but the test split. None: the run's.
         score: windows and tokens. None: those of its run.
 
     Raises:
@@ -52,7 +53,9 @@ def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreCon
     """
     run = run_of(folder)
     how = score or (LmScoreConfig() if run is None else parse(LmScoreConfig, run["config"]["score"]))
-    built = own_text(run, folder) if corpus is None else load_text(corpus, lambda line: None)
+    built, what = own_text(run, folder) if corpus is None else _other_text(corpus, how, run), "the test split"
+    if corpus is not None and len(built.train) == 0:
+        what = str(corpus.source)
     if (folder / records.CARD).is_file():
         model, tokenizer, card = load_lm(folder)
         if tokenizer.fingerprint != built.tokenizer.fingerprint:
@@ -67,7 +70,26 @@ def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreCon
         examination = Examination.of(built, how, window)
         scored = examination.score(teacher_nll(teacher), most=teacher.context)
     tokens = {"tokens": int(scored.windows.size), "tokens_sliding": len(examination.sliding_ids) - 1}
-    return {"text": built.name, **tokens, **scored.metrics}
+    return {"text": built.name, "scored": _scored(examination, len(built.test), how, what), **tokens, **scored.metrics}
+
+
+def _other_text(corpus: CorpusConfig, how: LmScoreConfig, run: dict[str, Any] | None) -> Corpus:
+    """Another text than that of a run: the splits of a folder, or a file as a whole, read as far as it is scored."""
+    path = Path(corpus.source).expanduser()
+    own = ((run or {}).get("config") or {}).get("corpus") or {}
+    if not path.is_file() or ("source" in own and path.resolve() == Path(own["source"]).expanduser().resolve()):
+        return load_text(corpus, lambda line: None)
+    tokens = None if how.tokens is None else how.tokens + 2  # the first predicts; one more tells whether there is more
+    return whole_text(path, load_tokenizer(corpus.tokenizer), tokens)
+
+
+def _scored(examination: Examination, there: int, how: LmScoreConfig, what: str) -> str:
+    """How much of a text was scored, in words: what `tokens` asks for, or all that there is."""
+    count = len(examination.ids) - 1
+    if count < there - 1:
+        return f"the first {count:,} tokens of {what}"
+    fewer = "" if how.tokens is None or how.tokens <= count else f" (up to {how.tokens:,} were wanted)"
+    return f"all {count:,} tokens of {what}{fewer}"
 
 
 def probe(folder: Path, *, layer: str | None = None, tokens: int = PROBED) -> dict[str, Any]:
@@ -307,8 +329,8 @@ def score_again(
 
     Args:
         folder: of an arm and seed, or of a teacher.
-        source: another text: a folder of splits or a file.
-        tokens: of the test split.
+        source: another text: a folder of splits, or a file, which is scored from its first token on.
+        tokens: that are scored, from the start of the test split or of the file.
         window: tokens of a window.
         dynamic: also learn from each window after it was scored, at this rate.
 

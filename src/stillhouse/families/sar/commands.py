@@ -22,6 +22,7 @@ from stillhouse.families.sar.flags import (
     add_changes,
     add_run_flags,
     assign,
+    changed_gamma,
     changes_of,
     student_changes_of,
 )
@@ -167,18 +168,23 @@ def _distill(words: Sequence[str]) -> int:
     parser.add_argument("--temperature", help="differences beyond so many RMS count linearly; none: all are squared")
     parser.add_argument("--alpha", help="weight of the ground truth")
     parser.add_argument("--beta", help="weight of the teacher's outputs")
-    parser.add_argument("--gamma", help="weight of its features [1 - alpha - beta where those are given here]")
+    parser.add_argument(
+        "--gamma", help="weight of its features [the file's; 1 - alpha - beta where one of these is given here]"
+    )
     parser.add_argument("--arms", nargs="+", help="kd, no-kd [both]")
     parser.add_argument("--seeds", help="trainings of each arm [3]")
     parser.add_argument("--force", action="store_true", help="distil although the teacher focuses nothing")
     add_run_flags(parser)
     options = parser.parse(words)
-    from stillhouse.families.sar.documented import read_student, read_teacher, save_folder
+    from stillhouse.families.sar.documented import read_distillation, read_yaml, save_folder
     from stillhouse.families.sar.recipes import recipe_path
 
     path = recipe_path(options.student_config)
-    teacher = read_teacher(recipe_path(options.teacher_config))
-    config = read_student(path, teacher, options.teacher_checkpoint, student_changes_of(options))
+    changes = student_changes_of(options)
+    config = read_distillation(recipe_path(options.teacher_config), path, options.teacher_checkpoint, changes)
+    block = read_yaml(path).get("distillation") or {}
+    if (line := changed_gamma(options, block.get("gamma"), config.objective.weights[2])) is not None:
+        print(line, file=sys.stderr)
     if options.print_config:
         sys.stdout.write(dump_yaml(config))
         return 0
@@ -193,7 +199,10 @@ def _distill(words: Sequence[str]) -> int:
     from stillhouse.core.records import read_json
     from stillhouse.families.sar.report import COMPARISON
 
-    print_rows(read_json(out / COMPARISON)["rows"])
+    if (out / COMPARISON).is_file():
+        print_rows(read_json(out / COMPARISON)["rows"])
+    else:
+        print(f"filters, truncation and times: stillhouse sar compare {out}")
     for entry in summary["comparisons"]:
         print(verdict_line(entry))
     for line in (*(summary.get("findings") or ()), *(summary.get("hints") or ())):
@@ -240,7 +249,11 @@ def _stream(words: Sequence[str]) -> int:
     parser = Parser(prog="stillhouse sar stream", description=COMMANDS["stream"], examples=examples)
     parser.add_argument("folder", type=Path, help="a trained network (results/student/arms/kd/seed-0)")
     parser.add_argument("--lines", type=int, default=1000, help="lines of white noise to make up [1000]")
-    parser.add_argument("--input", type=Path, help="instead: a .npy file of complex lines, (L) or (L, bins)")
+    parser.add_argument(
+        "--input",
+        type=Path,
+        help="instead: a .npy file of complex lines, (N, L) as `predict` takes: N range bins, L azimuth samples; (L) for one bin",
+    )
     parser.add_argument("--out", dest="output", type=Path, help="a .npy file for the focused lines")
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)  # the document's name
     parser.add_argument("--check", action="store_true", help="hold the result against the whole-scene form")

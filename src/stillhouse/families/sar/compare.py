@@ -5,6 +5,7 @@ A speed claim is a ratio of two things measured in one run, so costs are measure
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,15 +59,18 @@ def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: Any
     A teacher of whom only a cache is here has its figures, and no costs or truncation.
     """
     here = isinstance(teacher, LineTeacher)
+    sizes = _cuts(teacher, {config.student.state_dim})
+    log = _counted(log, here + len(config.arms) + len(sizes) + 1)
     rows = [_network_row("teacher", teacher, data, log) if here else _cached_row(teacher, data)]
     rows += _arm_rows(config, out, data, label="", log=log)
-    rows += _free_rows(data, teacher, {config.student.state_dim}, log)
+    rows += _free_rows(data, teacher, sizes, log)
     return _written(out, rows, data)
 
 
 def teacher_rows(out: Path, data: SarData, network: LineTeacher, log: Log = SILENT.log) -> list[Row]:
     """Rows of one trained network and of what needs no training, written to `comparison.json`; a line to `log` for each."""
-    rows = [_network_row("network", network, data, log), *_free_rows(data, network, set(), log)]
+    log = _counted(log, 2)
+    rows = [_network_row("network", network, data, log), *_free_rows(data, network, (), log)]
     return _written(out, rows, data)
 
 
@@ -92,10 +96,12 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None, log: Log = SILEN
                 f"{run}: expected data {data.sha256[:12]} as {runs[0]}, got {str(stored)[:12]}: scores cannot be compared"
             )
     teacher = teacher_of(configs[0], data)
+    sizes = _cuts(teacher, {config.student.state_dim for config in configs})
+    log = _counted(log, 2 + sum(len(config.arms) for config in configs) + len(sizes))
     rows = [_network_row("teacher", teacher, data, log)]
     for run, config in zip(runs, configs, strict=True):
         rows += _arm_rows(config, run, data, label=run.name, log=log)
-    rows += _free_rows(data, teacher, {config.student.state_dim for config in configs}, log)
+    rows += _free_rows(data, teacher, sizes, log)
     return _written(out, rows, data)
 
 
@@ -111,6 +117,7 @@ def compare_sizes(length: int = 1000, log: Log = SILENT.log) -> list[Row]:
     teacher = read_teacher(recipe_path("s4_ssm_complex"))
     student = read_student(recipe_path("s4_ssm_student"), teacher, "-").student
     networks = {"teacher": teacher.model, **{name: student.sized(name) for name in CLAIMS}}
+    log = _counted(log, 2 * len(networks))
     whole = [_cost_row(name, network, length, log) for name, network in networks.items()]
     streams = [
         _cost_row(f"{name}, streaming", replace(network, look_ahead=length // 2), length, log)
@@ -127,8 +134,25 @@ def teacher_of(config: SarDistillConfig, data: SarData) -> LineTeacher:
     return in_units(model, scale, data, frozen=config.objective.freeze_teacher, name=config.teacher_checkpoint)
 
 
+def _counted(log: Log, total: int) -> Log:
+    """A log that says how far the comparison is: `comparing 3 of 7: NAME`."""
+    numbers = itertools.count(1)
+    return lambda name: log(f"comparing {next(numbers)} of {total}: {name}")
+
+
+def _cuts(teacher: Any, state_dims: set[int]) -> tuple[int, ...]:
+    """To which sizes a teacher is truncated: those of students smaller than it, largest first; none where it is a cache."""
+    if not isinstance(teacher, LineTeacher) or teacher.module.config.condition != "none":
+        return ()
+    return tuple(sorted((size for size in state_dims if size < teacher.module.config.state_dim), reverse=True))
+
+
 def _network_row(name: str, network: LineTeacher, data: SarData, log: Log) -> Row:
-    log(f"comparing: {name}")
+    log(name)
+    return _judged_row(name, network, data)
+
+
+def _judged_row(name: str, network: LineTeacher, data: SarData) -> Row:
     figures = judge(focused(network, data.test.inputs), data.test, data.valid)
     row: Row = {"name": name, "kind": "network", "size": size_of(network.module.config), **figures}
     row |= network_cost(network.module, data.length)
@@ -163,16 +187,15 @@ def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str, lo
     return rows
 
 
-def _free_rows(data: SarData, teacher: Any, state_dims: set[int], log: Log) -> list[Row]:
-    """What takes no training: the truncated teacher, filters, nothing."""
+def _free_rows(data: SarData, teacher: Any, sizes: Sequence[int], log: Log) -> list[Row]:
+    """What takes no training: the teacher truncated to some sizes, filters, nothing."""
     rows = []
-    one_filter = isinstance(teacher, LineTeacher) and teacher.module.config.condition == "none"
-    for state_dim in sorted(state_dims, reverse=True) if one_filter else ():
-        if state_dim < teacher.module.config.state_dim:
-            small, _ = truncate(teacher.module, state_dim)
-            cut = LineTeacher(small, input_factor=teacher.input_factor, output_factor=teacher.output_factor)
-            rows.append(_network_row(f"teacher truncated to state_dim {state_dim}", cut, data, log))
-    log("comparing: filters")
+    for state_dim in sizes:
+        log(name := f"teacher truncated to state_dim {state_dim}")
+        small, _ = truncate(teacher.module, state_dim)
+        cut = LineTeacher(small, input_factor=teacher.input_factor, output_factor=teacher.output_factor)
+        rows.append(_judged_row(name, cut, data))
+    log("filters")
     points = data.points(POINTS) if data.parameters is not None else None
     for name, (of_test, of_points, cost) in rivals(data).items():
         row: Row = {
@@ -189,7 +212,7 @@ def _free_rows(data: SarData, teacher: Any, state_dims: set[int], log: Log) -> l
 
 
 def _cost_row(name: str, config: StateSpaceConfig, length: int, log: Log) -> Row:
-    log(f"comparing: {name}")
+    log(name)
     row: Row = {"name": name, "kind": "network", "size": size_of(config), **network_cost(config.build(), length)}
     row["documented_parameters"] = documented_parameters(
         config.model_dim, config.state_dim, config.num_layers, selectivity=config.use_selectivity != "none"

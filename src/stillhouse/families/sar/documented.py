@@ -26,7 +26,7 @@ Block = dict[str, Any]
 
 TOP = (
     "name", "data_dir", "model", "training", "device", "data", "dataloader", "transforms", "distillation", "arms", "seeds", "seed",
-    "wandb", "start",
+    "wandb", "start", "compare",
 )  # fmt: skip
 RUN_LEVEL = ("signals", "stages", "chain", "inherit", "curriculum", "judge")  # of every family, in a student's file
 WORDS = {"mse": {"mse": 1.0, "nmse": 0.0}, "nmse": {"nmse": 1.0}}
@@ -84,6 +84,7 @@ TRANSFORMS_REFUSED = dict.fromkeys(("rc_min", "rc_max", "gt_min", "gt_max"), MIN
 
 
 LOADER_BLOCKS = ("dataloader", "transforms", "data_dir")
+LINES = ("data", *LOADER_BLOCKS)  # what decides which lines a run sees
 
 
 def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> SarTrainConfig:
@@ -105,7 +106,7 @@ def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> 
         "model": file.model(),
         "training": training,
         "loss": extra.get("loss", {}),
-        **{key: file.top[key] for key in ("seed", "start", "wandb") if key in file.top},
+        **{key: file.top[key] for key in ("seed", "start", "wandb", "compare") if key in file.top},
         **{key: extra[key] for key in ("delta",) if key in extra},
     }
     return file.finished(SarTrainConfig, found)
@@ -137,10 +138,35 @@ def read_student(
         "student": file.model(),
         "training": training,
         "objective": file.objective(extra),
-        **{key: file.top[key] for key in ("arms", "seeds", "wandb", *RUN_LEVEL) if key in file.top},
+        **{key: file.top[key] for key in ("arms", "seeds", "wandb", "compare", *RUN_LEVEL) if key in file.top},
         **{key: extra[key] for key in ("delta",) if key in extra},
     }
     return file.finished(SarDistillConfig, found)
+
+
+def read_distillation(
+    teacher_path: str | Path, student_path: str | Path, checkpoint: str, changes: Mapping[str, Any] | None = None
+) -> SarDistillConfig:
+    """The run that distils a student, from both documented files, on the lines that `read_teacher` would see with these changes.
+
+    Args:
+        teacher_path: of the teacher's YAML file.
+        student_path: of the student's. If it has lines of its own, changes of the lines are laid over those.
+        checkpoint: the teacher's run folder or file of weights.
+        changes: as `read_teacher`; those of the lines are laid over the file that the lines come from, all others over the
+            student's.
+
+    Raises:
+        ConfigError: as `read_teacher`.
+    """
+    given = changes or {}
+    lines = {key: value for key, value in given.items() if key in LINES}
+    own = bool({"data", "dataloader"} & set(read_yaml(student_path)))
+    # a file of lines takes the place of those of both files: a teacher's file without any is then whole
+    teacher = read_teacher(teacher_path, lines if not own or _of_a_file(lines.get("data")) else None)
+    return read_student(
+        student_path, teacher, checkpoint, given if own else {key: given[key] for key in given if key not in LINES}
+    )
 
 
 def save_folder(path: str | Path) -> str | None:
@@ -192,11 +218,9 @@ class _File:
 
     def __init__(self, path: str | Path, changes: Mapping[str, Any] | None) -> None:
         self.path, self.faults = path, list[str]()
-        base, given = read_yaml(path), (changes or {}).get("data")
-        if (
-            isinstance(given, Mapping) and given.get("source") == "npz"
-        ):  # lines of another radar: nothing of the file's fits
-            base = {key: value for key, value in base.items() if key not in ("data", *LOADER_BLOCKS)}
+        base = read_yaml(path)
+        if _of_a_file((changes or {}).get("data")):  # lines of another radar: nothing of the file's fits
+            base = {key: value for key, value in base.items() if key not in LINES}
         self.top: Block = _changed(base, changes or {})
         self._unknown("", self.top, [*TOP, *RUN_LEVEL])
 
@@ -375,6 +399,11 @@ class _File:
             if key not in names:
                 at = f"{where}.{key}" if where else str(key)
                 self.faults.append(f"{at}: unknown key; {nearest(str(key), names)}")
+
+
+def _of_a_file(data: Any) -> bool:
+    """Whether a `data` block names a file of arrays, which holds all lines as they are."""
+    return isinstance(data, Mapping) and data.get("source") == "npz"
 
 
 def _whole(value: Any) -> int | None:

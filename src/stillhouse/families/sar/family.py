@@ -20,7 +20,7 @@ from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices, Target
-from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
+from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores, use_of
 from stillhouse.core.folder import SHIPPED, check_test_data, student_folder
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
@@ -45,7 +45,7 @@ from stillhouse.families.sar.saved import (
     save_documented_config,
     save_model,
 )
-from stillhouse.families.sar.score import POINTS, judge, line_figures, point_figures
+from stillhouse.families.sar.score import POINTS, judge, line_figures, noise_quality, point_figures
 from stillhouse.families.sar.signals import as_complex, objective_signals, refusal, refused
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.families.sar.students.cost import step_cost
@@ -75,7 +75,7 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
 
     Config: ClassVar[type] = SarDistillConfig
     TeacherRun: ClassVar[type | None] = SarTrainConfig
-    may_change: ClassVar[tuple[str, ...]] = ("wandb",)
+    may_change: ClassVar[tuple[str, ...]] = ("wandb", "compare")
     validated: ClassVar[str] = "validation quality (1 \u2212 NMSE)"
 
     def owns(self, mapping: Mapping[str, Any]) -> bool:
@@ -97,10 +97,11 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         """Train a network on the ground truth."""
         from stillhouse.families.sar.run import train
 
-        found = train(config, out, resume=resume, watch=watch)["metrics"]
+        result = train(config, out, resume=resume, watch=watch)
+        found = result["metrics"]
         return (
             f"quality {found['quality']:.4f} (NMSE {-found['snr_db']:.2f} dB), coherence {found['coherence']:.4f}",
-            f"use it as --teacher-checkpoint {out}",
+            use_of(result, f"--teacher-checkpoint {out}"),
         )
 
     # ------------------------------------------------------------------------------------------------ before training
@@ -166,8 +167,14 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         """Of its weights."""
         return teacher.identity() if isinstance(teacher, StoredLines) else weights_sha256(teacher.module)
 
-    def grade(self, teacher: LineTeacher | StoredLines, config: SarDistillConfig, data: SarData) -> Grade:
-        """Quality on the validation lines against silence, which has 0."""
+    def identities(self, config: SarDistillConfig, data: SarData, given: Any) -> Sequence[str]:
+        """Of the network that would be asked; a cache beside it is not compared."""
+        return super().identities(replace(config, teacher_cache=None), data, given)
+
+    def grade(
+        self, teacher: LineTeacher | StoredLines, config: SarDistillConfig | SarTrainConfig, data: SarData
+    ) -> Grade:
+        """Quality on the validation lines against silence, which has 0, or what noise can reach there."""
         figures = _figures(teacher, data.validation, data.valid)
         quality = figures["quality"]
         if not np.isfinite(quality).all():
@@ -178,7 +185,8 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
             sum(p.numel() for p in teacher.module.parameters()) if isinstance(teacher, LineTeacher) else teacher.params
         )
         facts = {"coherence": coherence, "params": params}
-        return Grade(teacher.name, float(quality.mean()), low, 0.0, "quality", facts)
+        chance = noise_quality(data.validation.targets[..., 0].numpy()[:, data.valid])
+        return Grade(teacher.name, float(quality.mean()), low, chance, "quality", facts)
 
     def plain_score(self, config: SarDistillConfig, data: SarData) -> tuple[str, float] | None:
         """The matched filter on the lines and by the measure of `grade`; None where radar or rates are not known exactly."""
@@ -188,6 +196,11 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         lines = np.asarray(anchors.matched(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
         figures = line_figures(lines[:, data.valid], split.targets[..., 0].numpy()[:, data.valid])
         return "the matched filter", float(figures["quality"].mean())
+
+    def prepare(self, lab: SarLab) -> None:
+        """Nothing is made; what is minimized is said before numbers of it are printed."""
+        if "kd" in lab.config.arms:
+            lab.watch.log(lab.config.objective.in_words())
 
     def tutors(self, lab: SarLab) -> Sequence[Tutor]:
         """The teacher with the hidden lines that any stage reads; a frozen one is asked beforehand."""
@@ -312,9 +325,10 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         model, _ = load_model(out / SHIPPED)
         save_documented(out / FINAL, model)
         save_documented_config(out / FINAL_CONFIG, model.config)
-        lab.watch.log("comparing with truncation and filters, measuring times")
-        rows = compare_run(config, out, data, lab.teacher, lab.watch.log)
-        summary["findings"] = [line for line in [beside_filter(rows, summary["shipped"]["arm"])] if line]
+        if config.compare:
+            lab.watch.log("comparing with truncation and filters, measuring times (--no-compare leaves it out)")
+            rows = compare_run(config, out, data, lab.teacher, lab.watch.log)
+            summary["findings"] = [line for line in [beside_filter(rows, summary["shipped"]["arm"])] if line]
         lab.watch.log("drawing pictures")
         networks: dict[str, Any] = {"teacher": lab.teacher} if isinstance(lab.teacher, LineTeacher) else {}
         networks |= {arm: in_units(*load_model(lab.place(arm, 0)), data) for arm in config.arms}

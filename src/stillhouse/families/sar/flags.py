@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ RUN_FLAGS = {
     **dict.fromkeys(
         ("--data", "--out", "--resume", "--epochs", "--learning-rate", "--batch-size", "--threads", "--device"), ""
     ),
-    **dict.fromkeys(("--devices", "--quiet", "--set", "--print-config"), ""),
+    **dict.fromkeys(("--devices", "--no-compare", "--quiet", "--set", "--print-config"), ""),
 }
 Change = dict[str, Any]
 
@@ -45,6 +46,9 @@ def add_run_flags(parser: Parser) -> None:
         const="offline",
         choices=("offline", "online"),
         help="also log to Weights & Biases: offline (alone): on this disk; online: sent while it trains",
+    )
+    parser.add_argument(
+        "--no-compare", action="store_true", help="leave out filters, truncation and times when all is trained"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     add_changes(parser, "change one key of the file: --set training.patience=5")
@@ -80,6 +84,8 @@ def changes_of(options: Any) -> Change:
         found["device"] = options.device
     if options.wandb is not None:
         found["wandb"] = options.wandb
+    if options.no_compare:
+        found["compare"] = False
     return found
 
 
@@ -89,7 +95,7 @@ def student_changes_of(options: Any) -> Change:
     for key in ("model_dim", "state_dim", "num_layers"):
         if (value := getattr(options, f"student_{key}")) is not None:
             place(found, ("model", key), _plain(value))
-    if options.alpha is not None or options.beta is not None:
+    if gamma_is_the_rest(options, found):
         place(found, ("distillation", "gamma"), None)  # the file's third weight does not fit two others
     for key in ("temperature", "alpha", "beta", "gamma"):
         if (value := getattr(options, key)) is not None:
@@ -99,6 +105,27 @@ def student_changes_of(options: Any) -> Change:
     if options.seeds is not None:
         found["seeds"] = _plain(options.seeds)
     return found
+
+
+def gamma_is_the_rest(options: Any, changes: Change) -> bool:
+    """Whether --alpha or --beta was given without a gamma: then it is 1 - alpha - beta, whatever the file has."""
+    named = "gamma" in (changes.get("distillation") or {}) or options.gamma is not None
+    return not named and (options.alpha is not None or options.beta is not None)
+
+
+def changed_gamma(options: Any, was: Any, now: float) -> str | None:
+    """A line that says so, where it is another than the file's; None where nothing changed in silence.
+
+    Args:
+        options: the command's.
+        was: gamma of the file, None where it has none.
+        now: gamma of the run.
+    """
+    if options.alpha is None and options.beta is None:
+        return None
+    if options.gamma is not None or not isinstance(was, (int, float)) or math.isclose(was, now, abs_tol=1e-9):
+        return None
+    return f"gamma: {now:g} (1 - alpha - beta), no longer the file's {was:g}; --gamma sets it"
 
 
 def assign(mapping: Change, assignments: Sequence[str]) -> None:

@@ -33,6 +33,23 @@ class ComplexLoss:
         if self.band is not None and self.doppler == 0:
             raise ValueError("band: does nothing without doppler")
 
+    def in_words(self, temperature: float | None = None) -> str:
+        """The sum as it is computed; `temperature` is the scale beyond which its squared parts turn linear.
+
+        Example:
+            >>> ComplexLoss().in_words(), ComplexLoss(nmse=1.0, phase=0.1).in_words(4.0)
+            ('NMSE', 'robust NMSE (linear beyond 4 RMS) + 0.1 phase')
+        """
+        names = {"mse": "MSE", "nmse": "NMSE", "log_intensity": "log intensity"}
+        if temperature is not None:
+            names["nmse"] = f"robust NMSE (linear beyond {temperature:g} RMS)"
+        weights = {n: getattr(self, n) for n in ("mse", "nmse", "coherence", "log_intensity", "doppler", "phase")}
+        return " + ".join(
+            names.get(name, name) if weight == 1 else f"{weight:g} {names.get(name, name)}"
+            for name, weight in weights.items()
+            if weight
+        )
+
 
 @configclass
 class SarCurriculum:
@@ -129,6 +146,26 @@ class SarObjective:
             return self.alpha, self.beta, 0.0
         rest = max(0.0, 1 - self.alpha - self.beta)
         return self.alpha, self.beta, rest if self.gamma is None else self.gamma
+
+    def in_words(self) -> str:
+        """The total as it is computed, and where its teacher's term is not the plain MSE of the documents.
+
+        Example:
+            >>> SarObjective(alpha=0.5, beta=0.5, distillation_loss=ComplexLoss(mse=1.0, nmse=0.0)).in_words()
+            'loss: 0.5 student (NMSE) + 0.5 distillation (MSE)'
+            >>> SarObjective(alpha=0.0, beta=1.0).in_words()
+            'loss: 1 distillation (NMSE, documented as MSE, which is distillation_loss: mse)'
+        """
+        alpha, beta, gamma = self.weights
+        teacher = self.distillation_loss.in_words(self.temperature)
+        other = ", documented as MSE, which is distillation_loss: mse" * (teacher != "MSE")
+        feature = "NMSE after a trained complex map" if self.feature_loss == "projection" else "1 - complex CKA"
+        parts = {
+            f"student ({self.student_loss.in_words()})": alpha,
+            f"distillation ({teacher}{other})": beta,
+            f"feature ({feature})": gamma,
+        }
+        return "loss: " + " + ".join(f"{weight:g} {part}" for part, weight in parts.items() if weight)
 
     def unused(self) -> list[str]:
         """Settings without effect, as the documented file has them.

@@ -14,6 +14,9 @@ from stillhouse.families.sar.objective import ComplexLoss, SarObjective
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.training.config import TrainingConfig
 
+COMPARE = (
+    "hold networks against filters and truncation when they are trained, and measure times; `sar compare` does it later"
+)
 SarArm = Literal["kd", "no-kd"]
 
 
@@ -70,6 +73,7 @@ class SarTrainConfig:
         default=False,
         description="also log to Weights & Biases: true and offline: on this disk; online: sent while it trains",
     )
+    compare: bool = Field(default=True, description=COMPARE)
 
     def __post_init__(self) -> None:
         check_channels("model", self.model, self.data)
@@ -101,6 +105,7 @@ class SarDistillConfig(RunPlan):
         default=False,
         description="also log to Weights & Biases: true and offline: on this disk; online: sent while it trains",
     )
+    compare: bool = Field(default=True, description=COMPARE)
 
     @model_validator(mode="before")
     @classmethod

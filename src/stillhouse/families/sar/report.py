@@ -20,7 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
 from stillhouse.core import records
+from stillhouse.core.config import parse
 from stillhouse.core.records import read_json, read_records
+from stillhouse.families.sar.objective import SarObjective
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Facts, Table
 from stillhouse.report.blocks import Figure as Picture
@@ -79,6 +81,7 @@ def sar_blocks(out: Path) -> list[Block]:
         Table("Beside the documents", CLAIM_HEAD, claims, CLAIM_CAPTION),
         Picture("Learning curve", _curve(out)),
         Facts("Lines", _facts(_read(out / records.RUN), arrays)),
+        Facts("What is minimized", _objective(_read(out / records.RUN))),
     ]
     return [block for block in found if any(getattr(block, part, ()) for part in ("drawings", "rows", "entries"))]
 
@@ -262,6 +265,15 @@ def _series(run: Path) -> list[tuple[float, float]]:
         if value is not None and value > 0:
             found.append((float(record["epoch"]), float(10 * np.log10(value))))
     return found
+
+
+def _objective(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The loss of a distillation in words."""
+    config = mapping(run.get("config"))
+    if "objective" not in config or "kd" not in (config.get("arms") or ()):
+        return []
+    name, _, text = parse(SarObjective, mapping(config["objective"])).in_words().partition(": ")
+    return [(name, text)]
 
 
 def _named(arrays: Mapping[str, Any], prefix: str) -> Sequence[tuple[str, Any]]:

@@ -71,14 +71,18 @@ def train(
         data = processes.first_then_others(lambda: load_data(config.data, watch.log))
         facts = data_facts(data)
         folder.same("data", facts)
+        if resume and folder.before.get("config") == to_mapping(config) and (out / records.SUMMARY).is_file():
+            watch.log(f"finished before: nothing is trained or compared again; report: {out / records.REPORT}")
+            return dict(read_object(out / records.RESULT, records.FIGURES))
         check_size(config.model.build, "model")
         folder.begin({**experiment.about(FAMILY.kind, config, command or command_line()), "data": facts})
         if not (resume and (out / records.RESULT).is_file()):
             _fit(config, data, folder, resume, watch)
         processes.wait()  # what process 0 wrote is there for all
         network = in_units(*load_model(out), data)
-        watch.log("comparing with filters and measuring times")
-        teacher_rows(out, data, network, watch.log)
+        if config.compare:
+            watch.log("comparing with filters and measuring times (--no-compare leaves it out)")
+            teacher_rows(out, data, network, watch.log)
         watch.log("drawing pictures")
         write_pictures(out, data, {"network": network})
         processes.on_first(lambda: write_json(out / records.SUMMARY, _summary(out)))
@@ -123,6 +127,7 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
         "epochs": done.epochs,
         "seconds": done.seconds,
         "params": sum(p.numel() for p in model.parameters()),
+        "grade": experiment.graded(FAMILY, LineTeacher(model, name=str(out)), config, data, watch=watch),
     }
     write_json(out / records.RESULT, result)
 

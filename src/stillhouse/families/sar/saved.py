@@ -44,6 +44,7 @@ def save_model(folder: Path, model: SarSSM, data: SarData, *, weights: str = STU
         "model": to_mapping(model.config),
         "scale": asdict(data.scale),
         "valid": [data.valid.start, data.valid.stop],
+        "length": data.length,
         "data": {"name": data.name, "sha256": data.sha256},
         "input": "lines (B, L, C) complex64 in azimuth order, raw data over scale.input_rms; the output times scale.target_rms is"
         " the focused line",
@@ -103,6 +104,15 @@ def load_model(folder: Path) -> tuple[SarSSM, SarScale]:
     folder = _with_card(folder)
     card = _card(folder)
     return load_weights(parse(StateSpaceConfig, card["model"]), _weights(folder, card)), SarScale(**card["scale"])
+
+
+def card_of(folder: Path) -> dict[str, Any]:
+    """The card of a network's folder, or of the shipped one of a run folder.
+
+    Raises:
+        InputError: none, or one of another format.
+    """
+    return _card(_with_card(folder))
 
 
 def weights_file(folder: Path) -> Path:

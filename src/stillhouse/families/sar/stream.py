@@ -1,4 +1,7 @@
-"""Focus line by line in constant memory, and measure what that takes."""
+"""Focus pulse by pulse in constant memory, and measure what that takes.
+
+Files are (N, L), as everywhere: N range bins, L azimuth samples. The stream takes a column of N at a time: a line of the radar.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from torch import Tensor
 from stillhouse.core.checks import InputError
 from stillhouse.core.outputs import check_output
 from stillhouse.core.records import open_mapped
+from stillhouse.families.sar.axes import AXES, LineAxes
 from stillhouse.families.sar.data.sequences import SarScale
 from stillhouse.families.sar.saved import load_model
 from stillhouse.families.sar.students.network import SarSSM
@@ -70,26 +74,27 @@ def stream(
     Args:
         folder: with its weights and card.
         lines: how many to make up (white noise of the data's power) where there is no source.
-        source: a .npy file of complex lines in azimuth order, (L) or (L, B): B range bins side by side, in units of the raw data.
-        out: a .npy file for the focused lines, of the same shape; written through memory-mapping, never held whole.
+        source: a .npy file of complex lines (N, L): N range bins of L azimuth samples, or (L) for one bin; in units of the raw
+            data.
+        out: a .npy file for the focused lines (N, L); written through memory-mapping, never held whole.
         columns: places of the first and the last range bin across the swath, 0 near to 1 far, for a network that reads a
             position code; one bin lies in the middle of them. Along azimuth the code grows from 0 to 1 over the lines.
         check: hold the result against the training form of the whole scene (which needs memory for it).
 
     Raises:
-        InputError: a network that cannot stream, a file that is not complex lines, a NaN in a line.
+        InputError: a network that cannot stream, a file that is not complex lines or is transposed, a NaN in a line.
     """
     model, scale = load_model(folder)
     if out is not None:
         check_output(out, suffixes=(".npy",), source=source)
-    feed = _from_file(source, scale) if source is not None else _made_up(lines)
+    feed = _from_file(source, scale, LineAxes.of(folder)) if source is not None else _made_up(lines)
     total, batch = feed.lines, feed.batch
     if model.config.signal_channels != 1:
         raise InputError(f"{folder}: expected a network of one signal channel, got {model.config.signal_channels}")
     if model.config.coded:
         feed = replace(feed, columns=columns)
     flow = Stream(model, batch)
-    sink = None if out is None else open_mapped(out, np.complex64, (total, batch))
+    sink = None if out is None else open_mapped(out, np.complex64, (batch, total))
     before, written, waits, kept = flow.state_bytes, 0, list[float](), list[Tensor]()
     peak, busy = 0, 0.0
     for number, chunk in enumerate(feed.chunks()):
@@ -121,7 +126,10 @@ def stream(
 
 @dataclass(frozen=True)
 class _Feed:
-    """Lines (B, C) in the units of the network, chunk by chunk; C is 2 with the code of each place beside its sample."""
+    """Samples (N, C) of N bins in the units of the network, chunk by chunk; C is 2 with the code of each place beside them.
+
+    `values` is (N, L).
+    """
 
     lines: int
     batch: int
@@ -136,8 +144,10 @@ class _Feed:
             if self.values is None:
                 block = torch.randn(count, self.batch, 1, dtype=torch.complex64, generator=random)
             else:
-                part = np.array(self.values[first : first + count], np.complex64) * np.float32(self.factor)
-                block = torch.from_numpy(part.reshape(count, self.batch, 1))
+                part = np.array(self.values[:, first : first + count].T, np.complex64, order="C") * np.float32(
+                    self.factor
+                )
+                block = torch.from_numpy(part[..., None])
             yield list(block if self.columns is None else self._coded(block, first))
 
     def _coded(self, block: Tensor, first: int) -> Tensor:
@@ -156,21 +166,22 @@ def _made_up(lines: int) -> _Feed:
     return _Feed(lines, 1)
 
 
-def _from_file(path: Path, scale: SarScale) -> _Feed:
+def _from_file(path: Path, scale: SarScale, axes: LineAxes) -> _Feed:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read lines from {path}: {error}") from None
     if not isinstance(values, np.ndarray) or values.dtype.kind != "c" or values.ndim not in (1, 2) or values.size == 0:
         got = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else "several arrays"
-        raise InputError(f"{path}: expected complex lines (L) or (L, B) in azimuth order, got {got}")
-    table = values.reshape(len(values), -1)
-    return _Feed(len(table), table.shape[1], table, 1 / scale.input_rms)
+        raise InputError(f"{path}: expected complex lines {AXES}, or (L) for one bin, got {got}")
+    table = np.atleast_2d(values)
+    axes.check(str(path), *table.shape)
+    return _Feed(table.shape[1], len(table), table, 1 / scale.input_rms)
 
 
 def _write(sink: NDArray[np.complex64] | None, focused: list[Tensor], at: int, scale: SarScale) -> int:
     if sink is not None and focused:
-        sink[at : at + len(focused)] = torch.stack(focused)[..., 0].numpy() * np.float32(scale.target_rms)
+        sink[:, at : at + len(focused)] = torch.stack(focused, 1)[..., 0].numpy() * np.float32(scale.target_rms)
     return at + len(focused)
 
 

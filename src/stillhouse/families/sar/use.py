@@ -1,6 +1,6 @@
 """A saved focusing network, for raw lines as they come.
 
-Shapes: N lines, L azimuth samples.
+Shapes: N range bins, whose lines these are, L azimuth samples.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite
+from stillhouse.families.sar.axes import AXES, LineAxes
 from stillhouse.families.sar.saved import load_model
 from stillhouse.families.sar.score import focus
 
@@ -21,8 +22,8 @@ class LinePredictor(Predictor):
     """Raw lines into focused lines, whole lines at once (`sar stream` goes sample by sample)."""
 
     takes: ClassVar[str] = (
-        "a .npy of complex lines: (N, L), a line a row in azimuth order, or (L) for one; with position codes (N, L, 2); "
-        "or - for such a file"
+        "a .npy of complex lines, (N, L): N range bins, L azimuth samples each, or (L) for one bin; with position codes "
+        "(N, L, 2); or - for such a file"
     )
     gives_array: ClassVar[bool] = True
 
@@ -30,6 +31,7 @@ class LinePredictor(Predictor):
         self.folder = folder
         self.network, self.scale = load_model(folder)
         self.channels = self.network.config.input_dim
+        self.axes = LineAxes.of(folder)
 
     def transform(self, one: Any) -> torch.Tensor:
         """(L, C) complex64 of a line (L), or of a line and its position code (L, 2), in the units of the network.
@@ -42,6 +44,7 @@ class LinePredictor(Predictor):
             raise InputError(
                 f"line: expected complex numbers {self._wanted('L')}, got {line.dtype} of shape {line.shape}"
             )
+        self.axes.check("line", 1, len(line))
         check_finite(line[None], "line")
         scaled = line.astype(np.complex64).reshape(len(line), self.channels)
         scaled[:, : self.network.config.signal_channels] /= np.float32(self.scale.input_rms)
@@ -59,7 +62,11 @@ class LinePredictor(Predictor):
         """Focused lines (N, L) complex64, in the units of the data that the network learned from.
 
         Args:
-            inputs: (N, L), or (L) for one line; of a network that reads position codes (N, L, 2), or (L, 2).
+            inputs: (N, L), N range bins of L azimuth samples, or (L) for one bin; of a network that reads position codes
+                (N, L, 2), or (L, 2).
+
+        Raises:
+            InputError: other numbers, or axes whose lengths are those of a transposed array (see `axes.LineAxes`).
         """
         lines = self._many(np.asarray(inputs), "lines")
         rows = torch.stack([self.transform(line) for line in lines])
@@ -80,6 +87,7 @@ class LinePredictor(Predictor):
             lines = lines[None]
         if lines.dtype.kind != "c" or not lines.size or lines.ndim < 2 or lines.shape[2:] not in self._shapes:
             got = f"{lines.dtype} of shape {lines.shape}"
-            raise InputError(f"{name}: expected complex numbers {self._wanted('N, L')}, got {got}")
+            raise InputError(f"{name}: expected complex numbers {self._wanted('N, L')}, got {got}; {AXES}")
+        self.axes.check(name, *lines.shape[:2])
         check_finite(lines, name)
         return lines

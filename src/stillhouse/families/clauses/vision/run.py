@@ -9,9 +9,10 @@ OUT/
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,12 @@ from stillhouse.classification.data import ImageData
 from stillhouse.core import processes, ranks, records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
-from stillhouse.core.experiment import about, run
+from stillhouse.core.experiment import about, concluded, run
 from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.machine import command_line
 from stillhouse.core.outputs import check_output
-from stillhouse.core.records import write_json
+from stillhouse.core.records import read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.clauses.data.boolean_cache import with_boolean_features
 from stillhouse.families.clauses.family import FAMILY
@@ -99,12 +100,14 @@ def run_models(
             lambda: with_boolean_features(config.data.build() if read is None else read, config.features, quiet=quiet)
         )
         known["data"] = {"name": data.name, "sizes": data.sizes, "image_shape": list(data.task.shape)}
+        before = _results_before(top, config) if resume else {}
         found: dict[str, Any] = {}
         for model in config.models:
             watch.log(f"model: {model}")
             plan = _plan(config, model, data, out, resume, watch)
             folder = out / model
-            with Board(config.output.log_dir, plan, folder, watch) as board:
+            kept = before.get(model) if _concluded(plan, folder) else None
+            with Board(config.output.log_dir, plan, folder, watch) if kept is None else nullcontext(watch) as board:
                 summary = run(
                     FAMILY,
                     plan,
@@ -116,9 +119,31 @@ def run_models(
                     command=command,
                     watch=board,
                 )
-            found[model] = processes.on_first(partial(_outputs, config, plan, data, folder, summary, watch))
+            outputs = partial(_outputs, config, plan, data, folder, summary, watch)
+            found[model] = processes.on_first(outputs) if kept is None else kept
             write_json(out / RESULTS, {**known, "models": found})
     return {**known, "models": found}
+
+
+def _results_before(top: RunFolder, config: VisionConfig) -> dict[str, Any]:
+    """Entries of the models in `results.json`, with all their files, where nothing that decides them was changed since."""
+    path = top.path / RESULTS
+    if top.before.get("config") != to_mapping(config) or not path.is_file():
+        return {}
+    models = read_object(path, {"models": dict[str, dict[str, Any]]})["models"]
+    return {name: entry for name, entry in models.items() if all(map(os.path.exists, _files_of(entry)))}
+
+
+def _files_of(entry: Mapping[str, Any]) -> list[str]:
+    """What was written for a model outside of its run."""
+    usage = entry.get("clause_usage", {}).get("file")
+    return [str(file) for file in (entry.get("checkpoint"), usage, *entry.get("overlays", ())) if file]
+
+
+def _concluded(plan: ClausesRunConfig, folder: Path) -> bool:
+    """Whether the run of a model has nothing left to do."""
+    path = folder / records.RUN
+    return path.is_file() and concluded(FAMILY, plan, RunFolder(folder, read_object(path, records.ABOUT))) is not None
 
 
 def check_save_path(config: VisionConfig, out: Path) -> None:

@@ -1,6 +1,6 @@
 """A teacher's vectors from a file, into memory: {"embeddings", "model_state", "metadata"}, whatever the format.
 
-For files larger than memory take `stillhouse.classification.data.open_vectors`, which reads the rows that are asked for.
+For files larger than memory take `stillhouse.families.embed.data.vectors.open_vectors`, which reads the rows that are asked for.
 """
 
 from __future__ import annotations

@@ -88,6 +88,9 @@ def create_curriculum_schedule(
 ) -> CurriculumSchedule:
     """Temperatures of a curriculum: many neighbors count at first (high tau), the nearest at the end (low tau).
 
+    No falling schedule was better than one temperature where that was measured (docs/embedding.md): a low one alone was as good or
+    better.
+
     Args:
         start_tau: of stage 0.
         end_tau: of the last stage, above 0.

@@ -200,6 +200,31 @@ def read_splits(config: CorpusConfig) -> dict[str, Lines]:
     return {name: Lines(source, *ends[name], most_bytes=most[name]) for name in SPLITS}
 
 
+def whole_text(path: Path, tokenizer: Tokenizer, tokens: int | None = None) -> Corpus:
+    """A text file that is all test, from its first token on: what is scored, not learned from.
+
+    Args:
+        path: of the file.
+        tokenizer: that cuts it.
+        tokens: read no further than these; None: all.
+
+    Raises:
+        InputError: missing, empty, or not UTF-8.
+    """
+    pieces, count = [np.zeros(0, np.int64)], 0
+    for piece in tokenizer.encode_lines(Lines(path)):
+        pieces.append(piece)
+        count += len(piece)
+        if tokens is not None and count >= tokens:
+            break
+    if not count:
+        raise InputError(f"text {path}: expected some text, got an empty file")
+    ids: NDArray[np.uint32] = np.concatenate(pieces)[:tokens].astype(np.uint32)
+    size = len(tokenizer.decode(ids).encode())
+    none, all_of_it = (Split(name, x, n, ids_sha256(x)) for name, x, n in (("none", ids[:0], 0), ("test", ids, size)))
+    return Corpus(path.stem, tokenizer, none, none, all_of_it, path.parent)
+
+
 def check_text(path: Path) -> int:
     """The number of lines of a UTF-8 file that has some text.
 

@@ -181,16 +181,17 @@ class SarConfig:
         """Simulate the lines, or read them from the file or the products, and scale them.
 
         Raises:
-            InputError: lines shorter than the aperture; products, levels or filters that are not there; damaged lines.
+            InputError: lines shorter than the aperture; products, levels or filters that are not there; damaged lines; deramped
+                ones.
         """
         if self.source == "simulated":
             from stillhouse.families.sar.data.simulated import simulated_data
 
             return simulated_data(self)
-        if self.source == "npz":
-            from stillhouse.families.sar.data.from_arrays import array_data
-
-            return array_data(self)
+        from stillhouse.families.sar.data.deramped import check_stripmap
+        from stillhouse.families.sar.data.from_arrays import array_data
         from stillhouse.families.sar.data.from_products import product_data
 
-        return product_data(self)
+        found = array_data(self) if self.source == "npz" else product_data(self)
+        check_stripmap(found.name, found.train.inputs[..., 0].numpy(), found.train.targets[..., 0].numpy())
+        return found

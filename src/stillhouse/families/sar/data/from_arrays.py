@@ -115,7 +115,10 @@ def _radar(path: Path, arrays: Arrays) -> SarParameters | None:
 def _valid(path: Path, arrays: Arrays, radar: SarParameters | None, length: int) -> slice:
     half = 0 if radar is None else half_aperture(radar)
     if length <= 2 * half:
-        raise InputError(f"{path}: expected lines of more than one aperture ({2 * half + 1} samples), got {length}")
+        raise InputError(
+            f"{path}: expected lines of more than one aperture ({2 * half + 1} azimuth samples), got {length}; arrays are (N, L): "
+            "N lines, L azimuth samples each"
+        )
     ends = [int(x) for x in np.ravel(arrays.get("valid", [half, length - half]))]
     if len(ends) != 2 or not half <= ends[0] < ends[1] <= length - half:
         raise InputError(f"{path}: valid: expected two places from {half} to {length - half}, got {ends}")

@@ -129,18 +129,10 @@ def fit_fir(
     if look_ahead is not None and look_ahead < 0:
         raise InputError(f"look_ahead: expected 0 or more samples, got {look_ahead}")
     lags = np.arange(-(half if look_ahead is None else min(look_ahead, half)), half + 1)
-    places = np.arange(x.shape[1])[valid]
-    if len(places) * len(x) < len(lags):
-        raise InputError(
-            f"inputs: expected {len(lags)} valid samples or more for as many taps, got {len(places) * len(x)}"
-        )
-    matrix: Complex = np.zeros((len(lags), len(lags)), np.complex128)
-    wanted: Complex = np.zeros(len(lags), np.complex128)
-    padded = np.pad(x, ((0, 0), (half, half)))
-    for line, target in zip(padded, y):  # one line at a time: (L, K) is the largest thing in memory
-        seen = line[places[:, None] + half - lags[None, :]]
-        matrix += seen.conj().T @ seen
-        wanted += seen.conj().T @ target[places]
+    start, stop, _ = valid.indices(x.shape[1])
+    if (count := max(0, stop - start) * len(x)) < len(lags):
+        raise InputError(f"inputs: expected {len(lags)} valid samples or more for as many taps, got {count}")
+    matrix, wanted = _normal_equations(x, y, lags, start, stop)
     scale = float(np.trace(matrix).real) / len(lags)
     if not scale > 0:
         raise InputError("inputs: expected a signal, got zeros only or NaN")
@@ -149,3 +141,27 @@ def fit_fir(
     found = np.zeros(taps, np.complex128)
     found[lags + half] = np.linalg.solve(matrix + ridge * scale * np.eye(len(lags)), wanted)
     return found
+
+
+def _normal_equations(x: Complex, y: Complex, lags: NDArray[Any], start: int, stop: int) -> tuple[Complex, Complex]:
+    """(K, K) sum of conj(x[t - l]) x[t - m] over lines and samples `start` to `stop`, and (K) that of conj(x[t - l]) y[t].
+
+    An entry one down and to the right is the same sum one sample earlier: the first column by correlation, the rest by what
+    enters at one end and leaves at the other. That takes B L K + K^2 products where all shifted lines would take B L K^2.
+    """
+    taps, most = len(lags), int(lags[-1])
+    edge = max(most, -int(lags[0])) + 1
+    padded = np.pad(x, ((0, 0), (edge, edge)))
+    seen = padded[:, start + edge - most : stop + edge - int(lags[0])]  # from the largest lag on
+
+    def correlated(lines: Complex) -> Complex:
+        found = sum(np.correlate(one, line, "valid") for one, line in zip(seen, lines))
+        return np.asarray(found).conj()[::-1]
+
+    entering, leaving = (padded[:, end - 1 + edge - lags] for end in (start, stop))
+    change = entering.conj().T @ entering - leaving.conj().T @ leaving
+    matrix: Complex = np.zeros((taps, taps), np.complex128)
+    matrix[:, 0] = correlated(seen[:, taps - 1 :])
+    for row in range(1, taps):
+        matrix[row, 1 : row + 1] = matrix[row - 1, :row] + change[row - 1, :row]
+    return matrix + np.tril(matrix, -1).conj().T, correlated(y[:, start:stop])

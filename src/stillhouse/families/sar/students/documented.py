@@ -19,7 +19,8 @@ OTHER_NAMES = {
     "mamba_ssm": "the public factory raised an error for it too; take 's4_ssm'",
     "ssm": "it names several networks in the public history; take 's4_ssm'",
     "s4_ssm_final": "it was a real-valued network of split parts, which cannot focus; take 's4_ssm' with a small model_dim",
-    "s4_ssm_recurrent_minimal": "every network here has a step form; take 's4_ssm' and students.state_space.streaming.Stream",
+    "s4_ssm_recurrent_minimal": "every network here has a step form; take 's4_ssm' and "
+    "stillhouse.families.sar.students.streaming.Stream",
 }
 REFUSED = {
     "seq_len": "the network takes scenes of every length; leave it out",
@@ -120,7 +121,7 @@ def _check_fixed(config: Mapping[str, Any]) -> None:
     if config.get("mode", "parallel") != "parallel":
         raise InputError(
             f"model.mode: expected 'parallel', got {config['mode']!r}; the step form of the same weights is"
-            " students.state_space.streaming.Stream(model)"
+            " stillhouse.families.sar.students.streaming.Stream(model)"
         )
 
 

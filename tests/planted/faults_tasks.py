@@ -1,0 +1,282 @@
+"""Faults of radar and language tasks, finished runs, divergences at high temperatures and CKA by name."""
+
+from __future__ import annotations
+
+from plant import Fault, constant, edited, nothing
+
+TRAPS = "tests/sar/test_sar_traps.py::"
+STREAM = "tests/sar/test_sar_stream.py::"
+FINISHED = "tests/conformance/test_finished.py::"
+HOT = "tests/losses/test_hot.py::"
+
+TASKS = (
+    # ------------------------------------------------------------------------------------------ radar
+    Fault(
+        "--data of distill leaves the teacher's file as it is",
+        "stillhouse.families.sar.documented:read_distillation",
+        edited('lines if not own or _of_a_file(lines.get("data")) else None', "None"),
+        f"{TRAPS}test_data_of_distill_takes_the_place_of_any_block",
+    ),
+    Fault(
+        "a setting of the lines is the student's alone",
+        "stillhouse.families.sar.documented:read_distillation",
+        edited("own = bool(", "own = True or bool("),
+        f"{TRAPS}test_a_changed_setting_of_the_lines_is_laid_over_the_teachers",
+    ),
+    Fault(
+        "a changed gamma is not said",
+        "stillhouse.families.sar.commands:changed_gamma",
+        constant(None),
+        f"{TRAPS}test_a_changed_gamma_is_said",
+    ),
+    Fault(
+        "gamma by --set is taken away too",
+        "stillhouse.families.sar.flags:gamma_is_the_rest",
+        edited('"gamma" in (changes.get("distillation") or {}) or ', ""),
+        f"{TRAPS}test_a_changed_gamma_is_said",
+    ),
+    Fault(
+        "the radar loss is not said",
+        "stillhouse.families.sar.family:SarFamily.prepare",
+        nothing,
+        f"{TRAPS}test_the_loss_is_said_before_its_numbers",
+    ),
+    Fault(
+        "the robust term is called NMSE",
+        "stillhouse.families.sar.objective:SarObjective.in_words",
+        edited("self.distillation_loss.in_words(self.temperature)", "self.distillation_loss.in_words()"),
+        f"{TRAPS}test_the_loss_is_said_before_its_numbers",
+    ),
+    Fault(
+        "lengths of axes are not looked at",
+        "stillhouse.families.sar.axes:LineAxes.check",
+        nothing,
+        f"{STREAM}test_a_transposed_array_is_refused_by_its_length",
+    ),
+    Fault(
+        "the training length says nothing of a transposed array",
+        "stillhouse.families.sar.axes:LineAxes.check",
+        edited("lines == self.length != samples", "False"),
+        f"{STREAM}test_a_transposed_array_is_refused_by_its_length[shape1]",
+    ),
+    Fault(
+        "stream takes bins for azimuth",
+        "stillhouse.families.sar.stream:_from_file",
+        edited("np.atleast_2d(values)", "np.atleast_2d(values).T"),
+        f"{STREAM}test_stream_and_predict_take_one_file",
+    ),
+    Fault(
+        "deramped lines are taken",
+        "stillhouse.families.sar.data.deramped:check_stripmap",
+        nothing,
+        f"{TRAPS}test_deramped_lines_are_refused_by_name",
+    ),
+    Fault(
+        "deramped lines are looked for in one direction",
+        "stillhouse.families.sar.data.deramped:spectrum_to_focus",
+        edited("(spectra, spectra[:, ::-1])", "(spectra,)"),
+        f"{TRAPS}test_stripmap_lines_are_not[toy-64]",
+    ),
+    Fault(
+        "--no-compare compares",
+        "stillhouse.families.sar.flags:changes_of",
+        edited('found["compare"] = False', 'found["compare"] = True'),
+        f"{TRAPS}test_comparing_can_be_left_out_and_made_up_for",
+    ),
+    Fault(
+        "comparing does not say how far it is",
+        "stillhouse.families.sar.compare:_counted",
+        lambda original: lambda log, total: log,
+        f"{TRAPS}test_comparing_can_be_left_out_and_made_up_for",
+    ),
+    Fault(
+        "a root of a Gramian is found twice",
+        "stillhouse.families.sar.students.truncation:balance",
+        edited("into = root_of_reach", "into = _root(reach)"),
+        f"{TRAPS}test_truncation_takes_one_thread_and_each_root_once",
+    ),
+    Fault(
+        "truncation takes all threads",
+        "stillhouse.families.sar.students.truncation:truncate_layer",
+        edited("threadpool_limits(1)", "threadpool_limits(2)"),
+        f"{TRAPS}test_truncation_takes_one_thread_and_each_root_once",
+    ),
+    Fault(
+        "roots are not put back in order",
+        "stillhouse.families.sar.students.truncation:_root",
+        edited("root[pivot - 1] =", "root[:] ="),
+        "tests/students/test_sar_truncation.py::test_the_error_is_below_the_bound",
+    ),
+    Fault(
+        "the fitted filter forgets what leaves",
+        "stillhouse.families.sar.metrics.anchors:_normal_equations",
+        edited(" - leaving.conj().T @ leaving", ""),
+        f"{TRAPS}test_the_fitted_filter_is_the_least_squares_solution",
+    ),
+    Fault(
+        "noise has the quality of silence",
+        "stillhouse.families.sar.score:noise_quality",
+        constant(0.0),
+        f"{TRAPS}test_a_teacher_within_noise_of_silence_is_at_chance",
+    ),
+    Fault(
+        "noise is counted as if its band were whole",
+        "stillhouse.families.sar.score:noise_quality",
+        edited("speckle * power.sum() ** 2 / max(float((power**2).sum()), 1e-300)", "float(len(power))"),
+        f"{TRAPS}test_noise_passes_the_bar_once_in_twenty",
+    ),
+    Fault(
+        "a finished radar teacher is compared again",
+        "stillhouse.families.sar.run:train",
+        edited('if resume and folder.before.get("config")', 'if False and folder.before.get("config")'),
+        f"{TRAPS}test_a_teacher_is_compared_only_where_that_is_wanted",
+    ),
+    # ------------------------------------------------------------------------------------------ teachers, finished runs
+    Fault(
+        "every trained teacher is recommended",
+        "stillhouse.core.family:Grade.use",
+        lambda original: lambda self, how: f"use it as {how}",
+        "tests/conformance/test_trained_teachers.py::test_a_teacher_at_chance_is_not_recommended[images]",
+    ),
+    Fault(
+        "a poor teacher is recommended",
+        "stillhouse.core.family:Grade.use",
+        edited('self.status == "poor"', "False"),
+        "tests/conformance/test_trained_teachers.py::test_a_poor_one_is_said_to_be_poor",
+    ),
+    Fault(
+        "a finished run is carried out again",
+        "stillhouse.core.experiment:concluded",
+        constant(None),
+        f"{FINISHED}test_nobody_is_asked[embed]",
+    ),
+    Fault(
+        "a finished run takes any teacher",
+        "stillhouse.core.experiment:check_same",
+        nothing,
+        f"{FINISHED}test_other_data_and_teachers_are_still_refused[embed]",
+    ),
+    Fault(
+        "a finished run looks at its data alone",
+        "stillhouse.core.experiment:check_same",
+        edited('folder.same("teacher"', '(lambda *a: None)("teacher"'),
+        f"{FINISHED}test_other_data_and_teachers_are_still_refused[sar]",
+    ),
+    Fault(
+        "a finished run fits its teacher's head",
+        "stillhouse.classification.teachers:hire",
+        edited("fit=ready", "fit=True"),
+        f"{FINISHED}test_no_head_is_fitted_again[images]",
+    ),
+    Fault(
+        "a finished run compares its cache",
+        "stillhouse.families.sar.family:SarFamily.identities",
+        edited("replace(config, teacher_cache=None)", "config"),
+        f"{FINISHED}test_no_cache_is_compared_again",
+    ),
+    Fault(
+        "a run whose files are gone is finished",
+        "stillhouse.core.experiment:concluded",
+        edited('if all((folder.path / name).is_file() for name in summary["files"])', "if summary"),
+        f"{FINISHED}test_what_is_not_whole_is_concluded_again",
+    ),
+    Fault(
+        "another version's summary is handed out",
+        "stillhouse.core.experiment:concluded",
+        edited('== versions()["stillhouse"]', "is not None"),
+        f"{FINISHED}test_what_is_not_whole_is_concluded_again",
+    ),
+    Fault(
+        "the page of a finished run is not looked for",
+        "stillhouse.core.experiment:run",
+        edited("if not (out / REPORT).is_file():", "if False:"),
+        f"{FINISHED}test_a_deleted_page_is_written_again[embed]",
+    ),
+    Fault(
+        "files of a finished model are written again",
+        "stillhouse.families.clauses.vision.run:_concluded",
+        constant(False),
+        "tests/vision/test_vision_finished.py::test_a_finished_model_is_left_as_it_is",
+    ),
+    Fault(
+        "a finished model's own files are not missed",
+        "stillhouse.families.clauses.vision.run:_files_of",
+        constant([]),
+        "tests/vision/test_vision_finished.py::test_a_finished_model_is_left_as_it_is",
+    ),
+    # ------------------------------------------------------------------------------------------ language
+    Fault(
+        "a file to be scored is split as one to be learned",
+        "stillhouse.families.lm.use:_other_text",
+        edited("if not path.is_file() or", "if path.is_file() or"),
+        "tests/lm/test_lm_run.py::test_another_file_is_scored_as_far_as_is_asked",
+    ),
+    Fault(
+        "the run's own text is scored whole",
+        "stillhouse.families.lm.use:_other_text",
+        edited('or ("source" in own', 'or (False and "source" in own'),
+        "tests/lm/test_lm_run.py::test_of_the_runs_own_file_the_test_split_alone_is_scored",
+    ),
+    Fault(
+        "what was scored is not said",
+        "stillhouse.families.lm.use:_scored",
+        constant("the test split"),
+        "tests/lm/test_lm_run.py::test_another_file_is_scored_as_far_as_is_asked",
+    ),
+    # ------------------------------------------------------------------------------------------ embeddings, losses
+    Fault(
+        "a curriculum of temperatures does not say what it is worth",
+        "stillhouse.families.embed.family:EmbedFamily.prepare",
+        edited("> 1:", "> 99:"),
+        "tests/embed/test_curriculum_words.py::test_a_run_of_several_temperatures_says_what_to_expect",
+    ),
+    Fault(
+        "a KL is the sum of its first orders",
+        "stillhouse.losses.softened:kl_of_logs",
+        edited("return found.masked_fill", "found = (a * -gap).sum(dim=1)\n    return found.masked_fill"),
+        f"{HOT}test_the_hot_limit_is_reached_in_single_precision",
+    ),
+    *(
+        Fault(
+            f"a chunked {name} is the sum of its first orders",
+            f"stillhouse.losses.chunked:{function}",
+            edited(old, new),
+            f"{HOT}test_so_are_chunks_of_a_vocabulary",
+        )
+        for name, function, old, new in (
+            ("forward KL", "_forward", "weighted.add_(gradient).sum(1)", "weighted.sum(1)"),
+            ("reverse KL", "_reverse", "log_p.exp_().sub_(q).add_(weighted).sum(1)", "weighted.sum(1)"),
+            ("JS", "_js", "log_m.exp_()", "log_m.exp_().mul_(0).add_(p, alpha=beta).add_(q, alpha=1 - beta)"),
+        )
+    ),
+    Fault(
+        "relations of samples keep their common part",
+        "stillhouse.losses.multi_level:sample_relations",
+        edited("_gap(q - 1 / q.shape[1], p - 1 / p.shape[1])", "_gap(q, p)"),
+        f"{HOT}test_the_brothers_of_that_formula_are_as_exact",
+    ),
+    Fault(
+        "a part of a distribution is taken for a whole one",
+        "stillhouse.losses.top_k:topk_kl",
+        edited("kl_of_part(log_p - log_sum, kept_q)", "kl_of_logs(log_p - log_sum, kept_q)"),
+        f"{HOT}test_part_of_a_distribution_has_no_surplus_added",
+    ),
+    Fault(
+        "kernel alignment is centered",
+        "stillhouse.losses.cka:kernel_alignment",
+        edited("center=False", "center=True"),
+        "tests/losses/test_kernel_alignment.py::test_it_is_the_printed_formula",
+    ),
+    Fault(
+        "the relation kernel-alignment is cka",
+        "stillhouse.signals.relations:KernelAlignment.__call__",
+        edited("kernel_alignment_loss", "cka_loss"),
+        "tests/losses/test_kernel_alignment.py::test_signals_take_it_by_name[relations]",
+    ),
+    Fault(
+        "the distance kernel-alignment is cka",
+        "stillhouse.signals.hidden:HiddenSignal._compare",
+        edited("OF_BATCHES.get(self.config.distance)", 'OF_BATCHES.get("cka")'),
+        "tests/losses/test_kernel_alignment.py::test_signals_take_it_by_name[hidden]",
+    ),
+)
