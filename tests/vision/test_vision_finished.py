@@ -48,7 +48,7 @@ def test_a_finished_sweep_fits_no_teacher(tmp_path, monkeypatch):
         for number in range(2 * count):
             place = tmp_path / "pictures" / split / f"class{number % 2}"
             place.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (32, 32), (200 * (number % 2), 3 * number, 90)).save(place / f"{number}.png")
+            Image.new("RGB", (32, 32), (200 * (number % 2), 3 * number, count)).save(place / f"{number}.png")
     words = [
         *(
             "--dataset-root",
