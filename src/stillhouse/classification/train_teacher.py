@@ -73,7 +73,7 @@ def train_teacher(
         facts = {"name": data.name, "sizes": data.sizes, "sha256": data.sha256}
         folder.same("data", facts)
         if resume and (out / records.RESULT).is_file() and (out / WEIGHTS).is_file():
-            watch.log("finished before: nothing is trained or scored again")
+            watch.log("finished before: nothing is computed again")
             return dict(read_object(out / records.RESULT, records.FIGURES))
         torch.manual_seed(config.seed)
         teacher = config.teacher.build(data.task)

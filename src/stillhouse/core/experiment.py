@@ -77,7 +77,7 @@ def run(
             check_same(family, config, folder, data=data, teacher=teacher, watch=watch)
             if not (out / REPORT).is_file():
                 processes.on_first(lambda: write_page(family, out))
-            watch.log(f"finished before: nothing is asked, trained or scored again; report: {out / REPORT}")
+            watch.log(f"finished before: no teacher is asked, nothing is computed again; report: {out / REPORT}")
             return done
         lab = enter(
             family, config, folder, resume=resume, force=force, data=data, teacher=teacher, command=command, watch=watch

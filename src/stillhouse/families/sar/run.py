@@ -72,7 +72,7 @@ def train(
         facts = data_facts(data)
         folder.same("data", facts)
         if resume and folder.before.get("config") == to_mapping(config) and (out / records.SUMMARY).is_file():
-            watch.log(f"finished before: nothing is trained or compared again; report: {out / records.REPORT}")
+            watch.log(f"finished before: nothing is computed again; report: {out / records.REPORT}")
             return dict(read_object(out / records.RESULT, records.FIGURES))
         check_size(config.model.build, "model")
         folder.begin({**experiment.about(FAMILY.kind, config, command or command_line()), "data": facts})
