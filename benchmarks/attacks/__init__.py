@@ -1,1 +1,0 @@
-"""What must not break: kills, damage, bad input, payloads, two writers, full disks. Each exits with 1 when something fell."""
