@@ -1,9 +1,13 @@
-# Every target sets up what it needs: uv if it is there, else venv + pip. Needs Python 3.11+ and git.
+# Every target sets up what it needs with venv and pip. Needs Python 3.11+ and git.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WORKERS ?= 2
-QUIET := $(if $(CI),-q)
+PIP := $(BIN)/pip install -q --disable-pip-version-check
+CPU_TORCH := 2.13.0+cpu
+CPU_TORCHVISION := 0.28.0
+installed = @begun=$$(date +%s); $(PIP) -c $(VENV)/constraints.txt -e '$(1)' && \
+	echo "make: $(1) in $$(($$(date +%s) - begun)) s, $$(du -sm $(VENV) | cut -f1) MB in $(VENV)"
 NUMERIC := tests/layers tests/losses tests/students tests/export
 OLD_CPU := ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OPENBLAS_CORETYPE=Haswell
 
@@ -17,20 +21,26 @@ help:
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+# Without a GPU: the torch for CPUs, where pip finds one (its index: PIP_EXTRA_INDEX_URL or pip's configuration); 2.5 GB in place of 7.
+$(VENV)/.demo: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stillhouse needs Python 3.11 or newer, this is " + sys.version.split()[0])'
-	@echo "make setup: fetching everything that stillhouse's tests need into $(VENV), 7 GB on the disk; torch with CUDA is 5.3 GB of it."
-	@echo "            Less: pip install . (0.3 GB, no torch), or torch for CPUs first; see docs/sizes.md"
-	@if command -v uv >/dev/null 2>&1; then \
-		([ -x $(BIN)/python ] || uv venv -q --python $(PYTHON) $(VENV)) && \
-		uv pip install $(QUIET) --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
+	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
+	@cp constraints.txt $(VENV)/constraints.txt
+	@if [ ! -e /dev/nvidiactl ] && $(PIP) 'torch==$(CPU_TORCH)' 2>/dev/null; then \
+		echo "make: torch for CPUs ($(CPU_TORCH)) is installed"; \
+		grep -vE '^(torch|torchvision|triton|cuda[a-z-]*|nvidia[a-z0-9-]*)==' constraints.txt > $(VENV)/constraints.txt; \
+		printf 'torch==%s\ntorchvision==%s\n' '$(CPU_TORCH)' '$(CPU_TORCHVISION)' >> $(VENV)/constraints.txt; \
 	else \
-		([ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)) && \
-		$(BIN)/pip install $(QUIET) --disable-pip-version-check -c constraints.txt -e '.[dev]'; \
+		echo "make: fetching torch with CUDA, 5.3 GB on the disk (no build for CPUs was found, or a GPU is here)"; \
 	fi
+	$(call installed,.[demo])
 	@touch $@
 
-demo: setup
+$(VENV)/.installed: $(VENV)/.demo
+	$(call installed,.[dev])
+	@touch $@
+
+demo: $(VENV)/.demo
 	$(BIN)/stillhouse demo
 
 check: setup

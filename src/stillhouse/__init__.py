@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+from stillhouse._torchvision import BeforeTorchvision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -12,6 +15,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Reducer", "__version__", "attach", "load"]
+
+if "torchvision" not in sys.modules:
+    sys.meta_path.insert(0, BeforeTorchvision())
 
 
 def load(path: str | Path) -> Predictor:
