@@ -25,15 +25,15 @@ setup: $(VENV)/.installed
 $(VENV)/.demo: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stillhouse needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	@[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV)
-	@cp constraints.txt $(VENV)/constraints.txt
-	@if [ ! -e /dev/nvidiactl ] && $(PIP) 'torch==$(CPU_TORCH)' 2>/dev/null; then \
-		echo "make: torch for CPUs ($(CPU_TORCH)) is installed"; \
-		grep -vE '^(torch|torchvision|triton|cuda[a-z-]*|nvidia[a-z0-9-]*)==' constraints.txt > $(VENV)/constraints.txt; \
-		printf 'torch==%s\ntorchvision==%s\n' '$(CPU_TORCH)' '$(CPU_TORCHVISION)' >> $(VENV)/constraints.txt; \
+	@grep -vE '^(torch|torchvision|triton|cuda[a-z-]*|nvidia[a-z0-9-]*)==' constraints.txt > $(VENV)/constraints.txt
+	@printf 'torch==%s\ntorchvision==%s\n' '$(CPU_TORCH)' '$(CPU_TORCHVISION)' >> $(VENV)/constraints.txt
+	@if [ ! -e /dev/nvidiactl ] && $(PIP) -c $(VENV)/constraints.txt torch 2>/dev/null; then \
+		echo "make: torch for CPUs, $(CPU_TORCH)"; \
 	else \
-		echo "make: fetching torch with CUDA, 5.3 GB on the disk (no build for CPUs was found, or a GPU is here)"; \
+		echo "make: fetching torch with CUDA, 5.3 GB on the disk (a GPU is here, or pip found no build for CPUs)"; \
+		cp constraints.txt $(VENV)/constraints.txt; \
 	fi
-	$(call installed,.[demo])
+	$(call installed,.[train])
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.demo
