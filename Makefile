@@ -20,7 +20,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "stillhouse needs Python 3.11 or newer, this is " + sys.version.split()[0])'
 	@echo "make setup: fetching everything that stillhouse's tests need into $(VENV), 7 GB on the disk; torch with CUDA is 5.3 GB of it."
-	@echo "            Less: pip install . (0.3 GB, no torch), or torch for CPUs first; see docs/sizes.md"
+	@echo "            Less: pip install . (0.3 GB, no torch), or torch for CPUs first; see docs/scale.md"
 	@if command -v uv >/dev/null 2>&1; then \
 		([ -x $(BIN)/python ] || uv venv -q --python $(PYTHON) $(VENV)) && \
 		uv pip install $(QUIET) --python $(BIN)/python -c constraints.txt -e '.[dev]'; \
