@@ -1,6 +1,6 @@
 """What a 7 B teacher on 64 GPUs, a cache of 10^10 tokens and 10^9 vectors would take, computed from measured parts.
 
-    python -m benchmarks.processes.scale              measures the parts (a minute) and prints the tables of which docs/scale.md has a part
+    python -m benchmarks.processes.scale              measures the parts (a minute), prints the tables; docs/scale.md has a part
 
 Measured here, on a small model and small files, whatever the machine: the bytes of a weight and its optimizer state, of the
 activations that a backward pass keeps, the floating point operations of a pass, bytes of a vector, bytes and seconds of a row's
