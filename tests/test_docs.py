@@ -65,10 +65,10 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("[{'class': ")
 
 
-def test_the_python_of_the_cache_page_runs(tmp_path, monkeypatch):
+def test_the_python_of_the_scale_page_runs(tmp_path, monkeypatch):
     """Written, compared, and learned from, as it stands there."""
     monkeypatch.chdir(tmp_path)
-    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/cache.md").read_text(), re.DOTALL).group(1)
+    code = re.search(r"```python\n(.*?)```", (ROOT / "docs/scale.md").read_text(), re.DOTALL).group(1)
     exec(code.replace('"seeds=1"', '"seeds=1", "training.device=cpu"'), {})
     assert (tmp_path / "runs/from-cache/report.html").is_file()
 
@@ -88,10 +88,9 @@ def test_the_python_of_the_cache_page_runs(tmp_path, monkeypatch):
         "docs/reproduction.md",
         "docs/sar.md",
         "docs/language.md",
-        "docs/cache.md",
+        "docs/scale.md",
         "docs/own-loop.md",
         "docs/own-data.md",
-        "docs/sizes.md",
         "benchmarks/README.md",
     ],
 )

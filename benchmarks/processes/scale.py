@@ -1,7 +1,6 @@
 """What a 7 B teacher on 64 GPUs, a cache of 10^10 tokens and 10^9 vectors would take, computed from measured parts.
 
-    python -m benchmarks.processes.scale              measures the parts (a minute), prints the page docs/scale.md
-    python -m benchmarks.processes.scale --write      writes it
+    python -m benchmarks.processes.scale              measures the parts (a minute), prints the tables; docs/scale.md has a part
 
 Measured here, on a small model and small files, whatever the machine: the bytes of a weight and its optimizer state, of the
 activations that a backward pass keeps, the floating point operations of a pass, bytes of a vector, bytes and seconds of a row's
@@ -16,14 +15,12 @@ import math
 import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
 GIB, HOUR = 2**30, 3600.0
 
 
@@ -230,7 +227,7 @@ def vectors(parts: Parts, rows: float = 1e9, width: int = 1024) -> Case:
 
 
 def page(parts: Parts) -> str:
-    """docs/scale.md."""
+    """The tables, as Markdown; docs/scale.md has the first one in short."""
     cases = [*teacher_on_gpus(parts), cache(parts), vectors(parts)]
     rows = "\n".join(f"| {c.name} | {c.figures['bytes']} | {c.figures['hours']} | {c.first} |" for c in cases)
     m = MACHINE
@@ -242,29 +239,7 @@ def page(parts: Parts) -> str:
         f"| stored number of a vector | {parts.vector:.2f} bytes |\n"
         f"| place of a row in an epoch's order | {parts.row:.0f} bytes, {1e9 * parts.row_seconds:.0f} ns |"
     )
-    return f"""# Scale, on paper
-
-Nobody here has 64 GPUs. This page is computed by `python -m benchmarks.processes.scale --write` from parts that are measured on a
-small model and from assumptions about the hardware, both below; it says what would break first, not how fast it would be.
-
-## How
-
-    stillhouse distill RECIPE --devices 8                                     all GPUs of this machine; also --devices auto
-    stillhouse distill RECIPE --devices 2 --device cpu                        two processes on the CPU
-    stillhouse distill RECIPE --devices 8 --strategy fsdp                     weights, gradients and moments split (FSDP2)
-    stillhouse distill RECIPE --devices 8 --shard-teacher                     the teacher's blocks split, the student whole
-    torchrun --nnodes 2 --nproc-per-node 8 ... -m stillhouse distill RECIPE --devices 8 --num-nodes 2
-    srun --nodes 2 --ntasks-per-node 8 stillhouse distill RECIPE --devices 8 --num-nodes 2
-
-`batch_size` is that of all processes together: two processes train as one does, to rounding, whatever the signals (those that
-compare samples see the samples of all). What augmentation and dropout draw differs from process to process; the order of the
-rows does not depend on their number, and a run goes on with any (`--resume`). Batch normalization uses the rows of its own process.
-
-Where one process is killed (by the kernel for its memory, say), Lightning notices within 5 seconds and ends all others of the
-machine by SIGKILL, for they would wait for it without end: the command ends with status 137 and Lightning's line alone. Nothing is
-lost but the epoch that was begun: the same command with `--resume` goes on from the last checkpoint.
-
-## On paper
+    return f"""## On paper
 
 | job | bytes | hours | breaks first |
 |---|---|---|---|
@@ -282,29 +257,14 @@ lost but the epoch that was begun: the same command with `--resume` goes on from
 {m.host / GIB:.0f} GiB a node of {m.per_node}; {m.network / 1e9:.0f} GB/s a GPU between nodes; {m.disk / 1e9:.0f} GB/s a node from a
 shared file system; a store of {m.store / 1e12:.0f} TB. A step has 4 windows of 2048 tokens a GPU; the student has 24 layers of
 2048 channels, float32 weights and AdamW; the teacher has two bytes a weight.
-
-## What follows
-
-- A teacher that does not fit beside the student: `--shard-teacher` (or `--strategy fsdp`) splits its blocks, at the price of
-  sending its weights every step; a cache asks it once and needs none of that.
-- `--strategy ddp` averages gradients after the backward pass, not beside it: fine for students that send less than a step takes.
-- Every process reads the whole teacher, and keeps it in the memory of the CPU where its blocks are split.
-- The order of an epoch is one permutation of all rows, in every process: that is what 10^9 rows cost before the first step. Exact
-  neighbours grow with the square of the rows.
-- Run folders, checkpoints and caches are read by all processes and written by the first: nodes need a shared file system.
 """
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help=f"write {PAGE.name}")
-    options = parser.parse_args()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     parts = measure()
     assert all(math.isfinite(x) and x > 0 for x in vars(parts).values()), parts
-    text = page(parts)
-    print(text)
-    if options.write:
-        PAGE.write_text(text, encoding="utf-8")
+    print(page(parts))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One network over a swath whose azimuth rates spread over 30 %: the shipped recipe beside filters of each rate.
 
-    python -m benchmarks.sar.swath --out runs/sar-swath --json benchmarks/results/sar-swath.json
+    python -m benchmarks.sar.swath --out runs/sar-swath
 
 A seed draws the data (scenes, noise, ranges) and the weights; the solution does not depend on the weights. `smooth in range` is
 the matched filter of each rate whose edge pulse is weighted by the share of it that lies in the aperture: what a filter that

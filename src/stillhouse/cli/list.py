@@ -25,7 +25,7 @@ MEASURED = {
     "digits-teacher": "1",
     "s4_swath": "1",
 }
-"""Minutes of a recipe as it ships, rounded up, from benchmarks/results/ (`recipes.md` for those that are short)."""
+"""Minutes of a recipe as it ships, rounded up, from benchmarks/results/processes.md."""
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,0 +1,49 @@
+"""What an n-gram alone reaches in so many bytes, packed as a student's own is: the rival of a language student of that size.
+
+    python -m benchmarks.ngram_bytes --text data/wikitext-2 --entries 250000 550000 6500000 --order 4
+
+The text, tokenizer, test tokens and windows of `lm_levers`; bits per byte of the first 65,536 test tokens, windows of 128.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+from benchmarks.lm_levers import SCORED, WINDOW, config_of
+from torch import Tensor
+
+from stillhouse.families.lm.metrics.nll import bits_per_byte, score_text
+from stillhouse.families.lm.students import NGramConfig
+from stillhouse.families.lm.students.prior import NGramPrior
+from stillhouse.families.lm.students.trie import count_trie, pack_trie
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--text", default="data/wikitext-2")
+    parser.add_argument("--entries", type=int, nargs="+", default=[250_000, 550_000], help="sequences kept")
+    parser.add_argument("--order", type=int, default=4, help="longest sequence")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    corpus = config_of("deep", options.text).corpus.build()
+    ids = np.asarray(corpus.test.ids[: 4 * SCORED + 1])
+    size = len(corpus.tokenizer.decode(ids[1:]).encode())
+    print("| sequences kept | longest | kB packed | bits per byte, test |\n|---|---|---|---|")
+    for entries in options.entries:
+        config = NGramConfig(order=options.order, entries=entries)
+        trie = count_trie(corpus.train.ids, corpus.tokenizer.vocab_size, config)
+        prior = NGramPrior(corpus.tokenizer.vocab_size, config)
+        prior.fill(trie)
+
+        def nll(inputs: Tensor, targets: Tensor, prior: NGramPrior = prior) -> Tensor:
+            scores, _ = prior(inputs, prior.initial_state(len(inputs)))
+            return -scores.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+
+        found = bits_per_byte(score_text(nll, ids, length=WINDOW), size)
+        print(f"| {trie.used:,} | {options.order} | {len(pack_trie(trie)) / 1000:,.0f} | {found:.4f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
