@@ -193,7 +193,6 @@ COMMANDS = {
         ["lm", "generate", "{run}/student", "--prompt", "the", "--seed", "-1"],
         ["lm", "generate", "{run}/student", "--prompt", "\ud800"],
         ["lm", "export", "{run}/student", "--out", "{text}"],
-        ["lm", "export", "{run}/student", "--out", "{new}", "--nir", "zzz"],
         ["lm", "export", "{root}", "--out", "{new}"],
         ["distill", "{yaml}", "--set", "corpus.tokenizer=bpe:x"],
         ["distill", "{yaml}", "--set", "corpus.tokenizer={text}"],

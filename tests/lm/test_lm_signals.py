@@ -332,7 +332,7 @@ def test_settings_without_effect_are_named_and_others_refused(root):
     ):
         with pytest.raises(ConfigError, match=why):
             config(root, **change)
-    with pytest.raises(InputError, match="expected source, tokens, window or dynamic"):
+    with pytest.raises(InputError, match="expected source, tokens or window"):
         FAMILY.evaluate(root, data="x")
 
 

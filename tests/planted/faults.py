@@ -1502,12 +1502,6 @@ LANGUAGE = (
         edited("self.lesson.short_share * self.total_steps", "self.total_steps + 1"),
         "tests/training/test_language_job.py::test_rows_are_read_in_short_pieces_at_first_and_whole_later",
     ),
-    Fault(
-        "controls that are the real spikes",
-        "stillhouse.families.lm.metrics.probes:beats_controls",
-        constant(True),
-        "tests/metrics/test_language_metrics.py::test_probes_of_noise_pass_nothing",
-    ),
 )
 
 EMBEDDING = (

@@ -317,7 +317,7 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
                 examination.score(_prior_nll(model) if inside else _ngram_nll(model)), "nll.npz", facts=facts
             )
         model.cpu()
-        scored = examination.score(model_nll(model), model=model)
+        scored = examination.score(model_nll(model))
         spikes = _spikes(model, examination)
         epochs = sum(stage.training.epochs for stage in lab.config.stages_of(arm.taught))
         tokens = epochs * lab.config.lesson.epoch_steps * lab.config.training.batch_size * lab.config.lesson.window
@@ -374,10 +374,10 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a student, or the one that a run shipped, again: see `use.score_again` for the choices."""
         given = {name: value for name, value in choices.items() if value is not None}
-        unknown = sorted(set(given) - {"source", "tokens", "window", "dynamic"})
+        unknown = sorted(set(given) - {"source", "tokens", "window"})
         if unknown:
             raise InputError(
-                f"evaluate: expected source, tokens, window or dynamic for a language model, got {', '.join(unknown)}"
+                f"evaluate: expected source, tokens or window for a language model, got {', '.join(unknown)}"
             )
         return use.score_again(student_folder(folder), **given)
 

@@ -5,9 +5,8 @@ Shapes: N tokens of a text, B rows, L tokens of a row, V vocabulary, D width.
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -134,61 +133,6 @@ def loss_by_position(nll: Nll, ids: NDArray[Any], *, length: int, batch: int = 1
             both = torch.from_numpy(ids[some[:, None] * length + np.arange(length + 1)].astype(np.int64))
             total += nll(both[:, :-1], both[:, 1:]).double().sum(0).cpu().numpy()
     return total / len(rows)
-
-
-def dynamic_nll(
-    model: Any,
-    ids: NDArray[Any],
-    *,
-    length: int,
-    learning_rate: float = 1e-4,
-    reset_windows: int | None = None,
-    parameters: Sequence[str] | None = None,
-) -> Floats:
-    """(N - 1,) nats of a model that learns from every window *after* it has been scored on it (dynamic evaluation).
-
-    The model itself is left as it is; a copy adapts. No token is scored by a model that has seen it.
-
-    Args:
-        model: with `hidden` and `readout.weight`.
-        ids: (N,) token ids.
-        length: of a window; windows do not overlap.
-        learning_rate: of plain gradient steps, one a window; 0 is the model as it is.
-        reset_windows: go back to the first weights after so many windows (a document); None: never.
-        parameters: words in the names of the weights that adapt; None: all.
-
-    Returns:
-        As `score_text` without a stride.
-
-    Raises:
-        InputError: the text is shorter than a window, or no weight has such a name.
-
-    Source: Krause et al. 2018, arXiv:1709.07432.
-    """
-    _check_length(ids, length)
-    learner = copy.deepcopy(model).eval()
-    named = [
-        (n, p) for n, p in learner.named_parameters() if parameters is None or any(word in n for word in parameters)
-    ]
-    if not named:
-        raise InputError(f"parameters: expected words in the names of weights, got {list(parameters or ())}")
-    first = [p.detach().clone() for _, p in named]
-    chosen = [p for _, p in named]
-    optimizer = torch.optim.SGD(chosen, lr=learning_rate)
-    found = []
-    for number, (inputs, targets, counted, _) in enumerate(cut_windows(ids, length, stride=None, batch=1)):
-        if reset_windows and number % reset_windows == 0:
-            with torch.no_grad():
-                for parameter, value in zip(chosen, first):
-                    parameter.copy_(value)
-        with torch.enable_grad():
-            nll = model_nll(learner)(inputs, targets)[0, -counted:]
-            found.append(nll.detach().double().cpu().numpy())
-            optimizer.zero_grad()
-            nll.mean().backward()
-        torch.nn.utils.clip_grad_norm_(chosen, 1.0)
-        optimizer.step()
-    return np.concatenate(found)
 
 
 def cut_windows(ids: NDArray[Any], length: int, *, stride: int | None, batch: int) -> Iterator[Piece]:

@@ -6,7 +6,7 @@ Shapes: B batch, L length, N tokens, D width, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -128,18 +128,6 @@ class LanguageTeacher:
         """The shapes of its features for texts as long as `tokens` (B, L)."""
         found = self.hidden(tokens)
         return OutputSpec(self.vocab_size, {name: tuple(x.shape[1:]) for name, x in found.features.items()})
-
-    @torch.no_grad()
-    def generate(self, tokens: Tensor, count: int, *, temperature: float = 0.0) -> Tensor:
-        """(B, L + count) tokens by transformers' own `generate`; greedy at temperature 0."""
-        how: Mapping[str, Any] = (
-            {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
-        )
-        mask = torch.ones_like(tokens)
-        found: Tensor = self.network.generate(
-            tokens, attention_mask=mask, max_new_tokens=count, min_new_tokens=count, pad_token_id=0, **how
-        )
-        return found
 
     @property
     def device(self) -> torch.device:
