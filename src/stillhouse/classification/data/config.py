@@ -26,13 +26,13 @@ class DataConfig:
         {'train': 970, 'validation': 108, 'test': 719}
     """
 
-    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "npz", "shards"] = Field(
+    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "npz"] = Field(
         default="digits",
-        description="the data set; folder: ROOT/[train/]CLASS/*.png, npz: arrays images and labels, shards: WebDataset's tars",
+        description="the data set; folder: ROOT/[train/]CLASS/*.png, npz: arrays images and labels",
     )
     stream: bool = Field(
         default=False,
-        description="of folder: decode images when they are needed, for more than memory holds (shards always do)",
+        description="of folder: decode images when they are needed, for more than memory holds",
     )
     root: str | None = Field(
         default=None,
@@ -83,7 +83,7 @@ class DataConfig:
     randaugment_magnitude: int = Field(default=9, ge=0, le=30, description="of randaugment: how strong, 30 is the most")
 
     def __post_init__(self) -> None:
-        if self.stream and self.name not in {"folder", "shards"}:
+        if self.stream and self.name != "folder":
             raise ValueError(
                 f"stream: decodes image files when they are needed, and {self.name} has none; leave it out"
             )
@@ -107,10 +107,6 @@ class DataConfig:
             from stillhouse.classification.data.folder import load_folder
 
             return load_folder(self._given_root("the folder"), self.image_size, self.channels, stream=self.stream)
-        if self.name == "shards":
-            from stillhouse.classification.data.shards import load_shards
-
-            return load_shards(self._given_root("the folder of shards"), self.image_size, self.channels)
         if self.name == "npz":
             from stillhouse.classification.data.npz import load_npz
 
