@@ -28,7 +28,7 @@ from stillhouse.families.lm.job import Course, LanguageJob
 from stillhouse.families.lm.material import cache_of, load_teacher
 from stillhouse.families.lm.metrics.nll import bits_per_byte, model_nll, score_text
 from stillhouse.families.lm.plan import LanguageTrainingConfig, LmRunConfig
-from stillhouse.families.lm.recipes import loop, wikitext_2
+from stillhouse.families.lm.recipes import RECIPES
 from stillhouse.families.lm.saved import save_lm
 from stillhouse.families.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.families.lm.students.network import SpikingLM
@@ -106,10 +106,10 @@ def config_of(row: str, text: str) -> LmRunConfig:
     base, _, change = ROWS[row]
     if base is not None:
         return change(config_of(base, text))
-    start = wikitext_2()
+    start = RECIPES["wikitext-2"]()
     corpus = replace(start.corpus, source=text, tokenizer="bpe:2048", most_bytes=None)
     plain = replace(start.lesson, kd_weight=0.0, label_weight=1.0, weights_ramp=(0.1, 0.4), spikes_ramp=(0.2, 0.5))
-    adamw = replace(loop(EPOCHS, 8, 5e-3), weight_decay=0.1)
+    adamw = replace(start.training, epochs=EPOCHS, optimizer="adamw", weight_decay=0.1)
     return replace(start, corpus=corpus, student=OLD, lesson=plain, training=adamw, arms=("kd",))
 
 
