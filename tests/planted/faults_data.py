@@ -95,7 +95,7 @@ FAULTS = (
     ),
     Fault(
         "an .npz without labels does not say which file",
-        "stillhouse.classification.data.npz:load_npz",
+        "stillhouse.classification.data.arrays:load_npz",
         edited("if key in arrays and arrays[key].ndim == 1:", "if False:"),
         f"{LABELS}test_npz_files_without_labels_are_refused",
     ),

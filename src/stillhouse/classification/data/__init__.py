@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from stillhouse.classification.data.config import DataConfig
-from stillhouse.classification.data.texts_config import TextDataConfig
+from stillhouse.classification.data.config import DataConfig, TextDataConfig
 from stillhouse.core.config import settings
 
 if TYPE_CHECKING:

@@ -20,8 +20,7 @@ import torch
 
 from stillhouse.classification.data.decode import check_file, common_channels, common_size, look
 from stillhouse.classification.data.leaks import Image, check_apart
-from stillhouse.classification.data.sources import Loaded, Rows
-from stillhouse.classification.data.streamed import Streamed, by_threads
+from stillhouse.classification.data.streamed import Loaded, Rows, Streamed, by_threads
 from stillhouse.core.checks import InputError
 from stillhouse.core.labels import FOLDERS as UNLABELLED
 from stillhouse.core.labels import require_labels

@@ -12,6 +12,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -107,3 +108,27 @@ def by_threads(function: Callable[[Any], T], given: Sequence[Any], what: str) ->
     groups = (given[start : start + AT_ONCE] for start in range(0, len(given), AT_ONCE))
     done = (result for group in groups for result in _pool().map(function, group))
     return iter(track(done, what, total=len(given), console=console, transient=True, disable=not console.is_terminal))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Images and their labels.
+
+    Attributes:
+        images: (N, C, H, W) uint8, or float32 in [0, 1]; or what decodes them when they are asked for.
+        labels: (N,) int64.
+    """
+
+    images: Tensor | Streamed
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A data set as its source has it: the splits that it brings, None for those that must be taken from `train`."""
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Rows
+    validation: Rows | None = None
+    test: Rows | None = None

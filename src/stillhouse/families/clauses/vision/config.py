@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from stillhouse.classification.data import DataConfig
-from stillhouse.classification.mixing_config import MixingConfig
+from stillhouse.classification.training import MixingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, configclass, parse
 from stillhouse.core.lock import missing_folders, remove_empty
