@@ -21,7 +21,6 @@ from stillhouse.core.records import read_json, write_json
 from stillhouse.core.verdict import in_words
 from stillhouse.core.watch import Watch
 from stillhouse.families.lm.commands import in_file, in_memory, print_lm_summary
-from stillhouse.families.lm.energy import count_energy
 from stillhouse.families.lm.family import FAMILY, beside_ngram
 from stillhouse.families.lm.metrics.nll import model_nll, score_text
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
@@ -29,7 +28,7 @@ from stillhouse.families.lm.recipes import RECIPES, TEACHER_RECIPES, load_lm_run
 from stillhouse.families.lm.run import cache, train_teacher
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.score import Examination
-from stillhouse.families.lm.use import evaluate, export, generate, score_again
+from stillhouse.families.lm.use import count_energy, evaluate, export, generate, score_again
 
 WINDOW = 16
 

@@ -2692,7 +2692,7 @@ WRITING = (
     ),
     Fault(
         "what is known of a token is forgotten",
-        "stillhouse.families.lm.data.prefixes:Prefixes.next_byte",
+        "stillhouse.families.lm.teachers.other_tokens:Prefixes.next_byte",
         edited("[nodes.to(device)]", "[nodes.to(device) * 0]"),
         "tests/lm/test_other_tokens.py::test_marginals_equal_the_sum_over_the_vocabulary",
     ),

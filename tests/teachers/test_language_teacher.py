@@ -206,17 +206,6 @@ def test_more_sums_narrow_the_bounds():
     assert width[3] < 0.5 * width[1]
 
 
-def test_a_cache_of_an_earlier_version_is_named(tmp_path):
-    """Its files hold no hashes: it is written again, not believed."""
-    told = teacher()
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "cache.json").write_text("{}")
-    with pytest.raises(InputError, match="earlier version; delete it"):
-        write_cache(told, Rows(), key(told), tmp_path / "c")
-    with pytest.raises(InputError, match="earlier version; delete it"):
-        LogitCache(tmp_path / "c")
-
-
 def test_damaged_sums_of_the_others_are_found(tmp_path):
     """They go into the loss as they are."""
     told = teacher()

@@ -484,8 +484,6 @@ def test_a_resumed_run_is_the_uninterrupted_one(told, tmp_path):
     ("change", "expected"),
     [
         ({"source": "cache", "divergence": "js"}, "needs all logits"),
-        ({"signals": [{"kind": "logits"}]}, "signals: moved out of lesson; write it at the top"),
-        ({"curriculum": {"by_class": False}}, "curriculum: moved out of lesson"),
         ({"weights_ramp": (0.5, 0.2)}, "a later end"),
         ({"label_weight": 0.0, "kd_weight": 0.0}, "one above 0"),
         ({"temperature": LearnedTemperature(per_sample=True)}, "one a token"),
@@ -502,7 +500,6 @@ def test_short_texts_are_refused(told):
     with pytest.raises(InputError, match=r"at least 301 tokens"):
         job(lesson(window=300))
     assert LanguageTrainingConfig(precision="auto").precision == "32-true"
-    assert parse(LanguageLessonConfig, {"window": 9, "signals": [], "curriculum": None}).window == 9  # of an older file
     with pytest.raises(ConfigError, match="windo: unknown key"):
         parse(LanguageLessonConfig, {"windo": 9})
     assert lesson(temperature=FixedTemperature(value=1.5)).temperatures == (1.5,)

@@ -201,7 +201,7 @@ def _evaluate(words: Sequence[str]) -> int:
     from stillhouse.families.lm.use import score_again
 
     if options.energy:
-        from stillhouse.families.lm.energy import count_energy
+        from stillhouse.families.lm.use import count_energy
 
         print(json.dumps(count_energy(options.folder), indent=2))
         return 0

@@ -34,7 +34,6 @@ from stillhouse.families.lm.data.windows import Windows, check_length
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.light import BITS, LanguageLight
 from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, questions_about, teachers_of
-from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import model_nll, score_text, teacher_nll
 from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, LmTeacherRunConfig, refusal, taught
@@ -217,7 +216,7 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         order = config.score.ngram
         if order:
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
-            fit = lambda lab, seed: _ngram(lab.data, order)  # noqa: E731
+            fit = lambda lab, seed: ngram_nll(lab.data, order)  # noqa: E731
             arms.append(Arm(NGRAM, None, False, fit=fit, about=about, plain=f"a {order}-gram"))
         if (inside := config.student.ngram) is not None:
             about = "the n-gram inside the student, without it"
@@ -313,9 +312,7 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         if arm.fit is not None:
             inside = isinstance(model, NGramPrior)
             facts = {"bytes": len(pack_trie(model.trie)), "entries": model.trie.used} if inside else {}
-            return _scores(
-                examination.score(_prior_nll(model) if inside else _ngram_nll(model)), "nll.npz", facts=facts
-            )
+            return _scores(examination.score(_prior_nll(model) if inside else model), "nll.npz", facts=facts)
         model.cpu()
         scored = examination.score(model_nll(model))
         spikes = _spikes(model, examination)
@@ -448,14 +445,6 @@ def _prior_nll(prior: NGramPrior) -> Any:
         return -prior(inputs, prior.initial_state(len(inputs)))[0].gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
     return nll
-
-
-def _ngram(data: Corpus, order: int) -> NGram:
-    return NGram(data.train.ids, vocab_size=data.tokenizer.vocab_size, order=order)
-
-
-def _ngram_nll(model: NGram) -> Any:
-    return lambda inputs, targets: torch.from_numpy(model.nll(inputs.numpy(), targets.numpy()))
 
 
 def _scores(

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from stillhouse.core.config import configclass
 from stillhouse.temperature import FixedTemperature, TemperatureConfig
 
 Ramp = tuple[float, float]
-MOVED = ("signals", "curriculum")  # to the run, where every family has them
 
 
 @configclass
@@ -130,16 +128,6 @@ class LanguageLessonConfig:
             )
         if self.temperature.kind == "learned" and self.divergence != "forward-kl":
             raise ValueError(f"temperature: learned goes with forward-kl, got {self.divergence}")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _moved(cls, values: Any) -> Any:
-        """Name the place of settings that every family has now; an empty one of an older file is dropped."""
-        given = dict(values if isinstance(values, Mapping) else values.kwargs or {})
-        for name in MOVED:
-            if given.pop(name, None):
-                raise ValueError(f"{name}: moved out of lesson; write it at the top of the file, as {name}: ...")
-        return given
 
     @property
     def temperatures(self) -> tuple[float, ...]:

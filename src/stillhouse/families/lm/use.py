@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import check_test_data, run_above, student_folder
 from stillhouse.core.outputs import check_output
@@ -23,19 +25,26 @@ from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.corpus import Corpus, whole_text
 from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, load_tokenizer
 from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.lm.export.packed_ternary import load_packed, pack_student
 from stillhouse.families.lm.light import PACKED
 from stillhouse.families.lm.lines import LineScores
 from stillhouse.families.lm.material import load_teacher, load_text
+from stillhouse.families.lm.metrics.energy import Operations, spiking_operations, transformer_operations
 from stillhouse.families.lm.metrics.nll import model_nll, teacher_nll
+from stillhouse.families.lm.metrics.spiking import measure_spikes
 from stillhouse.families.lm.plan import LmScoreConfig
 from stillhouse.families.lm.rollouts import continued
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.score import Examination
+from stillhouse.families.lm.students.blocks import quantized_layers
 from stillhouse.families.lm.students.network import SpikingLM
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
 
 EXPORTED = 32  # windows on which an exported program is held against the network
-ENERGY_WINDOWS = 64  # their tokens' spikes are counted for a cost
+ENERGY_WINDOWS, COUNTED = (
+    64,
+    128,
+)  # their tokens' spikes are counted: for the cost of every arm, and for one that is asked for
 
 
 def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreConfig | None = None) -> dict[str, Any]:
@@ -118,7 +127,6 @@ def generate(
         raise InputError("prompt: expected at least one token, got none")
     further: dict[str, Any] = {}
     if packed:
-        from stillhouse.families.lm.export.packed_ternary import pack_student
         from stillhouse.families.lm.export.spiking_generator import SpikingGenerator
 
         student = pack_student(model)
@@ -185,8 +193,6 @@ def export(folder: Path, out: Path) -> dict[str, Any]:
     Raises:
         InputError: a student that is not quantized to its end.
     """
-    from stillhouse.families.lm.export.packed_ternary import pack_student
-
     for place in (out / PACKED, out / TOKENIZER_FILE):
         check_output(place)
     model, tokenizer, _ = load_lm(student_folder(folder))
@@ -197,9 +203,6 @@ def export(folder: Path, out: Path) -> dict[str, Any]:
 
 def write_packed(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
     """A folder with packed weights and the tokenizer; every weight is read back and held against the network's."""
-    from stillhouse.families.lm.export.packed_ternary import load_packed
-    from stillhouse.families.lm.students.blocks import quantized_layers
-
     out.mkdir()
     found = export(folder, out)
     packed, model = load_packed(found["file"]), load_lm(folder)[0]
@@ -321,20 +324,48 @@ class TextPredictor(LineScores):
         return written(self.network, ids.tolist(), count)
 
 
+def count_energy(folder: Path, *, context: int | None = None) -> dict[str, Any]:
+    """Picojoules of a token, with and without weight traffic, of a student as it is deployed and of the teacher of its run.
+
+    Args:
+        folder: of an arm and seed, quantized to its end.
+        context: tokens that the teacher looks back at, which a student's cost does not depend on. None: a training window.
+
+    Raises:
+        InputError: a student without spikes, that belongs to no run, or a teacher that is no plain decoder.
+    """
+    run = run_of(folder)
+    built = own_text(run, folder)
+    teacher = load_teacher(parse(LanguageTeacherConfig, part_of(run, folder, "teacher")), built)
+    model, _, card = load_lm(folder)
+    if not model.spike_units():
+        raise InputError(f"{folder}: expected a student with spikes, got a dense one")
+    window = int(card["window"])
+    parts = _operations(model, Windows(built.test.ids, window).sample(COUNTED))
+    ours = sum(parts.values(), Operations()).energy()
+    vocabulary = getattr(teacher, "own", teacher).vocab_size
+    theirs = transformer_operations(teacher.network.config, vocabulary, context or window).energy()
+    kinds = ("operations_pj", "with_weight_traffic_pj", "with_all_traffic_pj")
+    return {
+        "label": ours["label"],
+        "student": {kind: ours[kind] for kind in kinds},
+        "student_parts": {name: operations.energy()["operations_pj"] for name, operations in parts.items()},
+        "teacher": {kind: theirs[kind] for kind in kinds},
+        "ratio": {kind: ours[kind] / theirs[kind] for kind in kinds},
+        "context": context or window,
+    }
+
+
+def _operations(model: SpikingLM, pieces: Any) -> dict[str, Operations]:
+    """Of a token, by part, at the spikes that some texts make."""
+    return spiking_operations(model, measure_spikes(model, pieces, call=model.hidden))
+
+
 def cost(folder: Path) -> dict[str, float]:
     """Weights and bytes of a student, saved and packed; where it spikes and its run is at hand also the counted energy of a token.
 
     Spikes are counted on the valid split.
     """
-    from contextlib import suppress
-    from functools import reduce
-    from operator import add
-
-    from stillhouse.core.costs import weight_bytes
-    from stillhouse.families.lm.export.packed_ternary import pack_student
-    from stillhouse.families.lm.metrics.energy import spiking_operations
-    from stillhouse.families.lm.metrics.spiking import measure_spikes
-
     model, _, card = load_lm(folder)
     found = {"params": float(sum(p.numel() for p in model.parameters())), **weight_bytes(folder)}
     with suppress(InputError):  # a student that was kept on its ramp has no packed form
@@ -343,6 +374,5 @@ def cost(folder: Path) -> dict[str, float]:
     if run is None or not model.spike_units() or not model.config.ternary_weights:
         return found
     built = load_text(parse(CorpusConfig, part_of(run, folder, "corpus")), lambda line: None)
-    pieces = Windows(built.valid.ids, int(card["window"])).sample(ENERGY_WINDOWS)
-    parts = spiking_operations(model, measure_spikes(model, pieces, call=model.hidden))
-    return {**found, "energy_pj": float(reduce(add, parts.values()).energy()["operations_pj"])}
+    parts = _operations(model, Windows(built.valid.ids, int(card["window"])).sample(ENERGY_WINDOWS))
+    return {**found, "energy_pj": float(sum(parts.values(), Operations()).energy()["operations_pj"])}

@@ -1,7 +1,7 @@
 """Token ids of a text's splits, written once and memory-mapped, with a manifest of their source.
 
 FOLDER/tokenizer.json
-FOLDER/train.npy        (N,) uint16 or uint32; also valid, test
+FOLDER/train.ids        (N,) uint16 or uint32, plain; also valid, test
 FOLDER/manifest.json    hashes of texts, tokenizer and ids; written last: without it nothing of the folder is used
 """
 
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from stillhouse.core.records import check_object, read_object, write_atomically,
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer, train_bpe
 
-FORMAT = "stillhouse-text-1"
+FORMAT = "stillhouse-text-2"
 MANIFEST = "manifest.json"
 SPLITS = ("train", "valid", "test")
 PIECE = 1 << 20  # bytes of a text, or ids, at a time
@@ -262,47 +260,35 @@ def _lines(path: Path) -> Iterator[str]:
         raise InputError(f"cannot read the text {path}: {error.strerror}{names}") from None
 
 
-def write_ids(path: Path, ids: NDArray[Any], vocab_size: int) -> None:
-    """Write token ids as (N,) .npy in the smallest type that holds the vocabulary, atomically.
+def write_ids(path: Path, pieces: Iterable[NDArray[Any]], vocab_size: int) -> tuple[int, str]:
+    """Write ids that come in pieces and need not fit into memory, in the smallest type that holds the vocabulary, atomically.
+
+    Returns:
+        How many they are, and their `ids_sha256`.
 
     Raises:
         InputError: no ids, or one outside of the vocabulary.
     """
-    if ids.ndim != 1:
-        raise InputError(f"token ids: expected (N,) with at least one, got {ids.shape}")
-    write_pieces(path, [ids], vocab_size)
+    kind, digest, count = _kind(vocab_size), hashlib.sha256(), 0
 
-
-def write_pieces(path: Path, pieces: Iterable[NDArray[Any]], vocab_size: int) -> tuple[int, str]:
-    """The same of ids that come in pieces and need not fit into memory; returns how many they are, and their `ids_sha256`.
-
-    Raises:
-        InputError: see `write_ids`.
-    """
-    kind = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
-    digest, count = hashlib.sha256(), 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent) as raw:
+    def write(file: IO[bytes]) -> None:
+        nonlocal count
         for ids in pieces:
-            if not len(ids):
-                continue
-            if int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
                 wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
                 raise InputError(f"token ids: expected 0 to {vocab_size - 1}, got {wrong}")
             digest.update(np.ascontiguousarray(ids, np.uint32).data)
-            raw.write(ids.astype(kind).tobytes())
+            file.write(ids.astype(kind).tobytes())
             count += len(ids)
         if not count:
-            raise InputError("token ids: expected (N,) with at least one, got (0,)")
+            raise InputError("token ids: expected at least one, got none")
 
-        def write(file: IO[bytes]) -> None:
-            header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (count,)}
-            np.lib.format.write_array_header_1_0(file, header)
-            raw.seek(0)
-            shutil.copyfileobj(raw, file)
-
-        write_atomically(path, write)
+    write_atomically(path, write)
     return count, digest.hexdigest()
+
+
+def _kind(vocab_size: int) -> np.dtype[np.unsignedinteger[Any]]:
+    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
 def ids_sha256(ids: NDArray[Any]) -> str:
@@ -322,22 +308,20 @@ def _write(folder: Path, name: str, text: Lines, tokenizer: Tokenizer) -> dict[s
             size += len(line.encode())
             yield line
 
-    count, sha256 = write_pieces(folder / f"{name}.npy", tokenizer.encode_lines(counted()), tokenizer.vocab_size)
+    count, sha256 = write_ids(folder / f"{name}.ids", tokenizer.encode_lines(counted()), tokenizer.vocab_size)
     return {"tokens": count, "bytes": size, "sha256": sha256}
 
 
 def _open(folder: Path, name: str, facts: dict[str, Any], vocab_size: int) -> Split:
-    path = folder / f"{name}.npy"
-    try:
-        ids = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"token ids {path}: cannot be read: {error}; delete {folder} to make them again") from None
+    path = folder / f"{name}.ids"
     check_object(facts, {"bytes": int, "sha256": str}, f"{folder / MANIFEST}, {name}")
-    if ids.ndim != 1 or ids.dtype.kind != "u" or ids_sha256(ids) != facts["sha256"]:
+    try:
+        ids = np.memmap(path, _kind(vocab_size), "r")
+    except (OSError, ValueError) as error:
+        raise InputError(f"token ids {path}: cannot be read: {error}; delete {folder} to make them again") from None
+    if ids_sha256(ids) != facts["sha256"]:
         raise InputError(f"token ids {path}: not those of the manifest; delete {folder} to make them again")
-    if int(ids.max()) >= vocab_size:
-        raise InputError(f"token ids {path}: expected 0 to {vocab_size - 1}, got {int(ids.max())}")
-    return Split(name, ids, int(facts["bytes"]), str(facts["sha256"]))
+    return Split(name, ids, facts["bytes"], facts["sha256"])
 
 
 def _home() -> Path:

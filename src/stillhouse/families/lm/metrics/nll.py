@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stillhouse.core.checks import InputError
+from stillhouse.families.lm.data.windows import check_length
 
 Nll = Callable[[Tensor, Tensor], Tensor]
 Floats = NDArray[np.float64]
@@ -125,7 +126,7 @@ def loss_by_position(nll: Nll, ids: NDArray[Any], *, length: int, batch: int = 1
     Raises:
         InputError: the text is shorter than a window.
     """
-    _check_length(ids, length)
+    check_length(len(ids), length)
     rows = np.unique(np.linspace(0, (len(ids) - 1) // length - 1, most_rows).astype(np.int64))
     total = np.zeros(length)
     with torch.no_grad():
@@ -137,7 +138,7 @@ def loss_by_position(nll: Nll, ids: NDArray[Any], *, length: int, batch: int = 1
 
 def cut_windows(ids: NDArray[Any], length: int, *, stride: int | None, batch: int) -> Iterator[Piece]:
     """(inputs, targets, counted, first) pieces in the order of the text; every token but the first counts once."""
-    _check_length(ids, length)
+    check_length(len(ids), length)
     step = length if stride is None else stride
     if not 1 <= step <= length:
         raise InputError(f"stride: expected 1 to the window's length {length}, got {stride}")
@@ -157,8 +158,3 @@ def cut_windows(ids: NDArray[Any], length: int, *, stride: int | None, batch: in
     if done < last:
         start = done if step == length else last - length
         yield rows(np.array([start]), last - start, last - done)
-
-
-def _check_length(ids: NDArray[Any], length: int) -> None:
-    if length < 1 or len(ids) < length + 1:
-        raise InputError(f"text: expected at least {length + 1} tokens (a window and the one after it), got {len(ids)}")

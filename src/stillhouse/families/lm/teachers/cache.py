@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stillhouse.cache.content import SEEN, Content, same, scores_of, seen
-from stillhouse.cache.files import PLAN
 from stillhouse.cache.questions import Part, Questions
 from stillhouse.cache.questions import write_cache as write_answers
 from stillhouse.cache.stored import StoredTeacher, spot_check
@@ -28,17 +27,6 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.losses.tail import Scores
 
 TRAIN = "train"
-EARLIER = "cache.json"  # of the format before the caches of all families became one
-
-
-class Rows(Protocol):
-    """Windows of a text: `len`, and rows (B,) to inputs and targets (B, L)."""
-
-    def __len__(self) -> int: ...
-
-    def __call__(self, rows: NDArray[Any]) -> tuple[Tensor, Tensor]:
-        """Inputs and targets."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -79,8 +67,6 @@ class LogitCache:
     """
 
     def __init__(self, folder: Path, key: CacheKey | None = None) -> None:
-        if (folder / EARLIER).is_file() and not (folder / PLAN).is_file():
-            raise InputError(f"cache {folder}: was written by an earlier version; delete it and write it again")
         self.stored = StoredTeacher(folder)
         self.folder = folder
         if not self.stored.content.topk:
@@ -153,7 +139,7 @@ def key_of(stored: StoredTeacher) -> CacheKey:
     )
 
 
-def questions_of(teacher: Any, windows: Rows, key: CacheKey, *, batch: int = 16, **facts: Any) -> Questions:
+def questions_of(teacher: Any, windows: Any, key: CacheKey, *, batch: int = 16, **facts: Any) -> Questions:
     """The windows as rows that a language teacher is asked about.
 
     Args:
@@ -190,7 +176,7 @@ def questions_of(teacher: Any, windows: Rows, key: CacheKey, *, batch: int = 16,
 
 def write_cache(
     teacher: Any,
-    windows: Rows,
+    windows: Any,
     key: CacheKey,
     folder: Path,
     *,
@@ -217,14 +203,12 @@ def write_cache(
             f"cache: expected a key of teacher {teacher.identity[:12]}, {len(windows)} rows and k of at most "
             f"{teacher.vocab_size}, got {key.teacher[:12]}, {key.rows} and {key.k}"
         )
-    if (folder / EARLIER).is_file() and not (folder / PLAN).is_file():
-        raise InputError(f"cache {folder}: was written by an earlier version; delete it and write it again")
     questions = questions_of(teacher, windows, key, batch=batch)
     write_answers(questions, folder, key.content, wait=True, shard_bytes=shard_bytes, on_progress=on_progress)
     return LogitCache(folder, key)
 
 
-def check_cache(cache: LogitCache, teacher: Any, windows: Rows, *, rows: int = 4, seed: int | None = None) -> str:
+def check_cache(cache: LogitCache, teacher: Any, windows: Any, *, rows: int = 4, seed: int | None = None) -> str:
     """Ask the teacher again for some rows of a cache, and compare; see `stillhouse.cache.stored.spot_check`.
 
     Raises:
