@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from stillhouse.families.lm.data.corpus import Corpus
-from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.lm.data.corpus import Corpus, Windows
 from stillhouse.families.lm.export.packed_ternary import pack_student
 from stillhouse.families.lm.job import Course, LanguageJob
 from stillhouse.families.lm.material import cache_of, load_teacher
@@ -35,7 +34,7 @@ from stillhouse.families.lm.students.network import SpikingLM
 from stillhouse.families.lm.students.prior import held_out_priors
 from stillhouse.families.lm.students.trie import count_trie
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
-from stillhouse.families.lm.tutor import LanguageTutor
+from stillhouse.families.lm.teachers.cache import LanguageTutor
 from stillhouse.training.loop import fit
 
 EPOCHS, SCORED, WINDOW = 5, 16_384, 128
@@ -79,7 +78,6 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
     "taught": ("deep", "the same, taught by --teacher on the whole text", lesson(kd_weight=1.0)),
     "late": ("wide", "dense for the first 30 % of the steps", lesson(weights_ramp=(0.3, 0.5), spikes_ramp=(0.3, 0.6))),
     "early": ("wide", "quantized by 20 % of the steps", lesson(weights_ramp=(0.0, 0.1), spikes_ramp=(0.05, 0.2))),
-    "short": ("wide", "windows of 32 tokens for the first 30 %", lesson(short_window=32)),
     "dense": ("wide", "neither spikes nor ternary weights", student(spikes=None, ternary_weights=())),
     "spikes": ("wide", "ternary weights, no spikes", student(spikes=None)),
     "counts": (

@@ -8,7 +8,7 @@ import pytest
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.data.corpus import MANIFEST, write_ids
+from stillhouse.families.lm.data.corpus import MANIFEST, Windows, write_ids
 from stillhouse.families.lm.data.tokenizer import (
     TOKENIZER_FILE,
     byte_tokenizer,
@@ -16,7 +16,6 @@ from stillhouse.families.lm.data.tokenizer import (
     load_tokenizer,
     train_bpe,
 )
-from stillhouse.families.lm.data.windows import Windows
 
 WORDS = "the river ran over the stones and the stones sang of naïve \N{SNOWMAN} rivers .\n"
 

@@ -10,24 +10,21 @@ from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, OutputSpec, Progress
 from stillhouse.curricula import ByTime, Curriculum, CurriculumConfig
 from stillhouse.families.lm.align import MixerAlignment, attention_paths, inherit_embedding
-from stillhouse.families.lm.data.corpus import Split
-from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.lm.data.corpus import Split, Windows
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.lesson import LanguageLessonConfig
 from stillhouse.families.lm.losses import Kept, Later, Live, language_losses
-from stillhouse.families.lm.metrics.nll import model_nll
 from stillhouse.families.lm.plan import LanguageTrainingConfig
 from stillhouse.families.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.students.network import rounded_rows
 from stillhouse.families.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.families.lm.students.trie import count_trie
 from stillhouse.families.lm.teachers import SmallTransformerConfig
-from stillhouse.families.lm.teachers.cache import CacheKey, write_cache
+from stillhouse.families.lm.teachers.cache import CacheKey, LanguageTutor, write_cache
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.families.lm.through_head import student_head, teacher_head
 from stillhouse.families.lm.tokens import build_token_signals
-from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.losses import forward_kl
 from stillhouse.losses.tail import Scores
 from stillhouse.signals import DynamicsConfig, HiddenConfig, LogitsConfig, student_features, teacher_features
@@ -90,20 +87,6 @@ def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), cur
 
 def at(step, total=12):
     return Progress(step, total)
-
-
-def test_rows_are_read_in_short_pieces_at_first_and_whole_later():
-    """Each piece without a past, every token once, and its target where it was."""
-    model = student()
-    work = job(lesson(short_window=L // 2, short_share=0.5), model=model, total=8)
-    rows = torch.arange(4)
-    batch = work.batch(rows, at(0, 8))
-    halves = [model.hidden(piece)[0] for piece in batch.inputs.split(L // 2, 1)]
-    torch.testing.assert_close(work.outputs(batch).hidden, torch.cat(halves, 1))
-    short = work.terms(rows, at(0, 8))["labels"][1]
-    torch.testing.assert_close(short, model_nll(model)(batch.inputs.reshape(8, -1), batch.labels.reshape(8, -1)).mean())
-    work.stepped(4)
-    torch.testing.assert_close(work.outputs(batch).hidden, model.hidden(batch.inputs)[0])
 
 
 def test_a_network_is_rounded_when_the_run_ends():

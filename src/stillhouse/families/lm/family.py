@@ -29,8 +29,7 @@ from stillhouse.core.verdict import mean_interval
 from stillhouse.core.watch import Watch
 from stillhouse.families.lm import use
 from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
-from stillhouse.families.lm.data.corpus import Corpus
-from stillhouse.families.lm.data.windows import Windows, check_length
+from stillhouse.families.lm.data.corpus import Corpus, Windows, check_length
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.light import BITS, LanguageLight
 from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, questions_about, teachers_of
@@ -42,11 +41,10 @@ from stillhouse.families.lm.score import Examination, Scored, ngram_nll
 from stillhouse.families.lm.students import NGramConfig
 from stillhouse.families.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.families.lm.students.trie import Trie, count_trie, pack_trie
-from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher
+from stillhouse.families.lm.teachers.cache import LanguageTutor, StoredLanguageTeacher
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.through_head import student_head, teacher_head
 from stillhouse.families.lm.tokens import build_token_signals, by_token
-from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.layers.taps import Tapped
 from stillhouse.signals import teacher_features
 from stillhouse.teachers.identity import weights_sha256

@@ -62,12 +62,6 @@ class LanguageLessonConfig:
     """
 
     window: int = Field(default=128, gt=1, description="tokens of a training row")
-    short_window: int | None = Field(
-        default=None,
-        gt=1,
-        description="tokens of the pieces that rows are cut into at first, a divisor of window [none]",
-    )
-    short_share: float = Field(default=0.3, ge=0, le=1, description="share of the run with short_window")
     epoch_steps: int = Field(
         default=50, gt=0, description="optimizer steps between two validations; an epoch of the loop"
     )
@@ -115,8 +109,6 @@ class LanguageLessonConfig:
             raise ValueError(
                 f"on_policy.prompt: expected less than the window of {self.window} tokens, got {self.on_policy.prompt}"
             )
-        if self.short_window is not None and self.window % self.short_window:
-            raise ValueError(f"short_window: expected a divisor of window {self.window}, got {self.short_window}")
         if self.label_weight + self.kd_weight == 0:
             raise ValueError("label_weight, kd_weight: expected one above 0, got 0 and 0")
         if self.source == "cache" and self.divergence != "forward-kl":

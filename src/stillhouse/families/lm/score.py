@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stillhouse.families.lm.data.corpus import Corpus
-from stillhouse.families.lm.data.windows import check_length
+from stillhouse.families.lm.data.corpus import Corpus, check_length
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import Nll, bits_per_byte, loss_by_position, perplexity, score_text
 from stillhouse.families.lm.plan import LmScoreConfig

@@ -22,9 +22,8 @@ from stillhouse.core.outputs import check_output
 from stillhouse.core.records import read_object
 from stillhouse.core.sample import sample_rows
 from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.data.corpus import Corpus, whole_text
+from stillhouse.families.lm.data.corpus import Corpus, Windows, whole_text
 from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, load_tokenizer
-from stillhouse.families.lm.data.windows import Windows
 from stillhouse.families.lm.export.packed_ternary import load_packed, pack_student
 from stillhouse.families.lm.light import PACKED
 from stillhouse.families.lm.lines import LineScores

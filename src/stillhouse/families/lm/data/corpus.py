@@ -1,4 +1,4 @@
-"""Token ids of a text's splits, written once and memory-mapped, with a manifest of their source.
+"""Token ids of a text's splits, written once and memory-mapped, with a manifest of their source; windows of them for training.
 
 FOLDER/tokenizer.json
 FOLDER/train.ids        (N,) uint16 or uint32, plain; also valid, test
@@ -12,15 +12,19 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import check_object, read_object, write_atomically, write_json
+from stillhouse.core.sample import sample_rows
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer, train_bpe
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = "stillhouse-text-2"
 MANIFEST = "manifest.json"
@@ -326,3 +330,52 @@ def _open(folder: Path, name: str, facts: dict[str, Any], vocab_size: int) -> Sp
 
 def _home() -> Path:
     return Path(os.environ.get("STILLHOUSE_CACHE") or "~/.cache/stillhouse").expanduser() / "text"
+
+
+class Windows:
+    """Non-overlapping rows of a text for training: row i reads tokens i L to i L + L - 1; its targets are the ones after each.
+
+    Args:
+        ids: (N,) token ids, memory-mapped or not.
+        length: L.
+
+    Raises:
+        InputError: a length below 1, or a text shorter than one row and its next token.
+
+    Example:
+        >>> rows = Windows(np.arange(10, dtype=np.uint16), 4)
+        >>> len(rows), rows(np.array([1]))[0].tolist(), rows(np.array([1]))[1].tolist()
+        (2, [[4, 5, 6, 7]], [[5, 6, 7, 8]])
+    """
+
+    def __init__(self, ids: NDArray[Any], length: int) -> None:
+        check_length(len(ids), length)
+        self.ids, self.length = ids, length
+
+    def __len__(self) -> int:
+        return (len(self.ids) - 1) // self.length
+
+    def __call__(self, rows: NDArray[Any] | Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets (B, L) int64 of row numbers (B,)."""
+        import torch
+
+        at = np.asarray(rows, np.int64)[:, None] * self.length + np.arange(self.length + 1)
+        both = torch.from_numpy(self.ids[at].astype(np.int64))
+        return both[:, :-1], both[:, 1:]
+
+    def sample(self, count: int, batch: int = 16) -> Iterator[Tensor]:
+        """Inputs (B, L) of `count` rows from anywhere in the text, drawn by a fixed seed, some at a time."""
+        rows = sample_rows(len(self), count)
+        return (self(some)[0] for some in np.split(rows, range(batch, len(rows), batch)))
+
+
+def check_length(tokens: int, length: int) -> None:
+    """Refuse a text without a single whole window.
+
+    Raises:
+        InputError: it has fewer tokens than a window and the token after it.
+    """
+    if length < 1:
+        raise InputError(f"window: expected at least 1 token, got {length}")
+    if tokens < length + 1:
+        raise InputError(f"text: expected at least {length + 1} tokens (a window and the one after it), got {tokens}")

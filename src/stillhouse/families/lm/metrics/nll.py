@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.lm.data.windows import check_length
+from stillhouse.families.lm.data.corpus import check_length
 
 Nll = Callable[[Tensor, Tensor], Tensor]
 Floats = NDArray[np.float64]
