@@ -21,21 +21,20 @@ import numpy as np
 import torch
 from scipy import stats
 
-from stillhouse.families.lm.data.corpus import Corpus
-from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.lm.data.corpus import Corpus, Windows
 from stillhouse.families.lm.export.packed_ternary import pack_student
 from stillhouse.families.lm.job import Course, LanguageJob
 from stillhouse.families.lm.material import cache_of, load_teacher
 from stillhouse.families.lm.metrics.nll import bits_per_byte, model_nll, score_text
 from stillhouse.families.lm.plan import LanguageTrainingConfig, LmRunConfig
-from stillhouse.families.lm.recipes import loop, wikitext_2
+from stillhouse.families.lm.recipes import RECIPES
 from stillhouse.families.lm.saved import save_lm
 from stillhouse.families.lm.students import NGramConfig, SpikingLMConfig
 from stillhouse.families.lm.students.network import SpikingLM
 from stillhouse.families.lm.students.prior import held_out_priors
 from stillhouse.families.lm.students.trie import count_trie
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
-from stillhouse.families.lm.tutor import LanguageTutor
+from stillhouse.families.lm.teachers.cache import LanguageTutor
 from stillhouse.training.loop import fit
 
 EPOCHS, SCORED, WINDOW = 5, 16_384, 128
@@ -79,7 +78,6 @@ ROWS: dict[str, tuple[str | None, str, Change]] = {
     "taught": ("deep", "the same, taught by --teacher on the whole text", lesson(kd_weight=1.0)),
     "late": ("wide", "dense for the first 30 % of the steps", lesson(weights_ramp=(0.3, 0.5), spikes_ramp=(0.3, 0.6))),
     "early": ("wide", "quantized by 20 % of the steps", lesson(weights_ramp=(0.0, 0.1), spikes_ramp=(0.05, 0.2))),
-    "short": ("wide", "windows of 32 tokens for the first 30 %", lesson(short_window=32)),
     "dense": ("wide", "neither spikes nor ternary weights", student(spikes=None, ternary_weights=())),
     "spikes": ("wide", "ternary weights, no spikes", student(spikes=None)),
     "counts": (
@@ -106,10 +104,10 @@ def config_of(row: str, text: str) -> LmRunConfig:
     base, _, change = ROWS[row]
     if base is not None:
         return change(config_of(base, text))
-    start = wikitext_2()
+    start = RECIPES["wikitext-2"]()
     corpus = replace(start.corpus, source=text, tokenizer="bpe:2048", most_bytes=None)
     plain = replace(start.lesson, kd_weight=0.0, label_weight=1.0, weights_ramp=(0.1, 0.4), spikes_ramp=(0.2, 0.5))
-    adamw = replace(loop(EPOCHS, 8, 5e-3), weight_decay=0.1)
+    adamw = replace(start.training, epochs=EPOCHS, optimizer="adamw", weight_decay=0.1)
     return replace(start, corpus=corpus, student=OLD, lesson=plain, training=adamw, arms=("kd",))
 
 

@@ -83,23 +83,20 @@ def teacher_seconds(teacher: Any, count: int) -> float:
 
 def compare(packed: PackedStudent, teacher: Any, *, count: int, rounds: int) -> dict[str, Any]:
     """Medians over rounds that take turns."""
-    generators = {kind: SpikingGenerator(packed, resident=kind) for kind in ("int8", "packed")}
-    for generator in generators.values():
-        generator.generate([1], 3)  # compiles
-    seconds: dict[str, list[float]] = {name: [] for name in (*generators, "teacher")}
+    generator = SpikingGenerator(packed)
+    generator.generate([1], 3)  # compiles
+    seconds: dict[str, list[float]] = {"student": [], "teacher": []}
     for _ in range(rounds):
-        for name, generator in generators.items():
-            seconds[name].append(student_seconds(generator, count))
+        seconds["student"].append(student_seconds(generator, count))
         if teacher is not None:
             seconds["teacher"].append(teacher_seconds(teacher, count))
     said: dict[str, Any] = {
-        name: {
-            "tokens_per_second": 1 / statistics.median(seconds[name]),
+        "student": {
+            "tokens_per_second": 1 / statistics.median(seconds["student"]),
             "weight_bytes": generator.weight_bytes,
             "state_bytes": generator.state_bytes,
             "silent_rows": generator.silent_share,
         }
-        for name, generator in generators.items()
     }
     if teacher is not None:
         own = sum(p.numel() * p.element_size() for p in teacher.parameters())

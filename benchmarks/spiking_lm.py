@@ -24,7 +24,6 @@ HERE = Path(__file__).parent
 RESULT = HERE / "results" / "spiking-lm.md"
 TEACHER, RUN, COUNTS, SMOLLM2 = "wikitext-2-teacher", "wikitext-2", "wikitext-2-counts", "smollm2"
 PROMPT = "The river was first described in the nineteenth century , when"
-DYNAMIC_TOKENS, DYNAMIC_RATE = 16_384, 0.03
 WRITTEN = 400
 
 
@@ -63,17 +62,11 @@ def stillhouse(command: str, recipe: str, *flags: str, out: Path) -> None:
 
 
 def further(runs: Path) -> None:
-    """Probes, dynamic evaluation and speed of the first taught student, kept beside the run."""
+    """Speed of the first taught student, kept beside the run."""
     file = runs / RUN / "further.json"
     if file.is_file():
         return
-    from stillhouse.families.lm.plan import LmScoreConfig
-    from stillhouse.families.lm.use import evaluate, probe
-
-    student = runs / RUN / "arms" / "kd" / "seed-0"
-    score = LmScoreConfig(tokens=DYNAMIC_TOKENS, sliding_tokens=1024, position_windows=8, dynamic_rate=DYNAMIC_RATE)
-    found = {"probe": probe(student), "dynamic": evaluate(student, score=score), "speed": speed(runs)}
-    file.write_text(json.dumps(found, indent=2))
+    file.write_text(json.dumps({"speed": speed(runs)}, indent=2))
 
 
 def speed(runs: Path) -> dict[str, float]:
@@ -94,7 +87,14 @@ def speed(runs: Path) -> dict[str, float]:
         found = generate(student, PROMPT, WRITTEN)
         rates["student"].append(found["tokens_per_second"])
         started = time.perf_counter()
-        teacher.generate(prompt, WRITTEN)
+        teacher.network.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=WRITTEN,
+            min_new_tokens=WRITTEN,
+            do_sample=False,
+            pad_token_id=0,
+        )
         rates["teacher"].append((prompt.shape[1] + WRITTEN) / (time.perf_counter() - started))
     further = {name: found[name] for name in ("state_bytes", "weight_bytes", "silent_share")}
     return {**{name: statistics.median(values) for name, values in rates.items()}, **further}
@@ -220,30 +220,9 @@ def positions(run: Path) -> list[str]:
 def section_further(runs: Path) -> str:
     found = read(runs / RUN / "further.json")
     if not found:
-        return "## Probes, dynamic evaluation, speed\n\nNot run.\n"
-    probes, speed_, dynamic = found["probe"], found["speed"], found["dynamic"]
+        return "## Speed\n\nNot run.\n"
+    speed_ = found["speed"]
     lines = [
-        "## Probes of the first taught student's spikes",
-        "",
-        f"Layer {probes['layer']}, {probes['tokens']:,} test tokens; towards the teacher's last hidden states. Real spikes "
-        f"pass every control by 0.01 in both R^2 and CKA: {'yes' if probes['passes'] else 'no'}.",
-        "",
-        "| spikes | R^2 | next token (chance) | debiased CKA |",
-        "|---|---|---|---|",
-    ]
-    for name, values in probes.items():
-        if isinstance(values, dict):
-            lines.append(
-                f"| {name} | {values['r2']:.3f} | {values['token']:.3f} ({values['chance']:.3f}) | {values['cka']:.3f} |"
-            )
-    lines += [
-        "",
-        "## Dynamic evaluation",
-        "",
-        f"Each window is scored, then learned from (one plain gradient step, rate {DYNAMIC_RATE}); first "
-        f"{dynamic['tokens']:,} test tokens, no reset: {dynamic['bits_per_byte']:.4f} bits per byte as it is, "
-        f"{dynamic['dynamic_bits_per_byte']:.4f} while it learns.",
-        "",
         "## Speed",
         "",
         f"{WRITTEN} tokens after a prompt, one thread, medians of 5 in turn, same machine and run: packed student "

@@ -7,7 +7,6 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.exports import ExportChoices, Target, write_export
 from stillhouse.core.outputs import check_output
 from stillhouse.core.records import write_json
-from stillhouse.families.lm.use import export
 from stillhouse.families.sar.onnx import export_step
 
 
@@ -85,8 +84,6 @@ def test_every_command_looks_before_it_writes(run, tmp_path, capsys):
         assert "choose another --out" in capsys.readouterr().err, words
     with pytest.raises(InputError, match="it is a file of the run"):
         export_step(None, run / "rules.txt")
-    with pytest.raises(InputError, match="it is a file of the run"):
-        export(run, run / "rules.txt", nir="blocks.0")
     assert (run / "rules.txt").read_text() == before
     assert (run / "run.json").is_file()
     assert main(["compare", str(run), str(run), "--out", "x.yaml"]) == 2

@@ -21,7 +21,7 @@ from stillhouse.families.clauses.students.interpret import strongest_clauses
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.families.clauses.transfer import mean_strengths
 from stillhouse.families.clauses.vision.overlays import OVERLAYS, write_overlays
-from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.lm.data.corpus import Windows
 from stillhouse.families.sar.data.sequences import SarSplit
 from stillhouse.teachers import Teacher
 

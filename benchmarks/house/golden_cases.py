@@ -282,7 +282,7 @@ def lm(**change: Any) -> Case:
 
 LM_CASES = {
     "teacher": Case("lm train-teacher run.yaml --out {out} --quiet", {"run.yaml": LM_TEACHER}),
-    "cached": lm(arms=["kd", "no-kd", "dense", "scalar"], score={"dynamic_rate": 0.01}),
+    "cached": lm(arms=["kd", "no-kd", "dense", "scalar"]),
     "live": lm(
         arms=["kd", "no-kd"],
         lesson={**LIVE, "temperature": {"kind": "learned"}},

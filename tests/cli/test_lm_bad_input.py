@@ -16,7 +16,6 @@ from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
 
 pytest.importorskip("numba")
-from stillhouse.families.lm.export.nir import export_nir
 from stillhouse.families.lm.export.packed_ternary import load_packed, pack_student
 from stillhouse.families.lm.export.spiking_generator import SpikingGenerator, _draw
 
@@ -58,8 +57,8 @@ def refused(capsys, *words):
 def test_the_same_folder_is_taken_when_nothing_is_wrong(student, teacher, text, capsys):
     """Refusals that refuse everything would pass all tests below."""
     how = ["--source", text, "--tokens", "200", "--window", "16"]
-    assert main(["lm", "evaluate", *map(str, [student, *how, "--dynamic", "0.01"])]) == 0
-    assert "dynamic_nll" in capsys.readouterr().out
+    assert main(["lm", "evaluate", *map(str, [student, *how])]) == 0
+    assert "sliding_nll" in capsys.readouterr().out
     assert main(["lm", "evaluate", *map(str, [teacher, *how])]) == 0
 
 
@@ -68,8 +67,6 @@ def test_the_same_folder_is_taken_when_nothing_is_wrong(student, teacher, text, 
     [
         ("--tokens", "-5", "tokens: expected greater than 1, got -5"),
         ("--window", "1", "window: expected greater than 1, got 1"),
-        ("--dynamic", "-1", "dynamic_rate: expected greater than 0, got -1.0"),
-        ("--dynamic", "nan", "dynamic_rate: expected a finite number, got nan"),
         ("--source", "", "source: "),
     ],
 )
@@ -78,20 +75,11 @@ def test_a_number_out_of_its_range_is_named(student, capsys, flag, value, said):
     assert said in refused(capsys, "evaluate", student, f"{flag}={value}")
 
 
-@pytest.mark.parametrize("flags", [["--source", "x"], ["--tokens", "5"], ["--window", "5"], ["--dynamic", "0.1"]])
-@pytest.mark.parametrize("instead", ["--probe", "--energy"])
-def test_flags_that_would_not_be_read_are_refused(student, capsys, instead, flags):
-    """A number for a text that was not read would pass for one of that text."""
-    assert f"expected {instead} without them, got {flags[0]}" in refused(capsys, "evaluate", student, instead, *flags)
-
-
-def test_a_layer_needs_a_probe(student, teacher, capsys):
-    """Silently scored instead of probed; and a teacher adapts to nothing."""
-    assert "got --layer" in refused(capsys, "evaluate", student, "--layer", "blocks.0.ffn.up")
-    assert "got --layer" in refused(capsys, "evaluate", student, "--energy", "--layer", "blocks.0.ffn.up")
-    assert "got --energy" in refused(capsys, "evaluate", student, "--energy", "--probe")
-    assert "--dynamic: expected a student's folder" in refused(capsys, "evaluate", teacher, "--dynamic", "0.01")
-    assert "--probe: expected a student's folder" in refused(capsys, "evaluate", teacher, "--probe")
+@pytest.mark.parametrize("flags", [["--source", "x"], ["--tokens", "5"], ["--window", "5"]])
+def test_flags_that_would_not_be_read_are_refused(student, teacher, capsys, flags):
+    """A number for a text that was not read would pass for one of that text; and a teacher has no spikes to count."""
+    assert f"expected --energy without them, got {flags[0]}" in refused(capsys, "evaluate", student, "--energy", *flags)
+    assert "--energy: expected a student's folder" in refused(capsys, "evaluate", teacher, "--energy")
 
 
 def test_a_folder_of_neither_kind_is_called_so(tmp_path, capsys):
@@ -127,8 +115,8 @@ def test_the_generator_refuses_them_too(student):
 def test_a_tiny_temperature_is_its_limit(student, capsys):
     """Logits divided by 1e-320 are infinities, and their difference is no number."""
     logits, generator = np.array([1.0, 3.0, 2.0], np.float32), np.random.default_rng(0)
-    assert [_draw(logits, 1e-320, k, generator) for k in (None, 1, 2)] == [1, 1, 1]
-    drawn = [_draw(np.log([0.2, 0.8]), 1.0, None, generator) for _ in range(2000)]
+    assert _draw(logits, 1e-320, generator) == 1
+    drawn = [_draw(np.log([0.2, 0.8]), 1.0, generator) for _ in range(2000)]
     assert abs(np.mean(drawn) - 0.8) < 4 * np.sqrt(0.16 / 2000)
     outs = []
     for value in ("1e-320", "0"):
@@ -137,24 +125,18 @@ def test_a_tiny_temperature_is_its_limit(student, capsys):
     assert outs[0] == outs[1]
 
 
-@pytest.mark.parametrize("flags", [[], ["--nir", "blocks.0.ffn"]])
-def test_an_export_that_cannot_be_written_is_said(student, tmp_path, capsys, flags):
+def test_an_export_that_cannot_be_written_is_said(student, tmp_path, capsys):
     """A place that is a file, in a file, or of the system's ended in a traceback."""
-    pytest.importorskip("nir")
     (tmp_path / "t.txt").write_text("mine")
     for out in (tmp_path / "t.txt" / "sub", "/proc/x"):
-        assert "cannot write" in refused(capsys, "export", student, "--out", out, *flags)
-    if flags:
-        assert "got the folder" in refused(capsys, "export", student, "--out", tmp_path, *flags)
-    else:
-        assert "got the file" in refused(capsys, "export", student, "--out", tmp_path / "t.txt")
+        assert "cannot write" in refused(capsys, "export", student, "--out", out)
+    assert "got the file" in refused(capsys, "export", student, "--out", tmp_path / "t.txt")
     assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
     assert (tmp_path / "t.txt").read_text() == "mine"
 
 
 def test_exports_are_whole_or_not_there(student, tmp_path):
     """A killed export must not leave half a file under the name of a whole one; what is written can be read."""
-    nir = pytest.importorskip("nir")
     model = load_lm(student)[0]
     size = pack_student(model).save(tmp_path / "new" / "p.safetensors")
     assert size == (tmp_path / "new" / "p.safetensors").stat().st_size
@@ -162,9 +144,7 @@ def test_exports_are_whole_or_not_there(student, tmp_path):
         load_packed(tmp_path / "new" / "p.safetensors").weight("blocks.0.ffn.up"),
         pack_student(model).weight("blocks.0.ffn.up"),
     )
-    export_nir(model, "blocks.0.ffn", tmp_path / "new" / "g.nir")
-    assert "up_synapses" in nir.read(tmp_path / "new" / "g.nir").nodes
-    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["g.nir", "p.safetensors"]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["p.safetensors"]
 
 
 def test_a_card_without_its_parts_names_them(student, tmp_path):
@@ -234,23 +214,13 @@ def test_hints_name_an_extra_that_there_is(tmp_path, monkeypatch):
         LanguageTeacherConfig(source=str(file)).build()
 
 
-def test_exports_name_that_extra_too(student, monkeypatch):
-    """numba and nir come with `lm`; there is no extra `spiking`."""
+def test_exports_name_that_extra_too(monkeypatch):
+    """numba comes with `lm`; there is no extra `spiking`."""
     import importlib
     import sys
 
-    model = load_lm(student)[0]
-    monkeypatch.setitem(sys.modules, "nir", None)
-    with pytest.raises(InputError, match=r"stillhouse\[lm\]"):
-        export_nir(model, "blocks.0.ffn", "never.nir")
     monkeypatch.delitem(sys.modules, "stillhouse.families.lm.export.spiking_generator")
     monkeypatch.delattr("stillhouse.families.lm.export.spiking_kernels")
     monkeypatch.setitem(sys.modules, "stillhouse.families.lm.export.spiking_kernels", None)
     with pytest.raises(InputError, match=r"stillhouse\[lm\]"):
         importlib.import_module("stillhouse.families.lm.export.spiking_generator")
-
-
-def test_a_dense_layer_has_a_dense_input(student):
-    """It is none."""
-    with pytest.raises(InputError, match="SpikeLinear has a dense input"):
-        export_nir(load_lm(student)[0], "blocks.0.mixer.gate.down", "never.nir")

@@ -1,11 +1,6 @@
-"""Folders of images and their cache."""
+"""Folders of images."""
 
-import multiprocessing
 import os
-import shutil
-import signal
-import time
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,16 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from stillhouse.classification.data import DataConfig, folder_cache
+from stillhouse.classification.data import DataConfig
 from stillhouse.classification.data.decode import decode
 from stillhouse.classification.photos import PhotoClasses
 from stillhouse.core.checks import InputError
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -44,10 +33,6 @@ def write_classes(place, counts, size=(10, 10), gray=False):
 
 def build(root, **settings):
     return DataConfig(name="folder", root=str(root), **settings).build()
-
-
-def cached(cache):
-    return sorted(cache.rglob("*.npy"))
 
 
 def test_classes_are_folders_in_alphabetical_order(root):
@@ -162,13 +147,12 @@ def test_photographs_are_turned_upright(root):
 
 @pytest.mark.parametrize("content", [b"", b"no image", "torn"])
 @pytest.mark.parametrize("size", [None, 10])
-def test_an_unreadable_image_is_named(root, cache, content, size):
+def test_an_unreadable_image_is_named(root, content, size):
     """One bad file among thousands: without its name nobody finds it."""
     bad = root / "dog" / "007.png"
     bad.write_bytes(bad.read_bytes()[:150] if content == "torn" else content)
     with pytest.raises(InputError, match=r"image .*dog/007.png: "):
         build(root, image_size=size, channels=3 if size else None)
-    assert cached(cache) == []
 
 
 def test_an_empty_class_folder_is_named(root):
@@ -206,130 +190,6 @@ def test_a_link_to_nothing_is_an_input_error(root):
     (root / "cat" / "gone.png").symlink_to(root / "nowhere.png")
     with pytest.raises(InputError, match=r"gone.png: expected a file, got a link to nothing; remove it"):
         build(root)
-
-
-# ---------------------------------------------------------------------------------------------- the cache
-
-
-def test_the_second_build_reads_the_cache(root, cache, monkeypatch):
-    """Decoding again at every start costs minutes on real data."""
-    first = build(root)
-    assert len(cached(cache)) == 1
-    monkeypatch.setattr(folder_cache, "decode", lambda *_: pytest.fail("decoded again"))
-    monkeypatch.setattr(folder_cache, "look", lambda *_: pytest.fail("looked again"))
-    assert build(root).sha256 == first.sha256
-    assert build(root, split_seed=1).sizes == first.sizes
-
-
-def test_a_changed_file_is_decoded_again_and_the_old_cache_goes(root, cache):
-    """A cache that outlives its images trains on what is no longer there."""
-    first, old = build(root), cached(cache)
-    path = root / "cat" / "003.png"
-    when = path.stat().st_mtime_ns
-    Image.new("RGB", (10, 10), (9, 9, 9)).save(path)
-    os.utime(path, ns=(when, when + 1_000_000_000))
-    second = build(root)
-    assert second.sha256 != first.sha256
-    assert len(cached(cache)) == 1
-    assert cached(cache) != old
-    path.unlink()
-    assert sum(build(root).sizes.values()) == 39
-
-
-def test_size_and_channels_have_caches_of_their_own(root, cache):
-    build(root)
-    build(root, image_size=6)
-    build(root, channels=1)
-    assert len(cached(cache)) == 3
-    assert build(root).task.shape == (3, 10, 10)
-
-
-def test_two_roots_never_share_a_cache(root, tmp_path, cache):
-    """Copies keep names, sizes and times; their pixels may differ all the same."""
-    build(root)
-    shutil.copytree(root, tmp_path / "copy")
-    build(tmp_path / "copy")
-    assert len(cached(cache)) == 2
-
-
-@pytest.mark.parametrize("damage", ["tear", "no manifest", "bad manifest"])
-def test_a_damaged_cache_is_built_again(root, cache, damage):
-    first, (array,) = build(root).sha256, cached(cache)
-    if damage == "tear":
-        array.write_bytes(array.read_bytes()[:-100])
-    elif damage == "no manifest":
-        array.with_suffix(".json").unlink()
-    else:
-        array.with_suffix(".json").write_text("{")
-    assert build(root).sha256 == first
-
-
-def test_an_interrupted_build_leaves_nothing(root, cache, monkeypatch):
-    """Ctrl-C in the middle of decoding."""
-    count, decode = iter(range(100)), folder_cache.decode
-
-    def interrupted(*arguments):
-        if next(count) == 20:
-            raise KeyboardInterrupt
-        return decode(*arguments)
-
-    monkeypatch.setattr(folder_cache, "decode", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        build(root)
-    assert [path for path in cache.rglob("*") if path.is_file()] == []
-
-
-def build_and_be_killed(root):
-    folder_cache.AT_ONCE, seen, decode = 4, [], folder_cache.decode
-
-    def killed(*arguments):
-        seen.append(1)
-        if len(seen) > 20:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return decode(*arguments)
-
-    folder_cache.decode = killed
-    build(root)
-
-
-def test_a_killed_build_leaves_no_half_cache(root, cache):
-    """kill -9 cannot be caught: what it leaves must not be taken for a cache, and must go some day."""
-    process = multiprocessing.get_context("fork").Process(target=build_and_be_killed, args=(root,))
-    process.start()
-    process.join(60)
-    assert process.exitcode == -signal.SIGKILL
-    left = [path for path in cache.rglob("*") if path.is_file()]
-    assert cached(cache) == []
-    assert all(path.name.startswith(".") for path in left)
-    for path in left:
-        os.utime(path, (time.time() - 7200,) * 2)
-    assert sum(build(root).sizes.values()) == 40
-    assert sorted(path.suffix for path in cache.rglob("*") if path.is_file()) == [".json", ".npy"]
-
-
-def test_several_builds_at_once_all_succeed(root, cache):
-    """Arms started side by side: one must not pull the cache away from under another."""
-    with ThreadPoolExecutor(4) as pool:
-        fingerprints = list(pool.map(lambda _: build(root).sha256, range(8)))
-    assert len(set(fingerprints)) == 1
-    assert sorted(path.suffix for path in cache.rglob("*") if path.is_file()) == [".json", ".npy"]
-
-
-def test_a_cache_that_cannot_be_written_says_how_to_move_it(root, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv("STILLHOUSE_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"cannot write .*; STILLHOUSE_CACHE can name another folder"):
-        build(root)
-
-
-def test_writing_to_the_images_does_not_reach_the_cache(tmp_path):
-    """The test split is mapped from the file."""
-    for name, count in (("train", 10), ("test", 3)):
-        write_classes(tmp_path / "d" / name, {"a": count, "b": count})
-    first = build(tmp_path / "d")
-    before = first.sha256
-    first.test.images.zero_()
-    assert build(tmp_path / "d").sha256 == before
 
 
 @pytest.mark.parametrize("stream", [False, True])

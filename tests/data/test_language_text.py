@@ -8,7 +8,7 @@ import pytest
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.data.corpus import MANIFEST, write_ids
+from stillhouse.families.lm.data.corpus import MANIFEST, Windows, write_ids
 from stillhouse.families.lm.data.tokenizer import (
     TOKENIZER_FILE,
     byte_tokenizer,
@@ -16,7 +16,6 @@ from stillhouse.families.lm.data.tokenizer import (
     load_tokenizer,
     train_bpe,
 )
-from stillhouse.families.lm.data.windows import Windows
 
 WORDS = "the river ran over the stones and the stones sang of naïve \N{SNOWMAN} rivers .\n"
 
@@ -62,10 +61,10 @@ def test_a_trained_tokenizer_is_the_same_twice_and_saves_tokens(folder, tmp_path
 def test_ids_are_written_once_and_mapped(folder, tmp_path):
     """Tokenizing again at every start costs minutes."""
     first = config(folder, tmp_path).build()
-    stamp = (first.folder / "train.npy").stat().st_mtime_ns
+    stamp = (first.folder / "train.ids").stat().st_mtime_ns
     second = config(folder, tmp_path).build()
     assert isinstance(second.train.ids, np.memmap)
-    assert (first.folder / "train.npy").stat().st_mtime_ns == stamp
+    assert (first.folder / "train.ids").stat().st_mtime_ns == stamp
     assert first.about == second.about
     assert config(folder, tmp_path, most_bytes=200).build().folder != first.folder
 
@@ -75,10 +74,10 @@ def test_damaged_ids_are_refused(folder, tmp_path):
     corpus = config(folder, tmp_path).build()
     ids = np.array(corpus.train.ids)
     ids[5] += 1
-    np.save(corpus.folder / "train.npy", ids)
+    ids.tofile(corpus.folder / "train.ids")
     with pytest.raises(InputError, match=r"not those of the manifest"):
         config(folder, tmp_path).build()
-    (corpus.folder / "train.npy").write_bytes(b"nothing")
+    (corpus.folder / "train.ids").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"cannot be read"):
         config(folder, tmp_path).build()
 
@@ -87,7 +86,7 @@ def test_a_cut_off_write_is_made_again(folder, tmp_path):
     """The manifest is written last: without it nothing of the folder counts."""
     corpus = config(folder, tmp_path).build()
     (corpus.folder / MANIFEST).unlink()
-    (corpus.folder / "test.npy").unlink()
+    (corpus.folder / "test.ids").unlink()
     assert len(config(folder, tmp_path).build().test) == len(corpus.test)
 
 
@@ -157,9 +156,9 @@ def test_another_tokenizer_is_refused():
 def test_ids_out_of_range_are_refused(tmp_path):
     """An id beyond the embedding crashes far away, or reads another row."""
     with pytest.raises(InputError, match=r"0 to 9, got 12"):
-        write_ids(tmp_path / "x.npy", np.array([3, 12]), 10)
+        write_ids(tmp_path / "x.ids", [np.array([3, 12])], 10)
     with pytest.raises(InputError, match=r"at least one"):
-        write_ids(tmp_path / "x.npy", np.array([], int), 10)
+        write_ids(tmp_path / "x.ids", [np.array([], int)], 10)
     with pytest.raises(InputError, match=r"0 to 255, got 256"):
         byte_tokenizer().decode([65, 256])
 

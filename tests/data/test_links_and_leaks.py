@@ -1,9 +1,7 @@
 """Folders with links and copies: nothing is read twice, nothing from outside, and no image is in two splits."""
 
-import io
 import logging
 import os
-import tarfile
 from types import SimpleNamespace
 
 import numpy as np
@@ -193,18 +191,6 @@ def test_all_images_in_two_splits_are_counted(root):
         build(root)
 
 
-def test_a_leak_is_found_again_after_an_error_and_not_looked_for_twice(root, monkeypatch):
-    """Nothing is cached of data that were refused; of decoded ones bytes are not read again."""
-    copied(root / "train" / "b" / "7.png", root / "test" / "b" / "other.png")
-    for _ in range(2):
-        with pytest.raises(InputError, match="also in the train split"):
-            build(root)
-    (root / "test" / "b" / "other.png").unlink()
-    build(root)
-    monkeypatch.setattr("stillhouse.classification.data.folder.check_apart", lambda *_: pytest.fail("looked again"))
-    build(root)
-
-
 @pytest.mark.parametrize("made", [linked, os.link])
 def test_an_image_of_two_classes_is_an_error(root, made):
     """By a link between two class folders of a split."""
@@ -216,41 +202,6 @@ def test_an_image_of_two_classes_is_an_error(root, made):
 
 
 # ---------------------------------------------------------------------------------------------- the brothers
-
-
-def shard(path, numbers, place):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for number in numbers:
-            for suffix, found in (
-                ("png", picture(place / "one.png", number).read_bytes()),
-                ("cls", b"%d" % (number % 2)),
-            ):
-                member = tarfile.TarInfo(f"{number:03}.{suffix}")
-                member.size = len(found)
-                tar.addfile(member, io.BytesIO(found))
-
-
-def test_shards_in_two_splits_and_outside(tmp_path, caplog):
-    root = tmp_path / "s"
-    shard(root / "train" / "0.tar", range(40), tmp_path)
-    shard(root / "test" / "0.tar", range(40, 60), tmp_path)
-    config = DataConfig(name="shards", root=str(root), image_size=8)
-    (root / "train" / "again.tar").symlink_to("0.tar")
-    shard(tmp_path / "other.tar", range(60, 70), tmp_path)
-    (root / "train" / "out.tar").symlink_to(tmp_path / "other.tar")
-    assert config.build().sizes == {"train": 36, "validation": 4, "test": 20}
-    assert "copy what they lead to (1, " in caplog.text
-    assert "passed over (1, " in caplog.text
-    (root / "test" / "1.tar").symlink_to("../train/0.tar")
-    with pytest.raises(
-        InputError, match=r"image .*test/1.tar@\d+ of the test split is also in the train split, .*\(40 such images\)"
-    ):
-        config.build()
-    (root / "test" / "1.tar").unlink()
-    shard(root / "test" / "1.tar", [7], tmp_path)
-    with pytest.raises(InputError, match=r"image .*test/1.tar@\d+ of the test split is also in the train split"):
-        config.build()
 
 
 def test_predict_reads_each_photo_once_and_none_from_outside(root, tmp_path, caplog):

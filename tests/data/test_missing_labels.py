@@ -1,8 +1,6 @@
 """A label that is missing is never a class: every source of labelled rows counts such rows, names them and refuses them."""
 
-import io
 import json
-import tarfile
 
 import numpy as np
 import pytest
@@ -166,7 +164,7 @@ def test_npz_files_without_labels_are_refused(tmp_path, split):
         DataConfig(name="npz", root=str(tmp_path / "d.npz")).build()
 
 
-# ---------------------------------------------------------------------------------------------- folders and shards
+# ---------------------------------------------------------------------------------------------- folders
 
 
 def picture(path, number):
@@ -210,37 +208,6 @@ def test_a_test_split_needs_classes(pictures):
         InputError, match=r"no label in 1 of 11 rows \(first: test/unlabelled/a.png\); each test row needs one"
     ):
         DataConfig(name="folder", root=str(pictures)).build()
-
-
-@pytest.mark.parametrize(
-    ("ending", "content"),
-    [("cls", ""), ("cls", "-1"), ("cls", "null\n"), ("cls", "nan"), ("json", '{"label": null}'), ("json", '{"label": -1}'),
-     ("json", '{"label": NaN}'), ("json", '{"caption": "x"}')],
-)  # fmt: skip
-@pytest.mark.parametrize("split", ["", "test"])
-def test_shards_without_labels_are_refused(tmp_path, ending, content, split):
-    for place, some in {"train": range(40), "test": range(40, 60)}.items():
-        (tmp_path / "s" / place).mkdir(parents=True)
-        with tarfile.open(tmp_path / "s" / place / "0.tar", "w") as tar:
-            for number in some:
-                missing = number == (43 if split else 3)
-                picture(tmp_path / "one.png", number)
-                files = {
-                    "png": (tmp_path / "one.png").read_bytes(),
-                    **({ending: content.encode()} if missing else {"cls": b"%d" % (number % 2)}),
-                }
-                for suffix, found in files.items():
-                    member = tarfile.TarInfo(f"{number:03}.{suffix}")
-                    member.size = len(found)
-                    tar.addfile(member, io.BytesIO(found))
-    where, use = (
-        (r"20 rows \(first: test/0.tar/043\)", "each test row needs one")
-        if split
-        else (r"40 rows \(first: train/0.tar/003\)", NO_TRAINING)
-    )
-    for _ in range(2):  # the second time by the table of contents that was kept
-        with pytest.raises(InputError, match=rf"shards .*: no label in 1 of {where}; {use}"):
-            DataConfig(name="shards", root=str(tmp_path / "s"), image_size=8).build()
 
 
 # ---------------------------------------------------------------------------------------------- vectors, teachers

@@ -1,8 +1,5 @@
-"""Data larger than memory: images behind files and tars, text behind a file. The same rows in the same order as from memory."""
+"""Data larger than memory: images behind files, text behind a file. The same rows in the same order as from memory."""
 
-import io
-import json
-import tarfile
 import tracemalloc
 from dataclasses import replace
 
@@ -43,48 +40,21 @@ def pictures(tmp_path):
     return tmp_path / "pictures"
 
 
-@pytest.fixture
-def shards(pictures, tmp_path):
-    """The same pictures, class by class, in three tars; labels as text or in an object."""
-    files = sorted(pictures.rglob("*.png"))
-    (tmp_path / "shards").mkdir()
-    for number, part in enumerate(np.array_split(np.arange(len(files)), 3)):
-        with tarfile.open(tmp_path / "shards" / f"part-{number}.tar", "w") as tar:
-            for row in part:
-                label = int(files[row].parent.name == "dog")
-                ending, text = [("cls", str(label)), ("json", json.dumps({"label": label}))][row % 2]
-                add(tar, f"{row:04}.png", files[row].read_bytes())
-                add(tar, f"{row:04}.{ending}", text.encode())
-    (tmp_path / "shards" / "classes.txt").write_text("cat\ndog\n")
-    return tmp_path / "shards"
-
-
-def add(tar, name, content):
-    member = tarfile.TarInfo(name)
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
-
-
 def rows(split):
     batch = split.batch(torch.arange(len(split)))
     return batch.inputs, batch.labels
 
 
-def test_streamed_rows_are_those_of_memory(pictures, shards):
-    """Pixels, labels and splits, from files and from tars."""
+def test_streamed_rows_are_those_of_memory(pictures):
+    """Pixels, labels and splits."""
     held = replace(FOLDER, root=str(pictures)).build()
-    for config in (
-        replace(FOLDER, root=str(pictures), stream=True),
-        replace(FOLDER, name="shards", root=str(shards)),
-        replace(FOLDER, name="shards", root=str(shards)),  # by the table of contents that was kept
-    ):
-        data = config.build()
-        assert isinstance(data.train.images, Streamed)
-        assert data.task.class_names == held.task.class_names
-        assert data.task.pixel_mean == pytest.approx(held.task.pixel_mean)
-        for name in ("train", "validation", "test"):
-            for ours, theirs in zip(rows(getattr(data, name)), rows(getattr(held, name)), strict=True):
-                assert torch.equal(ours, theirs)
+    data = replace(FOLDER, root=str(pictures), stream=True).build()
+    assert isinstance(data.train.images, Streamed)
+    assert data.task.class_names == held.task.class_names
+    assert data.task.pixel_mean == pytest.approx(held.task.pixel_mean)
+    for name in ("train", "validation", "test"):
+        for ours, theirs in zip(rows(getattr(data, name)), rows(getattr(held, name)), strict=True):
+            assert torch.equal(ours, theirs)
 
 
 def test_a_training_on_streamed_images_is_the_training_on_images_in_memory(pictures, tmp_path):
@@ -121,25 +91,6 @@ def test_another_file_is_other_data(pictures):
     assert config.build().sha256 == before
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(pictures / "cat" / "00.png")
     assert config.build().sha256 != before
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ({"a.png": b"x"}, "only one of them for 'a'"),
-        ({"a.cls": b"1"}, "only one of them for 'a'"),
-        ({"a.png": b"x", "a.cls": b"one"}, "expected the number of a class, got b'one'"),
-        ({"a.png": b"x", "a.json": b"[1]"}, "an object with"),
-        ({}, "no samples"),
-    ],
-)
-def test_shards_that_cannot_be_read_are_refused(content, words, tmp_path):
-    """By the name of the shard and of the key."""
-    with tarfile.open(tmp_path / "x.tar", "w") as tar:
-        for name, text in content.items():
-            add(tar, name, text)
-    with pytest.raises(InputError, match=words):
-        replace(FOLDER, name="shards", root=str(tmp_path)).build()
 
 
 def test_streams_want_a_size_and_files(pictures):

@@ -56,25 +56,23 @@ def tokens(count=40):
     return torch.randint(0, 23, (count,), generator=torch.Generator().manual_seed(3)).tolist()
 
 
-@pytest.mark.parametrize("packing", ["trits", "planes"])
-def test_every_group_of_codes_comes_back(packing):
+def test_every_group_of_codes_comes_back():
     """All 243 groups of five, and every length of a last group."""
     codes = np.array(list(itertools.product((-1, 0, 1), repeat=5)), np.int8)
-    np.testing.assert_array_equal(unpack(pack(codes, packing), 5, packing), codes)
+    np.testing.assert_array_equal(unpack(pack(codes), 5), codes)
     for length in range(1, 18):
         row = np.random.default_rng(length).integers(-1, 2, (3, length)).astype(np.int8)
-        packed = pack(row, packing)
-        np.testing.assert_array_equal(unpack(packed, length, packing), row)
-        assert packed.nbytes == 3 * (-(-length // 5) if packing == "trits" else 2 * -(-length // 8))
+        packed = pack(row)
+        np.testing.assert_array_equal(unpack(packed, length), row)
+        assert packed.nbytes == 3 * -(-length // 5)
     with pytest.raises(InputError, match="expected -1, 0 or 1, got 2"):
         pack(np.array([0, 2]))
 
 
-@pytest.mark.parametrize("packing", ["trits", "planes"])
-def test_packed_weights_are_those_of_the_network(packing):
+def test_packed_weights_are_those_of_the_network():
     """A transposed or misscaled matrix runs without an error."""
     made = model(VARIANTS["everything"])
-    packed = pack_student(made, packing)
+    packed = pack_student(made)
     for path, layer in quantized_layers(made).items():
         np.testing.assert_array_equal(packed.weight(path), layer.effective_weight().detach().numpy())
     np.testing.assert_array_equal(packed.weight("readout"), made.readout.weight.detach().numpy())
@@ -109,12 +107,11 @@ def test_the_generator_equals_the_network(name, tmp_path):
     made, ids = model(VARIANTS[name]), tokens()
     with torch.no_grad():
         expected = made(torch.tensor([ids])).logits[0].numpy()
-    for packing, resident in (("trits", "int8"), ("trits", "packed"), ("planes", "packed")):
-        pack_student(made, packing).save(tmp_path / "student.safetensors")
-        generator = SpikingGenerator(load_packed(tmp_path / "student.safetensors"), resident=resident, dtype=np.float64)
-        got = np.stack([generator.step(token) for token in ids])
-        close = 1e-9 if made.prior is None else 1e-6  # its log-probabilities are float32 in the network
-        np.testing.assert_allclose(got, expected, atol=close, rtol=close)
+    pack_student(made).save(tmp_path / "student.safetensors")
+    generator = SpikingGenerator(load_packed(tmp_path / "student.safetensors"), dtype=np.float64)
+    got = np.stack([generator.step(token) for token in ids])
+    close = 1e-9 if made.prior is None else 1e-6  # its log-probabilities are float32 in the network
+    np.testing.assert_allclose(got, expected, atol=close, rtol=close)
 
 
 def test_silent_inputs_are_not_read():
@@ -138,7 +135,7 @@ def test_silent_inputs_are_not_read():
 def test_memory_is_small_and_does_not_grow():
     """The state of 300 tokens is that of 3; packed weights take less than two bits a weight."""
     packed = pack_student(model(SMALL).float())
-    generator = SpikingGenerator(packed, resident="packed")
+    generator = SpikingGenerator(packed)
     generator.generate([1, 2], 3)
     early = generator.state_bytes
     generator.generate([1, 2], 300)
@@ -147,12 +144,11 @@ def test_memory_is_small_and_does_not_grow():
     codes = sum(a.nbytes for n, a in packed.arrays.items() if n.endswith(".codes"))
     weights = sum(layer.weight.numel() for layer in quantized_layers(model(SMALL)).values() if layer.ternary)
     assert 8 * codes / weights < 2.0
-    assert generator.weight_bytes <= packed.bytes
-    assert SpikingGenerator(packed).weight_bytes > generator.weight_bytes
+    assert generator.weight_bytes > packed.bytes  # a byte a ternary weight
 
 
 def test_generation_is_greedy_or_drawn_and_goes_on_from_the_state():
-    """A prompt given in two parts is one prompt; draws follow the seed and stay within the likeliest."""
+    """A prompt given in two parts is one prompt; draws follow the seed."""
     packed = pack_student(model(SMALL))
     whole, parts = (SpikingGenerator(packed, dtype=np.float64) for _ in range(2))
     ids = tokens(12)
@@ -160,8 +156,6 @@ def test_generation_is_greedy_or_drawn_and_goes_on_from_the_state():
     for token in ids[:7]:
         parts.step(token)
     assert parts.generate(ids[7:], 5) == expected
-    parts.reset()
-    assert parts.generate(ids, 5, temperature=1.0, top_k=1) == expected
     drawn = []
     for seed in (0, 0, 1):
         parts.reset()
@@ -189,7 +183,7 @@ def test_what_cannot_be_packed_or_read_is_refused(tmp_path):
     from safetensors.numpy import save_file
 
     save_file({"a": np.zeros(1)}, str(file))
-    with pytest.raises(InputError, match="expected stillhouse-packed-ternary 1, got None None"):
+    with pytest.raises(InputError, match="expected stillhouse-packed-ternary 1 of trits, got None None of None"):
         load_packed(file)
 
 

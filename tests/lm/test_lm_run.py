@@ -21,7 +21,6 @@ from stillhouse.core.records import read_json, write_json
 from stillhouse.core.verdict import in_words
 from stillhouse.core.watch import Watch
 from stillhouse.families.lm.commands import in_file, in_memory, print_lm_summary
-from stillhouse.families.lm.energy import count_energy
 from stillhouse.families.lm.family import FAMILY, beside_ngram
 from stillhouse.families.lm.metrics.nll import model_nll, score_text
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
@@ -29,7 +28,7 @@ from stillhouse.families.lm.recipes import RECIPES, TEACHER_RECIPES, load_lm_run
 from stillhouse.families.lm.run import cache, train_teacher
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.score import Examination
-from stillhouse.families.lm.use import evaluate, export, generate, probe, score_again
+from stillhouse.families.lm.use import count_energy, evaluate, export, generate, score_again
 
 WINDOW = 16
 
@@ -101,7 +100,7 @@ def changes(root):
         f"lesson.window={WINDOW}", "lesson.epoch_steps=3", "lesson.k=8",
         "lesson.validation_tokens=64", "training.epochs=2", "training.batch_size=4", "score.tokens=200",
         "score.sliding_tokens=100", "score.long_window=32", "score.position_windows=4", "score.ngram=3",
-        "score.dynamic_rate=0.01", "arms=[kd, no-kd, dense, scalar]", "seeds=2",
+        "arms=[kd, no-kd, dense, scalar]", "seeds=2",
     ]  # fmt: skip
 
 
@@ -180,13 +179,6 @@ def test_a_gain_over_the_ngram_needs_its_interval(low, difference, words):
     arms = {"kd": {"bits_per_byte": {"mean": 2.0 - difference}}, "ngram-inside": {"bits_per_byte": {"mean": 2.0}}}
     found = beside_ngram({"shipped": {"arm": "kd"}, "comparisons": [row], "arms": arms})
     assert found.startswith(f"the network {words} the n-gram inside it")
-
-
-def test_dynamic_evaluation_is_beside_not_instead(made):
-    """Scores after adaptation may not pass for scores without."""
-    _, _, summary = made
-    metrics = summary["arms"]["kd"]
-    assert metrics["dynamic_nll"]["mean"] != metrics["nll"]["mean"]
 
 
 def test_resume_repeats_nothing_and_grows(made):
@@ -335,15 +327,6 @@ def test_a_prompt_longer_than_the_teachers_context_is_told(made):
     teacher = plan.teacher.build()
     with pytest.raises(InputError, match=r"at most 64 tokens at once"):
         teacher.hidden(torch.zeros(1, 80, dtype=torch.int64))
-
-
-def test_probes_have_their_controls(made):
-    """Also against the same network before training."""
-    root, _, _ = made
-    found = probe(root / "run/arms/kd/seed-0", tokens=150)
-    assert {"real", "time-shuffle", "sign-shuffle", "teacher-shuffle", "untrained"} <= set(found)
-    with pytest.raises(InputError, match=r"expected a student with spikes"):
-        probe(root / "run/arms/dense/seed-0")
 
 
 def test_energy_is_counted_and_labelled(made):

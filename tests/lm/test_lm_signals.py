@@ -328,11 +328,11 @@ def test_settings_without_effect_are_named_and_others_refused(root):
         ({"chain": [{}], "lesson": {"align": 0.1}}, "an assistant has no attention"),
         ({"lesson": {"kd_weight": 0}, "arms": ["kd", "no-kd"]}, "0 teaches nothing"),
         ({"arms": ["kd", "kd"]}, "each arm once"),
-        ({"lesson": {"signals": [{"kind": "logits"}]}}, "write it at the top of the file"),
+        ({"lesson": {"signals": [{"kind": "logits"}]}}, "lesson.signals: unknown key"),
     ):
         with pytest.raises(ConfigError, match=why):
             config(root, **change)
-    with pytest.raises(InputError, match="expected source, tokens, window or dynamic"):
+    with pytest.raises(InputError, match="expected source, tokens or window"):
         FAMILY.evaluate(root, data="x")
 
 

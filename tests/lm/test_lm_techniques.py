@@ -13,7 +13,7 @@ from stillhouse.core.experiment import run
 from stillhouse.core.records import read_records
 from stillhouse.core.types import Progress
 from stillhouse.curricula import rouge_l
-from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.lm.data.corpus import Windows
 from stillhouse.families.lm.family import FAMILY
 from stillhouse.families.lm.job import window_difficulty, written_overlap
 from stillhouse.families.lm.rollouts import continued

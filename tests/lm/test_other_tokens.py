@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from stillhouse.families.lm.data.prefixes import Prefixes
 from stillhouse.families.lm.data.tokenizer import byte_tokenizer, cut_bytes, token_bytes, train_bpe
 from stillhouse.families.lm.teachers import SmallTransformerConfig
-from stillhouse.families.lm.teachers.other_tokens import ByteMarginals, SortedTokens
+from stillhouse.families.lm.teachers.other_tokens import ByteMarginals, Prefixes, SortedTokens
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.losses import universal_logit_distance
 

@@ -1,4 +1,4 @@
-"""Perplexity, bits a byte, windows, positions, n-grams, dynamic evaluation, probes."""
+"""Perplexity, bits a byte, windows, positions, n-grams."""
 
 import itertools
 import math
@@ -13,13 +13,11 @@ from stillhouse.core.checks import InputError
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import (
     bits_per_byte,
-    dynamic_nll,
     loss_by_position,
     model_nll,
     perplexity,
     score_text,
 )
-from stillhouse.families.lm.metrics.probes import beats_controls, probe_spikes
 
 
 class Context:
@@ -94,33 +92,6 @@ def test_model_nll_is_cross_entropy():
     torch.testing.assert_close(model_nll(model)(x, y), expected)
 
 
-def test_dynamic_evaluation_scores_before_it_learns():
-    """Learning a window before scoring it is training on the test set."""
-    torch.manual_seed(0)
-    model, ids = Bigram(), np.tile([1, 2, 3, 4], 20)
-    before = {name: x.clone() for name, x in model.state_dict().items()}
-    plain = score_text(model_nll(model), ids, length=8)
-    np.testing.assert_allclose(dynamic_nll(model, ids, length=8, learning_rate=1e-12), plain, atol=1e-6)
-    learned = dynamic_nll(model, ids, length=8, learning_rate=5.0)
-    np.testing.assert_allclose(learned[:8], plain[:8], atol=1e-6)
-    assert learned[-16:].mean() < plain[-16:].mean() - 0.5
-    assert all(torch.equal(before[name], x) for name, x in model.state_dict().items())
-    # a change of the last window cannot reach what was scored before it
-    other = ids.copy()
-    other[-8:] = 5
-    np.testing.assert_array_equal(dynamic_nll(model, other, length=8, learning_rate=5.0)[:64], learned[:64])
-
-
-def test_dynamic_evaluation_resets_and_chooses_weights():
-    """A document's weights must not leak into the next."""
-    torch.manual_seed(0)
-    model, ids = Bigram(), np.tile([1, 2, 3, 4], 20)
-    reset = dynamic_nll(model, ids, length=8, learning_rate=5.0, reset_windows=1)
-    np.testing.assert_allclose(reset, score_text(model_nll(model), ids, length=8), atol=1e-6)
-    with pytest.raises(InputError, match=r"names of weights"):
-        dynamic_nll(model, ids, length=8, parameters=["nothing"])
-
-
 # ------------------------------------------------------------------------------------------------------ n-grams
 
 
@@ -186,34 +157,3 @@ def test_ngram_sees_its_own_row_only():
         NGram([0, 1, 2], vocab_size=4, order=4)
     with pytest.raises(InputError, match=r"\(B, L\) each"):
         model.nll([[0, 1]], [[0]])
-
-
-# ------------------------------------------------------------------------------------------------------ probes
-
-
-def test_probes_find_what_is_there_and_controls_lose_it():
-    """A similarity that shuffled spikes have too says nothing."""
-    generator = np.random.default_rng(0)
-    hidden = generator.normal(size=(600, 6))
-    spikes = np.sign(hidden @ generator.normal(size=(6, 24))) * (generator.random((600, 24)) < 0.6)
-    tokens = hidden.argmax(1)
-    found = probe_spikes(spikes, hidden, tokens, untrained=np.sign(generator.normal(size=(600, 24))))
-    assert found["real"]["r2"] > 0.5
-    assert found["real"]["token"] > found["real"]["chance"] + 0.2
-    for control in ("time-shuffle", "sign-shuffle", "teacher-shuffle", "untrained"):
-        assert found[control]["r2"] < 0.1
-        assert abs(found[control]["cka"]) < 0.1
-    assert beats_controls(found)
-
-
-def test_probes_of_noise_pass_nothing():
-    """The public gate passed or failed on estimation error."""
-    generator = np.random.default_rng(0)
-    found = probe_spikes(
-        np.sign(generator.normal(size=(400, 9))), generator.normal(size=(400, 5)), generator.integers(0, 4, 400)
-    )
-    assert not beats_controls(found)
-    silent = probe_spikes(np.zeros((400, 9)), generator.normal(size=(400, 5)), generator.integers(0, 4, 400))
-    assert silent["real"]["r2"] == 0.0
-    with pytest.raises(InputError, match=r"N from 40"):
-        probe_spikes(np.zeros((10, 3)), np.zeros((10, 3)), np.zeros(10))

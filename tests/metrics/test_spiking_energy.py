@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from transformers import GPT2Config, LlamaConfig
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.metrics.energy import (
@@ -129,12 +130,13 @@ def test_energy_is_the_table_times_the_counts():
 
 def test_a_transformers_operations_are_those_of_its_weights():
     """SmolLM2-135M: 30 layers of 576, 3 heads of 9 for keys, gated 1536, 49152 tokens: 134.5 million weights in products."""
-    counted = transformer_operations(
-        width=576, layers=30, hidden=1536, vocabulary=49152, context=1, key_value_width=192, gated=True
+    smollm2 = LlamaConfig(
+        hidden_size=576, num_hidden_layers=30, intermediate_size=1536, num_attention_heads=9, num_key_value_heads=3
     )
+    counted = transformer_operations(smollm2, vocabulary=49152, context=1)
     weights = 134_515_008 - 61 * 576  # all parameters but the gains of its norms; the readout is the embedding
     assert counted.macs == weights + 30 * 2 * 576
-    longer = transformer_operations(width=8, layers=1, hidden=8, vocabulary=8, context=100)
+    longer = transformer_operations(GPT2Config(n_embd=8, n_layer=1, n_head=1), vocabulary=8, context=100)
     assert longer.state_bytes == 2 * 101 * 8 * 4
 
 

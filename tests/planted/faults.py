@@ -1432,7 +1432,7 @@ LANGUAGE = (
     ),
     Fault(
         "targets are the inputs",
-        "stillhouse.families.lm.data.windows:Windows.__call__",
+        "stillhouse.families.lm.data.corpus:Windows.__call__",
         edited("both[:, 1:]", "both[:, :-1]"),
         "tests/data/test_language_text.py::test_windows_are_neighbours_and_do_not_overlap",
     ),
@@ -1495,18 +1495,6 @@ LANGUAGE = (
         "stillhouse.families.lm.students.network:SpikingLM.settle",
         nothing,
         "tests/training/test_language_job.py::test_a_network_is_rounded_when_the_run_ends",
-    ),
-    Fault(
-        "short windows to the end",
-        "stillhouse.families.lm.job:LanguageJob._read",
-        edited("self.lesson.short_share * self.total_steps", "self.total_steps + 1"),
-        "tests/training/test_language_job.py::test_rows_are_read_in_short_pieces_at_first_and_whole_later",
-    ),
-    Fault(
-        "controls that are the real spikes",
-        "stillhouse.families.lm.metrics.probes:beats_controls",
-        constant(True),
-        "tests/metrics/test_language_metrics.py::test_probes_of_noise_pass_nothing",
     ),
 )
 
@@ -2698,7 +2686,7 @@ WRITING = (
     ),
     Fault(
         "what is known of a token is forgotten",
-        "stillhouse.families.lm.data.prefixes:Prefixes.next_byte",
+        "stillhouse.families.lm.teachers.other_tokens:Prefixes.next_byte",
         edited("[nodes.to(device)]", "[nodes.to(device) * 0]"),
         "tests/lm/test_other_tokens.py::test_marginals_equal_the_sum_over_the_vocabulary",
     ),

@@ -55,7 +55,7 @@ FAULTS = (
         "rows without a label pass",
         "stillhouse.core.labels:require_labels",
         nothing,
-        f"{LABELS}test_shards_without_labels_are_refused",
+        f"{LABELS}test_a_test_split_needs_classes",
     ),
     Fault(
         "a missing label of a test split reads as one of training",
@@ -95,7 +95,7 @@ FAULTS = (
     ),
     Fault(
         "an .npz without labels does not say which file",
-        "stillhouse.classification.data.npz:load_npz",
+        "stillhouse.classification.data.arrays:load_npz",
         edited("if key in arrays and arrays[key].ndim == 1:", "if False:"),
         f"{LABELS}test_npz_files_without_labels_are_refused",
     ),
@@ -110,12 +110,6 @@ FAULTS = (
         f"{FOLDER}_list",
         edited('root.iterdir() if split == "train" and place != root else ()', "()"),
         f"{LABELS}test_a_folder_called_unlabelled_is_no_class",
-    ),
-    Fault(
-        "a shard's null is an unreadable label",
-        "stillhouse.classification.data.shards:_label",
-        edited("if missing_labels([label])[0]:", "if False:"),
-        f"{LABELS}test_shards_without_labels_are_refused",
     ),
     Fault(
         "labels of vectors may be missing",
@@ -201,12 +195,6 @@ FAULTS = (
         f"{FOLDER}_check_one_class",
         nothing,
         f"{LINKS}test_an_image_of_two_classes_is_an_error",
-    ),
-    Fault(
-        "shards are not held against each other",
-        "stillhouse.classification.data.shards:load_shards",
-        edited("check_apart(", "dict("),
-        f"{LINKS}test_shards_in_two_splits_and_outside",
     ),
     Fault(
         "predict follows links",

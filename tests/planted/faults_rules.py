@@ -86,7 +86,7 @@ EXPLAINED = (
     ),
     Fault(
         "spikes are counted on the beginning of a text",
-        "stillhouse.families.lm.data.windows:Windows.sample",
+        "stillhouse.families.lm.data.corpus:Windows.sample",
         edited("sample_rows(len(self), count)", "np.arange(min(count, len(self)))"),
         "tests/test_sample.py::test_windows_of_a_sample_are_from_the_whole_text",
     ),

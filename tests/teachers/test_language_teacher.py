@@ -106,14 +106,6 @@ def test_features_are_tapped():
     }
 
 
-def test_generate_goes_on_from_the_prompt():
-    """Greedy tokens are the argmax of its own logits."""
-    told = teacher()
-    tokens = told.generate(torch.tensor([[1, 2, 3]]), 4)
-    assert tokens.shape == (1, 7)
-    assert int(told(tokens[:, :-1]).logits[0, -1].argmax()) == int(tokens[0, -1])
-
-
 # ------------------------------------------------------------------------------------------------------ cache
 
 
@@ -212,17 +204,6 @@ def test_more_sums_narrow_the_bounds():
         low, high = tail_bounds(known, temperatures, 60, z.amax(1), 1.5)
         width[len(temperatures)] = (high - low).mean().item()
     assert width[3] < 0.5 * width[1]
-
-
-def test_a_cache_of_an_earlier_version_is_named(tmp_path):
-    """Its files hold no hashes: it is written again, not believed."""
-    told = teacher()
-    (tmp_path / "c").mkdir()
-    (tmp_path / "c" / "cache.json").write_text("{}")
-    with pytest.raises(InputError, match="earlier version; delete it"):
-        write_cache(told, Rows(), key(told), tmp_path / "c")
-    with pytest.raises(InputError, match="earlier version; delete it"):
-        LogitCache(tmp_path / "c")
 
 
 def test_damaged_sums_of_the_others_are_found(tmp_path):

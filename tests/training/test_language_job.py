@@ -10,24 +10,21 @@ from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, OutputSpec, Progress
 from stillhouse.curricula import ByTime, Curriculum, CurriculumConfig
 from stillhouse.families.lm.align import MixerAlignment, attention_paths, inherit_embedding
-from stillhouse.families.lm.data.corpus import Split
-from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.lm.data.corpus import Split, Windows
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.lesson import LanguageLessonConfig
 from stillhouse.families.lm.losses import Kept, Later, Live, language_losses
-from stillhouse.families.lm.metrics.nll import model_nll
 from stillhouse.families.lm.plan import LanguageTrainingConfig
 from stillhouse.families.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.students.network import rounded_rows
 from stillhouse.families.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.families.lm.students.trie import count_trie
 from stillhouse.families.lm.teachers import SmallTransformerConfig
-from stillhouse.families.lm.teachers.cache import CacheKey, write_cache
+from stillhouse.families.lm.teachers.cache import CacheKey, LanguageTutor, write_cache
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.families.lm.through_head import student_head, teacher_head
 from stillhouse.families.lm.tokens import build_token_signals
-from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.losses import forward_kl
 from stillhouse.losses.tail import Scores
 from stillhouse.signals import DynamicsConfig, HiddenConfig, LogitsConfig, student_features, teacher_features
@@ -90,20 +87,6 @@ def job(plan, teacher=None, model=None, *, total=12, cache=None, signals=(), cur
 
 def at(step, total=12):
     return Progress(step, total)
-
-
-def test_rows_are_read_in_short_pieces_at_first_and_whole_later():
-    """Each piece without a past, every token once, and its target where it was."""
-    model = student()
-    work = job(lesson(short_window=L // 2, short_share=0.5), model=model, total=8)
-    rows = torch.arange(4)
-    batch = work.batch(rows, at(0, 8))
-    halves = [model.hidden(piece)[0] for piece in batch.inputs.split(L // 2, 1)]
-    torch.testing.assert_close(work.outputs(batch).hidden, torch.cat(halves, 1))
-    short = work.terms(rows, at(0, 8))["labels"][1]
-    torch.testing.assert_close(short, model_nll(model)(batch.inputs.reshape(8, -1), batch.labels.reshape(8, -1)).mean())
-    work.stepped(4)
-    torch.testing.assert_close(work.outputs(batch).hidden, model.hidden(batch.inputs)[0])
 
 
 def test_a_network_is_rounded_when_the_run_ends():
@@ -484,8 +467,6 @@ def test_a_resumed_run_is_the_uninterrupted_one(told, tmp_path):
     ("change", "expected"),
     [
         ({"source": "cache", "divergence": "js"}, "needs all logits"),
-        ({"signals": [{"kind": "logits"}]}, "signals: moved out of lesson; write it at the top"),
-        ({"curriculum": {"by_class": False}}, "curriculum: moved out of lesson"),
         ({"weights_ramp": (0.5, 0.2)}, "a later end"),
         ({"label_weight": 0.0, "kd_weight": 0.0}, "one above 0"),
         ({"temperature": LearnedTemperature(per_sample=True)}, "one a token"),
@@ -502,7 +483,6 @@ def test_short_texts_are_refused(told):
     with pytest.raises(InputError, match=r"at least 301 tokens"):
         job(lesson(window=300))
     assert LanguageTrainingConfig(precision="auto").precision == "32-true"
-    assert parse(LanguageLessonConfig, {"window": 9, "signals": [], "curriculum": None}).window == 9  # of an older file
     with pytest.raises(ConfigError, match="windo: unknown key"):
         parse(LanguageLessonConfig, {"windo": 9})
     assert lesson(temperature=FixedTemperature(value=1.5)).temperatures == (1.5,)

@@ -8,10 +8,8 @@ import torch
 from torch import nn
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.classification.job import ClassificationJob
-from stillhouse.classification.mixing import mix
-from stillhouse.classification.mixing_config import MixingConfig
-from stillhouse.classification.training import ClassificationTrainingConfig
+from stillhouse.classification.job import ClassificationJob, mix
+from stillhouse.classification.training import ClassificationTrainingConfig, MixingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.clauses.plan import ClausesRunConfig, ClausesTrainingConfig

@@ -114,8 +114,8 @@ def language():
     from stillhouse.families.lm.plan import LanguageTrainingConfig
     from stillhouse.families.lm.students import SpikingLMConfig
     from stillhouse.families.lm.teachers import SmallTransformerConfig
+    from stillhouse.families.lm.teachers.cache import LanguageTutor
     from stillhouse.families.lm.teachers.teacher import LanguageTeacher
-    from stillhouse.families.lm.tutor import LanguageTutor
 
     def split(name, tokens, seed):
         return Split(name, np.random.default_rng(seed).integers(0, 11, tokens).astype(np.uint16), tokens, name)

@@ -135,7 +135,7 @@ def test_the_models_lines_are_printed(tmp_path, capsys):
     assert "unused: lesson.contrastive_weight: 0.2 does nothing: model tm" in capsys.readouterr().out
 
 
-def test_imagenet_is_class_folders_or_shards(tmp_path):
+def test_imagenet_is_class_folders(tmp_path):
     """Streamed, random parts of images at 224 pixels; `--dataset imagenet` was refused."""
     data = read(["--dataset", "imagenet"])[1].data
     assert (data.name, data.root, data.stream, data.image_size, data.augment) == (
@@ -145,9 +145,8 @@ def test_imagenet_is_class_folders_or_shards(tmp_path):
         224,
         "resized-crop",
     )
-    (tmp_path / "train-0.tar").write_bytes(b"")
     data = read(["--dataset", "imagenet", "--dataset-root", str(tmp_path), "--tm-target-size", "64"])[1].data
-    assert (data.name, data.stream, data.image_size) == ("shards", False, 64)
+    assert (data.name, data.stream, data.image_size) == ("folder", True, 64)
 
 
 def test_a_teacher_at_the_datas_size():

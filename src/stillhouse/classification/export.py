@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from stillhouse.classification.data import ImageSplit
-from stillhouse.classification.exported import KEY
+from stillhouse.classification.photos import KEY
 from stillhouse.core.checks import InputError
 from stillhouse.core.exports import compare_answers
 from stillhouse.core.records import write_atomically

@@ -289,7 +289,7 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
     def save(self, folder: Path, model: Any, choice: Any, lab: Lab[ClassesRunConfig, Any]) -> None:
         """Weights and card."""
         from stillhouse.classification.card import save_student
-        from stillhouse.classification.data.texts_config import TextDataConfig
+        from stillhouse.classification.data.config import TextDataConfig
 
         texts = lab.config.data if isinstance(lab.config.data, TextDataConfig) else None
         save_student(folder, model, choice, lab.data.task, family=self.kind, texts=texts)

@@ -57,6 +57,6 @@ class ClassesLight(Light):
 
     def opened(self, place: Path) -> Predictor | None:
         """An ONNX file of a student of images, by onnxruntime."""
-        from stillhouse.classification.exported import open_onnx
+        from stillhouse.classification.photos import open_onnx
 
         return open_onnx(place) if place.suffix == ".onnx" and place.is_file() else None

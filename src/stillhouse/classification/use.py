@@ -63,8 +63,8 @@ class TextClasses(Classes):
     takes: ClassVar[str] = "a text file (a line a text), a .csv, .tsv or .jsonl with a column of texts, or - for lines"
 
     def __init__(self, folder: Path, network: Any, task: TextTask) -> None:
+        from stillhouse.classification.data.config import TextDataConfig
         from stillhouse.classification.data.labelled_texts import tokenizer_of
-        from stillhouse.classification.data.texts_config import TextDataConfig
 
         self.folder, self.network, self.task, self.classes = folder, network, task, task.class_names
         card, run = records.read_object(folder / records.CARD, {}), run_above(folder)

@@ -24,7 +24,7 @@ READS = {  # commands of families whose first word is a file or folder
     "embed": ("capture", "evaluate", "encode", "explore", "export"),
     "sar": ("compare", "stream", "evaluate", "quantize", "prune", "truncate", "export"),
 }
-FILES = {"folder": "a folder of images", "npz": "a .npz file", "shards": "a folder with .tar files"}
+FILES = {"folder": "a folder of images", "npz": "a .npz file"}
 
 
 def look(words: Sequence[str]) -> None:

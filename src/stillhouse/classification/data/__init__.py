@@ -3,7 +3,7 @@
     DataConfig(name="mnist").build()            -> ImageData: train, validation, test, task, sha256
     ImageData.from_arrays(images, labels, ...)  -> the same from NumPy arrays or tensors
 
-A new source is one file with a `load_...` function that returns `sources.Loaded`, and one line in `DataConfig`.
+A new source is one file with a `load_...` function that returns `streamed.Loaded`, and one line in `DataConfig`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Discriminator, Tag
 
-from stillhouse.classification.data.config import DataConfig
-from stillhouse.classification.data.texts_config import TextDataConfig
+from stillhouse.classification.data.config import DataConfig, TextDataConfig
 from stillhouse.core.config import settings
 
 if TYPE_CHECKING:

@@ -5,16 +5,18 @@ Legend: N rows, C channels (1 or 3), H height, W width, K classes.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.classification.data.sources import Rows
-from stillhouse.classification.data.streamed import Streamed
-from stillhouse.core.checks import InputError
+from stillhouse.classification.data.streamed import Loaded, Rows, Streamed
+from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.labels import missing_labels, require_labels
 
 CHUNK = 1024
@@ -167,3 +169,55 @@ def _channels_first(pixels: np.ndarray, name: str) -> Tensor:
         if last:
             pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
     return torch.from_numpy(pixels)
+
+
+KEYS = ("images", "labels", "test_images", "test_labels", "validation_images", "validation_labels", "class_names")
+
+
+def load_npz(path: Path) -> Loaded:
+    """The arrays of a `.npz` file as a data set, named after the file.
+
+    Raises:
+        InputError: no such file, not a `.npz`, Python objects inside, an unknown or missing key, arrays of a wrong kind.
+    """
+    arrays = _read(path)
+    for key in arrays:
+        if key not in KEYS:
+            raise InputError(f"{path}: unknown array {key!r}; {nearest(key, KEYS)}")
+    for key in ("images", "labels"):
+        if key not in arrays:
+            raise InputError(f"{path}: expected an array {key!r}, got {', '.join(sorted(arrays)) or 'no arrays'}")
+    for key in ("labels", "validation_labels", "test_labels"):
+        if key in arrays and arrays[key].ndim == 1:
+            require_labels(
+                missing_labels(arrays[key]), f"{path}: {key}", key.removesuffix("labels").rstrip("_") or "train"
+            )
+    train = rows_from_arrays(arrays["images"], arrays["labels"])
+    test = optional_rows(arrays.get("test_images"), arrays.get("test_labels"), "test_")
+    validation = optional_rows(arrays.get("validation_images"), arrays.get("validation_labels"), "validation_")
+    names = _class_names(path, arrays["class_names"]) if "class_names" in arrays else infer_class_names(train.labels)
+    return Loaded(path.stem, names, train, validation, test)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise InputError(f"{path} (--data-root): expected a .npz file, got nothing there") from None
+    except MemoryError as error:
+        raise InputError(f"{path}: not so much memory is there: {error}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
+        # AttributeError, TypeError: a bare .npy array has neither `files` nor `with`
+        reason = str(error) or type(error).__name__
+        if "pickle" in reason:  # what NumPy says of any file that is neither .npz nor .npy
+            reason = "it holds Python objects" if zipfile.is_zipfile(path) else "it is no .npz (numpy.savez writes one)"
+        raise InputError(
+            f"{path}: expected a .npz file with plain arrays, got one that cannot be read: {reason}"
+        ) from None
+
+
+def _class_names(path: Path, names: np.ndarray) -> tuple[str, ...]:
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise InputError(f"{path}: class_names: expected (K,) strings, got {names.dtype} of shape {names.shape}")
+    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names.tolist())

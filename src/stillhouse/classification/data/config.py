@@ -13,7 +13,8 @@ from stillhouse.core.config import configclass
 
 if TYPE_CHECKING:
     from stillhouse.classification.data.images import ImageData
-    from stillhouse.classification.data.sources import Loaded
+    from stillhouse.classification.data.labelled_texts import TextData
+    from stillhouse.classification.data.streamed import Loaded
 
 
 @configclass
@@ -26,13 +27,13 @@ class DataConfig:
         {'train': 970, 'validation': 108, 'test': 719}
     """
 
-    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "npz", "shards"] = Field(
+    name: Literal["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "npz"] = Field(
         default="digits",
-        description="the data set; folder: ROOT/[train/]CLASS/*.png, npz: arrays images and labels, shards: WebDataset's tars",
+        description="the data set; folder: ROOT/[train/]CLASS/*.png, npz: arrays images and labels",
     )
     stream: bool = Field(
         default=False,
-        description="of folder: decode images when they are needed, for more than memory holds (shards always do)",
+        description="of folder: decode images when they are needed, for more than memory holds",
     )
     root: str | None = Field(
         default=None,
@@ -83,7 +84,7 @@ class DataConfig:
     randaugment_magnitude: int = Field(default=9, ge=0, le=30, description="of randaugment: how strong, 30 is the most")
 
     def __post_init__(self) -> None:
-        if self.stream and self.name not in {"folder", "shards"}:
+        if self.stream and self.name != "folder":
             raise ValueError(
                 f"stream: decodes image files when they are needed, and {self.name} has none; leave it out"
             )
@@ -100,19 +101,15 @@ class DataConfig:
 
     def _load(self) -> Loaded:
         if self.name == "digits":
-            from stillhouse.classification.data.digits import load_digits
+            from stillhouse.classification.data.torchvision_sets import load_digits
 
             return load_digits()
         if self.name == "folder":
             from stillhouse.classification.data.folder import load_folder
 
             return load_folder(self._given_root("the folder"), self.image_size, self.channels, stream=self.stream)
-        if self.name == "shards":
-            from stillhouse.classification.data.shards import load_shards
-
-            return load_shards(self._given_root("the folder of shards"), self.image_size, self.channels)
         if self.name == "npz":
-            from stillhouse.classification.data.npz import load_npz
+            from stillhouse.classification.data.arrays import load_npz
 
             return load_npz(self._given_root("the .npz file"))
         from stillhouse.classification.data.torchvision_sets import load_torchvision
@@ -124,3 +121,35 @@ class DataConfig:
         if self.root is None:
             raise InputError(f"data set {self.name!r}: expected {what} in --data-root, got none")
         return Path(self.root).expanduser()
+
+
+@configclass
+class TextDataConfig:
+    """A file of labelled texts: a row a text, .csv or .tsv with a head, or .jsonl."""
+
+    name: Literal["texts"] = Field(default="texts", description="texts: rows of a .csv, .tsv or .jsonl file")
+    root: str = Field(min_length=1, description="the file")
+    text_column: str = Field(default="text", min_length=1, description="column, or key, of the text")
+    label_column: str = Field(default="label", min_length=1, description="column, or key, of the class")
+    tokenizer: str | None = Field(
+        default=None, min_length=1, description="tokenizer.json (of the package tokenizers); none: words, hashed"
+    )
+    vocabulary: int = Field(default=4096, ge=2, description="of hashed words: how many numbers they share")
+    length: int = Field(default=64, gt=0, description="tokens of a text; longer ones are cut, shorter ones padded")
+    validation_fraction: float = Field(
+        default=0.1, gt=0, lt=1, description="share of the rows that picks the best epoch"
+    )
+    test_fraction: float = Field(default=0.2, gt=0, lt=1, description="share of the rows held out for the test")
+    split_seed: int = Field(default=0, ge=0, lt=2**32, description="fixes which rows are held out and kept")
+    train_limit: int | None = Field(default=None, gt=0, description="train on that many texts only")
+    test_limit: int | None = Field(default=None, gt=0, description="test on that many texts only")
+
+    def build(self) -> TextData:
+        """Read the file, tokenize and split it.
+
+        Raises:
+            InputError: the file is missing or damaged, or rows are not what they must be.
+        """
+        from stillhouse.classification.data.labelled_texts import load_texts
+
+        return load_texts(self)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +61,7 @@ def common_channels(files: Sequence[Path], looks: Sequence[Look]) -> int:
     return 1
 
 
-def decode(file: Path, channels: int, height: int, width: int, *, content: bytes | None = None) -> np.ndarray:
+def decode(file: Path, channels: int, height: int, width: int) -> np.ndarray:
     """The pixels of an image file, turned upright; where the size differs, the middle is cut out and resized.
 
     Args:
@@ -70,7 +69,6 @@ def decode(file: Path, channels: int, height: int, width: int, *, content: bytes
         channels: 1 or 3.
         height: H.
         width: W.
-        content: the encoded image, where it is not a file of its own; `file` then names it in messages.
 
     Returns:
         (C, H, W) uint8.
@@ -80,7 +78,7 @@ def decode(file: Path, channels: int, height: int, width: int, *, content: bytes
     """
     from PIL import Image, ImageOps
 
-    with _opened(file, content) as opened:
+    with _opened(file) as opened:
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I;16"):
             # Pillow's own conversion to 8 bits cuts everything above 255 to white
@@ -106,13 +104,12 @@ def check_file(file: Path) -> None:
 
 
 @contextmanager
-def _opened(file: Path, content: bytes | None = None) -> Iterator[Any]:
+def _opened(file: Path) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
-    if content is None:
-        check_file(file)
+    check_file(file)
     try:
-        with Image.open(file if content is None else io.BytesIO(content)) as image:
+        with Image.open(file) as image:
             yield image
     except InputError:
         raise

@@ -1,4 +1,4 @@
-"""A folder of images, one folder a class, as torchvision's `ImageFolder` lays it out; decoded once into a cache.
+"""A folder of images, one folder a class, as torchvision's `ImageFolder` lays it out: decoded into memory, or when asked for.
 
     ROOT/train/CLASS/*.png, and where they are there ROOT/test/CLASS/*.png and ROOT/val (valid, validation)/CLASS/*.png
     ROOT/CLASS/*.png, from which a test split is taken
@@ -18,11 +18,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stillhouse.classification.data.decode import check_file, look
-from stillhouse.classification.data.folder_cache import decoded
+from stillhouse.classification.data.decode import check_file, common_channels, common_size, look
 from stillhouse.classification.data.leaks import Image, check_apart
-from stillhouse.classification.data.sources import Loaded, Rows
-from stillhouse.classification.data.streamed import Part, Streamed
+from stillhouse.classification.data.streamed import Loaded, Rows, Streamed, by_threads
 from stillhouse.core.checks import InputError
 from stillhouse.core.labels import FOLDERS as UNLABELLED
 from stillhouse.core.labels import require_labels
@@ -42,7 +40,7 @@ class Listing:
 
 
 def load_folder(root: Path, image_size: int | None, channels: int | None, *, stream: bool = False) -> Loaded:
-    """The images under a root, from the cache if nothing changed since they were decoded.
+    """The images under a root.
 
     Args:
         root: see above for the layout; hidden files and files that are no images are passed over.
@@ -72,31 +70,33 @@ def _load(root: Path, image_size: int | None, channels: int | None, stream: bool
         _same_classes(places["train"], train.class_names, places[split], listing.class_names)
     name = root.resolve().name
     images_of = {
-        split: [Image(Part(file.path), file.path.name, file.size, file.identity) for file in listing.files]
+        split: [Image(file.path, file.size, file.identity) for file in listing.files]
         for split, listing in listings.items()
     }
 
-    if stream:
-        check_apart(images_of, same_names=True)
-        behind = {split: _streamed(root, listing, image_size, channels) for split, listing in listings.items()}
-        return Loaded(name, train.class_names, behind["train"], behind.get("validation"), behind.get("test"))
+    check_apart(images_of, same_names=stream)
     files = [file.path for listing in listings.values() for file in listing.files]
-    images = decoded(root, files, image_size, channels, before=lambda: check_apart(images_of))
-    rows, start = {}, 0
+    shape = _shape(files, image_size, channels, stream)
+    rows = {}
     for split, listing in listings.items():
-        stop = start + len(listing.files)
-        rows[split] = Rows(images[start:stop], torch.tensor(listing.labels, dtype=torch.int64))
-        start = stop
+        names = [f"{file.path.relative_to(root).as_posix()} {file.size}" for file in listing.files]
+        behind = Streamed([file.path for file in listing.files], shape, names)
+        images = behind if stream else behind.whole(f"decoding images ({split})")
+        rows[split] = Rows(images, torch.tensor(listing.labels, dtype=torch.int64))
     return Loaded(name, train.class_names, rows["train"], rows.get("validation"), rows.get("test"))
 
 
-def _streamed(root: Path, listing: Listing, image_size: int | None, channels: int | None) -> Rows:
-    if image_size is None:
+def _shape(files: Sequence[Path], image_size: int | None, channels: int | None, stream: bool) -> tuple[int, int, int]:
+    """(C, H, W) that all images are decoded to; of streamed ones only the first is looked at."""
+    if stream and image_size is None:
         raise InputError("data: images that are streamed need one size for all; give image_size (--data-image-size)")
-    shape = (channels or (1 if look(listing.files[0].path).gray else 3), image_size, image_size)
-    names = [f"{file.path.relative_to(root).as_posix()} {file.size}" for file in listing.files]
-    parts = [Part(file.path) for file in listing.files]
-    return Rows(Streamed(parts, shape, names), torch.tensor(listing.labels, dtype=torch.int64))
+    if stream:
+        files = files[:1]
+    if image_size is not None and channels is not None:
+        return channels, image_size, image_size
+    looks = list(by_threads(look, files, "looking at images"))
+    height, width = common_size(looks) if image_size is None else (image_size, image_size)
+    return channels or common_channels(files, looks), height, width
 
 
 def _splits(root: Path, passed: Passed) -> dict[str, Path]:

@@ -23,11 +23,10 @@ from stillhouse.classification.data.arrays import (
 from stillhouse.classification.data.augment import Augmentation, augment, augment_rows
 from stillhouse.classification.data.config import DataConfig
 from stillhouse.classification.data.shape import fit
-from stillhouse.classification.data.sources import Loaded, Rows
 from stillhouse.classification.data.split import Split
 from stillhouse.classification.data.splits import check_every_class, hold_out, limit
 from stillhouse.classification.data.statistics import fingerprint, pixel_statistics
-from stillhouse.classification.data.streamed import Streamed
+from stillhouse.classification.data.streamed import Loaded, Rows, Streamed
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.core.types import Batch, ImageTask
 

@@ -19,10 +19,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from stillhouse.classification.data.sources import Rows
+from stillhouse.classification.data.config import TextDataConfig
 from stillhouse.classification.data.split import Split
 from stillhouse.classification.data.splits import hold_out, limit
-from stillhouse.classification.data.texts_config import TextDataConfig
+from stillhouse.classification.data.streamed import Rows
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.labels import line_of_table, missing_labels, require_labels
 from stillhouse.core.types import Batch, TextTask

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
+from pathlib import Path
 
-from stillhouse.classification.data.streamed import Part
 from stillhouse.core.checks import InputError
+from stillhouse.core.hashes import sha256_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +15,12 @@ class Image:
     """An encoded image and what tells it from others.
 
     Attributes:
-        part: where it lies.
-        name: what it is called.
+        file: where it lies.
         size: in bytes.
         identity: equal for the same image of the same file, by whatever name.
     """
 
-    part: Part
-    name: str
+    file: Path
     size: int
     identity: Hashable
 
@@ -42,18 +40,16 @@ def check_apart(splits: Mapping[str, Sequence[Image]], *, same_names: bool = Fal
     if len(splits) < 2:
         return
     every = [(split, image) for split, images in splits.items() for image in images]
-    twice = _shared([(image.identity, split, image.part) for split, image in every])
+    twice = _shared([(image.identity, split, image.file) for split, image in every])
     if not twice:
-        keys = [(image.size, image.name if same_names else "") for _, image in every]
+        keys = [(image.size, image.file.name if same_names else "") for _, image in every]
         both = _keys_of_several(zip(keys, (split for split, _ in every)))
-        twice = _shared(
-            [(sha256(x.part.read()).digest(), split, x.part) for key, (split, x) in zip(keys, every) if key in both]
-        )
+        twice = _shared([(sha256_of(x.file), split, x.file) for key, (split, x) in zip(keys, every) if key in both])
     if twice:
-        one, part, other, same = twice[0]
+        one, file, other, same = twice[0]
         more = f" ({len(twice):,} such images)" if len(twice) > 1 else ""
         raise InputError(
-            f"image {same.where} of the {other} split is also in the {one} split, as {part.where}{more}: each image belongs to one "
+            f"image {same} of the {other} split is also in the {one} split, as {file}{more}: each image belongs to one "
             "split; take it out of the others"
         )
 
@@ -64,12 +60,12 @@ def _keys_of_several(images: Iterable[tuple[Hashable, str]]) -> set[Hashable]:
     return {key for key, split in images if splits.setdefault(key, split) != split}
 
 
-def _shared(images: Sequence[tuple[Hashable, str, Part]]) -> list[tuple[str, Part, str, Part]]:
+def _shared(images: Sequence[tuple[Hashable, str, Path]]) -> list[tuple[str, Path, str, Path]]:
     """Pairs of one key and two splits, each later image with the first."""
-    first: dict[Hashable, tuple[str, Part]] = {}
+    first: dict[Hashable, tuple[str, Path]] = {}
     found = []
-    for key, split, part in images:
-        one, same = first.setdefault(key, (split, part))
+    for key, split, file in images:
+        one, same = first.setdefault(key, (split, file))
         if one != split:
-            found.append((one, same, split, part))
+            found.append((one, same, split, file))
     return found

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.classification.data.arrays import CHUNK
-from stillhouse.classification.data.sources import Rows
-from stillhouse.classification.data.streamed import Streamed
+from stillhouse.classification.data.streamed import Rows, Streamed
 
 # ITU-R 601-2, as Pillow turns RGB to gray
 LUMA = (0.299, 0.587, 0.114)

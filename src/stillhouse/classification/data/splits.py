@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stillhouse.classification.data.sources import Rows
-from stillhouse.classification.data.streamed import Streamed
+from stillhouse.classification.data.streamed import Rows, Streamed
 from stillhouse.core.checks import InputError
 from stillhouse.core.sample import sample_rows
 

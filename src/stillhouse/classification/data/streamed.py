@@ -1,4 +1,4 @@
-"""Images that are decoded when they are asked for, so that a data set may be larger than memory and disk: files, or parts of tars.
+"""Images that are decoded when they are asked for, so that a data set may be larger than memory.
 
 A `Streamed` stands where a tensor (N, C, H, W) uint8 of images does: rows are picked by number, in any order and by any number of
 processes, so that what is seen when is decided by the seed alone, as for images in memory.
@@ -10,76 +10,42 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stillhouse.classification.data.decode import decode
-from stillhouse.core.checks import InputError
 
+T = TypeVar("T")
 SAMPLE = 2048  # rows from which pixel statistics are estimated
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Where one encoded image lies: a file, or `size` bytes of it from `start` on."""
-
-    file: Path
-    start: int = 0
-    size: int | None = None
-
-    @property
-    def where(self) -> Path:
-        """The file, and the place in it."""
-        return self.file if self.size is None else Path(f"{self.file}@{self.start}")
-
-    def read(self) -> bytes:
-        """The encoded image.
-
-        Raises:
-            InputError: the file cannot be read.
-        """
-        try:
-            with self.file.open("rb") as opened:
-                opened.seek(self.start)
-                return opened.read(-1 if self.size is None else self.size)
-        except OSError as error:
-            raise InputError(f"cannot read {self.file}: {error.strerror}") from None
-
-    def decoded(self, channels: int, height: int, width: int) -> Tensor:
-        """(C, H, W) uint8.
-
-        Raises:
-            InputError: it cannot be read; the message names file and place.
-        """
-        content = None if self.size is None else self.read()
-        return torch.from_numpy(decode(self.where, channels, height, width, content=content))
+AT_ONCE = 64  # files of which threads hold the pixels
 
 
 class Streamed:
     """(N, C, H, W) uint8 images behind their files.
 
     Args:
-        parts: where the encoded images lie.
+        files: the encoded images.
         shape: (C, H, W) that each is decoded to.
         names: (N) what tells an image from others (its path below the root and its bytes), for the fingerprint.
     """
 
     dtype = torch.uint8
 
-    def __init__(self, parts: Sequence[Part], shape: tuple[int, int, int], names: Sequence[str]) -> None:
-        self.parts, self.names = parts, names
-        self.shape = (len(parts), *shape)
+    def __init__(self, files: Sequence[Path], shape: tuple[int, int, int], names: Sequence[str]) -> None:
+        self.files, self.names = files, names
+        self.shape = (len(files), *shape)
         self._ahead: dict[int, Future[Tensor]] = {}
 
     def __len__(self) -> int:
-        return len(self.parts)
+        return len(self.files)
 
     def numel(self) -> int:
         """Pixels of all images."""
@@ -88,7 +54,7 @@ class Streamed:
     def pick(self, rows: Sequence[int]) -> Streamed:
         """The images of some rows; nothing is decoded."""
         shape = (self.shape[1], self.shape[2], self.shape[3])
-        return Streamed([self.parts[row] for row in rows], shape, [self.names[row] for row in rows])
+        return Streamed([self.files[row] for row in rows], shape, [self.names[row] for row in rows])
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
         """(B, C, H, W): rows of an index, decoded by several threads; those that were announced are there already."""
@@ -113,14 +79,56 @@ class Streamed:
         """At most `SAMPLE` images, evenly spaced."""
         return self.index_select(0, torch.linspace(0, len(self) - 1, min(SAMPLE, len(self))).long().unique())
 
+    def whole(self, what: str) -> Tensor:
+        """(N, C, H, W): all of them, behind a progress bar of this name."""
+        images = torch.empty(self.shape, dtype=torch.uint8)
+        for row, pixels in enumerate(by_threads(self._decoded, range(len(self)), what)):
+            images[row] = pixels
+        return images
+
     def fingerprint(self) -> str:
         """SHA-256 of names and sizes of all images, in order: reading what is larger than memory for it would take hours."""
         return hashlib.sha256(("\n".join(self.names) + str(self.shape)).encode("utf-8", "surrogateescape")).hexdigest()
 
     def _decoded(self, row: int) -> Tensor:
-        return self.parts[row].decoded(self.shape[1], self.shape[2], self.shape[3])
+        return torch.from_numpy(decode(self.files[row], *self.shape[1:]))
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(16, os.cpu_count() or 1), thread_name_prefix="decode")
+
+
+def by_threads(function: Callable[[Any], T], given: Sequence[Any], what: str) -> Iterator[T]:
+    """`function` of each in order, a few at a time so that memory stays small, behind a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    groups = (given[start : start + AT_ONCE] for start in range(0, len(given), AT_ONCE))
+    done = (result for group in groups for result in _pool().map(function, group))
+    return iter(track(done, what, total=len(given), console=console, transient=True, disable=not console.is_terminal))
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Images and their labels.
+
+    Attributes:
+        images: (N, C, H, W) uint8, or float32 in [0, 1]; or what decodes them when they are asked for.
+        labels: (N,) int64.
+    """
+
+    images: Tensor | Streamed
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A data set as its source has it: the splits that it brings, None for those that must be taken from `train`."""
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Rows
+    validation: Rows | None = None
+    test: Rows | None = None

@@ -24,7 +24,7 @@ EXAMPLES = """
 """
 COMMON = {
     "--models": "transformer, tm, deep_tm, hybrid, deep_ctm, resnet_tm, swin_tm, pyramid_tm",
-    "--dataset": "digits, mnist, fashion-mnist, cifar10, cifar100, imagenet, folder, npz, shards",
+    "--dataset": "digits, mnist, fashion-mnist, cifar10, cifar100, imagenet, folder, npz",
     "--dataset-root": "where it lies",
     "--out": "",
     "--resume": "",

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter
 
 from stillhouse.core import records
 from stillhouse.core.folder import RunFolder, read_arrays
-from stillhouse.core.records import read_json, read_records
+from stillhouse.core.records import read_json
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Facts, Figure, Table, Tiles
 from stillhouse.report.read import mapping, number
@@ -25,20 +25,17 @@ COLUMNS = (("bits_per_byte", 4), ("perplexity", 2), ("sliding_perplexity", 2), (
 
 
 def language_blocks(run: RunFolder) -> Sequence[Block]:
-    """All models in one table, how they were scored, loss against position, and nats of the validations."""
+    """All models in one table, how they were scored, what the student writes, loss against position."""
     path = run.path / records.SUMMARY
     summary = mapping(read_json(path)) if path.is_file() else {}
     order = list(dict.fromkeys([*mapping(summary.get("arms")), *_arms(run.path)]))  # as the page gives colours
     found: list[Block] = [_tiles(summary), models_table(summary), _how(summary)] if summary else []
-    drawings = [
-        (_positions(run.path, order), "Test text: nats a token against the tokens of the window seen so far. It falls as far as a "
-        "memory reaches."),
-        (_validations(run.path, order), "Validation: nats a token against optimizer steps; the bend upwards is the ramp of "
-        "weights and spikes."),
-    ]  # fmt: skip
-    kept = [(svg, caption) for svg, caption in drawings if svg]
+    drawn = _positions(run.path, order)
+    caption = (
+        "Test text: nats a token against the tokens of the window seen so far. It falls as far as a memory reaches."
+    )
     found += _samples(summary)
-    found += [Figure("Loss", kept)] if kept else []
+    found += [Figure("Loss", [(drawn, caption)])] if drawn else []
     return found
 
 
@@ -177,26 +174,6 @@ def grouped(values: Any) -> list[tuple[float, float]]:
         start = end + 1
         width = max(1.0, start * 0.4)
     return found
-
-
-def _validations(out: Path, order: Sequence[str]) -> Markup:
-    """Validation nats against the steps, one line a training."""
-    arms = _arms(out)
-    with rc_context(figures.STYLE | {"font.size": 10}):
-        figure = Drawing(figsize=(6, 3.6), layout="constrained")
-        axes = figure.add_subplot()
-        for arm, folders in arms.items():
-            for number_, folder in enumerate(folders):
-                lines = [r for r in read_records(folder / records.RECORDS) if r.get("split") == "validation"]
-                points = [(r["step"], r["nll"]) for r in lines if number(r.get("nll")) is not None]
-                color = figures.look(order.index(arm))["color"]
-                if points:
-                    axes.plot(*zip(*points), color=color, label=None if number_ else arm)
-        if not axes.lines:
-            return Markup()
-        axes.set(xlabel="optimizer steps", ylabel="validation, nats a token")
-        axes.legend(fontsize=9, frameon=False)
-        return figures._svg(figure, "curves-nats", "Validation loss in nats a token against optimizer steps")
 
 
 def _arms(out: Path) -> dict[str, list[Path]]:

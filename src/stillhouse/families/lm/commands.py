@@ -21,9 +21,9 @@ COMMANDS = {
     "train-teacher": "train a small transformer on a text: a teacher for quick runs",
     "cache": "ask a run's teacher for its largest logits on every training window, once; a killed one is continued",
     "distill": "train spiking students with the teacher and without, a dense one, an n-gram; verdict and report",
-    "evaluate": "score a saved student or teacher on a test split, or probe a student's spikes",
+    "evaluate": "score a saved student or teacher on a test split, or count what a token of it costs",
     "generate": "let a student write, from its packed ternary weights in constant memory",
-    "export": "packed ternary weights, or a part as a NIR graph",
+    "export": "packed ternary weights, with the tokenizer",
 }
 HELP = """usage: stillhouse lm COMMAND [options]
 
@@ -191,27 +191,21 @@ def _evaluate(words: Sequence[str]) -> int:
     )
     parser.add_argument("--tokens", type=int, help="that are scored, at most [those of its run]")
     parser.add_argument("--window", type=int, help="tokens of a window [those of its run]")
-    parser.add_argument("--dynamic", type=float, metavar="RATE", help="also learn from each window after it was scored")
-    parser.add_argument("--probe", action="store_true", help="instead: what of the teacher can be read off its spikes")
     parser.add_argument(
         "--energy", action="store_true", help="instead: counted operations of a token, against the teacher's"
     )
-    parser.add_argument("--layer", help="of --probe [the last feed-forward layer]")
     options = parser.parse(words)
     if (options.folder / SHIPPED / CARD).is_file():  # a run: its student
         options.folder = options.folder / SHIPPED
     _check_evaluation(options)
-    from stillhouse.families.lm.use import probe, score_again
+    from stillhouse.families.lm.use import score_again
 
-    if options.probe:
-        print(json.dumps(probe(options.folder, layer=options.layer), indent=2))
-        return 0
     if options.energy:
-        from stillhouse.families.lm.energy import count_energy
+        from stillhouse.families.lm.use import count_energy
 
         print(json.dumps(count_energy(options.folder), indent=2))
         return 0
-    chosen = {name: getattr(options, name) for name in ("source", "tokens", "window", "dynamic")}
+    chosen = {name: getattr(options, name) for name in ("source", "tokens", "window")}
     print(json.dumps(score_again(options.folder, **chosen), indent=2))
     return 0
 
@@ -225,17 +219,11 @@ def _check_evaluation(options: Namespace) -> None:
             f"{options.folder}: expected a student's folder (card.json) or a finished run, a teacher's "
             "(config.json) or a GGUF file, got none of them"
         )
-    flags = ("source", "tokens", "window", "dynamic", "probe", "energy", "layer")
-    given = [name for name in flags if getattr(options, name) not in (None, False)]
-    chosen = "probe" if options.probe else "energy" if options.energy else None
-    taken = {"probe": {"probe", "layer"}, "energy": {"energy"}, None: {"source", "tokens", "window", "dynamic"}}[chosen]
-    if unread := [f"--{name}" for name in given if name not in taken]:
-        expected = f"--{chosen} without them" if chosen else "it together with --probe"
-        raise ConfigError(f"evaluate: expected {expected}, got {', '.join(unread)}")
-    if not student and (chosen or options.dynamic is not None):
-        raise ConfigError(
-            f"--{chosen or 'dynamic'}: expected a student's folder (card.json), got a teacher's ({options.folder})"
-        )
+    unread = [f"--{name}" for name in ("source", "tokens", "window") if getattr(options, name) is not None]
+    if options.energy and unread:
+        raise ConfigError(f"evaluate: expected --energy without them, got {', '.join(unread)}")
+    if options.energy and not student:
+        raise ConfigError(f"--energy: expected a student's folder (card.json), got a teacher's ({options.folder})")
 
 
 def _generate(words: Sequence[str]) -> int:
@@ -314,28 +302,18 @@ def in_file(found: Mapping[str, Any]) -> str:
 def _export(words: Sequence[str]) -> int:
     examples = """
   stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out packed
-  stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out packed --packing planes
-  stillhouse lm export runs/wikitext-2/arms/kd/seed-0 --out up.nir --nir blocks.0.ffn.up
 """
     parser = Parser(prog="stillhouse lm export", description=COMMANDS["export"], examples=examples)
     parser.add_argument("folder", type=Path, help="a run, or one student of it (RUN/arms/kd/seed-0)")
-    parser.add_argument("--out", type=Path, required=True, help="folder, or the file of a NIR graph")
-    parser.add_argument(
-        "--packing", choices=("trits", "planes"), default="trits", help="5 trits a byte, or 2 bit planes"
-    )
-    parser.add_argument("--nir", metavar="PART", help="instead: a part as a NIR graph, as blocks.0.ffn")
+    parser.add_argument("--out", type=Path, required=True, help="folder")
     options = parser.parse(words)
-    if options.nir is None and options.out.exists() and not options.out.is_dir():
+    if options.out.exists() and not options.out.is_dir():
         raise InputError(f"--out: expected a folder, got the file {options.out}")
-    if options.nir is not None and options.out.is_dir():
-        raise InputError(f"--out: expected the file of a NIR graph, got the folder {options.out}")
     from stillhouse.families.lm.use import export
 
-    found = export(options.folder, options.out, packing=options.packing, nir=options.nir)
-    beside = (
-        f" ({found['dense_bytes'] / found['bytes']:.1f} times smaller than float32)" if "dense_bytes" in found else ""
-    )
-    print(f"{found['file']}: {found['bytes']:,} bytes{beside}")
+    found = export(options.folder, options.out)
+    smaller = found["dense_bytes"] / found["bytes"]
+    print(f"{found['file']}: {found['bytes']:,} bytes ({smaller:.1f} times smaller than float32)")
     return 0
 
 

@@ -29,12 +29,10 @@ from stillhouse.core.verdict import mean_interval
 from stillhouse.core.watch import Watch
 from stillhouse.families.lm import use
 from stillhouse.families.lm.align import MixerAlignment, inherit_embedding
-from stillhouse.families.lm.data.corpus import Corpus
-from stillhouse.families.lm.data.windows import Windows, check_length
+from stillhouse.families.lm.data.corpus import Corpus, Windows, check_length
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.light import BITS, LanguageLight
 from stillhouse.families.lm.material import CACHE, cache_of, fitted, load_text, questions_about, teachers_of
-from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import model_nll, score_text, teacher_nll
 from stillhouse.families.lm.metrics.spiking import measure_spikes, spike_summary
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, LmTeacherRunConfig, refusal, taught
@@ -43,11 +41,10 @@ from stillhouse.families.lm.score import Examination, Scored, ngram_nll
 from stillhouse.families.lm.students import NGramConfig
 from stillhouse.families.lm.students.prior import NGramPrior, held_out_priors
 from stillhouse.families.lm.students.trie import Trie, count_trie, pack_trie
-from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher
+from stillhouse.families.lm.teachers.cache import LanguageTutor, StoredLanguageTeacher
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.through_head import student_head, teacher_head
 from stillhouse.families.lm.tokens import build_token_signals, by_token
-from stillhouse.families.lm.tutor import LanguageTutor
 from stillhouse.layers.taps import Tapped
 from stillhouse.signals import teacher_features
 from stillhouse.teachers.identity import weights_sha256
@@ -217,7 +214,7 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         order = config.score.ngram
         if order:
             about = f"{order}-gram with modified Kneser-Ney smoothing, counted on the students' text"
-            fit = lambda lab, seed: _ngram(lab.data, order)  # noqa: E731
+            fit = lambda lab, seed: ngram_nll(lab.data, order)  # noqa: E731
             arms.append(Arm(NGRAM, None, False, fit=fit, about=about, plain=f"a {order}-gram"))
         if (inside := config.student.ngram) is not None:
             about = "the n-gram inside the student, without it"
@@ -313,11 +310,9 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         if arm.fit is not None:
             inside = isinstance(model, NGramPrior)
             facts = {"bytes": len(pack_trie(model.trie)), "entries": model.trie.used} if inside else {}
-            return _scores(
-                examination.score(_prior_nll(model) if inside else _ngram_nll(model)), "nll.npz", facts=facts
-            )
+            return _scores(examination.score(_prior_nll(model) if inside else model), "nll.npz", facts=facts)
         model.cpu()
-        scored = examination.score(model_nll(model), model=model)
+        scored = examination.score(model_nll(model))
         spikes = _spikes(model, examination)
         epochs = sum(stage.training.epochs for stage in lab.config.stages_of(arm.taught))
         tokens = epochs * lab.config.lesson.epoch_steps * lab.config.training.batch_size * lab.config.lesson.window
@@ -374,10 +369,10 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Score a student, or the one that a run shipped, again: see `use.score_again` for the choices."""
         given = {name: value for name, value in choices.items() if value is not None}
-        unknown = sorted(set(given) - {"source", "tokens", "window", "dynamic"})
+        unknown = sorted(set(given) - {"source", "tokens", "window"})
         if unknown:
             raise InputError(
-                f"evaluate: expected source, tokens, window or dynamic for a language model, got {', '.join(unknown)}"
+                f"evaluate: expected source, tokens or window for a language model, got {', '.join(unknown)}"
             )
         return use.score_again(student_folder(folder), **given)
 
@@ -448,14 +443,6 @@ def _prior_nll(prior: NGramPrior) -> Any:
         return -prior(inputs, prior.initial_state(len(inputs)))[0].gather(-1, targets.unsqueeze(-1)).squeeze(-1)
 
     return nll
-
-
-def _ngram(data: Corpus, order: int) -> NGram:
-    return NGram(data.train.ids, vocab_size=data.tokenizer.vocab_size, order=order)
-
-
-def _ngram_nll(model: NGram) -> Any:
-    return lambda inputs, targets: torch.from_numpy(model.nll(inputs.numpy(), targets.numpy()))
 
 
 def _scores(

@@ -6,7 +6,7 @@ Shapes: B rows, L tokens of a row, N = B L tokens, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,16 +21,15 @@ from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.curricula import fuse, rouge_l
 from stillhouse.families.lm.align import MixerAlignment
-from stillhouse.families.lm.data.corpus import Split
-from stillhouse.families.lm.data.windows import Windows, check_length
+from stillhouse.families.lm.data.corpus import Split, Windows, check_length
 from stillhouse.families.lm.lesson import LanguageLessonConfig
 from stillhouse.families.lm.losses import Kept, Later, Live, Sizes, TeacherOut, language_losses
 from stillhouse.families.lm.metrics.nll import Nll, model_nll, score_text
 from stillhouse.families.lm.rollouts import continued
 from stillhouse.families.lm.students.prior import NGramPrior, part_of_rows
+from stillhouse.families.lm.teachers.cache import HiddenOutputs, LanguageTutor
 from stillhouse.families.lm.teachers.other_tokens import SortedTokens
 from stillhouse.families.lm.tokens import PerToken
-from stillhouse.families.lm.tutor import HiddenOutputs, LanguageTutor
 from stillhouse.layers.part import TrainedPart, regularizers
 from stillhouse.losses import Projection, fused_linear_divergence
 from stillhouse.training.distillation import DistillJob, Listening, networks_of
@@ -138,7 +137,7 @@ class LanguageJob(DistillJob):
 
     def outputs(self, batch: Batch) -> HiddenOutputs:
         """Hidden states and features; scores (B, L, V) too where a signal compares them."""
-        found = self._read(batch.inputs)
+        found = self.student(batch.inputs)
         scores = F.linear(found.logits, self.network.readout.weight) if self.by_scores else found.logits
         if self.by_scores and (offset := self._offset(batch)) is not None:
             scores = scores + offset
@@ -239,15 +238,6 @@ class LanguageJob(DistillJob):
         self._done, self.calibrated = int(state["done"]), bool(state["calibrated"])
 
     # ------------------------------------------------------------------------------------------------ inside
-
-    def _read(self, tokens: Tensor) -> Outputs:
-        """The student's answer to rows (B, L), which are read as short pieces at first: each begins without a past."""
-        length, short = tokens.shape[1], self.lesson.short_window
-        if short is None or self._done >= self.lesson.short_share * self.total_steps:
-            return self.student(tokens)
-        found = self.student(tokens.reshape(-1, short))
-        whole = {path: x.unflatten(0, (len(tokens), -1)).flatten(1, 2) for path, x in found.features.items()}
-        return replace(found, logits=found.logits.reshape(len(tokens), length, -1), features=whole)
 
     def _offset(self, batch: Batch) -> Tensor | None:
         """What a student with an n-gram adds its scores to: for each row that of the other parts of the text."""

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from stillhouse.core.config import configclass
 from stillhouse.temperature import FixedTemperature, TemperatureConfig
 
 Ramp = tuple[float, float]
-MOVED = ("signals", "curriculum")  # to the run, where every family has them
 
 
 @configclass
@@ -64,12 +62,6 @@ class LanguageLessonConfig:
     """
 
     window: int = Field(default=128, gt=1, description="tokens of a training row")
-    short_window: int | None = Field(
-        default=None,
-        gt=1,
-        description="tokens of the pieces that rows are cut into at first, a divisor of window [none]",
-    )
-    short_share: float = Field(default=0.3, ge=0, le=1, description="share of the run with short_window")
     epoch_steps: int = Field(
         default=50, gt=0, description="optimizer steps between two validations; an epoch of the loop"
     )
@@ -117,8 +109,6 @@ class LanguageLessonConfig:
             raise ValueError(
                 f"on_policy.prompt: expected less than the window of {self.window} tokens, got {self.on_policy.prompt}"
             )
-        if self.short_window is not None and self.window % self.short_window:
-            raise ValueError(f"short_window: expected a divisor of window {self.window}, got {self.short_window}")
         if self.label_weight + self.kd_weight == 0:
             raise ValueError("label_weight, kd_weight: expected one above 0, got 0 and 0")
         if self.source == "cache" and self.divergence != "forward-kl":
@@ -130,16 +120,6 @@ class LanguageLessonConfig:
             )
         if self.temperature.kind == "learned" and self.divergence != "forward-kl":
             raise ValueError(f"temperature: learned goes with forward-kl, got {self.divergence}")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _moved(cls, values: Any) -> Any:
-        """Name the place of settings that every family has now; an empty one of an older file is dropped."""
-        given = dict(values if isinstance(values, Mapping) else values.kwargs or {})
-        for name in MOVED:
-            if given.pop(name, None):
-                raise ValueError(f"{name}: moved out of lesson; write it at the top of the file, as {name}: ...")
-        return given
 
     @property
     def temperatures(self) -> tuple[float, ...]:

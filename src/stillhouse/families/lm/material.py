@@ -13,9 +13,8 @@ from stillhouse.cache.stored import SOURCE
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.data.corpus import Corpus
+from stillhouse.families.lm.data.corpus import Corpus, Windows
 from stillhouse.families.lm.data.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
-from stillhouse.families.lm.data.windows import Windows
 from stillhouse.families.lm.plan import LmRunConfig
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.students import SpikingLMConfig

@@ -84,11 +84,6 @@ class LmScoreConfig:
     position_windows: int = Field(default=128, gt=0, description="windows of the curve")
     batch: int = Field(default=16, gt=0, description="windows at a time")
     ngram: int = Field(default=5, ge=0, le=8, description="order of the n-gram model that is the lower bound; 0: none")
-    dynamic_rate: float | None = Field(
-        default=None,
-        gt=0,
-        description="also score models that learn from each window after it was scored, at this rate",
-    )
 
 
 @configclass

@@ -29,8 +29,8 @@ def continued(model: Any, prompt: Tensor, count: int, *, temperature: float = 0.
     training = model.training
     model.eval()
     try:
-        hidden, state = model.hidden(prompt)
-        scores, found = model.readout(hidden[:, -1]), [prompt]
+        scores, state = model.read(prompt)
+        found = [prompt]
         for left in range(count, 0, -1):
             token = _drawn(scores, temperature, draws)
             found.append(token.unsqueeze(1))

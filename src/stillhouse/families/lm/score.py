@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stillhouse.families.lm.data.corpus import Corpus
-from stillhouse.families.lm.data.windows import check_length
+from stillhouse.families.lm.data.corpus import Corpus, check_length
 from stillhouse.families.lm.metrics.ngram import NGram
-from stillhouse.families.lm.metrics.nll import Nll, bits_per_byte, dynamic_nll, loss_by_position, perplexity, score_text
+from stillhouse.families.lm.metrics.nll import Nll, bits_per_byte, loss_by_position, perplexity, score_text
 from stillhouse.families.lm.plan import LmScoreConfig
 
 Floats = NDArray[np.float64]
@@ -25,7 +24,7 @@ class Scored:
 
     Attributes:
         metrics: nll (nats a token), perplexity, and bits_per_byte over whole windows; the first two and bits over all tokens as
-            sliding_*, and as dynamic_* where asked for.
+            sliding_*.
         bits: (W,) bits a byte of each whole non-overlapping window: the items of a verdict.
         windows: (W, window) nats of each token of them.
         positions: (long_window,) mean nats at each place of a long window.
@@ -79,12 +78,11 @@ class Examination:
         """Bits a byte for each nat a token, on these tokens."""
         return (len(self.ids) - 1) / self.size / float(np.log(2))
 
-    def score(self, nll: Nll, *, model: Any = None, most: int | None = None) -> Scored:
+    def score(self, nll: Nll, *, most: int | None = None) -> Scored:
         """Ask one model.
 
         Args:
             nll: (inputs, targets) -> (B, L) nats.
-            model: for dynamic evaluation; None: it cannot learn.
             most: the longest window that it takes; None: any.
 
         Raises:
@@ -94,9 +92,6 @@ class Examination:
         plain = score_text(nll, self.ids, length=self.window, batch=batch)
         sliding = score_text(nll, self.sliding_ids, length=self.window, stride=self.stride, batch=batch)
         metrics = _named("", plain, self.size) | _named("sliding_", sliding, self.sliding_size)
-        if config.dynamic_rate is not None and model is not None:
-            learned = dynamic_nll(model, self.ids, length=self.window, learning_rate=config.dynamic_rate)
-            metrics |= _named("dynamic_", learned, self.size)
         length = min(config.long_window, most or config.long_window, len(self.ids) - 1)
         positions = loss_by_position(nll, self.ids, length=length, batch=batch, most_rows=config.position_windows)
         windows = plain[: len(plain) // self.window * self.window].reshape(-1, self.window)

@@ -6,7 +6,6 @@ Shapes: B windows, L tokens, P of them, D width, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -64,49 +63,23 @@ def teacher_head(teacher: Any) -> Head:
     return head
 
 
-@dataclass(frozen=True)
-class ThroughHeadConfig:
-    """A configuration whose signal is given scores (P, V) in the place of hidden states (L, D)."""
-
-    config: Any
-    student: Head
-    teacher: Head
-
-    @property
-    def compares_samples(self) -> bool:
-        """As the signal."""
-        return bool(self.config.compares_samples)
-
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """As the signal."""
-        return tuple(self.config.student_paths)
-
-    @property
-    def teacher_paths(self) -> tuple[str, ...]:
-        """As the signal."""
-        return tuple(self.config.teacher_paths)
-
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> ThroughHead:
-        """The signal, built against scores."""
-        length = next(iter(student.features.values()))[0]
-        classes = min(student.num_classes, teacher.num_classes)
-        scores = (min(POSITIONS, length), classes)
-
-        def seen(paths: tuple[str, ...]) -> OutputSpec:
-            return OutputSpec(classes, dict.fromkeys(paths, scores))
-
-        return ThroughHead(self, self.config.build(seen(self.student_paths), seen(self.teacher_paths)))
+def through_heads(config: Any, heads: tuple[Head, Head], student: OutputSpec, teacher: OutputSpec) -> ThroughHead:
+    """The signal of a configuration, given scores (P, V) in the place of hidden states (L, D)."""
+    length = next(iter(student.features.values()))[0]
+    classes = min(student.num_classes, teacher.num_classes)
+    paths = tuple(config.student_paths), tuple(config.teacher_paths)
+    shapes = (OutputSpec(classes, dict.fromkeys(side, (min(POSITIONS, length), classes))) for side in paths)
+    return ThroughHead(config.build(*shapes), heads, paths)
 
 
 class ThroughHead(Signal):
     """A signal between scores that both networks' heads make of their inner layers, at positions spread over the window."""
 
-    def __init__(self, config: ThroughHeadConfig, signal: Signal) -> None:
+    def __init__(
+        self, signal: Signal, heads: tuple[Head, Head], paths: tuple[tuple[str, ...], tuple[str, ...]]
+    ) -> None:
         super().__init__(signal.name, signal.weight)
-        self.signal = signal
-        self._heads = config.student, config.teacher
-        self._paths = config.student_paths, config.teacher_paths
+        self.signal, self._heads, self._paths = signal, heads, paths
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
         """(B,) of each window."""

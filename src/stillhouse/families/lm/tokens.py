@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.lm.through_head import Head, ThroughHeadConfig
+from stillhouse.families.lm.through_head import Head, through_heads
 from stillhouse.signals import build_signals
 from stillhouse.signals.base import Signal
 
@@ -38,36 +39,26 @@ def build_token_signals(
 
     def wrapped(config: Any) -> Any:
         if config.kind == "dynamics" and config.space == "logits":
-            return ThroughHeadConfig(config, *heads())
-        return _PerToken(config) if by_token(config) else config
+            return Wrapped(config, partial(through_heads, config, heads()))
+        return Wrapped(config, partial(_of_tokens, config)) if by_token(config) else config
 
     return build_signals([wrapped(config) for config in configs], student, teacher)
 
 
 @dataclass(frozen=True)
-class _PerToken:
-    """A configuration that builds its signal for tokens."""
+class Wrapped:
+    """A configuration whose signal is built in another way; whatever else is asked of it is its own."""
 
     config: Any
+    build: Callable[[OutputSpec, OutputSpec], Signal]
 
-    def build(self, student: OutputSpec, teacher: OutputSpec) -> PerToken:
-        """The signal, built against the shapes of one token."""
-        return PerToken(self.config.build(_one_token(student), _one_token(teacher)))
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.config, name)
 
-    @property
-    def compares_samples(self) -> bool:
-        """As the signal."""
-        return bool(self.config.compares_samples)
 
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """As the signal."""
-        return tuple(self.config.student_paths)
-
-    @property
-    def teacher_paths(self) -> tuple[str, ...]:
-        """As the signal."""
-        return tuple(self.config.teacher_paths)
+def _of_tokens(config: Any, student: OutputSpec, teacher: OutputSpec) -> Signal:
+    """The signal, built against the shapes of one token."""
+    return PerToken(config.build(_one_token(student), _one_token(teacher)))
 
 
 class PerToken(Signal):

@@ -1,9 +1,10 @@
-"""What is done with a trained student: score it again, probe its spikes, let it write, pack it."""
+"""What is done with a trained student: score it again, let it write, pack it, count what it costs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,35 @@ from torch import Tensor, nn
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import check_test_data, run_above, student_folder
 from stillhouse.core.outputs import check_output
 from stillhouse.core.records import read_object
 from stillhouse.core.sample import sample_rows
 from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.data.corpus import Corpus, whole_text
+from stillhouse.families.lm.data.corpus import Corpus, Windows, whole_text
 from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, load_tokenizer
-from stillhouse.families.lm.data.windows import Windows
+from stillhouse.families.lm.export.packed_ternary import load_packed, pack_student
 from stillhouse.families.lm.light import PACKED
 from stillhouse.families.lm.lines import LineScores
 from stillhouse.families.lm.material import load_teacher, load_text
+from stillhouse.families.lm.metrics.energy import Operations, spiking_operations, transformer_operations
 from stillhouse.families.lm.metrics.nll import model_nll, teacher_nll
-from stillhouse.families.lm.metrics.probes import beats_controls, probe_spikes
+from stillhouse.families.lm.metrics.spiking import measure_spikes
 from stillhouse.families.lm.plan import LmScoreConfig
+from stillhouse.families.lm.rollouts import continued
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.score import Examination
+from stillhouse.families.lm.students.blocks import quantized_layers
 from stillhouse.families.lm.students.network import SpikingLM
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
 
-PROBED = 4096
 EXPORTED = 32  # windows on which an exported program is held against the network
-ENERGY_WINDOWS = 64  # their tokens' spikes are counted for a cost
+ENERGY_WINDOWS, COUNTED = (
+    64,
+    128,
+)  # their tokens' spikes are counted: for the cost of every arm, and for one that is asked for
 
 
 def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreConfig | None = None) -> dict[str, Any]:
@@ -63,7 +70,7 @@ def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreCon
                 f"{folder}: its tokenizer is not that of the text ({built.tokenizer.name}); take its tokenizer.json"
             )
         examination = Examination.of(built, how, int(card["window"]))
-        scored = examination.score(model_nll(model), model=model)
+        scored = examination.score(model_nll(model))
     else:
         teacher = load_teacher(LanguageTeacherConfig(source=str(folder)), built)
         window = int(run["config"]["window"]) if run is not None and "window" in run["config"] else 128
@@ -90,59 +97,6 @@ def _scored(examination: Examination, there: int, how: LmScoreConfig, what: str)
         return f"the first {count:,} tokens of {what}"
     fewer = "" if how.tokens is None or how.tokens <= count else f" (up to {how.tokens:,} were wanted)"
     return f"all {count:,} tokens of {what}{fewer}"
-
-
-def probe(folder: Path, *, layer: str | None = None, tokens: int = PROBED) -> dict[str, Any]:
-    """Linear probes of one layer's spikes towards the teacher of its run, with their controls.
-
-    Args:
-        folder: of an arm and seed.
-        layer: as `model.spike_units()` names them; None: that of the last block's feed-forward layer, or the last there is.
-        tokens: of the test split.
-
-    Raises:
-        InputError: a student without spikes, or that belongs to no run.
-    """
-    run = run_of(folder)
-    built = own_text(run, folder)
-    teacher = load_teacher(parse(LanguageTeacherConfig, part_of(run, folder, "teacher")), built)
-    model, _, card = load_lm(folder)
-    units = model.spike_units()
-    if not units:
-        raise InputError(f"{folder}: expected a student with spikes, got a dense one")
-    chosen = layer or next((name for name in reversed(list(units)) if name.endswith("ffn.up")), list(units)[-1])
-    if chosen not in units:
-        raise InputError(f"layer: expected one of {', '.join(units)}, got {chosen}")
-    window = int(card["window"])
-    rows = max(1, min(tokens, len(built.test) - 1) // window)
-    drawn = sample_rows((len(built.test) - 1) // window, rows)
-    at = drawn[:, None] * window + np.arange(window + 1)
-    both = torch.from_numpy(np.asarray(built.test.ids)[at].astype(np.int64))
-    fresh = model.config.build()
-    teacher_out = teacher.hidden(both[:, :-1]).logits.flatten(0, 1).numpy()
-    found = probe_spikes(
-        spikes_of(model, chosen, both[:, :-1]),
-        teacher_out,
-        both[:, 1:].flatten().numpy(),
-        untrained=spikes_of(fresh.eval(), chosen, both[:, :-1]),
-    )
-    return {"layer": chosen, "tokens": len(teacher_out), "passes": beats_controls(found), **found}
-
-
-@torch.no_grad()
-def spikes_of(model: SpikingLM, layer: str, tokens: Tensor) -> np.ndarray:
-    """(N, C) what a layer's unit puts out for texts (B, L), N = B L."""
-    kept: list[Tensor] = []
-
-    def keep(module: nn.Module, given: Any, made: Tensor) -> None:
-        kept.append(made.detach().reshape(-1, made.shape[-1]))
-
-    hook = model.spike_units()[layer].register_forward_hook(keep)
-    try:
-        model.hidden(tokens)
-    finally:
-        hook.remove()
-    return torch.cat(kept).numpy()
 
 
 def generate(
@@ -172,7 +126,6 @@ def generate(
         raise InputError("prompt: expected at least one token, got none")
     further: dict[str, Any] = {}
     if packed:
-        from stillhouse.families.lm.export.packed_ternary import pack_student
         from stillhouse.families.lm.export.spiking_generator import SpikingGenerator
 
         student = pack_student(model)
@@ -193,7 +146,7 @@ def generate(
         }
     else:
         started = time.perf_counter()
-        made = write(model, ids, count, temperature=temperature, seed=seed)
+        made = written(model, ids, count, temperature=temperature, seed=seed)
         seconds = time.perf_counter() - started
     rate = (len(ids) + count) / seconds
     return {"text": tokenizer.decode(made), "tokens": made, "seconds": seconds, "tokens_per_second": rate, **further}
@@ -214,60 +167,41 @@ def samples(folder: Path, ids: Any, *, count: int = 3, read: int = 16, made: int
     for place in np.linspace(0, max(0, len(whole) - read - made), count).astype(int):
         prompt = [int(token) for token in whole[place : place + read]]
         end = place + read + made
-        words: dict[str, Any] = {"read": prompt, "wrote": write(model, prompt, made), "text": whole[place + read : end]}
+        words: dict[str, Any] = {
+            "read": prompt,
+            "wrote": written(model, prompt, made),
+            "text": whole[place + read : end],
+        }
         found.append({name: tokenizer.decode(tokens) for name, tokens in words.items()})
     return found
 
 
-@torch.no_grad()
-def write(model: SpikingLM, prompt: list[int], count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
-    """`count` tokens after a prompt, by the network's own steps."""
-    generator = torch.Generator().manual_seed(seed)
-    logits, state = model.read(torch.tensor([prompt]))
-    made: list[int] = []
-    for _ in range(count):
-        if temperature:
-            wide = logits.double()  # the largest is taken away first: a tiny temperature would overflow
-            token = torch.multinomial(((wide - wide.max()) / temperature).softmax(-1), 1, generator=generator)[:, 0]
-        else:
-            token = logits.argmax(-1)
-        made.append(int(token))
-        logits, state = model.step(token, state)
-    return made
+def written(model: SpikingLM, prompt: list[int], count: int, **how: Any) -> list[int]:
+    """`count` tokens after a prompt; `how`: see `continued`."""
+    found: list[int] = continued(model, torch.tensor([prompt]), count, **how)[0, len(prompt) :].tolist()
+    return found
 
 
-def export(folder: Path, out: Path, *, packing: str = "trits", nir: str | None = None) -> dict[str, Any]:
-    """Write a student as packed ternary weights with its tokenizer, or a part of it as NIR.
+def export(folder: Path, out: Path) -> dict[str, Any]:
+    """Write a student as packed ternary weights with its tokenizer.
 
     Args:
         folder: of a run, or of an arm and seed.
-        out: folder of the packed file, or the file of the NIR graph.
-        packing: trits (5 a byte) or planes (2 bits).
-        nir: path of the part, as `blocks.0.ffn`; None: pack the whole student.
+        out: folder of the packed file.
 
     Raises:
-        InputError: a part that NIR cannot express, a student that is not quantized to its end.
+        InputError: a student that is not quantized to its end.
     """
-    for place in [out] if nir is not None else [out / PACKED, out / TOKENIZER_FILE]:
+    for place in (out / PACKED, out / TOKENIZER_FILE):
         check_output(place)
     model, tokenizer, _ = load_lm(student_folder(folder))
-    if nir is not None:
-        from stillhouse.families.lm.export.nir import export_nir
-
-        export_nir(model, nir, out)
-        return {"file": str(out), "bytes": out.stat().st_size, "part": nir}
-    from stillhouse.families.lm.export.packed_ternary import pack_student
-
-    size = pack_student(model, packing).save(out / PACKED)  # type: ignore[arg-type]
+    size = pack_student(model).save(out / PACKED)
     tokenizer.save(out)
     return {"file": str(out / PACKED), "bytes": size, "dense_bytes": 4 * sum(p.numel() for p in model.parameters())}
 
 
 def write_packed(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
     """A folder with packed weights and the tokenizer; every weight is read back and held against the network's."""
-    from stillhouse.families.lm.export.packed_ternary import load_packed
-    from stillhouse.families.lm.students.blocks import quantized_layers
-
     out.mkdir()
     found = export(folder, out)
     packed, model = load_packed(found["file"]), load_lm(folder)[0]
@@ -323,7 +257,6 @@ def score_again(
     source: str | None = None,
     tokens: int | None = None,
     window: int | None = None,
-    dynamic: float | None = None,
 ) -> dict[str, Any]:
     """`evaluate` on the text and in the windows of the folder's run, where nothing else is chosen.
 
@@ -332,7 +265,6 @@ def score_again(
         source: another text: a folder of splits, or a file, which is scored from its first token on.
         tokens: that are scored, from the start of the test split or of the file.
         window: tokens of a window.
-        dynamic: also learn from each window after it was scored, at this rate.
 
     Raises:
         InputError: see `evaluate`.
@@ -342,7 +274,7 @@ def score_again(
     known = {} if run is None else run["config"]
     corpus = None if source is None else parse(CorpusConfig, {"source": source, "tokenizer": str(folder)})
     score = parse(LmScoreConfig, known["score"]) if "score" in known else LmScoreConfig()
-    changes = {"tokens": tokens, "window": window, "dynamic_rate": dynamic}
+    changes = {"tokens": tokens, "window": window}
     given = {name: value for name, value in changes.items() if value is not None}
     return evaluate(folder, corpus, parse(LmScoreConfig, {**to_mapping(score), **given}))
 
@@ -388,7 +320,44 @@ class TextPredictor(LineScores):
 
     def written(self, ids: Any, count: int) -> list[int]:
         """By the network's own steps."""
-        return write(self.network, ids.tolist(), count)
+        return written(self.network, ids.tolist(), count)
+
+
+def count_energy(folder: Path, *, context: int | None = None) -> dict[str, Any]:
+    """Picojoules of a token, with and without weight traffic, of a student as it is deployed and of the teacher of its run.
+
+    Args:
+        folder: of an arm and seed, quantized to its end.
+        context: tokens that the teacher looks back at, which a student's cost does not depend on. None: a training window.
+
+    Raises:
+        InputError: a student without spikes, that belongs to no run, or a teacher that is no plain decoder.
+    """
+    run = run_of(folder)
+    built = own_text(run, folder)
+    teacher = load_teacher(parse(LanguageTeacherConfig, part_of(run, folder, "teacher")), built)
+    model, _, card = load_lm(folder)
+    if not model.spike_units():
+        raise InputError(f"{folder}: expected a student with spikes, got a dense one")
+    window = int(card["window"])
+    parts = _operations(model, Windows(built.test.ids, window).sample(COUNTED))
+    ours = sum(parts.values(), Operations()).energy()
+    vocabulary = getattr(teacher, "own", teacher).vocab_size
+    theirs = transformer_operations(teacher.network.config, vocabulary, context or window).energy()
+    kinds = ("operations_pj", "with_weight_traffic_pj", "with_all_traffic_pj")
+    return {
+        "label": ours["label"],
+        "student": {kind: ours[kind] for kind in kinds},
+        "student_parts": {name: operations.energy()["operations_pj"] for name, operations in parts.items()},
+        "teacher": {kind: theirs[kind] for kind in kinds},
+        "ratio": {kind: ours[kind] / theirs[kind] for kind in kinds},
+        "context": context or window,
+    }
+
+
+def _operations(model: SpikingLM, pieces: Any) -> dict[str, Operations]:
+    """Of a token, by part, at the spikes that some texts make."""
+    return spiking_operations(model, measure_spikes(model, pieces, call=model.hidden))
 
 
 def cost(folder: Path) -> dict[str, float]:
@@ -396,15 +365,6 @@ def cost(folder: Path) -> dict[str, float]:
 
     Spikes are counted on the valid split.
     """
-    from contextlib import suppress
-    from functools import reduce
-    from operator import add
-
-    from stillhouse.core.costs import weight_bytes
-    from stillhouse.families.lm.export.packed_ternary import pack_student
-    from stillhouse.families.lm.metrics.energy import spiking_operations
-    from stillhouse.families.lm.metrics.spiking import measure_spikes
-
     model, _, card = load_lm(folder)
     found = {"params": float(sum(p.numel() for p in model.parameters())), **weight_bytes(folder)}
     with suppress(InputError):  # a student that was kept on its ramp has no packed form
@@ -413,6 +373,5 @@ def cost(folder: Path) -> dict[str, float]:
     if run is None or not model.spike_units() or not model.config.ternary_weights:
         return found
     built = load_text(parse(CorpusConfig, part_of(run, folder, "corpus")), lambda line: None)
-    pieces = Windows(built.valid.ids, int(card["window"])).sample(ENERGY_WINDOWS)
-    parts = spiking_operations(model, measure_spikes(model, pieces, call=model.hidden))
-    return {**found, "energy_pj": float(reduce(add, parts.values()).energy()["operations_pj"])}
+    parts = _operations(model, Windows(built.valid.ids, int(card["window"])).sample(ENERGY_WINDOWS))
+    return {**found, "energy_pj": float(sum(parts.values(), Operations()).energy()["operations_pj"])}

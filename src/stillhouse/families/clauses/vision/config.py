@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from stillhouse.classification.data import DataConfig
-from stillhouse.classification.mixing_config import MixingConfig
+from stillhouse.classification.training import MixingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, configclass, parse
 from stillhouse.core.lock import missing_folders, remove_empty
@@ -44,19 +44,17 @@ IMAGENET = "data/imagenet"
 
 
 def imagenet(data: Mapping[str, Any]) -> dict[str, Any]:
-    """`imagenet` as the data that it is: class folders or WebDataset's shards, streamed, at 224 pixels, random parts of them.
+    """`imagenet` as the data that it is: class folders, streamed, at 224 pixels, random parts of them.
 
     Example:
         >>> imagenet({"root": "no-such-folder"})["name"]
         'folder'
     """
-    root = Path(str(data.get("root") or IMAGENET))
-    shards = root.suffix == ".tar" or any(root.glob("*.tar"))
     augment = data.get("augment", "none")
     return {
-        "name": "shards" if shards else "folder",
-        "root": str(root),
-        "stream": not shards,
+        "name": "folder",
+        "root": str(data.get("root") or IMAGENET),
+        "stream": True,
         "image_size": data.get("image_size") or 224,
         "augment": "resized-crop" if augment == "none" else augment,
     }

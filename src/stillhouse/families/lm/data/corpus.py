@@ -1,7 +1,7 @@
-"""Token ids of a text's splits, written once and memory-mapped, with a manifest of their source.
+"""Token ids of a text's splits, written once and memory-mapped, with a manifest of their source; windows of them for training.
 
 FOLDER/tokenizer.json
-FOLDER/train.npy        (N,) uint16 or uint32; also valid, test
+FOLDER/train.ids        (N,) uint16 or uint32, plain; also valid, test
 FOLDER/manifest.json    hashes of texts, tokenizer and ids; written last: without it nothing of the folder is used
 """
 
@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import check_object, read_object, write_atomically, write_json
+from stillhouse.core.sample import sample_rows
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.tokenizer import TOKENIZER_FILE, Tokenizer, load_tokenizer, train_bpe
 
-FORMAT = "stillhouse-text-1"
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = "stillhouse-text-2"
 MANIFEST = "manifest.json"
 SPLITS = ("train", "valid", "test")
 PIECE = 1 << 20  # bytes of a text, or ids, at a time
@@ -262,47 +264,35 @@ def _lines(path: Path) -> Iterator[str]:
         raise InputError(f"cannot read the text {path}: {error.strerror}{names}") from None
 
 
-def write_ids(path: Path, ids: NDArray[Any], vocab_size: int) -> None:
-    """Write token ids as (N,) .npy in the smallest type that holds the vocabulary, atomically.
+def write_ids(path: Path, pieces: Iterable[NDArray[Any]], vocab_size: int) -> tuple[int, str]:
+    """Write ids that come in pieces and need not fit into memory, in the smallest type that holds the vocabulary, atomically.
+
+    Returns:
+        How many they are, and their `ids_sha256`.
 
     Raises:
         InputError: no ids, or one outside of the vocabulary.
     """
-    if ids.ndim != 1:
-        raise InputError(f"token ids: expected (N,) with at least one, got {ids.shape}")
-    write_pieces(path, [ids], vocab_size)
+    kind, digest, count = _kind(vocab_size), hashlib.sha256(), 0
 
-
-def write_pieces(path: Path, pieces: Iterable[NDArray[Any]], vocab_size: int) -> tuple[int, str]:
-    """The same of ids that come in pieces and need not fit into memory; returns how many they are, and their `ids_sha256`.
-
-    Raises:
-        InputError: see `write_ids`.
-    """
-    kind = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
-    digest, count = hashlib.sha256(), 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=path.parent) as raw:
+    def write(file: IO[bytes]) -> None:
+        nonlocal count
         for ids in pieces:
-            if not len(ids):
-                continue
-            if int(ids.min()) < 0 or int(ids.max()) >= vocab_size:
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
                 wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
                 raise InputError(f"token ids: expected 0 to {vocab_size - 1}, got {wrong}")
             digest.update(np.ascontiguousarray(ids, np.uint32).data)
-            raw.write(ids.astype(kind).tobytes())
+            file.write(ids.astype(kind).tobytes())
             count += len(ids)
         if not count:
-            raise InputError("token ids: expected (N,) with at least one, got (0,)")
+            raise InputError("token ids: expected at least one, got none")
 
-        def write(file: IO[bytes]) -> None:
-            header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (count,)}
-            np.lib.format.write_array_header_1_0(file, header)
-            raw.seek(0)
-            shutil.copyfileobj(raw, file)
-
-        write_atomically(path, write)
+    write_atomically(path, write)
     return count, digest.hexdigest()
+
+
+def _kind(vocab_size: int) -> np.dtype[np.unsignedinteger[Any]]:
+    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
 
 
 def ids_sha256(ids: NDArray[Any]) -> str:
@@ -322,23 +312,70 @@ def _write(folder: Path, name: str, text: Lines, tokenizer: Tokenizer) -> dict[s
             size += len(line.encode())
             yield line
 
-    count, sha256 = write_pieces(folder / f"{name}.npy", tokenizer.encode_lines(counted()), tokenizer.vocab_size)
+    count, sha256 = write_ids(folder / f"{name}.ids", tokenizer.encode_lines(counted()), tokenizer.vocab_size)
     return {"tokens": count, "bytes": size, "sha256": sha256}
 
 
 def _open(folder: Path, name: str, facts: dict[str, Any], vocab_size: int) -> Split:
-    path = folder / f"{name}.npy"
-    try:
-        ids = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"token ids {path}: cannot be read: {error}; delete {folder} to make them again") from None
+    path = folder / f"{name}.ids"
     check_object(facts, {"bytes": int, "sha256": str}, f"{folder / MANIFEST}, {name}")
-    if ids.ndim != 1 or ids.dtype.kind != "u" or ids_sha256(ids) != facts["sha256"]:
+    try:
+        ids = np.memmap(path, _kind(vocab_size), "r")
+    except (OSError, ValueError) as error:
+        raise InputError(f"token ids {path}: cannot be read: {error}; delete {folder} to make them again") from None
+    if ids_sha256(ids) != facts["sha256"]:
         raise InputError(f"token ids {path}: not those of the manifest; delete {folder} to make them again")
-    if int(ids.max()) >= vocab_size:
-        raise InputError(f"token ids {path}: expected 0 to {vocab_size - 1}, got {int(ids.max())}")
-    return Split(name, ids, int(facts["bytes"]), str(facts["sha256"]))
+    return Split(name, ids, facts["bytes"], facts["sha256"])
 
 
 def _home() -> Path:
     return Path(os.environ.get("STILLHOUSE_CACHE") or "~/.cache/stillhouse").expanduser() / "text"
+
+
+class Windows:
+    """Non-overlapping rows of a text for training: row i reads tokens i L to i L + L - 1; its targets are the ones after each.
+
+    Args:
+        ids: (N,) token ids, memory-mapped or not.
+        length: L.
+
+    Raises:
+        InputError: a length below 1, or a text shorter than one row and its next token.
+
+    Example:
+        >>> rows = Windows(np.arange(10, dtype=np.uint16), 4)
+        >>> len(rows), rows(np.array([1]))[0].tolist(), rows(np.array([1]))[1].tolist()
+        (2, [[4, 5, 6, 7]], [[5, 6, 7, 8]])
+    """
+
+    def __init__(self, ids: NDArray[Any], length: int) -> None:
+        check_length(len(ids), length)
+        self.ids, self.length = ids, length
+
+    def __len__(self) -> int:
+        return (len(self.ids) - 1) // self.length
+
+    def __call__(self, rows: NDArray[Any] | Tensor) -> tuple[Tensor, Tensor]:
+        """Inputs and targets (B, L) int64 of row numbers (B,)."""
+        import torch
+
+        at = np.asarray(rows, np.int64)[:, None] * self.length + np.arange(self.length + 1)
+        both = torch.from_numpy(self.ids[at].astype(np.int64))
+        return both[:, :-1], both[:, 1:]
+
+    def sample(self, count: int, batch: int = 16) -> Iterator[Tensor]:
+        """Inputs (B, L) of `count` rows from anywhere in the text, drawn by a fixed seed, some at a time."""
+        rows = sample_rows(len(self), count)
+        return (self(some)[0] for some in np.split(rows, range(batch, len(rows), batch)))
+
+
+def check_length(tokens: int, length: int) -> None:
+    """Refuse a text without a single whole window.
+
+    Raises:
+        InputError: it has fewer tokens than a window and the token after it.
+    """
+    if length < 1:
+        raise InputError(f"window: expected at least 1 token, got {length}")
+    if tokens < length + 1:
+        raise InputError(f"text: expected at least {length + 1} tokens (a window and the one after it), got {tokens}")

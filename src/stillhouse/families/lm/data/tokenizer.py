@@ -193,7 +193,7 @@ def load_tokenizer(source: str) -> Tokenizer:
     )
 
 
-def check_same_tokenizer(ours: Tokenizer, theirs: Tokenizer, *, what: str = "teacher") -> None:
+def check_same_tokenizer(ours: Tokenizer, theirs: Tokenizer) -> None:
     """Refuse a teacher that cuts text otherwise: its answers would be about other tokens.
 
     Raises:
@@ -208,7 +208,7 @@ def check_same_tokenizer(ours: Tokenizer, theirs: Tokenizer, *, what: str = "tea
     else:
         detail = "equal vocabularies, but a text is cut otherwise (another pre-tokenizer or other merges)"
     raise InputError(
-        f"tokenizer: expected that of the {what} ({theirs.name}), got {ours.name}: {detail}; set corpus.tokenizer to the {what}'s"
+        f"tokenizer: expected that of the teacher ({theirs.name}), got {ours.name}: {detail}; set corpus.tokenizer to the teacher's"
     )
 
 

@@ -1,4 +1,4 @@
-"""A spiking language model as a file of packed ternary weights: five weights a byte, or two planes of bits.
+"""A spiking language model as a file of packed ternary weights, five to a byte.
 
 Shapes: I inputs, O outputs. Codes lie input by input, since that is how a generator reads them: the row of a silent input never.
 """
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
     from stillhouse.families.lm.students.network import SpikingLM
 
-Packing = Literal["trits", "planes"]
-FORMAT, VERSION = "stillhouse-packed-ternary", "1"
+FORMAT, VERSION, PACKING = "stillhouse-packed-ternary", "1", "trits"
 NGRAM = "ngram"
 GRIDS = ("embedding.weight", "readout.dense")
 POWERS = 3 ** np.arange(5)
@@ -36,12 +35,11 @@ TRITS = (np.arange(256)[:, None] // POWERS % 3 - 1).astype(np.int8)
 """(256, 5): the five codes of every byte below 3^5 = 243."""
 
 
-def pack(codes: np.ndarray, packing: Packing = "trits") -> np.ndarray:
-    """Bytes of ternary codes along the last axis: 1.6 bits a code as trits, 2 as planes.
+def pack(codes: np.ndarray) -> np.ndarray:
+    """Bytes (..., ceil(O / 5)) of ternary codes along the last axis, 1.6 bits a code.
 
     Args:
         codes: (..., O) of -1, 0 and 1.
-        packing: trits: (..., ceil(O / 5)); planes: (..., 2, ceil(O / 8)), the places of 1, then those of -1.
 
     Raises:
         InputError: another code.
@@ -51,30 +49,23 @@ def pack(codes: np.ndarray, packing: Packing = "trits") -> np.ndarray:
 
         >>> pack(np.array([0, 1, -1])).tolist()
         [115]
-        >>> pack(np.array([0, 1, -1]), "planes").tolist()
-        [[64], [32]]
     """
     if codes.size and not np.isin(codes, (-1, 0, 1)).all():
         wrong = np.asarray(codes)[~np.isin(codes, (-1, 0, 1))][0]
         raise InputError(f"ternary codes: expected -1, 0 or 1, got {wrong}")
-    if packing == "planes":
-        return np.packbits(np.stack([codes == 1, codes == -1], -2), axis=-1)
     missing = -codes.shape[-1] % 5
     filled = np.concatenate([codes, np.zeros((*codes.shape[:-1], missing), codes.dtype)], -1)
     digits = (filled + 1).reshape(*codes.shape[:-1], -1, 5).astype(np.int64)
     return (digits @ POWERS).astype(np.uint8)
 
 
-def unpack(packed: np.ndarray, count: int, packing: Packing = "trits") -> np.ndarray:
+def unpack(packed: np.ndarray, count: int) -> np.ndarray:
     """The codes (..., count) int8 that `pack` packed.
 
     Example:
         >>> unpack(pack(np.array([0, 1, -1, 1, 1, -1])), 6).tolist()
         [0, 1, -1, 1, 1, -1]
     """
-    if packing == "planes":
-        bits = np.unpackbits(packed, axis=-1, count=count).astype(np.int8)
-        return bits[..., 0, :] - bits[..., 1, :]
     return TRITS[packed].reshape(*packed.shape[:-1], -1)[..., :count]
 
 
@@ -84,7 +75,6 @@ class PackedStudent:
 
     Attributes:
         config: of the network.
-        packing: of ternary weights.
         arrays: by path. Of a linear layer: `<path>.codes` and `<path>.scale`, or `<path>.weight` (I, O) where it is dense;
             `<path>.threshold` and `<path>.amplitude` where its input spikes. Everything else under the name of the parameter, in
             16 bits where these hold every value; a table on a grid of 255 steps a row as `<name>.grid` and `<name>.step`; the
@@ -93,7 +83,6 @@ class PackedStudent:
     """
 
     config: SpikingLMConfig
-    packing: Packing
     arrays: Mapping[str, np.ndarray]
     outputs: Mapping[str, int] = field(default_factory=dict)
 
@@ -132,7 +121,7 @@ class PackedStudent:
 
     def codes(self, path: str) -> np.ndarray:
         """(I, O) int8 of a ternary layer."""
-        return unpack(self.arrays[f"{path}.codes"], self.outputs[path], self.packing)
+        return unpack(self.arrays[f"{path}.codes"], self.outputs[path])
 
     def save(self, file: str | Path) -> int:
         """Write one safetensors file with the configuration in its header.
@@ -146,7 +135,7 @@ class PackedStudent:
         header = {
             "format": FORMAT,
             "version": VERSION,
-            "packing": self.packing,
+            "packing": PACKING,
             "config": json.dumps(to_mapping(self.config)),
             "outputs": json.dumps(dict(self.outputs)),
         }
@@ -169,22 +158,23 @@ def load_packed(file: str | Path) -> PackedStudent:
             read_sealed(Path(file))
     except (OSError, SafetensorError, InputError) as error:
         raise InputError(f"packed student {file}: expected a safetensors file as it was written, got {error}") from None
-    if header.get("format") != FORMAT or header.get("version") != VERSION:
-        found = f"{header.get('format')} {header.get('version')}"
-        raise InputError(f"packed student {file}: expected {FORMAT} {VERSION}, got {found}")
+    found = [header.get(name) for name in ("format", "version", "packing")]
+    if found != [FORMAT, VERSION, PACKING]:
+        raise InputError(
+            f"packed student {file}: expected {FORMAT} {VERSION} of {PACKING}, got {found[0]} {found[1]} of {found[2]}"
+        )
     try:
         config = parse(SpikingLMConfig, json.loads(header["config"]))
-        return PackedStudent(config, header["packing"], arrays, json.loads(header["outputs"]))
+        return PackedStudent(config, arrays, json.loads(header["outputs"]))
     except (KeyError, json.JSONDecodeError, ConfigError) as error:
         raise InputError(f"packed student {file}: its header cannot be read: {error}") from None
 
 
-def pack_student(model: SpikingLM, packing: Packing = "trits") -> PackedStudent:
+def pack_student(model: SpikingLM) -> PackedStudent:
     """The arrays of a network that is quantized to the end.
 
     Args:
         model: at share 1 (`quantize(1)`); left as it is.
-        packing: of its ternary weights.
 
     Raises:
         InputError: a network on its ramp, which would be another one when packed, or weights that are not finite.
@@ -192,7 +182,7 @@ def pack_student(model: SpikingLM, packing: Packing = "trits") -> PackedStudent:
     from stillhouse.families.lm.students.blocks import quantized_layers
     from stillhouse.layers.spikes import SpikeUnit
 
-    packer = _Packer(packing)
+    packer = _Packer()
     for name, unit in ((n, part) for n, part in model.named_modules() if isinstance(part, SpikeUnit)):
         _at_the_end(name, unit.share.item())
         path = name.removesuffix(".spike").replace("readout_spike", "readout")
@@ -217,14 +207,13 @@ def pack_student(model: SpikingLM, packing: Packing = "trits") -> PackedStudent:
             packer.put(name, parameter)
     if model.prior is not None:
         packer.arrays[NGRAM] = pack_trie(model.prior.trie)
-    return PackedStudent(model.config, packing, packer.arrays, packer.outputs)
+    return PackedStudent(model.config, packer.arrays, packer.outputs)
 
 
 class _Packer:
     """The arrays so far, and the parameters that are in them under another name."""
 
-    def __init__(self, packing: Packing) -> None:
-        self.packing: Packing = packing
+    def __init__(self) -> None:
         self.arrays: dict[str, np.ndarray] = {}
         self.outputs: dict[str, int] = {}
         self.done: set[str] = set()
@@ -249,7 +238,7 @@ class _Packer:
 
         codes, scale = ternary_codes(weight.detach().cpu(), per)
         self.put(f"{path}.scale", scale.reshape(-1))  # NaN anywhere in a row is NaN here
-        self.arrays[f"{path}.codes"] = pack(codes.numpy().astype(np.int8).T, self.packing)
+        self.arrays[f"{path}.codes"] = pack(codes.numpy().astype(np.int8).T)
         self.outputs[path] = weight.shape[0]
 
 

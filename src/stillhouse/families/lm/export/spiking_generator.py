@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.lm.export.packed_ternary import TRITS, PackedStudent, load_packed
+from stillhouse.families.lm.export.packed_ternary import PackedStudent, load_packed
 from stillhouse.families.lm.students.trie import TrieReader
 
 try:
@@ -22,7 +22,6 @@ except ImportError as error:  # pragma: no cover
         f"the packed generator needs numba ({error}): pip install 'stillhouse[lm]', or without torch numba and tokenizers"
     ) from None
 
-Resident = Literal["int8", "packed"]
 LOWEST_LOG_DECAY = -0.6065306597126334
 
 
@@ -34,7 +33,7 @@ class PackedLinear:
         chances: rows that would have been read without silence.
     """
 
-    def __init__(self, packed: PackedStudent, path: str, resident: Resident, dtype: np.dtype[Any]) -> None:
+    def __init__(self, packed: PackedStudent, path: str, dtype: np.dtype[Any]) -> None:
         arrays = packed.arrays
         self.signed = not path.endswith("ffn.down")
         self.both_signs = packed.config.activation == "signed-square"
@@ -47,14 +46,11 @@ class PackedLinear:
             assert spikes is not None
             self.levels = spikes.levels if self.signed else spikes.hidden_levels
         self.scale: np.ndarray | None = None
-        self.form = "dense"
         if f"{path}.weight" in arrays:
             self.rows = np.ascontiguousarray(packed.array(f"{path}.weight")).astype(dtype)
         else:
             self.scale = packed.array(f"{path}.scale").astype(dtype)
-            self.form = packed.packing if resident == "packed" else "dense"
-            self.rows = arrays[f"{path}.codes"] if resident == "packed" else packed.codes(path)
-            self.rows = np.ascontiguousarray(self.rows)
+            self.rows = np.ascontiguousarray(packed.codes(path))
         inputs = len(self.rows)
         self.index, self.value = np.zeros(inputs, np.int64), np.zeros(inputs, dtype)
         self.out = np.zeros(packed.outputs[path], dtype)
@@ -75,12 +71,7 @@ class PackedLinear:
             active = kernels.nonzero(x, self.index, self.value)
         self.reads += active
         self.chances += len(x)
-        if self.form == "trits":
-            kernels.add_trits(self.index, self.value, active, self.rows, TRITS, self.out)
-        elif self.form == "planes":
-            kernels.add_planes(self.index, self.value, active, self.rows, self.out)
-        else:
-            kernels.add_rows(self.index, self.value, active, self.rows, self.out)
+        kernels.add_rows(self.index, self.value, active, self.rows, self.out)
         if self.scale is not None:
             self.out *= self.scale
         return self.out
@@ -91,18 +82,15 @@ class SpikingGenerator:
 
     Args:
         packed: the student.
-        resident: how ternary weights lie in memory: a byte each (faster), or packed as in the file.
         dtype: of everything that is not a weight code.
 
     Source: skipping silent inputs: Zhu et al. 2023, arXiv:2302.13939 (SpikeGPT); a state of constant size: Peng et al. 2025,
     arXiv:2503.14456 (RWKV-7).
     """
 
-    def __init__(self, packed: PackedStudent, *, resident: Resident = "int8", dtype: Any = np.float32) -> None:
+    def __init__(self, packed: PackedStudent, *, dtype: Any = np.float32) -> None:
         self.config, self._dtype = packed.config, np.dtype(dtype)
-        self._linear = {
-            path: PackedLinear(packed, path, resident, self._dtype) for path in packed.outputs if path != "readout"
-        }
+        self._linear = {path: PackedLinear(packed, path, self._dtype) for path in packed.outputs if path != "readout"}
         self._plain = {
             name: np.ascontiguousarray(packed.array(name), self._dtype)
             for name in packed.names()
@@ -110,17 +98,17 @@ class SpikingGenerator:
         }
         trie = packed.trie()
         self._prior = None if trie is None or self.config.ngram is None else TrieReader(trie, self.config.ngram.order)
-        self._readout = _readout(packed, self._plain, resident, self._dtype)
+        self._readout = _readout(packed, self._plain, self._dtype)
         self.reset()
 
     @classmethod
-    def load(cls, file: str | Path, *, resident: Resident = "int8") -> SpikingGenerator:
+    def load(cls, file: str | Path) -> SpikingGenerator:
         """From a file of `PackedStudent.save`.
 
         Raises:
             InputError: see `load_packed`.
         """
-        return cls(load_packed(file), resident=resident)
+        return cls(load_packed(file))
 
     def reset(self) -> None:
         """Forget the text; counts of rows that were read start again."""
@@ -185,26 +173,22 @@ class SpikingGenerator:
         scores = self._readout(x).copy() if isinstance(self._readout, PackedLinear) else self._readout @ x
         return scores if self._prior is None else scores + self._prior.read(token).astype(self._dtype)
 
-    def generate(
-        self, prompt: Sequence[int], count: int, *, temperature: float = 0.0, top_k: int | None = None, seed: int = 0
-    ) -> list[int]:
+    def generate(self, prompt: Sequence[int], count: int, *, temperature: float = 0.0, seed: int = 0) -> list[int]:
         """`count` tokens after a prompt of any length; the state goes on from where it is.
 
         Args:
             prompt: token ids, at least one.
             count: tokens to make.
             temperature: 0 takes the likeliest token.
-            top_k: draw from the likeliest so many; None: from all.
             seed: of the draws.
 
         Raises:
-            InputError: an empty prompt, a temperature that is negative or not finite, `top_k` below 1, a negative seed, or logits
-                that are not finite.
+            InputError: an empty prompt, a temperature or a seed below 0, or numbers that are not finite.
         """
         if len(prompt) == 0:
             raise InputError("prompt: expected at least one token, got none")
-        if not 0 <= temperature < np.inf or (top_k is not None and top_k < 1):
-            raise InputError(f"expected a finite temperature >= 0 and top_k >= 1, got {temperature} and {top_k}")
+        if not 0 <= temperature < np.inf:
+            raise InputError(f"expected a finite temperature >= 0, got {temperature}")
         if seed < 0:
             raise InputError(f"seed: expected 0 or more, got {seed}")
         generator, made = np.random.default_rng(seed), []
@@ -212,7 +196,7 @@ class SpikingGenerator:
             self.step(token)
         token = prompt[-1]
         for _ in range(count):
-            token = _draw(self.step(token), temperature, top_k, generator)
+            token = _draw(self.step(token), temperature, generator)
             made.append(token)
         return made
 
@@ -259,18 +243,16 @@ class SpikingGenerator:
         return self._linear[f"{path}.output"](y.ravel() * gate)
 
 
-def _readout(
-    packed: PackedStudent, plain: dict[str, np.ndarray], resident: Resident, dtype: np.dtype[Any]
-) -> PackedLinear | np.ndarray:
+def _readout(packed: PackedStudent, plain: dict[str, np.ndarray], dtype: np.dtype[Any]) -> PackedLinear | np.ndarray:
     """The readout as a layer where it spikes or is ternary, else the matrix (V, D)."""
     if "readout" in packed.outputs:
-        return PackedLinear(packed, "readout", resident, dtype)
+        return PackedLinear(packed, "readout", dtype)
     dense = plain["embedding.weight" if packed.config.tie_embeddings else "readout.dense"]
     if "readout.threshold" not in packed.arrays:
         return dense
     arrays = {**packed.arrays, "readout.weight": np.asarray(dense.T)}
     outputs = {**packed.outputs, "readout": len(dense)}
-    return PackedLinear(PackedStudent(packed.config, packed.packing, arrays, outputs), "readout", resident, dtype)
+    return PackedLinear(PackedStudent(packed.config, arrays, outputs), "readout", dtype)
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
@@ -278,7 +260,7 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(0.5 * x))
 
 
-def _draw(logits: np.ndarray, temperature: float, top_k: int | None, generator: np.random.Generator) -> int:
+def _draw(logits: np.ndarray, temperature: float, generator: np.random.Generator) -> int:
     if not np.isfinite(logits).all():
         raise InputError("generate: expected finite logits, got a NaN or an infinity")
     if temperature == 0:
@@ -286,7 +268,5 @@ def _draw(logits: np.ndarray, temperature: float, top_k: int | None, generator: 
     wide = logits.astype(np.float64)
     with np.errstate(over="ignore"):  # at a tiny temperature all but the likeliest are at -infinity, as in the limit
         scaled = (wide - wide.max()) / temperature
-    if top_k is not None and top_k < len(scaled):
-        scaled[scaled < np.partition(scaled, -top_k)[-top_k]] = -np.inf
     p = np.exp(scaled)
     return int(generator.choice(len(p), p=p / p.sum()))

@@ -81,35 +81,6 @@ def add_rows(index: np.ndarray, value: np.ndarray, active: int, rows: np.ndarray
             out[o] += factor * row[o]
 
 
-@numba.njit(cache=True)
-def add_trits(
-    index: np.ndarray, value: np.ndarray, active: int, rows: np.ndarray, table: np.ndarray, out: np.ndarray
-) -> None:
-    """`add_rows` of codes packed five to a byte (I, ceil(O / 5)), looked up in `table` (256, 5)."""
-    out[:] = 0
-    size, whole = out.size, out.size // 5
-    for a in range(active):
-        row, factor = rows[index[a]], value[a]
-        for b in range(whole):
-            codes = table[row[b]]
-            start = 5 * b
-            for j in range(5):
-                out[start + j] += factor * codes[j]
-        for o in range(5 * whole, size):
-            out[o] += factor * table[row[whole], o - 5 * whole]
-
-
-@numba.njit(cache=True)
-def add_planes(index: np.ndarray, value: np.ndarray, active: int, rows: np.ndarray, out: np.ndarray) -> None:
-    """`add_rows` of codes as two planes of bits (I, 2, ceil(O / 8)): added where one is set, taken off where the other is."""
-    out[:] = 0
-    for a in range(active):
-        plus, minus, factor = rows[index[a], 0], rows[index[a], 1], value[a]
-        for o in range(out.size):
-            shift = 7 - (o & 7)
-            out[o] += factor * (np.int8((plus[o >> 3] >> shift) & 1) - np.int8((minus[o >> 3] >> shift) & 1))
-
-
 @numba.njit(cache=True, fastmath=True)
 def write_and_read(
     memory: np.ndarray,

@@ -161,37 +161,36 @@ def mixer_operations(mixer: MatrixMixer | ScalarMixer) -> Operations:
     )
 
 
-def transformer_operations(
-    *,
-    width: int,
-    layers: int,
-    hidden: int,
-    vocabulary: int,
-    context: int,
-    key_value_width: int | None = None,
-    gated: bool = False,
-) -> Operations:
+def transformer_operations(config: Any, vocabulary: int, context: int) -> Operations:
     """Operations of one token that a dense transformer generates with a cache of keys and values: the other side of the ratio.
 
     Args:
-        width: channels of the residual stream.
-        layers: blocks.
-        hidden: width of the feed-forward layers.
+        config: that transformers keeps of a decoder, of Llama's kind (gated feed-forward layers) or of GPT-2's.
         vocabulary: tokens.
         context: tokens in the cache.
-        key_value_width: of all keys of a token, below `width` with grouped queries; None: `width`.
-        gated: three feed-forward matrices in place of two.
+
+    Raises:
+        InputError: a configuration that does not name its sizes.
 
     Example:
-        Width 1, all sizes 1: 4 attention weights, 2 feed-forward weights, 1 of the readout, and a score and a sum of context 1.
+        Width 1, all sizes 1: 4 attention weights, 3 feed-forward weights, 1 of the readout, and a score and a sum of context 1.
 
-        >>> transformer_operations(width=1, layers=1, hidden=1, vocabulary=1, context=1).macs
-        9
+        >>> from types import SimpleNamespace
+        >>> sizes = SimpleNamespace(hidden_size=1, num_hidden_layers=1, intermediate_size=1)
+        >>> transformer_operations(sizes, vocabulary=1, context=1).macs
+        10
     """
-    keys = width if key_value_width is None else key_value_width
-    weights = (
-        layers * (2 * width * width + 2 * width * keys + (3 if gated else 2) * width * hidden) + vocabulary * width
-    )
+    width, layers = getattr(config, "hidden_size", None), getattr(config, "num_hidden_layers", None)
+    if not isinstance(width, int) or not isinstance(layers, int):
+        raise InputError(
+            f"energy: expected a decoder that names hidden_size and num_hidden_layers, got {type(config).__name__}"
+        )
+    gated = getattr(config, "intermediate_size", None)
+    hidden = gated or getattr(config, "n_inner", None) or 4 * width
+    heads, groups = getattr(config, "num_attention_heads", 1), getattr(config, "num_key_value_heads", None)
+    keys = width if groups is None else width * groups // heads
+    feed_forward = (3 if gated else 2) * width * hidden
+    weights = layers * (2 * width * width + 2 * width * keys + feed_forward) + vocabulary * width
     return Operations(
         macs=weights + layers * 2 * context * width,
         weight_bytes=weights * FLOAT_BYTES,

@@ -5,9 +5,8 @@ Shapes: N tokens of a text, B rows, L tokens of a row, V vocabulary, D width.
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stillhouse.core.checks import InputError
+from stillhouse.families.lm.data.corpus import check_length
 
 Nll = Callable[[Tensor, Tensor], Tensor]
 Floats = NDArray[np.float64]
@@ -126,7 +126,7 @@ def loss_by_position(nll: Nll, ids: NDArray[Any], *, length: int, batch: int = 1
     Raises:
         InputError: the text is shorter than a window.
     """
-    _check_length(ids, length)
+    check_length(len(ids), length)
     rows = np.unique(np.linspace(0, (len(ids) - 1) // length - 1, most_rows).astype(np.int64))
     total = np.zeros(length)
     with torch.no_grad():
@@ -136,64 +136,9 @@ def loss_by_position(nll: Nll, ids: NDArray[Any], *, length: int, batch: int = 1
     return total / len(rows)
 
 
-def dynamic_nll(
-    model: Any,
-    ids: NDArray[Any],
-    *,
-    length: int,
-    learning_rate: float = 1e-4,
-    reset_windows: int | None = None,
-    parameters: Sequence[str] | None = None,
-) -> Floats:
-    """(N - 1,) nats of a model that learns from every window *after* it has been scored on it (dynamic evaluation).
-
-    The model itself is left as it is; a copy adapts. No token is scored by a model that has seen it.
-
-    Args:
-        model: with `hidden` and `readout.weight`.
-        ids: (N,) token ids.
-        length: of a window; windows do not overlap.
-        learning_rate: of plain gradient steps, one a window; 0 is the model as it is.
-        reset_windows: go back to the first weights after so many windows (a document); None: never.
-        parameters: words in the names of the weights that adapt; None: all.
-
-    Returns:
-        As `score_text` without a stride.
-
-    Raises:
-        InputError: the text is shorter than a window, or no weight has such a name.
-
-    Source: Krause et al. 2018, arXiv:1709.07432.
-    """
-    _check_length(ids, length)
-    learner = copy.deepcopy(model).eval()
-    named = [
-        (n, p) for n, p in learner.named_parameters() if parameters is None or any(word in n for word in parameters)
-    ]
-    if not named:
-        raise InputError(f"parameters: expected words in the names of weights, got {list(parameters or ())}")
-    first = [p.detach().clone() for _, p in named]
-    chosen = [p for _, p in named]
-    optimizer = torch.optim.SGD(chosen, lr=learning_rate)
-    found = []
-    for number, (inputs, targets, counted, _) in enumerate(cut_windows(ids, length, stride=None, batch=1)):
-        if reset_windows and number % reset_windows == 0:
-            with torch.no_grad():
-                for parameter, value in zip(chosen, first):
-                    parameter.copy_(value)
-        with torch.enable_grad():
-            nll = model_nll(learner)(inputs, targets)[0, -counted:]
-            found.append(nll.detach().double().cpu().numpy())
-            optimizer.zero_grad()
-            nll.mean().backward()
-        torch.nn.utils.clip_grad_norm_(chosen, 1.0)
-        optimizer.step()
-    return np.concatenate(found)
-
-
 def cut_windows(ids: NDArray[Any], length: int, *, stride: int | None, batch: int) -> Iterator[Piece]:
     """(inputs, targets, counted, first) pieces in the order of the text; every token but the first counts once."""
-    _check_length(ids, length)
+    check_length(len(ids), length)
     step = length if stride is None else stride
     if not 1 <= step <= length:
         raise InputError(f"stride: expected 1 to the window's length {length}, got {stride}")
@@ -213,8 +158,3 @@ def cut_windows(ids: NDArray[Any], length: int, *, stride: int | None, batch: in
     if done < last:
         start = done if step == length else last - length
         yield rows(np.array([start]), last - start, last - done)
-
-
-def _check_length(ids: NDArray[Any], length: int) -> None:
-    if length < 1 or len(ids) < length + 1:
-        raise InputError(f"text: expected at least {length + 1} tokens (a window and the one after it), got {len(ids)}")

@@ -5,9 +5,8 @@ Shapes: D channels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,14 +48,6 @@ class Activity:
         return (self.rate > SATURATED).double().mean().item()
 
 
-@dataclass
-class _Tally:
-    fired: Tensor
-    spikes: Tensor
-    tokens: int = 0
-    handles: list[Any] = field(default_factory=list)
-
-
 def measure_spikes(
     module: nn.Module, pieces: Iterable[Tensor], call: Callable[[Tensor], Any] | None = None
 ) -> dict[str, Activity]:
@@ -82,16 +73,34 @@ def measure_spikes(
     units = {name: part for name, part in module.named_modules() if isinstance(part, SpikeUnit)}
     if any(unit.share.item() == 0 for unit in units.values()):
         raise InputError("measure spikes: expected a network that spikes, got one at share 0; call quantize(1) first")
-    with _tallied(units) as tallies, _eval(module), torch.no_grad():
-        pieces_seen = 0
-        for piece in pieces:
-            (call or module)(piece)
-            pieces_seen += 1
-    if pieces_seen == 0:
+    fired, spikes = ({name: torch.zeros(u.channels, dtype=torch.float64) for name, u in units.items()} for _ in "ab")
+    tokens = dict.fromkeys(units, 0)
+
+    def counter(name: str, unit: SpikeUnit) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+        def hook(_: nn.Module, args: tuple[Any, ...]) -> None:
+            x = args[0].detach().reshape(-1, unit.channels)
+            size = spike_counts(x, unit.threshold, unit.levels, signed=unit.signed).abs().double()
+            fired[name] += size.clamp(max=1).sum(0).cpu()
+            spikes[name] += size.sum(0).cpu()
+            tokens[name] += len(x)
+
+        return hook
+
+    handles = [unit.register_forward_pre_hook(counter(name, unit)) for name, unit in units.items()]
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            for piece in pieces:
+                (call or module)(piece)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for part, mode in modes:
+            part.training = mode
+    if units and not any(tokens.values()):
         raise InputError("measure spikes: expected at least one piece of text, got none")
-    return {
-        name: Activity(t.fired / t.tokens, t.spikes / t.tokens, t.tokens) for name, t in tallies.items() if t.tokens
-    }
+    return {name: Activity(fired[name] / n, spikes[name] / n, n) for name, n in tokens.items() if n}
 
 
 def spike_summary(activities: dict[str, Activity]) -> dict[str, float]:
@@ -112,41 +121,3 @@ def spike_summary(activities: dict[str, Activity]) -> dict[str, float]:
         "saturated_channels": whole.saturated,
         **{f"density.{name}": a.density for name, a in activities.items()},
     }
-
-
-@contextmanager
-def _tallied(units: dict[str, SpikeUnit]) -> Iterator[dict[str, _Tally]]:
-    tallies = {
-        name: _Tally(torch.zeros(u.channels, dtype=torch.float64), torch.zeros(u.channels, dtype=torch.float64))
-        for name, u in units.items()
-    }
-    try:
-        for name, unit in units.items():
-            tallies[name].handles.append(unit.register_forward_pre_hook(_counter(unit, tallies[name])))
-        yield tallies
-    finally:
-        for tally in tallies.values():
-            for handle in tally.handles:
-                handle.remove()
-
-
-def _counter(unit: SpikeUnit, tally: _Tally) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> None:
-        x = args[0].detach().reshape(-1, unit.channels)
-        size = spike_counts(x, unit.threshold, unit.levels, signed=unit.signed).abs().double()
-        tally.fired += size.clamp(max=1).sum(0).cpu()
-        tally.spikes += size.sum(0).cpu()
-        tally.tokens += len(x)
-
-    return hook
-
-
-@contextmanager
-def _eval(module: nn.Module) -> Iterator[None]:
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs
 from stillhouse.families.lm.students import SpikingLMConfig
-from stillhouse.families.lm.students.blocks import Block, BlockState, Readout
+from stillhouse.families.lm.students.blocks import Block, Readout
 from stillhouse.families.lm.students.prior import NGramPrior
 from stillhouse.layers.part import Student
-from stillhouse.layers.recurrent import MixerState
 from stillhouse.layers.spikes import SHARE_UNIT, Quantization, SpikeLinear, SpikeUnit
 
 State = tuple[Any, ...]
@@ -255,13 +254,3 @@ def rounded_rows(table: Tensor) -> Tensor:
     """
     scale = (table.abs().amax(1, keepdim=True) / 127).half().float().clamp(min=2**-24)
     return (table / scale).round().clamp(-127, 127) * scale
-
-
-def detached(state: State) -> State:
-    """The same state without its gradient: carry it into the next piece of a text, and backpropagate within pieces only."""
-    return tuple(
-        BlockState(MixerState(one.mixer.last.detach(), one.mixer.memory.detach()), one.ffn.detach())
-        if isinstance(one, BlockState)
-        else one
-        for one in state
-    )

@@ -31,19 +31,18 @@ class LanguageTeacherConfig:
         " (probabilities by size, a control)",
     )
 
-    def build(self, *, vocab_size: int | None = None, features: tuple[str, ...] = ()) -> LanguageTeacher:
+    def build(self, *, vocab_size: int | None = None) -> LanguageTeacher:
         """The frozen teacher.
 
         Args:
             vocab_size: tokens of the tokenizer; logits beyond them (padding of the table) are cut off. None: all.
-            features: paths of sub-modules whose outputs are wanted.
 
         Raises:
             InputError: nothing there that transformers reads, or fewer logits than tokens.
         """
         from stillhouse.families.lm.teachers.teacher import load_language_teacher
 
-        return load_language_teacher(self, vocab_size=vocab_size, features=features)
+        return load_language_teacher(self, vocab_size=vocab_size)
 
 
 @configclass

@@ -1,7 +1,7 @@
-"""A language teacher's answers to every training window, as `stillhouse.cache` keeps them: its k largest logits, asked once.
+"""A language teacher as training asks it, live or by its answers to every training window, which `stillhouse.cache` keeps.
 
-At the temperatures of the key all log-probabilities are exact up to half precision. Any other temperature (scheduled, learned)
-can be applied later: see `stillhouse.losses.tail` for its bounds.
+A cache holds the k largest logits of a token. At the temperatures of the key all log-probabilities are exact up to half precision.
+Any other temperature (scheduled, learned) can be applied later: see `stillhouse.losses.tail` for its bounds.
 
 Shapes: R rows, L tokens, k kept, V vocabulary.
 """
@@ -9,9 +9,9 @@ Shapes: R rows, L tokens, k kept, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stillhouse.cache.content import SEEN, Content, same, scores_of, seen
-from stillhouse.cache.files import PLAN
 from stillhouse.cache.questions import Part, Questions
 from stillhouse.cache.questions import write_cache as write_answers
 from stillhouse.cache.stored import StoredTeacher, spot_check
@@ -28,17 +27,6 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.losses.tail import Scores
 
 TRAIN = "train"
-EARLIER = "cache.json"  # of the format before the caches of all families became one
-
-
-class Rows(Protocol):
-    """Windows of a text: `len`, and rows (B,) to inputs and targets (B, L)."""
-
-    def __len__(self) -> int: ...
-
-    def __call__(self, rows: NDArray[Any]) -> tuple[Tensor, Tensor]:
-        """Inputs and targets."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -79,8 +67,6 @@ class LogitCache:
     """
 
     def __init__(self, folder: Path, key: CacheKey | None = None) -> None:
-        if (folder / EARLIER).is_file() and not (folder / PLAN).is_file():
-            raise InputError(f"cache {folder}: was written by an earlier version; delete it and write it again")
         self.stored = StoredTeacher(folder)
         self.folder = folder
         if not self.stored.content.topk:
@@ -153,7 +139,7 @@ def key_of(stored: StoredTeacher) -> CacheKey:
     )
 
 
-def questions_of(teacher: Any, windows: Rows, key: CacheKey, *, batch: int = 16, **facts: Any) -> Questions:
+def questions_of(teacher: Any, windows: Any, key: CacheKey, *, batch: int = 16, **facts: Any) -> Questions:
     """The windows as rows that a language teacher is asked about.
 
     Args:
@@ -190,7 +176,7 @@ def questions_of(teacher: Any, windows: Rows, key: CacheKey, *, batch: int = 16,
 
 def write_cache(
     teacher: Any,
-    windows: Rows,
+    windows: Any,
     key: CacheKey,
     folder: Path,
     *,
@@ -217,14 +203,12 @@ def write_cache(
             f"cache: expected a key of teacher {teacher.identity[:12]}, {len(windows)} rows and k of at most "
             f"{teacher.vocab_size}, got {key.teacher[:12]}, {key.rows} and {key.k}"
         )
-    if (folder / EARLIER).is_file() and not (folder / PLAN).is_file():
-        raise InputError(f"cache {folder}: was written by an earlier version; delete it and write it again")
     questions = questions_of(teacher, windows, key, batch=batch)
     write_answers(questions, folder, key.content, wait=True, shard_bytes=shard_bytes, on_progress=on_progress)
     return LogitCache(folder, key)
 
 
-def check_cache(cache: LogitCache, teacher: Any, windows: Rows, *, rows: int = 4, seed: int | None = None) -> str:
+def check_cache(cache: LogitCache, teacher: Any, windows: Any, *, rows: int = 4, seed: int | None = None) -> str:
     """Ask the teacher again for some rows of a cache, and compare; see `stillhouse.cache.stored.spot_check`.
 
     Raises:
@@ -303,3 +287,58 @@ class StoredLanguageTeacher:
     def to(self, device: torch.device) -> StoredLanguageTeacher:
         """Answers are read where they are, and moved with their batch."""
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class HiddenOutputs(Outputs):
+    """Outputs whose scores are made from `hidden` (B, L, D) in pieces; `logits` are scores only where a signal asks for them."""
+
+    hidden: Tensor = field(kw_only=True)
+
+
+@dataclass
+class LanguageTutor:
+    """A checked teacher as training asks it.
+
+    Attributes:
+        teacher: a `LanguageTeacher`, an assistant, or a group.
+        cache: of its answers to the training windows, for the divergence of the lesson; None: it is asked live.
+        spec: its classes, and the shapes of the features that it is tapped at.
+        scores: whether signals compare its class scores.
+    """
+
+    teacher: Any
+    cache: LogitCache | None = None
+    spec: OutputSpec = field(default_factory=lambda: OutputSpec(2))
+    scores: bool = False
+    _last: tuple[Batch, HiddenOutputs] | None = None
+
+    def listening(self, paths: Sequence[str], example: Tensor, *, scores: bool) -> LanguageTutor:
+        """The same, tapped at these sub-modules of the teacher.
+
+        Raises:
+            InputError: no such path.
+        """
+        self.teacher.tap(paths)
+        return replace(self, spec=self.teacher.spec(example), scores=scores, _last=None)
+
+    def __call__(self, batch: Batch) -> HiddenOutputs:
+        """What the teacher puts out for a batch; asked once, however many terms of a step read it."""
+        if self._last is None or self._last[0] is not batch:
+            if isinstance(self.teacher, StoredLanguageTeacher):
+                kept = self.teacher.answer(batch)
+                self._last = (batch, HiddenOutputs(kept.logits, kept.features, kept=kept.kept, hidden=kept.logits))
+                return self._last[1]
+            found = self.teacher.hidden(batch.inputs)
+            hidden = logits = found.logits
+            members: tuple[Outputs, ...] = ()
+            if self.scores:
+                members = tuple(map(Outputs, self.teacher.member_logits(hidden)))
+                logits = self.teacher.logits(hidden)
+            self._last = (batch, HiddenOutputs(logits, found.features, members, hidden=hidden))
+        return self._last[1]
+
+    def close(self) -> None:
+        """Take the taps off and forget the last answer."""
+        self.teacher.tap(())
+        self._last = None

@@ -6,7 +6,7 @@ Shapes: B batch, L length, N tokens, D width, V vocabulary.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,9 @@ class LanguageTeacher:
         network: a `...ForCausalLM`.
         name: for messages and records.
         vocab_size: logits beyond so many are cut off; None: all are kept.
-        features: paths of sub-modules whose outputs are wanted.
 
     Raises:
-        InputError: fewer logits than tokens, or no such path.
+        InputError: fewer logits than tokens.
 
     Example:
         >>> from stillhouse.families.lm.teachers import SmallTransformerConfig
@@ -42,14 +41,14 @@ class LanguageTeacher:
         (2, 3, 10)
     """
 
-    def __init__(self, network: Any, name: str, *, vocab_size: int | None = None, features: Sequence[str] = ()) -> None:
+    def __init__(self, network: Any, name: str, *, vocab_size: int | None = None) -> None:
         self.network = network.eval().requires_grad_(False)
         self.name = name
         logits = self._readout_rows()
         self.vocab_size = logits if vocab_size is None else vocab_size
         if logits < self.vocab_size:
             raise InputError(f"teacher {name}: expected at least {self.vocab_size} logits, one a token, got {logits}")
-        self.tapped = Tapped(network, features, call=self._last_hidden)
+        self.tapped = Tapped(network, (), call=self._last_hidden)
 
     def tap(self, features: Sequence[str]) -> None:
         """Listen at these sub-modules from now on, and no longer at those before.
@@ -129,18 +128,6 @@ class LanguageTeacher:
         found = self.hidden(tokens)
         return OutputSpec(self.vocab_size, {name: tuple(x.shape[1:]) for name, x in found.features.items()})
 
-    @torch.no_grad()
-    def generate(self, tokens: Tensor, count: int, *, temperature: float = 0.0) -> Tensor:
-        """(B, L + count) tokens by transformers' own `generate`; greedy at temperature 0."""
-        how: Mapping[str, Any] = (
-            {"do_sample": True, "temperature": temperature} if temperature else {"do_sample": False}
-        )
-        mask = torch.ones_like(tokens)
-        found: Tensor = self.network.generate(
-            tokens, attention_mask=mask, max_new_tokens=count, min_new_tokens=count, pad_token_id=0, **how
-        )
-        return found
-
     @property
     def device(self) -> torch.device:
         """Where its weights are."""
@@ -159,9 +146,7 @@ class LanguageTeacher:
         return found
 
 
-def load_language_teacher(
-    config: LanguageTeacherConfig, *, vocab_size: int | None = None, features: Sequence[str] = ()
-) -> LanguageTeacher:
+def load_language_teacher(config: LanguageTeacherConfig, *, vocab_size: int | None = None) -> LanguageTeacher:
     """The teacher of a configuration; see `LanguageTeacherConfig.build`."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -177,7 +162,7 @@ def load_language_teacher(
         raise InputError(
             f"teacher {config.source}: transformers cannot read it as a causal model: {_line(error)}"
         ) from None
-    teacher = LanguageTeacher(network, Path(where).name, vocab_size=vocab_size, features=features)
+    teacher = LanguageTeacher(network, Path(where).name, vocab_size=vocab_size)
     _check_readout(teacher)
     return teacher
 
