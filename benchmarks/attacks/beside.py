@@ -297,8 +297,8 @@ def answer(made: Made, images: Any) -> str:
         from stillhouse.families.clauses.numpy_machine import ClauseMachine
 
         return repr(ClauseMachine(made.place).scores(images).tolist())
+    from stillhouse.logic.json_file import read_json
     from stillhouse.logic.packed import load_packed
-    from stillhouse.logic.targets.json_file import read_json
 
     machine = (load_packed if form == "packed" else read_json)(made.place)
     return repr(machine.scores(images).tolist())

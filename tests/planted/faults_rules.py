@@ -73,12 +73,6 @@ EXPLAINED = (
         f"{PARTS}[plain]",
     ),
     Fault(
-        "a circuit is simulated on the first rows",
-        f"{CLAUSES}.exports:Job.few",
-        constant(np.arange(40)),
-        f"{PARTS}[export]",
-    ),
-    Fault(
         "lines of an export are the first ones",
         "stillhouse.families.sar.family:_checked_lines",
         edited("sample_rows(len(data.test), CHECKED_LINES)", "slice(CHECKED_LINES)"),

@@ -19,7 +19,7 @@ from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.core import Voted
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.engine import has_numba
-from stillhouse.logic.passes import simplify
+from stillhouse.logic.simplify import simplify
 from stillhouse.metrics.cost import fastest_ms
 from stillhouse.metrics.energy import LABEL, OperationEnergies
 
@@ -110,7 +110,7 @@ def packed_cost(
         InputError: no clauses, or clauses of the product rule.
     """
     table = OperationEnergies() if table is None else table
-    parts = {name: simplify(part)[0] for name, part in lower_parts(model).items()}
+    parts = {name: simplify(part) for name, part in lower_parts(model).items()}
     layers = dict(clause_layers(model))
     places: dict[str, int] = dict.fromkeys(layers, 0)
 

@@ -198,20 +198,16 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
 
     def exports(self) -> Mapping[str, Target]:
         """Also rules to read, and machines of logic."""
-        votes = ("vote_bits", "data", "data_root")
         machines = {
             "packed": Target(
-                "bits and whole numbers in one file", ".packed.safetensors", self._write_machine("packed"), votes
+                "bits and whole numbers in one file", ".packed.safetensors", self._write_machine("packed")
             ),
-            "c": Target("C99, no allocation", ".c", self._write_machine("c"), votes),
-            "wasm": Target("a WebAssembly module", ".wasm", self._write_machine("wasm"), votes),
-            "verilog": Target("one circuit", "", self._write_machine("verilog"), ("prove", *votes)),
-            "json": Target("literals and votes for other programs", ".json", self._write_machine("json"), votes),
-            "numpy": Target("needs numpy alone", "", self._write_machine("numpy"), votes),
+            "c": Target("C99, no allocation", ".c", self._write_machine("c")),
+            "json": Target("literals and votes for other programs", ".json", self._write_machine("json")),
+            "numpy": Target("needs numpy alone", "", self._write_machine("numpy")),
         }
-        parts = Target("clause layers as files", "", self._write_parts, ("prove", "data", "data_root"))
         rules = Target("clauses to read", "", self._write_rules_folder)
-        return {**machines, "parts": parts, "rules": rules, **super().exports()}
+        return {**machines, "rules": rules, **super().exports()}
 
     def _write_machine(self, form: str) -> Callable[[Path, Path, ExportChoices], Sequence[str]]:
         """The writer of a form of students that are clauses from the pixels to the class."""
@@ -219,24 +215,16 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         def write(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
             from stillhouse.families.clauses import exports
 
-            job = exports.job(self.load(folder), self._data_of(folder, choices.data, choices.data_root), choices)
-            if form == "verilog":
-                return exports.export_verilog(job, out, choices)
+            job = exports.job(self.load(folder), self._data_of(folder, choices.data, choices.data_root))
             writers = {
                 "packed": exports.export_packed,
                 "c": exports.export_c,
-                "wasm": exports.export_wasm,
                 "json": exports.export_json,
                 "numpy": exports.export_numpy,
             }
             return writers[form](job, out)
 
         return write
-
-    def _write_parts(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-        from stillhouse.families.clauses.parts import export_parts
-
-        return export_parts(self.load(folder), self._data_of(folder, choices.data, choices.data_root), out, choices)
 
     def _write_rules_folder(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
         from stillhouse.families.clauses.exports import export_rules

@@ -35,8 +35,7 @@ class ClausesLight(ClassesLight):
         student = card.get("student")
         whole = isinstance(student, Mapping) and student.get("kind") in MACHINES
         return (
-            *(("packed", "c", "wasm", "verilog", "json", "numpy") if whole else ()),
-            "parts",
+            *(("packed", "c", "json", "numpy") if whole else ()),
             "rules",
             "onnx",
             "torch",

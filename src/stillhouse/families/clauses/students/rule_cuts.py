@@ -16,7 +16,7 @@ from stillhouse.families.clauses.students.core import DeepTM
 from stillhouse.families.clauses.students.discrimination import Clause
 from stillhouse.families.clauses.students.flat import TeamCore
 from stillhouse.families.clauses.students.sites import Site, listening, literals_of, write_masks
-from stillhouse.logic.cut import cut_by_trials, cut_literals, effects
+from stillhouse.logic.simplify import cut_by_trials, cut_literals, effects
 
 MOST_BITS = 2e7  # that are kept in memory of a site
 Literal = tuple[str, int, int]  # site, clause, literal

@@ -16,7 +16,7 @@ from stillhouse.core.records import write_json
 from stillhouse.families.clauses.lower import lower
 from stillhouse.logic.engine import MachineEvaluator
 from stillhouse.logic.packed import packed_bytes
-from stillhouse.logic.passes import simplify
+from stillhouse.logic.simplify import simplify
 
 PACKED = "packed.json"
 
@@ -35,7 +35,7 @@ def compare_packed(model: Any, data: ImageData, folder: Path, batch_size: int) -
     """
     model.eval()
     machine = lower(model, data.task.class_names)
-    _, report = simplify(machine.layers[0])
+    whole, small = machine.layers[0], simplify(machine.layers[0])
     packed, images = MachineEvaluator(machine), data.test.images
     scores: list[np.ndarray] = []
 
@@ -69,10 +69,10 @@ def compare_packed(model: Any, data: ImageData, folder: Path, batch_size: int) -
         "dense_accuracy": float((dense == labels).mean()),
         "packed_accuracy": float((answers == labels).mean()),
         "engine": packed.layers[0].choose(min(batch_size, len(labels))),
-        "clauses": report.before.clauses,
-        "literals": report.before.literals,
-        "clauses_simplified": report.after.clauses,
-        "literals_simplified": report.after.literals,
+        "clauses": whole.num_clauses,
+        "literals": len(whole.literals),
+        "clauses_simplified": small.num_clauses,
+        "literals_simplified": len(small.literals),
         "bytes": len(packed_bytes(machine)),
     }
     write_json(folder / PACKED, found)
