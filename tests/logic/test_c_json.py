@@ -32,7 +32,7 @@ def test_c_gives_the_same_answers_on_ten_thousand_images(tmp_path):
     (tmp_path / "a.c").write_text(c.c_text(machine))
     images = images_of(machine, 10_000)
     classes, scores = c.answers(tmp_path / "a.c", images)
-    expected = machine.scores(images, "definition")
+    expected = machine.scores(images, definition=True)
     np.testing.assert_array_equal(scores, expected)
     np.testing.assert_array_equal(classes, expected.argmax(1))
 
@@ -45,7 +45,7 @@ def test_c_of_every_shape(tmp_path, clauses, failures, outputs, levels):
     (tmp_path / "a.c").write_text(c.c_text(machine, name="shape"))
     images = images_of(machine, 130)
     classes, scores = c.answers(tmp_path / "a.c", images, name="shape")
-    np.testing.assert_array_equal(scores, machine.scores(images, "definition"))
+    np.testing.assert_array_equal(scores, machine.scores(images, definition=True))
     np.testing.assert_array_equal(classes, scores.argmax(1))
 
 
@@ -53,7 +53,7 @@ def test_c_of_a_deep_machine(tmp_path, deep_machine):
     (tmp_path / "deep.c").write_text(c.c_text(deep_machine))
     images = images_of(deep_machine, 1000)
     classes, scores = c.answers(tmp_path / "deep.c", images)
-    expected = deep_machine.scores(images, "definition")
+    expected = deep_machine.scores(images, definition=True)
     np.testing.assert_array_equal(scores, expected)
     np.testing.assert_array_equal(classes, expected.argmax(1))
     assert len(np.unique(expected, axis=0)) > 10
@@ -74,7 +74,7 @@ def test_json_comes_back_as_the_same_machine(tmp_path, deep_machine):
         write_json(machine, tmp_path / "a.json")
         images = images_of(machine, 200)
         again = read_json(tmp_path / "a.json")
-        np.testing.assert_array_equal(again.scores(images, "definition"), machine.scores(images, "definition"))
+        np.testing.assert_array_equal(again.scores(images, definition=True), machine.scores(images, definition=True))
         assert (again.class_names, again.scale) == (machine.class_names, machine.scale)
 
 

@@ -2,7 +2,6 @@
 
 from flag_outcomes import (
     BASE,
-    CONV,
     DEEP,
     HYBRID,
     PYRAMID,
@@ -166,15 +165,6 @@ CASES = {
     "--deeptm-tau": (other, DEEP, "0.4"),
     "--hybrid-thresholds": (other, HYBRID, "8"),
     "--hybrid-clauses": (other, HYBRID, "20"),
-    "--deepctm-channels": (other, CONV, "8"),
-    "--deepctm-kernels": (other, CONV, "5"),
-    "--deepctm-strides": (other, CONV, "2"),
-    "--deepctm-pools": (other, CONV, "4"),
-    "--deepctm-clauses": (other, CONV, "12"),
-    "--deepctm-head-clauses": (other, CONV, "12"),
-    "--deepctm-dropout": (other, CONV, "0.5"),
-    "--deepctm-mix": (other, CONV, "linear"),
-    "--deepctm-stem-channels": (other, CONV, "4"),
     "--resnet-layers": (size, RESNET, "34"),
     "--resnet-stem": (size, RESNET, "small"),
     "--swin-size": (backbone, [*BASE, *words("--models swin_tm --swin-window 4 --tm-target-size 32")], "small"),

@@ -100,7 +100,7 @@ class Job:
     def scores(self) -> np.ndarray:
         """(N, K) int64 of the machine on the split, by its definition."""
         return np.concatenate(
-            [self.machine.scores(batch.inputs.numpy(), "definition") for batch in self.split.batches(ROWS)]
+            [self.machine.scores(batch.inputs.numpy(), definition=True) for batch in self.split.batches(ROWS)]
         )
 
     def holds(self, scores: np.ndarray, classes: np.ndarray, name: str) -> str:

@@ -12,7 +12,7 @@ from stillhouse.core import processes, records
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import kinds
 from stillhouse.core.exports import ExportChoices, Target
-from stillhouse.core.family import Arm, Contrast, Scores
+from stillhouse.core.family import Arm, Contrast
 from stillhouse.core.folder import student_folder
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.families.clauses.light import ClausesLight
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from stillhouse.core.lab import Lab
 
 DONOR = "start_from.json"  # which machine the clauses came from
-WORTH_TIMING = 100_000  # images seen in training, below which kernels are not compiled to be timed; no seconds: a slow
-# machine would do more work than a fast one
 
 
 class ClausesFamily(ClausesLight, ClassificationFamily):
@@ -127,19 +125,9 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
 
         return ClausesJob
 
-    def score(self, model: Any, arm: Arm, seed: int, lab: Lab[ClassesRunConfig, Any]) -> Scores:
-        """Also what the first seed costs with its clauses as logic."""
-        from stillhouse.families.clauses.cost import add_packed_cost
-
-        scores = super().score(model, arm, seed, lab)
-        if "cost" in scores.facts:
-            add_packed_cost(scores.facts["cost"], model, lab.data.task.example)
-        return scores
-
     def finish(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
         """The shipped student's rules, and of a transformer the clauses that vote most, over validation images."""
         self._write_rules(lab, summary)
-        self._time_logic(lab, summary)
         student = lab.config.student
         if not isinstance(student, (TsetlinViTConfig, UnifiedTMConfig)) or student.feed_forward != "clauses":
             return
@@ -161,20 +149,6 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         if rest or channels not in (1, 3):
             return super().predictor(folder)
         return open_predictor(self, place, lambda pixels: boolean_features(pixels).float(), channels)
-
-    def _time_logic(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
-        """How fast the shipped student's clauses answer as logic, where its training is longer than the measurement."""
-        from stillhouse.families.clauses.cost import packed_times
-
-        shipped = summary["shipped"]
-        packed = summary["costs"].get(shipped["arm"], {}).get("packed")
-        if packed is None:
-            return
-        seen = lab.folder.result(shipped["arm"], shipped["seed"])["epochs"] * lab.data.sizes["train"]
-        if seen < WORTH_TIMING:
-            return
-        model = self.load(lab.place(shipped["arm"], shipped["seed"]))
-        packed |= packed_times(model, lab.data.task.example)
 
     def _write_rules(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
         """Rules of the shipped student into the run folder, and what they keep into the summary."""

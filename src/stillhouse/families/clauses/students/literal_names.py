@@ -12,7 +12,6 @@ import numpy as np
 
 from stillhouse.families.clauses.data.boolean_features import BITS, feature_name
 from stillhouse.families.clauses.students.base import ClauseModel
-from stillhouse.families.clauses.students.conv import ConvTM
 from stillhouse.families.clauses.students.core import DeepTM
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FilterBits, FlatTM, TeamCore, Thermometer
 from stillhouse.families.clauses.students.sites import Site
@@ -105,10 +104,4 @@ def pixels_of(model: ClauseModel, site: Site) -> Pixels | None:
         assert isinstance(model.bits, Thermometer)
         edges = model.bits.edges.reshape(levels, 1).expand(levels, channels).numpy()
         return Pixels(edges, height, width, features=levels == 1 and channels % BITS == 0)
-    if isinstance(model, ConvTM) and site.conv is not None and site.bank is next(model.banks()) and not len(model.stem):
-        binarizer = model.thresholds
-        offsets = 0.0 if binarizer.offsets is None else binarizer.offsets.detach()
-        normalized = binarizer.mean + offsets * binarizer.std
-        means = normalized * model.pixel_std.flatten() + model.pixel_mean.flatten()
-        return Pixels(means[None].numpy(), site.conv.side, site.conv.side, patch=True)
     return None

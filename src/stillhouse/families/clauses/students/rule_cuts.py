@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stillhouse.families.clauses.lower import lower_parts
+from stillhouse.families.clauses.lower import lower_layer
 from stillhouse.families.clauses.students.core import DeepTM
 from stillhouse.families.clauses.students.discrimination import Clause
 from stillhouse.families.clauses.students.flat import TeamCore
@@ -36,7 +36,9 @@ def sum_over_clauses(model: nn.Module, found: Mapping[str, Site]) -> bool:
 
 def cut_every_literal(model: nn.Module, found: Mapping[str, Site], pixels: Tensor, pairs: Sequence[Clause]) -> None:
     """Cut the clauses of a network whose scores are a sum over them, literal by literal."""
-    name, (clauses,) = next(iter(found)), lower_parts(model).values()
+    name, core = next(iter(found)), getattr(model, "core", None)
+    assert isinstance(core, (TeamCore, DeepTM))
+    clauses = lower_layer(core if isinstance(core, TeamCore) else core.last)
     heard: list[np.ndarray] = []
     with listening(found, lambda site, bits, strength: heard.append(bits.numpy() > 0)):
         answers(model, pixels)

@@ -328,8 +328,6 @@ def _accuracy(
 
     def hear(site: Site, bits: Tensor, strength: Tensor) -> Tensor:
         mask, mean = keep[site.name], means[site.name]
-        if site.conv is not None:
-            mask, mean = mask[:, None, None], mean[:, None, None]
         return strength * mask + mean * (1 - mask)
 
     with listening(found if kept is not None else {}, hear):
