@@ -105,18 +105,6 @@ LOOKS = (
         edited("len(alike) < 2", "True"),
         "tests/report/test_report_page.py::test_what_was_not_asked_is_one_sentence_a_reason",
     ),
-    Fault(
-        "the level of a place counts as what a clause looks at",
-        "stillhouse.families.clauses.students.rule_looks:_Sums.correlations",
-        edited("s.T @ x / self.images", "s.sum(0)[:, None] * x.sum(0)[None] / (self.images * len(s))"),
-        "tests/students/test_rule_looks.py::test_planted_clauses_in_words",
-    ),
-    Fault(
-        "chance is drawn as what a clause looks at",
-        "stillhouse.families.clauses.students.rule_looks:_look",
-        edited("ERRORS / math.sqrt(images)", "0.0"),
-        "tests/students/test_rule_looks.py::test_chance_is_no_look",
-    ),
 )
 
 COMPARING = (
@@ -1238,7 +1226,7 @@ CLAUSES = (
     ),
     Fault(
         "heads weighed on the test split",
-        "stillhouse.families.clauses.job:ClausesJob.before_validation",
+        "stillhouse.families.clauses.specialize:ClausesJob.before_validation",
         edited("self.data.validation", "self.data.test"),
         "tests/vision/test_overlays.py::test_heads_are_weighed_by_the_validation_split",
     ),

@@ -21,8 +21,7 @@ from stillhouse.core.folder import run_above
 from stillhouse.core.records import read_json, write_arrays
 from stillhouse.families.clauses import numpy_machine
 from stillhouse.families.clauses.lower import lower
-from stillhouse.families.clauses.rule_words import decided, heading
-from stillhouse.families.clauses.rules_file import RULES, SavedRules, read_rules, write_rules
+from stillhouse.families.clauses.rules_file import RULES, SavedRules, decided, heading, read_rules, write_rules
 from stillhouse.families.clauses.rules_report import blocks_of
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
 from stillhouse.logic.machine import Machine

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from stillhouse.classification.family import ABOUT, ClassificationFamily
 from stillhouse.classification.plan import ClassesRunConfig
-from stillhouse.core import processes, records
-from stillhouse.core.checks import InputError
+from stillhouse.core import records
 from stillhouse.core.config import kinds
 from stillhouse.core.exports import ExportChoices, Target
 from stillhouse.core.family import Arm, Contrast
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from stillhouse.core.lab import Lab
-
-DONOR = "start_from.json"  # which machine the clauses came from
 
 
 class ClausesFamily(ClausesLight, ClassificationFamily):
@@ -55,8 +52,7 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         return found
 
     def prepare(self, lab: Lab[ClassesRunConfig, Any]) -> None:
-        """Weigh the clauses of a wider machine; announce where images are padded: nothing is ever cut silently."""
-        self._read_donor(lab)
+        """Announce where images are padded: nothing is ever cut silently."""
         side: int | None = getattr(lab.config.student, "patch_size", None)
         if side is None:
             return
@@ -96,32 +92,11 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         prior: Any = getattr(config, "prior", "none")
         if prior != "none" and has_clauses(network):  # controls and ordinary assistants have none
             apply_prior(network, prior)
-        donor = lab.shared.get("donor")
-        sized = next(network.parameters()).is_meta  # built to be measured alone, without storage
-        if donor is not None and arm.taught and choice is arm.student and has_clauses(network) and not sized:
-            from stillhouse.families.clauses.transfer import hand_over
-
-            hand_over(donor, network)
         return network
-
-    def _read_donor(self, lab: Lab[ClassesRunConfig, Any]) -> None:
-        """The wider machine of `start_from`; a run that goes on must find the same."""
-        chosen: Any = getattr(lab.config, "start_from", None)
-        if chosen is None:
-            return
-        from stillhouse.families.clauses.transfer import read_donor
-        from stillhouse.teachers.identity import weights_sha256
-
-        donor = read_donor(self.load, lab.data.train, chosen)
-        kept, now = lab.folder.path / DONOR, {"sha256": weights_sha256(donor.model), "pick": chosen.pick}
-        if lab.resume and kept.is_file() and records.read_json(kept) != now:
-            raise InputError(f"start_from: {chosen.run} is another machine than the one that this run began with")
-        processes.on_first(lambda: write_json(kept, now))
-        lab.shared["donor"] = donor
 
     def job_class(self) -> Any:
         """With the specialization of heads."""
-        from stillhouse.families.clauses.job import ClausesJob
+        from stillhouse.families.clauses.specialize import ClausesJob
 
         return ClausesJob
 

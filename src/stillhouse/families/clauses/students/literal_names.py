@@ -1,6 +1,6 @@
 """What the literals of a site are about: pixels that can be named and drawn, or bits that only examples explain.
 
-Shapes: C channels, H W pixels, F bits of a site, S side of a patch.
+Shapes: C channels, H W pixels, F bits of a site.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ class Pixels:
 
     Attributes:
         edges: (levels, C) rising in the levels.
-        height: H of the picture, or of the patch that a convolution looks at.
+        height: H of the picture.
         width: W.
-        patch: whether it is a patch, at any place of the image.
         features: whether channels are boolean features, not colours.
         square: side in pixels of the squares whose bits were joined.
     """
@@ -33,7 +32,6 @@ class Pixels:
     edges: np.ndarray
     height: int
     width: int
-    patch: bool = False
     features: bool = False
     square: int = 1
 
@@ -62,8 +60,7 @@ class Pixels:
                 around = "" if self.square == 1 else f" {self.square} x {self.square}"
                 found.append(f"{where}{around} {test}")
             else:
-                where = "patch pixel" if self.patch else "pixel"
-                found.append(f"{where} ({row}, {column}){of} {negated}above {self.edges[level, channel]:.2g}")
+                found.append(f"pixel ({row}, {column}){of} {negated}above {self.edges[level, channel]:.2g}")
         return found
 
     def pictures(self, literals: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
