@@ -17,7 +17,6 @@ FLAT = {
     "vote bias": {"rule": {"clause_bias": None}},
     "budget": {"rule": {"literal_budget": 5, "failures": 2}},
     "learned tau": {"rule": {"learnable_tau": True, "tau": 0.4}},
-    "ternary votes": {"rule": {"ternary": True, "ternary_voting": True, "failures": 4}},
     "crisp": {"rule": {"failures": 1, "literals": 3}},
     "literal dropout, in training mode": {"rule": {"literal_dropout": 0.5}},
 }
@@ -117,9 +116,6 @@ def test_whole_roots_are_exact():
 
 
 def test_what_is_no_logic_is_refused():
-    product = FlatTM(**SMALL, clauses=4, rule={"operator": "product"})
-    with pytest.raises(InputError, match="expected clauses of the operator 'capacity', got 'product'"):
-        lower(product)
     with pytest.raises(InputError, match="got HybridTM"):
         lower(HybridTM(**SMALL, clauses=16))
     with pytest.raises(InputError, match="got FlatTM"):

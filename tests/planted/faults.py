@@ -1092,7 +1092,7 @@ CLAUSES = (
     Fault(
         "budget of literals ignored",
         "stillhouse.families.clauses.students.clauses:ClauseBank._within_budget",
-        lambda original: lambda self, budget: self.literal_scores().new_ones(2, self.num_clauses, self.num_bits),
+        lambda original: lambda self, budget: self.include_logits.new_ones(2, self.num_clauses, self.num_bits),
         "tests/students/test_clauses.py::test_a_budget_keeps_the_literals_that_are_surest",
     ),
     Fault(
@@ -1196,15 +1196,6 @@ CLAUSES = (
         "stillhouse.families.clauses.students.pyramid:Fusion.forward",
         edited("self.weights.softmax(0)", "self.weights * 0 + 1"),
         "tests/students/test_tm_models.py::test_scales_of_a_pyramid_are_averaged_with_weights_of_sum_1",
-    ),
-    Fault(
-        "votes without their weight",
-        "stillhouse.families.clauses.students.core:TMLayer.vote_weight",
-        edited(
-            'ternary_weight(self.votes.weight, per="row") if self.ternary_voting else self.votes.weight',
-            "self.votes.weight",
-        ),
-        "tests/students/test_tm_options.py::test_option_changes_the_answer[ternary_voting]",
     ),
     Fault(
         "rules of the wrong clauses",

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from stillhouse.families.clauses.students.clauses import ClauseBank, hits_and_counts, make_bank
+from stillhouse.families.clauses.students.clauses import ClauseBank, hits_and_counts
 from stillhouse.families.clauses.students.options import ClauseOptions
 from stillhouse.layers.straight_through import hard_include
 
@@ -35,13 +35,12 @@ def test_it_is_the_straight_through_product(leading, threshold):
 
 
 @pytest.mark.parametrize("learnable", [False, True])
-@pytest.mark.parametrize("operator", ["capacity", "product"])
-def test_a_bank_learns_the_same_both_ways(learnable, operator, monkeypatch):
+def test_a_bank_learns_the_same_both_ways(learnable, monkeypatch):
     found = []
     for short in (True, False):
         torch.manual_seed(0)
-        options = ClauseOptions(literals=8, failures=3, learnable_tau=learnable, operator=operator)
-        bank = make_bank(20, 6, options)
+        options = ClauseOptions(literals=8, failures=3, learnable_tau=learnable)
+        bank = ClauseBank(20, 6, options)
         if not short:
             monkeypatch.setattr(ClauseBank, "_plain", lambda self, bits: False)
         bits = (torch.rand(9, 20) > 0.5).float().requires_grad_()
@@ -53,9 +52,9 @@ def test_a_bank_learns_the_same_both_ways(learnable, operator, monkeypatch):
         torch.testing.assert_close(short_one, long_one)
 
 
-@pytest.mark.parametrize("change", [{"literal_dropout": 0.3}, {"literal_budget": 4}, {"ternary": True}])
+@pytest.mark.parametrize("change", [{"literal_dropout": 0.3}, {"literal_budget": 4}])
 def test_masks_that_hang_on_more_than_logits_take_the_plain_way(change):
-    bank = make_bank(20, 6, ClauseOptions(literals=8, **change)).train()
+    bank = ClauseBank(20, 6, ClauseOptions(literals=8, **change)).train()
     assert not bank._plain(torch.zeros(2, 20))
 
 

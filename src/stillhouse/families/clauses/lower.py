@@ -31,7 +31,7 @@ def lower(model: nn.Module, class_names: Sequence[str] = ()) -> Machine:
         class_names: K; by default their numbers.
 
     Raises:
-        InputError: a network with parts that are no clauses, a control, clauses of the product rule.
+        InputError: a network with parts that are no clauses, a control.
     """
     if not isinstance(model, (FlatTM, DeepTMClassifier)) or not isinstance(model.core, (TeamCore, DeepTM)):
         raise InputError(
@@ -85,11 +85,6 @@ def lower_layer(layer: TMLayer | TeamCore) -> ClauseSet:
 
 def _clauses_of(bank: ClauseBank) -> tuple[list[np.ndarray], np.ndarray]:
     """Literals and capacities."""
-    if bank.operator != "capacity":
-        raise InputError(
-            f"logic: expected clauses of the operator 'capacity', got {bank.operator!r}, whose strengths are exponentials "
-            "and never 0: no logic is equal to them"
-        )
     clauses = literals_of(bank)
     return clauses, np.minimum([len(c) for c in clauses], bank.failures).astype(np.int32)
 

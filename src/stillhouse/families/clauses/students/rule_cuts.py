@@ -30,8 +30,7 @@ def answers(model: nn.Module, pixels: Tensor) -> Tensor:
 def sum_over_clauses(model: nn.Module, found: Mapping[str, Site]) -> bool:
     """Whether the scores are a sum over the clauses of one bank, so that every literal can be tried."""
     core = getattr(model, "core", None)
-    one = len(found) == 1 and next(iter(found.values())).bank.operator == "capacity"
-    return one and (isinstance(core, TeamCore) or (isinstance(core, DeepTM) and len(core.layers) == 1))
+    return len(found) == 1 and (isinstance(core, TeamCore) or (isinstance(core, DeepTM) and len(core.layers) == 1))
 
 
 def cut_every_literal(model: nn.Module, found: Mapping[str, Site], pixels: Tensor, pairs: Sequence[Clause]) -> None:

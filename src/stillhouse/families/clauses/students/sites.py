@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.families.clauses.students.clauses import ClauseBank, TernaryBank
+from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
 FAR = 30.0  # an include logit that is surely on one side of any threshold
@@ -85,10 +85,7 @@ def settle(model: nn.Module) -> None:
 @torch.no_grad()
 def write_masks(bank: ClauseBank, positive: Tensor, negated: Tensor) -> None:
     """Give a bank these literals (C, F): x and not x."""
-    if isinstance(bank, TernaryBank):
-        bank.include_logits.copy_((FAR * (positive.float() - negated.float()))[None])
-    else:
-        bank.include_logits.copy_(FAR * (2 * torch.stack([positive, negated]).float() - 1))
+    bank.include_logits.copy_(FAR * (2 * torch.stack([positive, negated]).float() - 1))
 
 
 def literals_of(site: Site, clause: int) -> list[int]:

@@ -202,10 +202,6 @@ TABLE: tuple[VisionFlag, ...] = (
         ("--transformer-literals", f"{T}.tm_literals"),
         ("--transformer-literal-budget", f"{T}.tm_literal_budget"),
         ("--transformer-literal-weight", f"{T}.ff_literal_weight"),
-        ("--transformer-operator", f"{T}.tm_operator"),
-        ("--stcm-ternary-voting", f"{T}.ternary_voting"),
-        ("--stcm-ternary-band", f"{T}.ternary_band"),
-        ("--stcm-ste-temperature", f"{T}.ternary_temperature"),
         ("--transformer-feed-forward", f"{T}.feed_forward"),
     ),
     *_rows(
