@@ -13,13 +13,11 @@ from stillhouse.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.classification.data.labelled_texts import TextSplit
 from stillhouse.core.sample import sample_rows
 from stillhouse.families.clauses.data.boolean_cache import CopiedSplit, PackedSplit
-from stillhouse.families.clauses.exports import Job
 from stillhouse.families.clauses.specialize import clause_usage
 from stillhouse.families.clauses.students import rules
 from stillhouse.families.clauses.students.flat import FlatTM
 from stillhouse.families.clauses.students.interpret import strongest_clauses
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
-from stillhouse.families.clauses.transfer import mean_strengths
 from stillhouse.families.clauses.vision.overlays import OVERLAYS, write_overlays
 from stillhouse.families.lm.data.corpus import Windows
 from stillhouse.families.sar.data.sequences import SarSplit
@@ -118,10 +116,6 @@ def usage(split, vit, tmp_path, monkeypatch):
     clause_usage(vit, split, batch_size=16, rows=40)
 
 
-def donor(split, vit, tmp_path, monkeypatch):
-    mean_strengths(FlatTM(image_size=8, in_channels=1, num_classes=4, clauses=8).eval(), split, 40)
-
-
 def plain(split, vit, tmp_path, monkeypatch):
     assert 0 <= teachers.plain_score(data_of(split), rows=40) <= 1  # of one class there is no classifier
 
@@ -142,12 +136,7 @@ def head(split, vit, tmp_path, monkeypatch):
     teachers._member(source, config, data_of(split), (), lambda folder: None, fit=True)
 
 
-def export(split, vit, tmp_path, monkeypatch):
-    monkeypatch.setattr("stillhouse.families.clauses.exports.SIMULATED", 40)
-    split.batch(torch.from_numpy(Job(None, split, None, ()).few))
-
-
-PARTS = [overlays, usage, donor, plain, head, export]
+PARTS = [overlays, usage, plain, head]
 
 
 @pytest.mark.parametrize("taken", PARTS, ids=lambda taken: taken.__name__)

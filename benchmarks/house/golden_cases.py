@@ -193,11 +193,6 @@ VISION_CASES = {
     "tm": Case(DIGITS + "--models tm --tm-n-clauses 40 --tm-levels 2 --tm-voting team --bitpack"),
     "deep_tm": Case(DIGITS + "--models deep_tm --deeptm-hidden-dims 24,16 --deeptm-n-clauses 24"),
     "hybrid": Case(DIGITS + "--models hybrid --hybrid-thresholds 8 --hybrid-clauses 24"),
-    "deep_ctm": Case(
-        DIGITS
-        + "--models deep_ctm --deepctm-channels 4,8 --deepctm-kernels 3,3 --deepctm-strides 1,1 --deepctm-pools 2,2"
-        " --deepctm-clauses 12,16 --deepctm-head-clauses 20 --deepctm-mix linear_depthwise --deepctm-stem-channels 4"
-    ),
     "resnet_tm": Case(
         DIGITS
         + "--models resnet_tm --resnet-stem small --set model.resnet_tm.width=4 --set model.resnet_tm.tm_hidden=8"

@@ -197,19 +197,12 @@ def digits_spiking(options: argparse.Namespace) -> Task:
 
 
 def digits_clauses(options: argparse.Namespace) -> Task:
-    """The same digits and teacher; a flat machine of 4 clauses a class, and one of 60 that hands clauses over."""
+    """The same digits and teacher; a flat machine of 4 clauses a class."""
     student: dict[str, Any] = {"kind": "flat-tm", "clauses": 40, "levels": 3}
     training = {**DIGITS["training"], "learning_rate": 2e-2}
     base = parse(ClausesRunConfig, {**DIGITS, "student": student, "training": training})
-    kd: dict[str, Any] = {"signals": [KD]}
-    wide = str(options.out / options.task / slug("wide, kd"))
-    more = {
-        "wide, kd": {**kd, "student": {**student, "clauses": 600}},
-        "clause transfer": {**kd, "start_from": {"run": wide}},
-        "clause transfer, random clauses": {**kd, "start_from": {"run": wide, "pick": "random"}},
-    }
-    order = ("no-kd", "kd", "kd, T 1", "DIST", "TAID", "TAID, the line alone", "MLLD", "OFA loss of the scores", *more)
-    more = {"OFA loss of the scores": {"signals": [{"kind": "logits", "loss": "ofa", "gamma": 1.4}]}, **more}
+    more = {"OFA loss of the scores": {"signals": [{"kind": "logits", "loss": "ofa", "gamma": 1.4}]}}
+    order = ("no-kd", "kd", "kd, T 1", "DIST", "TAID", "TAID, the line alone", "MLLD", *more)
     return _digits(options, base, Paths(("core",), ("layer2",)), more, CLAUSES, ClausesRunConfig, order)
 
 

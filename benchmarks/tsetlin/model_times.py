@@ -21,7 +21,6 @@ from stillhouse.core.config import parse
 from stillhouse.core.machine import machine, versions
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
 from stillhouse.families.clauses.students.model_configs import (
-    ConvTMConfig,
     DeepTMConfig,
     FlatTMConfig,
     HybridTMConfig,
@@ -41,7 +40,6 @@ MODELS: dict[str, tuple[type, dict[str, Any]]] = {
     "deep": (DeepTMConfig, {}),
     "resnet18": (ResNetTMConfig, {}),
     "pyramid": (PyramidTMConfig, {}),
-    "conv": (ConvTMConfig, {}),
     "hybrid": (HybridTMConfig, {}),
 }
 

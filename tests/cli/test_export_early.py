@@ -17,8 +17,8 @@ def student(folder, family_name, kind):
 @pytest.mark.parametrize(
     ("family_name", "kind", "form", "has"),
     [
-        ("clauses", "tsetlin-vit", "numpy", "parts, rules, onnx, torch, hub"),
-        ("images", "timm", "verilog", "onnx, torch, hub"),
+        ("clauses", "tsetlin-vit", "numpy", "rules, onnx, torch, hub"),
+        ("images", "timm", "json", "onnx, torch, hub"),
         ("embed", None, "packed", "numpy, onnx, torch, hub"),
     ],
 )

@@ -28,11 +28,11 @@ def test_numpy_alone_reads_a_packed_machine(tmp_path):
     )
     images = rng.integers(0, 256, (200, 1, 4, 4), dtype=np.uint8)
     shape, edges = (1, 4, 4), np.array([0.25, 0.7], np.float32)
-    plain = Machine(shape, edges, (layer,), (), ("a", "b", "c")).scores(images, "definition")
+    plain = Machine(shape, edges, (layer,), (), ("a", "b", "c")).scores(images, definition=True)
     layer = replace(layer, bias=-plain.mean(0).astype(np.int64))  # so that every class is named
     machine = Machine(shape, edges, (layer,), (), ("a", "b", "c"))
     path = save_packed(machine, tmp_path / "m.packed.safetensors")
-    expected = ["abc"[k] for k in machine.scores(images, "definition").argmax(1)]
+    expected = ["abc"[k] for k in machine.scores(images, definition=True).argmax(1)]
     spec = importlib.util.spec_from_file_location("read_packed", ROOT / "examples" / "read_packed.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -21,7 +21,6 @@ for _ in range(40):
 """
 OURS = """
 import torch
-from stillhouse.families.clauses.students.conv import ConvTM
 from stillhouse.families.clauses.students.resnet import ResNetTM
 {models}
 x, labels = torch.rand(24, 1, 8, 8).contiguous(memory_format=torch.channels_last), torch.arange(24) % 3
@@ -33,8 +32,6 @@ for model in models:
 MODELS = """
 models = [
     ResNetTM(image_size=8, in_channels=1, width=4, tm_hidden=16, clauses=8, stem='small', num_classes=3),
-    ConvTM(image_size=8, in_channels=1, channels=(4, 8, 8), kernels=(1, 1, 1), strides=(1, 2, 1),
-           pools=(1, 1, 1), clauses=(8, 8, 8), num_classes=3),
 ]
 """
 

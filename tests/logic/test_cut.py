@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from stillhouse.logic.clause_set import ClauseSet
-from stillhouse.logic.cut import cut_by_trials, cut_literals, effects, missed_literals
+from stillhouse.logic.simplify import cut_by_trials, cut_literals, effects, missed_literals
 
 
 def without(clauses, kept):

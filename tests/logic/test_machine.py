@@ -5,14 +5,9 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.lower import clause_layers, lower, lower_parts, packed_evaluation, patch_literals
-from stillhouse.families.clauses.students.conv import ConvTM
+from stillhouse.families.clauses.lower import lower
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM, Thermometer
 from stillhouse.families.clauses.students.hybrid import HybridTM
-from stillhouse.families.clauses.students.pyramid import PyramidTM
-from stillhouse.families.clauses.students.resnet import ResNetTM
-from stillhouse.families.clauses.students.swin import SwinTM
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.logic.machine import Machine, whole_root
 
 SMALL = {"image_size": 8, "in_channels": 1, "num_classes": 3}
@@ -22,7 +17,6 @@ FLAT = {
     "vote bias": {"rule": {"clause_bias": None}},
     "budget": {"rule": {"literal_budget": 5, "failures": 2}},
     "learned tau": {"rule": {"learnable_tau": True, "tau": 0.4}},
-    "ternary votes": {"rule": {"ternary": True, "ternary_voting": True, "failures": 4}},
     "crisp": {"rule": {"failures": 1, "literals": 3}},
     "literal dropout, in training mode": {"rule": {"literal_dropout": 0.5}},
 }
@@ -61,9 +55,9 @@ def test_a_flat_machine_is_its_network(name):
     np.testing.assert_array_equal(
         machine.layers[0].values(machine.bits(pixels.numpy())), np.rint(strength * failures).astype(int)
     )
-    scores = machine.scores(pixels.numpy(), "numpy")
+    scores = machine.scores(pixels.numpy())
     assert np.abs(scores / machine.scale - expected).max() <= bound(machine) < 1e-4
-    assert (machine.predict(pixels.numpy(), "numpy") == expected.argmax(1)).all()
+    assert (machine.predict(pixels.numpy()) == expected.argmax(1)).all()
     assert machine.class_names == ("a", "b", "c")
 
 
@@ -72,7 +66,7 @@ def test_a_team_votes_with_ones():
     torch.manual_seed(0)
     model = FlatTM(**SMALL, clauses=60, voting="team").eval()
     machine, pixels = lower(model), images()
-    expected, scores = logits(model, pixels), machine.scores(pixels.numpy(), "numpy")
+    expected, scores = logits(model, pixels), machine.scores(pixels.numpy())
     assert set(np.unique(machine.layers[0].votes)) == {-1, 0, 1}
     np.testing.assert_allclose(scores / machine.scale, expected, atol=1e-6)
     decided = np.sort(scores, 1)[:, -1] > np.sort(scores, 1)[:, -2]
@@ -99,11 +93,10 @@ def test_a_deep_machine_is_its_network(hidden):
             bits, numbers = machine.joins[place].apply(machine.layers[place].scores(bits), numbers)
             np.testing.assert_allclose(numbers / 2**16, x.numpy(), atol=2e-3)
             assert (bits == (x > 0).numpy())[x.abs().numpy() > 1e-4].all()
-    scores = machine.scores(pixels.numpy(), "numpy")
+    scores = machine.scores(pixels.numpy())
     assert (np.abs(scores / machine.scale - expected).max(1) <= bound(machine)).mean() > 0.99
     assert (scores.argmax(1) == expected.argmax(1)).mean() > 0.99
-    for engine in ("numba", "row", "torch", "definition", None) if len(hidden) == 1 else ("definition",):
-        np.testing.assert_array_equal(machine.scores(pixels.numpy()[:40], engine), scores[:40], err_msg=engine)
+    np.testing.assert_array_equal(machine.scores(pixels.numpy()[:40], definition=True), scores[:40])
 
 
 def test_bytes_and_floats_are_the_same_bits():
@@ -122,121 +115,11 @@ def test_whole_roots_are_exact():
     assert whole_root(around).tolist() == [int(q) for q in map(__import__("math").isqrt, around.tolist())]
 
 
-PARTS = {
-    "conv": lambda: ConvTM(
-        **SMALL, channels=(4, 8), kernels=(3, 3), strides=(1, 2), pools=(2, 1), clauses=(8, 8), head_clauses=8
-    ),
-    "hybrid": lambda: HybridTM(**SMALL, clauses=16),
-    "vit": lambda: UnifiedTMTransformer(**SMALL, patch_size=4, embed_dim=12, depths=2, tm_clauses=16),
-    "deep vit with everything": lambda: UnifiedTMTransformer(
-        **SMALL,
-        patch_size=4,
-        embed_dim=12,
-        depths=1,
-        tm_clauses=16,
-        backend="deep_stcm",
-        ff_gate="tm",
-        ternary_voting=True,
-        clause_attention=True,
-        clause_routing=True,
-    ),
-    "swin": lambda: SwinTM(
-        image_size=16,
-        in_channels=1,
-        embed_dim=8,
-        depths=(1, 1),
-        num_heads=(2, 2),
-        window_size=2,
-        tm_hidden=16,
-        clauses=8,
-        head_clauses=8,
-        num_classes=3,
-    ),
-    "resnet": lambda: ResNetTM(image_size=16, in_channels=1, width=4, tm_hidden=16, clauses=8, num_classes=3),
-    "pyramid": lambda: PyramidTM(image_size=8, in_channels=1, widths=(16,) * 4, clauses=(8,) * 4, num_classes=4),
-}
-
-
-@pytest.mark.parametrize("name", PARTS)
-def test_networks_answer_alike_with_their_clauses_packed(name):
-    """Every clause layer has its set; outside the block the network is as before."""
-    torch.manual_seed(0)
-    model = PARTS[name]()
-    pixels = torch.rand(5, *model.image_shape)
-    with torch.no_grad():
-        model(pixels)  # running statistics
-        model.eval()
-        before = model(pixels)
-        assert set(lower_parts(model)) == {path for path, _ in clause_layers(model)}
-        with packed_evaluation(model, "numpy"):
-            packed = model(pixels)
-        torch.testing.assert_close(packed, before, atol=1e-5, rtol=1e-5)
-        assert torch.equal(model(pixels), before)
-
-
-def test_packed_layers_are_used():
-    """It would pass with the packed layers never called: here one of them answers otherwise."""
-    model = PARTS["vit"]().eval()
-    pixels = torch.rand(2, 1, 8, 8)
-    with torch.no_grad():
-        before = model(pixels)
-        with packed_evaluation(model, "numpy"):
-            model.blocks[0].feed_forward.core.last.bank.include_logits.neg_()  # too late: they are lowered already
-            assert torch.allclose(model(pixels), before, atol=1e-5)
-        assert not torch.allclose(model(pixels), before, atol=1e-5)
-
-
-@pytest.mark.parametrize("chosen", ["own", "numpy"])
-def test_a_packed_layer_keeps_its_own_product_where_that_is_faster(monkeypatch, chosen):
-    """Without an engine's name the layer's own form is measured beside the engines, on the input at hand; all give the same."""
-    torch.manual_seed(1)
-    model, seen = PARTS["vit"]().eval(), []
-
-    def choose(ways, key, usual):
-        seen.append((usual, {name: way().votes for name, way in ways().items()}))
-        return chosen
-
-    monkeypatch.setattr("stillhouse.logic.engine.fastest", choose)
-    pixels = torch.rand(3, 1, 8, 8)
-    with torch.no_grad():
-        before = model(pixels)
-        with packed_evaluation(model):
-            last = model.blocks[0].feed_forward.core.last
-            strengths = last(torch.randint(2, (2, last.bank.num_bits)).float()).strength
-            assert torch.isnan(strengths).all() == (chosen != "own")
-            assert torch.allclose(model(pixels), before, atol=1e-5)
-    for usual, votes in seen:
-        assert usual == "own"
-        assert {"own", "numpy"} <= set(votes)
-        for found in votes.values():
-            assert torch.allclose(found, votes["own"], atol=1e-5)
-
-
-def test_padding_satisfies_both_literals():
-    """Values of a clause at every patch, those at the border included, are the strengths of the network."""
-    torch.manual_seed(0)
-    model = PARTS["conv"]().eval()
-    layer, numbers = model.blocks[1].clauses, torch.randn(3, 4, 5, 5)
-    clauses = lower_parts(model)["blocks.1.clauses"]
-    with torch.no_grad():
-        expected = layer(numbers).strength * layer.layer.bank.failures
-    patches, sides = patch_literals(layer, numbers)
-    values = clauses.values(patches.transpose(1, 2).flatten(0, 1).numpy() > 0)
-    np.testing.assert_array_equal(values.reshape(3, *sides, -1).transpose(0, 3, 1, 2), expected.numpy())
-
-
 def test_what_is_no_logic_is_refused():
-    product = FlatTM(**SMALL, clauses=4, rule={"operator": "product"})
-    with pytest.raises(InputError, match="expected clauses of the operator 'capacity', got 'product'"):
-        lower(product)
-    with pytest.raises(InputError, match="only parts are logic"):
-        lower(PARTS["hybrid"]())
+    with pytest.raises(InputError, match="got HybridTM"):
+        lower(HybridTM(**SMALL, clauses=16))
     with pytest.raises(InputError, match="got FlatTM"):
         lower(FlatTM(**SMALL, clauses=4, part="mlp"))
-    with pytest.raises(InputError, match="without one"):
-        lower_parts(FlatTM(**SMALL, clauses=4, part="mlp"))
-    with pytest.raises(InputError, match="eval mode"), packed_evaluation(PARTS["vit"]().train()):
-        pass
 
 
 @pytest.mark.parametrize(

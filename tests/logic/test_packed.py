@@ -59,7 +59,7 @@ def changed(content, **metadata):
 def test_what_is_read_is_what_was_written(machine, tmp_path):
     path = save_packed(machine, tmp_path / "deep" / "m.safetensors")
     read = load_packed(path)
-    np.testing.assert_array_equal(read.scores(images(), "numpy"), machine.scores(images(), "definition"))
+    np.testing.assert_array_equal(read.scores(images()), machine.scores(images(), definition=True))
     assert (read.class_names, read.image_shape, read.scale) == (machine.class_names, machine.image_shape, machine.scale)
     assert path.read_bytes() == packed_bytes(read)
 
@@ -71,7 +71,7 @@ def test_it_predicts_with_numpy_alone(machine, tmp_path):
     command = [sys.executable, "-c", ALONE, str(path), str(tmp_path / "images.npy")]
     answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stderr
-    assert json.loads(answer.stdout) == machine.predict(images(), "definition").tolist()
+    assert json.loads(answer.stdout) == machine.scores(images(), definition=True).argmax(1).tolist()
 
 
 def test_truncated_and_flipped_files_are_refused(content, tmp_path):

@@ -73,12 +73,6 @@ EXPLAINED = (
         f"{PARTS}[plain]",
     ),
     Fault(
-        "a circuit is simulated on the first rows",
-        f"{CLAUSES}.exports:Job.few",
-        constant(np.arange(40)),
-        f"{PARTS}[export]",
-    ),
-    Fault(
         "lines of an export are the first ones",
         "stillhouse.families.sar.family:_checked_lines",
         edited("sample_rows(len(data.test), CHECKED_LINES)", "slice(CHECKED_LINES)"),
@@ -118,7 +112,7 @@ EXPLAINED = (
     ),
     Fault(
         "rules are drawn where clauses decide nothing",
-        f"{CLAUSES}.rule_words:decides",
+        f"{CLAUSES}.rules_file:decides",
         constant(True),
         "tests/report/test_rules_report.py::test_where_clauses_decide_nothing_no_rule_is_drawn",
     ),
@@ -136,7 +130,7 @@ EXPLAINED = (
     ),
     Fault(
         "an accuracy does not say on which images",
-        f"{CLAUSES}.rule_words:judged",
+        f"{CLAUSES}.rules_file:judged",
         constant("test images"),
         "tests/vision/test_class_folders.py::test_every_accuracy_says_whose_it_is_and_on_which_images[tm]",
     ),

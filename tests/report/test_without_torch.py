@@ -19,9 +19,9 @@ from stillhouse.core.records import write_arrays, write_json
 from stillhouse.families import FAMILIES, family, light
 from stillhouse.families.clauses.exports import arrays_of
 from stillhouse.logic.clause_set import ClauseSet
+from stillhouse.logic.json_file import write_json as write_machine
 from stillhouse.logic.machine import Machine
 from stillhouse.logic.packed import save_packed
-from stillhouse.logic.targets.json_file import write_json as write_machine
 
 pytestmark = pytest.mark.drawn
 HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "sklearn", "tensorboard", "transformers")

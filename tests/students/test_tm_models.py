@@ -10,10 +10,8 @@ from torch.nn.functional import cross_entropy
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.types import ImageTask
 from stillhouse.families.clauses.students.binarize import Binarizer
-from stillhouse.families.clauses.students.conv import ConvClauses, ConvTM
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM, Thermometer
 from stillhouse.families.clauses.students.hybrid import HybridTM
-from stillhouse.families.clauses.students.options import ClauseOptions
 from stillhouse.families.clauses.students.priors import apply_prior
 from stillhouse.families.clauses.students.pyramid import Fusion, PyramidTM
 from stillhouse.families.clauses.students.resnet import ResNetTM
@@ -29,8 +27,6 @@ SMALL = {
     SwinTM: {"embed_dim": 8, "depths": (2, 1), "num_heads": (2, 2), "window_size": 2, "tm_hidden": 24, "clauses": 24}
     | {"head_clauses": 24, "drop_path_rate": 0.0},
     PyramidTM: {"widths": (24,) * 4, "clauses": (24,) * 4, "dropout": (0.0,) * 4},
-    ConvTM: {"channels": (8, 12), "kernels": (3, 3), "strides": (1, 1), "pools": (2, 2), "clauses": (24, 24)}
-    | {"head_clauses": 24, "dropout": 0.0},
     HybridTM: {"thresholds": 24, "hidden": 16, "clauses": 24},
 }
 MODELS = pytest.mark.parametrize("kind", list(SMALL), ids=lambda kind: kind.__name__)
@@ -73,13 +69,6 @@ OPTIONS = {
     | {"clauses": ({"clauses": (24, 24, 24, 12)}, "shape"), "taus": ({"taus": (0.4, 0.5, 0.5, 0.5)}, "state")}
     | {"dropout": ({"dropout": (0.5,) * 4}, "train"), "scale_logits": ({"scale_logits": "mean"}, "value")}
     | {"fusion": ({"fusion": "weights"}, "shape")},
-    ConvTM: COMMON
-    | PIXELS
-    | {"channels": ({"channels": (8, 8)}, "shape"), "kernels": ({"kernels": (3, 5)}, "shape")}
-    | {"strides": ({"strides": (2, 1)}, "value"), "pools": ({"pools": (4, 2)}, "value")}
-    | {"clauses": ({"clauses": (24, 12)}, "shape"), "head_clauses": ({"head_clauses": 12}, "shape")}
-    | {"dropout": ({"dropout": 0.5}, "train"), "stem_channels": ({"stem_channels": 4}, "shape")}
-    | {"mix": ({"mix": "linear_depthwise"}, "shape")},
     HybridTM: COMMON
     | PIXELS
     | {
@@ -269,33 +258,6 @@ def test_scales_of_a_pyramid_are_averaged_with_weights_of_sum_1():
 
 
 @pytest.mark.parametrize(
-    ("stride", "failures", "operator"), [(1, 4, "capacity"), (2, 1, "capacity"), (1, 3, "product")]
-)
-def test_convolutional_clauses_against_counting_patch_by_patch(stride, failures, operator):
-    """One convolution must count the misses of both kinds, and literals beyond the border must not miss."""
-    torch.manual_seed(0)
-    layer = ConvClauses(2, 3, 6, 3, stride, ClauseOptions(failures=failures, literals=6, operator=operator)).eval()
-    bits = (torch.rand(2, 2, 5, 6) > 0.5).float()
-    got = layer.strengths(bits)
-    positive, negated = (mask.detach().reshape(6, 2, 3, 3) for mask in layer.layer.bank.masks())
-    for clause in range(6):
-        count = min(float(positive[clause].sum() + negated[clause].sum()), failures)
-        for row in range(got.shape[2]):
-            for column in range(got.shape[3]):
-                misses = torch.zeros(2)
-                for i in range(3):
-                    for j in range(3):
-                        r, c = row * stride + i - 1, column * stride + j - 1
-                        if 0 <= r < 5 and 0 <= c < 6:
-                            x = bits[:, :, r, c]
-                            misses += ((1 - x) * positive[clause, :, i, j] + x * negated[clause, :, i, j]).sum(1)
-                expected = (count - misses).clamp(min=0) / failures
-                if operator == "product":
-                    expected = torch.exp(-4 * misses / failures)
-                torch.testing.assert_close(got[:, clause, row, column], expected)
-
-
-@pytest.mark.parametrize(
     ("kind", "change", "message"),
     [
         (FlatTM, {"clauses": 7}, "clauses: expected even numbers of at least 2, got 7"),
@@ -314,8 +276,6 @@ def test_convolutional_clauses_against_counting_patch_by_patch(stride, failures,
         (PyramidTM, {"pools": (16, 8)}, "widths: expected 2 numbers"),
         (PyramidTM, {"pools": (32, 16, 8, 1)}, "sides up to the image's"),
         (PyramidTM, {"clauses": (8, 8, 8, 5)}, "even"),
-        (ConvTM, {"kernels": (3,)}, "kernels: expected 2 numbers"),
-        (ConvTM, {"pools": (8, 8)}, "nothing is left of the image after block 2"),
         (HybridTM, {"clauses": 5}, "even"),
     ],
 )

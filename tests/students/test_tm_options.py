@@ -20,7 +20,7 @@ VIT = {
 }
 VIT |= {"mlp_ratio": 2.0, "tm_clauses": 32, "drop_path_rate": 0.0}
 SWIN = VIT | {"architecture": "swin", "depths": (2, 1), "window_size": 2}
-DEEP, STCM = VIT | {"backend": "deeptm"}, VIT | {"backend": "stcm"}
+DEEP = VIT | {"backend": "deeptm"}
 LEARNED = VIT | {"learnable_tau": True}
 
 # option: (base, change, effect). shape: other parameters, all of them trained (below). value: the same weights give other
@@ -41,10 +41,6 @@ EFFECTS = {
     "tm_failures": (VIT, {"tm_failures": 2}, "value"),
     "tm_literals": (VIT, {"tm_literals": 30.0}, "start"),
     "tm_literal_budget": (VIT, {"tm_literal_budget": 5}, "value"),
-    "tm_operator": (VIT, {"tm_operator": "product"}, "value"),
-    "ternary_voting": (STCM, {"ternary_voting": True}, "value"),
-    "ternary_band": (STCM, {"ternary_band": 0.2}, "value"),
-    "ternary_temperature": (STCM, {"ternary_temperature": 0.1}, "gradient"),
     "deeptm_last_factor": (DEEP, {"deeptm_last_factor": 1}, "shape"),
     "feed_forward": (VIT, {"feed_forward": "mlp"}, "shape"),
     "drop_rate": (VIT, {"drop_rate": 0.3}, "train"),
@@ -179,15 +175,6 @@ def test_option_adds_a_loss_term_that_moves_the_include_logits(option):
         assert (grad >= 0).all()  # descending excludes literals
 
 
-def test_temperature_of_ternary_masks_changes_gradients_only():
-    """Hard masks do not depend on it, the learning does."""
-    plain, changed = twins(*EFFECTS["ternary_temperature"][:2])
-    name = "blocks.0.feed_forward.core.layers.0.bank.include_logits"
-    grads = [gradients(m, cross_entropy(answer(m), LABELS))[name] for m in (plain, changed)]
-    assert torch.equal(answer(plain), answer(changed))
-    assert not torch.allclose(*grads)
-
-
 def test_drop_path_schedules():
     """Linear and cosine in closed form over three blocks; a one-block model drops nothing."""
     base, change, _ = EFFECTS["drop_path_schedule"]
@@ -285,8 +272,6 @@ def test_auxiliary_heads_reach_the_trunk_only_when_asked():
     [
         {},
         {"backend": "deeptm"},
-        {"backend": "stcm"},
-        {"backend": "deep_stcm", "ternary_voting": True},
         {"ff_gate": "linear"},
         {"ff_gate": "geglu"},
         {"ff_gate": "swiglu"},
@@ -299,7 +284,7 @@ def test_auxiliary_heads_reach_the_trunk_only_when_asked():
         {"norm_type": "scale", "swin_version": 2, "relative_position_type": "log"},
         {"relative_position_type": "learned"},
         {"relative_position_type": "rotary", "swin_version": 2},
-        {"tm_operator": "product", "tm_literal_budget": 6},
+        {"tm_literal_budget": 6},
         {"clause_bias_init": None, "use_layerscale": False},
         {"feed_forward": "mlp"},
         {"feed_forward": "none"},

@@ -25,7 +25,7 @@ def build(**change):
     return UnifiedTMTransformer(**{**SMALL, **change})
 
 
-@pytest.mark.parametrize("backend", ["ste", "deeptm", "stcm"])
+@pytest.mark.parametrize("backend", ["ste", "deeptm"])
 def test_symmetric_partners_are_complementary_and_clauses_differ(backend):
     """The published template makes all clauses of a half equal, and nothing ever tells them apart."""
     model = build(backend=backend)
@@ -41,19 +41,17 @@ def test_symmetric_partners_are_complementary_and_clauses_differ(backend):
     assert (positive + negated).sum() > 0
 
 
-@pytest.mark.parametrize("backend", ["ste", "stcm"])
-def test_zero_starts_every_literal_near_the_threshold(backend):
+def test_zero_starts_every_literal_near_the_threshold():
     """All logits within reach of a few steps, as many included as asked, no clause like another."""
-    model = build(backend=backend)
+    model = build()
     before = model.blocks[0].feed_forward.bank.include_logits.clone()
     apply_prior(model, "zero")
     bank = model.blocks[0].feed_forward.bank
     positive, negated = bank.masks()
-    level = 0.1 if backend == "stcm" else torch.logit(torch.tensor(0.4)).item()
-    distance = bank.include_logits.abs() - level if backend == "stcm" else bank.include_logits - level
+    level = torch.logit(torch.tensor(0.4)).item()
+    distance = bank.include_logits - level
     assert distance.abs().max() < 0.4
-    if backend == "ste":
-        assert before.sub(level).abs().max() > 1.0
+    assert before.sub(level).abs().max() > 1.0
     assert (positive.sum() + negated.sum()).item() / 64 == pytest.approx(12, rel=0.25)
     assert torch.unique(torch.cat([positive, negated], 1), dim=0).shape[0] == 64
     assert model.blocks[0].feed_forward.core.last.clause_bias.eq(0).all()

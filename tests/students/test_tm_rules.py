@@ -10,14 +10,11 @@ import torch
 from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError
 from stillhouse.families.clauses.rules_report import _caption
-from stillhouse.families.clauses.students.conv import ConvTM
 from stillhouse.families.clauses.students.discrimination import Fulfilled, by_discrimination
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
 from stillhouse.families.clauses.students.hybrid import HybridTM
 from stillhouse.families.clauses.students.interpret import block_votes, strongest_clauses
 from stillhouse.families.clauses.students.literal_names import Pixels
-from stillhouse.families.clauses.students.maps import clause_maps
-from stillhouse.families.clauses.students.resnet import ResNetTM
 from stillhouse.families.clauses.students.rule_pictures import examples
 from stillhouse.families.clauses.students.rules import find_rules
 from stillhouse.families.clauses.students.sites import settle, sites, write_masks
@@ -163,10 +160,6 @@ NETWORKS = {
             "tm_hidden": 16,
         },
     ),
-    "conv": (
-        ConvTM,
-        {"channels": (4,), "kernels": (3,), "strides": (1,), "pools": (2,), "clauses": (8,), "head_clauses": 8},
-    ),
     "deep": (DeepTMClassifier, {"hidden_dims": (8,), "clauses": 12}),
     "hybrid": (HybridTM, {"clauses": 12, "thresholds": 16, "hidden": 16}),
 }
@@ -259,52 +252,6 @@ def test_block_votes_need_clauses():
     )
     with pytest.raises(InputError, match="has none"):
         block_votes(model, torch.rand(2, 1, 8, 8), 0)
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "shapes"),
-    [
-        (UnifiedTMTransformer, {"patch_size": 4, "embed_dim": 12, "depths": 2}, {"blocks.1": (8, 4, 4)}),
-        (
-            UnifiedTMTransformer,
-            {"architecture": "swin", "patch_size": 2, "embed_dim": 12, "depths": (1, 2), "window_size": 4},
-            {"stages.0.blocks.0": (8, 8, 8), "stages.1.blocks.1": (8, 4, 4)},
-        ),
-        (ResNetTM, {"width": 4, "stem": "small", "clauses": 8}, {"stages.0.0": (8, 16, 16), "stages.3.1": (8, 2, 2)}),
-        (ConvTM, {"clauses": (8, 8, 8)}, {"blocks.0": (8, 16, 16), "blocks.2": (8, 4, 4)}),
-        (
-            SwinTM,
-            {"embed_dim": 8, "depths": (1, 1), "num_heads": (2, 2), "patch_size": 2, "window_size": 4, "clauses": 8},
-            {"stages.0.0": (8, 2, 2), "stages.1.0": (8, 1, 1)},
-        ),
-    ],
-)
-def test_clause_maps_lie_where_the_image_does(kind, settings, shapes):
-    """A transposed map would point at the wrong patch: a change in one corner must show in that corner of the first block."""
-    torch.manual_seed(0)
-    if kind is UnifiedTMTransformer:
-        settings = settings | {"tm_clauses": 8, "mlp_ratio": 2.0}
-    model = kind(num_classes=3, image_size=16, in_channels=1, **settings)
-    with torch.no_grad():
-        model(torch.rand(8, 1, 16, 16))  # running statistics
-    model.eval()
-    pixels = torch.rand(6, 1, 16, 16)
-    maps = clause_maps(model, pixels)
-    assert {name: tuple(maps[name].shape[1:]) for name in shapes} == shapes
-    assert all((m >= 0).all() and (m <= 1).all() and m.std() > 0 for m in maps.values())
-    if kind is ConvTM:
-        pixels[:, :, :4, 12:] = 1 - pixels[:, :, :4, 12:]
-        moved = (clause_maps(model, pixels)["blocks.0"] - maps["blocks.0"]).abs().sum((0, 1)) > 0
-        rows, columns = torch.nonzero(moved, as_tuple=True)
-        assert rows.max() <= 4
-        assert columns.min() >= 11
-
-
-def test_models_without_places_and_controls_say_so():
-    """An empty dictionary would be drawn as nothing, without a word."""
-    for model in (FlatTM(image_size=4, clauses=8), ResNetTM(width=4, image_size=8, part="none")):
-        with pytest.raises(InputError, match="no clauses with a place"):
-            clause_maps(model, torch.rand(1, 3, *model.image_shape[1:]))
 
 
 def test_a_model_can_be_copied_after_a_training_step():

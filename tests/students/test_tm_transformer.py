@@ -128,8 +128,6 @@ def test_a_patch_that_does_not_divide_pads_and_never_cuts():
         ({"tm_tau": 0.0}, "tm_tau: expected greater than 0"),
         ({"tm_tau": 0.97, "learnable_tau": True}, "between tau_min and tau_max"),
         ({"tau_min": 0.6, "tau_max": 0.5}, "tau_min: expected below tau_max"),
-        ({"backend": "stcm", "learnable_tau": True}, "ternary clauses have a band and no tau"),
-        ({"ternary_voting": True}, "ternary bank"),
         ({"relative_position_type": "rotary", "embed_dim": 18}, "multiple of 4 channels, got 6"),
         ({"tm_clause": 32}, "tm_clause: unknown key; did you mean 'tm_clauses'"),
     ],

@@ -193,10 +193,5 @@ def backbone(*line):
 TM = [*BASE, *words("--models tm --tm-n-clauses 40")]
 DEEP = [*BASE, *words("--models deep_tm --deeptm-hidden-dims 12 --deeptm-n-clauses 12")]
 HYBRID = [*BASE, *words("--models hybrid --hybrid-clauses 12")]
-CONV = [
-    *BASE,
-    *words("--models deep_ctm --deepctm-channels 6 --deepctm-kernels 3 --deepctm-strides 1 --deepctm-pools 2"),
-    *words("--deepctm-clauses 8 --deepctm-head-clauses 8"),
-]
 RESNET = [*BASE, "--models", "resnet_tm"]
 PYRAMID = [*BASE, *words("--models pyramid_tm --pyramid-clauses 12,12,12,12")]

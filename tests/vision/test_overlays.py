@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.families.clauses.job import ClausesJob
 from stillhouse.families.clauses.plan import ClausesTrainingConfig
-from stillhouse.families.clauses.specialize import clause_usage
+from stillhouse.families.clauses.specialize import ClausesJob, clause_usage
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 from stillhouse.families.clauses.vision.overlays import OVERLAYS, write_overlays
 

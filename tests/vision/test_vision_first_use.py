@@ -101,8 +101,8 @@ def test_flags_of_models_that_are_not_trained_are_said():
             "tm_failures: 8 does nothing: needs feed_forward 'clauses'",
         ),
         (
-            FlatTMConfig(rule=PixelClauseOptions(ternary_band=0.2)),
-            "rule.ternary_band: 0.2 does nothing: needs ternary",
+            FlatTMConfig(rule=PixelClauseOptions(tau_min=0.2)),
+            "rule.tau_min: 0.2 does nothing: needs learnable_tau",
         ),
     ],
 )

@@ -12,23 +12,21 @@ from stillhouse.core.folder import student_folder
 from stillhouse.core.model_card import HUB, hub_target
 from stillhouse.families import family_at
 
-TARGETS = ("hub", "packed", "c", "wasm", "verilog", "parts", "rules", "json", "onnx", "torch", "numpy")
+TARGETS = ("hub", "packed", "c", "rules", "json", "onnx", "torch", "numpy")
 EPILOG = """forms, and the students that have them:
   hub      all: weights, card and README.md (verdict, licence, scores, hashes) as model hubs take them; nothing is sent
   onnx     images, clauses, embed: the network for onnxruntime; sar: one step of the stream
   torch    images, clauses, embed: the network for torch.export.load; sar, lm: lines, windows as long as the run's
   numpy    flat-tm, deep-tm, embed: a folder that needs numpy and nothing else
   packed   flat-tm, deep-tm: one file of bits and whole numbers; lm: of ternary weights
-  c, wasm, verilog, json   flat-tm, deep-tm: C99, WebAssembly, hardware, a table for other programs
-  parts    networks that are not all clauses: packed, C, JSON and Verilog of each clause layer
+  c, json  flat-tm, deep-tm: C99, a table for other programs
   rules    clauses: a page, a text and JSON: the clauses that carry each class, drawn, and what they keep alone
 
-What is written is compared with the network on the test split; what answers otherwise is not kept
-(with --vote-bits, which changes answers on purpose, it is compared with the rounded votes).
+What is written is compared with the network on the test split; what answers otherwise is not kept.
 
 examples:
   stillhouse export runs/demo --to rules
-  stillhouse export runs/clauses --to verilog --prove --out circuit
+  stillhouse export runs/clauses --to c --out clauses.c
   stillhouse export runs/mine --to hub --license apache-2.0
 """
 
@@ -43,25 +41,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder, the folder of a student, or its card.json")
     parser.add_argument("--to", required=True, choices=TARGETS, metavar="FORM", help=", ".join(TARGETS))
     parser.add_argument("--out", type=Path, help="file or folder [export/ in the student's folder]")
-    parser.add_argument(
-        "--prove", action="store_true", help="verilog, parts: prove that it equals the clauses for all inputs"
-    )
-    parser.add_argument("--vote-bits", type=int, metavar="N", help="votes rounded to N bits [as exact as they can be]")
     parser.add_argument("--data", help="data set of the check [the one of the run]")
     parser.add_argument("--data-root", metavar="DIR", help="where it lies [as in the run]")
     parser.add_argument("--license", metavar="NAME", help="hub: apache-2.0, mit, ... [of the run, else other]")
     options = parser.parse(arguments)
     folder = student_folder(options.run.parent if options.run.is_file() else options.run)
     family = family_at(folder)
-    from stillhouse.cli.show import bar
-
     started = time.perf_counter()
-    with bar("proving") as on_progress:
-        choices = ExportChoices(
-            options.prove, options.vote_bits, options.data, options.data_root, options.license, on_progress
-        )
-        targets = {**family.exports(), HUB: hub_target(family)}
-        place, lines = write_export(targets, options.to, folder, options.out, choices, family.kind)
+    choices = ExportChoices(options.data, options.data_root, options.license)
+    targets = {**family.exports(), HUB: hub_target(family)}
+    place, lines = write_export(targets, options.to, folder, options.out, choices, family.kind)
     for line in lines:
         print(line)
     size = sum(file.stat().st_size for file in (place.rglob("*") if place.is_dir() else [place]) if file.is_file())

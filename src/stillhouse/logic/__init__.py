@@ -1,1 +1,1 @@
-"""Trained clauses as exact logic: one intermediate form, passes on it, kernels for this machine, files and circuits."""
+"""Trained clauses as exact logic: one intermediate form, a kernel for this machine, files."""

@@ -20,7 +20,7 @@ class ClauseSet:
     """C fuzzy clauses over F bits, and what each adds to K scores.
 
     Clause j is worth `max(0, capacity_j - misses_j)`, where misses are its literals that are false. Everything is a whole
-    number, so every engine gives the same scores to the bit, in whatever order it adds.
+    number, so every kernel gives the same scores to the bit, in whatever order it adds.
 
     Attributes:
         bits: F.
@@ -143,13 +143,13 @@ class ClauseSet:
         return masks[:, : self.bits], masks[:, self.bits :]
 
     def values(self, bits: np.ndarray) -> np.ndarray:
-        """(B, C) int32 of bits (B, F): the definition, written as plainly as it can be; engines are measured against it."""
+        """(B, C) int32 of bits (B, F): the definition, written as plainly as it can be; kernels are held against it."""
         if bits.ndim != 2 or bits.shape[1] != self.bits:
             raise InputError(f"bits: expected (rows, {self.bits}), got {bits.shape}")
         wanted, unwanted = self.dense()
         on = bits.astype(bool)
-        misses = (~on).astype(np.float64) @ wanted.T.astype(np.float64)  # whole numbers below 2^53: exact
-        misses += on.astype(np.float64) @ unwanted.T.astype(np.float64)
+        misses = (~on).astype(np.float32) @ wanted.T.astype(np.float32)  # whole numbers below 2^24: exact
+        misses += on.astype(np.float32) @ unwanted.T.astype(np.float32)
         return np.maximum(self.capacity - misses.astype(np.int64), 0).astype(np.int32)
 
     def scores(self, bits: np.ndarray) -> np.ndarray:

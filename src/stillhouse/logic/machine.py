@@ -5,9 +5,10 @@ Shapes: B images, L thermometer levels, P values of an image (channels, height, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
 
 FRACTION = 16  # bits after the point of the numbers between layers
-Scores = Callable[[ClauseSet, np.ndarray], np.ndarray]
+WITHOUT_NUMBA = (
+    "numba is not installed: clauses are evaluated by numpy, which is slower; `pip install stillhouse[fast]`"
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -98,9 +101,13 @@ class Machine:
     class_names: tuple[str, ...]
 
     @cached_property
-    def kernels(self) -> dict[str | None, Any]:
-        """Of the engines asked so far; see `engine.scores_of_images`."""
-        return {}
+    def kernels(self) -> list[Any]:
+        """One a layer, made once; its definition where numba is missing."""
+        if not has_numba():
+            return [*self.layers]
+        from stillhouse.logic.kernel import Kernel
+
+        return [Kernel(layer) for layer in self.layers]
 
     @property
     def pixels(self) -> int:
@@ -175,28 +182,36 @@ class Machine:
             bits = rows.astype(np.float32, copy=False) > self.edges[:, None].astype(np.float32)
         return bits.reshape(len(images), -1)
 
-    def scores_of_bits(self, bits: np.ndarray, scores: Scores = ClauseSet.scores) -> np.ndarray:
-        """(B, K) int64 of bits (B, F); `scores(clauses, bits)` evaluates a layer, by default as its definition."""
-        if not self.joins:
-            return scores(self.layers[0], bits)
-        numbers = 2 * bits.astype(np.int64) - 1
-        for layer, join in zip(self.layers, self.joins):
-            bits, numbers = join.apply(scores(layer, bits), numbers)
-        return scores(self.layers[-1], bits)
+    def scores(self, images: np.ndarray, *, definition: bool = False) -> np.ndarray:
+        """(B, K) int64 of images (B, channels, height, width); `/ scale` are the logits.
 
-    def scores(self, images: np.ndarray, engine: str | None = None) -> np.ndarray:
-        """(B, K) int64; `/ scale` are the logits. `engine` is one of `engine.ENGINES`, None the fastest here."""
-        from stillhouse.logic.engine import scores_of_images
+        Args:
+            images: uint8, or float in [0, 1].
+            definition: as the definition is written, not by the fast kernel.
+        """
+        ways = [*self.layers] if definition else self.kernels
+        images = self.checked(images)
+        if images.dtype == np.uint8 and not self.joins and hasattr(ways[0], "scores_of_pixels"):
+            found: np.ndarray = ways[0].scores_of_pixels(images.reshape(len(images), -1), self.cuts)
+            return found
+        bits = self.bits(images)
+        numbers = 2 * bits.astype(np.int64) - 1 if self.joins else bits
+        for way, join in zip(ways, self.joins):
+            bits, numbers = join.apply(way.scores(bits), numbers)
+        return np.asarray(ways[-1].scores(bits))
 
-        return scores_of_images(self, images, engine)
-
-    def predict(self, images: np.ndarray, engine: str | None = None) -> np.ndarray:
+    def predict(self, images: np.ndarray) -> np.ndarray:
         """(B) int64 the class of each image; of equal scores the first."""
-        return np.asarray(self.scores(images, engine).argmax(1))
+        return np.asarray(self.scores(images).argmax(1))
 
-    def parts(self) -> dict[str, ClauseSet]:
-        """The clause sets by name, as those of a network of which only parts are logic."""
-        return {f"layers.{number}": layer for number, layer in enumerate(self.layers)}
+
+@cache
+def has_numba() -> bool:
+    """Whether numba can be imported; the first time that it cannot, a warning says what that means."""
+    if find_spec("numba") is not None:
+        return True
+    warnings.warn(WITHOUT_NUMBA, stacklevel=2)
+    return False
 
 
 def _checked_join(join: Join, layer: ClauseSet, reach: int, number: int) -> int:

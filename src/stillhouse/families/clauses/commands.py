@@ -23,7 +23,7 @@ EXAMPLES = """
   stillhouse vision --distill-teacher-checkpoint runs/mnist-teacher/teacher.safetensors --visualize-overlays pictures
 """
 COMMON = {
-    "--models": "transformer, tm, deep_tm, hybrid, deep_ctm, resnet_tm, swin_tm, pyramid_tm",
+    "--models": "transformer, tm, deep_tm, hybrid, resnet_tm, swin_tm, pyramid_tm",
     "--dataset": "digits, mnist, fashion-mnist, cifar10, cifar100, imagenet, folder, npz",
     "--dataset-root": "where it lies",
     "--out": "",

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from stillhouse.classification.family import ABOUT, ClassificationFamily
 from stillhouse.classification.plan import ClassesRunConfig
-from stillhouse.core import processes, records
-from stillhouse.core.checks import InputError
+from stillhouse.core import records
 from stillhouse.core.config import kinds
 from stillhouse.core.exports import ExportChoices, Target
-from stillhouse.core.family import Arm, Contrast, Scores
+from stillhouse.core.family import Arm, Contrast
 from stillhouse.core.folder import student_folder
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.families.clauses.light import ClausesLight
@@ -27,10 +26,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from stillhouse.core.lab import Lab
-
-DONOR = "start_from.json"  # which machine the clauses came from
-WORTH_TIMING = 100_000  # images seen in training, below which kernels are not compiled to be timed; no seconds: a slow
-# machine would do more work than a fast one
 
 
 class ClausesFamily(ClausesLight, ClassificationFamily):
@@ -57,8 +52,7 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         return found
 
     def prepare(self, lab: Lab[ClassesRunConfig, Any]) -> None:
-        """Weigh the clauses of a wider machine; announce where images are padded: nothing is ever cut silently."""
-        self._read_donor(lab)
+        """Announce where images are padded: nothing is ever cut silently."""
         side: int | None = getattr(lab.config.student, "patch_size", None)
         if side is None:
             return
@@ -98,48 +92,17 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         prior: Any = getattr(config, "prior", "none")
         if prior != "none" and has_clauses(network):  # controls and ordinary assistants have none
             apply_prior(network, prior)
-        donor = lab.shared.get("donor")
-        sized = next(network.parameters()).is_meta  # built to be measured alone, without storage
-        if donor is not None and arm.taught and choice is arm.student and has_clauses(network) and not sized:
-            from stillhouse.families.clauses.transfer import hand_over
-
-            hand_over(donor, network)
         return network
-
-    def _read_donor(self, lab: Lab[ClassesRunConfig, Any]) -> None:
-        """The wider machine of `start_from`; a run that goes on must find the same."""
-        chosen: Any = getattr(lab.config, "start_from", None)
-        if chosen is None:
-            return
-        from stillhouse.families.clauses.transfer import read_donor
-        from stillhouse.teachers.identity import weights_sha256
-
-        donor = read_donor(self.load, lab.data.train, chosen)
-        kept, now = lab.folder.path / DONOR, {"sha256": weights_sha256(donor.model), "pick": chosen.pick}
-        if lab.resume and kept.is_file() and records.read_json(kept) != now:
-            raise InputError(f"start_from: {chosen.run} is another machine than the one that this run began with")
-        processes.on_first(lambda: write_json(kept, now))
-        lab.shared["donor"] = donor
 
     def job_class(self) -> Any:
         """With the specialization of heads."""
-        from stillhouse.families.clauses.job import ClausesJob
+        from stillhouse.families.clauses.specialize import ClausesJob
 
         return ClausesJob
-
-    def score(self, model: Any, arm: Arm, seed: int, lab: Lab[ClassesRunConfig, Any]) -> Scores:
-        """Also what the first seed costs with its clauses as logic."""
-        from stillhouse.families.clauses.cost import add_packed_cost
-
-        scores = super().score(model, arm, seed, lab)
-        if "cost" in scores.facts:
-            add_packed_cost(scores.facts["cost"], model, lab.data.task.example)
-        return scores
 
     def finish(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
         """The shipped student's rules, and of a transformer the clauses that vote most, over validation images."""
         self._write_rules(lab, summary)
-        self._time_logic(lab, summary)
         student = lab.config.student
         if not isinstance(student, (TsetlinViTConfig, UnifiedTMConfig)) or student.feed_forward != "clauses":
             return
@@ -161,20 +124,6 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         if rest or channels not in (1, 3):
             return super().predictor(folder)
         return open_predictor(self, place, lambda pixels: boolean_features(pixels).float(), channels)
-
-    def _time_logic(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
-        """How fast the shipped student's clauses answer as logic, where its training is longer than the measurement."""
-        from stillhouse.families.clauses.cost import packed_times
-
-        shipped = summary["shipped"]
-        packed = summary["costs"].get(shipped["arm"], {}).get("packed")
-        if packed is None:
-            return
-        seen = lab.folder.result(shipped["arm"], shipped["seed"])["epochs"] * lab.data.sizes["train"]
-        if seen < WORTH_TIMING:
-            return
-        model = self.load(lab.place(shipped["arm"], shipped["seed"]))
-        packed |= packed_times(model, lab.data.task.example)
 
     def _write_rules(self, lab: Lab[ClassesRunConfig, Any], summary: dict[str, Any]) -> None:
         """Rules of the shipped student into the run folder, and what they keep into the summary."""
@@ -198,20 +147,16 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
 
     def exports(self) -> Mapping[str, Target]:
         """Also rules to read, and machines of logic."""
-        votes = ("vote_bits", "data", "data_root")
         machines = {
             "packed": Target(
-                "bits and whole numbers in one file", ".packed.safetensors", self._write_machine("packed"), votes
+                "bits and whole numbers in one file", ".packed.safetensors", self._write_machine("packed")
             ),
-            "c": Target("C99, no allocation", ".c", self._write_machine("c"), votes),
-            "wasm": Target("a WebAssembly module", ".wasm", self._write_machine("wasm"), votes),
-            "verilog": Target("one circuit", "", self._write_machine("verilog"), ("prove", *votes)),
-            "json": Target("literals and votes for other programs", ".json", self._write_machine("json"), votes),
-            "numpy": Target("needs numpy alone", "", self._write_machine("numpy"), votes),
+            "c": Target("C99, no allocation", ".c", self._write_machine("c")),
+            "json": Target("literals and votes for other programs", ".json", self._write_machine("json")),
+            "numpy": Target("needs numpy alone", "", self._write_machine("numpy")),
         }
-        parts = Target("clause layers as files", "", self._write_parts, ("prove", "data", "data_root"))
         rules = Target("clauses to read", "", self._write_rules_folder)
-        return {**machines, "parts": parts, "rules": rules, **super().exports()}
+        return {**machines, "rules": rules, **super().exports()}
 
     def _write_machine(self, form: str) -> Callable[[Path, Path, ExportChoices], Sequence[str]]:
         """The writer of a form of students that are clauses from the pixels to the class."""
@@ -219,24 +164,16 @@ class ClausesFamily(ClausesLight, ClassificationFamily):
         def write(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
             from stillhouse.families.clauses import exports
 
-            job = exports.job(self.load(folder), self._data_of(folder, choices.data, choices.data_root), choices)
-            if form == "verilog":
-                return exports.export_verilog(job, out, choices)
+            job = exports.job(self.load(folder), self._data_of(folder, choices.data, choices.data_root))
             writers = {
                 "packed": exports.export_packed,
                 "c": exports.export_c,
-                "wasm": exports.export_wasm,
                 "json": exports.export_json,
                 "numpy": exports.export_numpy,
             }
             return writers[form](job, out)
 
         return write
-
-    def _write_parts(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-        from stillhouse.families.clauses.parts import export_parts
-
-        return export_parts(self.load(folder), self._data_of(folder, choices.data, choices.data_root), out, choices)
 
     def _write_rules_folder(self, folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
         from stillhouse.families.clauses.exports import export_rules

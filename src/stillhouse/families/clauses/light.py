@@ -23,20 +23,18 @@ class ClausesLight(ClassesLight):
     title = "classes by clauses"
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Also the rules and the clauses that vote most, with pictures, and what clauses cost as logic."""
-        from stillhouse.families.clauses.cost_report import cost_blocks
+        """Also the rules and the clauses that vote most, with pictures."""
         from stillhouse.families.clauses.report import clause_blocks
         from stillhouse.families.clauses.rules_report import rule_blocks
 
-        return [*super().blocks(run), *rule_blocks(run.path), *clause_blocks(run.path), *cost_blocks(run.path)]
+        return [*super().blocks(run), *rule_blocks(run.path), *clause_blocks(run.path)]
 
     def forms(self, card: Mapping[str, Any]) -> Sequence[str]:
         """Machines only of students that are clauses from the pixels to the class."""
         student = card.get("student")
         whole = isinstance(student, Mapping) and student.get("kind") in MACHINES
         return (
-            *(("packed", "c", "wasm", "verilog", "json", "numpy") if whole else ()),
-            "parts",
+            *(("packed", "c", "json", "numpy") if whole else ()),
             "rules",
             "onnx",
             "torch",

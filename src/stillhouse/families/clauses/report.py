@@ -5,23 +5,26 @@ Axes: M clause pictures.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup, escape
+from matplotlib.image import imsave
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.pictures import picture_addresses
-from stillhouse.families.clauses.rule_words import decides
-from stillhouse.families.clauses.rules_file import RULES, read_rules
+from stillhouse.families.clauses.rules_file import RULES, decides, read_rules
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.read import Array, attempt
 from stillhouse.report.words import percent
 
+FOR, AGAINST = (0xFF, 0x8C, 0x1A), (0x2E, 0x86, 0xFF)  # orange and blue: a diverging pair that all eyes can distinguish
+COVER = 0.72
 OPEN_CLASSES = 10
 LEAST = 0.0005  # share of the votes below which a clause is not shown: it would read 0.0 %
 TITLE = "The clauses that vote most"
@@ -104,3 +107,34 @@ def _clause(entry: Mapping[str, Any], gray: Array, maps: Array) -> Clause:
         negated=int(entry["negated_literals"]),
         pictures=[(gray[row], maps[row]) for row in entry["images"]],
     )
+
+
+def overlay(image: Array, votes: Array, scale: float) -> Array:
+    """(H, W, 3) uint8: the image in gray; where votes are, orange covers it for the class and blue against it.
+
+    Args:
+        image: (H, W) in [0, 1].
+        votes: (H, W) signed.
+        scale: the vote that gets the full colour.
+
+    Example:
+        >>> overlay(np.zeros((1, 2)), np.array([[0.0, 2.0]]), scale=2.0).tolist()
+        [[[46, 46, 46], [196, 114, 32]]]
+    """
+    gray = 255 * (0.18 + 0.74 * image[..., None])
+    strength = np.clip(np.abs(votes) / scale, 0, 1)[..., None] * COVER if scale > 0 else np.zeros((*votes.shape, 1))
+    color = np.where(votes[..., None] >= 0, FOR, AGAINST)
+    return ((1 - strength) * gray + strength * color).round().astype(np.uint8)
+
+
+def picture_addresses(pictures: Sequence[tuple[Array, Array]]) -> list[str]:
+    """One `data:` address a picture (image, votes); the pictures of a clause share one scale of votes."""
+    scale = max((float(np.abs(votes).max()) for _, votes in pictures), default=0.0)
+    return [data_address(overlay(image, votes, scale)) for image, votes in pictures]
+
+
+def data_address(pixels: Array) -> str:
+    """A picture (H, W, 3) uint8 as a PNG inside the page."""
+    buffer = io.BytesIO()
+    imsave(buffer, pixels, format="png", metadata={"Software": ""})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup, escape
 
-from stillhouse.families.clauses.pictures import data_address
-from stillhouse.families.clauses.rule_words import LOOKS, NO_LOOK, decided, decides, heading, judged, left_out_words
-from stillhouse.families.clauses.rules_file import RULES, SavedRules, read_rules
+from stillhouse.families.clauses.report import data_address
+from stillhouse.families.clauses.rules_file import (
+    RULES,
+    SavedRules,
+    decided,
+    decides,
+    heading,
+    judged,
+    left_out_words,
+    read_rules,
+)
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table
 from stillhouse.report.read import Array, attempt
@@ -44,7 +52,7 @@ def blocks_of(found: SavedRules) -> list[Block]:
     drawings = [
         (_pictures(found, number, rule, names.index(name)), _caption(rule))
         for name in shown
-        for number, rule in sorted(by_class[name], key=lambda entry: _says_little(entry[1]))[:OPEN_RULES]
+        for number, rule in sorted(by_class[name], key=lambda entry: not entry[1]["literals"])[:OPEN_RULES]
         if decides(index)
     ]
     blocks: list[Block] = [Facts("What the clauses decide", _decided(index)), _growth(index)]
@@ -69,11 +77,6 @@ def blocks_of(found: SavedRules) -> list[Block]:
         )
         blocks.append(Table(title, head, rows, folded=True))
     return blocks
-
-
-def _says_little(rule: Mapping[str, Any]) -> bool:
-    """No literal of it is needed, or nothing in the image goes with it."""
-    return not rule["literals"] or str(rule.get("looks", "")).startswith(NO_LOOK)
 
 
 def _decided(index: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -127,26 +130,10 @@ def _pictures(found: SavedRules, number: int, rule: Mapping[str, Any], k: int) -
         shown.append((rule_picture(wanted, unwanted, under), f"literals of clause {rule['clause']} {about}"))
     if mean is not None and wanted is not None and mean.shape[1:] == wanted.shape:
         shown.append((_colors(mean), f"mean {about}"))
-    brighter, darker = (found.arrays.get(f"{name}_{number}") for name in ("brighter", "darker"))
-    if brighter is not None and darker is not None:
-        under = mean if mean is not None and mean.shape[1:] == brighter.shape else _patch_alone(brighter, rule)
-        shown.append(
-            (rule_picture(brighter, darker, under), f"what goes with clause {rule['clause']}: {rule['looks']}")
-        )
     for place, example in enumerate(found.arrays.get(f"examples_{number}", [])[:6], 1):
         shown.append((_colors(example), f"example {place} {about}: where clause {rule['clause']} adds most"))
     images = [f'<img src="{data_address(_enlarged(x))}" alt="{escape(text)}">' for x, text in shown]
     return Markup(f'<div class="pictures rule">{"".join(images)}</div>')
-
-
-def _patch_alone(picture: Array, rule: Mapping[str, Any]) -> Array | None:
-    """(1, H, W): what is around the patch darker than it; None of a whole image."""
-    if "patch" not in str(rule["looks"]):
-        return None
-    under = np.full((1, *picture.shape), 40, np.uint8)
-    third = len(picture) // 3
-    under[:, third : 2 * third, third : 2 * third] = 160
-    return under
 
 
 def rule_picture(wanted: Array, unwanted: Array, mean: Array | None) -> Array:
@@ -185,8 +172,7 @@ def _enlarged(picture: Array) -> Array:
 def _caption(rule: Mapping[str, Any]) -> str:
     kept = len(rule["literals"])
     where = f"{str(rule['place']).replace('_', ' ')}, clause {rule['clause']}"
-    looks = f"; {rule['looks']}" if rule.get("looks") else ""
-    head = f"{rule['class_name']}: {where}: adds {rule['adds']:+.3g}{looks}"
+    head = f"{rule['class_name']}: {where}: adds {rule['adds']:+.3g}"
     if not kept:
         return f"{head}; no answer needs any of its {rule['count']} literals"
     fail = f", {rule['allowed']} may fail" if rule["allowed"] else ", all must hold"
@@ -232,11 +218,6 @@ def _legend(found: SavedRules) -> str:
         "alike stays whole. A cut rule may be fulfilled by more images than the whole clause, of other classes too: how many "
         "stands beside it."
     )
-    if any(name.startswith("brighter_") for name in found.arrays):
-        words.append(
-            "Of clauses inside the network, first picture: orange, brighter when it speaks; blue, darker; gray, neither, with the "
-            f"mean image of the class or the patch and what is around it. {LOOKS}"
-        )
     if patches:
         words.append(
             "Images: where the clause adds most; of a clause that is asked at patches the patch itself bright and what is around "
@@ -248,7 +229,6 @@ def _legend(found: SavedRules) -> str:
 def _words(rule: Mapping[str, Any]) -> str:
     words: Sequence[str] = [str(word) for word in rule["words"]]
     if not words:
-        bits = f"{len(rule['literals'])} bits inside the network"
-        return f"{rule['looks']}; {bits}" if rule.get("looks") else bits
+        return f"{len(rule['literals'])} bits inside the network"
     more = f" and {len(words) - MOST_WORDS} more" if len(words) > MOST_WORDS else ""
     return ", ".join(words[:MOST_WORDS]) + more

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.classification.data import ImageSplit
+from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.checks import InputError
+from stillhouse.families.clauses.plan import ClausesTrainingConfig
 
 ROWS = 1024  # enough for means over tokens, and a fraction of a validation pass
 
@@ -98,3 +100,16 @@ def has_clauses(model: nn.Module) -> bool:
     """Whether there is a clause bank in a model; controls have none."""
     banks = getattr(model, "banks", None)
     return callable(banks) and any(True for _ in banks())
+
+
+class ClausesJob(ClassificationJob):
+    """Classes from labels and teacher; with `clause_specialize`, heads are weighed before each validation."""
+
+    config: ClausesTrainingConfig
+
+    def before_validation(self, model: nn.Module) -> dict[str, float | None]:
+        """Measure clauses on the validation split and set the gains of the heads; controls have no clauses."""
+        strength = self.config.clause_specialize
+        if strength == 0 or not has_clauses(model):
+            return {}
+        return specialize((self.model, model), self.data.validation, strength, self.config.evaluation_batch_size)

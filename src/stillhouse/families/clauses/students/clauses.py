@@ -5,16 +5,77 @@ Shapes: ... any leading axes, F bits (2F literals: each bit and its negation), C
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.students.exact_product import can_count, count_hits
-from stillhouse.families.clauses.students.hits import hits_and_counts
 from stillhouse.families.clauses.students.options import ClauseOptions
 from stillhouse.families.clauses.students.tau import Tau
-from stillhouse.layers.straight_through import hard_include, hard_step, revivable_relu
+from stillhouse.layers.straight_through import hard_include, revivable_relu
 from stillhouse.layers.taps import Clauses
+
+
+class _Hits(torch.autograd.Function):
+    """The product and both counts forward; backward one product a factor, and one pass of the surrogate's slope."""
+
+    @staticmethod
+    def forward(ctx: Any, bits: Tensor, logits: Tensor, tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        positive, negated = logits > torch.logit(tau)
+        small = positive.view(torch.int8) - negated.view(torch.int8)
+        kernel = small.to(logits.dtype)
+        ctx.save_for_backward(bits, logits, kernel)
+        counts = [mask.view(torch.int8).sum(1, dtype=torch.int32).to(logits.dtype) for mask in (positive, negated)]
+        exact = torch.promote_types(bits.dtype, torch.float32)  # half formats hold no count above 256 or 2048
+        hits = nn.functional.linear(bits.to(exact), kernel.to(exact)).to(bits.dtype)
+        return hits, counts[0], counts[1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        bits, logits, kernel = ctx.saved_tensors
+        to_hits, to_positive, to_negated = gradients
+        to_bits = to_hits @ kernel if ctx.needs_input_grad[0] else None
+        # the surrogate is p - tau for each of the 2 F masks of a clause; the product's share cancels between x and not x
+        to_tau = -bits.shape[-1] * (to_positive.sum() + to_negated.sum()) if ctx.needs_input_grad[2] else None
+        if not ctx.needs_input_grad[1]:
+            return to_bits, None, to_tau
+        to_mask = to_hits.reshape(-1, to_hits.shape[-1]).T @ bits.reshape(-1, bits.shape[-1])  # (C, F)
+        p = torch.sigmoid(logits)
+        slope = p.addcmul_(p, p, value=-1)
+        slope[0].mul_(to_mask.add_(to_positive.unsqueeze(1)))
+        slope[1].mul_(to_mask.neg_().add_((to_positive + to_negated).unsqueeze(1)))
+        return to_bits, slope, to_tau
+
+
+def hits_and_counts(bits: Tensor, logits: Tensor, tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What `ClauseBank` needs of its masks `1[sigmoid(logits) > tau]`, with straight-through gradients.
+
+    The same numbers and gradients as `hard_include` and a linear map, in fewer passes over tensors of the size of the
+    masks, which for wide banks and small batches take longer than the product itself.
+
+    Args:
+        bits: (..., F) of 0 and 1.
+        logits: (2, C, F) include logits of the literals x and not x.
+        tau: 0-d threshold in (0, 1).
+
+    Returns:
+        (..., C) bits that meet a positive literal minus those that meet a negated one; (C) positive and (C) negated literals.
+
+    Example:
+        Clause 0 asks for bit 0 and not bit 1:
+
+        >>> logits = torch.tensor([[[4.0, -4.0]], [[-4.0, 4.0]]])
+        >>> hits, positive, negated = hits_and_counts(torch.tensor([[1.0, 1.0]]), logits, torch.tensor(0.5))
+        >>> hits.tolist(), positive.tolist(), negated.tolist()
+        ([[0.0]], [1.0], [1.0])
+
+    Source: Bengio, Leonard, Courville 2013, arXiv:1308.3432 (straight-through estimator).
+    """
+    found: tuple[Tensor, Tensor, Tensor] = _Hits.apply(bits, logits, tau)
+    return found
 
 
 class ClauseBank(Clauses):
@@ -59,17 +120,12 @@ class ClauseBank(Clauses):
             options.failures,
             options.leak,
         )
-        self.literals, self.operator = options.literals_at_start, options.operator
+        self.literals = options.literals_at_start
         self.literal_dropout, self.literal_budget = options.literal_dropout, options.literal_budget
-        self.threshold = self._threshold(options)
-        self.include_logits = nn.Parameter(torch.empty(self._planes, num_clauses, num_bits))
-        self.reset_parameters(self.literals)
-
-    _planes = 2
-
-    def _threshold(self, options: ClauseOptions) -> Tau | None:
         low, high = options.tau_min, options.tau_max
-        return Tau(options.tau, learnable=options.learnable_tau, low=low, high=high, ema=options.tau_ema)
+        self.threshold = Tau(options.tau, learnable=options.learnable_tau, low=low, high=high, ema=options.tau_ema)
+        self.include_logits = nn.Parameter(torch.empty(2, num_clauses, num_bits))
+        self.reset_parameters(self.literals)
 
     def inclusion_quantile(self, literals: float) -> float:
         """z with P(normal > -z) = share of the 2F literals that `literals` of them are; at most 90 %."""
@@ -78,7 +134,6 @@ class ClauseBank(Clauses):
 
     def reset_parameters(self, literals: float, spread: float = 0.5) -> None:
         """Normal include logits whose mean puts `literals` of the 2F literals of a clause above the threshold."""
-        assert self.threshold is not None
         level = float(torch.logit(torch.tensor(self.threshold.start, device="cpu")))
         nn.init.normal_(self.include_logits, mean=level + spread * self.inclusion_quantile(literals), std=spread)
 
@@ -86,23 +141,9 @@ class ClauseBank(Clauses):
         """(C) expected number of literals in each clause by the include probabilities: what a penalty can shrink."""
         return torch.sigmoid(self.include_logits).sum((0, 2))
 
-    def _include(self) -> Tensor:
-        """(2, C, F) hard masks of the logits."""
-        assert self.threshold is not None
-        return hard_include(self.include_logits, self.threshold())
-
-    def _included(self) -> Tensor:
-        """(2, C, F) the same, as truth values."""
-        assert self.threshold is not None
-        return self.include_logits > torch.logit(self.threshold())
-
-    def literal_scores(self) -> Tensor:
-        """(2, C, F) how sure a literal is to be included: what a budget keeps first."""
-        return self.include_logits
-
     def masks(self) -> tuple[Tensor, Tensor]:
         """The hard include masks, (C, F) each: of the literals x and of the literals not x."""
-        include = self._include()
+        include = hard_include(self.include_logits, self.threshold())
         if self.literal_budget is not None:
             include = include * self._within_budget(self.literal_budget)
         if self.training and self.literal_dropout > 0:
@@ -113,7 +154,7 @@ class ClauseBank(Clauses):
 
     def _within_budget(self, budget: int) -> Tensor:
         """(2, C, F) of 0 and 1: the `budget` literals of each clause with the largest logits."""
-        flat = self.literal_scores().detach().transpose(0, 1).flatten(1)  # (C, 2F)
+        flat = self.include_logits.detach().transpose(0, 1).flatten(1)  # (C, 2F)
         chosen = flat.topk(min(budget, flat.shape[1]), dim=1).indices
         kept = torch.zeros_like(flat).scatter_(1, chosen, 1.0)
         return kept.unflatten(1, (2, self.num_bits)).transpose(0, 1)
@@ -131,11 +172,7 @@ class ClauseBank(Clauses):
         """
         if bits.shape[-1] != self.num_bits:
             raise InputError(f"bits: expected (..., {self.num_bits}), got {tuple(bits.shape)}")
-        if not self.training and can_count(bits):
-            kernel, misses_of_zeros, capacity = self._counted()
-            hits = count_hits(bits, kernel)
-        elif self._plain(bits):
-            assert self.threshold is not None
+        if self._plain(bits):
             hits, misses_of_zeros, negations = hits_and_counts(bits, self.include_logits, self.threshold())
             capacity = (misses_of_zeros + negations).clamp(max=float(self.failures))
         else:
@@ -144,97 +181,20 @@ class ClauseBank(Clauses):
             # under autocast the product runs in bf16: bits and masks are exact there, and so are counts up to 256
             hits = nn.functional.linear(bits, positive - negated)
             capacity = self.capacity(positive, negated)
-        if self.operator == "product":
-            return torch.exp((hits - misses_of_zeros).clamp(max=0) * (4 / self.failures))
         return revivable_relu(hits + (capacity - misses_of_zeros), self.leak) / self.failures
 
     def _plain(self, bits: Tensor) -> bool:
         """Whether the masks are those of the logits alone, in full precision: then there is a shorter way to learn them."""
         dropped = self.training and self.literal_dropout > 0
         return (
-            self.threshold is not None
-            and self.literal_budget is None
+            self.literal_budget is None
             and not dropped
-            and torch.is_grad_enabled()
             and bits.dtype == self.include_logits.dtype
             and not torch.is_autocast_enabled(bits.device.type)
             and not torch.compiler.is_compiling()
+            and not torch.jit.is_tracing()
         )
-
-    def _counted(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Kernel (F, C) int8, misses of an all-zero input (C), capacity (C).
-
-        Made at every call, which costs less than the product: what was kept from the last call cannot be trusted, since
-        fused optimizers and `.data` change a weight without touching its version.
-        """
-        include = self._included()
-        if self.literal_budget is not None:
-            include = include & self._within_budget(self.literal_budget).bool()
-        positive, negated = include[0], include[1]
-        kernel = (positive.view(torch.int8) - negated.view(torch.int8)).T
-        count = self.include_logits.dtype
-        return kernel, positive.sum(1).to(count), self.capacity(positive, negated).to(count)
 
     def extra_repr(self) -> str:
         """What `print(module)` shows."""
-        return f"bits={self.num_bits}, clauses={self.num_clauses}, failures={self.failures}, operator={self.operator}"
-
-
-class TernaryBank(ClauseBank):
-    """Clauses with one logit a bit: above `band` the bit must be 1, below -`band` it must be 0, else it is ignored.
-
-    Half the include parameters of `ClauseBank`, and a clause can never ask for a bit and its negation.
-
-    Args:
-        num_bits: F.
-        num_clauses: C.
-        options: the rule; `ternary_band` is the band, `ternary_temperature` flattens the gradient of the masks.
-
-    Source: after the balanced ternary logic of the Setun computer (Brusentsov 1962); the backend `stcm`.
-    """
-
-    _planes = 1
-    _usual = 0.5
-
-    def __init__(self, num_bits: int, num_clauses: int, options: ClauseOptions | None = None) -> None:
-        options = options or ClauseOptions()
-        self.band, self.temperature = options.ternary_band, options.ternary_temperature
-        super().__init__(num_bits, num_clauses, options)
-
-    def _threshold(self, options: ClauseOptions) -> Tau | None:
-        return None
-
-    def reset_parameters(self, literals: float, spread: float = 0.5) -> None:
-        """Logits with as many as `literals` of them outside the band (half on either side).
-
-        With the usual spread they are normal around 0; with a small one they lie close to the borders of the band.
-        """
-        if spread >= self._usual:
-            nn.init.normal_(self.include_logits, std=self.band / max(-self.inclusion_quantile(literals), 0.05))
-            return
-        far = -self.inclusion_quantile(2 * literals)  # here one tail lies outside, on either side by the sign
-        nn.init.normal_(self.include_logits, mean=self.band - spread * far, std=spread)
-        sign = torch.randint(0, 2, self.include_logits.shape, device=self.include_logits.device) * 2 - 1
-        with torch.no_grad():
-            self.include_logits.mul_(sign)
-
-    def soft_literals(self) -> Tensor:
-        """(C) expected number of literals of each clause."""
-        return torch.sigmoid((self.include_logits[0].abs() - self.band) / self.temperature).sum(1)
-
-    def _include(self) -> Tensor:
-        logits = self.include_logits[0]
-        return hard_step(torch.stack([logits - self.band, -logits - self.band]), 1 / self.temperature)
-
-    def _included(self) -> Tensor:
-        logits = self.include_logits[0]
-        return torch.stack([logits > self.band, logits < -self.band])
-
-    def literal_scores(self) -> Tensor:
-        """(2, C, F) how sure a literal is to be included."""
-        return torch.cat([self.include_logits, -self.include_logits])
-
-
-def make_bank(num_bits: int, num_clauses: int, options: ClauseOptions) -> ClauseBank:
-    """The bank that the options describe."""
-    return (TernaryBank if options.ternary else ClauseBank)(num_bits, num_clauses, options)
+        return f"bits={self.num_bits}, clauses={self.num_clauses}, failures={self.failures}"

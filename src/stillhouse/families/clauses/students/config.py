@@ -15,7 +15,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass, parse, to_mapping
 from stillhouse.core.types import ImageTask, TextTask
 from stillhouse.families.clauses.students.geometry import Numbers, Stage, Wholes, stages_of
-from stillhouse.families.clauses.students.options import ClauseOptions, Operator
+from stillhouse.families.clauses.students.options import ClauseOptions
 
 if TYPE_CHECKING:
     from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
@@ -33,9 +33,7 @@ class UnifiedTMConfig:
     kind: Literal["unified-tm"] = "unified-tm"
     num_classes: int = Field(default=10, ge=2, description="K; taken from the data set when a run builds the student")
     architecture: Literal["vit", "swin"] = Field(default="vit", description="global attention, or windows in stages")
-    backend: Literal["ste", "deeptm", "stcm", "deep_stcm"] = Field(
-        default="ste", description="one layer of clauses, two in a row, or the same with ternary include logits"
-    )
+    backend: Literal["ste", "deeptm"] = Field(default="ste", description="one layer of clauses, or two in a row")
     image_size: int | tuple[int, int] = Field(default=(32, 32), description="height and width, or one side, in pixels")
     in_channels: int = Field(default=3, gt=0, description="channels of the image")
     patch_size: int = Field(default=4, gt=0, description="side of a patch; an image it does not divide is padded")
@@ -50,10 +48,6 @@ class UnifiedTMConfig:
     tm_failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause")
     tm_literals: float | None = Field(default=None, gt=0, description="literals of a clause at the start; none: 3 LF")
     tm_literal_budget: int | None = Field(default=None, gt=0, description="L: most literals that a clause may include")
-    tm_operator: Operator = Field(default="capacity", description="capacity, or product: exp(-4 misses / LF)")
-    ternary_voting: bool = Field(default=False, description="votes of -1, 0, 1 times a scale (stcm, deep_stcm)")
-    ternary_band: float = Field(default=0.1, gt=0, description="dead zone of ternary include logits (stcm, deep_stcm)")
-    ternary_temperature: float = Field(default=1.0, gt=0, description="flattens the gradient of ternary masks")
     deeptm_last_factor: int = Field(default=2, ge=1, description="clauses of the last layer over tm_clauses (deeptm)")
     feed_forward: Literal["clauses", "mlp", "none"] = Field(
         default="clauses", description="what follows attention; mlp and none are the controls"
@@ -133,7 +127,7 @@ class UnifiedTMConfig:
     pixel_std: float | tuple[float, ...] = Field(default=1.0, description="divides them")
 
     def __post_init__(self) -> None:
-        self.clause_options()  # its bounds of tau, and what ternary banks do not have
+        self.clause_options()  # its bounds of tau
         stages = self.stages()
         if self.feed_forward == "clauses":
             odd = next((c for stage in stages for c in stage.clauses if c < 2 or c % 2), None)
@@ -177,14 +171,13 @@ class UnifiedTMConfig:
     @property
     def deep(self) -> bool:
         """Whether two clause layers follow each other in a block."""
-        return self.backend in {"deeptm", "deep_stcm"}
+        return self.backend == "deeptm"
 
     def clause_options(self) -> ClauseOptions:
         """The rule of every bank."""
         return ClauseOptions(
             failures=self.tm_failures,
             literals=self.tm_literals,
-            operator=self.tm_operator,
             tau=self.tm_tau,
             learnable_tau=self.learnable_tau,
             tau_min=self.tau_min,
@@ -192,10 +185,6 @@ class UnifiedTMConfig:
             tau_ema=self.tau_ema_beta,
             literal_dropout=self.literal_dropout,
             literal_budget=self.tm_literal_budget,
-            ternary=self.backend in {"stcm", "deep_stcm"},
-            ternary_band=self.ternary_band,
-            ternary_temperature=self.ternary_temperature,
-            ternary_voting=self.ternary_voting,
             clause_dropout=self.clause_dropout,
             clause_bias=self.clause_bias_init,
         )

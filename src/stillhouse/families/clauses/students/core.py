@@ -12,10 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.students.clauses import ClauseBank, make_bank
+from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.options import ClauseOptions
 from stillhouse.layers.straight_through import hard_step
-from stillhouse.layers.ternary import ternary_weight
 
 Part = Literal["clauses", "mlp", "none"]
 
@@ -54,20 +53,19 @@ class TMLayer(nn.Module):
             raise InputError(
                 f"clauses: expected an even number of at least 2 (half for, half against), got {num_clauses}"
             )
-        self.bank: ClauseBank = make_bank(num_bits, num_clauses, options)
+        self.bank = ClauseBank(num_bits, num_clauses, options)
         self.drop = nn.Dropout(options.clause_dropout)
         self.votes = nn.Linear(num_clauses, outputs, bias=options.clause_bias is None)
         self.clause_bias = (
             None if options.clause_bias is None else nn.Parameter(torch.full((num_clauses,), options.clause_bias))
         )
-        self.ternary_voting = options.ternary_voting
         nn.init.normal_(self.votes.weight, std=vote_std)
         if self.votes.bias is not None:
             nn.init.zeros_(self.votes.bias)
 
     def vote_weight(self) -> Tensor:
-        """(O, C) the votes as they are cast: dense, or -1, 0 and 1 times one scale a row."""
-        return ternary_weight(self.votes.weight, per="row") if self.ternary_voting else self.votes.weight
+        """(O, C) the votes as they are cast."""
+        return self.votes.weight
 
     def tally(self, strength: Tensor) -> Tensor:
         """Votes (..., O) of given strengths (..., C); no dropout."""

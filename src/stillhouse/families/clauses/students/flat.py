@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.families.clauses.data.boolean_features import boolean_features
 from stillhouse.families.clauses.students.base import ClauseModel
-from stillhouse.families.clauses.students.clauses import ClauseBank, make_bank
+from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.core import ControlCore, DeepTM, Voted, make_core
 from stillhouse.families.clauses.students.diagnostics import Diagnostics
 from stillhouse.families.clauses.students.model_configs import DeepTMConfig, FlatTMConfig
@@ -85,7 +85,7 @@ class TeamCore(nn.Module):
 
     def __init__(self, bits: int, clauses: int, classes: int, config: FlatTMConfig) -> None:
         super().__init__()
-        self.bank: ClauseBank = make_bank(bits, clauses, config.rule)
+        self.bank = ClauseBank(bits, clauses, config.rule)
         self.drop = nn.Dropout(config.rule.clause_dropout)
         own = clauses // (2 * classes)
         self.own = own

@@ -8,7 +8,6 @@ from pydantic import Discriminator, Tag
 from stillhouse.classification.students import SpikingStudentConfig, TextTransformerConfig, TimmStudentConfig
 from stillhouse.families.clauses.students import TsetlinViTConfig, UnifiedTMConfig
 from stillhouse.families.clauses.students.model_configs import (
-    ConvTMConfig,
     DeepTMConfig,
     FlatTMConfig,
     HybridTMConfig,
@@ -31,7 +30,6 @@ _Clauses = (
     | Annotated[ResNetTMConfig, Tag("resnet-tm")]
     | Annotated[SwinTMConfig, Tag("swin-tm")]
     | Annotated[PyramidTMConfig, Tag("pyramid-tm")]
-    | Annotated[ConvTMConfig, Tag("conv-tm")]
     | Annotated[HybridTMConfig, Tag("hybrid-tm")]
 )
 ClauseStudentConfig = Annotated[_Clauses, Discriminator(_kind)]

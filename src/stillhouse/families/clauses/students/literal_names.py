@@ -1,6 +1,6 @@
 """What the literals of a site are about: pixels that can be named and drawn, or bits that only examples explain.
 
-Shapes: C channels, H W pixels, F bits of a site, S side of a patch.
+Shapes: C channels, H W pixels, F bits of a site.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import numpy as np
 
 from stillhouse.families.clauses.data.boolean_features import BITS, feature_name
 from stillhouse.families.clauses.students.base import ClauseModel
-from stillhouse.families.clauses.students.conv import ConvTM
 from stillhouse.families.clauses.students.core import DeepTM
 from stillhouse.families.clauses.students.flat import DeepTMClassifier, FilterBits, FlatTM, TeamCore, Thermometer
 from stillhouse.families.clauses.students.sites import Site
@@ -24,9 +23,8 @@ class Pixels:
 
     Attributes:
         edges: (levels, C) rising in the levels.
-        height: H of the picture, or of the patch that a convolution looks at.
+        height: H of the picture.
         width: W.
-        patch: whether it is a patch, at any place of the image.
         features: whether channels are boolean features, not colours.
         square: side in pixels of the squares whose bits were joined.
     """
@@ -34,7 +32,6 @@ class Pixels:
     edges: np.ndarray
     height: int
     width: int
-    patch: bool = False
     features: bool = False
     square: int = 1
 
@@ -63,8 +60,7 @@ class Pixels:
                 around = "" if self.square == 1 else f" {self.square} x {self.square}"
                 found.append(f"{where}{around} {test}")
             else:
-                where = "patch pixel" if self.patch else "pixel"
-                found.append(f"{where} ({row}, {column}){of} {negated}above {self.edges[level, channel]:.2g}")
+                found.append(f"pixel ({row}, {column}){of} {negated}above {self.edges[level, channel]:.2g}")
         return found
 
     def pictures(self, literals: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -105,10 +101,4 @@ def pixels_of(model: ClauseModel, site: Site) -> Pixels | None:
         assert isinstance(model.bits, Thermometer)
         edges = model.bits.edges.reshape(levels, 1).expand(levels, channels).numpy()
         return Pixels(edges, height, width, features=levels == 1 and channels % BITS == 0)
-    if isinstance(model, ConvTM) and site.conv is not None and site.bank is next(model.banks()) and not len(model.stem):
-        binarizer = model.thresholds
-        offsets = 0.0 if binarizer.offsets is None else binarizer.offsets.detach()
-        normalized = binarizer.mean + offsets * binarizer.std
-        means = normalized * model.pixel_std.flatten() + model.pixel_mean.flatten()
-        return Pixels(means[None].numpy(), site.conv.side, site.conv.side, patch=True)
     return None

@@ -240,50 +240,6 @@ class PyramidTMConfig(NormalizedConfig):
 
 
 @configclass
-class ConvTMConfig(NormalizedConfig):
-    """Blocks of convolutional clauses, pooled, and a clause layer that votes."""
-
-    kind: Literal["conv-tm"] = "conv-tm"
-    channels: tuple[int, ...] = Field(
-        default=(32, 64, 128), min_length=1, description="channels that each block puts out"
-    )
-    kernels: tuple[int, ...] = Field(default=(3, 3, 3), description="side of each block's patches")
-    strides: tuple[int, ...] = Field(default=(1, 1, 1), description="step of each block's patches")
-    pools: tuple[int, ...] = Field(default=(2, 2, 2), description="side that each block's map is averaged over")
-    clauses: tuple[int, ...] = Field(default=(128, 128, 256), description="clauses of each block, even")
-    head_clauses: int = Field(default=512, gt=0, description="clauses that vote, even")
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="on whole channels of each block's votes")
-    stem_channels: int = Field(
-        default=0, ge=0, description="width of two 3 x 3 convolutions ahead of the first block; 0: none"
-    )
-    mix: Literal["none", "linear", "depthwise", "linear_depthwise"] = Field(
-        default="none", description="residual convolution after each block: 1 x 1, 3 x 3 per channel, or both"
-    )
-
-    def __post_init__(self) -> None:
-        expect_even("clauses, head_clauses", *self.clauses, self.head_clauses)
-        for name in ("kernels", "strides", "pools", "clauses"):
-            value = getattr(self, name)
-            if len(value) != len(self.channels):
-                raise ValueError(f"{name}: expected {len(self.channels)} numbers (one a block), got {len(value)}")
-            if min(value) < 1:
-                raise ValueError(f"{name}: expected positive numbers, got {value}")
-        side = min(self.image_shape[1:])
-        for number, (stride, pool) in enumerate(zip(self.strides, self.pools), start=1):
-            side = -(-side // stride) // pool
-            if side < 1:
-                raise ValueError(
-                    f"pools: nothing is left of the image after block {number}; expected fewer or smaller ones"
-                )
-
-    def model_class(self) -> type[ClauseModel]:
-        """ConvTM."""
-        from stillhouse.families.clauses.students.conv import ConvTM
-
-        return ConvTM
-
-
-@configclass
 class HybridTMConfig(NormalizedConfig):
     """A small convolutional network whose features become bits for one clause layer."""
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from pydantic import Field
 
 from stillhouse.core.config import configclass
-
-Operator = Literal["capacity", "product"]
 
 
 @configclass
@@ -18,10 +16,6 @@ class ClauseOptions:
     failures: int = Field(default=4, ge=1, description="LF: misses that silence a clause")
     literals: float | None = Field(
         default=None, gt=0, description="literals that a clause includes at the start, on average; none: 3 LF"
-    )
-    operator: Operator = Field(
-        default="capacity",
-        description="capacity: relu(min(n, LF) - misses) / LF; product: exp(-4 misses / LF), never silent",
     )
     tau: float = Field(default=0.5, gt=0, lt=1, description="include threshold on the sigmoid of the include logits")
     learnable_tau: bool = Field(default=False, description="tau is learned: it gets the gradient of the masks")
@@ -36,12 +30,6 @@ class ClauseOptions:
     literal_budget: int | None = Field(
         default=None, gt=0, description="L: a clause keeps only its L most included literals"
     )
-    ternary: bool = Field(
-        default=False, description="one logit a bit: above band require 1, below -band require 0, else ignore"
-    )
-    ternary_band: float = Field(default=0.1, gt=0, description="half-width of the dead zone of a ternary logit")
-    ternary_temperature: float = Field(default=1.0, gt=0, description="flattens the gradient of ternary masks")
-    ternary_voting: bool = Field(default=False, description="votes of -1, 0 and 1 times one scale a row")
     clause_dropout: float = Field(default=0.0, ge=0, lt=1, description="dropout on clause strengths")
     clause_bias: float | None = Field(
         default=0.0, description="start of the learned bias of each clause before voting; none: a bias on the votes"
@@ -62,10 +50,6 @@ class ClauseOptions:
             raise ValueError(
                 f"tau: expected between tau_min and tau_max ({self.tau_min}, {self.tau_max}), got {self.tau}"
             )
-        if self.ternary and (self.learnable_tau or self.tau_ema is not None):
-            raise ValueError("learnable_tau, tau_ema: ternary clauses have a band and no tau; expected both off")
-        if self.ternary_voting and not self.ternary:
-            raise ValueError("ternary_voting: expected a ternary bank (backend stcm or deep_stcm)")
 
 
 @configclass

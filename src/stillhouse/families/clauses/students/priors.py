@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from stillhouse.core.checks import InputError, nearest
-from stillhouse.families.clauses.students.clauses import ClauseBank, TernaryBank
+from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.core import TMLayer
 
 Template = Literal["none", "symmetric", "zero"]
@@ -57,7 +57,4 @@ def apply_prior(model: nn.Module, template: Template) -> int:
 def _mirror(bank: ClauseBank) -> None:
     """The second half of the clauses asks for the negation of what the first half asks for."""
     half, logits = bank.num_clauses // 2, bank.include_logits
-    if isinstance(bank, TernaryBank):
-        logits[:, half:] = -logits[:, :half]
-    else:
-        logits[:, half:] = logits[:, :half].flip(0)
+    logits[:, half:] = logits[:, :half].flip(0)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.families.clauses.rule_words import LOOKS, NO_LOOK, decided, heading, left_out_words
+from stillhouse.families.clauses.rules_file import decided, heading, left_out_words
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ class Rule:
         images: of its class, and of others, by which it was chosen.
         speaks: on how many of them it is worth anything somewhere in the image, as it is cut.
         spoke: the same of the whole clause. A cut keeps answers of the network, not where a clause speaks.
-        looks: where the image is brighter or darker when it speaks, in words; empty where its bits have names.
     """
 
     class_name: str
@@ -47,14 +46,13 @@ class Rule:
     images: tuple[int, int]
     speaks: tuple[int, int]
     spoke: tuple[int, int]
-    looks: str = ""
 
     def __str__(self) -> str:
         kept, where = len(self.literals), f"{self.place}, clause {self.clause}"
         literals = f"{kept} of {self.count} literals kept"
         if not self.words:
             bits = "inside the network" + (f", of which {self.allowed} may fail" if self.allowed else "")
-            asked, literals = self.looks or "no words for what it looks at", f"{literals}, bits {bits}"
+            asked, literals = "no words for what it looks at", f"{literals}, bits {bits}"
         else:
             asked = f"where at most {self.allowed} of {kept} fail: {', '.join(self.words)}"
         return (
@@ -78,8 +76,7 @@ class Rules:
         judged_on: test images of the accuracies.
         judged_of: test images that there are; where there are more, those that judge are drawn by class.
         arrays: `mean_K` (C, H, W) uint8 a class; `wanted_R`, `unwanted_R` (h, w) uint8 of rules over pixels; `examples_R`
-            (E, C, h, w) uint8: where others speak most; `brighter_R`, `darker_R` (h, w) uint8: what goes with these
-            (`rule_looks`).
+            (E, C, h, w) uint8: where others speak most.
         left_out: clauses that add much and hold on the class hardly more than on others: no rules of a class.
         class_names: K.
     """
@@ -123,17 +120,10 @@ class Rules:
             "images.",
             f"Left out: {left_out_words(self.left_out)}.",
         ]
-        if any(rule.looks for rule in self.rules):
-            lines.append(LOOKS)
         for name in dict.fromkeys(rule.class_name for rule in self.rules):
             own = [rule for rule in self.rules if rule.class_name == name]
-            said = [rule for rule in own if rule.literals and not rule.looks.startswith(NO_LOOK)]
-            lines += ["", *(str(rule) for rule in said)]
-            for words, rest in (
-                ("go with nothing brighter or darker", [rule for rule in own if rule.literals and rule not in said]),
-                ("have no literal that an answer needs", [rule for rule in own if not rule.literals]),
-            ):
-                if rest:
-                    numbers = ", ".join(f"{rule.place} {rule.clause}" for rule in rest)
-                    lines.append(f"{name}: these clauses add to it and {words}: {numbers}")
+            lines += ["", *(str(rule) for rule in own if rule.literals)]
+            rest = ", ".join(f"{rule.place} {rule.clause}" for rule in own if not rule.literals)
+            if rest:
+                lines.append(f"{name}: these clauses add to it and have no literal that an answer needs: {rest}")
         return "\n".join(lines) + "\n"

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from stillhouse.families.clauses.lower import lower_parts
+from stillhouse.families.clauses.lower import lower_layer
 from stillhouse.families.clauses.students.core import DeepTM
 from stillhouse.families.clauses.students.discrimination import Clause
 from stillhouse.families.clauses.students.flat import TeamCore
 from stillhouse.families.clauses.students.sites import Site, listening, literals_of, write_masks
-from stillhouse.logic.cut import cut_by_trials, cut_literals, effects
+from stillhouse.logic.simplify import cut_by_trials, cut_literals, effects
 
 MOST_BITS = 2e7  # that are kept in memory of a site
 Literal = tuple[str, int, int]  # site, clause, literal
@@ -30,13 +30,14 @@ def answers(model: nn.Module, pixels: Tensor) -> Tensor:
 def sum_over_clauses(model: nn.Module, found: Mapping[str, Site]) -> bool:
     """Whether the scores are a sum over the clauses of one bank, so that every literal can be tried."""
     core = getattr(model, "core", None)
-    one = len(found) == 1 and next(iter(found.values())).bank.operator == "capacity"
-    return one and (isinstance(core, TeamCore) or (isinstance(core, DeepTM) and len(core.layers) == 1))
+    return len(found) == 1 and (isinstance(core, TeamCore) or (isinstance(core, DeepTM) and len(core.layers) == 1))
 
 
 def cut_every_literal(model: nn.Module, found: Mapping[str, Site], pixels: Tensor, pairs: Sequence[Clause]) -> None:
     """Cut the clauses of a network whose scores are a sum over them, literal by literal."""
-    name, (clauses,) = next(iter(found)), lower_parts(model).values()
+    name, core = next(iter(found)), getattr(model, "core", None)
+    assert isinstance(core, (TeamCore, DeepTM))
+    clauses = lower_layer(core if isinstance(core, TeamCore) else core.last)
     heard: list[np.ndarray] = []
     with listening(found, lambda site, bits, strength: heard.append(bits.numpy() > 0)):
         answers(model, pixels)

@@ -34,7 +34,6 @@ from stillhouse.families.clauses.students.rule_cuts import (
     sum_over_clauses,
     write_back,
 )
-from stillhouse.families.clauses.students.rule_looks import looks
 from stillhouse.families.clauses.students.rule_pictures import as_bytes, examples
 from stillhouse.families.clauses.students.sites import Site, listening, literals_of, settle, sites
 
@@ -123,12 +122,6 @@ def find_rules(
     cut_on = images_of(validation.sample(most))
     trials = None if exact else max(FEWEST_TRIALS, min(MOST_TRIALS, int(BUDGET / work / len(cut_on.labels))))
     fulfilled = _cut(model, found, cut_on, chosen, [*before], trials)
-    inner: dict[Clause, list[Tensor]] = {}
-    for of_class in votes.values():
-        for pair, parts in of_class.items():
-            if pixels_of(model, found[pair[0]]) is None:
-                inner.setdefault(pair, []).append(parts)
-    seen = looks(model, found, chosen.pixels, inner)
     rules: list[Rule] = []
     arrays: dict[str, np.ndarray] = {}
     for k, ranks in ranking.items():
@@ -137,14 +130,11 @@ def find_rules(
         for pair, adds in ranks:
             site, clause = found[pair[0]], pair[1]
             literals, pixels = literals_of(site, clause), pixels_of(model, site)
-            if pixels is None or pixels.patch:
+            if pixels is None:
                 arrays[f"examples_{len(rules)}"] = examples(model, own.pixels, votes[k][pair])
             if pixels is not None and literals:
                 number = len(rules)
                 arrays[f"wanted_{number}"], arrays[f"unwanted_{number}"] = pixels.pictures(literals)
-            look = seen.get(pair)
-            if look is not None:
-                arrays[f"brighter_{len(rules)}"], arrays[f"darker_{len(rules)}"] = look.brighter, look.darker
             holds, elsewhere = shares(fulfilled.degree[pair[0]][:, clause], chosen.labels, k)
             mine = chosen.labels == k
             rules.append(
@@ -162,7 +152,6 @@ def find_rules(
                     images=(int(mine.sum()), int((~mine).sum())),
                     speaks=_spoken(fulfilled.degree[pair[0]][:, clause], mine),
                     spoke=_spoken(whole.degree[pair[0]][:, clause], mine),
-                    looks="" if look is None else look.words,
                 )
             )
     shown = _accuracy(model, found, judged, {pair for _, pair in before}, means)
@@ -328,8 +317,6 @@ def _accuracy(
 
     def hear(site: Site, bits: Tensor, strength: Tensor) -> Tensor:
         mask, mean = keep[site.name], means[site.name]
-        if site.conv is not None:
-            mask, mean = mask[:, None, None], mean[:, None, None]
         return strength * mask + mean * (1 - mask)
 
     with listening(found if kept is not None else {}, hear):

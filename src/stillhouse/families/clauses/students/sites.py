@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.families.clauses.students.clauses import ClauseBank, TernaryBank
-from stillhouse.families.clauses.students.conv import ConvClauses
+from stillhouse.families.clauses.students.clauses import ClauseBank
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
 
 FAR = 30.0  # an include logit that is surely on one side of any threshold
@@ -28,30 +27,19 @@ class Site:
     Attributes:
         name: as people read it ("block_2", "clauses").
         bank: the clauses.
-        conv: the convolution that asks them at every position; None where the bank is asked itself.
     """
 
     name: str
     bank: ClauseBank
-    conv: ConvClauses | None = None
 
     def by_place(self, strength: Tensor, images: int) -> Tensor:
         """(B, P, C) of the strengths as the network has them."""
-        if self.conv is not None:
-            return strength.flatten(2).transpose(1, 2)
         return strength.reshape(images, -1, strength.shape[-1])
 
     def failing(self, bits: Tensor, images: int) -> tuple[Tensor, Tensor]:
-        """(B, P, F) truth values each: where a literal x fails, and where a literal not x does; padding fails neither."""
-        if self.conv is None:
-            flat = bits.reshape(images, -1, bits.shape[-1]) > 0
-            return ~flat, flat
-        side, around = self.conv.side, self.conv.side // 2
-
-        def spread(x: Tensor) -> Tensor:
-            return nn.functional.unfold(x, side, padding=around, stride=self.conv.stride).transpose(1, 2) > 0  # type: ignore[union-attr]
-
-        return spread(1 - bits), spread(bits)
+        """(B, P, F) truth values each: where a literal x fails, and where a literal not x does."""
+        flat = bits.reshape(images, -1, bits.shape[-1]) > 0
+        return ~flat, flat
 
 
 def sites(model: nn.Module) -> dict[str, Site]:
@@ -61,12 +49,11 @@ def sites(model: nn.Module) -> dict[str, Site]:
         if isinstance(model, UnifiedTMTransformer)
         else {}
     )
-    convolutions = {id(part.layer.bank): part for part in model.modules() if isinstance(part, ConvClauses)}
     banks = [(path, part) for path, part in model.named_modules() if isinstance(part, ClauseBank)]
     found: dict[str, Site] = {}
     for path, bank in banks:
         name = named.get(id(bank)) or ("clauses" if len(banks) == 1 else _readable(path, [other for other, _ in banks]))
-        found[name] = Site(name, bank, convolutions.get(id(bank)))
+        found[name] = Site(name, bank)
     return found
 
 
@@ -75,29 +62,12 @@ def listening(found: Mapping[str, Site], hear: Callable[[Site, Tensor, Tensor], 
     """While open, `hear` gets every site with its bits and strengths, as the network has them, and may return other strengths."""
     with ExitStack() as stack:
         for site in found.values():
-            if site.conv is None:
-                stack.callback(site.bank.register_forward_hook(_hook(site, hear)).remove)
-            else:
-                site.conv.strengths = _patched(site, site.conv, hear)  # type: ignore[method-assign, assignment]
-                stack.callback(site.conv.__dict__.pop, "strengths")
+            stack.callback(site.bank.register_forward_hook(_hook(site, hear)).remove)
         yield
 
 
 def _hook(site: Site, hear: Callable[[Site, Tensor, Tensor], Tensor | None]) -> Callable[..., Tensor | None]:
     return lambda bank, args, strength: hear(site, args[0], strength)
-
-
-def _patched(
-    site: Site, conv: ConvClauses, hear: Callable[[Site, Tensor, Tensor], Tensor | None]
-) -> Callable[[Tensor], Tensor]:
-    plain = conv.strengths
-
-    def strengths(bits: Tensor) -> Tensor:
-        strength = plain(bits)
-        changed = hear(site, bits, strength)
-        return strength if changed is None else changed
-
-    return strengths
 
 
 @torch.no_grad()
@@ -115,10 +85,7 @@ def settle(model: nn.Module) -> None:
 @torch.no_grad()
 def write_masks(bank: ClauseBank, positive: Tensor, negated: Tensor) -> None:
     """Give a bank these literals (C, F): x and not x."""
-    if isinstance(bank, TernaryBank):
-        bank.include_logits.copy_((FAR * (positive.float() - negated.float()))[None])
-    else:
-        bank.include_logits.copy_(FAR * (2 * torch.stack([positive, negated]).float() - 1))
+    bank.include_logits.copy_(FAR * (2 * torch.stack([positive, negated]).float() - 1))
 
 
 def literals_of(site: Site, clause: int) -> list[int]:

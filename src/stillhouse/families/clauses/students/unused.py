@@ -44,17 +44,13 @@ def without_effect(config: Any, rows: list[Row]) -> Iterator[str]:
 
 
 def _of_transformer(config: UnifiedTMConfig) -> list[Row]:
-    ternary = config.clause_options().ternary
     clauses = config.feed_forward == "clauses"
     rows: list[Row] = [
         ("window_size", config.architecture == "swin", "architecture 'swin'"),
         ("tau_ema_beta", config.learnable_tau, "learnable_tau"),
         ("tau_min", config.learnable_tau, "learnable_tau"),
         ("tau_max", config.learnable_tau, "learnable_tau"),
-        ("tm_tau", not ternary, "backend 'ste' or 'deeptm'"),
-        ("ternary_band", ternary, "backend 'stcm' or 'deep_stcm'"),
-        ("ternary_temperature", ternary, "backend 'stcm' or 'deep_stcm'"),
-        ("deeptm_last_factor", config.deep, "backend 'deeptm' or 'deep_stcm'"),
+        ("deeptm_last_factor", config.deep, "backend 'deeptm'"),
         ("ff_gate_activation", config.ff_gate in {"linear", "tm", "deeptm"}, "ff_gate 'linear', 'tm' or 'deeptm'"),
         ("bypass_scale", config.continuous_bypass, "continuous_bypass"),
         ("layerscale_init", config.use_layerscale, "use_layerscale"),
@@ -70,7 +66,4 @@ def _of_rule(rule: ClauseOptions) -> list[Row]:
         ("tau_ema", rule.learnable_tau, "learnable_tau"),
         ("tau_min", rule.learnable_tau, "learnable_tau"),
         ("tau_max", rule.learnable_tau, "learnable_tau"),
-        ("tau", not rule.ternary, "ternary off"),
-        ("ternary_band", rule.ternary, "ternary"),
-        ("ternary_temperature", rule.ternary, "ternary"),
     ]

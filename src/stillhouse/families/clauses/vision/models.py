@@ -10,7 +10,6 @@ from pydantic import Field
 from stillhouse.core.config import configclass
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
 from stillhouse.families.clauses.students.model_configs import (
-    ConvTMConfig,
     DeepTMConfig,
     FlatTMConfig,
     HybridTMConfig,
@@ -19,7 +18,7 @@ from stillhouse.families.clauses.students.model_configs import (
     SwinTMConfig,
 )
 
-ModelName = Literal["transformer", "tm", "deep_tm", "hybrid", "deep_ctm", "resnet_tm", "swin_tm", "pyramid_tm"]
+ModelName = Literal["transformer", "tm", "deep_tm", "hybrid", "resnet_tm", "swin_tm", "pyramid_tm"]
 MODELS: tuple[ModelName, ...] = get_args(ModelName)
 VIT_DEPTH = 2  # of the command line; the class itself has 4
 
@@ -32,7 +31,6 @@ class ModelsConfig:
     tm: FlatTMConfig = Field(default_factory=FlatTMConfig)
     deep_tm: DeepTMConfig = Field(default_factory=DeepTMConfig)
     hybrid: HybridTMConfig = Field(default_factory=HybridTMConfig)
-    deep_ctm: ConvTMConfig = Field(default_factory=ConvTMConfig)
     resnet_tm: ResNetTMConfig = Field(default_factory=ResNetTMConfig)
     swin_tm: SwinTMConfig = Field(default_factory=SwinTMConfig)
     pyramid_tm: PyramidTMConfig = Field(default_factory=PyramidTMConfig)

@@ -1,4 +1,4 @@
-"""A flat machine evaluated both ways: as torch trained it, and as logic by the fastest engine of this machine."""
+"""A flat machine evaluated both ways: as torch trained it, and as logic."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch import Tensor
 from stillhouse.classification.data import ImageData
 from stillhouse.core.records import write_json
 from stillhouse.families.clauses.lower import lower
-from stillhouse.logic.engine import MachineEvaluator
+from stillhouse.logic.machine import has_numba
 from stillhouse.logic.packed import packed_bytes
-from stillhouse.logic.passes import simplify
+from stillhouse.logic.simplify import simplify
 
 PACKED = "packed.json"
 
@@ -26,7 +26,7 @@ def compare_packed(model: Any, data: ImageData, folder: Path, batch_size: int) -
     """The whole test split both ways, written as `packed.json`.
 
     Returns:
-        Seconds of both (`first_seconds` is what compiling and choosing an engine took besides), accuracies, the share of
+        Seconds of both (`first_seconds` is what compiling took besides), accuracies, the share of
         `same_answers` and of `ties`: images whose two best scores are equal, where float sums may fall either way; engine,
         clauses and literals before and after simplification, bytes of the packed file.
 
@@ -35,12 +35,12 @@ def compare_packed(model: Any, data: ImageData, folder: Path, batch_size: int) -
     """
     model.eval()
     machine = lower(model, data.task.class_names)
-    _, report = simplify(machine.layers[0])
-    packed, images = MachineEvaluator(machine), data.test.images
+    whole, small = machine.layers[0], simplify(machine.layers[0])
+    images = data.test.images
     scores: list[np.ndarray] = []
 
     def by_logic(rows: Tensor) -> np.ndarray:
-        found = packed.scores(rows.numpy())
+        found = machine.scores(rows.numpy())
         scores.append(np.sort(found, axis=1))
         return found.argmax(1)
 
@@ -68,11 +68,11 @@ def compare_packed(model: Any, data: ImageData, folder: Path, batch_size: int) -
         "ties": float((ranked[:, -1] == ranked[:, -2]).mean()),
         "dense_accuracy": float((dense == labels).mean()),
         "packed_accuracy": float((answers == labels).mean()),
-        "engine": packed.layers[0].choose(min(batch_size, len(labels))),
-        "clauses": report.before.clauses,
-        "literals": report.before.literals,
-        "clauses_simplified": report.after.clauses,
-        "literals_simplified": report.after.literals,
+        "engine": "numba" if has_numba() else "numpy",
+        "clauses": whole.num_clauses,
+        "literals": len(whole.literals),
+        "clauses_simplified": small.num_clauses,
+        "literals_simplified": len(small.literals),
         "bytes": len(packed_bytes(machine)),
     }
     write_json(folder / PACKED, found)

@@ -3,16 +3,16 @@
     int NAME_predict(const uint8_t *pixels);                       one image: misses are counted until the capacity is used up
     void NAME_scores(const uint8_t *pixels, int32_t *scores);
     void NAME_scores_of_bits(const uint8_t *bits, int32_t *scores);
-    void NAME_predict_64(const uint8_t *pixels, int count, int *classes, uint64_t *work);    up to 64 images, one a bit of a word
 
-`work` has NAME_WORK words. Machines of several layers have no `NAME_predict_64`. Pixels are bytes, channel by channel and row by
-row.
+Pixels are bytes, channel by channel and row by row.
 """
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,8 @@ import numpy as np
 from stillhouse.core.checks import InputError
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.machine import Join, Machine
-from stillhouse.logic.targets.toolchain import C_FLAGS, c_compiler, identifier, run
+
+C_FLAGS = ("-O2", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
 
 _LAYER = """\
 /* Scores of one layer: a clause is worth what its misses leave of its capacity. */
@@ -70,57 +71,6 @@ static void join(int inputs, int outputs, const int32_t *path, int shift, const 
 }
 """
 
-_BATCH = """\
-void NAME_predict_64(const uint8_t *pixels, int count, int *classes, uint64_t *work)
-{
-    int32_t scores[64][NAME_CLASSES];
-    int b, f, i, j, k;
-    for (f = 0; f < NAME_BITS; f++) {
-        uint64_t plane = 0;
-        for (b = 0; b < count; b++)
-            plane |= (uint64_t)(pixels[(long)b * NAME_PIXELS + f % NAME_PIXELS] >= cuts[f / NAME_PIXELS]) << b;
-        work[f] = ~plane;
-        work[NAME_BITS + f] = plane;
-    }
-    for (b = 0; b < count; b++)
-        for (k = 0; k < NAME_CLASSES; k++) scores[b][k] = bias_0[k];
-    for (j = 0; j < CLAUSES; j++) {
-        uint64_t counter[WIDTHS] = {0}, over = 0;
-        uint32_t at;
-        int width = 0;
-        while (((int32_t)1 << width) < capacity_0[j]) width++;
-        for (i = 0; i < width; i++)
-            counter[i] = (((int32_t)1 << width) - capacity_0[j]) >> i & 1 ? ~(uint64_t)0 : 0;
-        if (!capacity_0[j]) continue;
-        for (at = starts_0[j]; at < starts_0[j + 1] && ~over; at++) {
-            uint64_t carry = work[literals_0[at]];
-            for (i = 0; i < width; i++) {
-                uint64_t kept = counter[i] ^ carry;
-                carry &= counter[i];
-                counter[i] = kept;
-            }
-            over |= carry;
-        }
-        for (b = 0; b < count; b++)
-            if (!(over >> b & 1)) {
-                int32_t left = (int32_t)1 << width;
-                for (i = 0; i < width; i++) left -= (int32_t)(counter[i] >> b & 1) << i;
-                for (k = 0; k < NAME_CLASSES; k++) scores[b][k] += left * votes_0[j * NAME_CLASSES + k];
-            }
-    }
-    for (b = 0; b < count; b++) {
-        classes[b] = 0;
-        for (k = 1; k < NAME_CLASSES; k++)
-            if (scores[b][k] > scores[b][classes[b]]) classes[b] = k;
-    }
-}
-"""
-
-
-def write_c(machine: Machine, path: Path, *, name: str = "clauses") -> None:
-    """The C of a machine, in one file."""
-    path.write_text(c_text(machine, name=name))
-
 
 def c_text(machine: Machine, *, name: str = "clauses") -> str:
     """The C of a machine.
@@ -128,29 +78,29 @@ def c_text(machine: Machine, *, name: str = "clauses") -> str:
     Args:
         machine: flat or deep.
         name: what its functions' names start with.
+
+    Raises:
+        InputError: a name that C does not take.
     """
-    identifier(name)
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+        raise InputError(f"name: expected a letter, then letters, digits and _, got {name!r}")
     machine.check()
     widest = max(machine.layers, key=lambda own: own.bits)
     bits, inputs, outputs = machine.layers[0].bits, widest.bits, max(own.outputs for own in machine.layers)
-    flat, classes = len(machine.layers) == 1, machine.layers[-1].outputs
+    classes = machine.layers[-1].outputs
     parts = [
         f"/* {name}: {' then '.join(f'{own.num_clauses} clauses' for own in machine.layers)}, {machine.pixels} pixels, "
         f"{classes} classes; emitted by stillhouse.\n   Scores divided by {machine.scale!r} are the network's. */",
         "#include <stdint.h>\n",
         f"#define {name}_PIXELS {machine.pixels}\n#define {name}_BITS {bits}\n#define {name}_CLASSES {classes}",
-        *([f"#define {name}_WORK {2 * bits}"] if flat else []),
         f"\nint {name}_predict(const uint8_t *pixels);\n"
         f"void {name}_scores(const uint8_t *pixels, int32_t *scores);\n"
-        f"void {name}_scores_of_bits(const uint8_t *bits, int32_t *scores);"
-        + (
-            f"\nvoid {name}_predict_64(const uint8_t *pixels, int count, int *classes, uint64_t *work);" if flat else ""
-        ),
+        f"void {name}_scores_of_bits(const uint8_t *bits, int32_t *scores);",
         _table("int16_t", "cuts", machine.cuts),
         *(_layer_tables(number, own, _literal_type(widest)) for number, own in enumerate(machine.layers)),
         *(_join_tables(number, own) for number, own in enumerate(machine.joins)),
         _LAYER.replace("LITERAL", _literal_type(widest)),
-        *([] if flat else [_JOIN]),
+        *([_JOIN] if machine.joins else []),
         _scores(machine, name, inputs, outputs),
         f"""\
 void {name}_scores(const uint8_t *pixels, int32_t *scores)
@@ -172,10 +122,6 @@ int {name}_predict(const uint8_t *pixels)
 }}
 """,
     ]
-    if flat:
-        count = max(max(machine.layers[0].failures - 1, 0).bit_length(), 1)
-        batch = _BATCH.replace("NAME", name).replace("WIDTHS", str(count))
-        parts.append(batch.replace("CLAUSES", str(machine.layers[0].num_clauses)))
     return "\n".join(parts)
 
 
@@ -259,66 +205,47 @@ def _whole(value: int) -> str:
 
 _MAIN = """\
 #include <stdio.h>
-#include "model.c"
+#include "FILE"
 
 int main(void)
 {
-    static uint8_t pixels[64][NAME_PIXELS];
-    size_t count;
-    while ((count = fread(pixels, NAME_PIXELS, 64, stdin)) > 0) {
-        size_t b;
-        BATCH
-        for (b = 0; b < count; b++) {
-            int32_t scores[NAME_CLASSES];
-            int k;
-            NAME_scores(pixels[b], scores);
-            printf("%d %d", NAME_predict(pixels[b]), CLASS_OF_BATCH);
-            for (k = 0; k < NAME_CLASSES; k++) printf(" %ld", (long)scores[k]);
-            printf("\\n");
-        }
+    static uint8_t pixels[NAME_PIXELS];
+    while (fread(pixels, NAME_PIXELS, 1, stdin) == 1) {
+        int32_t scores[NAME_CLASSES];
+        int k;
+        NAME_scores(pixels, scores);
+        printf("%d", NAME_predict(pixels));
+        for (k = 0; k < NAME_CLASSES; k++) printf(" %ld", (long)scores[k]);
+        printf("\\n");
     }
     return 0;
 }
 """
 
 
-def answers(
-    path: Path, images: np.ndarray, *, name: str = "clauses", target: str | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What an emitted file answers, built as a program of its own.
+def answers(path: Path, images: np.ndarray, *, name: str = "clauses") -> tuple[np.ndarray, np.ndarray]:
+    """What an emitted file answers, compiled with every warning an error and run as a program of its own.
 
     Args:
         path: of the C file.
         images: (B, ..) bytes.
         name: of its functions.
-        target: as zig names it, such as "x86-linux-musl" for 32 bits; None for this machine.
 
     Returns:
-        Classes (B) of `predict`, classes (B) of `predict_64` (those of `predict` where there is none), scores (B, K).
+        Classes (B) and scores (B, K).
 
     Raises:
-        InputError: no compiler, images that are no bytes.
+        InputError: no compiler, or one that refuses the file.
     """
-    if images.dtype != np.uint8:
-        raise InputError(f"images: expected uint8, got {images.dtype}")
-    text = path.read_text()
-    flat = f"{name}_predict_64(" in text
-    batch = (
-        f"static uint64_t work[{name}_WORK];\n        int classes[64];\n"
-        f"        {name}_predict_64(&pixels[0][0], (int)count, classes, work);"
-    )
-    main = _MAIN.replace("CLASS_OF_BATCH", "classes[b]" if flat else f"{name}_predict(pixels[b])")
-    main = main.replace("BATCH", batch if flat else "").replace("NAME", name)
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise InputError("C compiler: expected cc on the path, which checks what was written, got none; install one")
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "model.c").write_text(text)
-        (Path(folder) / "main.c").write_text(main)
-        (Path(folder) / "images").write_bytes(np.ascontiguousarray(images).tobytes())
-        run([*c_compiler(target), *C_FLAGS, "-o", "answers", "main.c"], folder)
-        rows = run(["./answers"], folder, stdin=Path(folder) / "images").split("\n")[:-1]
+        main, program = Path(folder) / "main.c", Path(folder) / "answers"
+        main.write_text(_MAIN.replace("NAME", name).replace("FILE", path.resolve().as_posix()))
+        built = subprocess.run([compiler, *C_FLAGS, "-o", program, main], capture_output=True, text=True)
+        if built.returncode:
+            raise InputError(f"{path.name}: expected C that compiles, got {built.stderr.strip()[-500:]}")
+        rows = subprocess.run([program], input=images.tobytes(), capture_output=True, check=True).stdout.splitlines()
     table = np.array([row.split() for row in rows], dtype=np.int64).reshape(len(images), -1)
-    return table[:, 0], table[:, 1], table[:, 2:]
-
-
-def build(path: Path, output: Path, *, target: str | None = None, flags: Iterable[str] = ("-c",)) -> None:
-    """Compile an emitted file with every warning an error."""
-    run([*c_compiler(target), *C_FLAGS, *flags, "-o", str(output.resolve()), str(path.resolve())], path.parent)
+    return table[:, 0], table[:, 1:]

@@ -1,1 +1,0 @@
-"""What clauses compile to: C, WebAssembly, Verilog, JSON."""

@@ -1,0 +1,123 @@
+"""C99 and JSON of machines: the same answers as the definition, on every row."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest_logic import random_set
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.seals import with_seal
+from stillhouse.logic import c
+from stillhouse.logic.clause_set import ClauseSet
+from stillhouse.logic.json_file import read_json, write_json
+from stillhouse.logic.machine import Machine
+
+
+def flat_machine(seed=0, *, clauses=65, failures=9, outputs=10, levels=2, side=8):
+    layer = random_set(seed, bits=levels * side * side, clauses=clauses, failures=failures, outputs=outputs)
+    edges = np.linspace(0, 0.9, levels, dtype=np.float32)
+    return Machine((1, side, side), edges, (layer,), (), tuple(map(str, range(outputs))))
+
+
+def images_of(machine, rows, seed=0):
+    """Bytes, some rows dark and some bright, so that clauses have every value."""
+    generator = np.random.default_rng(seed)
+    shape = (rows, *machine.image_shape)
+    return (generator.integers(0, 256, shape) * generator.random((rows, 1, 1, 1)) ** 0.3).astype(np.uint8)
+
+
+def test_c_gives_the_same_answers_on_ten_thousand_images(tmp_path):
+    machine = flat_machine()
+    (tmp_path / "a.c").write_text(c.c_text(machine))
+    images = images_of(machine, 10_000)
+    classes, scores = c.answers(tmp_path / "a.c", images)
+    expected = machine.scores(images, definition=True)
+    np.testing.assert_array_equal(scores, expected)
+    np.testing.assert_array_equal(classes, expected.argmax(1))
+
+
+@pytest.mark.parametrize(
+    ("clauses", "failures", "outputs", "levels"), [(1, 1, 1, 1), (3, 2, 2, 1), (20, 1, 3, 3), (64, 16, 17, 2)]
+)
+def test_c_of_every_shape(tmp_path, clauses, failures, outputs, levels):
+    machine = flat_machine(7, clauses=clauses, failures=failures, outputs=outputs, levels=levels, side=3)
+    (tmp_path / "a.c").write_text(c.c_text(machine, name="shape"))
+    images = images_of(machine, 130)
+    classes, scores = c.answers(tmp_path / "a.c", images, name="shape")
+    np.testing.assert_array_equal(scores, machine.scores(images, definition=True))
+    np.testing.assert_array_equal(classes, scores.argmax(1))
+
+
+def test_c_of_a_deep_machine(tmp_path, deep_machine):
+    (tmp_path / "deep.c").write_text(c.c_text(deep_machine))
+    images = images_of(deep_machine, 1000)
+    classes, scores = c.answers(tmp_path / "deep.c", images)
+    expected = deep_machine.scores(images, definition=True)
+    np.testing.assert_array_equal(scores, expected)
+    np.testing.assert_array_equal(classes, expected.argmax(1))
+    assert len(np.unique(expected, axis=0)) > 10
+
+
+def test_c_without_clauses_answers_with_the_bias(tmp_path):
+    none = ClauseSet.of([], bits=4, capacity=[], votes=np.zeros((0, 3)), bias=[1, 5, 2])
+    (tmp_path / "a.c").write_text(
+        c.c_text(Machine((1, 2, 2), np.array([0.5], np.float32), (none,), (), ("a", "b", "c")))
+    )
+    classes, scores = c.answers(tmp_path / "a.c", np.zeros((2, 1, 2, 2), np.uint8))
+    assert classes.tolist() == [1, 1]
+    assert scores.tolist() == [[1, 5, 2]] * 2
+
+
+def test_json_comes_back_as_the_same_machine(tmp_path, deep_machine):
+    for machine in (flat_machine(), deep_machine):
+        write_json(machine, tmp_path / "a.json")
+        images = images_of(machine, 200)
+        again = read_json(tmp_path / "a.json")
+        np.testing.assert_array_equal(again.scores(images, definition=True), machine.scores(images, definition=True))
+        assert (again.class_names, again.scale) == (machine.class_names, machine.scale)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": "other"}', '{"format": "stillhouse clauses", "version": 2}'])
+def test_json_of_another_kind_is_an_error(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(InputError, match="expected"):
+        read_json(tmp_path / "a.json")
+
+
+def test_json_with_another_number_is_an_error(tmp_path):
+    """A digit of a vote gives other answers; a seal that is gone proves nothing."""
+    write_json(flat_machine(), tmp_path / "a.json")
+    good = json.loads((tmp_path / "a.json").read_text())
+    votes = good["layers"][0]["weights"]
+    votes[3][2] += 1
+    for changed in (good, {key: value for key, value in good.items() if key != "seal"}):
+        (tmp_path / "a.json").write_text(json.dumps(changed))
+        with pytest.raises(InputError, match="was changed after it was written"):
+            read_json(tmp_path / "a.json")
+
+
+def test_json_with_parts_that_do_not_fit_is_an_error(tmp_path):
+    write_json(flat_machine(), tmp_path / "a.json")
+    good = json.loads((tmp_path / "a.json").read_text())
+    for change in (
+        {"layers": []},
+        {"class_names": ["one"]},
+        {"edges": ["x"]},
+        {"layers": [{"rules": [[0]]}]},
+        {"joins": [1]},
+    ):
+        (tmp_path / "a.json").write_text(json.dumps(with_seal({**good, **change}, "a.json")))
+        with pytest.raises(InputError, match="expected"):
+            read_json(tmp_path / "a.json")
+
+
+def test_what_cannot_be_compiled_is_a_line(tmp_path, monkeypatch):
+    (tmp_path / "a.c").write_text("no C")
+    with pytest.raises(InputError, match=r"a\.c: expected C that compiles"):
+        c.answers(tmp_path / "a.c", np.zeros((1, 1, 8, 8), np.uint8))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="C compiler: expected cc on the path"):
+        c.answers(tmp_path / "a.c", np.zeros((1, 1, 8, 8), np.uint8))
+    with pytest.raises(InputError, match="name: expected a letter"):
+        c.c_text(flat_machine(), name="a-b")
