@@ -329,7 +329,7 @@ DOCUMENT_004 = (
           "embed/test_embed_family.py::test_micro_batches_compare_their_own_rows"),
     fault("a pass leaves the last batch out", "families.embed.lesson:EmbeddingLessonConfig.steps",
           edited("-(-rows // batch)", "rows // batch"), "embed/test_embed_family.py::test_an_epoch_is_a_pass[65-3]"),
-    fault("levels weigh alike", "families.embed.students.levels:level_weights", edited("0.5**number", "1.0"),
+    fault("levels weigh alike", "families.embed.students:level_weights", edited("0.5**number", "1.0"),
           "training/test_embedding_job.py::test_levels_are_weighed_prefix_by_prefix"),
 )
 

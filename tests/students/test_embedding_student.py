@@ -12,8 +12,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
-from stillhouse.families.embed.students import EmbeddingStudentConfig
-from stillhouse.families.embed.students.levels import level_weights, prefixes, widths
+from stillhouse.families.embed.students import EmbeddingStudentConfig, level_weights, prefixes, widths
 from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
 
 

@@ -20,7 +20,7 @@ COMMANDS = {
     "capture": "texts -> a teacher's vectors, encoded once into a folder",
     "distill": "vectors -> a student of 5 numbers, beside PCA, UMAP and others, with a verdict and a report",
     "evaluate": "score a student on its test rows, or on other vectors",
-    "encode": "vectors or texts -> codes, as .npy, .csv or .jsonl (with trees)",
+    "encode": "vectors or texts -> codes, as .npy, .csv or .jsonl",
     "explore": "write the page on which the space can be looked at and searched",
     "export": "one folder for those who use it: numpy alone, ONNX",
 }
@@ -239,7 +239,7 @@ def _encode(words: Sequence[str]) -> int:
     parser = Parser(prog="stillhouse embed encode", description=COMMANDS["encode"], examples=examples)
     parser.add_argument("folder", type=Path, help="a run, or the folder of a student (RUN/text-student reads texts)")
     parser.add_argument("source", help="vectors, a capture, or a text file (as in capture)")
-    parser.add_argument("--out", type=Path, required=True, help="FILE.npy, .csv (with texts) or .jsonl (with trees)")
+    parser.add_argument("--out", type=Path, required=True, help="FILE.npy, .csv or .jsonl (with texts)")
     parser.add_argument("--key", help="which array or column of the vectors")
     parser.add_argument("--level", type=int, help="how many levels of the code [all]")
     parser.add_argument("--teacher", "--model", help="for texts and a student of vectors: the model between them")

@@ -55,7 +55,6 @@ from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig, refusal
 from stillhouse.families.embed.samples import neighbour_samples
 from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
-from stillhouse.families.embed.students.tree import fit_scale, level_sizes
 from stillhouse.layers.taps import Tapped
 from stillhouse.training.config import TrainingConfig
 
@@ -319,9 +318,8 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
     def save(self, folder: Path, model: EmbeddingStudent, choice: Any, lab: EmbedLab) -> None:
         """Weights and a card that numpy alone can use."""
         model.cpu().eval()
-        more = {} if (scale := tree_scale(lab.config, lab.data, model)) is None else {"tree_scale": scale}
         teacher = teacher_facts(lab.config, lab.data)
-        save_embedder(folder, model, teacher=teacher, data=lab.data.facts(), more={"family": self.kind, **more})
+        save_embedder(folder, model, teacher=teacher, data=lab.data.facts(), more={"family": self.kind})
 
     def load(self, folder: Path) -> EmbeddingStudent:
         """A vector student."""
@@ -421,13 +419,6 @@ def fit_text(lab: EmbedLab, seed: int) -> Any:
     from stillhouse.families.embed.text_arm import train_text
 
     return train_text(lab, seed)
-
-
-def tree_scale(config: EmbedRunConfig, material: Material, student: EmbeddingStudent) -> list[float] | None:
-    """What each level of a tree is divided by, from training codes; None where the levels are not 5, 25, 125, ..."""
-    if tuple(config.student.levels) != level_sizes(len(config.student.levels) - 1):
-        return None
-    return list(fit_scale(student.encode(material.anchor_vectors(SCALE_ROWS)), coverage=0.999))
 
 
 def _of_noise(shape: tuple[int, ...], rng: np.random.Generator, width: int, k: int, *, normalize: bool) -> np.ndarray:

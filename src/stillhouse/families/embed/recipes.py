@@ -38,7 +38,7 @@ def embedding(path: str = VECTORS) -> EmbedRunConfig:
 
 
 def embedding_tree(path: str = VECTORS) -> EmbedRunConfig:
-    """5, 25 and 125 numbers, each level the code of the one before made finer: what trees are made of."""
+    """5, 25 and 125 numbers, each level the code of the one before made finer."""
     return replace(embedding(path), name="embedding-tree", student=EmbeddingStudentConfig(levels=(5, 25, 125)))
 
 

@@ -23,9 +23,7 @@ from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import Metric, judge, nearest_neighbors
 from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import EmbedRunConfig
-from stillhouse.families.embed.students.axes import axes_from, unnamed_axes
-from stillhouse.families.embed.students.tree import encode as tree_of
-from stillhouse.families.embed.students.tree import to_json
+from stillhouse.families.embed.students import unnamed_axes
 
 Log = Callable[[str], None]
 BESIDE = ("pca", "random-projection")
@@ -169,7 +167,7 @@ def encode(
     Args:
         folder: of the student or its run.
         source: vectors (a file or a capture), or texts (.txt, .csv, .tsv, .jsonl; see `corpus`).
-        out: .npy, .csv (with texts), or .jsonl: a line a row with text, code and, for 5, 25, 125 numbers, its tree.
+        out: .npy, .csv (with texts), or .jsonl: a line a row with text and code.
         key: which array of the vectors.
         level: how many levels of the code. [all]
         teacher: model that turns texts into vectors, for a student of vectors.
@@ -193,7 +191,7 @@ def encode(
         np.save(buffer, codes)
         write_atomically(out, lambda file: file.write(buffer.getbuffer()))
     else:
-        lines = _csv(codes, texts) if out.suffix == ".csv" else _json_lines(codes, texts, student, levels)
+        lines = _csv(codes, texts) if out.suffix == ".csv" else _json_lines(codes, texts)
         raw = "".join(lines).encode()
         write_atomically(out, lambda file: file.write(raw))
     return codes.shape[0], codes.shape[1]
@@ -282,8 +280,7 @@ def _named(axes: Any) -> Any:
     """
     if axes is None:
         return None
-    unnamed = [[axis.name, axis.negative, axis.positive] for axis in unnamed_axes(len(axes))]
-    return [one[0] if list(one) == blank else list(one) for one, blank in zip(axes, unnamed)]
+    return [one[0] if list(one) == blank else list(one) for one, blank in zip(axes, unnamed_axes(len(axes)))]
 
 
 def _of(count: int, most: int) -> str:
@@ -347,12 +344,8 @@ def _csv(codes: np.ndarray, texts: list[str] | None) -> Iterator[str]:
         yield buffer.getvalue()
 
 
-def _json_lines(codes: np.ndarray, texts: list[str] | None, student: Student, levels: tuple[int, ...]) -> Iterator[str]:
-    scale = student.card.get("tree_scale")
-    axes = axes_from(student.card["axes"]) if student.card.get("axes") else None
+def _json_lines(codes: np.ndarray, texts: list[str] | None) -> Iterator[str]:
     for row, code in enumerate(codes):
         line: dict[str, Any] = {} if texts is None else {"text": texts[row]}
         line["code"] = [round(float(value), 6) for value in code]
-        if scale is not None and axes is not None and len(axes) == 5:
-            line["tree"] = json.loads(to_json(tree_of(code, scale=scale[: len(levels)], axes=axes)))
         yield json.dumps(line, ensure_ascii=False) + "\n"

@@ -21,8 +21,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import verify_files, with_hashes
 from stillhouse.core.machine import versions
 from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, write_json
-from stillhouse.families.embed.students import EmbeddingStudentConfig
-from stillhouse.families.embed.students.axes import unnamed_axes
+from stillhouse.families.embed.students import EmbeddingStudentConfig, unnamed_axes
 
 FORMAT = "stillhouse-embedder-1"
 CODE_SPREAD = 1.25  # standard deviation of the first level's numbers at the start: neighbors then lie within about 1
@@ -59,9 +58,7 @@ class EmbeddingStudent(nn.Module):
         # undecided is cosine here, where there are no rows to decide by
         config = replace(config, normalize=config.normalize is not False)
         self.config, self.teacher_dim = config, teacher_dim
-        self.axes: list[list[str]] = [list(axis) for axis in config.axes] or [
-            [axis.name, axis.negative, axis.positive] for axis in unnamed_axes(config.levels[0])
-        ]
+        self.axes: list[list[str]] = [list(axis) for axis in config.axes] or unnamed_axes(config.levels[0])
         d, (h1, h2) = sum(config.levels), config.hidden
         self.register_buffer("mean", torch.zeros(teacher_dim))
         self.register_buffer("scale", torch.ones(()))
