@@ -14,7 +14,7 @@ from stillhouse.cli.stored import recipes
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import run_place
-from stillhouse.families.embed.flags import SHORT, dashed, leaves, nearer, take_documented, text_arm
+from stillhouse.families.embed.flags import SHORT, dashed, leaves, nearer, take_documented
 
 COMMANDS = {
     "capture": "texts -> a teacher's vectors, encoded once into a folder",
@@ -144,7 +144,6 @@ def _distill(words: Sequence[str]) -> int:
         common={
             "--recipe": "",
             "--student": "",
-            "--text-teacher": "",
             **RUNS,
             "--key": "",
             "--levels": "",
@@ -164,15 +163,12 @@ def _distill(words: Sequence[str]) -> int:
     )
     parser.add_argument("--student", choices=("vector", "text"), help="text: also a student that reads texts [vector]")
     parser.add_argument(
-        "--text-teacher", help="with --student text: the teacher's folder [as captured]; hash: no teacher's tokens"
-    )
-    parser.add_argument(
         "--resume", action="store_true", help="go on with the run in the folder; finished arms are kept"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--force", action="store_true", help="continue although the vectors look like noise")
     if early.get("student") == "text":
-        change["text"] = text_arm(early.get("text-teacher"))
+        change["text"] = {}
 
     def load(source: str, assignments: Sequence[str]) -> Any:
         from stillhouse.families.embed.recipes import load_embedding  # not before the words are looked at
@@ -297,12 +293,12 @@ def _export(words: Sequence[str]) -> int:
     from stillhouse.core.checks import InputError
     from stillhouse.families.embed.codes import load_student
     from stillhouse.families.embed.export.embedding import export_embedder
-    from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
+    from stillhouse.families.embed.text import TextEmbedder
 
-    if isinstance(load_student(options.folder), NumpyTextEmbedder):
+    if isinstance(load_student(options.folder), TextEmbedder):
         raise InputError(
             f"{options.folder}: a text student is used as it lies: copy the folder; "
-            "stillhouse.families.embed.export.numpy_text.NumpyTextEmbedder reads it without torch"
+            "stillhouse.families.embed.text.TextEmbedder reads it without torch"
         )
     inside = options.folder / "student"
     out = export_embedder(inside if inside.is_dir() else options.folder, options.out, onnx=not options.no_onnx)

@@ -243,22 +243,6 @@ def teacher_facts(config: EmbedRunConfig, material: Material) -> dict[str, Any]:
     return facts
 
 
-def teacher_folder(config: EmbedRunConfig) -> Path | None:
-    """Where the captured model's tokens are: as given, or as the capture names it, if that is a folder here."""
-    if config.text is not None and config.text.teacher:
-        return Path(config.text.teacher).expanduser()
-    manifest = Path(config.data.path).expanduser() / CAPTURE
-    named = str(capture_manifest(manifest.parent).get("model", "")) if manifest.is_file() else ""
-    if not named:
-        return None
-    from stillhouse.families.embed.capture import model_folder
-
-    try:
-        return model_folder(named)  # a folder, or a name in the local cache
-    except InputError:
-        return None
-
-
 def split_digest(data: VectorData) -> str:
     """SHA-256 of the row numbers of all splits: equal only for equal splits."""
     rows = json.dumps([side.tolist() for side in (data.train, data.validation, data.test)])

@@ -17,13 +17,13 @@ from stillhouse.core.records import ABOUT, RUN, read_object, write_atomically
 from stillhouse.core.sample import sample_rows
 from stillhouse.families.embed.codes import Student, load_student
 from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
-from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 from stillhouse.families.embed.judge import neighbours_compared
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import Metric, judge, nearest_neighbors
 from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.students import unnamed_axes
+from stillhouse.families.embed.text import TextEmbedder
 
 Log = Callable[[str], None]
 BESIDE = ("pca", "random-projection")
@@ -80,7 +80,7 @@ def codes_of(student: Student, store: VectorStore, rows: np.ndarray) -> np.ndarr
     Raises:
         InputError: vectors of another width, or no texts.
     """
-    if isinstance(student, NumpyTextEmbedder):
+    if isinstance(student, TextEmbedder):
         if store.texts is None:
             raise InputError(f"{store.path}: this student reads texts, and these vectors have none")
         return student.encode([store.texts[int(row)] for row in rows])
@@ -305,7 +305,7 @@ def _chunks(
     place = Source.parse(source)
     if place.path.suffix.lower() in TABLES:
         texts = read_texts(place.path, columns=place.columns, articles=place.articles, deduplicate=False)
-        if isinstance(student, NumpyTextEmbedder):
+        if isinstance(student, TextEmbedder):
             return texts, (student.encode(texts[s : s + CHUNK]) for s in range(0, len(texts), CHUNK))
         if teacher is None:
             raise InputError(
