@@ -141,14 +141,14 @@ def things(field: Field) -> list[Made]:
 
 
 def texts(base: Path) -> Path:
-    """Of more than one shard."""
-    from stillhouse.families.embed.capture import SHARD_ROWS
+    """Of more than one chunk."""
+    from stillhouse.families.embed.capture import CHUNK_ROWS
 
     draw, words = (
         random.Random(0),
         ("the", "man", "woman", "dog", "cat", "plays", "eats", "sees", "red", "green", "small", "old"),
     )
-    lines = {" ".join(draw.choices(words, k=7)): None for _ in range(2 * SHARD_ROWS)}
+    lines = {" ".join(draw.choices(words, k=7)): None for _ in range(2 * CHUNK_ROWS)}
     (base / "texts.txt").write_text("\n".join(lines) + "\n")
     return base / "texts.txt"
 

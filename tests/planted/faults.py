@@ -1018,7 +1018,7 @@ CACHE = (
         "a torn shard counts as finished",
         "stillhouse.cache.files:_finished",
         edited('== about["bytes"]', ">= 0"),
-        "tests/teachers/test_sentence_teacher.py::test_a_killed_capture_goes_on_where_it_stopped",
+        "tests/cache/test_cache_files.py::test_a_killed_cache_is_continued",
     ),
     Fault(
         "every process writes every shard",
@@ -1990,10 +1990,10 @@ RELIABILITY = (
         "tests/test_outputs.py::test_every_command_looks_before_it_writes",
     ),
     Fault(
-        "a capture that was killed before its plan had a name is nobody's",
-        "stillhouse.families.embed.capture:_to_do",
-        edited('not entry.name.startswith(".")', "True"),
-        "tests/teachers/test_sentence_teacher.py::test_a_capture_that_was_killed_before_its_plan_had_a_name_goes_on",
+        "a capture that was killed before its manifest had a name is nobody's",
+        "stillhouse.families.embed.capture:_begun",
+        edited('e.name[0] != "."', "True"),
+        "tests/teachers/test_sentence_teacher.py::test_a_capture_that_was_killed_before_its_manifest_had_a_name_goes_on",
     ),
     Fault(
         "a study whose worker died when it was made is nobody's",

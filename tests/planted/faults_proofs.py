@@ -301,7 +301,7 @@ DOCUMENT_004 = (
     fault("a preset is no recipe", "families.embed.recipes:_temperatures", constant([]),
           "embed/test_embed_family.py::test_a_preset_is_a_recipe"),
     fault("weights of a teacher are left in the file", "families.embed.documented.checkpoint:load_teacher_checkpoint",
-          edited("_checked(found, path)", '_checked({**found, "model_state": None}, path)'),
+          edited("_moved({**found, ", '_moved({**found, "model_state": None, '),
           "embedding/test_teacher_checkpoint.py::test_all_three_parts_are_read"),
     fault("every curriculum is linear", "families.embed.documented.schedule:CurriculumSchedule.__call__",
           edited('self.schedule_type == "linear"', "True"),

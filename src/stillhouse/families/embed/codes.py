@@ -113,8 +113,7 @@ class CodePredictor(Predictor):
 
 def texts_of(source: str) -> list[str]:
     """The texts of a file, or of a column of one (`FILE:COLUMN`)."""
-    from stillhouse.families.embed.corpus import Source
-    from stillhouse.families.embed.data.texts import read_texts
+    from stillhouse.families.embed.data.texts import Source, read_texts
 
     place = Source.parse(source)
-    return list(read_texts(place.path, columns=place.columns, articles=place.articles, deduplicate=False))
+    return list(read_texts(place.path, columns=place.columns, deduplicate=False))

@@ -99,9 +99,8 @@ def _capture(words: Sequence[str]) -> int:
   stillhouse embed capture pairs.csv:0,1 --model all-MiniLM-L6-v2 --out runs/pairs
   stillhouse embed capture articles.jsonl:body --model all-MiniLM-L6-v2 --out runs/articles --limit 50000
 """,
-        epilog="a text file: FILE.txt (a line a text), FILE.csv:0,1 (columns), FILE.jsonl:body (a field),\n"
-        "FILE.txt:prose or FILE.txt:tokenized (articles, sentence by sentence). Equal texts are taken once. A capture that was\n"
-        "stopped goes on where it stopped; a finished one returns at once.",
+        epilog="a text file: FILE.txt (a line a text), FILE.csv:0,1 (columns), FILE.jsonl:body (a field).\n"
+        "Equal texts are taken once. A capture that was stopped goes on where it stopped; a finished one returns at once.",
     )
     parser.add_argument("texts", nargs="+", help="text files, see below")
     parser.add_argument("--model", "--teacher", required=True, help="sentence-transformers folder or name")
@@ -115,8 +114,7 @@ def _capture(words: Sequence[str]) -> int:
     parser.add_argument("--no-resume", action="store_true", help="refuse a folder in which a capture is")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse(words)
-    from stillhouse.families.embed.capture import Encoding
-    from stillhouse.families.embed.corpus import capture_sources
+    from stillhouse.families.embed.capture import Encoding, capture_sources
 
     about = capture_sources(
         options.texts,

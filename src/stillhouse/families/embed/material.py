@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_arrays, write_arrays
 from stillhouse.core.sample import sample_rows
+from stillhouse.families.embed.data.formats import capture_manifest
 from stillhouse.families.embed.data.texts import read_pairs, read_table
-from stillhouse.families.embed.data.vector_stores import capture_manifest
 from stillhouse.families.embed.data.vectors import VectorData
 from stillhouse.families.embed.graph import neighbor_graph
 from stillhouse.families.embed.job import Poles, VectorRows

@@ -293,18 +293,14 @@ def _of(count: int, most: int) -> str:
     return f"{count:,}" if count == most else f"{count:,} of {most:,}"
 
 
-TABLES = (".txt", ".csv", ".tsv", ".jsonl")
-
-
 def _chunks(
     student: Student, source: str, key: str | None, teacher: str | None
 ) -> tuple[list[str] | None, Iterator[np.ndarray]]:
-    from stillhouse.families.embed.corpus import Source
-    from stillhouse.families.embed.data.texts import read_texts
+    from stillhouse.families.embed.data.texts import TABLES, Source, read_texts
 
     place = Source.parse(source)
     if place.path.suffix.lower() in TABLES:
-        texts = read_texts(place.path, columns=place.columns, articles=place.articles, deduplicate=False)
+        texts = read_texts(place.path, columns=place.columns, deduplicate=False)
         if isinstance(student, TextEmbedder):
             return texts, (student.encode(texts[s : s + CHUNK]) for s in range(0, len(texts), CHUNK))
         if teacher is None:
