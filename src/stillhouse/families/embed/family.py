@@ -370,7 +370,7 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
         from stillhouse.families.embed.export.embedding import write_for_numpy, write_for_onnx, write_for_torch
 
         return {
-            "numpy": Target("needs numpy alone", "", write_for_numpy, takes=()),
+            "numpy": Target("needs numpy and safetensors", "", write_for_numpy, takes=()),
             "onnx": Target("numpy and ONNX", "", write_for_onnx, takes=()),
             "torch": Target("for torch.export.load", ".pt2", write_for_torch, takes=()),
         }
