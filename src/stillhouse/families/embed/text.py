@@ -129,7 +129,7 @@ def fit_text_student(
         return TextEmbedder(whole, {name: np.ascontiguousarray(x, np.float32) for name, x in arrays.items()})
 
     def figures(strength: float) -> tuple[float, float, float]:
-        guess, truth = fitted(~held, strength).encode([texts[n] for n in np.flatnonzero(held)]), codes[held]
+        guess, truth = fitted(~held, strength).encode([text for text, out in zip(texts, held) if out]), codes[held]
         wrong, spread = (
             np.square(guess[:, first] - truth[:, first]),
             np.square(truth[:, first] - truth[:, first].mean(0)),
