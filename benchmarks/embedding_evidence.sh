@@ -11,9 +11,11 @@ set -eu
 RUNS="${RUNS:-runs}"
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
+mkdir -p "$RUNS"
+python "$(dirname "$0")/wikitext_sentences.py" "$TEXTS/wikitext-2/train.txt" > "$RUNS/wikitext-2.txt"
 stillhouse embed capture \
     "$TEXTS/stsb/stsb-en-train.csv:0,1" "$TEXTS/stsb/stsb-en-dev.csv:0,1" "$TEXTS/stsb/stsb-en-test.csv:0,1" \
-    "$TEXTS/sst2/train.tsv:0" "$TEXTS/sst2/dev.tsv:0" "$TEXTS/sst2/test.tsv:0" "$TEXTS/wikitext-2/train.txt:tokenized" \
+    "$TEXTS/sst2/train.tsv:0" "$TEXTS/sst2/dev.tsv:0" "$TEXTS/sst2/test.tsv:0" "$RUNS/wikitext-2.txt" \
     --min-chars 12 --max-chars 300 --limit 6000 --model "$MINILM" --out "$RUNS/sentences"
 
 resume=""

@@ -4,7 +4,7 @@
     python benchmarks/embedding_throughput.py --student RUN/student                         a trained vector student
     python benchmarks/embedding_throughput.py --text-student RUN/text --teacher all-MiniLM-L6-v2 --texts FILE.txt
 
-Vectors -> codes with numpy, torch and (if there) onnxruntime. Texts -> codes with the static student, against the teacher, and
+Vectors -> codes with numpy, torch and (if there) onnxruntime. Texts -> codes with the text student, against the teacher, and
 the teacher with the vector student behind it. Each is timed several times in turn, so that a busy machine hits all alike; printed
 are the best and the median. Without --text-student one is trained for a moment on random codes: speed does not depend on
 what it learned. Threads: --threads for all of them.
@@ -91,25 +91,25 @@ def vector_tasks(args: argparse.Namespace, scratch: Path) -> list[Task]:
 
 
 def text_tasks(args: argparse.Namespace, scratch: Path) -> list[Task]:
-    """The static student, the teacher, and the teacher with the vector student behind it, on the same texts."""
+    """The text student, the teacher, and the teacher with the vector student behind it, on the same texts."""
     from sentence_transformers import SentenceTransformer
 
     from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
-    from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
+    from stillhouse.families.embed.text import TextEmbedder
 
     teacher = SentenceTransformer(args.teacher, device="cpu")
     texts = read(args.texts, args.student_limit)
     few = texts[: args.limit]
-    student = NumpyTextEmbedder.load(args.text_student or brief_student(scratch / "text", texts, args.teacher))
+    student = TextEmbedder.load(args.text_student or brief_student(scratch / "text", texts))
     vectors = NumpyEmbedder.load(
         args.student or random_student(scratch / "behind", teacher.encode("a").shape[0], tuple(args.hidden))
     )
     letters = np.mean([len(text) for text in few])
     print(f"\n{len(few)} texts for the teacher, {len(texts)} for the student; {letters:.0f} characters on average")
     return [
-        ("static student", len(texts), lambda: student.encode(texts)),
-        ("static student, same texts", len(few), lambda: student.encode(few)),
-        ("static student, one at a time", len(few), lambda: [student.encode([text]) for text in few]),
+        ("text student", len(texts), lambda: student.encode(texts)),
+        ("text student, same texts", len(few), lambda: student.encode(few)),
+        ("text student, one at a time", len(few), lambda: [student.encode([text]) for text in few]),
         ("teacher", len(few), lambda: teacher.encode(few, batch_size=64)),
         ("teacher, then vector student", len(few), lambda: vectors.encode(teacher.encode(few, batch_size=64))),
         ("teacher, one at a time", 50, lambda: [teacher.encode(text) for text in few[:50]]),
@@ -145,19 +145,14 @@ def random_student(folder: Path, width: int, hidden: tuple[int, int]) -> Path:
     return folder
 
 
-def brief_student(folder: Path, texts: list[str], teacher: str) -> Path:
-    """A text student of the usual size after one epoch on random codes; of hashed words where the teacher is no folder."""
-    from dataclasses import replace
+def brief_student(folder: Path, texts: list[str]) -> Path:
+    """A text student of the usual size, fitted to random codes."""
+    from stillhouse.families.embed.text import fit_text_student
 
-    from stillhouse.families.embed.students.text_config import TextStudentConfig
-    from stillhouse.families.embed.text import TRAINING, TextLesson, distill_text_student
-
-    local = Path(teacher).is_dir()
-    config = TextStudentConfig() if local else TextStudentConfig(tokens="hash", start="random")
     codes = np.random.default_rng(2).standard_normal((len(texts), 5), dtype=np.float32)
-    training = replace(TRAINING, epochs=1)
-    lesson = TextLesson(texts, codes, config=config, teacher=teacher if local else None)
-    distill_text_student(lesson, folder=folder, training=training)
+    card = {"levels": [5], "output": "euclidean"}
+    held = np.arange(len(texts)) % 10 == 0
+    fit_text_student(texts, codes, held, features=1 << 17, strengths=(1.0,), card=card).save(folder)
     return folder
 
 

@@ -297,7 +297,6 @@ EMBED = {
     "anchors": ["pca"],
     "seeds": 1,
 }
-HASHED = {"tokens": "hash", "start": "random", "buckets": 512, "width": 16, "hidden": 8}
 AXES = [["age", "old", "new"], ["heat", "cold", "hot"]]
 CONTROLS = ["pca", "random-projection", "truncation"]
 
@@ -318,7 +317,7 @@ EMBED_CASES = {
         },
     ),
     "poles": embed(student={"axes": [["size", "small", "large"], *AXES]}, poles_file="poles.csv"),
-    "hashed-text": embed(text={"student": HASHED, "epochs": 2, "batch_size": 64}),
+    "hashed-text": embed(text={"features": 4096}),
 }
 
 FAMILIES = {"images": IMAGE_CASES, "vision": VISION_CASES, "sar": SAR_CASES, "lm": LM_CASES, "embed": EMBED_CASES}

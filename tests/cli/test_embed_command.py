@@ -10,13 +10,11 @@ import numpy as np
 import pytest
 
 from stillhouse.cli.main import main
-from stillhouse.cli.options import TRAINING
 from stillhouse.core.flags import flags
 from stillhouse.families.embed.commands import COMMANDS
 from stillhouse.families.embed.corpus import gather
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.flags import SHORT
-from stillhouse.families.embed.plan import TextArmConfig
 from stillhouse.families.embed.recipes import EMBEDDING_RECIPES, load_embedding
 
 TINY = [
@@ -46,7 +44,7 @@ TINY += [
     "1",
     "--quiet",
 ]
-TEXT = ["--student", "text", "--text-teacher", "hash", "--text-epochs", "1", "--buckets", "256", "--texts-key", "texts"]
+TEXT = ["--student", "text", "--set", "text.features=4096", "--texts-key", "texts"]
 
 
 def said(capsys, *words):
@@ -161,15 +159,12 @@ def test_a_file_of_documented_settings_is_read(tmp_path, capsys):
 
 
 def test_short_flags_are_the_vector_students(capsys):
-    """A text student has settings of the same names: whatever collides is either in the list or the text student's alone."""
+    """A short flag that names two settings would change the wrong one."""
     found = printed(capsys, "x.npy", "--epochs", "7", "--neighbor-weight", "2", "--hidden", "8,4", "--noise", "0.1")
     assert (found["training"]["epochs"], found["lesson"]["neighbor_weight"]) == (7, 2)
     assert (found["student"]["hidden"], found["lesson"]["noise"], found["text"]) == ([8, 4], 0.1, None)
     names = {flag.name for flag in flags(load_embedding("x.npy"))}
     assert {f"--{full}" for full in SHORT.values()} <= names
-    texts = {flag.path[-1].replace("_", "-") for flag in flags(TextArmConfig())}
-    others = {flag.path[-1].replace("_", "-") for flag in flags(load_embedding("x.npy")) if flag.path[0] != "text"}
-    assert texts & others <= {*SHORT, *(name.removeprefix("--") for name in TRAINING)}
 
 
 def test_a_file_starts_from_a_recipe_and_flags_come_after_it(tmp_path, capsys):
@@ -264,7 +259,7 @@ def test_a_run_prints_its_verdict_and_evaluates_again_to_the_same(run, capsys):
 
 
 def test_codes_are_written_in_three_forms(run, vectors, tmp_path, capsys):
-    """The same numbers, with texts where the form has room, and trees of five-number nodes."""
+    """The same numbers, with texts where the form has room."""
     for name in ("z.npy", "z.csv", "z.jsonl"):
         assert said(capsys, "encode", run, vectors, "--key", "embeddings", "--out", tmp_path / name)[0] == 0
     codes = np.load(tmp_path / "z.npy")
@@ -274,9 +269,7 @@ def test_codes_are_written_in_three_forms(run, vectors, tmp_path, capsys):
     assert (len(rows), rows[0][0]) == (301, "z1")
     np.testing.assert_allclose([float(value) for value in rows[1]], codes[0], rtol=1e-5)
     line = json.loads((tmp_path / "z.jsonl").read_text().splitlines()[0])
-    root = line["tree"]["root"]
-    assert len(root["children"]) == 5
-    np.testing.assert_allclose(np.array(root["value"]) * line["tree"]["scale"][0], codes[0, :5], atol=1e-4)
+    np.testing.assert_allclose(line["code"], codes[0], atol=1e-5)
     assert (
         said(capsys, "encode", run, vectors, "--key", "embeddings", "--level", 1, "--out", tmp_path / "one.npy")[0] == 0
     )

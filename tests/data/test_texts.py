@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.embed.data.texts import read_lines, read_pairs, read_table, read_texts, sentences
+from stillhouse.families.embed.data.texts import read_lines, read_pairs, read_table, read_texts
 
 ASSETS = Path(os.environ.get("STILLHOUSE_ASSETS", Path(__file__).parents[2].parent / "shared" / "assets")) / "text"
 
@@ -83,36 +83,17 @@ def test_what_does_not_fit_is_refused(tmp_path):
         read_texts(path, columns=(1,))
     with pytest.raises(InputError, match=r"expected \.txt, \.csv, \.tsv or \.jsonl, got '\.md'"):
         read_texts(written(tmp_path, "x.md", "a"))
-    with pytest.raises(InputError, match="articles: goes with a"):
-        read_texts(written(tmp_path, "x.csv", "a"), articles="prose")
     with pytest.raises(InputError, match="row 2: expected a score, got 'high'"):
         read_pairs(written(tmp_path, "p.csv", "a,b,1\nc,d,high\n"))
-
-
-def test_articles_become_sentences():
-    """By the two rules that the docstring states."""
-    wiki = ' = Title = \n \n Mr. <unk> won 1 @,@ 000 @-@ odd pounds . " Why ? " he asked . Go !\n a <unk> and <unk> . End .\n'
-    assert list(sentences(wiki, tokenized=True)) == [
-        "Mr. <unk> won 1,000-odd pounds .",
-        '" Why ? "',
-        "he asked .",
-        "Go !",
-        "End .",
-    ]
-    prose = "It cost 3.50 euros. “Too much!” She left.\nNext e.g. this one."
-    assert list(sentences(prose)) == ["It cost 3.50 euros.", "“Too much!”", "She left.", "Next e.g. this one."]
 
 
 @pytest.mark.assets
 @pytest.mark.skipif(not ASSETS.is_dir(), reason="no real texts here")
 def test_the_real_sets_are_read_whole():
-    """STS-B, SST-2 and WikiText-2 as they lie on disk."""
+    """STS-B and SST-2 as they lie on disk."""
     first, second, gold = read_pairs(ASSETS / "stsb" / "stsb-en-dev.csv")
     assert len(first) == len(second) == len(gold) == 1500
     assert (min(gold), max(gold)) == (0.0, 5.0)
     labelled = list(read_table(ASSETS / "sst2" / "dev.tsv", (0, 1)))
     assert len(labelled) == 872
     assert {label for _, label in labelled} == {"0", "1"}
-    wiki = read_texts(ASSETS / "wikitext-2" / "test.txt", articles="tokenized", min_chars=40, max_chars=250)
-    assert len(wiki) > 4000
-    assert all(text.count("<unk>") < 2 and "@-@" not in text for text in wiki)

@@ -1,6 +1,5 @@
 """Vectors on disk: every format gives the same rows, only these are read, nothing damaged passes, no row on two sides."""
 
-import json
 import os
 import pickle
 import subprocess
@@ -15,7 +14,6 @@ from safetensors.torch import save_file
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
-from stillhouse.families.embed.data import vector_cache, vector_rows
 from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
 
 N, D = 50, 6
@@ -80,28 +78,15 @@ def test_a_key_chooses_and_a_missing_one_is_told(tmp_path, values):
     """With two arrays that can be vectors nothing is guessed."""
     np.savez(tmp_path / "two.npz", a=values, b=values + 1, names=np.array(["x"] * N))
     np.testing.assert_array_equal(open_vectors(tmp_path / "two.npz", key="b").read([0]), values[:1] + 1)
-    with pytest.raises(InputError, match=r"expected a key, since 2 of them.*'a' float32 50x6.*'names'"):
+    with pytest.raises(InputError, match=r"expected a key, since 2 of them.*'a' float32 \(50, 6\).*'names'"):
         open_vectors(tmp_path / "two.npz")
-    with pytest.raises(InputError, match="no array 'c'; known: a, b, names"):
+    with pytest.raises(InputError, match="no 'c' in it; known: a, b, names"):
         open_vectors(tmp_path / "two.npz", key="c")
     with pytest.raises(InputError, match="'names': expected shape"):
         open_vectors(tmp_path / "two.npz", key="names")
     np.save(tmp_path / "x.npy", values)
-    with pytest.raises(InputError, match=r"key: a \.npy file has one array"):
+    with pytest.raises(InputError, match="one array without a name"):
         open_vectors(tmp_path / "x.npy", key="a")
-
-
-def test_reading_touches_only_the_rows_asked_for(tmp_path, values, monkeypatch):
-    """A store that reads the whole file works on every small test and falls over on a large one."""
-    np.save(tmp_path / "x.npy", values)
-    store = open_vectors(tmp_path / "x.npy")
-    counted = []
-    fill = vector_rows.FileRows._fill
-    monkeypatch.setattr(
-        vector_rows.FileRows, "_fill", lambda self, file, into: (counted.append(len(into)), fill(self, file, into))[1]
-    )
-    store.read([40, 7, 8, 9, 40])
-    assert counted == [3 * D * 4, D * 4]
 
 
 def test_rows_out_of_range_are_refused(tmp_path, values):
@@ -119,8 +104,8 @@ def test_rows_out_of_range_are_refused(tmp_path, values):
 @pytest.mark.parametrize(
     ("array", "told"),
     [
-        (np.zeros(5, np.float32), r"expected shape \(rows, width\), got \(5,\)"),
-        (np.zeros((2, 3, 4), np.float32), r"got \(2, 3, 4\)"),
+        (np.zeros(5, np.float32), r"expected shape \(rows, width\), got .*\(5,\)"),
+        (np.zeros((2, 3, 4), np.float32), r"got .*\(2, 3, 4\)"),
         (np.zeros((5, 2), np.int64), r"expected floats .*got (torch\.)?int64"),
         (np.zeros((0, 3), np.float32), r"got shape \(0, 3\): empty"),
         (np.array([[object()]]), "Python objects"),
@@ -163,18 +148,17 @@ def test_truncated_and_empty_files_are_refused(tmp_path, values, name):
             open_vectors(path)
 
 
-@pytest.mark.parametrize("name", ["plain.npy", "stored.npz", "some.safetensors", "dict.pth", "packed.npz"])
+@pytest.mark.parametrize("name", ["plain.npy", "some.safetensors", "dict.pth"])
 def test_a_file_that_shrinks_is_an_error_not_a_crash(tmp_path, values, name):
     """A memory map would end the process with SIGBUS and no message."""
     path = tmp_path / name
     WRITERS[name](path, values)
     store = open_vectors(path)
-    mapped = path if name != "packed.npz" else tmp_path / "packed.npz.vectors.npy"
-    with mapped.open("r+b") as file:
-        file.truncate(mapped.stat().st_size // 2)
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size // 2)
     with pytest.raises(InputError, match="expected the file that was opened"):
         store.read([N - 1])
-    mapped.unlink()
+    path.unlink()
     with pytest.raises(InputError, match="cannot read"):
         store.read([0])
 
@@ -196,7 +180,7 @@ def test_pickles_are_refused(tmp_path):
         with pytest.raises(InputError, match=r"run code|cannot be read"):
             open_vectors(tmp_path / name)
     torch.save({"embeddings": torch.zeros(2, 2), "model": Unsafe()}, tmp_path / "y.pt")
-    with pytest.raises(InputError, match="tensors only"):
+    with pytest.raises(InputError, match="refused"):
         open_vectors(tmp_path / "y.pt")
 
 
@@ -215,41 +199,6 @@ def test_unknown_places_are_told(tmp_path):
         open_vectors(tmp_path)
 
 
-def test_parquet_is_converted_once_and_again_when_it_changes(tmp_path, values, monkeypatch):
-    """A cache that outlives its source serves old vectors for ever."""
-    path, made = tmp_path / "x.parquet", []
-    write = vector_cache.write_atomically
-    monkeypatch.setattr(vector_cache, "write_atomically", lambda *args: (made.append(1), write(*args)))
-    WRITERS["fixed.parquet"](path, values)
-    for _ in range(2):
-        np.testing.assert_array_equal(open_vectors(path).read([1]), values[[1]])
-    assert len(made) == 1
-    os.utime(path, ns=(5, 5))  # touched, not changed: the hash says so
-    open_vectors(path)
-    assert len(made) == 1
-    WRITERS["fixed.parquet"](path, values + 1)
-    np.testing.assert_array_equal(open_vectors(path).read([1]), values[[1]] + 1)
-    assert len(made) == 2
-    with (tmp_path / "x.parquet.v.npy").open("r+b") as file:
-        file.truncate(200)
-    np.testing.assert_array_equal(open_vectors(path).read([N - 1]), values[[N - 1]] + 1)
-    assert len(made) == 3  # a damaged copy is made again
-    assert json.loads((tmp_path / "x.parquet.v.json").read_text())["sha256"] == vector_cache.file_sha256(path)
-
-
-def test_a_conversion_that_is_killed_leaves_no_array(tmp_path, values, monkeypatch):
-    """Half an array would be taken for a whole one."""
-    WRITERS["fixed.parquet"](tmp_path / "x.parquet", values)
-
-    def broken(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(vector_cache, "tracked", broken)
-    with pytest.raises(KeyboardInterrupt):
-        open_vectors(tmp_path / "x.parquet")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["x.parquet"]
-
-
 def test_ragged_and_missing_parquet_rows_are_named(tmp_path):
     """Lists are flattened: one short row would shift all that follow."""
     for bad, told in [
@@ -262,9 +211,9 @@ def test_ragged_and_missing_parquet_rows_are_named(tmp_path):
         with pytest.raises(InputError, match=told):
             open_vectors(tmp_path / "x.parquet")
     pq.write_table(pa.table({"v": pa.array([[1, 2]])}), tmp_path / "ints.parquet")
-    with pytest.raises(InputError, match="expected one column"):
+    with pytest.raises(InputError, match="expected one array"):
         open_vectors(tmp_path / "ints.parquet")
-    with pytest.raises(InputError, match="expected a column of lists of floats, got list<"):
+    with pytest.raises(InputError, match=r"expected floats .*, got int64"):
         open_vectors(tmp_path / "ints.parquet", key="v")
 
 

@@ -8,7 +8,7 @@ import pytest
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.families.embed import capture as teacher
-from stillhouse.families.embed.corpus import Source, gather
+from stillhouse.families.embed.data.texts import Source, gather
 from stillhouse.families.embed.data.vectors import VectorsConfig, open_vectors
 
 
@@ -70,14 +70,11 @@ def test_texts_of_one_file_have_no_labels(model, tmp_path):
 
 
 def test_sources_say_what_is_read(tmp_path):
-    """Columns by number or name, a field, articles; a path with a colon that is there is taken as it stands."""
+    """Columns by number or name, a field; a path with a colon that is there is taken as it stands."""
     (tmp_path / "odd:0").mkdir()
     assert Source.parse(str(tmp_path / "odd:0")).columns is None
     assert Source.parse("t.csv:first,2").columns == ("first", 2)
-    assert Source.parse("t.txt:prose").articles == "prose"
     (tmp_path / "t.jsonl").write_text(json.dumps({"body": "One. Two."}) + "\n")
     assert gather([f"{tmp_path / 't.jsonl'}:body"]) == (["One. Two."], ["t"])
-    (tmp_path / "p.txt").write_text("It rained. He left at once.\n")
-    assert gather([f"{tmp_path / 'p.txt'}:prose"], min_chars=11)[0] == ["He left at once."]
     with pytest.raises(InputError, match="expected at least one file"):
         gather([])

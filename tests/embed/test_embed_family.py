@@ -19,11 +19,11 @@ from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json, read_records
 from stillhouse.families.embed.export.embedding import export_embedder
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
-from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 from stillhouse.families.embed.family import FAMILY, CodeTeacher
 from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.recipes import documented, load_embedding
 from stillhouse.families.embed.students.network import load_embedder
+from stillhouse.families.embed.text import TextEmbedder
 
 RELATION = {"kind": "relations", "student": "code", "teacher": "vector", "relation": "rkd-distance"}
 FEATURES = {"kind": "features", "student": "hidden2", "teacher": "vector"}
@@ -257,8 +257,8 @@ def flip(path):
         ("student", "student.safetensors", FAMILY.load),
         ("arms/student/seed-1", "student.safetensors", load_embedder),
         ("arms/near-0/seed-0", "student.safetensors", NumpyEmbedder.load),
-        ("text-student", "text_student.safetensors", NumpyTextEmbedder.load),
-        ("arms/text/seed-1", "text_student.safetensors", NumpyTextEmbedder.load),
+        ("text-student", "text_student.safetensors", TextEmbedder.load),
+        ("arms/text/seed-1", "text_student.safetensors", TextEmbedder.load),
     ],
 )
 def test_a_flipped_bit_is_an_error_and_nothing_else_is(folder, file, load, finished, tmp_path):

@@ -99,7 +99,9 @@ def test_a_run_may_grow_and_not_change(vectors, tmp_path):
     """More seeds and controls are added; another lesson under the same name would mix two runs."""
     small = config_of(vectors, seeds=1, anchors=["pca"])
     distill(small, tmp_path / "run")
-    more = config_of(vectors, seeds=2, anchors=["pca", "truncation"], frontier=[3.0], text={**HASHED, "epochs": 1})
+    more = config_of(
+        vectors, seeds=2, anchors=["pca", "truncation"], frontier=[3.0], text={**HASHED, "strengths": [1.0]}
+    )
     summary = distill(more, tmp_path / "run", resume=True)
     assert list(summary["arms"]) == ["student", "near-3", "text", "pca", "truncation"]
     with pytest.raises(InputError, match=r"lesson.perplexity: was 5.0, is 6.0"):
@@ -205,7 +207,6 @@ def test_poles_are_read_by_text_and_judged_where_they_were_not_taught(vectors, t
         ({"config": {"training": {"device": "cuda"}}}, "expected a device that is here"),
         ({"config": {"lesson": {"perplexity": 40.0}}}, "perplexity: expected below half of a batch"),
         ({"config": {"data": {"texts_key": None}, "text": HASHED}}, "a student that reads texts needs them"),
-        ({"config": {"text": {"epochs": 1}}}, "text.teacher: expected the teacher's folder"),
     ],
 )
 def test_bad_data_is_told_before_it_is_learnt(change, message, tmp_path):

@@ -56,9 +56,6 @@ def test_the_python_of_the_page_runs(tmp_path, monkeypatch):
     scope = {"vectors": vectors.astype(np.float32)}
     exec(PYTHON[0].replace('"seeds=3"', tiny), scope)
     assert scope["codes"].shape == (300, 5)
-    scope = {"codes": rng.normal(size=(20, 30))}
-    exec(PYTHON[1], scope)
-    np.testing.assert_allclose(scope["back"], scope["codes"][0], atol=1e-9)
 
 
 def test_the_check_of_the_vectors_is_explained_beside_pca():

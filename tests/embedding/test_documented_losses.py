@@ -3,17 +3,14 @@
 import json
 import math
 import pickle
-import warnings
 
 import pytest
 import torch
-from scipy.spatial import procrustes
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.embed.documented import (
     CURRICULUM_CONFIG,
     FAST_CONFIG,
-    CurriculumSchedule,
     DistillationConfig,
     combined_distill_loss,
     create_curriculum_schedule,
@@ -21,8 +18,6 @@ from stillhouse.families.embed.documented import (
     distill_loss,
     kl_distill_loss,
 )
-
-RELATIONAL = ("neighbors", "gram", "rkd", "procrustes")
 
 
 def rows(count, width, seed=0):
@@ -48,13 +43,13 @@ def test_equal_widths_compare_directions():
     assert distill_loss(s, t).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("mode", ["cosine", *RELATIONAL])
-def test_sum_is_the_batch_times_the_mean(mode):
+@pytest.mark.parametrize("width", [8, 5])
+def test_sum_is_the_batch_times_the_mean(width):
     """A sum over something else scales with the batch twice."""
-    s, t = rows(6, 8), rows(6, 8, 1)
-    whole = distill_loss(s, t, reduction="sum", mode=mode)
+    s, t = rows(6, width), rows(6, 8, 1)
+    whole = distill_loss(s, t, reduction="sum")
     assert whole.ndim == 0
-    assert whole.item() == pytest.approx(6 * distill_loss(s, t, mode=mode).item(), rel=1e-4)
+    assert whole.item() == pytest.approx(6 * distill_loss(s, t).item(), rel=1e-4)
 
 
 def test_leading_axes_are_one_batch():
@@ -119,56 +114,31 @@ def test_a_curriculum_between_equal_widths_warns():
         curriculum_distill_step(s, t, 1, create_curriculum_schedule(4.0, 0.5, 5))
 
 
-@pytest.mark.parametrize("mode", RELATIONAL)
-def test_rotation_and_permutation_change_nothing(mode):
+def test_rotation_and_permutation_change_nothing():
     """T3: a loss tied to arbitrary axes is no comparison of meaning."""
     s, t = rows(20, 5).double(), rows(20, 32, 1).double()
-    said = distill_loss(s, t, mode=mode).item()
+    said = distill_loss(s, t).item()
     order = torch.randperm(20, generator=torch.Generator().manual_seed(0))
-    assert distill_loss(s @ rotation(5), t, mode=mode).item() == pytest.approx(said, rel=1e-6)
-    assert distill_loss(s, t @ rotation(32), mode=mode).item() == pytest.approx(said, rel=1e-6)
-    assert distill_loss(s, t.flip(1), mode=mode).item() == pytest.approx(said, rel=1e-6)
-    assert distill_loss(s[order], t[order], mode=mode).item() == pytest.approx(said, rel=1e-6)
+    assert distill_loss(s @ rotation(5), t).item() == pytest.approx(said, rel=1e-6)
+    assert distill_loss(s, t @ rotation(32)).item() == pytest.approx(said, rel=1e-6)
+    assert distill_loss(s, t.flip(1)).item() == pytest.approx(said, rel=1e-6)
+    assert distill_loss(s[order], t[order]).item() == pytest.approx(said, rel=1e-6)
 
 
-def test_truncation_is_kept_for_parity_and_warns():
-    """It depends on the order of the teacher's coordinates, which is why nothing takes it unasked."""
-    s, t = rows(20, 5), rows(20, 32, 1)
-    with pytest.warns(UserWarning, match="arbitrary"):
-        said = distill_loss(s, t, mode="truncate")
-    unit = torch.nn.functional.normalize
-    assert said.item() == pytest.approx((unit(s) - unit(t)[:, :5]).square().mean().item(), rel=1e-5)
-    with pytest.warns(UserWarning, match="arbitrary"):
-        assert distill_loss(s, t.flip(1), mode="truncate").item() != pytest.approx(said.item(), rel=1e-3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        distill_loss(s, t)
-
-
-@pytest.mark.parametrize("mode", ["auto", *RELATIONAL])
-def test_zero_on_a_teacher_that_fits_exactly(mode):
+def test_zero_on_a_teacher_that_fits_exactly():
     """T4: five dimensions inside 1536; a floor above 0 hides progress."""
     z = rows(24, 5).double()
     teacher = z @ torch.linalg.qr(rows(1536, 5, 2).double())[0].T
-    assert distill_loss(z, teacher, mode=mode).abs().item() < 1e-9
-    assert distill_loss(rows(24, 5, 3).double(), teacher, mode=mode).item() > 1e-3
+    assert distill_loss(z, teacher).abs().item() < 1e-9
+    assert distill_loss(rows(24, 5, 3).double(), teacher).item() > 1e-3
 
 
-def test_procrustes_is_scipys():
-    """SciPy's disparity on padded sides."""
-    s, t = rows(20, 5).double(), rows(20, 9, 1).double()
-    padded = torch.cat([s, torch.zeros(20, 4).double()], 1)
-    expected = procrustes(t.numpy(), padded.numpy())[2]
-    assert distill_loss(s, t, mode="procrustes").item() == pytest.approx(expected, rel=1e-6)
-
-
-@pytest.mark.parametrize("mode", ["auto", *RELATIONAL])
-def test_only_the_student_learns(mode):
+def test_only_the_student_learns():
     """T5: and equal rows and a row of zeros leave its gradient finite."""
     s, t = rows(12, 5), rows(12, 32, 1)
     s[1], s[2] = s[0], 0.0
     s.requires_grad_(), t.requires_grad_()
-    distill_loss(s, t, mode=mode).backward()
+    distill_loss(s, t).backward()
     assert t.grad is None
     assert torch.isfinite(s.grad).all()
     assert s.grad.abs().sum() > 0
@@ -177,15 +147,8 @@ def test_only_the_student_learns(mode):
 def test_a_zero_row_of_equal_widths_has_a_bounded_gradient():
     """1 / length at length 0 would be the first step's end."""
     s = torch.zeros(2, 4, requires_grad=True)
-    distill_loss(s, torch.ones(2, 4), eps=1e-6).backward()
+    distill_loss(s, torch.ones(2, 4)).backward()
     assert torch.isfinite(s.grad).all()
-
-
-def test_the_teacher_learns_where_asked():
-    """`detach_teacher=False` must do something."""
-    t = rows(6, 8, 1).requires_grad_()
-    distill_loss(rows(6, 8), t, detach_teacher=False).backward()
-    assert t.grad.abs().sum() > 0
 
 
 # ---------------------------------------------------------------------------------------------- bad input
@@ -207,8 +170,6 @@ def test_shapes_are_compared():
         distill_loss(rows(4, 5), rows(5, 32))
     with pytest.raises(InputError, match=r"\(5,\)"):
         distill_loss(rows(1, 5)[0], rows(1, 5)[0])
-    with pytest.raises(InputError, match="expected equal widths, got 5 and 32"):
-        distill_loss(rows(4, 5), rows(4, 32), mode="cosine")
 
 
 def test_bad_teacher_rows_are_named_or_left_out():
@@ -222,8 +183,6 @@ def test_bad_teacher_rows_are_named_or_left_out():
     zero[2] = 0
     kept = [0, 1, 3, 4, 5]
     assert torch.equal(distill_loss(s, zero), distill_loss(s[kept], t[kept]))
-    with pytest.raises(InputError, match="zeros in rows 2"):
-        distill_loss(s, zero, strict=True)
     with pytest.raises(InputError, match="direction"):
         distill_loss(s, torch.zeros_like(t))
     s[0, 0] = float("nan")
@@ -235,8 +194,6 @@ def test_words_are_checked():
     s, t = rows(6, 5), rows(6, 5, 1)
     with pytest.raises(ValueError, match=r"^reduction must be"):
         distill_loss(s, t, reduction="none")
-    with pytest.raises(ValueError, match="mode must be one of"):
-        distill_loss(s, t, mode="cosin")
     with pytest.raises(ValueError, match="tau must be positive"):
         distill_loss(s, t, tau=0.0)
 
@@ -330,17 +287,12 @@ def test_schedules_fall_and_stay_in_bounds(kind, second):
     assert (schedule(0), schedule(4)) == (4.0, 0.5)
     assert list(schedule.values) == sorted(schedule.values, reverse=True)
     assert (schedule(-1), schedule(99)) == (4.0, 0.5)
-    strict = create_curriculum_schedule(4.0, 0.5, 5, kind, strict=True)
-    for stage in (-1, 5):
-        with pytest.raises(IndexError, match="expected 0 to 4"):
-            strict(stage)
 
 
 def test_schedules_travel():
     """A closure can be neither pickled nor written into a checkpoint."""
     schedule = create_curriculum_schedule(4.0, 0.5, 5, "cosine")
     assert pickle.loads(pickle.dumps(schedule)) == schedule
-    assert CurriculumSchedule.from_state_dict(json.loads(json.dumps(schedule.state_dict()))) == schedule
     assert create_curriculum_schedule(4.0, 0.5, 1)(0) == 4.0
 
 
@@ -358,11 +310,6 @@ def test_schedules_out_of_range_are_refused(values, message):
     """At creation, not at some later stage."""
     with pytest.raises(ValueError, match=message):
         create_curriculum_schedule(*values)
-
-
-def test_rising_schedules_are_allowed_where_asked():
-    """Other papers raise the temperature."""
-    assert create_curriculum_schedule(1.0, 4.0, 4, direction="any").values == (1.0, 2.0, 3.0, 4.0)
 
 
 # ---------------------------------------------------------------------------------------------- configuration

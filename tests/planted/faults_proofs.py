@@ -301,7 +301,7 @@ DOCUMENT_004 = (
     fault("a preset is no recipe", "families.embed.recipes:_temperatures", constant([]),
           "embed/test_embed_family.py::test_a_preset_is_a_recipe"),
     fault("weights of a teacher are left in the file", "families.embed.documented.checkpoint:load_teacher_checkpoint",
-          edited("_checked(found, path)", '_checked({**found, "model_state": None}, path)'),
+          edited("_moved({**found, ", '_moved({**found, "model_state": None, '),
           "embedding/test_teacher_checkpoint.py::test_all_three_parts_are_read"),
     fault("every curriculum is linear", "families.embed.documented.schedule:CurriculumSchedule.__call__",
           edited('self.schedule_type == "linear"', "True"),
@@ -329,7 +329,7 @@ DOCUMENT_004 = (
           "embed/test_embed_family.py::test_micro_batches_compare_their_own_rows"),
     fault("a pass leaves the last batch out", "families.embed.lesson:EmbeddingLessonConfig.steps",
           edited("-(-rows // batch)", "rows // batch"), "embed/test_embed_family.py::test_an_epoch_is_a_pass[65-3]"),
-    fault("levels weigh alike", "families.embed.students.levels:level_weights", edited("0.5**number", "1.0"),
+    fault("levels weigh alike", "families.embed.students:level_weights", edited("0.5**number", "1.0"),
           "training/test_embedding_job.py::test_levels_are_weighed_prefix_by_prefix"),
 )
 

@@ -12,8 +12,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
-from stillhouse.families.embed.students import EmbeddingStudentConfig
-from stillhouse.families.embed.students.levels import level_weights, prefixes, widths
+from stillhouse.families.embed.students import EmbeddingStudentConfig, level_weights, prefixes, widths
 from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
 
 
@@ -158,13 +157,10 @@ def test_files_that_do_not_go_together_are_refused(tmp_path):
         write_json(tmp_path / "card.json", with_hashes(changed, tmp_path, ["student.safetensors"]))
 
     write({**card, "hidden": [4, 4]})
-    with pytest.raises(InputError, match=r"w1: expected \(4, 24\), got \(16, 24\)"):
+    with pytest.raises(InputError, match="does not go with its card"):
         load_embedder(tmp_path)
     write({**card, "format": "other"})
     with pytest.raises(InputError, match="expected format"):
-        load_embedder(tmp_path)
-    write({k: v for k, v in card.items() if k != "levels"})
-    with pytest.raises(InputError, match="malformed"):
         load_embedder(tmp_path)
     (tmp_path / "student.safetensors").write_bytes(b"not it")
     write(card)

@@ -1,10 +1,9 @@
-"""Sentence embeddings as a teacher: every text is encoded once, into a cache that is opened like any file of vectors.
+"""Sentence embeddings as a teacher: every text is encoded once, into a folder that is opened like any file of vectors.
 
-OUT is a folder of `stillhouse.cache`, whose one part is `texts` and whose one feature is `vector`; beside it
-
-    OUT/texts.jsonl      {"text": ...} a line, in order
-
-`stillhouse.families.embed.data.vectors.open_vectors(OUT)` reads it.
+OUT/vectors.npy      (N, D) float32
+OUT/texts.jsonl      {"text": ...} a line, in order
+OUT/labels.txt       of several files: the name of each text's file
+OUT/manifest.json    model, texts, how many rows are done; hashes, once all are
 """
 
 from __future__ import annotations
@@ -19,23 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from stillhouse.cache.files import MANIFEST, PLAN, begin, write_shards
-from stillhouse.cache.plan import Plan
-from stillhouse.core.checks import InputError
-from stillhouse.core.records import write_atomically
-from stillhouse.core.sample import sample_rows
-from stillhouse.core.types import Batch, Outputs
-from stillhouse.families.embed.data.vector_stores import ROWS, VECTOR, capture_manifest
+from stillhouse.core.checks import CannotWrite, InputError
+from stillhouse.core.hashes import with_hashes
+from stillhouse.core.lock import RunLock
+from stillhouse.core.records import read_object, write_atomically, write_json
+from stillhouse.families.embed.data.formats import LABELS, MANIFEST, TEXTS, VECTORS
+from stillhouse.families.embed.data.texts import gather
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-TEXTS = "texts.jsonl"
-SHARD_ROWS = 512  # a kill costs so many texts
+CHUNK_ROWS = 512  # a kill costs so many texts
 HUB_SECONDS = 5.0
 # what a model puts out depends on these; not on its README or on the same weights in other formats
 DECISIVE = (".json", ".txt", ".model", ".safetensors", ".bin")
@@ -58,6 +53,31 @@ class Encoding:
 
 
 USUAL = Encoding()
+
+
+def capture_sources(
+    sources: Sequence[str],
+    model: str,
+    out: Path,
+    *,
+    min_chars: int = 1,
+    max_chars: int | None = None,
+    limit: int | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """`gather`, then `capture` with the rest of the settings, with the names of files as labels.
+
+    Returns:
+        `folder`, `rows`, `width`, `files` (texts of each).
+    """
+    from collections import Counter
+
+    texts, names = gather(sources, min_chars=min_chars, max_chars=max_chars, limit=limit)
+    folder = capture(texts, model, out, **settings)
+    lines = "".join(f"{name}\n" for name in names)
+    write_atomically(folder / LABELS, lambda file: file.write(lines.encode()))
+    about = read_object(folder / MANIFEST, {"width": int})
+    return {"folder": folder, "rows": len(texts), "width": about["width"], "files": dict(Counter(names))}
 
 
 def capture(
@@ -88,71 +108,33 @@ def capture(
 
     Source: Reimers & Gurevych 2019, arXiv:1908.10084 (Sentence-BERT).
     """
-    out, batch_size, normalize = Path(out).expanduser(), encoding.batch_size, encoding.normalize
-    if batch_size < 1:
-        raise InputError(f"batch_size: expected at least 1, got {batch_size}")
+    out = Path(out).expanduser()
+    if encoding.batch_size < 1:
+        raise InputError(f"batch_size: expected at least 1, got {encoding.batch_size}")
     folder = model_folder(model)
-    key = {
-        "preprocessing": f"normalize: {normalize}",
-        "teacher": _model_sha256(folder),
-        "data": texts_sha256(texts),
-    }
-    if not _to_do(out, key, resume):
+    key = {"texts_sha256": texts_sha256(texts), "model_sha256": _model_sha256(folder), "normalize": encoding.normalize}
+    known = _begun(out, key, resume)
+    if "sha256" in known:  # finished
         return out
     encoder = _load(folder, encoding.device)
-    plan, fill = _asked(texts, encoder, key, str(model), batch_size=batch_size, normalize=normalize, out=out)
-    begin(out, plan)
-    _write_texts(out / TEXTS, texts)
-    with _bar(len(texts), progress) as on_progress:
-        write_shards(out, plan, fill, wait=True, on_progress=on_progress)
+    with RunLock(out):
+        known = known or {
+            **key,
+            "model": str(model),
+            "rows": len(texts),
+            "done": 0,
+            "chunk": CHUNK_ROWS,
+            "versions": _versions(),
+        }
+        if not known["done"]:
+            lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
+            write_atomically(out / TEXTS, lambda file: file.write(lines.encode()))
+        try:
+            _encode_all(texts, encoder, out, known, encoding, progress)
+        except OSError as error:
+            raise CannotWrite(f"cannot write {out}: {error.strerror}; capture again to go on") from None
+        write_json(out / MANIFEST, with_hashes(known, out, (VECTORS, TEXTS)))
     return out
-
-
-def check_capture(
-    folder: str | Path,
-    model: str | Path | None = None,
-    *,
-    rows: int = 32,
-    tolerance: float = 1e-3,
-    seed: int | None = None,
-    device: str | None = None,
-) -> float:
-    """Encode some texts of a capture again and compare: the model that is here is the one that was captured.
-
-    Args:
-        folder: a finished capture.
-        model: folder or name; the one that the capture names where not given.
-        rows: how many texts, drawn at random.
-        tolerance: largest distance of a vector from the stored one, relative to its length (another batch or another device
-            moves float32 vectors by about 1e-6).
-        seed: draws the rows; None: anew each time.
-        device: as torch names it.
-
-    Returns:
-        The largest relative distance that was found.
-
-    Raises:
-        InputError: not a finished capture, no such model, or vectors that differ by more than the tolerance.
-    """
-    folder = Path(folder).expanduser()
-    manifest = capture_manifest(folder)
-    if rows < 1:
-        raise InputError(f"rows: expected at least 1, got {rows}")
-    lines = [line for line in (folder / TEXTS).read_text(encoding="utf-8").split("\n") if line]
-    picked = sample_rows(manifest["rows"], rows, seed=seed)
-    encoder = _load(model_folder(model or manifest["model"]), device)
-    texts = [json.loads(lines[row])["text"] for row in picked]
-    live = _encode(encoder, texts, 0, batch_size=32, normalize=manifest["normalize"])
-    if live.shape[1] != manifest["width"]:
-        raise InputError(f"{folder}: expected vectors of width {manifest['width']}, got {live.shape[1]} from {model}")
-    kept = np.concatenate([np.load(folder / name, mmap_mode="r") for name in manifest["shards"]])[picked]
-    apart = np.linalg.norm(live - kept, axis=1) / np.maximum(np.linalg.norm(kept, axis=1), 1e-12)
-    if apart.max() > tolerance:
-        raise InputError(
-            f"{folder}: expected the vectors of {manifest['model']} again, got row {picked[apart.argmax()]} "
-            f"{apart.max():.3g} of its length away (tolerance {tolerance:g}): another model, or another text"
-        )
-    return float(apart.max())
 
 
 def texts_sha256(texts: Sequence[str]) -> str:
@@ -177,65 +159,48 @@ def texts_sha256(texts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-# ------------------------------------------------------------------------------------------------------------ folder
-
-
-def _to_do(out: Path, key: dict[str, Any], resume: bool) -> bool:
-    """Whether there is something to encode into the folder, which is ours or new."""
-    if not (out / PLAN).is_file():
-        # a capture that was killed before its plan was named left a hidden file
-        if out.exists() and (not out.is_dir() or any(not entry.name.startswith(".") for entry in out.iterdir())):
+def _begun(out: Path, key: dict[str, Any], resume: bool) -> dict[str, Any]:
+    """The manifest of the capture that is in the folder; {} where the folder is new."""
+    if not (out / MANIFEST).is_file():
+        # a capture that was killed before its manifest was named left hidden files and texts
+        ours = (TEXTS, VECTORS)
+        if out.exists() and (not out.is_dir() or any(e.name[0] != "." and e.name not in ours for e in out.iterdir())):
             raise InputError(f"cannot write {out}: it exists and is not a capture; choose another folder")
-        return True
+        return {}
     if not resume:
         raise InputError(f"{out} holds a capture already; go on with resume, or choose another folder")
-    was = Plan.read(out / PLAN).key
-    names = {"teacher": "another model", "data": "other texts", "preprocessing": "another `normalize`"}
+    was = read_object(out / MANIFEST, {})
+    names = {"model_sha256": "another model", "texts_sha256": "other texts", "normalize": "another `normalize`"}
     changed = [words for name, words in names.items() if was.get(name) != key[name]]
     if changed:
         raise InputError(f"{out} holds a capture of {', '.join(changed)}; choose another folder")
-    return not (out / MANIFEST).is_file()
+    return was
 
 
-def _asked(
-    texts: Sequence[str], encoder: Any, key: dict[str, Any], model: str, *, batch_size: int, normalize: bool, out: Path
-) -> tuple[Plan, Any]:
-    """The plan of a capture, or that of the one that is continued, and what gives its rows."""
-    from stillhouse.cache.content import Content
-    from stillhouse.cache.questions import Part, Questions
-
-    rows = Plan.read(out / PLAN).shard_rows[ROWS] if (out / PLAN).is_file() else SHARD_ROWS
-    content = Content(False, None, (VECTOR,))
-
-    def shown(at: Tensor) -> Batch:
-        # a text is known again by the hash of its letters
-        return Batch(torch.tensor([_numbers(texts[int(row)]) for row in at], dtype=torch.float64), at, at)
-
-    def answered(batch: Batch) -> Outputs:
-        first = int(batch.index[0])
-        some = [texts[int(row)] for row in batch.index]
-        vectors = torch.from_numpy(_encode(encoder, some, first, batch_size=batch_size, normalize=normalize))
-        return Outputs(vectors.new_zeros(len(vectors), 0), {VECTOR: vectors})
-
-    about = {"model": model, "normalize": normalize, "versions": _versions()}
-    name = Path(model).name
-    parts = {ROWS: Part(len(texts), shown)}
-    questions = Questions(
-        answered, name, parts, 0, key["teacher"], key["preprocessing"], key["data"], batch=rows, about=about
-    )
-    plan = questions.plan(content, shard_bytes=1)
-    return plan, lambda part, start, stop: questions.answers(part, start, stop, content)
-
-
-def _numbers(text: str) -> list[float]:
-    raw = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return [int.from_bytes(raw[at : at + 4], "little") / 2**32 for at in range(0, 16, 4)]
-
-
-def _write_texts(path: Path, texts: Sequence[str]) -> None:
-    if not path.is_file():
-        lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
-        write_atomically(path, lambda file: file.write(lines.encode()))
+def _encode_all(
+    texts: Sequence[str],
+    encoder: SentenceTransformer,
+    out: Path,
+    known: dict[str, Any],
+    encoding: Encoding,
+    progress: bool,
+) -> None:
+    """Write the rows that are not done, a chunk at a time, and after each how many are."""
+    path = out / VECTORS
+    with _bar(len(texts), progress) as on_progress, path.open("r+b" if known["done"] else "w+b") as file:
+        for start in range(known["done"], len(texts), known["chunk"]):
+            vectors = _encode(encoder, texts[start : start + known["chunk"]], start, encoding)
+            if not start:
+                known["width"] = vectors.shape[1]
+                header = {"descr": "<f4", "fortran_order": False, "shape": (len(texts), known["width"])}
+                np.lib.format.write_array_header_1_0(file, header)
+                known["offset"] = file.tell()
+            file.seek(known["offset"] + start * known["width"] * 4)
+            file.write(vectors.tobytes())
+            file.flush()
+            known["done"] = start + len(vectors)
+            write_json(out / MANIFEST, known)
+            on_progress(known["done"])
 
 
 def _versions() -> dict[str, str]:
@@ -251,20 +216,17 @@ def _bar(total: int, progress: bool) -> Iterator[Any]:
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal)) as bar:
         task = bar.add_task("encoding", total=total)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 # ------------------------------------------------------------------------------------------------------------- model
 
 
-def _encode(
-    encoder: SentenceTransformer | None, texts: list[str], first: int, *, batch_size: int, normalize: bool
-) -> NDArray[np.float32]:
-    assert encoder is not None
+def _encode(encoder: SentenceTransformer, texts: Sequence[str], first: int, how: Encoding) -> NDArray[np.float32]:
     found = encoder.encode(
-        texts, batch_size=batch_size, normalize_embeddings=normalize, convert_to_numpy=True, show_progress_bar=False
+        list(texts), batch_size=how.batch_size, normalize_embeddings=how.normalize, show_progress_bar=False
     )
-    vectors = np.asarray(found, np.float32)
+    vectors = np.asarray(found, "<f4")
     bad = np.flatnonzero(~np.isfinite(vectors).all(1))
     if len(bad):
         raise InputError(f"model: expected finite vectors, got NaN or infinite ones for text {first + bad[0]}")
@@ -301,29 +263,22 @@ def _quiet() -> Iterator[None]:
 
 def model_folder(model: str | Path) -> Path:
     """The folder of a model: as given, or of a name in the local cache, or fetched into it."""
-    path = Path(model).expanduser()
-    if path.is_dir():
-        if not (path / "modules.json").is_file():
-            raise InputError(f"{path}: expected a sentence-transformers folder, got one without modules.json")
-        return path
-    if path.is_file():  # the hub would be asked for a model of its name
-        raise InputError(f"{path}: expected a sentence-transformers folder, got a file")
-    name = str(model)
-    if isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InputError(f"{path}: expected a sentence-transformers folder, got nothing there")
-    return _from_hub(name if "/" in name else f"sentence-transformers/{name}")
+    path, name = Path(model).expanduser(), str(model)
+    if not path.exists() and not (isinstance(model, Path) or name.startswith((".", "/", "~")) or name.count("/") > 1):
+        path = _from_hub(name if "/" in name else f"sentence-transformers/{name}")
+    if not (path / "modules.json").is_file():
+        got = "a file" if path.is_file() else "one without modules.json" if path.is_dir() else "nothing there"
+        raise InputError(f"{path}: expected a sentence-transformers folder, got {got}")
+    return path
 
 
 def _from_hub(name: str) -> Path:
     with _quiet():
         from huggingface_hub import HfApi, snapshot_download
 
-    def fetched(**more: Any) -> Path | None:
-        folder = Path(snapshot_download(name, **more))
-        return folder if (folder / "modules.json").is_file() else None
-
     try:
-        if here := fetched(local_files_only=True):
+        here = Path(snapshot_download(name, local_files_only=True))
+        if (here / "modules.json").is_file():
             return here
     except Exception:  # whatever the error is, it is not here
         pass
@@ -331,17 +286,13 @@ def _from_hub(name: str) -> Path:
         # asked first, with a limit: a download retries for minutes where there is no network
         files = [entry.rfilename for entry in HfApi().model_info(name, timeout=HUB_SECONDS).siblings or []]
         weights = "*.safetensors" if any(file.endswith(".safetensors") for file in files) else "*.bin"
-        there = fetched(
-            allow_patterns=["*.json", "*.txt", "*.model", weights], ignore_patterns=["onnx/*", "openvino/*"]
-        )
+        wanted = ["*.json", "*.txt", "*.model", weights]
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=["onnx/*", "openvino/*"]))
     except Exception as error:  # the client's errors change with its versions
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InputError(
             f"model {name!r}: expected a folder, a model in the local cache or a name on the hub, got neither: {reason}"
         ) from None
-    if there is None:
-        raise InputError(f"model {name!r}: expected a sentence-transformers model, got one without modules.json")
-    return there
 
 
 def _model_sha256(folder: Path) -> str:

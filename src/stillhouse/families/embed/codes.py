@@ -12,10 +12,10 @@ from stillhouse.core.predict import Inputs, Predictor, array_of, check_finite, l
 from stillhouse.core.records import CARD, read_object
 from stillhouse.families.embed.data.vectors import open_vectors
 from stillhouse.families.embed.export.numpy_embedder import FORMAT, NumpyEmbedder
-from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
-from stillhouse.families.embed.students.text_config import FORMAT as TEXT_FORMAT
+from stillhouse.families.embed.text import FORMAT as TEXT_FORMAT
+from stillhouse.families.embed.text import TextEmbedder
 
-Student = NumpyEmbedder | NumpyTextEmbedder
+Student = NumpyEmbedder | TextEmbedder
 
 
 def is_student(folder: Path) -> bool:
@@ -41,7 +41,7 @@ def load_student(folder: Path) -> Student:
         folder = inside
     card = read_object(folder / CARD, {})
     if card.get("format") == TEXT_FORMAT:
-        return NumpyTextEmbedder.load(folder)
+        return TextEmbedder.load(folder)
     return NumpyEmbedder.load(folder)
 
 
@@ -61,7 +61,7 @@ class CodePredictor(Predictor):
     @property
     def reads_texts(self) -> bool:
         """Whether inputs are texts."""
-        return isinstance(self.student, NumpyTextEmbedder)
+        return isinstance(self.student, TextEmbedder)
 
     def transform(self, one: Any) -> Any:
         """A vector (D) float32 of the teacher's width, or a text as it is.
@@ -83,7 +83,7 @@ class CodePredictor(Predictor):
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Codes (N, d) float32 of vectors (N, D), of one (D), or of a list of texts."""
-        if isinstance(self.student, NumpyTextEmbedder):
+        if isinstance(self.student, TextEmbedder):
             texts = [self.transform(one) for one in ([inputs] if isinstance(inputs, str) else inputs)]
             return np.asarray(self.student.encode(texts), np.float32)
         vectors, width = np.atleast_2d(np.asarray(inputs)), int(self.student.card["teacher_dim"])
@@ -113,8 +113,7 @@ class CodePredictor(Predictor):
 
 def texts_of(source: str) -> list[str]:
     """The texts of a file, or of a column of one (`FILE:COLUMN`)."""
-    from stillhouse.families.embed.corpus import Source
-    from stillhouse.families.embed.data.texts import read_texts
+    from stillhouse.families.embed.data.texts import Source, read_texts
 
     place = Source.parse(source)
-    return list(read_texts(place.path, columns=place.columns, articles=place.articles, deduplicate=False))
+    return list(read_texts(place.path, columns=place.columns, deduplicate=False))

@@ -14,13 +14,13 @@ from stillhouse.cli.stored import recipes
 from stillhouse.core.checks import nearest
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import run_place
-from stillhouse.families.embed.flags import SHORT, dashed, leaves, nearer, take_documented, text_arm
+from stillhouse.families.embed.flags import SHORT, dashed, leaves, nearer, take_documented
 
 COMMANDS = {
     "capture": "texts -> a teacher's vectors, encoded once into a folder",
     "distill": "vectors -> a student of 5 numbers, beside PCA, UMAP and others, with a verdict and a report",
     "evaluate": "score a student on its test rows, or on other vectors",
-    "encode": "vectors or texts -> codes, as .npy, .csv or .jsonl (with trees)",
+    "encode": "vectors or texts -> codes, as .npy, .csv or .jsonl",
     "explore": "write the page on which the space can be looked at and searched",
     "export": "one folder for those who use it: numpy alone, ONNX",
 }
@@ -99,9 +99,8 @@ def _capture(words: Sequence[str]) -> int:
   stillhouse embed capture pairs.csv:0,1 --model all-MiniLM-L6-v2 --out runs/pairs
   stillhouse embed capture articles.jsonl:body --model all-MiniLM-L6-v2 --out runs/articles --limit 50000
 """,
-        epilog="a text file: FILE.txt (a line a text), FILE.csv:0,1 (columns), FILE.jsonl:body (a field),\n"
-        "FILE.txt:prose or FILE.txt:tokenized (articles, sentence by sentence). Equal texts are taken once. A capture that was\n"
-        "stopped goes on where it stopped; a finished one returns at once.",
+        epilog="a text file: FILE.txt (a line a text), FILE.csv:0,1 (columns), FILE.jsonl:body (a field).\n"
+        "Equal texts are taken once. A capture that was stopped goes on where it stopped; a finished one returns at once.",
     )
     parser.add_argument("texts", nargs="+", help="text files, see below")
     parser.add_argument("--model", "--teacher", required=True, help="sentence-transformers folder or name")
@@ -115,8 +114,7 @@ def _capture(words: Sequence[str]) -> int:
     parser.add_argument("--no-resume", action="store_true", help="refuse a folder in which a capture is")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse(words)
-    from stillhouse.families.embed.capture import Encoding
-    from stillhouse.families.embed.corpus import capture_sources
+    from stillhouse.families.embed.capture import Encoding, capture_sources
 
     about = capture_sources(
         options.texts,
@@ -144,7 +142,6 @@ def _distill(words: Sequence[str]) -> int:
         common={
             "--recipe": "",
             "--student": "",
-            "--text-teacher": "",
             **RUNS,
             "--key": "",
             "--levels": "",
@@ -164,15 +161,12 @@ def _distill(words: Sequence[str]) -> int:
     )
     parser.add_argument("--student", choices=("vector", "text"), help="text: also a student that reads texts [vector]")
     parser.add_argument(
-        "--text-teacher", help="with --student text: the teacher's folder [as captured]; hash: no teacher's tokens"
-    )
-    parser.add_argument(
         "--resume", action="store_true", help="go on with the run in the folder; finished arms are kept"
     )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument("--force", action="store_true", help="continue although the vectors look like noise")
     if early.get("student") == "text":
-        change["text"] = text_arm(early.get("text-teacher"))
+        change["text"] = {}
 
     def load(source: str, assignments: Sequence[str]) -> Any:
         from stillhouse.families.embed.recipes import load_embedding  # not before the words are looked at
@@ -239,7 +233,7 @@ def _encode(words: Sequence[str]) -> int:
     parser = Parser(prog="stillhouse embed encode", description=COMMANDS["encode"], examples=examples)
     parser.add_argument("folder", type=Path, help="a run, or the folder of a student (RUN/text-student reads texts)")
     parser.add_argument("source", help="vectors, a capture, or a text file (as in capture)")
-    parser.add_argument("--out", type=Path, required=True, help="FILE.npy, .csv (with texts) or .jsonl (with trees)")
+    parser.add_argument("--out", type=Path, required=True, help="FILE.npy, .csv or .jsonl (with texts)")
     parser.add_argument("--key", help="which array or column of the vectors")
     parser.add_argument("--level", type=int, help="how many levels of the code [all]")
     parser.add_argument("--teacher", "--model", help="for texts and a student of vectors: the model between them")
@@ -297,12 +291,12 @@ def _export(words: Sequence[str]) -> int:
     from stillhouse.core.checks import InputError
     from stillhouse.families.embed.codes import load_student
     from stillhouse.families.embed.export.embedding import export_embedder
-    from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
+    from stillhouse.families.embed.text import TextEmbedder
 
-    if isinstance(load_student(options.folder), NumpyTextEmbedder):
+    if isinstance(load_student(options.folder), TextEmbedder):
         raise InputError(
             f"{options.folder}: a text student is used as it lies: copy the folder; "
-            "stillhouse.families.embed.export.numpy_text.NumpyTextEmbedder reads it without torch"
+            "stillhouse.families.embed.text.TextEmbedder reads it without torch"
         )
     inside = options.folder / "student"
     out = export_embedder(inside if inside.is_dir() else options.folder, options.out, onnx=not options.no_onnx)

@@ -47,7 +47,6 @@ from stillhouse.families.embed.material import (
     open_material,
     split_digest,
     teacher_facts,
-    teacher_folder,
 )
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors
@@ -55,7 +54,7 @@ from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig, refusal
 from stillhouse.families.embed.samples import neighbour_samples
 from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
-from stillhouse.families.embed.students.tree import fit_scale, level_sizes
+from stillhouse.families.embed.text import WEIGHTS, TextEmbedder, fit_text_student
 from stillhouse.layers.taps import Tapped
 from stillhouse.training.config import TrainingConfig
 
@@ -103,11 +102,6 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
     def data(self, config: EmbedRunConfig, log: Callable[[str], None]) -> Material:
         """Open, check and split the vectors."""
         _check_packages(config)
-        if config.text is not None and config.text.student.tokens == "pieces" and teacher_folder(config) is None:
-            raise InputError(
-                "text.teacher: expected the teacher's folder, whose word pieces the text student reads; name it, or take "
-                "text.student.tokens: hash (with start: random)"
-            )
         material = open_material(config)
         sizes = ", ".join(f"{count:,} {split}" for split, count in material.data.sizes.items())
         log(f"{material.name}: {sizes} vectors of {material.data.width}")
@@ -219,7 +213,6 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
                     config.seeds,
                     fit=fit_text,
                     about="reads texts, without the teacher",
-                    fit_trains=True,
                 )
             )
         return [*found, *(Arm(a, None, False, config.seeds_of(a), fit=partial(fit_control, a)) for a in config.anchors)]
@@ -319,9 +312,8 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
     def save(self, folder: Path, model: EmbeddingStudent, choice: Any, lab: EmbedLab) -> None:
         """Weights and a card that numpy alone can use."""
         model.cpu().eval()
-        more = {} if (scale := tree_scale(lab.config, lab.data, model)) is None else {"tree_scale": scale}
         teacher = teacher_facts(lab.config, lab.data)
-        save_embedder(folder, model, teacher=teacher, data=lab.data.facts(), more={"family": self.kind, **more})
+        save_embedder(folder, model, teacher=teacher, data=lab.data.facts(), more={"family": self.kind})
 
     def load(self, folder: Path) -> EmbeddingStudent:
         """A vector student."""
@@ -341,13 +333,10 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
         store, vectors = lab.data.data.store, lab.data.test_vectors
         summary["samples"] = neighbour_samples(store, lab.data.test, vectors, codes, lab.data.metric)
         if lab.config.text is not None:
-            from stillhouse.families.embed.students.text_config import WEIGHTS
-            from stillhouse.families.embed.students.words import TOKENIZER
-
             scores = [lab.folder.result(TEXT, seed)["rank"] for seed in range(lab.config.seeds)]
             best = max(range(len(scores)), key=lambda seed: scores[seed])
             shipped = {"shipped": {"arm": TEXT, "seed": best}}
-            _copy(lab.folder.arm(TEXT, best), path / SHIPPED_TEXT, (WEIGHTS, TOKENIZER), shipped)
+            _copy(lab.folder.arm(TEXT, best), path / SHIPPED_TEXT, shipped)
 
     def cost(self, folder: Path) -> dict[str, float]:
         """Weights, and multiply-adds of a row: each weight of a matrix is used once."""
@@ -381,7 +370,7 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
         from stillhouse.families.embed.export.embedding import write_for_numpy, write_for_onnx, write_for_torch
 
         return {
-            "numpy": Target("needs numpy alone", "", write_for_numpy, takes=()),
+            "numpy": Target("needs numpy and safetensors", "", write_for_numpy, takes=()),
             "onnx": Target("numpy and ONNX", "", write_for_onnx, takes=()),
             "torch": Target("for torch.export.load", ".pt2", write_for_torch, takes=()),
         }
@@ -417,17 +406,29 @@ def fit_control(anchor: str, lab: EmbedLab, seed: int) -> Any:
 
 
 def fit_text(lab: EmbedLab, seed: int) -> Any:
-    """A text student, taught by the codes of the vector student of the same seed; saved in its arm's folder."""
-    from stillhouse.families.embed.text_arm import train_text
-
-    return train_text(lab, seed)
-
-
-def tree_scale(config: EmbedRunConfig, material: Material, student: EmbeddingStudent) -> list[float] | None:
-    """What each level of a tree is divided by, from training codes; None where the levels are not 5, 25, 125, ..."""
-    if tuple(config.student.levels) != level_sizes(len(config.student.levels) - 1):
-        return None
-    return list(fit_scale(student.encode(material.anchor_vectors(SCALE_ROWS)), coverage=0.999))
+    """A text student, fitted to the codes of the vector student of the same seed; saved in its arm's folder."""
+    config, data = lab.config, lab.data.data
+    assert config.text is not None
+    vectors = load_embedder(lab.place(STUDENT, seed))
+    rows = np.sort(np.concatenate([data.train, data.validation]))
+    card = {
+        "levels": list(config.student.levels),
+        "output": config.student.output,
+        "teacher": teacher_facts(config, lab.data),
+        "data": lab.data.facts(),
+        "axes": vectors.axes,
+        "normalize": lab.data.normalize,
+    }
+    student = fit_text_student(
+        data.texts(rows) or [],
+        lab.data.codes(vectors.encode, rows),
+        np.isin(rows, data.validation),
+        features=config.text.features,
+        strengths=config.text.strengths,
+        card=card,
+    )
+    student.save(lab.place(TEXT, seed))
+    return student
 
 
 def _of_noise(shape: tuple[int, ...], rng: np.random.Generator, width: int, k: int, *, normalize: bool) -> np.ndarray:
@@ -451,9 +452,8 @@ def _encoder(model: Any, data: Material) -> Callable[[Any], np.ndarray]:
     """Row numbers of the store -> codes, for a student, a text student and a control alike."""
     if isinstance(model, EmbeddingStudent):
         return partial(data.codes, model.cpu().eval().encode)
-    if hasattr(model, "of_rows"):
-        found: Callable[[Any], np.ndarray] = model.of_rows
-        return found
+    if isinstance(model, TextEmbedder):
+        return lambda rows: model.encode(data.data.texts(rows) or [])
     return lambda rows: np.asarray(model(data.data.store.read(rows)))
 
 
@@ -479,16 +479,14 @@ def _check_packages(config: EmbedRunConfig) -> None:
             )
 
 
-def _copy(source: Path, target: Path, files: tuple[str, ...], more: dict[str, Any]) -> None:
-    """Weights, then the card: its being there means that all is there."""
+def _copy(source: Path, target: Path, more: dict[str, Any]) -> None:
+    """A text student: weights, then the card, whose being there means that all is there."""
     import shutil
 
     verify_files(source, read_object(source / records.CARD, {}))
     target.mkdir(parents=True, exist_ok=True)
     (target / records.CARD).unlink(missing_ok=True)
-    for name in files:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+    shutil.copyfile(source / WEIGHTS, target / WEIGHTS)
     card, result = read_object(source / records.CARD, CARDS), read_object(source / records.RESULT, records.FIGURES)
     write_card(target, {**card, "metrics": {**card.get("metrics", {}), **result["metrics"]}, **more})
 

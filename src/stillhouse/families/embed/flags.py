@@ -49,7 +49,7 @@ def take_documented(words: list[str]) -> tuple[list[str], dict[str, str], Change
                 equals, value = "=", words[at]
                 at += 1
             given[key] = _switch(name, value) if equals else True
-        elif key in DOCUMENTED or name in ALIASES or key in ("recipe", "student", "text-teacher"):
+        elif key in DOCUMENTED or name in ALIASES or key in ("recipe", "student"):
             values = [value] if equals else []
             many = 2 if key == "curriculum-tau-schedule" else 1
             while not equals and at < len(words) and not words[at].startswith("--") and len(values) < many:
@@ -90,13 +90,6 @@ def nearer(error: ConfigError) -> ConfigError:
     found = re.match(r"unknown flag --([\w-]+);", str(error))
     near = difflib.get_close_matches(found[1], [*SHORT, *DOCUMENTED], n=1, cutoff=0.8) if found else []
     return ConfigError(f"unknown flag --{found[1]}; did you mean '--{near[0]}'?") if found and near else error
-
-
-def text_arm(teacher: str | None) -> Change:
-    """The settings of a text student whose tokens come from a folder, from the captured model (None) or from nobody (hash)."""
-    if teacher == "hash":
-        return {"student": {"tokens": "hash", "start": "random"}}
-    return {} if teacher is None else {"teacher": teacher}
 
 
 def leaves(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

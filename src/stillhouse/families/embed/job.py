@@ -23,7 +23,7 @@ from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.embed.data.vectors import VectorStore
 from stillhouse.families.embed.lesson import PERPLEXITY, EmbeddingLessonConfig
 from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors, overlap_of_neighbors
-from stillhouse.families.embed.students.levels import level_weights, prefixes
+from stillhouse.families.embed.students import level_weights, prefixes
 from stillhouse.families.embed.students.network import CODE_SPREAD, EmbeddingStudent
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.divergence import forward_kl

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_arrays, write_arrays
 from stillhouse.core.sample import sample_rows
+from stillhouse.families.embed.data.formats import capture_manifest
 from stillhouse.families.embed.data.texts import read_pairs, read_table
-from stillhouse.families.embed.data.vector_stores import capture_manifest
 from stillhouse.families.embed.data.vectors import VectorData
 from stillhouse.families.embed.graph import neighbor_graph
 from stillhouse.families.embed.job import Poles, VectorRows
@@ -241,22 +241,6 @@ def teacher_facts(config: EmbedRunConfig, material: Material) -> dict[str, Any]:
         # a folder's place on this machine is of no use elsewhere, and no concern of theirs
         facts["name"] = Path(str(facts.pop("model", path.name))).name
     return facts
-
-
-def teacher_folder(config: EmbedRunConfig) -> Path | None:
-    """Where the captured model's tokens are: as given, or as the capture names it, if that is a folder here."""
-    if config.text is not None and config.text.teacher:
-        return Path(config.text.teacher).expanduser()
-    manifest = Path(config.data.path).expanduser() / CAPTURE
-    named = str(capture_manifest(manifest.parent).get("model", "")) if manifest.is_file() else ""
-    if not named:
-        return None
-    from stillhouse.families.embed.capture import model_folder
-
-    try:
-        return model_folder(named)  # a folder, or a name in the local cache
-    except InputError:
-        return None
 
 
 def split_digest(data: VectorData) -> str:

@@ -12,7 +12,6 @@ from stillhouse.core.plan import RunPlan, check_plan, one_teacher
 from stillhouse.families.embed.data.vectors import VectorsConfig
 from stillhouse.families.embed.lesson import EmbeddingLessonConfig, EmbeddingTrainingConfig
 from stillhouse.families.embed.students import EmbeddingStudentConfig
-from stillhouse.families.embed.students.text_config import TextStudentConfig
 
 AnchorName = Literal[
     "pca", "pca-whitened", "random-projection", "truncation", "autoencoder", "umap", "pacmap", "localmap"
@@ -26,15 +25,12 @@ ATTENTIONS = ("attention", "activation-maps", "mixing")
 
 @configclass
 class TextArmConfig:
-    """A student that reads texts and needs no teacher at inference, taught by the vector student's codes."""
+    """A student that reads texts and needs no teacher at inference: a ridge regression of the vector student's codes."""
 
-    student: TextStudentConfig = Field(default_factory=TextStudentConfig, description="its network")
-    teacher: str | None = Field(
-        default=None, min_length=1, description="folder of the teacher's model, for its tokens [as captured]"
+    features: int = Field(default=1 << 17, gt=1, multiple_of=2, description="hashed words, pairs and groups of letters")
+    strengths: tuple[float, ...] = Field(
+        default=(0.03, 0.1, 0.3, 1.0, 3.0), min_length=1, description="of the penalty; validation texts choose"
     )
-    epochs: int = Field(default=20, gt=0, description="passes over the texts")
-    batch_size: int = Field(default=512, gt=2, le=2**24, description="texts a step")
-    learning_rate: float = Field(default=1e-3, gt=0, description="peak of the schedule")
 
 
 @configclass

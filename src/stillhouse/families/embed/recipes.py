@@ -38,7 +38,7 @@ def embedding(path: str = VECTORS) -> EmbedRunConfig:
 
 
 def embedding_tree(path: str = VECTORS) -> EmbedRunConfig:
-    """5, 25 and 125 numbers, each level the code of the one before made finer: what trees are made of."""
+    """5, 25 and 125 numbers, each level the code of the one before made finer."""
     return replace(embedding(path), name="embedding-tree", student=EmbeddingStudentConfig(levels=(5, 25, 125)))
 
 
@@ -51,26 +51,16 @@ def embedding_fast(path: str = VECTORS) -> EmbedRunConfig:
     return replace(base, name="embedding-fast", training=training, lesson=lesson, anchors=anchors, seeds=1)  # type: ignore[arg-type]
 
 
-def _of_document(settings: DistillationConfig, name: str, path: str) -> EmbedRunConfig:
-    """A preset of document 004 whole; the width of the vectors is as they come."""
-    base = replace(embedding(path), name=name)
-    change = documented({key: value for key, value in settings.to_dict().items() if key in PRESET_KEYS})
-    return parse(EmbedRunConfig, merge(to_mapping(base), change))
+def _preset(name: str, about: str) -> Callable[..., EmbedRunConfig]:
+    """A recipe of a preset of document 004; the width of the vectors is as they come."""
 
+    def made(path: str = VECTORS) -> EmbedRunConfig:
+        base = replace(embedding(path), name=name)
+        change = documented({key: value for key, value in PRESETS[name].to_dict().items() if key in PRESET_KEYS})
+        return parse(EmbedRunConfig, merge(to_mapping(base), change))
 
-def embedding_documented(path: str = VECTORS) -> EmbedRunConfig:
-    """DEFAULT_OPENAI_CONFIG of document 004: tau 1, batches of 32 at 1e-4, up to 100 passes; ours beside it measured better."""
-    return _of_document(DEFAULT_OPENAI_CONFIG, "embedding-documented", path)
-
-
-def embedding_documented_curriculum(path: str = VECTORS) -> EmbedRunConfig:
-    """CURRICULUM_CONFIG of document 004: five stages from tau 4 to 0.5, alpha 0.7; as good as no curriculum where measured."""
-    return _of_document(CURRICULUM_CONFIG, "embedding-documented-curriculum", path)
-
-
-def embedding_documented_fast(path: str = VECTORS) -> EmbedRunConfig:
-    """FAST_CONFIG of document 004: tau 0.5, batches of 64, up to 20 passes."""
-    return _of_document(FAST_CONFIG, "embedding-documented-fast", path)
+    made.__doc__ = about  # `stillhouse list` prints it
+    return made
 
 
 PRESETS: Mapping[str, DistillationConfig] = {
@@ -78,22 +68,20 @@ PRESETS: Mapping[str, DistillationConfig] = {
     "embedding-documented-curriculum": CURRICULUM_CONFIG,
     "embedding-documented-fast": FAST_CONFIG,
 }
-EMBEDDING_RECIPES: Mapping[str, Callable[[str], EmbedRunConfig]] = {
+ABOUT_PRESETS = {
+    "embedding-documented": "DEFAULT_OPENAI_CONFIG of document 004: tau 1, batches of 32 at 1e-4, up to 100 passes; ours beside it "
+    "measured better.",
+    "embedding-documented-curriculum": "CURRICULUM_CONFIG of document 004: five stages from tau 4 to 0.5, alpha 0.7; as good as no "
+    "curriculum where measured.",
+    "embedding-documented-fast": "FAST_CONFIG of document 004: tau 0.5, batches of 64, up to 20 passes.",
+}
+EMBEDDING_RECIPES: Mapping[str, Callable[..., EmbedRunConfig]] = {
     DEFAULT: embedding,
     "embedding-tree": embedding_tree,
     "embedding-fast": embedding_fast,
-    "embedding-documented": embedding_documented,
-    "embedding-documented-curriculum": embedding_documented_curriculum,
-    "embedding-documented-fast": embedding_documented_fast,
+    **{name: _preset(name, about) for name, about in ABOUT_PRESETS.items()},
 }
-RECIPES: Mapping[str, Callable[[], EmbedRunConfig]] = {
-    DEFAULT: embedding,
-    "embedding-tree": embedding_tree,
-    "embedding-fast": embedding_fast,
-    "embedding-documented": embedding_documented,
-    "embedding-documented-curriculum": embedding_documented_curriculum,
-    "embedding-documented-fast": embedding_documented_fast,
-}
+RECIPES = EMBEDDING_RECIPES
 
 
 def load_embedding(source: str, assignments: Sequence[str] = (), *, recipe: str | None = None) -> EmbedRunConfig:

@@ -34,8 +34,7 @@ class Reducer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Wide vectors into few numbers that keep neighbours and distances; new rows are three matrix products away.
 
     `fit` trains the student of `stillhouse embed distill` with one seed and no controls, on one thread, so that the number of
-    threads does not change the result. `transform` is numpy alone and gives the same bits on every machine, whatever rows come
-    together.
+    threads does not change the result. `transform` is numpy alone.
 
     Args:
         n_components: d.

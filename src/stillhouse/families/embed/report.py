@@ -23,7 +23,6 @@ CHECK = (
     "{metric}: {score:.3f} among {rows:,} training rows; of noise {chance:.3f}. It is not the PCA of the tables, whose axes are "
     "fitted on more rows and which is scored among the test rows."
 )
-SIDES = ((True, True), (True, False), (False, True), (False, False))  # of a point: right, above
 LOCAL, GLOBAL = "knn_overlap@10", "spearman"
 NAMES = {
     "student": "student",
@@ -193,39 +192,11 @@ def _frontier(arms: Mapping[str, Any]) -> Markup:
         axes.set(xlabel="global: Spearman of distances, all pairs", ylabel="local: share of the 10 nearest kept")
         axes.set_ylim(0, 1.15 * max(y for _, y in known.values()) or 1.0)
         axes.margins(x=0.2)
-        _name_points(
-            figure,
-            {arm.removeprefix("near-") if arm.startswith("near-") else arm_name(arm): at for arm, at in known.items()},
-        )
+        for arm, at in known.items():
+            name = arm.removeprefix("near-") if arm.startswith("near-") else arm_name(arm)
+            axes.annotate(name, at, xytext=(6, 4), textcoords="offset points", fontsize=8.5)
         found = "; ".join(f"{arm_name(arm)} {y:.3f} local, {x:.3f} global" for arm, (x, y) in known.items())
         return figures._svg(figure, "frontier", f"Local against global quality of every method. {found}.")
-
-
-def _name_points(figure: Canvas, points: Mapping[str, tuple[float, float]]) -> None:
-    """Each name beside its point, on the first side where it covers no other name and no point."""
-    axes = figure.axes[0]
-    taken: list[Any] = []  # boxes of names
-    figure.draw_without_rendering()  # sides are known in pixels only once the layout is
-    pixels = {name: axes.transData.transform(at) for name, at in points.items()}
-    for name, at in points.items():
-        for right, up in SIDES:
-            text = axes.annotate(
-                name,
-                at,
-                xytext=(6 if right else -6, 4 if up else -4),
-                textcoords="offset points",
-                ha="left" if right else "right",
-                va="bottom" if up else "top",
-                fontsize=8.5,
-            )
-            box = text.get_window_extent()
-            free = not any(box.overlaps(other) for other in taken) and not any(
-                box.contains(*p) for p in pixels.values()
-            )
-            if free or (right, up) == SIDES[-1]:
-                taken.append(box)
-                break
-            text.remove()
 
 
 def _levels(arms: Mapping[str, Any], config: Mapping[str, Any], caption: str) -> list[Block]:

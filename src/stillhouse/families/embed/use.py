@@ -17,15 +17,13 @@ from stillhouse.core.records import ABOUT, RUN, read_object, write_atomically
 from stillhouse.core.sample import sample_rows
 from stillhouse.families.embed.codes import Student, load_student
 from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
-from stillhouse.families.embed.export.numpy_text import NumpyTextEmbedder
 from stillhouse.families.embed.judge import neighbours_compared
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import Metric, judge, nearest_neighbors
 from stillhouse.families.embed.metrics.rowwise import row_quality
 from stillhouse.families.embed.plan import EmbedRunConfig
-from stillhouse.families.embed.students.axes import axes_from, unnamed_axes
-from stillhouse.families.embed.students.tree import encode as tree_of
-from stillhouse.families.embed.students.tree import to_json
+from stillhouse.families.embed.students import unnamed_axes
+from stillhouse.families.embed.text import TextEmbedder
 
 Log = Callable[[str], None]
 BESIDE = ("pca", "random-projection")
@@ -82,7 +80,7 @@ def codes_of(student: Student, store: VectorStore, rows: np.ndarray) -> np.ndarr
     Raises:
         InputError: vectors of another width, or no texts.
     """
-    if isinstance(student, NumpyTextEmbedder):
+    if isinstance(student, TextEmbedder):
         if store.texts is None:
             raise InputError(f"{store.path}: this student reads texts, and these vectors have none")
         return student.encode([store.texts[int(row)] for row in rows])
@@ -169,7 +167,7 @@ def encode(
     Args:
         folder: of the student or its run.
         source: vectors (a file or a capture), or texts (.txt, .csv, .tsv, .jsonl; see `corpus`).
-        out: .npy, .csv (with texts), or .jsonl: a line a row with text, code and, for 5, 25, 125 numbers, its tree.
+        out: .npy, .csv (with texts), or .jsonl: a line a row with text and code.
         key: which array of the vectors.
         level: how many levels of the code. [all]
         teacher: model that turns texts into vectors, for a student of vectors.
@@ -193,7 +191,7 @@ def encode(
         np.save(buffer, codes)
         write_atomically(out, lambda file: file.write(buffer.getbuffer()))
     else:
-        lines = _csv(codes, texts) if out.suffix == ".csv" else _json_lines(codes, texts, student, levels)
+        lines = _csv(codes, texts) if out.suffix == ".csv" else _json_lines(codes, texts)
         raw = "".join(lines).encode()
         write_atomically(out, lambda file: file.write(raw))
     return codes.shape[0], codes.shape[1]
@@ -282,8 +280,7 @@ def _named(axes: Any) -> Any:
     """
     if axes is None:
         return None
-    unnamed = [[axis.name, axis.negative, axis.positive] for axis in unnamed_axes(len(axes))]
-    return [one[0] if list(one) == blank else list(one) for one, blank in zip(axes, unnamed)]
+    return [one[0] if list(one) == blank else list(one) for one, blank in zip(axes, unnamed_axes(len(axes)))]
 
 
 def _of(count: int, most: int) -> str:
@@ -296,19 +293,15 @@ def _of(count: int, most: int) -> str:
     return f"{count:,}" if count == most else f"{count:,} of {most:,}"
 
 
-TABLES = (".txt", ".csv", ".tsv", ".jsonl")
-
-
 def _chunks(
     student: Student, source: str, key: str | None, teacher: str | None
 ) -> tuple[list[str] | None, Iterator[np.ndarray]]:
-    from stillhouse.families.embed.corpus import Source
-    from stillhouse.families.embed.data.texts import read_texts
+    from stillhouse.families.embed.data.texts import TABLES, Source, read_texts
 
     place = Source.parse(source)
     if place.path.suffix.lower() in TABLES:
-        texts = read_texts(place.path, columns=place.columns, articles=place.articles, deduplicate=False)
-        if isinstance(student, NumpyTextEmbedder):
+        texts = read_texts(place.path, columns=place.columns, deduplicate=False)
+        if isinstance(student, TextEmbedder):
             return texts, (student.encode(texts[s : s + CHUNK]) for s in range(0, len(texts), CHUNK))
         if teacher is None:
             raise InputError(
@@ -347,12 +340,8 @@ def _csv(codes: np.ndarray, texts: list[str] | None) -> Iterator[str]:
         yield buffer.getvalue()
 
 
-def _json_lines(codes: np.ndarray, texts: list[str] | None, student: Student, levels: tuple[int, ...]) -> Iterator[str]:
-    scale = student.card.get("tree_scale")
-    axes = axes_from(student.card["axes"]) if student.card.get("axes") else None
+def _json_lines(codes: np.ndarray, texts: list[str] | None) -> Iterator[str]:
     for row, code in enumerate(codes):
         line: dict[str, Any] = {} if texts is None else {"text": texts[row]}
         line["code"] = [round(float(value), 6) for value in code]
-        if scale is not None and axes is not None and len(axes) == 5:
-            line["tree"] = json.loads(to_json(tree_of(code, scale=scale[: len(levels)], axes=axes)))
         yield json.dumps(line, ensure_ascii=False) + "\n"

@@ -1,9 +1,10 @@
-"""Text files -> sentences: lines, columns of tables, fields of JSON lines, articles that are split into sentences.
+"""Text files -> texts: lines, columns of tables, fields of JSON lines.
 
-read_texts("stsb-en-train.csv", columns=(0, 1))      both sentences of every pair
-read_texts("train.tsv", columns=(0,))                 a table without a header: columns by number, from 0
-read_texts("notes.jsonl", columns=("body",))          a field
-read_texts("wiki.train.txt", articles="tokenized")    WikiText's articles, sentence by sentence
+A source is a path, with what to read of it behind a colon:
+
+    notes.txt                     a text a line
+    stsb-en-train.csv:0,1         columns of a table, by number from 0 or by name
+    reviews.jsonl:body            a field
 """
 
 from __future__ import annotations
@@ -12,27 +13,82 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from stillhouse.core.checks import InputError, nearest
 
 Column = int | str
-UNKNOWN = "<unk>"
-MOST_UNKNOWN = 1
-# prose: an end mark, closing quotes, white space, and something that can begin a sentence
-PROSE_END = re.compile(r"""(?<=[.!?])(["'”’)]*)\s+(?=["'“‘(]?[A-Z0-9])""")
-# WikiText sets spaces around end marks, by which they differ from those of abbreviations (Mr. Smith)
-TOKENIZED_END = re.compile(r"""(?<= [.!?])( ["”)])? (?=\S)""")
+TABLES = (".txt", ".csv", ".tsv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file and what to read of it."""
+
+    path: Path
+    columns: tuple[Column, ...] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Source:
+        """`PATH`, `PATH:0,1` or `PATH:name`; a path that exists as it stands is taken whole.
+
+        Example:
+            >>> Source.parse("pairs.csv:0,1").columns, Source.parse("reviews.jsonl:body").columns
+            ((0, 1), ('body',))
+        """
+        if Path(text).expanduser().exists() or ":" not in text:
+            return cls(Path(text).expanduser())
+        place, _, rest = text.rpartition(":")
+        words = [word.strip() for word in rest.split(",")]
+        if not place or not all(words):
+            raise InputError(f"{text}: expected PATH:COLUMNS (0,1 or names)")
+        return cls(Path(place).expanduser(), tuple(int(word) if word.isdigit() else word for word in words))
+
+
+def gather(
+    sources: Sequence[str], *, min_chars: int = 1, max_chars: int | None = None, limit: int | None = None
+) -> tuple[list[str], list[str]]:
+    """All texts of some sources, each once, and the name of the file that each came from first.
+
+    Two texts that differ only in case or white space count as one: else a model that reads lower case would see a training
+    text again in the test split.
+
+    Args:
+        sources: see above.
+        min_chars: shorter texts are dropped.
+        max_chars: longer texts are dropped.
+        limit: take at most so many of each source.
+
+    Returns:
+        (n) texts and (n) names: the file's, with its folder's where two files have the same.
+
+    Raises:
+        InputError: as `read_texts`, no sources.
+    """
+    for name, given in (("min_chars", min_chars), ("max_chars", max_chars), ("limit", limit)):
+        if given is not None and given < 1:
+            raise InputError(f"{name}: expected at least 1, got {given}")
+    if not sources:
+        raise InputError("texts: expected at least one file (FILE, FILE:COLUMNS)")
+    kept: dict[str, tuple[str, str]] = {}
+    parsed = [Source.parse(source) for source in sources]
+    stems = [source.path.stem for source in parsed]
+    for source in parsed:
+        stem = source.path.stem
+        name = stem if stems.count(stem) == 1 else f"{source.path.resolve().parent.name}/{stem}"
+        found = read_texts(source.path, columns=source.columns, min_chars=min_chars, max_chars=max_chars, limit=limit)
+        for text in found:
+            kept.setdefault(text.casefold(), (text, name))
+    return [text for text, _ in kept.values()], [name for _, name in kept.values()]
 
 
 def read_texts(
     path: str | Path,
     *,
     columns: Sequence[Column] | None = None,
-    articles: Literal["prose", "tokenized"] | None = None,
     min_chars: int = 1,
     max_chars: int | None = None,
     limit: int | None = None,
@@ -44,9 +100,6 @@ def read_texts(
         path: .txt (a text a line), .csv (quoted), .tsv (unquoted), .jsonl (an object a line).
         columns: of a table, by number from 0 (no header) or by name (the first line is a header); of .jsonl, field names.
             [0 of a table, "text" of .jsonl]
-        articles: a .txt file is prose to be split into sentences. `prose`: after . ! ? where white space and a capital or a
-            digit follow (so "Mr. Smith" is split); headings are not known. `tokenized`: WikiText's form, where end marks
-            stand alone; headings (= ... =) are left out, " @-@ " and the like joined, sentences with more than one <unk> dropped.
         min_chars: shorter texts are dropped.
         max_chars: longer texts are dropped, not cut.
         limit: stop after that many.
@@ -67,14 +120,10 @@ def read_texts(
         ['Hello, you.', 'Hi.', 'Bye.']
     """
     path = Path(path).expanduser()
-    if articles is not None and (path.suffix.lower() != ".txt" or columns is not None):
-        raise InputError(f"articles: goes with a .txt file and no columns, got {path.name}")
-    if articles is not None:
-        found: Iterable[str] = sentences(_text(path), tokenized=articles == "tokenized")
-    elif path.suffix.lower() == ".txt":
+    if path.suffix.lower() == ".txt":
         if columns is not None:
             raise InputError(f"columns: a .txt file has none, got {list(columns)}")
-        found = _text(path).split("\n")
+        found: Iterable[str] = _text(path).split("\n")
     else:
         found = (str(value) for row in read_table(path, columns) for value in row)
     kept: dict[Any, str] = {}
@@ -155,36 +204,6 @@ def read_lines(path: str | Path) -> list[str]:
     # not splitlines(): it also splits at form feeds and Unicode separators, which texts may hold
     lines = _text(path).replace("\r\n", "\n").split("\n")
     return lines[:-1] if lines[-1] == "" else lines
-
-
-def sentences(text: str, *, tokenized: bool = False) -> Iterator[str]:
-    """The sentences of prose, paragraph by paragraph (a line is one); see `read_texts` for the two ways.
-
-    Example:
-        >>> list(sentences('He came. "Who?" asked Ann. It rained.'))
-        ['He came.', '"Who?" asked Ann.', 'It rained.']
-        >>> list(sentences(" = Title = \\n Mr. Lee won 1 @,@ 000 @-@ odd pounds . He left .", tokenized=True))
-        ['Mr. Lee won 1,000-odd pounds .', 'He left .']
-    """
-    for line in text.splitlines():
-        line = line.strip()
-        if not line or (tokenized and line.startswith("= ") and line.endswith(" =")):
-            continue
-        if tokenized:
-            line = re.sub(r" @([-,.])@ ", r"\1", line)
-        start = 0
-        for mark in (TOKENIZED_END if tokenized else PROSE_END).finditer(line):
-            # a straight quotation mark closes only what was opened
-            opens = tokenized and mark[1] == ' "' and line.count('"', 0, mark.start()) % 2 == 0
-            end = mark.start() if opens else mark.end()
-            yield from _known_enough(line[start:end].strip(), tokenized)
-            start = end
-        yield from _known_enough(line[start:].strip(), tokenized)
-
-
-def _known_enough(sentence: str, tokenized: bool) -> Iterator[str]:
-    if sentence and not (tokenized and sentence.count(UNKNOWN) > MOST_UNKNOWN):
-        yield sentence
 
 
 def _text(path: Path) -> str:

@@ -22,12 +22,11 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.labels import missing_labels, require_labels
 from stillhouse.core.sample import sample_rows
-from stillhouse.families.embed.data.vector_cache import tracked
-from stillhouse.families.embed.data.vector_rows import Part
-from stillhouse.families.embed.data.vector_stores import CHUNK_BYTES, LABELS, TEXTS, open_parts, read_column
+from stillhouse.families.embed.data.formats import LABELS, TEXTS, VECTORS, open_array, read_column, take
 
 Index = NDArray[np.int64]
 SHOWN = 5
+CHUNK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,17 +52,13 @@ class VectorStore:
     """
 
     path: Path
-    parts: tuple[Part, ...]
+    array: Any
     texts: Sequence[str] | None = None
     labels: NDArray[Any] | None = None
-    _starts: Index = field(init=False, repr=False)
+    _stamp: tuple[int, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        widths = sorted({part.width for part in self.parts})
-        if len(widths) != 1:
-            raise InputError(f"{self.path}: expected parts of one width, got {widths}")
-        starts = np.cumsum([0, *(part.rows for part in self.parts)], dtype=np.int64)
-        object.__setattr__(self, "_starts", starts)
+        object.__setattr__(self, "_stamp", self._now())
         for name, column in (("texts", self.texts), ("labels", self.labels)):
             if column is not None and len(column) != len(self):
                 raise InputError(
@@ -71,15 +66,22 @@ class VectorStore:
                 )
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return int(self.array.shape[0])
 
     @property
     def width(self) -> int:
         """D."""
-        return self.parts[0].width
+        return int(self.array.shape[1])
+
+    def _now(self) -> tuple[int, int]:
+        try:
+            status = (self.path / VECTORS if self.path.is_dir() else self.path).stat()
+        except OSError as error:
+            raise InputError(f"cannot read {self.path}: {error.strerror}") from None
+        return status.st_size, status.st_mtime_ns
 
     def read(self, rows: ArrayLike) -> NDArray[np.float32]:
-        """Some rows, in the order asked for; the file is read in its order.
+        """Some rows, in the order asked for.
 
         Args:
             rows: (n) row numbers, repeats allowed.
@@ -95,16 +97,9 @@ class VectorStore:
             raise InputError(f"rows: expected whole numbers (n), got {wanted.dtype} of shape {wanted.shape}")
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise InputError(f"rows: expected 0 to {len(self) - 1}, got {wanted.min()} to {wanted.max()}")
-        ascending, where = np.unique(wanted.astype(np.int64), return_inverse=True)
-        borders = np.searchsorted(ascending, self._starts)
-        found = [
-            part.take(ascending[low:high] - start)
-            for part, start, low, high in zip(self.parts, self._starts, borders, borders[1:])
-            if high > low
-        ]
-        if not found:
-            return np.empty((0, self.width), np.float32)
-        return (found[0] if len(found) == 1 else np.concatenate(found))[where]
+        if self._now() != self._stamp:  # a map of a file that shrank ends the process without a message
+            raise InputError(f"{self.path}: expected the file that was opened, got one that was changed since")
+        return take(self.array, wanted.astype(np.int64))
 
     def chunks(self, size: int | None = None) -> Iterator[NDArray[np.float32]]:
         """All rows in order, `size` (16 MB where not given) at a time: (n, D) float32 each.
@@ -128,7 +123,7 @@ class VectorStore:
         bad: list[int] = []
         zero: list[int] = []
         digests, start = np.empty(len(self), np.uint64), 0
-        for chunk in tracked(self.chunks(), len(self), f"checking {self.path.name}", advance=len):
+        for chunk in self.chunks():
             chunk = np.ascontiguousarray(chunk + 0.0, dtype="<f4")  # -0.0 + 0.0 is 0.0: equal rows, equal bytes
             bad += (start + np.flatnonzero(~np.isfinite(chunk).all(1))).tolist()
             zero += (start + np.flatnonzero(~chunk.any(1))).tolist()
@@ -153,8 +148,7 @@ def open_vectors(
     """Vectors of a .npy, .npz, .safetensors, .parquet, .pt or .pth file, or of a capture folder, read as they are needed.
 
     Args:
-        path: the file or folder. A .parquet file, a compressed .npz and a column-ordered .npy are converted once, into a .npy
-            file beside them.
+        path: the file or folder; .npz and .parquet are read into memory.
         key: which array, tensor, column or entry; `embeddings`, or the only one that can be vectors, where not given.
         texts: (N) what each vector stands for; a capture folder has them.
         labels: (N) whole numbers or strings.
@@ -175,10 +169,10 @@ def open_vectors(
         [[4.0, 5.0], [0.0, 1.0]]
     """
     place = Path(path).expanduser()
-    parts = open_parts(place, key)
+    array = open_array(place, key)
     if place.is_dir() and texts is None:
         texts = _texts_of(place / TEXTS)
-    store = VectorStore(place, parts, texts, None if labels is None else _checked_labels(labels))
+    store = VectorStore(place, array, texts, None if labels is None else _checked_labels(labels))
     if check:
         _ = store.scan
     return store

@@ -17,27 +17,15 @@ from stillhouse.core.checks import InputError
 from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.neighbours import cosine_neighbor_kl
 from stillhouse.losses.precision import wide
-from stillhouse.losses.relations import gram_mse, rkd_angle, rkd_distance, without_autocast
+from stillhouse.losses.relations import without_autocast
 
-Mode = Literal["auto", "cosine", "gram", "rkd", "neighbors", "procrustes", "truncate"]
 Reduction = Literal["mean", "sum"]
-LEAST = {"gram": 2, "rkd": 3, "neighbors": 3, "procrustes": 3}  # rows that a relation needs
-TRIPLES = 100_000  # angles of `rkd`; all of them up to a batch of 47
+LEAST = 3  # rows that a relation needs
+EPS = 1e-8  # least length that a row is divided by, so that a zero row has a bounded gradient
 
 
 @without_autocast
-def distill_loss(
-    student_vec: Tensor,
-    teacher_vec: Tensor,
-    tau: float = 0.1,
-    reduction: Reduction = "mean",
-    *,
-    mode: Mode = "auto",
-    student_tau: float | None = None,
-    eps: float = 1e-8,
-    detach_teacher: bool = True,
-    strict: bool = False,
-) -> Tensor:
+def distill_loss(student_vec: Tensor, teacher_vec: Tensor, tau: float = 0.1, reduction: Reduction = "mean") -> Tensor:
     """How far a student's vectors are from a teacher's: directions where widths are equal, relations where they are not.
 
     Of unequal widths no coordinate has anything to do with another. The document's code cut both to the shorter width, which
@@ -46,24 +34,15 @@ def distill_loss(
 
     Args:
         student_vec: (B, Ds); more leading axes are read as one batch.
-        teacher_vec: (B, Dt).
+        teacher_vec: (B, Dt); gets no gradient. A row of zeros has no direction to learn, and is left out.
         tau: temperature of the cosines of unequal widths (cosines of equal widths have none, as documented).
         reduction: `mean` over the batch, or `sum`: B times the mean.
-        mode: `auto`: `cosine` for equal widths, else `neighbors`.
-            `cosine`: 1 - cosine, in [0, 2]. `neighbors`: tau^2 KL of the rows' neighbors, see `cosine_neighbor_kl`.
-            `gram`: squared difference of all cosines. `rkd`: pairwise distances, and twice their angles.
-            `procrustes`: what the best rotation and scale leave of the centered student, in [0, 1].
-            `truncate`: the document's comparison of the first coordinates; for parity only, and warned of.
-        student_tau: temperature of the student's cosines; None: tau.
-        eps: least length that a row is divided by, so that a zero row has a bounded gradient.
-        detach_teacher: the teacher gets no gradient. Only `cosine` and `truncate` can give it one.
-        strict: a teacher row of zeros is an error. It has no direction to learn, and is else left out.
 
     Returns:
         0-d, in float32 at least, 0 at its least.
 
     Raises:
-        InputError: shapes or devices that do not fit, too few rows for a relation, NaN in the teacher, unknown mode or reduction.
+        InputError: shapes or devices that do not fit, too few rows for a relation, NaN in the teacher, unknown reduction.
 
     Example:
         Equal widths: the same direction 0, a right angle 1, the opposite 2.
@@ -75,27 +54,24 @@ def distill_loss(
     Relations:
         `stillhouse.losses.neighbours.neighbor_kl` has a bandwidth for every row, and is what `stillhouse embed distill` trains.
 
-    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531 (temperature); Passalis, Tefas 2018, arXiv:1803.10837 (neighbors);
-    Park et al. 2019, arXiv:1904.05068 (rkd); Schönemann 1966 (procrustes).
+    Source: Hinton, Vinyals, Dean 2015, arXiv:1503.02531 (temperature); Passalis, Tefas 2018, arXiv:1803.10837 (neighbors).
     """
     if reduction not in get_args(Reduction):
         raise InputError(f"reduction must be 'mean' or 'sum', got {reduction}")
-    if mode not in get_args(Mode):
-        raise InputError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode}")
     if not isinstance(tau, (int, float)) or not tau > 0:
         raise InputError(f"tau must be positive, got {tau!r}")
     student, teacher = _flat(student_vec, teacher_vec)
-    teacher = teacher.detach() if detach_teacher else teacher
-    kept = _directed(teacher, eps, strict)
-    student, teacher = student[kept], teacher[kept]
-    if mode == "auto":
-        mode = "cosine" if student.shape[1] == teacher.shape[1] else "neighbors"
-    if len(student) < LEAST.get(mode, 1):
+    kept = _directed(teacher.detach())
+    student, teacher = student[kept], teacher.detach()[kept]
+    if student.shape[1] == teacher.shape[1]:
+        mean = (1 - (_unit(student) * _unit(teacher)).sum(dim=1)).mean()
+    elif len(student) < LEAST:
         raise InputError(
-            f"batch: {mode!r} compares rows with each other and needs at least {LEAST.get(mode, 1)} (with a direction), "
+            f"batch: of unequal widths rows are compared with each other, which needs at least {LEAST} (with a direction), "
             f"got a batch of {len(student)}"
         )
-    mean = _mean(mode, student, teacher, tau=tau, student_tau=student_tau, eps=eps)
+    else:
+        mean = cosine_neighbor_kl(student, teacher, tau=tau).mean()
     return mean * len(student) if reduction == "sum" else mean
 
 
@@ -227,11 +203,11 @@ def curriculum_distill_step(
     """
     tau = float(tau_schedule(stage))
     alike = student_vec.shape[-1:] == teacher_vec.shape[-1:]
-    if not alike and 0 < len(student_vec) == len(teacher_vec) < LEAST["neighbors"] and student_vec.ndim == 2:
+    if not alike and 0 < len(student_vec) == len(teacher_vec) < LEAST and student_vec.ndim == 2:
         _check_alpha(alpha)
         warnings.warn(
             f"a batch of {len(student_vec)}: rows of unequal widths are compared with each other, which needs "
-            f"{LEAST['neighbors']}; the distillation loss of this batch is 0",
+            f"{LEAST}; the distillation loss of this batch is 0",
             UserWarning,
             stacklevel=2,
         )
@@ -250,47 +226,8 @@ def curriculum_distill_step(
 # ---------------------------------------------------------------------------------------------------------------- inside
 
 
-def _mean(mode: str, student: Tensor, teacher: Tensor, *, tau: float, student_tau: float | None, eps: float) -> Tensor:
-    if mode == "cosine":
-        if student.shape[1] != teacher.shape[1]:
-            raise InputError(
-                f"mode 'cosine': expected equal widths, got {student.shape[1]} and {teacher.shape[1]}; take 'neighbors'"
-            )
-        return (1 - (_unit(student, eps) * _unit(teacher, eps)).sum(dim=1)).mean()
-    if mode == "neighbors":
-        return cosine_neighbor_kl(student, teacher, tau=tau, student_tau=student_tau).mean()
-    if mode == "gram":
-        return gram_mse(student, teacher, sphere=True)
-    if mode == "rkd":
-        draw = torch.Generator(device=student.device).manual_seed(len(student))
-        return rkd_distance(student, teacher) + 2 * rkd_angle(student, teacher, triples=TRIPLES, generator=draw)
-    return _procrustes(student, teacher) if mode == "procrustes" else _truncated(student, teacher, eps)
-
-
-def _procrustes(student: Tensor, teacher: Tensor) -> Tensor:
-    """1 - (sum of singular values of S'T)^2 of centered sides of norm 1: 0 iff a rotation and a scale make them equal."""
-    sides = []
-    for x in (student, teacher):
-        x = x - x.mean(dim=0)
-        sides.append(x / x.norm().clamp(min=torch.finfo(x.dtype).tiny ** 0.5))
-    return 1 - torch.linalg.svdvals(sides[0].t() @ sides[1]).sum().square()
-
-
-def _truncated(student: Tensor, teacher: Tensor, eps: float) -> Tensor:
-    if student.shape[1] == teacher.shape[1]:
-        return _mean("cosine", student, teacher, tau=1.0, student_tau=None, eps=eps)
-    warnings.warn(
-        "mode 'truncate' compares the first coordinates of both sides, as the document's code did: it ties the "
-        "student's axes to arbitrary ones of the teacher and cannot reach 0; take 'neighbors'",
-        UserWarning,
-        stacklevel=5,
-    )
-    width = min(student.shape[1], teacher.shape[1])
-    return (_unit(student, eps)[:, :width] - _unit(teacher, eps)[:, :width]).square().mean()
-
-
-def _unit(x: Tensor, eps: float) -> Tensor:
-    return x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=eps)
+def _unit(x: Tensor) -> Tensor:
+    return x / torch.linalg.vector_norm(x, dim=1, keepdim=True).clamp(min=EPS)
 
 
 def _flat(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -311,14 +248,14 @@ def _flat(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return wide(student).flatten(0, -2), wide(teacher).flatten(0, -2)
 
 
-def _directed(teacher: Tensor, eps: float, strict: bool) -> Tensor:
+def _directed(teacher: Tensor) -> Tensor:
     """(n) rows of the teacher that have a direction."""
-    lengths = torch.linalg.vector_norm(teacher.detach(), dim=1)
+    lengths = torch.linalg.vector_norm(teacher, dim=1)
     if not bool(torch.isfinite(lengths).all()):
         bad = torch.nonzero(~torch.isfinite(lengths)).flatten().tolist()
         raise InputError(f"teacher_vec: expected finite numbers, got NaN or infinite ones in rows {_shown(bad)}")
-    none = lengths <= eps
-    if bool(none.any()) and (strict or bool(none.all())):
+    none = lengths <= EPS
+    if bool(none.all()):
         bad = torch.nonzero(none).flatten().tolist()
         raise InputError(f"teacher_vec: expected rows with a direction, got zeros in rows {_shown(bad)}")
     return torch.nonzero(~none).flatten()

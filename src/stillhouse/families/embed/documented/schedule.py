@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal, get_args
 
 from stillhouse.core.checks import InputError
 
 ScheduleType = Literal["linear", "exponential", "cosine"]
-Direction = Literal["down", "any"]
 
 
 @dataclass(frozen=True)
@@ -21,35 +19,22 @@ class CurriculumSchedule:
     end_tau: float
     num_stages: int
     schedule_type: ScheduleType = "linear"
-    direction: Direction = "down"
-    strict: bool = False
 
     def __post_init__(self) -> None:
         for name in ("start_tau", "end_tau"):
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise InputError(f"{name} must be positive, got {value}")
-        if self.direction not in get_args(Direction):
-            raise InputError(f"direction must be 'down' or 'any', got {self.direction}")
-        if self.direction == "down" and self.start_tau <= self.end_tau:
-            raise InputError(
-                f"start_tau must be greater than end_tau, got {self.start_tau} and {self.end_tau}; "
-                "direction='any' allows a rising schedule"
-            )
+        if self.start_tau <= self.end_tau:
+            raise InputError(f"start_tau must be greater than end_tau, got {self.start_tau} and {self.end_tau}")
         if self.num_stages < 1:
             raise InputError(f"num_stages must be at least 1, got {self.num_stages}")
         if self.schedule_type not in get_args(ScheduleType):
             raise InputError(f"schedule_type must be 'linear', 'exponential', or 'cosine', got {self.schedule_type}")
 
     def __call__(self, stage: int) -> float:
-        """The temperature of a stage, counted from 0.
-
-        Raises:
-            IndexError: `strict`, and no such stage; without it a stage beyond the ends has the temperature of the end.
-        """
+        """The temperature of a stage, counted from 0; a stage beyond the ends has the temperature of the end."""
         last = self.num_stages - 1
-        if self.strict and not 0 <= stage <= last:
-            raise IndexError(f"stage: expected 0 to {last}, got {stage}")
         stage = min(max(stage, 0), last)
         if last == 0 or stage == 0:
             return float(self.start_tau)
@@ -67,24 +52,12 @@ class CurriculumSchedule:
         """The temperature of every stage."""
         return tuple(self(stage) for stage in range(self.num_stages))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain data that `from_state_dict` and JSON take."""
-        return asdict(self)
-
-    @classmethod
-    def from_state_dict(cls, state: Mapping[str, Any]) -> CurriculumSchedule:
-        """The schedule again."""
-        return cls(**state)
-
 
 def create_curriculum_schedule(
     start_tau: float,
     end_tau: float,
     num_stages: int,
     schedule_type: ScheduleType = "linear",
-    *,
-    direction: Direction = "down",
-    strict: bool = False,
 ) -> CurriculumSchedule:
     """Temperatures of a curriculum: many neighbors count at first (high tau), the nearest at the end (low tau).
 
@@ -97,9 +70,6 @@ def create_curriculum_schedule(
         num_stages: how many; a single stage has `start_tau`.
         schedule_type: `linear`: equal differences. `exponential`: equal ratios, which falls fastest at FIRST (in the document:
             the opposite). `cosine`: slow at both ends, the gentle start.
-        direction: `any` allows a rising schedule too.
-        strict: a stage out of range is an IndexError; else it is held at the ends. The document's formula went on beyond
-            them, to a negative temperature.
 
     Returns:
         A picklable object: call it with a stage; `.values` lists all.
@@ -116,4 +86,4 @@ def create_curriculum_schedule(
 
     Source: Bengio et al. 2009 (curriculum learning); Jafari et al. 2021, arXiv:2104.07163 (annealed temperature).
     """
-    return CurriculumSchedule(start_tau, end_tau, num_stages, schedule_type, direction, strict)
+    return CurriculumSchedule(start_tau, end_tau, num_stages, schedule_type)

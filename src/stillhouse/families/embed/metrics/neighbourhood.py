@@ -48,9 +48,8 @@ def judge(
 
     Returns:
         Local: `trustworthiness`, `continuity`, `trustworthiness_chance`; for each K of `ks` `knn_overlap@K` (share of the
-        teacher's K nearest among the student's), `knn_chance@K` = K / (n - 1), `lcmc@K` = overlap - chance;
+        teacher's K nearest among the student's), `knn_chance@K` = K / (n - 1);
         `recall_10_in_100` (share of the teacher's 10 nearest among the student's 100) where `ks` has both;
-        `auc_log_rnx` (R_NX averaged over all K with weight 1 / K; 0 is chance, 1 perfect).
         Global: `spearman`, `pearson` of distances, `stress` (relative, at the best scale), `triplet_accuracy` (ties count
         half) with `triplet_chance`, `cka` (linear, debiased).
         Health: `effective_rank` (exp of the entropy of the student's covariance eigenvalues, at most d), `hubness` (skewness
@@ -69,8 +68,8 @@ def judge(
         >>> found["trustworthiness"], found["continuity"], found["knn_overlap@10"], round(found["knn_chance@10"], 3)
         (1.0, 1.0, 1.0, 0.169)
 
-    Source: Venna & Kaski 2001 (trustworthiness, continuity); Chen & Buja 2009 (LCMC); Lee et al. 2015 (R_NX and its
-    log-scale area); Radovanovic et al. 2010 (hubness); Roy & Vetterli 2007 (effective rank).
+    Source: Venna & Kaski 2001 (trustworthiness, continuity); Radovanovic et al. 2010 (hubness);
+    Roy & Vetterli 2007 (effective rank).
     """
     teacher, student = checked_pair(teacher, student, metric)
     n = len(teacher)
@@ -295,10 +294,9 @@ def _local(
     }
     for size in ks:
         overlap, chance = float(agreed[size - 1]), size / (n - 1)
-        found |= {f"knn_overlap@{size}": overlap, f"knn_chance@{size}": chance, f"lcmc@{size}": overlap - chance}
+        found |= {f"knn_overlap@{size}": overlap, f"knn_chance@{size}": chance}
     if {10, 100} <= set(ks):
         found["recall_10_in_100"] = recalled / (10 * n)
-    found["auc_log_rnx"] = _auc_log_rnx(agreed)
     found["hubness"], found["hubness_teacher"] = _skewness(seen[1]), _skewness(seen[0])
     if labels is not None:
         counts = np.unique(labels, return_counts=True)[1]
@@ -313,13 +311,6 @@ def _ranks(distances: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.broadcast_to(np.arange(order.shape[1]), order.shape), 1)
     return order, rank
-
-
-def _auc_log_rnx(agreed: Floats) -> float:
-    n = len(agreed) + 1
-    sizes = np.arange(1.0, n - 1)  # R_NX is 0 / 0 at K = n - 1
-    rescaled = ((n - 1) * agreed[:-1] - sizes) / (n - 1 - sizes)
-    return float((rescaled / sizes).sum() / (1 / sizes).sum())
 
 
 def _skewness(counts: NDArray[np.int64]) -> float:

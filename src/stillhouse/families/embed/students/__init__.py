@@ -2,17 +2,24 @@
 
 student = EmbeddingStudent.from_vectors(EmbeddingStudentConfig(), vectors)    network.py: the principal axes, to be trained
 load_embedder("FOLDER")                                                     network.py: a trained one
-tree.py, axes.py                                                            codes as trees with named axes
 text.py                                                                     texts -> codes, without the teacher
+
+Codes of several levels are read as prefixes: the first 5 numbers are a code, the first 30 a finer one, all 155 the finest.
+Legend: B rows, d numbers of all levels, P levels.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Literal, TypeVar
 
 from pydantic import Field
 
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
+
+Codes = TypeVar("Codes")  # a tensor or an array
 
 
 @configclass
@@ -55,4 +62,50 @@ class EmbeddingStudentConfig:
             )
 
 
-__all__ = ["EmbeddingStudentConfig"]
+def widths(levels: Sequence[int]) -> tuple[int, ...]:
+    """How many numbers each prefix has.
+
+    Example:
+        >>> widths((5, 25, 125))
+        (5, 30, 155)
+    """
+    return tuple(accumulate(levels))
+
+
+def prefixes(codes: Codes, levels: Sequence[int]) -> list[Codes]:
+    """The codes (B, d) up to each level: P of them, the first the coarsest.
+
+    Example:
+        >>> import numpy as np
+        >>> [prefix.shape for prefix in prefixes(np.zeros((2, 30)), (5, 25))]
+        [(2, 5), (2, 30)]
+
+    Source: Kusupati et al. 2022, arXiv:2205.13147 (Matryoshka).
+    """
+    return [codes[:, :width] for width in widths(levels)]  # type: ignore[index]
+
+
+def level_weights(levels: Sequence[int], given: Sequence[float] = ()) -> tuple[float, ...]:
+    """The weight of the loss at each prefix: as given, or 1, 1/2, 1/4, ...
+
+    Raises:
+        InputError: not as many as levels, or none above 0.
+
+    Example:
+        >>> level_weights((5, 25, 125))
+        (1.0, 0.5, 0.25)
+    """
+    found = tuple(given) or tuple(0.5**number for number in range(len(levels)))
+    if len(found) != len(levels) or min(found) < 0 or max(found) <= 0:
+        raise InputError(f"level_weights: expected {len(levels)} numbers from 0, one a level, got {list(given)}")
+    return found
+
+
+def unnamed_axes(count: int) -> list[list[str]]:
+    """Name, pole at -1 and pole at +1 of axes of which nothing is known.
+
+    Example:
+        >>> unnamed_axes(2)
+        [['axis 1', 'low 1', 'high 1'], ['axis 2', 'low 2', 'high 2']]
+    """
+    return [[f"axis {n}", f"low {n}", f"high {n}"] for n in range(1, count + 1)]

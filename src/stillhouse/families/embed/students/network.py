@@ -13,18 +13,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.hashes import verify_files, with_hashes
+from stillhouse.core.hashes import with_hashes
 from stillhouse.core.machine import versions
-from stillhouse.core.records import CARD, STUDENT, read_json, write_atomically, write_json
-from stillhouse.families.embed.students import EmbeddingStudentConfig
-from stillhouse.families.embed.students.axes import unnamed_axes
+from stillhouse.core.records import CARD, STUDENT, write_atomically, write_json
+from stillhouse.families.embed.export.numpy_embedder import FORMAT, NumpyEmbedder
+from stillhouse.families.embed.students import EmbeddingStudentConfig, unnamed_axes
 
-FORMAT = "stillhouse-embedder-1"
 CODE_SPREAD = 1.25  # standard deviation of the first level's numbers at the start: neighbors then lie within about 1
 HIDDEN_SPREAD = 0.5  # of what the first hidden layer sees, so that the optimizer's step size has a unit
 EDGE = 0.99  # share of the numbers that tanh's box holds within +-tanh(1) at the start
@@ -59,9 +57,7 @@ class EmbeddingStudent(nn.Module):
         # undecided is cosine here, where there are no rows to decide by
         config = replace(config, normalize=config.normalize is not False)
         self.config, self.teacher_dim = config, teacher_dim
-        self.axes: list[list[str]] = [list(axis) for axis in config.axes] or [
-            [axis.name, axis.negative, axis.positive] for axis in unnamed_axes(config.levels[0])
-        ]
+        self.axes: list[list[str]] = [list(axis) for axis in config.axes] or unnamed_axes(config.levels[0])
         d, (h1, h2) = sum(config.levels), config.hidden
         self.register_buffer("mean", torch.zeros(teacher_dim))
         self.register_buffer("scale", torch.ones(()))
@@ -195,45 +191,20 @@ def load_embedder(folder: str | Path) -> EmbeddingStudent:
         InputError: files missing or changed since they were written, a card of another format, or weights that do not go
             with it.
     """
-    folder = Path(folder)
-    card = read_json(folder / CARD)
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        got = card.get("format") if isinstance(card, dict) else card
-        raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got {got!r}")
-    verify_files(folder, card, (STUDENT,))
-    try:
-        axes = tuple(tuple(axis) for axis in card["axes"])
-        config = EmbeddingStudentConfig(
-            levels=tuple(card["levels"]),
-            hidden=tuple(card["hidden"]),
-            normalize=card["normalize"],
-            output=card["output"],
-            axes=axes,
-        )
-        student = EmbeddingStudent(config, int(card["teacher_dim"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{folder / CARD}: expected the card of an embedding student, got a malformed one: {error}"
-        ) from None
-    path = folder / STUDENT
-    try:
-        weights = load(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    except (SafetensorError, ValueError) as error:
-        raise InputError(f"{path} is truncated or not safetensors: {error}") from None
-    expected = {name: tuple(tensor.shape) for name, tensor in student.weights().items()}
-    wrong = [
-        f"{name}: expected {expected.get(name)}, got {tuple(weights[name].shape) if name in weights else 'none'}"
-        for name in expected
-        if name not in weights or tuple(weights[name].shape) != expected[name]
-    ]
-    if wrong:
-        raise InputError(f"{path} does not go with its card: {'; '.join(wrong)}")
+    found = NumpyEmbedder.load(folder)
+    card = found.card
+    config = EmbeddingStudentConfig(
+        levels=tuple(card["levels"]),
+        hidden=tuple(card["hidden"]),
+        normalize=card["normalize"],
+        output=card["output"],
+        axes=tuple(tuple(axis) for axis in card["axes"]),
+    )
+    student = EmbeddingStudent(config, card["teacher_dim"])
     with torch.no_grad():
-        for name in expected:
-            getattr(student, name).copy_(weights[name])
-        student.scale.fill_(card["scale"] if card.get("scale") else 1.0)
+        for name, array in found.weights.items():
+            getattr(student, name).copy_(torch.from_numpy(array))
+        student.scale.fill_(card["scale"] or 1.0)
     return student.eval()
 
 
