@@ -410,24 +410,6 @@ def test_trials_that_are_tied_are_named(tmp_path):
     assert "(tied: trials 0, 1)" in (tmp_path / records.REPORT).read_text()
 
 
-def test_equal_networks_of_a_sweep_share_one_measurement(tmp_path):
-    """Trials that differ in their rate alone are one network: 11.0 to 15.4 ms would be the noise of the machine."""
-    measured, networks = iter([11.0, 15.4, 30.0, 32.0]), iter([4, 4, 8, 8])
-
-    def cost(self, folder):
-        (folder / "weights.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-        records.write_json(folder / records.CARD, {"student": {"points": next(networks)}})
-        return {"ms": next(measured)}
-
-    family = tabular(cost=cost, validated_in_percent=True)
-    space = {"points": Choices((4, 8)), "training.learning_rate": Choices((0.02, 0.03))}
-    study, plan = swept(tmp_path, space, family)
-    found = write_sweep(study, plan, tmp_path, family)
-    assert [trial["cost"]["ms"] for trial in found["trials"]] == pytest.approx([11.0, 11.0, 30.0, 30.0])
-    page = (tmp_path / records.REPORT).read_text().replace("\N{NO-BREAK SPACE}", " ")
-    assert f"{100 * found['trials'][found['best']]['score']:.2f} %" in page
-
-
 def test_the_path_of_a_user(tmp_path, capsys):
     """Sweep, the refusal to sweep again unasked, and a printed command that `distill` takes."""
     words = ["sweep", "digits", "--out", tmp_path / "s", "--set", "training.learning_rate=1e-3,3e-3"]

@@ -13,7 +13,6 @@ from stillhouse.core import records
 from stillhouse.core.family import Arm, Contrast, Family, Metric
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.machine import machine, versions
-from stillhouse.core.networks import network_of, share_times
 from stillhouse.core.records import read_object
 from stillhouse.core.verdict import compare, mean_interval, overall, seed_interval
 
@@ -34,8 +33,6 @@ def summarize(
         if contrast.always or {contrast.arm, contrast.control} <= set(tables)
     ]
     costs = {arm: found[0]["cost"] for arm, found in results.items() if "cost" in found[0]}
-    shared = share_times(list(costs.values()), [network_of(folder.arm(arm, 0)) for arm in costs])
-    costs = dict(zip(costs, shared, strict=True))
     return {
         "kind": family.kind,
         "verdict": overall(comparisons, {name: metric.label for name, metric in metrics.items()}),

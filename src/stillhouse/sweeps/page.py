@@ -10,7 +10,6 @@ from typing import Any
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.costs import COSTS, TIMED
-from stillhouse.core.networks import share_times
 from stillhouse.core.records import REPORT, write_json
 from stillhouse.core.verdict import seed_interval, untested
 from stillhouse.report import figures
@@ -67,9 +66,6 @@ def summarize(study: Any, plan: Plan, family: Any, cost: str | None = None) -> d
     for trial in real:
         check_trial(trial)
     trials = [_trial(trial) for trial in real]
-    shared = share_times([trial["cost"] for trial in trials], [trial["network"] for trial in trials])
-    for trial, found in zip(trials, shared, strict=True):
-        trial["cost"] = found
     done = [trial for trial in trials if trial["state"] == "done"]
     axis = cost_axis(done, cost)
     best = max(done, key=lambda trial: trial["score"]) if done else None
@@ -137,7 +133,6 @@ def _trial(trial: Any) -> dict[str, Any]:
         "settings": kept.get("settings", {}),
         "epochs": {str(epoch): score for epoch, score in sorted(trial.intermediate_values.items())},
         "cost": kept.get("cost", {}),
-        "network": kept.get("network") or None,
         "seconds": kept.get("seconds"),
         "folder": kept.get("folder"),
         "error": kept.get("error"),
