@@ -383,7 +383,7 @@ LOSSES = (
     ),
     Fault(
         "decoupled without the other classes",
-        "stillhouse.losses.decoupled:decoupled_kl",
+        "stillhouse.losses.divergence:decoupled_kl",
         edited("nontarget_weight * kl", "0 * kl"),
         "tests/losses/test_decoupled.py::test_kl_is_target_part_plus_the_rest_times_1_minus_p[1.0]",
     ),
@@ -425,7 +425,7 @@ LOSSES = (
     ),
     Fault(
         "logits centred but not scaled",
-        "stillhouse.losses.standardize:standardize_logits",
+        "stillhouse.losses.softened:standardize_logits",
         edited("standard = centered / torch.where(flat, 1.0, variance).sqrt()", "standard = centered"),
         "tests/losses/test_divergence.py::test_standardized_logits_have_mean_0_and_deviation_1_at_any_scale[0.001]",
     ),
@@ -434,13 +434,13 @@ LOSSES = (
 TEMPERATURE = (
     Fault(
         "gradient reversal that does not reverse",
-        "stillhouse.temperature.reversal:reverse_gradient",
+        "stillhouse.temperature.learned:reverse_gradient",
         edited("-_checked(strength)", "_checked(strength)"),
         "tests/temperature/test_learned_temperature.py::test_the_reversal_is_identity_forward_and_minus_strength_backward[0.25]",
     ),
     Fault(
         "strength of the reversal ignored",
-        "stillhouse.temperature.reversal:_scaled",
+        "stillhouse.temperature.learned:_scaled",
         edited("factor)", "1.0 if factor > 0 else -1.0)"),
         "tests/temperature/test_learned_temperature.py::test_the_reversal_is_identity_forward_and_minus_strength_backward[0.0]",
     ),
@@ -2547,7 +2547,7 @@ DOCUMENTS = (
 UNLIKE = (
     Fault(
         "the label is not enhanced",
-        "stillhouse.losses.target_enhanced:target_enhanced_kl",
+        "stillhouse.losses.divergence:target_enhanced_kl",
         edited("torch.expm1(gamma * torch.log1p(sure)).log()", "gamma * log_p"),
         "tests/losses/test_target_enhanced.py::test_gradient_is_that_of_the_published_cross_entropy[2.0-3.0]",
     ),
@@ -2668,7 +2668,7 @@ WRITING = (
     ),
     Fault(
         "sizes of probabilities are not sorted",
-        "stillhouse.losses.universal:universal_logit_distance",
+        "stillhouse.losses.regression:universal_logit_distance",
         edited(".softmax(1).sort(1, descending=True).values", ".softmax(1)"),
         "tests/lm/test_other_tokens.py::test_universal_distance_is_that_of_sorted_masses",
     ),

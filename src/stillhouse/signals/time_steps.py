@@ -15,7 +15,7 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
-from stillhouse.losses.precision import wide
+from stillhouse.losses.values import wide
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.signals.ofa import check_scores
 

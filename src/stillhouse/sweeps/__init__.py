@@ -10,7 +10,7 @@ page.py    what came of it: table, Pareto front, importance, the command to go o
 from stillhouse.core.checks import InputError
 
 try:
-    import optuna  # noqa: F401 - here, so that every module of sweeps says what to install
+    import optuna
 except ModuleNotFoundError:
     raise InputError(
         "sweeps need the package optuna, which is not installed: pip install 'stillhouse[sweeps]'"

@@ -16,8 +16,8 @@ from torch import Tensor
 from stillhouse.core.checks import InputError
 from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.neighbours import cosine_neighbor_kl
-from stillhouse.losses.precision import wide
 from stillhouse.losses.relations import gram_mse, rkd_angle, rkd_distance, without_autocast
+from stillhouse.losses.values import wide
 
 Mode = Literal["auto", "cosine", "gram", "rkd", "neighbors", "procrustes", "truncate"]
 Reduction = Literal["mean", "sum"]
