@@ -45,11 +45,6 @@ class DualHeadConfig(SignalBase):
     )
     temperature: float = Field(default=2.0, gt=0, description="softens both sides; the loss is multiplied by T^2")
 
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """Path to tap in the student."""
-        return (self.student,)
-
     def build(self, student: OutputSpec, teacher: OutputSpec) -> DualHeadSignal:
         """The signal, for a student and a teacher of equal class counts."""
         return DualHeadSignal(self, student, teacher)

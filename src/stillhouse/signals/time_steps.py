@@ -50,11 +50,6 @@ class TimeStepsConfig(SignalBase):
     label_weight: float = Field(default=0.0, ge=0, description="weight of the labels' cross-entropy at each step")
     own_weight: float = Field(default=0.0, ge=0, description="weight of the KL from the student's mean over the steps")
 
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """Path to tap in the student."""
-        return (self.student,)
-
     def build(self, student: OutputSpec, teacher: OutputSpec) -> TimeStepSignal:
         """The signal, for a student and a teacher of equal class counts."""
         return TimeStepSignal(self, student, teacher)
