@@ -128,7 +128,7 @@ COMPARING = (
     ),
     Fault(
         "a comparison measures again what the run's report shows",
-        "stillhouse.core.costs:stored_time",
+        "stillhouse.core.summary:stored_time",
         edited('float(cost["ms_batch_1"]) if same', "None if same"),
         "tests/test_run.py::test_a_comparison_shows_the_time_of_the_report",
     ),

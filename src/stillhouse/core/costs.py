@@ -6,13 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from stillhouse.core.checks import InputError
-from stillhouse.core.folder import run_above
-from stillhouse.core.machine import machine
-from stillhouse.core.records import SUMMARY, read_json
-
-OF_MACHINE = ("cpu", "system")
-
 COSTS = {
     "params": "parameters",
     "macs": "multiply-adds",
@@ -71,22 +64,3 @@ def weight_bytes(folder: Path) -> dict[str, float]:
     """The size of a student's weights on disk, as an entry of `Family.cost`."""
     files = list(Path(folder).glob("*.safetensors"))
     return {"bytes": float(sum(file.stat().st_size for file in files))} if files else {}
-
-
-def stored_time(folder: Path) -> float | None:
-    """Milliseconds of a batch of one that the run of a student's folder shows in its report.
-
-    Args:
-        folder: `arms/ARM/seed-0` of a run.
-
-    Returns:
-        None where the run has none, or one of another machine, or one of a time when threads were not counted.
-    """
-    run = run_above(folder)
-    try:
-        summary = read_json(run / SUMMARY) if run is not None else {}
-        cost, now = summary["costs"][Path(folder).parent.name], machine()
-        same = all(summary["machine"].get(key) == now[key] for key in OF_MACHINE)
-        return float(cost["ms_batch_1"]) if same and cost["threads"] == 1 else None
-    except (InputError, KeyError, TypeError, AttributeError):
-        return None

@@ -232,7 +232,8 @@ def label_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.
         (B,) in nats.
 
     Raises:
-        InputError: shapes do not fit, labels are not whole numbers, smoothing outside [0, 1).
+        InputError: smoothing outside [0, 1).
+        ValueError, RuntimeError: of torch: shapes do not fit, labels (B,) are not whole numbers.
 
     Example:
         Four equal scores: ln 4 whatever the label.
@@ -246,18 +247,11 @@ def label_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.
 
     Source: Szegedy et al. 2016, arXiv:1512.00567 (label smoothing).
     """
-    if logits.ndim != 2 or labels.shape not in (logits.shape[:1], logits.shape):
-        raise InputError(f"expected logits (B, K) and labels (B,), got {tuple(logits.shape)} and {tuple(labels.shape)}")
     if not 0.0 <= smoothing < 1.0:
         raise InputError(f"smoothing: expected a share in [0, 1), got {smoothing}")
-    if labels.ndim == 2:
-        if not labels.is_floating_point():
-            raise InputError(f"labels (B, K): expected shares as floats, got {labels.dtype}")
-        shares = labels.to(wide(logits).dtype)
-        return nn.functional.cross_entropy(wide(logits), shares, reduction="none", label_smoothing=smoothing)
-    if labels.is_floating_point() or labels.is_complex():
-        raise InputError(f"labels: expected int64 class numbers, got {labels.dtype}")
-    return nn.functional.cross_entropy(wide(logits), labels.long(), reduction="none", label_smoothing=smoothing)
+    # floats (B,) stay floats, of which torch says that they are no classes
+    target = labels.to(wide(logits).dtype) if labels.is_floating_point() else labels.long()
+    return nn.functional.cross_entropy(wide(logits), target, reduction="none", label_smoothing=smoothing)
 
 
 def universal_logit_distance(student_logits: Tensor, teacher_sizes: Tensor) -> Tensor:
