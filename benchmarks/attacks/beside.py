@@ -31,7 +31,7 @@ from benchmarks.attacks.kills import counted, timeless
 from benchmarks.attacks.payloads import Bomb
 
 FORMS = ("packed", "json", "numpy", "rules", "c")
-PATIENCE = 400.0  # seconds: a sweep waits 30 for the lock of a dead worker's journal, and 60 for its name
+PATIENCE = 400.0  # seconds: two workers of a busy machine
 RATES = "training.learning_rate=0.001,0.002"
 
 
