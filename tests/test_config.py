@@ -424,7 +424,7 @@ def test_a_file_name_that_cannot_be_is_one_clear_line():
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
-        ("training.warmup_epochs=1e308", "warmup_epochs: expected at most 1,000,000, got 1e+308"),
+        ("training.warmup_epochs=1e308", "warmup_epochs: expected"),
         (
             "training.batch_size=" + "1" + "0" * 18,
             "training.batch_size: expected less than or equal to 16777216, got 1000",

@@ -12,7 +12,6 @@ import threading
 
 import pytest
 
-from stillhouse.core import lock as module
 from stillhouse.core.checks import InputError
 from stillhouse.core.lock import RunLock
 from stillhouse.core.records import LOCK, RUN, write_atomically, write_json
@@ -113,22 +112,6 @@ def test_of_many_that_come_and_go_one_is_inside(tmp_path):
     assert entered
 
 
-def test_a_lock_on_a_removed_file_is_none(tmp_path, monkeypatch):
-    """The last holder removes its file between our opening and our locking it: the next comer would lock a new one."""
-    lock, calls = module.fcntl.flock, []
-
-    def removed_first(handle, how):
-        if not calls:
-            (tmp_path / LOCK).unlink()
-        calls.append(handle)
-        lock(handle, how)
-
-    monkeypatch.setattr(module.fcntl, "flock", removed_first)
-    with RunLock(tmp_path), pytest.raises(InputError, match="in use"), RunLock(tmp_path):
-        pass
-    assert len(calls) > 2
-
-
 def test_a_lock_is_given_up_after_an_error(tmp_path):
     """The next run of the same process may begin."""
     with pytest.raises(KeyError), RunLock(tmp_path):
@@ -152,7 +135,7 @@ def test_without_locks_there_is_a_warning(tmp_path, monkeypatch):
     def none(handle, how):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(module.fcntl, "flock", none)
+    monkeypatch.setattr("fcntl.flock", none)
     with pytest.warns(UserWarning, match="no locks; see to it that one run at a time"), RunLock(tmp_path):
         pass
 
@@ -245,14 +228,3 @@ def test_a_run_that_is_refused_leaves_no_folders(tmp_path):
     with RunLock(tmp_path / "runs" / "y"):
         (tmp_path / "runs" / "y" / "run.json").write_text("{}")
     assert (tmp_path / "runs" / "y" / "run.json").is_file()
-
-
-def test_whose_process_was_killed_is_seen(tmp_path, hold):
-    """A lock that is held is of a living process; where there is no lock, nothing is known."""
-    process, _ = hold(tmp_path)
-    assert not module.is_abandoned(tmp_path)
-    process.kill()
-    process.wait()
-    assert module.is_abandoned(tmp_path)
-    (tmp_path / LOCK).unlink()
-    assert not module.is_abandoned(tmp_path)

@@ -59,7 +59,7 @@ def test_a_comparison_shows_the_time_of_the_report(finished, monkeypatch):
     monkeypatch.setattr("stillhouse.metrics.cost.fastest_ms", lambda module, inputs: 77.0)
     for seed in (0, 1):
         assert FAMILY.cost(out / "arms" / "kd" / f"seed-{seed}")["ms"] == summary["costs"]["kd"]["ms_batch_1"]
-    monkeypatch.setattr("stillhouse.core.networks.machine", lambda: {"cpu": "another", "system": "Linux x86_64"})
+    monkeypatch.setattr("stillhouse.core.summary.machine", lambda: {"cpu": "another", "system": "Linux x86_64"})
     assert FAMILY.cost(out / "arms" / "kd" / "seed-0")["ms"] == 77.0
 
 

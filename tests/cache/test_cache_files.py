@@ -196,22 +196,6 @@ def test_a_flipped_bit_is_a_named_error(tmp_path, name):
         Store(tmp_path / "c")
 
 
-@pytest.mark.parametrize("name", ["plan.json", "train-00000.json"])
-def test_what_writers_left_beside_the_manifest_is_compared_with_it(tmp_path, name):
-    """A changed plan or hash that nobody reads would make `cache show` say that all is as it was written."""
-    write_shards(tmp_path / "c", plan(), fill)
-    path = tmp_path / "c" / name
-    found = json.loads(path.read_text())
-    changed = (
-        {"about": {"teacher": "another"}} if name == "plan.json" else {"files": {"logits": {"bytes": 1, "sha256": ""}}}
-    )
-    path.write_text(json.dumps({**found, **changed}))
-    with pytest.raises(InputError, match=f"{name} was changed after it was written"):
-        Store(tmp_path / "c")
-    path.unlink()
-    Store(tmp_path / "c")
-
-
 def test_a_changed_manifest_is_a_named_error(tmp_path):
     """A licence or a teacher written over by hand."""
     write_shards(tmp_path / "c", plan(), fill)
@@ -240,7 +224,7 @@ def test_a_full_disk_is_an_error_before_a_row_is_asked_for(tmp_path, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "posix_fallocate", full)
-        with pytest.raises(InputError, match=r"no space left for .* bytes; nothing half-written was left"):
+        with pytest.raises(InputError, match=r"\([0-9,]+ bytes\): No space left on device"):
             write_shards(tmp_path / "c", plan(), asking)
     assert asked == []
     assert sorted(p.name for p in (tmp_path / "c").iterdir() if not p.name.endswith(".claim")) == ["plan.json"]
@@ -266,17 +250,6 @@ def test_a_disk_that_is_full_at_any_moment_is_named(tmp_path, monkeypatch, call)
             write_shards(tmp_path / "c", plan(), fill)
     assert not [p.name for p in (tmp_path / "c").iterdir() if ".npy" in p.name]
     assert write_shards(tmp_path / "c", plan(), fill)  # the same command goes on
-
-
-def test_space_is_really_reserved(tmp_path):
-    """posix_fallocate of a length, not a hole that a later write fills: blocks are there before rows are."""
-    path = tmp_path / "x"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT)
-    array_file.reserve(handle, 1_000_000, path)
-    held = os.fstat(handle)
-    os.close(handle)
-    assert held.st_size == 1_000_000
-    assert held.st_blocks * 512 >= 1_000_000
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path):

@@ -20,8 +20,6 @@ from stillhouse.cli.main import main
 from stillhouse.core import records
 from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.exports import ExportChoices, Target, compare_answers, write_export
-from stillhouse.core.lock import RunLock
-from stillhouse.core.records import LOCK
 from stillhouse.families import FAMILIES, family
 from stillhouse.families.clauses.numpy_machine import ClauseMachine
 from stillhouse.families.clauses.students.model_configs import DeepTMConfig, FlatTMConfig
@@ -172,23 +170,6 @@ def test_what_a_killed_export_left_is_taken_away(tmp_path):
 
     write_export({"c": Target("C", ".c", write)}, "c", tmp_path, tmp_path / "student.c", ExportChoices(), "clauses")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.c.old", ".student.c.new", "student.c"]
-
-
-def test_what_a_killed_export_left_is_taken_away_at_once(tmp_path):
-    """Its lock is free, since its process is dead; that of one at work is not."""
-    for name in (".student.c.killed", ".student.c.living"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "student.c").write_text("half")
-    (tmp_path / ".student.c.killed" / LOCK).write_text("{}")
-
-    def write(folder, out, choices):
-        assert (out.parent / LOCK).is_file()
-        out.write_text("whole")
-        return []
-
-    with RunLock(tmp_path / ".student.c.living"):
-        write_export({"c": Target("C", ".c", write)}, "c", tmp_path, tmp_path / "student.c", ExportChoices(), "clauses")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".student.c.living", "student.c"]
 
 
 def test_answers_are_compared_row_by_row():

@@ -9,8 +9,8 @@ from cases import CASES
 
 from stillhouse.core import records
 from stillhouse.families import family
-from stillhouse.sweeps.kept import keeping
 from stillhouse.sweeps.trial import train_trial
+from stillhouse.sweeps.work import keeping
 
 
 def counted(plain, calls):

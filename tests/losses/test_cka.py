@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.losses.cka import MinibatchCKA, cka_loss, linear_cka
+from stillhouse.losses.cka import cka_loss, linear_cka
 
 both_forms = pytest.mark.parametrize("form", ["gram", "features"])
 both_kinds = pytest.mark.parametrize("debiased", [True, False])
@@ -203,54 +203,3 @@ def test_what_cannot_be_compared_says_so():
         cka_loss(torch.zeros(5), points(1, 5))
     with pytest.raises(InputError, match="form: expected 'auto', 'gram' or 'features', got 'dual'"):
         linear_cka(points(0), points(1), form="dual")
-
-
-def test_batches_are_summed_before_they_are_divided():
-    """Small batches summed tend to the value of all rows; plain CKA of each, averaged, stays far above it."""
-    mixing = points(9, 40, 60)
-    x, noise = points(0, 4000, 40), points(1, 4000, 60)
-    y = x @ mixing / 40**0.5 + 2 * noise
-    measure = MinibatchCKA()
-    for rows in range(0, 4000, 40):
-        measure.update(x[rows : rows + 40], y[rows : rows + 40])
-    whole = linear_cka(x, y).item()
-    averaged = np.mean([linear_cka(x[r : r + 40], y[r : r + 40], debiased=False).item() for r in range(0, 4000, 40)])
-    assert measure.compute() == pytest.approx(whole, abs=0.02)
-    assert averaged > whole + 0.1
-
-
-def test_the_sum_over_batches_is_weighted_by_rows_and_skips_the_tiny():
-    """By definition: sums of n HSIC_1 of each batch, then the quotient; a batch of 3 has no estimate."""
-    sizes, sums = (5, 9, 20), np.zeros(3)
-    measure = MinibatchCKA()
-    for n in sizes:
-        x, y = points(n, n, 4), points(n + 50, n, 6)
-        y[:, :4] += x
-        measure.update(x, y)
-        u = [_u_centered(side.numpy()) for side in (x, y)]
-        scale = n / (n * (n - 3))
-        sums += [scale * (a * b).sum() for a, b in ((u[0], u[1]), (u[0], u[0]), (u[1], u[1]))]
-    measure.update(points(0, 3), points(1, 3))
-    assert measure.compute() == pytest.approx(sums[0] / np.sqrt(sums[1] * sums[2]))
-    assert (measure.rows, measure.skipped) == (34, 1)
-
-
-def _u_centered(x):
-    """Székely's U-centered Gram matrix, whose inner product is n (n - 3) HSIC_1: another way than the one under test."""
-    n = len(x)
-    k = x @ x.T
-    np.fill_diagonal(k, 0)
-    rows = k.sum(1)
-    k = k - rows[:, None] / (n - 2) - rows[None, :] / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
-    np.fill_diagonal(k, 0)
-    return k
-
-
-def test_a_measure_of_nothing_says_so():
-    """And a constant side measures 0, not NaN."""
-    measure = MinibatchCKA()
-    measure.update(points(0, 2), points(1, 2))
-    with pytest.raises(InputError, match=r"at least 4 rows, got none \(1 smaller ones\)"):
-        measure.compute()
-    measure.update(torch.ones(6, 2), points(1, 6))
-    assert measure.compute() == 0.0

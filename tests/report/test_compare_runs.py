@@ -12,8 +12,6 @@ from stillhouse.cli.compare import _tables
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.family import Family, Metric
-from stillhouse.core.machine import machine
-from stillhouse.core.networks import stored_time
 from stillhouse.core.records import read_json, write_arrays, write_json
 from stillhouse.report.runs import compare_runs, read_runs, write_comparison
 
@@ -85,45 +83,6 @@ def test_two_seeds_are_no_verdict_and_three_are(tmp_path, capsys, monkeypatch):
     assert main(["compare", str(a), str(near), "--out", str(tmp_path / "n.html")]) == 0
     assert "No difference is shown: " in (tmp_path / "n.html").read_text()
     assert "has the best" not in (tmp_path / "n.html").read_text()
-
-
-def student(folder, rows, **card):
-    """Weights of one layer, and a card."""
-    from safetensors.numpy import save_file
-
-    save_file({"layer.weight": np.random.default_rng(rows).normal(size=(rows, 4))}, folder / "student.safetensors")
-    task = {"shape": [1, 2, 2], "pixel_mean": [float(rows)]}
-    write_json(folder / "card.json", {"student": {"kind": "mlp", **card}, "class": "Mlp", "task": task})
-
-
-def test_equal_networks_share_one_measurement(tmp_path):
-    """Other weights take no other time: two measurements of one network drawn as two speeds would show what is not there."""
-    runs = [make(tmp_path / name, {0: [0.1, 0.2]}) for name in "abcd"]
-    for run, rows in zip(runs, (3, 3, 5, 3)):
-        student(run / "arms" / "kd" / "seed-0", rows, depth=2 if run.name == "d" else 1)
-    measured = iter([1.4, 0.7, 9.0, 8.0])
-
-    class Timed(Errors):
-        def cost(self, folder):
-            return {"params": 7.0, "ms": next(measured)}
-
-    found = [run.cost["ms"] for run in read_runs(Timed(), runs)]
-    assert found == pytest.approx([0.7, 0.7, 9.0, 8.0])
-
-
-def test_the_time_that_a_run_shows_stands_in_a_comparison(tmp_path):
-    """Beside a run of the same network without one a new measurement, even a smaller one, would contradict the report."""
-    runs = [make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab"]
-    for run in runs:
-        student(run / "arms" / "kd" / "seed-0", 3)
-    shown = {"machine": machine(), "costs": {"kd": {"ms_batch_1": 2.0, "threads": 1}}}
-    write_json(runs[0] / "summary.json", {**read_json(runs[0] / "summary.json"), **shown})
-
-    class Timed(Errors):
-        def cost(self, folder):
-            return {"ms": stored_time(folder) or 1.0}
-
-    assert [run.cost["ms"] for run in read_runs(Timed(), runs)] == [2.0, 2.0]
 
 
 def test_settings_that_differ_are_listed(tmp_path, capsys, monkeypatch):

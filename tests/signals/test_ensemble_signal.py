@@ -12,9 +12,15 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
-from stillhouse.signals.ensemble import EnsembleConfig, EnsembleSignal
+from stillhouse.signals.ensemble import (
+    EnsembleConfig,
+    EnsembleSignal,
+    confidence_weights,
+    gradient_weights,
+    min_norm_weights,
+    uniform_weights,
+)
 from stillhouse.signals.learned_weights import LearnedWeights
-from stillhouse.signals.teacher_weights import confidence_weights, gradient_weights, min_norm_weights, uniform_weights
 
 NOW = Progress(0, 1)
 POOLS = ["mean-probabilities", "mean-logits", "confidence", "gradient", "learned", "diverse"]

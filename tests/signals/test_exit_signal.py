@@ -9,8 +9,8 @@ from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses import forward_kl, label_cross_entropy
+from stillhouse.signals.bridges import Pooled
 from stillhouse.signals.exits import ExitsConfig
-from stillhouse.signals.pooled import Pooled
 
 NOW = Progress(0, 1)
 K = 3

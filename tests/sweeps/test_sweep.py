@@ -5,27 +5,30 @@ import importlib.util
 import os
 import shlex
 import shutil
+from contextlib import ExitStack
 from functools import cache
 from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import optuna
 import pytest
 import yaml
+from optuna.distributions import CategoricalDistribution as Choices
+from optuna.distributions import FloatDistribution as Range
 
 from stillhouse.cli.main import main
 from stillhouse.core import records
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.config import parse, place, to_mapping
 from stillhouse.core.experiment import run
-from stillhouse.sweeps.kept import keeping
 from stillhouse.sweeps.page import front, write_sweep
-from stillhouse.sweeps.space import Choices, Range, grid
+from stillhouse.sweeps.space import grid
 from stillhouse.sweeps.space import to_mapping as space_mapping
-from stillhouse.sweeps.study import Plan, claimed, next_trial, open_storage, open_study, real_trials
+from stillhouse.sweeps.study import Plan, next_trial, open_storage, open_study, real_trials
 from stillhouse.sweeps.trial import RECORD
-from stillhouse.sweeps.work import StudyChanged, work
+from stillhouse.sweeps.work import DamagedTrial, carry_out, keeping, work
 
 ROOT = Path(__file__).parents[2]
 RATES = (0.03, 0.04, 0.05, 0.06, 0.07)
@@ -166,31 +169,37 @@ def open_again(out, space, **how):
 
 
 def test_a_trial_in_the_hands_of_another_worker_is_left_to_it(tmp_path):
-    """Its folder is locked; when the lock is gone the trial is free."""
+    """Its file is locked; when the lock is gone the trial is free."""
     study, plan = open_again(tmp_path, {"points": Choices((4, 8))})
-    trial = next_trial(study, plan, tmp_path)
-    with claimed(tmp_path, trial.number) as mine:
-        assert mine
-        other = next_trial(*open_again(tmp_path, plan.space), tmp_path)
-        assert other.number == 1
-        with claimed(tmp_path, 0) as twice:
-            assert not twice
-        with claimed(tmp_path, 1):
-            assert next_trial(study, plan, tmp_path) is None
-    assert next_trial(study, plan, tmp_path).number == 0
+    again = open_again(tmp_path, plan.space)
+    with next_trial(study, plan, tmp_path) as first, next_trial(*again, tmp_path) as second:
+        assert (first.params, second.params) == ({"points": 4}, {"points": 8})
+        with next_trial(study, plan, tmp_path) as third:
+            assert third is None
+    with next_trial(study, plan, tmp_path) as first:
+        assert (first.number, first.params) == (0, {"points": 4})
+
+
+def test_a_worker_killed_before_it_took_its_trial_leaves_it_to_the_next(tmp_path):
+    """Of a grid the point waits, or the trial has no settings yet: neither is lost nor done twice."""
+    study, plan = open_again(tmp_path, {"points": Choices((4, 8))})
+    study.enqueue_trial(plan.grid[0])
+    with next_trial(study, plan, tmp_path) as first:
+        assert (first.number, first.params) == (0, {"points": 4})
+        study.enqueue_trial(plan.grid[1])
+        study.ask()
+        with next_trial(study, plan, tmp_path) as second, next_trial(study, plan, tmp_path) as third:
+            assert (second.number, second.params, third) == (1, {"points": 8}, None)
 
 
 def test_workers_draw_different_settings(tmp_path):
     """Two samplers of one seed would try the same points."""
     space = {"training.learning_rate": Range(1e-4, 1e-1, log=True)}
-    _, plan = open_again(tmp_path, space, trials=4)
-    from stillhouse.sweeps.study import point_of
-
     drawn = []
-    for _ in range(4):
-        one = open_study(open_storage(None, tmp_path), "test", plan, resume=True)
-        trial = one.ask()
-        drawn.append(point_of(one, trial, plan)["training.learning_rate"])
+    with ExitStack() as stack:
+        for _ in range(4):
+            one = open_again(tmp_path, space, trials=4)
+            drawn.append(stack.enter_context(next_trial(*one, tmp_path)).params["training.learning_rate"])
     assert len(set(drawn)) == 4
     assert all(1e-4 <= rate <= 1e-1 for rate in drawn)
 
@@ -199,7 +208,7 @@ def test_a_sweep_of_another_space_is_refused(tmp_path):
     """Scores of other settings would be mixed; and a sweep is not continued unasked."""
     open_again(tmp_path, {"points": Choices((4, 8))})
     with pytest.raises(
-        InputError, match=r"of another sweep; it differs in space.points.choices: was \[4, 8\], is \[4, 6\]"
+        InputError, match=r"of another sweep; it differs in space.points.attributes.choices.1: was 8, is 6"
     ):
         open_again(tmp_path, {"points": Choices((4, 6))})
     plan = plan_of({"points": Choices((4, 8))})
@@ -208,17 +217,6 @@ def test_a_sweep_of_another_space_is_refused(tmp_path):
     (tmp_path / "text").write_text("this is no study\n")
     with pytest.raises(InputError, match="cannot be opened as a study"):
         open_storage(str(tmp_path / "text"), tmp_path)
-
-
-def test_a_study_whose_last_line_was_cut_off_goes_on(tmp_path):
-    """A kill in the middle of a write: what came after would be added to the torn line and lost with it."""
-    space = {"points": Choices((4, 8, 12))}
-    study, plan = open_again(tmp_path, space)
-    next_trial(study, plan, tmp_path)
-    path = tmp_path / "study.journal"
-    path.write_bytes(path.read_bytes()[:-9])
-    open_again(tmp_path, space)[0].ask()
-    assert [trial.number for trial in real_trials(open_again(tmp_path, space)[0])] == [0, 1]
 
 
 def test_a_damaged_folder_fails_no_trial(tmp_path):
@@ -238,39 +236,10 @@ def test_a_damaged_folder_fails_no_trial(tmp_path):
         swept(out, space, tabular(job=lambda self, lesson: Dying(lesson)))
     path = next((out / "trial-0000").rglob("checkpoint.pt"))
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(StudyChanged, match=r"trial 0 .*checkpoint.*delete .*trial-0000"):
+    with pytest.raises(DamagedTrial, match=r"trial 0 .*checkpoint.*delete .*trial-0000"):
         swept(out, space, resume=True)
     shutil.rmtree(out / "trial-0000")
     assert scores(swept(out, space, resume=True)[0]) == scores(whole)
-
-
-@pytest.mark.parametrize("kept", [0, 0.5])
-def test_a_study_that_lost_what_a_trial_found_is_named(tmp_path, kept):
-    """Epochs that are in the trial's folder and no more in the study: its curve, and what is pruned by it, would be others."""
-    space = {"training.learning_rate": Choices((0.01, 0.02))}
-    swept(tmp_path, space)
-    path = tmp_path / "study.journal"
-    lines = path.read_bytes().splitlines(keepends=True)
-    first = next(n for n, line in enumerate(lines) if b'"intermediate_value"' in line)
-    path.write_bytes(b"".join(lines[: first + 1 if kept else 0]))
-    shutil.rmtree(tmp_path / "trial-0001")
-    words = r"trial-0000: has .* epochs, of which the study knows" if kept else "holds trial-0000, which the study"
-    with pytest.raises(StudyChanged, match=words):
-        swept(tmp_path, space, resume=True)
-    assert [trial.state.name for trial in real_trials(open_again(tmp_path, space)[0])] == ["RUNNING"] * bool(kept)
-
-
-def test_a_study_that_lost_whole_trials_is_named(tmp_path):
-    """They were drawn anew and went on from the folders of others, with status 0."""
-    space = {"training.learning_rate": Choices((0.01, 0.02))}
-    _, plan = swept(tmp_path, space)
-    path = tmp_path / "study.journal"
-    lines = path.read_bytes().splitlines(keepends=True)
-    last = max(n for n, line in enumerate(lines) if b'"op_code": 4' in line or b'"op_code":4' in line)
-    path.write_bytes(b"".join(lines[:last]))
-    assert len(real_trials(open_again(tmp_path, space)[0])) == 1
-    with pytest.raises(StudyChanged, match=r"holds trial-0001, which the study 'test' does not know.*study\.journal"):
-        work(open_again(tmp_path, space)[0], plan, tmp_path, build_of(tabular()))
 
 
 def test_a_sweep_is_not_put_into_a_run_or_a_folder_of_something_else(tmp_path):
@@ -303,15 +272,11 @@ def test_a_trial_that_fails_is_written_down_and_the_rest_goes_on(tmp_path):
 
 def test_other_data_under_one_study_are_refused(tmp_path):
     """A second machine with another copy of the data."""
-    space = {"points": Choices((4, 8))}
     changed = tabular(data=lambda self, config, log: SimpleNamespace(**{**vars(wine()), "sha256": "another"}))
-    study, plan = open_again(tmp_path, space)
-    trial = next_trial(study, plan, tmp_path)
-    from stillhouse.sweeps.work import carry_out
-
-    watch = SimpleNamespace(log=lambda line: None)
-    carry_out(study, trial, plan, tmp_path, build_of(tabular()), watch)
-    carry_out(study, next_trial(study, plan, tmp_path), plan, tmp_path, build_of(changed), watch)
+    study, plan = open_again(tmp_path, {"points": Choices((4, 8))})
+    for family in (tabular(), changed):
+        with next_trial(study, plan, tmp_path) as trial:
+            carry_out(study, trial, plan, tmp_path, build_of(family), SimpleNamespace(log=lambda line: None))
     assert "other data than in trial 0" in real_trials(study)[1].user_attrs["error"]
 
 
@@ -355,18 +320,35 @@ def test_a_full_disk_fails_no_trial(tmp_path, monkeypatch):
 
         return full
 
-    # of the journal when it is made, and later; of a trial, for good; of a checkpoint, once: the journal could be written again
-    for moment, lasting in ((1, True), (4, True), (14, True), (27, False)):
-        monkeypatch.setattr("stillhouse.sweeps.study.WAIT_SECONDS", 0.1)
+    for moment, lasting in ((1, True), (7, True), (11, False)):  # of a trial, for good; of a checkpoint, once
         out = tmp_path / str(moment)
         seen.clear()
         with monkeypatch.context() as patched:
             patched.setattr(os, "fsync", full_from(moment, lasting))
             with pytest.raises(InputError, match="No space left"):
                 swept(out, space)
-        study, _ = swept(out, space, resume=(out / "study.journal").exists())
+        study, _ = swept(out, space, resume=True)
         assert [trial.state.name for trial in real_trials(study)] == ["COMPLETE"] * 2
         assert scores(study) == scores(whole)
+
+
+def test_a_study_that_cannot_be_written_is_a_line(tmp_path, monkeypatch):
+    """Of SQLite: begun nothing, or a trial that stays to be done."""
+    space = {"training.learning_rate": Choices((0.01, 0.02))}
+    study, plan = open_again(tmp_path, space)
+    tell = type(study._storage).set_trial_state_values
+
+    def full(self, trial_id, state, values=None):
+        if state.is_finished():
+            raise optuna.exceptions.StorageInternalError("x") from OSError("database or disk is full")
+        return tell(self, trial_id, state, values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(study._storage), "set_trial_state_values", full)
+        with pytest.raises(CannotWrite, match=r"study 'test': database or disk is full; go on with --resume"):
+            work(study, plan, tmp_path, build_of(tabular()))
+    work(study, plan, tmp_path, build_of(tabular()))
+    assert [trial.state.name for trial in real_trials(study)] == ["COMPLETE"] * 2
 
 
 def wine():
@@ -408,24 +390,6 @@ def test_trials_that_are_tied_are_named(tmp_path):
     assert scores(study)[0] == scores(study)[1]
     assert found["best"] == 0
     assert "(tied: trials 0, 1)" in (tmp_path / records.REPORT).read_text()
-
-
-def test_equal_networks_of_a_sweep_share_one_measurement(tmp_path):
-    """Trials that differ in their rate alone are one network: 11.0 to 15.4 ms would be the noise of the machine."""
-    measured, networks = iter([11.0, 15.4, 30.0, 32.0]), iter([4, 4, 8, 8])
-
-    def cost(self, folder):
-        (folder / "weights.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
-        records.write_json(folder / records.CARD, {"student": {"points": next(networks)}})
-        return {"ms": next(measured)}
-
-    family = tabular(cost=cost, validated_in_percent=True)
-    space = {"points": Choices((4, 8)), "training.learning_rate": Choices((0.02, 0.03))}
-    study, plan = swept(tmp_path, space, family)
-    found = write_sweep(study, plan, tmp_path, family)
-    assert [trial["cost"]["ms"] for trial in found["trials"]] == pytest.approx([11.0, 11.0, 30.0, 30.0])
-    page = (tmp_path / records.REPORT).read_text().replace("\N{NO-BREAK SPACE}", " ")
-    assert f"{100 * found['trials'][found['best']]['score']:.2f} %" in page
 
 
 def test_the_path_of_a_user(tmp_path, capsys):

@@ -19,8 +19,7 @@ from stillhouse.temperature import (
     ScheduledTemperature,
     TemperatureConfig,
 )
-from stillhouse.temperature.learned import LearnedPerSample, LearnedScalar
-from stillhouse.temperature.reversal import reverse_gradient, scale_gradient
+from stillhouse.temperature.learned import LearnedPerSample, LearnedScalar, reverse_gradient, scale_gradient
 from stillhouse.training.optimizer import extra_groups
 
 FULL = Constant(value=1.0)

@@ -6,8 +6,8 @@
     DIR/.train-00000.claim        locked by the process that writes the shard; the kernel unlocks it when that process ends
     DIR/manifest.json             plan and all shards with their hashes, written when every shard is there
 
-Space is reserved before a row is asked for, and rows are written and not mapped, so a full disk is an error with a name. What is
-read is mapped, after every file was compared with its hash. No torch.
+Space is taken before a row is asked for, so a full disk is an error with a name. Every file is compared with its hash before it is
+read. No torch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from stillhouse.cache.array_file import SHA, ArrayFile, verify_file
@@ -31,11 +32,6 @@ from stillhouse.cache.plan import Plan, Shard
 from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.lock import WITHOUT_LOCKS
 from stillhouse.core.records import PART, as_json, check_folder, check_object, read_json, read_object, write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 PLAN, MANIFEST, CLAIM = "plan.json", "manifest.json", ".claim"
 WAIT_SECONDS = 0.2
@@ -217,28 +213,21 @@ def _check_space(folder: Path, size: int) -> None:
 @contextmanager
 def _claim(folder: Path, shard: Shard) -> Iterator[bool]:
     """Whether the shard is ours to write while this is open; where there are no locks it is everybody's, with equal bytes."""
-    path = folder / f".{shard.name}{CLAIM}"
+    lock = FileLock(folder / f".{shard.name}{CLAIM}", timeout=0)
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
     except OSError as error:
-        raise CannotWrite(f"cannot write {path}: {error.strerror}") from None
+        if error.errno not in WITHOUT_LOCKS:
+            raise CannotWrite(f"cannot write {lock.lock_file}: {error.strerror}") from None
     try:
-        ours, locked = True, False
-        if fcntl is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                locked = True
-            except BlockingIOError:
-                ours = False
-            except OSError as error:
-                if error.errno not in WITHOUT_LOCKS:
-                    raise CannotWrite(f"cannot write {path}: {error.strerror}") from None
-        if locked:
-            for left in folder.glob(f".{shard.name}.*{PART}"):  # of a writer that was killed
-                left.unlink(missing_ok=True)
-        yield ours
+        for left in folder.glob(f".{shard.name}.*{PART}") if lock.is_locked else ():  # of a writer that was killed
+            left.unlink(missing_ok=True)
+        yield True
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def _finished(folder: Path, shard: Shard) -> bool:
@@ -372,21 +361,7 @@ def read_manifest(folder: Path) -> tuple[Plan, dict[str, dict[str, dict[str, Any
         raise InputError(
             f"{path} was changed after it was written: expected sha256 {found[SHA]}, got {_digest(content)}"
         )
-    _same_as_manifest(folder, plan, found["shards"])
     return plan, found["shards"]
-
-
-def _same_as_manifest(folder: Path, plan: Plan, shards: Mapping[str, Any]) -> None:
-    """What writers left beside the manifest, where it is still there, must be what the manifest has of it."""
-    if (folder / PLAN).is_file() and Plan.read(folder / PLAN).to_mapping() != plan.to_mapping():
-        raise InputError(
-            f"{folder / PLAN} was changed after it was written: expected what {MANIFEST} has of it, got another plan"
-        )
-    for shard in plan.shards:
-        if (folder / shard.record).is_file() and _record(folder, shard)["files"] != shards[shard.name]:
-            raise InputError(
-                f"{folder / shard.record} was changed after it was written: expected what {MANIFEST} has of it, got other hashes"
-            )
 
 
 def _digest(content: Any) -> str:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stillhouse.cache.content import SEEN, Content, same, scores_of, seen
+from stillhouse.cache.content import SEEN, Content, same, seen
 from stillhouse.cache.files import Store, compare
 from stillhouse.cache.questions import Questions, drawn_rows
 from stillhouse.core.checks import InputError, nearest
@@ -204,6 +204,3 @@ def _to(outputs: Outputs, device: torch.device) -> Outputs:
     features = {path: x.to(device) for path, x in outputs.features.items()}
     kept = None if outputs.kept is None else outputs.kept.to(device)
     return Outputs(outputs.logits.to(device), features, kept=kept)
-
-
-__all__ = ["SOURCE", "StoredTeacher", "scores_of", "spot_check"]

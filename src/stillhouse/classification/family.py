@@ -303,7 +303,7 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
     def cost(self, folder: Path) -> dict[str, float]:
         """Weights, counted multiply-adds of one input, and its time: that of the run's report, else measured now."""
         from stillhouse.classification.card import read_card
-        from stillhouse.core.networks import stored_time
+        from stillhouse.core.summary import stored_time
         from stillhouse.metrics.cost import count_cost, fastest_ms
 
         _, task = read_card(folder, self.Students)

@@ -88,7 +88,7 @@ def _parser() -> Parser:
     parser.add_argument("--space", type=Path, metavar="FILE", help="settings to draw from, see below")
     parser.add_argument("--trials", type=_positive, metavar="N", help="how many [every point of the lists; 20]")
     parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes on this machine [1]")
-    parser.add_argument("--storage", metavar="FILE|URL", help="of the study [DIR/study.journal]")
+    parser.add_argument("--storage", metavar="FILE|URL", help="of the study [DIR/study.db]")
     parser.add_argument("--prune", action="store_true", help="stop trials below the median of others at their epoch")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder [runs/NAME-sweep]")
     parser.add_argument("--resume", action="store_true", help="go on with a sweep, or join its workers")

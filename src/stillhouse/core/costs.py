@@ -18,9 +18,9 @@ COSTS = {
 
 TIMED = (
     "Time of a batch: processor time by one thread, the smallest of the calls of a second, measured once a machine when the run "
-    "ends, and shared by students of one configuration and one shape."
+    "ends."
 )
-"""The rule of this time on reports, comparisons and sweeps: `metrics.cost.fastest_ms`, `core.networks`."""
+"""The rule of this time on reports, comparisons and sweeps: `metrics.cost.fastest_ms`."""
 
 PACKED_COSTS = {
     "packed_operations": "operations, packed",

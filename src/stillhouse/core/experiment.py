@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from stillhouse.core import processes, records
-from stillhouse.core.board import write_board
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import to_mapping
 from stillhouse.core.epochs import comparable, hints
@@ -89,9 +88,8 @@ def run(
         for arm, seed in left:
             make(family, next(one for one in arms if one.name == arm), seed, lab)
         summary = processes.on_first(lambda: _conclude(family, lab, arms, command))
-        processes.on_first(lambda: write_board(family, out, summary))
     watch.log(f"report: {processes.on_first(lambda: write_page(family, out))}")
-    watch.log(f"curves, pictures, configuration: tensorboard --logdir {out}")
+    watch.log(f"curves: tensorboard --logdir {out}")
     return summary
 
 

@@ -14,14 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.lock import RunLock, is_abandoned, missing_folders, remove_empty
+from stillhouse.core.lock import missing_folders, remove_empty
 from stillhouse.core.outputs import check_output
 
 LICENSE = r"^[a-z0-9][a-z0-9.+-]*$"  # an identifier, as model hubs and SPDX (in small letters) have them
 UNNAMED = "other"  # the licence that nobody named
-ABANDONED = (
-    3600.0  # seconds after which what lies beside an export was left by one that was killed, where there are no locks
-)
+ABANDONED = 3600.0  # seconds after which what lies beside an export was left by one that was killed
 
 
 @dataclass(frozen=True)
@@ -101,10 +99,8 @@ def write_export(
         remove_empty(new)
         raise InputError(f"cannot write {place}: {error.strerror}") from None
     try:
-        with RunLock(beside):  # so that the next export knows whether this one was killed
-            written = beside / place.name
-            lines = target.write(folder, written, choices)
-            os.replace(written, place)
+        lines = target.write(folder, beside / place.name, choices)
+        os.replace(beside / place.name, place)
     except OSError as error:
         raise InputError(f"cannot write {place}: {error.strerror}; nothing half-written was left") from None
     finally:
@@ -114,9 +110,9 @@ def write_export(
 
 
 def _clear_abandoned(place: Path) -> None:
-    """Take away what exports to a place left that were killed: at once where locks show it, else after an hour."""
+    """Take away what exports to a place left that were killed; a younger one may be another process at work."""
     for old in place.parent.glob(f".{glob.escape(place.name)}.*"):
-        if old.is_dir() and (is_abandoned(old) or time.time() - old.stat().st_mtime > ABANDONED):
+        if old.is_dir() and time.time() - old.stat().st_mtime > ABANDONED:
             shutil.rmtree(old, ignore_errors=True)
 
 

@@ -11,7 +11,7 @@ KINDS = {  # a file that marks a folder -> what the folder is
     records.RUN: "run",
     records.CARD: "student",
     "sweep.json": "sweep",
-    "study.journal": "sweep",
+    "study.db": "sweep",
     "manifest.json": "cache",
     "plan.json": "cache",
 }

@@ -49,7 +49,7 @@ def open_run_folder(
     before = read_object(out / RUN, {"config": dict[str, Any]})["config"]
     changed = [
         f"{key}: was {was!r}, is {now!r}" + (" (a run can grow, but not shrink)" if key in may_grow else "")
-        for key, was, now in _differences(before, config, whole=may_grow)
+        for key, was, now in differences(before, config, whole=may_grow)
         if key not in (*FREE, *may_change) and not (key in may_grow and _grew(was, now))
     ]
     if changed:
@@ -74,7 +74,7 @@ def holds_training(out: Path) -> bool:
     return any(path.name in KEPT or path.suffix in (".pt", ".safetensors") for path in out.rglob("*"))
 
 
-def _differences(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
+def differences(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...] = ()) -> list[tuple[str, Any, Any]]:
     """(path, before, now) of every leaf that differs; lists of one length entry by entry, except those named `whole`."""
     if before == now:
         return []
@@ -85,7 +85,7 @@ def _differences(before: Any, now: Any, path: str = "", *, whole: tuple[str, ...
         return [
             d
             for k in keys
-            for d in _differences(before.get(k), now.get(k), f"{path}.{k}" if path else str(k), whole=whole)
+            for d in differences(before.get(k), now.get(k), f"{path}.{k}" if path else str(k), whole=whole)
         ]
     return [(path, before, now)]
 

@@ -48,7 +48,32 @@ class Constant:
 
 
 @configclass
-class Linear:
+class _Ramp:
+    """From one value to another; a subclass says how, by x in [0, 1]."""
+
+    kind: str  # first, as it stands in YAML
+    start: float = Field(description=START)
+    end: float = Field(description=END)
+    over: Over = Field(default="steps", description=OVER)
+    until: float = Field(default=1.0, gt=0, le=1, description=UNTIL)
+
+    def __post_init__(self) -> None:
+        if self.over == "stages" and self.until != 1.0:
+            raise ValueError(
+                f"until: is a share of the steps and does nothing with over 'stages'; leave it out, got {self.until}"
+            )
+
+    def __call__(self, progress: Progress) -> float:
+        """The value now."""
+        return self.at(_position(progress, self.over, self.until))
+
+    def at(self, x: float) -> float:
+        """The value at a place between start and end."""
+        raise NotImplementedError
+
+
+@configclass
+class Linear(_Ramp):
     """start + (end - start) x, with x from 0 to 1.
 
     Example:
@@ -62,21 +87,14 @@ class Linear:
     """
 
     kind: Literal["linear"] = "linear"
-    start: float = Field(description=START)
-    end: float = Field(description=END)
-    over: Over = Field(default="steps", description=OVER)
-    until: float = Field(default=1.0, gt=0, le=1, description=UNTIL)
 
-    def __post_init__(self) -> None:
-        _check_until(self.over, self.until)
-
-    def __call__(self, progress: Progress) -> float:
-        """The value now."""
-        return _between(self.start, self.end, _position(progress, self.over, self.until))
+    def at(self, x: float) -> float:
+        """On the straight line."""
+        return _between(self.start, self.end, x)
 
 
 @configclass
-class Cosine:
+class Cosine(_Ramp):
     """start + (end - start) (1 - cos(pi x)) / 2: slow at both ends.
 
     Example:
@@ -88,22 +106,14 @@ class Cosine:
     """
 
     kind: Literal["cosine"] = "cosine"
-    start: float = Field(description=START)
-    end: float = Field(description=END)
-    over: Over = Field(default="steps", description=OVER)
-    until: float = Field(default=1.0, gt=0, le=1, description=UNTIL)
 
-    def __post_init__(self) -> None:
-        _check_until(self.over, self.until)
-
-    def __call__(self, progress: Progress) -> float:
-        """The value now."""
-        x = _position(progress, self.over, self.until)
+    def at(self, x: float) -> float:
+        """On half a wave."""
         return _between(self.start, self.end, (1.0 - math.cos(math.pi * x)) / 2)
 
 
 @configclass
-class Exponential:
+class Exponential(_Ramp):
     """start (end / start)^x: the same factor in the same time, both ends above 0.
 
     Example:
@@ -115,20 +125,12 @@ class Exponential:
     kind: Literal["exponential"] = "exponential"
     start: float = Field(gt=0, description=START)
     end: float = Field(gt=0, description=END)
-    over: Over = Field(default="steps", description=OVER)
-    until: float = Field(default=1.0, gt=0, le=1, description=UNTIL)
 
-    def __post_init__(self) -> None:
-        _check_until(self.over, self.until)
-
-    def __call__(self, progress: Progress) -> float:
-        """The value now."""
-        x = _position(progress, self.over, self.until)
-        return math.exp(_between(math.log(self.start), math.log(self.end), x)) if 0 < x < 1 else self._end_of(x)
-
-    def _end_of(self, x: float) -> float:
-        """exp(log(4)) is not 4: the ends are given back as they were set."""
-        return self.start if x == 0 else self.end
+    def at(self, x: float) -> float:
+        """On a straight line of logarithms; exp(log(4)) is not 4, so the ends are given back as they were set."""
+        if x in (0, 1):
+            return self.end if x else self.start
+        return math.exp(_between(math.log(self.start), math.log(self.end), x))
 
 
 @configclass
@@ -206,10 +208,3 @@ def _position(progress: Progress, over: Over, until: float) -> float:
 def _between(start: float, end: float, x: float) -> float:
     """Linear between two numbers; exact at both."""
     return end if x == 1.0 else start + (end - start) * x
-
-
-def _check_until(over: Over, until: float) -> None:
-    if over == "stages" and until != 1.0:
-        raise ValueError(
-            f"until: is a share of the steps and does nothing with over 'stages'; leave it out, got {until}"
-        )

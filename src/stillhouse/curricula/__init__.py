@@ -8,21 +8,3 @@ from stillhouse.curricula.config import CurriculumConfig
 from stillhouse.curricula.curriculum import Curriculum, Seen
 from stillhouse.curricula.difficulty import fuse, ranks, reciprocal_rank_fusion, rouge_l, score_difficulty
 from stillhouse.curricula.transitions import ByPlateau, ByTime, ByValidation, TransitionConfig
-
-__all__ = [
-    "ByPlateau",
-    "ByTime",
-    "ByValidation",
-    "Curriculum",
-    "CurriculumConfig",
-    "Seen",
-    "TransitionConfig",
-    "balanced_over_classes",
-    "fuse",
-    "nested_subsets",
-    "ranks",
-    "reciprocal_rank_fusion",
-    "rouge_l",
-    "rows_in_order",
-    "score_difficulty",
-]

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.precision import wide
 from stillhouse.losses.relations import without_autocast
 from stillhouse.losses.softened import kl_of_logs
+from stillhouse.losses.values import wide
 
 
 @without_autocast

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.losses.divergence import forward_kl, generalized_js, reverse_kl
-from stillhouse.losses.precision import wide
 from stillhouse.losses.softened import checked_temperature, floored
-from stillhouse.losses.values import everywhere
+from stillhouse.losses.values import everywhere, wide
 
 Divergence = Literal["forward-kl", "reverse-kl", "js"]
 TeacherLogits = Callable[[Tensor], Tensor]

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
-from stillhouse.losses.precision import wide
 from stillhouse.losses.relations import without_autocast
+from stillhouse.losses.values import wide
 
 Form = Literal["auto", "gram", "features"]
 ROUNDING = 64  # an own product below this many roundings of its largest part is 0
@@ -48,7 +48,7 @@ def linear_cka(x: Tensor, y: Tensor, *, debiased: bool = True, form: Form = "aut
         (1.0, 0.0)
 
     Relations:
-        `cka_loss` for training; `MinibatchCKA` to measure over many batches; `kernel_alignment` is the formula without centering.
+        `cka_loss` for training; `kernel_alignment` is the formula without centering.
 
     Source: Kornblith et al. 2019, arXiv:1905.00414; unbiased: Song et al. 2012 (JMLR 13), eq. 5; Nguyen et al. 2021,
         arXiv:2010.15327. High CKA does not prove equal geometry: Davari et al. 2022, arXiv:2210.16156.
@@ -142,59 +142,6 @@ def kernel_alignment_loss(student: Tensor, teacher: Tensor, *, form: Form = "aut
     """
     value, constant = _cka(student, teacher.detach(), False, form, center=False)
     return (1 - value) * ~constant
-
-
-class MinibatchCKA:
-    """CKA over many batches: products are summed, then divided, since a mean of quotients is biased.
-
-    Each batch counts with its rows. A batch of fewer than 4 rows has no unbiased estimate: it is left out and counted in
-    `skipped`.
-
-    Example:
-        >>> measure = MinibatchCKA()
-        >>> x = torch.tensor([[-1.0], [0.0], [1.0], [3.0]])
-        >>> measure.update(x, 2 * x); measure.update(x[:2], x[:2]); round(measure.compute(), 6), measure.skipped
-        (1.0, 1)
-
-    Relations:
-        `linear_cka` for one batch.
-
-    Source: Nguyen et al. 2021, arXiv:2010.15327, eq. 3.
-    """
-
-    def __init__(self) -> None:
-        self.sums = [0.0, 0.0, 0.0]
-        self.rows = 0
-        self.skipped = 0
-
-    @torch.no_grad()
-    def update(self, x: Tensor, y: Tensor) -> None:
-        """Add a batch: (n, D) and (n, D')."""
-        _check(x, y, 1)
-        if len(x) < 4:
-            self.skipped += 1
-            return
-        x, y = (_centered(side.to(torch.complex128 if side.is_complex() else torch.float64)) for side in (x, y))
-        for place, (a, b) in enumerate(((x, y), (x, x), (y, y))):
-            # the product is n (n - 3) times the estimate, whose weight is to be n
-            self.sums[place] += float(_product(a, b, debiased=True, form="auto")[0]) / (len(x) - 3)
-        self.rows += len(x)
-
-    def compute(self) -> float:
-        """CKA of all batches; 0 where one side is constant.
-
-        Raises:
-            InputError: no batch of at least 4 rows came.
-        """
-        if self.rows == 0:
-            raise InputError(f"cka: expected a batch of at least 4 rows, got none ({self.skipped} smaller ones)")
-        cross, own_x, own_y = self.sums
-        if own_x <= 0 or own_y <= 0:
-            return 0.0
-        return cross / (own_x * own_y) ** 0.5
-
-
-# ---------------------------------------------------------------------------------------------------------------- inside
 
 
 def _check(x: Tensor, y: Tensor, at_least: int) -> None:

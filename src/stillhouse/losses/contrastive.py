@@ -6,9 +6,8 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.precision import wide
 from stillhouse.losses.relations import unit_rows, without_autocast
-from stillhouse.losses.values import everywhere
+from stillhouse.losses.values import everywhere, wide
 
 
 @without_autocast

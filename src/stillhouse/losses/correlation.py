@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.precision import wide
 from stillhouse.losses.softened import softened
+from stillhouse.losses.values import wide
 
 
 def pearson_distance(student: Tensor, teacher: Tensor) -> Tensor:

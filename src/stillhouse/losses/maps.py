@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.precision import wide
 from stillhouse.losses.relations import without_autocast
+from stillhouse.losses.values import wide
 
 Rows = Literal["as-they-are", "unit-length"]
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
-from stillhouse.losses.precision import wide
 from stillhouse.losses.relations import unit_rows, without_autocast
+from stillhouse.losses.values import wide
 
 BISECTIONS = 40  # halvings of the bandwidth: 2^-40 of the first bracket
 NOBODY = -1e30  # score of a row that is no candidate: exp of it is 0, and 0 times it is no NaN

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.precision import wide
+from stillhouse.losses.values import wide
 
 
 def mse_logits(student_logits: Tensor, teacher_logits: Tensor, *, centered: bool = False) -> Tensor:
@@ -218,3 +218,71 @@ def _gap(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _per_sample(values: Tensor) -> Tensor:
     return values.reshape(len(values), -1).mean(dim=1)
+
+
+def label_cross_entropy(logits: Tensor, labels: Tensor, *, smoothing: float = 0.0) -> Tensor:
+    """Cross-entropy with the labels, per sample, in float32 (float64 stays).
+
+    Args:
+        logits: (B, K).
+        labels: (B,) int64, or (B, K) shares of the classes (of mixed images).
+        smoothing: share of the target spread evenly over all classes, in [0, 1).
+
+    Returns:
+        (B,) in nats.
+
+    Raises:
+        InputError: smoothing outside [0, 1).
+        ValueError, RuntimeError: of torch: shapes do not fit, labels (B,) are not whole numbers.
+
+    Example:
+        Four equal scores: ln 4 whatever the label.
+
+        >>> import torch
+        >>> [round(x, 4) for x in label_cross_entropy(torch.zeros(1, 4), torch.tensor([2])).tolist()]
+        [1.3863]
+
+    Relations:
+        The supervised partner of `forward_kl`, which takes a teacher's probabilities in place of labels.
+
+    Source: Szegedy et al. 2016, arXiv:1512.00567 (label smoothing).
+    """
+    if not 0.0 <= smoothing < 1.0:
+        raise InputError(f"smoothing: expected a share in [0, 1), got {smoothing}")
+    # floats (B,) stay floats, of which torch says that they are no classes
+    target = labels.to(wide(logits).dtype) if labels.is_floating_point() else labels.long()
+    return nn.functional.cross_entropy(wide(logits), target, reduction="none", label_smoothing=smoothing)
+
+
+def universal_logit_distance(student_logits: Tensor, teacher_sizes: Tensor) -> Tensor:
+    """Sum of |q_i - p_i|, both sorted from the largest on: the Wasserstein-1 distance where any two tokens are equally far.
+
+    Args:
+        student_logits: (B, K).
+        teacher_sizes: (B, K') probabilities, largest first; gets no gradient. Fewer or more than K: zeros are put to the shorter.
+
+    Returns:
+        (B,) in [0, 2]; 0 where the sizes agree, whichever tokens have them. A row of zeros stands for no answer and is 0.
+
+    Raises:
+        InputError: not two matrices of as many rows.
+
+    Example:
+        Student (1/4, 3/4), teacher (1/2, 1/2): 1/4 twice.
+
+        >>> found = universal_logit_distance(torch.tensor([[1.0, 3.0]]).log(), torch.tensor([[0.5, 0.5]]))
+        >>> [round(x, 4) for x in found.tolist()]
+        [0.5]
+
+    Source: Boizard et al. 2024, arXiv:2402.12030 (ULD), equation 6.
+    """
+    if student_logits.ndim != 2 or teacher_sizes.ndim != 2 or len(student_logits) != len(teacher_sizes):
+        raise InputError(
+            f"sizes: expected (B, K) and (B, K'), got {tuple(student_logits.shape)} and {tuple(teacher_sizes.shape)}"
+        )
+    q = wide(student_logits).softmax(1).sort(1, descending=True).values
+    p = wide(teacher_sizes.detach())
+    missing = q.shape[1] - p.shape[1]
+    q, p = torch.nn.functional.pad(q, (0, max(0, -missing))), torch.nn.functional.pad(p, (0, max(0, missing)))
+    answered = (p[:, :1] > 0).to(q.dtype)
+    return ((q - p).abs() * answered).sum(1)

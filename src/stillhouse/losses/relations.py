@@ -16,7 +16,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.losses.correlation import pearson_distance
-from stillhouse.losses.precision import wide
+from stillhouse.losses.values import wide
 
 P = ParamSpec("P")
 OPPOSITE = 1e-5  # what `pkt` adds to a similarity, so that exact opposites (0) keep a logarithm with a bounded gradient

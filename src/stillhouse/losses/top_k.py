@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.precision import wide
 from stillhouse.losses.softened import checked_temperature, kl_of_logs, kl_of_part, log_softmax_over
 from stillhouse.losses.tail import Scores
-from stillhouse.losses.values import everywhere
+from stillhouse.losses.values import everywhere, wide
 
 
 def topk_kl(

@@ -36,3 +36,8 @@ def check_labels(labels: Tensor, batch: int, classes: int) -> None:
         raise InputError(
             f"labels: expected class numbers from 0 to {classes - 1}, got {labels.min().item()} to {labels.max().item()}"
         )
+
+
+def wide(x: Tensor) -> Tensor:
+    """float32, or float64 as it is: bf16 and fp16 carry three digits, a softmax or a Gram matrix needs more."""
+    return x if x.dtype == torch.float64 else x.float()

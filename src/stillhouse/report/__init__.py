@@ -5,5 +5,3 @@ its own `blocks`, and `page` sets it all out; `page.html` and `style.css` are th
 """
 
 from stillhouse.report.page import write_page
-
-__all__ = ["write_page"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,6 @@ from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.costs import COSTS, PACKED_COSTS, TIMED, packed_costs
 from stillhouse.core.finished import check_finished
 from stillhouse.core.folder import RunFolder, changed_files
-from stillhouse.core.networks import network_of, share_times, stored_time
 from stillhouse.core.records import read_json
 from stillhouse.core.verdict import compare, in_words, mean_interval, seed_interval, untested
 from stillhouse.report import figures
@@ -92,11 +91,7 @@ def read_runs(
         raise InputError("expected different runs, got one twice")
     names = _names(places)
     families = each or [family] * len(places)
-    runs = [_read(one, folder, name, cost) for one, folder, name in zip(families, places, names, strict=True)]
-    students = [records.arm_folder(run.path, run.arm, min(run.items)) for run in runs]
-    stored = [stored_time(student) is not None for student in students]
-    costs = share_times([run.cost for run in runs], [network_of(student) for student in students], stored)
-    return [replace(run, cost=found) for run, found in zip(runs, costs, strict=True)]
+    return [_read(one, folder, name, cost) for one, folder, name in zip(families, places, names, strict=True)]
 
 
 def compare_runs(family: Light, runs: Sequence[Run]) -> dict[str, Any]:

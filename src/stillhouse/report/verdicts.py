@@ -8,9 +8,7 @@ from typing import Any
 
 from stillhouse.core.verdict import standing, untested, verdict_of
 from stillhouse.report.read import mapping, number
-from stillhouse.report.words import GAP, MARKS, MINUS, NOTHING, Sentence, lead, plain, subject
-
-__all__ = ["MARKS", "Measure", "beside_plain", "direction", "gain", "sentence", "sentences", "shown", "spread_words"]
+from stillhouse.report.words import GAP, MINUS, NOTHING, Sentence, lead, plain, subject
 
 
 @dataclass(frozen=True)

@@ -32,34 +32,6 @@ from stillhouse.signals.relations import RelationsConfig
 from stillhouse.signals.taid import TaidConfig
 from stillhouse.signals.time_steps import TimeStepsConfig
 
-__all__ = [
-    "ActivationMapsConfig",
-    "AttentionConfig",
-    "ClauseTargetsConfig",
-    "ContrastiveConfig",
-    "DualHeadConfig",
-    "DynamicsConfig",
-    "EnsembleConfig",
-    "ExitsConfig",
-    "FeaturesConfig",
-    "HiddenConfig",
-    "LogitsConfig",
-    "MixingConfig",
-    "OfaConfig",
-    "ProbesConfig",
-    "RelationsConfig",
-    "Signal",
-    "SignalBase",
-    "SignalConfig",
-    "TaidConfig",
-    "TimeStepsConfig",
-    "build_signals",
-    "needs_teacher",
-    "signals_in",
-    "student_features",
-    "teacher_features",
-]
-
 RESERVED = frozenset({"labels", "loss"})  # names of the terms that every training has
 SignalConfig = Annotated[
     LogitsConfig

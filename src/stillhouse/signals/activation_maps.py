@@ -40,16 +40,6 @@ class ActivationMapsConfig(SignalBase):
     student_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("student"))
     teacher_layout: SideLayout = Field(default="auto", description=LAYOUT_HELP.format("teacher"))
 
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """Path to tap in the student."""
-        return (self.student,)
-
-    @property
-    def teacher_paths(self) -> tuple[str, ...]:
-        """Path to tap in the teacher."""
-        return (self.teacher,)
-
     def build(self, student: OutputSpec, teacher: OutputSpec) -> ActivationMapSignal:
         """The signal; names and shapes are resolved here, before any training."""
         return ActivationMapSignal(self, student, teacher)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -42,13 +43,13 @@ class SignalBase:
 
     @property
     def student_paths(self) -> tuple[str, ...]:
-        """Sub-modules to tap in the student, each once."""
-        return ()
+        """Sub-modules to tap in the student, each once: what `student` names, where a signal has it."""
+        return _paths(getattr(self, "student", ()))
 
     @property
     def teacher_paths(self) -> tuple[str, ...]:
-        """Sub-modules to tap in the teacher, each once."""
-        return ()
+        """Sub-modules to tap in the teacher, each once: what `teacher` names, where a signal has it."""
+        return _paths(getattr(self, "teacher", ()))
 
     @property
     def compares_samples(self) -> bool:
@@ -99,3 +100,12 @@ class Signal(TrainedPart, ABC):
     def exit_logits(self, student_out: Outputs) -> Mapping[str, Tensor]:
         """Class scores (B, K) that are read out on the way, by path; their accuracy is validated as `component/PATH`."""
         return {}
+
+
+def options(config: Any, *without: str) -> dict[str, Any]:
+    """The fields of a configuration by name, but for `kind` and some others: keywords of the function that it stands for."""
+    return {field.name: getattr(config, field.name) for field in fields(config) if field.name not in ("kind", *without)}
+
+
+def _paths(given: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (given,) if isinstance(given, str) else given

@@ -51,11 +51,6 @@ class ClauseTargetsConfig(SignalBase):
             raise ValueError("attention, attention_heads: expected both or neither")
 
     @property
-    def student_paths(self) -> tuple[str, ...]:
-        """Path to tap in the student."""
-        return (self.student,)
-
-    @property
     def teacher_paths(self) -> tuple[str, ...]:
         """Paths to tap in the teacher."""
         return (self.teacher, *(() if self.attention is None else (self.attention,)))

@@ -14,9 +14,9 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses.contrastive import supervised_contrastive
-from stillhouse.losses.precision import wide
+from stillhouse.losses.values import wide
 from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.pooled import Layout, Pooled
+from stillhouse.signals.bridges import Layout, Pooled
 
 
 @configclass

@@ -16,9 +16,9 @@ from stillhouse.core.checks import InputError, same_shape
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl
-from stillhouse.losses.precision import wide
+from stillhouse.losses.values import wide
 from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.pooled import Layout, Pooled
+from stillhouse.signals.bridges import Layout, Pooled
 
 
 @configclass
@@ -44,11 +44,6 @@ class DualHeadConfig(SignalBase):
         default="binary-kl-norm", description="how scores are compared"
     )
     temperature: float = Field(default=2.0, gt=0, description="softens both sides; the loss is multiplied by T^2")
-
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """Path to tap in the student."""
-        return (self.student,)
 
     def build(self, student: OutputSpec, teacher: OutputSpec) -> DualHeadSignal:
         """The signal, for a student and a teacher of equal class counts."""

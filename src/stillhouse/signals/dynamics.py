@@ -17,8 +17,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import Beside, configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, pearson_distance
-from stillhouse.losses.precision import wide
 from stillhouse.losses.regression import mse
+from stillhouse.losses.values import wide
 from stillhouse.signals.base import Signal
 from stillhouse.signals.bridges import Bridge, Side, standardized
 from stillhouse.signals.features import DISTANCES, Distance, check_resize, check_widths, projector_for

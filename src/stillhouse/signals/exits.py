@@ -15,7 +15,7 @@ from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy, mse
 from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.pooled import Layout, Pooled
+from stillhouse.signals.bridges import Layout, Pooled
 
 
 @configclass

@@ -60,16 +60,6 @@ class FeaturesConfig(SignalBase):
     def __post_init__(self) -> None:
         check_resize(self.pool, self.resize)
 
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """Path to tap in the student."""
-        return (self.student,)
-
-    @property
-    def teacher_paths(self) -> tuple[str, ...]:
-        """Path to tap in the teacher."""
-        return (self.teacher,)
-
     def build(self, student: OutputSpec, teacher: OutputSpec) -> FeatureSignal:
         """The signal; names and shapes are resolved here, before any training."""
         return FeatureSignal(self, student, teacher)

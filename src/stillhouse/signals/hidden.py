@@ -5,7 +5,7 @@ Shapes: B batch, N positions, S width of the student, D width of the teacher, R 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -19,7 +19,6 @@ from stillhouse.losses.cka import cka_loss, kernel_alignment_loss
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Pool, Resize, Side, SideLayout, standardized
 from stillhouse.signals.features import DISTANCES, check_resize, check_widths, projector_for
-from stillhouse.signals.layer_gates import LayerGates
 from stillhouse.signals.layer_maps import Pairs, layer_blocks, layer_map, layer_paths
 from stillhouse.signals.projectors import AnyProjector, LinearProjector, NoProjector, project
 
@@ -389,3 +388,48 @@ def _both_ways(distance: Callable[[Tensor, Tensor], Tensor], student: Tensor, ta
         return value
     back = distance(target, student.detach())
     return value + (back - back.detach())
+
+
+START = 3.0  # logit of a gate: sigmoid(3) = 0.953
+
+
+class LayerGates(nn.Module):
+    """A block of the teacher's layers as one target, mixed layer by layer.
+
+    G_0 = h_0, g_l = sigmoid(W_l [h_l; G_(l-1)]), G_l = g_l h_l + (1 - g_l) G_(l-1): one gate a position. Weights start at 0
+    and biases at 3, so every gate starts at 0.953: nearly the block's last layer, as the uniform map has it. The gates follow
+    the gradient of the alignment, which likes the layer that is easiest to match; a lower learning rate holds them back. A
+    gate that is wide open or shut hardly moves again: its gradient is g (1 - g).
+
+    Args:
+        width: D.
+        layers: how many layers the block has; a block of one has no gate.
+
+    Example:
+        0.953 * 1 + 0.047 * 0:
+
+        >>> mixed, gates = LayerGates(2, 2)([torch.zeros(1, 1, 2), torch.ones(1, 1, 2)])
+        >>> [round(x, 3) for x in mixed.flatten().tolist()], len(gates)
+        ([0.953, 0.953], 1)
+
+    Source: Lin, Chen, Kao 2023, doi:10.3390/s23031483 (LAD); gates of one number and their start are ours.
+    """
+
+    def __init__(self, width: int, layers: int) -> None:
+        super().__init__()
+        gates = [nn.Linear(2 * width, 1) for _ in range(layers - 1)]
+        for gate in gates:
+            nn.init.zeros_(gate.weight)
+            nn.init.constant_(gate.bias, START)
+        self.gates = nn.ModuleList(gates)
+
+    def forward(self, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Mixed (B, N, D) and the gates (B, N, 1) of all layers but the first, from the layers' (B, N, D)."""
+        if len(states) != len(self.gates) + 1:
+            raise InputError(f"layers of the block: expected {len(self.gates) + 1}, got {len(states)}")
+        mixed, opened = states[0], []
+        for state, gate in zip(states[1:], self.gates):
+            g = torch.sigmoid(gate(torch.cat([state, mixed], dim=-1)))
+            mixed = g * state + (1 - g) * mixed
+            opened.append(g)
+        return mixed, opened

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs, OutputSpec
 from stillhouse.losses import label_cross_entropy, mse
-from stillhouse.losses.precision import wide
-from stillhouse.signals.pooled import Pooled
+from stillhouse.losses.values import wide
+from stillhouse.signals.bridges import Pooled
 
 
 class WeighingModule(nn.Module, ABC):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, get_args
 
 from pydantic import Discriminator, Field, Tag
 from torch import Tensor
@@ -30,7 +30,7 @@ from stillhouse.losses import (
     total_variation,
 )
 from stillhouse.losses.top_k import scores_kl
-from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.base import Signal, SignalBase, options
 from stillhouse.temperature import NumberTemperature, ScheduledTemperature, Temperature, TemperatureConfig
 
 # beyond it the loss is half of centered-mse to a hundredth, and what is left of float32 fewer than four digits
@@ -62,12 +62,17 @@ else:
 # ---------------------------------------------------------------------------------------------- losses
 
 
-class LogitLoss(ABC):
-    """How the scores (B, K) of two sides are compared."""
+class LogitLoss:
+    """How the scores (B, K) of two sides are compared, by a function of `losses`."""
 
-    @abstractmethod
+    function: ClassVar[Callable[..., Tensor]]
+    reads_labels: ClassVar[bool] = False
+
     def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
         """(B,), or 0-d of the batch."""
+        sides = (student, teacher, labels) if self.reads_labels else (student, teacher)
+        softness = {"temperature": temperature} if hasattr(self, "temperature") else {}
+        return type(self).function(*sides, **options(self, "temperature"), **softness)
 
 
 @configclass
@@ -79,47 +84,35 @@ class _Softened(LogitLoss):
 class ForwardKL(_Softened):
     """KL from the teacher's distribution to the student's."""
 
+    function = staticmethod(forward_kl)
     kind: Literal["forward-kl"] = "forward-kl"
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return forward_kl(student, teacher, temperature=temperature)
 
 
 @configclass
 class ReverseKL(_Softened):
     """KL from the student's distribution to the teacher's."""
 
+    function = staticmethod(reverse_kl)
     kind: Literal["reverse-kl"] = "reverse-kl"
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return reverse_kl(student, teacher, temperature=temperature)
 
 
 @configclass
 class SymmetricKL(_Softened):
     """Both KLs, mixed."""
 
+    function = staticmethod(symmetric_kl)
     kind: Literal["symmetric-kl"] = "symmetric-kl"
     mix: float = Field(default=0.5, ge=0, le=1, description="share of the reverse KL")
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return symmetric_kl(student, teacher, mix=self.mix, temperature=temperature)
 
 
 @configclass
 class JensenShannon(_Softened):
     """Generalized Jensen-Shannon divergence."""
 
+    function = staticmethod(generalized_js)
     kind: Literal["js"] = "js"
     beta: float = Field(default=0.5, gt=0, lt=1, description="weight of the teacher in the mixture")
     normalized: bool = Field(default=False, description="divide by beta (1 - beta), so that beta sets no weight")
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return generalized_js(student, teacher, beta=self.beta, normalized=self.normalized, temperature=temperature)
 
 
 @configclass
@@ -131,73 +124,57 @@ class _Skewed(_Softened):
 class SkewForwardKL(_Skewed):
     """KL from the teacher's distribution to its mixture with the student's."""
 
+    function = staticmethod(skew_forward_kl)
     kind: Literal["skew-forward-kl"] = "skew-forward-kl"
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return skew_forward_kl(student, teacher, skew=self.skew, temperature=temperature)
 
 
 @configclass
 class SkewReverseKL(_Skewed):
     """KL from the student's distribution to its mixture with the teacher's."""
 
+    function = staticmethod(skew_reverse_kl)
     kind: Literal["skew-reverse-kl"] = "skew-reverse-kl"
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return skew_reverse_kl(student, teacher, skew=self.skew, temperature=temperature)
 
 
 @configclass
 class TotalVariation(LogitLoss):
     """Half the summed difference of probabilities."""
 
+    function = staticmethod(total_variation)
     kind: Literal["total-variation"] = "total-variation"
     temperature: Softness = Field(default=1.0, description="softens both sides; there is no factor T^2")
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return total_variation(student, teacher, temperature=temperature)
 
 
 @configclass
 class ScoreMSE(LogitLoss):
     """Mean squared difference of scores."""
 
+    function = staticmethod(mse_logits)
     kind: Literal["mse"] = "mse"
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return mse_logits(student, teacher)
 
 
 @configclass
 class CenteredMSE(LogitLoss):
     """Mean squared difference of scores less their mean: the limit of the KL at high temperatures."""
 
+    function = partial(mse_logits, centered=True)
     kind: Literal["centered-mse"] = "centered-mse"
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return mse_logits(student, teacher, centered=True)
 
 
 @configclass
 class Cosine(LogitLoss):
     """One minus the cosine of the scores."""
 
+    function = staticmethod(cosine_logits)
     kind: Literal["cosine"] = "cosine"
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return cosine_logits(student, teacher)
 
 
 @configclass
 class DecoupledKL(_Softened):
     """The label's class and the other classes with a weight each (DKD); reads the labels."""
 
+    function = staticmethod(decoupled_kl)
+    reads_labels = True
     kind: Literal["dkd"] = "dkd"
     target_weight: float = Field(default=1.0, ge=0, description="weight of the label's class")
     nontarget_weight: float = Field(default=8.0, ge=0, description="weight of the other classes")
@@ -205,16 +182,12 @@ class DecoupledKL(_Softened):
     def __post_init__(self) -> None:
         _one_above_0("target_weight", self.target_weight, "nontarget_weight", self.nontarget_weight)
 
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        weights = {"target_weight": self.target_weight, "nontarget_weight": self.nontarget_weight}
-        return decoupled_kl(student, teacher, labels, temperature=temperature, **weights)
-
 
 @configclass
 class Dist(LogitLoss):
     """Correlations between classes, and within a class over the batch (DIST); wants batches of at least 3."""
 
+    function = staticmethod(dist_relations)
     kind: Literal["dist"] = "dist"
     temperature: Softness = Field(default=1.0, description="softens both sides; there is no factor T^2")
     inter_weight: float = Field(default=1.0, ge=0, description="weight of the relations between classes")
@@ -223,29 +196,23 @@ class Dist(LogitLoss):
     def __post_init__(self) -> None:
         _one_above_0("inter_weight", self.inter_weight, "intra_weight", self.intra_weight)
 
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """0-d."""
-        weights = {"inter_weight": self.inter_weight, "intra_weight": self.intra_weight}
-        return dist_relations(student, teacher, temperature=temperature, **weights)
-
 
 @configclass
 class TargetEnhancedKL(_Softened):
     """KL from the teacher's distribution, enhanced at the label the more the surer the teacher is (OFA-KD); reads the labels."""
 
+    function = staticmethod(target_enhanced_kl)
+    reads_labels = True
     kind: Literal["ofa"] = "ofa"
     temperature: Softness = Field(default=1.0, description="softens both sides; the loss is multiplied by T^2")
     gamma: float = Field(default=1.4, ge=1, description="exponent of the enhancement; 1 is the plain KL")
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """(B,)."""
-        return target_enhanced_kl(student, teacher, labels, gamma=self.gamma, temperature=temperature)
 
 
 @configclass
 class MultiLevel(LogitLoss):
     """KL at several temperatures, and which samples and which classes are judged alike (multi-level logit distillation)."""
 
+    function = staticmethod(multi_level)
     kind: Literal["mlld"] = "mlld"
     temperatures: tuple[float, ...] = Field(
         default=(2.0, 3.0, 4.0, 5.0, 6.0), min_length=1, description="at which predictions are compared; their mean"
@@ -261,17 +228,6 @@ class MultiLevel(LogitLoss):
             raise ValueError(
                 "instance_weight, sample_weight and class_weight: expected at least one above 0, got 0, 0 and 0"
             )
-
-    def __call__(self, student: Tensor, teacher: Tensor, labels: Tensor, temperature: float | Tensor) -> Tensor:
-        """0-d."""
-        return multi_level(
-            student,
-            teacher,
-            temperatures=self.temperatures,
-            instance_weight=self.instance_weight,
-            sample_weight=self.sample_weight,
-            class_weight=self.class_weight,
-        )
 
 
 def _one_above_0(first: str, one: float, second: str, other: float) -> None:
@@ -321,7 +277,7 @@ class LogitsConfig(SignalBase):
     @property
     def temperature(self) -> float | TemperatureConfig | None:
         """That of the loss; None where it softens nothing."""
-        return self.loss.temperature if isinstance(self.loss, (_Softened, TotalVariation, Dist)) else None
+        return getattr(self.loss, "temperature", None)
 
     @property
     def compares_samples(self) -> bool:
@@ -333,7 +289,7 @@ class LogitsConfig(SignalBase):
     @property
     def reads_one_label(self) -> bool:
         """True of `dkd` and `ofa`."""
-        return isinstance(self.loss, (DecoupledKL, TargetEnhancedKL))
+        return self.loss.reads_labels
 
     @property
     def schedule(self) -> ScheduleConfig | None:

@@ -66,16 +66,6 @@ class MixingConfig(SignalBase):
         given: str | tuple[str, ...] = getattr(self, side)
         return (given,) if isinstance(given, str) else given
 
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """Paths to tap in the student."""
-        return self.paths("student")
-
-    @property
-    def teacher_paths(self) -> tuple[str, ...]:
-        """Paths to tap in the teacher."""
-        return self.paths("teacher")
-
     def build(self, student: OutputSpec, teacher: OutputSpec) -> MixingSignal:
         """The signal; names, heads and lengths are resolved here, before any training."""
         return MixingSignal(self, student, teacher)

@@ -18,7 +18,7 @@ from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import label_cross_entropy
 from stillhouse.signals.base import Signal, SignalBase
-from stillhouse.signals.pooled import Layout, Pooled
+from stillhouse.signals.bridges import Layout, Pooled
 
 
 @configclass

@@ -5,8 +5,8 @@ Shapes: B batch, N positions, R rows compared, S and D widths of the two sides.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -25,7 +25,7 @@ from stillhouse.losses.relations import (
     rkd_distance,
     similarity_preserving,
 )
-from stillhouse.signals.base import Signal, SignalBase
+from stillhouse.signals.base import Signal, SignalBase, options
 from stillhouse.signals.bridges import LAYOUT_HELP, Bridge, Side, SideLayout
 from stillhouse.signals.projectors import ProjectorKind, build_projector
 
@@ -35,21 +35,25 @@ ANGLE_WEIGHT = 2.0  # published weights of distances and angles beside a label l
 # ---------------------------------------------------------------------------------------------- relations
 
 
-class RelationLoss(ABC):
-    """How the rows of two sides are compared: (R, S) against (R, D), in the same order."""
+class RelationLoss:
+    """How the rows of two sides are compared: (R, S) against (R, D), in the same order, by a function of `losses`."""
 
-    @abstractmethod
+    function: ClassVar[Callable[..., Tensor]]
+    least: ClassVar[int] = 3  # rows: with two, all that there is to compare is fixed by the scale
+    directions: ClassVar[bool] = False  # whether rows of one channel, which have two directions, mean nothing to it
+
     def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
         """0-d, or (R,); what is drawn is drawn by the step, so that a resume draws alike."""
+        return type(self).function(student, teacher, **options(self, "projector"))
 
     @property
     def fewest(self) -> int:
-        """Rows that it needs: with two, all that there is to compare is fixed by the scale."""
-        return 3
+        """Rows that it needs."""
+        return self.least
 
     def sees_directions_alone(self) -> bool:
-        """Whether rows of one channel, which have two directions, mean nothing to it."""
-        return False
+        """Whether rows of one channel mean nothing to it."""
+        return self.directions
 
     def build_projector(self, student_width: int, teacher_width: int) -> nn.Module:
         """A map of the student's rows, where the relation has one."""
@@ -60,51 +64,33 @@ class RelationLoss(ABC):
 class RKDDistance(RelationLoss):
     """Distances of all pairs."""
 
+    function = staticmethod(rkd_distance)
     kind: Literal["rkd-distance"] = "rkd-distance"
-
-    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
-        """0-d."""
-        return rkd_distance(student, teacher)
 
 
 @configclass
-class _Angles(RelationLoss):
+class RKDAngle(RelationLoss):
+    """Angles of triples."""
+
+    directions = True
+    kind: Literal["rkd-angle"] = "rkd-angle"
     triples: int = Field(default=TRIPLES, gt=0, description="most angles of a batch, drawn anew each step")
 
-    @property
-    def fewest(self) -> int:
-        """Three make an angle."""
-        return 3
-
-    def angles(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
+    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
         """0-d."""
         return rkd_angle(student, teacher, triples=self.triples, generator=torch.Generator().manual_seed(step))
 
 
 @configclass
-class RKDAngle(_Angles):
-    """Angles of triples."""
-
-    kind: Literal["rkd-angle"] = "rkd-angle"
-
-    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
-        """0-d."""
-        return self.angles(student, teacher, step)
-
-    def sees_directions_alone(self) -> bool:
-        """Yes."""
-        return True
-
-
-@configclass
-class RKD(_Angles):
+class RKD(RelationLoss):
     """Distances plus twice the angles."""
 
     kind: Literal["rkd"] = "rkd"
+    triples: int = Field(default=TRIPLES, gt=0, description="most angles of a batch, drawn anew each step")
 
     def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
         """0-d."""
-        angles = self.angles(student, teacher, step)
+        angles = RKDAngle(triples=self.triples)(student, teacher, step)
         return rkd_distance(student, teacher) + ANGLE_WEIGHT * angles
 
 
@@ -112,12 +98,9 @@ class RKD(_Angles):
 class SimilarityPreserving(RelationLoss):
     """Normalized inner products of all pairs."""
 
+    function = staticmethod(similarity_preserving)
     kind: Literal["similarity-preserving"] = "similarity-preserving"
     center: bool = Field(default=True, description="take the batch mean off first; published without")
-
-    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
-        """0-d."""
-        return similarity_preserving(student, teacher, center=self.center)
 
     @property
     def fewest(self) -> int:
@@ -129,17 +112,10 @@ class SimilarityPreserving(RelationLoss):
 class Gram(RelationLoss):
     """Inner products of all pairs, scale and all."""
 
+    function = staticmethod(gram_mse)
+    least = 2  # one product is something
     kind: Literal["gram"] = "gram"
     sphere: bool = Field(default=False, description="cosines in place of centered products")
-
-    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
-        """0-d."""
-        return gram_mse(student, teacher, sphere=self.sphere)
-
-    @property
-    def fewest(self) -> int:
-        """One product is something."""
-        return 2
 
     def sees_directions_alone(self) -> bool:
         """On the sphere."""
@@ -150,66 +126,37 @@ class Gram(RelationLoss):
 class PKT(RelationLoss):
     """Whom each sample is near to, as a distribution."""
 
+    function = staticmethod(pkt)
+    directions = True
     kind: Literal["pkt"] = "pkt"
-
-    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
-        """(R,)."""
-        return pkt(student, teacher)
-
-    def sees_directions_alone(self) -> bool:
-        """Yes."""
-        return True
-
-    @property
-    def fewest(self) -> int:
-        """One neighbour alone has all the probability."""
-        return 3
 
 
 @configclass
 class Pearson(RelationLoss):
     """Correlation of the distances of all pairs."""
 
+    function = staticmethod(pearson_of_distances)
     kind: Literal["pearson"] = "pearson"
-
-    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
-        """0-d."""
-        return pearson_of_distances(student, teacher)
-
-    @property
-    def fewest(self) -> int:
-        """One distance has no correlation."""
-        return 3
 
 
 @configclass
 class KernelAlignment(RelationLoss):
     """Whole arrangements by the plain formula: Gram matrices as they are, neither centered nor unbiased."""
 
+    function = staticmethod(kernel_alignment_loss)
+    least = 2  # one row is alike to any other
     kind: Literal["kernel-alignment"] = "kernel-alignment"
-
-    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
-        """0-d."""
-        return kernel_alignment_loss(student, teacher)
-
-    @property
-    def fewest(self) -> int:
-        """One row is alike to any other."""
-        return 2
 
 
 @configclass
 class CKA(RelationLoss):
     """Whole arrangements (centered kernel alignment); `kernel-alignment` is the formula without centering."""
 
+    function = staticmethod(cka_loss)
     kind: Literal["cka"] = "cka"
     debiased: bool = Field(
         default=True, description="unbiased products; without, small batches of wide features look alike"
     )
-
-    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
-        """0-d."""
-        return cka_loss(student, teacher, debiased=self.debiased)
 
     @property
     def fewest(self) -> int:
@@ -221,23 +168,12 @@ class CKA(RelationLoss):
 class Contrastive(RelationLoss):
     """Each student row must find its own sample's teacher row among all."""
 
+    function = staticmethod(contrastive_distillation)
+    least, directions = 2, True  # one other row
     kind: Literal["contrastive"] = "contrastive"
     temperature: float = Field(default=0.1, gt=0, description="divides the cosines")
     symmetric: bool = Field(default=False, description="teacher features must find the student's too")
     projector: ProjectorKind = Field(default="linear", description="map from the student's width to the teacher's")
-
-    def __call__(self, student: Tensor, teacher: Tensor, step: int) -> Tensor:
-        """(R,)."""
-        return contrastive_distillation(student, teacher, temperature=self.temperature, symmetric=self.symmetric)
-
-    @property
-    def fewest(self) -> int:
-        """One other row."""
-        return 2
-
-    def sees_directions_alone(self) -> bool:
-        """Yes."""
-        return True
 
     def build_projector(self, student_width: int, teacher_width: int) -> nn.Module:
         """Learned with the student."""
@@ -282,16 +218,6 @@ class RelationsConfig(SignalBase):
     def __post_init__(self) -> None:
         if self.rows is not None and self.pool != "none":
             raise ValueError(f"rows: does nothing under pool {self.pool!r}; leave it out, or take 'none'")
-
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """One."""
-        return (self.student,)
-
-    @property
-    def teacher_paths(self) -> tuple[str, ...]:
-        """One."""
-        return (self.teacher,)
 
     @property
     def compares_samples(self) -> bool:

@@ -15,7 +15,7 @@ from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import configclass
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.losses import forward_kl, label_cross_entropy
-from stillhouse.losses.precision import wide
+from stillhouse.losses.values import wide
 from stillhouse.signals.base import Signal, SignalBase
 from stillhouse.signals.ofa import check_scores
 
@@ -49,11 +49,6 @@ class TimeStepsConfig(SignalBase):
     temperature: float = Field(default=2.0, gt=0, description="softens both sides; the loss is multiplied by T^2")
     label_weight: float = Field(default=0.0, ge=0, description="weight of the labels' cross-entropy at each step")
     own_weight: float = Field(default=0.0, ge=0, description="weight of the KL from the student's mean over the steps")
-
-    @property
-    def student_paths(self) -> tuple[str, ...]:
-        """Path to tap in the student."""
-        return (self.student,)
 
     def build(self, student: OutputSpec, teacher: OutputSpec) -> TimeStepSignal:
         """The signal, for a student and a teacher of equal class counts."""

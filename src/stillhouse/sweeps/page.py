@@ -10,7 +10,6 @@ from typing import Any
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.costs import COSTS, TIMED
-from stillhouse.core.networks import share_times
 from stillhouse.core.records import REPORT, write_json
 from stillhouse.core.verdict import seed_interval, untested
 from stillhouse.report import figures
@@ -18,7 +17,8 @@ from stillhouse.report.blocks import Block, Cell, Facts, Figure, Table, Tiles
 from stillhouse.report.page import write_blocks
 from stillhouse.report.words import NOTHING, cost_on_axis, plain, score_words
 from stillhouse.report.words import cost as cost_words
-from stillhouse.sweeps.study import Plan, check_trial, real_trials
+from stillhouse.sweeps.space import to_mapping as space_mapping
+from stillhouse.sweeps.study import Plan, real_trials
 from stillhouse.sweeps.work import command_of
 
 SUMMARY = "sweep.json"
@@ -63,13 +63,7 @@ def cost_axis(trials: Sequence[Mapping[str, Any]], wanted: str | None = None) ->
 
 def summarize(study: Any, plan: Plan, family: Any, cost: str | None = None) -> dict[str, Any]:
     """All trials as plain data, the best one, and the front."""
-    real = real_trials(study)
-    for trial in real:
-        check_trial(trial)
-    trials = [_trial(trial) for trial in real]
-    shared = share_times([trial["cost"] for trial in trials], [trial["network"] for trial in trials])
-    for trial, found in zip(trials, shared, strict=True):
-        trial["cost"] = found
+    trials = [_trial(trial) for trial in real_trials(study)]
     done = [trial for trial in trials if trial["state"] == "done"]
     axis = cost_axis(done, cost)
     best = max(done, key=lambda trial: trial["score"]) if done else None
@@ -78,7 +72,7 @@ def summarize(study: Any, plan: Plan, family: Any, cost: str | None = None) -> d
     return {
         "recipe": plan.recipe,
         "fixed": list(plan.fixed),
-        "space": {key: entry.to_mapping() for key, entry in plan.space.items()},
+        "space": space_mapping(plan.space),
         "objective": family.validated,
         "in_percent": family.validated_in_percent,
         "seeds": plan.seeds,
@@ -137,7 +131,6 @@ def _trial(trial: Any) -> dict[str, Any]:
         "settings": kept.get("settings", {}),
         "epochs": {str(epoch): score for epoch, score in sorted(trial.intermediate_values.items())},
         "cost": kept.get("cost", {}),
-        "network": kept.get("network") or None,
         "seconds": kept.get("seconds"),
         "folder": kept.get("folder"),
         "error": kept.get("error"),

@@ -10,13 +10,19 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import typing
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+    distribution_to_json,
+)
 
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import ConfigError, load_yaml
@@ -31,78 +37,22 @@ MOST_CHECKED = 200  # points of a grid that are all built before the first is tr
 MOST_POINTS = 100_000
 
 
-@dataclass(frozen=True)
-class Choices:
-    """One of several values.
-
-    Example:
-        >>> Choices((1e-3, 3e-3)).suggest(lambda name, kinds: kinds[-1], "rate")
-        0.003
-    """
-
-    values: tuple[Any, ...]
-
-    @property
-    def ends(self) -> tuple[Any, ...]:
-        """Values that must be valid for all to be."""
-        return self.values
-
-    @property
-    def labels(self) -> tuple[Any, ...]:
-        """As a study keeps them: numbers and words as they are, lists and mappings as JSON."""
-        plain = (bool, int, float, str, type(None))
-        return tuple(value if isinstance(value, plain) else json.dumps(value) for value in self.values)
-
-    def suggest(self, pick: Callable[[str, Sequence[Any]], Any], name: str) -> Any:
-        """The value whose label `pick` takes."""
-        return self.values[self.labels.index(pick(name, self.labels))]
-
-    def to_mapping(self) -> dict[str, Any]:
-        """As in a YAML file."""
-        return {"choices": list(self.values)}
+Space = Mapping[str, Any]  # setting -> optuna's distribution
 
 
-@dataclass(frozen=True)
-class Range:
-    """Any number from `low` to `high`, both included; whole numbers where both are."""
-
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether only whole numbers are meant."""
-        return all(isinstance(x, int) for x in (self.low, self.high)) and isinstance(self.step or 1, int)
-
-    @property
-    def ends(self) -> tuple[Any, ...]:
-        """Values that must be valid for all to be."""
-        return self.low, self.high
-
-    def to_mapping(self) -> dict[str, Any]:
-        """As in a YAML file."""
-        more = {"log": True} if self.log else {} if self.step is None else {"step": self.step}
-        return {"low": self.low, "high": self.high, **more}
-
-
-Space = Mapping[str, Choices | Range]
-
-
-def read_assignments(words: Sequence[str]) -> tuple[list[str], dict[str, Choices]]:
+def read_assignments(words: Sequence[str]) -> tuple[list[str], dict[str, CategoricalDistribution]]:
     """`key=value` as settings of every trial, and `key=a,b,c` as lists to try.
 
     Example:
         >>> fixed, lists = read_assignments(["training.epochs=5", "training.learning_rate=1e-3,3e-3", "lesson.tau=[[1, 2]]"])
-        >>> fixed, lists["training.learning_rate"].values
+        >>> fixed, lists["training.learning_rate"].choices
         (['training.epochs=5', 'lesson.tau=[[1, 2]]'], (0.001, 0.003))
 
     Raises:
         ConfigError: no `=`, an empty list or entry, a value twice, a key twice.
     """
     fixed: list[str] = []
-    lists: dict[str, Choices] = {}
+    lists: dict[str, CategoricalDistribution] = {}
     for word in words:
         key, equals, text = word.partition("=")
         key = key.strip()
@@ -120,13 +70,13 @@ def read_assignments(words: Sequence[str]) -> tuple[list[str], dict[str, Choices
     return fixed, lists
 
 
-def read_space(path: Path) -> dict[str, Choices | Range]:
+def read_space(path: Path) -> dict[str, BaseDistribution]:
     """The settings of a YAML file.
 
     Raises:
         ConfigError: no such file, an empty one, or an entry that is neither a list nor a range.
     """
-    found: dict[str, Choices | Range] = {}
+    found: dict[str, BaseDistribution] = {}
     for key, entry in load_yaml(path).items():
         where = f"{path}: {key}"
         if isinstance(entry, list):
@@ -159,11 +109,12 @@ def check_space(space: Space, build: Callable[[Mapping[str, Any]], Any]) -> None
     size = grid_size(space)
     if size is not None and size > MOST_POINTS:
         raise ConfigError(f"expected a grid of at most {MOST_POINTS:,} points, got {size:,}; take --space and --trials")
-    first = {key: entry.ends[0] for key, entry in space.items()}
+    ends = {key: entry.choices if _is_list(entry) else (entry.low, entry.high) for key, entry in space.items()}
+    first = {key: values[0] for key, values in ends.items()}
     if size is not None and size <= MOST_CHECKED:
         points: Iterator[Mapping[str, Any]] = grid(space)
     else:
-        points = ({**first, key: value} for key, entry in space.items() for value in entry.ends)
+        points = ({**first, key: value} for key, values in ends.items() for value in values)
     for point in points:
         try:
             build(point)
@@ -174,25 +125,24 @@ def check_space(space: Space, build: Callable[[Mapping[str, Any]], Any]) -> None
 
 def grid_size(space: Space) -> int | None:
     """Points of a space of lists; None where a range is among them."""
-    if not all(isinstance(entry, Choices) for entry in space.values()):
-        return None
-    return math.prod(len(entry.ends) for entry in space.values())
+    return math.prod(len(entry.choices) for entry in space.values()) if all(map(_is_list, space.values())) else None
 
 
 def grid(space: Space) -> Iterator[dict[str, Any]]:
     """Every point of a space of lists, the last setting fastest.
 
     Example:
-        >>> [list(point.values()) for point in grid({"a": Choices((1, 2)), "b": Choices(("x", "y"))})]
+        >>> lists = {"a": CategoricalDistribution((1, 2)), "b": CategoricalDistribution(("x", "y"))}
+        >>> [list(point.values()) for point in grid(lists)]
         [[1, 'x'], [1, 'y'], [2, 'x'], [2, 'y']]
     """
-    for values in itertools.product(*(entry.ends for entry in space.values())):
+    for values in itertools.product(*(entry.choices for entry in space.values())):
         yield dict(zip(space, values, strict=True))
 
 
 def to_mapping(space: Space) -> dict[str, Any]:
     """Plain data: two sweeps of one space have the same."""
-    return {key: space[key].to_mapping() for key in sorted(space)}
+    return {key: json.loads(distribution_to_json(space[key])) for key in sorted(space)}
 
 
 def as_assignment(key: str, value: Any) -> str:
@@ -208,35 +158,37 @@ def as_assignment(key: str, value: Any) -> str:
     return f"{key}={value if isinstance(value, str) else json.dumps(value)}"
 
 
-def _choices(where: str, values: Any) -> Choices:
+def _is_list(entry: Any) -> bool:
+    return isinstance(entry, CategoricalDistribution)
+
+
+def _choices(where: str, values: Any) -> CategoricalDistribution:
     if not isinstance(values, list) or not values:
         raise ConfigError(
             f"{where}: expected a list of values to try, got {'an empty one' if values == [] else values}"
         )
-    labels = Choices(tuple(values)).labels
-    if any(labels.index(label) < place for place, label in enumerate(labels)):
-        raise ConfigError(f"{where}: expected different values, got {', '.join(map(str, labels))}")
-    return Choices(tuple(values))
+    if any(values.index(value) < place for place, value in enumerate(values)):
+        raise ConfigError(f"{where}: expected different values, got {', '.join(map(str, values))}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that lists are no numbers or words: as JSON they come back equal
+        return CategoricalDistribution(values)
 
 
-def _range(where: str, entry: Mapping[str, Any]) -> Range:
-    numbers = {name: _number(entry.get(name)) for name in ("low", "high", "step")}
-    for name in ("low", "high"):
-        if numbers[name] is None:
+def _range(where: str, entry: Mapping[str, Any]) -> BaseDistribution:
+    """Any number from low to high, both included; whole numbers where both are, and the step."""
+    numbers = {name: _number(entry[name]) if name in entry else None for name in ("low", "high", "step")}
+    for name, number in numbers.items():
+        if number is None and (name != "step" or name in entry):
             raise ConfigError(f"{where}.{name}: expected a number, got {entry.get(name)!r}")
-    low, high, step = typing.cast(float, numbers["low"]), typing.cast(float, numbers["high"]), numbers["step"]
     log = entry.get("log", False)
     if not isinstance(log, bool):
         raise ConfigError(f"{where}.log: expected true or false, got {log!r}")
-    if not low < high:
-        raise ConfigError(f"{where}: expected low below high, got {low} and {high}")
-    if log and low <= 0:
-        raise ConfigError(f"{where}: expected low above 0 on a logarithmic scale, got {low}")
-    if "step" in entry and (step is None or not step > 0):
-        raise ConfigError(f"{where}.step: expected a number above 0, got {entry['step']!r}")
-    if log and step is not None:
-        raise ConfigError(f"{where}: expected log or step, got both")
-    return Range(low, high, log, step)
+    given = {name: number for name, number in numbers.items() if number is not None}
+    kind = IntDistribution if all(isinstance(number, int) for number in given.values()) else FloatDistribution
+    try:
+        return kind(**given, log=log)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _number(value: Any) -> Any:

@@ -19,7 +19,6 @@ from stillhouse.core.config import to_mapping
 from stillhouse.core.experiment import enter
 from stillhouse.core.family import Arm, Family
 from stillhouse.core.folder import RunFolder
-from stillhouse.core.networks import network_of
 from stillhouse.core.pipeline import train_arm
 from stillhouse.core.records import write_json
 from stillhouse.core.watch import SILENT, Watch
@@ -46,7 +45,6 @@ class Outcome:
         best_epoch: of the first seed.
         epochs: that the first seed has trained (in its last stage).
         data: fingerprint of the data.
-        network: of the student; trials of the same one share their measured time (`core.networks`).
     """
 
     score: float
@@ -56,7 +54,6 @@ class Outcome:
     epochs: int
     cost: dict[str, float] = field(default_factory=dict)
     data: str = ""
-    network: str = ""
 
 
 def train_trial(
@@ -107,7 +104,6 @@ def train_trial(
             epochs,
             dict(cost),
             str(folder.run["data"].get("sha256")),
-            network_of(lab.place(arm.name, 0)) or "",
         )
         write_json(out / RECORD, vars(found))
     return found

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
+
 from stillhouse.core.checks import CannotWrite, InputError, StillhouseError
 from stillhouse.core.family import Family, TeacherAtChance
 from stillhouse.core.records import RUN
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.report.words import score_words
-from stillhouse.sweeps.kept import keeping
 from stillhouse.sweeps.space import as_assignment
-from stillhouse.sweeps.study import (
-    Plan,
-    StudyChanged,
-    check_trials,
-    claimed,
-    finish,
-    next_trial,
-    point_of,
-    real_trials,
-    sign,
-)
+from stillhouse.sweeps.study import Plan, cannot_write, next_trial, real_trials
 from stillhouse.sweeps.trial import Pruned, train_trial
 from stillhouse.training.interrupt import Interrupted
 
 Build = Callable[[Mapping[str, Any]], tuple[Family[Any, Any], Any]]  # settings -> family and configuration
+Log = Callable[[str], None]
 DATA_KEYS = ("data.", "corpus.")
+
+
+class DamagedTrial(InputError):
+    """The folder of a trial cannot be gone on with: that says nothing of the trial's settings."""
 
 
 def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILENT) -> None:
@@ -48,7 +45,7 @@ def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILE
         TeacherAtChance: the teacher is no better than guessing, which no setting of a student mends.
         CannotWrite: a full disk, for example; the trial counts as killed, and --resume goes on with it.
         InputError: every trial failed; the first reason.
-        StudyChanged: the study has lost epochs, or the folder of a trial was damaged.
+        DamagedTrial: the folder of a trial was damaged.
     """
     kept: dict[str, Any] = {}
 
@@ -56,13 +53,16 @@ def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILE
         family, config = build(settings)
         return keeping(family, kept), config
 
-    check_trials(study, out)
     try:
-        while (trial := next_trial(study, plan, out)) is not None:
-            carry_out(study, trial, plan, out, built, watch)
-    except OSError as error:  # of the journal, which optuna writes
-        raise CannotWrite(f"cannot write the study of {out}: {error.strerror or error}; go on with --resume") from None
-    trials = real_trials(study)
+        left = True
+        while left:
+            with next_trial(study, plan, out) as trial:
+                left = trial is not None
+                if left:
+                    carry_out(study, trial, plan, out, built, watch)
+        trials = real_trials(study)
+    except optuna.exceptions.StorageInternalError as error:
+        raise cannot_write(study.study_name, error) from None
     errors = [trial.user_attrs.get("error", "no reason was written down") for trial in trials]
     if trials and all(trial.state.name == "FAIL" for trial in trials):
         raise InputError(f"all {len(trials)} trials failed; the first: {errors[0]}")
@@ -70,60 +70,50 @@ def work(study: Any, plan: Plan, out: Path, build: Build, *, watch: Watch = SILE
 
 def carry_out(study: Any, trial: Any, plan: Plan, out: Path, build: Build, watch: Watch) -> None:
     """Train one trial, or go on with one that was killed, and write down how it ended."""
-    with claimed(out, trial.number) as mine:
-        now = study._storage.get_trial(trial._trial_id)
-        if not mine or now.state.is_finished():
-            return
-        sign(trial)
-        known = set(now.intermediate_values)
-        folder, trained = out / f"trial-{trial.number:04d}", list[int]()
-        continued = (folder / RUN).is_file()
-        settings = point_of(study, trial, plan)
-        shown = ", ".join(as_assignment(key, value) for key, value in settings.items())
-        name = f"trial {trial.number} ({shown})"
-        trial.set_user_attr("folder", f"trial-{trial.number:04d}")
-        trial.set_user_attr("settings", settings)
+    states = optuna.trial.TrialState
+    known = set(study.get_trials(deepcopy=False)[trial.number].intermediate_values)
+    folder, trained = out / f"trial-{trial.number:04d}", list[int]()
+    continued = (folder / RUN).is_file()
+    settings = {key: trial.params[key] for key in plan.space}
+    shown = ", ".join(as_assignment(key, value) for key, value in settings.items())
+    name = f"trial {trial.number} ({shown})"
+    trial.set_user_attr("folder", folder.name)
+    trial.set_user_attr("settings", settings)
 
-        def report(epoch: int, score: float) -> None:
-            sign(trial)
-            if epoch not in known:
-                trial.report(score, epoch)
-            known.add(epoch)
-            trained.append(epoch)
-            if plan.prune and trial.should_prune():
-                raise Pruned(f"pruned after epoch {epoch}: below the median of the trials before")
+    def report(epoch: int, score: float) -> None:
+        if epoch not in known:
+            trial.report(score, epoch)
+        known.add(epoch)
+        trained.append(epoch)
+        if plan.prune and trial.should_prune():
+            raise Pruned(f"pruned after epoch {epoch}: below the median of the trials before")
 
-        try:
-            family, config = build(settings)
-            command = command_of(plan, settings)
-            found = train_trial(family, config, folder, seeds=plan.seeds, command=command, report=report)
-            if len(known) < found.epochs:  # a validation is reported before the checkpoint that counts it is written
-                raise StudyChanged(
-                    f"{folder}: has {found.epochs} epochs, of which the study knows {len(known)}: it was cut off or deleted; "
-                    "put it back, or choose another --out"
-                )
-            _same_data(study, plan, trial.number, found.data)
-            if not math.isfinite(found.score):
-                raise InputError(f"the {family.validated} is {found.score}")
-        except (Interrupted, CannotWrite, StudyChanged):  # none is due to the settings: the trial stays to be done
+    try:
+        family, config = build(settings)
+        command = command_of(plan, settings)
+        found = train_trial(family, config, folder, seeds=plan.seeds, command=command, report=report)
+        _same_data(study, plan, trial.number, found.data)
+        if not math.isfinite(found.score):
+            raise InputError(f"the {family.validated} is {found.score}")
+    except (Interrupted, CannotWrite):  # none is due to the settings: the trial stays to be done
+        raise
+    except Pruned as stop:
+        study.tell(trial, state=states.PRUNED)
+        watch.log(f"{name}: {stop}")
+    except (StillhouseError, RuntimeError, MemoryError) as error:
+        if continued and not trained and isinstance(error, InputError):
+            raise DamagedTrial(f"{name}: {error}; delete {folder}, and --resume trains it again") from None
+        reason = str(error) if isinstance(error, StillhouseError) else f"{type(error).__name__}: {error}"
+        trial.set_user_attr("error", reason)
+        study.tell(trial, state=states.FAIL)
+        if isinstance(error, TeacherAtChance):
             raise
-        except Pruned as stop:
-            finish(study, trial, "PRUNED")
-            watch.log(f"{name}: {stop}")
-        except (StillhouseError, RuntimeError, MemoryError) as error:
-            if continued and not trained and isinstance(error, InputError):  # its folder cannot be gone on with
-                raise StudyChanged(f"{name}: {error}; delete {folder}, and --resume trains it again") from None
-            reason = str(error) if isinstance(error, StillhouseError) else f"{type(error).__name__}: {error}"
-            trial.set_user_attr("error", reason)
-            finish(study, trial, "FAIL")
-            if isinstance(error, TeacherAtChance):
-                raise
-            watch.log(f"{name}: failed: {reason}")
-        else:
-            for key, value in vars(found).items():
-                trial.set_user_attr(key, list(value) if isinstance(value, tuple) else value)
-            finish(study, trial, "COMPLETE", found.score)
-            watch.log(f"{name}: {score_words(found.score, family.validated_in_percent)}, {found.seconds:.1f} s")
+        watch.log(f"{name}: failed: {reason}")
+    else:
+        for key, value in vars(found).items():
+            trial.set_user_attr(key, list(value) if isinstance(value, tuple) else value)
+        study.tell(trial, found.score)
+        watch.log(f"{name}: {score_words(found.score, family.validated_in_percent)}, {found.seconds:.1f} s")
 
 
 def command_of(
@@ -135,6 +125,39 @@ def command_of(
     for assignment in [*assignments, *([] if seeds is None else [f"seeds={seeds}"])]:
         words += ["--set", assignment]
     return shlex.join([*words, *([] if out is None else ["--out", str(out)])])
+
+
+def keeping(family: Family[Any, Any], kept: dict[str, Any]) -> Family[Any, Any]:
+    """The same family, which builds data and teachers only where `Family.made_of` differs from the trial before.
+
+    Teachers are of the data that they were built with: other data take them along. What is no longer needed is let go before
+    its successor is built, so that two never lie in memory.
+
+    Args:
+        family: of a sweep.
+        kept: what a worker holds, the same mapping for all of its trials; empty at first.
+    """
+    found: Any = copy.copy(family)
+
+    def data(config: Any, log: Log) -> Any:
+        key = family.made_of(config)[0]
+        if "data" not in kept or kept["data_of"] != key:
+            kept.clear()
+            kept["data"], kept["data_of"] = family.data(config, log), key
+        return kept["data"]
+
+    def teachers(config: Any, data: Any, given: Any, log: Log) -> Any:
+        if given is not None or data is not kept.get("data"):
+            return family.teachers(config, data, given, log)
+        key = family.made_of(config)[1]
+        if "teachers" not in kept or kept["teachers_of"] != key:
+            kept.pop("teachers", None)
+            kept["teachers"], kept["teachers_of"] = family.teachers(config, data, None, log), key
+        return kept["teachers"]
+
+    found.data, found.teachers = data, teachers
+    whole: Family[Any, Any] = found
+    return whole
 
 
 def _same_data(study: Any, plan: Plan, number: int, data: str) -> None:

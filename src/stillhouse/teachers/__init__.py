@@ -148,19 +148,6 @@ _HOMES = {
     "fit_head": "probe",
     "save_teacher": "from_checkpoint",
 }
-__all__ = [
-    "AverageTeacher",
-    "CachedTeacher",
-    "EnsembleTeacher",
-    "NetworkTeacher",
-    "Teacher",
-    "TeacherAtChance",
-    "TeacherConfig",
-    "TeacherReport",
-    "check_teacher",
-    "fit_head",
-    "save_teacher",
-]
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec
-from stillhouse.losses.precision import wide
+from stillhouse.losses.values import wide
 from stillhouse.teachers.teacher import Teacher
 
 

@@ -9,20 +9,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from stillhouse.temperature.base import Temperature
 from stillhouse.temperature.entropy import EntropyTemperature
-from stillhouse.temperature.given import FixedTemperature, NumberTemperature, ScheduledTemperature
+from stillhouse.temperature.given import FixedTemperature, NumberTemperature, ScheduledTemperature, Temperature
 from stillhouse.temperature.learned import LearnedTemperature
-
-__all__ = [
-    "EntropyTemperature",
-    "FixedTemperature",
-    "LearnedTemperature",
-    "NumberTemperature",
-    "ScheduledTemperature",
-    "Temperature",
-    "TemperatureConfig",
-]
 
 TemperatureConfig = Annotated[
     FixedTemperature | ScheduledTemperature | LearnedTemperature | EntropyTemperature, Field(discriminator="kind")

@@ -12,8 +12,8 @@ from torch import Tensor
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass
 from stillhouse.core.types import OutputSpec, Progress
-from stillhouse.losses.precision import wide
-from stillhouse.temperature.base import Temperature
+from stillhouse.losses.values import wide
+from stillhouse.temperature.given import Temperature
 
 HALVINGS = 40  # of log(high / low): far below what float32 resolves
 

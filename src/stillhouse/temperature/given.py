@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from stillhouse.core.config import configclass
 from stillhouse.core.schedules import Constant, ScheduleConfig, reach
 from stillhouse.core.types import OutputSpec, Progress
-from stillhouse.temperature.base import Temperature
+from stillhouse.layers.part import TrainedPart
 
 
 @configclass
@@ -47,6 +48,18 @@ class ScheduledTemperature:
     def build(self, student: OutputSpec, teacher: OutputSpec) -> GivenTemperature:
         """The schedule as a temperature."""
         return GivenTemperature(self.schedule)
+
+
+class Temperature(TrainedPart, ABC):
+    """What every `TemperatureConfig.build(student, teacher)` gives.
+
+    `figures` has `temperature` (its mean), and `lambda` where there is an adversary; `groups` holds what is learned, with its
+    own learning rate and no weight decay.
+    """
+
+    @abstractmethod
+    def forward(self, student_logits: Tensor, teacher_logits: Tensor, progress: Progress) -> float | Tensor:
+        """A positive number, a tensor () with a gradient, or (B,) one a sample, for logits (B, K)."""
 
 
 class NumberTemperature(Temperature):

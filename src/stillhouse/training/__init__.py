@@ -1,5 +1,3 @@
 """The engine: one training loop for students and teachers, its optimizer, checkpoints and progress."""
 
 from stillhouse.training.config import TrainingConfig
-
-__all__ = ["TrainingConfig"]

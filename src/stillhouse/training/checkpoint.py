@@ -15,7 +15,7 @@ from typing import Any, TypedDict, get_type_hints
 
 import torch
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.records import RECORDS, check_object, write_atomically
 
 FORMAT = "stillhouse-checkpoint-3"
@@ -106,6 +106,8 @@ def _records(folder: Path, size: int | None = None) -> dict[str, Any]:
             os.fsync(file.fileno())
             raw = file.read(-1 if size is None else size)
     except OSError as error:
+        if size is None:  # being written
+            raise CannotWrite(f"cannot write {path}: {error.strerror}") from None
         raise InputError(f"cannot read {path}: {error.strerror}") from None
     return {"bytes": len(raw), "sha256": hashlib.sha256(raw).hexdigest()}
 

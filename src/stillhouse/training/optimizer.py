@@ -20,8 +20,7 @@ from torch.optim.lr_scheduler import (
 from stillhouse.layers.part import TrainedPart, parameter_groups
 from stillhouse.training.config import TrainingConfig
 from stillhouse.training.dot import DOT
-from stillhouse.training.layers import layer_numbers
-from stillhouse.training.muon import MuonAdamW, with_matrices_apart
+from stillhouse.training.muon import MuonAdamW, layer_numbers, with_matrices_apart
 
 
 def extra_groups(extras: nn.Module) -> list[dict[str, Any]]:

@@ -77,11 +77,6 @@ def keep_whole(module: nn.Module) -> Callable[[], None]:
     return undo
 
 
-def is_sharded(module: nn.Module) -> bool:
-    """Whether its weights are split over processes."""
-    return any(isinstance(p, DTensor) for p in module.parameters())
-
-
 def full(value: Any) -> Any:
     """The same with every split tensor whole; all processes must ask for it alike."""
     if isinstance(value, DTensor):

@@ -16,8 +16,8 @@ from torch import Tensor
 from stillhouse.core.checks import InputError
 from stillhouse.losses.divergence import forward_kl
 from stillhouse.losses.neighbours import cosine_neighbor_kl
-from stillhouse.losses.precision import wide
 from stillhouse.losses.relations import without_autocast
+from stillhouse.losses.values import wide
 
 Reduction = Literal["mean", "sum"]
 LEAST = 3  # rows that a relation needs
