@@ -8,11 +8,11 @@ import sys
 
 import numpy as np
 import pytest
+from stillhouse.families.embed.corpus import gather
 
 from stillhouse.cli.main import main
 from stillhouse.core.flags import flags
 from stillhouse.families.embed.commands import COMMANDS
-from stillhouse.families.embed.corpus import gather
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.flags import SHORT
 from stillhouse.families.embed.recipes import EMBEDDING_RECIPES, load_embedding
