@@ -108,7 +108,7 @@ NOT_CAUGHT = (
     fault("labels of mixed images are not smoothed", "losses.classification:label_cross_entropy",
           edited('shares, reduction="none", label_smoothing=smoothing', 'shares, reduction="none"'),
           "training/test_mixing.py::test_labels_are_smoothed_once_mixed_or_not[mixing1]"),
-    fault("eight bits are four", "families.sar.students.quantization:to_int8", edited("largest / 127 if", "largest / 7 if"),
+    fault("eight bits are four", "families.sar.students.compression:to_int8", edited("largest / 127 if", "largest / 7 if"),
           "sar/test_sar_words.py::test_eight_bits_lie_on_the_disk"),
     fault("the trajectory counts nothing", "signals.dynamics:DynamicsSignal.forward",
           edited("total = config.trajectory_weight * trajectory", "total = 0 * trajectory"),

@@ -92,7 +92,7 @@ def test_the_python_runs(tmp_path, monkeypatch):
     exec(BLOCKS["python"][1], scope)
     torch.testing.assert_close(scope["focused"], scope["whole"], rtol=1e-4, atol=1e-4)
     assert scope["first"] is None
-    assert scope["report"].state_snr_db > 0
+    assert scope["snr_db"] > 0
     assert scope["shorter"].config.state_dim == 16
 
 

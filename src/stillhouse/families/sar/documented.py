@@ -26,7 +26,7 @@ Block = dict[str, Any]
 
 TOP = (
     "name", "data_dir", "model", "training", "device", "data", "dataloader", "transforms", "distillation", "arms", "seeds", "seed",
-    "wandb", "start", "compare",
+    "wandb", "compare",
 )  # fmt: skip
 RUN_LEVEL = ("signals", "stages", "chain", "inherit", "curriculum", "judge")  # of every family, in a student's file
 WORDS = {"mse": {"mse": 1.0, "nmse": 0.0}, "nmse": {"nmse": 1.0}}
@@ -106,7 +106,7 @@ def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> 
         "model": file.model(),
         "training": training,
         "loss": extra.get("loss", {}),
-        **{key: file.top[key] for key in ("seed", "start", "wandb", "compare") if key in file.top},
+        **{key: file.top[key] for key in ("seed", "wandb", "compare") if key in file.top},
         **{key: extra[key] for key in ("delta",) if key in extra},
     }
     return file.finished(SarTrainConfig, found)
@@ -128,7 +128,6 @@ def read_student(
     """
     file = _File(path, changes)
     file.unwanted(("seed",), "arms run under seeds: 0, 1, ...; seeds is their number")
-    file.unwanted(("start",), "both arms of a seed start from the same random weights")
     training, extra = file.training()
     found: Block = {
         "name": file.top.get("name", Path(path).stem),

@@ -73,9 +73,6 @@ def _split(config: SarConfig, radar: SarParameters, number: int, count: int, hal
         rng = np.random.default_rng([config.seed, number, acquisition])
         centroid = rng.uniform(-1, 1) * config.centroid_spread_hz
         column = rng.uniform(size=len(rows))
-        if config.train_columns and SPLITS[number] != "test":
-            places = np.asarray(config.train_columns)
-            column = places[np.floor(column * len(places)).astype(np.int64)]
         start = rng.uniform(0, 1 - 1 / AZIMUTH_LINES, size=len(rows))
         lines = simulate_lines(
             radar,

@@ -136,8 +136,6 @@ def _position(config: Mapping[str, Any]) -> str:
                 f"model.use_pos_encoding: {switch} contradicts position {config['position']!r}; leave one out"
             )
         return str(config["position"])
-    if config.get("condition", "none") != "none":
-        return "none"  # the position code sets the filters; `position` is what else it does
     if switch and inputs != 2:
         raise InputError(
             f"model.use_pos_encoding: true takes the second of two input channels as the position code, got input_dim {inputs!r}"
