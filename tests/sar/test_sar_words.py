@@ -11,7 +11,7 @@ from sar_tiny import STUDENT, TEACHER, lesson_of, sar, written
 from stillhouse.core.config import parse
 from stillhouse.families.sar.compare import compare_sizes
 from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.data.products import open_product
+from stillhouse.families.sar.data.products import Product
 from stillhouse.families.sar.data.range_doppler import migration_corrected, pulse_compressed
 from stillhouse.families.sar.documented import read_student, read_teacher
 from stillhouse.families.sar.monitor import SarMonitor
@@ -42,9 +42,9 @@ def products(tmp_path_factory):
 def test_every_level_is_the_one_below_it_processed(products):
     """raw -> pulse compression -> rc -> migration correction -> rcmc, by the range-Doppler steps; neither is the identity."""
     out, files, radar = products
-    product = open_product(out / files[0])
+    product = Product(out / files[0])
     assert product.levels == ("raw", "rc", "rcmc", "az")
-    rows, columns = product.shape("raw")
+    rows, columns = product.array("raw").shape
     level = {n: product.read(n, slice(0, rows), slice(0, columns)).astype(complex) for n in product.levels}
     pulse = product.attributes["pulse_seconds"]
     size = np.abs(level["rcmc"]).max()
