@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
+from sar_echoes import Point, azimuth_compressed, range_compressed
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.sar.data import ProductsConfig, SarConfig
@@ -306,12 +307,7 @@ def test_a_simulated_product_is_focused_like_a_simulated_line(tmp_path):
     """The whole chain on disk: rc with migration, rcmc, az; from rcmc the matched filter gives az, from rc it does not."""
     from stillhouse.families.sar.data.matched_filter import filtered
     from stillhouse.families.sar.data.parameters import preset
-    from stillhouse.families.sar.data.range_doppler import (
-        Point,
-        azimuth_compressed,
-        migration_corrected,
-        range_compressed,
-    )
+    from stillhouse.families.sar.data.range_doppler import migration_corrected
     from stillhouse.families.sar.metrics.lines import coherence
 
     radar = preset("sentinel-1")

@@ -76,7 +76,6 @@ def test_every_switch_changes_the_output():
         {"activation": "gelu"},
         {"look_ahead": 0},
         {"look_ahead": None},
-        {"look_ahead_split": "first"},
         {"real_kernel": True},
         {"memory": 5.0},
         {"doppler_band": 0.5},
@@ -210,10 +209,8 @@ def test_the_configuration_round_trips_and_refuses():
 def test_the_look_ahead_is_shared_out(layers, total):
     """The latency that is promised is the sum over the layers."""
     even = StateSpaceConfig(num_layers=layers, look_ahead=total).layer_look_ahead()
-    first = StateSpaceConfig(num_layers=layers, look_ahead=total, look_ahead_split="first").layer_look_ahead()
-    assert sum(even) == sum(first) == total
+    assert sum(even) == total
     assert max(even) - min(even) <= 1
-    assert first[0] == total
 
 
 TAPS, LENGTH = 33, 160  # time-bandwidth product 33 / 1.3 = 25

@@ -12,7 +12,6 @@ DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
 KINDS = {
     "causal": {"look_ahead": 0},
     "ahead": {"look_ahead": 11},
-    "first": {"look_ahead": 11, "look_ahead_split": "first"},
     "norm-gelu": {"look_ahead": 5, "norm": "rms", "activation": "gelu"},
     "relu": {"look_ahead": 5, "activation": "relu"},
     "gate": {"look_ahead": 11, "use_selectivity": "gate", "activation": "silu"},

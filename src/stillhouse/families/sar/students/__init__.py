@@ -41,9 +41,6 @@ class StateSpaceConfig:
     look_ahead: int | None = Field(
         default=None, ge=0, description="latency in lines, over all layers; null: the whole scene (cannot stream)"
     )
-    look_ahead_split: Literal["even", "first"] = Field(
-        default="even", description="share the latency evenly among the layers, or give it all to the first"
-    )
     use_selectivity: Literal["none", "gate", "deramp"] = Field(
         default="none",
         description="gate: by magnitude and relative phase (`true` means this); deramp: half of the channels"
@@ -125,8 +122,6 @@ class StateSpaceConfig:
         count, total = self.num_layers, self.look_ahead
         if total is None:
             return (None,) * count
-        if self.look_ahead_split == "first":
-            return (total, *(0,) * (count - 1))
         return tuple(total // count + (place < total % count) for place in range(count))
 
     def sized(self, size: str) -> StateSpaceConfig:
