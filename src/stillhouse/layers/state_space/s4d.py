@@ -73,14 +73,6 @@ class S4D(nn.Module):
         """Complex numbers of state a channel."""
         return 2 * self.modes if self.real_kernel else self.modes
 
-    def poles(self) -> Tensor:
-        """dA (H, M) of the modes, without the conjugate twins of a real kernel."""
-        return discretize(self.log_decay, self.frequency, self.log_dt)[0]
-
-    def weights(self) -> Tensor:
-        """dC (H, M): what each mode weighs in the kernel, without the conjugate twins."""
-        return joined(self.output) * discretize(self.log_decay, self.frequency, self.log_dt)[1]
-
     def discrete(self, later: bool = False) -> tuple[Tensor, Tensor]:
         """(dA, dC), both (H, states): all of the recurrence besides the feedthrough; `later`: of the backward kernel."""
         poles, factor = discretize(self.log_decay, self.frequency, self.log_dt)

@@ -87,7 +87,6 @@ def _split(config: SarConfig, radar: SarParameters, number: int, count: int, hal
             {
                 "raw": lines.raw.astype(np.complex64),
                 "focused": lines.focused.astype(np.complex64),
-                "ideal": lines.ideal.astype(np.complex64),
                 "azimuth_rate": lines.azimuth_rate,
                 "doppler_centroid": lines.doppler_centroid,
                 "kind": lines.kinds,
@@ -107,6 +106,5 @@ def _scaled(arrays: Mapping[str, NDArray[Any]], scale: SarScale, with_position: 
     return SarSplit(
         inputs=as_inputs(scale.inputs(arrays["raw"]), code),
         targets=as_lines(scale.targets(arrays["focused"])),
-        ideal=as_lines(scale.targets(arrays["ideal"])),
-        facts={key: value for key, value in arrays.items() if key not in ("raw", "focused", "ideal", "start")},
+        facts={key: value for key, value in arrays.items() if key not in ("raw", "focused", "start")},
     )

@@ -61,7 +61,7 @@ def fit_fir(inputs: Any, targets: Any, taps: int, *, valid: slice = slice(None))
     scale = float(np.trace(matrix).real) / taps
     if not scale > 0:
         raise InputError("inputs: expected a signal, got zeros only or NaN")
-    return np.linalg.solve(matrix + RIDGE * scale * np.eye(taps), wanted)
+    return np.asarray(np.linalg.solve(matrix + RIDGE * scale * np.eye(taps), wanted), np.complex128)
 
 
 def _normal_equations(x: Complex, y: Complex, taps: int, start: int, stop: int) -> tuple[Complex, Complex]:
