@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -116,7 +117,7 @@ class _Step(nn.Module):
     def __init__(self, model: SarSSM) -> None:
         super().__init__()
         self.config = model.config
-        self.layers = nn.ModuleList(_Layer(block) for block in model.blocks if isinstance(block, StateSpaceBlock))
+        self.layers: Any = nn.ModuleList(_Layer(block) for block in model.blocks if isinstance(block, StateSpaceBlock))
         self.latency = sum(layer.ahead for layer in self.layers)
         self.input, self.output = (nn.Buffer(_pairs(x.matrix().T)) for x in (model.input, model.output))
         self.modulation = model.modulation
