@@ -10,7 +10,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.linalg import hankel, svdvals
 
 from stillhouse.core.config import parse, to_mapping
 from stillhouse.core.records import read_json
@@ -18,7 +21,6 @@ from stillhouse.families.sar.data import preset
 from stillhouse.families.sar.data.matched_filter import impulse_response
 from stillhouse.families.sar.data.parameters import SarParameters
 from stillhouse.families.sar.documented import read_teacher
-from stillhouse.families.sar.metrics.bars import hankel_order, kernel_bar, linear_bar
 from stillhouse.families.sar.plan import SarTrainConfig
 from stillhouse.families.sar.run import train
 
@@ -30,6 +32,58 @@ ABLATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {  # name: (of the
     "causal and real": ({"look_ahead": 0, "real_kernel": True}, {"look_ahead": 0, "real": True}),
 }
 RADARS = {"64": 1300.0**2 / 64, "128": 1300.0**2 / 128}
+
+
+Complex = NDArray[np.complex128]
+
+
+def kernel_bar(kernel: Complex, *, real: bool = False, look_ahead: int | None = None) -> float:
+    """NMSE of the best restricted copy of a filter on white input: the share of its energy that the restriction cuts off.
+
+    Args:
+        kernel: (K) the filter that should be applied, lag 0 in the middle.
+        real: only a real kernel is allowed, as where real and imaginary parts go through the same real network.
+        look_ahead: only lags from -`look_ahead` on: how many samples after now are known. 0 is causal, None is unrestricted.
+    """
+    half = len(kernel) // 2
+    kept = kernel[np.arange(len(kernel)) - half >= -(half if look_ahead is None else look_ahead)]
+    return float(1 - np.sum(np.abs(kept.real if real else kept) ** 2) / np.sum(np.abs(kernel) ** 2))
+
+
+def linear_bar(echo: Complex, *, real: bool = False, look_ahead: int | None = None, noise: float = 0.0) -> float:
+    """NMSE of the best (Wiener) linear filter of a restricted kind against the matched filter, on a white scene.
+
+    Args:
+        echo: (K) the response of a point, lag 0 in the middle.
+        real: only real taps.
+        look_ahead: samples after now that are known; all that matter where not given.
+        noise: power of white noise in the input over the power of the raw data (1 / SNR).
+
+    Source: Wiener 1949; normal equations as in Haykin, Adaptive Filter Theory, ch. 2.
+    """
+    half, taps = len(echo) // 2, len(echo)
+    filter_taps = np.conj(echo[::-1])
+    raw = np.correlate(echo, echo, "full")  # E[x_(m+l) x_m*] at l = index - (K - 1)
+    cross = np.convolve(filter_taps, raw)  # E[y_(m+l) x_m*] at l = index - (K - 1) - half
+    power = float(np.convolve(cross, np.conj(filter_taps[::-1]))[2 * half + taps - 1].real)
+    lags = np.arange(-(2 * half if look_ahead is None else look_ahead), 2 * half + 1)
+    matrix = _at(raw, lags[:, None] - lags[None, :] + taps - 1) + noise * raw[taps - 1].real * np.eye(len(lags))
+    wanted = _at(cross, lags + taps - 1 + half)
+    if real:  # complex circular data: the best real taps solve the real parts of the same equations
+        matrix, wanted = matrix.real, wanted.real
+    found = np.linalg.lstsq(matrix, wanted, rcond=1e-12)[0]
+    return max(0.0, 1 - float(np.vdot(found, wanted).real) / power)
+
+
+def hankel_order(kernel: Complex, energy: float = 0.99) -> int:
+    """Complex modes that a linear state-space model needs to hold a share of a filter's squared Hankel singular values."""
+    held = np.cumsum(svdvals(hankel(kernel)) ** 2)
+    return int(np.searchsorted(held / held[-1], energy * (1 - 1e-12))) + 1
+
+
+def _at(values: Complex, index: NDArray[np.int64]) -> Complex:
+    inside = (index >= 0) & (index < len(values))
+    return np.where(inside, values[np.clip(index, 0, len(values) - 1)], 0)
 
 
 def ablations(product: str, out: Path) -> dict[str, float]:

@@ -70,9 +70,7 @@ def lines_of(data: SarData, lines: int, noisy: bool, truths: int | None = None) 
         targets[torch.arange(lines) % (lines // truths) != 0] = torch.nan
     again = torch.arange(ROWS) % lines
     facts = {key: x[rows.numpy()][again.numpy()] for key, x in data.train.facts.items()}
-    return replace(
-        data, train=replace(data.train, inputs=inputs[again], targets=targets[again], ideal=None, facts=facts)
-    )
+    return replace(data, train=replace(data.train, inputs=inputs[again], targets=targets[again], facts=facts))
 
 
 def measured(out: Path, seeds: int, epochs: int) -> dict[str, Row]:

@@ -29,8 +29,6 @@ from scipy import fft
 from stillhouse.families.sar.data.matched_filter import matched_filter
 from stillhouse.families.sar.data.parameters import preset
 from stillhouse.families.sar.data.sequences import rate_at
-from stillhouse.families.sar.documented import read_teacher
-from stillhouse.families.sar.recipes import recipe_path
 from stillhouse.families.sar.stream import stream
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.families.sar.students.streaming import Stream
@@ -118,11 +116,6 @@ def _alone(*words: str) -> Measured:
 # ---------------------------------------------------------------------------------------------- the cases
 
 
-def swath_network(width: int) -> Measured:
-    """The shipped swath recipe."""
-    return network(read_teacher(recipe_path("s4_swath")).model, width)
-
-
 def small_network(width: int) -> Measured:
     """6 / 30 / 2, the least of the students that focus one rate."""
     return network(StateSpaceConfig(model_dim=6, state_dim=30, num_layers=2, look_ahead=64), width)
@@ -142,7 +135,7 @@ def network(config: StateSpaceConfig, width: int) -> Measured:
 
     spent = timed(step, WARM_UP + ROWS)
     read = sum(x.numel() * x.element_size() for layer in flow._layers for x in (layer.poles, layer.weights))
-    held = sum(x.numel() * x.element_size() for x in flow.state.values())
+    held = flow.state_bytes
     return {
         "ms": spent,
         "kept_mb": (held + read) / 1e6,
@@ -198,7 +191,6 @@ CASES: dict[str, Callable[[int], Measured]] = {
     FFT: fft_processor,
     "FFT processor, blocks of 128 rows": partial(fft_processor, block=128),
     "matched filters of 73 taps, row by row": row_filter,
-    "network of the recipe s4_swath": swath_network,
     "network 6 / 30 / 2 (one rate)": small_network,
 }
 

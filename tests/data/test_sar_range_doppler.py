@@ -2,17 +2,11 @@
 
 import numpy as np
 import pytest
+from sar_echoes import Point, azimuth_compressed, migration, range_compressed
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.sar.data.parameters import SPEED_OF_LIGHT, SarParameters, preset
-from stillhouse.families.sar.data.range_doppler import (
-    Point,
-    azimuth_compressed,
-    migration,
-    migration_corrected,
-    range_compressed,
-    range_spacing,
-)
+from stillhouse.families.sar.data.range_doppler import migration_corrected, range_spacing
 from stillhouse.families.sar.data.simulate import point_lines
 
 S1 = preset("sentinel-1")

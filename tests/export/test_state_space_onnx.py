@@ -9,23 +9,19 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.layers.state_space.activation import NAMES
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from stillhouse.families.sar.onnx import OnnxStream, export_step
+from stillhouse.families.sar.onnx import OnnxStream
+from stillhouse.families.sar.onnx_step import export_step
 
 DERAMP = {"use_selectivity": "deramp", "deramp_rate": 0.01, "deramp_block": 40}
 KINDS = {
-    "causal": {"look_ahead": 0},
-    "gate": {"look_ahead": 10, "use_selectivity": "gate", "norm": "rms"},
-    "deramp": {"look_ahead": 10, **DERAMP},
+    "causal": {"look_ahead": 0, "real_kernel": True},
+    "gate": {"look_ahead": 10, "use_selectivity": "gate", "norm": "rms", "activation": "relu"},
+    "deramp": {"look_ahead": 10, "activation": "gelu", **DERAMP},
     "positions": {"look_ahead": 10, "input_dim": 2, "position": "modulate", "position_lines": 100.0, **DERAMP},
     "channel": {"look_ahead": 4, "input_dim": 3, "position": "channel", "output_dim": 2},
-    "range": {"look_ahead": 11, "input_dim": 2, "condition": "range", "range_spread": 0.4},
-    "range-real": {"look_ahead": 5, "input_dim": 2, "condition": "range", "range_spread": 0.4, "real_kernel": True},
-    "real": {"look_ahead": 5, "real_kernel": True},
-    **{name: {"look_ahead": 3, "activation": name} for name in NAMES},
 }
 
 
@@ -40,7 +36,7 @@ def network(**settings):
 def scene(model, length, batch):
     lines = torch.randn(batch, length, model.config.input_dim, dtype=torch.complex64)
     if model.config.coded:
-        across = torch.linspace(0.1, 0.9, batch)[:, None] if model.config.condition == "range" else torch.tensor(0.4)
+        across = torch.tensor(0.4)
         lines[..., -1] = torch.complex(*torch.broadcast_tensors(across, torch.arange(length) / 100))
     return lines
 

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from stillhouse.core.checks import InputError
 from stillhouse.layers.state_space import S4D
-from stillhouse.layers.state_space.kernel import carried, last_state, one_sided_kernel, powers
+from stillhouse.layers.state_space.kernel import one_sided_kernel, powers
 
 LENGTHS = [1, 7, 512, 2048]
 
@@ -101,20 +101,6 @@ def test_recurrence_and_convolution_agree(length, real_kernel):
             state = poles * state + u[:, t].unsqueeze(-1)
             said.append((weights * state).sum(-1) + s4d.through() * u[:, t])
         assert off(torch.stack(said, 1), s4d(u)) < 1e-5
-        assert off(last_state(poles, u.transpose(1, 2), s4d.initial(2)), state) < 1e-5
-
-
-@pytest.mark.parametrize("cuts", [(1, 6), (7, 505), (128, 129, 255), (511, 1)])
-def test_chunks_with_carried_state_are_the_whole(cuts):
-    """A state that is dropped or off by one power at a border gives a seam every chunk."""
-    s4d, length = layer(memory=5000.0), sum(cuts)
-    u = noise(2, length, 3)
-    with torch.no_grad():
-        state, parts = s4d.initial(2), []
-        for chunk in u.split(cuts, 1):
-            y, state = s4d.advance(chunk, state)
-            parts.append(y + s4d.through() * chunk)
-        assert off(torch.cat(parts, 1), s4d(u)) < 1e-5
 
 
 def test_the_look_ahead_is_exactly_the_delayed_causal_filter():
@@ -166,14 +152,9 @@ def test_no_tensor_of_the_vandermonde_size_is_made():
     """The public layer holds channels x modes x length at once: 1.4 GB at length 10 000."""
     channels, modes, length = 2, 50, 10_000
     weights, poles = noise(channels, modes), 0.99 * torch.exp(1j * noise(channels, modes).real)
-    for work in (
-        lambda: one_sided_kernel(weights, poles, length),
-        lambda: last_state(poles, noise(1, channels, length), weights[None]),
-        lambda: carried(weights, poles, weights[None], length),
-    ):
-        with Largest() as seen:
-            work()
-        assert seen.numel <= 2 * max(channels * modes * (math.isqrt(length) + 1), 2 * channels * length)
+    with Largest() as seen:
+        one_sided_kernel(weights, poles, length)
+    assert seen.numel <= 2 * max(channels * modes * (math.isqrt(length) + 1), 2 * channels * length)
 
 
 def test_powers_of_a_pole_on_the_circle_stay_on_it():

@@ -186,36 +186,6 @@ def block(**settings):
     return StateSpaceBlock(S4D(4, 6, look_ahead=settings.pop("look_ahead", 0)), **settings)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"look_ahead": 3},
-        {"look_ahead": 3, "norm": True, "activation": "gelu", "gate": PhaseGate(4)},
-        {"look_ahead": 3, "activation": "relu", "deramp": Deramp(4, rate=0.01, block=32)},
-    ],
-    ids=["causal", "ahead", "gate", "deramp"],
-)
-@pytest.mark.parametrize("cuts", [(1,) * 9, (2, 7), (40, 1, 100)])
-def test_a_block_in_chunks_is_the_block(settings, cuts):
-    """Delay line, previous sample and places have to cross every border, also those inside the look-ahead."""
-    part, length = block(**settings).eval(), sum(cuts)
-    h, where = noise(2, length, 4), places(length).expand(2, -1, -1) if "deramp" in settings else None
-    with torch.no_grad():
-        expected, state, said, start = part(h, where), part.initial(2), [], 0
-        for count in cuts:
-            there = None if where is None else where[:, start : start + count]
-            said.append(part.advance(h[:, start : start + count], there, state)[0])
-            start += count
-        ahead = part.look_ahead
-        nowhere = None if where is None else torch.zeros(2, ahead, 2, dtype=torch.float64)
-        if ahead:
-            said.append(part.advance(torch.zeros(2, ahead, 4) + 0j, nowhere, state)[0])
-        got = torch.cat(said, 1)
-    assert got.shape == expected.shape
-    assert ((got - expected).norm() / expected.norm()).item() < 1e-5
-
-
 def test_each_part_of_a_block_changes_what_it_says():
     """A part that is built and never called has happened (`gate` in the public factory)."""
     h = noise(1, 20, 4)

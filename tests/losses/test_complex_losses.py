@@ -12,9 +12,6 @@ from stillhouse.losses.complex import (
     coherence_loss,
     complex_mse,
     complex_nmse,
-    doppler_loss,
-    log_intensity_mse,
-    phase_loss,
     robust_nmse,
 )
 
@@ -27,8 +24,8 @@ def robust(student, teacher):
     return robust_nmse(student, teacher, temperature=0.7)
 
 
-LOSSES = [complex_mse, complex_nmse, robust, coherence_loss, log_intensity_mse, doppler_loss, phase_loss]
-PHASE_BLIND = [coherence_loss, log_intensity_mse, doppler_loss]
+LOSSES = [complex_mse, complex_nmse, robust, coherence_loss]
+PHASE_BLIND = [coherence_loss]
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -54,13 +51,11 @@ def test_a_phase_on_one_side_is_seen_where_it_is_said_to_be(loss):
     assert (moved < 1e-12) == (loss in PHASE_BLIND)
 
 
-def test_nmse_coherence_and_spectrum_are_those_of_the_metrics():
+def test_nmse_and_coherence_are_those_of_the_metrics():
     """The training objective and the reported figure must be one thing; NumPy's side shares no code."""
     s, t = lines(0, (1, 40)), lines(1, (1, 40))
     assert complex_nmse(s, t).item() == pytest.approx(metrics.nmse(s, t))
     assert 1 - coherence_loss(s, t).item() == pytest.approx(metrics.coherence(s, t))
-    S, T = (np.abs(np.fft.fft(x.numpy()[0])) for x in (s, t))
-    assert doppler_loss(s, t).item() == pytest.approx(((S - T) ** 2).sum() / (T**2).sum())
 
 
 @pytest.mark.parametrize("angle", [0.1, 1.0, math.pi / 2, 3.0])
@@ -69,18 +64,13 @@ def test_a_turned_line_costs_what_the_angle_says(angle):
     t = lines(1)
     s = np.exp(1j * angle) * t
     torch.testing.assert_close(complex_nmse(s, t), torch.full((3,), 2 * (1 - math.cos(angle)), dtype=torch.float64))
-    torch.testing.assert_close(phase_loss(s, t), torch.full((3,), 1 - math.cos(angle), dtype=torch.float64))
 
 
 def test_a_factor_costs_what_amplitude_says():
     """(1 - a)^2 of the squared error, (2 ln a)^2 of the log intensity, nothing of coherence and phase."""
     t, a = lines(1), 1.7
     torch.testing.assert_close(complex_nmse(a * t, t), torch.full((3,), (1 - a) ** 2, dtype=torch.float64))
-    torch.testing.assert_close(doppler_loss(a * t, t), torch.full((3,), (1 - a) ** 2, dtype=torch.float64))
-    expected = torch.full((3,), (2 * math.log(a)) ** 2, dtype=torch.float64)
-    torch.testing.assert_close(log_intensity_mse(a * t, t, floor=1e-9), expected, rtol=1e-5, atol=0)
     assert coherence_loss(a * t, t).max() < 1e-12
-    assert phase_loss(a * t, t).abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -103,7 +93,7 @@ def test_silence_has_a_value_and_a_gradient(loss, silent):
     assert torch.isfinite(torch.view_as_real(s.grad)).all()
 
 
-@pytest.mark.parametrize("loss", [complex_mse, complex_nmse, robust, phase_loss])
+@pytest.mark.parametrize("loss", [complex_mse, complex_nmse, robust])
 def test_a_silent_student_is_pulled_towards_the_teacher(loss):
     """A gradient of exactly 0 at 0 would leave it silent for ever."""
     s, t = torch.zeros(2, 8, dtype=torch.complex128, requires_grad=True), lines(1, (2, 8))
@@ -142,9 +132,9 @@ def test_bad_input_is_said(loss):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_line_of_one_sample_and_a_batch_of_one(loss):
-    """Length 1 has no neighbors to look at; only the looks must be asked for accordingly."""
+    """Length 1 is an input like any other."""
     s, t = lines(0, (1, 1, 1)), lines(1, (1, 1, 1))
-    value = log_intensity_mse(s, t, looks=1) if loss is log_intensity_mse else loss(s, t)
+    value = loss(s, t)
     assert torch.isfinite(value).all()
 
 
@@ -179,38 +169,3 @@ def test_an_impossible_temperature_is_refused(temperature):
     """A negative one squares to a positive one and looks right."""
     with pytest.raises(InputError, match="temperature"):
         robust_nmse(lines(0), lines(1), temperature=temperature)
-
-
-def test_the_band_leaves_other_frequencies_alone():
-    """Outside the processed band there is only noise; inside, the same tone must count."""
-    n = torch.arange(64, dtype=torch.float64)
-    inside, outside = (torch.polar(torch.ones_like(n), 2 * math.pi * f * n / 64)[None] for f in (5, 28))
-    assert doppler_loss(inside + outside, inside, band=0.5).item() < 1e-20
-    assert doppler_loss(inside + outside, inside).item() == pytest.approx(1.0)
-    for band in (0.0, 1.5):
-        with pytest.raises(InputError, match="band"):
-            doppler_loss(inside, inside, band=band)
-
-
-def test_looks_average_before_the_log():
-    """Single-look logs of independent speckle differ by pi^2 / 3 nepers squared, 8 looks by 2 psi'(8) = 0.266."""
-    s, t = lines(0, (4, 8192)), lines(1, (4, 8192))
-    assert log_intensity_mse(s, t, looks=1, floor=1e-9).mean().item() == pytest.approx(math.pi**2 / 3, rel=0.05)
-    assert log_intensity_mse(s, t, looks=8, floor=1e-9).mean().item() == pytest.approx(0.2663, rel=0.05)
-    for looks in (0, 9):
-        with pytest.raises(InputError, match="looks"):
-            log_intensity_mse(s[:, :8], t[:, :8], looks=looks)
-
-
-@pytest.mark.parametrize("loss", [complex_nmse, doppler_loss, phase_loss, log_intensity_mse])
-def test_a_floor_of_zero_is_refused(loss):
-    """It would divide by 0 on the first silent line."""
-    with pytest.raises(InputError, match="floor"):
-        loss(lines(0), lines(1), floor=0.0)
-
-
-def test_half_precision_gradients_do_not_overflow_on_dark_samples():
-    """|s| has no derivative at 0; the phase must fade instead of growing without bound."""
-    s = torch.full((1, 16), 1e-30, dtype=torch.complex64, requires_grad=True)
-    phase_loss(s, lines(1, (1, 16)).to(torch.complex64)).sum().backward()
-    assert s.grad.abs().max() < 1e4

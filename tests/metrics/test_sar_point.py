@@ -39,20 +39,9 @@ def test_the_sinc(width, position):
     assert np.angle(point.peak) == pytest.approx(math.pi / 2, abs=2e-3)
 
 
-@pytest.mark.parametrize("extent", [10.0, 20.0])
-def test_the_sidelobe_energy_of_the_sinc(extent):
-    """Side energy up to the extent over the energy between the first nulls, by the sine integral."""
-    point = measure_point(sinc(), extent_irw=extent)
-    assert point.islr_db == pytest.approx(sinc_islr(extent * 0.88589), abs=0.06)
-    whole = measure_point(sinc(), extent_irw=None)
-    assert point.islr_db < whole.islr_db
-    assert whole.islr_db == pytest.approx(-9.68, abs=0.06)
-
-
-def test_far_sidelobes_of_the_sinc():
-    """Beyond 10 widths the highest is near 1 / (pi x)^2 at x = 9.5 nulls out."""
-    expected = -20 * math.log10(math.pi * 9.5)
-    assert measure_point(sinc()).sslr_db == pytest.approx(expected, abs=0.3)
+def test_the_sidelobe_energy_of_the_sinc():
+    """Side energy up to 20 widths over the energy between the first nulls, by the sine integral."""
+    assert measure_point(sinc()).islr_db == pytest.approx(sinc_islr(20.0 * 0.88589), abs=0.06)
 
 
 @pytest.mark.parametrize(("sides", "widened"), [("hamming", 1.47), ("hann", 1.63)])
@@ -125,15 +114,6 @@ def test_upsampling_keeps_samples_and_moved_spectra():
     np.testing.assert_allclose(upsampled(noise, 16)[::16], noise, atol=1e-10)
 
 
-def test_more_oversampling_changes_nothing():
-    """16 is enough where the peak is refined; a coarse count of samples would be 5 % too wide."""
-    line = sinc(512.37)
-    coarse, fine = (measure_point(line, oversample=k) for k in (16, 128))
-    assert coarse.irw == pytest.approx(fine.irw, rel=2e-3)
-    assert coarse.pslr_db == pytest.approx(fine.pslr_db, abs=0.03)
-    assert coarse.position == pytest.approx(fine.position, abs=2e-3)
-
-
 def test_errors_against_a_reference():
     """Moved by a quarter of a sample, turned, halved."""
     r, p = sinc(512.0), 0.5 * np.exp(0.3j) * sinc(512.25)
@@ -161,7 +141,6 @@ def test_the_point_that_was_meant_is_measured():
         (np.ones(32), {}, "expected complex numbers"),
         (np.zeros(32, complex), {}, "zeros only"),
         (np.full(32, np.nan + 0j), {}, "NaN"),
-        (sinc(), {"oversample": 8}, "oversample: expected 16 or more, got 8"),
         (sinc(), {"near": 5000.0}, "near: expected a place on the line"),
         (np.ones(32, complex), {}, "expected a peak"),
     ],

@@ -388,16 +388,10 @@ LOSSES = (
         "tests/losses/test_contrastive.py::test_supervised_closed_form[0.1]",
     ),
     Fault(
-        "phase loss times 0",
-        "stillhouse.losses.complex:phase_loss",
+        "coherence loss times 0",
+        "stillhouse.losses.complex:coherence_loss",
         times(0),
-        "tests/losses/test_complex_losses.py::test_a_turned_line_costs_what_the_angle_says[1.0]",
-    ),
-    Fault(
-        "Doppler band ignored",
-        "stillhouse.losses.complex:doppler_loss",
-        edited("<= band / 2", "<= 1.0"),
-        "tests/losses/test_complex_losses.py::test_the_band_leaves_other_frequencies_alone",
+        "tests/losses/test_complex_losses.py::test_nmse_and_coherence_are_those_of_the_metrics",
     ),
     Fault(
         "padding counts in the fused loss",
@@ -599,12 +593,6 @@ LAYERS = (
         "stillhouse.layers.state_space.kernel:convolve",
         edited("if earlier is not None:", "if False:"),
         "tests/layers/test_state_space_kernel.py::test_the_convolution_is_a_toeplitz_product[None]",
-    ),
-    Fault(
-        "state of a chunk not carried",
-        "stillhouse.layers.state_space.kernel:carried",
-        times(0),
-        "tests/layers/test_state_space_kernel.py::test_chunks_with_carried_state_are_the_whole[cuts0]",
     ),
     Fault(
         "conjugate half dropped",
@@ -1239,14 +1227,8 @@ RADAR = (
     Fault(
         "resolution in fine samples",
         "stillhouse.families.sar.metrics.point:measure_point",
-        edited("_crossing(power, at, half, -1)) / oversample", "_crossing(power, at, half, -1))"),
+        edited("_crossing(power, at, half, -1)) / FINE", "_crossing(power, at, half, -1))"),
         "tests/metrics/test_sar_point.py::test_the_sinc[512.0-1.1]",
-    ),
-    Fault(
-        "bar ignores the noise",
-        "stillhouse.families.sar.metrics.bars:linear_bar",
-        edited("noise * raw", "0 * raw"),
-        "tests/metrics/test_sar_bars.py::test_noise_raises_the_bar",
     ),
     Fault(
         "truncation keeps the weakest",
@@ -1256,59 +1238,27 @@ RADAR = (
     ),
     Fault(
         "int8 of one scale too large",
-        "stillhouse.families.sar.students.quantization:to_int8",
+        "stillhouse.families.sar.students.compression:to_int8",
         edited("largest / 127", "largest / 7"),
         "tests/students/test_sar_compression.py::test_int8_has_the_noise_of_its_step",
     ),
     Fault(
         "pruning removes the loudest",
-        "stillhouse.families.sar.students.pruning:prune",
+        "stillhouse.families.sar.students.compression:prune",
         edited("argsort()[:count]", "argsort(descending=True)[:count]"),
         "tests/students/test_sar_compression.py::test_pruning_takes_the_smallest_moduli_of_each_matrix",
     ),
     Fault(
         "a stream forgets its state",
         "stillhouse.families.sar.students.streaming:_Layer.step",
-        edited("state.modes.mul_(self.poles)", "state.modes.mul_(0)"),
+        edited("self.modes.mul_(self.poles)", "self.modes.mul_(0)"),
         "tests/students/test_sar_streaming.py::test_line_by_line_is_the_training_form[7-causal]",
-    ),
-    Fault(
-        "one kernel at every range",
-        "stillhouse.layers.state_space.condition:RangeCondition.forward",
-        edited("column.to(self.stretch.dtype)", "(0 * column + 0.5).to(self.stretch.dtype)"),
-        "tests/students/test_sar_condition.py::test_physics_alone_follows_the_rate",
-    ),
-    Fault(
-        "read-outs by least squares without their polynomials",
-        "stillhouse.families.sar.closed_form:fit_read_outs",
-        edited("copy_(read[1:])", "copy_(0 * read[1:])"),
-        "tests/students/test_sar_closed_form.py::test_the_read_outs_that_made_the_lines_are_found[1]",
-    ),
-    Fault(
-        "polynomials of range that are not orthogonal",
-        "stillhouse.layers.state_space.condition:polynomials",
-        edited("- n * found[n - 1]", "- 0 * found[n - 1]"),
-        "tests/students/test_sar_closed_form.py::test_polynomials_are_legendre",
-    ),
-    Fault(
-        "a start in closed form that training may spoil",
-        "stillhouse.families.sar.run:_fit",
-        edited('job.keeps_start = config.start == "least-squares"', "job.keeps_start = False"),
-        "tests/students/test_sar_closed_form.py::test_training_starts_from_them_and_keeps_what_is_best",
     ),
     Fault(
         "a line without truth counts as one that is learned",
         "stillhouse.families.sar.job:SarJob._error",
         edited("return share *", "return"),
         "tests/sar/test_sar_job.py::test_a_line_without_truth_has_the_teacher_alone",
-    ),
-    Fault(
-        "time stretched about the first sample instead of the focused line",
-        "stillhouse.layers.state_space.kernel:shifted",
-        edited(
-            "(1 - log_stretch.double().exp().unsqueeze(-1)) * ahead", "(log_stretch.double().unsqueeze(-1) * 0) * ahead"
-        ),
-        "tests/students/test_sar_condition.py::test_the_time_unit_is_that_of_the_range[9]",
     ),
     Fault(
         "position of a line ignored",

@@ -46,7 +46,7 @@ def test_what_is_simulated_is_what_is_read(simulated):
     assert (found.rate_spread, found.point_amplitude) == pytest.approx((data.rate_spread, data.point_amplitude))
     for name, split in data.splits.items():
         again = found.splits[name]
-        for part in ("inputs", "targets", "ideal"):
+        for part in ("inputs", "targets"):
             torch.testing.assert_close(getattr(again, part), getattr(split, part), rtol=1e-5, atol=1e-6)
         assert set(again.facts) == set(split.facts)
         assert all(np.array_equal(again.facts[key], value) for key, value in split.facts.items())

@@ -10,6 +10,7 @@ from stillhouse.core.config import ConfigError, to_mapping
 from stillhouse.families.sar import documented
 from stillhouse.families.sar.documented import read_student, read_teacher
 from stillhouse.families.sar.recipes import SAR_RECIPES, recipe_path
+from stillhouse.families.sar.students.documented import MODEL
 
 # the teacher's file as it is in the public repository, without its conflict markers
 PUBLIC = """
@@ -166,7 +167,7 @@ def test_a_changed_value_changes_the_run(tmp_path, key, value, shown):
     ("key", "value", "words"),
     [
         ("model.complex_valued", False, "model.complex_valued: expected true"),
-        ("model.mode", "recurrent", "model.mode: expected 'parallel'"),
+        ("model.mode", "recurrent", "model.mode: expected parallel"),
         ("model.use_selectivty", True, "did you mean 'use_selectivity'"),
         ("training.mode", "recurrent", "training.mode: expected parallel"),
         ("training.scheduler_type", "plateau", "training.scheduler_type: expected cosine or constant"),
@@ -225,7 +226,7 @@ def test_conflict_markers_and_broken_yaml(tmp_path):
         path.write_text(content)
         assert words in faults(path)
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
-    assert "cannot read" in faults(tmp_path / "b.yaml")
+    assert "is not YAML" in faults(tmp_path / "b.yaml")
     assert "cannot read" in faults(tmp_path / "none.yaml")
 
 
@@ -275,6 +276,6 @@ def test_shipped_recipes_are_read():
 
 def test_no_setting_is_in_two_lists():
     """A key that is both honoured and refused is neither."""
-    fixed, refused = set(documented.LOADER_FIXED), set(documented.LOADER_REFUSED)
-    assert not fixed & refused
-    assert not (fixed | refused) & {*documented.LOADER_NAMES, *documented.LOADER_EXTRA}
+    for keys in (documented.LOADER, documented.TRAINING, documented.TRANSFORMS, MODEL):
+        assert not set(keys.fixed) & set(keys.refused)
+        assert not {*keys.fixed, *keys.refused} & {*keys.names, *keys.extra}

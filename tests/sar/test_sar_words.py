@@ -11,7 +11,7 @@ from sar_tiny import STUDENT, TEACHER, lesson_of, sar, written
 from stillhouse.core.config import parse
 from stillhouse.families.sar.compare import compare_sizes
 from stillhouse.families.sar.data import SarConfig
-from stillhouse.families.sar.data.products import open_product
+from stillhouse.families.sar.data.products import Product
 from stillhouse.families.sar.data.range_doppler import migration_corrected, pulse_compressed
 from stillhouse.families.sar.documented import read_student, read_teacher
 from stillhouse.families.sar.monitor import SarMonitor
@@ -21,7 +21,7 @@ from stillhouse.families.sar.saved import load_model
 from stillhouse.families.sar.simulate import simulate
 from stillhouse.families.sar.stream import stream
 from stillhouse.families.sar.students import StateSpaceConfig
-from stillhouse.families.sar.students.quantization import quantize
+from stillhouse.families.sar.students.compression import quantize
 
 
 def student(tmp_path, **distillation):
@@ -42,9 +42,9 @@ def products(tmp_path_factory):
 def test_every_level_is_the_one_below_it_processed(products):
     """raw -> pulse compression -> rc -> migration correction -> rcmc, by the range-Doppler steps; neither is the identity."""
     out, files, radar = products
-    product = open_product(out / files[0])
+    product = Product(out / files[0])
     assert product.levels == ("raw", "rc", "rcmc", "az")
-    rows, columns = product.shape("raw")
+    rows, columns = product.array("raw").shape
     level = {n: product.read(n, slice(0, rows), slice(0, columns)).astype(complex) for n in product.levels}
     pulse = product.attributes["pulse_seconds"]
     size = np.abs(level["rcmc"]).max()
@@ -138,9 +138,9 @@ def test_eight_bits_lie_on_the_disk(student_run, tmp_path, capsys):
     assert max(len(stored[name].unique()) for name in matrices) > 2**5  # more than 5 bits would hold
     model, scale = load_model(student_run)
     again, same = load_model(out)
-    expected, report = quantize(model, torch.randn(1, 64, 1, dtype=torch.complex64))
+    expected, rounded, _ = quantize(model, torch.randn(1, 64, 1, dtype=torch.complex64))
     assert same == scale
-    assert set(matrices) == set(report.tensors)
+    assert set(matrices) == set(rounded)
     for (name, a), (_, b) in zip(expected.named_parameters(), again.named_parameters(), strict=True):
         assert torch.equal(a, b), name
     assert found["after"]["quality"] == pytest.approx(found["before"]["quality"], abs=0.05)

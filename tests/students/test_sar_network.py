@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from benchmarks.sar.bars import hankel_order, linear_bar
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, dump_yaml, parse
-from stillhouse.families.sar.metrics.bars import hankel_order, linear_bar
 from stillhouse.families.sar.students import SIZES, StateSpaceConfig
 from stillhouse.families.sar.students.network import DYNAMICS
 from stillhouse.layers.taps import Tapped
@@ -23,8 +23,6 @@ KINDS = [
     {"input_dim": 2, "position": "modulate", "use_selectivity": "gate"},
     {"input_dim": 3, "position": "modulate", "position_lines": 100.0, **DERAMP},
     {"real_kernel": True},
-    {"input_dim": 2, "condition": "range", "range_spread": 0.3, "look_ahead": 7},
-    {"input_dim": 2, "condition": "range", "range_spread": 0.3, "position": "modulate"},
 ]
 
 
@@ -43,7 +41,7 @@ def network(seed=0, **settings):
 def scene(model, length=60, batch=2):
     lines = noise(batch, length, model.config.input_dim)
     if model.config.coded:
-        across = torch.linspace(0.1, 0.9, batch)[:, None] if model.config.condition == "range" else torch.tensor(0.4)
+        across = torch.tensor(0.4)
         lines[..., -1] = torch.complex(*torch.broadcast_tensors(across, torch.arange(length) / 100))
     return lines
 
@@ -78,7 +76,6 @@ def test_every_switch_changes_the_output():
         {"activation": "gelu"},
         {"look_ahead": 0},
         {"look_ahead": None},
-        {"look_ahead_split": "first"},
         {"real_kernel": True},
         {"memory": 5.0},
         {"doppler_band": 0.5},
@@ -212,10 +209,8 @@ def test_the_configuration_round_trips_and_refuses():
 def test_the_look_ahead_is_shared_out(layers, total):
     """The latency that is promised is the sum over the layers."""
     even = StateSpaceConfig(num_layers=layers, look_ahead=total).layer_look_ahead()
-    first = StateSpaceConfig(num_layers=layers, look_ahead=total, look_ahead_split="first").layer_look_ahead()
-    assert sum(even) == sum(first) == total
+    assert sum(even) == total
     assert max(even) - min(even) <= 1
-    assert first[0] == total
 
 
 TAPS, LENGTH = 33, 160  # time-bandwidth product 33 / 1.3 = 25

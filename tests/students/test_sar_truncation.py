@@ -105,8 +105,9 @@ def test_a_network_is_cut_without_training_and_still_streams():
         again.load_state_dict(small.state_dict())
         torch.testing.assert_close(again.eval()(lines), small(lines))
         stream = Stream(small, 2)
+        made = [line for t in range(lines.shape[1]) if (line := stream.step(lines[:, t])) is not None]
         torch.testing.assert_close(
-            torch.cat([stream.push(lines), stream.finish()], 1), small(lines), rtol=1e-4, atol=1e-5
+            torch.cat([torch.stack(made, 1), stream.finish()], 1), small(lines), rtol=1e-4, atol=1e-5
         )
     assert all(torch.equal(before[n], p) for n, p in model.named_parameters())
     assert errors[0] < 0.02

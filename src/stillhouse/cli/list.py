@@ -23,7 +23,6 @@ MEASURED = {
     "wikitext-2-counts": "hours",
     "embedding-fast": "1",
     "digits-teacher": "1",
-    "s4_swath": "1",
 }
 """Minutes of a recipe as it ships, rounded up, from benchmarks/results/processes.md."""
 

@@ -55,7 +55,7 @@ def complex_nmse(student: Tensor, teacher: Tensor, *, floor: float = FLOOR) -> T
         (B,) from 0. A phase error phi costs 2 (1 - cos phi), whatever the amplitude.
 
     Raises:
-        InputError: as `complex_mse`; a floor that is not above 0.
+        InputError: as `complex_mse`.
 
     Example:
         A phase error of 60 degrees is as bad as silence.
@@ -132,103 +132,6 @@ def coherence_loss(student: Tensor, teacher: Tensor) -> Tensor:
     return 1 - product.abs() / power.clamp(min=tiny).sqrt()
 
 
-def log_intensity_mse(student: Tensor, teacher: Tensor, *, looks: int = 4, floor: float = 1e-2) -> Tensor:
-    """Mean squared difference of the log of multilooked intensities: dark regions count as much as bright ones.
-
-    Args:
-        student: (B, L, ...) complex.
-        teacher: (B, L, ...) complex.
-        looks: neighbors along azimuth whose intensities are averaged first: of a single look the log is mostly speckle.
-        floor: share of the line's mean intensity that is added to both, so that the log and its slope are bounded at 0.
-
-    Returns:
-        (B,) in squared nepers of intensity (4.34 dB each). Blind to every phase, so it never stands alone.
-
-    Raises:
-        InputError: as `complex_mse`; fewer samples than looks; a floor that is not above 0.
-
-    Example:
-        Amplitude e^(1/2) everywhere is one neper of intensity.
-
-        >>> t = torch.ones(1, 8) + 0j
-        >>> round(log_intensity_mse(math.exp(0.5) * t, t, floor=1e-6).item(), 3)
-        1.0
-    """
-    same = _pair(student, teacher)
-    _above_zero("floor", floor)
-    length = student.shape[1]
-    if not 1 <= looks <= length:
-        raise InputError(f"looks: expected 1 to {length} (the samples of a line), got {looks}")
-    s, t = (_power(x).reshape(len(x), length, -1) for x in same)
-    offset = (floor * t.mean((1, 2), keepdim=True)).clamp(min=FLOOR * floor)
-    logs = [(torch.nn.functional.avg_pool1d(x.mT, looks) + offset).log() for x in (s, t)]
-    return (logs[0] - logs[1]).square().mean((1, 2))
-
-
-def doppler_loss(student: Tensor, teacher: Tensor, *, band: float = 1.0, floor: float = FLOOR) -> Tensor:
-    """sum (|S| - |T|)^2 / sum |T|^2 over the Doppler band: is the power at the right azimuth frequencies?
-
-    Args:
-        student: (B, L, ...) complex.
-        teacher: (B, L, ...) complex.
-        band: share of the pulse rate around zero Doppler that counts, in (0, 1]: the processed bandwidth over it.
-        floor: as `complex_nmse`.
-
-    Returns:
-        (B,) from 0; 1 for silence. Blind to shifts and to the phase of every frequency, so it never stands alone.
-
-    Raises:
-        InputError: as `complex_mse`; a band outside (0, 1].
-
-    Example:
-        A line moved by one sample has the same spectrum in magnitude.
-
-        >>> t = torch.tensor([[1 + 0j, 0, 0, 2j]])
-        >>> round(doppler_loss(t.roll(1, 1), t).item(), 5)
-        0.0
-    """
-    s, t = _pair(student, teacher)
-    if not 0 < band <= 1:
-        raise InputError(f"band: expected a share above 0 and up to 1, got {band:g}")
-    length = student.shape[1]
-    kept = torch.fft.fftfreq(length, device=student.device).abs() <= band / 2
-    student_spectrum, teacher_spectrum = (
-        torch.fft.fft(x.reshape(len(x), length, -1), dim=1, norm="ortho")[:, kept].abs() for x in (s, t)
-    )
-    wanted = teacher_spectrum.square().sum((1, 2)).clamp(min=_positive(floor) * t.shape[1])
-    return (student_spectrum - teacher_spectrum).square().sum((1, 2)) / wanted
-
-
-def phase_loss(student: Tensor, teacher: Tensor, *, floor: float = 1e-3) -> Tensor:
-    """Mean of 1 - cos(phase difference), each sample weighted by the teacher's amplitude.
-
-    The phase of a dark sample is noise and weighs nothing; nothing wraps, nothing jumps at pi.
-
-    Args:
-        student: (B, ...) complex.
-        teacher: (B, ...) complex.
-        floor: share of the teacher's RMS below which the student's phase fades out (an amplitude of 0 has none and scores 1).
-
-    Returns:
-        (B,) in [0, 2]; blind to the student's amplitude, so it never stands alone. 1 where the teacher is silent.
-
-    Raises:
-        InputError: as `complex_mse`; a floor that is not above 0.
-
-    Example:
-        A quarter turn on a sample three times as bright as the other: 3 / 4.
-
-        >>> round(phase_loss(torch.tensor([[3j, 1]]), torch.tensor([[3 + 0j, 1]])).item(), 4)
-        0.75
-    """
-    s, t = _pair(student, teacher)
-    weight = t.abs()
-    least = (_positive(floor) * _power(t).mean(1, keepdim=True).sqrt()).clamp(min=floor * math.sqrt(FLOOR))
-    cosine = (s * t.conj()).real / torch.maximum(s.abs(), least)  # times |t|
-    least_weight = torch.finfo(weight.dtype).tiny ** 0.5  # not tiny itself: its inverse times 1 / least overflows
-    return 1 - cosine.sum(1) / weight.sum(1).clamp(min=least_weight)
-
-
 def check_temperature(temperature: float) -> None:
     """Raise `InputError` unless it is a finite number above 0.
 
@@ -261,14 +164,4 @@ def _power(x: Tensor) -> Tensor:
 
 
 def _level(teacher: Tensor, floor: float) -> Tensor:
-    return _power(teacher).mean(1).clamp(min=_positive(floor))
-
-
-def _positive(floor: float) -> float:
-    _above_zero("floor", floor)
-    return floor
-
-
-def _above_zero(name: str, value: float) -> None:
-    if not value > 0:
-        raise InputError(f"{name}: expected a number above 0, got {value:g}")
+    return _power(teacher).mean(1).clamp(min=floor)

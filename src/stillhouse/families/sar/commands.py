@@ -361,7 +361,7 @@ def _export(words: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="a trained network that streams (results/student)")
     parser.add_argument("--out", type=Path, required=True, help="FILE.onnx")
     options = parser.parse(words)
-    from stillhouse.families.sar.onnx import export_step
+    from stillhouse.families.sar.onnx_step import export_step
     from stillhouse.families.sar.saved import load_model
 
     print(export_step(load_model(options.folder)[0], options.out))

@@ -142,7 +142,7 @@ def _counted(log: Log, total: int) -> Log:
 
 def _cuts(teacher: Any, state_dims: set[int]) -> tuple[int, ...]:
     """To which sizes a teacher is truncated: those of students smaller than it, largest first; none where it is a cache."""
-    if not isinstance(teacher, LineTeacher) or teacher.module.config.condition != "none":
+    if not isinstance(teacher, LineTeacher):
         return ()
     return tuple(sorted((size for size in state_dims if size < teacher.module.config.state_dim), reverse=True))
 

@@ -14,9 +14,8 @@ from stillhouse.core.sample import sample_rows
 from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.saved import load_data_config, load_model, save_changed, weights_file
 from stillhouse.families.sar.score import judge
+from stillhouse.families.sar.students.compression import QuantizedTensor, prune, quantize
 from stillhouse.families.sar.students.network import SarSSM
-from stillhouse.families.sar.students.pruning import prune
-from stillhouse.families.sar.students.quantization import QuantizedTensor, quantize
 from stillhouse.families.sar.students.truncation import truncate
 from stillhouse.families.sar.teacher import focused, in_units
 
@@ -26,8 +25,8 @@ Made = tuple[SarSSM, dict[str, Any], dict[str, QuantizedTensor] | None]
 
 def quantized(model: SarSSM, lines: Tensor) -> Made:
     """Weights of 8 bits, one scale a tensor."""
-    small, report = quantize(model, lines)
-    return small, {"snr_db": report.weights_snr_db, "state_snr_db": report.state_snr_db}, report.tensors
+    small, tensors, snr_db = quantize(model, lines)
+    return small, {"snr_db": snr_db}, tensors
 
 
 def pruned(model: SarSSM, lines: Tensor, *, share: float) -> Made:

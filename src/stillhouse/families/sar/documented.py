@@ -12,77 +12,78 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from stillhouse.core.checks import InputError, nearest
-from stillhouse.core.config import ConfigError, parse, settings
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import ConfigError, load_yaml, parse, settings
 from stillhouse.families.sar.data import ProductsConfig, SarConfig
 from stillhouse.families.sar.objective import SarObjective
 from stillhouse.families.sar.plan import SarDistillConfig, SarTrainConfig, SarTraining
 from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.keys import Keys
 from stillhouse.training.config import TrainingConfig
 
 Block = dict[str, Any]
 
 TOP = (
     "name", "data_dir", "model", "training", "device", "data", "dataloader", "transforms", "distillation", "arms", "seeds", "seed",
-    "wandb", "start", "compare",
+    "wandb", "compare",
 )  # fmt: skip
 RUN_LEVEL = ("signals", "stages", "chain", "inherit", "curriculum", "judge")  # of every family, in a student's file
+FILTERS = ("years", "polarizations", "beams", "parts")
 WORDS = {"mse": {"mse": 1.0, "nmse": 0.0}, "nmse": {"nmse": 1.0}}
 LOSSES = {"complex_mse": {"mse": 1.0, "nmse": 0.0}, "complex_nmse": {"nmse": 1.0}}
 
-TRAINING_NAMES = {
-    "num_epochs": "epochs",
-    "lr": "learning_rate",
-    "scheduler_type": "schedule",
-    "gradient_clip_val": "clip_norm",
-    "accumulate_grad_batches": "accumulate",
-}
-TRAINING_FIXED = {"mode": ("parallel", "the step form of the same weights is `stillhouse sar stream`")}
-TRAINING_REFUSED = {
-    "warmup_start_lr": "the warm-up starts at a hundredth of the learning rate; warmup_epochs is its length",
-    "wrapper": "networks take lines of any length, so there is no overlap-add wrapper",
-}
-TRAINING_EXTRA = ("loss_fn", "save_dir", "delta")
-
-LOADER_FIXED = {
-    "num_workers": (0, "lines are held in memory"),
-    "patch_mode": (
-        "rectangular",
-        "azimuth lines are straight after range cell migration correction (level_from: rcmc)",
-    ),
-    "shuffle_files": (False, "patches are drawn over whole products and shuffled every epoch"),
-    "complex_valued": (True, "focusing turns phases; real parts apart cannot"),
-    "save_samples": (False, "`stillhouse sar simulate` writes data to disk"),
-    "backend": ("zarr", "products are Zarr"),
-    "verbose": (False, "the progress bar shows where the run is"),
-    "online": (False, "products are read from disk; download them first"),
-    "concatenate_patches": (False, "a sample is one range column"),
-    "concat_axis": (0, "a sample is one range column"),
-}
-LOADER_REFUSED = {
-    "max_base_sample_size": "the size is read from the product",
-    "inference": "`stillhouse sar evaluate` and `stream` are given what they read",
-}
-LOADER_NAMES = {"data_dir": "root", "cache_size": "cache_chunks", "positional_encoding": "position_channel"}
-LOADER_EXTRA = ("patch_size", "buffer", "stride", "train", "validation", "test")
-SPLIT_KEYS = ("batch_size", "samples_per_prod", "max_products", "filters")
-SPLIT_REFUSED = {
-    "patch_order": "patches are drawn at random over a product: the first ones of any order would be one narrow strip"
-}
-FILTERS = ("years", "polarizations", "beams", "parts")
-
-TRANSFORMS_FIXED = {
-    "normalize": (True, "lines are always divided by one RMS a side"),
-    "complex_valued": (True, "focusing turns phases; real parts apart cannot"),
-}
-MIN_MAX = (
-    "min-max scaling puts 97 % of a zero-mean signal's power into a constant; lines are divided by their RMS instead"
+COMPLEX = (True, "focusing turns phases; real parts apart cannot")
+COLUMN = "a sample is one range column"
+TRAINING = Keys(
+    names={
+        "num_epochs": "epochs",
+        "lr": "learning_rate",
+        "scheduler_type": "schedule",
+        "gradient_clip_val": "clip_norm",
+        "accumulate_grad_batches": "accumulate",
+    },
+    fixed={"mode": ("parallel", "the step form of the same weights is `stillhouse sar stream`")},
+    refused={
+        "warmup_start_lr": "the warm-up starts at a hundredth of the learning rate; warmup_epochs is its length",
+        "wrapper": "networks take lines of any length, so there is no overlap-add wrapper",
+    },
+    extra=("loss_fn", "save_dir", "delta"),
 )
-TRANSFORMS_REFUSED = dict.fromkeys(("rc_min", "rc_max", "gt_min", "gt_max"), MIN_MAX)
-
-
+LOADER = Keys(
+    names={"data_dir": "root", "cache_size": "cache_chunks", "positional_encoding": "position_channel"},
+    fixed={
+        "num_workers": (0, "lines are held in memory"),
+        "patch_mode": (
+            "rectangular",
+            "azimuth lines are straight after range cell migration correction (level_from: rcmc)",
+        ),
+        "shuffle_files": (False, "patches are drawn over whole products and shuffled every epoch"),
+        "complex_valued": COMPLEX,
+        "save_samples": (False, "`stillhouse sar simulate` writes data to disk"),
+        "backend": ("zarr", "products are Zarr"),
+        "verbose": (False, "the progress bar shows where the run is"),
+        "online": (False, "products are read from disk; download them first"),
+        "concatenate_patches": (False, COLUMN),
+        "concat_axis": (0, COLUMN),
+    },
+    refused={
+        "max_base_sample_size": "the size is read from the product",
+        "inference": "`stillhouse sar evaluate` and `stream` are given what they read",
+    },
+    extra=("patch_size", "buffer", "stride", "train", "validation", "test"),
+)
+SPLIT = Keys(
+    refused={
+        "patch_order": "patches are drawn at random over a product: the first ones of any order would be one narrow strip"
+    }
+)
+TRANSFORMS = Keys(
+    fixed={"normalize": (True, "lines are always divided by one RMS a side"), "complex_valued": COMPLEX},
+    refused=dict.fromkeys(
+        ("rc_min", "rc_max", "gt_min", "gt_max"),
+        "min-max scaling puts 97 % of a zero-mean signal's power into a constant; lines are divided by their RMS instead",
+    ),
+)
 LOADER_BLOCKS = ("dataloader", "transforms", "data_dir")
 LINES = ("data", *LOADER_BLOCKS)  # what decides which lines a run sees
 
@@ -106,7 +107,7 @@ def read_teacher(path: str | Path, changes: Mapping[str, Any] | None = None) -> 
         "model": file.model(),
         "training": training,
         "loss": extra.get("loss", {}),
-        **{key: file.top[key] for key in ("seed", "start", "wandb", "compare") if key in file.top},
+        **{key: file.top[key] for key in ("seed", "wandb", "compare") if key in file.top},
         **{key: extra[key] for key in ("delta",) if key in extra},
     }
     return file.finished(SarTrainConfig, found)
@@ -128,7 +129,6 @@ def read_student(
     """
     file = _File(path, changes)
     file.unwanted(("seed",), "arms run under seeds: 0, 1, ...; seeds is their number")
-    file.unwanted(("start",), "both arms of a seed start from the same random weights")
     training, extra = file.training()
     found: Block = {
         "name": file.top.get("name", Path(path).stem),
@@ -182,35 +182,16 @@ def read_yaml(path: str | Path) -> Block:
         ConfigError: missing, not YAML, a key that stands twice, or the markers of an unresolved merge.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from None
-    marked = [n for n, line in enumerate(text.splitlines(), 1) if re.match(r"(<<<<<<<|=======|>>>>>>>)(\s|$)", line)]
-    if marked:
-        shown = ", ".join(map(str, marked))
-        raise ConfigError(
-            f"{path}: merge-conflict markers in lines {shown}: two versions of this file were never reconciled; keep one of them"
-        )
-    try:
-        found = yaml.load(text, _UniqueKeys)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not YAML: {error}") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{path}: expected a mapping (key: value) on top, got {type(found).__name__}")
-    return found
-
-
-class _UniqueKeys(yaml.SafeLoader):
-    """A second value under one key would silently replace the first."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+        return load_yaml(path)
+    except ConfigError:
+        lines = Path(path).read_bytes().splitlines() if Path(path).is_file() else []
+        marked = [str(n) for n, line in enumerate(lines, 1) if re.match(rb"(<<<<<<<|=======|>>>>>>>)(\s|$)", line)]
+        if marked:
+            raise ConfigError(
+                f"{path}: merge-conflict markers in lines {', '.join(marked)}: two versions of this file were never reconciled; "
+                "keep one of them"
+            ) from None
+        raise
 
 
 class _File:
@@ -222,7 +203,7 @@ class _File:
         if _of_a_file((changes or {}).get("data")):  # lines of another radar: nothing of the file's fits
             base = {key: value for key, value in base.items() if key not in LINES}
         self.top: Block = _changed(base, changes or {})
-        self._unknown("", self.top, [*TOP, *RUN_LEVEL])
+        self._read("", self.top, Keys(), [*TOP, *RUN_LEVEL])
 
     def finished(self, kind: Any, found: Block) -> Any:
         """The configuration, or all faults."""
@@ -250,11 +231,8 @@ class _File:
 
     def training(self) -> tuple[Block, Block]:
         """(settings of the loop, loss and delta)."""
-        block = self._block("training")
         own = set(settings(SarTraining)) - {"delta"}  # an optimizer's; the documented one belongs to patience
-        found = self._renamed("training", block, TRAINING_NAMES)
-        self._fixed("training", found, TRAINING_FIXED, TRAINING_REFUSED)
-        self._unknown("training", found, [*own, *TRAINING_NAMES, *TRAINING_EXTRA])
+        found = self._read("training", self._block("training"), TRAINING, own)
         extra: Block = {}
         if "loss_fn" in found:
             chosen = str(found["loss_fn"])
@@ -273,8 +251,7 @@ class _File:
 
     def objective(self, extra: Block) -> Block:
         """The `distillation` block; `training.loss_fn` is that of the student term unless it has its own."""
-        found = dict(self._block("distillation"))
-        self._unknown("distillation", found, list(settings(SarObjective)))
+        found = self._read("distillation", self._block("distillation"), Keys(), settings(SarObjective))
         for name in ("student_loss", "distillation_loss"):  # the document's word for both is MSE
             word = str(found.get(name)).lower()
             if word in WORDS:
@@ -283,21 +260,16 @@ class _File:
                 self.faults.append(f"distillation.{name}: expected weights, or one of {', '.join(WORDS)}, got {word!r}")
         if "loss" in extra:
             found.setdefault("student_loss", extra["loss"])
-        return {key: value for key, value in found.items() if key in settings(SarObjective)}
+        return found
 
     def data(self, training: Block) -> Any:
         """The `data` block as it is, or what `dataloader` and `transforms` mean for Zarr products."""
         if "data" in self.top:
             self.unwanted(LOADER_BLOCKS, "the lines come from the data block")
             return self.top["data"]
-        block = self._renamed("dataloader", self._block("dataloader"), LOADER_NAMES)
         own = {**settings(ProductsConfig), **settings(SarConfig)}
-        self._fixed("dataloader", block, LOADER_FIXED, LOADER_REFUSED)
-        known = [*own, *LOADER_NAMES, *LOADER_EXTRA]
-        self._unknown("dataloader", block, known)
-        transforms = dict(self._block("transforms"))
-        self._fixed("transforms", transforms, TRANSFORMS_FIXED, TRANSFORMS_REFUSED)
-        self._unknown("transforms", transforms, [])
+        block = self._read("dataloader", self._block("dataloader"), LOADER, own)
+        self._read("transforms", self._block("transforms"), TRANSFORMS, ())
         if "data_dir" in self.top:
             block.setdefault("root", self.top["data_dir"])
         found = {key: value for key, value in block.items() if key in settings(SarConfig)}
@@ -333,13 +305,12 @@ class _File:
             entry = block.get(split, {})
             if not isinstance(entry, Mapping):
                 continue  # a number of lines, as `SarConfig` has it
-            given[split] = one = dict(entry)
             found.pop(split, None)
             where = f"dataloader.{split}"
-            self._fixed(where, one, {}, SPLIT_REFUSED)
-            self._unknown(where, one, SPLIT_KEYS)
-            one["filters"] = one.get("filters") or {}
-            self._unknown(f"{where}.filters", one["filters"], FILTERS)
+            given[split] = one = self._read(
+                where, entry, SPLIT, ("batch_size", "samples_per_prod", "max_products", "filters")
+            )
+            one["filters"] = self._read(f"{where}.filters", one.get("filters") or {}, Keys(), FILTERS)
             if "samples_per_prod" in one:
                 count = _whole(one["samples_per_prod"]), _whole(one.get("max_products", 1))
                 found[split] = None if None in count else count[0] * count[1]  # type: ignore[operator]
@@ -370,35 +341,10 @@ class _File:
             return {}
         return dict(found)
 
-    def _renamed(self, where: str, block: Block, names: Mapping[str, str]) -> Block:
-        found: Block = {}
-        for key, value in block.items():
-            name = names.get(key, key)
-            if name in found and found[name] != value:
-                self.faults.append(f"{where}.{key}: it and {name} are the same and differ; leave one out")
-            found[name] = value
+    def _read(self, where: str, block: Mapping[str, Any], keys: Keys, own: Iterable[str]) -> Block:
+        found, faults = keys.read(where, block, own)
+        self.faults += faults
         return found
-
-    def _fixed(
-        self, where: str, block: Block, fixed: Mapping[str, tuple[Any, str]], refused: Mapping[str, str]
-    ) -> None:
-        """Take out keys that have one value here, and those that are refused; name the reason."""
-        for key in list(block):
-            if key in fixed:
-                only, why = fixed[key]
-                value = block.pop(key)
-                if value != only or isinstance(value, bool) != isinstance(only, bool):
-                    self.faults.append(f"{where}.{key}: expected {str(only).lower()}, got {value!r}: {why}")
-            elif key in refused:
-                self.faults.append(f"{where}.{key}: is not honoured: {refused[key]}; leave it out")
-                del block[key]
-
-    def _unknown(self, where: str, block: Mapping[str, Any], known: Iterable[str]) -> None:
-        names = list(known)
-        for key in block:
-            if key not in names:
-                at = f"{where}.{key}" if where else str(key)
-                self.faults.append(f"{at}: unknown key; {nearest(str(key), names)}")
 
 
 def _of_a_file(data: Any) -> bool:
@@ -417,7 +363,7 @@ def _changed(base: Mapping[str, Any], change: Mapping[str, Any]) -> Block:
     """`change` laid over `base`; None takes a key away, and a name replaces its documented twin."""
     found = dict(base)
     for key, value in change.items():
-        for old, new in TRAINING_NAMES.items():
+        for old, new in TRAINING.names.items():
             if key in (old, new):
                 found.pop(old, None)
                 found.pop(new, None)

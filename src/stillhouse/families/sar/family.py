@@ -29,10 +29,10 @@ from stillhouse.core.sample import sample_rows
 from stillhouse.core.verdict import mean_interval
 from stillhouse.core.watch import Watch
 from stillhouse.families.sar.compare import compare_run, teacher_of
+from stillhouse.families.sar.data.matched_filter import filtered
 from stillhouse.families.sar.data.sequences import SarData, SarScale, SarSplit
 from stillhouse.families.sar.job import SarJob, check_lines
 from stillhouse.families.sar.light import SarLight
-from stillhouse.families.sar.metrics import anchors
 from stillhouse.families.sar.monitor import MONITOR, SarMonitor, find_wandb, mode_of
 from stillhouse.families.sar.pictures import write_pictures
 from stillhouse.families.sar.plan import SarDistillConfig, SarTrainConfig
@@ -193,7 +193,7 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         split = data.validation
         if data.parameters is None or "azimuth_rate" not in split.facts:
             return None  # the nominal filter of a product has another gain, which quality would count
-        lines = np.asarray(anchors.matched(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
+        lines = np.asarray(filtered(split.inputs[..., 0].numpy(), data.kernels(split)), np.complex64)
         figures = line_figures(lines[:, data.valid], split.targets[..., 0].numpy()[:, data.valid])
         return "the matched filter", float(figures["quality"].mean())
 
@@ -476,7 +476,7 @@ def _monitor(lesson: Lesson[SarDistillConfig, SarData]) -> SarMonitor | None:
 
 
 def _write_step(folder: Path, out: Path, choices: ExportChoices) -> Sequence[str]:
-    from stillhouse.families.sar.onnx import write_checked_step
+    from stillhouse.families.sar.onnx_step import write_checked_step
 
     model, scale = load_model(folder)
     return [write_checked_step(model, out, *_checked_lines(folder, model, scale))]
@@ -492,7 +492,7 @@ def _write_program(folder: Path, out: Path, choices: ExportChoices) -> Sequence[
 
 def _checked_lines(folder: Path, model: SarSSM, scale: SarScale) -> tuple[torch.Tensor, str]:
     """(N, L, C) test lines of a network's run in its units, and what they are in words; made-up ones where they are not at hand."""
-    from stillhouse.families.sar.onnx import made_up_lines
+    from stillhouse.families.sar.onnx_step import made_up_lines
 
     try:
         data = load_data_config(folder).build()

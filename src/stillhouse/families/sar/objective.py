@@ -12,38 +12,27 @@ from stillhouse.core.types import Progress
 
 @configclass
 class ComplexLoss:
-    """A weighted sum of distances between complex lines; at least one of them must see the phase."""
+    """A weighted sum of distances between complex lines; coherence alone sees neither brightness nor phase."""
 
     mse: float = Field(default=0.0, ge=0, description="weight of the mean |s - t|^2 (`complex_mse`)")
     nmse: float = Field(default=1.0, ge=0, description="weight of the squared error over each line's power")
     coherence: float = Field(default=0.0, ge=0, description="weight of 1 - coherence; blind to a factor")
-    log_intensity: float = Field(default=0.0, ge=0, description="weight of multilooked log intensity; blind to phase")
-    doppler: float = Field(default=0.0, ge=0, description="weight of the Doppler spectrum; blind to phase and place")
-    phase: float = Field(default=0.0, ge=0, description="weight of 1 - cos(phase difference); blind to amplitude")
-    looks: int | None = Field(default=None, gt=0, description="of log_intensity: samples averaged before the log [4]")
-    band: float | None = Field(default=None, gt=0, le=1, description="of doppler: share of the pulse rate [1]")
 
     def __post_init__(self) -> None:
-        if self.mse + self.nmse + self.phase == 0:
-            raise ValueError("mse, nmse, phase: expected a weight above 0: the others do not see the phase of an image")
-        if self.mse + self.nmse + self.log_intensity + self.doppler == 0:
-            raise ValueError("mse, nmse: expected a weight above 0: phase and coherence do not see the brightness")
-        if self.looks is not None and self.log_intensity == 0:
-            raise ValueError("looks: does nothing without log_intensity")
-        if self.band is not None and self.doppler == 0:
-            raise ValueError("band: does nothing without doppler")
+        if self.mse + self.nmse == 0:
+            raise ValueError("mse, nmse: expected a weight above 0: coherence does not see brightness and phase")
 
     def in_words(self, temperature: float | None = None) -> str:
         """The sum as it is computed; `temperature` is the scale beyond which its squared parts turn linear.
 
         Example:
-            >>> ComplexLoss().in_words(), ComplexLoss(nmse=1.0, phase=0.1).in_words(4.0)
-            ('NMSE', 'robust NMSE (linear beyond 4 RMS) + 0.1 phase')
+            >>> ComplexLoss().in_words(), ComplexLoss(nmse=1.0, coherence=0.1).in_words(4.0)
+            ('NMSE', 'robust NMSE (linear beyond 4 RMS) + 0.1 coherence')
         """
-        names = {"mse": "MSE", "nmse": "NMSE", "log_intensity": "log intensity"}
+        names = {"mse": "MSE", "nmse": "NMSE"}
         if temperature is not None:
             names["nmse"] = f"robust NMSE (linear beyond {temperature:g} RMS)"
-        weights = {n: getattr(self, n) for n in ("mse", "nmse", "coherence", "log_intensity", "doppler", "phase")}
+        weights = {n: getattr(self, n) for n in ("mse", "nmse", "coherence")}
         return " + ".join(
             names.get(name, name) if weight == 1 else f"{weight:g} {names.get(name, name)}"
             for name, weight in weights.items()

@@ -1,127 +1,24 @@
 """The step form of a focusing network as ONNX, on real pairs (re, im), since runtimes have no complex numbers.
 
-The graph is built node by node (`onnx_step.py`): no tracing. Running one (`OnnxStream`) takes no torch.
+Running one (`OnnxStream`) takes no torch; `onnx_step.py` writes it.
 
 Shapes: B range bins, C input channels.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.core.outputs import check_output
-from stillhouse.core.records import write_atomically
-from stillhouse.families.sar.onnx_nodes import Array
-from stillhouse.families.sar.onnx_step import StepGraph
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from stillhouse.families.sar.students.network import SarSSM
-
-OPSET, IR_VERSION = 18, 9  # old enough for runtimes of 2023
 ENDLESS = 2**62
-BLANK = "0" * 64
-CHECKED, ROUNDING = 200, 1e-4  # made-up samples, and the largest difference of the largest number
 FORMAT = "stillhouse-state-space-step-1"
-
-
-def export_step(model: SarSSM, path: Path) -> Path:
-    """Write one step of `Stream` as an ONNX graph: a line and the state in, a focused line and the next state out.
-
-    Inputs: `line` (B, C, 2) float32; `count` () int64, lines before this one; `total` () int64, lines of the scene (2^62 while
-    that is unknown), beyond which the layers read zeros; the states by name. Outputs: `focused` (B, output_dim, 2), zero while
-    `ready` () is false; the states as `next.<name>`. B is free. `OnnxStream` runs it.
-
-    Args:
-        model: causal or with a fixed look-ahead, in float32; computed as in eval mode.
-        path: of the .onnx file.
-
-    Returns:
-        `path`.
-
-    Raises:
-        InputError: a bidirectional network or one in double precision; or the package onnx is not installed.
-    """
-    check_output(Path(path))
-    try:
-        import onnx
-    except ImportError:
-        raise InputError("onnx: the package is not installed; pip install 'stillhouse[export]'") from None
-    dtype = str(next(model.parameters()).dtype)
-    if dtype != "torch.float32":
-        raise InputError(f"ONNX export: expected a float32 network, got {dtype}; call model.float()")
-    step = StepGraph(onnx, model)
-    graph = onnx.helper.make_model(
-        step.finished(),
-        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-        producer_name="stillhouse",
-    )
-    card = {"format": FORMAT, "latency": step.latency, "channels": model.config.input_dim, "states": step.states}
-    onnx.helper.set_model_props(graph, {"stillhouse": json.dumps(card)})
-    onnx.checker.check_model(graph, full_check=True)
-    write_atomically(Path(path), lambda file: file.write(with_own_hash(graph)))
-    return Path(path)
-
-
-def with_own_hash(graph: Any) -> bytes:
-    """A graph as a file, with the sha256 of all of it (that number taken as zeros) among its properties."""
-    entry = graph.metadata_props.add()
-    entry.key, entry.value = "sha256", BLANK
-    raw: bytes = graph.SerializeToString()
-    return raw.replace(BLANK.encode(), hashlib.sha256(raw).hexdigest().encode())
-
-
-def is_whole(raw: bytes) -> bool:
-    """Whether a file is as `with_own_hash` made it, as far as it says."""
-    found = re.search(rb"sha256\x12\x40([0-9a-f]{64})", raw)
-    return found is None or hashlib.sha256(raw.replace(found[1], BLANK.encode())).hexdigest().encode() == found[1]
-
-
-def write_checked_step(model: SarSSM, path: Path, lines: Tensor, what: str) -> str:
-    """`export_step`, then lines through onnxruntime, held against the network.
-
-    Args:
-        model: the network.
-        path: of the file.
-        lines: (B, L, C) complex64, in the units of the network.
-        what: the lines in words.
-
-    Raises:
-        InputError: see `export_step`; or other lines come out.
-    """
-    import torch
-
-    export_step(model, path)
-    with torch.no_grad():
-        expected = model(lines).numpy()
-    stream = OnnxStream(path, batch=len(lines))
-    made = [line for t in range(lines.shape[1]) if (line := stream.step(lines[:, t].numpy())) is not None]
-    got = np.concatenate([np.stack(made, 1), stream.finish()], 1) if made else stream.finish()
-    largest = float(np.abs(got - expected).max() / np.abs(expected).max())
-    if not largest <= ROUNDING:
-        raise InputError(f"{path.name}: expected the lines of the network within {ROUNDING}, got {largest:.2g} apart")
-    return f"{what} within {largest:.1g} of the network's"
-
-
-def made_up_lines(model: SarSSM) -> Tensor:
-    """(1, L, C) noise, for a network whose data are not at hand."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    lines = torch.randn(1, CHECKED, model.config.input_dim, dtype=torch.complex64, generator=generator)
-    if model.config.coded:  # a place in the swath, and lines along it
-        lines[..., -1] = torch.complex(torch.tensor(0.8), torch.arange(CHECKED) / CHECKED)
-    return lines
+Array = NDArray[Any]
 
 
 class OnnxStream:
@@ -142,11 +39,8 @@ class OnnxStream:
             raise InputError("onnxruntime: the package is not installed; pip install 'stillhouse[export]'") from None
         if not Path(path).is_file():
             raise InputError(f"OnnxStream: expected an .onnx file, got nothing at {path}")
-        raw = Path(path).read_bytes()
-        if not is_whole(raw):
-            raise InputError(f"{path} was changed after it was written: its sha256 is not that of its content")
         try:
-            self._session = onnxruntime.InferenceSession(raw, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(Path(path).read_bytes(), providers=["CPUExecutionProvider"])
         except Exception as error:  # of its own kinds, for a file that was cut off or is none
             text = " ".join(str(error).split())[:200]
             raise InputError(f"{path}: expected a network of export_step, got what cannot be opened: {text}") from None

@@ -64,11 +64,6 @@ class SarTrainConfig:
     training: SarTraining = Field(default_factory=SarTraining, description="the loop")
     delta: float = Field(default=0.0, ge=0, description="a validation is better only if its quality is so much higher")
     seed: int = Field(default=0, ge=0, description="weights and order of the lines")
-    start: Literal["random", "least-squares"] = Field(
-        default="random",
-        description="least-squares: the last layer's read-outs are fitted to the training lines in closed form before the"
-        " first step (linear networks with a look_ahead)",
-    )
     wandb: bool | Literal["offline", "online"] = Field(
         default=False,
         description="also log to Weights & Biases: true and offline: on this disk; online: sent while it trains",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from stillhouse.core.machine import command_line
 from stillhouse.core.records import read_object, write_arrays, write_json
 from stillhouse.core.verdict import mean_interval
 from stillhouse.core.watch import SILENT, Watch
-from stillhouse.families.sar.closed_form import fit_read_outs
 from stillhouse.families.sar.compare import teacher_rows
 from stillhouse.families.sar.data.sequences import SarData
 from stillhouse.families.sar.family import FAMILY, data_facts, load_data, scores_of
@@ -95,9 +93,6 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
     out = folder.path
     torch.manual_seed(config.seed)
     model = config.model.build()
-    if config.start == "least-squares":
-        left = fit_read_outs(model, data)
-        watch.log(f"read-outs by least squares: NMSE {10 * math.log10(left):.2f} dB on the training lines")
     name = config.name if config.wandb else None
     monitor = (
         SarMonitor(out / MONITOR, wandb=name, mode=mode_of(config.wandb), settings=to_mapping(config))
@@ -107,7 +102,6 @@ def _fit(config: SarTrainConfig, data: SarData, folder: RunFolder, resume: bool,
     objective = SarObjective(alpha=1.0, beta=0.0, gamma=0.0, student_loss=config.loss)
     seed, training = config.seed, config.training
     job = SarJob(model, data, training, seed=seed, objective=objective, monitor=monitor, delta=config.delta)
-    job.keeps_start = config.start == "least-squares"  # a step that makes it worse is not kept
     on_progress = partial(watch.on_progress, ARM, seed)
     done = fit(job, training, seed=seed, folder=out, resume=resume, on_progress=on_progress)
     kept = kept_in_words(done, "quality")

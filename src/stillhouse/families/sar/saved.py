@@ -23,8 +23,8 @@ from stillhouse.core.records import CARD, STUDENT, check_object, read_json, writ
 from stillhouse.families.sar.data import SarConfig
 from stillhouse.families.sar.data.sequences import SarData, SarScale
 from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.compression import QuantizedTensor
 from stillhouse.families.sar.students.network import SarSSM
-from stillhouse.families.sar.students.quantization import QuantizedTensor
 
 FORMAT, BEFORE = "stillhouse-sar-2", "stillhouse-sar-1"  # the older one knows no fingerprint
 TEACHER_WEIGHTS = "teacher.safetensors"  # of `train`; older folders hold a student.safetensors

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stillhouse.core.checks import InputError
+from stillhouse.families.sar.data.matched_filter import filtered
 from stillhouse.families.sar.data.sequences import PointSet, SarData, SarSplit
-from stillhouse.families.sar.metrics import anchors
+from stillhouse.families.sar.metrics.anchors import fit_fir, truncated
 from stillhouse.families.sar.metrics.lines import judge_focus
-from stillhouse.families.sar.metrics.point import measure_point, point_errors, upsampled
+from stillhouse.families.sar.metrics.point import FINE, measure_point, point_errors, upsampled
 from stillhouse.families.sar.students.cost import step_cost
 from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.families.sar.students.streaming import measure_latency
@@ -30,7 +31,6 @@ Complex = NDArray[np.complex64]
 Focuser = Callable[[Tensor], Complex]
 POINTS = 16
 COMPLEX64 = 8  # bytes
-FINE = 16  # places laid between two samples of a cut
 CUT_AXIS = np.arange(-16 * FINE, 16 * FINE + 1) / FINE
 
 
@@ -190,20 +190,20 @@ def rivals(data: SarData, fir_taps: int | None = None) -> dict[str, tuple[Focuse
         short = fir_taps or max(3, (taps // 2) | 1)
         # one length for both sets: the rates of points may need fewer taps
         found["matched filter"] = (
-            lambda x: np.asarray(anchors.matched(signal(x), kernels), np.complex64),
-            lambda x: np.asarray(anchors.matched(signal(x), points.kernels), np.complex64),
+            lambda x: np.asarray(filtered(signal(x), kernels), np.complex64),
+            lambda x: np.asarray(filtered(signal(x), points.kernels), np.complex64),
             filter_cost(taps),
         )
-        cut, cut_points = anchors.truncated(kernels, short), anchors.truncated(points.kernels, short)
+        cut, cut_points = truncated(kernels, short), truncated(points.kernels, short)
         found[f"matched filter cut to {short} taps"] = (
-            lambda x: np.asarray(anchors.apply_filter(signal(x), cut), np.complex64),
-            lambda x: np.asarray(anchors.apply_filter(signal(x), cut_points), np.complex64),
+            lambda x: np.asarray(filtered(signal(x), cut), np.complex64),
+            lambda x: np.asarray(filtered(signal(x), cut_points), np.complex64),
             filter_cost(short),
         )
     equations = len(data.train) * (data.valid.stop - data.valid.start)  # a filter has no more taps than they settle
     short = min(fir_taps or (short if known else 65), (equations - 1) | 1)
-    fitted = anchors.fit_fir(signal(data.train.inputs), data.train.targets[..., 0].numpy(), short, valid=data.valid)
-    apply: Focuser = lambda x: np.asarray(anchors.apply_filter(signal(x), fitted), np.complex64)  # noqa: E731
+    fitted = fit_fir(signal(data.train.inputs), data.train.targets[..., 0].numpy(), short, valid=data.valid)
+    apply: Focuser = lambda x: np.asarray(filtered(signal(x), fitted), np.complex64)  # noqa: E731
     found[f"fitted FIR of {short} taps"] = (apply, apply, filter_cost(short))
     free = {
         **filter_cost(1),

@@ -27,7 +27,7 @@ def simulate(config: SarConfig, out: Path) -> dict[str, Any]:
 
     Args:
         config: simulated data.
-        out: `FILE.npz` for arrays `train_inputs` (N, L), `train_targets`, `train_ideal`, ... in the units of the echo, which
+        out: `FILE.npz` for arrays `train_inputs` (N, L), `train_targets`, ... in the units of the echo, which
             `sar train --data` reads (`data/from_arrays.py`); else a folder, one product an acquisition, lines side by side as range
             columns, levels `raw`, `rc`, `rcmc` and `az`.
             `rcmc` is what the simulation draws; `rc` has the migration of its radar in it and `raw` the transmitted pulse too (half
@@ -69,8 +69,6 @@ def _arrays(data: SarData) -> dict[str, np.ndarray]:
     for name, split in data.splits.items():
         arrays[f"{name}_inputs"] = _raw(data, split)
         arrays[f"{name}_targets"] = _focused(data, split)
-        if split.ideal is not None:
-            arrays[f"{name}_ideal"] = data.scale.focused(split.ideal[..., 0]).numpy()
         arrays |= {f"{name}_{key}": value for key, value in split.facts.items()}
     if data.parameters is not None:
         arrays["radar"] = np.array(json.dumps(to_mapping(data.parameters)))

@@ -1,22 +1,19 @@
 """Complex state-space layers: filters with a step form, and maps that commute with a global phase."""
 
 from stillhouse.layers.state_space.activation import ModulusActivation
-from stillhouse.layers.state_space.block import BlockState, StateSpaceBlock
+from stillhouse.layers.state_space.block import StateSpaceBlock
 from stillhouse.layers.state_space.complex_linear import ComplexDropout, ComplexLinear, ComplexRMSNorm
-from stillhouse.layers.state_space.condition import RangeCondition
 from stillhouse.layers.state_space.deramp import Deramp
 from stillhouse.layers.state_space.gate import PhaseGate
 from stillhouse.layers.state_space.s4d import S4D
 
 __all__ = [
     "S4D",
-    "BlockState",
     "ComplexDropout",
     "ComplexLinear",
     "ComplexRMSNorm",
     "Deramp",
     "ModulusActivation",
     "PhaseGate",
-    "RangeCondition",
     "StateSpaceBlock",
 ]

@@ -61,7 +61,11 @@ class Deramp(nn.Module):
         return turned if self.plain == 0 else torch.cat([x[..., : self.plain], turned], -1)
 
     def _phasor(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit phasors and windows (B, L, H - plain), in double precision: pi K eta^2 is thousands of radians."""
+        phase, window = self.phase(places)
+        return torch.complex(torch.cos(phase), torch.sin(phase)), window
+
+    def phase(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Phases in radians and windows (B, L, H - plain), in double precision: pi K eta^2 is thousands of radians."""
         reach, line = places.double().unbind(-1)
         center, width = self.center.double(), self.log_width.double().exp()
         eta = torch.remainder(line.unsqueeze(-1) - center + self.block / 2, self.block) - self.block / 2
@@ -69,5 +73,4 @@ class Deramp(nn.Module):
         if self.range_slope is not None:
             change = change + self.range_slope.double() * reach.unsqueeze(-1)
         turns = 0.5 * self.rate * change * eta.square()
-        phase = 2 * math.pi * (turns - turns.detach().floor())
-        return torch.complex(torch.cos(phase), torch.sin(phase)), torch.exp(-0.5 * (eta / width).square())
+        return 2 * math.pi * (turns - turns.detach().floor()), torch.exp(-0.5 * (eta / width).square())

@@ -44,5 +44,9 @@ class PhaseGate(nn.Module):
         first = torch.zeros_like(h[:, 0]) if previous is None else previous
         turn = h * torch.cat([first.unsqueeze(1), h[:, :-1]], 1).conj()
         turn = turn / (turn.abs() + SOFT)
-        features = torch.cat([torch.log1p(h.abs()), turn.real, turn.imag], -1)
+        return self.factors(h.abs(), turn.real, turn.imag)
+
+    def factors(self, modulus: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """The same of |h| and the soft unit phasor of the turn, real and imaginary part."""
+        features = torch.cat([torch.log1p(modulus), cosine, sine], -1)
         return 2 * torch.sigmoid(self.outer(nn.functional.gelu(self.inner(features))))

@@ -1,6 +1,6 @@
 """Diagonal dynamics in discrete time: poles, their powers, and the kernel, in bounded memory.
 
-Shapes: H channels, M complex modes, L length, Q a block of it, B batch. All powers are taken of the *rounded* poles, the ones that
+Shapes: H channels, M complex modes, L length, Q some of it, B batch. All powers are taken of the *rounded* poles, the ones that
 the recurrence multiplies with, in double precision: pole^l by repeated multiplication and exp(l log pole) then agree to
 rounding. Powers of the unrounded ones would drift from the recurrence by l half-ulps, 1e-4 at 2048 samples.
 """
@@ -13,10 +13,6 @@ import torch
 from torch import Tensor
 
 MOST_DECAY = 20.0  # nats a sample; beyond it a float32 pole underflows and its logarithm is -inf
-MOST_SHIFT = (
-    3.0  # nats by which a stretch may change a weight: a mode that is gone before its middle is left where it is
-)
-BLOCK = 128  # samples of a state update that are taken at once
 
 
 def discretize(log_decay: Tensor, frequency: Tensor, log_dt: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,10 +21,10 @@ def discretize(log_decay: Tensor, frequency: Tensor, log_dt: Tensor) -> tuple[Te
     Args:
         log_decay: (1, M) or (H, M), log of nats per unit time.
         frequency: (1, M) or (H, M), radians per unit time.
-        log_dt: (H) or (B, H), log of the unit time of one sample.
+        log_dt: (H), log of the unit time of one sample.
 
     Returns:
-        Poles exp(dt w) and factors (exp(dt w) - 1) / w, both (H, M) or (B, H, M) complex, in the precision of the parameters.
+        Poles exp(dt w) and factors (exp(dt w) - 1) / w, both (H, M) complex, in the precision of the parameters.
 
     Example:
         w = -ln 2 at dt = 1: pole 1/2, factor (1/2 - 1) / -ln 2 = 0.7213.
@@ -47,30 +43,8 @@ def discretize(log_decay: Tensor, frequency: Tensor, log_dt: Tensor) -> tuple[Te
     return pole.to(kind), ((pole - 1) / w).to(kind)
 
 
-def shifted(log_decay: Tensor, frequency: Tensor, log_dt: Tensor, log_stretch: Tensor, ahead: int) -> Tensor:
-    """What a stretch of time about sample `ahead` adds to the weights of one about sample 0: exp(w dt (1 - stretch) ahead).
-
-    A filter that looks ahead has its middle `ahead` samples after its first one, and that has to stay.
-
-    Args:
-        log_decay: (1, M) or (H, M).
-        frequency: (1, M) or (H, M).
-        log_dt: (H), without the stretch.
-        log_stretch: (B, 1).
-        ahead: samples.
-
-    Returns:
-        (B, H, M) complex.
-    """
-    dt = log_dt.double().exp().unsqueeze(-1)
-    moved = dt * (1 - log_stretch.double().exp().unsqueeze(-1)) * ahead
-    decay = (log_decay.double().exp() * dt).clamp(max=MOST_DECAY) / dt
-    exponent = torch.complex((-decay * moved).clamp(-MOST_SHIFT, MOST_SHIFT), frequency.double() * moved)
-    return torch.exp(exponent).to(torch.complex128 if log_decay.dtype == torch.float64 else torch.complex64)
-
-
 def powers(poles: Tensor, exponents: Tensor) -> Tensor:
-    """poles^exponents, (..., H, M, Q) in the precision of the poles (..., H, M); exponents (Q) are whole numbers from 0.
+    """poles^exponents, (..., H, M, Q) in the precision of the poles; exponents (Q) are whole numbers from 0.
 
     Example:
         >>> powers(torch.tensor([[0.5j]]), torch.arange(3)).flatten().real.round(decimals=6).tolist()
@@ -107,39 +81,13 @@ def one_sided_kernel(weights: Tensor, poles: Tensor, length: int) -> Tensor:
     return kernel.flatten(-2)[..., :length]
 
 
-def carried(weights: Tensor, poles: Tensor, state: Tensor, length: int) -> Tensor:
-    """What a state (B, H, M) still puts out over the next `length` samples without input: (B, H, L)."""
-    batch, channels, modes = state.shape
-    start = (state * (weights * poles)).reshape(batch * channels, modes)
-    every = poles.repeat(batch, 1) if poles.ndim == 2 else poles.flatten(0, 1)
-    return one_sided_kernel(start, every, length).reshape(batch, channels, length)
-
-
-def last_state(poles: Tensor, inputs: Tensor, state: Tensor) -> Tensor:
-    """The state (B, H, M) after inputs (B, H, L): x <- pole x + u for every sample, block by block; poles (H, M) or (B, H, M).
-
-    Example:
-        >>> last_state(torch.tensor([[0.5 + 0j]]), torch.ones(1, 1, 3) + 0j, torch.zeros(1, 1, 1) + 0j).real.item()
-        1.75
-    """
-    falling = powers(poles, torch.arange(BLOCK, device=poles.device)).flip(-1)
-    for start in range(0, inputs.shape[-1], BLOCK):
-        block = inputs[..., start : start + BLOCK]
-        count = block.shape[-1]
-        whole = powers(poles, torch.tensor([count], device=poles.device)).squeeze(-1)
-        state = whole * state + torch.einsum(
-            "hmq,bhq->bhm" if poles.ndim == 2 else "bhmq,bhq->bhm", falling[..., BLOCK - count :], block
-        )
-    return state
-
-
 def convolve(inputs: Tensor, kernel: Tensor, *, earlier: Tensor | None = None, ahead: int = 0) -> Tensor:
     """Linear convolution of (B, H, L) with one-sided kernels, by FFT, cut to the L samples of the inputs.
 
     Args:
         inputs: (B, H, L) complex.
-        kernel: (H, L + ahead) or (B, H, L + ahead) complex; entry l is the weight of the sample `l - ahead` before the output.
-        earlier: (H, L) or (B, H, L) complex or None; entry l is the weight of the sample l + 1 *after* the output.
+        kernel: (H, L + ahead) complex; entry l is the weight of the sample `l - ahead` before the output.
+        earlier: (H, L) complex or None; entry l is the weight of the sample l + 1 *after* the output.
         ahead: samples by which the output looks ahead.
 
     Returns:

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.layers.mixing import Mixing
-from stillhouse.layers.state_space.condition import DEGREE, RangeCondition
-from stillhouse.layers.state_space.kernel import carried, convolve, discretize, last_state, one_sided_kernel, shifted
+from stillhouse.layers.state_space.kernel import convolve, discretize, one_sided_kernel
 from stillhouse.layers.state_space.pairs import complex_sequence, joined
 
 
@@ -35,8 +34,6 @@ class S4D(nn.Module):
         shared_modes: one set of poles for all channels (each has its own time unit), else poles a channel.
         doppler_band: the poles' frequencies are spread over this share of the sampling rate at the start.
         memory: samples after which a mode has decayed to 1/e at the start.
-        range_spread: by what share the range of the lines varies (`RangeCondition`); None: the filter is the same for all.
-        range_degree: of the polynomials by which read-outs follow the range.
 
     Example:
         One undamped-like mode at zero frequency sums what came: a step answers with a ramp.
@@ -59,8 +56,6 @@ class S4D(nn.Module):
         shared_modes: bool = True,
         doppler_band: float = 1.0,
         memory: float = 64.0,
-        range_spread: float | None = None,
-        range_degree: int = DEGREE,
     ) -> None:
         super().__init__()
         self.channels, self.modes, self.look_ahead, self.real_kernel = channels, modes, look_ahead, real_kernel
@@ -71,12 +66,6 @@ class S4D(nn.Module):
         self.output = nn.Parameter(self._unit_output(look_ahead is None))
         self.later_output = nn.Parameter(self._unit_output(True)) if look_ahead is None else None
         self.feedthrough = nn.Parameter(torch.randn(channels, 2) * math.sqrt(0.5))
-        both = look_ahead is None
-        self.condition = (
-            None
-            if range_spread is None
-            else RangeCondition(channels, modes, range_spread, degree=range_degree, bidirectional=both)
-        )
         self.mixing = Mixing()
 
     @property
@@ -84,46 +73,15 @@ class S4D(nn.Module):
         """Complex numbers of state a channel."""
         return 2 * self.modes if self.real_kernel else self.modes
 
-    def poles(self) -> Tensor:
-        """dA (H, M) of the modes, without the conjugate twins of a real kernel."""
-        return discretize(self.log_decay, self.frequency, self.log_dt)[0]
-
-    def weights(self) -> Tensor:
-        """dC (H, M): what each mode weighs in the kernel, without the conjugate twins."""
-        return joined(self.output) * discretize(self.log_decay, self.frequency, self.log_dt)[1]
-
-    def discrete(self, later: bool = False, column: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(dA, dC), both (H, states), or (B, H, states) of a layer with a condition: all of the recurrence besides the feedthrough.
-
-        Args:
-            later: of the backward kernel of a bidirectional layer.
-            column: (B), place of each line across the swath; the middle where not given. Only a condition reads it.
-        """
-        poles, factor = self.units(column)
+    def discrete(self, later: bool = False) -> tuple[Tensor, Tensor]:
+        """(dA, dC), both (H, states): all of the recurrence besides the feedthrough; `later`: of the backward kernel."""
+        poles, factor = discretize(self.log_decay, self.frequency, self.log_dt)
         chosen = self.later_output if later else self.output
         if chosen is None:
             raise InputError(
                 "backward kernel: expected a bidirectional layer (look_ahead=None), got one that looks back"
             )
-        read = joined(chosen)
-        if self.condition is not None:
-            own = self.condition(self._places(column))
-            added = own.later_outputs if later else own.outputs
-            read = read if added is None else read + added
-        return self._with_twins(poles, read * factor)
-
-    def units(self, column: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(dA, dB), both (H, M), or (B, H, M) with a condition: poles, and what a read-out of 1 weighs in the kernel."""
-        if self.condition is None:
-            return discretize(self.log_decay, self.frequency, self.log_dt)
-        stretch = self.condition(self._places(column)).log_stretch
-        poles, factor = discretize(self.log_decay, self.frequency, self.log_dt + stretch)
-        if self.look_ahead:
-            factor = factor * shifted(self.log_decay, self.frequency, self.log_dt, stretch, self.look_ahead)
-        return poles, factor
-
-    def _places(self, column: Tensor | None) -> Tensor:
-        return self.log_dt.new_full((1,), 0.5) if column is None else column
+        return self._with_twins(poles, joined(chosen) * factor)
 
     def _with_twins(self, poles: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         if not self.real_kernel:
@@ -136,34 +94,34 @@ class S4D(nn.Module):
             return torch.complex(self.feedthrough[:, 0], torch.zeros_like(self.feedthrough[:, 0]))
         return joined(self.feedthrough)
 
-    def kernel(self, length: int, *, later: bool = False, column: Tensor | None = None) -> Tensor:
-        """K (H, length), or (B, H, length) with a condition; entry 0 of the backward one weighs the next sample."""
-        poles, weights = self.discrete(later, column)
+    def kernel(self, length: int, *, later: bool = False) -> Tensor:
+        """K (H, length); entry 0 of the backward one weighs the next sample."""
+        poles, weights = self.discrete(later)
         return one_sided_kernel(weights, poles, length)
 
-    def forward(self, u: Tensor, column: Tensor | None = None) -> Tensor:
-        """The training form: (B, L, H) complex to the same, by FFT; `column` (B) where there is a condition.
+    def forward(self, u: Tensor) -> Tensor:
+        """The training form: (B, L, H) complex to the same, by FFT.
 
         Raises:
             InputError: real numbers, or another shape.
         """
         complex_sequence("input of the state-space layer", u, self.channels)
-        self.mixing.offer(lambda: self.matrix(u.shape[1], column).expand(len(u), -1, -1, -1))
+        self.mixing.offer(lambda: self.matrix(u.shape[1]).expand(len(u), -1, -1, -1))
         length, ahead = u.shape[1], self.look_ahead or 0
-        back = self.kernel(length, later=True, column=column) if self.look_ahead is None else None
-        kernel = self.kernel(length + ahead, column=column)
+        back = self.kernel(length, later=True) if self.look_ahead is None else None
+        kernel = self.kernel(length + ahead)
         y = convolve(u.transpose(1, 2), kernel, earlier=back, ahead=ahead)
         return y.transpose(1, 2) + self.through() * u
 
-    def matrix(self, length: int, column: Tensor | None = None) -> Tensor:
-        """(H, L, L) complex: what sample s adds to output t, feedthrough on the diagonal; (B, H, L, L) with a condition."""
+    def matrix(self, length: int) -> Tensor:
+        """(H, L, L) complex: what sample s adds to output t, feedthrough on the diagonal."""
         ahead = self.look_ahead or 0
-        kernel = self.kernel(length + ahead, column=column)
+        kernel = self.kernel(length + ahead)
         place = torch.arange(length, device=kernel.device)
         lag = place[:, None] - place[None, :] + ahead
         found = kernel[..., lag.clamp(min=0)] * (lag >= 0)
         if self.look_ahead is None:
-            found = found + self.kernel(length, later=True, column=column)[..., (-lag - 1).clamp(min=0)] * (lag < 0)
+            found = found + self.kernel(length, later=True)[..., (-lag - 1).clamp(min=0)] * (lag < 0)
         return found + torch.diag_embed(self.through().unsqueeze(1).expand(-1, length))
 
     def initial(self, batch: int) -> Tensor:
@@ -179,22 +137,6 @@ class S4D(nn.Module):
             )
         kind = torch.complex128 if self.log_decay.dtype == torch.float64 else torch.complex64
         return torch.zeros(batch, self.channels, self.states, dtype=kind, device=self.log_decay.device)
-
-    def advance(self, u: Tensor, state: Tensor, column: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """A chunk of the causal filter with carried state, without the feedthrough and before any delay.
-
-        Args:
-            u: (B, L, H), the newest samples.
-            state: (B, H, states) after all earlier ones.
-            column: (B) where there is a condition.
-
-        Returns:
-            (K * u)[t] (B, L, H) for these samples, and the state after them.
-        """
-        poles, weights = self.discrete(column=column)
-        length, inner = u.shape[1], u.transpose(1, 2)
-        y = convolve(inner, one_sided_kernel(weights, poles, length)) + carried(weights, poles, state, length)
-        return y.transpose(1, 2), last_state(poles, inner, state)
 
     def _unit_output(self, halved: bool) -> Tensor:
         """C (H, M, 2), scaled so that white input of unit power comes out with unit power on average."""

@@ -109,11 +109,6 @@ class SarConfig:
     rate_spread: float = Field(
         default=0.0, ge=0, le=0.6, description="simulated: by what share the azimuth rate varies from near to far range"
     )
-    train_columns: tuple[float, ...] = Field(
-        default=(),
-        description="simulated: lines to train and validate on lie at these ranges alone, 0 near to 1 far; test lines"
-        " everywhere",
-    )
     centroid_spread_hz: float = Field(
         default=0.0, ge=0, description="simulated: Doppler centroids of acquisitions lie within plus and minus this"
     )
@@ -138,10 +133,6 @@ class SarConfig:
             raise ValueError(f"file: expected with source 'npz' and only there, got {got}")
         if self.source == "npz":
             self._check_file()
-        if self.train_columns and self.source != "simulated":
-            raise ValueError("train_columns: expected with simulated lines and only there; products have column_stride")
-        if not all(0 <= column <= 1 for column in self.train_columns):
-            raise ValueError(f"train_columns: expected places from 0 (near) to 1 (far), got {self.train_columns}")
         radar = self.radar
         if radar is not None and self.centroid_spread_hz > (radar.prf - radar.doppler_bandwidth) / 2:
             raise ValueError(

@@ -2,7 +2,6 @@
 
     train_inputs, train_targets            (N, L) complex: lines as the radar has them, and what they are to become; the same of
                                            validation and test. Acquisitions should not be shared between splits.
-    train_ideal                            (N, L) complex, the scene itself, where it is known (simulated)
     train_acquisition, train_azimuth_rate, (N) of each line, where they are known: a number, Hz/s, Hz; further arrays of N
     train_doppler_centroid                 numbers are kept as facts
     valid                                  first sample that holds a whole aperture, and the first behind the last [from the radar]
@@ -88,7 +87,7 @@ def _check(path: Path, arrays: Arrays) -> None:
             f"{', '.join(arrays) or 'none'}"
         )
     length = arrays["train_inputs"].shape[-1] if arrays["train_inputs"].ndim else 0
-    for name in (*PAIRS, *(f"{split}_ideal" for split in SPLITS if f"{split}_ideal" in arrays)):
+    for name in PAIRS:
         found, like = arrays[name], arrays[f"{name.partition('_')[0]}_inputs"]
         if found.ndim != 2 or found.shape != like.shape or found.shape[1] != length or len(found) < 1 or length < 8:
             raise InputError(
@@ -127,7 +126,7 @@ def _valid(path: Path, arrays: Arrays, radar: SarParameters | None, length: int)
 
 def _split(path: Path, arrays: Arrays, name: str, number: int, scale: SarScale) -> SarSplit:
     count = len(arrays[f"{name}_inputs"])
-    used = {f"{name}_{side}" for side in ("inputs", "targets", "ideal")}
+    used = {f"{name}_{side}" for side in ("inputs", "targets")}
     facts = {
         key.removeprefix(f"{name}_"): x for key, x in arrays.items() if key.startswith(f"{name}_") and key not in used
     }
@@ -136,10 +135,8 @@ def _split(path: Path, arrays: Arrays, name: str, number: int, scale: SarScale) 
             raise InputError(
                 f"{path}: {name}_{key}: expected {count} numbers, one a line, got {value.dtype} of shape {value.shape}"
             )
-    ideal = arrays.get(f"{name}_ideal")
     return SarSplit(
         inputs=as_lines(scale.inputs(arrays[f"{name}_inputs"])),
         targets=as_lines(scale.targets(arrays[f"{name}_targets"])),
-        ideal=None if ideal is None else as_lines(scale.targets(ideal)),
         facts={"acquisition": np.full(count, number), **facts},
     )

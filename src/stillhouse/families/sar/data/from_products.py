@@ -16,21 +16,11 @@ from stillhouse.core.records import read_json
 from stillhouse.families.sar.data.config import ProductsConfig, SarConfig
 from stillhouse.families.sar.data.matched_filter import half_aperture
 from stillhouse.families.sar.data.parameters import SarParameters
-from stillhouse.families.sar.data.patches import Origins, patch_origins, pick_patches, reading_order
-from stillhouse.families.sar.data.products import (
-    BEAMS,
-    ChunkCache,
-    Product,
-    ProductName,
-    check_levels,
-    damaged_rows,
-    find_products,
-    open_product,
-    row_list,
-)
+from stillhouse.families.sar.data.products import BEAMS, Product, ProductName, find_products
 from stillhouse.families.sar.data.sequences import SarData, SarScale, SarSplit, as_inputs, as_lines, position_code, rms
 
 SPLITS = ("train", "validation", "test")
+Origins = NDArray[np.int64]
 
 
 @dataclass
@@ -53,12 +43,11 @@ def product_data(config: SarConfig) -> SarData:
     wanted = config.products
     assert wanted is not None
     sides = split_products(wanted, config.seed)
-    cache = ChunkCache(wanted.cache_chunks)
     acquisitions = {name.acquisition: n for n, name in enumerate(x for side in sides.values() for x in side)}
     taken = {}
     for number, split in enumerate(SPLITS):
         rng = np.random.default_rng([config.seed, number])
-        taken[split] = _read_split(config, split, sides[split], acquisitions, cache, rng)
+        taken[split] = _read_split(config, split, sides[split], acquisitions, rng)
     scale = SarScale(
         rms(np.stack(taken["train"].inputs), "inputs"),
         rms(np.stack(taken["train"].targets), "targets"),
@@ -108,13 +97,13 @@ def _read_split(
     split: str,
     names: Sequence[ProductName],
     acquisitions: dict[tuple[str, int, str], int],
-    cache: ChunkCache,
     rng: np.random.Generator,
 ) -> _Taken:
+    assert config.products is not None
     taken, count = _Taken(), config.counts[split]
     shares = np.diff(np.linspace(0, count, len(names) + 1).round().astype(int))
     for number, (name, share) in enumerate(zip(names, shares)):
-        product = open_product(name.path, cache=cache)
+        product = Product(name.path, config.products.cache_chunks)
         _read_product(config, product, int(share), number, acquisitions[name.acquisition], taken, rng)
     if not taken.inputs:
         raise InputError(f"{split}: expected patches without damage, got none ({taken.skipped} skipped)")
@@ -133,30 +122,32 @@ def _read_product(
     wanted = config.products
     assert wanted is not None
     levels = (wanted.level_from, wanted.level_to)
-    check_levels(product, levels)
-    _check_holes(product, levels, wanted.damaged)
-    shape, length = product.shape(levels[0]), config.samples
-    origins = patch_origins(
-        shape,
-        (length, 1),
-        stride=(wanted.row_stride or length, wanted.column_stride),
-        buffer=(wanted.row_buffer, wanted.column_buffer),
-    )
+    shapes = {level: product.array(level).shape for level in levels}
+    if len(set(shapes.values())) > 1:
+        raise InputError(f"{product.path}: expected levels of one shape, got {shapes}")
+    skip = wanted.damaged == "skip"
+    for level in levels:
+        if (holes := product.missing_chunks(level)) and not skip:
+            raise InputError(
+                f"{product.path}: {level}: expected all chunks, got {holes} that are missing (they would read as zeros); "
+                "damaged: skip leaves their patches out"
+            )
+    shape, length = shapes[levels[0]], config.samples
+    origins = patch_origins(shape, wanted, length)
     # with damage to be skipped, spare patches stand behind the ones that are asked for
-    drawn = pick_patches(origins, count, rng) if wanted.damaged == "refuse" else rng.permutation(origins)
+    drawn = rng.permutation(origins) if skip else pick_patches(origins, count, rng, product.array(levels[1]).chunks)
     got = 0
-    for place in _ordered(drawn, product.chunks(levels[1]), keep=wanted.damaged == "skip"):
+    for row, column in drawn.tolist():
         if got == count:
             break
-        row, column = int(place[0]), int(place[1])
-        rows, columns = slice(row, row + length), slice(column, column + 1)
-        pair = [product.read(level, rows, columns)[:, 0] for level in levels]
-        bad = [(level, damaged_rows(line, row)) for level, line in zip(levels, pair)]
-        bad = [(level, lines) for level, lines in bad if lines]
-        if bad and wanted.damaged == "refuse":
+        pair = [product.read(level, slice(row, row + length), slice(column, column + 1))[:, 0] for level in levels]
+        found = ((level, row + np.flatnonzero(~np.isfinite(line))) for level, line in zip(levels, pair))
+        bad = [(level, lines) for level, lines in found if len(lines)]
+        if bad and not skip:
             level, lines = bad[0]
+            shown = ", ".join(map(str, lines[:5])) + (f", ... ({len(lines)} in all)" if len(lines) > 5 else "")
             raise InputError(
-                f"{product.path}: {level}: column {column}: expected finite numbers, got NaN or infinity in {row_list(lines)}; "
+                f"{product.path}: {level}: column {column}: expected finite numbers, got NaN or infinity in rows {shown}; "
                 "damaged: skip leaves such patches out"
             )
         if bad:
@@ -169,18 +160,33 @@ def _read_product(
         got += 1
 
 
-def _ordered(origins: Origins, chunks: tuple[int, int], *, keep: bool) -> Origins:
-    return origins if keep else origins[reading_order(origins, "chunk", chunks)]
+def patch_origins(shape: tuple[int, int], config: ProductsConfig, length: int) -> Origins:
+    """First row and column of every patch of `length` rows and one column between the margins, (P, 2), row by row.
+
+    Raises:
+        InputError: none fits.
+
+    Example:
+        >>> patch_origins((10, 4), ProductsConfig(column_stride=2, row_buffer=1), 4).tolist()
+        [[1, 0], [1, 2], [5, 0], [5, 2]]
+    """
+    rows = np.arange(config.row_buffer, shape[0] - config.row_buffer - length + 1, config.row_stride or length)
+    columns = np.arange(config.column_buffer, shape[1] - config.column_buffer, config.column_stride)
+    if not len(rows) or not len(columns):
+        margins = (config.row_buffer, config.column_buffer)
+        raise InputError(f"patch: expected one that fits {shape} less a buffer of {margins}, got {(length, 1)}")
+    return np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
 
 
-def _check_holes(product: Product, levels: Sequence[str], damaged: str) -> None:
-    for level in levels:
-        holes = product.missing_chunks(level)
-        if holes and damaged == "refuse":
-            raise InputError(
-                f"{product.path}: {level}: expected all chunks, got {holes} that are missing (they would read as zeros); "
-                "damaged: skip leaves their patches out"
-            )
+def pick_patches(origins: Origins, count: int, rng: np.random.Generator, chunks: tuple[int, int]) -> Origins:
+    """At most `count` of them, drawn over the whole product (the first ones would be one strip), in the order of chunks.
+
+    Chunk by chunk, so that every chunk is decoded once.
+    """
+    if count < len(origins):
+        origins = origins[np.sort(rng.choice(len(origins), size=count, replace=False))]
+    row, column = origins.T
+    return origins[np.lexsort((column, row, column // chunks[1], row // chunks[0]))]
 
 
 def _code(product: Product, shape: tuple[int, int], row: int, column: int, length: int) -> NDArray[np.complex128]:

@@ -134,7 +134,7 @@ def filtered(lines: ArrayLike, kernels: ArrayLike) -> Complex:
         kernels: (K) or (..., K), one a line; K odd, the middle tap is lag 0.
 
     Returns:
-        (..., M). Only `valid(M, K)` has heard every sample that it needs.
+        (..., M). The first and last (K - 1) / 2 samples lack a part of the aperture.
 
     Raises:
         InputError: an even number of taps (there would be no middle).
@@ -146,18 +146,3 @@ def filtered(lines: ArrayLike, kernels: ArrayLike) -> Complex:
     size = fft.next_fast_len(length + width - 1)
     product = fft.fft(signal.astype(np.complex128), size) * fft.fft(taps.astype(np.complex128), size)
     return fft.ifft(product)[..., width // 2 : width // 2 + length]
-
-
-def valid(length: int, taps: int) -> slice:
-    """The samples of a line whose whole aperture lies inside it.
-
-    Raises:
-        InputError: the line is shorter than the aperture.
-
-    Example:
-        >>> valid(512, 65)
-        slice(32, 480, None)
-    """
-    if length < taps:
-        raise InputError(f"length: expected at least one aperture ({taps} samples), got {length}")
-    return slice(taps // 2, length - taps // 2)

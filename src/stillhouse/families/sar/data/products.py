@@ -3,18 +3,17 @@
     ROOT/[PT1/]s1a-s3-raw-s-hh-20230331t123129-20230331t123154-047888-05c119.zarr
         raw, rc, rcmc, az   (azimuth, range) complex, chunked; attributes: metadata, ephemeris
 
-Zarr formats 2 and 3 are read alike. Chunks are decoded once and kept while they are in use (least recently used go first).
+Zarr formats 2 and 3 are read alike. Chunks are decoded once and kept while they are in use.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from functools import cached_property
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,8 @@ from stillhouse.core.walk import Passed, follow
 
 LEVELS = ("raw", "rc", "rcmc", "az")
 BEAMS = 6
-SHOWN = 5
 _NAME = re.compile(
-    r"(?P<satellite>s1[a-z])-s(?P<beam>[1-6])-raw-s-(?P<polarization>hh|hv|vh|vv)-(?P<start>\d{8}t\d{6})-(?P<stop>\d{8}t\d{6})"
-    r"-(?P<orbit>\d+)-(?P<take>[0-9a-f]+)\.zarr",
-    re.IGNORECASE,
+    r"(s1[a-z])-s([1-6])-raw-s-(hh|hv|vh|vv)-(\d{8}t\d{6})-\d{8}t\d{6}-(\d+)-([0-9a-f]+)\.zarr", re.IGNORECASE
 )
 
 
@@ -42,15 +38,14 @@ class ProductName:
     satellite: str
     beam: int
     polarization: str
-    start: datetime
-    stop: datetime
+    start: str
     orbit: int
     take: str
 
     @property
     def year(self) -> int:
         """Of the acquisition."""
-        return self.start.year
+        return int(self.start[:4])
 
     @property
     def part(self) -> str:
@@ -67,7 +62,7 @@ def parse_name(path: Path) -> ProductName:
     """Read the name of a product.
 
     Raises:
-        InputError: another pattern, or a date that does not exist.
+        InputError: another pattern.
 
     Example:
         >>> name = parse_name(Path("PT2/s1a-s3-raw-s-hh-20230331t123129-20230331t123154-047888-05c119.zarr"))
@@ -75,25 +70,11 @@ def parse_name(path: Path) -> ProductName:
         (3, 'hh', 2023, 'PT2')
     """
     found = _NAME.fullmatch(path.name)
-    pattern = "s1a-s{beam}-raw-s-{pol}-{start}-{stop}-{orbit}-{id}.zarr"
     if found is None:
+        pattern = "s1a-s{beam}-raw-s-{pol}-{start}-{stop}-{orbit}-{id}.zarr"
         raise InputError(f"{path}: expected a product named {pattern}, got {path.name!r}")
-    try:
-        start, stop = (datetime.strptime(found[key].lower(), "%Y%m%dt%H%M%S") for key in ("start", "stop"))
-    except ValueError:
-        raise InputError(
-            f"{path}: expected times as 20230331t123129, got {found['start']} and {found['stop']}"
-        ) from None
-    return ProductName(
-        path=path,
-        satellite=found["satellite"].lower(),
-        beam=int(found["beam"]),
-        polarization=found["polarization"].lower(),
-        start=start,
-        stop=stop,
-        orbit=int(found["orbit"]),
-        take=found["take"].lower(),
-    )
+    satellite, beam, polarization, start, orbit, take = (part.lower() for part in found.groups())
+    return ProductName(path, satellite, int(beam), polarization, start, int(orbit), take)
 
 
 def find_products(
@@ -129,103 +110,78 @@ def find_products(
     return tuple(sorted(kept, key=lambda name: (name.start, name.path.name)))
 
 
-class ChunkCache:
-    """Decoded chunks of any number of products, the least recently used go first.
-
-    Example:
-        >>> cache = ChunkCache(2)
-        >>> for key in "abac":
-        ...     _ = cache.get((key,), lambda: np.zeros(1))
-        >>> cache.hits, cache.misses, len(cache)
-        (1, 3, 2)
-    """
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity, self.hits, self.misses = capacity, 0, 0
-        self._chunks: OrderedDict[tuple[Any, ...], NDArray[Any]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._chunks)
-
-    def get(self, key: tuple[Any, ...], read: Any) -> NDArray[Any]:
-        """The chunk of a key; `read()` is called where it is not there."""
-        if key in self._chunks:
-            self.hits += 1
-            self._chunks.move_to_end(key)
-            return self._chunks[key]
-        self.misses += 1
-        chunk: NDArray[Any] = read()
-        self._chunks[key] = chunk
-        if len(self._chunks) > self.capacity:
-            self._chunks.popitem(last=False)
-        return chunk
-
-
-@dataclass(frozen=True, eq=False)
 class Product:
-    """One opened product. Made by `open_product`.
+    """One opened product.
 
-    Attributes:
-        path: of the group.
-        levels: names of the arrays that there are, in the order of processing.
-        attributes: of the group (metadata, ephemeris).
-        zarr_format: 2 or 3.
+    Args:
+        path: its folder.
+        cache_chunks: decoded chunks that are kept, the least recently used go first.
+
+    Raises:
+        InputError: the zarr package is not installed; nothing there; no Zarr group; a level that is not 2-D and complex.
     """
 
-    path: Path
-    levels: tuple[str, ...]
-    attributes: Mapping[str, Any]
-    zarr_format: int
-    _arrays: Mapping[str, Any] = field(repr=False)
-    _cache: ChunkCache = field(repr=False)
+    def __init__(self, path: Path, cache_chunks: int = 256) -> None:
+        self.path, self.name = path, parse_name(path)
+        zarr = _zarr()
+        if not path.is_dir():
+            raise InputError(
+                f"{path}: expected a Zarr product (a folder), got {'a file' if path.exists() else 'nothing there'}"
+            )
+        try:
+            group = zarr.open_group(str(path), mode="r")
+            arrays = {name: array for name, array in group.arrays() if name in LEVELS}
+            self.attributes: dict[str, Any] = dict(group.attrs)
+        except Exception as error:
+            raise InputError(
+                f"{path}: expected a Zarr group of format 2 or 3, got {type(error).__name__}: {error}"
+            ) from None
+        for level, array in arrays.items():
+            if array.ndim != 2 or np.dtype(array.dtype).kind != "c":
+                raise InputError(
+                    f"{path}: {level}: expected complex numbers (azimuth, range), got {array.dtype} of shape {array.shape}"
+                )
+        self._arrays = arrays
+        self.levels = tuple(level for level in LEVELS if level in arrays)
+        self._chunk = lru_cache(cache_chunks)(self._decoded)
 
-    @cached_property
-    def name(self) -> ProductName:
-        """The parts of its name."""
-        return parse_name(self.path)
+    def array(self, level: str) -> Any:
+        """The Zarr array of a level, with its `shape` and `chunks`.
 
-    def shape(self, level: str) -> tuple[int, int]:
-        """(azimuth, range) of a level."""
-        rows, columns = self._array(level).shape
-        return int(rows), int(columns)
-
-    def chunks(self, level: str) -> tuple[int, int]:
-        """(azimuth, range) samples of a chunk."""
-        rows, columns = self._array(level).chunks
-        return int(rows), int(columns)
+        Raises:
+            InputError: it is not there.
+        """
+        if level not in self._arrays:
+            raise InputError(
+                f"{self.path}: expected level {level!r}, got a product with {', '.join(self.levels) or 'no level'}; "
+                f"{nearest(level, self.levels)}"
+            )
+        return self._arrays[level]
 
     def missing_chunks(self, level: str) -> int:
         """Chunks that were never written: Zarr reads them as zeros, and so would a broken download."""
-        array = self._array(level)
+        array = self.array(level)
         return int(array.nchunks) - int(array.nchunks_initialized)
 
     def read(self, level: str, rows: slice, columns: slice) -> NDArray[np.complex64]:
-        """A rectangle of a level, (rows, columns) complex64, through the cache.
+        """A rectangle of a level, (rows, columns) complex64; the slices lie inside it.
 
         A chunk that was never written comes as NaN, not as zeros: nobody should train on a hole.
 
         Raises:
-            InputError: the level is not there, not complex, or the rectangle is not inside it; a chunk that cannot be decoded.
+            InputError: the level is not there; a chunk that cannot be decoded.
         """
-        array = self._array(level)
-        for axis, part, size in (("rows", rows, array.shape[0]), ("columns", columns, array.shape[1])):
-            if part.step not in (None, 1) or not 0 <= part.start < part.stop <= size:
-                raise InputError(f"{self.path}: {level}: {axis}: expected a range in 0 to {size}, got {part}")
-        found = np.empty((rows.stop - rows.start, columns.stop - columns.start), np.complex64)
-        high, wide = self.chunks(level)
-        for i in range(rows.start // high, (rows.stop - 1) // high + 1):
-            for j in range(columns.start // wide, (columns.stop - 1) // wide + 1):
-                chunk = self._cache.get((self.path, level, i, j), lambda i=i, j=j: self._chunk(level, i, j))
-                top, left = max(rows.start, i * high), max(columns.start, j * wide)
-                bottom, right = min(rows.stop, (i + 1) * high), min(columns.stop, (j + 1) * wide)
-                found[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = chunk[
-                    top - i * high : bottom - i * high, left - j * wide : right - j * wide
-                ]
-        return found
+        high, wide = self.array(level).chunks
+        top, left = rows.start // high, columns.start // wide
+        across = range(left, (columns.stop - 1) // wide + 1)
+        found = np.block([[self._chunk(level, i, j) for j in across] for i in range(top, (rows.stop - 1) // high + 1)])
+        return found[
+            rows.start - top * high : rows.stop - top * high, columns.start - left * wide : columns.stop - left * wide
+        ]
 
-    def _chunk(self, level: str, i: int, j: int) -> NDArray[np.complex64]:
-        array = self._array(level)
-        high, wide = self.chunks(level)
+    def _decoded(self, level: str, i: int, j: int) -> NDArray[np.complex64]:
+        array = self._arrays[level]
+        high, wide = array.chunks
         try:
             values = np.asarray(array[i * high : (i + 1) * high, j * wide : (j + 1) * wide])
         except Exception as error:  # codecs raise nearly anything on a torn file
@@ -233,52 +189,9 @@ class Product:
                 f"{self.path}: {level}: chunk ({i}, {j}) cannot be read ({type(error).__name__}: {error})"
             ) from None
         chunk = values.astype(np.complex64)
-        if not values.any() and self._holes[level]:
+        if not values.any() and self.missing_chunks(level):
             chunk[...] = np.nan
         return chunk
-
-    @cached_property
-    def _holes(self) -> dict[str, bool]:
-        return {level: self.missing_chunks(level) > 0 for level in self.levels}
-
-    def _array(self, level: str) -> Any:
-        if level not in self._arrays:
-            raise InputError(
-                f"{self.path}: expected level {level!r}, got a product with {', '.join(self.levels) or 'no level'}"
-            )
-        return self._arrays[level]
-
-
-def open_product(path: Path, *, cache: ChunkCache | None = None) -> Product:
-    """Open a product for reading.
-
-    Args:
-        path: its folder.
-        cache: shared with other products; one of 256 chunks of its own where not given.
-
-    Raises:
-        InputError: the zarr package is not installed; nothing there; no Zarr group; a level that is not 2-D and complex.
-    """
-    zarr = _zarr()
-    if not path.is_dir():
-        raise InputError(
-            f"{path}: expected a Zarr product (a folder), got {'a file' if path.exists() else 'nothing there'}"
-        )
-    try:
-        group = zarr.open_group(str(path), mode="r")
-        arrays = {name: array for name, array in group.arrays() if name in LEVELS}
-        attributes, version = dict(group.attrs), int(group.metadata.zarr_format)
-    except Exception as error:
-        raise InputError(
-            f"{path}: expected a Zarr group of format 2 or 3, got {type(error).__name__}: {error}"
-        ) from None
-    for level, array in arrays.items():
-        if array.ndim != 2 or np.dtype(array.dtype).kind != "c":
-            raise InputError(
-                f"{path}: {level}: expected complex numbers (azimuth, range), got {array.dtype} of shape {array.shape}"
-            )
-    levels = tuple(level for level in LEVELS if level in arrays)
-    return Product(path, levels, attributes, version, arrays, ChunkCache(256) if cache is None else cache)
 
 
 def write_product(
@@ -292,27 +205,16 @@ def write_product(
     """Write a product in the same layout, for instance a simulated one.
 
     Args:
-        path: ends in a product's name; must not be there yet.
+        path: ends in a product's name.
         levels: arrays (azimuth, range) by level, of one shape.
         attributes: of the group; JSON-ready.
         chunks: samples of a chunk.
         zarr_format: 2 or 3.
 
     Raises:
-        InputError: the zarr package is not installed; a name of another pattern; something there already; an unknown level;
-            shapes that differ.
+        InputError: the zarr package is not installed.
     """
-    zarr = _zarr()
-    parse_name(path)
-    if path.exists():
-        raise InputError(f"{path}: expected nothing there, got something")
-    unknown = [level for level in levels if level not in LEVELS]
-    if unknown or not levels:
-        raise InputError(f"levels: expected some of {', '.join(LEVELS)}, got {', '.join(map(repr, levels)) or 'none'}")
-    shapes = {np.shape(values) for values in levels.values()}
-    if len(shapes) > 1 or len(next(iter(shapes))) != 2:
-        raise InputError(f"levels: expected one shape (azimuth, range) for all, got {sorted(shapes)}")
-    group = zarr.open_group(str(path), mode="w", zarr_format=zarr_format)
+    group = _zarr().open_group(str(path), mode="w", zarr_format=zarr_format)
     for level, values in levels.items():
         shape = np.shape(values)
         size = (min(chunks[0], shape[0]), min(chunks[1], shape[1]))
@@ -321,28 +223,6 @@ def write_product(
         )
         array[:] = np.asarray(values, np.complex64)
     group.attrs.update(dict(attributes or {}))
-
-
-def damaged_rows(values: NDArray[Any], first_row: int = 0) -> list[int]:
-    """Row numbers that hold NaN or infinity, counted from `first_row`.
-
-    Example:
-        >>> damaged_rows(np.array([[1.0], [np.nan], [2.0]]), first_row=100)
-        [101]
-    """
-    bad = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-    return [int(row) + first_row for row in np.flatnonzero(bad)]
-
-
-def row_list(rows: Sequence[int]) -> str:
-    """A few row numbers and how many there are, for messages.
-
-    Example:
-        >>> row_list([3, 4, 5, 9, 11, 12, 20])
-        'rows 3, 4, 5, 9, 11, ... (7 in all)'
-    """
-    shown = ", ".join(str(row) for row in rows[:SHOWN])
-    return f"rows {shown}" + (f", ... ({len(rows)} in all)" if len(rows) > SHOWN else "")
 
 
 def _zarr_folders(root: Path) -> list[Path]:
@@ -372,16 +252,3 @@ def _zarr() -> Any:
     except ImportError:
         raise InputError("reading Zarr products needs the zarr package: pip install 'stillhouse[sar]'") from None
     return zarr
-
-
-def check_levels(product: Product, levels: Sequence[str]) -> None:
-    """Raise `InputError` unless a product has the levels, in one shape; a missing one is answered with those there."""
-    missing = [level for level in levels if level not in product.levels]
-    if missing:
-        raise InputError(
-            f"{product.path}: expected level {missing[0]!r}, got a product with {', '.join(product.levels) or 'no level'}; "
-            f"{nearest(missing[0], product.levels)}"
-        )
-    shapes = {level: product.shape(level) for level in levels}
-    if len(set(shapes.values())) > 1:
-        raise InputError(f"{product.path}: expected levels of one shape, got {shapes}")

@@ -53,14 +53,12 @@ class SarSplit:
     Attributes:
         inputs: (N, L, C) complex64, scaled raw data, then the position code where asked for.
         targets: (N, L, 1) complex64, scaled focus.
-        ideal: (N, L, 1) complex64, the scaled band-limited scene; None for products.
         facts: (N) numbers of each line: `acquisition`, and `azimuth_rate`, `doppler_centroid`, `kind` of simulated ones, or
             `product`, `row`, `column` of others.
     """
 
     inputs: Tensor
     targets: Tensor
-    ideal: Tensor | None = None
     facts: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:

@@ -29,27 +29,21 @@ class Lines:
     Attributes:
         raw: (N, L) range-compressed data, with thermal noise where asked for.
         clean: (N, L) the same without noise.
-        focused: (N, L) the exact discrete matched filter of the noise-free data, from all of the data: ground truth (i).
-        ideal: (N, L) the scene through an ideal low-pass of the Doppler bandwidth: ground truth (ii).
+        focused: (N, L) the exact discrete matched filter of the noise-free data, from all of the data: the ground truth.
         valid: the samples whose whole aperture lies inside the L samples of `raw`: only there can any model reach `focused`.
         azimuth_rate: (N) Ka, Hz/s.
         doppler_centroid: (N) Hz.
         kinds: (N) index into `scene.KINDS`.
-        point_line: (P) line of each point target.
-        point_position: (P) its place in samples of the L shown; may lie outside 0 .. L - 1.
-        point_amplitude: (P) complex: what the focus peaks at.
+        point_amplitude: (P) complex: what the focus of each point target peaks at.
     """
 
     raw: Complex
     clean: Complex
     focused: Complex
-    ideal: Complex
     valid: slice
     azimuth_rate: NDArray[np.float64]
     doppler_centroid: NDArray[np.float64]
     kinds: NDArray[np.int64]
-    point_line: NDArray[np.int64]
-    point_position: NDArray[np.float64]
     point_amplitude: Complex
 
 
@@ -171,26 +165,6 @@ def see(
     return raw
 
 
-def ideal_scene(parameters: SarParameters, scene: Scene, *, doppler_centroid: NDArray[np.float64]) -> Complex:
-    """Ground truth (ii), (N, S): the scene through sinc(Bd t) at the Doppler centroid, a unit point peaking at 1.
-
-    It differs from the matched filter by the ripple of a chirp's spectrum (a few percent of the power, less for longer chirps).
-    """
-    samples = scene.clutter.shape[1]
-    lag = np.arange(-samples + 1, samples)
-
-    def low_pass(offset: NDArray[np.float64], centroid: NDArray[np.float64]) -> Complex:
-        carrier = np.exp(2j * np.pi * centroid * offset / parameters.prf)
-        return np.sinc(offset / parameters.oversampling) * carrier
-
-    size = fft.next_fast_len(3 * samples - 2)
-    kernels = low_pass(lag.astype(float), doppler_centroid[:, None])
-    found = fft.ifft(fft.fft(scene.clutter, size) * fft.fft(kernels, size))[:, samples - 1 : 2 * samples - 1]
-    for line, position, amplitude in zip(scene.point_line, scene.point_position, scene.point_amplitude):
-        found[line] += amplitude * low_pass(np.arange(samples) - position, doppler_centroid[line])
-    return found
-
-
 def add_noise(lines: Complex, snr_db: float, rng: np.random.Generator) -> Complex:
     """Thermal noise: white circular Gaussian, each line's mean power over it `snr_db`."""
     power = np.mean(np.abs(lines) ** 2, axis=-1, keepdims=True) * 10 ** (-snr_db / 10)
@@ -230,17 +204,13 @@ def _seen(parameters: SarParameters, scene: Scene, look: _Look) -> Lines:
     half, length, how = look.half, look.length, {"azimuth_rate": look.rate, "doppler_centroid": look.centroid}
     long = see(parameters, scene, half=half, **how)
     clean = long[:, half : half + length]
-    ideal = ideal_scene(parameters, scene, doppler_centroid=look.centroid)
     return Lines(
         raw=clean,
         clean=clean,
         focused=_inside(long, matched_filter(parameters, half=half, **how)),
-        ideal=ideal[:, 2 * half : 2 * half + length],
         valid=slice(half, length - half),
         azimuth_rate=look.rate,
         doppler_centroid=look.centroid,
         kinds=scene.kinds,
-        point_line=scene.point_line,
-        point_position=scene.point_position - 2 * half,
         point_amplitude=scene.point_amplitude,
     )

@@ -73,9 +73,6 @@ def _split(config: SarConfig, radar: SarParameters, number: int, count: int, hal
         rng = np.random.default_rng([config.seed, number, acquisition])
         centroid = rng.uniform(-1, 1) * config.centroid_spread_hz
         column = rng.uniform(size=len(rows))
-        if config.train_columns and SPLITS[number] != "test":
-            places = np.asarray(config.train_columns)
-            column = places[np.floor(column * len(places)).astype(np.int64)]
         start = rng.uniform(0, 1 - 1 / AZIMUTH_LINES, size=len(rows))
         lines = simulate_lines(
             radar,
@@ -90,7 +87,6 @@ def _split(config: SarConfig, radar: SarParameters, number: int, count: int, hal
             {
                 "raw": lines.raw.astype(np.complex64),
                 "focused": lines.focused.astype(np.complex64),
-                "ideal": lines.ideal.astype(np.complex64),
                 "azimuth_rate": lines.azimuth_rate,
                 "doppler_centroid": lines.doppler_centroid,
                 "kind": lines.kinds,
@@ -110,6 +106,5 @@ def _scaled(arrays: Mapping[str, NDArray[Any]], scale: SarScale, with_position: 
     return SarSplit(
         inputs=as_inputs(scale.inputs(arrays["raw"]), code),
         targets=as_lines(scale.targets(arrays["focused"])),
-        ideal=as_lines(scale.targets(arrays["ideal"])),
-        facts={key: value for key, value in arrays.items() if key not in ("raw", "focused", "ideal", "start")},
+        facts={key: value for key, value in arrays.items() if key not in ("raw", "focused", "start")},
     )

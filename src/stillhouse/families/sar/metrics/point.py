@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from stillhouse.core.checks import InputError
 from stillhouse.families.sar.metrics.lines import Complex, as_complex
 
+FINE = 16  # places between two samples; the peak and the half-power points are refined beyond that
+EXTENT = 20.0  # widths within which sidelobes count
 SEARCH = 8.0  # samples around the expected place in which the peak is looked for
 
 
@@ -24,8 +26,7 @@ class PointResponse:
     Attributes:
         irw: impulse response width, at half the peak's power, in samples; times the spacing in metres.
         pslr_db: highest sidelobe (outside the first nulls) over the peak, dB.
-        islr_db: energy of the sidelobes within `extent_irw` widths of the peak over that of the main lobe, dB.
-        sslr_db: highest sidelobe beyond 10 widths over the peak, dB; minus infinity where there is nothing.
+        islr_db: energy of the sidelobes within 20 widths of the peak over that of the main lobe, dB.
         position: of the peak, in samples from the line's start.
         peak: complex value there.
     """
@@ -33,29 +34,23 @@ class PointResponse:
     irw: float
     pslr_db: float
     islr_db: float
-    sslr_db: float
     position: float
     peak: complex
 
 
-def measure_point(
-    line: Any, *, near: float | None = None, oversample: int = 16, extent_irw: float | None = 20.0
-) -> PointResponse:
+def measure_point(line: Any, *, near: float | None = None) -> PointResponse:
     """Measure the response to a point.
 
     Args:
-        line: (L) complex, focused; the point should lie at least `extent_irw` widths from the ends.
+        line: (L) complex, focused; the point should lie at least 20 widths from the ends.
         near: where the point should be, in samples; the peak is looked for within 8 samples of it. The brightest of the line
             where not given.
-        oversample: samples laid between two by zero-padding the spectrum; the peak itself and the 3 dB points are refined
-            on the interpolated curve beyond that.
-        extent_irw: how far sidelobes count for `islr_db`; None for the whole line.
 
     Returns:
         The measured response.
 
     Raises:
-        InputError: not one complex line of 8 samples or more, NaN, silence, oversampling below 16, a peak without a null or a
+        InputError: not one complex line of 8 samples or more, NaN, silence, a peak without a null or a
             half-power point on both sides (no peak at all, or one at the end of the line).
 
     Example:
@@ -73,28 +68,23 @@ def measure_point(
         raise InputError(f"line: expected one line of 8 samples or more, got shape {values.shape}")
     if not np.isfinite(values).all() or not np.abs(values).any():
         raise InputError("line: expected finite numbers and a signal, got NaN, infinity or zeros only")
-    if oversample < 16:
-        raise InputError(f"oversample: expected 16 or more, got {oversample}")
-    fine = upsampled(values, oversample)
-    power = np.abs(fine) ** 2
-    at = _brightest(power, near, oversample)
+    power = np.abs(upsampled(values, FINE)) ** 2
+    at = _brightest(power, near, FINE)
     left, right = _descent(power, at, -1), _descent(power, at, +1)
     offset, top = _vertex(power, at)
     half = top / 2
-    irw = (_crossing(power, at, half, +1) - _crossing(power, at, half, -1)) / oversample
+    irw = (_crossing(power, at, half, +1) - _crossing(power, at, half, -1)) / FINE
     sides = np.concatenate([power[:left], power[right + 1 :]])
-    reach = len(power) if extent_irw is None else round(extent_irw * irw * oversample)
+    reach = round(EXTENT * irw * FINE)
     near_left, near_right = max(0, at - reach), min(len(power), at + reach + 1)
     main = float(power[left : right + 1].sum())
     side = float(power[near_left:left].sum() + power[right + 1 : near_right].sum())
-    far = np.abs(np.arange(len(power)) - at) > 10 * irw * oversample
     return PointResponse(
         irw=irw,
         pslr_db=_db(float(sides.max(initial=0.0)) / top),
         islr_db=_db(side / main),
-        sslr_db=_db(float(power[far].max(initial=0.0)) / top),
-        position=(at + offset) / oversample,
-        peak=_value(values, (at + offset) / oversample),
+        position=(at + offset) / FINE,
+        peak=_value(values, (at + offset) / FINE),
     )
 
 

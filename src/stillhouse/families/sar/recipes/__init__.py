@@ -18,9 +18,8 @@ SAR_RECIPES = {
     "s4_ssm_student": "the documented student of it, without the gate",
     "s4_ssm_complex_toy": "a teacher for simulated lines of 64 pulses an aperture, minutes on a CPU",
     "s4_ssm_student_toy": "a streaming student of that teacher",
-    "s4_swath": "one streaming network for a swath whose azimuth rates spread over 30 %",
 }
-TRAINED = ("s4_ssm_complex", "s4_ssm_complex_toy", "s4_swath")  # on the truth alone; the others need a teacher
+TRAINED = ("s4_ssm_complex", "s4_ssm_complex_toy")  # on the truth alone; the others need a teacher
 
 
 def recipe_path(name: str) -> Path:

@@ -35,32 +35,11 @@ class StateSpaceConfig:
         description="what the last input channel is: signal like the others (none), or a position code that scales the"
         " embedding (modulate; a global phase still commutes) or is added to it as if it were signal (channel)",
     )
-    condition: Literal["none", "range"] = Field(
-        default="none",
-        description="range: the last input channel is a position code whose real part, 0 near to 1 far, sets the filters'"
-        " time unit and read-outs, so that one network follows the azimuth rate over a swath",
-    )
-    range_spread: float | None = Field(
-        default=None,
-        ge=0,
-        le=0.6,
-        description="condition range: by what share the range grows from near to far, as data.rate_spread",
-    )
-    range_degree: int | None = Field(
-        default=None,
-        ge=1,
-        le=64,
-        description="condition range: degree of the polynomials by which read-outs follow the range [3]; 20 to follow the"
-        " ends of a hard aperture",
-    )
     model_dim: int = Field(default=64, gt=0, description="channels of every layer")
     state_dim: int = Field(default=540, gt=1, description="real numbers of state a channel: two a complex mode")
     num_layers: int = Field(default=6, gt=0, description="state-space layers")
     look_ahead: int | None = Field(
         default=None, ge=0, description="latency in lines, over all layers; null: the whole scene (cannot stream)"
-    )
-    look_ahead_split: Literal["even", "first"] = Field(
-        default="even", description="share the latency evenly among the layers, or give it all to the first"
     )
     use_selectivity: Literal["none", "gate", "deramp"] = Field(
         default="none",
@@ -102,18 +81,9 @@ class StateSpaceConfig:
             raise ValueError(
                 f"state_dim: expected an even number (two real numbers a complex mode), got {self.state_dim}"
             )
-        for name in ("position", "condition"):
-            if getattr(self, name) != "none" and self.input_dim < 2:
-                raise ValueError(
-                    f"{name}: {getattr(self, name)!r} takes the last of input_dim channels, so at least 2, got {self.input_dim}"
-                )
-        if (self.condition == "range") != (self.range_spread is not None):
+        if self.coded and self.input_dim < 2:
             raise ValueError(
-                f"range_spread: expected with condition 'range' and only there, got {self.range_spread} with {self.condition!r}"
-            )
-        if self.range_degree is not None and self.condition != "range":
-            raise ValueError(
-                f"range_degree: expected with condition 'range' and only there, got {self.range_degree} with {self.condition!r}"
+                f"position: {self.position!r} takes the last of input_dim channels, so at least 2, got {self.input_dim}"
             )
         given = (self.deramp_rate is not None, self.deramp_block is not None)
         if self.use_selectivity == "deramp" and not all(given):
@@ -140,7 +110,7 @@ class StateSpaceConfig:
     @property
     def coded(self) -> bool:
         """Whether the last input channel is a position code."""
-        return self.position != "none" or self.condition != "none"
+        return self.position != "none"
 
     def layer_look_ahead(self) -> tuple[int | None, ...]:
         """Lines that each layer looks ahead; they sum to the latency.
@@ -152,8 +122,6 @@ class StateSpaceConfig:
         count, total = self.num_layers, self.look_ahead
         if total is None:
             return (None,) * count
-        if self.look_ahead_split == "first":
-            return (total, *(0,) * (count - 1))
         return tuple(total // count + (place < total % count) for place in range(count))
 
     def sized(self, size: str) -> StateSpaceConfig:

@@ -8,6 +8,7 @@ from typing import Any
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.config import parse, settings
 from stillhouse.families.sar.students import StateSpaceConfig
+from stillhouse.families.sar.students.keys import Keys
 from stillhouse.families.sar.students.network import SarSSM
 from stillhouse.layers.state_space.activation import canonical
 
@@ -22,19 +23,30 @@ OTHER_NAMES = {
     "s4_ssm_recurrent_minimal": "every network here has a step form; take 's4_ssm' and "
     "stillhouse.families.sar.students.streaming.Stream",
 }
-REFUSED = {
-    "seq_len": "the network takes scenes of every length; leave it out",
-    "num_heads": "it belongs to the transformers; leave it out",
-    "ff_dim": "it belongs to the transformers; leave it out",
-    "preprocess": "it was stored and never read; leave it out",
-    "use_positional_as_token": "it was stored and never read; leave it out",
-    "use_skip_connection": "the public factory ignored it, and every layer here has a residual; leave it out",
-    "scaling": "the public factory ignored it; doppler_band places the poles; leave it out",
-}
-HONOURED = (
-    "name", "dim_head", "input_dim", "model_dim", "state_dim", "output_dim", "num_layers", "dropout", "mode",
-    "complex_valued", "use_pos_encoding", "use_selectivity", "activation_function", "bidirectional",
-)  # fmt: skip
+MODEL = Keys(
+    names={"activation_function": "activation"},
+    fixed={
+        "dim_head": (1, "the layers have no heads"),
+        "mode": (
+            "parallel",
+            "the step form of the same weights is stillhouse.families.sar.students.streaming.Stream(model)",
+        ),
+        "complex_valued": (
+            True,
+            "focusing turns phases, which real maps of the parts cannot; real_kernel: true builds the ablation",
+        ),
+    },
+    refused={
+        "seq_len": "the network takes scenes of every length",
+        "num_heads": "it belongs to the transformers",
+        "ff_dim": "it belongs to the transformers",
+        "preprocess": "it was stored and never read",
+        "use_positional_as_token": "it was stored and never read",
+        "use_skip_connection": "the public factory ignored it, and every layer here has a residual",
+        "scaling": "the public factory ignored it; doppler_band places the poles",
+    },
+    extra=("name", "use_pos_encoding", "bidirectional"),
+)
 
 
 def get_model_from_configs(**config: Any) -> SarSSM:
@@ -63,19 +75,20 @@ def get_model_from_configs(**config: Any) -> SarSSM:
         ('modulate', None)
     """
     own = set(settings(StateSpaceConfig)) - {"kind"}
-    for key, value in config.items():
-        if key in REFUSED:
-            raise InputError(f"model.{key}: {REFUSED[key]} (got {value!r})")
-        if key not in own and key not in HONOURED:
-            raise InputError(f"model.{key}: there is no such key; {nearest(key, {*own, *HONOURED})}")
-    _check_fixed(config)
-    given = {key: value for key, value in config.items() if key in own}
-    given["position"] = _position(config)
-    given["look_ahead"] = _look_ahead(config)
-    if "activation_function" in config:
-        if "activation" in config:
-            raise InputError("model.activation_function: it and activation are the same; leave one out")
-        given["activation"] = config["activation_function"]
+    given, faults = MODEL.read("model", config, own)
+    name = given.pop("name", NAME)
+    if name in OTHER_NAMES:
+        faults.append(f"model.name: {name!r} is not offered: {OTHER_NAMES[name]}")
+    elif name != NAME:
+        faults.append(f"model.name: there is no {name!r}; {nearest(str(name), [NAME, *OTHER_NAMES])}")
+    if faults:
+        raise InputError("\n".join(faults))
+    switches = {key: given.pop(key, None) for key in ("use_pos_encoding", "bidirectional")}
+    for key, switch in switches.items():
+        if switch is not None and not isinstance(switch, bool):
+            raise InputError(f"model.{key}: expected true or false, got {switch!r}")
+    given["position"] = _position(given, switches["use_pos_encoding"])
+    given["look_ahead"] = _look_ahead(given.get("look_ahead"), switches["bidirectional"])
     given["activation"] = canonical(str(given.get("activation", "identity")))
     return parse(StateSpaceConfig, given).build()
 
@@ -104,40 +117,15 @@ def documented_parameters(
     return num_layers * (filters + mixing) + ends + gate
 
 
-def _check_fixed(config: Mapping[str, Any]) -> None:
-    """Keys that have one value here."""
-    name = config.get("name", NAME)
-    if name in OTHER_NAMES:
-        raise InputError(f"model.name: {name!r} is not offered: {OTHER_NAMES[name]}")
-    if name != NAME:
-        raise InputError(f"model.name: there is no {name!r}; {nearest(str(name), [NAME, *OTHER_NAMES])}")
-    if config.get("complex_valued", True) is not True:
-        raise InputError(
-            f"model.complex_valued: expected true, got {config['complex_valued']!r}: focusing turns phases, which real maps of"
-            " the parts cannot; real_kernel: true builds the ablation"
-        )
-    if config.get("dim_head", 1) != 1:
-        raise InputError(f"model.dim_head: expected 1 (the layers have no heads), got {config['dim_head']!r}")
-    if config.get("mode", "parallel") != "parallel":
-        raise InputError(
-            f"model.mode: expected 'parallel', got {config['mode']!r}; the step form of the same weights is"
-            " stillhouse.families.sar.students.streaming.Stream(model)"
-        )
-
-
-def _position(config: Mapping[str, Any]) -> str:
+def _position(given: Mapping[str, Any], switch: bool | None) -> str:
     """What the second input channel is: `position` where given, else the documented switch."""
-    inputs, switch = config.get("input_dim", 1), config.get("use_pos_encoding")
-    if switch is not None and not isinstance(switch, bool):
-        raise InputError(f"model.use_pos_encoding: expected true or false, got {switch!r}")
-    if "position" in config:
-        if switch is not None and switch != (config["position"] != "none"):
+    inputs = given.get("input_dim", 1)
+    if "position" in given:
+        if switch is not None and switch != (given["position"] != "none"):
             raise InputError(
-                f"model.use_pos_encoding: {switch} contradicts position {config['position']!r}; leave one out"
+                f"model.use_pos_encoding: {switch} contradicts position {given['position']!r}; leave one out"
             )
-        return str(config["position"])
-    if config.get("condition", "none") != "none":
-        return "none"  # the position code sets the filters; `position` is what else it does
+        return str(given["position"])
     if switch and inputs != 2:
         raise InputError(
             f"model.use_pos_encoding: true takes the second of two input channels as the position code, got input_dim {inputs!r}"
@@ -145,14 +133,8 @@ def _position(config: Mapping[str, Any]) -> str:
     return "modulate" if inputs == 2 and switch is not False else "none"
 
 
-def _look_ahead(config: Mapping[str, Any]) -> int | None:
+def _look_ahead(ahead: int | None, bidirectional: bool | None) -> int | None:
     """Lines of latency; None for the whole scene."""
-    if "bidirectional" not in config:
-        return config.get("look_ahead")
-    switch = config["bidirectional"]
-    if not isinstance(switch, bool):
-        raise InputError(f"model.bidirectional: expected true or false, got {switch!r}")
-    ahead = config.get("look_ahead")
-    if switch and ahead is not None:
+    if bidirectional and ahead is not None:
         raise InputError(f"model.bidirectional: true sees the whole scene, but look_ahead is {ahead!r}; leave one out")
-    return None if switch else (ahead or 0)
+    return ahead if bidirectional is not False else ahead or 0

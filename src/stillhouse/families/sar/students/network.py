@@ -15,7 +15,6 @@ from stillhouse.core.checks import InputError
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.layers.part import Student
 from stillhouse.layers.state_space import S4D, ComplexLinear, Deramp, PhaseGate, StateSpaceBlock
-from stillhouse.layers.state_space.condition import DEGREE
 from stillhouse.layers.state_space.pairs import complex_sequence, joined
 
 
@@ -52,9 +51,8 @@ class SarSSM(Student):
             lines = lines.squeeze(2)
         complex_sequence("lines", lines, self.config.input_dim)
         h, places = self.embed(lines)
-        column = self.column(lines)
         for block in self.blocks:
-            h = block(h, places, column)
+            h = block(h, places)
         return self.output(h)
 
     def embed(self, lines: Tensor, start: int = 0) -> tuple[Tensor, Tensor | None]:
@@ -72,10 +70,6 @@ class SarSSM(Student):
         if config.use_selectivity != "deramp":
             return h, None
         return h, self.places(lines, code, start)
-
-    def column(self, lines: Tensor) -> Tensor | None:
-        """(B) place across the swath of lines (B, L, C), from their first sample's position code; None without a condition."""
-        return lines[:, 0, -1].real if self.config.condition == "range" else None
 
     def places(self, lines: Tensor, code: Tensor | None, start: int) -> Tensor:
         """(B, L, 2) float64: range code and line number, from the position channel or by counting from `start`."""
@@ -123,8 +117,6 @@ def _block(config: StateSpaceConfig, look_ahead: int | None) -> StateSpaceBlock:
         shared_modes=config.shared_modes,
         doppler_band=config.doppler_band,
         memory=config.memory,
-        range_spread=config.range_spread,
-        range_degree=config.range_degree or DEGREE,
     )
     deramp = None
     if config.use_selectivity == "deramp":

@@ -54,7 +54,7 @@ def truncate(model: SarSSM, state_dim: int) -> tuple[SarSSM, tuple[LayerTruncati
         The reduced network, of the same class, and a report for each layer.
 
     Raises:
-        InputError: an odd, too small or too large `state_dim`; a network with a condition.
+        InputError: an odd, too small or too large `state_dim`.
 
     Example:
         >>> from stillhouse.families.sar.students import StateSpaceConfig
@@ -64,10 +64,6 @@ def truncate(model: SarSSM, state_dim: int) -> tuple[SarSSM, tuple[LayerTruncati
 
     Source: Moore 1981, IEEE TAC 26(1); Enns 1984 (the bound); Al-Saggaf, Franklin 1987 (discrete time).
     """
-    if model.config.condition != "none":
-        raise InputError(
-            "truncate: expected one filter a channel, got a network with condition 'range', whose filters follow the range"
-        )
     if state_dim % 2 or not 2 <= state_dim < model.config.state_dim:
         raise InputError(
             f"state_dim: expected an even number from 2 to below {model.config.state_dim}, got {state_dim}"
