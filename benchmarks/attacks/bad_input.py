@@ -31,14 +31,21 @@ NAMES = ("a" * 300, "x\0y", "\ud800", "../escape", "/etc", "..", ".", "", " ", "
 
 def numbers(config: Any) -> list[tuple[str, ...]]:
     """Paths of the numbers of a configuration that decide sizes and settings."""
-    from stillhouse.core.flags import flags
+    from stillhouse.core.config import to_mapping
+
+    def leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+        entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for key, entry in entries:
+            yield from leaves(entry, (*path, str(key)))
+        if not isinstance(value, (dict, list)):
+            yield path, value
 
     return [
-        flag.path
-        for flag in flags(config)
-        if isinstance(flag.default, (int, float))
-        and not isinstance(flag.default, bool)
-        and not any(word in flag.path[-1] for word in ENDLESS)
+        path
+        for path, value in leaves(to_mapping(config))
+        if isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and not any(word in path[-1] for word in ENDLESS)
     ]
 
 
@@ -114,17 +121,17 @@ def spoiled(field: Field) -> Iterator[tuple[str, Callable[[Path], Any], str]]:
 COMMANDS = {
     "clauses": [
         ["vision", "--student-embed-dim", "3000000000"],
-        ["vision", "--student-patch-size", "99"],
-        ["vision", "--tm-n-clauses", "1000000000000"],
+        ["vision", "student.patch_size=99"],
+        ["vision", "model.tm.clauses=1000000000000"],
         ["vision", "--epochs", "-1"],
         ["vision", "--models", "zzz"],
         ["vision", "--batch-size", "0"],
         ["vision", "--distill-teacher-checkpoint", "{text}"],
         ["vision", "--distill-teacher-checkpoint", "{root}"],
-        ["distill", "digits", "--training-threads", "100000"],
-        ["distill", "digits", "--student-patch-size", "99"],
-        ["distill", "digits", "--student-clauses", "1000000000000"],
-        ["distill", "digits", "--training-warmup-epochs", "1e308"],
+        ["distill", "digits", "--threads", "100000"],
+        ["distill", "digits", "student.patch_size=99"],
+        ["distill", "digits", "student.clauses=1000000000000"],
+        ["distill", "digits", "training.warmup_epochs=1e308"],
     ],
     "images": [
         ["distill", "{yaml}", "--set", "teacher.source=ckpt:{text}"],
@@ -162,9 +169,6 @@ COMMANDS = {
         ["embed", "evaluate", "{run}", "--limit", "0"],
         ["embed", "evaluate", "{run}", "--vectors", "{text}"],
         ["embed", "evaluate", "{run}", "--key", "zzz"],
-        ["embed", "encode", "{run}", "{root}/x.npy", "--out", "{new}.npy", "--level", "9"],
-        ["embed", "encode", "{run}", "{root}/x.npy", "--out", "{new}.zzz"],
-        ["embed", "encode", "{run}", "{text}", "--out", "{new}.npy"],
         ["embed", "distill", "{text}"],
         ["embed", "distill", "{root}"],
         ["embed", "distill", "{root}/x.npy", "--teacher_checkpoint", "{text}"],
@@ -174,9 +178,9 @@ COMMANDS = {
         ["embed", "capture", "{text}", "--model", "{root}", "--out", "{new}", "--batch-size", "0"],
         ["embed", "capture", "{text}", "--model", "{root}", "--out", "{new}", "--limit", "-3"],
         ["embed", "capture", "{text}", "--model", "{root}", "--out", "{new}", "--max-chars", "-3"],
-        ["embed", "export", "{root}", "--out", "{new}"],
-        ["embed", "export", "{run}", "--out", "{root}"],
-        ["embed", "export", "{run}", "--out", "/proc/x"],
+        ["export", "{root}", "--to", "numpy", "--out", "{new}"],
+        ["export", "{run}", "--to", "numpy", "--out", "{root}"],
+        ["export", "{run}", "--to", "numpy", "--out", "/proc/x"],
     ],
     "lm": [
         ["lm", "evaluate", "{run}/student", "--tokens", "-1"],
@@ -192,9 +196,8 @@ COMMANDS = {
         ["lm", "generate", "{run}/student", "--prompt", "the", "--temperature", "1e-300"],
         ["lm", "generate", "{run}/student", "--prompt", "the", "--seed", "-1"],
         ["lm", "generate", "{run}/student", "--prompt", "\ud800"],
-        ["lm", "export", "{run}/student", "--out", "{text}"],
-        ["lm", "export", "{run}/student", "--out", "{new}", "--nir", "zzz"],
-        ["lm", "export", "{root}", "--out", "{new}"],
+        ["export", "{run}/student", "--to", "packed", "--out", "{text}"],
+        ["export", "{root}", "--to", "packed", "--out", "{new}"],
         ["distill", "{yaml}", "--set", "corpus.tokenizer=bpe:x"],
         ["distill", "{yaml}", "--set", "corpus.tokenizer={text}"],
         ["distill", "{yaml}", "--set", "teacher.source={text}"],

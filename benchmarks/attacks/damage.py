@@ -273,7 +273,7 @@ def exported(field: Field) -> Reading | None:
             return 0
 
         globs: tuple[str, ...]
-        made = command("embed", "export", field.run, "--out", field.root / "export")
+        made = command("export", field.run, "--to", "numpy", "--out", field.root / "export")
         globs, act = ("export/card.json", "export/*.safetensors"), encode
     elif field.kind == "lm":
 
@@ -288,7 +288,7 @@ def exported(field: Field) -> Reading | None:
                 return refused(error)
             return 0
 
-        made = command("lm", "export", field.run / "student", "--out", field.root / "export")
+        made = command("export", field.run / "student", "--to", "packed", "--out", field.root / "export")
         globs, act = ("export/*.safetensors",), write
     elif field.kind == "sar":
 

@@ -78,7 +78,7 @@ def readers(field: Field, path: Path) -> list[tuple[str, list[Any]]]:
             ("teacher", ["distill", field.yaml, "--set", f"teacher.source=ckpt:{word}"]),
             (
                 "checkpoint",
-                ["distill", field.yaml, "--set", "teacher.source=timm:test_resnet", "--teacher-checkpoint", word],
+                ["distill", field.yaml, "--set", "teacher.source=timm:test_resnet", f"teacher.checkpoint={word}"],
             ),
             ("data", ["distill", field.yaml, "--set", f"data.root={word}"]),
         ]
@@ -106,7 +106,7 @@ def files_of(field: Field, canary: Path, tally: Tally) -> None:
     for path in pickles(canary, place):
         for what, words in readers(field, path):
             shutil.rmtree(new, ignore_errors=True)
-            out = [] if words[:2] == ["embed", "evaluate"] else ["--out", new]
+            out = [] if words[1] == "evaluate" else ["--out", new]
             judge(f"{field.kind}, pickles", f"{path.name} as {what}", command(*words, *out), canary, tally)
 
 

@@ -115,9 +115,9 @@ def writers(field: Field, shut: Path) -> Iterator[tuple[str, list[Any]]]:
     if field.kind in ("images", "clauses"):
         yield "a teacher", ["train-teacher", field.root / "teacher.yaml", "--out", shut / "teacher", "--quiet"]
     if field.kind == "embed":
-        yield "an embedding's export", ["embed", "export", field.run, "--out", shut / "given"]
+        yield "an embedding's export", ["export", field.run, "--to", "numpy", "--out", shut / "given"]
     if field.kind == "lm":
-        yield "a text's export", ["lm", "export", field.run / "student", "--out", shut / "given"]
+        yield "a text's export", ["export", field.run / "student", "--to", "packed", "--out", shut / "given"]
         ids = ["--set", f"corpus.cache={shut / 'ids'}", "--out", field.root.parent / "open" / "run-of-ids", "--quiet"]
         yield "ids of a text", ["distill", field.yaml, *ids]
 

@@ -8,7 +8,7 @@ OUT=${OUT:-runs/logic}
 HERE=$(dirname "$0")
 for kind in flat deep vit; do
     [ -f "$OUT/$kind/summary.json" ] ||
-        stillhouse distill "$HERE/students/$kind.yaml" --data-root "$DATA" --out "$OUT/$kind" --resume
+        stillhouse distill "$HERE/students/$kind.yaml" data.root="$DATA" --out "$OUT/$kind" --resume
 done
 for kind in flat deep; do
     for target in packed c wasm json numpy; do

@@ -6,7 +6,7 @@
 CLAUSES=${CLAUSES:-428}
 EPOCHS=${EPOCHS:-10}
 LIMIT=${LIMIT:-6000}
-NET="--dataset mnist --train-limit $LIMIT --batch-size 64 --transformer-patch 4 --transformer-embed-dims 64 \
+NET="--dataset mnist data.train_limit=$LIMIT --batch-size 64 --transformer-patch 4 --transformer-embed-dims 64 \
  --transformer-layers 2 --transformer-heads 4 --seeds 3"
 # shellcheck disable=SC2086
 {

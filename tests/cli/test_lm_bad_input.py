@@ -13,7 +13,7 @@ from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.tokenizer import byte_tokenizer, load_tokenizer
 from stillhouse.families.lm.saved import load_lm, save_lm
 from stillhouse.families.lm.students import SpikingLMConfig
-from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.families.lm.teachers import LanguageTeacherConfig
 
 pytest.importorskip("numba")
 from stillhouse.families.lm.export.nir import export_nir
@@ -28,14 +28,6 @@ def student(tmp_path_factory):
     model = SpikingLMConfig(vocab_size=256, width=16, layers=1, heads=2, chunk=8).build()
     model.quantize(1)
     save_lm(folder, model, byte_tokenizer(), window=16)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("teacher")
-    SmallTransformerConfig(width=16, layers=1, heads=2).build(256).network.save_pretrained(folder)
-    byte_tokenizer().save(folder)
     return folder
 
 
@@ -55,12 +47,11 @@ def refused(capsys, *words):
     return said
 
 
-def test_the_same_folder_is_taken_when_nothing_is_wrong(student, teacher, text, capsys):
+def test_the_same_folder_is_taken_when_nothing_is_wrong(student, text, capsys):
     """Refusals that refuse everything would pass all tests below."""
     how = ["--source", text, "--tokens", "200", "--window", "16"]
     assert main(["lm", "evaluate", *map(str, [student, *how, "--dynamic", "0.01"])]) == 0
     assert "dynamic_nll" in capsys.readouterr().out
-    assert main(["lm", "evaluate", *map(str, [teacher, *how])]) == 0
 
 
 @pytest.mark.parametrize(
@@ -68,8 +59,8 @@ def test_the_same_folder_is_taken_when_nothing_is_wrong(student, teacher, text, 
     [
         ("--tokens", "-5", "tokens: expected greater than 1, got -5"),
         ("--window", "1", "window: expected greater than 1, got 1"),
-        ("--dynamic", "-1", "dynamic_rate: expected greater than 0, got -1.0"),
-        ("--dynamic", "nan", "dynamic_rate: expected a finite number, got nan"),
+        ("--dynamic", "-1", "dynamic_rate: expected greater than 0, got -1"),
+        ("--dynamic", "nan", "dynamic_rate: expected a finite number, got 'nan'"),
         ("--source", "", "source: "),
     ],
 )
@@ -78,28 +69,11 @@ def test_a_number_out_of_its_range_is_named(student, capsys, flag, value, said):
     assert said in refused(capsys, "evaluate", student, f"{flag}={value}")
 
 
-@pytest.mark.parametrize("flags", [["--source", "x"], ["--tokens", "5"], ["--window", "5"], ["--dynamic", "0.1"]])
-@pytest.mark.parametrize("instead", ["--probe", "--energy"])
-def test_flags_that_would_not_be_read_are_refused(student, capsys, instead, flags):
-    """A number for a text that was not read would pass for one of that text."""
-    assert f"expected {instead} without them, got {flags[0]}" in refused(capsys, "evaluate", student, instead, *flags)
-
-
-def test_a_layer_needs_a_probe(student, teacher, capsys):
-    """Silently scored instead of probed; and a teacher adapts to nothing."""
-    assert "got --layer" in refused(capsys, "evaluate", student, "--layer", "blocks.0.ffn.up")
-    assert "got --layer" in refused(capsys, "evaluate", student, "--energy", "--layer", "blocks.0.ffn.up")
-    assert "got --energy" in refused(capsys, "evaluate", student, "--energy", "--probe")
-    assert "--dynamic: expected a student's folder" in refused(capsys, "evaluate", teacher, "--dynamic", "0.01")
-    assert "--probe: expected a student's folder" in refused(capsys, "evaluate", teacher, "--probe")
-
-
 def test_a_folder_of_neither_kind_is_called_so(tmp_path, capsys):
     """A run's folder is near, and the message was about its text."""
     for folder in (tmp_path, tmp_path / "absent"):
         said = refused(capsys, "evaluate", folder)
-        assert "(card.json) or a finished run" in said
-        assert "got none of them" in said
+        assert "(card.json in it) or a finished run, got neither" in said
 
 
 @pytest.mark.parametrize(
@@ -137,17 +111,11 @@ def test_a_tiny_temperature_is_its_limit(student, capsys):
     assert outs[0] == outs[1]
 
 
-@pytest.mark.parametrize("flags", [[], ["--nir", "blocks.0.ffn"]])
-def test_an_export_that_cannot_be_written_is_said(student, tmp_path, capsys, flags):
+def test_an_export_that_cannot_be_written_is_said(student, tmp_path, capsys):
     """A place that is a file, in a file, or of the system's ended in a traceback."""
-    pytest.importorskip("nir")
     (tmp_path / "t.txt").write_text("mine")
-    for out in (tmp_path / "t.txt" / "sub", "/proc/x"):
-        assert "cannot write" in refused(capsys, "export", student, "--out", out, *flags)
-    if flags:
-        assert "got the folder" in refused(capsys, "export", student, "--out", tmp_path, *flags)
-    else:
-        assert "got the file" in refused(capsys, "export", student, "--out", tmp_path / "t.txt")
+    for out in (tmp_path / "t.txt" / "sub", tmp_path / "t.txt"):
+        assert str(tmp_path / "t.txt") in refused(capsys, "export", student, "--to", "packed", "--out", out)
     assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
     assert (tmp_path / "t.txt").read_text() == "mine"
 

@@ -421,7 +421,7 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     assert ngram > 0
     assert f"({sum(p.numel() for p in model.parameters()):,} weights, ternary ones a byte each)" in captured.err
     assert f", n-gram inside {ngram:,} bytes; " in captured.err
-    assert main(["lm", "export", student, "--out", str(tmp_path / "packed")]) == 0
+    assert main(["lm", "export", student, "--to", "packed", "--out", str(tmp_path / "packed")]) == 0
     assert "times smaller" in capsys.readouterr().out
     assert (tmp_path / "packed/tokenizer.json").is_file()
     assert main(["lm", "evaluate", student, "--tokens", "100"]) == 0
@@ -434,9 +434,7 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["perplexity"] > 1
     assert main(["lm", "distill", "wikitext-2", "--seeds", "5", "--print-config"]) == 0
     assert "seeds: 5" in capsys.readouterr().out
-    flags = [word for change in changes(root) for word in ("--set", change)]
-    assert main(["lm", "cache", "wikitext-2", *flags, "--out", str(root / "run/logits")]) == 0
-    assert "8 logits each" in capsys.readouterr().out
+    flags = changes(root)
     assert main(["lm", "generate", student, "--prompt", "", "--tokens", "3"]) == 2
     assert main(["lm", "distil"]) == 2
     assert "did you mean 'distill'" in capsys.readouterr().err
@@ -444,7 +442,7 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     assert main(["lm", "--help"]) == 0
     capsys.readouterr()
     out = tmp_path / "run"
-    more = ["--seeds", "1", "--arms", "kd", "--force", "--quiet"]
+    more = ["--seeds", "1", "arms=[kd]", "--force", "--quiet"]
     assert main(["lm", "distill", "wikitext-2", *flags, *more, "--out", str(out)]) == 0
     assert "bits per byte" in capsys.readouterr().out
     assert main(["lm", "distill", "wikitext-2", *flags, *more, "--out", str(out)]) == 2

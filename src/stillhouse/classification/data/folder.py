@@ -55,7 +55,7 @@ def load_folder(root: Path, image_size: int | None, channels: int | None, *, str
             a class, in two classes or in two splits.
     """
     if not root.is_dir():
-        raise InputError(f"folder {root} (--data-root): expected a folder of images, got {_what(root)}")
+        raise InputError(f"folder {root} (data.root): expected a folder of images, got {_what(root)}")
     try:
         return _load(root, image_size, channels, stream)
     except OSError as error:  # a folder that may not be read, a link to nothing, a file removed meanwhile
@@ -92,7 +92,7 @@ def _load(root: Path, image_size: int | None, channels: int | None, stream: bool
 
 def _streamed(root: Path, listing: Listing, image_size: int | None, channels: int | None) -> Rows:
     if image_size is None:
-        raise InputError("data: images that are streamed need one size for all; give image_size (--data-image-size)")
+        raise InputError("data: images that are streamed need one size for all; give data.image_size")
     shape = (channels or (1 if look(listing.files[0].path).gray else 3), image_size, image_size)
     names = [f"{file.path.relative_to(root).as_posix()} {file.size}" for file in listing.files]
     parts = [Part(file.path) for file in listing.files]

@@ -45,9 +45,9 @@ def load_shards(root: Path, image_size: int | None, channels: int | None) -> Loa
         InputError: no shards, a sample without image or label, one in two splits, no side.
     """
     if image_size is None:
-        raise InputError("data: images that are streamed need one size for all; give image_size (--data-image-size)")
+        raise InputError("data: images that are streamed need one size for all; give data.image_size")
     if not root.is_dir():
-        raise InputError(f"shards {root} (--data-root): expected a folder with .tar files, got none")
+        raise InputError(f"shards {root} (data.root): expected a folder with .tar files, got none")
     passed = Passed()
     tars = {name: _tars(root / name, root, passed) for name in ("train", "test", *VALIDATION_NAMES)}
     splits = {"train": tars["train"] or _tars(root, root, passed)}
