@@ -163,9 +163,9 @@ DOCUMENTED_WORDS = (
         "tests/vision/test_alignments.py::test_a_heads_readout_learns_what_that_head_knows",
     ),
     Fault(
-        "an alignment has no flag",
-        "stillhouse.families.clauses.vision.config:LessonConfig.alignments",
-        edited("if self.clause_weight:", "if False:"),
+        "signals beside the scores are left out",
+        "stillhouse.families.clauses.vision.config:VisionConfig.run_config",
+        edited("(kl, *self.signals)", "(kl,)"),
         "tests/vision/test_alignments.py::test_alignments_and_several_teachers_in_one_run",
     ),
     Fault(

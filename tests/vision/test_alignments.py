@@ -12,7 +12,7 @@ from stillhouse.core.config import ConfigError
 from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, Progress
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
 from stillhouse.families.clauses.vision.places import heads_of
-from stillhouse.families.clauses.vision.unused import unread, unused_settings
+from stillhouse.families.clauses.vision.unused import unread
 from stillhouse.signals.probes import ProbesConfig
 from stillhouse.teachers import TeacherConfig
 
@@ -22,32 +22,36 @@ SMALL = [
     *("--transformer-clauses", "12", "--transformer-mlp-ratio", "2", "--batch-size", "32", "--epochs", "1"),
 ]  # fmt: skip
 TAUGHT = [*SMALL, "teacher.source=builtin:digits"]
-LAYERS = ["lesson.student_layer=blocks.1", "lesson.teacher_layer=layer2"]
-WEIGHTS = {"feature": "0.1", "attention": "1.0", "relation": "0.2", "clause": "0.5"}
+PLACES = "student: blocks.1, teacher: '0:layer2'"
+BANK = "student: blocks.1.feed_forward.core.layers.0.bank, teacher: '0:layer2'"
+SIGNALS = {
+    "feature_loss": f"{{kind: features, name: feature_loss, weight: 0.1, pool: mean, {PLACES}}}",
+    "attention_loss": f"{{kind: activation-maps, name: attention_loss, weight: 1.0, {PLACES}}}",
+    "relation_loss": f"{{kind: relations, name: relation_loss, weight: 0.2, relation: cka, {PLACES}}}",
+    "clause_loss": f"{{kind: clause-targets, name: clause_loss, weight: 0.5, {BANK}}}",
+}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Two teachers, all four alignments, read-outs of heads, TensorBoard: one run of a few steps."""
     out = tmp_path_factory.mktemp("aligned")
-    given = [f"lesson.{name}_weight={weight}" for name, weight in WEIGHTS.items()]
-    words = [*TAUGHT, *LAYERS, *given, "lesson.more_teachers=[builtin:digits]", "training.log_every=1"]
+    given = [f"signals=[{', '.join(SIGNALS.values())}]", "more_teachers=[{source: builtin:digits}]"]
+    words = [*TAUGHT, *given, "training.log_every=1"]
     assert main(["vision", *words, "--transformer-log-dir", str(out / "board"), "--out", str(out / "run")]) == 0
     return out
 
 
 def test_alignments_and_several_teachers_in_one_run(run):
-    """Each flag is a term of its own, beside the KL to the mean of both teachers; layers are those of the first."""
+    """Each signal is a term of its own, beside the KL to the mean of both teachers; layers are those of the first."""
     found = json.loads((run / "run" / "results.json").read_text())["models"]["transformer"]
     losses = found["losses"]
-    for name in ("teacher_kd_loss", *(f"{kind}_loss" for kind in WEIGHTS)):
+    for name in ("teacher_kd_loss", *SIGNALS):
         assert losses[name] > 0, name
     signals = {signal["name"]: signal for signal in found["config"]["signals"]}
     assert signals["teacher_kd_loss"]["kind"] == "ensemble"
     assert signals["feature_loss"]["teacher"] == "0:layer2"
-    assert {f"{kind}_loss": signals[f"{kind}_loss"]["weight"] for kind in WEIGHTS} == {
-        f"{kind}_loss": float(weight) for kind, weight in WEIGHTS.items()
-    }
+    assert {name: signals[name]["weight"] for name in SIGNALS} == dict(zip(SIGNALS, (0.1, 1.0, 0.2, 0.5)))
     assert len(found["config"]["more_teachers"]) == 1
 
 
@@ -110,12 +114,8 @@ def test_a_flag_that_a_model_does_not_read_is_named():
         "lesson.aux_weight", "lesson.contrastive_weight", "lesson.head_probes", "clauses.specialize",
     ]  # fmt: skip
     assert list(unread(config, "transformer", ("norm",))) == []
-    layers = list(unused_settings(read([*TAUGHT, *LAYERS])[1]))
-    assert "lesson.student_layer: blocks.1 does nothing: needs a weight of an alignment" in layers
-    alone = list(unused_settings(read([*SMALL, *LAYERS, "lesson.feature_weight=1"])[1]))
-    assert any(line.startswith("lesson.feature_weight") for line in alone)
-    with pytest.raises(ConfigError, match="expected student_layer and teacher_layer"):
-        read([*TAUGHT, "lesson.clause_weight=1"])
+    with pytest.raises(ConfigError, match="need a teacher whose weight is above 0"):
+        read([*SMALL, f"signals=[{SIGNALS['feature_loss']}]"])
 
 
 def test_the_models_lines_are_printed(tmp_path, capsys):
