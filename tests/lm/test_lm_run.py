@@ -12,6 +12,7 @@ import torch
 from stillhouse.cache.array_file import SHA
 from stillhouse.cache.files import MANIFEST, PLAN, _digest
 from stillhouse.cli.main import main
+from stillhouse.cli.show import print_summary
 from stillhouse.core import pipeline
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
@@ -20,7 +21,7 @@ from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.verdict import in_words
 from stillhouse.core.watch import Watch
-from stillhouse.families.lm.commands import in_file, in_memory, print_lm_summary
+from stillhouse.families.lm.commands import in_file, in_memory
 from stillhouse.families.lm.energy import count_energy
 from stillhouse.families.lm.family import FAMILY, beside_ngram
 from stillhouse.families.lm.metrics.nll import model_nll, score_text
@@ -161,7 +162,7 @@ def test_a_run_says_what_the_network_adds_to_its_ngram(made, capsys):
     assert line.startswith("the network adds nothing" if kd >= alone else "the network")
     words = line[0].upper() + line[1:]
     assert words in (root / "run/report.html").read_text(encoding="utf-8")
-    print_lm_summary(summary)
+    print_summary(summary, root)
     assert words in capsys.readouterr().out
 
 

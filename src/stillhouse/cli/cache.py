@@ -11,7 +11,6 @@ from typing import Any
 
 from stillhouse.cli.options import TRAINING, Parser, print_config, read_config
 from stillhouse.core.checks import InputError
-from stillhouse.recipes import load_run
 
 ABOUT = "Ask the teacher of a run for all its answers, once, and keep them in a folder, where runs of the same data read them."
 EXAMPLES = """
@@ -64,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--estimate", action="store_true", help="bytes and hours, from a first batch; writes nothing")
     parser.add_argument("--force", action="store_true", help="also of a teacher that is no better than chance")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options, config = read_config(parser, words, load_run, aliases={**TRAINING, "--views": "data.views"})
+    options, config = read_config(parser, words, "load_run", aliases={**TRAINING, "--views": "data.views"})
     if options.print_config:
         return print_config(config)
     return write(config, options, _share(options.shard))

@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from stillhouse.cli.options import RUNS, Parser, print_config, read_config
-from stillhouse.core import records
 from stillhouse.core.checks import InputError
-from stillhouse.recipes import load_run
 
 EXAMPLES = """
   stillhouse check digits
@@ -27,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         metavar="RUN|SCORE",
         help="the student without a teacher: a run folder, or its validation score; a good teacher is above it",
     )
-    options, config = read_config(parser, arguments, load_run, aliases=RUNS)
+    options, config = read_config(parser, arguments, "load_run", aliases=RUNS)
     if options.print_config:
         return print_config(config)
     from stillhouse.cli.show import RunDisplay
@@ -66,6 +64,8 @@ def untaught(given: str, metric: str) -> tuple[str, float]:
         if not math.isfinite(score):
             raise InputError(f"--untaught: expected a finite score, got {given}")
         return "the student without a teacher", score
+    from stillhouse.core import records
+
     folder = Path(given)
     if not (folder / records.SUMMARY).is_file():
         raise InputError(f"--untaught: expected a number or the folder of a finished run, got {given}")

@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import RUNS, Parser, add_run_options, print_config, read_config
-from stillhouse.core.records import run_place
-from stillhouse.families import family_of
-from stillhouse.recipes import load_run
 
 EXAMPLES = """
   stillhouse distill digits --epochs 60 --seeds 5 --out runs/longer
@@ -33,12 +30,15 @@ def main(arguments: Sequence[str]) -> int:
     about = "Distil a teacher into a student and measure whether it helped."
     parser = Parser(prog="stillhouse distill", description=about, examples=EXAMPLES, epilog=MORE)
     add_run_options(parser)
-    options, config = read_config(parser, arguments, load_run, aliases=RUNS)
+    options, config = read_config(parser, arguments, "load_run", aliases=RUNS)
     return run_or_print(options, config)
 
 
 def run_or_print(options: Any, config: Any) -> int:
     """Carry out a run as the options of the command line say, or print its configuration."""
+    from stillhouse.core.records import run_place
+    from stillhouse.families import family_of
+
     if options.print_config:
         print_config(config)
         for line in family_of(config).unused(config):
@@ -53,6 +53,7 @@ def distill(config: Any, out: Path, *, resume: bool, force: bool, quiet: bool) -
     """Run with progress bars, then print the table of arms and the verdict."""
     from stillhouse.cli.show import RunDisplay, print_summary
     from stillhouse.core.experiment import run
+    from stillhouse.families import family_of
 
     family = family_of(config)
     trainings = sum(arm.seeds for arm in family.arms(config) if arm.trains)

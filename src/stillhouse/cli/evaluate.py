@@ -8,9 +8,7 @@ from pathlib import Path
 
 from stillhouse.cli.options import Parser
 from stillhouse.compat.aliases import add_aliases, given_settings
-from stillhouse.core.config import ConfigError
-from stillhouse.core.folder import student_folder
-from stillhouse.families import family_at
+from stillhouse.core.checks import ConfigError
 
 EXAMPLES = """
   stillhouse evaluate runs/demo                                         the student that the run ships
@@ -46,6 +44,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help="a run folder, or one with student.safetensors and card.json")
     add_aliases(parser, PATHS, {**TEXTS, **{flag: f"images, {TEXTS[flag]}" for flag in IMAGES}})
     options = parser.parse(arguments)
+    from stillhouse.core.folder import student_folder
+    from stillhouse.families import family_at
+
     place = student_folder(options.folder)
     family, choices = family_at(place), dict(given_settings(options, PATHS))
     taken = TAKEN[family.kind]

@@ -8,11 +8,6 @@ from pathlib import Path
 
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
-from stillhouse.core.exports import ExportChoices, write_export
-from stillhouse.core.folder import student_folder
-from stillhouse.core.model_card import HUB, hub_target
-from stillhouse.core.records import CARD, read_json
-from stillhouse.families import FAMILIES, family_at, light
 
 TARGETS = ("hub", "packed", "c", "wasm", "verilog", "parts", "rules", "json", "onnx", "torch", "numpy")
 EPILOG = """forms, and the students that have them:
@@ -53,11 +48,15 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data-root", metavar="DIR", help="where it lies [as in the run]")
     parser.add_argument("--license", metavar="NAME", help="hub: apache-2.0, mit, ... [of the run, else other]")
     options = parser.parse(arguments)
+    from stillhouse.cli.show import bar
+    from stillhouse.core.exports import ExportChoices, write_export
+    from stillhouse.core.folder import student_folder
+    from stillhouse.core.model_card import HUB, hub_target
+    from stillhouse.families import family_at
+
     folder = student_folder(options.run.parent if options.run.is_file() else options.run)
     check_form(options.to, folder)  # from the card, before the seconds that torch takes
     family = family_at(folder)
-    from stillhouse.cli.show import bar
-
     started = time.perf_counter()
     with bar("proving") as on_progress:
         choices = ExportChoices(
@@ -80,6 +79,10 @@ def check_form(form: str, folder: Path) -> None:
     Raises:
         InputError: with the forms that there are.
     """
+    from stillhouse.core.model_card import HUB
+    from stillhouse.core.records import CARD, read_json
+    from stillhouse.families import FAMILIES, light
+
     card = read_json(folder / CARD)
     if not isinstance(card, Mapping) or card.get("family") not in FAMILIES:
         return

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import Parser
-from stillhouse.core.config import settings
-from stillhouse.families import FAMILIES
 
 PACKAGE = Path(__file__).parents[1]
 EXAMPLES = """
@@ -60,6 +58,7 @@ def main(arguments: Sequence[str]) -> int:
     _recipes("recipes (stillhouse distill NAME)", recipes("RECIPES"))
     _recipes("teacher recipes (stillhouse train-teacher NAME)", recipes("TEACHER_RECIPES"))
     from stillhouse.classification.data import DataConfig
+    from stillhouse.core.config import settings
 
     names = typing.get_args(settings(DataConfig)["name"].annotation)
     _section("data sets (data.name=NAME)", [*((str(name), "") for name in names), TEXTS])
@@ -100,6 +99,8 @@ def described(room: str, ends: str = "Config") -> dict[str, str]:
 
 def recipes(table: str) -> dict[str, str]:
     """Recipe -> first line, from the tables of that name in every task's `recipes`; read, as above."""
+    from stillhouse.families import FAMILIES
+
     found: dict[str, str] = {}
     for kind in FAMILIES:
         file = PACKAGE / "families" / kind / "recipes.py"

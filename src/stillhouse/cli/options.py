@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from stillhouse.compat.aliases import add_aliases, given_settings
-from stillhouse.core.checks import nearest
-from stillhouse.core.config import ConfigError, dump_yaml
+from stillhouse.core.checks import ConfigError, nearest
 
-T = TypeVar("T")
 WIDTH = 110
 TRAINING = {
     "--epochs": "training.epochs",
@@ -120,17 +119,17 @@ def is_setting(word: str) -> bool:
 def read_config(
     parser: Parser,
     arguments: Sequence[str],
-    load: Callable[[str, Sequence[str], Mapping[str, Any]], T],
+    load: str,
     *,
     aliases: Mapping[str, str],
     example: str = "digits",
-) -> tuple[argparse.Namespace, T]:
+) -> tuple[argparse.Namespace, Any]:
     """Parse a command whose first argument is a recipe.
 
     Args:
         parser: with its own options.
         arguments: the words after the command.
-        load: (recipe, assignments, values by path) -> configuration.
+        load: the function of `stillhouse.recipes` that reads it, which is imported when the words are understood.
         aliases: flags that are settings.
         example: a recipe to try.
 
@@ -144,7 +143,8 @@ def read_config(
     options = parser.parse(arguments)
     if options.recipe is None:
         raise ConfigError(f"which recipe? Try `{parser.prog} {example}`, or `stillhouse list`")
-    return options, load(options.recipe, options.set, dict(given_settings(options, aliases)))
+    read = getattr(import_module("stillhouse.recipes"), load)
+    return options, read(options.recipe, options.set, dict(given_settings(options, aliases)))
 
 
 def add_run_options(parser: Parser, *, force: bool = True) -> None:
@@ -160,5 +160,7 @@ def add_run_options(parser: Parser, *, force: bool = True) -> None:
 
 def print_config(config: Any) -> int:
     """Print a configuration as YAML; the exit status."""
+    from stillhouse.core.config import dump_yaml
+
     sys.stdout.write(dump_yaml(config))
     return 0

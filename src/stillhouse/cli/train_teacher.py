@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stillhouse.cli.options import TRAINING, Parser, add_run_options, print_config, read_config
-from stillhouse.core.records import run_place
-from stillhouse.recipes import load_teacher_run, teacher_family
 
 EXAMPLES = """
   stillhouse train-teacher mnist-teacher data.root=DIR
@@ -20,10 +18,12 @@ def main(arguments: Sequence[str]) -> int:
     about = "Train a teacher of any task; of classes it is saved as OUT/teacher.safetensors."
     parser = Parser(prog="stillhouse train-teacher", description=about, examples=EXAMPLES)
     add_run_options(parser, force=False)
-    options, config = read_config(parser, arguments, load_teacher_run, aliases=TRAINING, example="mnist-teacher")
+    options, config = read_config(parser, arguments, "load_teacher_run", aliases=TRAINING, example="mnist-teacher")
     if options.print_config:
         return print_config(config)
     from stillhouse.cli.show import RunDisplay
+    from stillhouse.core.records import run_place
+    from stillhouse.recipes import teacher_family
 
     out = run_place(options.out, config.name)
     with RunDisplay(1, quiet=options.quiet) as display:

@@ -6,9 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import yaml
-
-from stillhouse.core.config import ConfigError
+from stillhouse.core.checks import ConfigError
 
 Table = Mapping[str, str]
 """`--flag` -> path of a setting, or several with blanks between them.
@@ -67,6 +65,8 @@ def plain(text: str) -> Any:
     """
     if text.lower() == "null":
         return None
+    import yaml  # not to be waited for where help is asked for
+
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:

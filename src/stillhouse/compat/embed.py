@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stillhouse.cli.options import RUNS, TEXTS, Parser, add_run_options
 from stillhouse.compat.aliases import add_aliases, dashed, given_settings
-from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError, assigned
+from stillhouse.core.checks import ConfigError, InputError
 
 DOCUMENTED = {
     "--teacher-dim": "teacher_dim",
@@ -82,6 +79,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _load(source: str, options: Any, given: dict[str, Any]) -> Any:
     """The run: documented names first, then settings, then flags of every training."""
+    import yaml
+
+    from stillhouse.core.config import assigned
     from stillhouse.families.embed.recipes import PRESETS, documented, load_embedding
 
     changes: list[tuple[str, Any]] = []

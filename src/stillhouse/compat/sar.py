@@ -10,7 +10,6 @@ from typing import Any
 
 from stillhouse.cli.options import TEXTS, Parser, add_run_options, print_config
 from stillhouse.compat.aliases import add_aliases, dashed, given_settings
-from stillhouse.core.config import override
 
 TRAINING = {
     "--epochs": "training.epochs",
@@ -134,6 +133,8 @@ def _read(
     given = {path: None if value == "none" else value for path, value in given_settings(options, table)}
     if "data.file" in given:
         given["data.source"] = "npz"
+    from stillhouse.core.config import override
+
     changes: dict[str, Any] = {}
     override(changes, options.set, given)
     return options, changes

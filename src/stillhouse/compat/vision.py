@@ -10,8 +10,7 @@ from typing import Any
 
 from stillhouse.cli.options import TEXTS, Parser, add_run_options, print_config
 from stillhouse.compat.aliases import add_aliases, dashed, given_settings
-from stillhouse.core.config import ConfigError, load_yaml, merge, override, to_mapping
-from stillhouse.core.records import run_place
+from stillhouse.core.checks import ConfigError
 
 DOCUMENTED = {
     "--models": "models+",
@@ -131,6 +130,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.print_config:
         return print_config(config)
     from stillhouse.cli.show import RunDisplay
+    from stillhouse.core.records import run_place
     from stillhouse.families.clauses.vision.run import run_models
 
     out = run_place(options.out, config.name)
@@ -157,6 +157,7 @@ def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, Any]:
     add_aliases(parser, FLAGS, ABOUT)
     parser.add_settings()
     options = parser.parse([dashed(word) for word in arguments])
+    from stillhouse.core.config import load_yaml, merge, override, to_mapping
     from stillhouse.families.clauses.vision.config import VisionConfig
 
     mapping: dict[str, Any] = to_mapping(VisionConfig())

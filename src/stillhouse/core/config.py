@@ -25,7 +25,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
-from stillhouse.core.checks import StillhouseError, nearest
+from stillhouse.core.checks import ConfigError as ConfigError
+from stillhouse.core.checks import nearest
 from stillhouse.core.yaml_text import read_yaml, yaml_fault
 
 T = TypeVar("T")
@@ -47,10 +48,6 @@ PLAIN_TYPES = {
 UNKNOWN = {"unexpected_keyword_argument", "extra_forbidden"}
 MANY = 3  # unknown keys of one part are those of another kind; fewer are misspelt
 STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
-
-
-class ConfigError(StillhouseError, ValueError):
-    """A key, flag or value that the schema does not take; the message names the place and the near key."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))

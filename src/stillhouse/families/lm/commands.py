@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import Parser
-from stillhouse.core.config import ConfigError
-from stillhouse.core.folder import student_folder
+from stillhouse.core.checks import ConfigError
 
 GENERATE = """
   stillhouse lm generate runs/wikitext-2/arms/kd/seed-0 --prompt "The river"
@@ -32,6 +31,8 @@ def _probe(words: Sequence[str]) -> int:
     parser.add_argument("folder", type=Path, help=FOLDER)
     parser.add_argument("--layer", help="whose spikes [the last feed-forward layer]")
     options = parser.parse(words)
+    from stillhouse.core.folder import student_folder
+
     folder = student_folder(options.folder)
     from stillhouse.families.lm.use import probe
 
@@ -45,7 +46,10 @@ def _energy(words: Sequence[str]) -> int:
         prog="stillhouse lm energy", description=about, examples="\n  stillhouse lm energy runs/wikitext-2\n"
     )
     parser.add_argument("folder", type=Path, help=FOLDER)
-    folder = student_folder(parser.parse(words).folder)
+    options = parser.parse(words)
+    from stillhouse.core.folder import student_folder
+
+    folder = student_folder(options.folder)
     from stillhouse.families.lm.energy import count_energy
 
     print(json.dumps(count_energy(folder), indent=2))

@@ -11,7 +11,7 @@ from typing import Any
 
 from stillhouse.cli.options import Parser, print_config
 from stillhouse.compat.aliases import dashed
-from stillhouse.core.config import ConfigError, override
+from stillhouse.core.checks import ConfigError
 from stillhouse.families.sar.show import print_rows
 
 ABOUT = {
@@ -40,7 +40,7 @@ def _simulate(words: Sequence[str]) -> int:
     parser.add_argument("--preset", help="toy-64, toy-128, toy-256 or sentinel-1 [toy-64]")
     parser.add_settings()
     options = parser.parse(words)
-    from stillhouse.core.config import parse
+    from stillhouse.core.config import override, parse
     from stillhouse.families.sar.data import SarConfig
 
     mapping: dict[str, object] = {} if options.preset is None else {"preset": options.preset}
