@@ -20,5 +20,5 @@ stillhouse embed capture \
 
 resume=""
 [ -f "$RUNS/five/run.json" ] && resume="--resume"
-stillhouse embed distill "$RUNS/sentences" --pairs-file "$TEXTS/stsb/stsb-en-test.csv" --out "$RUNS/five" --threads 1 $resume "$@"
+stillhouse embed distill "$RUNS/sentences" pairs_file="$TEXTS/stsb/stsb-en-test.csv" --out "$RUNS/five" --threads 1 $resume "$@"
 # once more with: --student text --frontier 0 0.25 4    a text student, and the curve of local against global quality

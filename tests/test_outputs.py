@@ -77,7 +77,6 @@ def test_every_command_looks_before_it_writes(run, tmp_path, capsys):
         ["compare", str(run), str(run), "--out", str(run / "report.html")],
         ["predict", str(run), csv, "--out", csv],
         ["embed", "explore", str(run), "--out", str(run / "report.html")],
-        ["embed", "encode", str(run), csv, "--out", csv],
         ["demo", "--out", str(run)],
     ):
         assert main(words) == 2, words

@@ -163,15 +163,14 @@ IMAGE_CASES = {
 # ------------------------------------------------------------------------------------------------ vision
 
 DIGITS = (
-    "vision --dataset digits --train-limit 96 --test-limit 40 --device cpu --batch-size 32 --threads 1 --epochs 2"
-    " --log-interval 1 --set training.precision=32-true --out {out} --quiet "
+    "vision --dataset digits data.train_limit=96 data.test_limit=40 --device cpu --batch-size 32 --threads 1 --epochs 2"
+    " training.log_every=1 --set training.precision=32-true --out {out} --quiet "
 )
 SMALL = "--transformer-d-model 12 --transformer-heads 3 --transformer-clauses 12 --transformer-mlp-ratio 2 "
 VIT = DIGITS + SMALL + "--transformer-patch 2 --transformer-layers 2 "
 VISION_CASES = {
     "transformer": Case(
-        VIT
-        + "--lr 0.01 --distill-teacher-source builtin:digits --distill-teacher-weight 0.5 --transformer-ema-decay 0.9"
+        VIT + "--lr 0.01 teacher.source=builtin:digits --distill-teacher-weight 0.5 --transformer-ema-decay 0.9"
         " --transformer-self-distill-weight 0.5 --mixup-alpha 0.2 --transformer-aux-weight 0.1"
         " --transformer-contrastive-weight 0.1 --lr-layer-decay 0.8 --transformer-sparsity-weight 0.01"
         " --transformer-clause-specialize --report-epoch-test"
@@ -183,27 +182,25 @@ VISION_CASES = {
         " --transformer-learnable-tau --transformer-clause-drop 0.1 --transformer-literal-drop 0.1"
         " --transformer-drop-path 0.1 --transformer-dropout 0.1"
     ),
-    "auto-clause": Case(
-        VIT + "--transformer-auto-clause --transformer-auto-clause-steps 5 --transformer-auto-clause-batches 2"
-    ),
+    "auto-clause": Case(VIT + "--transformer-auto-clause clauses.auto_steps=5 --transformer-auto-clause-batches 2"),
     "swin": Case(
         DIGITS + "--transformer-arch swin --transformer-patch 1 --transformer-depths 1,1 --transformer-stage-heads 2,4"
         " --transformer-embed-dims 8,16 --transformer-window 4 --transformer-clauses 12 --transformer-mlp-ratio 2"
     ),
-    "tm": Case(DIGITS + "--models tm --tm-n-clauses 40 --tm-levels 2 --tm-voting team --bitpack"),
-    "deep_tm": Case(DIGITS + "--models deep_tm --deeptm-hidden-dims 24,16 --deeptm-n-clauses 24"),
-    "hybrid": Case(DIGITS + "--models hybrid --hybrid-thresholds 8 --hybrid-clauses 24"),
+    "tm": Case(DIGITS + "--models tm model.tm.clauses=40 model.tm.levels=2 model.tm.voting=team output.bitpack=true"),
+    "deep_tm": Case(DIGITS + "--models deep_tm model.deep_tm.hidden_dims=[24,16] model.deep_tm.clauses=24"),
+    "hybrid": Case(DIGITS + "--models hybrid model.hybrid.thresholds=8 model.hybrid.clauses=24"),
     "resnet_tm": Case(
         DIGITS
-        + "--models resnet_tm --resnet-stem small --set model.resnet_tm.width=4 --set model.resnet_tm.tm_hidden=8"
+        + "--models resnet_tm model.resnet_tm.stem=small --set model.resnet_tm.width=4 --set model.resnet_tm.tm_hidden=8"
         " --set model.resnet_tm.clauses=12"
     ),
     "swin_tm": Case(
         DIGITS + "--models swin_tm --set model.swin_tm.embed_dim=8 --set model.swin_tm.depths=[1,1]"
-        " --set model.swin_tm.num_heads=[2,4] --set model.swin_tm.patch_size=1 --swin-window 4"
+        " --set model.swin_tm.num_heads=[2,4] --set model.swin_tm.patch_size=1 model.swin_tm.window_size=4"
         " --set model.swin_tm.tm_hidden=8 --set model.swin_tm.clauses=12 --set model.swin_tm.head_clauses=20"
     ),
-    "pyramid_tm": Case(DIGITS + "--models pyramid_tm --pyramid-clauses 24,20,16,12"),
+    "pyramid_tm": Case(DIGITS + "--models pyramid_tm model.pyramid_tm.clauses=[24,20,16,12]"),
 }
 
 # ------------------------------------------------------------------------------------------------ radar

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.cli.show import RunDisplay
-from stillhouse.families.clauses.commands import read
+from stillhouse.compat.vision import read
 from stillhouse.families.clauses.vision.run import run_models
 from stillhouse.teachers import Teacher, TeacherConfig
 
@@ -47,7 +47,7 @@ def main() -> None:
             ),
             *("--transformer-clauses", "256", "--epochs", "30", "--batch-size", "128"),
             *("--distill-teacher-source", f"ckpt:{options.teacher.name}", "--distill-teacher-weight", "1.0"),
-            *("--distill-teacher-temp", "2.0", "--arms", "kd", "no-kd", "--transformer-ema-decay", "0.999", *words),
+            *("--distill-teacher-temp", "2.0", "arms=[kd]", "no-kd", "--transformer-ema-decay", "0.999", *words),
         ]
     )[1]
     assert isinstance(config.teacher, TeacherConfig)

@@ -4,9 +4,9 @@
 . "$(dirname "$0")/settings.sh"
 mnist_teacher
 want() { [ -z "${ONLY:-}" ] || case " $ONLY " in *" $1 "*) true ;; *) false ;; esac }
-SMALL="--dataset mnist --train-limit 6000 --epochs 6 --batch-size 64 \
+SMALL="--dataset mnist data.train_limit=6000 --epochs 6 --batch-size 64 \
  --distill-teacher-checkpoint $TEACHER --distill-teacher-weight 1.0 --distill-teacher-temp 2.0 \
- --arms kd no-kd clauses-off mlp --seeds 3"
+ arms=[kd,no-kd,clauses-off,mlp] --seeds 3"
 # shellcheck disable=SC2086
 {
     want vit && run controls-vit $SMALL --transformer-patch 4 --transformer-embed-dims 64 --transformer-layers 2 \

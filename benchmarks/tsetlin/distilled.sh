@@ -6,7 +6,7 @@
 . "$(dirname "$0")/settings.sh"
 mnist_teacher
 EPOCHS=${EPOCHS:-10}
-KD="--distill-teacher-checkpoint $TEACHER --distill-teacher-weight 1.0 --distill-teacher-temp 4.0 --epochs $EPOCHS --batch-size 64 --augment affine"
+KD="--distill-teacher-checkpoint $TEACHER --distill-teacher-weight 1.0 --distill-teacher-temp 4.0 --epochs $EPOCHS --batch-size 64 data.augment=affine"
 want() { [ -z "${ONLY:-}" ] || case " $ONLY " in *" $1 "*) true ;; *) false ;; esac }
 # shellcheck disable=SC2086
 {

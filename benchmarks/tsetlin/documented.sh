@@ -38,6 +38,6 @@ KD="--distill-teacher-checkpoint $TEACHER --distill-teacher-weight 0.5 --distill
         --transformer-heads 4 --transformer-mlp-ratio 3.0 --epochs 1 --batch-size 16 --test-batch-size 64 \
         --transformer-use-cls --transformer-pool cls --visualize-overlays "$OUT/vit_tm_overlays" \
         --visualize-samples 4 --visualize-topk 3
-    want 13 && run 13-packed --dataset mnist --models tm --epochs 5 --batch-size 256 --log-interval 20 --bitpack
+    want 13 && run 13-packed --dataset mnist --models tm --epochs 5 --batch-size 256 training.log_every=20 output.bitpack=true
     true
 }

@@ -20,8 +20,8 @@ from pathlib import Path
 from benchmarks.tsetlin.cifar10 import data_of, teacher_of
 
 from stillhouse.cli.show import RunDisplay
+from stillhouse.compat.vision import read
 from stillhouse.core.records import write_json
-from stillhouse.families.clauses.commands import read
 from stillhouse.families.clauses.vision.run import run_models
 from stillhouse.teachers import TeacherConfig
 

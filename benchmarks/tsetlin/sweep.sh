@@ -8,7 +8,7 @@ for patch in ${PATCHES:-4 8}; do
             run "sweep/patch${patch}_drop${drop}_clauses${clauses}" --dataset "${DATASET:-cifar10}" --epochs "${EPOCHS:-300}" \
                 --batch-size 256 --transformer-backend deeptm --transformer-patch "$patch" --transformer-drop-path "$drop" \
                 --transformer-clauses "$clauses" --mixup-alpha 0.8 --cutmix-alpha 1.0 --randaugment --label-smoothing 0.1 \
-                --transformer-residual-attn --augment crop-flip ${TEACHER_FLAGS:-}
+                --transformer-residual-attn data.augment=crop-flip ${TEACHER_FLAGS:-}
         done
     done
 done

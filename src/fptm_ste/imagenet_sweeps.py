@@ -16,8 +16,8 @@ from stillhouse.core.records import read_json, write_json
 from stillhouse.documents.programs import vision
 
 USUAL = (
-    "--models", "transformer", "--dataset", "folder", "--set", "data.stream=true", "--tm-target-size", "224",
-    "--transformer-backend", "deeptm", "--augment", "resized-crop", "--randaugment", "--mixup-alpha", "0.8",
+    "--models", "transformer", "--dataset", "folder", "data.stream=true", "--tm-target-size", "224",
+    "--transformer-backend", "deeptm", "data.augment=resized-crop", "--randaugment", "--mixup-alpha", "0.8",
     "--cutmix-alpha", "1.0", "--label-smoothing", "0.1", "--epochs", "300", "--batch-size", "256",
 )  # fmt: skip
 

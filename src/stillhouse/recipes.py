@@ -6,13 +6,14 @@ A recipe is a function in `families/NAME/recipes.py` that returns a whole config
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.core.checks import nearest
-from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, parse, place, set_path, settings, to_mapping
+from stillhouse.core.config import ConfigError, kinds, load_yaml, merge, override, parse, settings, to_mapping
 from stillhouse.families import FAMILIES, family
 
 if TYPE_CHECKING:  # commands look at their words before families are imported
@@ -52,13 +53,13 @@ def load(
         ConfigError: no such recipe or file, unknown key, wrong value.
     """
     base, mapping = _mapping(recipe, known())
-    for assignment in assignments:
-        set_path(mapping, assignment)
-    for key, value in (values or {}).items():
-        place(mapping, key.split("."), value)
+    override(mapping, assignments, values)
     found = _owner(mapping)
     if base is not None and type(base) is not found.Config:
         mapping = _without_defaults(mapping, type(base), found.Config)
+        if mapping.get("arms") == list(base.arms):  # those that this student has, too
+            known_arms = typing.get_args(typing.get_args(settings(found.Config)["arms"].annotation)[0])
+            mapping["arms"] = [arm for arm in base.arms if arm in known_arms]
     named = {*(assignment.partition("=")[0].strip() for assignment in assignments), *(values or {})}
     try:
         return found, found.completed(parse(found.Config, mapping), named)
@@ -66,17 +67,17 @@ def load(
         raise ConfigError(f"{error}{_of_others(mapping, found)}") from None
 
 
-def load_run(recipe: str, assignments: Sequence[str] = ()) -> Any:
+def load_run(recipe: str, assignments: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Any:
     """The configuration alone.
 
     Example:
         >>> load_run("digits", ["training.epochs=2"]).training.epochs
         2
     """
-    return load(recipe, assignments)[1]
+    return load(recipe, assignments, values)[1]
 
 
-def load_teacher_run(recipe: str, assignments: Sequence[str] = ()) -> Any:
+def load_teacher_run(recipe: str, assignments: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> Any:
     """The configuration of a recipe or file that trains a teacher, of any family.
 
     Example:
@@ -98,8 +99,7 @@ def load_teacher_run(recipe: str, assignments: Sequence[str] = ()) -> Any:
         )
     if base is None:
         mapping = found.teacher_settings(recipe, mapping)
-    for assignment in assignments:
-        set_path(mapping, assignment)
+    override(mapping, assignments, values)
     return parse(kind, mapping)
 
 

@@ -65,7 +65,7 @@ def test_estimates_and_refusals(recipe, tmp_path, capsys):
         (["--content", "scores", "topk:2"], "got both"),
         (["--content", "features:layer9"], "has none"),
         (["--set", "data.augment=crop-flip"], "expected data.views=N"),
-        (["--teacher-source", "cache:nowhere"], "there is none; write it with"),
+        (["teacher.source=cache:nowhere"], "there is none; write it with"),
     ):
         assert main(["cache", recipe, "--out", str(tmp_path / "c"), "--force", "--quiet", *words]) == 2, words
         assert said in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import io
 import json
 import typing
@@ -13,8 +14,7 @@ import yaml
 
 from stillhouse.classification.data import DataConfig
 from stillhouse.cli.main import main
-from stillhouse.core.config import ConfigError, members, parse, parts_beside, place, settings, to_mapping
-from stillhouse.core.flags import holds_configs, takes_plain
+from stillhouse.core.config import ConfigError, members, parse, place, settings, to_mapping
 from stillhouse.recipes import known, known_teachers
 
 ROOTS = {
@@ -33,7 +33,6 @@ class Place:
     path: tuple[str, ...]
     kind: type
     run: dict
-    flag: tuple[str, ...] = ()  # of its settings: those of a part that is written beside stand where it does
 
 
 def candidates(annotation, default):
@@ -120,7 +119,6 @@ def _places(root, seen):
     for at in queue:
         yield at
         for name, info in settings(at.kind).items():
-            flag = at.flag if name in {part for part, _, _ in parts_beside(at.kind)} else (*at.flag, name)
             for part, listed in parts_of(info.annotation):
                 path = (*at.path, name)
                 run = changed(at.run, path, [least(part)] if listed else least(part))
@@ -128,7 +126,7 @@ def _places(root, seen):
                 if union not in seen and fits(root, run):
                     seen.add(union)
                     inner = ("0",) * listed
-                    queue.append(Place((*path, *inner), part, run, (*flag, *inner)))
+                    queue.append(Place((*path, *inner), part, run))
 
 
 def printed(*words):
@@ -139,16 +137,15 @@ def printed(*words):
     return out.getvalue() if status == 0 else f"refused: {err.getvalue()}"
 
 
-def as_flag(at, name, value):
-    """A setting as a flag."""
-    flag = "--" + "-".join((*at.flag, name)).replace("_", "-")
-    if isinstance(value, bool):
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    if isinstance(value, list) and isinstance(value[0], list):  # no flag takes a list of lists
-        return [f"--set={'.'.join((*at.path, name))}={json.dumps(value)}"]
-    if isinstance(value, list):
-        return [flag, *map(str, value)]
-    return [flag, json.dumps(value) if isinstance(value, dict) else str(value)]
+def takes_plain(annotation):
+    """A field that takes a number or a word beside configurations."""
+    return any(kind in (int, float, str) for kind in members(annotation))
+
+
+def holds_configs(annotation):
+    """A field of parts that have settings of their own."""
+    inner = {m for kind in members(annotation) for arg in typing.get_args(kind) for m in members(arg)}
+    return any(is_dataclass(kind) for kind in {*members(annotation), *inner})
 
 
 def choices(root, at):
@@ -181,7 +178,7 @@ def together(root, at):
 
 @pytest.mark.parametrize(("command", "root"), ROOTS, ids=lambda one: getattr(one, "__name__", one))
 def test_a_setting_means_the_same_in_a_file_and_on_the_command_line(command, root, tmp_path):
-    """A flag of one member of a union was judged by the words of another: `--data-name mnist` was refused, the file was taken."""
+    """As `key=value`, and as `--set` in another order."""
     base, whole = tmp_path / "base.yaml", tmp_path / "whole.yaml"
     taken = refused = 0
     for at in places()[root]:
@@ -192,17 +189,16 @@ def test_a_setting_means_the_same_in_a_file_and_on_the_command_line(command, roo
                 run = changed(run, (*at.path, name), value)
             whole.write_text(yaml.safe_dump(run))
             expected = printed(command, str(whole))
-            flags = [word for name, value in change.items() for word in as_flag(at, name, value)]
-            sets = [f"--set={'.'.join((*at.path, name))}={json.dumps(value)}" for name, value in change.items()]
-            for words in (flags, sets):
-                assert printed(command, str(base), *words) == expected, (at, words)
+            words = [f"{'.'.join((*at.path, name))}={json.dumps(value)}" for name, value in change.items()]
+            for way in (words, [f"--set={word}" for word in reversed(words)]):
+                assert printed(command, str(base), *way) == expected, (at, way)
             is_refused = expected.startswith("refused")
             taken, refused = taken + len(change) * (not is_refused), refused + len(change) * is_refused
     assert taken > refused  # the rest needs another setting beside it, and is refused alike
 
 
 def test_every_part_of_every_configuration_is_tried():
-    """A member of a union that the walk above leaves out could have a field that no flag sets."""
+    """A member of a union that the walk above leaves out could have a field that nothing sets."""
     tried = {at.kind for found in places().values() for at in found}
     found, queue = set(), [root for _, root in ROOTS]
     for kind in queue:
@@ -216,20 +212,50 @@ def test_every_part_of_every_configuration_is_tried():
 
 @pytest.mark.parametrize("name", [*typing.get_args(settings(DataConfig)["name"].annotation), "texts"])
 def test_every_data_set_can_be_named_over_a_recipe(name, tmp_path):
-    """`--data-name` was judged by the texts' word alone; with it, all settings of images were unknown keys of texts."""
+    """All settings of images were unknown keys of texts."""
     file = tmp_path / "x.yaml"
     file.write_text(
         yaml.safe_dump({"recipe": "digits-timm", "name": "digits-timm", "data": {"name": name, "root": "x"}})
     )
     expected = printed("distill", str(file))
     assert yaml.safe_load(expected)["data"]["name"] == name
-    assert printed("distill", "digits-timm", "--data-name", name, "--data-root", "x") == expected
-    assert printed("distill", "digits-timm", "--set", f"data.name={name}", "--set", "data.root=x") == expected
+    assert printed("distill", "digits-timm", f"data.name={name}", "data.root=x") == expected
 
 
-def test_one_word_is_no_list_of_one(tmp_path):
-    """`--signals-0-student blocks` (all layers under it) was read as a list of one layer, another signal than the file's."""
-    file = tmp_path / "x.yaml"
-    file.write_text("signals: [{kind: hidden, student: a, teacher: [b, c]}]\n")
-    found = [printed("distill", str(file), "--signals-0-student", *words) for words in (["d"], ["d", "e"], ["d,e"])]
-    assert [yaml.safe_load(one)["signals"][0]["student"] for one in found] == ["d", ["d", "e"], ["d", "e"]]
+def members_by_path():
+    """(command, shortest run, path, kind) of every member of every union by `kind`."""
+    for (command, root), found in zip(ROOTS, places().values()):
+        for at in found:
+            if at.path and "kind" in settings(at.kind):
+                yield command, root, at
+
+
+def test_every_kind_can_be_chosen_by_one_word(tmp_path):
+    """Its defaults are its own, also where the part before had others; other settings come on top, in any order."""
+    tried = 0
+    for command, root, at in members_by_path():
+        kind = settings(at.kind)["kind"].default
+        others = [part for part, _ in parts_of(_annotation(root, at.path)) if "kind" in settings(part)]
+        other = next((least(part) for part in others if part is not at.kind), None)
+        if other is None or fits(root, changed(at.run, at.path, other)) is None:
+            continue
+        part = functools.reduce(lambda here, key: here[int(key) if key.isdigit() else key], at.path, at.run)
+        (tmp_path / "old.yaml").write_text(yaml.safe_dump({"name": "x", **changed(at.run, at.path, other)}))
+        (tmp_path / "new.yaml").write_text(yaml.safe_dump({"name": "x", **at.run}))
+        where = ".".join(at.path)
+        words = [f"{where}.{key}={json.dumps(value)}" for key, value in part.items() if key != "kind"]
+        expected = printed(command, str(tmp_path / "new.yaml"))
+        assert printed(command, str(tmp_path / "old.yaml"), *words, f"{where}.kind={kind}") == expected, at
+        tried += 1
+    assert tried > 60
+
+
+def _annotation(kind, path):
+    """The annotation of the field at a path, through lists and parts."""
+    here = [kind]
+    for step in path:
+        if step.isdigit():
+            continue
+        annotation = next(settings(part)[step].annotation for part in here if step in settings(part))
+        here = [part for part, _ in parts_of(annotation)]
+    return annotation

@@ -13,7 +13,7 @@ from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.tokenizer import byte_tokenizer, load_tokenizer
 from stillhouse.families.lm.saved import load_lm, save_lm
 from stillhouse.families.lm.students import SpikingLMConfig
-from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.families.lm.teachers import LanguageTeacherConfig
 
 pytest.importorskip("numba")
 from stillhouse.families.lm.export.packed_ternary import load_packed, pack_student
@@ -27,14 +27,6 @@ def student(tmp_path_factory):
     model = SpikingLMConfig(vocab_size=256, width=16, layers=1, heads=2, chunk=8).build()
     model.quantize(1)
     save_lm(folder, model, byte_tokenizer(), window=16)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def teacher(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("teacher")
-    SmallTransformerConfig(width=16, layers=1, heads=2).build(256).network.save_pretrained(folder)
-    byte_tokenizer().save(folder)
     return folder
 
 
@@ -54,12 +46,11 @@ def refused(capsys, *words):
     return said
 
 
-def test_the_same_folder_is_taken_when_nothing_is_wrong(student, teacher, text, capsys):
+def test_the_same_folder_is_taken_when_nothing_is_wrong(student, text, capsys):
     """Refusals that refuse everything would pass all tests below."""
     how = ["--source", text, "--tokens", "200", "--window", "16"]
     assert main(["lm", "evaluate", *map(str, [student, *how])]) == 0
     assert "sliding_nll" in capsys.readouterr().out
-    assert main(["lm", "evaluate", *map(str, [teacher, *how])]) == 0
 
 
 @pytest.mark.parametrize(
@@ -75,19 +66,11 @@ def test_a_number_out_of_its_range_is_named(student, capsys, flag, value, said):
     assert said in refused(capsys, "evaluate", student, f"{flag}={value}")
 
 
-@pytest.mark.parametrize("flags", [["--source", "x"], ["--tokens", "5"], ["--window", "5"]])
-def test_flags_that_would_not_be_read_are_refused(student, teacher, capsys, flags):
-    """A number for a text that was not read would pass for one of that text; and a teacher has no spikes to count."""
-    assert f"expected --energy without them, got {flags[0]}" in refused(capsys, "evaluate", student, "--energy", *flags)
-    assert "--energy: expected a student's folder" in refused(capsys, "evaluate", teacher, "--energy")
-
-
 def test_a_folder_of_neither_kind_is_called_so(tmp_path, capsys):
     """A run's folder is near, and the message was about its text."""
     for folder in (tmp_path, tmp_path / "absent"):
         said = refused(capsys, "evaluate", folder)
-        assert "(card.json) or a finished run" in said
-        assert "got none of them" in said
+        assert "(card.json in it) or a finished run, got neither" in said
 
 
 @pytest.mark.parametrize(
@@ -128,9 +111,8 @@ def test_a_tiny_temperature_is_its_limit(student, capsys):
 def test_an_export_that_cannot_be_written_is_said(student, tmp_path, capsys):
     """A place that is a file, in a file, or of the system's ended in a traceback."""
     (tmp_path / "t.txt").write_text("mine")
-    for out in (tmp_path / "t.txt" / "sub", "/proc/x"):
-        assert "cannot write" in refused(capsys, "export", student, "--out", out)
-    assert "got the file" in refused(capsys, "export", student, "--out", tmp_path / "t.txt")
+    for out in (tmp_path / "t.txt" / "sub", tmp_path / "t.txt"):
+        assert str(tmp_path / "t.txt") in refused(capsys, "export", student, "--to", "packed", "--out", out)
     assert [path.name for path in tmp_path.iterdir()] == ["t.txt"]
     assert (tmp_path / "t.txt").read_text() == "mine"
 

@@ -10,7 +10,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
 
 TEXT = " ".join(f"word {n % 37} of {n % 11}." for n in range(4000))
-SMALL = "--epochs 1 --seeds 1 --data-train-limit 40 --data-test-limit 30 --student-depth 1 --student-embed-dim 16"
+SMALL = "--epochs 1 --seeds 1 data.train_limit=40 data.test_limit=30 student.depth=1 student.embed_dim=16"
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def place(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "line",
     [
-        "distill digits --student-clauses 1000000000000",
+        "distill digits student.clauses=1000000000000",
         "distill digits --set signals.0.kind=logits --set inherit.nowhere=nothing",
-        "vision --dataset digits --models tm --tm-n-clauses 1000000000000 --epochs 1",
-        "lm train-teacher tiny-shakespeare-teacher --corpus-source text.txt --corpus-vocab-size 300 --model-width 4194304",
-        "train-teacher digits-teacher --training-learning-rate 1e30 --training-final-learning-rate 1e30",
+        "vision --dataset digits --models tm --epochs 1 model.tm.clauses=1000000000000 --epochs 1",
+        "train-teacher tiny-shakespeare-teacher corpus.source=text.txt corpus.tokenizer=bpe:300 model.width=4194304",
+        "train-teacher digits-teacher --learning-rate 1e30 training.final_learning_rate=1e30",
     ],
 )
 def test_what_is_refused_leaves_no_folder(line, place, capsys):
@@ -39,13 +39,13 @@ def test_what_is_refused_leaves_no_folder(line, place, capsys):
 
 def test_the_next_try_begins_in_the_same_folder(place, capsys):
     """Of a run that was killed before it had trained anything, too."""
-    line = ["distill", "digits", *SMALL.split(), "--arms", "no-kd", "--quiet", "--out", "o"]
-    assert main([*line, "--student-clauses", "1000000000000"]) == 2
+    line = ["distill", "digits", *SMALL.split(), "arms=[no-kd]", "--quiet", "--out", "o"]
+    assert main([*line, "student.clauses=1000000000000"]) == 2
     (place / "o").mkdir()
     (place / "o" / "run.json").write_text("{}")
-    assert main([*line, "--student-clauses", "8"]) == 0, capsys.readouterr().err
+    assert main([*line, "student.clauses=8"]) == 0, capsys.readouterr().err
     assert json.loads((place / "o" / "run.json").read_text())["kind"] == "clauses"
-    assert main([*line, "--student-clauses", "8"]) == 2
+    assert main([*line, "student.clauses=8"]) == 2
     assert "holds a run already" in capsys.readouterr().err
     card = json.loads((place / "o" / "student" / "card.json").read_text())
     del card["sha256"]

@@ -86,8 +86,8 @@ def test_a_kind_that_is_no_word_is_named(kind, tmp_path, capsys):
 
 
 def test_a_setting_is_judged_with_the_flags_beside_it(capsys):
-    """`data.stream` is wrong of digits and right of a folder; the order of --set and flags does not matter."""
-    assert main(["distill", "digits", "--set", "data.stream=true", "--data-name", "folder", "--print-config"]) == 0
+    """`data.stream` is wrong of digits and right of a folder; their order does not matter."""
+    assert main(["distill", "digits", "data.stream=true", "data.name=folder", "--print-config"]) == 0
     assert "stream: true" in capsys.readouterr().out
     assert main(["distill", "digits", "--set", "data.stream=true", "--epochs", "2", "--print-config"]) == 2
     assert "digits has none" in capsys.readouterr().err
@@ -136,5 +136,5 @@ def test_sigterm_takes_away_what_is_half_written(tmp_path, monkeypatch, capsys):
 
 def test_a_word_that_ends_in_a_colon_is_a_word(capsys):
     """YAML reads `timm:` as a mapping: the message was `expected text, got {'timm': None}`."""
-    assert main(["distill", "digits", "--teacher-source", "timm:", "--print-config"]) == 2
+    assert main(["distill", "digits", "teacher.source=timm:", "--print-config"]) == 2
     assert "{'timm'" not in capsys.readouterr().err

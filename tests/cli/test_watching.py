@@ -140,7 +140,6 @@ def test_a_key_that_stops_a_command_says_how_to_go_on(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("stillhouse.cli.main.run_command", stopped)
-    monkeypatch.setattr("stillhouse.cli.early.look", lambda words: None)
     assert main(["embed", "distill", "vectors.npy", "--out", "runs/five"]) == 130
     error = capsys.readouterr().err
     assert "continue with: stillhouse embed distill vectors.npy --out runs/five --resume" in error

@@ -27,7 +27,7 @@ def teacher_words(case, tmp_path, **training):
 
 @pytest.mark.parametrize("kind", ["images", "lm"])
 def test_a_teacher_at_chance_is_not_recommended(kind, case_of, tmp_path, capsys):
-    """`use it as --teacher-source` was printed whatever came out; tests/sar asks the same of radar."""
+    """`use it as teacher.source` was printed whatever came out; tests/sar asks the same of radar."""
     case = case_of(kind)
     words = teacher_words(case, tmp_path, epochs=1, learning_rate=1e-9, final_learning_rate=1e-9)
     capsys.readouterr()
@@ -51,7 +51,7 @@ def test_a_good_one_is(case_of, tmp_path, capsys):
         "--quiet",
         "--resume",
     ]
-    how = f"--teacher-source ckpt:{case.checkpoint}"
+    how = f"teacher.source=ckpt:{case.checkpoint}"
     capsys.readouterr()
     assert main(words) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"use it as {how}"
@@ -73,4 +73,4 @@ def test_a_poor_one_is_said_to_be_poor(case_of, tmp_path, capsys, monkeypatch):
     assert main(teacher_words(case_of("images"), tmp_path)) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("a poor teacher (validation accuracy")
-    assert "--teacher-source ckpt:" in last
+    assert "teacher.source=ckpt:" in last

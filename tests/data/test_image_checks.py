@@ -106,7 +106,7 @@ def test_two_classes_of_one_name_are_refused():
 
 def test_a_root_is_asked_for_where_there_is_no_default():
     for name in ("folder", "npz"):
-        with pytest.raises(InputError, match=f"data set '{name}': expected the .* in --data-root, got none"):
+        with pytest.raises(InputError, match=f"data set '{name}': expected the .* in data.root, got none"):
             DataConfig(name=name).build()
 
 

@@ -10,7 +10,6 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, dump_yaml, parse, to_mapping
-from stillhouse.core.flags import flags
 from stillhouse.families.sar.data import SarConfig, SarParameters, SceneConfig
 from stillhouse.families.sar.data.matched_filter import filtered
 from stillhouse.families.sar.data.sequences import SarScale, as_inputs, position_code, rate_at, rms
@@ -204,12 +203,6 @@ def test_configurations_survive_yaml():
     config = SarConfig(parameters=SarParameters(azimuth_rate=3e4), rate_spread=0.2, scene=WHITE)
     assert parse(SarConfig, yaml.safe_load(dump_yaml(config))) == config
     assert parse(SarConfig, {**to_mapping(config), "snr_db": "1e1"}).snr_db == 10.0
-
-
-def test_every_setting_has_a_flag():
-    """Also those of parts that are not there by default."""
-    names = {flag.name for flag in flags(SarConfig())}
-    assert {"--length", "--snr-db", "--scene-points-max", "--products-root", "--parameters-azimuth-rate"} <= names
 
 
 def test_lines_shorter_than_the_longest_aperture_are_refused():

@@ -24,8 +24,8 @@ DOCUMENTS = Path(os.environ.get("STILLHOUSE_DOCUMENTS", SEEDS))
 with_documents = pytest.mark.skipif(not list(DOCUMENTS.glob("00*.txt")), reason="the five documents are not here")
 SMALL = [
     "--dataset", "digits", "--models", "transformer", "--transformer-patch", "4", "--transformer-d-model", "16",
-    "--transformer-layers", "1", "--transformer-heads", "2", "--transformer-clauses", "8", "--epochs", "1", "--train-limit", "64",
-    "--test-limit", "40", "--threads", "1", "--quiet",
+    "--transformer-layers", "1", "--transformer-heads", "2", "--transformer-clauses", "8", "--epochs", "1", "data.train_limit=64",
+    "data.test_limit=40", "--threads", "1", "--quiet",
 ]  # fmt: skip
 
 
@@ -114,11 +114,11 @@ def test_only_sizes_are_cut_and_only_when_asked(monkeypatch, folder):
     monkeypatch.setenv(programs.SIZE, "tiny")
     programs.vision(["--epochs", "100", "--distill-teacher-timm", "vit_base_patch16_224"])
     assert seen[-1][:5] == ["vision", "--epochs", "100", "--distill-teacher-timm", "vit_base_patch16_224"]
-    cut = {word for word in seen[-1][5:] if word.startswith("--")}
-    rows = {"--epochs", "--train-limit", "--test-limit", "--validation-fraction", "--distill-teacher-image-size"}
+    cut = {word.partition("=")[0] for word in seen[-1][5:] if word.startswith("--") or "=" in word}
+    rows = {"--epochs", "data.train_limit", "data.test_limit", "data.validation_fraction", "teacher.image_size"}
     assert cut == {*rows, "--threads", "--force", "--out"}
     programs.vision(["--dataset", "digits"])  # too few for a five-hundredth to hold every class
-    assert "--validation-fraction" not in seen[-1]
+    assert "data.validation_fraction" not in str(seen[-1])
     monkeypatch.setenv(programs.SIZE, "small")
     with pytest.raises(ConfigError, match="expected tiny"):
         programs.vision([])
@@ -139,19 +139,19 @@ def test_a_refused_program_leaves_no_folder(folder, capsys):
         "cifar10",
         "--dataset-root",
         "data/none",
-        "--no-download",
+        "data.download=false",
         "--models",
         "transformer",
         "--epochs",
         "1",
     ]
     assert programs.vision(words) == 2
-    assert "data/none (--dataset-root)" in capsys.readouterr().err
+    assert "data/none (data.root)" in capsys.readouterr().err
     assert sorted(folder.rglob("*")) == before
     (folder / "mine").mkdir()
     (folder / "mine" / "file").write_text("")
     assert programs.train(["--config", "training/s4_ssm_complex.yaml", "--save_dir", "mine", "--num_epochs", "1"]) == 2
-    assert "choose another --save_dir" in capsys.readouterr().err
+    assert "choose another --out" in capsys.readouterr().err
     assert [path.name for path in (folder / "mine").iterdir()] == ["file"]
 
 

@@ -12,8 +12,8 @@ import torch
 from benchmarks.documents import SEEDS as HERE
 
 from fptm_ste import imagenet_sweeps
+from stillhouse.compat.vision import DOCUMENTED, FLAGS
 from stillhouse.core.types import Batch, ImageTask, Progress
-from stillhouse.families.clauses.vision.flags import TABLE, starred
 from stillhouse.layers.taps import Tapped
 from stillhouse.signals import build_signals, student_features
 from stillhouse.signals.ensemble import EnsembleConfig
@@ -64,8 +64,7 @@ def test_all_features_are_counted_once():
 def test_every_documented_flag_is_on_the_page():
     """84 flags of documents 000 and 001, and no other of theirs."""
     named = set(re.findall(r"`(--[\w-]+)", PARTS[0]))
-    assert set(starred()) <= named
-    assert named <= {row.name for row in TABLE}
+    assert set(DOCUMENTED) <= named <= set(FLAGS)
 
 
 @pytest.mark.skipif(not list(SEEDS.glob("00*.txt")), reason="the five documents are not here")
@@ -75,7 +74,7 @@ def test_names_in_code_are_the_documents():
     strange = []
     for numbers, features, _ in rows():
         text = "".join(texts[number] for number in numbers)
-        ours = {"--distill-teacher-data-size", "--curriculum=false", *starred()}
+        ours = {"teacher.data_size=true", "--curriculum=false", *DOCUMENTED}
         strange += [n for f in features for n in re.findall(r"`([^`]+)`", f) if n not in text and n not in ours]
     assert not strange
 

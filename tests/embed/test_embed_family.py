@@ -316,8 +316,16 @@ def test_curriculum_false_is_off(tmp_path, capsys, monkeypatch):
 
 def test_save_every_is_called_unused(vectors, tmp_path, capsys):
     """It was taken without a word."""
-    words = ["--epochs", "1", "--epoch-steps", "2", "--batch-size", "48", "--perplexity", "5", "--hidden", "8,8"]
-    words += ["--seeds", "1", "--anchors", "pca", "--device", "cpu", "--threads", "1", "--quiet", "--save_every", "5"]
+    words = [
+        "--epochs",
+        "1",
+        "lesson.epoch_steps=2",
+        "--batch-size",
+        "48",
+        "lesson.perplexity=5",
+        "student.hidden=[8, 8]",
+    ]
+    words += ["--seeds", "1", "anchors=[pca]", "--device", "cpu", "--threads", "1", "--quiet", "--save_every", "5"]
     assert main(["embed", "distill", str(vectors), "--out", str(tmp_path / "run"), *words]) == 0
     assert "unused: --save-every" in capsys.readouterr().err
 
@@ -474,4 +482,4 @@ def test_each_temperature_leaves_a_student(vectors, tmp_path):
     weights = [load_embedder(folder).w3.detach() for folder in folders]
     assert not torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[1], weights[2])
-    assert main(["embed", "encode", str(folders[0]), str(vectors), "--out", str(tmp_path / "codes.npy")]) == 0
+    assert main(["predict", str(folders[0]), str(vectors), "--out", str(tmp_path / "codes.npy")]) == 0

@@ -12,6 +12,7 @@ import torch
 from stillhouse.cache.array_file import SHA
 from stillhouse.cache.files import MANIFEST, PLAN, _digest
 from stillhouse.cli.main import main
+from stillhouse.cli.show import print_summary
 from stillhouse.core import pipeline
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
@@ -20,7 +21,7 @@ from stillhouse.core.family import TeacherAtChance
 from stillhouse.core.records import read_json, write_json
 from stillhouse.core.verdict import in_words
 from stillhouse.core.watch import Watch
-from stillhouse.families.lm.commands import in_file, in_memory, print_lm_summary
+from stillhouse.families.lm.commands import in_file, in_memory
 from stillhouse.families.lm.family import FAMILY, beside_ngram
 from stillhouse.families.lm.metrics.nll import model_nll, score_text
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
@@ -160,7 +161,7 @@ def test_a_run_says_what_the_network_adds_to_its_ngram(made, capsys):
     assert line.startswith("the network adds nothing" if kd >= alone else "the network")
     words = line[0].upper() + line[1:]
     assert words in (root / "run/report.html").read_text(encoding="utf-8")
-    print_lm_summary(summary)
+    print_summary(summary, root)
     assert words in capsys.readouterr().out
 
 
@@ -404,7 +405,7 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     assert ngram > 0
     assert f"({sum(p.numel() for p in model.parameters()):,} weights, ternary ones a byte each)" in captured.err
     assert f", n-gram inside {ngram:,} bytes; " in captured.err
-    assert main(["lm", "export", student, "--out", str(tmp_path / "packed")]) == 0
+    assert main(["lm", "export", student, "--to", "packed", "--out", str(tmp_path / "packed")]) == 0
     assert "times smaller" in capsys.readouterr().out
     assert (tmp_path / "packed/tokenizer.json").is_file()
     assert main(["lm", "evaluate", student, "--tokens", "100"]) == 0
@@ -417,9 +418,7 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["perplexity"] > 1
     assert main(["lm", "distill", "wikitext-2", "--seeds", "5", "--print-config"]) == 0
     assert "seeds: 5" in capsys.readouterr().out
-    flags = [word for change in changes(root) for word in ("--set", change)]
-    assert main(["lm", "cache", "wikitext-2", *flags, "--out", str(root / "run/logits")]) == 0
-    assert "8 logits each" in capsys.readouterr().out
+    flags = changes(root)
     assert main(["lm", "generate", student, "--prompt", "", "--tokens", "3"]) == 2
     assert main(["lm", "distil"]) == 2
     assert "did you mean 'distill'" in capsys.readouterr().err
@@ -427,7 +426,7 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
     assert main(["lm", "--help"]) == 0
     capsys.readouterr()
     out = tmp_path / "run"
-    more = ["--seeds", "1", "--arms", "kd", "--force", "--quiet"]
+    more = ["--seeds", "1", "arms=[kd]", "--force", "--quiet"]
     assert main(["lm", "distill", "wikitext-2", *flags, *more, "--out", str(out)]) == 0
     assert "bits per byte" in capsys.readouterr().out
     assert main(["lm", "distill", "wikitext-2", *flags, *more, "--out", str(out)]) == 2

@@ -27,14 +27,14 @@ TASKS = (
     ),
     Fault(
         "a changed gamma is not said",
-        "stillhouse.families.sar.commands:changed_gamma",
+        "stillhouse.compat.sar:changed_gamma",
         constant(None),
         f"{TRAPS}test_a_changed_gamma_is_said",
     ),
     Fault(
         "gamma by --set is taken away too",
-        "stillhouse.families.sar.flags:gamma_is_the_rest",
-        edited('"gamma" in (changes.get("distillation") or {}) or ', ""),
+        "stillhouse.compat.sar:_distill",
+        edited('"gamma" not in weights and ', ""),
         f"{TRAPS}test_a_changed_gamma_is_said",
     ),
     Fault(
@@ -81,8 +81,8 @@ TASKS = (
     ),
     Fault(
         "--no-compare compares",
-        "stillhouse.families.sar.flags:changes_of",
-        edited('found["compare"] = False', 'found["compare"] = True'),
+        "stillhouse.compat.sar:_read",
+        edited("    return options, changes", '    changes.pop("compare", None)\n    return options, changes'),
         f"{TRAPS}test_comparing_can_be_left_out_and_made_up_for",
     ),
     Fault(

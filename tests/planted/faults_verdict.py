@@ -6,16 +6,46 @@ from plant import Fault, constant, edited, nothing
 
 SETTINGS = (
     Fault(
-        "a flag is judged by the last part that has its name",
-        "stillhouse.cli.stored_settings:check_flags",
-        edited("for _, one in settings_of(name, roots)", "for one in dict(settings_of(name, roots)).values()"),
-        "tests/cli/test_every_setting.py::test_every_data_set_can_be_named_over_a_recipe",
+        "a part of another kind keeps the settings of the old one",
+        "stillhouse.core.config:override",
+        edited('path[-1] == "kind" and len(path) > 1', "False"),
+        "tests/cli/test_help.py::test_a_recipe_takes_another_student_by_one_word",
     ),
     Fault(
-        "one word of a flag is a list of one",
-        "stillhouse.cli.options:_value",
-        edited("len(words) == 1 and", "False and"),
-        "tests/cli/test_every_setting.py::test_one_word_is_no_list_of_one",
+        "the order of settings decides",
+        "stillhouse.core.config:override",
+        edited('sorted(pairs, key=lambda pair: len(pair[0]) - 0.5 * (pair[0][-1] == "kind"))', "pairs"),
+        "tests/cli/test_help.py::test_a_recipe_takes_another_student_by_one_word",
+    ),
+    Fault(
+        "arms that the new student lacks stay",
+        "stillhouse.recipes:load",
+        edited('mapping.get("arms") == list(base.arms)', "False"),
+        "tests/cli/test_help.py::test_a_recipe_takes_another_student_by_one_word",
+    ),
+    Fault(
+        "a setting after a flag of several values is one of them",
+        "stillhouse.cli.options:Parser._settings_of",
+        constant({}),
+        "tests/cli/test_help.py::test_every_example_is_a_line_that_the_verb_takes",
+    ),
+    Fault(
+        "a documented name of a flag is another setting",
+        "stillhouse.compat.aliases:given_settings",
+        edited('for one in path.rstrip("?*+").split():', 'for one in path.rstrip("?*+").split()[:0]:'),
+        "tests/cli/test_help.py::test_documented_names_of_flags_are_taken",
+    ),
+    Fault(
+        "a student is written in a form that it lacks",
+        "stillhouse.cli.export:check_form",
+        nothing,
+        "tests/cli/test_help.py::test_a_form_that_the_student_lacks_is_refused_from_its_card",
+    ),
+    Fault(
+        "list leaves out what it cannot import",
+        "stillhouse.cli.list:described",
+        edited("node.name.endswith(ends)", 'node.name.endswith("XConfig")'),
+        "tests/cli/test_help.py::test_what_is_listed_is_what_there_is",
     ),
 )
 
@@ -223,12 +253,6 @@ REFUSALS = (
         "stillhouse.classification.card:read_card",
         edited('not isinstance(card.get("student"), dict) or not isinstance(card.get("task"), dict)', "False"),
         NEXT,
-    ),
-    Fault(
-        "a run in the working directory changes an answer",
-        "stillhouse.cli.early:_form",
-        edited("form not in TARGETS or", "form is None or"),
-        "tests/cli/test_export_early.py::test_a_word_that_is_no_form_is_left_to_the_command",
     ),
 )
 

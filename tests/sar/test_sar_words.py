@@ -129,7 +129,7 @@ def test_plain_mse_by_the_documents_word(tmp_path):
 def test_eight_bits_lie_on_the_disk(student_run, tmp_path, capsys):
     """int8 was measured and never written: what is loaded is what `quantize` computes with, in a quarter of the bytes."""
     out = tmp_path / "small"
-    assert sar("quantize", student_run, "--out", out) == 0
+    assert sar("compress", student_run, "--to", "int8", "--out", out) == 0
     found = json.loads(capsys.readouterr().out)
     stored = load_file(out / "student.safetensors")
     matrices = [name for name, tensor in stored.items() if tensor.dtype == torch.int8]
@@ -144,16 +144,16 @@ def test_eight_bits_lie_on_the_disk(student_run, tmp_path, capsys):
     for (name, a), (_, b) in zip(expected.named_parameters(), again.named_parameters(), strict=True):
         assert torch.equal(a, b), name
     assert found["after"]["quality"] == pytest.approx(found["before"]["quality"], abs=0.05)
-    assert sar("quantize", student_run, "--out", out) == 2  # taken
+    assert sar("compress", student_run, "--to", "int8", "--out", out) == 2  # taken
 
 
 def test_pruned_and_truncated_networks_are_networks(student_run, tmp_path, capsys):
     """A quarter of a matrix is zero; 16 states become 8; both load, score and stream."""
-    assert sar("prune", student_run, "--share", 0.25, "--out", tmp_path / "p") == 0
+    assert sar("compress", student_run, "--to", "sparse", "--share", 0.25, "--out", tmp_path / "p") == 0
     assert json.loads(capsys.readouterr().out)["snr_db"] < 60
     mix = load_model(tmp_path / "p")[0].blocks[0].mix.weight
     assert int((mix.norm(dim=-1) == 0).sum()) == int(0.25 * mix.shape[0] * mix.shape[1])
-    assert sar("truncate", student_run, "--state-dim", 8, "--out", tmp_path / "t") == 0
+    assert sar("compress", student_run, "--to", "truncated", "--state-dim", 8, "--out", tmp_path / "t") == 0
     found = json.loads(capsys.readouterr().out)
     files = {
         "before": student_run / "student",
@@ -169,7 +169,7 @@ def test_pruned_and_truncated_networks_are_networks(student_run, tmp_path, capsy
 def test_one_step_is_exported(student_run, tmp_path, capsys):
     """The graph that onnxruntime runs."""
     pytest.importorskip("onnx")
-    assert sar("export", student_run, "--out", tmp_path / "step.onnx") == 0
+    assert sar("export", student_run, "--to", "onnx", "--out", tmp_path / "step.onnx") == 0
     import onnx
 
     assert {x.name for x in onnx.load(tmp_path / "step.onnx").graph.input} >= {"line", "count", "total"}

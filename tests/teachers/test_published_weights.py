@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from stillhouse.classification.teachers import flops_of
-from stillhouse.cli.main import as_typed, main
+from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
 from stillhouse.core.types import Batch, ImageTask
@@ -200,7 +200,7 @@ def test_a_first_layer_of_timm_is_adapted_or_refused_with_the_flag(kind):
     if kind == "naflexvit":
         with pytest.raises(InputError) as refused:
             adapt_channels(gray, weights, 1, name)
-        assert as_typed(str(refused.value), ["vision"]).endswith("take --tm-target-channels 3")
+        assert str(refused.value).endswith("take data.channels=3")
     else:
         found = adapt_channels(gray, weights, 1, name)
         assert {key: x.shape for key, x in found.items()} == {key: shapes[key] for key in other}
@@ -211,7 +211,7 @@ def test_published_weights_that_timm_would_leave_at_random_are_refused():
     with torch.device("meta"):
         net = timm.create_model("naflexvit_base_patch16_gap", in_chans=1)
     with pytest.raises(
-        InputError, match=r"its first layer \(embeds.proj\) is for 3 channels, .*; take --data-channels 3"
+        InputError, match=r"its first layer \(embeds.proj\) is for 3 channels, .*; take data.channels=3"
     ):
         check_adapts(net, 1, "timm:x")
     check_adapts(net, 3, "timm:x")
@@ -275,7 +275,7 @@ def pickled(tmp_path):
 
 def test_a_pickle_as_a_teacher_is_one_line(pickled):
     """torch's warning of its protocol stood above it, two lines of advice about nothing."""
-    command = [sys.executable, "-m", "stillhouse", "check", "digits", "--teacher-source", f"ckpt:{pickled}"]
+    command = [sys.executable, "-m", "stillhouse", "check", "digits", f"teacher.source=ckpt:{pickled}"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 2
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
@@ -304,7 +304,7 @@ def test_an_error_of_two_lines_is_shown_in_one(tmp_path, capsys, name):
     )
     (tmp_path / "broken.py").write_text("raise OSError('first\\nsecond')\n")
     source = f"py:{tmp_path / 'broken.py'}:Missing" if name == "Missing" else f"py:{tmp_path / 'net.py'}:{name}"
-    assert main(["check", "digits", "--teacher-source", source]) == 2
+    assert main(["check", "digits", f"teacher.source={source}"]) == 2
     shown = capsys.readouterr().err.strip()
     assert len(shown.splitlines()) == 1
     assert "first second" in shown

@@ -264,7 +264,7 @@ def test_files_that_are_no_checkpoint_are_said_plainly(tmp_path):
     ):
         with pytest.raises(InputError, match=words):
             read_state_dict(tmp_path / name)
-    with pytest.raises(InputError, match="--teacher-source timm:NAME"):
+    with pytest.raises(InputError, match=r"teacher\.source=timm:NAME"):
         TeacherConfig(source=f"ckpt:{tmp_path / 'good.pt'}").build(TASK)
     with pytest.raises(InputError, match="does not exist"):
         TeacherConfig(source="ckpt:nowhere.safetensors").build(TASK)

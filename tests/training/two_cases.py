@@ -217,16 +217,14 @@ MORE = {
     "from-one": ("split", {"resume": True}),
     "for-one": ("split", {"strategy": "fsdp", "stop": 13}),
 }
-RUN = (
-    "--epochs 1 --seeds 1 --arms kd,no-kd --data-train-limit 120 --data-test-limit 60 --device cpu --threads 1 --quiet"
-)
+RUN = "--epochs 1 --seeds 1 arms=[kd,no-kd] data.train_limit=120 data.test_limit=60 --device cpu --threads 1 --quiet"
 
 
 def main(folder, devices, names):
     folder = Path(folder)
     for name in names:
         if name == "run":
-            words = ["distill", "digits", *RUN.split(), "--devices", str(devices), "--out", str(folder / "run")]
+            words = ["distill", "digits", *RUN.split(), f"training.devices={devices}", "--out", str(folder / "run")]
             torch.save(command(words), folder / f"run-{ranks.rank()}.pt")
             continue
         if name == "breaks" and ranks.rank() == 1:

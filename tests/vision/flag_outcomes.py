@@ -8,12 +8,12 @@ import yaml
 
 from stillhouse.classification.data import DataConfig
 from stillhouse.classification.teachers import tutor_of
+from stillhouse.compat.vision import read
 from stillhouse.core.config import dump_yaml, parse, to_mapping
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.lab import Lab
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.types import Progress
-from stillhouse.families.clauses.commands import read
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.students.priors import apply_prior
 from stillhouse.families.clauses.vision.models import student_of
@@ -28,7 +28,7 @@ def words(text):
 
 BASE = [
     *words(
-        "--dataset digits --train-limit 60 --test-limit 40 --transformer-patch 4 --transformer-clauses 8 --device cpu"
+        "--dataset digits data.train_limit=60 data.test_limit=40 --transformer-patch 4 --transformer-clauses 8 --device cpu"
     ),
     *words("--transformer-mlp-ratio 2 --batch-size 16 --epochs 4 --transformer-drop-path 0 --transformer-dropout 0"),
 ]
@@ -190,8 +190,9 @@ def backbone(*line):
     return [repr(stage) for stage in chosen.run_config(chosen.models[0]).student.backbone().stages()]
 
 
-TM = [*BASE, *words("--models tm --tm-n-clauses 40")]
-DEEP = [*BASE, *words("--models deep_tm --deeptm-hidden-dims 12 --deeptm-n-clauses 12")]
-HYBRID = [*BASE, *words("--models hybrid --hybrid-clauses 12")]
+TM = [*BASE, *words("--models tm model.tm.clauses=40")]
+DEEP = [*BASE, *words("--models deep_tm model.deep_tm.hidden_dims=[12] model.deep_tm.clauses=12")]
+HYBRID = [*BASE, *words("--models hybrid model.hybrid.clauses=12")]
 RESNET = [*BASE, "--models", "resnet_tm"]
-PYRAMID = [*BASE, *words("--models pyramid_tm --pyramid-clauses 12,12,12,12")]
+PYRAMID = [*BASE, *words("--models pyramid_tm model.pyramid_tm.clauses=[12,12,12,12]")]
+SWIN_TM = [*BASE, *words("--models swin_tm model.swin_tm.window_size=4 --tm-target-size 32")]

@@ -1,4 +1,4 @@
-"""What documents 000 and 001 combine: alignments by flags, several teachers and features in one run, read-outs of each head."""
+"""What documents 000 and 001 combine: alignments, several teachers and features in one run, read-outs of each head."""
 
 import json
 
@@ -7,47 +7,51 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from stillhouse.cli.main import main
+from stillhouse.compat.vision import read
 from stillhouse.core.config import ConfigError
 from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, Progress
-from stillhouse.families.clauses.commands import read
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
 from stillhouse.families.clauses.vision.places import heads_of
-from stillhouse.families.clauses.vision.unused import unread, unused_settings
+from stillhouse.families.clauses.vision.unused import unread
 from stillhouse.signals.probes import ProbesConfig
 from stillhouse.teachers import TeacherConfig
 
 SMALL = [
-    *("--dataset", "digits", "--train-limit", "96", "--test-limit", "40", "--device", "cpu", "--threads", "1", "--quiet"),
+    *("--dataset", "digits", "data.train_limit=96", "data.test_limit=40", "--device", "cpu", "--threads", "1", "--quiet"),
     *("--transformer-patch", "2", "--transformer-d-model", "12", "--transformer-heads", "3", "--transformer-layers", "2"),
     *("--transformer-clauses", "12", "--transformer-mlp-ratio", "2", "--batch-size", "32", "--epochs", "1"),
 ]  # fmt: skip
-TAUGHT = [*SMALL, "--distill-teacher-source", "builtin:digits"]
-LAYERS = ["--distill-student-layer", "blocks.1", "--distill-teacher-layer", "layer2"]
-WEIGHTS = {"feature": "0.1", "attention": "1.0", "relation": "0.2", "clause": "0.5"}
+TAUGHT = [*SMALL, "teacher.source=builtin:digits"]
+PLACES = "student: blocks.1, teacher: '0:layer2'"
+BANK = "student: blocks.1.feed_forward.core.layers.0.bank, teacher: '0:layer2'"
+SIGNALS = {
+    "feature_loss": f"{{kind: features, name: feature_loss, weight: 0.1, pool: mean, {PLACES}}}",
+    "attention_loss": f"{{kind: activation-maps, name: attention_loss, weight: 1.0, {PLACES}}}",
+    "relation_loss": f"{{kind: relations, name: relation_loss, weight: 0.2, relation: cka, {PLACES}}}",
+    "clause_loss": f"{{kind: clause-targets, name: clause_loss, weight: 0.5, {BANK}}}",
+}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Two teachers, all four alignments, read-outs of heads, TensorBoard: one run of a few steps."""
     out = tmp_path_factory.mktemp("aligned")
-    given = [word for name, weight in WEIGHTS.items() for word in (f"--distill-{name}-weight", weight)]
-    words = [*TAUGHT, *LAYERS, *given, "--distill-more-teachers", "builtin:digits", "--log-interval", "1"]
+    given = [f"signals=[{', '.join(SIGNALS.values())}]", "more_teachers=[{source: builtin:digits}]"]
+    words = [*TAUGHT, *given, "training.log_every=1"]
     assert main(["vision", *words, "--transformer-log-dir", str(out / "board"), "--out", str(out / "run")]) == 0
     return out
 
 
 def test_alignments_and_several_teachers_in_one_run(run):
-    """Each flag is a term of its own, beside the KL to the mean of both teachers; layers are those of the first."""
+    """Each signal is a term of its own, beside the KL to the mean of both teachers; layers are those of the first."""
     found = json.loads((run / "run" / "results.json").read_text())["models"]["transformer"]
     losses = found["losses"]
-    for name in ("teacher_kd_loss", *(f"{kind}_loss" for kind in WEIGHTS)):
+    for name in ("teacher_kd_loss", *SIGNALS):
         assert losses[name] > 0, name
     signals = {signal["name"]: signal for signal in found["config"]["signals"]}
     assert signals["teacher_kd_loss"]["kind"] == "ensemble"
     assert signals["feature_loss"]["teacher"] == "0:layer2"
-    assert {f"{kind}_loss": signals[f"{kind}_loss"]["weight"] for kind in WEIGHTS} == {
-        f"{kind}_loss": float(weight) for kind, weight in WEIGHTS.items()
-    }
+    assert {name: signals[name]["weight"] for name in SIGNALS} == dict(zip(SIGNALS, (0.1, 1.0, 0.2, 0.5)))
     assert len(found["config"]["more_teachers"]) == 1
 
 
@@ -104,18 +108,14 @@ def test_contexts_are_those_before_the_projection(architecture):
 def test_a_flag_that_a_model_does_not_read_is_named():
     """No term, and no word: flat machines with contrast, auxiliary heads and weighed heads."""
     given = ["--transformer-aux-weight", "0.1", "--transformer-contrastive-weight", "0.2"]
-    config = read([*SMALL, "--models", "tm", *given, "--transformer-clause-specialize", "--head-probes"])[1]
+    config = read([*SMALL, "--models", "tm", *given, "--transformer-clause-specialize", "lesson.head_probes=true"])[1]
     lines = list(unread(config, "tm", ()))
     assert [line.partition(":")[0] for line in lines] == [
         "lesson.aux_weight", "lesson.contrastive_weight", "lesson.head_probes", "clauses.specialize",
     ]  # fmt: skip
     assert list(unread(config, "transformer", ("norm",))) == []
-    layers = list(unused_settings(read([*TAUGHT, *LAYERS])[1]))
-    assert "lesson.student_layer: blocks.1 does nothing: needs a weight of an alignment" in layers
-    alone = list(unused_settings(read([*SMALL, *LAYERS, "--distill-feature-weight", "1"])[1]))
-    assert any(line.startswith("lesson.feature_weight") for line in alone)
-    with pytest.raises(ConfigError, match="expected student_layer and teacher_layer"):
-        read([*TAUGHT, "--distill-clause-weight", "1"])
+    with pytest.raises(ConfigError, match="need a teacher whose weight is above 0"):
+        read([*SMALL, f"signals=[{SIGNALS['feature_loss']}]"])
 
 
 def test_the_models_lines_are_printed(tmp_path, capsys):
@@ -124,8 +124,7 @@ def test_the_models_lines_are_printed(tmp_path, capsys):
         *SMALL,
         "--models",
         "tm",
-        "--tm-n-clauses",
-        "20",
+        "model.tm.clauses=20",
         "--transformer-contrastive-weight",
         "0.2",
         "--out",
@@ -156,7 +155,7 @@ def test_a_teacher_at_the_datas_size():
     built = TeacherConfig(**source, data_size=True).build(task)
     assert built.module.pos_embed.shape[1] == 1 + (40 // 16) ** 2
     assert TeacherConfig(**source).build(task).module.pos_embed.shape[1] == 1 + 14**2
-    assert read([*SMALL, "--distill-teacher-timm", "vit_tiny_patch16_224", "--distill-teacher-data-size"])[
+    assert read([*SMALL, "--distill-teacher-timm", "vit_tiny_patch16_224", "teacher.data_size=true"])[
         1
     ].teacher.data_size
     with pytest.raises(ValueError, match="expected one of the two"):

@@ -52,7 +52,7 @@ def test_boolean_features_replace_pixels(tmp_path):
     packed = np.load(folder / "train.npy")
     packed[0, 0] ^= 255
     np.save(folder / "train.npy", packed)
-    with pytest.raises(InputError, match=r"train\.npy was changed after it was written.*--tm-feature-force"):
+    with pytest.raises(InputError, match=r"train\.npy was changed after it was written.*features.force=true"):
         made(mode="conv")
     made(mode="conv", force=True)
     labels = np.load(folder / "train-labels.npy")
@@ -61,7 +61,7 @@ def test_boolean_features_replace_pixels(tmp_path):
         made(mode="conv")
     assert torch.equal(made(mode="conv", force=True).test.batch(torch.tensor([2, 0])).inputs, expected)
     (folder / "manifest.json").write_text("{")
-    with pytest.raises(InputError, match=r"not JSON.*--tm-feature-force"):
+    with pytest.raises(InputError, match=r"not JSON.*features.force=true"):
         made(mode="conv")
 
 

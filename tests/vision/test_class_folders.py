@@ -10,7 +10,7 @@ from stillhouse.cli.main import main
 from stillhouse.core.records import read_json
 from stillhouse.families.clauses.family import FAMILY
 
-SETTINGS = "--epochs 4 --batch-size 32 --threads 1 --device cpu --quiet --tm-n-clauses 40 --transformer-patch 4 "
+SETTINGS = "--epochs 4 --batch-size 32 --threads 1 --device cpu --quiet model.tm.clauses=40 --transformer-patch 4 "
 SETTINGS += "--transformer-d-model 12 --transformer-heads 2 --transformer-layers 1 --transformer-clauses 16 --lr 0.02 "
 SETTINGS += "--visualize-samples 8"
 

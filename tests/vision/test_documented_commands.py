@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from stillhouse.compat.vision import read, unused_flags
 from stillhouse.core.types import ImageTask
-from stillhouse.families.clauses.commands import described, read, unused_flags
 from stillhouse.families.clauses.students.unused import unused_settings
 from stillhouse.families.clauses.vision.config import SIDES
 from stillhouse.families.clauses.vision.unused import unused_settings as vision_unused
@@ -48,23 +48,3 @@ def test_there_are_all_of_them():
     numbered = re.findall(r"^(\d+)\. ", REPRODUCTION, re.MULTILINE)
     assert numbered == [str(number) for number in range(1, 15)]
     assert len(OF_DOCUMENTS) == 15  # and the one at the top
-
-
-def test_the_table_of_flags_is_the_code_s():
-    """A renamed setting, another default or other words would leave the page wrong."""
-    rows = re.findall(r"^\| `(--[\w-]+)`( \+)? \| `([\w.]+)` \| (.*?) \| (.*) \|$", PAGE, re.MULTILINE)
-    assert rows == [
-        (row.name, "" if row.starred else " +", row.path, _shown(flag.default), flag.help) for row, flag in _in_groups()
-    ]
-
-
-def _in_groups():
-    rows = list(described())
-    groups = list(dict.fromkeys(row.group for row, _ in rows))
-    return [(row, flag) for group in groups for row, flag in rows if row.group == group]
-
-
-def _shown(default):
-    if default is None or default == ():
-        return "none"
-    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

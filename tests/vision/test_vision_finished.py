@@ -26,8 +26,8 @@ def counted(monkeypatch, place, name):
 def test_a_finished_model_is_left_as_it_is(tmp_path, monkeypatch):
     """Its overlays, its usage and its board were made once more, and the teacher was fitted for it."""
     words = [
-        *("vision", "--dataset", "digits", "--train-limit", "160", "--test-limit", "40", "--transformer-patch", "2"),
-        *(*STUDENT, "--distill-teacher-source", "builtin:digits", "--transformer-save-path", str(tmp_path / "net.pth")),
+        *("vision", "--dataset", "digits", "data.train_limit=160", "data.test_limit=40", "--transformer-patch", "2"),
+        *(*STUDENT, "teacher.source=builtin:digits", "--transformer-save-path", str(tmp_path / "net.pth")),
         *("--out", str(tmp_path / "run")),
     ]
     assert main(words) == 0

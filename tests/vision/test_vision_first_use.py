@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from stillhouse.cli.main import main
+from stillhouse.compat.vision import read, unused_flags
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import read_json
-from stillhouse.families.clauses.commands import described, read, unused_flags
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.students.config import UnifiedTMConfig
@@ -18,7 +18,7 @@ from stillhouse.families.clauses.students.unused import unused_settings
 from stillhouse.families.clauses.vision.unused import unused_settings as vision_unused
 
 DIGITS = [
-    *("--dataset", "digits", "--train-limit", "160", "--test-limit", "40", "--device", "cpu", "--epochs", "2"),
+    *("--dataset", "digits", "data.train_limit=160", "data.test_limit=40", "--device", "cpu", "--epochs", "2"),
     *(
         "--transformer-patch",
         "2",
@@ -40,15 +40,11 @@ def refused(capsys, *words):
 
 
 def test_none_is_a_word_where_it_is_one_of_the_choices():
-    """The page recommends `--transformer-relative-pos none`; it was read as nothing and refused."""
-    options = [(row.name, flag) for row, flag in described() if "none" in flag.choices]
-    assert {"--transformer-relative-pos", "--transformer-ff-gate", "--tm-prior-template", "--augment"} <= {
-        name for name, _ in options
-    }
-    for name, _ in options:
-        read([name, "none"])
-    assert read(["--transformer-relative-pos", "none"])[1].model.transformer.relative_position_type == "none"
-    assert read(["--transformer-clause-bias", "none"])[1].model.transformer.clause_bias_init is None
+    """It was read as nothing and refused; nothing is `null`."""
+    assert read(["--transformer-ff-gate", "none"])[1].model.transformer.ff_gate == "none"
+    assert read(["--tm-prior-template", "none"])[1].prior == "none"
+    assert read(["model.transformer.relative_position_type=none"])[1].model.transformer.relative_position_type == "none"
+    assert read(["--transformer-clause-bias", "null"])[1].model.transformer.clause_bias_init is None
 
 
 @pytest.mark.parametrize("source", ["builtin:digits", "ckpt:teacher.safetensors"])
@@ -57,7 +53,7 @@ def test_a_teacher_with_its_kind_is_taken_by_either_flag(source):
     assert read(["--distill-teacher-timm", "resnet18"])[1].teacher.source == "timm:resnet18"
 
 
-@pytest.mark.parametrize("flag", ["--distill-teacher-weight", "--distill-teacher-temp", "--distill-teacher-image-size"])
+@pytest.mark.parametrize("flag", ["--distill-teacher-weight", "--distill-teacher-temp"])
 def test_settings_of_no_teacher_are_refused(flag):
     """They changed nothing, or turned a teacher of other data on."""
     with pytest.raises(ConfigError, match="there is no teacher; name one"):
@@ -67,9 +63,9 @@ def test_settings_of_no_teacher_are_refused(flag):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--arms", "kd", "no-kd"], "'kd' needs a teacher"),
-        (["--arms", "clauses-off", "mlp"], "expected 'kd' or 'no-kd' among them"),
-        (["--optimizer", "sgd"], "give --lr"),
+        (["arms=[kd, no-kd]"], "'kd' needs a teacher"),
+        (["arms=[clauses-off, mlp]"], "expected 'kd' or 'no-kd' among them"),
+        (["training.optimizer=sgd"], "give --lr"),
         (["--models", "tm", "--transformer-save-path", "x.pth"], "no model is one"),
         (["--models", "tm", "--visualize-overlays", "x"], "no model is one"),
         (["--transformer-clause-target", "40"], "without clauses.auto"),
@@ -86,8 +82,11 @@ def test_flags_of_models_that_are_not_trained_are_said():
     def unused(*words):
         return dict(unused_flags(*read(list(words))))
 
-    assert unused("--tm-n-clauses", "40", "--deeptm-tau", "0.4") == {"--tm-n-clauses": "tm", "--deeptm-tau": "deep_tm"}
-    assert not unused("--models", "tm", "--tm-n-clauses", "40", "--tm-tau", "0.4", "--epochs", "3")
+    assert unused("model.tm.clauses=40", "model.deep_tm.rule.tau=0.4") == {
+        "model.tm.clauses": "tm",
+        "model.deep_tm.rule.tau": "deep_tm",
+    }
+    assert not unused("--models", "tm", "model.tm.clauses=40", "--tm-tau", "0.4", "--epochs", "3")
 
 
 @pytest.mark.parametrize(
@@ -130,7 +129,7 @@ def test_settings_of_a_vision_run_that_another_one_turns_off_are_said(words, sai
 
 def test_more_literals_than_there_are_are_refused(capsys, tmp_path):
     """They were cut to nine tenths, all clauses were silent, and accuracy was chance."""
-    words = ("--models", "tm", "--tm-n-clauses", "20", "--tm-literals", "1000", "--out", str(tmp_path / "run"))
+    words = ("--models", "tm", "model.tm.clauses=20", "model.tm.rule.literals=1000", "--out", str(tmp_path / "run"))
     assert "at most the 128 literals of 64 bits, got 1000" in refused(capsys, *words)
 
 
@@ -150,9 +149,9 @@ def test_settings_that_are_no_mapping_are_told(capsys, tmp_path):
 
 
 def test_every_epoch_has_its_losses_and_the_table_the_mean_of_the_seeds(capsys, tmp_path):
-    """Epochs shorter than --log-interval had none; read-outs counted into the loss; validation was the first seed's."""
+    """Epochs shorter than training.log_every=had none; read-outs counted into the loss; validation was the first seed's."""
     started = time.monotonic()
-    assert main(["vision", *DIGITS, "--seeds", "2", "--arms", "no-kd", "mlp", "--out", str(tmp_path / "run")]) == 0
+    assert main(["vision", *DIGITS, "--seeds", "2", "arms=[no-kd, mlp]", "--out", str(tmp_path / "run")]) == 0
     took = time.monotonic() - started
     found = read_json(tmp_path / "run" / "results.json")["models"]["transformer"]
     durations = [0.0, *(epoch["seconds"] for epoch in found["epochs"])]
@@ -179,7 +178,7 @@ def test_every_epoch_has_its_losses_and_the_table_the_mean_of_the_seeds(capsys, 
     assert "block_1, clause" in rules or "no answer needs" in rules
 
     (seeds / "seed-1" / "predictions.npz").write_bytes(b"cut off")
-    again = ["vision", *DIGITS, "--seeds", "2", "--arms", "no-kd", "mlp", "--out", str(tmp_path / "run"), "--resume"]
+    again = ["vision", *DIGITS, "--seeds", "2", "arms=[no-kd, mlp]", "--out", str(tmp_path / "run"), "--resume"]
     assert main(again) == 2
     assert "--resume trains it again" in capsys.readouterr().err
 
@@ -189,24 +188,22 @@ def test_boolean_features_from_the_command_line(capsys, tmp_path):
     words = [
         "--models",
         "tm",
-        "--tm-n-clauses",
-        "40",
+        "model.tm.clauses=40",
         "--tm-feature-mode",
         "conv",
-        "--tm-feature-cache",
-        str(tmp_path / "f"),
+        f"features.cache={tmp_path / 'f'!s}",
     ]
     assert main(["vision", *DIGITS, *words, "--out", str(tmp_path / "run")]) == 0
     assert read_json(tmp_path / "run" / "results.json")["models"]["tm"]["test_accuracy"] > 0.2  # chance is 0.1
 
     # what decides no result may differ, the page is that of the model
-    again = [*words, "--tm-feature-batch", "7", "--tm-feature-force", "--out", str(tmp_path / "run"), "--resume"]
+    again = [*words, "features.batch_size=7", "features.force=true", "--out", str(tmp_path / "run"), "--resume"]
     assert main(["vision", *DIGITS, *again]) == 0
     assert main(["report", str(tmp_path / "run")]) == 0
     assert str(tmp_path / "run" / "tm" / "report.html") in capsys.readouterr().out
 
     # a teacher reads pixels, its student bits
-    taught = [*words, "--distill-teacher-source", "builtin:digits", "--arms", "kd", "no-kd"]
+    taught = [*words, "teacher.source=builtin:digits", "arms=[kd, no-kd]"]
     assert main(["vision", *DIGITS, *taught, "--out", str(tmp_path / "taught")]) == 0
     assert read_json(tmp_path / "taught" / "tm" / "teacher.json")["test_score"] > 0.9
     found = read_json(tmp_path / "taught" / "results.json")["models"]["tm"]

@@ -11,10 +11,10 @@ import yaml
 
 from stillhouse.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.cli.main import main
+from stillhouse.compat.vision import read
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
-from stillhouse.families.clauses.commands import read
 from stillhouse.families.clauses.family import FAMILY
 from stillhouse.families.clauses.plan import ClausesRunConfig
 from stillhouse.families.clauses.specialize import clause_usage
@@ -29,10 +29,8 @@ TINY = [
     *(
         "--dataset",
         "digits",
-        "--train-limit",
-        "160",
-        "--test-limit",
-        "40",
+        "data.train_limit=160",
+        "data.test_limit=40",
         "--transformer-patch",
         "2",
         "--device",
@@ -57,8 +55,8 @@ def whole(tmp_path_factory):
     """One run with every loss term, specialization and all files."""
     out = tmp_path_factory.mktemp("vision")
     words = [
-        *("vision", *TINY, "--epochs", "2", "--out", str(out / "run"), "--lr", "0.01", "--log-interval", "1"),
-        *("--distill-teacher-source", "builtin:digits", "--distill-teacher-weight", "0.5"),
+        *("vision", *TINY, "--epochs", "2", "--out", str(out / "run"), "--lr", "0.01", "training.log_every=1"),
+        *("teacher.source=builtin:digits", "--distill-teacher-weight", "0.5"),
         *("--transformer-ema-decay", "0.9", "--transformer-self-distill-weight", "0.5", "--mixup-alpha", "0.2"),
         *("--transformer-aux-weight", "0.1", "--transformer-contrastive-weight", "0.1", "--lr-layer-decay", "0.8"),
         *("--transformer-sparsity-weight", "0.01", "--transformer-clause-specialize", "--report-epoch-test"),
@@ -134,7 +132,7 @@ def test_an_overlay_has_as_many_bars_as_classes_are_wanted(whole, count, tmp_pat
         "--visualize-topk",
         str(count),
     ]
-    config = read([*TINY, *words, "--distill-teacher-source", "builtin:digits", "--distill-teacher-weight", "0.5"])[1]
+    config = read([*TINY, *words, "teacher.source=builtin:digits", "--distill-teacher-weight", "0.5"])[1]
     write_outputs(config, config.run_config("transformer"), config.data.build(), tmp_path / "run")
     with np.load(tmp_path / "run" / "overlays.npz") as shown:
         expected = -np.sort(-shown["probabilities"], axis=1)[:, :count]
@@ -192,9 +190,9 @@ def test_models_run_one_after_another(tmp_path, capsys):
         "--models",
         "transformer",
         "tm",
-        "--bitpack",
+        "output.bitpack=true",
     ]
-    assert main([*words, "--tm-n-clauses", "20"]) == 0
+    assert main([*words, "model.tm.clauses=20"]) == 0
     results = read_json(tmp_path / "two" / "results.json")
     assert list(results["models"]) == ["transformer", "tm"]
     assert results["models"]["tm"]["config"]["student"]["clauses"] == 20
@@ -208,7 +206,7 @@ def test_models_run_one_after_another(tmp_path, capsys):
     assert "Transformer-VIT | epoch 1/1 | loss" in said
     assert "flat-tm | epoch 1/1 | loss" in said
     assert "train " in said
-    assert main([*words, "--tm-n-clauses", "20", "--resume"]) == 0
+    assert main([*words, "model.tm.clauses=20", "--resume"]) == 0
     again = capsys.readouterr().out
     assert "epoch 1/1" not in again
     assert "trained" not in again
@@ -244,7 +242,7 @@ def test_the_device_is_used_or_refused(tmp_path, capsys):
 
 def test_processes_are_asked_for(capsys):
     """They reach the training; what they do there is tested with two processes (tests/training/test_processes.py)."""
-    words = ["--devices", "2", "--num-nodes", "3", "--strategy", "fsdp", "--shard-teacher"]
+    words = ["training.devices=2", "training.num_nodes=3", "training.strategy=fsdp", "training.shard_teacher=true"]
     words += ["--set", "training.optimizer=adamw", "--print-config"]
     assert main(["vision", *TINY, *words]) == 0
     found = yaml.safe_load(capsys.readouterr().out)["training"]
@@ -286,7 +284,7 @@ class Useless:
 @pytest.mark.parametrize("block", [1, 2])
 def test_clauses_move_away_from_a_useless_block(tmp_path, block):
     """By construction one of two blocks needs none of its clauses: a quarter of them at least go to the other, whichever it is."""
-    words = [*TINY, "--transformer-clauses", "64", "--transformer-auto-clause", "--lr", "0.01", "--train-limit", "1000"]
+    words = [*TINY, "--transformer-clauses", "64", "--transformer-auto-clause", "--lr", "0.01", "data.train_limit=1000"]
     config = read(words)[1]
     plan, data = config.run_config("transformer"), config.data.build()
     student = Useless(plan.student, f"block_{block}")
@@ -326,7 +324,7 @@ def test_a_block_is_worth_what_its_clauses_do_for_the_loss():
 
 def test_the_budgets_are_logged_before_training(tmp_path, capsys):
     """The documented line; the counts in it are those that are trained, and stand in the results."""
-    words = ["vision", *(word for word in TINY if word != "--quiet"), "--epochs", "1", "--train-limit", "64"]
+    words = ["vision", *(word for word in TINY if word != "--quiet"), "--epochs", "1", "data.train_limit=64"]
     assert main([*words, "--transformer-auto-clause", "--out", str(tmp_path / "x")]) == 0
     printed = capsys.readouterr().out
     after = read_json(tmp_path / "x" / "auto_clause.json")["after"]
@@ -341,7 +339,7 @@ def test_auto_clause_holds_the_sum(tmp_path):
     """The sum stays, a target is met; batches and steps change what is measured."""
     base = [
         *TINY,
-        *("--train-limit", "400", "--transformer-clauses", "40", "--transformer-auto-clause", "--lr", "0.01"),
+        *("data.train_limit=400", "--transformer-clauses", "40", "--transformer-auto-clause", "--lr", "0.01"),
     ]
     data = read(base)[1].data.build()
     found = {}
@@ -349,7 +347,7 @@ def test_auto_clause_holds_the_sum(tmp_path):
         "plain": [],
         "target": ["--transformer-clause-target", "60"],
         "batches": ["--transformer-auto-clause-batches", "1"],
-        "steps": ["--transformer-auto-clause-steps", "1"],
+        "steps": ["clauses.auto_steps=1"],
     }.items():
         config = read([*base, *words])[1]
         plan = config.run_config("transformer")
@@ -369,9 +367,9 @@ def test_controls_have_no_clauses_to_start_or_to_specialize(tmp_path, monkeypatc
 
     monkeypatch.setattr(module, "share_out", lambda *args, **rest: [8, 16])
     line = " ".join(TINY).replace("--transformer-layers 2 ", "")  # depth by default: 2 of the command line
-    words = ["vision", *line.split(), "--transformer-auto-clause", "--epochs", "1", "--train-limit", "64"]
+    words = ["vision", *line.split(), "--transformer-auto-clause", "--epochs", "1", "data.train_limit=64"]
     words += ["--out", str(tmp_path / "x")]
-    words += ["--tm-prior-template", "symmetric", "--transformer-clause-specialize", "--arms", "no-kd", "clauses-off"]
+    words += ["--tm-prior-template", "symmetric", "--transformer-clause-specialize", "arms=[no-kd, clauses-off]"]
     assert main(words) == 0
     found = read_json(tmp_path / "x" / "results.json")["models"]["transformer"]
     assert found["config"]["student"]["tm_clauses"] == [8, 16]
@@ -406,7 +404,7 @@ def test_the_usual_rate_grows_with_the_root_of_the_batch():
     """One rate for every batch size left few large steps far too small; --lr is taken as it is."""
     words = ["--batch-size", "256", "--models", "transformer", "tm"]
     assert read(words)[1].run_config("transformer").training.learning_rate == pytest.approx(2 * 3e-3)
-    plain = read([*words, "--optimizer", "adamw"])[1].run_config("transformer").training
+    plain = read([*words, "training.optimizer=adamw"])[1].run_config("transformer").training
     assert (plain.optimizer, plain.learning_rate) == ("adamw", pytest.approx(2 * 2e-3))
     assert read(words)[1].run_config("tm").training.learning_rate == pytest.approx(3e-2)
     assert read(words)[1].run_config("transformer").training.optimizer == "muon"
@@ -433,12 +431,12 @@ def test_a_refused_run_leaves_nothing(tmp_path, capsys, monkeypatch):
         "1",
     ]
     assert main(words) == 2
-    assert "looked in data/none (--dataset-root)" in capsys.readouterr().err
+    assert "looked in data/none (data.root)" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "poor.py").write_text(
         "import torch\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return x.new_zeros(len(x), 10)\n"
     )
-    poor = ["--distill-teacher-source", "py:poor.py:Net", "--transformer-log-dir", "board", "--transformer-auto-clause"]
+    poor = ["teacher.source=py:poor.py:Net", "--transformer-log-dir", "board", "--transformer-auto-clause"]
     again = [*TINY, *poor, "--transformer-auto-clause-batches", "1", "--epochs", "1", "--out", "runs/run-1"]
     assert main(["vision", *again]) == 3
     assert {path.name for path in tmp_path.iterdir()} <= {"poor.py", "__pycache__"}
@@ -448,9 +446,9 @@ def test_what_a_refused_run_found_there_stays(tmp_path, capsys):
     """A run that is resumed with a model that is refused keeps the models that it has."""
     out = tmp_path / "run"
     words = ["vision", *TINY, "--epochs", "1", "--out", str(out)]
-    assert main([*words, "--models", "tm", "--tm-n-clauses", "20"]) == 0
+    assert main([*words, "--models", "tm", "model.tm.clauses=20"]) == 0
     before = read_json(out / "run.json")
-    more = ["--models", "tm", "transformer", "--tm-n-clauses", "20", "--transformer-auto-clause"]
+    more = ["--models", "tm", "transformer", "model.tm.clauses=20", "--transformer-auto-clause"]
     assert main([*words, "--resume", *more, "--transformer-clause-target", "4"]) == 2
     assert read_json(out / "run.json")["kind"] == before["kind"]
     assert (out / "tm" / "summary.json").is_file()

@@ -66,7 +66,7 @@ class ClassificationFamily(ClassesLight, Family[ClassesRunConfig, Any]):
         scores = [f"{result[split]['accuracy']:.2%}" for split in ("validation", "metrics")]
         return (
             f"validation accuracy {scores[0]}, test accuracy {scores[1]}",
-            use_of(result, f"--teacher-source ckpt:{out / 'teacher.safetensors'}"),
+            use_of(result, f"teacher.source=ckpt:{out / 'teacher.safetensors'}"),
         )
 
     def data(self, config: ClassesRunConfig, log: Callable[[str], None]) -> Any:

@@ -9,15 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.options import DATA, TEACHERS, Parser, print_config, read_config
-from stillhouse.cli.stored import recipes
+from stillhouse.cli.options import TRAINING, Parser, print_config, read_config
 from stillhouse.core.checks import InputError
-from stillhouse.recipes import load_run
 
 ABOUT = "Ask the teacher of a run for all its answers, once, and keep them in a folder, where runs of the same data read them."
 EXAMPLES = """
   stillhouse cache digits --out caches/digits
-  stillhouse distill digits --teacher-source cache:caches/digits       no teacher is loaded
+  stillhouse distill digits teacher.source=cache:caches/digits       no teacher is loaded
   stillhouse cache merge c1 c2 c3 --out c                              or: cache show DIR, cache estimate --rows 1e9 --classes 10
 """
 MORE = """
@@ -28,11 +26,11 @@ MORE = """
   cache estimate                  bytes of a cache that is too large to try
 
 A run reads it in two ways:
-  with --teacher-cache DIR          beside the teacher: compared with it on rows that are drawn anew each time
-  with --teacher-source cache:DIR   instead of it (radar: --teacher-checkpoint cache:DIR): the teacher need not be installed
+  with teacher_cache=DIR          beside the teacher: compared with it on rows that are drawn anew each time
+  with teacher.source=cache:DIR     instead of it (radar: teacher_checkpoint=cache:DIR): the teacher need not be installed
 
 more examples:
-  stillhouse cache mine.yaml --out c --views 8                         8 augmented views of each image; train with --data-views 8
+  stillhouse cache mine.yaml --out c --views 8                         8 augmented views of each image; train with data.views=8
   stillhouse cache mine.yaml --out c --content topk:16 features:layer3 the 16 largest scores, the mass of the rest, a hidden layer
   stillhouse cache mine.yaml --out c --shard 2/8                       the second eighth, for the second of eight machines
   stillhouse cache estimate --rows 1e10 --classes 50257 --content topk:32
@@ -55,42 +53,19 @@ def main(arguments: Sequence[str]) -> int:
     chosen = {"merge": _merge, "show": _show, "estimate": _estimate}
     if words and words[0] in chosen:
         return chosen[words[0]](words[1:])
-    parser = Parser(
-        prog="stillhouse cache",
-        description=ABOUT,
-        common={
-            "--out": "",
-            "--content": "scores, topk:K, features:PATH [scores, and the features that the signals tap]",
-            "--shard": "",
-            "--views": "",
-            **TEACHERS,
-            **DATA,
-            "--licence": "",
-            "--estimate": "",
-            "--force": "",
-            "--quiet": "",
-            "--set": "",
-            "--print-config": "",
-        },
-        examples=EXAMPLES,
-        epilog=MORE,
-    )
+    parser = Parser(prog="stillhouse cache", description=ABOUT, examples=EXAMPLES, epilog=MORE)
     parser.add_argument("--out", type=Path, help="folder of the cache [caches/NAME]")
     parser.add_argument(
         "--content", nargs="+", metavar="WORD", help="see below [scores, and the features that the signals tap]"
     )
     parser.add_argument("--shard", metavar="I/N", default="1/1", help="write the I-th of N parts of the shards")
-    parser.add_argument(
-        "--views", type=int, metavar="N", help="augmented views of each training image; sets data.views"
-    )
     parser.add_argument("--licence", help="under which the answers may be passed on [as the teacher says itself]")
     parser.add_argument("--estimate", action="store_true", help="bytes and hours, from a first batch; writes nothing")
     parser.add_argument("--force", action="store_true", help="also of a teacher that is no better than chance")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    options, config = read_config(parser, _with_views(words), load_run, "digits", roots=recipes("run"))
+    options, config = read_config(parser, words, "load_run", aliases={**TRAINING, "--views": "data.views"})
     if options.print_config:
-        print_config(config)
-        return 0
+        return print_config(config)
     return write(config, options, _share(options.shard))
 
 
@@ -109,7 +84,7 @@ def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
     family.check(config, data)
     teachers = family.teachers(config, data, None, watch.log)
     if not teachers:
-        raise InputError("the recipe has no teacher; name one with --teacher-source")
+        raise InputError("the recipe has no teacher; name one with teacher.source=")
     content = None if options.content is None else Content.parse(options.content)
     questions = family.questions(config, data, teachers[-1], () if content is None else content.features)
     kept = questions.content if content is None else replace(content, temperatures=questions.content.temperatures)
@@ -137,7 +112,7 @@ def write(config: Any, options: Namespace, share: tuple[int, int]) -> int:
     if not done:
         print("the others are being written elsewhere, or are the shares of other machines (--shard, cache merge)")
     else:
-        print(f"use it with --teacher-cache {out}, or without the teacher as cache:{out}")
+        print(f"use it with teacher_cache={out}, or without the teacher as teacher.source=cache:{out}")
     return 0
 
 
@@ -248,19 +223,3 @@ def _share(text: str) -> tuple[int, int]:
     if not slash or not first.isdecimal() or not second.isdecimal() or not 1 <= int(first) <= int(second):
         raise InputError(f"--shard: expected I/N with I from 1 to N, got {text!r}")
     return int(first), int(second)
-
-
-def _with_views(words: Sequence[str]) -> list[str]:
-    """`--views N` is `--set data.views=N`: the configuration is what a cache is compared with."""
-    found = list(words)
-    for at, word in enumerate(found):
-        value = (
-            word.partition("=")[2]
-            if word.startswith("--views=")
-            else found[at + 1]
-            if word == "--views" and at + 1 < len(found)
-            else ""
-        )
-        if value:
-            return [*found, "--set", f"data.views={value}"]
-    return found

@@ -6,46 +6,28 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from stillhouse.cli.options import DATA, TEACHERS, Parser, print_config, read_config
-from stillhouse.cli.stored import recipes
-from stillhouse.core import records
+from stillhouse.cli.options import RUNS, Parser, print_config, read_config
 from stillhouse.core.checks import InputError
-from stillhouse.recipes import load_run
 
 EXAMPLES = """
   stillhouse check digits
-  stillhouse check mnist --teacher-source timm:resnet18 --data-root DIR     a re-made head is fitted on frozen features
+  stillhouse check mnist teacher.source=timm:resnet18 data.root=DIR     a re-made head is fitted on frozen features
   stillhouse check digits --untaught runs/digits      is it better than the student without it?
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, check, print; status 3 for a teacher at chance."""
-    parser = Parser(
-        prog="stillhouse check",
-        description="Score of each teacher of a run against chance, on the validation split.",
-        common={
-            **TEACHERS,
-            "--teacher-image-size": "",
-            "--teacher-head": "",
-            **DATA,
-            "--data-image-size": "",
-            "--untaught": "",
-            "--device": "where to compute [auto]",
-            "--set": "",
-            "--print-config": "",
-        },
-        examples=EXAMPLES,
-    )
+    about = "Score of each teacher of a run against chance, on the validation split."
+    parser = Parser(prog="stillhouse check", description=about, examples=EXAMPLES)
     parser.add_argument(
         "--untaught",
         metavar="RUN|SCORE",
         help="the student without a teacher: a run folder, or its validation score; a good teacher is above it",
     )
-    options, config = read_config(parser, arguments, load_run, "digits", roots=recipes("run"))
+    options, config = read_config(parser, arguments, "load_run", aliases=RUNS)
     if options.print_config:
-        print_config(config)
-        return 0
+        return print_config(config)
     from stillhouse.cli.show import RunDisplay
     from stillhouse.core.experiment import accept
     from stillhouse.families import family_of
@@ -55,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     family.check(config, data)
     teachers = family.teachers(config, data, None, watch.log)
     if not teachers:
-        raise InputError("the recipe has no teacher; name one with --teacher-source")
+        raise InputError("the recipe has no teacher; name one with teacher.source=")
     given = None if options.untaught is None else lambda grade: untaught(options.untaught, grade.metric)
     for teacher in teachers:
         grade = accept(family, teacher, config, data, untaught=given, watch=watch)
@@ -82,6 +64,8 @@ def untaught(given: str, metric: str) -> tuple[str, float]:
         if not math.isfinite(score):
             raise InputError(f"--untaught: expected a finite score, got {given}")
         return "the student without a teacher", score
+    from stillhouse.core import records
+
     folder = Path(given)
     if not (folder / records.SUMMARY).is_file():
         raise InputError(f"--untaught: expected a number or the folder of a finished run, got {given}")

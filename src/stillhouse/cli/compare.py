@@ -11,7 +11,6 @@ from typing import Any
 
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import RUN
 
 ABOUT = "Runs that are scored alike side by side: test scores with intervals, paired differences, cost, training time."
 USAGE = "stillhouse compare RUN RUN... [--out page.html] [--json]"
@@ -40,6 +39,8 @@ def main(arguments: Sequence[str]) -> int:
         from stillhouse.core.outputs import check_output
 
         check_output(options.out, suffixes=(".html",))
+    from stillhouse.core.records import RUN
+
     for run in options.runs:  # not after the seconds that pages take to import
         if not (run / RUN).is_file():
             raise InputError(f"{run} is not a run folder: expected a {RUN} in it")

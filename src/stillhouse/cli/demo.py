@@ -9,8 +9,6 @@ from pathlib import Path
 from stillhouse.cli.distill import distill
 from stillhouse.cli.options import Parser
 from stillhouse.core.checks import InputError
-from stillhouse.core.records import ABOUT, RUN, read_object
-from stillhouse.recipes import load_run
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,6 +28,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each arm [3]")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options = parser.parse(arguments)
+    from stillhouse.core.records import ABOUT, RUN, read_object
+    from stillhouse.recipes import load_run
+
     config = load_run("digits", ["name=demo", f"seeds={options.seeds}"])
     if (options.out / RUN).is_file():
         name = read_object(options.out / RUN, ABOUT)["config"].get("name")

@@ -1,4 +1,4 @@
-"""`stillhouse distill RECIPE|FILE.yaml`: a whole run of any family, from the teacher's check to the report."""
+"""`stillhouse distill RECIPE|FILE.yaml`: a whole run of any task, from the teacher's check to the report."""
 
 from __future__ import annotations
 
@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from stillhouse.cli.options import CONFIG, DATA, RUNS, TEACHERS, Parser, print_config, read_config
-from stillhouse.cli.stored import recipes
-from stillhouse.core.records import run_place
-from stillhouse.families import family_of
-from stillhouse.recipes import load_run
+from stillhouse.cli.options import RUNS, Parser, add_run_options, print_config, read_config
 
 EXAMPLES = """
   stillhouse distill digits --epochs 60 --seeds 5 --out runs/longer
-  stillhouse distill mine.yaml --set teacher.source=timm:resnet18
-  stillhouse distill mnist --data-root DIR --resume           continue after a stop
+  stillhouse distill mine.yaml teacher.source=timm:resnet18 student.kind=flat-tm
+  stillhouse distill mnist data.root=DIR --resume             continue after a stop
 """
 MORE = """a starter file:
   data: {name: mnist}
@@ -31,40 +27,25 @@ MORE = """a starter file:
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, run, print the verdict."""
-    parser = Parser(
-        prog="stillhouse distill",
-        description="Distil a teacher into a student and measure whether it helped.",
-        common={
-            **RUNS,
-            "--arms": "",
-            **DATA,
-            **TEACHERS,
-            "--temperature": "",
-            "--weight": "of the signal, beside the labels [1.0]",
-            "--student-clauses": "",
-            "--force": "",
-            **CONFIG,
-        },
-        examples=EXAMPLES,
-        epilog=MORE,
-    )
-    parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
-    parser.add_argument("--resume", action="store_true", help="continue the run in the folder; finished arms are kept")
-    parser.add_argument("--force", action="store_true", help="train although the teacher is no better than chance")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    options, config = read_config(parser, arguments, load_run, "digits", roots=recipes("run"))
+    about = "Distil a teacher into a student and measure whether it helped."
+    parser = Parser(prog="stillhouse distill", description=about, examples=EXAMPLES, epilog=MORE)
+    add_run_options(parser)
+    options, config = read_config(parser, arguments, "load_run", aliases=RUNS)
+    return run_or_print(options, config)
+
+
+def run_or_print(options: Any, config: Any) -> int:
+    """Carry out a run as the options of the command line say, or print its configuration."""
+    from stillhouse.core.records import run_place
+    from stillhouse.families import family_of
+
     if options.print_config:
         print_config(config)
         for line in family_of(config).unused(config):
             print(f"unused: {line}", file=sys.stderr)
         return 0
-    distill(
-        config,
-        run_place(options.out, config.name),
-        resume=options.resume,
-        force=options.force,
-        quiet=options.quiet,
-    )
+    out = run_place(options.out, config.name)
+    distill(config, out, resume=options.resume, force=options.force, quiet=options.quiet)
     return 0
 
 
@@ -72,6 +53,7 @@ def distill(config: Any, out: Path, *, resume: bool, force: bool, quiet: bool) -
     """Run with progress bars, then print the table of arms and the verdict."""
     from stillhouse.cli.show import RunDisplay, print_summary
     from stillhouse.core.experiment import run
+    from stillhouse.families import family_of
 
     family = family_of(config)
     trainings = sum(arm.seeds for arm in family.arms(config) if arm.trains)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from stillhouse.cli.options import Parser
-from stillhouse.core.exports import ExportChoices, write_export
-from stillhouse.core.folder import student_folder
-from stillhouse.core.model_card import HUB, hub_target
-from stillhouse.families import family_at
+from stillhouse.core.checks import InputError
 
 TARGETS = ("hub", "packed", "c", "rules", "json", "onnx", "torch", "numpy")
 EPILOG = """forms, and the students that have them:
@@ -45,7 +42,13 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--data-root", metavar="DIR", help="where it lies [as in the run]")
     parser.add_argument("--license", metavar="NAME", help="hub: apache-2.0, mit, ... [of the run, else other]")
     options = parser.parse(arguments)
+    from stillhouse.core.exports import ExportChoices, write_export
+    from stillhouse.core.folder import student_folder
+    from stillhouse.core.model_card import HUB, hub_target
+    from stillhouse.families import family_at
+
     folder = student_folder(options.run.parent if options.run.is_file() else options.run)
+    check_form(options.to, folder)  # from the card, before the seconds that torch takes
     family = family_at(folder)
     started = time.perf_counter()
     choices = ExportChoices(options.data, options.data_root, options.license)
@@ -58,3 +61,22 @@ def main(arguments: Sequence[str]) -> int:
     if options.to == HUB:
         print(f"nothing was sent; to push it: hf upload USER/NAME {place}   (older: huggingface-cli upload)")
     return 0
+
+
+def check_form(form: str, folder: Path) -> None:
+    """Refuse a form that no student of the kind on a card has.
+
+    Raises:
+        InputError: with the forms that there are.
+    """
+    from stillhouse.core.model_card import HUB
+    from stillhouse.core.records import CARD, read_json
+    from stillhouse.families import FAMILIES, light
+
+    card = read_json(folder / CARD)
+    if not isinstance(card, Mapping) or card.get("family") not in FAMILIES:
+        return
+    student, forms = card.get("student"), light(str(card["family"])).forms(card)
+    kind = (student.get("kind") if isinstance(student, Mapping) else None) or card["family"]
+    if forms is not None and form not in (*forms, HUB):
+        raise InputError(f"--to {form}: a student of kind {kind} has no such form; it has {', '.join((*forms, HUB))}")

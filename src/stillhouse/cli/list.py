@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import ast
 import textwrap
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from stillhouse.cli.options import Parser
-from stillhouse.core.config import kinds, settings
-from stillhouse.recipes import known, known_teachers
 
+PACKAGE = Path(__file__).parents[1]
+EXAMPLES = """
+  stillhouse list
+  stillhouse distill mnist --print-config      every setting of a recipe
+"""
+TEXTS = (
+    "texts",
+    "labelled texts of a .csv, .tsv or .jsonl file, for students of kind text-transformer and spiking-text",
+)
+TEACHERS = (
+    ("builtin:digits", "a small network for the bundled digits, in the package"),
+    ("timm:NAME", "any timm image model; the head is re-made for the data and fitted"),
+    ("torchvision:NAME", "any torchvision classifier, likewise"),
+    ("py:FILE.py:CLASS", "a network of your own file, with teacher.checkpoint=FILE"),
+    ("ckpt:FILE", "a teacher saved by train-teacher, or a state dict whose keys are those of a known network;"),
+    ("", "for others name it: teacher.source=timm:NAME teacher.checkpoint=FILE"),
+    ("run:FOLDER", "the student that a run ships, as the teacher of the next one"),
+    ("cache:FOLDER", "answers that `stillhouse cache` kept"),
+    ("self:average", "the moving average of the student itself"),
+)
 WIDTH, NAMED = 100, 31  # columns: of a line, of the longest name
 MEASURED = {
     "digits-timm": "1",
@@ -29,64 +51,82 @@ MEASURED = {
 
 def main(arguments: Sequence[str]) -> int:
     """Parse and print."""
-    parser = Parser(
-        prog="stillhouse list",
-        description="Recipes, data sets, teachers, signals and students.",
-        examples="""
-  stillhouse list
-  stillhouse distill mnist --help      the flags of a recipe
-  stillhouse distill mnist --print-config
-""",
-    )
-    parser.parse(arguments)
-    from stillhouse.classification.data import DataConfig
-    from stillhouse.classification.students import OrdinaryStudentConfig
-    from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
-    from stillhouse.signals import SignalConfig
-    from stillhouse.temperature import TemperatureConfig
-
+    about = "Recipes, data sets, teachers, signals and students."
+    Parser(prog="stillhouse list", description=about, examples=EXAMPLES).parse(arguments)
     print("Minutes: all arms and seeds on two cores of an AMD EPYC without a GPU; a dash: not measured.\n")
-    _recipes("recipes (stillhouse distill NAME)", {name: _first_line(recipe) for name, recipe in known().items()})
-    teachers = {name: _first_line(recipe) for name, recipe in known_teachers().items()}
-    _recipes("teacher recipes (stillhouse train-teacher NAME)", teachers)
+    _recipes("recipes (stillhouse distill NAME)", recipes("RECIPES"))
+    _recipes("teacher recipes (stillhouse train-teacher NAME)", recipes("TEACHER_RECIPES"))
+    from stillhouse.classification.data import DataConfig
+    from stillhouse.core.config import settings
+
     names = typing.get_args(settings(DataConfig)["name"].annotation)
-    texts = (
-        "texts",
-        "labelled texts of a .csv, .tsv or .jsonl file, for students of kind text-transformer and spiking-text",
-    )
-    _section("data sets (--data-name)", [*((str(name), "") for name in names), texts])
+    _section("data sets (data.name=NAME)", [*((str(name), "") for name in names), TEXTS])
+    _section("teachers (teacher.source=...)", TEACHERS)
+    _section("signals (signals: [{kind: ...}])", described("signals").items())
+    _section("temperatures (temperature: {kind: ...} in a signal)", described("temperature", "").items())
     _section(
-        "teachers (--teacher-source)",
-        (
-            ("builtin:digits", "a small network for the bundled digits, in the package"),
-            ("timm:NAME", "any timm image model; the head is re-made for the data and fitted"),
-            ("torchvision:NAME", "any torchvision classifier, likewise"),
-            ("py:FILE.py:CLASS", "a network of your own file, with --teacher-checkpoint FILE"),
-            ("ckpt:FILE", "a teacher saved by train-teacher, or a state dict whose keys are those of a known network;"),
-            ("", "for others name it: --teacher-source timm:NAME --teacher-checkpoint FILE"),
-            ("run:FOLDER", "the student that a run ships, as the teacher of the next one"),
-            ("self:average", "the moving average of the student itself"),
-        ),
+        "students (student.kind=...)", {**described("families/clauses/students"), **described("classification")}.items()
     )
-    _section("signals (signals: [{kind: ...}])", map(_kind, kinds(SignalConfig).values()))
-    _section("temperatures (temperature: {kind: ...} in a signal)", map(_kind, kinds(TemperatureConfig).values()))
-    students = {**kinds(ClauseStudentConfig), **kinds(OrdinaryStudentConfig)}
-    _section("students (student: {kind: ...})", map(_kind, students.values()))
     return 0
 
 
-def _kind(config: type) -> tuple[str, str]:
-    return str(settings(config)["kind"].default), _first_line(config)
+def described(room: str, ends: str = "Config") -> dict[str, str]:
+    """Kind -> first line of every configuration of a room, read from its source: to import it would import torch.
+
+    Args:
+        room: folder in the package.
+        ends: how names of the classes end that are meant.
+
+    Example:
+        >>> sorted(described("temperature", ""))
+        ['entropy', 'fixed', 'learned', 'scheduled']
+    """
+    found: dict[str, str] = {}
+    for path in sorted((PACKAGE / room).rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith(ends):
+                kinds = [
+                    field.value.value
+                    for field in node.body
+                    if isinstance(field, ast.AnnAssign)
+                    and ast.unparse(field.target) == "kind"
+                    and isinstance(field.value, ast.Constant)
+                ]
+                found |= {str(kind): _first_line(ast.get_docstring(node)) for kind in kinds}
+    return found
 
 
-def _first_line(documented: object) -> str:
-    return (documented.__doc__ or "").strip().splitlines()[0]
+def recipes(table: str) -> dict[str, str]:
+    """Recipe -> first line, from the tables of that name in every task's `recipes`; read, as above."""
+    from stillhouse.families import FAMILIES
+
+    found: dict[str, str] = {}
+    for kind in FAMILIES:
+        file = PACKAGE / "families" / kind / "recipes.py"
+        if not file.is_file():  # a package of YAML files, whose module imports no torch
+            tables = getattr(import_module(f"stillhouse.families.{kind}.recipes"), table, {})
+            found |= {name: _first_line(recipe.__doc__) for name, recipe in tables.items()}
+            continue
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        named: dict[str, Any] = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
+        for node in body:
+            if isinstance(node, (ast.Assign, ast.AnnAssign)):
+                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                named[ast.unparse(target)] = node.value
+        rows = named.get(table, ast.Dict([], []))
+        for key, value in zip(rows.keys, rows.values, strict=True):
+            name = key if isinstance(key, ast.Constant) else named[key.id]
+            found[str(name.value)] = _first_line(ast.get_docstring(named[value.id]))
+    return found
 
 
-def _recipes(title: str, recipes: Mapping[str, str]) -> None:
-    _section(
-        f"{title}: minutes", ((f"{name:<{NAMED}} {MEASURED.get(name, '-'):>5}", text) for name, text in recipes.items())
-    )
+def _first_line(documented: str | None) -> str:
+    return next(iter((documented or "").strip().splitlines()), "")
+
+
+def _recipes(title: str, found: Mapping[str, str]) -> None:
+    rows = ((f"{name:<{NAMED}} {MEASURED.get(name, '-'):>5}", text) for name, text in found.items())
+    _section(f"{title}: minutes", rows)
 
 
 def _section(title: str, rows: Iterable[tuple[str, str]]) -> None:

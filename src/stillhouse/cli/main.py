@@ -1,4 +1,4 @@
-"""`stillhouse COMMAND ...`: finds the command's file, prints faults of the user's without a traceback."""
+"""`stillhouse VERB ...`: finds the verb's file, prints faults of the user's without a traceback."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import importlib
 import os
-import re
 import shlex
 import signal
 import sys
@@ -15,8 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 
 from stillhouse import __version__
-from stillhouse.cli import early
-from stillhouse.cli.stored import page
 from stillhouse.core import ranks
 from stillhouse.core.checks import InputError, StillhouseError, nearest
 
@@ -24,31 +21,32 @@ COMMANDS = {
     "demo": "distil a small clause student on bundled digits and print the verdict (two minutes, offline)",
     "distill": "run a recipe or YAML file: check the teacher, train every arm and seed, compare, report",
     "check": "is this teacher any good on this data? its score against chance",
-    "cache": "ask a teacher once and keep its answers, for runs of any family on any number of machines; merge, show",
+    "cache": "ask a teacher once and keep its answers, for runs of any task on any number of machines; merge, show",
     "train-teacher": "fine-tune a teacher and save it in the form that ckpt:FILE reads",
-    "evaluate": "score a saved student of any family on its test split",
+    "evaluate": "score a saved student of any task on its test split, or on other data",
     "predict": "use a student: photos, texts, vectors or lines in, answers out",
     "compare": "runs that are scored alike in one table and page: scores, paired intervals, cost, time",
     "sweep": "try many settings of a recipe, judged on the validation split: workers, pruning, a Pareto front",
     "verify": "is A better than B? from anyone's per-item scores: an interval, one word, an exit status",
     "export": "write a student as packed bits, C, Verilog, rules, ONNX, ...; checked on the test split after it is written",
     "report": "make report.html again from a run folder",
-    "vision": "train and distil clause networks on images by flags of their own: TM transformers, flat, residual, pyramid",
-    "embed": "distil wide embeddings into five numbers: capture, distill, evaluate, encode, explore, export",
-    "lm": "distil a transformer language model into a recurrent one of ternary spikes: train-teacher, distill, generate, ...",
     "list": "recipes, data sets, teachers, signals and students that there are",
     "documents": "lay out the files that the five documents call, for their commands as printed",
-    "sar": "focus synthetic aperture radar with state-space networks: simulate, train, distill, compare, stream, evaluate",
+    "vision": "documents 000 and 001: clause networks on images by flags of their own, several models in one run",
+    "embed": "of embeddings alone: capture texts as vectors, explore a space; distill, as document 004",
+    "lm": "of language models alone: generate, energy",
+    "sar": "of radar alone: simulate, stream, compare, compress; train and distill, as document 002",
 }
+GROUPS = {  # verbs of one task: in families/GROUP/commands.py, those of a document in compat/GROUP.py
+    "embed": ("capture", "explore"),
+    "lm": ("generate", "energy"),
+    "sar": ("simulate", "stream", "compare", "compress"),
+}
+DOCUMENTED = {"vision": (), "embed": ("distill",), "sar": ("train", "distill")}
+RESUMED = {"distill", "train-teacher", "sweep", "vision", "train"}
 
 INTERRUPTED = 130
 GRACE = 5.0  # seconds
-FAMILIES = {
-    "embed": "stillhouse.families.embed.commands",
-    "lm": "stillhouse.families.lm.commands",
-    "sar": "stillhouse.families.sar.commands",
-    "vision": "stillhouse.families.clauses.commands",
-}
 
 HELP = """usage: stillhouse COMMAND [options]
 
@@ -60,12 +58,22 @@ commands:
 start here:
   stillhouse demo                                       everything at once, in two minutes
   stillhouse distill digits --epochs 60 --out runs/mine the same with a change
+  stillhouse distill digits student.kind=flat-tm        another student; every setting is KEY=VALUE
   stillhouse distill my.yaml --print-config             what a YAML file of yours means, without running it
-  stillhouse COMMAND --help                             the flags that people use; --help-all, --help GROUP for the rest
+  stillhouse COMMAND --help                             its flags and examples
 
 options:
   -h, --help     show this and exit
   --version      show the version and exit
+"""
+GROUP_HELP = """usage: stillhouse {group} COMMAND [options]
+
+{about}
+
+commands: {verbs}
+of every task: distill, train-teacher, check, cache, evaluate, predict, compare, sweep, export, report (stillhouse COMMAND --help)
+
+  stillhouse {group} COMMAND --help
 """
 
 
@@ -107,17 +115,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"stillhouse: unknown command {words[0]!r}; {nearest(words[0], COMMANDS)}", file=sys.stderr)
         return 2
     try:
-        if (text := page(words)) is not None:
-            print(text, end="")
-            return 0
-        early.look(words)
         status = run_command(words)
         ranks.end_children(patience=20.0)
         return status
     except StillhouseError as error:
         if ranks.helps():
             return _helper_failed(error)
-        print(f"stillhouse {words[0]}: {as_typed(_text(error), words)}", file=sys.stderr)
+        print(f"stillhouse {words[0]}: {_text(error)}", file=sys.stderr)
         status = _status(error)
         if status == INTERRUPTED:
             print(f"continue with: {_resumed(words)}", file=sys.stderr)
@@ -125,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return status
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        if resumes(words):
+        if RESUMED & set(words[:2]):
             print(f"continue with: {_resumed(words)}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
@@ -137,67 +141,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def resumes(words: Sequence[str]) -> bool:
-    """Whether a command goes on with what it has begun, by its own page.
-
-    Example:
-        >>> resumes(["embed", "distill", "vectors.npy"]), resumes(["predict", "runs/digits"])
-        (True, False)
-    """
-    for command in (list(words[:2]), list(words[:1])):
-        try:
-            text = page([*command, "--help-all"])
-        except StillhouseError:
-            continue
-        if text is not None:
-            return "--resume" in text
-    return False
-
-
 def _resumed(words: Sequence[str]) -> str:
     again = words if "--resume" in words else [*words, "--resume"]
     return shlex.join(["stillhouse", *map(str, again)])
 
 
-def as_typed(text: str, words: Sequence[str]) -> str:
-    """A message in which flags are spelled as they were typed; those that were not, as the command's own pages have them.
-
-    Example:
-        >>> as_typed("choose another --out", ["sar", "train", "--save_dir", "runs"])
-        'choose another --save_dir'
-        >>> as_typed("looked in x (--data-root); --no-teacher-pretrained", ["vision"])
-        'looked in x (--dataset-root); --no-distill-teacher-pretrained'
-    """
-    if text.startswith("unknown flag"):  # found among the command's own
-        return text
-    typed = {word.partition("=")[0] for word in words if word.startswith("--")}
-    spelled = {flag.replace("_", "-"): flag for flag in sorted(typed)}
-    own = _own_flags(words)
-
-    def flag(found: re.Match[str]) -> str:
-        name = found[0] if found[0] in spelled else own.get(found[0], found[0])
-        return spelled.get(name, name)
-
-    return re.sub(r"(?<![\w-])--[a-z][a-z-]*", flag, text)
-
-
-def _own_flags(words: Sequence[str]) -> dict[str, str]:
-    """What a command calls the flags that it shares with others under another name."""
-    if words[0] == "vision":
-        from stillhouse.families.clauses.vision.flags import TABLE
-
-        others = {row.path.replace(".", "-").replace("_", "-"): row.name.removeprefix("--") for row in TABLE}
-        return {f"--{no}{other}": f"--{no}{name}" for other, name in others.items() for no in ("", "no-")}
-    given = {word.partition("=")[0].replace("_", "-") for word in words}
-    documented = sorted(given & {"--save-dir", "--output"})
-    return {"--out": documented[0]} if documented else {}
-
-
 def run_command(words: Sequence[str]) -> int:
     """Import a command's module and run it; errors pass through."""
-    home = FAMILIES.get(words[0], f"stillhouse.cli.{words[0].replace('-', '_')}")
+    group, rest = words[0], list(words[1:])
+    if group in GROUPS:
+        verbs = (*GROUPS[group], *DOCUMENTED.get(group, ()))
+        if not rest or rest[0] in {"-h", "--help", "help"}:
+            print(GROUP_HELP.format(group=group, about=COMMANDS[group], verbs=", ".join(verbs)))
+            return 0 if rest else 2
+        verb = rest[0].replace("_", "-")
+        if verb not in verbs:  # `lm distill` is `distill`
+            of_every_task = [name for name in COMMANDS if name not in {*GROUPS, *DOCUMENTED}]
+            if verb not in of_every_task:
+                raise InputError(f"unknown command {rest[0]!r}; {nearest(rest[0], [*verbs, *of_every_task])}")
+            return run_command([verb, *rest[1:]])
+        home = f"stillhouse.families.{group}.commands" if verb in GROUPS[group] else f"stillhouse.compat.{group}"
+        rest = [verb, *rest[1:]]
+    else:
+        home = "stillhouse.compat.vision" if group == "vision" else f"stillhouse.cli.{group.replace('-', '_')}"
     with _terminable():
-        return int(importlib.import_module(home).main(list(words[1:])))
+        return int(importlib.import_module(home).main(rest))
 
 
 @contextlib.contextmanager

@@ -21,13 +21,13 @@ from stillhouse.core.watch import Watch
 from stillhouse.recipes import load
 
 ABOUT = "Try many settings of a recipe, each judged on the validation split; optuna keeps the study."
-USAGE = "stillhouse sweep RECIPE|FILE [--set KEY=VALUE[,VALUE...]] [--space FILE] [--trials N] [options]"
+USAGE = "stillhouse sweep RECIPE|FILE [KEY=VALUE[,VALUE...]...] [--space FILE] [--trials N] [options]"
 EPILOG = """--space is a YAML file, a line a setting:
   training.learning_rate: {low: 1e-4, high: 1e-2, log: true}      whole numbers where both ends are
   student.depth: {choices: [1, 2, 4]}
 
 examples:
-  stillhouse sweep digits --set training.learning_rate=1e-3,3e-3 --set student.clauses=64,128
+  stillhouse sweep digits training.learning_rate=1e-3,3e-3 student.clauses=64,128
   stillhouse sweep mine.yaml --space space.yaml --trials 40 --workers 4 --prune
   stillhouse sweep mine.yaml --space space.yaml --trials 40 --storage postgresql://HOST/DB --out /shared/sweep --resume
 
@@ -57,10 +57,10 @@ def main(arguments: Sequence[str]) -> int:
     ranges = {} if options.space is None else spaces.read_space(options.space)
     twice = sorted(set(lists) & set(ranges))
     if twice:
-        raise ConfigError(f"{twice[0]}: expected it in --set or in --space, got it in both")
+        raise ConfigError(f"{twice[0]}: expected it as KEY=VALUE or in --space, got it in both")
     space = {**lists, **ranges}
     if not space:
-        raise ConfigError("nothing to sweep: give --set KEY=A,B with two values or more, or --space FILE")
+        raise ConfigError("nothing to sweep: give KEY=A,B with two values or more, or --space FILE")
     family, base = load(options.recipe, fixed)
     spaces.check_space(space, lambda point: load(options.recipe, fixed, point)[1])
     plan = _plan(options, fixed, space, family.kind, base)
@@ -84,7 +84,10 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="stillhouse sweep", usage=USAGE, description=ABOUT, epilog=EPILOG)
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe, or a YAML file of a run")
-    parser.add_argument("--set", action="append", default=[], metavar="K=V", help="of all trials, or a list to try")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="K=V", help="the same as K=V: of all trials, or a list"
+    )
+    parser.takes_settings = True
     parser.add_argument("--space", type=Path, metavar="FILE", help="settings to draw from, see below")
     parser.add_argument("--trials", type=_positive, metavar="N", help="how many [every point of the lists; 20]")
     parser.add_argument("--workers", type=_positive, default=1, metavar="N", help="processes on this machine [1]")

@@ -3,44 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from stillhouse.cli.options import CONFIG, DATA, TEACHERS, TRAINING, Parser, print_config, read_config
-from stillhouse.cli.stored import recipes
-from stillhouse.core.records import run_place
-from stillhouse.recipes import load_teacher_run, teacher_family
+from stillhouse.cli.options import TRAINING, Parser, add_run_options, print_config, read_config
 
 EXAMPLES = """
-  stillhouse train-teacher mnist-teacher --data-root DIR
-  stillhouse train-teacher mnist-teacher --teacher-source timm:resnet18 --teacher-pretrained
-  stillhouse distill mnist --teacher-source ckpt:runs/mnist-teacher/teacher.safetensors
+  stillhouse train-teacher mnist-teacher data.root=DIR
+  stillhouse train-teacher mnist-teacher teacher.source=timm:resnet18 teacher.pretrained=true
+  stillhouse distill mnist teacher.source=ckpt:runs/mnist-teacher/teacher.safetensors
 """
 
 
 def main(arguments: Sequence[str]) -> int:
     """Parse, train, print the score and the file."""
-    parser = Parser(
-        prog="stillhouse train-teacher",
-        description="Train a teacher of any family; of classes it is saved as OUT/teacher.safetensors.",
-        common={
-            **TRAINING,
-            **DATA,
-            "--data-image-size": "",
-            "--augment": "",
-            **TEACHERS,
-            "--teacher-pretrained": "",
-            **CONFIG,
-        },
-        examples=EXAMPLES,
-    )
-    parser.add_argument("--out", type=Path, help="run folder [runs/NAME]")
-    parser.add_argument("--resume", action="store_true", help="continue the training in the folder")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    options, config = read_config(parser, arguments, load_teacher_run, "mnist-teacher", roots=recipes("teacher"))
+    about = "Train a teacher of any task; of classes it is saved as OUT/teacher.safetensors."
+    parser = Parser(prog="stillhouse train-teacher", description=about, examples=EXAMPLES)
+    add_run_options(parser, force=False)
+    options, config = read_config(parser, arguments, "load_teacher_run", aliases=TRAINING, example="mnist-teacher")
     if options.print_config:
-        print_config(config)
-        return 0
+        return print_config(config)
     from stillhouse.cli.show import RunDisplay
+    from stillhouse.core.records import run_place
+    from stillhouse.recipes import teacher_family
 
     out = run_place(options.out, config.name)
     with RunDisplay(1, quiet=options.quiet) as display:

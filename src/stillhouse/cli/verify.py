@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cli.options import Parser
-from stillhouse.core.checks import InputError
-from stillhouse.core.config import ConfigError
+from stillhouse.core.checks import ConfigError, InputError
 
 ABOUT = "Is A better than B? From the per-item scores of anyone's runs, over seeds and items."
 USAGE = "stillhouse verify A/*.json B/*.json [options]"

@@ -22,6 +22,10 @@ class InputError(StillhouseError, ValueError):
     """Data, a file or a value is not what it must be."""
 
 
+class ConfigError(StillhouseError, ValueError):
+    """A key, flag or value that the schema does not take; the message names the place and the near key."""
+
+
 class CannotWrite(InputError):
     """A file cannot be written (a full disk, no permission): the same command goes on when it can be."""
 

@@ -1,4 +1,4 @@
-"""One schema for Python, YAML, `--set` and flags: frozen pydantic dataclasses in, the same dataclasses out. No torch.
+"""One schema for Python, YAML and `key=value`: frozen pydantic dataclasses in, the same dataclasses out. No torch.
 
 A configuration class is written once, with types, ranges and help:
 
@@ -6,7 +6,7 @@ A configuration class is written once, with types, ranges and help:
     class TrainingConfig:
         epochs: int = Field(default=20, gt=0, description="passes over the training split")
 
-Everything else (parsing, dumping, suggestions for misspelt keys; flags in `flags.py`) is derived from it here.
+Everything else (parsing, dumping, suggestions for misspelt keys) is derived from it here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import ArgsKwargs
 
-from stillhouse.core.checks import StillhouseError, nearest
+from stillhouse.core.checks import ConfigError as ConfigError
+from stillhouse.core.checks import nearest
 from stillhouse.core.yaml_text import read_yaml, yaml_fault
 
 T = TypeVar("T")
@@ -47,10 +48,6 @@ PLAIN_TYPES = {
 UNKNOWN = {"unexpected_keyword_argument", "extra_forbidden"}
 MANY = 3  # unknown keys of one part are those of another kind; fewer are misspelt
 STRICT = ConfigDict(extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
-
-
-class ConfigError(StillhouseError, ValueError):
-    """A key, flag or value that the schema does not take; the message names the place and the near key."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
@@ -143,16 +140,39 @@ def merge(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def set_path(mapping: dict[str, Any], assignment: str) -> None:
-    """Carry out `a.b=c` in place: the value is read as YAML, a number in the path is a place in a list.
+def override(mapping: dict[str, Any], assignments: Sequence[str], values: Mapping[str, Any] | None = None) -> None:
+    """Carry out `a.b=c` in place: values are read as YAML, a number in a path is a place in a list.
+
+    Whole parts come first and a part of another `kind` starts from the defaults of that kind, whatever the order.
+
+    Args:
+        mapping: a run as plain data.
+        assignments: `a.b=c`.
+        values: after them, dotted keys with ready values.
 
     Example:
-        >>> config = {"training": {"epochs": 3}, "signals": [{"weight": 1.0}]}
-        >>> set_path(config, "training.epochs=5"); set_path(config, "signals.0.weight=0.5"); config
-        {'training': {'epochs': 5}, 'signals': [{'weight': 0.5}]}
+        >>> run = {"student": {"kind": "mlp", "width": 3}, "signals": [{"weight": 1.0}]}
+        >>> override(run, ["student.clauses=5", "signals.0.weight=0.5", "student.kind=flat-tm"]); run
+        {'student': {'kind': 'flat-tm', 'clauses': 5}, 'signals': [{'weight': 0.5}]}
 
     Raises:
         ConfigError: no `=`, a key of a plain value, or an index outside a list.
+    """
+    pairs = [*map(assigned, assignments), *((key.split("."), value) for key, value in (values or {}).items())]
+    for path, value in sorted(pairs, key=lambda pair: len(pair[0]) - 0.5 * (pair[0][-1] == "kind")):
+        if path[-1] == "kind" and len(path) > 1:
+            old = _at(mapping, path[:-1])
+            if isinstance(old, Mapping) and old.get("kind") != value:
+                place(mapping, path[:-1], {"kind": value})
+                continue
+        place(mapping, path, value)
+
+
+def assigned(assignment: str) -> tuple[list[str], Any]:
+    """(path, value) of `a.b=c`, the value read as YAML.
+
+    Raises:
+        ConfigError: no `=`.
     """
     path, equals, text = assignment.partition("=")
     if not equals:
@@ -161,7 +181,30 @@ def set_path(mapping: dict[str, Any], assignment: str) -> None:
         value = read_yaml(text)
     except yaml.YAMLError:
         value = text
-    place(mapping, path.strip().split("."), value)
+    if isinstance(value, dict) and not text.lstrip().startswith("{"):  # `timm:` is a word
+        value = text.strip()
+    return path.strip().split("."), value
+
+
+def set_path(mapping: dict[str, Any], assignment: str) -> None:
+    """Carry out one `a.b=c` in place, as it stands.
+
+    Example:
+        >>> config = {"training": {"epochs": 3}}
+        >>> set_path(config, "training.epochs=5"); config
+        {'training': {'epochs': 5}}
+    """
+    place(mapping, *assigned(assignment))
+
+
+def _at(mapping: Any, path: Sequence[str]) -> Any:
+    """What stands at a path; None where nothing does."""
+    for key in path:
+        if isinstance(mapping, list) and key.isdigit() and int(key) < len(mapping):
+            mapping = mapping[int(key)]
+        else:
+            mapping = mapping.get(key) if isinstance(mapping, Mapping) else None
+    return mapping
 
 
 def place(mapping: dict[str, Any], path: Sequence[str], value: Any) -> None:
@@ -352,10 +395,7 @@ def _of_another_kind(kind: type, place: Sequence[Any], keys: Sequence[str]) -> s
     if place[-1] not in tags:
         return f"{_dotted(place)}: unknown keys {', '.join(keys)}; {nearest('', known)}"
     where = _dotted(place[:-1])
-    return (
-        f"{where}: kind {place[-1]!r} does not have {', '.join(keys)}; it has {', '.join(known)}\n"
-        f"to change the kind, write the part whole: --set '{where}={{kind: {place[-1]}}}'"
-    )
+    return f"{where}: kind {place[-1]!r} does not have {', '.join(keys)}; it has {', '.join(known)}"
 
 
 def _dotted(place: Sequence[Any]) -> str:

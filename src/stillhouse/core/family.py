@@ -193,9 +193,9 @@ class Grade:
         """What a teacher that was just trained is good for; `how` is what names it on a command line.
 
         Example:
-            >>> Grade("net", score=0.9, low=0.8, chance=0.1, metric="accuracy").use("--teacher-source ckpt:net")
-            'use it as --teacher-source ckpt:net'
-            >>> Grade("net", score=0.1, low=0.05, chance=0.1, metric="accuracy").use("--teacher-source ckpt:net")
+            >>> Grade("net", score=0.9, low=0.8, chance=0.1, metric="accuracy").use("teacher.source=ckpt:net")
+            'use it as teacher.source=ckpt:net'
+            >>> Grade("net", score=0.1, low=0.05, chance=0.1, metric="accuracy").use("teacher.source=ckpt:net")
             'at chance (validation accuracy 0.1000, chance 0.1000): nothing can be learned from it; train it longer or otherwise'
         """
         form = "{:.2%}" if self.as_percent else "{:.4f}"

@@ -17,10 +17,10 @@ from stillhouse.core.config import ConfigError
 from stillhouse.core.lock import missing_folders, remove_empty
 
 SIZE = "STILLHOUSE_DOCUMENTS_SIZE"
-VISION_TINY = ("--epochs", "1", "--train-limit", "96", "--test-limit", "40", "--force", "--threads", "1")
+VISION_TINY = ("--epochs", "1", "data.train_limit=96", "data.test_limit=40", "--force", "--threads", "1")
 LARGE = ("mnist", "fashion-mnist", "cifar10", "cifar100")  # a five-hundredth holds every class
-LARGE_TINY = ("--validation-fraction", "0.002")
-TEACHER_TINY = ("--distill-teacher-image-size", "64")
+LARGE_TINY = ("data.validation_fraction=0.002",)
+TEACHER_TINY = ("teacher.image_size=64",)
 RADAR_TINY = (
     "--num_epochs", "1", "--set", "training.patience=1", "--set", "training.warmup_epochs=0", "--quiet",
 )  # fmt: skip

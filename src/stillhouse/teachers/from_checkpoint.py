@@ -83,7 +83,7 @@ def load_own(path: Path) -> tuple[nn.Module, Input, ImageTask, Origin]:
         keys = list(read_state_dict(path))
         raise InputError(
             f"{path} is a state dict that does not name its architecture (first keys: {', '.join(keys[:4])}); "
-            f"name it: --teacher-source timm:NAME (or torchvision:NAME, or py:FILE.py:CLASS) --teacher-checkpoint {path}"
+            f"name it: teacher.source=timm:NAME (or torchvision:NAME, or py:FILE.py:CLASS) teacher.checkpoint={path}"
         )
     try:
         task = ImageTask(**{key: tuple(value) for key, value in about["task"].items()})
@@ -131,7 +131,7 @@ def load_foreign(module: nn.Module, path: Path, num_classes: int, *, channels: i
     elif key in weights and weights[key].shape[0] != num_classes:
         raise InputError(
             f"checkpoint {path}: expected {num_classes} classes, its last layer {key} has {weights[key].shape[0]}; "
-            "head: probe (--teacher-head probe) re-makes that layer and fits it to this data"
+            "head: probe (teacher.head=probe) re-makes that layer and fits it to this data"
         )
     if hasattr(module, "pretrained_cfg"):
         from stillhouse.teachers.from_timm import adapt_channels

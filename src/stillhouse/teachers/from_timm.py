@@ -38,7 +38,7 @@ def build_timm(name: str, config: TeacherConfig, task: ImageTask) -> tuple[nn.Mo
     except (RuntimeError, OSError) as error:
         raise InputError(
             f"the published weights of timm:{name} cannot be fetched ({_short(error)}); offline, give a checkpoint "
-            "(--teacher-checkpoint FILE --no-teacher-pretrained)"
+            "(teacher.checkpoint=FILE teacher.pretrained=false)"
         ) from None
     if config.pretrained:
         check_adapts(module, task.shape[0], f"timm:{name}")
@@ -85,7 +85,7 @@ def check_adapts(module: nn.Module, channels: int, where: str) -> None:
         if channels != 3 and not isinstance(module.get_submodule(layer), nn.Conv2d):
             raise InputError(
                 f"{where}: its first layer ({layer}) is for 3 channels, and timm cannot adapt such a layer to {channels}; take "
-                "--data-channels 3"
+                "data.channels=3"
             )
 
 

@@ -40,7 +40,7 @@ def build_torchvision(name: str, config: TeacherConfig, task: ImageTask) -> tupl
     except (RuntimeError, OSError) as error:
         raise InputError(
             f"the published weights of torchvision:{name} cannot be fetched ({error}); offline, give a checkpoint "
-            "(--teacher-checkpoint FILE --no-teacher-pretrained)"
+            "(teacher.checkpoint=FILE teacher.pretrained=false)"
         ) from None
     replace_head(module, final_linear(module, f"torchvision:{name}"), task.num_classes)
     mean, std = _normalization(name)

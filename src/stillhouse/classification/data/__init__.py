@@ -29,7 +29,7 @@ def _what(value: Any) -> str:
 def _as_named(value: Any) -> Any:
     """Without the settings of images that texts lack, and the other way round, where they are as nobody set them.
 
-    So `--data-name texts` over a recipe of images is read as a file that names texts.
+    So `data.name=texts` over a recipe of images is read as a file that names texts.
     """
     if not isinstance(value, Mapping):
         return value

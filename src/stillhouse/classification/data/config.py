@@ -119,7 +119,7 @@ class DataConfig:
 
     def _given_root(self, what: str) -> Path:
         if self.root is None:
-            raise InputError(f"data set {self.name!r}: expected {what} in --data-root, got none")
+            raise InputError(f"data set {self.name!r}: expected {what} in data.root, got none")
         return Path(self.root).expanduser()
 
 

@@ -56,7 +56,7 @@ def common_channels(files: Sequence[Path], looks: Sequence[Look]) -> int:
     if coloured:
         raise InputError(
             f"expected gray images like the first ({files[0]}), got colours in {coloured[0]} ({len(coloured)} such files); "
-            f"give --data-channels 3 to keep the colours, 1 to drop them"
+            f"give data.channels=3 to keep the colours, 1 to drop them"
         )
     return 1
 

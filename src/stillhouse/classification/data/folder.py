@@ -53,7 +53,7 @@ def load_folder(root: Path, image_size: int | None, channels: int | None, *, str
             a class, in two classes or in two splits.
     """
     if not root.is_dir():
-        raise InputError(f"folder {root} (--data-root): expected a folder of images, got {_what(root)}")
+        raise InputError(f"folder {root} (data.root): expected a folder of images, got {_what(root)}")
     try:
         return _load(root, image_size, channels, stream)
     except OSError as error:  # a folder that may not be read, a link to nothing, a file removed meanwhile
@@ -89,7 +89,7 @@ def _load(root: Path, image_size: int | None, channels: int | None, stream: bool
 def _shape(files: Sequence[Path], image_size: int | None, channels: int | None, stream: bool) -> tuple[int, int, int]:
     """(C, H, W) that all images are decoded to; of streamed ones only the first is looked at."""
     if stream and image_size is None:
-        raise InputError("data: images that are streamed need one size for all; give image_size (--data-image-size)")
+        raise InputError("data: images that are streamed need one size for all; give data.image_size")
     if stream:
         files = files[:1]
     if image_size is not None and channels is not None:

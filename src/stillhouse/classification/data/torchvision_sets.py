@@ -51,7 +51,7 @@ def load_torchvision(name: str, root: Path, download: bool) -> Loaded:
         folder = (root / files[0]).parent
         raise InputError(
             f"{name}: the files in {folder} are damaged ({type(error).__name__}: {error}); "
-            f"remove that folder and run again with download, or point --data-root elsewhere"
+            f"remove that folder and run again with download, or point data.root elsewhere"
         ) from None
 
 
@@ -70,7 +70,7 @@ def _missing(root: Path, files: list[str]) -> list[str]:
 
 
 def _not_found(name: str, root: Path, missing: list[str]) -> str:
-    return f"{name}: looked in {root} (--data-root) and expected there {missing[0]} ({len(missing)} missing files)"
+    return f"{name}: looked in {root} (data.root) and expected there {missing[0]} ({len(missing)} missing files)"
 
 
 def _download(kind: Any, root: Path, name: str) -> None:
@@ -89,7 +89,7 @@ def _download(kind: Any, root: Path, name: str) -> None:
         reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{_not_found(name, root, missing)}; the download failed: {reason}. "
-            f"Put the files there, or name a folder that has them with --data-root"
+            f"Put the files there, or name a folder that has them with data.root"
         ) from None
 
 

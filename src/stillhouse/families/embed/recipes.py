@@ -25,7 +25,7 @@ from stillhouse.families.embed.students import EmbeddingStudentConfig
 
 DEFAULT = "embedding"
 FILES = (".yaml", ".yml", ".json")
-VECTORS = "vectors.npy"  # what a recipe by name reads; name others with --data-path
+VECTORS = "vectors.npy"  # what a recipe by name reads; name others with data.path=
 Mapped = dict[str, Any]
 
 

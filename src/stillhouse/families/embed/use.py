@@ -305,8 +305,8 @@ def _chunks(
             return texts, (student.encode(texts[s : s + CHUNK]) for s in range(0, len(texts), CHUNK))
         if teacher is None:
             raise InputError(
-                f"{source}: this student takes its teacher's vectors, and these are texts; give --teacher MODEL to turn "
-                "them into vectors, or take a text student (embed distill --student text)"
+                f"{source}: this student takes its teacher's vectors, and these are texts; turn "
+                "them into vectors first (embed capture), or take a text student (embed distill --student text)"
             )
         return texts, iter([student.encode(_vectors(texts, teacher, int(student.card["teacher_dim"])))])
     store = open_vectors(source, key=key)

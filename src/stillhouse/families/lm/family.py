@@ -81,7 +81,7 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         found = result["metrics"]
         return (
             f"test: {found['bits_per_byte']:.4f} bits per byte, perplexity {found['perplexity']:.2f}",
-            use_of(result, f"--teacher-source {out} --corpus-tokenizer {out}"),
+            use_of(result, f"teacher.source={out} corpus.tokenizer={out}"),
         )
 
     # ------------------------------------------------------------------------------------------------ before training

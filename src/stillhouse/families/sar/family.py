@@ -101,7 +101,7 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         found = result["metrics"]
         return (
             f"quality {found['quality']:.4f} (NMSE {-found['snr_db']:.2f} dB), coherence {found['coherence']:.4f}",
-            use_of(result, f"--teacher-checkpoint {out}"),
+            use_of(result, f"teacher_checkpoint={out}"),
         )
 
     # ------------------------------------------------------------------------------------------------ before training
@@ -326,7 +326,7 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         save_documented(out / FINAL, model)
         save_documented_config(out / FINAL_CONFIG, model.config)
         if config.compare:
-            lab.watch.log("comparing with truncation and filters, measuring times (--no-compare leaves it out)")
+            lab.watch.log("comparing with truncation and filters, measuring times (compare=false leaves it out)")
             rows = compare_run(config, out, data, lab.teacher, lab.watch.log)
             summary["findings"] = [line for line in [beside_filter(rows, summary["shipped"]["arm"])] if line]
         lab.watch.log("drawing pictures")

@@ -79,7 +79,7 @@ def train(
         processes.wait()  # what process 0 wrote is there for all
         network = in_units(*load_model(out), data)
         if config.compare:
-            watch.log("comparing with filters and measuring times (--no-compare leaves it out)")
+            watch.log("comparing with filters and measuring times (compare=false leaves it out)")
             teacher_rows(out, data, network, watch.log)
         watch.log("drawing pictures")
         write_pictures(out, data, {"network": network})

@@ -1,11 +1,9 @@
-"""What the family's commands print: the table of networks, and a comparison in a line."""
+"""The table of networks that `sar compare` prints."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from stillhouse.core.verdict import in_words
 
 LEGEND = (
     "state B: bytes that one range bin keeps from line to line, as `sar stream` counts them. "
@@ -56,20 +54,3 @@ def _all_macs(row: Mapping[str, Any]) -> float | None:
 
 def _shown(value: Any, form: str) -> str:
     return "" if value is None else format(value, form)
-
-
-def verdict_line(entry: Mapping[str, Any]) -> str:
-    """One comparison in a line.
-
-    Example:
-        >>> verdict_line({"metric": "quality", "verdict": "helps", "difference": 0.01, "low": 0.004, "high": 0.016,
-        ...           "arm": "kd", "control": "no-kd", "seeds": 3})
-        'quality: helps (kd minus no-kd: +0.0100, 95 % interval +0.0040 to +0.0160, 3 seeds)'
-    """
-    ends = [entry[key] for key in ("difference", "low", "high")]
-    if any(end is None or end != end for end in ends):
-        return f"{entry['metric']}: {in_words(entry)}: needs the arms {entry['arm']} and {entry['control']}"
-    return (
-        f"{entry['metric']}: {in_words(entry)} ({entry['arm']} minus {entry['control']}: {ends[0]:+.4f}, "
-        f"95 % interval {ends[1]:+.4f} to {ends[2]:+.4f}, {entry['seeds']} seed{'s' * (entry['seeds'] != 1)})"
-    )

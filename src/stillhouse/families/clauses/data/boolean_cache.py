@@ -130,9 +130,9 @@ def _open(data: ImageData, folder: Path, key: dict[str, Any]) -> ImageData:
     try:
         manifest = read_json(folder / "manifest.json")
     except InputError as error:
-        raise InputError(f"{error}; delete the folder, or give --tm-feature-force") from None
+        raise InputError(f"{error}; delete the folder, or give features.force=true") from None
     if manifest.get("key") != key:
-        raise InputError(f"{folder}: its manifest is of other features; delete the folder, or give --tm-feature-force")
+        raise InputError(f"{folder}: its manifest is of other features; delete the folder, or give features.force=true")
     shape: tuple[int, int, int] = tuple(manifest["shape"])
     splits = {}
     for name, about in manifest["splits"].items():
@@ -141,13 +141,13 @@ def _open(data: ImageData, folder: Path, key: dict[str, Any]) -> ImageData:
             labels = np.load(folder / f"{name}-labels.npy")
         except (OSError, ValueError, EOFError):  # gone, or cut off
             raise InputError(
-                f"{folder}: the features of {name} cannot be read; delete the folder, or give --tm-feature-force"
+                f"{folder}: the features of {name} cannot be read; delete the folder, or give features.force=true"
             ) from None
         for file in (f"{name}.npy", f"{name}-labels.npy"):
             try:
                 verify_file(folder / file, {SHA: about["sha256"].get(file)})
             except InputError as error:
-                raise InputError(f"{error}; --tm-feature-force does both") from None
+                raise InputError(f"{error}; features.force=true does both") from None
         splits[name] = PackedSplit(packed, torch.from_numpy(labels), shape)
     task = ImageTask(data.task.class_names, shape, (0.0,) * shape[0], (1.0,) * shape[0])
     return ImageData(name=f"{data.name} ({manifest['key']['mode']})", task=task, **splits)  # type: ignore[arg-type]

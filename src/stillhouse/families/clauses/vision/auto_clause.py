@@ -44,11 +44,9 @@ def divide(scores: Sequence[float], total: int, *, least: int = LEAST) -> list[i
         ([16, 16, 32], [8, 32])
     """
     if total % 2:
-        raise InputError(f"--transformer-clause-target: expected an even number (half for, half against), got {total}")
+        raise InputError(f"clauses.target: expected an even number (half for, half against), got {total}")
     if total < least * len(scores):
-        raise InputError(
-            f"--transformer-clause-target: expected at least {least} for each of {len(scores)} blocks, got {total}"
-        )
+        raise InputError(f"clauses.target: expected at least {least} for each of {len(scores)} blocks, got {total}")
     pairs, floor = total // 2, -(-least // 2)
     weights = np.asarray(scores, dtype=float) / np.sum(scores)
     spare = pairs - floor * len(weights)

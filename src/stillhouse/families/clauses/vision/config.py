@@ -19,18 +19,13 @@ from stillhouse.families.clauses.data.boolean_features_config import FeaturesMod
 from stillhouse.families.clauses.plan import ArmName, ClausesRunConfig, ClausesTrainingConfig
 from stillhouse.families.clauses.vision.models import ModelName, ModelsConfig, student_of
 from stillhouse.signals import (
-    ActivationMapsConfig,
-    ClauseTargetsConfig,
     ContrastiveConfig,
     EnsembleConfig,
-    FeaturesConfig,
     LogitsConfig,
     ProbesConfig,
-    RelationsConfig,
     SignalConfig,
 )
 from stillhouse.signals.logits import ForwardKL
-from stillhouse.signals.relations import CKA
 from stillhouse.teachers import TeacherConfig
 
 RATES = {"transformer": 2e-3, "tm": 3e-2}  # what a model is trained with without --lr
@@ -78,59 +73,6 @@ class LessonConfig:
         default=None,
         description="measure what each attention head knows too; none: where a TensorBoard folder is given",
     )
-    more_teachers: tuple[str, ...] = Field(
-        default=(), description="sources of further teachers: the KL is to the mean of all their probabilities"
-    )
-    student_layer: str | None = Field(default=None, description="the student's layer that is aligned, as blocks.1")
-    teacher_layer: str | None = Field(
-        default=None, description="the teacher's layer, as layer3; of several teachers 0:layer3, 1:blocks.5"
-    )
-    feature_weight: float = Field(
-        default=0.0, ge=0, description="weight of matching its features, through a learned map"
-    )
-    attention_weight: float = Field(default=0.0, ge=0, description="weight of matching where it is active")
-    relation_weight: float = Field(default=0.0, ge=0, description="weight of matching how images relate there (CKA)")
-    clause_weight: float = Field(
-        default=0.0, ge=0, description="weight of pseudo targets of the layer's clauses, where the teacher looks"
-    )
-
-    @property
-    def aligned(self) -> tuple[str, ...]:
-        """Names of the alignments that have a weight."""
-        names = ("feature_weight", "attention_weight", "relation_weight", "clause_weight")
-        return tuple(name for name in names if getattr(self, name) > 0)
-
-    def __post_init__(self) -> None:
-        layers = (self.student_layer, self.teacher_layer)
-        if self.aligned and None in layers:
-            raise ValueError(
-                f"{self.aligned[0]}: expected student_layer and teacher_layer, got {layers[0]} and {layers[1]}"
-            )
-
-    def alignments(self, *, deep: bool = False) -> tuple[SignalConfig, ...]:
-        """Signals beside the KL; `deep`: whether clauses stand in two layers, of which the last is taught."""
-        student, teacher = self.student_layer or "", self.teacher_layer or ""
-        if self.more_teachers and ":" not in teacher:
-            teacher = f"0:{teacher}"
-        found: dict[str, SignalConfig] = {}
-        if self.feature_weight:
-            found["feature_weight"] = FeaturesConfig(
-                name="feature_loss", weight=self.feature_weight, student=student, teacher=teacher, pool="mean"
-            )
-        if self.attention_weight:
-            found["attention_weight"] = ActivationMapsConfig(
-                name="attention_loss", weight=self.attention_weight, student=student, teacher=teacher
-            )
-        if self.relation_weight:
-            found["relation_weight"] = RelationsConfig(
-                name="relation_loss", weight=self.relation_weight, student=student, teacher=teacher, relation=CKA()
-            )
-        if self.clause_weight:
-            bank = f"{student}.feed_forward.core.layers.{int(deep)}.bank"
-            found["clause_weight"] = ClauseTargetsConfig(
-                name="clause_loss", weight=self.clause_weight, student=bank, teacher=teacher
-            )
-        return tuple(found.values())
 
 
 @configclass
@@ -222,6 +164,10 @@ class VisionConfig:
         )
     )
     teacher: TeacherConfig | None = Field(default=None, description="the external teacher; null: labels alone")
+    more_teachers: tuple[TeacherConfig, ...] = Field(
+        default=(), description="further teachers: the KL is to the mean of all their probabilities"
+    )
+    signals: tuple[SignalConfig, ...] = Field(default=(), description="learned from the teacher beside its scores")
     lesson: LessonConfig = Field(default_factory=LessonConfig)
     clauses: ClauseConfig = Field(default_factory=ClauseConfig)
     prior: Literal["none", "symmetric", "zero"] = Field(
@@ -242,6 +188,8 @@ class VisionConfig:
                 f"learning_rate: the usual ones are AdamW's and far too small for {self.training.optimizer}; give --lr"
             )
         self._check_arms()
+        if (self.signals or self.more_teachers) and not self.taught:
+            raise ValueError("signals, more_teachers: need a teacher whose weight is above 0")
         if len(set(self.models)) < len(self.models):
             raise ValueError(f"models: expected each model once, got {', '.join(self.models)}")
         if self.data.num_classes == 1:
@@ -333,13 +281,12 @@ class VisionConfig:
             weight=lesson.teacher_weight,
             loss=ForwardKL(temperature=lesson.teacher_temperature),
         )
-        if lesson.more_teachers:
+        if self.more_teachers:
             kl = EnsembleConfig(
                 name="teacher_kd_loss", weight=lesson.teacher_weight, temperature=lesson.teacher_temperature
             )
         try:
-            deep = model == "transformer" and self.model.transformer.deep
-            signals = (kl, *lesson.alignments(deep=deep)) if self.taught else ()
+            signals = (kl, *self.signals) if self.taught else ()
             return self._run_config(model, training, signals, places, heads or {})
         except ValidationError as error:
             raise ConfigError("\n".join(e["msg"].removeprefix("Value error, ") for e in error.errors())) from None
@@ -358,7 +305,7 @@ class VisionConfig:
             data=self.data,
             teacher=self.teacher,
             student=student_of(self.model, model),
-            more_teachers=tuple(TeacherConfig(source=source) for source in lesson.more_teachers),
+            more_teachers=self.more_teachers,
             signals=signals,
             own=self._own(places, heads),
             own_decay=(training.ema_decay or SELF_DECAY) if lesson.self_weight > 0 else None,

@@ -67,8 +67,6 @@ def _rows(config: VisionConfig) -> list[Row]:
         ("training.mixing", ("cutmix_schedule",), mixing.cutmix_alpha > 0, "a cutmix_alpha above 0"),
         ("lesson", ("self_temperature",), lesson.self_weight > 0, "a self_weight above 0"),
         ("lesson", ("contrastive_temperature",), lesson.contrastive_weight > 0, "a contrastive_weight above 0"),
-        ("lesson", ("student_layer", "teacher_layer"), bool(lesson.aligned), "a weight of an alignment"),
-        ("lesson", (*lesson.aligned, "more_teachers"), config.taught, "a teacher with a weight"),
         ("clauses", ("auto_batches", "auto_steps"), clauses.auto, "clauses.auto"),
         ("clauses", ("specialize_strength",), clauses.specialize, "clauses.specialize"),
     ]

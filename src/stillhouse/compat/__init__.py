@@ -1,0 +1,1 @@
+"""Names of the five documents: flags as other names of settings."""

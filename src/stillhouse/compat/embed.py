@@ -1,0 +1,138 @@
+"""`stillhouse embed distill`: vectors of a teacher into few numbers, also by the names of document 004."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stillhouse.cli.options import RUNS, TEXTS, Parser, add_run_options
+from stillhouse.compat.aliases import add_aliases, dashed, given_settings
+from stillhouse.core.checks import ConfigError, InputError
+
+DOCUMENTED = {
+    "--teacher-dim": "teacher_dim",
+    "--student-dim": "student_dim",
+    "--alpha": "alpha",
+    "--tau": "tau",
+    "--loss-type": "loss_type",
+    "--curriculum-stages": "curriculum_stages",
+    "--curriculum-tau-schedule": "curriculum_tau_schedule+",
+    "--schedule-type": "schedule_type",
+    "--max-epochs": "max_epochs",
+    "--validation-split": "validation_split",
+    "--early-stopping-patience": "early_stopping_patience",
+    "--save-every": "save_every",
+}
+OWN = {**RUNS, "--key": "data.key"}
+EXAMPLES = """
+  stillhouse embed distill runs/notes                            a captured corpus, results in runs/embedding
+  stillhouse embed distill ada.parquet --key vector --seeds 5 --out runs/ada
+  stillhouse embed distill runs/notes --student text lesson.neighbor_weight=2     also a student that reads texts
+"""
+MORE = """the same without flags: stillhouse distill embedding data.path=runs/notes
+recipes: embedding, embedding-tree, embedding-fast, embedding-documented (the document's presets: -curriculum, -fast)
+--save_dir, --teacher_checkpoint and the flags with underscores are names of document 004
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Parse, distil, print."""
+    words = [dashed(word) for word in arguments[1:]]
+    words = _curriculum(words)
+    parser = Parser(
+        prog="stillhouse embed distill",
+        description="Vectors to a student of 5 numbers, beside PCA, UMAP and others, with a verdict and a report.",
+        examples=EXAMPLES,
+        epilog=MORE,
+    )
+    parser.add_argument("source", nargs="?", metavar="SOURCE", help="vectors, a captured folder, or a YAML file")
+    parser.add_argument("--teacher-checkpoint", "--vectors", dest="vectors", metavar="FILE", help="the same as SOURCE")
+    parser.add_argument("--recipe", metavar="NAME", help="what to start from [embedding]")
+    parser.add_argument("--student", choices=("vector", "text"), help="text: also a student that reads texts [vector]")
+    parser.add_argument("--text-teacher", metavar="DIR", help="whose tokens it reads [as captured]; hash: nobody's")
+    add_run_options(parser)
+    parser.add_argument("--save-dir", dest="out", type=Path, metavar="DIR", help="the same as --out")
+    add_aliases(parser, OWN, TEXTS)
+    add_aliases(parser, {**DOCUMENTED, "--curriculum": "curriculum?"})
+    parser.add_settings()
+    options = parser.parse(words)
+    source = options.source or options.vectors
+    if source is None:
+        raise ConfigError("which vectors? Try `stillhouse embed distill FILE.npy`")
+    if options.source and options.vectors:
+        raise ConfigError(f"expected one source, got {options.source} and {options.vectors}")
+    given = dict(given_settings(options, {**DOCUMENTED, "--curriculum": "curriculum?"}))
+    file = source.lower().endswith((".yaml", ".yml", ".json"))
+    if not file and not options.print_config and not Path(source).expanduser().exists():
+        raise InputError(f"{source}: expected a file of vectors or a capture folder, got nothing there")
+    config = _load(source, options, given)
+    if given.get("save_every") is not None and not options.print_config:
+        print(
+            "unused: --save-every: the state is saved after every validation, and each minute between", file=sys.stderr
+        )
+    from stillhouse.cli.distill import run_or_print
+
+    return run_or_print(options, config)
+
+
+def _load(source: str, options: Any, given: dict[str, Any]) -> Any:
+    """The run: documented names first, then settings, then flags of every training."""
+    import yaml
+
+    from stillhouse.core.config import assigned
+    from stillhouse.families.embed.recipes import PRESETS, documented, load_embedding
+
+    changes: list[tuple[str, Any]] = []
+    tau = given.get("tau")
+    if isinstance(tau, str) and "," in tau:  # one a stage is a setting of ours; the documented one is a number
+        del given["tau"]
+        changes.append(("lesson.tau", [float(one) for one in tau.split(",")]))
+    wanted = {key: value for key, value in given.items() if key != "save_every"}
+    if wanted:
+        changes += _leaves(documented(wanted, PRESETS.get(options.recipe or "")))
+    if options.student == "text":
+        text = {"student": {"tokens": "hash", "start": "random"}} if options.text_teacher == "hash" else {}
+        if options.text_teacher not in (None, "hash"):
+            text = {"teacher": options.text_teacher}
+        changes += _leaves({"text": text})
+    changes += [(".".join(path), value) for path, value in map(assigned, options.set)]
+    changes += given_settings(options, OWN)
+    changes.sort(key=lambda change: change[0].count("."))  # whole parts first
+    words = [f"{path}={yaml.safe_dump(value, default_flow_style=True)}" for path, value in changes]
+    return load_embedding(source, words, recipe=options.recipe)
+
+
+def _leaves(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """`a.b` and value of every entry; an empty mapping is a value.
+
+    Example:
+        >>> _leaves({"a": {"b": 1, "c": {}}})
+        [('a.b', 1), ('a.c', {})]
+    """
+    found: list[tuple[str, Any]] = []
+    for key, value in mapping.items():
+        inner = isinstance(value, Mapping) and value
+        found += _leaves(value, f"{prefix}{key}.") if inner else [(prefix + key, value)]
+    return found
+
+
+def _curriculum(words: Sequence[str]) -> list[str]:
+    """`--curriculum true` and `--curriculum=false` as the switch that it is.
+
+    Example:
+        >>> _curriculum(["--curriculum", "true", "x.npy", "--curriculum=false"])
+        ['--curriculum', 'x.npy', '--no-curriculum']
+    """
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == "--curriculum" and word.lower() in ("true", "false"):
+            word, _ = f"--curriculum={word}", found.pop()
+        name, equals, value = word.partition("=")
+        if name == "--curriculum" and equals:
+            if value.lower() not in ("true", "false"):
+                raise ConfigError(f"{name}: expected true or false, got {value!r}")
+            word = "--curriculum" if value.lower() == "true" else "--no-curriculum"
+        found.append(word)
+    return found

@@ -1,0 +1,152 @@
+"""`stillhouse sar train` and `sar distill`: document 002 by its own flags and YAML files."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from stillhouse.cli.options import TEXTS, Parser, add_run_options, print_config
+from stillhouse.compat.aliases import add_aliases, dashed, given_settings
+
+TRAINING = {
+    "--epochs": "training.epochs",
+    "--num-epochs": "training.epochs",
+    "--learning-rate": "training.learning_rate",
+    "--batch-size": "training.batch_size",
+    "--scheduler-type": "training.schedule",
+    "--threads": "training.threads",
+    "--device": "device",
+    "--data": "data.file",
+    "--wandb": "wandb",
+    "--compare": "compare?",
+}
+DISTILLATION = {
+    **TRAINING,
+    "--student-model-dim": "model.model_dim",
+    "--student-state-dim": "model.state_dim",
+    "--student-num-layers": "model.num_layers",
+    "--temperature": "distillation.temperature",
+    "--alpha": "distillation.alpha",
+    "--beta": "distillation.beta",
+    "--gamma": "distillation.gamma",
+    "--arms": "arms+",
+    "--seeds": "seeds",
+}
+ABOUT = {
+    **TEXTS,
+    "--data": "FILE.npz of `sar simulate`, or lines of your own [those of the file]",
+    "--wandb": "also log to Weights & Biases: offline, online",
+    "--compare": "filters, truncation and times when all is trained [yes]",
+    "--alpha": "weight of the ground truth",
+    "--beta": "weight of the teacher's outputs",
+    "--gamma": "weight of its features [the file's; 1 - alpha - beta where one of these is given]",
+}
+TRAIN = """
+  stillhouse sar train --config s4_ssm_complex_toy --out results/teacher
+  stillhouse sar train --config s4_ssm_complex_toy --data lines.npz --epochs 5 --out results/short
+  stillhouse sar train --config s4_ssm_complex_toy training.patience=5 --out results/teacher --resume
+"""
+BOTH = "--teacher-config s4_ssm_complex_toy --teacher-checkpoint results/teacher \\\n      --student-config s4_ssm_student_toy"
+DISTILL = f"""
+  stillhouse sar distill {BOTH}
+  stillhouse sar distill {BOTH} --seeds 3 --out results/student
+  stillhouse sar distill {BOTH} --alpha 0.3 --beta 0.5 --epochs 5
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`train` or `distill`."""
+    words = [dashed(word) for word in arguments]
+    words = ["--wandb=offline" if bare_wandb(words, at) else word for at, word in enumerate(words)]
+    return _train(words[1:]) if words[0] == "train" else _distill(words[1:])
+
+
+def bare_wandb(words: Sequence[str], at: int) -> bool:
+    """Whether a word is `--wandb` alone, which logs offline."""
+    return words[at] == "--wandb" and (at + 1 == len(words) or words[at + 1] not in ("offline", "online"))
+
+
+def _train(words: Sequence[str]) -> int:
+    about = "Train a focusing network (the teacher) on the ground truth."
+    parser = Parser(prog="stillhouse sar train", description=about, examples=TRAIN)
+    parser.add_argument("--config", required=True, metavar="FILE", help="documented YAML file, or a shipped recipe")
+    options, changes = _read(parser, words, TRAINING, force=False)
+    from stillhouse.families.sar.documented import read_teacher, save_folder
+    from stillhouse.families.sar.recipes import recipe_path
+
+    path = recipe_path(options.config)
+    config = read_teacher(path, changes)
+    if options.print_config:
+        return print_config(config)
+    from stillhouse.cli.show import RunDisplay
+    from stillhouse.families.sar.family import FAMILY
+
+    out = Path(options.out or save_folder(path) or f"results/{config.name}")
+    with RunDisplay(1, quiet=options.quiet) as display:
+        lines = FAMILY.train_teacher(config, out, resume=options.resume, watch=display)
+    print("\n".join(lines))
+    return 0
+
+
+def _distill(words: Sequence[str]) -> int:
+    about = "Train students with a teacher and without, and show whether it helped."
+    parser = Parser(prog="stillhouse sar distill", description=about, examples=DISTILL)
+    parser.add_argument("--teacher-config", required=True, metavar="FILE", help="that the teacher was trained from")
+    parser.add_argument("--teacher-checkpoint", required=True, metavar="DIR", help="its run, or best_model.pth")
+    parser.add_argument("--student-config", required=True, metavar="FILE", help="YAML file or recipe of the student")
+    options, changes = _read(parser, words, DISTILLATION)
+    from stillhouse.families.sar.documented import read_distillation, read_yaml, save_folder
+    from stillhouse.families.sar.recipes import recipe_path
+
+    path = recipe_path(options.student_config)
+    weights = changes.get("distillation") or {}
+    rest = "gamma" not in weights and not {"alpha", "beta"}.isdisjoint(weights)
+    if rest:
+        weights["gamma"] = None  # the file's third weight does not fit two others
+    config = read_distillation(recipe_path(options.teacher_config), path, options.teacher_checkpoint, changes)
+    was = (read_yaml(path).get("distillation") or {}).get("gamma")
+    if rest and (line := changed_gamma(was, config.objective.weights[2])) is not None:
+        print(line, file=sys.stderr)
+    if options.print_config:
+        return print_config(config)
+    from stillhouse.cli.distill import distill
+
+    out = Path(options.out or save_folder(path) or f"results/{config.name}")
+    distill(config, out, resume=options.resume, force=options.force, quiet=options.quiet)
+    if not config.compare:
+        print(f"filters, truncation and times: stillhouse sar compare {out}")
+    return 0
+
+
+def _read(
+    parser: Parser, words: Sequence[str], table: dict[str, str], *, force: bool = True
+) -> tuple[Any, dict[str, Any]]:
+    """Options, and what they change in a documented file."""
+    add_run_options(parser, force=force)
+    parser.add_argument("--save-dir", dest="out", type=Path, metavar="DIR", help="the same as --out")
+    add_aliases(parser, table, ABOUT)
+    parser.add_settings()
+    options = parser.parse(words)
+    given = {path: None if value == "none" else value for path, value in given_settings(options, table)}
+    if "data.file" in given:
+        given["data.source"] = "npz"
+    from stillhouse.core.config import override
+
+    changes: dict[str, Any] = {}
+    override(changes, options.set, given)
+    return options, changes
+
+
+def changed_gamma(was: Any, now: float) -> str | None:
+    """A line that says that gamma is another than the file's; None where nothing changed in silence.
+
+    Args:
+        was: gamma of the file, None where it has none.
+        now: gamma of the run, 1 - alpha - beta.
+    """
+    if not isinstance(was, (int, float)) or math.isclose(was, now, abs_tol=1e-9):
+        return None
+    return f"gamma: {now:g} (1 - alpha - beta), no longer the file's {was:g}; --gamma sets it"
