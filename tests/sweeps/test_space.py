@@ -45,7 +45,7 @@ def test_an_assignment_survives_the_command_line():
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["digits"], "nothing to sweep: give --set"),
+        (["digits"], "nothing to sweep: give KEY=A,B"),
         (["digits", "--set", "training.learning_rat=1e-3,1e-2"], "did you mean 'learning_rate'"),
         (["digits", "--set", "training.learning_rate="], "an empty list"),
         (["digits", "--set", "training.learning_rate=1e-3,,2e-3"], "an empty list or entry"),
