@@ -117,8 +117,9 @@ class _Step(nn.Module):
     def __init__(self, model: SarSSM) -> None:
         super().__init__()
         self.config = model.config
-        self.layers: Any = nn.ModuleList(_Layer(block) for block in model.blocks if isinstance(block, StateSpaceBlock))
-        self.latency = sum(layer.ahead for layer in self.layers)
+        layers = [_Layer(block) for block in model.blocks if isinstance(block, StateSpaceBlock)]
+        self.layers: Any = nn.ModuleList(layers)
+        self.latency = sum(layer.ahead for layer in layers)
         self.input, self.output = (nn.Buffer(_pairs(x.matrix().T)) for x in (model.input, model.output))
         self.modulation = model.modulation
 
