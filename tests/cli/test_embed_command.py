@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from stillhouse.families.embed.corpus import gather
+from stillhouse.families.embed.data.texts import gather
 
 from stillhouse.cli.main import main
 from stillhouse.families.embed.recipes import EMBEDDING_RECIPES, load_embedding
@@ -163,7 +163,7 @@ def test_pickles_and_empty_files_are_refused(tmp_path, capsys):
 
     torch.save({"embeddings": torch.ones(4, 8), "code": print}, tmp_path / "code.pt")
     (tmp_path / "empty.npy").write_bytes(b"")
-    for name, message in (("code.pt", "pickle"), ("empty.npy", "got an empty file")):
+    for name, message in (("code.pt", "pickle"), ("empty.npy", "cannot be read: No data left in file")):
         status, text = said(capsys, "distill", tmp_path / name, "--out", tmp_path / "run", "--quiet")
         assert (status, message in text) == (2, True), text
 

@@ -276,8 +276,8 @@ def test_arms_that_were_asked_for_are_not_left_out(capsys):
 @pytest.mark.parametrize(
     ("family_name", "kind", "form", "has"),
     [
-        ("clauses", "tsetlin-vit", "numpy", "parts, rules, onnx, torch, hub"),
-        ("images", "timm", "verilog", "onnx, torch, hub"),
+        ("clauses", "tsetlin-vit", "numpy", "rules, onnx, torch, hub"),
+        ("images", "timm", "packed", "onnx, torch, hub"),
         ("embed", None, "packed", "numpy, onnx, torch, hub"),
     ],
 )

@@ -1033,7 +1033,7 @@ CLAUSES = (
         "negated literals ignored",
         "stillhouse.families.clauses.students.clauses:ClauseBank.masks",
         edited("return positive, negated", "return positive, negated * 0"),
-        "tests/students/test_clauses.py::test_integer_evaluation_is_exact_and_follows_the_weights[capacity-False]",
+        "tests/students/test_clauses.py::test_evaluation_is_exact_and_follows_the_weights[capacity]",
     ),
     Fault(
         "budget of literals ignored",

@@ -103,9 +103,14 @@ def recipes(table: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for kind in FAMILIES:
         file = PACKAGE / "families" / kind / "recipes.py"
-        if not file.is_file():  # a package of YAML files, whose module imports no torch
-            tables = getattr(import_module(f"stillhouse.families.{kind}.recipes"), table, {})
+        if kind == "sar":  # the documented files, in a module that imports no torch
+            tables = getattr(import_module("stillhouse.families.sar.recipes"), table, {})
             found |= {name: _first_line(recipe.__doc__) for name, recipe in tables.items()}
+            continue
+        if not file.is_file():  # YAML files, whose first line says what they are
+            folder = file.with_suffix("") / ("teachers" if table == "TEACHER_RECIPES" else "")
+            files = sorted(folder.glob("*.yaml"))
+            found |= {f.stem: f.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for f in files}
             continue
         body = ast.parse(file.read_text(encoding="utf-8")).body
         named: dict[str, Any] = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
@@ -114,7 +119,11 @@ def recipes(table: str) -> dict[str, str]:
                 target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
                 named[ast.unparse(target)] = node.value
         rows = named.get(table, ast.Dict([], []))
+        rows = named[rows.id] if isinstance(rows, ast.Name) else rows  # another name of the same table
         for key, value in zip(rows.keys, rows.values, strict=True):
+            if key is None:  # {**{name: ... for name, text in TABLE.items()}}
+                found |= ast.literal_eval(named[value.generators[0].iter.func.value.id])
+                continue
             name = key if isinstance(key, ast.Constant) else named[key.id]
             found[str(name.value)] = _first_line(ast.get_docstring(named[value.id]))
     return found
