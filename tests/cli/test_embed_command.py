@@ -5,9 +5,9 @@ import json
 
 import numpy as np
 import pytest
-from stillhouse.families.embed.data.texts import gather
 
 from stillhouse.cli.main import main
+from stillhouse.families.embed.data.texts import gather
 from stillhouse.families.embed.recipes import EMBEDDING_RECIPES, load_embedding
 
 TINY = ["--epochs", "1", "--batch-size", "48", "--seeds", "1", "--device", "cpu", "--threads", "1", "--quiet"]
