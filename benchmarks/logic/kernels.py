@@ -8,6 +8,7 @@ transposition and votes included; the best of several calls.
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from functools import partial
@@ -59,6 +60,7 @@ def dense(machine: Machine, images: np.ndarray) -> Callable[[], object]:
 
 def main() -> None:
     """Measure and print."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     torch.set_num_threads(threads())
     print(f"torch {torch.__version__}, {threads()} threads, CPU:", " ".join(cpu_capabilities()["flags"]))
     for name, failures in (("fuzzy, LF 8", 8), ("crisp", 1)):

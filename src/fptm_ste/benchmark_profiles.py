@@ -25,6 +25,7 @@ from stillhouse.families.clauses.students.pyramid import PyramidTM
 from stillhouse.families.clauses.students.resnet import ResNetTM
 from stillhouse.families.clauses.students.swin import SwinTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.metrics.cost import ATTENTION
 from stillhouse.metrics.energy import OperationEnergies
 from stillhouse.metrics.memory import forward_memory
 
@@ -107,7 +108,7 @@ def table(which: str, device: str, warmup: int, iterations: int, only: Sequence[
             model, side = timm.create_model(name, pretrained=False).eval().to(device), 224
             (parameters, flops), activations = BASELINES[name], None
         images = torch.rand(1, 3, side, side, device=device)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
             model(images)
         counted, energies = counter.get_total_flops(), OperationEnergies()
         count = sum(p.numel() for p in model.parameters())

@@ -234,7 +234,7 @@ DOCUMENT_002 = (
     fault("the total is a plain sum", "families.sar.job:SarJob.terms", edited("weight * share", "share"),
           "sar/test_sar_job.py::test_documented_losses_are_recorded"),
     fault("a total norm is a sum of norms", "families.sar.monitor:_by_layer",
-          edited("float(get_total_norm(some))", "sum(float(x.norm()) for x in some)"),
+          edited("math.sqrt(sum(squares.values()))", "sum(math.sqrt(x) for x in squares.values())"),
           "sar/test_sar_monitor.py::test_gradient_norms_every_fifty_steps_by_layer"),
     fault("TensorBoard lies elsewhere", "families.sar.family:_monitor", edited("/ MONITOR /", '/ "monitor" /'),
           "sar/test_sar_commands.py::test_distill_says_whether_it_helped"),

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from stillhouse.cli.main import main
 from stillhouse.cli.show import print_summary
-from stillhouse.core import board, records, verdict
+from stillhouse.core import records, verdict
 from stillhouse.core.family import Arm, Contrast, Family, Scores
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.model_card import findings, readme
@@ -78,7 +78,7 @@ def made(out, items, plain=None):
 
 
 def said_everywhere(out, summary, tmp_path, capsys):
-    """What each place prints: summary, terminal, page, card, board, compare, verify."""
+    """What each place prints: summary, terminal, page, card, compare, verify."""
     found = {"summary": summary["verdict"]}
     print_summary(summary, out)
     found["terminal"] = capsys.readouterr().out.rpartition("verdict on the teacher: ")[2].splitlines()[0]
@@ -87,7 +87,6 @@ def said_everywhere(out, summary, tmp_path, capsys):
     card = findings(family, json.loads((out / "run.json").read_text()), summary, "kd", 0)
     found["card"] = card["verdict"]["verdict"]
     found["readme"] = readme(family, {**card, "license": "mit"}, takes="x", costs={})
-    found["board"] = board._verdict(Hand(), summary)
     return found
 
 
@@ -103,7 +102,6 @@ def test_every_place_prints_the_same_word(word, tmp_path, capsys):
     head = found["page"].partition("<h1>")[2].partition("</h1>")[0]
     lead = {"helps": "The teacher helps", "hurts": "The teacher hurts", "no difference shown": "No difference shown"}
     assert lead.get(word, word) in head
-    assert ("**Not tested**" if word.startswith("not") else lead[word]) in found["board"]
     other = made(tmp_path / "other", {"kd": {"accuracy": control}, "no-kd": {"accuracy": control}})
     assert main(["compare", str(tmp_path / "other"), str(tmp_path / "run"), "--no-cost"]) == 0
     assert f", {word} [" in capsys.readouterr().out
@@ -132,7 +130,7 @@ def test_the_number_of_seeds_is_asked_of_one_place(tmp_path, monkeypatch, capsys
     values = [f"{100 * value:.2f} %" for value in summary["arms"]["kd"]["accuracy"]["values"]]
     assert " and ".join(values) in found["page"].replace(GAP, " ")  # in the place of an interval
     assert "3 seeds: too few for an interval over seeds" in found["page"]
-    assert "The teacher helps" not in found["page"] + found["readme"] + found["board"]
+    assert "The teacher helps" not in found["page"] + found["readme"]
     made(tmp_path / "other", {"kd": {"accuracy": control}, "no-kd": {"accuracy": control}})
     assert main(["compare", str(tmp_path / "other"), str(tmp_path / "run"), "--no-cost"]) == 0
     said = capsys.readouterr().out

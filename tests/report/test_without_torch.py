@@ -139,7 +139,7 @@ def test_an_embedder_needs_no_torch(alone, tmp_path):
     weights = {"mean": [1.0, 0, 0], "skip": [[1.0, 0, 0], [0, 1, 0]], "w1": np.zeros((1, 3)), "b1": [0.0]}
     weights |= {"w2": np.zeros((1, 1)), "b2": [0.0], "w3": np.zeros((2, 1))}
     save_file({n: np.asarray(x, np.float32) for n, x in weights.items()}, tmp_path / "student.safetensors")
-    card = {"format": "stillhouse-embedder-1", "levels": [2], "teacher_dim": 3, "normalize": False}
+    card = {"format": "stillhouse-embedder-1", "levels": [2], "teacher_dim": 3, "hidden": [1, 1], "normalize": False}
     card |= {"output": "euclidean", "family": "embed"}
     write_json(tmp_path / "card.json", with_hashes(card, tmp_path, ("student.safetensors",)))
     np.save(tmp_path / "vectors.npy", np.array([[3.0, 4.0, 5.0]], np.float32))

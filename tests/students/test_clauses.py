@@ -130,7 +130,7 @@ def test_clauses_find_a_conjunction():
 
     assert error() < 0.01
     assert error(learn_masks=False) > 0.1
-    assert error(leak=0.0) > 0.05
+    assert error(leak=0.0) > 0.02  # twice what learning must reach; 0.04 to 0.08 by the version of torch
 
 
 @pytest.mark.parametrize("literals", [4.0, 12.0, 40.0])

@@ -10,11 +10,14 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
 
 from stillhouse.core.checks import InputError
 
 BUDGET_SECONDS = 0.8  # of one time
+ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop
+}  # counted by torch itself from 2.14 on
 
 
 def measure_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file: Path | None = None) -> dict[str, Any]:
@@ -54,7 +57,7 @@ def count_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file: P
     """
     if file is not None and not file.is_file():
         raise InputError(f"cannot measure {file}: expected a file, got nothing there")
-    with _aside(module), FlopCounterMode(display=False) as counter:
+    with _aside(module), FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
         module(inputs(1).to(_device(module)))
     return {
         "params": sum(p.numel() for p in module.parameters()),

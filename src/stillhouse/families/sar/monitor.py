@@ -8,12 +8,10 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 from torch.utils.hooks import RemovableHandle
 
 from stillhouse.core.checks import InputError
@@ -87,29 +85,33 @@ class GradientWatch:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self._gradients: dict[str, Tensor] = {}
+        self._squares: dict[str, Tensor] = {}
         self._hooks: list[RemovableHandle] = []
 
     def start(self) -> None:
-        """Watch the backward passes from here on; micro-batches add up, and the last one has the whole."""
-        self._gradients = {}
+        """Watch the backward passes from here on."""
+        self.stop()
+        self._squares = {}
         for name, parameter in self.module.named_parameters():
             if parameter.requires_grad:
-                keep = partial(self._keep, name)
-                self._hooks.append(parameter.register_post_accumulate_grad_hook(keep))
+                self._hooks.append(parameter.register_post_accumulate_grad_hook(self._keep(name)))
 
     def stop(self) -> None:
         """Take the hooks off; what was seen stays."""
-        while self._hooks:
-            self._hooks.pop().remove()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
     def norms(self) -> dict[str, float]:
         """L2 norm of every layer's gradient, and `total`; empty if no backward pass was watched."""
-        return _by_layer(self._gradients)
+        return _by_layer({name: float(square) for name, square in self._squares.items()})
 
-    def _keep(self, name: str, parameter: Tensor) -> None:
-        assert parameter.grad is not None
-        self._gradients[name] = parameter.grad.detach().clone()
+    def _keep(self, name: str) -> Any:
+        def hook(parameter: Tensor) -> None:
+            if parameter.grad is not None:  # micro-batches add up: the last call has the whole
+                self._squares[name] = parameter.grad.detach().square().sum()
+
+        return hook
 
 
 def weight_norms(module: nn.Module) -> dict[str, float]:
@@ -120,7 +122,7 @@ def weight_norms(module: nn.Module) -> dict[str, float]:
         >>> weight_norms(net)
         {'0': 5.0, 'total': 5.0}
     """
-    return _by_layer({name: parameter.detach() for name, parameter in module.named_parameters()})
+    return _by_layer({name: float(p.detach().square().sum()) for name, p in module.named_parameters()})
 
 
 def layer_of(name: str) -> str:
@@ -134,13 +136,13 @@ def layer_of(name: str) -> str:
     return ".".join(parts[:2]) if len(parts) > 1 and parts[1].isdigit() else parts[0]
 
 
-def _by_layer(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    layers: dict[str, list[Tensor]] = {}
-    for name, tensor in tensors.items():
-        layers.setdefault(layer_of(name), []).append(tensor)
-    if layers:
-        layers["total"] = list(tensors.values())
-    return {name: float(get_total_norm(some)) for name, some in layers.items()}
+def _by_layer(squares: Mapping[str, float]) -> dict[str, float]:
+    if not squares:
+        return {}
+    sums: dict[str, float] = {}
+    for name, square in squares.items():
+        sums[layer_of(name)] = sums.get(layer_of(name), 0.0) + square
+    return {**{name: math.sqrt(total) for name, total in sums.items()}, "total": math.sqrt(sum(squares.values()))}
 
 
 def find_wandb() -> Any:
