@@ -17,7 +17,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from stillhouse.core.machine import machine, versions
 from stillhouse.families.clauses.students.flat import FlatTM
@@ -25,7 +24,7 @@ from stillhouse.families.clauses.students.pyramid import PyramidTM
 from stillhouse.families.clauses.students.resnet import ResNetTM
 from stillhouse.families.clauses.students.swin import SwinTM
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
-from stillhouse.metrics.cost import ATTENTION
+from stillhouse.metrics.cost import flop_counter
 from stillhouse.metrics.energy import OperationEnergies
 from stillhouse.metrics.memory import forward_memory
 
@@ -108,7 +107,7 @@ def table(which: str, device: str, warmup: int, iterations: int, only: Sequence[
             model, side = timm.create_model(name, pretrained=False).eval().to(device), 224
             (parameters, flops), activations = BASELINES[name], None
         images = torch.rand(1, 3, side, side, device=device)
-        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+        with torch.no_grad(), flop_counter() as counter:
             model(images)
         counted, energies = counter.get_total_flops(), OperationEnergies()
         count = sum(p.numel() for p in model.parameters())

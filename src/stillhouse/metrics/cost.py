@@ -10,14 +10,19 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from stillhouse.core.checks import InputError
 
 BUDGET_SECONDS = 0.8  # of one time
-ATTENTION = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop
-}  # counted by torch itself from 2.14 on
+
+
+def flop_counter() -> FlopCounterMode:
+    """torch's counter; attention on a CPU, which torch before 2.14 leaves out, is counted as on a GPU."""
+    aten = torch.ops.aten
+    known = flop_registry[aten._scaled_dot_product_flash_attention]
+    flop_registry.setdefault(aten._scaled_dot_product_flash_attention_for_cpu, known)
+    return FlopCounterMode(display=False)
 
 
 def measure_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file: Path | None = None) -> dict[str, Any]:
@@ -57,7 +62,7 @@ def count_cost(module: nn.Module, inputs: Callable[[int], torch.Tensor], file: P
     """
     if file is not None and not file.is_file():
         raise InputError(f"cannot measure {file}: expected a file, got nothing there")
-    with _aside(module), FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter:
+    with _aside(module), flop_counter() as counter:
         module(inputs(1).to(_device(module)))
     return {
         "params": sum(p.numel() for p in module.parameters()),

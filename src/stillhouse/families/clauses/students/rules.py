@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from stillhouse.classification.data import ImageData
 from stillhouse.classification.data.split import Part, Split
@@ -36,7 +35,7 @@ from stillhouse.families.clauses.students.rule_cuts import (
 )
 from stillhouse.families.clauses.students.rule_pictures import as_bytes, examples
 from stillhouse.families.clauses.students.sites import Site, listening, literals_of, settle, sites
-from stillhouse.metrics.cost import ATTENTION
+from stillhouse.metrics.cost import flop_counter
 
 GROWTH = (1, 3, 10, 30)  # rules a class
 MOST_RULES, MOST_A_CLASS = 100, 10
@@ -200,10 +199,7 @@ def _cut(
 def _operations(model: nn.Module, found: Mapping[str, Site], pixels: Tensor) -> int:
     """About how many operations an image takes: those of torch's counter, and every strength."""
     counts: list[int] = []
-    with (
-        FlopCounterMode(display=False, custom_mapping=ATTENTION) as counter,
-        listening(found, lambda s, bits, x: counts.append(50 * x.numel())),
-    ):
+    with flop_counter() as counter, listening(found, lambda s, bits, x: counts.append(50 * x.numel())):
         model(pixels)
     return max(1, int(counter.get_total_flops()) + sum(counts))
 
