@@ -39,11 +39,13 @@ def main(arguments: Sequence[str]) -> int:
         from stillhouse.core.outputs import check_output
 
         check_output(options.out, suffixes=(".html",))
+    from stillhouse.core.finished import check_finished
     from stillhouse.core.records import RUN
 
     for run in options.runs:  # not after the seconds that pages take to import
         if not (run / RUN).is_file():
             raise InputError(f"{run} is not a run folder: expected a {RUN} in it")
+        check_finished(run)
     from stillhouse.families import family_at, light, light_at
     from stillhouse.report.runs import compare_runs, kinds_of, read_runs, write_comparison
 
