@@ -174,7 +174,7 @@ def test_missing_data_say_where_was_looked_and_for_what(tmp_path):
     for name, file in (("mnist", "MNIST/raw/train-images-idx3-ubyte"), ("cifar10", "cifar-10-batches-py/data_batch_1")):
         with pytest.raises(InputError) as caught:
             build(name, tmp_path)
-        for word in (str(tmp_path), "--data-root", file, "downloading was switched off"):
+        for word in (str(tmp_path), "data.root", file, "downloading was switched off"):
             assert word in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -186,7 +186,7 @@ def test_a_failed_download_says_so_and_leaves_nothing(tmp_path, monkeypatch, mir
         InputError, match=r"expected there MNIST/raw/train-images.*; the download failed: .*404"
     ) as caught:
         build("mnist", tmp_path / "root", download=True)
-    assert "--data-root" in str(caught.value)
+    assert "data.root" in str(caught.value)
     assert not (tmp_path / "root").exists()
 
 

@@ -204,7 +204,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except FileNotFoundError:
-        raise InputError(f"{path} (--data-root): expected a .npz file, got nothing there") from None
+        raise InputError(f"{path} (data.root): expected a .npz file, got nothing there") from None
     except MemoryError as error:
         raise InputError(f"{path}: not so much memory is there: {error}") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, TypeError) as error:
