@@ -78,6 +78,7 @@ def test_the_python_of_the_scale_page_runs(tmp_path, monkeypatch):
     [
         "README.md",
         "CONTRIBUTING.md",
+        "docs/architecture.md",
         "docs/choosing.md",
         "docs/matrix.md",
         "docs/techniques.md",
@@ -100,6 +101,16 @@ def test_links_lead_somewhere(name):
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+def test_every_room_is_on_the_page_of_the_house():
+    """A folder that came or went would leave the map wrong."""
+    page = (ROOT / "docs/architecture.md").read_text()
+    named = set(re.findall(r"`([\w/]+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE))))
+    source = ROOT / "src/stillhouse"
+    rooms = {x.parent.name for x in source.glob("*/__init__.py")} - {"families"}
+    assert named == rooms | {f"families/{x.parent.name}" for x in source.glob("families/*/__init__.py")}
+    assert len(page.split()) <= 700
 
 
 def test_print_config_of_the_readme(capsys):

@@ -1,4 +1,4 @@
-"""docs/reproduction.md: every documented command is read and fits its data. docs/tsetlin.md: its table of flags is the code's."""
+"""docs/reproduction.md: every documented command is read and fits its data; so is the one of docs/tsetlin.md."""
 
 import re
 import shlex
