@@ -281,4 +281,10 @@ TASKS = (
         edited("OF_BATCHES.get(self.config.distance)", 'OF_BATCHES.get("cka")'),
         "tests/losses/test_kernel_alignment.py::test_signals_take_it_by_name[hidden]",
     ),
+    Fault(
+        "a class order that was given is forgotten by the hint",
+        "stillhouse.teachers.classes:in_words",
+        edited("range(len(stands_for)) if order is None else np.argsort(order)", "range(len(stands_for))"),
+        "tests/teachers/test_own_teacher.py::test_a_wrong_order_that_was_given_is_put_right",
+    ),
 )

@@ -184,6 +184,20 @@ def test_check_names_a_permutation(place):
     assert check_teacher(Teacher.from_module(Fixed([0, 1, 2]), TASK), [rows]).permuted == ""
 
 
+def test_a_wrong_order_that_was_given_is_put_right(place):
+    """The hint was of the order that had been carried out already: three hints led back to the first."""
+    from stillhouse.teachers import Teacher
+
+    labels = torch.arange(90) % 3
+    rows = Batch((labels / 3).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4).contiguous(), labels, torch.arange(90))
+    for given in ((0, 1, 2), (1, 2, 0), (1, 0, 2)):
+        teacher = Teacher.from_module(Fixed([1, 2, 0]), TASK)
+        teacher.order = given
+        found = check_teacher(teacher, [rows], TASK.class_names).permuted
+        order = order_of(found.rpartition("classes=[")[2].rstrip("]").split(", "), TASK.class_names)
+        assert (Fixed([1, 2, 0])(rows.inputs)[:, order].argmax(1) == labels).all(), found
+
+
 def test_check_tells_a_poor_teacher_from_a_good_one(place, capsys):
     """Better than chance is not good: a linear classifier of the pixels is trained in no time."""
     data = DataConfig(name="digits").build()

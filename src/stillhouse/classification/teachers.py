@@ -338,7 +338,8 @@ def _member(
         return teacher
     if isinstance(data.task, TextTask) and kind != "py":
         raise InputError(
-            f"teacher {source.source!r} reads images, and these are texts; take run:FOLDER of a run on texts, or py:FILE.py:CLASS"
+            f"teacher {source.source!r} reads images, and these are texts; take run:FOLDER of a run on texts, py:FILE.py:CLASS, "
+            "or teacher=null for none"
         )
     data = data.for_teachers
     with torch.random.fork_rng(devices=[]):

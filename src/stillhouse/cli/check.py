@@ -63,6 +63,8 @@ def untaught(given: str, metric: str) -> tuple[str, float]:
     else:
         if not math.isfinite(score):
             raise InputError(f"--untaught: expected a finite score, got {given}")
+        if metric == "accuracy" and not 0 <= score <= 1:
+            raise InputError(f"--untaught: expected an accuracy between 0 and 1, got {given}")
         return "the student without a teacher", score
     from stillhouse.core import records
 

@@ -30,7 +30,7 @@ TEXTS = {
     "--device": "where to compute: auto, cpu, cuda",
     "--seeds": "trainings of each arm, from different starts",
 }
-SETTINGS = """every other setting is KEY=VALUE, after the recipe: training.optimizer=adamw student.kind=flat-tm 'arms=[kd, no-kd]'
+SETTINGS = """every other setting is KEY=VALUE: training.optimizer=adamw student.kind=flat-tm 'arms=[kd, no-kd]'
 (or --set KEY=VALUE); --print-config prints all of them with their values; a part of another kind has that kind's defaults"""
 
 

@@ -107,8 +107,8 @@ FLAGS = {  # beside them those that every training has
 }
 ABOUT = {
     **TEXTS,
-    "--models": "transformer, tm, deep_tm, hybrid, deep_ctm, resnet_tm, swin_tm, pyramid_tm",
-    "--dataset": "digits, mnist, fashion-mnist, cifar10, cifar100, imagenet, folder, npz, shards",
+    "--models": "transformer, tm, deep_tm, hybrid, resnet_tm, swin_tm, pyramid_tm",
+    "--dataset": "digits, mnist, fashion-mnist, cifar10, cifar100, imagenet, folder, npz",
     "--dataset-root": "where it lies",
     "--tm-tau": "include threshold on the sigmoid of the include logits; of tm and hybrid too",
     "--distill-teacher-timm": "a timm network; or ckpt:FILE, torchvision:NAME, builtin:digits",

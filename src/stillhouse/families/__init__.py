@@ -23,8 +23,7 @@ def family(kind: str) -> Family[Any, Any]:
     Raises:
         InputError: there is none of that name.
     """
-    if kind not in FAMILIES:
-        raise InputError(f"family {kind!r} is not known; {nearest(kind, FAMILIES)}")
+    _known(kind)
     found: Family[Any, Any] = import_module(f"stillhouse.families.{kind}.family").FAMILY
     return found
 
@@ -35,10 +34,18 @@ def light(kind: str) -> Light:
     Raises:
         InputError: there is none of that name.
     """
-    if kind not in FAMILIES:
-        raise InputError(f"family {kind!r} is not known; {nearest(kind, FAMILIES)}")
+    _known(kind)
     found: Light = import_module(f"stillhouse.families.{kind}.light").LIGHT
     return found
+
+
+def _known(kind: str) -> None:
+    if kind == "teacher":
+        raise InputError(
+            "expected a run, got a trained teacher; it teaches a run as teacher.source=ckpt:FILE of its weights"
+        )
+    if kind not in FAMILIES:
+        raise InputError(f"family {kind!r} is not known; {nearest(kind, FAMILIES)}")
 
 
 def light_at(folder: Path) -> Light:

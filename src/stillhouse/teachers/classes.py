@@ -70,8 +70,14 @@ def permutation(answers: np.ndarray, labels: np.ndarray, classes: int) -> tuple[
     return stands_for, float((stands_for[answers] == labels).mean())
 
 
-def in_words(stands_for: np.ndarray, accuracy: float, names: Sequence[str]) -> str:
+def in_words(stands_for: np.ndarray, accuracy: float, names: Sequence[str], order: Sequence[int] | None = None) -> str:
     """What a user must know of a permutation, and what to write down.
+
+    Args:
+        stands_for: (K) the class that each answer stands for.
+        accuracy: with these classes.
+        names: (K) of the data's classes.
+        order: which of the teacher's scores each class has already, where `teacher.classes` was given.
 
     Example:
         >>> print(in_words(np.array([1, 0, 2]), 0.85, ["ape", "bear", "cat"]))
@@ -80,7 +86,8 @@ teacher.classes=[bear, ape, cat]
     """
     moved = [f"{i}->{j}" for i, j in enumerate(stands_for) if i != j]
     shown = ", ".join(moved[:12]) + (", ..." if len(moved) > 12 else "")
-    theirs = ", ".join(str(names[j]) for j in stands_for[:100])
+    places = range(len(stands_for)) if order is None else np.argsort(order)  # as the network's scores come
+    theirs = ", ".join(str(names[stands_for[i]]) for i in places[:100])
     return (
         f"your predictions fit the labels after a permutation ({accuracy:.2%} then): ".replace("%", " %")
         + f"{shown}; name the teacher's classes in its order: teacher.classes=[{theirs}]"

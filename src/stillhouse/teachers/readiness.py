@@ -83,7 +83,8 @@ def check_teacher(teacher: Teacher, batches: Iterable[Batch], class_names: Seque
     )
     status: Literal["ready", "at chance"] = "ready" if low > chance else "at chance"
     found = permutation(answer.numpy(), y.numpy(), p.shape[1])
-    permuted = in_words(*found, class_names or [str(k) for k in range(p.shape[1])]) if found is not None else ""
+    names = class_names or [str(k) for k in range(p.shape[1])]
+    permuted = in_words(*found, names, getattr(teacher, "order", None)) if found is not None else ""
     return TeacherReport(teacher.name, score, low, chance, ece, rows, head, status, bins, permuted)
 
 
