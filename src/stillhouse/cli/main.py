@@ -28,7 +28,7 @@ COMMANDS = {
     "compare": "runs that are scored alike in one table and page: scores, paired intervals, cost, time",
     "sweep": "try many settings of a recipe, judged on the validation split: workers, pruning, a Pareto front",
     "verify": "is A better than B? from anyone's per-item scores: an interval, one word, an exit status",
-    "export": "write a student as packed bits, C, Verilog, rules, ONNX, ...; checked on the test split after it is written",
+    "export": "write a student as packed bits, C, rules, ONNX, ...; checked on the test split after it is written",
     "report": "make report.html again from a run folder",
     "list": "recipes, data sets, teachers, signals and students that there are",
     "documents": "lay out the files that the five documents call, for their commands as printed",
