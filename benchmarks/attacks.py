@@ -56,20 +56,20 @@ vision --models zzz --output-dir {new}
 vision --batch-size 0 --output-dir {new}
 vision --distill-teacher-checkpoint {text} --output-dir {new}
 vision --distill-teacher-checkpoint {root} --output-dir {new}
-distill digits --set training.threads=100000 --out {new}
-distill digits --set student.patch_size=99 --out {new}
-distill digits --set student.clauses=1000000000000 --out {new}
-distill digits --set training.warmup_epochs=1e308 --out {new}""",
-    "images": """distill {yaml} --set teacher.source=ckpt:{text} --out {new}
-distill {yaml} --set teacher.source=ckpt:{root} --out {new}
-distill {yaml} --set teacher.source=ckpt:/nowhere --out {new}
-distill {yaml} --set teacher.source=ckpt:{bomb} --out {new}
-distill {yaml} --set teacher.source=timm:zzz --out {new}
-distill {yaml} --set teacher.source=zzz --out {new}
-distill {yaml} --set data.root={text} --out {new}
-distill {yaml} --set data.root={bomb} --out {new}
-distill {yaml} --set data.name=folder --out {new}
-distill {yaml} --set student.architecture=zzz --out {new}
+distill digits training.threads=100000 --out {new}
+distill digits student.patch_size=99 --out {new}
+distill digits student.clauses=1000000000000 --out {new}
+distill digits training.warmup_epochs=1e308 --out {new}""",
+    "images": """distill {yaml} teacher.source=ckpt:{text} --out {new}
+distill {yaml} teacher.source=ckpt:{root} --out {new}
+distill {yaml} teacher.source=ckpt:/nowhere --out {new}
+distill {yaml} teacher.source=ckpt:{bomb} --out {new}
+distill {yaml} teacher.source=timm:zzz --out {new}
+distill {yaml} teacher.source=zzz --out {new}
+distill {yaml} data.root={text} --out {new}
+distill {yaml} data.root={bomb} --out {new}
+distill {yaml} data.name=folder --out {new}
+distill {yaml} student.architecture=zzz --out {new}
 train-teacher {yaml} --out {new}
 train-teacher {text} --out {new}
 distill {text} --out {new}
@@ -91,12 +91,11 @@ embed evaluate {run} --limit 0
 embed evaluate {run} --vectors {text}
 embed evaluate {run} --vectors {bomb}
 embed evaluate {run} --key zzz
-embed encode {run} {root}/x.npy --out {new}.npy --level 9
-embed encode {run} {root}/x.npy --out {new}.zzz
-embed encode {run} {text} --out {new}.npy
+predict {run} {root}/x.npy --out {new}.zzz
+predict {run} {text} --out {new}.npy
 embed distill {text} --out {new}
 embed distill {root}/x.npy --teacher_checkpoint {text} --out {new}
-embed distill {root}/x.npy --set data.key=zzz --out {new}
+embed distill {root}/x.npy data.key=zzz --out {new}
 embed capture {text} --model {root} --out {new}
 embed capture {text} --model {text} --out {new} --batch-size 0
 export {root} --to numpy --out {new}
@@ -112,11 +111,11 @@ lm generate {run}/student --prompt the --temperature -1
 lm generate {run}/student --prompt the --temperature 1e-300
 lm generate {run}/student --prompt the --seed -1
 export {root} --to packed --out {new}
-distill {yaml} --set corpus.tokenizer=bpe:x --out {new}
-distill {yaml} --set corpus.tokenizer={text} --out {new}
-distill {yaml} --set teacher.source={text} --out {new}
-distill {yaml} --set teacher.source={bomb} --out {new}
-distill {yaml} --set corpus.source={text} --out {new}""",
+distill {yaml} corpus.tokenizer=bpe:x --out {new}
+distill {yaml} corpus.tokenizer={text} --out {new}
+distill {yaml} teacher.source={text} --out {new}
+distill {yaml} teacher.source={bomb} --out {new}
+distill {yaml} corpus.source={text} --out {new}""",
     "sar": """sar stream {run} --lines -1
 sar stream {run} --lines 0
 sar stream {run} --input {text}
@@ -127,11 +126,11 @@ sar compare --length -1
 sar evaluate {text}
 sar simulate --out {new}.npz --preset zzz
 sar train --config {text} --out {new}
-distill {yaml} --set teacher_checkpoint={text} --out {new}
-distill {yaml} --set teacher_checkpoint={bomb} --out {new}
-distill {yaml} --set data.length=-5 --out {new}
-distill {yaml} --set data.train=1000000000000 --out {new}
-distill {yaml} --set data.preset=zzz --out {new}""",
+distill {yaml} teacher_checkpoint={text} --out {new}
+distill {yaml} teacher_checkpoint={bomb} --out {new}
+distill {yaml} data.length=-5 --out {new}
+distill {yaml} data.train=1000000000000 --out {new}
+distill {yaml} data.preset=zzz --out {new}""",
 }
 TEXTS = {  # files in the place of a run's YAML
     "empty": "",
@@ -324,7 +323,7 @@ class Attack:
         """Numbers of the run that are out of all bounds."""
         for path in self.some(numbers(yaml.safe_load(self.yaml.read_text()))):
             value = self.draw.choice(ABSURD)
-            self.judge("settings", f"{path}={value}", self.distill(self.new, "--set", f"{path}={value}"))
+            self.judge("settings", f"{path}={value}", self.distill(self.new, f"{path}={value}"))
 
     def readings(self) -> Iterator[tuple[str, Callable[[], Outcome], Callable[[Outcome], Any]]]:
         """(name, command that reads the run, what it answers)."""
