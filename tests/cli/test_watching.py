@@ -110,7 +110,7 @@ def test_a_teacher_is_held_against_the_untaught_student(watched, capsys):
     assert name.endswith(f"(no-kd of {out})")
     assert 0 < score < 0.9
     data = ["--set=data.train_limit=64", "--set=data.test_limit=60"]
-    assert main(["check", "digits", *data, "--untaught", "1.5"]) == 0
+    assert main(["check", "digits", *data, "--untaught", "1.0"]) == 0
     text = capsys.readouterr().out
     assert ": poor; the student without a teacher is better" in text
     assert "ready" not in text
@@ -118,6 +118,8 @@ def test_a_teacher_is_held_against_the_untaught_student(watched, capsys):
     assert "fit to teach" in capsys.readouterr().out
     with pytest.raises(InputError, match="expected a number or the folder"):
         untaught("nowhere", "accuracy")
+    with pytest.raises(InputError, match="expected an accuracy between 0 and 1, got 99"):
+        untaught("99", "accuracy")
     with pytest.raises(InputError, match="validated by bleu"):
         untaught(str(out), "bleu")
 
