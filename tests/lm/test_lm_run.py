@@ -26,7 +26,7 @@ from stillhouse.families.lm.family import FAMILY, beside_ngram
 from stillhouse.families.lm.metrics.nll import model_nll, score_text
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
 from stillhouse.families.lm.recipes import RECIPES, TEACHER_RECIPES, load_lm_run, load_lm_teacher
-from stillhouse.families.lm.run import cache, train_teacher
+from stillhouse.families.lm.run import train_teacher
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.score import Examination
 from stillhouse.families.lm.use import count_energy, evaluate, export, generate, score_again
@@ -477,16 +477,6 @@ def small(made, *further):
     """The run of `made` with one seed and two arms."""
     root = made[0]
     return load_lm_run("wikitext-2", [*changes(root), "seeds=1", "arms=[kd, no-kd]", *further])
-
-
-def test_a_cache_made_ahead_is_used(made, tmp_path):
-    """A folder that held nothing but the cache was refused: `lm cache` and then `lm distill` could not be done."""
-    plan = small(made)
-    cache(plan, tmp_path / "run" / "logits")
-    filled = (tmp_path / "run" / "logits" / "train-00000.ids.npy").stat().st_mtime_ns
-    distill(plan, tmp_path / "run", force=True)
-    assert (tmp_path / "run" / "logits" / "train-00000.ids.npy").stat().st_mtime_ns == filled
-    assert (tmp_path / "run" / "summary.json").is_file()
 
 
 def test_a_run_killed_inside_its_cache_goes_on(made, tmp_path, monkeypatch):

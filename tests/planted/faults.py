@@ -1708,12 +1708,6 @@ SWEEPS = (
         "tests/sweeps/test_sweep.py::test_a_full_disk_fails_no_trial",
     ),
     Fault(
-        "compare without the packed form",
-        "stillhouse.core.costs:packed_costs",
-        constant({}),
-        "tests/report/test_compare_runs.py::test_the_packed_form_stands_beside_torch",
-    ),
-    Fault(
         "a student that is gone has no cost and no word",
         "stillhouse.report.runs:_cost",
         edited("return {}, str(error)", "return {}, None"),

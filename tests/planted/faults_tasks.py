@@ -287,4 +287,22 @@ TASKS = (
         edited("range(len(stands_for)) if order is None else np.argsort(order)", "range(len(stands_for))"),
         "tests/teachers/test_own_teacher.py::test_a_wrong_order_that_was_given_is_put_right",
     ),
+    Fault(
+        "an accuracy above 1 is taken for a student's",
+        "stillhouse.cli.check:untaught",
+        edited("not 0 <= score <= 1", "False"),
+        "tests/cli/test_watching.py::test_a_teacher_is_held_against_the_untaught_student",
+    ),
+    Fault(
+        "an unfinished run is compared",
+        "stillhouse.core.finished:check_finished",
+        nothing,
+        "tests/report/test_compare_runs.py::test_an_unfinished_run_is_refused_with_what_finishes_it",
+    ),
+    Fault(
+        "recipes of YAML files are not listed",
+        "stillhouse.cli.list:recipes",
+        edited('folder.glob("*.yaml")', "()"),
+        "tests/cli/test_help.py::test_what_is_listed_is_what_there_is",
+    ),
 )

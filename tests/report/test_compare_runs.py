@@ -161,27 +161,6 @@ PACKED = {
 }
 
 
-def test_the_packed_form_stands_beside_torch(tmp_path, capsys, monkeypatch):
-    """Of clauses as logic, from the summary: operations 12.5 + 30 + 1 + 256 = 299.5, bytes, energy; a plain run has none."""
-    a = make(tmp_path / "a", {0: [0.1, 0.2]})
-    b = make(tmp_path / "b", {0: [0.1, 0.3]})
-    costs = {"kd": {"flops": 5432, "packed": PACKED}, "no-kd": {"flops": 1}}
-    write_json(b / "summary.json", {"shipped": {"arm": "kd", "seed": 0}, "costs": costs})
-    plain, packed = compared(a, b)
-    assert "packed_bytes" not in plain["cost"]
-    expected = {"packed_operations": 299.5, "torch_operations": 5432, "packed_bytes": 750, "torch_bytes": 4100}
-    assert packed["cost"] == {"params": 9.0, **expected, "packed_pj": 345.0, "torch_pj": 6789.0}
-    page = write_comparison(
-        Errors(), {"runs": [plain, packed], "family": "", "metric": ""}, tmp_path / "p.html"
-    ).read_text()
-    assert all(words in page for words in ("operations, packed", "5,432", "750", "345", "6.79"))
-    monkeypatch.setattr("stillhouse.families.family_at", lambda folder: Errors())
-    monkeypatch.setenv("COLUMNS", "300")
-    assert main(["compare", str(a), str(b)]) == 0
-    out = capsys.readouterr().out
-    assert all(words in out for words in ("energy, packed", "345", "6.79"))
-
-
 def test_a_student_that_is_gone_is_named(tmp_path, capsys, monkeypatch):
     """Scores need no student; a cost that is silently missing would look as if none was counted."""
     a, b = (make(tmp_path / name, {0: [0.1, 0.2]}) for name in "ab")

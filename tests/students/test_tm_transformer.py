@@ -7,7 +7,7 @@ from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.types import ImageTask
 from stillhouse.families.clauses.students import TsetlinViTConfig
-from stillhouse.families.clauses.students.interpret import clause_votes, strongest_clauses
+from stillhouse.families.clauses.students.interpret import block_votes, strongest_clauses
 from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer, waves
 
 SMALL = {"num_classes": 5, "image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 24, "depths": 2}
@@ -168,7 +168,8 @@ def test_votes_add_up_where_the_model_is_linear_after_the_clauses():
     model = build(pool="mean", use_cls_token=False, depths=1).eval()
     model.norm = torch.nn.Identity()
     pixels = torch.rand(3, 1, 8, 8)
-    total = clause_votes(model, pixels, 2).sum(dim=(0, 2, 3))
+    (votes,) = block_votes(model, pixels, 2).values()
+    total = votes.sum(dim=(1, 2))
     with_clauses = model(pixels)[:, 2]
     with torch.no_grad():
         model.blocks[0].feed_forward.votes.weight.zero_()

@@ -1,10 +1,8 @@
-"""What a student costs, by kind: names for tables and fronts, counts of the packed form, bytes on disk. No torch."""
+"""What a student costs, by kind: names for tables and fronts, bytes on disk. No torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 COSTS = {
     "params": "parameters",
@@ -21,43 +19,6 @@ TIMED = (
     "ends."
 )
 """The rule of this time on reports, comparisons and sweeps: `metrics.cost.fastest_ms`."""
-
-PACKED_COSTS = {
-    "packed_operations": "operations, packed",
-    "torch_operations": "operations, torch",
-    "packed_bytes": "bytes, packed",
-    "torch_bytes": "bytes, torch",
-    "packed_pj": "energy, packed",
-    "torch_pj": "energy, torch",
-}
-"""Counted of one input of a student that has clauses: as logic, and by torch beside it.
-
-Operations of the packed form are those on words of 64 bits, sums and products of votes, and those of what stays dense.
-"""
-
-
-def packed_costs(cost: Mapping[str, Any]) -> dict[str, float]:
-    """`PACKED_COSTS` from the costs of an arm in `summary.json`; empty where it has no packed form.
-
-    Example:
-        >>> packed_costs({"flops": 9, "packed": {"logic": {"word_operations": 2.0, "adds": 3, "multiplies": 0},
-        ... "dense": {"flops": 4}, "bytes": 5, "torch_bytes": 8, "energy": {"with_weight_traffic_pj": 1.0},
-        ... "torch_energy": {"with_weight_traffic_pj": 6.0}}})["packed_operations"]
-        9.0
-    """
-    packed = cost.get("packed")
-    if not isinstance(packed, Mapping):
-        return {}
-    logic, dense = packed["logic"], packed["dense"]
-    found = {
-        "packed_operations": logic["word_operations"] + logic["adds"] + logic["multiplies"] + dense["flops"],
-        "torch_operations": cost["flops"],
-        "packed_bytes": packed["bytes"],
-        "torch_bytes": packed["torch_bytes"],
-        "packed_pj": packed["energy"]["with_weight_traffic_pj"],
-        "torch_pj": packed["torch_energy"]["with_weight_traffic_pj"],
-    }
-    return {kind: float(value) for kind, value in found.items()}
 
 
 def weight_bytes(folder: Path) -> dict[str, float]:

@@ -108,7 +108,6 @@ class Arm:
         seeds: how many times it is trained (0, 1, ...).
         chain: assistants between teacher and student, largest first.
         fit: of what needs no training by the shared loop (PCA, an n-gram): (lab, seed) -> model.
-        fit_trains: whether that trains a network all the same, and tells the watch of its steps.
         about: what it is, in words.
         plain: what a reader calls it, of a model fitted on the same labels that any student should be above.
     """
@@ -120,13 +119,12 @@ class Arm:
     chain: tuple[Any, ...] = ()
     fit: Callable[[Lab[Any, Any], int], Any] | None = None
     about: str = ""
-    fit_trains: bool = False
     plain: str = ""
 
     @property
     def trains(self) -> bool:
         """Whether it counts as a training where trainings are counted."""
-        return self.fit is None or self.fit_trains
+        return self.fit is None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.core.costs import COSTS, PACKED_COSTS, TIMED, packed_costs
+from stillhouse.core.costs import COSTS, TIMED
 from stillhouse.core.finished import check_finished
 from stillhouse.core.folder import RunFolder, changed_files
 from stillhouse.core.records import read_json
@@ -47,7 +47,7 @@ class Run:
         items: seed -> metric -> (N).
         scalars: metric -> (S) of figures that no single item has.
         seconds: (S) of training.
-        cost: by kind, of `COSTS` and `PACKED_COSTS`.
+        cost: by kind, of `COSTS`.
         costless: why there is no cost of `COSTS`; None where there is, or was not asked for.
         changed: its files that are not as they were written; nothing that is compared rests on them.
     """
@@ -67,7 +67,7 @@ class Run:
 
 def cost_kinds(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The kinds of cost that any row has, in words."""
-    return {kind: words for kind, words in (COSTS | PACKED_COSTS).items() if any(kind in row["cost"] for row in rows)}
+    return {kind: words for kind, words in COSTS.items() if any(kind in row["cost"] for row in rows)}
 
 
 def read_runs(
@@ -372,8 +372,6 @@ def _read(family: Light, folder: Path, name: str, cost: bool) -> Run:
     items = {seed: {**run.scores(arm, seed), **family.further_items(run, arm, seed)} for seed in done}
     seconds = [result["seconds"] for result in results if result.get("seconds") is not None]
     counted, why = _cost(family, folder, arm, done[0]) if cost else ({}, None)
-    costs = summary.get("costs")
-    counted |= packed_costs(costs.get(arm) or {}) if isinstance(costs, Mapping) else {}
     left = summary.get("files")
     gone = [str(file) for file in left if not (folder / str(file)).is_file()] if isinstance(left, list) else []
     lines = {*changed_files(folder), *(f"{folder / file} is missing, and the run had left it" for file in gone)}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import parse
 from stillhouse.core.outputs import check_output
-from stillhouse.core.records import ABOUT, RUN, read_object, write_atomically
+from stillhouse.core.records import ABOUT, RUN, read_object
 from stillhouse.core.sample import sample_rows
 from stillhouse.families.embed.codes import Student, load_student
 from stillhouse.families.embed.data.vectors import VectorStore, open_vectors
@@ -153,50 +151,6 @@ def evaluate(
     return found
 
 
-def encode(
-    folder: Path,
-    source: str,
-    out: Path,
-    *,
-    key: str | None = None,
-    level: int | None = None,
-    teacher: str | None = None,
-) -> tuple[int, int]:
-    """Code vectors or texts into a file.
-
-    Args:
-        folder: of the student or its run.
-        source: vectors (a file or a capture), or texts (.txt, .csv, .tsv, .jsonl; see `corpus`).
-        out: .npy, .csv (with texts), or .jsonl: a line a row with text and code.
-        key: which array of the vectors.
-        level: how many levels of the code. [all]
-        teacher: model that turns texts into vectors, for a student of vectors.
-
-    Returns:
-        Rows and numbers a row.
-
-    Raises:
-        InputError: no student, source and student do not go together, or `out` has another ending.
-    """
-    out = Path(out).expanduser()
-    check_output(out, suffixes=(".npy", ".csv", ".jsonl"), source=source)
-    student = load_student(folder)
-    texts, chunks = _chunks(student, source, key, teacher)
-    levels = student.levels[:level]
-    if level is not None and not 1 <= level <= len(student.levels):
-        raise InputError(f"level: expected 1 to {len(student.levels)}, got {level}")
-    codes = np.concatenate([some[:, : sum(levels)] for some in chunks])
-    if out.suffix == ".npy":
-        buffer = io.BytesIO()
-        np.save(buffer, codes)
-        write_atomically(out, lambda file: file.write(buffer.getbuffer()))
-    else:
-        lines = _csv(codes, texts) if out.suffix == ".csv" else _json_lines(codes, texts)
-        raw = "".join(lines).encode()
-        write_atomically(out, lambda file: file.write(raw))
-    return codes.shape[0], codes.shape[1]
-
-
 def explore(
     folder: Path,
     out: Path,
@@ -293,27 +247,6 @@ def _of(count: int, most: int) -> str:
     return f"{count:,}" if count == most else f"{count:,} of {most:,}"
 
 
-def _chunks(
-    student: Student, source: str, key: str | None, teacher: str | None
-) -> tuple[list[str] | None, Iterator[np.ndarray]]:
-    from stillhouse.families.embed.data.texts import TABLES, Source, read_texts
-
-    place = Source.parse(source)
-    if place.path.suffix.lower() in TABLES:
-        texts = read_texts(place.path, columns=place.columns, deduplicate=False)
-        if isinstance(student, TextEmbedder):
-            return texts, (student.encode(texts[s : s + CHUNK]) for s in range(0, len(texts), CHUNK))
-        if teacher is None:
-            raise InputError(
-                f"{source}: this student takes its teacher's vectors, and these are texts; turn "
-                "them into vectors first (embed capture), or take a text student (embed distill --student text)"
-            )
-        return texts, iter([student.encode(_vectors(texts, teacher, int(student.card["teacher_dim"])))])
-    store = open_vectors(source, key=key)
-    rows = np.array_split(np.arange(len(store)), -(-len(store) // CHUNK))
-    return None if store.texts is None else list(store.texts), (codes_of(student, store, some) for some in rows)
-
-
 def _vectors(texts: list[str], teacher: str, width: int) -> np.ndarray:
     import tempfile
 
@@ -326,22 +259,3 @@ def _vectors(texts: list[str], teacher: str, width: int) -> np.ndarray:
                 f"teacher {teacher}: expected vectors of width {width}, as the student was taught, got {store.width}"
             )
         return store.read(np.arange(len(store)))
-
-
-def _csv(codes: np.ndarray, texts: list[str] | None) -> Iterator[str]:
-    import csv
-
-    for number, code in enumerate([None, *codes]):
-        buffer = io.StringIO()
-        head = [f"z{n}" for n in range(1, codes.shape[1] + 1)]
-        cells = head if code is None else [f"{value:.7g}" for value in code]
-        text = [] if texts is None else ["text"] if code is None else [texts[number - 1]]
-        csv.writer(buffer, lineterminator="\n").writerow([*cells, *text])
-        yield buffer.getvalue()
-
-
-def _json_lines(codes: np.ndarray, texts: list[str] | None) -> Iterator[str]:
-    for row, code in enumerate(codes):
-        line: dict[str, Any] = {} if texts is None else {"text": texts[row]}
-        line["code"] = [round(float(value), 6) for value in code]
-        yield json.dumps(line, ensure_ascii=False) + "\n"

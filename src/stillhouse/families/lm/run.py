@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +16,10 @@ from stillhouse.core.machine import command_line
 from stillhouse.core.records import read_object, write_json
 from stillhouse.core.watch import SILENT, Watch
 from stillhouse.families.lm.job import Course, LanguageJob
-from stillhouse.families.lm.material import cache_of, load_text, teachers_of
+from stillhouse.families.lm.material import load_text
 from stillhouse.families.lm.metrics.nll import model_nll
-from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
+from stillhouse.families.lm.plan import LmTeacherRunConfig
 from stillhouse.families.lm.score import Examination
-from stillhouse.families.lm.teachers.cache import LogitCache
 from stillhouse.training.kept import kept_in_words
 from stillhouse.training.loop import fit
 from stillhouse.training.opening import only_first, open_run
@@ -99,13 +97,3 @@ def train_teacher(
         }
         write_json(out / records.RESULT, result)
     return result
-
-
-def cache(config: LmRunConfig, folder: Path, *, log: Callable[[str], None] = lambda line: None) -> LogitCache:
-    """Ask a run's teacher for its cache and nothing else; a killed one is continued.
-
-    Raises:
-        InputError: see `material.teachers_of` and `material.cache_of`.
-    """
-    corpus = load_text(config.corpus, log)
-    return cache_of(config, corpus, teachers_of(config, corpus, None, log)[-1], folder, log)

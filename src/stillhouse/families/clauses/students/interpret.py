@@ -58,11 +58,6 @@ def block_votes(model: UnifiedTMTransformer, pixels: Tensor, class_number: int) 
     return votes
 
 
-def clause_votes(model: UnifiedTMTransformer, pixels: Tensor, class_number: int) -> Tensor:
-    """`block_votes` of a model whose blocks are all of one size, stacked: (L, B, N, C)."""
-    return torch.stack(list(block_votes(model, pixels, class_number).values()))
-
-
 def strongest_clauses(
     model: UnifiedTMTransformer,
     split: Split,
