@@ -235,7 +235,7 @@ def test_every_item_has_its_place():
 @with_documents
 def test_every_printed_flag_is_taken():
     """The quick half of benchmarks/documents.py: each command for clause networks is read; nothing is trained."""
-    from stillhouse.families.clauses.commands import read
+    from stillhouse.compat.vision import read
 
     read_ones = 0
     for item in all_items(DOCUMENTS):
