@@ -104,12 +104,14 @@ FLAGS = {  # beside them those that every training has
     "--threads": "training.threads",
     "--learning-rate": "learning_rate",
     "--dataset-root": "data.root",
+    "--log-interval": "training.log_every",
 }
 ABOUT = {
     **TEXTS,
     "--models": "transformer, tm, deep_tm, hybrid, resnet_tm, swin_tm, pyramid_tm",
     "--dataset": "digits, mnist, fashion-mnist, cifar10, cifar100, imagenet, folder, npz",
     "--dataset-root": "where it lies",
+    "--log-interval": "optimizer steps between two records of the loss terms; of documents 000 and 001",
     "--tm-tau": "include threshold on the sigmoid of the include logits; of tm and hybrid too",
     "--distill-teacher-timm": "a timm network; or ckpt:FILE, torchvision:NAME, builtin:digits",
     "--distill-teacher-checkpoint": "alone: a FILE of train-teacher; beside a network: its state dict",
