@@ -31,7 +31,7 @@ CASES = {
     "--batch-size": (training, VIT, "20"),
     "--test-batch-size": (training, VIT, "2"),
     "--report-epoch-acc": (training, [*VIT, "--no-report-epoch-acc"], None),
-    "--log-interval": (training, VIT, "5"),
+    "--log-interval": (reaches, VIT, "5"),
     "--report-epoch-test": (training, VIT, None),
     "--num-classes": (splits, VIT, "12"),
     "--tm-target-size": (splits, VIT, "16 16"),
