@@ -89,4 +89,4 @@ def test_every_command_looks_before_it_writes(run, tmp_path, capsys):
     assert "expected a name that ends in .html" in capsys.readouterr().err
     target = Target("C", ".c", lambda folder, out, choices: [out.write_text("other")])
     with pytest.raises(InputError, match="it is a file of the run"):
-        write_export({"c": target}, "c", run / "student", run / "rules.txt", ExportChoices(), "clauses")
+        write_export({"c": target}, "c", run / "student", run / "rules.txt", ExportChoices(), "classification")

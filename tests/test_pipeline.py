@@ -15,9 +15,8 @@ from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.watch import Watch
 from stillhouse.curricula import CurriculumConfig
 from stillhouse.families import family_of
-from stillhouse.families.clauses.family import FAMILY
-from stillhouse.families.clauses.plan import ClausesRunConfig
-from stillhouse.families.images.plan import ImagesRunConfig
+from stillhouse.families.classification.family import FAMILY
+from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.recipes import load_run
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.teachers import TeacherConfig, save_teacher
@@ -196,7 +195,7 @@ def test_the_students_average_teaches_it(tmp_path):
 def test_pipelines_that_cannot_be_are_refused(change, words):
     """Before anything is trained, with the field's name."""
     with pytest.raises(ConfigError, match=words):
-        parse(ClausesRunConfig, {**to_mapping(small()), **change})
+        parse(ClassificationRunConfig, {**to_mapping(small()), **change})
 
 
 def test_a_curriculum_orders_the_rows_and_survives_a_kill(tmp_path):
@@ -250,7 +249,7 @@ def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     data = DataConfig(name="digits", train_limit=64, test_limit=60).build()
     body = TimmStudentConfig(architecture="test_resnet").build(data.task)
     teacher = Teacher.from_module(body, data.task)
-    config = ImagesRunConfig(
+    config = ClassificationRunConfig(
         data=small().data,
         student=TimmStudentConfig(architecture="test_resnet"),
         training=ClassificationTrainingConfig(epochs=2, batch_size=32, device="cpu"),
@@ -322,7 +321,7 @@ def test_a_signal_does_not_take_the_name_of_the_labels(tmp_path):
 def test_nothing_to_learn_is_refused(change):
     """It ended in torch's words about tensors without grad."""
     with pytest.raises(ConfigError, match="nothing is left to learn from"):
-        parse(ClausesRunConfig, {"arms": ["kd"], **change})
+        parse(ClassificationRunConfig, {"arms": ["kd"], **change})
 
 
 def test_an_assistant_without_the_tapped_features_is_refused_before_it_is_trained(tmp_path):
@@ -337,10 +336,10 @@ def test_a_feature_of_several_teachers_is_one_of_theirs(tmp_path):
     several = {"more_teachers": [{"source": "timm:resnet18"}]}
     taps = {"signals": [{"kind": "features", "student": "blocks.0", "teacher": "layer2"}]}
     with pytest.raises(ConfigError, match="there are 2 teachers, and 'layer2' is of none of them; write 0:PATH"):
-        parse(ClausesRunConfig, {**several, **taps})
+        parse(ClassificationRunConfig, {**several, **taps})
     taps["signals"][0]["teacher"] = "2:layer2"
     with pytest.raises(ConfigError, match="up to 1:PATH"):
-        parse(ClausesRunConfig, {**several, **taps})
+        parse(ClassificationRunConfig, {**several, **taps})
     first = {}
     for path, more in (("layer2", ()), ("1:layer2", (TeacherConfig(source="builtin:digits"),))):
         out = tmp_path / str(len(more))

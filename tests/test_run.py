@@ -13,9 +13,9 @@ from stillhouse.classification.card import read_card
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.experiment import run
-from stillhouse.families.clauses.family import FAMILY
-from stillhouse.families.clauses.recipes import RECIPES
-from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
+from stillhouse.families.classification.family import FAMILY
+from stillhouse.families.classification.recipes import RECIPES
+from stillhouse.families.classification.students.kinds import StudentConfig
 from stillhouse.recipes import load_run
 from stillhouse.teachers import Teacher, TeacherAtChance, TeacherConfig
 
@@ -85,7 +85,7 @@ def test_arms_differ_in_what_they_say_and_in_nothing_else(finished):
     assert set(first["no-kd"]["terms"]) == {"labels"}
     assert first["kd"]["terms"]["labels"] == first["no-kd"]["terms"]["labels"]
     assert set(first["clauses-off"]["terms"]) == {"labels", "logits"}
-    kinds = {arm: read_card(out / "arms" / arm / "seed-0", ClauseStudentConfig)[0].feed_forward for arm in first}
+    kinds = {arm: read_card(out / "arms" / arm / "seed-0", StudentConfig)[0].feed_forward for arm in first}
     assert kinds == {"kd": "clauses", "no-kd": "clauses", "clauses-off": "none", "mlp": "mlp"}
 
 

@@ -12,13 +12,13 @@ from stillhouse.classification import teachers
 from stillhouse.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.classification.data.labelled_texts import TextSplit
 from stillhouse.core.sample import sample_rows
-from stillhouse.families.clauses.data.boolean_cache import CopiedSplit, PackedSplit
-from stillhouse.families.clauses.specialize import clause_usage
-from stillhouse.families.clauses.students import rules
-from stillhouse.families.clauses.students.flat import FlatTM
-from stillhouse.families.clauses.students.interpret import strongest_clauses
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
-from stillhouse.families.clauses.vision.overlays import OVERLAYS, write_overlays
+from stillhouse.families.classification.data.boolean_cache import CopiedSplit, PackedSplit
+from stillhouse.families.classification.specialize import clause_usage
+from stillhouse.families.classification.students import rules
+from stillhouse.families.classification.students.flat import FlatTM
+from stillhouse.families.classification.students.interpret import strongest_clauses
+from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.vision.overlays import OVERLAYS, write_overlays
 from stillhouse.families.lm.data.corpus import Windows
 from stillhouse.families.sar.data.sequences import SarSplit
 from stillhouse.teachers import Teacher

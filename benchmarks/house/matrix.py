@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from stillhouse.core.config import ConfigError, parse
-from stillhouse.families import FAMILIES, family
+from stillhouse.families import family
 from stillhouse.signals import SignalConfig
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "matrix.md"
@@ -52,8 +52,9 @@ SIGNALS: dict[str, dict[str, Any]] = {
     "clause-targets": {"kind": "clause-targets", **BETWEEN},
 }
 
+COLUMNS = {"images": "classification", "clauses": "classification", "sar": "sar", "lm": "lm", "embed": "embed"}
 PLANS: dict[str, dict[str, Any]] = {
-    "images": {},
+    "images": {"student": {"kind": "timm"}},
     "clauses": {},
     "sar": {"teacher_checkpoint": "teacher"},
     "lm": {"corpus": {"source": "text", "tokenizer": "teacher"}, "teacher": {"source": "teacher"}},
@@ -81,7 +82,8 @@ DIMENSIONS: dict[str, dict[str, Any]] = {
 
 HEAD = """# Any signal, any student
 
-Which signals and settings work in which family, by the same YAML; where one cannot, the reason, which a run prints too.
+Which signals and settings work in which task, by the same YAML; where one cannot, the reason, which a run prints too. `images`
+and `clauses` are one task, `classification`: networks without clauses, and with them.
 A path must name a sub-module that the networks at hand have: `attention` in `images` and `clauses`, say, wants networks with
 attention on both sides, and a convolutional one has none. In `embed` the teacher's only tensor is `vector`, so that `hidden`
 and `dynamics` compare layers of the student with that one.
@@ -94,6 +96,10 @@ cell: a live gradient at the student's weights, or the refusal.
 def refusal_of_signal(kind: str, name: str) -> str | None:
     """What a family says to a signal of the table."""
     config: Any = TypeAdapter(SignalConfig).validate_python(SIGNALS[name])
+    if COLUMNS[kind] == "classification":
+        from stillhouse.families.classification.family import FAMILY
+
+        return FAMILY.refusal(config, FAMILY.Config(**PLANS[kind]).student)
     return family(kind).refusal(config)
 
 
@@ -107,7 +113,7 @@ def refusal_of_dimension(kind: str, name: str) -> str | None:
         if key in change:
             change[key] = [given]
     try:
-        parse(family(kind).Config, {**PLANS[kind], **change})
+        parse(family(COLUMNS[kind]).Config, {**PLANS[kind], **change})
     except ConfigError as error:
         return str(error)
     return None
@@ -115,15 +121,15 @@ def refusal_of_dimension(kind: str, name: str) -> str | None:
 
 def table() -> dict[str, dict[str, str | None]]:
     """Row -> family -> why not; None: it works."""
-    signals = {name: {kind: refusal_of_signal(kind, name) for kind in FAMILIES} for name in SIGNALS}
-    return signals | {name: {kind: refusal_of_dimension(kind, name) for kind in FAMILIES} for name in DIMENSIONS}
+    signals = {name: {kind: refusal_of_signal(kind, name) for kind in COLUMNS} for name in SIGNALS}
+    return signals | {name: {kind: refusal_of_dimension(kind, name) for kind in COLUMNS} for name in DIMENSIONS}
 
 
 def page() -> str:
     """The table in Markdown, each reason once beneath it."""
     rows = table()
     reasons = list(dict.fromkeys(why for row in rows.values() for why in row.values() if why is not None))
-    lines = [HEAD, f"| | {' | '.join(FAMILIES)} |", "|---" * (len(FAMILIES) + 1) + "|"]
+    lines = [HEAD, f"| | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
     for name, row in rows.items():
         cells = ("works" if why is None else f"no ({reasons.index(why) + 1})" for why in row.values())
         lines.append(f"| {name} | {' | '.join(cells)} |")

@@ -33,10 +33,8 @@ from stillhouse.core.machine import machine, versions
 from stillhouse.core.records import arm_folder, read_json, write_atomically, write_json
 from stillhouse.core.types import Batch, Outputs, OutputSpec
 from stillhouse.core.verdict import compare, mean_interval
-from stillhouse.families.clauses.family import FAMILY as CLAUSES
-from stillhouse.families.clauses.plan import ClausesRunConfig
-from stillhouse.families.images.family import FAMILY as IMAGES
-from stillhouse.families.images.plan import ImagesRunConfig
+from stillhouse.families.classification.family import FAMILY
+from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.signals import teacher_features
 from stillhouse.teachers import Teacher, TeacherConfig
 
@@ -75,8 +73,8 @@ class Task:
     teacher: Callable[[tuple[str, ...]], Any]
     paths: Paths
     more: Mapping[str, Mapping[str, Any]]
-    family: Any = IMAGES
-    config: Any = ImagesRunConfig
+    family: Any = FAMILY
+    config: Any = ClassificationRunConfig
     order: Sequence[str] = ()  # of these rows alone, where the others do not fit the student
     control: str = "kd"  # whom the others are held against, beside no KD
 
@@ -85,7 +83,7 @@ def fashion(options: argparse.Namespace) -> Task:
     """Fashion-MNIST: a CNN taught by 54 000 augmented images; a student of 64 000 weights that sees 5 000."""
     student = {"kind": "timm", "architecture": "test_resnet", "arguments": {"channels": [8, 16, 24, 32]}}
     base = parse(
-        ImagesRunConfig,
+        ClassificationRunConfig,
         {
             "data": {"name": "fashion-mnist", "root": str(options.root), "train_limit": options.rows or 5000},
             "teacher": {"source": f"ckpt:{options.teacher}"},
@@ -127,7 +125,9 @@ def published(options: argparse.Namespace) -> Task:
     """
     task = fashion(options)
     sgd = {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.05, "weight_decay": 5e-4}
-    base = parse(ImagesRunConfig, merge(to_mapping(task.base), {"training": {**sgd, "epochs": options.epochs or 30}}))
+    base = parse(
+        ClassificationRunConfig, merge(to_mapping(task.base), {"training": {**sgd, "epochs": options.epochs or 30}})
+    )
     dkd = {"kind": "logits", "loss": "dkd", "temperature": 4.0}
     rows: dict[str, Any] = {
         "no-kd": {"arms": ["no-kd"]},
@@ -142,7 +142,7 @@ def spiking(options: argparse.Namespace) -> Task:
     """The teacher of `fashion` and its 5 000 images; a student of another kind, spiking neurons over four time steps."""
     student = {"kind": "spiking", "width": 16, "depth": 3, "steps": 4}
     base = parse(
-        ImagesRunConfig,
+        ClassificationRunConfig,
         {
             "data": {"name": "fashion-mnist", "root": str(options.root), "train_limit": options.rows or 5000},
             "teacher": {"source": f"ckpt:{options.teacher}"},
@@ -193,24 +193,24 @@ def digits_spiking(options: argparse.Namespace) -> Task:
     student = {"kind": "spiking", "width": 12, "depth": 2, "steps": 4}
     blocks = ("network.blocks.0", "network.blocks.1")
     paths = Paths(blocks, ("layer1", "layer2"), student_layout="btchw", student_scores="network.head")
-    return _digits(options, parse(ImagesRunConfig, {**DIGITS, "student": student}), paths, {}, order=UNLIKE)
+    return _digits(options, parse(ClassificationRunConfig, {**DIGITS, "student": student}), paths, {}, order=UNLIKE)
 
 
 def digits_clauses(options: argparse.Namespace) -> Task:
     """The same digits and teacher; a flat machine of 4 clauses a class."""
     student: dict[str, Any] = {"kind": "flat-tm", "clauses": 40, "levels": 3}
     training = {**DIGITS["training"], "learning_rate": 2e-2}
-    base = parse(ClausesRunConfig, {**DIGITS, "student": student, "training": training})
+    base = parse(ClassificationRunConfig, {**DIGITS, "student": student, "training": training})
     more = {"OFA loss of the scores": {"signals": [{"kind": "logits", "loss": "ofa", "gamma": 1.4}]}}
     order = ("no-kd", "kd", "kd, T 1", "DIST", "TAID", "TAID, the line alone", "MLLD", *more)
-    return _digits(options, base, Paths(("core",), ("layer2",)), more, CLAUSES, ClausesRunConfig, order)
+    return _digits(options, base, Paths(("core",), ("layer2",)), more, FAMILY, ClassificationRunConfig, order)
 
 
 def digits_targets(options: argparse.Namespace) -> Task:
     """1 000 digits and the same teacher; a transformer with clauses in its blocks, whose last bank has targets of its own."""
     student: dict[str, Any] = {"kind": "unified-tm", "patch_size": 2, "embed_dim": 32, "depths": 2, "num_heads": 2}
     training = {**DIGITS["training"], "learning_rate": 2e-3, "warmup_epochs": 2}
-    base = parse(ClausesRunConfig, {**DIGITS, "student": {**student, "tm_clauses": 32}, "training": training})
+    base = parse(ClassificationRunConfig, {**DIGITS, "student": {**student, "tm_clauses": 32}, "training": training})
     bank = "blocks.1.feed_forward.core.layers.0.bank"
     targets = {"kind": "clause-targets", "student": bank, "teacher": "layer2"}
     cool = {"kind": "logits", "temperature": 1.0}
@@ -221,7 +221,7 @@ def digits_targets(options: argparse.Namespace) -> Task:
     }
     order = ("no-kd", "kd", "kd, T 1", *more)
     options.rows = options.rows or 1000
-    return _digits(options, base, Paths(("blocks.1",), ("layer2",)), more, CLAUSES, ClausesRunConfig, order)
+    return _digits(options, base, Paths(("blocks.1",), ("layer2",)), more, FAMILY, ClassificationRunConfig, order)
 
 
 def _digits(
@@ -229,8 +229,8 @@ def _digits(
     base: Any,
     paths: Paths,
     more: Mapping[str, Any],
-    family: Any = IMAGES,
-    config: Any = ImagesRunConfig,
+    family: Any = FAMILY,
+    config: Any = ClassificationRunConfig,
     order: Sequence[str] = (),
 ) -> Task:
     changes = {"data": {"train_limit": options.rows or 300}, "training": {"epochs": options.epochs or 30}}
@@ -245,7 +245,7 @@ def sentiment(options: argparse.Namespace) -> Task:
 
     data = load_data(options.root, options.encoder)
     base = parse(
-        ImagesRunConfig,
+        ClassificationRunConfig,
         {
             "student": {"kind": "text-transformer", "width": 64, "depth": 2, "heads": 2, "dropout": 0.2},
             "arms": ["kd"],
@@ -287,7 +287,7 @@ def spikebert(options: argparse.Namespace) -> Task:
 
     epochs = options.epochs or 9
     student = {"kind": "spiking-text", "width": 32, "depth": 2, "heads": 2, "steps": 4}
-    base, data = _sentences(options, student, ImagesRunConfig, epochs=epochs, learning_rate=2e-3)
+    base, data = _sentences(options, student, ClassificationRunConfig, epochs=epochs, learning_rate=2e-3)
     layers = tuple(f"encoder.encoder.layer.{n}" for n in (2, 5))
     inside = {"kind": "hidden", "student": ["layers.0", "layers.1"], "teacher": list(layers), "distance": "mse"}
     inside |= {"pool": "none", "normalize": False}

@@ -24,7 +24,7 @@ from stillhouse.classification.students import TextTransformerConfig
 from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core.config import configclass
 from stillhouse.core.types import TextTask
-from stillhouse.families.images.plan import ImagesRunConfig
+from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.teachers import Teacher
 
 LENGTH = 40
@@ -64,7 +64,7 @@ class HalfEncoderConfig(TextTransformerConfig):
 
 
 @configclass
-class HalfRunConfig(ImagesRunConfig):
+class HalfRunConfig(ClassificationRunConfig):
     """A run whose student is half of its teacher."""
 
     student: HalfEncoderConfig | None = None  # type: ignore[assignment]

@@ -14,7 +14,7 @@ from pathlib import Path
 from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.cli.show import RunDisplay
 from stillhouse.compat.vision import read
-from stillhouse.families.clauses.vision.run import run_models
+from stillhouse.families.classification.vision.run import run_models
 from stillhouse.teachers import Teacher, TeacherConfig
 
 

@@ -22,7 +22,7 @@ from benchmarks.tsetlin.cifar10 import data_of, teacher_of
 from stillhouse.cli.show import RunDisplay
 from stillhouse.compat.vision import read
 from stillhouse.core.records import write_json
-from stillhouse.families.clauses.vision.run import run_models
+from stillhouse.families.classification.vision.run import run_models
 from stillhouse.teachers import TeacherConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"

@@ -20,9 +20,9 @@ from stillhouse.core.experiment import enter, make, todo
 from stillhouse.core.machine import command_line, machine
 from stillhouse.core.records import RESULT, RUN, arm_folder, read_json
 from stillhouse.core.summary import summarize
-from stillhouse.families.clauses.family import FAMILY
-from stillhouse.families.clauses.plan import ClausesRunConfig, ClausesTrainingConfig
-from stillhouse.families.clauses.students.model_configs import FlatTMConfig
+from stillhouse.families.classification.family import FAMILY
+from stillhouse.families.classification.plan import ClassificationRunConfig, RunTrainingConfig
+from stillhouse.families.classification.students.model_configs import FlatTMConfig
 from stillhouse.signals import LogitsConfig
 from stillhouse.signals.logits import ForwardKL
 from stillhouse.teachers import TeacherConfig
@@ -34,15 +34,15 @@ LEVELS = {"mnist": 1, "fashion-mnist": 3}
 
 def config_of(
     options: argparse.Namespace, name: str, clauses: int, source: str, temperature: float
-) -> ClausesRunConfig:
+) -> ClassificationRunConfig:
     """The run of one size; `clauses` a class."""
-    return ClausesRunConfig(
+    return ClassificationRunConfig(
         name=f"{name}-{clauses}-T{temperature:g}",
         data=DataConfig(name=name, train_limit=options.train_limit),
         teacher=TeacherConfig(source=source),
         student=FlatTMConfig(clauses=CLASSES * clauses, levels=LEVELS[name]),
         signals=(LogitsConfig(loss=ForwardKL(temperature=temperature), weight=1.0),),
-        training=ClausesTrainingConfig(
+        training=RunTrainingConfig(
             epochs=options.epochs, batch_size=128, learning_rate=3e-2, warmup_epochs=0.1, threads=1, keep="last"
         ),
         arms=("kd",),
@@ -62,7 +62,7 @@ def answers(options: argparse.Namespace, name: str) -> str:
     return f"cache:{folder}"
 
 
-def trained(options: argparse.Namespace, config: ClausesRunConfig) -> dict[str, Any]:
+def trained(options: argparse.Namespace, config: ClassificationRunConfig) -> dict[str, Any]:
     """The summary of a run without its rules and its page, which take longer than these trainings."""
     out: Path = options.runs / config.name
     resume = (out / RUN).is_file()

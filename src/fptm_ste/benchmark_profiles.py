@@ -19,11 +19,11 @@ from typing import Any
 import torch
 
 from stillhouse.core.machine import machine, versions
-from stillhouse.families.clauses.students.flat import FlatTM
-from stillhouse.families.clauses.students.pyramid import PyramidTM
-from stillhouse.families.clauses.students.resnet import ResNetTM
-from stillhouse.families.clauses.students.swin import SwinTM
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.students.flat import FlatTM
+from stillhouse.families.classification.students.pyramid import PyramidTM
+from stillhouse.families.classification.students.resnet import ResNetTM
+from stillhouse.families.classification.students.swin import SwinTM
+from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.metrics.cost import flop_counter
 from stillhouse.metrics.energy import OperationEnergies
 from stillhouse.metrics.memory import forward_memory

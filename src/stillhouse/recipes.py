@@ -6,7 +6,6 @@ A recipe is a function in `families/NAME/recipes.py` that returns a whole config
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +19,7 @@ if TYPE_CHECKING:  # commands look at their words before families are imported
     from stillhouse.core.family import Family
 
 Known = Mapping[str, Callable[[], Any]]
-DEFAULT = "clauses"
+DEFAULT = "classification"
 RUN_ONLY = ("student", "signals", "arms", "seeds", "lesson", "objective")  # keys of a run that no teacher's file has
 
 
@@ -47,7 +46,7 @@ def load(
     Example:
         >>> family, config = load("digits", ["training.epochs=2"])
         >>> family.kind, config.training.epochs
-        ('clauses', 2)
+        ('classification', 2)
 
     Raises:
         ConfigError: no such recipe or file, unknown key, wrong value.
@@ -55,11 +54,8 @@ def load(
     base, mapping = _mapping(recipe, known())
     override(mapping, assignments, values)
     found = _owner(mapping)
-    if base is not None and type(base) is not found.Config:
-        mapping = _without_defaults(mapping, type(base), found.Config)
-        if mapping.get("arms") == list(base.arms):  # those that this student has, too
-            known_arms = typing.get_args(typing.get_args(settings(found.Config)["arms"].annotation)[0])
-            mapping["arms"] = [arm for arm in base.arms if arm in known_arms]
+    if type(base) is found.Config:
+        mapping = found.rebased(base, mapping)
     named = {*(assignment.partition("=")[0].strip() for assignment in assignments), *(values or {})}
     try:
         return found, found.completed(parse(found.Config, mapping), named)
@@ -141,16 +137,13 @@ def _mapping(recipe: str, recipes: Known) -> tuple[Any, dict[str, Any]]:
 
 
 def _owner(mapping: Mapping[str, Any]) -> Family[Any, Any]:
-    """The family of a run as plain data; clauses where nothing names another."""
+    """The family of a run as plain data; classes where nothing names another."""
     for kind in FAMILIES:
         if family(kind).owns(mapping):
             return family(kind)
     student = mapping.get("student")
     if isinstance(student, Mapping) and "kind" in student:
-        from stillhouse.classification.students import OrdinaryStudentConfig
-        from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
-
-        known_kinds = [*kinds(ClauseStudentConfig), *kinds(OrdinaryStudentConfig)]
+        known_kinds = kinds(settings(family(DEFAULT).Config)["student"].annotation)
         raise ConfigError(
             f"student.kind: no student is a {student['kind']!r}; {nearest(str(student['kind']), known_kinds)}"
         )
@@ -166,15 +159,3 @@ def _of_others(mapping: Mapping[str, Any], found: Family[Any, Any]) -> str:
         if owners:
             lines.append(f"{key} belongs to {' and '.join(owners)}")
     return f"\nread as a run of the family {found.kind}; {', '.join(lines)}" if lines else ""
-
-
-def _without_defaults(mapping: Mapping[str, Any], old: Any, new: Any) -> dict[str, Any]:
-    """A recipe whose student became one of another family: settings that this has not go, where nobody changed them."""
-    kept = dict(mapping)
-    for name, info in settings(old).items():
-        ours, default = settings(new).get(name), info.get_default(call_default_factory=True)
-        if ours is None and kept.get(name) == to_mapping(default):
-            kept.pop(name, None)
-        elif ours is not None and isinstance(kept.get(name), Mapping) and settings(info.annotation):
-            kept[name] = _without_defaults(kept[name], info.annotation, ours.annotation)
-    return kept

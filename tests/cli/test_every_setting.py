@@ -71,7 +71,7 @@ def parts_of(annotation):
 
 
 MORE = {  # what a part must be given beside, so that it can be
-    "ImagesRunConfig": {"student": {"kind": "timm"}},
+    "ClassificationRunConfig": {"student": {"kind": "timm"}},
     "SarTrainConfig": {"model": {"kind": "state-space"}},
     "HiddenConfig": {"student": ["a", "b"], "teacher": ["a", "b"]},
     "AttentionConfig": {"relation_heads": 1},

@@ -21,13 +21,13 @@ from stillhouse.core import records
 from stillhouse.core.checks import CannotWrite, InputError
 from stillhouse.core.exports import ExportChoices, Target, compare_answers, write_export
 from stillhouse.families import FAMILIES, family
-from stillhouse.families.clauses.numpy_machine import ClauseMachine
-from stillhouse.families.clauses.students.model_configs import DeepTMConfig, FlatTMConfig
+from stillhouse.families.classification.numpy_machine import ClauseMachine
+from stillhouse.families.classification.students.model_configs import DeepTMConfig, FlatTMConfig
 
 DIGITS = ("--data", "digits")
 
 
-def save(folder, choice, kind="clauses", seed=0):
+def save(folder, choice, kind="classification", seed=0):
     """A student of the digits with random weights, as a run leaves it."""
     data = DataConfig(name="digits").build()
     torch.manual_seed(seed)
@@ -76,7 +76,7 @@ def test_numpy_alone_gives_the_same_answers(kind, tmp_path, capsys):
 
 def test_pictures_of_clauses_are_no_machine(flat, tmp_path):
     """A run keeps them in a file of the same name: without its run.json it was taken for an export, with a traceback."""
-    from stillhouse.families.clauses.machine_use import open_machine
+    from stillhouse.families.classification.machine_use import open_machine
 
     (tmp_path / "run").mkdir()
     records.write_arrays(tmp_path / "run" / "clauses.npz", images=np.zeros((2, 8, 8)))
@@ -91,7 +91,7 @@ def test_pictures_of_clauses_are_no_machine(flat, tmp_path):
 def test_rules_are_a_page_a_text_and_json(flat, tmp_path, capsys, monkeypatch):
     """The page asks for nothing from outside; the JSON has what the text says."""
     # of random weights, whose clauses decide nothing, no rule is drawn
-    monkeypatch.setattr("stillhouse.families.clauses.rules_report.decides", lambda index: True)
+    monkeypatch.setattr("stillhouse.families.classification.rules_report.decides", lambda index: True)
     out = tmp_path / "rules"
     assert main(["export", str(flat[0] / "card.json"), "--to", "rules", "--out", str(out), *DIGITS]) == 0
     assert "Clauses decide" in capsys.readouterr().out
@@ -151,7 +151,9 @@ def test_what_fails_its_check_leaves_nothing(tmp_path):
 
     (tmp_path / "student.c").write_text("the one from yesterday")
     with pytest.raises(InputError, match="other answers"):
-        write_export({"c": Target("C", ".c", write)}, "c", tmp_path, tmp_path / "student.c", ExportChoices(), "clauses")
+        write_export(
+            {"c": Target("C", ".c", write)}, "c", tmp_path, tmp_path / "student.c", ExportChoices(), "classification"
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["student.c"]
     assert (tmp_path / "student.c").read_text() == "the one from yesterday"
 
@@ -168,7 +170,9 @@ def test_what_a_killed_export_left_is_taken_away(tmp_path):
         out.write_text("whole")
         return []
 
-    write_export({"c": Target("C", ".c", write)}, "c", tmp_path, tmp_path / "student.c", ExportChoices(), "clauses")
+    write_export(
+        {"c": Target("C", ".c", write)}, "c", tmp_path, tmp_path / "student.c", ExportChoices(), "classification"
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == [".other.c.old", ".student.c.new", "student.c"]
 
 
@@ -198,7 +202,7 @@ def test_what_cannot_be_is_said_in_a_line(flat, tmp_path, capsys):
     (tmp_path / "full" / "x").write_text("mine")
     assert main([*words, "rules", "--out", str(tmp_path / "full"), *DIGITS]) == 2
     assert "expected a new or empty folder" in capsys.readouterr().err
-    from stillhouse.families.clauses.students.model_configs import HybridTMConfig
+    from stillhouse.families.classification.students.model_configs import HybridTMConfig
 
     save(tmp_path / "hybrid", HybridTMConfig(clauses=8))
     assert main(["export", str(tmp_path / "hybrid"), "--to", "numpy", *DIGITS]) == 2
@@ -212,6 +216,6 @@ def test_every_family_names_its_forms():
 
     found = {kind: set(family(kind).exports()) for kind in FAMILIES}
     assert all(names and names <= set(TARGETS) for names in found.values())
-    assert {"rules", "numpy", "onnx", "torch"} <= found["clauses"]
+    assert {"rules", "numpy", "onnx", "torch"} <= found["classification"]
     assert found["lm"] == {"packed", "torch"}
     assert found["sar"] == {"onnx", "torch"}

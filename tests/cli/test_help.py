@@ -109,15 +109,15 @@ def test_every_example_is_a_line_that_the_verb_takes(words, tmp_path, monkeypatc
 def test_what_is_listed_is_what_there_is():
     """Read from the sources, so that `list` needs no torch: a name that the reading misses could not be found."""
     from stillhouse.classification.students import OrdinaryStudentConfig
-    from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
+    from stillhouse.families.classification.students.kinds import StudentConfig
     from stillhouse.signals import SignalConfig
     from stillhouse.temperature import TemperatureConfig
 
-    students = {**described("families/clauses/students"), **described("classification")}
+    students = {**described("families/classification/students"), **described("classification")}
     for found, real in (
         (described("signals"), kinds(SignalConfig)),
         (described("temperature", ""), kinds(TemperatureConfig)),
-        (students, {**kinds(ClauseStudentConfig), **kinds(OrdinaryStudentConfig)}),
+        (students, {**kinds(StudentConfig), **kinds(OrdinaryStudentConfig)}),
         (recipes("RECIPES"), known()),
         (recipes("TEACHER_RECIPES"), known_teachers()),
     ):
@@ -276,8 +276,8 @@ def test_arms_that_were_asked_for_are_not_left_out(capsys):
 @pytest.mark.parametrize(
     ("family_name", "kind", "form", "has"),
     [
-        ("clauses", "tsetlin-vit", "numpy", "rules, onnx, torch, hub"),
-        ("images", "timm", "packed", "onnx, torch, hub"),
+        ("classification", "tsetlin-vit", "numpy", "rules, onnx, torch, hub"),
+        ("classification", "timm", "packed", "onnx, torch, hub"),
         ("embed", None, "packed", "numpy, onnx, torch, hub"),
     ],
 )
@@ -288,11 +288,11 @@ def test_a_form_that_the_student_lacks_is_refused_from_its_card(tmp_path, family
     assert f"has no such form; it has {has}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["images", "clauses", "sar", "lm", "embed"])
+@pytest.mark.parametrize("name", ["classification", "sar", "lm", "embed"])
 def test_forms_of_the_card_are_those_of_the_command(name):
     """A form that is added to a task and forgotten here would be refused."""
     from stillhouse.families import family, light
 
-    cards = ["flat-tm", "tsetlin-vit"] if name == "clauses" else [None]
+    cards = ["flat-tm", "tsetlin-vit"] if name == "classification" else [None]
     said = {form for kind in cards for form in light(name).forms({"student": {"kind": kind}})}
     assert said == set(family(name).exports())

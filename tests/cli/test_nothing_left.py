@@ -7,7 +7,7 @@ import pytest
 from stillhouse.classification.card import read_card
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.students.kinds import ClauseStudentConfig
+from stillhouse.families.classification.students.kinds import StudentConfig
 
 TEXT = " ".join(f"word {n % 37} of {n % 11}." for n in range(4000))
 SMALL = "--epochs 1 --seeds 1 data.train_limit=40 data.test_limit=30 student.depth=1 student.embed_dim=16"
@@ -44,7 +44,7 @@ def test_the_next_try_begins_in_the_same_folder(place, capsys):
     (place / "o").mkdir()
     (place / "o" / "run.json").write_text("{}")
     assert main([*line, "student.clauses=8"]) == 0, capsys.readouterr().err
-    assert json.loads((place / "o" / "run.json").read_text())["kind"] == "clauses"
+    assert json.loads((place / "o" / "run.json").read_text())["kind"] == "classification"
     assert main([*line, "student.clauses=8"]) == 2
     assert "holds a run already" in capsys.readouterr().err
     card = json.loads((place / "o" / "student" / "card.json").read_text())
@@ -57,4 +57,4 @@ def test_the_next_try_begins_in_the_same_folder(place, capsys):
     ):
         (place / "card.json").write_text(json.dumps(broken))
         with pytest.raises(InputError, match=words):  # a KeyError was raised before the check
-            read_card(place, ClauseStudentConfig)
+            read_card(place, StudentConfig)

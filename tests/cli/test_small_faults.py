@@ -25,7 +25,7 @@ def refused(tmp_path, text):
 def test_a_file_of_two_families_names_both(tmp_path):
     """Unknown keys alone left the reader to guess as what the file was read."""
     words = refused(tmp_path, "student: {kind: tsetlin-vit}\ncorpus: {source: text}\n")
-    assert "read as a run of the family clauses; corpus belongs to lm" in words
+    assert "read as a run of the family classification; corpus belongs to lm" in words
 
 
 def test_wrong_shapes_are_named_in_words_of_yaml(tmp_path):
@@ -96,7 +96,7 @@ def test_a_setting_is_judged_with_the_flags_beside_it(capsys):
 @pytest.mark.parametrize("name", ["rules.json", "clauses.json", "student/card.json"])
 def test_report_names_every_damaged_file(name, tmp_path, capsys):
     """The terminal was silent about those that only a section of the page reads."""
-    write_json(tmp_path / "run.json", {"kind": "clauses", "config": {"name": "x"}})
+    write_json(tmp_path / "run.json", {"kind": "classification", "config": {"name": "x"}})
     write_json(tmp_path / name, {"rules": [], "classes": [], "content": 1})
     path = tmp_path / name
     path.write_text(path.read_text().replace('"content": 1', '"content": 2'))

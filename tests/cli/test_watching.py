@@ -25,7 +25,7 @@ def watched(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patched, contextlib.redirect_stdout(lines):
         patched.setattr(show, "LEAST_SECONDS", 0.0)
         # after two epochs clauses decide nothing, and rules are not drawn
-        patched.setattr("stillhouse.families.clauses.rules_report.decides", lambda index: True)
+        patched.setattr("stillhouse.families.classification.rules_report.decides", lambda index: True)
         main(["distill", "digits", "--out", str(out), *(f"--set={one}" for one in SMALL + TINY)])
     return out, lines.getvalue()
 

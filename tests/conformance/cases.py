@@ -19,6 +19,11 @@ from stillhouse.core.hashes import sealed, with_hashes
 from stillhouse.families import family
 
 
+def family_of_case(kind: str) -> str:
+    """The kind of a case's runs: two cases are students of one family."""
+    return "classification" if kind in ("images", "clauses") else kind
+
+
 class Case(ABC):
     """A family's tiny run."""
 
@@ -27,6 +32,11 @@ class Case(ABC):
     has_teacher: ClassVar[bool] = True
     taught: ClassVar[str] = "kd"
     control: ClassVar[str | None] = "no-kd"
+
+    @property
+    def family(self) -> str:
+        """The kind of its runs: images and clauses are students of one."""
+        return family_of_case(self.kind)
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -59,7 +69,7 @@ class Case(ABC):
 
     def config(self, **changes: Any) -> Any:
         """The run's configuration, changed."""
-        return parse(family(self.kind).Config, merge(self.mapping(), changes))
+        return parse(family(self.family).Config, merge(self.mapping(), changes))
 
     def file(self, **changes: Any) -> Path:
         """The run as a YAML file."""
@@ -85,7 +95,7 @@ class Images(Case):
     """An ordinary student of class scores."""
 
     kind = "images"
-    unknown = "prior=zero"
+    unknown = "objective.alpha=0.1"
     student: ClassVar[dict[str, Any]] = {"kind": "timm", "architecture": "test_resnet"}
 
     def make(self) -> None:

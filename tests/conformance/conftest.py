@@ -38,7 +38,7 @@ def run_of(case_of: Callable[[str], Case]) -> Callable[[str], Made]:
     def make(kind: str) -> Made:
         case = case_of(kind)
         out = case.root / "run"
-        return Made(case, out, run(family(case.kind), case.config(), out, command="stillhouse distill case.yaml"))
+        return Made(case, out, run(family(case.family), case.config(), out, command="stillhouse distill case.yaml"))
 
     return cache(make)
 

@@ -42,7 +42,7 @@ def history(folder):
 
 def again(made, out, **choices):
     case = made.case
-    return run(family(case.kind), choices.pop("config", None) or case.config(), out, **choices)
+    return run(family(case.family), choices.pop("config", None) or case.config(), out, **choices)
 
 
 def test_a_run_leaves_what_it_promises(made):
@@ -52,10 +52,10 @@ def test_a_run_leaves_what_it_promises(made):
     summary = json.loads((made.out / records.SUMMARY).read_text())
     labels = {metric["name"]: metric["label"] for metric in summary["metrics"]}
     assert summary["verdict"] == overall(summary["comparisons"], labels) == "not tested (1 seed; a verdict needs 3)"
-    first = family(made.case.kind).metrics[0].name
+    first = family(made.case.family).metrics[0].name
     assert all(first in figures for figures in summary["arms"].values())
-    assert json.loads((made.out / records.RUN).read_text())["kind"] == made.case.kind
-    assert family_of(made.case.config()) is family(made.case.kind)
+    assert json.loads((made.out / records.RUN).read_text())["kind"] == made.case.family
+    assert family_of(made.case.config()) is family(made.case.family)
 
 
 def test_the_taught_arm_is_shipped(made):
@@ -94,13 +94,13 @@ def test_the_control_never_hears_the_teacher(made, tmp_path, monkeypatch):
     if made.case.control is None:
         pytest.skip("nothing is trained without the vectors that are this family's teacher")
     lessons = []
-    original = type(family(made.case.kind)).job
+    original = type(family(made.case.family)).job
 
     def watched(self, lesson):
         lessons.append(lesson)
         return original(self, lesson)
 
-    monkeypatch.setattr(type(family(made.case.kind)), "job", watched)
+    monkeypatch.setattr(type(family(made.case.family)), "job", watched)
     # a curriculum is the door that is easily left open: its order is the teacher's knowledge
     again(made, tmp_path / "run", config=made.case.config(curriculum={"by_class": False, "measures": ["loss"]}))
     control = [lesson for lesson in lessons if lesson.arm.name == made.case.control]
@@ -230,14 +230,14 @@ def test_report_is_written_again_in_the_familys_words(copied, capsys):
     (copied.out / records.REPORT).unlink()
     assert main(["report", str(copied.out)]) == 0
     assert (copied.out / records.REPORT).read_text() == before
-    assert family(copied.case.kind).title in before
+    assert family(copied.case.family).title in before
 
 
 def test_evaluate_gives_the_score_of_the_run(made, capsys):
     """The shipped student, scored again from its files, is the student of the table."""
     assert main(["evaluate", str(made.out)]) == 0
     found = json.loads(capsys.readouterr().out)
-    first = family(made.case.kind).metrics[0].name
+    first = family(made.case.family).metrics[0].name
     result = json.loads((made.out / "arms" / made.case.taught / "seed-0" / records.RESULT).read_text())
     assert found[first] == pytest.approx(result["metrics"][first], rel=1e-5)
 
@@ -305,7 +305,7 @@ def test_what_is_refused_before_anything_is_trained_leaves_nothing(made, tmp_pat
     with pytest.raises((InputError, RuntimeError)):
         again(made, tmp_path / "new" / "run")
     left = [entry.name for entry in (tmp_path / "new").rglob("*")]
-    assert not left or set(left) & set(family(made.case.kind).may_hold)  # but for a cache that took hours
+    assert not left or set(left) & set(family(made.case.family).may_hold)  # but for a cache that took hours
     (tmp_path / "mine").mkdir()
     with pytest.raises((InputError, RuntimeError)):
         again(made, tmp_path / "mine")

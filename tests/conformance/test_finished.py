@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
-from cases import CASES
+from cases import CASES, family_of_case
 
 from stillhouse.classification import teachers
 from stillhouse.core import experiment, records
@@ -43,13 +43,13 @@ class Lines(Watch):
 
 def again(made, out, **choices):
     return experiment.run(
-        family(made.case.kind), choices.pop("config", made.case.config()), out, resume=True, **choices
+        family(made.case.family), choices.pop("config", made.case.config()), out, resume=True, **choices
     )
 
 
 def test_nobody_is_asked(copied, monkeypatch):
     """A finished sweep run again paid nine minutes of fitting teachers for nothing."""
-    kind = type(family(copied.case.kind))
+    kind = type(family(copied.case.family))
     for name in ("grade", "plain_score", "prepare", "tutors", "score", "score_teacher", "job", "finish"):
         monkeypatch.setattr(kind, name, lambda *a, name=name, **k: pytest.fail(f"{name} was called"))
     stamps = {path: path.stat().st_mtime_ns for path in copied.out.rglob("*.*")}
@@ -97,12 +97,12 @@ def test_no_head_is_fitted_again(kind, tmp_path, monkeypatch):
     fits = []
     original = teachers.fit_head
     monkeypatch.setattr(teachers, "fit_head", lambda *a, **k: fits.append(a) or original(*a, **k))
-    run(family(kind), config, out, force=True)
+    run(family(family_of_case(kind)), config, out, force=True)
     assert len(fits) == 1
-    run(family(kind), config, out, force=True, resume=True)
+    run(family(family_of_case(kind)), config, out, force=True, resume=True)
     assert len(fits) == 1
     shutil.rmtree(out / "arms" / "kd")  # what is left to do needs the teacher
-    run(family(kind), config, out, force=True, resume=True)
+    run(family(family_of_case(kind)), config, out, force=True, resume=True)
     assert len(fits) == 2
 
 

@@ -32,8 +32,8 @@ def test_the_hubs_own_library_reads_licence_and_score(made, hub):
     card = hugging.ModelCard.load(hub / "README.md")
     assert card.data.license == "apache-2.0"
     assert card.data.library_name == "stillhouse"
-    assert made.case.kind in card.data.tags
-    first = family(made.case.kind).metrics[0].name
+    assert made.case.family in card.data.tags
+    first = family(made.case.family).metrics[0].name
     result = json.loads((made.out / "arms" / made.case.taught / "seed-0" / "result.json").read_text())
     found = {one.metric_type: one.metric_value for one in card.data.eval_results}
     assert found[first] == pytest.approx(result["metrics"][first])
@@ -74,7 +74,7 @@ def test_a_finished_run_has_it_in_its_own_card(made):
     assert card["license"] == "other"
     assert card["data"]["sha256"] == json.loads((made.out / "run.json").read_text())["data"]["sha256"]
     assert card["verdict"]["comparisons"][0]["items"] > 0
-    assert family(made.case.kind).load(made.out / "student") is not None
+    assert family(made.case.family).load(made.out / "student") is not None
 
 
 def test_an_arm_of_the_run_has_its_own_score(made, tmp_path):
@@ -86,7 +86,7 @@ def test_an_arm_of_the_run_has_its_own_score(made, tmp_path):
     front = yaml.safe_load((tmp_path / "hub" / "README.md").read_text().split("---")[1])
     (score, *_) = front["model-index"][0]["results"][0]["metrics"]
     assert score["value"] == pytest.approx(
-        json.loads((folder / "result.json").read_text())["metrics"][family(made.case.kind).metrics[0].name]
+        json.loads((folder / "result.json").read_text())["metrics"][family(made.case.family).metrics[0].name]
     )
     assert front["license"] == "other"
 
@@ -125,7 +125,7 @@ def test_two_seeds_are_no_verdict(seeds, verdict):
     row |= {"difference": 0.1, "low": 0.05, "high": 0.15, "seeds": seeds, "items": 200}
     arms = {arm: {"accuracy": {"mean": mean, "values": [mean] * seeds}} for arm, mean in (("kd", 0.9), ("no-kd", 0.8))}
     run = {"config": {"name": "mine", "license": "mit"}}
-    found = findings(light("images"), run, {"verdict": "helps", "comparisons": [row], "arms": arms}, "kd", 1)
+    found = findings(light("classification"), run, {"verdict": "helps", "comparisons": [row], "arms": arms}, "kd", 1)
     assert found["verdict"]["verdict"] == verdict
     assert found["license"] == "mit"
     assert found["run"]["test"]["accuracy"]["value"] == 0.9

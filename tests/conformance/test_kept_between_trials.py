@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from cases import CASES
+from cases import CASES, family_of_case
 
 from stillhouse.core import records
 from stillhouse.families import family
@@ -36,7 +36,15 @@ def test_a_trial_with_what_is_left_of_another_is_the_trial_alone(kind, case_of, 
     """To the bit, after a trial of another rate and length has used data and teacher; both are built once."""
     case, calls = case_of(kind), []
     kept = {}
-    trial(keeping(counted(family(kind), calls), kept), case, tmp_path / "before", learning_rate=0.003, epochs=1)
-    second = trial(keeping(counted(family(kind), calls), kept), case, tmp_path / "after", learning_rate=0.006)
+    trial(
+        keeping(counted(family(family_of_case(kind)), calls), kept),
+        case,
+        tmp_path / "before",
+        learning_rate=0.003,
+        epochs=1,
+    )
+    second = trial(
+        keeping(counted(family(family_of_case(kind)), calls), kept), case, tmp_path / "after", learning_rate=0.006
+    )
     assert calls == ["data", "teachers"]
-    assert second == trial(family(kind), case, tmp_path / "alone", learning_rate=0.006)
+    assert second == trial(family(family_of_case(kind)), case, tmp_path / "alone", learning_rate=0.006)

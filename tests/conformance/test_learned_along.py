@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from cases import family_of_case
 from safetensors.torch import load_file
 from test_matrix import LEARNED, TINY, another, lab_of, run_of, signal_of
 
@@ -57,7 +58,7 @@ def changes_of(case, parts, folder):
 def test_what_is_learned_along_moves(name, case_of, tmp_path, monkeypatch):
     """Left out of the optimizer, a projector stays the random map that it began as, and the loss falls all the same."""
     kind, parts, count = name.partition(",")[0], *RUNS[name]
-    case, made, ends = case_of(kind), family(kind), []
+    case, made, ends = case_of(kind), family(family_of_case(kind)), []
     config = case.config(seeds=1, **changes_of(case, parts, tmp_path))
     lab = lab_of(case, config, tmp_path)
     plain = pipeline.fit

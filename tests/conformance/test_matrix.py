@@ -17,7 +17,7 @@ from stillhouse.core.lab import Lab
 from stillhouse.core.pipeline import Lesson, train_arm
 from stillhouse.core.records import CARD, CHECKPOINT, RECORDS, read_records
 from stillhouse.core.types import Progress
-from stillhouse.families import FAMILIES, family
+from stillhouse.families import family
 from stillhouse.signals import SignalConfig
 from stillhouse.training import loop
 from stillhouse.training.dot import DOT
@@ -113,7 +113,7 @@ def run_of(kind, signals):
 
 def lab_of(case, config, folder):
     """All that an arm needs, by the family's own methods."""
-    made = family(case.kind)
+    made = family(case.family)
     data = made.data(config, str)
     made.check(config, data)
     lab = Lab(config, data, RunFolder(folder), made.teachers(config, data, None, str))
@@ -124,7 +124,7 @@ def lab_of(case, config, folder):
 
 def job_of(case, config, folder):
     """The job of the taught arm's first stage."""
-    made, lab = family(case.kind), lab_of(case, config, folder)
+    made, lab = family(case.family), lab_of(case, config, folder)
     arm = made.shipped(made.arms(config))
     torch.manual_seed(0)
     student = made.student(arm, arm.student, 0, lab)
@@ -144,7 +144,7 @@ def test_no_kind_of_signal_is_forgotten():
     assert all(row.startswith(signal["kind"]) for row, signal in matrix.SIGNALS.items())
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", matrix.COLUMNS)
 @pytest.mark.parametrize("row", matrix.SIGNALS)
 def test_a_signal_reaches_the_student_or_is_refused(kind, row, case_of, tmp_path):
     """By the family's own path: a term of the configured weight with a finite gradient; without its weight, no term."""
@@ -203,7 +203,7 @@ BATCH = {"images": 128, "clauses": 128, "sar": 4, "lm": 4, "embed": 64}
 
 def trained(case, folder, monkeypatch, **changes):
     """The taught arm, trained as a run trains it; every training with its lesson, weights before and after and what it carried."""
-    made, seen = family(case.kind), []
+    made, seen = family(case.family), []
     config = case.config(**TINY[case.kind], seeds=1, **changes)
     lab = lab_of(case, config, folder)
     plain_job, plain_fit = made.job, pipeline.fit
@@ -252,7 +252,7 @@ def changes_of(kind, row, case):
     return change
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", matrix.COLUMNS)
 @pytest.mark.parametrize("row", matrix.DIMENSIONS)
 def test_a_dimension_is_seen_in_a_run_or_is_refused(kind, row, case_of, tmp_path, monkeypatch):
     """Two steps of the taught arm, and what the setting leaves behind; or the very line that the page prints."""
@@ -275,7 +275,7 @@ def see_curriculum(case, changes, folder, monkeypatch):
     lab, _, (one,) = trained(case, folder, monkeypatch, **changes)
     figures = [line["figures"] for line in steps(one)]
     assert [figures[0]["curriculum/stage"], figures[-1]["curriculum/stage"]] == [0.0, 1.0]
-    difficulty = family(case.kind).difficulty(lab.tutors[0], lab)
+    difficulty = family(case.family).difficulty(lab.tutors[0], lab)
     half, whole = figures[0]["curriculum/subset-rows"], figures[-1]["curriculum/subset-rows"]
     assert half == pytest.approx(len(difficulty) / 2, abs=1)
     assert whole == len(difficulty)
@@ -300,7 +300,7 @@ def see_chain(case, changes, folder, monkeypatch):
     assert (lab.place(arm.name, 0) / "assistant-0" / CARD).is_file()
     assert assistant.lesson.tutor is lab.tutors[0]
     assert student.lesson.tutor is not lab.tutors[0]
-    taught_by = family(case.kind).module_of(student.lesson.tutor)
+    taught_by = family(case.family).module_of(student.lesson.tutor)
     assert taught_by is not None
     weights = [x for x in taught_by.state_dict().values() if x.is_floating_point() and x.ndim]
     shapes = [x for x in assistant.after.values() if x.is_floating_point() and x.ndim]

@@ -4,17 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from cases import CASES, family_of_case
 from test_matrix import TINY, lab_of
 
 from stillhouse.core.pipeline import Lesson, train_arm
-from stillhouse.families import FAMILIES, family
+from stillhouse.families import family
 from stillhouse.training.distillation import networks_of
 
 
-@pytest.mark.parametrize("kind", [kind for kind in FAMILIES if kind != "embed"])  # there the teacher is an array
+@pytest.mark.parametrize("kind", [kind for kind in CASES if kind != "embed"])  # there the teacher is an array
 def test_teachers_are_asked_in_evaluation_mode(kind, case_of, tmp_path, monkeypatch):
     """Dropout in a teacher is noise in every target, and nothing in the records shows it."""
-    case, made, modes = case_of(kind), family(kind), []
+    case, made, modes = case_of(kind), family(family_of_case(kind)), []
     plain = made.teachers
 
     def teachers(*given):
@@ -30,10 +31,10 @@ def test_teachers_are_asked_in_evaluation_mode(kind, case_of, tmp_path, monkeypa
     assert not any(modes)
 
 
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", CASES)
 def test_the_test_split_is_not_there_while_training(kind, case_of, tmp_path):
     """The epoch that is best on the test split has a score that no other images give."""
-    case, made = case_of(kind), family(kind)
+    case, made = case_of(kind), family(family_of_case(kind))
     config = case.config(**TINY[kind], seeds=1)
     lab = lab_of(case, config, tmp_path)
     lab.data = replace(lab.data, test=None)
@@ -50,7 +51,7 @@ CHANGED = {  # what changes training rows alone
 @pytest.mark.parametrize("kind", CHANGED)
 def test_what_changes_training_rows_changes_no_score(kind, case_of, tmp_path):
     """Equal weights, equal scores: a validation of shifted or noisy rows would be of other data than the test."""
-    case, made, found = case_of(kind), family(kind), []
+    case, made, found = case_of(kind), family(family_of_case(kind)), []
     for changes in ({}, CHANGED[kind]):
         config = case.config(**{**TINY[kind], **changes}, seeds=1)
         lab, arm = lab_of(case, config, tmp_path), made.shipped(made.arms(config))

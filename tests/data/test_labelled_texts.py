@@ -111,7 +111,7 @@ def test_a_text_transformer_runs_by_yaml_and_teaches_a_smaller_one(tmp_path, cap
     summary = read_json(tmp_path / "small" / "summary.json")
     assert summary["teacher"]["test_score"] == 1.0  # a word decides the class
     family = family_at(tmp_path / "small")
-    assert family.kind == "images"
+    assert family.kind == "classification"
     student = family.load(tmp_path / "small" / "student")
     assert student(torch.zeros(1, 12, dtype=torch.int64)).shape == (1, 2)
     capsys.readouterr()
@@ -131,7 +131,7 @@ def test_a_student_of_a_tokenizer_takes_it_along(tmp_path):
     made.save(str(tmp_path / "words.json"))
     texts = TextDataConfig(root="gone.csv", tokenizer=str(tmp_path / "words.json"), length=4)
     config, task = TextTransformerConfig(width=8, depth=1), TextTask(("bad", "good"), 4, 4)
-    save_student(tmp_path / "student", config.build(task), config, task, family="images", texts=texts)
+    save_student(tmp_path / "student", config.build(task), config, task, family="classification", texts=texts)
     (tmp_path / "words.json").unlink()
     assert stillhouse.load(tmp_path / "student").transform("was it fine").tolist() == [2, 1, 3, 0]
 

@@ -21,7 +21,7 @@ for _ in range(40):
 """
 OURS = """
 import torch
-from stillhouse.families.clauses.students.resnet import ResNetTM
+from stillhouse.families.classification.students.resnet import ResNetTM
 {models}
 x, labels = torch.rand(24, 1, 8, 8).contiguous(memory_format=torch.channels_last), torch.arange(24) % 3
 for model in models:

@@ -12,8 +12,8 @@ from safetensors.numpy import load, save
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import sealed
-from stillhouse.families.clauses.lower import lower
-from stillhouse.families.clauses.students.flat import DeepTMClassifier
+from stillhouse.families.classification.lower import lower
+from stillhouse.families.classification.students.flat import DeepTMClassifier
 from stillhouse.logic.packed import load_packed, packed_bytes, save_packed
 
 ALONE = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from plant import Fault, constant, edited
 
-CLAUSES = "stillhouse.families.clauses"
+CLAUSES = "stillhouse.families.classification"
 PART = "__import__('stillhouse.classification.data.split', fromlist=['Part']).Part"
 PARTS = "tests/test_sample.py::test_a_part_of_a_split_holds_every_class_in_its_share"
 RULES = "tests/students/test_tm_rules.py"

@@ -196,13 +196,13 @@ TASKS = (
     ),
     Fault(
         "files of a finished model are written again",
-        "stillhouse.families.clauses.vision.run:_concluded",
+        "stillhouse.families.classification.vision.run:_concluded",
         constant(False),
         "tests/vision/test_vision_finished.py::test_a_finished_model_is_left_as_it_is",
     ),
     Fault(
         "a finished model's own files are not missed",
-        "stillhouse.families.clauses.vision.run:_files_of",
+        "stillhouse.families.classification.vision.run:_files_of",
         constant([]),
         "tests/vision/test_vision_finished.py::test_a_finished_model_is_left_as_it_is",
     ),

@@ -19,8 +19,8 @@ SETTINGS = (
     ),
     Fault(
         "arms that the new student lacks stay",
-        "stillhouse.recipes:load",
-        edited('mapping.get("arms") == list(base.arms)', "False"),
+        "stillhouse.families.classification.family:ClassesFamily.rebased",
+        edited('mapping["arms"] == list(base.arms)', "False"),
         "tests/cli/test_help.py::test_a_recipe_takes_another_student_by_one_word",
     ),
     Fault(

@@ -42,7 +42,9 @@ def test_a_source_that_has_moved_on_is_an_error():
 
 def test_an_edited_method_still_finds_its_base():
     """`super()` of an edited method failed, so that any test of it failed: faults were caught that broke nothing else."""
-    fault = Fault("", "stillhouse.families.clauses.students.base:ClauseModel.train", edited("super()", "super()"), "")
+    fault = Fault(
+        "", "stillhouse.families.classification.students.base:ClauseModel.train", edited("super()", "super()"), ""
+    )
     original, instead = broken(fault)
     assert instead.__code__.co_freevars == original.__code__.co_freevars == ("__class__",)
     assert instead.__closure__[0].cell_contents is original.__closure__[0].cell_contents

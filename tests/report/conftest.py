@@ -82,7 +82,7 @@ def write_run(out: Path, names=tuple("0123456789"), arms=ARMS, command="stillhou
     described = {**data, "class_names": list(names), "image_shape": [1, 8, 8]}
     records.write_json(
         out / records.RUN,
-        {"kind": "clauses", "config": config, **about, "machine": machine(), "data": described},
+        {"kind": "classification", "config": config, **about, "machine": machine(), "data": described},
     )
     taught = probabilities(rng, labels, 3.4, hardness)
     records.write_arrays(out / records.TEACHER_PREDICTIONS, probabilities=taught)

@@ -15,7 +15,7 @@ from stillhouse.core.folder import RunFolder
 from stillhouse.core.model_card import findings, readme
 from stillhouse.core.summary import summarize
 from stillhouse.families import family, light
-from stillhouse.families.clauses.family import FAMILY
+from stillhouse.families.classification.family import FAMILY
 from stillhouse.recipes import load_run
 from stillhouse.report import write_page
 from stillhouse.report.verdicts import Measure, beside_plain
@@ -45,8 +45,8 @@ def tables(word):
 class Hand(Family):
     """Runs of two arms whose items are written by hand."""
 
-    kind, title, Config = "images", "runs made by hand", object
-    metrics = light("images").metrics
+    kind, title, Config = "classification", "runs made by hand", object
+    metrics = light("classification").metrics
 
     def contrasts(self, config):
         return [Contrast("teacher", "kd", "no-kd", metric) for metric in ("accuracy", "nll")]
@@ -62,7 +62,7 @@ def made(out, items, plain=None):
     folder, seeds = RunFolder(out), len(next(iter(items["kd"].values())))
     config = {"name": "hand", "arms": list(items)}
     data = {"name": "hand", "sizes": {"test": 200}, "sha256": "1", "test_sha256": "2"}
-    records.write_json(out / "run.json", {"kind": "images", "config": config, "data": data, "command": "c"})
+    records.write_json(out / "run.json", {"kind": "classification", "config": config, "data": data, "command": "c"})
     records.write_json(out / "teacher.json", {"name": "net", "score": 0.9, "chance": 0.1, "status": "ready"})
     for arm, found in items.items():
         for seed in range(len(next(iter(found.values())))):
@@ -82,8 +82,8 @@ def said_everywhere(out, summary, tmp_path, capsys):
     found = {"summary": summary["verdict"]}
     print_summary(summary, out)
     found["terminal"] = capsys.readouterr().out.rpartition("verdict on the teacher: ")[2].splitlines()[0]
-    found["page"] = re.sub(r"\s+", " ", write_page(light("images"), out).read_text().replace("&nbsp;", " "))
-    family = light("images")
+    found["page"] = re.sub(r"\s+", " ", write_page(light("classification"), out).read_text().replace("&nbsp;", " "))
+    family = light("classification")
     card = findings(family, json.loads((out / "run.json").read_text()), summary, "kd", 0)
     found["card"] = card["verdict"]["verdict"]
     found["readme"] = readme(family, {**card, "license": "mit"}, takes="x", costs={})

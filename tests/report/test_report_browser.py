@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from stillhouse.families.clauses.family import FAMILY
+from stillhouse.families.classification.family import FAMILY
 from stillhouse.report import write_page
 from stillhouse.report.blocks import Facts
 from stillhouse.report.page import render_blocks

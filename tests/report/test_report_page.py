@@ -13,7 +13,7 @@ from markupsafe import Markup
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.core.machine import machine
-from stillhouse.families.clauses.family import FAMILY
+from stillhouse.families.classification.family import FAMILY
 from stillhouse.report import figures, write_page
 from stillhouse.report.verdicts import Measure, sentence
 from stillhouse.report.words import GAP, MINUS

@@ -17,7 +17,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import write_arrays, write_json
 from stillhouse.families import FAMILIES, family, light
-from stillhouse.families.clauses.exports import arrays_of
+from stillhouse.families.classification.exports import arrays_of
 from stillhouse.logic.clause_set import ClauseSet
 from stillhouse.logic.json_file import write_json as write_machine
 from stillhouse.logic.machine import Machine
@@ -81,7 +81,7 @@ def test_pages_and_comparisons_need_no_torch(alone, finished, tmp_path):
     from stillhouse.report import write_page
 
     a, b = (shutil.copytree(finished, tmp_path / name) for name in "ab")
-    expected = write_page(family("clauses"), a).read_bytes()
+    expected = write_page(family("classification"), a).read_bytes()
     (a / "report.html").unlink()
     for place in (place for run in (a, b) for place in run.glob("arms/kd/seed-*")):
         with np.load(place / "predictions.npz") as kept:
@@ -204,8 +204,8 @@ def test_every_family_has_one_light_half():
 def test_a_run_with_pictures_of_its_clauses_is_no_export(tmp_path):
     """Both keep a file of that name: the run goes to its family, which looks for its student."""
     write_arrays(tmp_path / "clauses.npz", images=np.zeros(1), maps=np.zeros(1))
-    write_json(tmp_path / "run.json", {"kind": "clauses", "config": {}})
-    assert light("clauses").opened(tmp_path) is None
+    write_json(tmp_path / "run.json", {"kind": "classification", "config": {}})
+    assert light("classification").opened(tmp_path) is None
 
 
 def test_what_is_no_student_is_refused(tmp_path):

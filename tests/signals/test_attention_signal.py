@@ -10,7 +10,7 @@ from stillhouse.classification.students.text.transformer import TextTransformer
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse, to_mapping
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress, TextTask
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses.attention import relation_kl
 from stillhouse.signals.attention import AttentionConfig

@@ -52,8 +52,8 @@ def test_where_the_teacher_does_not_look_nothing_is_taught():
 
 def test_clauses_can_learn_their_targets():
     """A bank that reads the teacher's own bits of activation gets nearer: targets are a function of what is seen."""
-    from stillhouse.families.clauses.students.clauses import ClauseBank
-    from stillhouse.families.clauses.students.options import ClauseOptions
+    from stillhouse.families.classification.students.clauses import ClauseBank
+    from stillhouse.families.classification.students.options import ClauseOptions
 
     torch.manual_seed(0)
     bank, signal = ClauseBank(16, 6, ClauseOptions(failures=2, literals=6)), made(student=(4, 6), teacher=(4, 16))
@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused():
 
 def test_a_layer_that_is_no_bank_is_refused_with_the_banks_there_are():
     """`blocks.1.feed_forward` puts out as many numbers a place as any layer: it was trained on, and no clause learned."""
-    from stillhouse.families.clauses.students.clauses import ClauseBank
+    from stillhouse.families.classification.students.clauses import ClauseBank
     from stillhouse.layers.taps import Tapped
 
     model = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Sequential(ClauseBank(8, 6)), torch.nn.Linear(6, 2))

@@ -10,7 +10,7 @@ from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, kinds, parse, settings, to_mapping
 from stillhouse.core.schedules import Constant, Linear
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.clauses.plan import ClausesRunConfig
+from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.losses import (
     cosine_distance,
     decoupled_kl,
@@ -129,7 +129,7 @@ def test_settings_change_the_losses_that_read_them_and_are_refused_by_the_others
             assert not torch.allclose(value(LogitsConfig(loss=loss, **{setting: changed}), s, t), before), setting
         else:
             with pytest.raises(ConfigError, match=f"{setting}: does nothing under loss '{loss}'"):
-                parse(ClausesRunConfig, {"signals": [{"kind": "logits", "loss": loss, setting: changed}]})
+                parse(ClassificationRunConfig, {"signals": [{"kind": "logits", "loss": loss, setting: changed}]})
     assert not torch.allclose(value(LogitsConfig(loss=loss, standardize=True), s, t), before)
 
 
@@ -241,8 +241,8 @@ def test_two_of_them_side_by_side_have_names():
 )
 def test_temperatures_are_read_and_written_as_plain_data(temperature):
     """Through YAML and back: the run folder holds the configuration."""
-    config = parse(ClausesRunConfig, {"signals": [{"kind": "logits", "temperature": temperature}]})
-    assert parse(ClausesRunConfig, to_mapping(config)) == config
+    config = parse(ClassificationRunConfig, {"signals": [{"kind": "logits", "temperature": temperature}]})
+    assert parse(ClassificationRunConfig, to_mapping(config)) == config
     got = config.signals[0].temperature
     assert got == temperature if isinstance(temperature, float) else got.kind == temperature["kind"]
     assert LogitsConfig(temperature=ScheduledTemperature(schedule=Constant(value=2.0))).temperature.schedule.value == 2
@@ -265,7 +265,7 @@ def test_temperatures_are_read_and_written_as_plain_data(temperature):
 def test_faults_are_named(signal, words):
     """And the near word offered."""
     with pytest.raises(ConfigError, match=words):
-        parse(ClausesRunConfig, {"signals": [{"kind": "logits", **signal}]})
+        parse(ClassificationRunConfig, {"signals": [{"kind": "logits", **signal}]})
 
 
 BLIND = [

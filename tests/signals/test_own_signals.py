@@ -9,7 +9,7 @@ from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.classification.job import ClassificationJob
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.clauses.plan import ClausesRunConfig
+from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.losses.contrastive import supervised_contrastive
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.signals.contrastive import ContrastiveConfig
@@ -112,15 +112,15 @@ def test_contrast_of_tokens_and_of_one():
 def test_own_signals_are_learnt_in_every_arm_and_need_no_teacher():
     """An untaught arm that lost them would make the teacher look better than it is."""
     own = (ProbesConfig(places=("norm",)),)
-    config = ClausesRunConfig(own=own, arms=("kd", "no-kd"))
+    config = ClassificationRunConfig(own=own, arms=("kd", "no-kd"))
     assert config.own == own
     with pytest.raises(ValueError, match="listens to one"):
-        ClausesRunConfig(own=(FeaturesConfig(student="a", teacher="b"),))
+        ClassificationRunConfig(own=(FeaturesConfig(student="a", teacher="b"),))
     with pytest.raises(ValueError, match="own_decay"):
-        ClausesRunConfig(own=(LogitsConfig(name="ema_kd_loss"),))
+        ClassificationRunConfig(own=(LogitsConfig(name="ema_kd_loss"),))
     with pytest.raises(ValueError, match="own_decay"):
-        ClausesRunConfig(own_decay=0.9)
-    assert ClausesRunConfig(own=(LogitsConfig(name="ema_kd_loss"),), own_decay=0.9).own_decay == 0.9
+        ClassificationRunConfig(own_decay=0.9)
+    assert ClassificationRunConfig(own=(LogitsConfig(name="ema_kd_loss"),), own_decay=0.9).own_decay == 0.9
 
 
 def test_the_average_tells_own_logits():

@@ -6,7 +6,7 @@ import torch
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, dump_yaml, kinds, parse, to_mapping
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses.cka import cka_loss
 from stillhouse.losses.relations import gram_mse, rkd_angle, rkd_distance, similarity_preserving

@@ -6,7 +6,7 @@ import torch
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.clauses.plan import ClausesRunConfig
+from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.signals import FeaturesConfig, LogitsConfig, build_signals, student_features, teacher_features
 
 NOW = Progress(0, 1)
@@ -198,7 +198,7 @@ def test_every_setting_of_the_logits_signal_changes_it(change):
 def test_a_setting_without_effect_is_refused(change):
     """Rather than believed."""
     with pytest.raises(ConfigError, match="does nothing"):
-        parse(ClausesRunConfig, {"signals": [{"kind": "logits", **change}]})
+        parse(ClassificationRunConfig, {"signals": [{"kind": "logits", **change}]})
 
 
 def test_names_are_those_of_the_record():

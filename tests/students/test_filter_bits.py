@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.data.boolean_features import BITS, NEGATIVE, POSITIVE, boolean_features, filters
-from stillhouse.families.clauses.lower import lower
-from stillhouse.families.clauses.students.flat import FilterBits, FlatTM
-from stillhouse.families.clauses.students.literal_names import pixels_of
-from stillhouse.families.clauses.students.model_configs import FlatTMConfig
-from stillhouse.families.clauses.students.sites import sites
-from stillhouse.families.clauses.students.unused import unused_settings
+from stillhouse.families.classification.data.boolean_features import BITS, NEGATIVE, POSITIVE, boolean_features, filters
+from stillhouse.families.classification.lower import lower
+from stillhouse.families.classification.students.flat import FilterBits, FlatTM
+from stillhouse.families.classification.students.literal_names import pixels_of
+from stillhouse.families.classification.students.model_configs import FlatTMConfig
+from stillhouse.families.classification.students.sites import sites
+from stillhouse.families.classification.students.unused import unused_settings
 
 
 def photos(count=3, side=10):

@@ -13,8 +13,8 @@ from stillhouse.core.config import merge, parse, to_mapping
 from stillhouse.core.experiment import run
 from stillhouse.core.records import read_records
 from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, Progress, TextTask
-from stillhouse.families.images.family import FAMILY
-from stillhouse.families.images.recipes import RECIPES
+from stillhouse.families.classification.family import FAMILY
+from stillhouse.families.classification.recipes import RECIPES
 from stillhouse.layers.taps import Tapped
 from stillhouse.losses import forward_kl
 from stillhouse.signals.time_steps import TimeStepsConfig

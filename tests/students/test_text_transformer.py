@@ -55,7 +55,9 @@ def test_wrong_ids_are_named(ids, words):
 def test_it_is_saved_and_loaded(tmp_path):
     """With a task that is no image."""
     model = student()
-    save_student(tmp_path, model, TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0), TASK, family="images")
+    save_student(
+        tmp_path, model, TextTransformerConfig(width=16, depth=2, heads=2, dropout=0.0), TASK, family="classification"
+    )
     ids = torch.tensor([[3, 4, 5, 0, 0, 0]])
     assert torch.equal(load_student(tmp_path, OrdinaryStudentConfig)(ids), model(ids))
 

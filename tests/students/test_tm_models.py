@@ -9,14 +9,14 @@ from torch.nn.functional import cross_entropy
 
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.types import ImageTask
-from stillhouse.families.clauses.students.binarize import Binarizer
-from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM, Thermometer
-from stillhouse.families.clauses.students.hybrid import HybridTM
-from stillhouse.families.clauses.students.priors import apply_prior
-from stillhouse.families.clauses.students.pyramid import Fusion, PyramidTM
-from stillhouse.families.clauses.students.resnet import ResNetTM
-from stillhouse.families.clauses.students.swin import SwinTM
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.students.binarize import Binarizer
+from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, Thermometer
+from stillhouse.families.classification.students.hybrid import HybridTM
+from stillhouse.families.classification.students.priors import apply_prior
+from stillhouse.families.classification.students.pyramid import Fusion, PyramidTM
+from stillhouse.families.classification.students.resnet import ResNetTM
+from stillhouse.families.classification.students.swin import SwinTM
+from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
 
 TASK = ImageTask(("a", "b", "c"), (1, 16, 16), (0.4,), (0.3,))
 IMAGE = {"num_classes": 3, "in_channels": 1, "image_size": 16}

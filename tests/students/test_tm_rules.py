@@ -9,17 +9,17 @@ import torch
 
 from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError
-from stillhouse.families.clauses.rules_report import _caption
-from stillhouse.families.clauses.students.discrimination import Fulfilled, by_discrimination
-from stillhouse.families.clauses.students.flat import DeepTMClassifier, FlatTM
-from stillhouse.families.clauses.students.hybrid import HybridTM
-from stillhouse.families.clauses.students.interpret import block_votes, strongest_clauses
-from stillhouse.families.clauses.students.literal_names import Pixels
-from stillhouse.families.clauses.students.rule_pictures import examples
-from stillhouse.families.clauses.students.rules import find_rules
-from stillhouse.families.clauses.students.sites import settle, sites, write_masks
-from stillhouse.families.clauses.students.swin import SwinTM
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.rules_report import _caption
+from stillhouse.families.classification.students.discrimination import Fulfilled, by_discrimination
+from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM
+from stillhouse.families.classification.students.hybrid import HybridTM
+from stillhouse.families.classification.students.interpret import block_votes, strongest_clauses
+from stillhouse.families.classification.students.literal_names import Pixels
+from stillhouse.families.classification.students.rule_pictures import examples
+from stillhouse.families.classification.students.rules import find_rules
+from stillhouse.families.classification.students.sites import settle, sites, write_masks
+from stillhouse.families.classification.students.swin import SwinTM
+from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
 
 
 def planted(voting="dense"):
@@ -169,7 +169,7 @@ NETWORKS = {
 def test_rules_of_every_network(name, monkeypatch):
     """Rules name sites that exist and are ranked; with all cuts the network answers as before."""
     monkeypatch.setattr(
-        "stillhouse.families.clauses.students.discrimination.ALIKE", 0.0
+        "stillhouse.families.classification.students.discrimination.ALIKE", 0.0
     )  # untrained clauses tell nothing
     torch.manual_seed(0)
     kind, settings = NETWORKS[name]

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from stillhouse.core.checks import StillhouseError
-from stillhouse.families.clauses.students.attention import Attention, Place, WindowAttention
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.students.attention import Attention, Place, WindowAttention
+from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.layers.windows import Windows
 
 SMALL = {"num_classes": 3, "architecture": "swin", "image_size": 12, "in_channels": 1, "patch_size": 1, "embed_dim": 8}

@@ -6,9 +6,9 @@ import torch
 from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.types import ImageTask
-from stillhouse.families.clauses.students import TsetlinViTConfig
-from stillhouse.families.clauses.students.interpret import block_votes, strongest_clauses
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer, waves
+from stillhouse.families.classification.students import TsetlinViTConfig
+from stillhouse.families.classification.students.interpret import block_votes, strongest_clauses
+from stillhouse.families.classification.students.transformer import UnifiedTMTransformer, waves
 
 SMALL = {"num_classes": 5, "image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 24, "depths": 2}
 SMALL |= {"tm_clauses": 32, "drop_path_rate": 0.0}

@@ -12,7 +12,7 @@ from stillhouse.classification.job import ClassificationJob, mix
 from stillhouse.classification.training import ClassificationTrainingConfig, MixingConfig
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.clauses.plan import ClausesRunConfig, ClausesTrainingConfig
+from stillhouse.families.classification.plan import ClassificationRunConfig, RunTrainingConfig
 from stillhouse.losses import label_cross_entropy
 from stillhouse.signals import LogitsConfig, build_signals
 from stillhouse.training.distillation import Listening
@@ -69,8 +69,8 @@ def test_what_cannot_be_mixed_is_refused():
     with pytest.raises(ValueError, match="unmixed images"):
         ClassificationTrainingConfig(mixing=MixingConfig(cutmix_alpha=0.2), teacher_view="clean")
     with pytest.raises(ValueError, match="two"):
-        ClausesRunConfig(
-            signals=(LogitsConfig(loss="dkd"),), training=ClausesTrainingConfig(mixing=MixingConfig(mixup_alpha=0.2))
+        ClassificationRunConfig(
+            signals=(LogitsConfig(loss="dkd"),), training=RunTrainingConfig(mixing=MixingConfig(mixup_alpha=0.2))
         )
 
 

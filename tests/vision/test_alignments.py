@@ -10,9 +10,9 @@ from stillhouse.cli.main import main
 from stillhouse.compat.vision import read
 from stillhouse.core.config import ConfigError
 from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, Progress
-from stillhouse.families.clauses.students.config import UnifiedTMConfig
-from stillhouse.families.clauses.vision.places import heads_of
-from stillhouse.families.clauses.vision.unused import unread
+from stillhouse.families.classification.students.config import UnifiedTMConfig
+from stillhouse.families.classification.vision.places import heads_of
+from stillhouse.families.classification.vision.unused import unread
 from stillhouse.signals.probes import ProbesConfig
 from stillhouse.teachers import TeacherConfig
 

@@ -12,9 +12,9 @@ from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
-from stillhouse.families.clauses.data.boolean_cache import PackedSplit, with_boolean_features
-from stillhouse.families.clauses.data.boolean_features import BITS, boolean_features, copies
-from stillhouse.families.clauses.data.boolean_features_config import FeaturesMode
+from stillhouse.families.classification.data.boolean_cache import PackedSplit, with_boolean_features
+from stillhouse.families.classification.data.boolean_features import BITS, boolean_features, copies
+from stillhouse.families.classification.data.boolean_features_config import FeaturesMode
 
 
 def test_boolean_features_replace_pixels(tmp_path):
@@ -107,7 +107,7 @@ def test_boolean_features_are_what_they_say():
 
 def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     """A kill while features are built must not leave a folder that looks whole."""
-    import stillhouse.families.clauses.data.boolean_cache as cache
+    import stillhouse.families.classification.data.boolean_cache as cache
 
     def stop(*args):
         raise KeyboardInterrupt

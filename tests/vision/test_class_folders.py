@@ -8,7 +8,7 @@ from PIL import Image
 
 from stillhouse.cli.main import main
 from stillhouse.core.records import read_json
-from stillhouse.families.clauses.family import FAMILY
+from stillhouse.families.classification.family import FAMILY
 
 SETTINGS = "--epochs 4 --batch-size 32 --threads 1 --device cpu --quiet model.tm.clauses=40 --transformer-patch 4 "
 SETTINGS += "--transformer-d-model 12 --transformer-heads 2 --transformer-layers 1 --transformer-clauses 16 --lr 0.02 "
@@ -39,7 +39,7 @@ def run(tmp_path_factory):
         str(out / "p"),
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("stillhouse.families.clauses.students.rules.JUDGED", 200)
+        patch.setattr("stillhouse.families.classification.students.rules.JUDGED", 200)
         assert main(["vision", *words, "--models", "tm", "transformer", "--out", str(out / "run")]) == 0
     return out / "run"
 

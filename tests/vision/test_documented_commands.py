@@ -8,9 +8,9 @@ import pytest
 
 from stillhouse.compat.vision import read, unused_flags
 from stillhouse.core.types import ImageTask
-from stillhouse.families.clauses.students.unused import unused_settings
-from stillhouse.families.clauses.vision.config import SIDES
-from stillhouse.families.clauses.vision.unused import unused_settings as vision_unused
+from stillhouse.families.classification.students.unused import unused_settings
+from stillhouse.families.classification.vision.config import SIDES
+from stillhouse.families.classification.vision.unused import unused_settings as vision_unused
 
 PAGE, REPRODUCTION = (
     (Path(__file__).parents[2] / "docs" / f"{name}.md").read_text() for name in ("tsetlin", "reproduction")

@@ -13,7 +13,7 @@ from flag_outcomes import VIT, built, config, data
 from stillhouse.compat.vision import DOCUMENTED, FLAGS
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, to_mapping
-from stillhouse.families.clauses.vision.config import VisionConfig
+from stillhouse.families.classification.vision.config import VisionConfig
 from stillhouse.teachers import TeacherConfig
 
 
@@ -70,7 +70,7 @@ def test_underscores_are_taken_too():
 
 def test_fused_attention_is_demanded(monkeypatch):
     """Published, it fell back to the slow kernel silently."""
-    import stillhouse.families.clauses.students.attention as attention
+    import stillhouse.families.classification.students.attention as attention
 
     asked = []
     kernel = attention.sdpa_kernel

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from stillhouse.classification.data import DataConfig, ImageData
-from stillhouse.families.clauses.plan import ClausesTrainingConfig
-from stillhouse.families.clauses.specialize import ClausesJob, clause_usage
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
-from stillhouse.families.clauses.vision.overlays import OVERLAYS, write_overlays
+from stillhouse.families.classification.plan import RunTrainingConfig
+from stillhouse.families.classification.specialize import ClausesJob, clause_usage
+from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.vision.overlays import OVERLAYS, write_overlays
 
 SMALL = {"num_classes": 3, "image_size": 8, "in_channels": 1, "patch_size": 2, "embed_dim": 24, "depths": 2}
 
@@ -63,7 +63,7 @@ def test_clause_maps_are_the_means_of_the_last_block(model, data, tmp_path):
 def test_heads_are_weighed_by_the_validation_split(model, data):
     """As published the gains came from the test split, which makes its score an optimist."""
     shares = {name: clause_usage(model, getattr(data, name)) for name in ("validation", "test")}
-    config = ClausesTrainingConfig(clause_specialize=0.5)
+    config = RunTrainingConfig(clause_specialize=0.5)
     job = SimpleNamespace(config=config, data=data, model=model)
     news = ClausesJob.before_validation(job, model)
     gains = {name: block.attention.head_gains.clone() for name, block in model.named_blocks()}

@@ -14,7 +14,7 @@ from stillhouse.classification.predict import predict
 from stillhouse.core.experiment import run
 from stillhouse.core.folder import RunFolder
 from stillhouse.core.types import ImageTask
-from stillhouse.families.images.family import FAMILY
+from stillhouse.families.classification.family import FAMILY
 from stillhouse.recipes import load_run
 
 

@@ -9,13 +9,13 @@ from stillhouse.cli.main import main
 from stillhouse.compat.vision import read, unused_flags
 from stillhouse.core.config import ConfigError
 from stillhouse.core.records import read_json
-from stillhouse.families.clauses.family import FAMILY
-from stillhouse.families.clauses.plan import ClausesRunConfig
-from stillhouse.families.clauses.students.config import UnifiedTMConfig
-from stillhouse.families.clauses.students.model_configs import FlatTMConfig
-from stillhouse.families.clauses.students.options import PixelClauseOptions
-from stillhouse.families.clauses.students.unused import unused_settings
-from stillhouse.families.clauses.vision.unused import unused_settings as vision_unused
+from stillhouse.families.classification.family import FAMILY
+from stillhouse.families.classification.plan import ClassificationRunConfig
+from stillhouse.families.classification.students.config import UnifiedTMConfig
+from stillhouse.families.classification.students.model_configs import FlatTMConfig
+from stillhouse.families.classification.students.options import PixelClauseOptions
+from stillhouse.families.classification.students.unused import unused_settings
+from stillhouse.families.classification.vision.unused import unused_settings as vision_unused
 
 DIGITS = [
     *("--dataset", "digits", "data.train_limit=160", "data.test_limit=40", "--device", "cpu", "--epochs", "2"),
@@ -107,7 +107,7 @@ def test_flags_of_models_that_are_not_trained_are_said():
 )
 def test_settings_that_another_one_turns_off_are_said(student, said):
     assert list(unused_settings(student)) == [said]
-    assert FAMILY.unused(ClausesRunConfig(student=student))[-1] == f"student.{said}"
+    assert FAMILY.unused(ClassificationRunConfig(student=student))[-1] == f"student.{said}"
 
 
 @pytest.mark.parametrize(

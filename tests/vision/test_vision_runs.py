@@ -15,15 +15,14 @@ from stillhouse.compat.vision import read
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
-from stillhouse.families.clauses.family import FAMILY
-from stillhouse.families.clauses.plan import ClausesRunConfig
-from stillhouse.families.clauses.specialize import clause_usage
-from stillhouse.families.clauses.students.core import Voted
-from stillhouse.families.clauses.students.flat import FlatTM
-from stillhouse.families.clauses.students.transformer import UnifiedTMTransformer
-from stillhouse.families.clauses.vision.auto_clause import divide, share_out, worth_of_blocks
-from stillhouse.families.clauses.vision.packed import compare_packed
-from stillhouse.families.images.plan import ImagesRunConfig
+from stillhouse.families.classification.family import FAMILY
+from stillhouse.families.classification.plan import ClassificationRunConfig
+from stillhouse.families.classification.specialize import clause_usage
+from stillhouse.families.classification.students.core import Voted
+from stillhouse.families.classification.students.flat import FlatTM
+from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.vision.auto_clause import divide, share_out, worth_of_blocks
+from stillhouse.families.classification.vision.packed import compare_packed
 
 TINY = [
     *(
@@ -100,7 +99,7 @@ def test_a_whole_run_leaves_what_it_promises(whole):
         assert f"Transformer-VIT/{name}" in tags
     assert [event.step for event in board.Scalars("Transformer-VIT/validation/accuracy")] == [1, 2]
 
-    from stillhouse.families.clauses import overlays_report as overlays
+    from stillhouse.families.classification import overlays_report as overlays
 
     (whole / "again").mkdir()
     for name in ("sample_00007.png", "sample_mine.png"):  # of an earlier run with more samples, and of the reader's
@@ -117,7 +116,7 @@ def test_an_overlay_has_as_many_bars_as_classes_are_wanted(whole, count, tmp_pat
     """From the flag to what is drawn: the likeliest classes, and no others."""
     from matplotlib.axes import Axes
 
-    from stillhouse.families.clauses.vision.outputs import write_outputs
+    from stillhouse.families.classification.vision.outputs import write_outputs
 
     drawn, barh = [], Axes.barh
     monkeypatch.setattr(
@@ -363,7 +362,7 @@ def test_auto_clause_holds_the_sum(tmp_path):
 
 def test_controls_have_no_clauses_to_start_or_to_specialize(tmp_path, monkeypatch):
     """Nor did the published ViT use what was shared out: its list was averaged back to one number."""
-    import stillhouse.families.clauses.vision.run as module
+    import stillhouse.families.classification.vision.run as module
 
     monkeypatch.setattr(module, "share_out", lambda *args, **rest: [8, 16])
     line = " ".join(TINY).replace("--transformer-layers 2 ", "")  # depth by default: 2 of the command line
@@ -374,11 +373,11 @@ def test_controls_have_no_clauses_to_start_or_to_specialize(tmp_path, monkeypatc
     found = read_json(tmp_path / "x" / "results.json")["models"]["transformer"]
     assert found["config"]["student"]["tm_clauses"] == [8, 16]
     assert list(found["arms"]) == ["no-kd", "clauses-off"]
-    with pytest.raises(ConfigError, match="prior: unknown key"):  # another family's student has no such setting
-        parse(ImagesRunConfig, {"student": {"kind": "timm"}, "prior": "zero"})
+    with pytest.raises(ConfigError, match="prior: starts clauses"):  # a student without them
+        parse(ClassificationRunConfig, {"student": {"kind": "timm"}, "prior": "zero"})
     heads = {"student": {"kind": "flat-tm"}, "training": {"clause_specialize": 0.5}}
     with pytest.raises(ConfigError, match="has none"):
-        parse(ClausesRunConfig, heads)
+        parse(ClassificationRunConfig, heads)
 
 
 def test_a_gray_image_is_shown_to_a_teacher_of_colors():

@@ -1,4 +1,4 @@
-"""What every family with classes gives the shared run; `families/images` and `families/clauses` add the rest.
+"""What every family with classes gives the shared run; `families/classification` and `families/classification` add the rest.
 
 Nothing heavy is imported here before it is needed, so that `--help`, `list` and `--print-config` start at once.
 """

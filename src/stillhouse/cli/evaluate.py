@@ -18,8 +18,7 @@ EXAMPLES = """
 """
 IMAGES = {"--data": "another data set", "--data-root": "where it lies [as in the run]"}
 TAKEN = {  # by task
-    "images": IMAGES,
-    "clauses": IMAGES,
+    "classification": IMAGES,
     "lm": {
         "--source": "another text: a folder of splits, or a file, from its first token on",
         "--tokens": "that are scored, at most [those of the run]",
@@ -41,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     about = "Score a saved student on the test split of its run, or of other data."
     parser = Parser(prog="stillhouse evaluate", description=about, examples=EXAMPLES)
     parser.add_argument("folder", type=Path, help="a run folder, or one with student.safetensors and card.json")
-    add_aliases(parser, PATHS, {**TEXTS, **{flag: f"images, {TEXTS[flag]}" for flag in IMAGES}})
+    add_aliases(parser, PATHS, TEXTS)
     options = parser.parse(arguments)
     from stillhouse.core.folder import student_folder
     from stillhouse.families import family_at

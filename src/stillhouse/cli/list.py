@@ -65,7 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     _section("signals (signals: [{kind: ...}])", described("signals").items())
     _section("temperatures (temperature: {kind: ...} in a signal)", described("temperature", "").items())
     _section(
-        "students (student.kind=...)", {**described("families/clauses/students"), **described("classification")}.items()
+        "students (student.kind=...)",
+        {**described("families/classification/students"), **described("classification")}.items(),
     )
     return 0
 

@@ -133,7 +133,7 @@ def main(arguments: Sequence[str]) -> int:
         return print_config(config)
     from stillhouse.cli.show import RunDisplay
     from stillhouse.core.records import run_place
-    from stillhouse.families.clauses.vision.run import run_models
+    from stillhouse.families.classification.vision.run import run_models
 
     out = run_place(options.out, config.name)
     quiet = options.quiet or not sys.stdout.isatty()
@@ -160,7 +160,7 @@ def read(arguments: Sequence[str]) -> tuple[argparse.Namespace, Any]:
     parser.add_settings()
     options = parser.parse([dashed(word) for word in arguments])
     from stillhouse.core.config import load_yaml, merge, override, to_mapping
-    from stillhouse.families.clauses.vision.config import VisionConfig
+    from stillhouse.families.classification.vision.config import VisionConfig
 
     mapping: dict[str, Any] = to_mapping(VisionConfig())
     if options.config is not None:

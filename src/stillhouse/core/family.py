@@ -319,6 +319,10 @@ class Family(Light, Generic[C, D]):
         """Whether a run as plain data (a YAML file) is one of this family."""
         return False
 
+    def rebased(self, base: Any, mapping: dict[str, Any]) -> dict[str, Any]:
+        """What is left of a recipe (`base`) whose settings were changed (`mapping`), where some then fit no more."""
+        return mapping
+
     # ------------------------------------------------------------------------------------------------ a teacher of one's own
 
     def owns_teacher(self, mapping: Mapping[str, Any]) -> bool:

@@ -68,7 +68,7 @@ TEST_TRANSFORMER = '''"""Document 000: clause metrics and specialization."""
 import torch
 from fptm_ste.tm_transformer import UnifiedTMTransformer
 
-from stillhouse.families.clauses.specialize import has_clauses, set_gains
+from stillhouse.families.classification.specialize import has_clauses, set_gains
 
 VIT = {"image_size": 8, "in_channels": 1, "num_classes": 4, "patch_size": 4, "embed_dim": 16, "depths": 2, "num_heads": 2}
 

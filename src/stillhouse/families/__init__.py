@@ -14,7 +14,7 @@ from stillhouse.core.records import CARD, RUN, read_object
 if TYPE_CHECKING:
     from stillhouse.core.family import Family, Light
 
-FAMILIES = ("images", "clauses", "sar", "lm", "embed")
+FAMILIES = ("classification", "sar", "lm", "embed")
 
 
 def family(kind: str) -> Family[Any, Any]:

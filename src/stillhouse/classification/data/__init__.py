@@ -9,9 +9,10 @@ A new source is one file with a `load_...` function that returns `streamed.Loade
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, Discriminator, Tag
+from pydantic import PlainValidator, TypeAdapter
 
 from stillhouse.classification.data.config import DataConfig, TextDataConfig
 from stillhouse.core.config import settings
@@ -20,29 +21,24 @@ if TYPE_CHECKING:
     from stillhouse.classification.data.images import ImageData, ImageSplit
 
 
-def _what(value: Any) -> str:
-    """Images where nothing else is named."""
-    name = value.get("name") if isinstance(value, Mapping) else getattr(value, "name", None)
-    return "texts" if name == "texts" else "images"
+_reader = cache(TypeAdapter)
 
 
 def _as_named(value: Any) -> Any:
-    """Without the settings of images that texts lack, and the other way round, where they are as nobody set them.
+    """Texts where they are named, else images; settings that one lacks go, where they are as nobody set them.
 
     So `data.name=texts` over a recipe of images is read as a file that names texts.
     """
     if not isinstance(value, Mapping):
-        return value
-    here, other = (TextDataConfig, DataConfig) if _what(value) == "texts" else (DataConfig, TextDataConfig)
+        return _reader(type(value) if isinstance(value, TextDataConfig) else DataConfig).validate_python(value)
+    both = DataConfig, TextDataConfig
+    here, other = both[::-1] if value.get("name") == "texts" else both
     lacking = {key: info.default for key, info in settings(other).items() if key not in settings(here)}
-    return {key: one for key, one in value.items() if key not in lacking or one != lacking[key]}
+    given = {key: one for key, one in value.items() if key not in lacking or one != lacking[key]}
+    return _reader(here).validate_python(given)
 
 
-ClassesDataConfig = Annotated[
-    Annotated[DataConfig, Tag("images")] | Annotated[TextDataConfig, Tag("texts")],
-    Discriminator(_what),
-    BeforeValidator(_as_named),
-]
+ClassesDataConfig = Annotated[DataConfig | TextDataConfig, PlainValidator(_as_named)]
 __all__ = ["ClassesDataConfig", "DataConfig", "ImageData", "ImageSplit", "TextDataConfig"]
 
 

@@ -1,0 +1,93 @@
+"""What the configurations of all models share. No torch here."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field
+
+from stillhouse.core.checks import InputError
+from stillhouse.core.config import configclass, parse, to_mapping
+from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.families.classification.students.options import ClauseOptions
+
+if TYPE_CHECKING:
+    from stillhouse.families.classification.students.base import ClauseModel
+
+
+@configclass
+class ClauseModelConfig(ABC):
+    """What every model has; not a model itself."""
+
+    num_classes: int = Field(default=10, ge=2, description="K; the data set gives it when a run builds the student")
+    image_size: int | tuple[int, int] = Field(default=(32, 32), description="height and width, or one side, in pixels")
+    in_channels: int = Field(default=3, gt=0, description="channels of the image")
+    part: Literal["clauses", "mlp", "none"] = Field(
+        default="clauses",
+        description="clause layers; mlp (as many units as clauses) and none (linear) are the controls",
+    )
+    rule: ClauseOptions = Field(default_factory=ClauseOptions, description="how clauses are evaluated and learned")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        size = self.image_size
+        return (self.in_channels, size, size) if isinstance(size, int) else (self.in_channels, *size)
+
+    def without_special_part(self) -> Self:
+        """The same network, linear where clause layers were."""
+        return replace(self, part="none")
+
+    def with_ordinary_part(self) -> Self:
+        """The same network with MLPs where clause layers were."""
+        return replace(self, part="mlp")
+
+    def for_task(self, task: ImageTask | TextTask) -> Self:
+        """This configuration with the classes, the image and the pixel statistics of a data set."""
+        if not isinstance(task, ImageTask):
+            raise InputError(
+                f"student {getattr(self, 'kind', '')!r}: expected images, got texts of {task.length} tokens"
+            )
+        channels, height, width = task.shape
+        found: dict[str, Any] = {
+            "image_size": (height, width),
+            "in_channels": channels,
+            "num_classes": task.num_classes,
+        }
+        if hasattr(self, "pixel_mean"):
+            found |= {"pixel_mean": tuple(task.pixel_mean), "pixel_std": tuple(task.pixel_std)}
+        return parse(type(self), {**to_mapping(self), **found})  # an image that does not fit is the user's fault
+
+    @abstractmethod
+    def model_class(self) -> type[ClauseModel]:
+        """The class of the network."""
+
+    def build(self, task: ImageTask | TextTask) -> ClauseModel:
+        """The network for a data set, with weights from torch's global generator."""
+        return self.model_class().from_config(self.for_task(task))
+
+
+def expect_even(name: str, *clauses: int) -> None:
+    """Raise ValueError unless every number of clauses is even and at least 2: half of them for, half against."""
+    odd = next((c for c in clauses if c < 2 or c % 2), None)
+    if odd is not None:
+        raise ValueError(f"{name}: expected even numbers of at least 2, got {odd}")
+
+
+@configclass
+class PixelBitsConfig(ClauseModelConfig):
+    """Models whose literals are pixels compared with fixed levels."""
+
+    levels: int = Field(
+        default=1, gt=0, description="bits a pixel: brighter than i / (levels + 1); bits pass as they are"
+    )
+
+
+@configclass
+class NormalizedConfig(ClauseModelConfig):
+    """Models that standardize their pixels."""
+
+    pixel_mean: float | tuple[float, ...] = Field(default=0.0, description="subtracted from the pixels in [0, 1]")
+    pixel_std: float | tuple[float, ...] = Field(default=1.0, description="divides them")

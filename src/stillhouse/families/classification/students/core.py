@@ -1,0 +1,175 @@
+"""Layers of clauses: one bank that votes, and several in a row (DeepTM).
+
+Shapes: ... leading axes, F bits, C clauses, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from stillhouse.core.checks import InputError
+from stillhouse.families.classification.students.clauses import ClauseBank
+from stillhouse.families.classification.students.options import ClauseOptions
+from stillhouse.layers.straight_through import hard_step
+
+Part = Literal["clauses", "mlp", "none"]
+
+
+class Voted(NamedTuple):
+    """Votes (..., O), and the strengths (..., C) of the clauses that cast them."""
+
+    votes: Tensor
+    strength: Tensor
+
+
+class TMLayer(nn.Module):
+    """Bits -> clauses -> votes: `(drop(bank(bits)) + bias) V`.
+
+    Args:
+        num_bits: F.
+        num_clauses: C, even: the second half of the clauses are the partners of the first (see `priors`).
+        outputs: O.
+        options: the rule of the clauses.
+        vote_std: standard deviation of the initial votes V.
+
+    Example:
+        >>> layer = TMLayer(8, 4, 3, ClauseOptions(literals=4))
+        >>> tuple(layer(torch.ones(2, 8)).votes.shape)
+        (2, 3)
+
+    Raises:
+        InputError: an odd number of clauses.
+    """
+
+    def __init__(
+        self, num_bits: int, num_clauses: int, outputs: int, options: ClauseOptions, vote_std: float = 0.1
+    ) -> None:
+        super().__init__()
+        if num_clauses < 2 or num_clauses % 2:
+            raise InputError(
+                f"clauses: expected an even number of at least 2 (half for, half against), got {num_clauses}"
+            )
+        self.bank = ClauseBank(num_bits, num_clauses, options)
+        self.drop = nn.Dropout(options.clause_dropout)
+        self.votes = nn.Linear(num_clauses, outputs, bias=options.clause_bias is None)
+        self.clause_bias = (
+            None if options.clause_bias is None else nn.Parameter(torch.full((num_clauses,), options.clause_bias))
+        )
+        nn.init.normal_(self.votes.weight, std=vote_std)
+        if self.votes.bias is not None:
+            nn.init.zeros_(self.votes.bias)
+
+    def vote_weight(self) -> Tensor:
+        """(O, C) the votes as they are cast."""
+        return self.votes.weight
+
+    def tally(self, strength: Tensor) -> Tensor:
+        """Votes (..., O) of given strengths (..., C); no dropout."""
+        biased = strength if self.clause_bias is None else strength + self.clause_bias
+        return nn.functional.linear(biased, self.vote_weight(), self.votes.bias)
+
+    def forward(self, bits: Tensor) -> Voted:
+        """Bits (..., F) of 0 and 1 to votes and strengths."""
+        strength = self.bank(bits)
+        return Voted(self.tally(self.drop(strength)), strength)
+
+
+class DeepTM(nn.Module):
+    """TM layers in a row over pre-activations: `b = 1[x > 0]`, `x <- LayerNorm(drop(TM(b)) + R x)`, a last TM gives O.
+
+    With no hidden widths it is one `TMLayer` behind a threshold (backend `ste`). The residual runs through the numbers
+    before the threshold, not through the bits: sigmoid(votes) added to bits of 0 and 1 (the published form) never crosses
+    the next threshold, so that hidden layers could not change a bit.
+
+    Args:
+        inputs: F, numbers that become bits.
+        hidden: widths between the layers; () for a single layer.
+        outputs: O.
+        num_clauses: C of every layer but the last.
+        options: the rule of the clauses.
+        last_clauses: C of the last layer; None for `num_clauses`.
+        dropout: on the votes between the layers.
+
+    Example:
+        >>> tuple(DeepTM(8, (6,), 3, 4, ClauseOptions(literals=4))(torch.randn(2, 8)).votes.shape)
+        (2, 3)
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: Sequence[int],
+        outputs: int,
+        num_clauses: int,
+        options: ClauseOptions,
+        *,
+        last_clauses: int | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        widths = (inputs, *hidden)
+        counts = [num_clauses] * len(hidden) + [num_clauses if last_clauses is None else last_clauses]
+        self.layers = nn.ModuleList(
+            TMLayer(n, c, o, options) for n, c, o in zip(widths, counts, (*hidden, outputs), strict=True)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for width in hidden)
+        self.paths = nn.ModuleList(
+            nn.Linear(a, b, bias=False) if a != b else nn.Identity() for a, b in zip(widths, hidden)
+        )
+        self.drop = nn.Dropout(dropout)
+
+    @property
+    def last(self) -> TMLayer:
+        """The layer whose clauses are reported."""
+        layer = self.layers[-1]
+        assert isinstance(layer, TMLayer)
+        return layer
+
+    def forward(self, x: Tensor) -> Voted:
+        """Numbers (..., F), of which the positive ones are bits 1, to votes (..., O) and the last layer's strengths."""
+        for layer, norm, path in zip(self.layers, self.norms, self.paths):
+            x = norm(self.drop(layer(hard_step(x)).votes) + path(x))
+        voted: Voted = self.layers[-1](hard_step(x))
+        return voted
+
+
+class ControlCore(nn.Module):
+    """What stands where a clause layer was, in a control: an MLP with as many hidden units as clauses, or a linear map.
+
+    Args:
+        inputs: F.
+        hidden: units of the MLP; 0 for a linear map.
+        outputs: O.
+    """
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(inputs, hidden) if hidden else None
+        self.outer = nn.Linear(hidden or inputs, outputs)
+
+    def forward(self, x: Tensor) -> Voted:
+        """Numbers (..., F) to (..., O)."""
+        strength = x if self.inner is None else nn.functional.gelu(self.inner(x))
+        return Voted(self.outer(strength), strength)
+
+
+def make_core(
+    part: Part, inputs: int, clauses: int, outputs: int, options: ClauseOptions, hidden: Sequence[int] = ()
+) -> DeepTM | ControlCore:
+    """A clause layer behind a threshold (or several), or its control.
+
+    Args:
+        part: "clauses"; "mlp" has a hidden unit for each clause; "none" is a linear map.
+        inputs: F.
+        clauses: C.
+        outputs: O.
+        options: the rule of the clauses.
+        hidden: widths between several layers.
+    """
+    if part == "clauses":
+        return DeepTM(inputs, hidden, outputs, clauses, options)
+    return ControlCore(inputs, clauses if part == "mlp" else 0, outputs)

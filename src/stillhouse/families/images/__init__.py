@@ -1,1 +1,0 @@
-"""Ordinary networks (timm, a text transformer) that learn classes from any teacher."""
