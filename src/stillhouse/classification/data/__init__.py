@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from stillhouse.classification.data.images import ImageData, ImageSplit
 
 
-_reader = cache(TypeAdapter)
+@cache
+def _reader(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def _as_named(value: Any) -> Any:
