@@ -18,7 +18,7 @@ from stillhouse.core.config import ConfigError
 from stillhouse.core.folder import RunFolder, settings_of
 from stillhouse.core.hashes import with_hashes
 from stillhouse.core.records import run_place, write_json
-from stillhouse.families.classification.data.boolean_cache import with_boolean_features
+from stillhouse.families.classification.data.boolean_features import with_boolean_features
 from stillhouse.families.classification.data.boolean_features_config import FeaturesMode
 from stillhouse.recipes import load_run
 from stillhouse.teachers import TeacherConfig

@@ -12,7 +12,7 @@ from stillhouse.classification import teachers
 from stillhouse.classification.data import DataConfig, ImageData, ImageSplit
 from stillhouse.classification.data.labelled_texts import TextSplit
 from stillhouse.core.sample import sample_rows
-from stillhouse.families.classification.data.boolean_cache import CopiedSplit, PackedSplit
+from stillhouse.families.classification.data.boolean_features import CopiedSplit, PackedSplit
 from stillhouse.families.classification.specialize import clause_usage
 from stillhouse.families.classification.students import rules
 from stillhouse.families.classification.students.flat import FlatTM

@@ -1,7 +1,10 @@
 """`from fptm_ste.tm_transformer import UnifiedTMTransformer`, as document 000 reloads a student."""
 
 from stillhouse.families.classification.specialize import clause_usage, specialize
-from stillhouse.families.classification.students.checkpoint import load_transformer, save_transformer
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.students.transformer import (
+    UnifiedTMTransformer,
+    load_transformer,
+    save_transformer,
+)
 
 __all__ = ["UnifiedTMTransformer", "clause_usage", "load_transformer", "save_transformer", "specialize"]

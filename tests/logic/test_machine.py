@@ -6,8 +6,7 @@ import torch
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.classification.lower import lower
-from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, Thermometer
-from stillhouse.families.classification.students.hybrid import HybridTM
+from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM, Thermometer
 from stillhouse.logic.machine import Machine, whole_root
 
 SMALL = {"image_size": 8, "in_channels": 1, "num_classes": 3}

@@ -101,7 +101,7 @@ COMPARING = (
 TELLING = (
     Fault(
         "rules are ranked by what they add, wherever they fire",
-        "stillhouse.families.classification.students.discrimination:by_discrimination",
+        "stillhouse.families.classification.students.rule_cuts:by_discrimination",
         lambda original: lambda ranks, *rest: list(ranks),
         "tests/students/test_tm_rules.py::test_a_clause_that_fires_on_every_class_is_no_rule_of_one",
     ),
@@ -1049,7 +1049,7 @@ CLAUSES = (
     ),
     Fault(
         "tau out of its bounds",
-        "stillhouse.families.classification.students.tau:Tau.now",
+        "stillhouse.families.classification.students.clauses:Tau.now",
         edited("torch.sigmoid(self.raw)", "self.raw"),
         "tests/students/test_tm_options.py::test_option_changes_the_answer[tau_min]",
     ),
@@ -1061,13 +1061,13 @@ CLAUSES = (
     ),
     Fault(
         "average of tau stands still",
-        "stillhouse.families.classification.students.tau:Tau.advance",
+        "stillhouse.families.classification.students.clauses:Tau.advance",
         nothing,
         "tests/students/test_tm_options.py::test_average_of_tau_lags_behind_and_stands_still_in_eval",
     ),
     Fault(
         "partners are copies",
-        "stillhouse.families.classification.students.priors:_mirror",
+        "stillhouse.families.classification.students.core:_mirror",
         edited(".flip(0)", ""),
         "tests/students/test_tm_priors.py::test_symmetric_partners_are_complementary_and_clauses_differ[ste]",
     ),
@@ -1079,7 +1079,7 @@ CLAUSES = (
     ),
     Fault(
         "binarizer never learns its mean",
-        "stillhouse.families.classification.students.binarize:Binarizer._track",
+        "stillhouse.families.classification.students.core:Binarizer._track",
         nothing,
         "tests/students/test_tm_models.py::test_a_binarizer_standardizes_by_the_first_batch_and_then_slowly",
     ),
@@ -1962,7 +1962,7 @@ RELIABILITY = (
     ),
     _fault(
         "labels of a cache are believed",
-        "families.classification.data.boolean_cache:_open",
+        "families.classification.data.boolean_features:_open",
         edited('(f"{name}.npy", f"{name}-labels.npy")', '(f"{name}.npy",)'),
         "test_guards.py::test_labels_of_a_cache_are_hashed_too",
     ),
@@ -2025,7 +2025,7 @@ RULES = (
     ),
     Fault(
         "an example patch from the place's mirror image",
-        "stillhouse.families.classification.students.rule_pictures:examples",
+        "stillhouse.families.classification.students.rule:examples",
         edited("divmod(int(place[image]), columns)", "divmod(int(place[image]), columns)[::-1]"),
         "tests/students/test_tm_rules.py::test_an_example_is_the_patch_where_the_clause_votes",
     ),

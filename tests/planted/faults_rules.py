@@ -100,7 +100,7 @@ EXPLAINED = (
     ),
     Fault(
         "a rule that holds on every class is kept",
-        f"{CLAUSES}.students.discrimination:tells",
+        f"{CLAUSES}.students.rule_cuts:tells",
         constant(True),
         f"{RULES}::test_a_clause_that_fires_on_every_class_is_no_rule_of_one",
     ),
@@ -118,7 +118,7 @@ EXPLAINED = (
     ),
     Fault(
         "votes explain answers that clauses do not decide",
-        f"{CLAUSES}.report:clause_blocks",
+        f"{CLAUSES}.rules_report:clause_blocks",
         edited('f"{LITTLE} {CAPTION}"', "CAPTION"),
         "tests/report/test_rules_report.py::test_clauses_that_vote_most_say_where_all_of_them_decide_nothing",
     ),
@@ -166,7 +166,7 @@ EXPLAINED = (
     ),
     Fault(
         "an overlay's bars are always three",
-        f"{CLAUSES}.overlays_report:_bars",
+        f"{CLAUSES}.vision.overlays:_bars",
         edited("[:topk]", "[:3]"),
         f"{RUNS}::test_an_overlay_has_as_many_bars_as_classes_are_wanted[1]",
     ),

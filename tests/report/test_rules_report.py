@@ -10,9 +10,8 @@ import pytest
 from matplotlib.image import imread
 
 from stillhouse.core.records import write_arrays
-from stillhouse.families.classification.report import clause_blocks
 from stillhouse.families.classification.rules_file import ARRAYS, RULES, read_rules
-from stillhouse.families.classification.rules_report import rule_blocks, rule_picture
+from stillhouse.families.classification.rules_report import clause_blocks, rule_blocks, rule_picture
 from stillhouse.report.blocks import Facts
 from stillhouse.report.page import render_blocks
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from stillhouse.families.classification.students.base_config import ClauseOptions
 from stillhouse.families.classification.students.clauses import ClauseBank, hits_and_counts
-from stillhouse.families.classification.students.options import ClauseOptions
 from stillhouse.layers.straight_through import hard_include
 
 

@@ -9,10 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from stillhouse.core.checks import InputError, StillhouseError
 from stillhouse.core.types import ImageTask
-from stillhouse.families.classification.students.binarize import Binarizer
-from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, Thermometer
-from stillhouse.families.classification.students.hybrid import HybridTM
-from stillhouse.families.classification.students.priors import apply_prior
+from stillhouse.families.classification.students.core import Binarizer, apply_prior
+from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM, Thermometer
 from stillhouse.families.classification.students.pyramid import Fusion, PyramidTM
 from stillhouse.families.classification.students.resnet import ResNetTM
 from stillhouse.families.classification.students.swin import SwinTM

@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from stillhouse.core.checks import InputError
-from stillhouse.families.classification.students.checkpoint import load_transformer, save_transformer
-from stillhouse.families.classification.students.priors import apply_prior
-from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
+from stillhouse.families.classification.students.core import apply_prior
+from stillhouse.families.classification.students.transformer import (
+    UnifiedTMTransformer,
+    load_transformer,
+    save_transformer,
+)
 
 SMALL = {
     "num_classes": 3,

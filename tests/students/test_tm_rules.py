@@ -10,12 +10,11 @@ import torch
 from stillhouse.classification.data import ImageSplit
 from stillhouse.core.checks import InputError
 from stillhouse.families.classification.rules_report import _caption
-from stillhouse.families.classification.students.discrimination import Fulfilled, by_discrimination
-from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM
-from stillhouse.families.classification.students.hybrid import HybridTM
+from stillhouse.families.classification.students.flat import DeepTMClassifier, FlatTM, HybridTM
 from stillhouse.families.classification.students.interpret import block_votes, strongest_clauses
 from stillhouse.families.classification.students.literal_names import Pixels
-from stillhouse.families.classification.students.rule_pictures import examples
+from stillhouse.families.classification.students.rule import examples
+from stillhouse.families.classification.students.rule_cuts import Fulfilled, by_discrimination
 from stillhouse.families.classification.students.rules import find_rules
 from stillhouse.families.classification.students.sites import settle, sites, write_masks
 from stillhouse.families.classification.students.swin import SwinTM
@@ -169,7 +168,7 @@ NETWORKS = {
 def test_rules_of_every_network(name, monkeypatch):
     """Rules name sites that exist and are ranked; with all cuts the network answers as before."""
     monkeypatch.setattr(
-        "stillhouse.families.classification.students.discrimination.ALIKE", 0.0
+        "stillhouse.families.classification.students.rule_cuts.ALIKE", 0.0
     )  # untrained clauses tell nothing
     torch.manual_seed(0)
     kind, settings = NETWORKS[name]

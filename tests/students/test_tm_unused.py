@@ -7,9 +7,9 @@ import torch
 from pydantic import ValidationError
 
 from stillhouse.core.config import to_mapping
+from stillhouse.families.classification.students.base_config import PixelClauseOptions
 from stillhouse.families.classification.students.config import UnifiedTMConfig
 from stillhouse.families.classification.students.flat import FlatTM
-from stillhouse.families.classification.students.options import PixelClauseOptions
 from stillhouse.families.classification.students.transformer import UnifiedTMTransformer
 from stillhouse.families.classification.students.unused import unused_settings
 

@@ -16,7 +16,7 @@ from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import read_json
 from stillhouse.core.types import Batch, ImageTask
-from stillhouse.families.classification.students.checkpoint import load_transformer
+from stillhouse.families.classification.students.transformer import load_transformer
 from stillhouse.families.embed.data.vectors import open_vectors
 from stillhouse.families.sar.saved import _read
 from stillhouse.teachers import EnsembleTeacher, Teacher, TeacherConfig

@@ -15,9 +15,9 @@ from stillhouse.core.lab import Lab
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.types import Progress
 from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.students.priors import apply_prior
+from stillhouse.families.classification.students.core import apply_prior
 from stillhouse.families.classification.vision.models import student_of
-from stillhouse.families.classification.vision.places import places_of
+from stillhouse.families.classification.vision.run import places_of
 from stillhouse.teachers import Teacher
 from stillhouse.training.optimizer import build_optimizer
 

@@ -11,7 +11,7 @@ from stillhouse.compat.vision import read
 from stillhouse.core.config import ConfigError
 from stillhouse.core.types import Batch, ImageTask, Outputs, OutputSpec, Progress
 from stillhouse.families.classification.students.config import UnifiedTMConfig
-from stillhouse.families.classification.vision.places import heads_of
+from stillhouse.families.classification.vision.run import heads_of
 from stillhouse.families.classification.vision.unused import unread
 from stillhouse.signals.probes import ProbesConfig
 from stillhouse.teachers import TeacherConfig

@@ -12,8 +12,13 @@ from stillhouse.classification.data import DataConfig, ImageData
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import ConfigError, parse
 from stillhouse.core.records import read_json
-from stillhouse.families.classification.data.boolean_cache import PackedSplit, with_boolean_features
-from stillhouse.families.classification.data.boolean_features import BITS, boolean_features, copies
+from stillhouse.families.classification.data.boolean_features import (
+    BITS,
+    PackedSplit,
+    boolean_features,
+    copies,
+    with_boolean_features,
+)
 from stillhouse.families.classification.data.boolean_features_config import FeaturesMode
 
 
@@ -107,7 +112,7 @@ def test_boolean_features_are_what_they_say():
 
 def test_nothing_half_written_is_left(tmp_path, monkeypatch):
     """A kill while features are built must not leave a folder that looks whole."""
-    import stillhouse.families.classification.data.boolean_cache as cache
+    import stillhouse.families.classification.data.boolean_features as cache
 
     def stop(*args):
         raise KeyboardInterrupt

@@ -11,9 +11,9 @@ from stillhouse.core.config import ConfigError
 from stillhouse.core.records import read_json
 from stillhouse.families.classification.family import FAMILY
 from stillhouse.families.classification.plan import ClassificationRunConfig
+from stillhouse.families.classification.students.base_config import PixelClauseOptions
 from stillhouse.families.classification.students.config import UnifiedTMConfig
 from stillhouse.families.classification.students.model_configs import FlatTMConfig
-from stillhouse.families.classification.students.options import PixelClauseOptions
 from stillhouse.families.classification.students.unused import unused_settings
 from stillhouse.families.classification.vision.unused import unused_settings as vision_unused
 

@@ -99,7 +99,7 @@ def test_a_whole_run_leaves_what_it_promises(whole):
         assert f"Transformer-VIT/{name}" in tags
     assert [event.step for event in board.Scalars("Transformer-VIT/validation/accuracy")] == [1, 2]
 
-    from stillhouse.families.classification import overlays_report as overlays
+    from stillhouse.families.classification.vision import overlays as overlays
 
     (whole / "again").mkdir()
     for name in ("sample_00007.png", "sample_mine.png"):  # of an earlier run with more samples, and of the reader's

@@ -32,8 +32,9 @@ def _as_named(value: Any) -> Any:
     So `data.name=texts` over a recipe of images is read as a file that names texts.
     """
     if not isinstance(value, Mapping):
-        return _reader(type(value) if isinstance(value, TextDataConfig) else DataConfig).validate_python(value)
-    both = DataConfig, TextDataConfig
+        kind: Any = TextDataConfig if isinstance(value, TextDataConfig) else DataConfig
+        return _reader(kind).validate_python(value)
+    both: Any = DataConfig, TextDataConfig
     here, other = both[::-1] if value.get("name") == "texts" else both
     lacking = {key: info.default for key, info in settings(other).items() if key not in settings(here)}
     given = {key: one for key, one in value.items() if key not in lacking or one != lacking[key]}

@@ -119,7 +119,7 @@ class ClassesFamily(Light, ClassificationFamily):
     def student(self, arm: Arm, choice: Any, seed: int, lab: Lab[ClassesRunConfig, Any]) -> nn.Module:
         """The network, its clauses started from the prior."""
         from stillhouse.families.classification import specialize
-        from stillhouse.families.classification.students.priors import apply_prior
+        from stillhouse.families.classification.students.core import apply_prior
 
         network, config = super().student(arm, choice, seed, lab), lab.config
         prior: Any = getattr(config, "prior", "none")

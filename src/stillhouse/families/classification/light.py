@@ -25,8 +25,7 @@ class Light(ClassesLight):
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
         """Also the rules and the clauses that vote most, with pictures."""
-        from stillhouse.families.classification.report import clause_blocks
-        from stillhouse.families.classification.rules_report import rule_blocks
+        from stillhouse.families.classification.rules_report import clause_blocks, rule_blocks
 
         return [*super().blocks(run), *rule_blocks(run.path), *clause_blocks(run.path)]
 

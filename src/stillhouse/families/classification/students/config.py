@@ -14,8 +14,8 @@ from pydantic import Field
 from stillhouse.core.checks import InputError
 from stillhouse.core.config import configclass, parse, to_mapping
 from stillhouse.core.types import ImageTask, TextTask
+from stillhouse.families.classification.students.base_config import ClauseOptions
 from stillhouse.families.classification.students.geometry import Numbers, Stage, Wholes, stages_of
-from stillhouse.families.classification.students.options import ClauseOptions
 
 if TYPE_CHECKING:
     from stillhouse.families.classification.students.transformer import UnifiedTMTransformer

@@ -6,14 +6,14 @@ Shapes: ... leading axes, F bits, C clauses, O outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError
+from stillhouse.core.checks import InputError, nearest
+from stillhouse.families.classification.students.base_config import ClauseOptions
 from stillhouse.families.classification.students.clauses import ClauseBank
-from stillhouse.families.classification.students.options import ClauseOptions
 from stillhouse.layers.straight_through import hard_step
 
 Part = Literal["clauses", "mlp", "none"]
@@ -173,3 +173,127 @@ def make_core(
     if part == "clauses":
         return DeepTM(inputs, hidden, outputs, clauses, options)
     return ControlCore(inputs, clauses if part == "mlp" else 0, outputs)
+
+
+MOMENTUM = 0.05
+
+
+class Binarizer(nn.Module):
+    """Standardize each channel by running statistics and subtract a learned offset; the sign is the bit.
+
+    Pooled features of a ReLU net are all positive and nearly alike over images: the sign of a linear map of them is almost
+    constant, and a clause over constant bits knows nothing. Against the running mean, each bit is one about as often as zero.
+    Running statistics are used in training too, so that a batch of one works and both modes give the same bits; the first
+    batch sets them.
+
+    Args:
+        channels: T.
+        spread: offsets start evenly between -spread and spread deviations.
+        learned: whether there are offsets; a linear map with a bias ahead does not need them.
+
+    Example:
+        >>> binarizer = Binarizer(1)
+        >>> binarizer(torch.tensor([[5.0], [7.0]])).sign().flatten().tolist()
+        [-1.0, 1.0]
+    """
+
+    def __init__(self, channels: int, spread: float = 0.0, *, learned: bool = True) -> None:
+        super().__init__()
+        start = torch.linspace(-spread, spread, channels) if channels > 1 else torch.zeros(1)
+        self.offsets = nn.Parameter(start) if learned else None
+        self.mean: Tensor
+        self.std: Tensor
+        self.seen: Tensor
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("std", torch.ones(channels))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+
+    @torch.no_grad()
+    def _track(self, x: Tensor) -> None:
+        over = [axis for axis in range(x.ndim) if axis != 1]
+        mean = x.float().mean(over)
+        std = x.float().std(over, unbiased=False) if x.numel() > x.shape[1] else self.std
+        share = 1.0 if self.seen == 0 else MOMENTUM
+        self.mean.lerp_(mean, share)
+        self.std.lerp_(std, share)
+        self.seen += 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, ...) features to (B, T, ...) numbers."""
+        if self.training:
+            self._track(x)
+        shape = (1, -1, *([1] * (x.ndim - 2)))
+        scaled = (x - self.mean.reshape(shape)) / self.std.clamp(min=1e-4).reshape(shape)
+        return scaled if self.offsets is None else scaled - self.offsets.reshape(shape)
+
+
+class StageVote(nn.Module):
+    """Pooled features (B, D) to class votes: a linear map, bits around its running mean, a clause layer over them.
+
+    Args:
+        width: D.
+        hidden: bits.
+        clauses: of the layer.
+        classes: K.
+        options: the rule of the clauses.
+        part: "clauses" or a control.
+    """
+
+    def __init__(
+        self, width: int, hidden: int, clauses: int, classes: int, options: ClauseOptions, part: Part = "clauses"
+    ) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, hidden)
+        self.binarize = Binarizer(hidden)
+        self.core = make_core(part, hidden, clauses, classes, options)
+
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, D) to votes (B, K) and strengths (B, clauses)."""
+        votes, strength = self.core(self.binarize(self.project(pooled)))
+        return votes, strength
+
+
+Template = Literal["none", "symmetric", "zero"]
+NEAR = 0.05  # spread of the logits of the template "zero": a tenth of the usual one
+FOR_AND_AGAINST = 0.05  # clause bias of the template "symmetric", as documented
+
+
+@torch.no_grad()
+def apply_prior(model: nn.Module, template: Template) -> int:
+    """Start every clause layer of a model from a template; the number of layers that it was applied to.
+
+    "symmetric": the clauses of the second half are the partners of the first: where clause j wants a bit, its partner wants
+    the bit's negation, and their votes are opposite; the clause bias is 0.05. "zero": no literal is preferred: all logits lie
+    close to the threshold, as many above it as the bank asks for, and a few steps move any of them; the clause bias is 0.
+    In both, clauses are drawn one by one. (As published, all clauses of a half are equal, and stay equal.)
+
+    Args:
+        model: any module with `TMLayer`s inside.
+        template: "none" changes nothing.
+
+    Raises:
+        InputError: an unknown template, or a model without clauses.
+    """
+    if template not in get_args(Template):
+        raise InputError(f"prior template: unknown {template!r}; {nearest(template, get_args(Template))}")
+    if template == "none":
+        return 0
+    layers = [module for module in model.modules() if isinstance(module, TMLayer)]
+    if not layers:
+        raise InputError(f"prior template {template!r}: {type(model).__name__} has no clauses")
+    for layer in layers:
+        if template == "zero":
+            layer.bank.reset_parameters(layer.bank.literals, spread=NEAR)
+        else:
+            _mirror(layer.bank)
+            half = layer.bank.num_clauses // 2
+            layer.votes.weight[:, half:] = -layer.votes.weight[:, :half]
+        if layer.clause_bias is not None:
+            layer.clause_bias.fill_(FOR_AND_AGAINST if template == "symmetric" else 0.0)
+    return len(layers)
+
+
+def _mirror(bank: ClauseBank) -> None:
+    """The second half of the clauses asks for the negation of what the first half asks for."""
+    half, logits = bank.num_clauses // 2, bank.include_logits
+    logits[:, half:] = logits[:, :half].flip(0)

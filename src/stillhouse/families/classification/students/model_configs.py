@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from stillhouse.core.config import configclass
-from stillhouse.families.classification.students.base_config import NormalizedConfig, PixelBitsConfig, expect_even
-from stillhouse.families.classification.students.options import PixelClauseOptions
+from stillhouse.families.classification.students.base_config import (
+    NormalizedConfig,
+    PixelBitsConfig,
+    PixelClauseOptions,
+    expect_even,
+)
 
 if TYPE_CHECKING:
     from stillhouse.families.classification.students.base import ClauseModel
@@ -255,6 +259,6 @@ class HybridTMConfig(NormalizedConfig):
 
     def model_class(self) -> type[ClauseModel]:
         """HybridTM."""
-        from stillhouse.families.classification.students.hybrid import HybridTM
+        from stillhouse.families.classification.students.flat import HybridTM
 
         return HybridTM

@@ -12,12 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.families.classification.students.base import ClauseModel
-from stillhouse.families.classification.students.binarize import Binarizer
-from stillhouse.families.classification.students.core import DeepTM, make_core
-from stillhouse.families.classification.students.diagnostics import Diagnostics
+from stillhouse.families.classification.students.base import ClauseModel, Diagnostics
+from stillhouse.families.classification.students.base_config import ClauseOptions
+from stillhouse.families.classification.students.core import Binarizer, DeepTM, make_core
 from stillhouse.families.classification.students.model_configs import PyramidTMConfig
-from stillhouse.families.classification.students.options import ClauseOptions
 
 
 class Scale(nn.Module):

@@ -11,12 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stillhouse.families.classification.students.base import ClauseModel
-from stillhouse.families.classification.students.binarize import StageVote
-from stillhouse.families.classification.students.core import make_core
-from stillhouse.families.classification.students.diagnostics import Diagnostics
+from stillhouse.families.classification.students.base import ClauseModel, Diagnostics
+from stillhouse.families.classification.students.base_config import ClauseOptions
+from stillhouse.families.classification.students.core import StageVote, make_core
 from stillhouse.families.classification.students.model_configs import ResNetTMConfig
-from stillhouse.families.classification.students.options import ClauseOptions
 from stillhouse.layers.convolution import convolution
 
 DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}

@@ -6,6 +6,7 @@ Shapes: M images, C clauses of a site, F bits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,10 +14,73 @@ from torch import Tensor, nn
 
 from stillhouse.families.classification.lower import lower_layer
 from stillhouse.families.classification.students.core import DeepTM
-from stillhouse.families.classification.students.discrimination import Clause
 from stillhouse.families.classification.students.flat import TeamCore
 from stillhouse.families.classification.students.sites import Site, listening, literals_of, write_masks
 from stillhouse.logic.simplify import cut_by_trials, cut_literals, effects
+
+ALIKE = 1.1  # times as much on its class as on others: below this a clause holds alike everywhere
+Clause = tuple[str, int]  # site, number there
+
+
+@dataclass(frozen=True, eq=False)
+class Fulfilled:
+    """What clauses of a network do on some images, by site.
+
+    Attributes:
+        degree: (M, C) mean strength over the places of an image, of the full one.
+        places: (M, C) share of the places at which a clause is worth anything.
+    """
+
+    degree: Mapping[str, Tensor]
+    places: Mapping[str, Tensor]
+
+
+def shares(fulfilled: Tensor, labels: Tensor, k: int) -> tuple[float, float]:
+    """Mean of (M,) shares on the images of class k, and on all others (0 where there are none)."""
+    own = labels == k
+    return float(fulfilled[own].mean()), float(fulfilled[~own].mean()) if bool((~own).any()) else 0.0
+
+
+def alike(own: float, others: float) -> bool:
+    """Whether a clause holds on its class hardly more than on others.
+
+    Example:
+        >>> alike(0.05, 0.06), alike(1.0, 1.0), alike(0.5, 0.1)
+        (True, True, False)
+    """
+    return own <= ALIKE * others
+
+
+def tells(pair: Clause, fulfilled: Fulfilled, labels: Tensor, k: int) -> bool:
+    """Whether a clause tells class k from the others, by how far it is fulfilled and by how often: what holds for nearly every
+    image, of the class and of others, is no rule of the class, however loud.
+    """
+    site, clause = pair
+    return not any(alike(*shares(table[site][:, clause], labels, k)) for table in (fulfilled.degree, fulfilled.places))
+
+
+def by_discrimination(
+    ranks: Sequence[tuple[Clause, float]], fulfilled: Fulfilled, labels: Tensor, k: int
+) -> list[tuple[Clause, float]]:
+    """The clauses that tell class k from the others, the most different first.
+
+    Args:
+        ranks: ((site, clause), what it adds) of class k.
+        fulfilled: by M images.
+        labels: (M,) of the images.
+        k: the class.
+
+    Returns:
+        Those of `ranks` that do not hold alike, by what they are fulfilled more on the class than on others.
+    """
+
+    def gap(pair: Clause) -> float:
+        own, others = shares(fulfilled.degree[pair[0]][:, pair[1]], labels, k)
+        return own - others
+
+    kept = [(pair, adds) for pair, adds in ranks if pair[0] in fulfilled.degree and tells(pair, fulfilled, labels, k)]
+    return sorted(kept, key=lambda entry: -gap(entry[0]))
+
 
 MOST_BITS = 2e7  # that are kept in memory of a site
 Literal = tuple[str, int, int]  # site, clause, literal

@@ -21,19 +21,21 @@ from stillhouse.classification.data.split import Part, Split
 from stillhouse.core.checks import InputError
 from stillhouse.core.sample import sample_rows
 from stillhouse.families.classification.students.base import ClauseModel
-from stillhouse.families.classification.students.discrimination import Fulfilled, by_discrimination, shares, tells
 from stillhouse.families.classification.students.literal_names import pixels_of
-from stillhouse.families.classification.students.rule import Rule, Rules
+from stillhouse.families.classification.students.rule import Rule, Rules, as_bytes, examples
 from stillhouse.families.classification.students.rule_cuts import (
     Clause,
+    Fulfilled,
     answers,
+    by_discrimination,
     cut_every_literal,
     cut_groups,
     masks_of,
+    shares,
     sum_over_clauses,
+    tells,
     write_back,
 )
-from stillhouse.families.classification.students.rule_pictures import as_bytes, examples
 from stillhouse.families.classification.students.sites import Site, listening, literals_of, settle, sites
 from stillhouse.metrics.cost import flop_counter
 

@@ -11,11 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.families.classification.students.attention import Attention, Place, WindowAttention
-from stillhouse.families.classification.students.base import ClauseModel
-from stillhouse.families.classification.students.binarize import StageVote
+from stillhouse.families.classification.students.base import ClauseModel, Diagnostics
 from stillhouse.families.classification.students.blocks import PatchMerge, stochastic_depth
-from stillhouse.families.classification.students.core import make_core
-from stillhouse.families.classification.students.diagnostics import Diagnostics
+from stillhouse.families.classification.students.core import StageVote, make_core
 from stillhouse.families.classification.students.geometry import Stage
 from stillhouse.families.classification.students.model_configs import SwinTMConfig
 from stillhouse.layers.windows import Windows

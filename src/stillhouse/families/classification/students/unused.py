@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from operator import attrgetter
 from typing import Any
 
+from stillhouse.families.classification.students.base_config import ClauseOptions
 from stillhouse.families.classification.students.config import UnifiedTMConfig
 from stillhouse.families.classification.students.model_configs import FlatTMConfig
-from stillhouse.families.classification.students.options import ClauseOptions
 
 Row = tuple[str, bool, str]  # setting, whether it does anything, what it would need
 

@@ -178,7 +178,7 @@ def _trained(
     torch.manual_seed(0)
     model = student.build(data.task)
     if plan.prior != "none":
-        from stillhouse.families.classification.students.priors import apply_prior
+        from stillhouse.families.classification.students.core import apply_prior
 
         apply_prior(model, plan.prior)
     fit(ClassificationJob(model, brief, training, seed=0), training, seed=0, folder=folder)

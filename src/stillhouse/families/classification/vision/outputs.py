@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from stillhouse.classification.data import ImageData
@@ -15,6 +17,7 @@ from stillhouse.families.classification.family import FAMILY
 from stillhouse.families.classification.plan import ClassificationRunConfig
 from stillhouse.families.classification.rules_file import TEXT
 from stillhouse.families.classification.specialize import clause_usage, has_clauses, set_gains
+from stillhouse.families.classification.vision.board import epochs_of
 from stillhouse.families.classification.vision.config import VisionConfig
 
 USAGE = "clause_usage.json"
@@ -39,8 +42,7 @@ def write_outputs(
         found["checkpoint"] = str(path)
         watch.log(f"Saved checkpoint to {path}")
     if config.output.overlays is not None and config.output.overlay_samples and hasattr(student, "named_blocks"):
-        from stillhouse.families.classification.overlays_report import draw_overlays
-        from stillhouse.families.classification.vision.overlays import write_overlays
+        from stillhouse.families.classification.vision.overlays import draw_overlays, write_overlays
 
         write_overlays(student, data, folder, config.output.overlay_samples)
         pictures = draw_overlays(folder, Path(config.output.overlays), topk=config.output.overlay_topk)
@@ -59,7 +61,7 @@ def save_checkpoint(
     path: Path, student: Any, plan: ClassificationRunConfig, data: ImageData, result: dict[str, Any]
 ) -> None:
     """The exchange file: `UnifiedTMTransformer(**ckpt["model_kwargs"])`, `load_state_dict(ckpt["model_state"])`, same logits."""
-    from stillhouse.families.classification.students.checkpoint import save_transformer
+    from stillhouse.families.classification.students.transformer import save_transformer
 
     metrics = {
         "test_accuracy": result["metrics"]["accuracy"],
@@ -102,3 +104,51 @@ def _own_path(config: VisionConfig, plan: ClassificationRunConfig, path: Path) -
     if len(config.models) == 1:
         return path
     return path.with_name(f"{path.stem}-{plan.name.removeprefix(config.name + '-')}{path.suffix}")
+
+
+def result_of(
+    plan: ClassificationRunConfig, folder: Path, summary: Mapping[str, Any], extras: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is kept of a finished run.
+
+    Args:
+        plan: of the run.
+        folder: its run folder.
+        summary: of all arms and seeds.
+        extras: files and figures written after it.
+    """
+    first = arm_folder(folder, plan.reference, 0)
+    result = read_object(first / records.RESULT, records.FIGURES)
+    epochs = epochs_of(plan, first / records.RECORDS)
+    last = epochs[-1]["losses"] if epochs else {}
+    validation = {str(arm): _validation(folder, arm, summary["seeds"]) for arm in plan.arms}
+    return {
+        "label": plan.name,
+        "test_accuracy": summary["arms"][plan.reference]["accuracy"]["mean"],
+        "test_accuracies": summary["arms"][plan.reference]["accuracy"]["values"],
+        "arms": {arm: summary["arms"][arm]["accuracy"] for arm in plan.arms},
+        "plain": {arm: summary["arms"][arm]["accuracy"] for arm in summary["plain"]},
+        "comparisons": summary["comparisons"],
+        "validation_accuracy": validation[plan.reference],
+        "validation_accuracies": validation,
+        "train_accuracy": epochs[-1].get("train_accuracy") if epochs else None,
+        "best_epoch": result["best_epoch"],
+        "teacher_kd_loss": last.get("teacher_kd_loss"),
+        "losses": last,
+        "epochs": epochs,
+        "params": result["params"],
+        "arm_params": {arm: costs["params"] for arm, costs in summary["costs"].items()},
+        "train_seconds": result["seconds"],
+        "seconds_per_epoch": result["seconds"] / max(1, result["epochs"]),
+        "cost": summary["student"],
+        "teacher": summary["teacher"],
+        "seeds": summary["seeds"],
+        "config": to_mapping(plan),
+        **extras,
+    }
+
+
+def _validation(folder: Path, arm: str, seeds: Sequence[int]) -> float:
+    """Mean over the seeds, of the weights that were kept."""
+    places = [arm_folder(folder, arm, seed) / records.RESULT for seed in seeds]
+    return fmean(read_object(place, {"validation": dict[str, Any]})["validation"]["accuracy"] for place in places)

@@ -10,6 +10,7 @@ OUT/
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -17,6 +18,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from stillhouse.classification.data import ImageData
 from stillhouse.core import processes, ranks, records
@@ -28,20 +31,63 @@ from stillhouse.core.folder import RunFolder
 from stillhouse.core.machine import command_line
 from stillhouse.core.outputs import check_output
 from stillhouse.core.records import read_object, write_json
+from stillhouse.core.types import ImageTask
 from stillhouse.core.watch import SILENT, Watch
-from stillhouse.families.classification.data.boolean_cache import with_boolean_features
+from stillhouse.families.classification.data.boolean_features import with_boolean_features
 from stillhouse.families.classification.family import FAMILY
 from stillhouse.families.classification.plan import ClassificationRunConfig
+from stillhouse.families.classification.students.blocks import Block
 from stillhouse.families.classification.vision.auto_clause import share_out
 from stillhouse.families.classification.vision.board import Board
 from stillhouse.families.classification.vision.config import VisionConfig
 from stillhouse.families.classification.vision.models import ModelName
-from stillhouse.families.classification.vision.outputs import write_outputs
-from stillhouse.families.classification.vision.places import heads_of, places_of
-from stillhouse.families.classification.vision.results import result_of
+from stillhouse.families.classification.vision.outputs import result_of, write_outputs
 from stillhouse.families.classification.vision.unused import unread, unused_settings
+from stillhouse.layers.taps import Tapped
 from stillhouse.teachers import Teacher
 from stillhouse.training.opening import only_first, open_run
+
+_BLOCK = re.compile(r"^(?:stages\.\d+\.)?blocks\.\d+$|^(?:layers|stages)\.\d+$")
+
+
+def places_of(student: Any, task: ImageTask) -> tuple[str, ...]:
+    """Paths of the modules, first to last; the last is what the head reads. Empty where the student has no such modules.
+
+    Args:
+        student: a student's configuration.
+        task: what it is built for.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = student.build(task)
+    names = [name for name, _ in model.named_modules()]
+    blocks = [name for name in names if _BLOCK.match(name)]
+    inner = [name for name in blocks if not any(other.startswith(f"{name}.") for other in blocks)]
+    found = ("patch_norm", *inner, "norm")
+    wanted = [name for name in found if name in names]
+    if not inner or "norm" not in names:
+        return ()
+    return tuple(name for name in wanted if _answers(model, name, task))
+
+
+def heads_of(student: Any, task: ImageTask) -> dict[str, int]:
+    """Where the contexts of attention heads can be read, and how many there are side by side; empty without such heads."""
+    with torch.random.fork_rng(devices=[]):
+        model = student.build(task)
+    return {
+        f"{name}.contexts": block.heads.heads
+        for name, block in model.named_modules()
+        if isinstance(block, Block) and block.attention is not None
+    }
+
+
+def _answers(model: torch.nn.Module, name: str, task: ImageTask) -> bool:
+    """Whether the module puts out one tensor (first of a tuple) in a forward pass: a container of others does not."""
+    tapped = Tapped(model, (name,))
+    try:
+        return name in tapped.spec(task.example(2)).features
+    finally:
+        tapped.close()
+
 
 RESULTS, COUNTS = "results.json", "auto_clause.json"
 SAVE = "--transformer-save-path"
