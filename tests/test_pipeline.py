@@ -8,7 +8,6 @@ import torch
 
 from stillhouse.classification.plan import StageConfig
 from stillhouse.classification.students import TimmStudentConfig
-from stillhouse.classification.training import ClassificationTrainingConfig
 from stillhouse.core import experiment, records
 from stillhouse.core.checks import StillhouseError
 from stillhouse.core.config import ConfigError, parse, to_mapping
@@ -16,7 +15,7 @@ from stillhouse.core.watch import Watch
 from stillhouse.curricula import CurriculumConfig
 from stillhouse.families import family_of
 from stillhouse.families.classification.family import FAMILY
-from stillhouse.families.classification.plan import ClassificationRunConfig
+from stillhouse.families.classification.plan import ClassificationRunConfig, RunTrainingConfig
 from stillhouse.recipes import load_run
 from stillhouse.signals import FeaturesConfig, LogitsConfig
 from stillhouse.teachers import TeacherConfig, save_teacher
@@ -252,7 +251,7 @@ def test_a_student_starts_from_parts_of_its_teacher(tmp_path):
     config = ClassificationRunConfig(
         data=small().data,
         student=TimmStudentConfig(architecture="test_resnet"),
-        training=ClassificationTrainingConfig(epochs=2, batch_size=32, device="cpu"),
+        training=RunTrainingConfig(epochs=2, batch_size=32, device="cpu"),
         seeds=1,
         inherit={"network.layer1": "network.layer1"},
         arms=("kd", "no-kd"),

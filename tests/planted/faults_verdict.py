@@ -18,6 +18,12 @@ SETTINGS = (
         "tests/cli/test_help.py::test_a_recipe_takes_another_student_by_one_word",
     ),
     Fault(
+        "any student has controls of clauses",
+        "stillhouse.families.classification.plan:has_clauses",
+        constant(True),
+        "tests/test_config.py::test_a_setting_of_another_kind_of_student_is_refused",
+    ),
+    Fault(
         "arms that the new student lacks stay",
         "stillhouse.families.classification.family:ClassesFamily.rebased",
         edited('mapping["arms"] == list(base.arms)', "False"),
