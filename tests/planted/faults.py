@@ -1226,8 +1226,8 @@ RADAR = (
     ),
     Fault(
         "a stream forgets its state",
-        "stillhouse.families.sar.students.streaming:_Layer.step",
-        edited("self.modes.mul_(self.poles)", "self.modes.mul_(0)"),
+        "stillhouse.families.sar.students.streaming:_Layer.forward",
+        edited('_product(state["modes"], self.poles)', '0 * state["modes"]'),
         "tests/students/test_sar_streaming.py::test_line_by_line_is_the_training_form[7-causal]",
     ),
     Fault(
