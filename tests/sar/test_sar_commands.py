@@ -13,8 +13,8 @@ from sar_tiny import STUDENT, TEACHER, distill_words, sar, written
 from stillhouse.cli.main import main
 from stillhouse.families.sar.family import beside_filter
 from stillhouse.families.sar.saved import load_model
-from stillhouse.families.sar.show import LEGEND
 from stillhouse.families.sar.students.documented import get_model_from_configs
+from stillhouse.families.sar.tables import LEGEND
 from stillhouse.training.loop import _Trainer
 
 

@@ -35,7 +35,7 @@ def test_points_and_costs(page, student_run):
         "ISLR",
         "phase",
         "parameters",
-        "complex operations",
+        "multiply-adds",
         "ms a line",
         "latency",
     ):

@@ -12,7 +12,7 @@ from typing import Any
 from stillhouse.cli.options import Parser, print_config
 from stillhouse.compat.aliases import dashed
 from stillhouse.core.checks import ConfigError
-from stillhouse.families.sar.show import print_rows
+from stillhouse.families.sar.tables import COSTS, LEGEND, SCORES, Row, cells
 
 ABOUT = {
     "simulate": "Write simulated lines to disk: one npz file, or Zarr products in the Maya4 layout.",
@@ -73,10 +73,10 @@ def _compare(words: Sequence[str]) -> int:
 
     log = partial(print, file=sys.stderr, flush=True)
     if options.runs:
-        print_rows(compare_runs(options.runs, options.out, log))
+        _print_rows(compare_runs(options.runs, options.out, log))
         return 0
     rows = compare_sizes(options.length, log)
-    print_rows(rows)
+    _print_rows(rows)
     for row in rows:
         documented = row.get("documented") or {}
         print(
@@ -85,6 +85,20 @@ def _compare(words: Sequence[str]) -> int:
             + (f"; documented {documented['fewer_parameters']}" if documented else "")
         )
     return 0
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    """Scores and costs on the terminal."""
+    from rich.table import Table
+
+    from stillhouse.cli.show import print_table
+
+    columns = {**SCORES, **COSTS}
+    table = Table("", *columns)
+    for row in cells(rows, columns):
+        table.add_row(*row)
+    print_table(table)
+    print(LEGEND)
 
 
 def _stream(words: Sequence[str]) -> int:

@@ -6,8 +6,10 @@ on complex tensors, or on real pairs (re, im) on a last axis of their own, since
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -265,14 +267,12 @@ class Latency:
         slowest_tenth_ms: by the clock, what a tenth of the lines exceed.
         processor_ms: mean processor time of all threads; other work on the machine stretches the clock, and not evenly.
         latency_lines: between a line and its focus.
-        lines: that were timed.
     """
 
     median_ms: float
     slowest_tenth_ms: float
     processor_ms: float
     latency_lines: int
-    lines: int
 
 
 def measure_latency(model: SarSSM, *, lines: int = 200, warm_up: int = 20, batch: int = 1) -> Latency:
@@ -283,26 +283,30 @@ def measure_latency(model: SarSSM, *, lines: int = 200, warm_up: int = 20, batch
         lines: that are timed.
         warm_up: that are not, beside the look-ahead.
         batch: range bins side by side.
-
-    Returns:
-        Clock and processor time.
     """
     stream = Stream(model, batch)
-    random = torch.Generator().manual_seed(0)
+    shape, random = (16, batch, model.config.input_dim), torch.Generator().manual_seed(0)
     device = next(model.parameters()).device
-    feed = torch.randn(16, batch, model.config.input_dim, generator=random, dtype=torch.complex64).to(
-        device, stream.kind
-    )
+    feed = itertools.cycle(torch.randn(shape, generator=random, dtype=torch.complex64).to(device, stream.kind))
+    found = timed(lambda: stream.step(next(feed)), lines, warm_up=stream.latency + warm_up)
+    return Latency(*found, stream.latency)
+
+
+@torch.no_grad()
+def timed(call: Callable[[], Any], count: int, *, warm_up: int) -> tuple[float, float, float]:
+    """Milliseconds of a call, after some that are not counted.
+
+    Returns:
+        By the clock the median and what a tenth of the calls exceed; the mean of the processor's time.
+    """
     waits, begun = [], 0.0
-    for number in range(stream.latency + warm_up + lines):
-        if number == stream.latency + warm_up:
-            begun = time.process_time()
+    for number in range(warm_up + count):
+        begun = time.process_time() if number == warm_up else begun
         before = time.perf_counter()
-        stream.step(feed[number % 16])
-        if feed.is_cuda:
+        call()
+        if torch.cuda.is_initialized():
             torch.cuda.synchronize()
         waits.append(1000 * (time.perf_counter() - before))
-    processor = 1000 * (time.process_time() - begun) / lines
-    timed = sorted(waits[-lines:])
-    slow = timed[min(lines - 1, (9 * lines) // 10)]
-    return Latency(statistics.median(timed), slow, processor, stream.latency, lines)
+    processor = 1000 * (time.process_time() - begun) / count
+    found = sorted(waits[-count:])
+    return statistics.median(found), found[min(count - 1, (9 * count) // 10)], processor
