@@ -394,8 +394,6 @@ def load_data(config: Any, log: Callable[[str], None]) -> SarData:
     data: SarData = config.build()
     sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
     log(f"data: {data.name}, lines of {data.length}: {sizes}; judged in {data.valid.start} to {data.valid.stop}")
-    if data.skipped:
-        log(f"left out {data.skipped} damaged patches")
     return data
 
 

@@ -72,7 +72,7 @@ def _arrays(data: SarData) -> dict[str, np.ndarray]:
         arrays |= {f"{name}_{key}": value for key, value in split.facts.items()}
     if data.parameters is not None:
         arrays["radar"] = np.array(json.dumps(to_mapping(data.parameters)))
-    numbers = {"rate_spread": data.rate_spread, "point_amplitude": data.point_amplitude}
+    numbers = {"rate_spread": data.rate_spread, "point_amplitude": data.point_amplitude or data.scale.target_rms}
     return {**arrays, **{name: np.array(value) for name, value in numbers.items()}}
 
 
