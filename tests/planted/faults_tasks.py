@@ -63,7 +63,7 @@ TASKS = (
     ),
     Fault(
         "stream takes bins for azimuth",
-        "stillhouse.families.sar.stream:_from_file",
+        "stillhouse.families.sar.stream:_read",
         edited("np.atleast_2d(values)", "np.atleast_2d(values).T"),
         f"{STREAM}test_stream_and_predict_take_one_file",
     ),

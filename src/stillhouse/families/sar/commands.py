@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from stillhouse.cli.options import Parser, print_config
 from stillhouse.compat.aliases import dashed
@@ -173,15 +172,11 @@ def _compress(words: Sequence[str]) -> int:
         if (getattr(options, name) is not None) != (name == wanted):
             verb = "wants" if name == wanted else "does not take"
             raise ConfigError(f"--to {options.to} {verb} --{name.replace('_', '-')}")
-    from stillhouse.families.sar.compress import compress, pruned, quantized, truncated
+    from stillhouse.families.sar.compress import compress
     from stillhouse.families.sar.documented import read_teacher
     from stillhouse.families.sar.recipes import recipe_path
 
-    makes: dict[str, Any] = {
-        "int8": quantized,
-        "sparse": partial(pruned, share=options.share),
-        "truncated": partial(truncated, state_dim=options.state_dim),
-    }
+    amount = None if wanted is None else getattr(options, wanted)
     data = None if options.config is None else read_teacher(recipe_path(options.config)).data
-    print(json.dumps(compress(options.folder, options.out, makes[options.to], data), indent=2))
+    print(json.dumps(compress(options.folder, options.out, options.to, amount, data), indent=2))
     return 0
