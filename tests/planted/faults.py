@@ -1753,7 +1753,7 @@ SWEEPS = (
     ),
     Fault(
         "lines predicted in other units",
-        "stillhouse.families.sar.use:LinePredictor.transform",
+        "stillhouse.families.sar.use:LinePredictor._scaled",
         edited(" /= np.float32(self.scale.input_rms)", " /= np.float32(1)"),
         "tests/conformance/test_use.py::test_answers_are_those_of_the_run[sar]",
     ),

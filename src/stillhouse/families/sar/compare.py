@@ -21,13 +21,13 @@ from stillhouse.core.outputs import check_output
 from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.core.watch import SILENT
 from stillhouse.families.sar.data.sequences import SarData
+from stillhouse.families.sar.light import COMPARISON
 from stillhouse.families.sar.plan import SarDistillConfig
 from stillhouse.families.sar.saved import load_model, load_teacher
 from stillhouse.families.sar.score import Focuser, Row, baselines, network_cost
 from stillhouse.families.sar.students import SIZES, StateSpaceConfig
 from stillhouse.families.sar.students.documented import documented_parameters
 from stillhouse.families.sar.students.truncation import truncate
-from stillhouse.families.sar.tables import COMPARISON
 from stillhouse.families.sar.teacher import LineTeacher, StoredLines, focused, in_units
 
 Log = Callable[[str], None]

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
     from stillhouse.report.blocks import Block
 
+FOCUS, COMPARISON = "focus.npz", "comparison.json"  # pictures and table of a run
+
 
 class SarLight(Light):
     """Lines of raw data -> focused lines; quality is 1 - NMSE of a line in its valid region, 0 for silence."""

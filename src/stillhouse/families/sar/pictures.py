@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from stillhouse.core.records import write_arrays
 from stillhouse.families.sar.data.sequences import SarData
+from stillhouse.families.sar.light import FOCUS
 from stillhouse.families.sar.metrics.lines import coherence_map
 from stillhouse.families.sar.metrics.point import FINE, upsampled
 from stillhouse.families.sar.score import POINTS, Complex, baselines
-from stillhouse.families.sar.tables import FOCUS
 from stillhouse.families.sar.teacher import LineTeacher, focused
 
 SHOWN_LINES, SHOWN_POINTS = 48, 2

@@ -22,8 +22,9 @@ from matplotlib.image import imsave
 from stillhouse.core import records
 from stillhouse.core.config import parse
 from stillhouse.core.records import read_json, read_records
+from stillhouse.families.sar.light import COMPARISON, FOCUS
 from stillhouse.families.sar.objective import SarObjective
-from stillhouse.families.sar.tables import CLAIMS, COMPARISON, COSTS, FOCUS, POINTS, SCORES, cells
+from stillhouse.families.sar.tables import CLAIMS, COSTS, POINTS, SCORES, cells
 from stillhouse.report import figures
 from stillhouse.report.blocks import Block, Facts, Table
 from stillhouse.report.blocks import Figure as Picture

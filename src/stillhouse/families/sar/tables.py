@@ -10,7 +10,6 @@ from typing import Any
 from stillhouse.report.read import mapping, number
 from stillhouse.report.words import GAP, MINUS, NOTHING, fixed, percent, plain, size
 
-FOCUS, COMPARISON = "focus.npz", "comparison.json"
 Row = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Row], str]]
 LEGEND = (
