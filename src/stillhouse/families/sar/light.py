@@ -29,7 +29,7 @@ class SarLight(Light):
         return ("onnx", "torch")
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Images, cuts through points, coherence, the table, learning curves."""
+        """Images, coherence, the table, learning curves."""
         from stillhouse.families.sar.report import sar_blocks
 
         return sar_blocks(run.path)

@@ -1,8 +1,7 @@
-"""What a report shows of a focusing run: images, cuts through points, coherence, the table, from files alone. No torch.
+"""What a report shows of a focusing run: images, coherence, the table, from files alone. No torch.
 
 focus.npz holds, for a patch of test lines (W lines, L samples of the valid region):
-    image/NAME (W, L) complex, map/NAME (W, L) local coherence with the target, cut/NAME (P, X) dB along a few points,
-    cut_axis (X) samples from the point, spacing (m).
+    image/NAME (W, L) complex, map/NAME (W, L) local coherence with the target, spacing (m).
 """
 
 from __future__ import annotations
@@ -33,8 +32,6 @@ from stillhouse.report.words import GAP
 
 Drawing = tuple[Markup, str]
 DARKEST, BRIGHTEST = 1.0, 99.5  # percentiles of the target's dB that are black and white in every picture
-STYLES = ("-", "--", "-.", ":")
-BESIDE = {"matched filter": figures.INK, "teacher": figures.FAINT}
 PATCH = "display: block; width: 9rem; height: 22rem; image-rendering: pixelated"
 IMAGES = (
     "Magnitude in decibels of one patch of test lines, azimuth upwards, range to the right; all focused images have the gray "
@@ -70,7 +67,6 @@ def sar_blocks(out: Path) -> list[Block]:
     found: list[Block] = [
         Picture("Images", _images(arrays), IMAGES),
         Picture("Coherence with the target", _maps(arrays), MAPS),
-        Picture("Cuts through points", _cuts(arrays)),
         *(Table(title, ("", *columns), cells(some, columns), text) for title, (columns, some, text) in tables.items()),
         Picture("Learning curve", _curve(out)),
         Facts("Lines", _facts(_read(out / records.RUN), arrays)),
@@ -124,29 +120,6 @@ def _maps(arrays: Mapping[str, Any]) -> list[Drawing]:
 
 def _img(address: str, alt: str) -> Markup:
     return Markup('<img src="{}" alt="{}" style="{}">').format(address, alt, PATCH)
-
-
-def _cuts(arrays: Mapping[str, Any]) -> list[Drawing]:
-    """One drawing a point: power in dB along azimuth for every focuser."""
-    named = _named(arrays, "cut/")
-    axis = arrays.get("cut_axis")
-    if not named or axis is None:
-        return []
-    drawn = []
-    for point in range(len(named[0][1])):
-        with rc_context(figures.STYLE | {"font.size": 9}):
-            figure = Figure(figsize=(5, 3.3), layout="constrained")
-            axes = figure.add_subplot()
-            arms = [name for name, _ in named if name not in BESIDE]  # in the colours of their rows
-            for place, (name, curves) in enumerate(named):
-                color = BESIDE.get(name) or figures.color(arms.index(name))
-                style = STYLES[place % len(STYLES)]
-                axes.plot(axis, curves[point], style, color=color, linewidth=1.5, label=name)
-            axes.set(ylim=(-45, 3), xlabel="azimuth samples from the point", ylabel="power (dB)")
-            axes.legend(fontsize=8, loc="upper right", frameon=False)
-            names = ", ".join(name for name, _ in named)
-            drawn.append((figures._svg(figure, f"cut-{point}", f"Cut through point {point + 1}: {names}"), ""))
-    return drawn
 
 
 def _curve(out: Path) -> list[Drawing]:
