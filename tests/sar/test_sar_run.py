@@ -64,22 +64,6 @@ def seen(monkeypatch):
     return found
 
 
-def test_arms_of_a_seed_begin_from_equal_weights_and_see_equal_rows(run, seen):
-    """Else the verdict compares luck; the seeds differ in both."""
-    run(seeds=2, training={**QUICK, "epochs": 2})
-    assert [taught for taught, *_ in seen] == [True, False, True, False]
-    (_, kd, rows), (_, control, control_rows), (_, other, other_rows), _ = seen
-    assert set(kd) == set(control)
-    assert all(torch.equal(kd[name], control[name]) for name in kd)
-    assert rows == control_rows
-    assert len(rows) == 4
-    assert rows != other_rows
-    assert any(not torch.equal(kd[name], other[name]) for name in kd)
-    (_, kd, rows), (_, control, control_rows) = seen[2:]
-    assert all(torch.equal(kd[name], control[name]) for name in kd)
-    assert rows == control_rows
-
-
 def test_the_control_hears_nobody(run, seen, monkeypatch):
     """With curriculum, signals and inherited layers: plain order, its own loss alone, a start of its own."""
     asked = []
@@ -270,21 +254,6 @@ def test_a_teacher_with_a_nan_is_an_input_error(run):
         broken.output.weight[0] = float("nan")
     with pytest.raises(InputError, match="not finite numbers"):
         run(teacher=LineTeacher(broken), force=True)
-
-
-def test_resume_refuses_other_data_and_another_teacher(run):
-    """Its arms could not be compared; more seeds are welcome."""
-    out, summary = run()
-    other = SarConfig(**{**LINES, "seed": 5}).build()
-    with pytest.raises(InputError, match="needs the data of the run"):
-        run(lines=other, resume=True)
-    with pytest.raises(InputError, match="needs the teacher of the run"):
-        run(teacher=line_teacher(2, look_ahead=None), resume=True)
-    before = (out / "arms" / "kd" / "seed-0" / "student.safetensors").stat().st_mtime_ns
-    _, grown = run(resume=True, seeds=2)
-    assert (out / "arms" / "kd" / "seed-0" / "student.safetensors").stat().st_mtime_ns == before
-    assert grown["seeds"] == [0, 1]
-    assert grown["arms"]["kd"]["quality"]["values"][0] == summary["arms"]["kd"]["quality"]["values"][0]
 
 
 def test_a_changed_teacher_file_is_refused_on_resume(files, teacher_run, tmp_path, capsys):
