@@ -21,15 +21,14 @@ SHOWN_LINES = 48
 def write_pictures(out: Path, data: SarData, networks: Mapping[str, LineTeacher]) -> None:
     """A patch of test lines before and after every focuser, and the coherence of each with the target."""
     inputs, targets = data.test.batch(torch.arange(min(SHOWN_LINES, len(data.test))))
-    matched = baselines(data)[:1] if data.parameters is not None else []
-    focusers = {one.name: one.focus for one in matched}
-    focusers |= {name: lambda x, _, network=network: focused(network, x) for name, network in networks.items()}
     images = {"before": inputs[..., 0].numpy(), "target": targets[..., 0].numpy()}
-    kernels = data.kernels(data.test, np.arange(len(inputs))) if matched else None
-    images |= {name: focus(inputs, kernels) for name, focus in focusers.items()}
+    if data.parameters is not None:
+        kernels = data.kernels(data.test, np.arange(len(inputs)))
+        images["matched filter"] = baselines(data)[0].focus(inputs, kernels)
+    images |= {name: focused(network, inputs) for name, network in networks.items()}
     images = {name: np.asarray(x[:, data.valid], np.complex64) for name, x in images.items()}
     arrays = {f"image/{name}": x for name, x in images.items()}
-    for name in focusers:
+    for name in list(images)[2:]:
         arrays[f"map/{name}"] = coherence_map(images[name], images["target"]).astype(np.float32)
     if data.parameters is not None:
         arrays["spacing"] = np.array(data.parameters.spacing)

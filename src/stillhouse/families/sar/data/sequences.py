@@ -235,7 +235,7 @@ def scaled(raw: Mapping[str, RawSplit], **more: Any) -> SarData:
         InputError: training lines of zeros.
     """
     scale = SarScale(rms(raw["train"].inputs, "inputs"), rms(raw["train"].targets, "targets"))
-    splits = {
+    splits: dict[str, Any] = {
         name: SarSplit(as_inputs(scale.inputs(one.inputs), one.code), as_lines(scale.targets(one.targets)), one.facts)
         for name, one in raw.items()
     }
