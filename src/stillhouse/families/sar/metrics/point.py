@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import argrelmin
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.sar.metrics.lines import Complex, as_complex
@@ -165,6 +164,8 @@ def _brightest(power: NDArray[np.float64], near: float | None, factor: int) -> i
 
 def _nulls(power: NDArray[np.float64], peak: int) -> tuple[int, int]:
     """The first minima on both sides: the edges of the main lobe, within which the power rises and falls."""
+    from scipy.signal import argrelmin  # it loads scipy.stats, which predicting does without
+
     minima = argrelmin(power)[0]
     before, after = minima[minima < peak], minima[minima > peak]
     if not len(before) or not len(after):
