@@ -1203,7 +1203,7 @@ RADAR = (
     Fault(
         "resolution in fine samples",
         "stillhouse.families.sar.metrics.point:measure_point",
-        edited("_crossing(power, at, half, -1)) / FINE", "_crossing(power, at, half, -1))"),
+        edited("float(next(ends) - next(ends)) / FINE", "float(next(ends) - next(ends))"),
         "tests/metrics/test_sar_point.py::test_the_sinc[512.0-1.1]",
     ),
     Fault(
