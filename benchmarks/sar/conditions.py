@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from stillhouse.families.sar.saved import load_data_config, load_model
-from stillhouse.families.sar.score import judge, rivals
+from stillhouse.families.sar.score import baselines, judge
 from stillhouse.families.sar.teacher import focused, in_units
 
 
@@ -31,7 +31,7 @@ def main() -> None:
     for snr, spread in cases:
         data = replace(plain, snr_db=snr, rate_spread=spread).build()
         said = focused(in_units(model, scale, data), data.test.inputs)
-        best = rivals(data)["matched filter"][0](data.test.inputs)
+        best = baselines(data)[0].focus(data.test.inputs, data.kernels(data.test))
         figures = (judge(x, data.test, data.valid) for x in (said, best))
         cells = " | ".join(f"{-one['snr_db']:.2f} | {one['coherence']:.4f}" for one in figures)
         noise = "none" if snr is None else f"SNR {snr:g} dB"

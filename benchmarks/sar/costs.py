@@ -47,9 +47,9 @@ def main() -> None:
             first = cost
 
         def less(key: str, cost: dict = cost, first: dict | None = first) -> str:  # type: ignore[type-arg]
-            return "" if first is None or not cost[key] else f"{100 * (1 - cost[key] / first[key]):.1f} %"
+            return "" if first is None or not cost.get(key) else f"{100 * (1 - cost[key] / first[key]):.1f} %"
 
-        step = cost["processor_ms_line"]
+        step = cost.get("processor_ms_line")
         cells = (
             *(f"{cost['parameters']:,}", less("parameters"), f"{public:,}", less("public")),
             CLAIMS.get(name, {}).get("fewer_parameters", ""),

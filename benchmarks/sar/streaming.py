@@ -134,7 +134,7 @@ def network(config: StateSpaceConfig, width: int) -> Measured:
         flow.step(torch.cat([line, code.unsqueeze(-1)], -1) if config.coded else line)
 
     spent = timed(step, WARM_UP + ROWS)
-    read = sum(x.numel() * x.element_size() for layer in flow._layers for x in (layer.poles, layer.weights))
+    read = sum(x.numel() * x.element_size() for layer in flow._step.layers for x in (layer.poles, layer.weights))
     held = flow.state_bytes
     return {
         "ms": spent,

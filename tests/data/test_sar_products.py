@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import zarr
 from sar_echoes import Point, azimuth_compressed, range_compressed
 
@@ -267,24 +266,6 @@ def test_nan_lines_are_named(maya):
         config(maya).build()
 
 
-def test_damaged_patches_can_be_left_out(maya):
-    """As many lines as asked for, none with NaN, and the number of patches that were skipped."""
-    damage(maya)
-    data = dataclasses.replace(config(maya, length=30, damaged="skip", row_stride=10), train=60).build()
-    assert data.sizes["train"] == 60
-    assert data.skipped > 0
-    for split in data.splits.values():
-        assert torch.isfinite(torch.view_as_real(split.targets)).all()
-
-
-def test_patches_that_are_all_damaged_are_an_error(maya):
-    """An empty split would fail much later."""
-    for pol in ("hh", "vv"):
-        damage(maya, pol=pol)
-    with pytest.raises(InputError, match=r"train: expected patches without damage, got none \(\d+ skipped\)"):
-        config(maya, length=ROWS, damaged="skip").build()
-
-
 @pytest.mark.parametrize("zarr_format", [2, 3])
 def test_missing_chunks_are_not_read_as_zeros(tmp_path, zarr_format):
     """Zarr fills them with zeros in silence, so an interrupted download looks like a dark scene."""
@@ -294,13 +275,6 @@ def test_missing_chunks_are_not_read_as_zeros(tmp_path, zarr_format):
     (folder / ("1.2" if zarr_format == 2 else "c/1/2")).unlink()
     with pytest.raises(InputError, match="az: expected all chunks, got 1 that are missing"):
         config(tmp_path).build()
-    product = Product(tmp_path / name(year=2023))
-    assert product.missing_chunks("az") == 1
-    assert np.isnan(product.read("az", slice(32, 64), slice(16, 24))).all()
-    assert np.isfinite(product.read("az", slice(0, 32), slice(0, 24))).all()
-    data = config(tmp_path, damaged="skip", length=32).build()
-    touched = (data.train.facts["row"] == 32) & (data.train.facts["column"] >= 16)
-    assert not touched.any()
 
 
 def test_a_simulated_product_is_focused_like_a_simulated_line(tmp_path):

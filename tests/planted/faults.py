@@ -159,7 +159,7 @@ DOCUMENTED_WORDS = (
     Fault(
         "weights of 8 bits are written with 32",
         "stillhouse.families.sar.saved:save_changed",
-        edited("small.values.cpu().contiguous()", "small.values.float().cpu().contiguous()"),
+        edited("name: found.values", "name: found.values.float()"),
         "tests/sar/test_sar_words.py::test_eight_bits_lie_on_the_disk",
     ),
     Fault(
@@ -1203,7 +1203,7 @@ RADAR = (
     Fault(
         "resolution in fine samples",
         "stillhouse.families.sar.metrics.point:measure_point",
-        edited("_crossing(power, at, half, -1)) / FINE", "_crossing(power, at, half, -1))"),
+        edited("float(next(ends) - next(ends)) / FINE", "float(next(ends) - next(ends))"),
         "tests/metrics/test_sar_point.py::test_the_sinc[512.0-1.1]",
     ),
     Fault(
@@ -1226,8 +1226,8 @@ RADAR = (
     ),
     Fault(
         "a stream forgets its state",
-        "stillhouse.families.sar.students.streaming:_Layer.step",
-        edited("self.modes.mul_(self.poles)", "self.modes.mul_(0)"),
+        "stillhouse.families.sar.students.streaming:_Layer.forward",
+        edited('_product(state["modes"], self.poles)', '0 * state["modes"]'),
         "tests/students/test_sar_streaming.py::test_line_by_line_is_the_training_form[7-causal]",
     ),
     Fault(
@@ -1753,7 +1753,7 @@ SWEEPS = (
     ),
     Fault(
         "lines predicted in other units",
-        "stillhouse.families.sar.use:LinePredictor.transform",
+        "stillhouse.families.sar.use:LinePredictor._scaled",
         edited(" /= np.float32(self.scale.input_rms)", " /= np.float32(1)"),
         "tests/conformance/test_use.py::test_answers_are_those_of_the_run[sar]",
     ),

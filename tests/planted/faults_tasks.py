@@ -63,7 +63,7 @@ TASKS = (
     ),
     Fault(
         "stream takes bins for azimuth",
-        "stillhouse.families.sar.stream:_from_file",
+        "stillhouse.families.sar.stream:_read",
         edited("np.atleast_2d(values)", "np.atleast_2d(values).T"),
         f"{STREAM}test_stream_and_predict_take_one_file",
     ),
@@ -87,8 +87,8 @@ TASKS = (
     ),
     Fault(
         "comparing does not say how far it is",
-        "stillhouse.families.sar.compare:_counted",
-        lambda original: lambda log, total: log,
+        "stillhouse.families.sar.compare:_made",
+        edited('f"comparing {number} of {len(todo)}: {name}"', "name"),
         f"{TRAPS}test_comparing_can_be_left_out_and_made_up_for",
     ),
     Fault(

@@ -136,10 +136,3 @@ def test_every_key_of_the_table_is_known(files):
         for key in re.findall(r"\w+", keys.replace("SPLIT.", "")):
             assert key in known[block], f"{block}.{key}"
     assert set(STUDENT["distillation"]) <= known["distillation"]
-
-
-def test_links_lead_somewhere():
-    """Relative links only; a moved page leaves a dead one."""
-    for target in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        if "://" not in target:
-            assert (ROOT / "docs" / target).exists(), target

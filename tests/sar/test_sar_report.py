@@ -35,7 +35,7 @@ def test_points_and_costs(page, student_run):
         "ISLR",
         "phase",
         "parameters",
-        "complex operations",
+        "multiply-adds",
         "ms a line",
         "latency",
     ):
@@ -52,7 +52,6 @@ def test_the_figures_are_drawn(student_run, tmp_path, monkeypatch, brief_runs):
     monkeypatch.setattr("stillhouse.report.figures._svg", brief_runs)
     drawn = write_page(FAMILY, tmp_path / "run").read_text()
     assert drawn.count("<path") > 50
-    assert "azimuth samples from the point" in drawn
 
 
 def test_made_from_files_alone(student_run, tmp_path):

@@ -1,7 +1,5 @@
 """Streaming from the command: constant memory, the numbers of the training form, files in and out, and bad lines named."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
@@ -9,9 +7,6 @@ from sar_tiny import sar
 
 from stillhouse.cli.main import main
 from stillhouse.core.checks import InputError
-from stillhouse.core.hashes import with_hashes
-from stillhouse.core.records import CARD, read_json, write_json
-from stillhouse.families.sar.axes import LineAxes
 from stillhouse.families.sar.saved import load_model
 from stillhouse.families.sar.stream import CHUNK, stream
 from stillhouse.families.sar.students.cost import step_cost
@@ -60,17 +55,6 @@ def test_a_transposed_array_is_refused_by_its_length(folder, tmp_path, capsys, s
         assert "(N, L): N range bins, L azimuth samples each" in printed
         assert "transpose" in printed
     assert not (tmp_path / "out.npy").exists()
-
-
-def test_a_card_without_a_length_is_read(folder, tmp_path):
-    """Students of earlier versions know only where their lines were judged: both ends are cut alike."""
-    copy = tmp_path / "old"
-    shutil.copytree(folder, copy)
-    card = read_json(copy / CARD)
-    now = LineAxes.of(copy)
-    del card["length"]
-    write_json(copy / CARD, with_hashes(card, copy, ["student.safetensors"]))
-    assert LineAxes.of(copy) == now == LineAxes(65, 160)
 
 
 def test_memory_does_not_grow_across_chunks(folder):

@@ -205,9 +205,9 @@ def test_two_input_channels_stream(tmp_path):
 def test_compare_prints_the_networks_that_the_recipes_build(monkeypatch):
     """It printed 286 472 weights of the stream form; the recipe has 493 832. Operations count the gate's."""
     import stillhouse.families.sar.compare as part
-    from stillhouse.families.sar.show import _all_macs
+    from stillhouse.families.sar.tables import macs as all_macs
 
-    monkeypatch.setattr("stillhouse.families.sar.score._whole_ms", lambda model, length: (1.0, 1.0))
+    monkeypatch.setattr("stillhouse.families.sar.score.timed", lambda call, count, warm_up: (1.0, 1.0, 1.0))
     monkeypatch.setattr("stillhouse.families.sar.score.measure_latency", lambda model, lines: part_of_latency())
     rows = {row["name"]: row for row in part.compare_sizes(100)}
     built = read_teacher(recipe_path("s4_ssm_complex")).model.build()
@@ -217,7 +217,7 @@ def test_compare_prints_the_networks_that_the_recipes_build(monkeypatch):
     macs = 6 * (2 * 2 * 64 * 270 + 64 + 64 * 64) + 64 * 2
     gates = sum(b.gate.inner.weight.numel() + b.gate.outer.weight.numel() for b in built.blocks)
     assert gates > 0
-    assert _all_macs(rows["teacher"]) == pytest.approx(4 * macs + gates, rel=0.001)
+    assert all_macs(rows["teacher"]) == pytest.approx(4 * macs + gates, rel=0.001)
     assert rows["standard"]["documented"]["fewer_parameters"] == "10-20 %"
     assert compare_sizes is part.compare_sizes
 
@@ -226,7 +226,7 @@ def part_of_latency():
     """Times that no test needs."""
     from stillhouse.families.sar.students.streaming import Latency
 
-    return Latency(1.0, 1.0, 1.0, 50, 100)
+    return Latency(1.0, 1.0, 1.0, 50)
 
 
 @pytest.mark.parametrize(("setting", "mode"), [(True, "offline"), ("offline", "offline"), ("online", "online")])

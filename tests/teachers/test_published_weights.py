@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import pytest
 import timm
@@ -18,7 +19,8 @@ from stillhouse.core.records import read_json
 from stillhouse.core.types import Batch, ImageTask
 from stillhouse.families.classification.students.transformer import load_transformer
 from stillhouse.families.embed.data.vectors import open_vectors
-from stillhouse.families.sar.saved import _read
+from stillhouse.families.sar.saved import load_weights
+from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.teachers import EnsembleTeacher, Teacher, TeacherConfig
 from stillhouse.teachers.cifar_resnet import BLOCKS, CifarResNet
 from stillhouse.teachers.from_timm import adapt_channels, check_adapts, first_layers
@@ -287,7 +289,7 @@ def test_pickles_in_the_place_of_other_files_are_one_line_too(pickled):
     """Vectors, radar teachers, clause networks; and none repeats torch's advice to load it unsafely."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for opened in (open_vectors, _read, load_transformer):
+        for opened in (open_vectors, partial(load_weights, StateSpaceConfig()), load_transformer):
             with pytest.raises(InputError) as found:
                 opened(pickled)
             assert "\n" not in str(found.value)

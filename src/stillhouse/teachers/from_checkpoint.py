@@ -33,7 +33,7 @@ ABOUT: dict[str, Any] = {
     "task": dict[str, Any],
     "input": dict[str, Any],
 }
-WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "net", "ema")
+WRAPPERS = ("best_weights", "state_dict", "model_state", "model_state_dict", "model", "net", "ema")
 PREFIXES = ("module.", "_orig_mod.", "model.")
 
 

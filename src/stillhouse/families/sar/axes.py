@@ -35,10 +35,7 @@ class LineAxes:
             InputError: as `card_of`.
         """
         card = card_of(folder)
-        start, stop = (int(end) for end in card.get("valid", (0, 0)))
-        return cls(
-            2 * start + 1, int(card.get("length", start + stop))
-        )  # an older card: what is not judged at both ends is alike
+        return cls(2 * card["valid"][0] + 1, card["length"])
 
     def check(self, name: str, lines: int, samples: int) -> None:
         """Refuse an array of so many range bins and azimuth samples, where they are exchanged.

@@ -7,12 +7,11 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from stillhouse.cli.options import Parser, print_config
 from stillhouse.compat.aliases import dashed
 from stillhouse.core.checks import ConfigError
-from stillhouse.families.sar.show import print_rows
+from stillhouse.families.sar.tables import COSTS, LEGEND, SCORES, Row, cells
 
 ABOUT = {
     "simulate": "Write simulated lines to disk: one npz file, or Zarr products in the Maya4 layout.",
@@ -73,10 +72,10 @@ def _compare(words: Sequence[str]) -> int:
 
     log = partial(print, file=sys.stderr, flush=True)
     if options.runs:
-        print_rows(compare_runs(options.runs, options.out, log))
+        _print_rows(compare_runs(options.runs, options.out, log))
         return 0
     rows = compare_sizes(options.length, log)
-    print_rows(rows)
+    _print_rows(rows)
     for row in rows:
         documented = row.get("documented") or {}
         print(
@@ -85,6 +84,20 @@ def _compare(words: Sequence[str]) -> int:
             + (f"; documented {documented['fewer_parameters']}" if documented else "")
         )
     return 0
+
+
+def _print_rows(rows: Sequence[Row]) -> None:
+    """Scores and costs on the terminal."""
+    from rich.table import Table
+
+    from stillhouse.cli.show import print_table
+
+    columns = {**SCORES, **COSTS}
+    table = Table("", *columns)
+    for row in cells(rows, columns):
+        table.add_row(*row)
+    print_table(table)
+    print(LEGEND)
 
 
 def _stream(words: Sequence[str]) -> int:
@@ -159,15 +172,11 @@ def _compress(words: Sequence[str]) -> int:
         if (getattr(options, name) is not None) != (name == wanted):
             verb = "wants" if name == wanted else "does not take"
             raise ConfigError(f"--to {options.to} {verb} --{name.replace('_', '-')}")
-    from stillhouse.families.sar.compress import compress, pruned, quantized, truncated
+    from stillhouse.families.sar.compress import compress
     from stillhouse.families.sar.documented import read_teacher
     from stillhouse.families.sar.recipes import recipe_path
 
-    makes: dict[str, Any] = {
-        "int8": quantized,
-        "sparse": partial(pruned, share=options.share),
-        "truncated": partial(truncated, state_dim=options.state_dim),
-    }
+    amount = None if wanted is None else getattr(options, wanted)
     data = None if options.config is None else read_teacher(recipe_path(options.config)).data
-    print(json.dumps(compress(options.folder, options.out, makes[options.to], data), indent=2))
+    print(json.dumps(compress(options.folder, options.out, options.to, amount, data), indent=2))
     return 0

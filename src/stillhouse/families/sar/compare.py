@@ -5,9 +5,9 @@ A speed claim is a ratio of two things measured in one run, so costs are measure
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,25 +21,23 @@ from stillhouse.core.outputs import check_output
 from stillhouse.core.records import arm_folder, read_object, write_json
 from stillhouse.core.watch import SILENT
 from stillhouse.families.sar.data.sequences import SarData
+from stillhouse.families.sar.light import COMPARISON
 from stillhouse.families.sar.plan import SarDistillConfig
 from stillhouse.families.sar.saved import load_model, load_teacher
-from stillhouse.families.sar.score import POINTS, judge, network_cost, point_figures, rivals
+from stillhouse.families.sar.score import Focuser, Row, baselines, network_cost
 from stillhouse.families.sar.students import SIZES, StateSpaceConfig
 from stillhouse.families.sar.students.documented import documented_parameters
 from stillhouse.families.sar.students.truncation import truncate
-from stillhouse.families.sar.teacher import LineTeacher, focused, in_units
+from stillhouse.families.sar.teacher import LineTeacher, StoredLines, focused, in_units
 
 Log = Callable[[str], None]
 
-COMPARISON = "comparison.json"
 CLAIMS = {
     "standard": {"fewer_parameters": "10-20 %", "faster": "15-30 %", "quality_kept": "95-98 %"},
     "compressed": {"fewer_parameters": "40-60 %", "faster": "", "quality_kept": "90-95 %"},
     "tiny": {"fewer_parameters": "70-80 %", "faster": "", "quality_kept": "85-90 %"},
 }
 """What the documents expect of its three students; no log of it supports any of them."""
-
-Row = dict[str, Any]
 
 
 def size_of(config: StateSpaceConfig) -> str:
@@ -58,20 +56,12 @@ def compare_run(config: SarDistillConfig, out: Path, data: SarData, teacher: Any
 
     A teacher of whom only a cache is here has its figures, and no costs or truncation.
     """
-    here = isinstance(teacher, LineTeacher)
-    sizes = _cuts(teacher, {config.student.state_dim})
-    log = _counted(log, here + len(config.arms) + len(sizes) + 1)
-    rows = [_network_row("teacher", teacher, data, log) if here else _cached_row(teacher, data)]
-    rows += _arm_rows(config, out, data, label="", log=log)
-    rows += _free_rows(data, teacher, sizes, log)
-    return _written(out, rows, data)
+    return _written(out, _rows("teacher", teacher, data, [("", out, config)], log), data)
 
 
 def teacher_rows(out: Path, data: SarData, network: LineTeacher, log: Log = SILENT.log) -> list[Row]:
     """Rows of one trained network and of what needs no training, written to `comparison.json`; a line to `log` for each."""
-    log = _counted(log, 2)
-    rows = [_network_row("network", network, data, log), *_free_rows(data, network, (), log)]
-    return _written(out, rows, data)
+    return _written(out, _rows("network", network, data, [], log), data)
 
 
 def compare_runs(runs: Sequence[Path], out: Path | None = None, log: Log = SILENT.log) -> list[Row]:
@@ -95,14 +85,8 @@ def compare_runs(runs: Sequence[Path], out: Path | None = None, log: Log = SILEN
             raise InputError(
                 f"{run}: expected data {data.sha256[:12]} as {runs[0]}, got {str(stored)[:12]}: scores cannot be compared"
             )
-    teacher = teacher_of(configs[0], data)
-    sizes = _cuts(teacher, {config.student.state_dim for config in configs})
-    log = _counted(log, 2 + sum(len(config.arms) for config in configs) + len(sizes))
-    rows = [_network_row("teacher", teacher, data, log)]
-    for run, config in zip(runs, configs, strict=True):
-        rows += _arm_rows(config, run, data, label=run.name, log=log)
-    rows += _free_rows(data, teacher, sizes, log)
-    return _written(out, rows, data)
+    named = [(run.name, run, config) for run, config in zip(runs, configs, strict=True)]
+    return _written(out, _rows("teacher", teacher_of(configs[0], data), data, named, log), data)
 
 
 def compare_sizes(length: int = 1000, log: Log = SILENT.log) -> list[Row]:
@@ -117,15 +101,13 @@ def compare_sizes(length: int = 1000, log: Log = SILENT.log) -> list[Row]:
     teacher = read_teacher(recipe_path("s4_ssm_complex"))
     student = read_student(recipe_path("s4_ssm_student"), teacher, "-").student
     networks = {"teacher": teacher.model, **{name: student.sized(name) for name in CLAIMS}}
-    log = _counted(log, 2 * len(networks))
-    whole = [_cost_row(name, network, length, log) for name, network in networks.items()]
-    streams = [
-        _cost_row(f"{name}, streaming", replace(network, look_ahead=length // 2), length, log)
-        for name, network in networks.items()
-    ]
-    for row in streams:
+    streams = {f"{name}, streaming": replace(network, look_ahead=length // 2) for name, network in networks.items()}
+    todo = [(name, partial(_sized_rows, name, network, length)) for name, network in {**networks, **streams}.items()]
+    rows = _made(todo, log)
+    whole, steps = rows[: len(networks)], rows[len(networks) :]
+    for row in steps:
         row["size"] = ""  # the documented percentages are of the networks as documented
-    return [row for pair in zip(_related(whole), _related(streams), strict=True) for row in pair]
+    return [row for pair in zip(_related(whole), _related(steps), strict=True) for row in pair]
 
 
 def teacher_of(config: SarDistillConfig, data: SarData) -> LineTeacher:
@@ -134,90 +116,64 @@ def teacher_of(config: SarDistillConfig, data: SarData) -> LineTeacher:
     return in_units(model, scale, data, frozen=config.objective.freeze_teacher, name=config.teacher_checkpoint)
 
 
-def _counted(log: Log, total: int) -> Log:
-    """A log that says how far the comparison is: `comparing 3 of 7: NAME`."""
-    numbers = itertools.count(1)
-    return lambda name: log(f"comparing {next(numbers)} of {total}: {name}")
+def _rows(
+    name: str, first: Any, data: SarData, runs: Sequence[tuple[str, Path, SarDistillConfig]], log: Log
+) -> list[Row]:
+    """A network or cache, the arms of runs, what the network is truncated to, filters.
+
+    It is truncated to the sizes of smaller students, largest first; not if it is a cache.
+    """
+    todo: list[tuple[str, Callable[[], list[Row]]]] = [(name, lambda: [_network_row(name, first, data)])]
+    for label, run, config in runs:
+        todo += [(f"{label} {arm}".strip(), partial(_arm_rows, label, run, config, arm, data)) for arm in config.arms]
+    if isinstance(first, LineTeacher):
+        sizes = {config.student.state_dim for _, _, config in runs}
+        for size in sorted((size for size in sizes if size < first.module.config.state_dim), reverse=True):
+            title = f"teacher truncated to state_dim {size}"
+            todo.append((title, partial(_truncated_rows, title, first, size, data)))
+    todo.append(("filters", lambda: [filter_.row(data) for filter_ in baselines(data)]))
+    return _made(todo, log)
 
 
-def _cuts(teacher: Any, state_dims: set[int]) -> tuple[int, ...]:
-    """To which sizes a teacher is truncated: those of students smaller than it, largest first; none where it is a cache."""
-    if not isinstance(teacher, LineTeacher):
-        return ()
-    return tuple(sorted((size for size in state_dims if size < teacher.module.config.state_dim), reverse=True))
-
-
-def _network_row(name: str, network: LineTeacher, data: SarData, log: Log) -> Row:
-    log(name)
-    return _judged_row(name, network, data)
-
-
-def _judged_row(name: str, network: LineTeacher, data: SarData) -> Row:
-    figures = judge(focused(network, data.test.inputs), data.test, data.valid)
-    row: Row = {"name": name, "kind": "network", "size": size_of(network.module.config), **figures}
-    row |= network_cost(network.module, data.length)
-    if data.parameters is not None:
-        row |= point_figures(lambda x: focused(network, x), data.points(POINTS), data.valid)
-    return row
-
-
-def _cached_row(teacher: Any, data: SarData) -> Row:
-    return {
-        "name": "teacher",
-        "kind": "cache",
-        "size": "",
-        **judge(focused(teacher, data.test.inputs), data.test, data.valid),
-        "parameters": teacher.params,
-    }
-
-
-def _arm_rows(config: SarDistillConfig, out: Path, data: SarData, label: str, log: Log) -> list[Row]:
-    """A row an arm: quality and coherence are means over its seeds, points and costs of its first."""
+def _made(todo: Sequence[tuple[str, Callable[[], list[Row]]]], log: Log) -> list[Row]:
+    """All rows; the log says how far it is: `comparing 3 of 7: NAME`."""
     rows = []
-    for arm in config.arms:
-        results = [
-            read_object(arm_folder(out, arm, seed) / records.RESULT, records.FIGURES) for seed in range(config.seeds)
-        ]
-        model, scale = load_model(arm_folder(out, arm, 0))
-        row = _network_row(f"{label} {arm}".strip(), in_units(model, scale, data), data, log)
-        for key in ("quality", "coherence", "nmse"):
-            row[key] = float(np.mean([result["metrics"][key] for result in results]))
-        row["snr_db"] = float(-10 * np.log10(max(row["nmse"], 1e-300)))
-        rows.append({**row, "seeds": config.seeds, "arm": arm})
+    for number, (name, make) in enumerate(todo, 1):
+        log(f"comparing {number} of {len(todo)}: {name}")
+        rows += make()
     return rows
 
 
-def _free_rows(data: SarData, teacher: Any, sizes: Sequence[int], log: Log) -> list[Row]:
-    """What takes no training: the teacher truncated to some sizes, filters, nothing."""
-    rows = []
-    for state_dim in sizes:
-        log(name := f"teacher truncated to state_dim {state_dim}")
-        small, _ = truncate(teacher.module, state_dim)
-        cut = LineTeacher(small, input_factor=teacher.input_factor, output_factor=teacher.output_factor)
-        rows.append(_judged_row(name, cut, data))
-    log("filters")
-    points = data.points(POINTS) if data.parameters is not None else None
-    for name, (of_test, of_points, cost) in rivals(data).items():
-        row: Row = {
-            "name": name,
-            "kind": "filter",
-            "size": "",
-            **judge(of_test(data.test.inputs), data.test, data.valid),
-            **cost,
-        }
-        if points is not None:
-            row |= point_figures(of_points, points, data.valid)
-        rows.append(row)
-    return rows
+def _network_row(name: str, network: LineTeacher | StoredLines, data: SarData) -> Row:
+    """A network in the units of the data, or a cache of its lines."""
+    focus = lambda lines, _: focused(network, lines)  # noqa: E731
+    if isinstance(network, StoredLines):
+        return Focuser(name, "cache", focus, {"parameters": network.params}).row(data)
+    costs = network_cost(network.module, data.length)
+    return Focuser(name, "network", focus, {"size": size_of(network.module.config), **costs}).row(data)
 
 
-def _cost_row(name: str, config: StateSpaceConfig, length: int, log: Log) -> Row:
-    log(name)
+def _arm_rows(label: str, run: Path, config: SarDistillConfig, arm: str, data: SarData) -> list[Row]:
+    """Quality and coherence are means over the seeds of an arm, points and costs of its first."""
+    results = [read_object(arm_folder(run, arm, n) / records.RESULT, records.FIGURES) for n in range(config.seeds)]
+    row = _network_row(f"{label} {arm}".strip(), in_units(*load_model(arm_folder(run, arm, 0)), data), data)
+    for key in ("quality", "coherence", "nmse"):
+        row[key] = float(np.mean([result["metrics"][key] for result in results]))
+    row["snr_db"] = float(-10 * np.log10(max(row["nmse"], 1e-300)))
+    return [{**row, "seeds": config.seeds, "arm": arm}]
+
+
+def _truncated_rows(name: str, teacher: LineTeacher, state_dim: int, data: SarData) -> list[Row]:
+    small, _ = truncate(teacher.module, state_dim)
+    return [{**_network_row(name, replace(teacher, module=small), data), "size": ""}]  # it is no documented student
+
+
+def _sized_rows(name: str, config: StateSpaceConfig, length: int) -> list[Row]:
     row: Row = {"name": name, "kind": "network", "size": size_of(config), **network_cost(config.build(), length)}
     row["documented_parameters"] = documented_parameters(
         config.model_dim, config.state_dim, config.num_layers, selectivity=config.use_selectivity != "none"
     )
-    return row
+    return [row]
 
 
 def _related(rows: list[Row]) -> list[Row]:
@@ -234,7 +190,7 @@ def _related(rows: list[Row]) -> list[Row]:
         for key, name in (("processor_ms_line", "faster"), ("processor_ms_line_whole", "faster_whole")):
             if teacher.get(key) and row.get(key):
                 row[name] = 1 - row[key] / teacher[key]
-        if row is not teacher and row["size"] in CLAIMS and "truncated" not in row["name"]:
+        if row is not teacher and row["size"] in CLAIMS:
             row["documented"] = CLAIMS[row["size"]]
     return rows
 

@@ -365,7 +365,8 @@ class SarFamily(SarLight, Family[SarDistillConfig, SarData]):
         network = in_units(model, scale, built)
         figures: dict[str, Any] = judge(focused(network, built.test.inputs), built.test, built.valid)
         if built.parameters is not None:
-            figures["points"] = point_figures(lambda x: focused(network, x), built.points(POINTS), built.valid)
+            points = built.points(POINTS)
+            figures["points"] = point_figures(focused(network, points.inputs), points, built.valid)
         return {"data": built.name, "lines": len(built.test), **figures}
 
 
@@ -393,8 +394,6 @@ def load_data(config: Any, log: Callable[[str], None]) -> SarData:
     data: SarData = config.build()
     sizes = ", ".join(f"{count:,} {split}" for split, count in data.sizes.items())
     log(f"data: {data.name}, lines of {data.length}: {sizes}; judged in {data.valid.start} to {data.valid.stop}")
-    if data.skipped:
-        log(f"left out {data.skipped} damaged patches")
     return data
 
 

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from stillhouse.core.folder import RunFolder
     from stillhouse.report.blocks import Block
 
+FOCUS, COMPARISON = "focus.npz", "comparison.json"  # pictures and table of a run
+
 
 class SarLight(Light):
     """Lines of raw data -> focused lines; quality is 1 - NMSE of a line in its valid region, 0 for silence."""
@@ -27,7 +29,7 @@ class SarLight(Light):
         return ("onnx", "torch")
 
     def blocks(self, run: RunFolder) -> Sequence[Block]:
-        """Images, cuts through points, coherence, the table, learning curves."""
+        """Images, coherence, the table, learning curves."""
         from stillhouse.families.sar.report import sar_blocks
 
         return sar_blocks(run.path)

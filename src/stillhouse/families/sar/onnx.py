@@ -1,6 +1,4 @@
-"""The step form of a focusing network as ONNX, on real pairs (re, im), since runtimes have no complex numbers.
-
-Running one (`OnnxStream`) takes no torch; `onnx_step.py` writes it.
+"""Lines through one step of a focusing network, one after the other; and that step as an ONNX graph, run without torch.
 
 Shapes: B range bins, C input channels.
 """
@@ -8,6 +6,7 @@ Shapes: B range bins, C input channels.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,74 @@ FORMAT = "stillhouse-state-space-step-1"
 Array = NDArray[Any]
 
 
-class OnnxStream:
+class LineStream:
+    """Lines in, focused lines out, `latency` lines later: what streams in torch and in onnxruntime share.
+
+    Args:
+        batch: B, range bins side by side.
+        channels: C.
+        latency: lines between a line and its focus.
+    """
+
+    def __init__(self, batch: int, channels: int, latency: int) -> None:
+        self.batch, self.channels, self.latency = batch, channels, latency
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next line is the first one."""
+        self.count, self._over = 0, False
+
+    def step(self, line: Any) -> Any:
+        """The focused line (B, output_dim) of `latency` lines ago; None while that was before the first.
+
+        Args:
+            line: (B, C) complex.
+
+        Raises:
+            InputError: real numbers, another shape, a NaN or infinity (it would stay in the state for ever), or a finished
+                stream. The state is as it was before.
+        """
+        self._check_open()
+        if "complex" not in str(line.dtype):
+            raise InputError(
+                f"line {self.count}: expected complex numbers, got {line.dtype}; use torch.complex(re, im)"
+            )
+        same_shape(f"line {self.count}", tuple(line.shape), (self.batch, self.channels))
+        if not float(abs(line).max()) < math.inf:
+            raise InputError(
+                f"line {self.count}: expected finite numbers, got a NaN or an infinity; replace it by zeros"
+            )
+        return self._run(line, ENDLESS)
+
+    def finish(self) -> Any:
+        """The last lines (B, min(latency, lines that came), output_dim); then the stream is over until `reset`.
+
+        Each layer reads zeros past its last line, as the training form does.
+        """
+        self._check_open()
+        total = self.count
+        rest = [self._run(self._silence(), total) for _ in range(self.latency)]
+        self._over = True
+        return self._together([line for line in rest if line is not None])
+
+    def _check_open(self) -> None:
+        if self._over:
+            raise InputError("stream: it is finished; call reset() before the next scene")
+
+    def _run(self, line: Any, total: int) -> Any:
+        """One line through the step of a scene of so many lines; None where nothing is ready."""
+        raise NotImplementedError
+
+    def _silence(self) -> Any:
+        """A line (B, C) of zeros."""
+        raise NotImplementedError
+
+    def _together(self, lines: list[Any]) -> Any:
+        """(B, number of lines, output_dim)."""
+        raise NotImplementedError
+
+
+class OnnxStream(LineStream):
     """`Stream` on onnxruntime: `step` for every line, `finish` for the last ones.
 
     Args:
@@ -47,41 +113,14 @@ class OnnxStream:
         card = json.loads(self._session.get_modelmeta().custom_metadata_map.get("stillhouse", "{}"))
         if card.get("format") != FORMAT:
             raise InputError(f"{path}: expected a network of export_step ({FORMAT}), got {card.get('format')!r}")
-        self.latency: int = card["latency"]
-        self._shape = (batch, int(card["channels"]))
         kinds = {name: np.float64 if name.endswith("places") else np.float32 for name in card["states"]}
         self._start = {name: np.zeros((batch, *shape), kinds[name]) for name, shape in card["states"].items()}
-        self.reset()
+        super().__init__(batch, int(card["channels"]), card["latency"])
 
     def reset(self) -> None:
         """Forget everything: the next line is the first one."""
+        super().reset()
         self.state: dict[str, Array] = dict(self._start)
-        self.count, self._over = 0, False
-
-    def step(self, line: Array) -> NDArray[np.complex64] | None:
-        """The focused line (B, output_dim) of `latency` lines ago, or None; `line` is (B, C) complex.
-
-        Raises:
-            InputError: real numbers, another shape, NaN or infinity, or a finished stream.
-        """
-        if self._over:
-            raise InputError("stream: it is finished; call reset() before the next scene")
-        if not np.iscomplexobj(line):
-            raise InputError(f"line {self.count}: expected complex numbers, got {np.asarray(line).dtype}")
-        same_shape(f"line {self.count}", line.shape, self._shape)
-        if not np.isfinite(line).all():
-            raise InputError(
-                f"line {self.count}: expected finite numbers, got a NaN or an infinity; replace it by zeros"
-            )
-        return self._run(line, ENDLESS)
-
-    def finish(self) -> NDArray[np.complex64]:
-        """The last lines (B, min(latency, lines that came), output_dim); then the stream is over until `reset`."""
-        total, width = self.count, self._session.get_outputs()[0].shape[1]
-        lines = [self._run(np.zeros(self._shape, np.complex64), total) for _ in range(self.latency)]
-        rest = [line for line in lines if line is not None]
-        self._over = True
-        return np.stack(rest, 1) if rest else np.zeros((self._shape[0], 0, width), np.complex64)
 
     def _run(self, line: Array, total: int) -> NDArray[np.complex64] | None:
         feed: dict[str, Any] = {"line": np.stack([line.real, line.imag], -1).astype(np.float32), **self.state}
@@ -90,3 +129,10 @@ class OnnxStream:
         self.state = dict(zip(self.state, states))
         self.count += 1
         return (focused[..., 0] + 1j * focused[..., 1]).astype(np.complex64) if bool(ready) else None
+
+    def _silence(self) -> NDArray[np.complex64]:
+        return np.zeros((self.batch, self.channels), np.complex64)
+
+    def _together(self, lines: list[Array]) -> NDArray[np.complex64]:
+        width = self._session.get_outputs()[0].shape[1]
+        return np.stack(lines, 1) if lines else np.zeros((self.batch, 0, width), np.complex64)

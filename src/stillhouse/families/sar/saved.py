@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
-from stillhouse.core.checks import InputError, one_line_for_pickles
+from stillhouse.core.checks import InputError
 from stillhouse.core.config import dump_yaml, parse, to_mapping
 from stillhouse.core.folder import SHIPPED, run_above, settings_of
 from stillhouse.core.hashes import verify_files, with_hashes
@@ -25,9 +23,10 @@ from stillhouse.families.sar.data.sequences import SarData, SarScale
 from stillhouse.families.sar.students import StateSpaceConfig
 from stillhouse.families.sar.students.compression import QuantizedTensor
 from stillhouse.families.sar.students.network import SarSSM
+from stillhouse.teachers.from_checkpoint import load_strictly, read_state_dict
 
-FORMAT, BEFORE = "stillhouse-sar-2", "stillhouse-sar-1"  # the older one knows no fingerprint
-TEACHER_WEIGHTS = "teacher.safetensors"  # of `train`; older folders hold a student.safetensors
+FORMAT = "stillhouse-sar-2"
+TEACHER_WEIGHTS = "teacher.safetensors"  # of `train`
 BEST = Path("checkpoints") / "best_model.pth"  # where the documents look for a teacher
 SCALE = ".scale"  # beside a tensor of 8 bits
 FINAL, FINAL_CONFIG = "final_student_model.pth", "final_student_config.yaml"  # and for a student
@@ -35,49 +34,41 @@ FINAL, FINAL_CONFIG = "final_student_model.pth", "final_student_config.yaml"  # 
 
 def save_model(folder: Path, model: SarSSM, data: SarData, *, weights: str = STUDENT) -> None:
     """Write the weights and `card.json` into a folder; the card is written last."""
-    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
-    write_atomically(folder / weights, lambda file: file.write(content))
     card = {
         "format": FORMAT,
         "family": "sar",
-        "weights": weights,
-        "model": to_mapping(model.config),
         "scale": asdict(data.scale),
         "valid": [data.valid.start, data.valid.stop],
         "length": data.length,
         "data": {"name": data.name, "sha256": data.sha256},
         "input": "lines (B, L, C) complex64 in azimuth order, raw data over scale.input_rms; the output times scale.target_rms is"
         " the focused line",
-        "versions": versions(),
     }
-    write_json(folder / CARD, with_hashes(card, folder, [weights]))
+    _write(folder, model, {**card, "weights": weights}, {})
 
 
-def save_changed(
-    folder: Path, source: Path, model: SarSSM, *, int8: Mapping[str, QuantizedTensor] | None = None
-) -> int:
+def save_changed(folder: Path, source: Path, model: SarSSM, int8: Mapping[str, QuantizedTensor]) -> int:
     """Write a network made from a saved one (fewer bits, weights or states) beside a card like its own; gives the file's bytes.
 
     Args:
-        folder: must not be there.
+        folder: is made.
         source: the folder of the network that it was made from: units, data.
         model: what is written.
         int8: tensors that are written as whole numbers of 8 bits, each with its scale as `NAME.scale`.
-
-    Raises:
-        InputError: the folder is taken, or the source cannot be read.
     """
-    if folder.exists():
-        raise InputError(f"cannot write {folder}: it exists; choose another --out")
-    card = _card(_with_card(source))
-    found = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    for name, small in (int8 or {}).items():
-        found[name], found[name + SCALE] = small.values.cpu().contiguous(), torch.tensor(small.scale)
-    content = save(found)
-    folder.mkdir(parents=True)
-    write_atomically(folder / STUDENT, lambda file: file.write(content))
-    changed = {**card, "format": FORMAT, "weights": STUDENT, "model": to_mapping(model.config), "versions": versions()}
-    write_json(folder / CARD, with_hashes(changed, folder, [STUDENT]))
+    small: dict[str, Tensor] = {}
+    for name, found in int8.items():
+        small |= {name: found.values, name + SCALE: torch.tensor(found.scale)}
+    return _write(folder, model, {**card_of(source), "weights": STUDENT}, small)
+
+
+def _write(folder: Path, model: SarSSM, card: Mapping[str, Any], other: Mapping[str, Tensor]) -> int:
+    """The weights (`other` in the place of some) and a card that names their file; gives the file's bytes."""
+    tensors = {**model.state_dict(), **other}
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    write_atomically(folder / card["weights"], lambda file: file.write(content))
+    whole = {**card, "model": to_mapping(model.config), "versions": versions()}
+    write_json(folder / CARD, with_hashes(whole, folder, [card["weights"]]))
     return len(content)
 
 
@@ -101,9 +92,8 @@ def load_model(folder: Path) -> tuple[SarSSM, SarScale]:
     Raises:
         InputError: no card, another format, weights missing, changed, truncated or of another network.
     """
-    folder = _with_card(folder)
-    card = _card(folder)
-    return load_weights(parse(StateSpaceConfig, card["model"]), _weights(folder, card)), SarScale(**card["scale"])
+    card = card_of(folder)
+    return load_weights(parse(StateSpaceConfig, card["model"]), weights_file(folder)), SarScale(**card["scale"])
 
 
 def card_of(folder: Path) -> dict[str, Any]:
@@ -112,17 +102,28 @@ def card_of(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: none, or one of another format.
     """
-    return _card(_with_card(folder))
+    path = _with_card(folder) / CARD
+    if not path.is_file():
+        raise InputError(
+            f"{folder}: expected a folder with {CARD} and weights (of `stillhouse sar train` or `distill`)"
+        )
+    card = read_json(path)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        got = card.get("format") if isinstance(card, dict) else card
+        raise InputError(f"{path}: expected format {FORMAT!r}, got {got!r}")
+    types = {"model": dict[str, Any], "scale": dict[str, float], "weights": str, "valid": list[int], "length": int}
+    return check_object(card, types, str(path))
 
 
 def weights_file(folder: Path) -> Path:
-    """The file that `load_model` reads the weights of a folder from.
+    """The file of weights of a folder, if it is still what its card says.
 
     Raises:
-        InputError: as `load_model`.
+        InputError: as `card_of`; missing or changed.
     """
-    folder = _with_card(folder)
-    return _weights(folder, _card(folder))
+    card = card_of(folder)
+    verify_files(_with_card(folder), card, [card["weights"]])
+    return _with_card(folder) / str(card["weights"])
 
 
 def load_weights(config: StateSpaceConfig, path: Path) -> SarSSM:
@@ -131,21 +132,12 @@ def load_weights(config: StateSpaceConfig, path: Path) -> SarSSM:
     Raises:
         InputError: missing, truncated, a pickle that is more than tensors, or weights of another network (another width).
     """
-    weights = _read(path)
-    for prefix in ("model.", "module."):  # Lightning and DataParallel name their entries so
-        if weights and all(name.startswith(prefix) for name in weights):
-            weights = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
+    stored = read_state_dict(path)
+    small = {name for name, tensor in stored.items() if tensor.dtype == torch.int8}
+    scales = {name: stored.pop(name + SCALE) for name in small}
     model = config.build()
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    got = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if expected != got:
-        wrong = [name for name in {**expected, **got} if expected.get(name) != got.get(name)]
-        shown = "; ".join(f"{name}: expected {expected.get(name)}, got {got.get(name)}" for name in wrong[:5])
-        hint = _size_hint(config, got)
-        raise InputError(
-            f"{path} holds another network than its configuration: {len(wrong)} entries differ ({shown}){hint}"
-        )
-    model.load_state_dict(weights)
+    whole = {name: x.float() * scales[name] if name in small else x for name, x in stored.items()}
+    load_strictly(model, whole, f"{path}: a network of another model_dim, state_dim or num_layers")
     return model.eval()
 
 
@@ -165,13 +157,13 @@ def load_teacher(config: StateSpaceConfig, checkpoint: Path) -> tuple[SarSSM, Sa
         raise InputError(f"teacher_checkpoint {checkpoint}: expected a folder with {CARD}, or a file of weights")
     if found is None:
         return load_weights(config, checkpoint), None
-    card = _card(found)
+    card = card_of(found)
     stored = parse(StateSpaceConfig, card["model"])
     if stored != config:
         a, b = to_mapping(config), to_mapping(stored)
         changed = ", ".join(f"{key}: {a[key]} there, {b[key]} trained" for key in a if a[key] != b[key])
         raise InputError(f"teacher_checkpoint {checkpoint}: its network is not that of teacher_config ({changed})")
-    path = _weights(checkpoint, card) if checkpoint.is_dir() else checkpoint
+    path = weights_file(checkpoint) if checkpoint.is_dir() else checkpoint
     return load_weights(config, path), SarScale(**card["scale"])
 
 
@@ -189,65 +181,3 @@ def load_data_config(folder: Path) -> SarConfig:
 
 def _with_card(folder: Path) -> Path:
     return folder / SHIPPED if not (folder / CARD).is_file() and (folder / SHIPPED / CARD).is_file() else folder
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    if not (folder / CARD).is_file():
-        raise InputError(
-            f"{folder}: expected a folder with {CARD} and weights (of `stillhouse sar train` or `distill`)"
-        )
-    card = read_json(folder / CARD)
-    if not isinstance(card, dict) or card.get("format") not in (FORMAT, BEFORE):
-        got = card.get("format") if isinstance(card, dict) else card
-        raise InputError(f"{folder / CARD}: expected format {FORMAT!r}, got {got!r}")
-    return check_object(card, {"model": dict[str, Any], "scale": dict[str, float]}, str(folder / CARD))
-
-
-def _weights(folder: Path, card: Mapping[str, Any]) -> Path:
-    """The file of weights that a card is about, if both are still what they were."""
-    name = str(card.get("weights", STUDENT))
-    if card["format"] == FORMAT:
-        verify_files(folder, card, [name])
-    return folder / name
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        if path.suffix == ".safetensors":
-            return _whole(load(raw))
-        with one_line_for_pickles():
-            state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        first = str(error).splitlines()[0].split(". ")[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is truncated, or no file of weights: {first}") from None
-    for key in ("best_weights", "state_dict", "model"):  # our checkpoint.pt, Lightning's, others'
-        if isinstance(state, dict) and isinstance(state.get(key), dict) and state[key]:
-            state = state[key]
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(
-            f"{path}: expected a state dict (names and tensors), got {type(state).__name__} of something else"
-        )
-    return state
-
-
-def _whole(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors of 8 bits times their scales; the others as they are."""
-    small = {name for name, tensor in stored.items() if tensor.dtype == torch.int8}
-    scales = {name + SCALE for name in small}
-    found = {name: tensor for name, tensor in stored.items() if name not in scales}
-    return {name: x.float() * stored[name + SCALE] if name in small else x for name, x in found.items()}
-
-
-def _size_hint(config: StateSpaceConfig, got: dict[str, tuple[int, ...]]) -> str:
-    width = got.get("input.weight", (config.model_dim,))[0]
-    layers = len({name.split(".")[1] for name in got if name.startswith("blocks.")})
-    found = []
-    if width != config.model_dim:
-        found.append(f"model_dim {width}, the configuration {config.model_dim}")
-    if layers and layers != config.num_layers:
-        found.append(f"{layers} layers, the configuration {config.num_layers}")
-    return f"; the weights are of {', '.join(found)}" if found else ""

@@ -6,9 +6,9 @@ Shapes: N lines, L azimuth samples, K filter taps.
 from __future__ import annotations
 
 import statistics
-import time
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,50 @@ from stillhouse.core.checks import InputError
 from stillhouse.families.sar.data.matched_filter import filtered
 from stillhouse.families.sar.data.sequences import PointSet, SarData, SarSplit
 from stillhouse.families.sar.metrics.anchors import fit_fir, truncated
-from stillhouse.families.sar.metrics.lines import judge_focus
-from stillhouse.families.sar.metrics.point import FINE, measure_point, point_errors, upsampled
+from stillhouse.families.sar.metrics.lines import coherence, nmse, phase_rmse, snr_db
+from stillhouse.families.sar.metrics.point import measure_point, point_errors
 from stillhouse.families.sar.students.cost import step_cost
 from stillhouse.families.sar.students.network import SarSSM
-from stillhouse.families.sar.students.streaming import measure_latency
+from stillhouse.families.sar.students.streaming import measure_latency, timed
 from stillhouse.losses.complex import coherence_loss, complex_nmse
 
 Complex = NDArray[np.complex64]
-Focuser = Callable[[Tensor], Complex]
+Row = dict[str, Any]
 POINTS = 16
 COMPLEX64 = 8  # bytes
-CUT_AXIS = np.arange(-16 * FINE, 16 * FINE + 1) / FINE
+
+
+@dataclass(frozen=True)
+class Focuser:
+    """What a table is a row of.
+
+    Attributes:
+        name: of the row.
+        kind: network, cache or filter.
+        focus: (N, L) focused lines of lines (N, L, C) whose matched filters are (N, K), None where the radar is not known.
+        facts: further cells: parameters, costs.
+    """
+
+    name: str
+    kind: str
+    focus: Callable[[Tensor, Any], Complex]
+    facts: Mapping[str, Any]
+
+    def row(self, data: SarData) -> Row:
+        """Scores on the test lines, on isolated points where the radar is known, and costs."""
+        known = data.parameters is not None
+        lines = self.focus(data.test.inputs, data.kernels(data.test) if known else None)
+        row: Row = {
+            "name": self.name,
+            "kind": self.kind,
+            "size": "",
+            **judge(lines, data.test, data.valid),
+            **self.facts,
+        }
+        if known and self.kind != "cache":
+            points = data.points(POINTS)
+            row |= point_figures(self.focus(points.inputs, points.kernels), points, data.valid)
+        return row
 
 
 @torch.no_grad()
@@ -79,18 +111,21 @@ def noise_quality(wanted: Complex) -> float:
 def judge(focused: Complex, split: SarSplit, valid: slice) -> dict[str, float]:
     """Quality and coherence as means over lines, and every figure over the whole split (`nmse`, `snr_db`, ...)."""
     wanted = split.targets[..., 0].numpy()[:, valid]
-    lines = line_figures(focused[:, valid], wanted)
-    whole = judge_focus(focused[:, valid], wanted)
+    own = focused[:, valid]
+    lines = line_figures(own, wanted)
     return {
         "quality": float(lines["quality"].mean()),
         "coherence": float(lines["coherence"].mean()),
-        **{f"whole_{key}" if key == "coherence" else key: value for key, value in whole.items()},
+        "nmse": nmse(own, wanted),
+        "snr_db": snr_db(own, wanted),
+        "whole_coherence": coherence(own, wanted),
+        "phase_rmse": phase_rmse(own, wanted),
     }
 
 
-def point_figures(focuser: Focuser, points: PointSet, valid: slice) -> dict[str, Any]:
+def point_figures(focused: Complex, points: PointSet, valid: slice) -> Row:
     """Width, sidelobes, place and phase of isolated points, against the matched filter's; medians over those that have a peak."""
-    focused, wanted = focuser(points.inputs)[:, valid], points.targets[..., 0].numpy()[:, valid]
+    focused, wanted = focused[:, valid], points.targets[..., 0].numpy()[:, valid]
     found: list[dict[str, float]] = []
     for line, reference, place in zip(focused, wanted, points.positions - valid.start, strict=True):
         try:
@@ -106,134 +141,58 @@ def point_figures(focuser: Focuser, points: PointSet, valid: slice) -> dict[str,
     return figures
 
 
-def point_cut(line: Complex, place: float) -> NDArray[np.float64]:
-    """Power in dB at `CUT_AXIS` samples from a point, 0 dB at the brightest; between samples by its spectrum.
-
-    Example:
-        >>> cut = point_cut((np.sinc((np.arange(128) - 64.5) / 1.3) + 0j).astype(np.complex64), 64.5)
-        >>> float(CUT_AXIS[cut.argmax()]), round(float(cut.max()), 3)
-        (0.0, 0.0)
-    """
-    fine = np.abs(upsampled(line.astype(np.complex128), FINE)) ** 2
-    index = np.clip(np.round((place + CUT_AXIS) * FINE).astype(int), 0, len(fine) - 1)
-    power = fine[index]
-    return np.asarray(10 * np.log10(np.maximum(power / max(float(power.max()), 1e-30), 1e-8)))
-
-
 def network_cost(model: SarSSM, length: int) -> dict[str, Any]:
     """Counted parameters, state and operations; measured milliseconds a line, in the step form and by FFT over a whole scene.
 
     `processor_*` are times of the processor, all threads: another load on the machine does not move them, so ratios are taken of
     them; the others are by the clock.
     """
-    counted = step_cost(model)
-    wall, processor = _whole_ms(model, length)
-    figures: dict[str, Any] = {
-        **asdict(counted),
-        "ms_line": None,
-        "ms_line_slow": None,
-        "processor_ms_line": None,
-        "latency_lines": None,
-        "ms_line_whole": wall / length,
-        "processor_ms_line_whole": processor / length,
-    }
+    figures: Row = asdict(step_cost(model))
+    wall, _, processor = timed(partial(model.eval(), _scene(model, length)), 5, warm_up=2)
+    figures |= {"ms_line_whole": wall / length, "processor_ms_line_whole": processor / length}
     if model.config.look_ahead is not None:
-        measured = measure_latency(model, lines=100)
-        figures |= {
-            "ms_line": measured.median_ms,
-            "ms_line_slow": measured.slowest_tenth_ms,
-            "processor_ms_line": measured.processor_ms,
-            "latency_lines": measured.latency_lines,
-        }
+        step = measure_latency(model, lines=100)
+        figures |= {"ms_line": step.median_ms, "processor_ms_line": step.processor_ms}
+        figures["latency_lines"] = step.latency_lines
     return figures
 
 
-def filter_cost(taps: int) -> dict[str, Any]:
-    """A filter of K taps, line by line: K operations, K samples of memory, half of them latency; its time as NumPy takes it."""
-    rng = np.random.default_rng(0)
-    kernel, memory = ((rng.normal(size=taps) + 1j * rng.normal(size=taps)).astype(np.complex64) for _ in range(2))
-    waits = []
-    for sample in range(220):
-        before = time.perf_counter()
-        memory[:-1] = memory[1:]
-        memory[-1] = sample
-        np.dot(kernel, memory)
-        waits.append(1000 * (time.perf_counter() - before))
-    timed = sorted(waits[20:])
-    return {
-        "parameters": 2 * taps,
-        "state_bytes": taps * COMPLEX64,
-        "complex_macs": taps,
-        "real_macs": 0,
-        "ms_line": statistics.median(timed),
-        "ms_line_slow": timed[(9 * len(timed)) // 10],
-        "latency_lines": taps // 2,
-        "ms_line_whole": None,
-    }
-
-
-def rivals(data: SarData, fir_taps: int | None = None) -> dict[str, tuple[Focuser, Focuser, dict[str, Any]]]:
-    """What needs no network: name -> (focuser of the test split, focuser of points, cost).
-
-    Filters that need the radar (matched, truncated) are left out where it is not known.
+def baselines(data: SarData, fir_taps: int | None = None) -> list[Focuser]:
+    """What needs no network; filters that need the radar (matched, truncated) are left out where it is not known.
 
     Args:
         data: whose training split the short filter is fitted on.
         fir_taps: of the short filters; half an aperture where not given.
     """
-    found: dict[str, tuple[Focuser, Focuser, dict[str, Any]]] = {}
-    signal = lambda x: x[..., 0].numpy()  # noqa: E731
-    known = data.parameters is not None
-    if known:
-        kernels, points = data.kernels(data.test), data.points(POINTS)
-        taps = kernels.shape[-1]
+    found = []
+    short = fir_taps or 65
+    if data.parameters is not None:
+        taps = data.kernels(data.test, [0]).shape[-1]
         short = fir_taps or max(3, (taps // 2) | 1)
-        # one length for both sets: the rates of points may need fewer taps
-        found["matched filter"] = (
-            lambda x: np.asarray(filtered(signal(x), kernels), np.complex64),
-            lambda x: np.asarray(filtered(signal(x), points.kernels), np.complex64),
-            filter_cost(taps),
-        )
-        cut, cut_points = truncated(kernels, short), truncated(points.kernels, short)
-        found[f"matched filter cut to {short} taps"] = (
-            lambda x: np.asarray(filtered(signal(x), cut), np.complex64),
-            lambda x: np.asarray(filtered(signal(x), cut_points), np.complex64),
-            filter_cost(short),
-        )
+        found.append(_filter("matched filter", taps, lambda kernels: kernels))
+        found.append(_filter(f"matched filter cut to {short} taps", short, lambda kernels: truncated(kernels, short)))
     equations = len(data.train) * (data.valid.stop - data.valid.start)  # a filter has no more taps than they settle
-    short = min(fir_taps or (short if known else 65), (equations - 1) | 1)
-    fitted = fit_fir(signal(data.train.inputs), data.train.targets[..., 0].numpy(), short, valid=data.valid)
-    apply: Focuser = lambda x: np.asarray(filtered(signal(x), fitted), np.complex64)  # noqa: E731
-    found[f"fitted FIR of {short} taps"] = (apply, apply, filter_cost(short))
-    free = {
-        **filter_cost(1),
-        "parameters": 0,
-        "state_bytes": 0,
-        "complex_macs": 0,
-        "ms_line": None,
-        "ms_line_slow": None,
-    }
-    found["identity (unfocused)"] = (signal, signal, free)
-    silent: Focuser = lambda x: np.zeros_like(signal(x))  # noqa: E731
-    found["zero"] = (silent, silent, free)
+    fit = min(short, (equations - 1) | 1)
+    fitted = fit_fir(_signal(data.train.inputs), data.train.targets[..., 0].numpy(), fit, valid=data.valid)
+    found.append(_filter(f"fitted FIR of {fit} taps", fit, lambda kernels: fitted))
+    free = {"parameters": 0, "state_bytes": 0, "complex_macs": 0, "real_macs": 0, "latency_lines": 0}
+    found.append(Focuser("identity (unfocused)", "filter", lambda x, _: _signal(x), free))
+    found.append(Focuser("zero", "filter", lambda x, _: np.zeros_like(_signal(x)), free))
     return found
 
 
-@torch.no_grad()
-def _whole_ms(model: SarSSM, length: int) -> tuple[float, float]:
-    """Of a whole scene by FFT: the median by the clock, the mean of the processor's time."""
-    model.eval()
-    first = next(model.parameters())
-    lines = torch.randn(
-        1, length, model.config.input_dim, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
-    )
-    lines = lines.to(first.device)
-    waits, begun = [], 0.0
-    for number in range(7):
-        begun = time.process_time() if number == 2 else begun
-        before = time.perf_counter()
-        model(lines)
-        if lines.is_cuda:
-            torch.cuda.synchronize()
-        waits.append(1000 * (time.perf_counter() - before))
-    return statistics.median(waits[2:]), 1000 * (time.process_time() - begun) / 5
+def _filter(name: str, taps: int, kernel: Callable[[Any], Any]) -> Focuser:
+    """A filter of K taps: K operations a line, K samples of memory, half of them latency."""
+    cost = {"parameters": 2 * taps, "state_bytes": taps * COMPLEX64, "complex_macs": taps, "real_macs": 0}
+    focus = lambda x, kernels: np.asarray(filtered(_signal(x), kernel(kernels)), np.complex64)  # noqa: E731
+    return Focuser(name, "filter", focus, {**cost, "latency_lines": taps // 2})
+
+
+def _signal(lines: Tensor) -> Complex:
+    return lines[..., 0].numpy()
+
+
+def _scene(model: SarSSM, length: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    lines = torch.randn(1, length, model.config.input_dim, dtype=torch.complex64, generator=generator)
+    return lines.to(next(model.parameters()).device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -65,55 +65,49 @@ def simulate(config: SarConfig, out: Path) -> dict[str, Any]:
 
 
 def _arrays(data: SarData) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {"valid": np.array([data.valid.start, data.valid.stop])}
+    arrays: dict[str, Any] = {
+        "valid": [data.valid.start, data.valid.stop],
+        "radar": json.dumps(to_mapping(data.parameters)),
+        "rate_spread": data.rate_spread,
+        "point_amplitude": data.point_amplitude,
+    }
     for name, split in data.splits.items():
-        arrays[f"{name}_inputs"] = _raw(data, split)
-        arrays[f"{name}_targets"] = _focused(data, split)
+        raw, focused = _in_units_of_the_echo(data, split)
+        arrays |= {f"{name}_inputs": raw, f"{name}_targets": focused}
         arrays |= {f"{name}_{key}": value for key, value in split.facts.items()}
-    if data.parameters is not None:
-        arrays["radar"] = np.array(json.dumps(to_mapping(data.parameters)))
-    numbers = {"rate_spread": data.rate_spread, "point_amplitude": data.point_amplitude}
-    return {**arrays, **{name: np.array(value) for name, value in numbers.items()}}
+    return {name: np.asarray(value) for name, value in arrays.items()}
 
 
 def _product(out: Path, data: SarData, split: str, acquisition: int) -> str:
     """Write one acquisition beside its place, then move it there."""
-    year, lines = YEARS[split], data.splits[split]
-    number = int(acquisition)
+    year, lines, number = YEARS[split], data.splits[split], int(acquisition)
     chosen = lines.facts["acquisition"] == acquisition
     day, orbit = f"{year}01{1 + number % 28:02d}", f"{100000 + number:06d}"
     name = f"s1a-s1-raw-s-vv-{day}t000000-{day}t000025-{orbit}-{number:06x}.zarr"
     facts = {key: np.asarray(value)[chosen].tolist() for key, value in lines.facts.items()}
-    radar = to_mapping(data.parameters) if data.parameters is not None else None
-    partial = out / ".partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    levels, pulse = _levels(data, *(x[chosen].T for x in _in_units_of_the_echo(data, lines)))
+    about = {"simulated": True, "radar": to_mapping(data.parameters), "columns": facts, "pulse_seconds": pulse}
     try:
-        partial.mkdir(parents=True)
-        levels, pulse = _levels(data, _raw(data, lines)[chosen].T, _focused(data, lines)[chosen].T)
-        about = {"simulated": True, "radar": radar, "columns": facts, "pulse_seconds": pulse}
-        write_product(partial / name, levels, attributes=about)
-        os.replace(partial / name, out / name)
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".partial-") as partial:
+            write_product(Path(partial, name), levels, attributes=about)
+            os.replace(Path(partial, name), out / name)
     except OSError as error:
         raise InputError(f"cannot write {out / name}: {error.strerror}") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return name
 
 
-def _levels(data: SarData, rcmc: np.ndarray, az: np.ndarray) -> tuple[dict[str, np.ndarray], float | None]:
+def _levels(data: SarData, rcmc: np.ndarray, az: np.ndarray) -> tuple[dict[str, np.ndarray], float]:
     """All four levels (azimuth, range), and the seconds of the pulse."""
     radar = data.parameters
-    if radar is None:
-        return {"rcmc": rcmc, "az": az}, None
+    assert radar is not None
     pulse = rcmc.shape[1] / (2 * radar.range_sampling)
     rc = migration_corrected(radar, rcmc.astype(np.complex128), backwards=True)
     raw = pulse_compressed(radar, rc, pulse, backwards=True)
-    return {"raw": raw.astype(np.complex64), "rc": rc.astype(np.complex64), "rcmc": rcmc, "az": az}, pulse
+    return {"raw": raw, "rc": rc, "rcmc": rcmc, "az": az}, pulse
 
 
-def _raw(data: SarData, split: SarSplit) -> np.ndarray:
-    return np.asarray((split.inputs[..., 0] * data.scale.input_rms).numpy(), np.complex64)
-
-
-def _focused(data: SarData, split: SarSplit) -> np.ndarray:
-    return np.asarray(data.scale.focused(split.targets[..., 0]).numpy(), np.complex64)
+def _in_units_of_the_echo(data: SarData, split: SarSplit) -> tuple[np.ndarray, np.ndarray]:
+    """(N, L) raw lines and their focus, not scaled."""
+    raw, focused = split.inputs[..., 0] * data.scale.input_rms, data.scale.focused(split.targets[..., 0])
+    return np.asarray(raw.numpy(), np.complex64), np.asarray(focused.numpy(), np.complex64)

@@ -9,7 +9,7 @@ import resource
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -87,12 +87,13 @@ def stream(
     model, scale = load_model(folder)
     if out is not None:
         check_output(out, suffixes=(".npy",), source=source)
-    feed = _from_file(source, scale, LineAxes.of(folder)) if source is not None else _made_up(lines)
-    total, batch = feed.lines, feed.batch
     if model.config.signal_channels != 1:
         raise InputError(f"{folder}: expected a network of one signal channel, got {model.config.signal_channels}")
-    if model.config.coded:
-        feed = replace(feed, columns=columns)
+    if source is not None:
+        feed = _Feed(_read(source, LineAxes.of(folder)), 1 / scale.input_rms, columns if model.config.coded else None)
+    else:
+        feed = _Feed(_noise(lines), 1.0, columns if model.config.coded else None)
+    batch, total = feed.values.shape
     flow = Stream(model, batch)
     sink = None if out is None else open_mapped(out, np.complex64, (batch, total))
     before, written, waits, kept = flow.state_bytes, 0, list[float](), list[Tensor]()
@@ -126,47 +127,34 @@ def stream(
 
 @dataclass(frozen=True)
 class _Feed:
-    """Samples (N, C) of N bins in the units of the network, chunk by chunk; C is 2 with the code of each place beside them.
+    """Lines (N, L) in units of their own, as samples (N, C) in those of the network; C is 2 with the code of each place."""
 
-    `values` is (N, L).
-    """
+    values: NDArray[np.complexfloating]
+    factor: float
+    columns: tuple[float, float] | None
 
-    lines: int
-    batch: int
-    values: NDArray[np.complexfloating] | None = None
-    factor: float = 1.0
-    columns: tuple[float, float] | None = None
-
-    def chunks(self) -> Iterator[list[Tensor]]:
-        random = torch.Generator().manual_seed(0)
-        for first in range(0, self.lines, CHUNK):
-            count = min(CHUNK, self.lines - first)
-            if self.values is None:
-                block = torch.randn(count, self.batch, 1, dtype=torch.complex64, generator=random)
-            else:
-                part = np.array(self.values[:, first : first + count].T, np.complex64, order="C") * np.float32(
-                    self.factor
-                )
-                block = torch.from_numpy(part[..., None])
-            yield list(block if self.columns is None else self._coded(block, first))
-
-    def _coded(self, block: Tensor, first: int) -> Tensor:
-        """Lines (L, B, 1) with their position codes beside them, (L, B, 2)."""
-        assert self.columns is not None
-        near, far = self.columns
-        across = torch.linspace(near, far, self.batch) if self.batch > 1 else torch.tensor([(near + far) / 2])
-        along = torch.arange(first, first + len(block)) / self.lines
-        code = torch.complex(*torch.broadcast_tensors(across, along[:, None]))
-        return torch.cat([block, code.unsqueeze(-1)], -1)
+    def chunks(self) -> Iterator[Tensor]:
+        """(up to CHUNK, N, C)."""
+        bins, lines = self.values.shape
+        for first in range(0, lines, CHUNK):
+            part = np.array(self.values[:, first : first + CHUNK].T, np.complex64, order="C") * np.float32(self.factor)
+            block = torch.from_numpy(part[..., None])
+            if self.columns is not None:
+                near, far = self.columns
+                across = torch.linspace(near, far, bins) if bins > 1 else torch.tensor([(near + far) / 2])
+                along = torch.arange(first, first + len(block)) / lines
+                code = torch.complex(*torch.broadcast_tensors(across, along[:, None]))
+                block = torch.cat([block, code.unsqueeze(-1)], -1)
+            yield block
 
 
-def _made_up(lines: int) -> _Feed:
+def _noise(lines: int) -> NDArray[np.complex64]:
     if lines < 1:
         raise InputError(f"lines: expected 1 or more, got {lines}")
-    return _Feed(lines, 1)
+    return torch.randn(1, lines, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)).numpy()
 
 
-def _from_file(path: Path, scale: SarScale, axes: LineAxes) -> _Feed:
+def _read(path: Path, axes: LineAxes) -> NDArray[np.complexfloating]:
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
@@ -174,9 +162,8 @@ def _from_file(path: Path, scale: SarScale, axes: LineAxes) -> _Feed:
     if not isinstance(values, np.ndarray) or values.dtype.kind != "c" or values.ndim not in (1, 2) or values.size == 0:
         got = f"{values.dtype} of shape {values.shape}" if isinstance(values, np.ndarray) else "several arrays"
         raise InputError(f"{path}: expected complex lines {AXES}, or (L) for one bin, got {got}")
-    table = np.atleast_2d(values)
-    axes.check(str(path), *table.shape)
-    return _Feed(table.shape[1], len(table), table, 1 / scale.input_rms)
+    axes.check(str(path), *np.atleast_2d(values).shape)
+    return np.atleast_2d(values)
 
 
 def _write(sink: NDArray[np.complex64] | None, focused: list[Tensor], at: int, scale: SarScale) -> int:
@@ -187,7 +174,7 @@ def _write(sink: NDArray[np.complex64] | None, focused: list[Tensor], at: int, s
 
 @torch.no_grad()
 def _error(model: SarSSM, feed: _Feed, focused: Tensor) -> float:
-    whole = model(torch.cat([torch.stack(chunk, 1) for chunk in feed.chunks()], 1))
+    whole = model(torch.cat(list(feed.chunks())).transpose(0, 1))
     return float((focused - whole).abs().max() / whole.abs().square().mean().sqrt().clamp(min=1e-30))
 
 

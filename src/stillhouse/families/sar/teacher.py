@@ -195,10 +195,7 @@ def focused(network: LineTeacher | StoredLines, inputs: Tensor) -> Complex:
         rows = torch.arange(len(inputs)).split(PIECE)
         parts = [network(Batch(inputs[some], inputs[some], some)).logits[..., 0] for some in rows]
         return np.asarray(torch.cat(parts).numpy(), np.complex64)
-    signal = network.module.config.signal_channels
-    scaled = inputs.clone()
-    scaled[..., :signal] *= network.input_factor
-    return np.asarray(focus(network.module, scaled) * network.output_factor, np.complex64)
+    return np.asarray(focus(network.module, network.scaled(inputs)) * network.output_factor, np.complex64)
 
 
 def tutor_of(teacher: LineTeacher | StoredLines, data: SarData, device: torch.device) -> Tutor:

@@ -39,24 +39,7 @@ class LinePredictor(Predictor):
         Raises:
             InputError: not a line of complex numbers, without the position code that the network reads, or NaN.
         """
-        line = np.asarray(one)
-        if line.dtype.kind != "c" or not line.size or line.shape[1:] not in self._shapes:
-            raise InputError(
-                f"line: expected complex numbers {self._wanted('L')}, got {line.dtype} of shape {line.shape}"
-            )
-        self.axes.check("line", 1, len(line))
-        check_finite(line[None], "line")
-        scaled = line.astype(np.complex64).reshape(len(line), self.channels)
-        scaled[:, : self.network.config.signal_channels] /= np.float32(self.scale.input_rms)
-        return torch.from_numpy(scaled)
-
-    @property
-    def _shapes(self) -> tuple[tuple[int, ...], ...]:
-        """What may follow the azimuth axis."""
-        return ((), (1,)) if self.channels == 1 else ((self.channels,),)
-
-    def _wanted(self, axes: str) -> str:
-        return f"({axes})" if self.channels == 1 else f"({axes}, {self.channels}), position code last"
+        return self._scaled(self._many(np.asarray(one)[None], "line"))[0]
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Focused lines (N, L) complex64, in the units of the data that the network learned from.
@@ -69,8 +52,13 @@ class LinePredictor(Predictor):
             InputError: other numbers, or axes whose lengths are those of a transposed array (see `axes.LineAxes`).
         """
         lines = self._many(np.asarray(inputs), "lines")
-        rows = torch.stack([self.transform(line) for line in lines])
-        return np.asarray(focus(self.network, rows) * np.float32(self.scale.target_rms), np.complex64)
+        return np.asarray(focus(self.network, self._scaled(lines)) * np.float32(self.scale.target_rms), np.complex64)
+
+    def _scaled(self, lines: np.ndarray) -> torch.Tensor:
+        """(N, L, C) complex64 in the units of the network."""
+        scaled = lines.astype(np.complex64).reshape(*lines.shape[:2], self.channels)
+        scaled[..., : self.network.config.signal_channels] /= np.float32(self.scale.input_rms)
+        return torch.from_numpy(scaled)
 
     def read(self, source: str) -> Inputs:
         """The rows of a .npy file, or of one on standard input."""
@@ -82,12 +70,18 @@ class LinePredictor(Predictor):
 
     def _many(self, lines: np.ndarray, name: str) -> np.ndarray:
         """(N, L), or (N, L, C) with position codes; one line becomes a row."""
-        one = 1 if self.channels == 1 else 2
-        if lines.dtype.kind == "c" and lines.ndim == one:
+        channels = () if self.channels == 1 else (self.channels,)
+        wanted = "(N, L)" if not channels else f"(N, L, {self.channels}), position code last"
+        if lines.dtype.kind == "c" and lines.ndim == 1 + len(channels):
             lines = lines[None]
-        if lines.dtype.kind != "c" or not lines.size or lines.ndim < 2 or lines.shape[2:] not in self._shapes:
+        if (
+            lines.dtype.kind != "c"
+            or not lines.size
+            or lines.ndim < 2
+            or lines.shape[2:] not in (channels, (self.channels,))
+        ):
             got = f"{lines.dtype} of shape {lines.shape}"
-            raise InputError(f"{name}: expected complex numbers {self._wanted('N, L')}, got {got}; {AXES}")
+            raise InputError(f"{name}: expected complex numbers {wanted}, got {got}; {AXES}")
         self.axes.check(name, *lines.shape[:2])
         check_finite(lines, name)
         return lines

@@ -43,9 +43,6 @@ class ProductsConfig:
     row_buffer: int = Field(default=0, ge=0, description="azimuth lines left out at both ends of a product")
     column_buffer: int = Field(default=0, ge=0, description="range columns left out at both sides of a product")
     cache_chunks: int = Field(default=1000, gt=0, description="chunks kept in memory, the least recently used go first")
-    damaged: Literal["refuse", "skip"] = Field(
-        default="refuse", description="NaN lines and missing chunks: stop and name them, or leave such patches out"
-    )
 
     def __post_init__(self) -> None:
         order = ("raw", "rc", "rcmc", "az")

@@ -28,7 +28,7 @@ from stillhouse.core.seals import MARK, comment_fits
 from stillhouse.families.sar.data.config import SarConfig
 from stillhouse.families.sar.data.matched_filter import half_aperture
 from stillhouse.families.sar.data.parameters import SarParameters
-from stillhouse.families.sar.data.sequences import SarData, SarScale, SarSplit, as_lines, rms
+from stillhouse.families.sar.data.sequences import RawSplit, SarData, scaled
 
 SPLITS = ("train", "validation", "test")
 PAIRS = tuple(f"{split}_{side}" for split in SPLITS for side in ("inputs", "targets"))
@@ -46,19 +46,14 @@ def array_data(config: SarConfig) -> SarData:
     arrays = _read(path)
     _check(path, arrays)
     radar = config.radar or _radar(path, arrays)
-    length = arrays["train_inputs"].shape[1]
-    scale = SarScale(rms(arrays["train_inputs"], "train_inputs"), rms(arrays["train_targets"], "train_targets"))
-    splits = {name: _split(path, arrays, name, number, scale) for number, name in enumerate(SPLITS)}
-    return SarData(
+    amplitude = arrays.get("point_amplitude")
+    return scaled(
+        {name: _split(path, arrays, name, number) for number, name in enumerate(SPLITS)},
         name=path.stem,
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
-        valid=_valid(path, arrays, radar, length),
-        scale=scale,
+        valid=_valid(path, arrays, radar, arrays["train_inputs"].shape[1]),
         parameters=radar,
         rate_spread=float(arrays.get("rate_spread", 0.0)),
-        point_amplitude=float(arrays.get("point_amplitude", scale.target_rms)),
+        point_amplitude=None if amplitude is None else float(amplitude),
     )
 
 
@@ -124,7 +119,7 @@ def _valid(path: Path, arrays: Arrays, radar: SarParameters | None, length: int)
     return slice(*ends)
 
 
-def _split(path: Path, arrays: Arrays, name: str, number: int, scale: SarScale) -> SarSplit:
+def _split(path: Path, arrays: Arrays, name: str, number: int) -> RawSplit:
     count = len(arrays[f"{name}_inputs"])
     used = {f"{name}_{side}" for side in ("inputs", "targets")}
     facts = {
@@ -135,8 +130,5 @@ def _split(path: Path, arrays: Arrays, name: str, number: int, scale: SarScale) 
             raise InputError(
                 f"{path}: {name}_{key}: expected {count} numbers, one a line, got {value.dtype} of shape {value.shape}"
             )
-    return SarSplit(
-        inputs=as_lines(scale.inputs(arrays[f"{name}_inputs"])),
-        targets=as_lines(scale.targets(arrays[f"{name}_targets"])),
-        facts={"acquisition": np.full(count, number), **facts},
-    )
+    facts = {"acquisition": np.full(count, number), **facts}
+    return RawSplit(arrays[f"{name}_inputs"], arrays[f"{name}_targets"], facts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,52 +16,31 @@ from stillhouse.families.sar.data.config import ProductsConfig, SarConfig
 from stillhouse.families.sar.data.matched_filter import half_aperture
 from stillhouse.families.sar.data.parameters import SarParameters
 from stillhouse.families.sar.data.products import BEAMS, Product, ProductName, find_products
-from stillhouse.families.sar.data.sequences import SarData, SarScale, SarSplit, as_inputs, as_lines, position_code, rms
+from stillhouse.families.sar.data.sequences import RawSplit, SarData, position_code, scaled
 
 SPLITS = ("train", "validation", "test")
 Origins = NDArray[np.int64]
-
-
-@dataclass
-class _Taken:
-    """Patches read so far."""
-
-    inputs: list[NDArray[np.complex64]] = field(default_factory=list)
-    targets: list[NDArray[np.complex64]] = field(default_factory=list)
-    codes: list[NDArray[np.complex128]] = field(default_factory=list)
-    facts: list[tuple[int, int, int, int]] = field(default_factory=list)
-    skipped: int = 0
 
 
 def product_data(config: SarConfig) -> SarData:
     """Read the three splits of a configuration; patches are drawn over whole products and read chunk by chunk.
 
     Raises:
-        InputError: no products for a split; a missing level; damaged lines, unless they are to be skipped.
+        InputError: no products for a split; a missing level; damaged lines.
     """
     wanted = config.products
     assert wanted is not None
     sides = split_products(wanted, config.seed)
     acquisitions = {name.acquisition: n for n, name in enumerate(x for side in sides.values() for x in side)}
-    taken = {}
-    for number, split in enumerate(SPLITS):
-        rng = np.random.default_rng([config.seed, number])
-        taken[split] = _read_split(config, split, sides[split], acquisitions, rng)
-    scale = SarScale(
-        rms(np.stack(taken["train"].inputs), "inputs"),
-        rms(np.stack(taken["train"].targets), "targets"),
-    )
     radar = config.radar or _written_radar(sides["train"][0], config.samples)
-    splits = {split: _scaled(part, scale, config.position_channel) for split, part in taken.items()}
-    return SarData(
+    return scaled(
+        {
+            split: _read_split(config, number, names, acquisitions)
+            for number, (split, names) in enumerate(sides.items())
+        },
         name=Path(wanted.root).name,
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
         valid=_valid(radar, config.samples),
-        scale=scale,
         parameters=radar,
-        skipped=sum(part.skipped for part in taken.values()),
     )
 
 
@@ -93,71 +71,52 @@ def split_products(config: ProductsConfig, seed: int) -> dict[str, tuple[Product
 
 
 def _read_split(
-    config: SarConfig,
-    split: str,
-    names: Sequence[ProductName],
-    acquisitions: dict[tuple[str, int, str], int],
-    rng: np.random.Generator,
-) -> _Taken:
+    config: SarConfig, number: int, names: Sequence[ProductName], acquisitions: Mapping[tuple[str, int, str], int]
+) -> RawSplit:
     assert config.products is not None
-    taken, count = _Taken(), config.counts[split]
+    rng, count = np.random.default_rng([config.seed, number]), list(config.counts.values())[number]
     shares = np.diff(np.linspace(0, count, len(names) + 1).round().astype(int))
-    for number, (name, share) in enumerate(zip(names, shares)):
+    pairs, facts, codes = list[Any](), list[tuple[int, ...]](), list[NDArray[np.complex128]]()
+    for place, (name, share) in enumerate(zip(names, shares)):
         product = Product(name.path, config.products.cache_chunks)
-        _read_product(config, product, int(share), number, acquisitions[name.acquisition], taken, rng)
-    if not taken.inputs:
-        raise InputError(f"{split}: expected patches without damage, got none ({taken.skipped} skipped)")
-    return taken
+        shape, chunks = _checked(product, config.products)
+        origins = patch_origins(shape, config.products, config.samples)
+        for row, column in pick_patches(origins, int(share), rng, chunks).tolist():
+            pairs.append(_pair(product, config, row, column))
+            facts.append((acquisitions[name.acquisition], place, row, column))
+            codes.append(_code(product, shape, row, column, config.samples))
+    inputs, targets = (np.stack(side) for side in zip(*pairs))
+    named = dict(zip(("acquisition", "product", "row", "column"), np.array(facts, np.int64).T))
+    return RawSplit(inputs, targets, named, np.stack(codes) if config.position_channel else None)
 
 
-def _read_product(
-    config: SarConfig,
-    product: Product,
-    count: int,
-    number: int,
-    acquisition: int,
-    taken: _Taken,
-    rng: np.random.Generator,
-) -> None:
-    wanted = config.products
-    assert wanted is not None
-    levels = (wanted.level_from, wanted.level_to)
-    shapes = {level: product.array(level).shape for level in levels}
-    if len(set(shapes.values())) > 1:
+def _checked(product: Product, wanted: ProductsConfig) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Shape and chunks of a product whose two levels are whole and alike."""
+    arrays = {level: product.array(level) for level in (wanted.level_from, wanted.level_to)}
+    if len({array.shape for array in arrays.values()}) > 1:
+        shapes = {level: array.shape for level, array in arrays.items()}
         raise InputError(f"{product.path}: expected levels of one shape, got {shapes}")
-    skip = wanted.damaged == "skip"
-    for level in levels:
-        if (holes := product.missing_chunks(level)) and not skip:
+    for level, array in arrays.items():
+        if holes := int(array.nchunks) - int(array.nchunks_initialized):
             raise InputError(
-                f"{product.path}: {level}: expected all chunks, got {holes} that are missing (they would read as zeros); "
-                "damaged: skip leaves their patches out"
+                f"{product.path}: {level}: expected all chunks, got {holes} that are missing (they would read as zeros)"
             )
-    shape, length = shapes[levels[0]], config.samples
-    origins = patch_origins(shape, wanted, length)
-    # with damage to be skipped, spare patches stand behind the ones that are asked for
-    drawn = rng.permutation(origins) if skip else pick_patches(origins, count, rng, product.array(levels[1]).chunks)
-    got = 0
-    for row, column in drawn.tolist():
-        if got == count:
-            break
-        pair = [product.read(level, slice(row, row + length), slice(column, column + 1))[:, 0] for level in levels]
-        found = ((level, row + np.flatnonzero(~np.isfinite(line))) for level, line in zip(levels, pair))
-        bad = [(level, lines) for level, lines in found if len(lines)]
-        if bad and not skip:
-            level, lines = bad[0]
-            shown = ", ".join(map(str, lines[:5])) + (f", ... ({len(lines)} in all)" if len(lines) > 5 else "")
+    return arrays[wanted.level_to].shape, arrays[wanted.level_to].chunks
+
+
+def _pair(product: Product, config: SarConfig, row: int, column: int) -> list[NDArray[np.complex64]]:
+    """A line of both levels, (L)."""
+    assert config.products is not None
+    levels = (config.products.level_from, config.products.level_to)
+    rows, one = slice(row, row + config.samples), slice(column, column + 1)
+    pair = [product.read(level, rows, one)[:, 0] for level in levels]
+    for level, line in zip(levels, pair):
+        if len(bad := row + np.flatnonzero(~np.isfinite(line))):
+            shown = ", ".join(map(str, bad[:5])) + (f", ... ({len(bad)} in all)" if len(bad) > 5 else "")
             raise InputError(
-                f"{product.path}: {level}: column {column}: expected finite numbers, got NaN or infinity in rows {shown}; "
-                "damaged: skip leaves such patches out"
+                f"{product.path}: {level}: column {column}: expected finite numbers, got NaN or infinity in rows {shown}"
             )
-        if bad:
-            taken.skipped += 1
-            continue
-        taken.inputs.append(pair[0])
-        taken.targets.append(pair[1])
-        taken.facts.append((acquisition, number, row, column))
-        taken.codes.append(_code(product, shape, row, column, length))
-        got += 1
+    return pair
 
 
 def patch_origins(shape: tuple[int, int], config: ProductsConfig, length: int) -> Origins:
@@ -193,15 +152,6 @@ def _code(product: Product, shape: tuple[int, int], row: int, column: int, lengt
     """p over the whole product; beams lie side by side in x, so that x also gives the beam."""
     across = ((product.name.beam - 1) * shape[1] + column) / (BEAMS * shape[1])
     return position_code(np.array([across]), np.array([row / shape[0]]), 1 / shape[0], length)[0]
-
-
-def _scaled(part: _Taken, scale: SarScale, with_position: bool) -> SarSplit:
-    facts: NDArray[Any] = np.array(part.facts, np.int64)
-    return SarSplit(
-        inputs=as_inputs(scale.inputs(np.stack(part.inputs)), np.stack(part.codes) if with_position else None),
-        targets=as_lines(scale.targets(np.stack(part.targets))),
-        facts=dict(zip(("acquisition", "product", "row", "column"), facts.T)),
-    )
 
 
 def _written_radar(product: ProductName, samples: int) -> SarParameters | None:

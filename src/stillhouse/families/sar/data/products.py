@@ -158,15 +158,8 @@ class Product:
             )
         return self._arrays[level]
 
-    def missing_chunks(self, level: str) -> int:
-        """Chunks that were never written: Zarr reads them as zeros, and so would a broken download."""
-        array = self.array(level)
-        return int(array.nchunks) - int(array.nchunks_initialized)
-
     def read(self, level: str, rows: slice, columns: slice) -> NDArray[np.complex64]:
         """A rectangle of a level, (rows, columns) complex64; the slices lie inside it.
-
-        A chunk that was never written comes as NaN, not as zeros: nobody should train on a hole.
 
         Raises:
             InputError: the level is not there; a chunk that cannot be decoded.
@@ -183,15 +176,11 @@ class Product:
         array = self._arrays[level]
         high, wide = array.chunks
         try:
-            values = np.asarray(array[i * high : (i + 1) * high, j * wide : (j + 1) * wide])
+            return np.asarray(array[i * high : (i + 1) * high, j * wide : (j + 1) * wide], np.complex64)
         except Exception as error:  # codecs raise nearly anything on a torn file
             raise InputError(
                 f"{self.path}: {level}: chunk ({i}, {j}) cannot be read ({type(error).__name__}: {error})"
             ) from None
-        chunk = values.astype(np.complex64)
-        if not values.any() and self.missing_chunks(level):
-            chunk[...] = np.nan
-        return chunk
 
 
 def write_product(

@@ -114,8 +114,7 @@ class SarData:
         scale: the two factors.
         parameters: the radar, None where it is not known.
         rate_spread: by what share the azimuth rate varies from near to far range.
-        point_amplitude: of the points that `points` draws by default, unscaled.
-        skipped: patches left out because they were damaged.
+        point_amplitude: of the points that `points` draws by default, unscaled; None: the RMS of the targets.
     """
 
     name: str
@@ -126,8 +125,7 @@ class SarData:
     scale: SarScale
     parameters: SarParameters | None = None
     rate_spread: float = 0.0
-    point_amplitude: float = 1.0
-    skipped: int = 0
+    point_amplitude: float | None = None
 
     @property
     def splits(self) -> dict[str, SarSplit]:
@@ -195,7 +193,7 @@ class SarData:
             raise InputError("points: expected a radar (preset or parameters of the data), got none")
         rng = np.random.default_rng([seed, 3])
         places = (self.length - 1) / 2 + rng.uniform(-4, 4, size=count)
-        size = self.point_amplitude if amplitude is None else amplitude
+        size = amplitude or self.point_amplitude or self.scale.target_rms
         peaks = size * np.exp(2j * np.pi * rng.uniform(size=count))
         column = rng.uniform(size=count) if rates else np.full(count, 0.5)
         rate = rate_at(self.parameters, column, self.rate_spread)
@@ -218,6 +216,30 @@ class SarData:
         half = self.valid.start  # of the longest aperture: all kernels of a data set have one length
         kernels = matched_filter(self.parameters, azimuth_rate=rate, doppler_centroid=centroid, half=half)
         return kernels * (self.scale.input_rms / self.scale.target_rms)
+
+
+@dataclass(frozen=True)
+class RawSplit:
+    """Lines (N, L) of one split as they were read or simulated, their facts, and the position code where it is asked for."""
+
+    inputs: NDArray[Any]
+    targets: NDArray[Any]
+    facts: Mapping[str, NDArray[Any]]
+    code: NDArray[Any] | None = None
+
+
+def scaled(raw: Mapping[str, RawSplit], **more: Any) -> SarData:
+    """The data set of three splits, divided by the RMS of the training lines; `more` are further attributes.
+
+    Raises:
+        InputError: training lines of zeros.
+    """
+    scale = SarScale(rms(raw["train"].inputs, "inputs"), rms(raw["train"].targets, "targets"))
+    splits: dict[str, Any] = {
+        name: SarSplit(as_inputs(scale.inputs(one.inputs), one.code), as_lines(scale.targets(one.targets)), one.facts)
+        for name, one in raw.items()
+    }
+    return SarData(**splits, scale=scale, **more)
 
 
 AZIMUTH_LINES = 16  # simulated acquisitions are that many lines long; Ymax of the position code

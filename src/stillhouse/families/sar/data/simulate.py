@@ -20,6 +20,7 @@ from stillhouse.families.sar.data.parameters import SarParameters
 from stillhouse.families.sar.data.scene import KINDS, Scene, SceneConfig, draw_scene, speckle
 
 Complex = NDArray[np.complex128]
+Rates = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,20 @@ class Motion:
     doppler_centroid: ArrayLike = 0.0
     half: int | None = None
 
+    def of_lines(self, parameters: SarParameters, lines: int, length: int) -> tuple[Rates, int]:
+        """Rates and centroids (N) of N lines of L samples, and h.
+
+        Raises:
+            InputError: lines shorter than the aperture.
+        """
+        rate = parameters.rate if self.azimuth_rate is None else self.azimuth_rate
+        given = {"azimuth_rate": rate, "doppler_centroid": self.doppler_centroid}
+        rates = {name: np.array(np.broadcast_to(value, (lines,)), float) for name, value in given.items()}
+        half = half_aperture(parameters, **rates) if self.half is None else self.half
+        if length <= 2 * half:
+            raise InputError(f"length: expected at least one aperture ({2 * half + 1} samples), got {length}")
+        return rates, half
+
 
 STRAIGHT = Motion()
 
@@ -95,10 +110,10 @@ def simulate_lines(
         >>> drawn.raw.shape, drawn.valid
         ((2, 128), slice(32, 96, None))
     """
-    look = _Look.of(parameters, lines, length, motion)
-    samples = length + 4 * look.half
+    rates, half = motion.of_lines(parameters, lines, length)
+    samples = length + 4 * half
     drawn = draw_scene(scene, rng, lines, samples, stretch=samples / length, gain=parameters.oversampling)
-    seen = _seen(parameters, drawn, look)
+    seen = _seen(parameters, drawn, rates, half)
     return seen if snr_db is None else replace(seen, raw=add_noise(seen.clean, snr_db, rng))
 
 
@@ -126,43 +141,15 @@ def point_lines(
     lines = len(places)
     if not ((places >= 0) & (places <= length - 1)).all():
         raise InputError(f"positions: expected 0 to {length - 1}, got {places.min():g} to {places.max():g}")
-    look = _Look.of(parameters, lines, length, motion)
+    rates, half = motion.of_lines(parameters, lines, length)
     drawn = Scene(
-        clutter=np.zeros((lines, length + 4 * look.half), np.complex128),
+        clutter=np.zeros((lines, length + 4 * half), np.complex128),
         kinds=np.full(lines, KINDS.index("points")),
         point_line=np.arange(lines),
-        point_position=places + 2 * look.half,
+        point_position=places + 2 * half,
         point_amplitude=np.array(np.broadcast_to(np.asarray(amplitudes, complex), (lines,))),
     )
-    return _seen(parameters, drawn, look)
-
-
-def see(
-    parameters: SarParameters,
-    scene: Scene,
-    *,
-    azimuth_rate: NDArray[np.float64],
-    doppler_centroid: NDArray[np.float64],
-    half: int,
-) -> Complex:
-    """Noise-free raw data (N, S - 2h) of a scene (N, S): clutter convolved with the echo, points evaluated between samples."""
-    responses = impulse_response(parameters, azimuth_rate=azimuth_rate, doppler_centroid=doppler_centroid, half=half)
-    raw = _inside(scene.clutter, responses)
-    length = raw.shape[1]
-    # the echo of a point between two samples can touch one sample more than that of a point on one
-    first = np.ceil(scene.point_position - half - 1).astype(np.int64)
-    samples = first[:, None] + np.arange(2 * half + 3)
-    value = scene.point_amplitude[:, None] * echo(
-        samples - scene.point_position[:, None],
-        parameters,
-        azimuth_rate=azimuth_rate[scene.point_line][:, None],
-        doppler_centroid=doppler_centroid[scene.point_line][:, None],
-    )
-    place = samples - half  # raw starts h after the scene
-    inside = (place >= 0) & (place < length)
-    owner = np.broadcast_to(scene.point_line[:, None], place.shape)
-    np.add.at(raw, (owner[inside], place[inside]), value[inside])
-    return raw
+    return _seen(parameters, drawn, rates, half)
 
 
 def add_noise(lines: Complex, snr_db: float, rng: np.random.Generator) -> Complex:
@@ -178,39 +165,25 @@ def _inside(lines: Complex, kernels: Complex) -> Complex:
     return fft.ifft(fft.fft(lines, size) * fft.fft(kernels, size))[..., taps - 1 : length]
 
 
-@dataclass(frozen=True)
-class _Look:
-    """How the radar looks at N lines of L samples."""
-
-    length: int
-    half: int
-    rate: NDArray[np.float64]
-    centroid: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, parameters: SarParameters, lines: int, length: int, motion: Motion) -> _Look:
-        given = parameters.rate if motion.azimuth_rate is None else motion.azimuth_rate
-        rate = np.array(np.broadcast_to(given, (lines,)), float)
-        centroid = np.array(np.broadcast_to(motion.doppler_centroid, (lines,)), float)
-        reach = motion.half
-        if reach is None:
-            reach = half_aperture(parameters, azimuth_rate=rate, doppler_centroid=centroid)
-        if length <= 2 * reach:
-            raise InputError(f"length: expected at least one aperture ({2 * reach + 1} samples), got {length}")
-        return cls(length, reach, rate, centroid)
-
-
-def _seen(parameters: SarParameters, scene: Scene, look: _Look) -> Lines:
-    half, length, how = look.half, look.length, {"azimuth_rate": look.rate, "doppler_centroid": look.centroid}
-    long = see(parameters, scene, half=half, **how)
-    clean = long[:, half : half + length]
+def _seen(parameters: SarParameters, scene: Scene, rates: Rates, half: int) -> Lines:
+    """Clutter convolved with the echo, points evaluated between samples."""
+    long = _inside(scene.clutter, impulse_response(parameters, half=half, **rates))  # (N, L + 2h)
+    # the echo of a point between two samples can touch one sample more than that of a point on one
+    first = np.ceil(scene.point_position - half - 1).astype(np.int64)
+    samples = first[:, None] + np.arange(2 * half + 3)
+    of_points = {name: value[scene.point_line][:, None] for name, value in rates.items()}
+    value = scene.point_amplitude[:, None] * echo(samples - scene.point_position[:, None], parameters, **of_points)
+    place = samples - half  # raw starts h after the scene
+    inside = (place >= 0) & (place < long.shape[1])
+    owner = np.broadcast_to(scene.point_line[:, None], place.shape)
+    np.add.at(long, (owner[inside], place[inside]), value[inside])
+    clean = long[:, half : long.shape[1] - half]
     return Lines(
         raw=clean,
         clean=clean,
-        focused=_inside(long, matched_filter(parameters, half=half, **how)),
-        valid=slice(half, length - half),
-        azimuth_rate=look.rate,
-        doppler_centroid=look.centroid,
+        focused=_inside(long, matched_filter(parameters, half=half, **rates)),
+        valid=slice(half, clean.shape[1] - half),
+        **rates,
         kinds=scene.kinds,
         point_amplitude=scene.point_amplitude,
     )

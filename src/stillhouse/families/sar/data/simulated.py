@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,21 +11,8 @@ from stillhouse.core.checks import InputError
 from stillhouse.families.sar.data.config import SarConfig
 from stillhouse.families.sar.data.matched_filter import half_aperture
 from stillhouse.families.sar.data.parameters import SarParameters
-from stillhouse.families.sar.data.sequences import (
-    AZIMUTH_LINES,
-    SarData,
-    SarScale,
-    SarSplit,
-    as_inputs,
-    as_lines,
-    position_code,
-    rate_at,
-    rms,
-)
+from stillhouse.families.sar.data.sequences import AZIMUTH_LINES, RawSplit, SarData, position_code, rate_at, scaled
 from stillhouse.families.sar.data.simulate import Motion, simulate_lines
-
-SPLITS = ("train", "validation", "test")
-Arrays = dict[str, NDArray[Any]]
 
 
 def simulated_data(config: SarConfig) -> SarData:
@@ -42,17 +28,11 @@ def simulated_data(config: SarConfig) -> SarData:
         raise InputError(
             f"length: expected more than the longest aperture ({2 * half + 1} samples), got {config.samples}"
         )
-    drawn = {name: _split(config, radar, number, config.counts[name], half) for number, name in enumerate(SPLITS)}
-    scale = SarScale(rms(drawn["train"]["raw"], "inputs"), rms(drawn["train"]["focused"], "targets"))
-    splits = {name: _scaled(arrays, scale, config.position_channel) for name, arrays in drawn.items()}
     middle = (config.scene.scr_db_min + config.scene.scr_db_max) / 2
-    return SarData(
+    return scaled(
+        {name: _split(config, radar, number, half) for number, name in enumerate(config.counts)},
         name=config.preset or ("radar" if config.parameters is not None else "toy-64"),
-        train=splits["train"],
-        validation=splits["validation"],
-        test=splits["test"],
         valid=slice(half, config.samples - half),
-        scale=scale,
         parameters=radar,
         rate_spread=config.rate_spread,
         point_amplitude=float(np.sqrt(10 ** (middle / 10) * radar.oversampling)),
@@ -65,10 +45,11 @@ def _reach(radar: SarParameters, config: SarConfig) -> int:
     return half_aperture(radar, azimuth_rate=slowest, doppler_centroid=config.centroid_spread_hz)
 
 
-def _split(config: SarConfig, radar: SarParameters, number: int, count: int, half: int) -> Arrays:
+def _split(config: SarConfig, radar: SarParameters, number: int, half: int) -> RawSplit:
     """The lines of one split, acquisition by acquisition; each draws from a seed of its own."""
+    count = list(config.counts.values())[number]
     shares = np.array_split(np.arange(count), min(config.acquisitions, count))
-    parts: list[Arrays] = []
+    parts: list[dict[str, NDArray[Any]]] = []
     for acquisition, rows in enumerate(shares):
         rng = np.random.default_rng([config.seed, number, acquisition])
         centroid = rng.uniform(-1, 1) * config.centroid_spread_hz
@@ -95,16 +76,9 @@ def _split(config: SarConfig, radar: SarParameters, number: int, count: int, hal
                 "start": start,
             }
         )
-    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-
-
-def _scaled(arrays: Mapping[str, NDArray[Any]], scale: SarScale, with_position: bool) -> SarSplit:
+    facts = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    raw, focused, start = (facts.pop(key) for key in ("raw", "focused", "start"))
     code = None
-    length = arrays["raw"].shape[1]
-    if with_position:
-        code = position_code(arrays["column"], arrays["start"], 1 / (AZIMUTH_LINES * length), length)
-    return SarSplit(
-        inputs=as_inputs(scale.inputs(arrays["raw"]), code),
-        targets=as_lines(scale.targets(arrays["focused"])),
-        facts={key: value for key, value in arrays.items() if key not in ("raw", "focused", "start")},
-    )
+    if config.position_channel:
+        code = position_code(facts["column"], start, 1 / (AZIMUTH_LINES * config.samples), config.samples)
+    return RawSplit(raw, focused, facts, code)

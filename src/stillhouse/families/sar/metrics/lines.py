@@ -130,21 +130,6 @@ def phase_rmse(prediction: Any, reference: Any) -> float:
     return float(np.sqrt(np.sum(weight * np.angle(p * np.conj(r)) ** 2) / total))
 
 
-def judge_focus(prediction: Any, reference: Any) -> dict[str, float]:
-    """Every figure of this page that compares two images, under the names that records use.
-
-    Example:
-        >>> sorted(judge_focus(np.arange(1, 9) + 0j, np.arange(1, 9) + 0j))
-        ['coherence', 'nmse', 'phase_rmse', 'snr_db']
-    """
-    return {
-        "nmse": nmse(prediction, reference),
-        "snr_db": snr_db(prediction, reference),
-        "coherence": coherence(prediction, reference),
-        "phase_rmse": phase_rmse(prediction, reference),
-    }
-
-
 def as_complex(name: str, values: Any) -> Complex:
     """A NumPy complex128 array of an array or tensor, not empty.
 

@@ -70,10 +70,14 @@ def measure_point(line: Any, *, near: float | None = None) -> PointResponse:
         raise InputError("line: expected finite numbers and a signal, got NaN, infinity or zeros only")
     power = np.abs(upsampled(values, FINE)) ** 2
     at = _brightest(power, near, FINE)
-    left, right = _descent(power, at, -1), _descent(power, at, +1)
+    left, right = _nulls(power, at)
     offset, top = _vertex(power, at)
-    half = top / 2
-    irw = (_crossing(power, at, half, +1) - _crossing(power, at, half, -1)) / FINE
+    half, places = top / 2, np.arange(len(power))
+    if max(power[left], power[right]) >= half:
+        raise InputError("line: expected a half-power point on both sides of the peak, got none")
+    rising, falling = slice(left, at + 1), slice(right, at - 1 if at else None, -1)
+    ends = (np.interp(half, power[side], places[side]) for side in (falling, rising))
+    irw = float(next(ends) - next(ends)) / FINE
     sides = np.concatenate([power[:left], power[right + 1 :]])
     reach = round(EXTENT * irw * FINE)
     near_left, near_right = max(0, at - reach), min(len(power), at + reach + 1)
@@ -158,18 +162,17 @@ def _brightest(power: NDArray[np.float64], near: float | None, factor: int) -> i
     return low + int(power[low:high].argmax())
 
 
-def _descent(power: NDArray[np.float64], start: int, step: int) -> int:
-    """Index of the first minimum on one side: the edge of the main lobe."""
-    here = start
-    while 0 <= here + step < len(power):
-        if power[here + step] >= power[here] and here != start:
-            return here
-        if power[here + step] > power[here]:
-            break
-        here += step
-    raise InputError(
-        f"line: expected a peak with a null on both sides, got none {'after' if step > 0 else 'before'} it"
-    )
+def _nulls(power: NDArray[np.float64], peak: int) -> tuple[int, int]:
+    """The first minima on both sides: the edges of the main lobe, within which the power rises and falls."""
+    from scipy.signal import argrelmin  # it loads scipy.stats, which predicting does without
+
+    minima = argrelmin(power)[0]
+    before, after = minima[minima < peak], minima[minima > peak]
+    if not len(before) or not len(after):
+        raise InputError(
+            f"line: expected a peak with a null on both sides, got none {'after' if len(before) else 'before'} it"
+        )
+    return int(before[-1]), int(after[0])
 
 
 def _vertex(power: NDArray[np.float64], at: int) -> tuple[float, float]:
@@ -178,17 +181,6 @@ def _vertex(power: NDArray[np.float64], at: int) -> tuple[float, float]:
     bend = before - 2 * here + after
     offset = 0.0 if bend == 0 else float(0.5 * (before - after) / bend)
     return offset, float(here - 0.25 * (before - after) * offset)
-
-
-def _crossing(power: NDArray[np.float64], at: int, level: float, step: int) -> float:
-    """Where the power falls to `level` on one side, between samples by a straight line."""
-    here = at
-    while power[here] >= level:
-        here += step
-        if not 0 <= here < len(power):
-            raise InputError("line: expected a half-power point on both sides of the peak, got none")
-    inner = power[here - step]
-    return here - step * float((level - power[here]) / (inner - power[here]))
 
 
 def _db(ratio: float) -> float:

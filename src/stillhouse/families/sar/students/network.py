@@ -55,12 +55,11 @@ class SarSSM(Student):
             h = block(h, places)
         return self.output(h)
 
-    def embed(self, lines: Tensor, start: int = 0) -> tuple[Tensor, Tensor | None]:
+    def embed(self, lines: Tensor) -> tuple[Tensor, Tensor | None]:
         """Embedded lines (B, L, H), and their places (B, L, 2) where something reads them.
 
         Args:
             lines: (B, L, C).
-            start: number of the first line, where there is no position channel.
         """
         config = self.config
         code = lines[..., -1] if config.coded else None
@@ -69,13 +68,13 @@ class SarSSM(Student):
             h = h * (1 + torch.view_as_real(code).to(self.modulation.dtype).to(h.dtype) @ joined(self.modulation).T)
         if config.use_selectivity != "deramp":
             return h, None
-        return h, self.places(lines, code, start)
+        return h, self.places(lines, code)
 
-    def places(self, lines: Tensor, code: Tensor | None, start: int) -> Tensor:
-        """(B, L, 2) float64: range code and line number, from the position channel or by counting from `start`."""
+    def places(self, lines: Tensor, code: Tensor | None) -> Tensor:
+        """(B, L, 2) float64: range code and line number, from the position channel or by counting."""
         if code is not None:
             return torch.stack([code.real.double(), code.imag.double() * self.config.position_lines], -1)
-        numbers = torch.arange(start, start + lines.shape[1], dtype=torch.float64, device=lines.device)
+        numbers = torch.arange(lines.shape[1], dtype=torch.float64, device=lines.device)
         pair = torch.stack([torch.zeros_like(numbers), numbers], -1)
         return pair.expand(lines.shape[0], -1, -1)
 

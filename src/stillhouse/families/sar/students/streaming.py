@@ -1,24 +1,31 @@
 """The step form: line by line in constant memory, with the state in and out.
 
-Shapes: B range bins, C input channels, H model width, D lines of latency.
+Shapes: B range bins, C input channels, H model width, S states a channel, D lines that a layer looks ahead. `StreamStep` computes
+on complex tensors, or on real pairs (re, im) on a last axis of their own, since ONNX has no complex numbers.
 """
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from stillhouse.core.checks import InputError, same_shape
+from stillhouse.core.checks import InputError
+from stillhouse.families.sar.onnx import LineStream
 from stillhouse.families.sar.students.network import SarSSM
-from stillhouse.layers.state_space import StateSpaceBlock
+from stillhouse.layers.state_space import ComplexRMSNorm, StateSpaceBlock
 from stillhouse.layers.state_space.activation import gain
+from stillhouse.layers.state_space.gate import SOFT
+from stillhouse.layers.state_space.pairs import paired
 
 
-class Stream:
+class Stream(LineStream):
     """A network that is fed one line at a time and gives the focused line D lines later.
 
     The numbers are those of the training form, to rounding: `step` for every line and `finish` at the end give what `forward`
@@ -43,156 +50,212 @@ class Stream:
     def __init__(self, model: SarSSM, batch: int = 1) -> None:
         if model.training and model.config.dropout > 0:
             raise InputError("stream: expected a network in eval mode, got one whose dropout is on; call model.eval()")
-        self.model, self.batch = model, batch
-        self.kind = next(model.parameters()).dtype.to_complex()
-        with torch.no_grad():
-            self._input, self._output = model.input.matrix().T.contiguous(), model.output.matrix().T.contiguous()
-            self._layers = [_Layer(block, batch) for block in model.blocks if isinstance(block, StateSpaceBlock)]
-        self.latency = sum(layer.ahead for layer in self._layers)
-        self._seen, self._over = 0, False
+        self._step = StreamStep(model)
+        self.kind, self._device = self._step.input.dtype, self._step.input.device
+        super().__init__(batch, model.config.input_dim, self._step.latency)
 
     def reset(self) -> None:
         """Forget everything: the next line is the first one."""
-        for layer in self._layers:
-            layer.reset()
-        self._seen, self._over = 0, False
-
-    @torch.no_grad()
-    def step(self, line: Tensor) -> Tensor | None:
-        """The focused line of `latency` lines ago (B, output_dim); None while that was before the first.
-
-        Args:
-            line: (B, C) complex.
-
-        Raises:
-            InputError: real numbers, another shape, a NaN or infinity (it would stay in the state for ever), or a finished
-                stream. The state is as it was before.
-        """
-        self._check(line, (self.batch, self.model.config.input_dim))
-        if not self.model.config.coded and self.model.config.use_selectivity != "deramp":
-            h: Tensor | None = line @ self._input
-            places = None
-        else:
-            embedded, many = self.model.embed(line.unsqueeze(1), self._seen)
-            h, places = embedded[:, 0], None if many is None else many[:, 0]
-        self._seen += 1
-        for layer in self._layers:
-            if h is None:
-                return None
-            h, places = layer.step(h, places)
-        return None if h is None else h @ self._output
-
-    @torch.no_grad()
-    def finish(self) -> Tensor:
-        """The last lines (B, min(latency, lines that came), output_dim); then the stream is over until `reset`.
-
-        Each layer reads zeros past its last line, as the training form does.
-        """
-        self._check_open()
-        silence = self._output.new_zeros(self.batch, self.model.config.model_dim)
-        nowhere = torch.zeros(self.batch, 2, dtype=torch.float64, device=silence.device)
-        rest = []
-        for late in range(self.latency):
-            h, places, latency = None, None, 0
-            for layer in self._layers:
-                if late >= latency:  # the layers before are through with the scene
-                    h, places = silence, nowhere if layer.block.deramp is not None else None
-                latency += layer.ahead
-                if late < latency and h is not None:
-                    h, places = layer.step(h, places)
-            if h is not None:
-                rest.append(h @ self._output)
-        self._over = True
-        if rest:
-            return torch.stack(rest, 1)
-        return self._output.new_zeros(self.batch, 0, self.model.config.output_dim)
+        super().reset()
+        shapes = self._step.states()
+        kinds = {name: torch.float64 if name.endswith("places") else self.kind for name in shapes}
+        self.state: dict[str, Tensor] = {
+            name: torch.zeros(self.batch, *shape, dtype=kinds[name], device=self._device)
+            for name, shape in shapes.items()
+        }
 
     @property
     def state_bytes(self) -> int:
         """Bytes of state of all range bins: what a line changes and the next one reads, as `step_cost` counts it for one bin."""
-        parts = [tensor for layer in self._layers for tensor in layer.remembered()]
-        return sum(tensor.numel() * tensor.element_size() for tensor in parts)
+        return sum(tensor.numel() * tensor.element_size() for tensor in self.state.values())
 
-    def _check(self, line: Tensor, shape: tuple[int, ...]) -> None:
-        self._check_open()
-        if not line.is_complex():
-            raise InputError(
-                f"line {self._seen}: expected complex numbers, got {line.dtype}; use torch.complex(re, im)"
-            )
-        same_shape(f"line {self._seen}", tuple(line.shape), shape)
-        if not bool(torch.isfinite(line).all()):
-            raise InputError(
-                f"line {self._seen}: expected finite numbers, got a NaN or an infinity; replace it by zeros"
-            )
+    @torch.no_grad()
+    def _run(self, line: Tensor, total: int) -> Tensor | None:
+        focused, ready, *states = self._step(line, self.count, total, *self.state.values())
+        self.state = dict(zip(self.state, states))
+        self.count += 1
+        return focused if ready else None
 
-    def _check_open(self) -> None:
-        if self._over:
-            raise InputError("stream: it is finished; call reset() before the next scene")
+    def _silence(self) -> Tensor:
+        return torch.zeros(self.batch, self.channels, dtype=self.kind, device=self._device)
+
+    def _together(self, lines: list[Tensor]) -> Tensor:
+        width = self._step.config.output_dim
+        return torch.stack(lines, 1) if lines else self._silence().new_zeros(self.batch, 0, width)
 
 
-class _Layer:
-    """One block with its weights made ready for single lines, and its state: no autograd, the state updated in place.
+class StreamStep(nn.Module):
+    """One step: a line (B, C) and the states in; its focus of `latency` lines ago, whether it is one, and the next states out.
 
-    Attributes:
-        modes: (B, H, states) complex, the filter's state.
-        delay: (B, D, H) complex, the lines that wait for their output, oldest first.
-        places: (B, D, 2) float64, their places; (B, 0, 2) where nothing deramps.
-        previous: (B, H) complex, the last line that left, for the gate.
-        seen: lines that came in so far.
+    Args:
+        model: causal or with a fixed look-ahead; computed as in eval mode.
+        pairs: on real pairs, for ONNX.
+
+    Raises:
+        InputError: a bidirectional network.
     """
 
-    def __init__(self, block: StateSpaceBlock, batch: int) -> None:
-        self.block, self.batch, self.ahead = block, batch, block.look_ahead
-        self.reset()
-        self.poles, self.weights = block.s4d.discrete()
-        self.through = block.s4d.through()
-        self.mix = block.mix.matrix().T.contiguous()
-        self.threshold = block.activation.threshold()
+    def __init__(self, model: SarSSM, *, pairs: bool = False) -> None:
+        super().__init__()
+        self.config = model.config
+        layers = [_Layer(block, pairs) for block in model.blocks if isinstance(block, StateSpaceBlock)]
+        self.layers: Any = nn.ModuleList(layers)
+        self.latency = sum(layer.ahead for layer in layers)
+        self.input, self.output = (_buffer(x.matrix().T, pairs) for x in (model.input, model.output))
+        self.modulation = model.modulation
 
-    def reset(self) -> None:
-        """The state before the first line; a bidirectional layer is refused."""
-        width, waiting = self.block.s4d.channels, 0 if self.block.deramp is None else self.ahead
-        self.modes = self.block.s4d.initial(self.batch)
-        self.delay = self.modes.new_zeros(self.batch, self.ahead, width)
-        self.places = torch.zeros(self.batch, waiting, 2, dtype=torch.float64, device=self.modes.device)
-        self.previous = self.modes.new_zeros(self.batch, width)
-        self.seen = 0
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """Shapes without B by name."""
+        every = enumerate(self.layers)
+        return {f"{number}.{name}": shape for number, layer in every for name, shape in layer.states().items()}
 
-    def remembered(self) -> tuple[Tensor, ...]:
-        """The tensors that this layer reads again; only a gate reads the line before."""
-        lines = (self.modes, self.delay, self.places)
-        return lines if self.block.gate is None else (*lines, self.previous)
+    def forward(self, line: Tensor, count: Any, total: Any, *states: Tensor) -> tuple[Any, ...]:
+        """`focused` (B, output_dim), `ready` and the next states.
 
-    def step(self, h: Tensor, places: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-        """(B, H) in, the output of `ahead` lines ago (B, H) and its place out."""
-        block = self.block
-        newest = self._enter(h, places)
-        self.modes.mul_(self.poles).add_(newest.unsqueeze(-1))
-        self.seen += 1
-        current = newest
+        Args:
+            line: (B, C).
+            count: lines before this one.
+            total: lines of the scene, beyond which the layers read zeros.
+            *states: in the order of `states`.
+        """
+        config, left, following, latency = self.config, list(states), list[Tensor](), 0
+        h = _mapped(line if config.position == "channel" else line[:, : config.signal_channels], self.input)
+        code = _parts(line[:, -1])  # (B, 2)
+        if self.modulation is not None:
+            h = h + _product(h, _like(torch.einsum("bi,hip->bhp", code, self.modulation), h))
+        place = self._place(code, count) if config.use_selectivity == "deramp" else None
+        for layer in self.layers:
+            there = (count >= latency) & (count < total + latency)  # else the line is before the scene or past it
+            state = {name: left.pop(0) for name in layer.states()}
+            h, place, after = layer(h * there, place, state)
+            following += [after[name] for name in state]
+            latency += layer.ahead
+        ready = (count >= latency) & (count < total + latency)
+        return (_mapped(h, self.output) * ready, ready, *following)
+
+    def _place(self, code: Tensor, count: Any) -> Tensor:
+        """(B, 2) float64: range code and line number, from the position channel or by counting."""
+        if self.config.coded:
+            return code.double() * code.new_tensor([1.0, self.config.position_lines]).double()
+        counted = torch.as_tensor(count, dtype=torch.float64, device=code.device)
+        return 0 * code.double() + torch.stack([torch.zeros_like(counted), counted])
+
+
+class _Layer(nn.Module):
+    """One block: its output of `ahead` lines ago (B, H), that line's place (B, 2), and the next state."""
+
+    def __init__(self, block: StateSpaceBlock, pairs: bool) -> None:
+        super().__init__()
+        block.s4d.initial(1)  # a bidirectional layer is refused here: it has no step form
+        self.block, self.ahead, self.last = block, block.look_ahead, (2,) * pairs
+        self.poles, self.weights = (_buffer(x, pairs) for x in block.s4d.discrete())
+        self.through, self.mix = _buffer(block.s4d.through(), pairs), _buffer(block.mix.matrix().T, pairs)
+        threshold = block.activation.threshold()
+        self.threshold = None if threshold is None else nn.Buffer(threshold.detach())
+
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """Shapes without B by name; only a gate reads the line before."""
+        width, block = self.block.s4d.channels, self.block
+        found: dict[str, tuple[int, ...]] = {"modes": (width, block.s4d.states, *self.last)}
         if self.ahead:
-            oldest, self.delay = self.delay[:, 0], torch.cat([self.delay[:, 1:], h.unsqueeze(1)], 1)
-            h = oldest
-            if places is not None:
-                place = self.places[:, 0]
-                self.places = torch.cat([self.places[:, 1:], places.unsqueeze(1)], 1)
-                places = place
-            if self.seen <= self.ahead:
-                return None, None
-            current = self._enter(h, places)
-        y = torch.einsum("bhm,hm->bh", self.modes, self.weights) + self.through * current
-        if block.deramp is not None and places is not None:
-            y = block.deramp.leave(y.unsqueeze(1), places.unsqueeze(1))[:, 0]
-        if block.activation.name != "identity":
-            y = y * gain(block.activation.name, y.abs(), self.threshold)
-        y = y @ self.mix
-        if block.gate is not None:
-            y = block.gate(h.unsqueeze(1), self.previous)[:, 0] * y
-        self.previous = h
-        return h + y, places
+            found["delay"] = (self.ahead, width, *self.last)
+        if self.ahead and block.deramp is not None:
+            found["places"] = (self.ahead, 2)
+        return found if block.gate is None else {**found, "previous": (width, *self.last)}
 
-    def _enter(self, h: Tensor, places: Tensor | None) -> Tensor:
-        return self.block.enter(h.unsqueeze(1), None if places is None else places.unsqueeze(1))[:, 0]
+    def forward(
+        self, h: Tensor, place: Tensor | None, state: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor | None, dict[str, Tensor]]:
+        """Of the newest line (B, H)."""
+        block, after = self.block, dict[str, Tensor]()
+        newest = current = self._enter(h, place)
+        if self.ahead:
+            h, after["delay"] = _delayed(state["delay"], h)
+            if place is not None:
+                place, after["places"] = _delayed(state["places"], place)
+            current = self._enter(h, place)
+        after["modes"] = _product(state["modes"], self.poles) + newest.unsqueeze(2)
+        y = _product(after["modes"], self.weights).sum(2) + _product(current, self.through)
+        if place is not None:
+            phasor, window = self._phasor(place, h)
+            y = _scaled(_product(y, _conjugate(phasor)), window)
+        if block.activation.name != "identity":
+            y = _scaled(y, gain(block.activation.name, _modulus(y), self.threshold))
+        y = _mapped(y, self.mix)
+        if block.gate is not None:
+            turn = _product(h, _conjugate(state["previous"]))
+            turn = _parts(_scaled(turn, 1 / (_modulus(turn) + SOFT)))
+            y = _scaled(y, block.gate.factors(_modulus(h), turn[..., 0], turn[..., 1]))
+            after["previous"] = h
+        return h + y, place, after
+
+    def _enter(self, h: Tensor, place: Tensor | None) -> Tensor:
+        norm = self.block.norm
+        if isinstance(norm, ComplexRMSNorm):
+            power = _parts(h).square().sum(-1).mean(-1, keepdim=True)
+            h = _scaled(h, norm.gain * torch.rsqrt(power + norm.floor))
+        return h if place is None else _product(h, self._phasor(place, h)[0])
+
+    def _phasor(self, place: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit phasors and windows (B, H) real, 1 for the plain channels."""
+        deramp = self.block.deramp
+        assert deramp is not None
+        phase, window = (
+            nn.functional.pad(x[:, 0].to(_parts(like).dtype), (deramp.plain, 0), value=one)
+            for x, one in zip(deramp.phase(place.unsqueeze(1)), (0.0, 1.0))
+        )
+        return _like(torch.stack([phase.cos(), phase.sin()], -1), like), window
+
+
+# ---------------------------------------------------------------------------------------------- complex, or pairs
+
+
+def _buffer(x: Tensor, pairs: bool) -> nn.Buffer:
+    return nn.Buffer((paired(x.detach()) if pairs else x.detach()).contiguous())
+
+
+def _parts(x: Tensor) -> Tensor:
+    return torch.view_as_real(x) if x.is_complex() else x
+
+
+def _like(parts: Tensor, x: Tensor) -> Tensor:
+    return torch.view_as_complex(parts.contiguous()) if x.is_complex() else parts
+
+
+def _delayed(waiting: Tensor, newest: Tensor) -> tuple[Tensor, Tensor]:
+    """The oldest of D waiting rows (B, D, ...), and those that wait then."""
+    joined = torch.cat([waiting, newest.unsqueeze(1)], 1)
+    return joined[:, 0], joined[:, 1:]
+
+
+def _product(x: Tensor, y: Tensor) -> Tensor:
+    if x.is_complex():
+        return x * y
+    (a, b), (c, d) = x.unbind(-1), y.unbind(-1)
+    return torch.stack([a * c - b * d, a * d + b * c], -1)
+
+
+def _mapped(x: Tensor, matrix: Tensor) -> Tensor:
+    """(B, I) by a complex matrix (I, O)."""
+    if x.is_complex():
+        return x @ matrix
+    (a, b), (c, d) = x.unbind(-1), matrix.unbind(-1)
+    return torch.stack([a @ c - b @ d, a @ d + b @ c], -1)
+
+
+def _scaled(x: Tensor, factor: Tensor) -> Tensor:
+    return x * (factor if x.is_complex() else factor.unsqueeze(-1))
+
+
+def _conjugate(x: Tensor) -> Tensor:
+    return x.conj() if x.is_complex() else torch.stack([x[..., 0], -x[..., 1]], -1)
+
+
+def _modulus(x: Tensor) -> Tensor:
+    return x.abs() if x.is_complex() else x.square().sum(-1).sqrt()
+
+
+# ---------------------------------------------------------------------------------------------- its time
 
 
 @dataclass(frozen=True)
@@ -204,14 +267,12 @@ class Latency:
         slowest_tenth_ms: by the clock, what a tenth of the lines exceed.
         processor_ms: mean processor time of all threads; other work on the machine stretches the clock, and not evenly.
         latency_lines: between a line and its focus.
-        lines: that were timed.
     """
 
     median_ms: float
     slowest_tenth_ms: float
     processor_ms: float
     latency_lines: int
-    lines: int
 
 
 def measure_latency(model: SarSSM, *, lines: int = 200, warm_up: int = 20, batch: int = 1) -> Latency:
@@ -222,26 +283,30 @@ def measure_latency(model: SarSSM, *, lines: int = 200, warm_up: int = 20, batch
         lines: that are timed.
         warm_up: that are not, beside the look-ahead.
         batch: range bins side by side.
-
-    Returns:
-        Clock and processor time.
     """
     stream = Stream(model, batch)
-    random = torch.Generator().manual_seed(0)
+    shape, random = (16, batch, model.config.input_dim), torch.Generator().manual_seed(0)
     device = next(model.parameters()).device
-    feed = torch.randn(16, batch, model.config.input_dim, generator=random, dtype=torch.complex64).to(
-        device, stream.kind
-    )
+    feed = itertools.cycle(torch.randn(shape, generator=random, dtype=torch.complex64).to(device, stream.kind))
+    found = timed(lambda: stream.step(next(feed)), lines, warm_up=stream.latency + warm_up)
+    return Latency(*found, stream.latency)
+
+
+@torch.no_grad()
+def timed(call: Callable[[], Any], count: int, *, warm_up: int) -> tuple[float, float, float]:
+    """Milliseconds of a call, after some that are not counted.
+
+    Returns:
+        By the clock the median and what a tenth of the calls exceed; the mean of the processor's time.
+    """
     waits, begun = [], 0.0
-    for number in range(stream.latency + warm_up + lines):
-        if number == stream.latency + warm_up:
-            begun = time.process_time()
+    for number in range(warm_up + count):
+        begun = time.process_time() if number == warm_up else begun
         before = time.perf_counter()
-        stream.step(feed[number % 16])
-        if feed.is_cuda:
+        call()
+        if torch.cuda.is_initialized():
             torch.cuda.synchronize()
         waits.append(1000 * (time.perf_counter() - before))
-    processor = 1000 * (time.process_time() - begun) / lines
-    timed = sorted(waits[-lines:])
-    slow = timed[min(lines - 1, (9 * lines) // 10)]
-    return Latency(statistics.median(timed), slow, processor, stream.latency, lines)
+    processor = 1000 * (time.process_time() - begun) / count
+    found = sorted(waits[-count:])
+    return statistics.median(found), found[min(count - 1, (9 * count) // 10)], processor
