@@ -527,11 +527,11 @@ def test_a_damaged_cache_is_not_learned_from(made, tmp_path):
     plan = small(made)
     distill(plan, tmp_path / "run", force=True)
     shutil.rmtree(tmp_path / "run" / "arms")
-    file = tmp_path / "run" / "logits" / "train-00000.sums.npy"
+    file = tmp_path / "run" / "logits" / "train-00000.rest.npy"
     sums = np.load(file)
     sums[1:] = np.nan
     np.save(file, sums)
-    with pytest.raises(InputError, match=r"train-00000\.sums\.npy was changed after it was written"):
+    with pytest.raises(InputError, match=r"train-00000\.rest\.npy was changed after it was written"):
         distill(plan, tmp_path / "run", force=True, resume=True)
 
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stillhouse.core import ranks
-from stillhouse.core.checks import InputError
 from stillhouse.core.processes import gather, share
 from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
@@ -23,7 +22,7 @@ from stillhouse.curricula import fuse, rouge_l
 from stillhouse.families.lm.align import MixerAlignment
 from stillhouse.families.lm.data.corpus import Split, Windows, check_length
 from stillhouse.families.lm.lesson import LanguageLessonConfig
-from stillhouse.families.lm.losses import Kept, Later, Live, Sizes, TeacherOut, language_losses
+from stillhouse.families.lm.losses import Kept, Live, Sizes, TeacherOut, language_losses
 from stillhouse.families.lm.metrics.nll import Nll, model_nll, score_text
 from stillhouse.families.lm.rollouts import continued
 from stillhouse.families.lm.students.prior import NGramPrior, part_of_rows
@@ -86,7 +85,7 @@ class LanguageJob(DistillJob):
         priors: n-grams for the parts of the text in place of the model's own, while it learns: see `held_out_priors`.
 
     Raises:
-        InputError: the text is shorter than a window, or the cache is of other windows.
+        InputError: the text is shorter than a window.
     """
 
     def __init__(
@@ -106,12 +105,6 @@ class LanguageJob(DistillJob):
         check_length(min(len(valid), lesson.validation_tokens + 1), lesson.window)
         self.tutor, self.total_steps, self.first_step = tutor, course.total_steps, course.first_step
         self.scoring_rows, self.priors = course.scoring_rows, priors
-        cache = None if tutor is None else tutor.cache
-        if cache is not None and (cache.key.rows, cache.key.length) != (len(self.windows), lesson.window):
-            raise InputError(
-                f"cache {cache.folder}: expected {len(self.windows)} rows of {lesson.window} tokens, got {cache.key.rows} of "
-                f"{cache.key.length}"
-            )
         listening, two = listening or Listening(), OutputSpec(2)
         self.learned = _Learned(listening, align, lesson.temperature.build(two, two))
         super().__init__(
@@ -264,11 +257,7 @@ class LanguageJob(DistillJob):
             if isinstance(tutor.teacher, SortedTokens):
                 return Sizes(hidden), 1.0
             return Live(lambda at: tutor.teacher.logits(hidden[at]), lesson.divergence), temperature
-        tutor.cache.check(batch)
-        if not isinstance(temperature, Tensor) and tutor.cache.exact_at(temperature):
-            ids, logs = (x.flatten(0, 1).to(self.device) for x in tutor.cache.at(batch.index, temperature))
-            return Kept(ids, logs, lesson.tail), temperature
-        return Later(tutor.cache.scores(batch.index).to(self.device), lesson.tail), temperature
+        return Kept(tutor.cache.kept(batch).flat().to(self.device), lesson.tail), temperature
 
     def _writes(self, step: int) -> bool:
         """Whether a step is on texts of the student's own; drawn by seed and step, so that a resume finds it again."""

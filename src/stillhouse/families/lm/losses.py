@@ -1,6 +1,6 @@
 """Cross-entropy with the text and divergence from a teacher on the same tokens, in pieces where the logits would be large.
 
-Shapes: N tokens, D width, V vocabulary, k kept by a cache.
+Shapes: N tokens, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from stillhouse.losses import forward_kl, topk_kl, universal_logit_distance
+from stillhouse.losses import forward_kl, universal_logit_distance
 from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence, Projection, fused_linear_divergence
 from stillhouse.losses.tail import Scores
 from stillhouse.losses.top_k import scores_kl
@@ -23,16 +23,7 @@ WHOLE_ELEMENTS = 2**24  # logits of a batch, 64 MiB in float32: up to here piece
 
 @dataclass(frozen=True)
 class Kept:
-    """A cache at a temperature that it is exact at: ids (N, k) and log-probabilities (N, k)."""
-
-    ids: Tensor
-    log_probabilities: Tensor
-    tail: bool = True
-
-
-@dataclass(frozen=True)
-class Later:
-    """A cache whose temperature is applied now, since it moves."""
+    """Stored answers: the largest scores of N tokens and the mass of the rest."""
 
     scores: Scores
     tail: bool = True
@@ -53,7 +44,7 @@ class Sizes:
     sizes: Tensor
 
 
-TeacherOut = Kept | Later | Live | Sizes
+TeacherOut = Kept | Live | Sizes
 
 
 def language_losses(
@@ -130,9 +121,6 @@ def _piece(
         logits = logits + offset
     sums = {"labels": F.cross_entropy(logits.float(), targets, reduction="sum")}
     if isinstance(teacher_out, Kept):
-        kept = teacher_out.ids[rows], teacher_out.log_probabilities[rows]
-        sums["kd"] = topk_kl(logits, *kept, tail=teacher_out.tail, temperature=temperature).sum()
-    elif isinstance(teacher_out, Later):
         sums["kd"] = scores_kl(logits, teacher_out.scores.at(rows), temperature, tail=teacher_out.tail).sum()
     elif isinstance(teacher_out, Sizes):
         sums["kd"] = universal_logit_distance(logits, teacher_out.sizes[rows]).sum()
