@@ -156,8 +156,6 @@ class LmRunConfig(RunPlan):
             raise ValueError("curriculum: windows have no classes; take by_class: false")
         if self.curriculum is not None and "rouge-l" in self.curriculum.measures and self.judge != "student":
             raise ValueError("curriculum.measures: rouge-l compares what the student writes; expected judge: student")
-        if self.student.ngram is not None and self.lesson.divergence != "forward-kl":
-            raise ValueError(f"student.ngram: goes with divergence forward-kl, got {self.lesson.divergence}")
         if self.student.ngram is not None and (self.lesson.on_policy is not None or self.teacher.tokens == "uld"):
             raise ValueError(
                 "student.ngram: goes neither with lesson.on_policy nor with teacher.tokens uld; set it to null"
