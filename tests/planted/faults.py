@@ -547,8 +547,8 @@ LAYERS = (
         "tests/layers/test_recurrent.py::test_chunks_equal_the_definition[7-16]",
     ),
     Fault(
-        "decay ignored by the gated memory",
-        "stillhouse.layers.recurrent.gated:gated_chunked",
+        "decay ignored by the memory of chunks",
+        "stillhouse.layers.recurrent.delta:delta_chunked",
         edited("log_w.cumsum(-2)", "log_w.cumsum(-2) * 0"),
         "tests/layers/test_recurrent.py::test_chunks_equal_the_definition[1-16]",
     ),

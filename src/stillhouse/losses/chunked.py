@@ -225,7 +225,11 @@ def _finite_(log_p: Tensor) -> Tensor:
 
 
 def _comparison(divergence: Divergence, beta: float | None) -> Comparison:
-    known = {"forward-kl": _forward, "reverse-kl": _reverse, "js": partial(_js, beta=0.5 if beta is None else beta)}
+    known: dict[str, Comparison] = {
+        "forward-kl": _forward,
+        "reverse-kl": _reverse,
+        "js": partial(_js, beta=0.5 if beta is None else beta),
+    }
     if divergence not in known:
         raise InputError(f"divergence: expected one of {', '.join(known)}, got {divergence!r}")
     if beta is not None and divergence != "js":

@@ -28,7 +28,7 @@ from stillhouse.families.lm.rollouts import continued
 from stillhouse.families.lm.students.prior import NGramPrior, part_of_rows
 from stillhouse.families.lm.teachers.cache import HiddenOutputs, LanguageTutor
 from stillhouse.families.lm.teachers.other_tokens import SortedTokens
-from stillhouse.families.lm.tokens import PerToken
+from stillhouse.families.lm.tokens import Rewritten
 from stillhouse.layers.part import TrainedPart, regularizers
 from stillhouse.losses import Projection, fused_linear_divergence
 from stillhouse.training.distillation import DistillJob, Listening, networks_of
@@ -116,7 +116,7 @@ class LanguageJob(DistillJob):
             call=lambda tokens: model.hidden(tokens)[0],
         )
         self.network: Any = model
-        self.by_scores = any(isinstance(signal, PerToken) for signal in (*self.active, *self.own))
+        self.by_scores = any(isinstance(signal, Rewritten) and signal.by_token for signal in (*self.active, *self.own))
         # a stage that begins inside or after the ramp of the spikes goes on with fitted thresholds
         self.calibrated = self.first_step > 0 and lesson.shares(self.first_step / self.total_steps)[1] > 0
         self._set_shares(self.first_step)

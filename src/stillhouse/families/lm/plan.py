@@ -229,6 +229,10 @@ def refusal(signal: Any) -> str | None:
         >>> refusal(LogitsConfig()) is None
         True
     """
+    if signal.kind == "time-steps":
+        return "a recurrent student of texts has one answer a token and no time steps; take logits"
+    if signal.kind == "clause-targets":
+        return "a recurrent student has no clauses to teach; take a student of clauses on images"
     if signal.kind == "attention" and signal.what in ("scores", "probabilities") and len(signal.paths("student")) == 1:
         return (
             f"what {signal.what!r}: a recurrent student weighs the past by learned decays and has no attention map; name its "

@@ -120,7 +120,7 @@ def synapse_operations(layer: SpikeLinear, activity: Activity | None, name: str 
         >>> synapse_operations(SpikeLinear(2, 3, spike=SpikeUnit(2)), fired).additions
         3.0
     """
-    codes = ternary_codes(layer.weight.detach(), layer.per)[0] if layer.ternary else torch.ones_like(layer.weight)
+    codes = ternary_codes(layer.weight.detach())[0] if layer.ternary else torch.ones_like(layer.weight)
     synapses = (codes != 0).double().sum(0)  # (I,) outputs that an input reaches
     size, scales = (PACKED_BYTES, layer.outputs) if layer.ternary else (FLOAT_BYTES, 0)
     if layer.ternary and layer.share.item() < 1_000_000:
@@ -144,17 +144,17 @@ def mixer_operations(mixer: MatrixMixer | ScalarMixer) -> Operations:
 
     Example:
         >>> from stillhouse.layers.spikes import Quantization
-        >>> gated, delta = (MatrixMixer(8, 2, Quantization(), removal=r) for r in (False, True))
-        >>> mixer_operations(delta).macs > mixer_operations(gated).macs
+        >>> scalar, delta = ScalarMixer(8, Quantization()), MatrixMixer(8, 2, Quantization())
+        >>> mixer_operations(delta).macs > mixer_operations(scalar).macs
         True
     """
     width = mixer.width
     if isinstance(mixer, ScalarMixer):
         return Operations(macs=width, multiplications=2 * width, state_bytes=2 * 4 * width)
     memory = width * width // mixer.heads
-    ranks = [part.up.numel() for part in (mixer.decay, mixer.gate, *([mixer.rate] if mixer.removal else []))]
+    ranks = [part.up.numel() for part in (mixer.decay, mixer.gate, mixer.rate)]
     return Operations(
-        macs=(4 if mixer.removal else 2) * memory + sum(ranks) + 6 * width,
+        macs=4 * memory + sum(ranks) + 6 * width,
         multiplications=memory + 6 * width,
         weight_bytes=FLOAT_BYTES * sum(ranks),
         state_bytes=2 * FLOAT_BYTES * memory,

@@ -170,8 +170,7 @@ class SpikingLM(Student):
         spikes = self.config.spikes
         if spikes is None or spikes.density_weight == 0:
             return {}
-        rule = {"floor": spikes.floor, "ceiling_only": spikes.density_rule == "ceiling"}
-        found = [unit.penalty(**rule) for unit in self.spike_units().values()]  # type: ignore[arg-type]
+        found = [unit.penalty(spikes.floor) for unit in self.spike_units().values()]
         known = [penalty for penalty in found if penalty is not None]
         return {"spike_density": (spikes.density_weight, torch.stack(known).mean())} if known else {}
 
@@ -195,22 +194,12 @@ class SpikingLM(Student):
 
     def parameter_groups(self, weight_decay: float = 0.0) -> list[dict[str, Any]]:
         """Matrices decay; norms, blends, decays, embeddings, thresholds and amplitudes do not."""
-        spikes = {id(p) for unit in self.spike_units().values() for p in unit.parameters()}
-        groups: dict[str, list[nn.Parameter]] = {"decayed": [], "free": [], "spikes": []}
+        decayed: list[nn.Parameter] = []
+        free: list[nn.Parameter] = []
         for name, parameter in self.named_parameters():
-            free = (
-                parameter.ndim < 2
-                or name.rpartition(".")[2] in UNDECAYED
-                or name in ("embedding.weight", "readout.dense")
-            )
-            groups["spikes" if id(parameter) in spikes else "free" if free else "decayed"].append(parameter)
-        own = self.config.spikes.learning_rate if self.config.spikes is not None else None
-        listed: list[dict[str, Any]] = [
-            {"params": groups["decayed"], "weight_decay": weight_decay},
-            {"params": groups["free"], "weight_decay": 0.0},
-            {"params": groups["spikes"], "weight_decay": 0.0, **({} if own is None else {"lr": own})},
-        ]
-        return [group for group in listed if group["params"]]
+            vector = parameter.ndim < 2 or name.rpartition(".")[2] in UNDECAYED
+            (free if vector or name in ("embedding.weight", "readout.dense") else decayed).append(parameter)
+        return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
 
     def _blocks(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]
@@ -233,15 +222,13 @@ def quantization(config: SpikingLMConfig) -> Quantization:
     """The choice of parts that a configuration makes."""
     spikes = config.spikes
     if spikes is None:
-        return Quantization(ternary=config.ternary_weights, per=config.ternary_scale)
+        return Quantization(ternary=config.ternary_weights)
     return Quantization(
         spiking=spikes.parts,
         ternary=config.ternary_weights,
         levels=spikes.levels,
         hidden_levels=spikes.hidden_levels,
         density=spikes.density,
-        surrogate=spikes.surrogate,
-        per=config.ternary_scale,
     )
 
 
