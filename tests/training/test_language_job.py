@@ -16,7 +16,7 @@ from stillhouse.families.lm.align import MixerAlignment, attention_paths, inheri
 from stillhouse.families.lm.data.corpus import Split, Windows
 from stillhouse.families.lm.job import Course, LanguageJob, window_difficulty
 from stillhouse.families.lm.lesson import LanguageLessonConfig
-from stillhouse.families.lm.losses import Kept, Live, language_losses
+from stillhouse.families.lm.losses import Live, language_losses
 from stillhouse.families.lm.plan import LanguageTrainingConfig
 from stillhouse.families.lm.students import NGramConfig, SpikeConfig, SpikingLMConfig
 from stillhouse.families.lm.students.network import rounded_rows
@@ -147,7 +147,7 @@ def test_pieces_change_neither_value_nor_gradient(kind, chunk):
     logs, ids = teacher.topk(4)
     rest = teacher.scatter(-1, ids, -torch.inf).logsumexp(-1, keepdim=True)
     answers = {
-        "kept": Kept(Scores(ids, logs - logs[:, :1], rest - logs[:, :1], (1.0,), V - 4)),
+        "kept": Scores(ids, logs - logs[:, :1], rest - logs[:, :1], (1.0,), V - 4),
         "none": None,
         "reverse-kl": Live(lambda rows: teacher[rows], "reverse-kl"),
     }.get(kind.replace("later", "kept"), Live(lambda rows: teacher[rows]))
@@ -216,15 +216,14 @@ def test_a_cache_of_other_windows_is_refused(told, tmp_path):
         work.terms(torch.tensor([5, 2, 9]), at(0))
 
 
-@pytest.mark.parametrize("tail", [True, False])
-def test_a_learned_temperature_is_applied_to_a_cache_later(told, tmp_path, tail):
+def test_a_learned_temperature_is_applied_to_a_cache_later(told, tmp_path):
     """CTKD needed the live teacher: with all scores kept, loss and the temperature's gradient are those of the live one."""
     hot = LearnedTemperature(initial=2.5, strength={"kind": "constant", "value": 1.0})
     rows = torch.tensor([5, 2, 9])
     cache = cached(told, tmp_path)
     found = []
     for source, kept in (("live", None), ("cache", cache)):
-        work = job(lesson(source=source, temperature=hot, tail=tail), told, cache=kept)
+        work = job(lesson(source=source, temperature=hot), told, cache=kept)
         value = work.terms(rows, at(0))["kd"][1]
         value.backward()
         found.append((value, work.learned.temperature.weight.grad, work.network.embedding.weight.grad))

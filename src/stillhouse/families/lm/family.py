@@ -184,9 +184,9 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         lesson, plain = config.lesson, to_mapping(type(config.lesson)())
         unread: dict[str, tuple[str, ...]] = {}
         if lesson.kd_weight == 0:
-            unread = {"lesson.kd_weight is 0": ("divergence", "temperature", "source", "k", "tail")}
+            unread = {"lesson.kd_weight is 0": ("divergence", "temperature", "source", "k")}
         elif lesson.source == "live":
-            unread = {"lesson.source is live": ("k", "tail")}
+            unread = {"lesson.source is live": ("k",)}
         now = to_mapping(lesson)
         found = [f"lesson.{n}: {why}" for why, names in unread.items() for n in names if now[n] != plain[n]]
         if config.chain_teachers != "last" and not config.chain:

@@ -22,7 +22,7 @@ from stillhouse.curricula import fuse, rouge_l
 from stillhouse.families.lm.align import MixerAlignment
 from stillhouse.families.lm.data.corpus import Split, Windows, check_length
 from stillhouse.families.lm.lesson import LanguageLessonConfig
-from stillhouse.families.lm.losses import Kept, Live, Sizes, TeacherOut, language_losses
+from stillhouse.families.lm.losses import Live, Sizes, TeacherOut, language_losses
 from stillhouse.families.lm.metrics.nll import Nll, model_nll, score_text
 from stillhouse.families.lm.rollouts import continued
 from stillhouse.families.lm.students.prior import NGramPrior, part_of_rows
@@ -257,7 +257,7 @@ class LanguageJob(DistillJob):
             if isinstance(tutor.teacher, SortedTokens):
                 return Sizes(hidden), 1.0
             return Live(lambda at: tutor.teacher.logits(hidden[at]), lesson.divergence), temperature
-        return Kept(tutor.cache.kept(batch).flat().to(self.device), lesson.tail), temperature
+        return tutor.cache.kept(batch).flat().to(self.device), temperature
 
     def _writes(self, step: int) -> bool:
         """Whether a step is on texts of the student's own; drawn by seed and step, so that a resume finds it again."""
@@ -333,21 +333,24 @@ def window_difficulty(
         k: constant of the reciprocal rank fusion.
         batch: rows at a time.
     """
-    found: dict[str, list[np.ndarray]] = {name: [] for name in measures}
-    if "rouge-l" in found:
-        found["rouge-l"] = [written_overlap(teacher.network, windows)]
-    if not {"loss", "margin"} & set(measures):
-        return np.asarray(fuse({name: parts[0] for name, parts in found.items()}, k=k))
-    for rows in np.array_split(np.arange(len(windows)), max(1, -(-len(windows) // batch))):
-        inputs, targets = windows(rows)
-        logits = teacher(inputs).logits
-        right = logits.gather(-1, targets.unsqueeze(-1).to(logits.device))
-        if "loss" in found:
-            found["loss"].append((logits.logsumexp(-1, keepdim=True) - right).mean((1, 2)).cpu().numpy())
-        if "margin" in found:
-            others = logits.scatter(-1, targets.unsqueeze(-1).to(logits.device), float("-inf")).amax(-1, keepdim=True)
-            found["margin"].append((right - others).mean((1, 2)).cpu().numpy())
-    return np.asarray(fuse({name: np.concatenate(parts) for name, parts in found.items()}, k=k))
+    found: dict[str, np.ndarray] = {}
+    if "rouge-l" in measures:
+        found["rouge-l"] = written_overlap(teacher.network, windows)
+    if set(measures) > set(found):
+        pieces = np.array_split(np.arange(len(windows)), max(1, -(-len(windows) // batch)))
+        losses, margins = zip(*(_loss_and_margin(teacher, *windows(rows)) for rows in pieces))
+        found |= {"loss": np.concatenate(losses), "margin": np.concatenate(margins)}
+    return np.asarray(fuse({name: found[name] for name in measures}, k=k))
+
+
+def _loss_and_margin(teacher: Any, inputs: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(B,) of each window: mean cross-entropy, and mean of the right score less the best other."""
+    logits = teacher(inputs).logits
+    right = targets.unsqueeze(-1).to(logits.device)
+    score, others = logits.gather(-1, right), logits.scatter(-1, right, float("-inf")).amax(-1, keepdim=True)
+    found = (logits.logsumexp(-1, keepdim=True) - score, score - others)
+    loss, margin = (x.mean((1, 2)).cpu().numpy() for x in found)
+    return loss, margin
 
 
 def written_overlap(model: Any, windows: Windows) -> np.ndarray:

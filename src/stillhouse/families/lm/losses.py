@@ -24,14 +24,6 @@ DIVERGENCES = {"forward-kl": forward_kl, "reverse-kl": reverse_kl, "js": general
 
 
 @dataclass(frozen=True)
-class Kept:
-    """Stored answers: the largest scores of N tokens and the mass of the rest."""
-
-    scores: Scores
-    tail: bool = True
-
-
-@dataclass(frozen=True)
 class Live:
     """A teacher at hand: logits (c, V) of token numbers (c,), made when they are asked for."""
 
@@ -46,7 +38,7 @@ class Sizes:
     sizes: Tensor
 
 
-TeacherOut = Kept | Live | Sizes
+TeacherOut = Scores | Live | Sizes
 
 
 def language_losses(
@@ -111,8 +103,8 @@ def _piece(
     if offset is not None:
         logits = logits + offset
     sums = {"labels": F.cross_entropy(logits.float(), targets, reduction="sum")}
-    if isinstance(teacher_out, Kept):
-        sums["kd"] = scores_kl(logits, teacher_out.scores.at(rows), temperature, tail=teacher_out.tail).sum()
+    if isinstance(teacher_out, Scores):
+        sums["kd"] = scores_kl(logits, teacher_out.at(rows), temperature).sum()
     elif isinstance(teacher_out, Sizes):
         sums["kd"] = universal_logit_distance(logits, teacher_out.sizes[rows]).sum()
     elif teacher_out is not None:

@@ -14,7 +14,7 @@ from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.corpus import Corpus, Windows
-from stillhouse.families.lm.data.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
+from stillhouse.families.lm.data.tokenizer import check_same_tokenizer, load_tokenizer
 from stillhouse.families.lm.plan import LmRunConfig
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.students import SpikingLMConfig
@@ -22,7 +22,7 @@ from stillhouse.families.lm.teachers import LanguageTeacherConfig
 from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher, questions_of
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.teachers.other_tokens import ByteMarginals, SortedTokens
-from stillhouse.families.lm.teachers.teacher import HUB, LanguageTeacher
+from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.signals import teacher_features
 
 Log = Callable[[str], None]
@@ -69,10 +69,7 @@ def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> LanguageTeach
     Raises:
         InputError: it cuts text otherwise, or has fewer logits than there are tokens.
     """
-    if config.source.startswith(HUB):
-        theirs = _hub_tokenizer(config.source.removeprefix(HUB))
-    else:
-        theirs = load_tokenizer(config.source)
+    theirs = load_tokenizer(config.source)
     if config.tokens != "same":
         kind = ByteMarginals if config.tokens == "byte-marginals" else SortedTokens
         return kind(config.build(vocab_size=theirs.vocab_size), theirs, corpus.tokenizer)
@@ -172,12 +169,3 @@ def fitted(student: SpikingLMConfig, vocab_size: int) -> SpikingLMConfig:
             f"student.vocab_size: expected the tokenizer's {vocab_size}, got {student.vocab_size}; leave it out"
         )
     return replace(student, vocab_size=vocab_size)
-
-
-def _hub_tokenizer(name: str) -> Tokenizer:
-    from transformers import AutoTokenizer
-
-    try:
-        return Tokenizer(AutoTokenizer.from_pretrained(name).backend_tokenizer, name)
-    except Exception as error:  # the hub, the network and the files fail in many ways
-        raise InputError(f"teacher hub:{name}: its tokenizer cannot be fetched: {error}") from None

@@ -64,7 +64,7 @@ class Operations:
         }
 
 
-def spiking_operations(model: nn.Module, activities: dict[str, Activity]) -> dict[str, Operations]:
+def spiking_operations(model: Any, activities: dict[str, Activity]) -> dict[str, Operations]:
     """Operations of one token of a `SpikingLM` by part: `synapses`, `spikes`, `mixers`, `norms`, `readout`, `ngram`.
 
     Of an n-gram: the sums over the vocabulary, and its table of single tokens read once; the few entries of a token's own contexts
@@ -96,12 +96,12 @@ def spiking_operations(model: nn.Module, activities: dict[str, Activity]) -> dic
             size = part.weight.numel()
             parts["norms"] += Operations(macs=2 * size, additions=3 * size)
     parts["readout"] = _readout_operations(model, activities.get("readout_spike"))
-    for joint in (getattr(model, "lift", None), getattr(model, "lower", None)):
-        if isinstance(joint, nn.Linear):
+    for joint in (model.lift, model.lower):
+        if joint is not None:
             size = joint.weight.numel()
             parts["readout"] += Operations(macs=size, weight_bytes=FLOAT_BYTES * size)
-    if (prior := getattr(model, "prior", None)) is not None:
-        size = int(prior.vocab_size)
+    if model.prior is not None:
+        size = int(model.prior.vocab_size)
         parts["ngram"] = Operations(additions=2 * size, weight_bytes=FLOAT_BYTES * size)
     return parts
 
@@ -198,13 +198,9 @@ def transformer_operations(config: Any, vocabulary: int, context: int) -> Operat
     )
 
 
-def _readout_operations(model: nn.Module, activity: Activity | None) -> Operations:
-    readout = getattr(model, "readout", None)
-    weight = getattr(readout, "weight", None)
-    if weight is None:
-        return Operations()
+def _readout_operations(model: Any, activity: Activity | None) -> Operations:
+    weight, ternary = model.readout.weight, model.readout.ternary
     vocabulary, width = weight.shape
-    ternary = bool(getattr(readout, "ternary", False))
     size, firing = PACKED_BYTES if ternary else FLOAT_BYTES, 1.0 if activity is None else activity.density
     nonzero = (weight.detach() != 0).sum().item() if ternary else vocabulary * width
     count = nonzero * (1.0 if activity is None else activity.spikes.mean().item())
