@@ -58,7 +58,7 @@ def test_estimates_and_refusals(recipe, tmp_path, capsys):
         main(["cache", "estimate", "--rows", "1e10", "--classes", "50257", "--content", "topk:32", "--inputs", "128"])
         == 0
     )
-    assert "1.44 TB" in capsys.readouterr().out
+    assert "1.4 TB (1,402,500,000,000 bytes)" in capsys.readouterr().out
     for words, said in (
         (["--shard", "3/2"], "expected I/N with I from 1 to N, got '3/2'"),
         (["--content", "top:2"], "expected scores, topk:K or features"),

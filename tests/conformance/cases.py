@@ -268,8 +268,8 @@ class Lm(Case):
     words: ClassVar[tuple[str, ...]] = ("the", "a", "river", "stone", "sang", "ran", "over", "under", "and", ".")
 
     def make(self) -> None:
-        from stillhouse.families.lm.recipes import load_lm_teacher
         from stillhouse.families.lm.run import train_teacher
+        from stillhouse.recipes import load_teacher_run
 
         self.text(0)
         chosen = [
@@ -278,7 +278,7 @@ class Lm(Case):
             "training.epochs=2", "training.learning_rate=0.01", "validation_tokens=64", "score.tokens=200",
             "score.long_window=16", "score.position_windows=4", "training.threads=1",
         ]  # fmt: skip
-        train_teacher(load_lm_teacher("wikitext-2-teacher", chosen), self.root / "teacher")
+        train_teacher(load_teacher_run("wikitext-2-teacher", chosen), self.root / "teacher")
 
     def text(self, seed: int) -> None:
         (self.root / "text").mkdir(exist_ok=True)
@@ -293,7 +293,7 @@ class Lm(Case):
             (self.root / "text" / f"{name}.txt").write_text("\n".join(lines))
 
     def mapping(self) -> dict[str, Any]:
-        from stillhouse.families.lm.recipes import load_lm_run
+        from stillhouse.recipes import load_run
 
         chosen = [
             f"corpus.source={self.root / 'text'}", f"corpus.tokenizer={self.root / 'teacher'}",
@@ -304,7 +304,7 @@ class Lm(Case):
             "score.tokens=200", "score.sliding_tokens=100", "score.long_window=16", "score.position_windows=4",
             "score.ngram=3", "arms=[no-kd, kd]", "seeds=1", "training.threads=1", "training.log_every=1",
         ]  # fmt: skip
-        return to_mapping(load_lm_run("wikitext-2", chosen))
+        return to_mapping(load_run("wikitext-2", chosen))
 
     def change_data(self) -> None:
         self.text(1)

@@ -13,10 +13,10 @@ from stillhouse.core.records import RESULT, read_json, write_json
 def teacher_words(case, tmp_path, **training):
     """The case's teacher again, trained otherwise: a command line."""
     if case.kind == "lm":
-        from stillhouse.families.lm.recipes import load_lm_teacher
+        from stillhouse.recipes import load_teacher_run
 
         about = read_json(case.root / "teacher" / "run.json")["config"]
-        plain = to_mapping(load_lm_teacher("wikitext-2-teacher", ()))
+        plain = to_mapping(load_teacher_run("wikitext-2-teacher", ()))
         config = {**plain, **about}
     else:
         config = yaml.safe_load((case.root / "teacher.yaml").read_text())

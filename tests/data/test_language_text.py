@@ -8,9 +8,10 @@ import pytest
 
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.data import CorpusConfig
-from stillhouse.families.lm.data.corpus import MANIFEST, Windows, write_ids
+from stillhouse.families.lm.data.corpus import MANIFEST, Windows
 from stillhouse.families.lm.data.tokenizer import (
     TOKENIZER_FILE,
+    Tokenizer,
     byte_tokenizer,
     check_same_tokenizer,
     load_tokenizer,
@@ -153,14 +154,13 @@ def test_another_tokenizer_is_refused():
     assert whole.fingerprint != split.fingerprint
 
 
-def test_ids_out_of_range_are_refused(tmp_path):
+def test_ids_out_of_range_are_refused(folder, tmp_path, monkeypatch):
     """An id beyond the embedding crashes far away, or reads another row."""
-    with pytest.raises(InputError, match=r"0 to 9, got 12"):
-        write_ids(tmp_path / "x.ids", [np.array([3, 12])], 10)
-    with pytest.raises(InputError, match=r"at least one"):
-        write_ids(tmp_path / "x.ids", [np.array([], int)], 10)
     with pytest.raises(InputError, match=r"0 to 255, got 256"):
         byte_tokenizer().decode([65, 256])
+    monkeypatch.setattr(Tokenizer, "encode_lines", lambda self, lines: [self.encode(line) + 200 for line in lines])
+    with pytest.raises(InputError, match=r"0 to 255, got 4\d\d"):
+        config(folder, tmp_path).build()
 
 
 def test_windows_are_neighbours_and_do_not_overlap():

@@ -19,14 +19,12 @@ from stillhouse.families.lm.export.spiking_generator import SpikingGenerator
 SMALL = SpikingLMConfig(vocab_size=23, width=16, layers=2, heads=2, ffn=2.5, chunk=8)
 VARIANTS = {
     "delta": SMALL,
-    "gated": replace(SMALL, mixer="gated"),
     "scalar": replace(SMALL, mixer="scalar"),
     "levels": replace(SMALL, spikes=SpikeConfig(levels=3, hidden_levels=4)),
     "everything": replace(
         SMALL,
         spikes=SpikeConfig(parts=("mixer", "output", "gates", "ffn", "readout")),
         ternary_weights=("mixer", "output", "gates", "ffn", "readout"),
-        ternary_scale="row",
     ),
     "spiking readout": replace(SMALL, spikes=SpikeConfig(parts=("readout",)), ternary_weights=(), tie_embeddings=False),
     "dense": SMALL.without_special_part(),
@@ -80,7 +78,7 @@ def test_packed_weights_are_those_of_the_network():
 
 def test_compact_floats_are_packed_without_loss_in_half_of_the_bytes():
     """What is scored must be what is shipped: the network is rounded, and the file holds those very numbers."""
-    config = replace(SMALL, width=32, vocab_size=400, ternary_scale="row", floats="compact", embedding_width=24)
+    config = replace(SMALL, width=32, vocab_size=400, floats="compact", embedding_width=24)
     torch.manual_seed(0)
     made = config.build()
     before = {name: x.detach().clone() for name, x in made.named_parameters()}

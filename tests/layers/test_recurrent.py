@@ -10,8 +10,6 @@ from stillhouse.layers.recurrent import (
     ScalarMixer,
     delta_chunked,
     delta_recurrent,
-    gated_chunked,
-    gated_recurrent,
     published_scalar_scan,
     scalar_chunked,
     scalar_recurrent,
@@ -39,8 +37,8 @@ def mixer(kind, width=16, seed=0):
     torch.manual_seed(seed)
     if kind == "scalar":
         return ScalarMixer(width, Quantization(), chunk=16)
-    made = MatrixMixer(width, 2, Quantization(), removal=kind == "delta", chunk=16)
-    for low_rank in [made.decay, made.gate, *([made.rate] if kind == "delta" else [])]:
+    made = MatrixMixer(width, 2, Quantization(), chunk=16)
+    for low_rank in [made.decay, made.gate, made.rate]:
         torch.nn.init.normal_(low_rank.up, std=0.5)
     torch.nn.init.normal_(made.bonus)
     return made
@@ -51,12 +49,9 @@ def mixer(kind, width=16, seed=0):
 def test_chunks_equal_the_definition(length, chunk):
     """A wrong mask or a forgotten border shows at some lengths only; generation would then differ from training."""
     r, k, v, log_w, b, c, memory = inputs(length)
-    for got, expected in (
-        (delta_chunked(r, k, v, log_w, b, c, memory, chunk=chunk), delta_recurrent(r, k, v, log_w, b, c, memory)),
-        (gated_chunked(r, k, v, log_w, memory, chunk=chunk), gated_recurrent(r, k, v, log_w, memory)),
-    ):
-        for one, other in zip(got, expected):
-            torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    got = delta_chunked(r, k, v, log_w, b, c, memory, chunk=chunk)
+    for one, other in zip(got, delta_recurrent(r, k, v, log_w, b, c, memory)):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
     x, log_d, state = v[:, 0], log_w[0, 0, 0] - 0.1, memory[:, 0, 0]
     for one, other in zip(scalar_chunked(x, log_d, state, chunk=chunk), scalar_recurrent(x, log_d, state)):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
@@ -96,7 +91,7 @@ def test_a_full_removal_replaces_and_an_absent_one_adds():
     torch.testing.assert_close(added[0, 0, 1], torch.tensor([11.0, 22.0]))
 
 
-@pytest.mark.parametrize("kind", ["delta", "gated", "scalar"])
+@pytest.mark.parametrize("kind", ["delta", "scalar"])
 def test_no_token_sees_a_later_one(kind):
     """A statistic over the sequence, or a mask off by one, lets the future in: training looks splendid, generation fails."""
     made, x = mixer(kind), torch.randn(2, 50, 16)
@@ -107,7 +102,7 @@ def test_no_token_sees_a_later_one(kind):
     assert (before[:, 30] - after[:, 30]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize("kind", ["delta", "gated", "scalar"])
+@pytest.mark.parametrize("kind", ["delta", "scalar"])
 def test_pieces_equal_the_whole(kind):
     """A state that lacks the token shift, or that the filling of a chunk has changed, shows at the next piece."""
     made, x = mixer(kind), torch.randn(2, 75, 16)
@@ -124,14 +119,9 @@ def test_pieces_equal_the_whole(kind):
 def test_gradients_reach_512_tokens_back():
     """Where the decay is near 1 the first token must still matter; in the public design its share is 0.378^511 = 0."""
     r, k, v, log_w, b, c, _ = inputs(512)
-    for function, arguments in (
-        (delta_chunked, (log_w * 1e-4, 0.01 * b, c)),
-        (gated_chunked, (log_w * 1e-4,)),
-    ):
-        value = v.clone().requires_grad_()
-        function(r, k, value, *arguments)[0][:, :, -1].sum().backward()
-        first, last = value.grad[:, :, 0].norm(), value.grad[:, :, -1].norm()
-        assert first > 0.05 * last
+    value = v.clone().requires_grad_()
+    delta_chunked(r, k, value, log_w * 1e-4, 0.01 * b, c)[0][:, :, -1].sum().backward()
+    assert value.grad[:, :, 0].norm() > 0.05 * value.grad[:, :, -1].norm()
     x = torch.randn(1, 512, 4, requires_grad=True)
     scalar_chunked(x, torch.full((4,), 0.3775).log())[0][:, -1].sum().backward()
     assert x.grad[:, 0].abs().max() == 0
@@ -146,7 +136,7 @@ def test_the_published_form_vanishes_where_the_recurrence_does_not():
     assert published[:, 40:].max() < 1e-6
 
 
-@pytest.mark.parametrize("kind", ["delta", "gated", "scalar"])
+@pytest.mark.parametrize("kind", ["delta", "scalar"])
 def test_every_parameter_of_a_mixer_learns(kind):
     """A gate whose result is dropped, or a parameter that is made and not used, stays at its start unseen."""
     made = mixer(kind)
@@ -168,4 +158,4 @@ def test_wrong_input_is_named():
     with pytest.raises(InputError, match="chunk: expected 1 to 128"):
         delta_chunked(*inputs(4), chunk=500)
     with pytest.raises(InputError, match="divisor of the width 16"):
-        MatrixMixer(16, 3, Quantization(), removal=True)
+        MatrixMixer(16, 3, Quantization())

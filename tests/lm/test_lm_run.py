@@ -25,11 +25,12 @@ from stillhouse.families.lm.commands import in_file, in_memory
 from stillhouse.families.lm.family import FAMILY, beside_ngram
 from stillhouse.families.lm.metrics.nll import model_nll, score_text
 from stillhouse.families.lm.plan import ARMS, LmRunConfig, taught
-from stillhouse.families.lm.recipes import RECIPES, TEACHER_RECIPES, load_lm_run, load_lm_teacher
+from stillhouse.families.lm.recipes import RECIPES, TEACHER_RECIPES
 from stillhouse.families.lm.run import train_teacher
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.score import Examination
-from stillhouse.families.lm.use import count_energy, evaluate, export, generate, score_again
+from stillhouse.families.lm.use import count_energy, evaluate, export, generate
+from stillhouse.recipes import load_run, load_teacher_run
 
 WINDOW = 16
 
@@ -49,7 +50,7 @@ def made(tmp_path_factory):
     for name, count in {"train": 900, "valid": 150, "test": 200}.items():
         chosen = words[generator.choice(len(words), count, p=np.arange(10, 0, -1) / 55)]
         (text / f"{name}.txt").write_text("\n".join(" ".join(part) for part in np.array_split(chosen, count // 10)))
-    teacher = load_lm_teacher(
+    teacher = load_teacher_run(
         "wikitext-2-teacher",
         [
             f"corpus.source={text}", "corpus.tokenizer=bpe:280", f"corpus.cache={root / 'ids'}", "model.width=16",
@@ -58,7 +59,7 @@ def made(tmp_path_factory):
         ],
     )  # fmt: skip
     train_teacher(teacher, root / "teacher")
-    plan = load_lm_run("wikitext-2", changes(root))
+    plan = load_run("wikitext-2", changes(root))
     WATCHED.clear()
     summary = distill(plan, root / "run", force=True, watch=Counted())
     return root, plan, summary
@@ -299,7 +300,7 @@ def test_of_the_runs_own_file_the_test_split_alone_is_scored(made, tmp_path):
     about = read_json(root / "run/run.json")
     about["config"]["corpus"]["source"] = str(tmp_path / "own.txt")
     write_json(tmp_path / "run/run.json", about)
-    found = score_again(tmp_path / "run/arms/seed-0", source=str(tmp_path / "own.txt"), tokens=5000)
+    found = evaluate(tmp_path / "run/arms/seed-0", source=str(tmp_path / "own.txt"), tokens=5000)
     assert found["scored"].endswith("tokens of the test split (up to 5,000 were wanted)")
 
 
@@ -349,14 +350,14 @@ def test_another_tokenizer_or_window_is_refused(made, tmp_path):
     """The student's tokens must be the teacher's, and windows within its context."""
     root, _, _ = made
     with pytest.raises(InputError, match=r"expected that of the teacher"):
-        distill(load_lm_run("wikitext-2", [*changes(root), "corpus.tokenizer=bytes"]), tmp_path / "a")
+        distill(load_run("wikitext-2", [*changes(root), "corpus.tokenizer=bytes"]), tmp_path / "a")
     with pytest.raises(InputError, match=r"context of 64 tokens, got 65"):
         distill(
-            load_lm_run("wikitext-2", [*changes(root), "lesson.window=65", "lesson.validation_tokens=80"]),
+            load_run("wikitext-2", [*changes(root), "lesson.window=65", "lesson.validation_tokens=80"]),
             tmp_path / "b",
         )
     with pytest.raises(InputError, match=r"the tokenizer's \d+, got 99"):
-        distill(load_lm_run("wikitext-2", [*changes(root), "student.vocab_size=99"]), tmp_path / "c")
+        distill(load_run("wikitext-2", [*changes(root), "student.vocab_size=99"]), tmp_path / "c")
 
 
 def test_a_teacher_that_knows_nothing_is_refused(made, tmp_path):
@@ -367,12 +368,12 @@ def test_a_teacher_that_knows_nothing_is_refused(made, tmp_path):
         for parameter in teacher.network.parameters():
             parameter.zero_()
     with pytest.raises(TeacherAtChance, match=r"log-likelihood a token .* at chance"):
-        distill(load_lm_run("wikitext-2", changes(root)), tmp_path / "a", teacher=teacher)
+        distill(load_run("wikitext-2", changes(root)), tmp_path / "a", teacher=teacher)
     assert not (tmp_path / "a").exists()
     with pytest.raises(InputError, match=r"at least 17 tokens"):
-        distill(load_lm_run("wikitext-2", [*changes(root), "score.tokens=10"]), tmp_path / "b")
+        distill(load_run("wikitext-2", [*changes(root), "score.tokens=10"]), tmp_path / "b")
     with pytest.raises(InputError, match=r"at least 17 tokens"):
-        distill(load_lm_run("wikitext-2", [*changes(root), "lesson.validation_tokens=9"]), tmp_path / "c", force=True)
+        distill(load_run("wikitext-2", [*changes(root), "lesson.validation_tokens=9"]), tmp_path / "c", force=True)
 
 
 def test_a_cache_of_another_teacher_is_refused(made, tmp_path):
@@ -435,28 +436,27 @@ def test_commands_do_what_they_say(made, tmp_path, capsys):
 
 def test_a_teacher_brings_its_tokenizer(tmp_path):
     """A student of other tokens learns from a teacher that knows nothing: the recipe's tokenizer was taken, or refused."""
-    from stillhouse.families.lm.recipes import load_lm_run
-    from stillhouse.recipes import load
+    from stillhouse.recipes import load, load_run
 
     (tmp_path / "tokenizer.json").write_text("{}")
     named = [f"teacher.source={tmp_path}"]
-    assert load_lm_run("wikitext-2", named).corpus.tokenizer == str(tmp_path)
-    assert load_lm_run("wikitext-2", [*named, "corpus.tokenizer=bytes"]).corpus.tokenizer == "bytes"
-    assert load_lm_run("wikitext-2", [*named, "teacher.tokens=byte-marginals"]).corpus.tokenizer != str(tmp_path)
+    assert load_run("wikitext-2", named).corpus.tokenizer == str(tmp_path)
+    assert load_run("wikitext-2", [*named, "corpus.tokenizer=bytes"]).corpus.tokenizer == "bytes"
+    assert load_run("wikitext-2", [*named, "teacher.tokens=byte-marginals"]).corpus.tokenizer != str(tmp_path)
     assert load("wikitext-2", named)[1].corpus.tokenizer == str(tmp_path)  # `stillhouse distill`, without `lm`
 
 
 def test_recipes_are_whole_and_arms_are_described():
     """A recipe that does not parse is found by a user."""
     for name in RECIPES:
-        assert parse(LmRunConfig, to_mapping(load_lm_run(name))) == load_lm_run(name)
+        assert parse(LmRunConfig, to_mapping(load_run(name))) == load_run(name)
     for name in TEACHER_RECIPES:
-        assert load_lm_teacher(name).name == name
+        assert load_teacher_run(name).name == name
     assert [arm for arm in ARMS if not taught(arm)] == ["no-kd", "dense-no-kd"]
     with pytest.raises(ConfigError, match=r"did you mean 'wikitext-2'"):
-        load_lm_run("wikitext2")
+        load_run("wikitext2")
     with pytest.raises(ConfigError, match=r"dense is the student without spikes"):
-        load_lm_run("wikitext-2", ["student.spikes=null", "student.ternary_weights=[]"])
+        load_run("wikitext-2", ["student.spikes=null", "student.ternary_weights=[]"])
 
 
 def test_the_report_shows_language_models(made):
@@ -476,7 +476,7 @@ def test_the_report_shows_language_models(made):
 def small(made, *further):
     """The run of `made` with one seed and two arms."""
     root = made[0]
-    return load_lm_run("wikitext-2", [*changes(root), "seeds=1", "arms=[kd, no-kd]", *further])
+    return load_run("wikitext-2", [*changes(root), "seeds=1", "arms=[kd, no-kd]", *further])
 
 
 def test_a_run_killed_inside_its_cache_goes_on(made, tmp_path, monkeypatch):
@@ -527,11 +527,11 @@ def test_a_damaged_cache_is_not_learned_from(made, tmp_path):
     plan = small(made)
     distill(plan, tmp_path / "run", force=True)
     shutil.rmtree(tmp_path / "run" / "arms")
-    file = tmp_path / "run" / "logits" / "train-00000.sums.npy"
+    file = tmp_path / "run" / "logits" / "train-00000.rest.npy"
     sums = np.load(file)
     sums[1:] = np.nan
     np.save(file, sums)
-    with pytest.raises(InputError, match=r"train-00000\.sums\.npy was changed after it was written"):
+    with pytest.raises(InputError, match=r"train-00000\.rest\.npy was changed after it was written"):
         distill(plan, tmp_path / "run", force=True, resume=True)
 
 

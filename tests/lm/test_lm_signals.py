@@ -19,10 +19,10 @@ from stillhouse.core.records import read_json, read_records
 from stillhouse.core.types import Progress
 from stillhouse.families.lm.family import FAMILY, refusal
 from stillhouse.families.lm.plan import LmRunConfig, LmTeacherRunConfig
-from stillhouse.families.lm.recipes import load_lm_run
 from stillhouse.families.lm.run import train_teacher
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
+from stillhouse.recipes import load_run
 
 WINDOW = 8
 STUDENT, TEACHER = "blocks.1", "model.layers.1"
@@ -322,7 +322,7 @@ def test_settings_without_effect_are_named_and_others_refused(root):
     lines = "\n".join(FAMILY.unused(plan))
     for name in ("lesson.k: lesson.source is live", "judge", "own_decay", "chain_teachers"):
         assert name in lines
-    assert FAMILY.unused(load_lm_run("wikitext-2")) == []
+    assert FAMILY.unused(load_run("wikitext-2")) == []
     for change, why in (
         ({"curriculum": {"by_class": True}}, "windows have no classes"),
         ({"chain": [{}], "lesson": {"align": 0.1}}, "an assistant has no attention"),
@@ -344,6 +344,6 @@ def test_the_yaml_of_the_page_is_read(tmp_path):
     for number, text in enumerate(found):
         file = tmp_path / f"{number}.yaml"
         file.write_text(text)
-        plan = load_lm_run(str(file))
+        plan = load_run(str(file))
         assert all(refusal(signal) is None for signal in plan.signals)
     assert [signal.kind for signal in plan.signals] == ["dynamics", "attention"]

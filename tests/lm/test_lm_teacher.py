@@ -17,9 +17,10 @@ from stillhouse.families.lm.family import FAMILY
 from stillhouse.families.lm.material import load_teacher, load_text
 from stillhouse.families.lm.metrics.ngram import NGram
 from stillhouse.families.lm.metrics.nll import score_text, teacher_nll
-from stillhouse.families.lm.recipes import TEACHER_RECIPES, load_lm_run, load_lm_teacher
+from stillhouse.families.lm.recipes import TEACHER_RECIPES
 from stillhouse.families.lm.run import train_teacher
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
+from stillhouse.recipes import load_run, load_teacher_run
 from stillhouse.training.opening import open_run
 
 WINDOW = 16
@@ -47,7 +48,7 @@ def text(root, counts=(300, 200, 200)):
 
 
 def teacher_of(source, *more):
-    return load_lm_teacher(
+    return load_teacher_run(
         "wikitext-2-teacher",
         [
             f"corpus.source={source}", "corpus.tokenizer=bpe:280", f"corpus.cache={source.parent / 'ids'}", "model.width=32",
@@ -88,7 +89,7 @@ def test_a_teacher_ends_with_its_best_epoch(overfitted):
 def test_every_recipe_of_a_teacher_keeps_the_best(name):
     """A recipe with knobs of its own would bring the last epoch back."""
     assert TEACHER_RECIPES[name]().training.keep == "best"
-    assert load_lm_teacher(name).training.keep == "best"
+    assert load_teacher_run(name).training.keep == "best"
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,7 @@ def patterned(tmp_path_factory):
 
 
 def plan_of(root, *more):
-    return load_lm_run(
+    return load_run(
         "wikitext-2",
         [
             f"corpus.source={root / 'text'}", f"corpus.tokenizer={root / 'teacher'}", f"corpus.cache={root / 'ids'}",

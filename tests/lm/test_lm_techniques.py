@@ -1,6 +1,7 @@
 """What a language student can do beyond plain distillation: write and be scored, learn easy windows first, follow inner layers."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -231,8 +232,10 @@ def test_a_path_equal_to_its_own_is_zero(root, tmp_path):  # noqa: F811
     batch = job.batch(torch.arange(4), Progress(0, 4))
     path = job.active[0]
     ours = job.outputs(batch)
-    path._heads = (path._heads[0], path._heads[0])
-    named = {theirs: ours.features[name].detach() for name, theirs in zip(*path._paths)}
+    (student, teacher), head = path._sides, path._sides[0].keywords["head"]
+    path._sides = (student, partial(teacher.func, **{**teacher.keywords, "head": head}))
+    pairs = zip(student.keywords["paths"], teacher.keywords["paths"])
+    named = {theirs: ours.features[name].detach() for name, theirs in pairs}
     twin = type(ours)(ours.logits, named, hidden=ours.hidden)
     assert path(ours, twin, batch, Progress(0, 4)).abs().max() < 1e-5
     other = type(ours)(ours.logits, {name: x.flip(-1) for name, x in named.items()}, hidden=ours.hidden)

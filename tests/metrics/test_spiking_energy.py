@@ -81,7 +81,7 @@ def test_synaptic_additions_are_counted_at_weights_that_are_there():
     assert (dense.macs, dense.additions, dense.weight_bytes) == (84, 0, 4 * 84)
 
 
-@pytest.mark.parametrize("mixer", ["delta", "gated"])
+@pytest.mark.parametrize("mixer", ["delta"])
 def test_a_dense_networks_products_are_those_that_torch_counts(mixer):
     """Linear layers, low-rank gates and readout; what remains are the state's products and elementwise work."""
     model = replace(SMALL.without_special_part(), mixer=mixer).build().eval()

@@ -547,8 +547,8 @@ LAYERS = (
         "tests/layers/test_recurrent.py::test_chunks_equal_the_definition[7-16]",
     ),
     Fault(
-        "decay ignored by the gated memory",
-        "stillhouse.layers.recurrent.gated:gated_chunked",
+        "decay ignored by the memory of chunks",
+        "stillhouse.layers.recurrent.delta:delta_chunked",
         edited("log_w.cumsum(-2)", "log_w.cumsum(-2) * 0"),
         "tests/layers/test_recurrent.py::test_chunks_equal_the_definition[1-16]",
     ),
@@ -1022,8 +1022,8 @@ CACHE = (
     ),
     Fault(
         "windows of a language cache not compared",
-        "stillhouse.families.lm.teachers.cache:LogitCache.check",
-        nothing,
+        "stillhouse.cache.stored:StoredTeacher.kept",
+        edited("self._part_of(seen(batch.inputs), index)", "'train'"),
         "tests/training/test_language_job.py::test_a_cache_of_other_windows_is_refused",
     ),
 )
@@ -1289,20 +1289,20 @@ LANGUAGE = (
     ),
     Fault(
         "cached log-probabilities at another temperature",
-        "stillhouse.families.lm.teachers.cache:LogitCache.at",
-        edited("logits / temperature", "logits"),
+        "stillhouse.losses.tail:Scores.log_probabilities",
+        edited("self.scores / temperature", "self.scores"),
         "tests/teachers/test_language_teacher.py::test_cache_holds_the_largest_and_the_mass_of_all",
     ),
     Fault(
         "a cache of another teacher taken",
-        "stillhouse.families.lm.teachers.cache:LogitCache.__init__",
-        edited("!= want", "!= getattr(self.key, name)"),
-        "tests/teachers/test_language_teacher.py::test_a_cache_of_something_else_is_refused[change0-another data]",
+        "stillhouse.families.lm.teachers.cache:questions_of",
+        edited("teacher.identity", "''"),
+        "tests/teachers/test_language_teacher.py::test_a_cache_of_another_teacher_text_or_content_is_refused",
     ),
     Fault(
         "a row of the language cache shuffled",
-        "stillhouse.families.lm.teachers.cache:LogitCache._arrays",
-        edited("np.asarray(rows, np.int64)", "np.asarray(rows, np.int64)[::-1]"),
+        "stillhouse.cache.stored:StoredTeacher.kept",
+        edited('"rest"), index)', '"rest"), index[::-1])'),
         "tests/teachers/test_language_teacher.py::test_cache_holds_the_largest_and_the_mass_of_all",
     ),
     Fault(

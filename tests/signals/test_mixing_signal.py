@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.layers.recurrent import MatrixMixer, delta_recurrent, gated_recurrent
+from stillhouse.layers.recurrent import MatrixMixer, delta_recurrent
 from stillhouse.layers.recurrent import mixers as module
 from stillhouse.layers.spikes import Quantization
 from stillhouse.layers.state_space import S4D
@@ -60,20 +60,19 @@ def test_padding_is_neither_looked_at_nor_asked():
     assert first.min() > 1e-4
 
 
-@pytest.mark.parametrize("removal", [False, True])
-def test_the_matrix_of_a_recurrent_mixer_gives_its_answers(removal, monkeypatch):
+def test_the_matrix_of_a_recurrent_mixer_gives_its_answers(monkeypatch):
     """M v is what the definition, a token at a time, answers for the values v."""
     torch.manual_seed(0)
-    mixer = MatrixMixer(8, 2, Quantization(), removal=removal, chunk=3)
+    mixer = MatrixMixer(8, 2, Quantization(), chunk=3)
     torch.nn.init.normal_(mixer.decay.up, std=0.5)
-    seen, plain = [], (delta_recurrent, gated_recurrent)[not removal]
-    name = "delta_chunked" if removal else "gated_chunked"
-    chunked = getattr(module, name)
-    monkeypatch.setattr(module, name, lambda *given, **more: (seen.append(given), chunked(*given, **more))[1])
+    seen, chunked = [], module.delta_chunked
+    monkeypatch.setattr(
+        module, "delta_chunked", lambda *given, **more: (seen.append(given), chunked(*given, **more))[1]
+    )
     tapped, x = Tapped(mixer, ("mixing",)), draw(1, B, 7, 8)
     matrix = tapped(x).features["mixing"]
     r, k, v, *rest = next(given for given in seen if given[2].shape[-1] == 4)
-    torch.testing.assert_close(matrix @ v, plain(r, k, v, *rest)[0], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(matrix @ v, delta_recurrent(r, k, v, *rest)[0], atol=1e-5, rtol=1e-5)
     assert matrix.triu(1).abs().max() == 0
     assert tuple(matrix.shape) == (B, 2, 7, 7)
     tapped.close()

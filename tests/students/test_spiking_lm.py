@@ -29,7 +29,7 @@ def tokens(length=20, batch=2, seed=1):
     return torch.randint(0, 13, (batch, length), generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("mixer", ["delta", "gated", "scalar"])
+@pytest.mark.parametrize("mixer", ["delta", "scalar"])
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 65])
 def test_single_steps_equal_one_pass(mixer, length):
     """What is trained and what generates would be two models; borders of chunks are where they part."""
@@ -115,7 +115,6 @@ def test_matrix_products_are_given_ternary_inputs_and_ternary_weights():
         {"ternary_weights": ()},
         {"ternary_weights": ("ffn",)},
         {"ternary_weights": ("mixer", "output", "ffn", "gates", "readout")},
-        {"ternary_scale": "row"},
     ],
 )
 def test_every_switch_changes_what_is_said(change):
@@ -162,18 +161,14 @@ def test_a_factored_embedding_is_a_product_of_two_matrices():
 
 
 def test_settings_that_need_not_change_what_is_said_do_what_they_say():
-    """Surrogates act backward only, chunks not at all, dropout in training only."""
+    """Chunks act not at all, dropout in training only."""
     plain, ids = model(), tokens()
-    triangle = model(replace(SMALL, spikes=SpikeConfig(surrogate="triangle")))
     chunked = model(replace(SMALL, chunk=3))
     dropped = model(replace(SMALL, dropout=0.5))
     said = plain(ids).logits
-    for other in (triangle, chunked, dropped.eval()):
+    for other in (chunked, dropped.eval()):
         torch.testing.assert_close(other(ids).logits, said, atol=1e-4, rtol=1e-4)
     assert (dropped.train()(ids).logits - said).abs().max() > 1e-3
-    for made in (plain, triangle):
-        made(ids).logits.square().sum().backward()
-    assert not torch.allclose(plain.embedding.weight.grad, triangle.embedding.weight.grad)
 
 
 def test_share_zero_is_the_dense_network_of_equal_size():
@@ -201,7 +196,7 @@ def test_share_zero_is_the_dense_network_of_equal_size():
         made.quantize(1.5)
 
 
-@pytest.mark.parametrize("mixer", ["delta", "gated", "scalar"])
+@pytest.mark.parametrize("mixer", ["delta", "scalar"])
 def test_the_first_of_512_tokens_is_still_heard(mixer):
     """Gradient of the last hidden state in the first embedding, decays near 1; in the scalar design it is 0."""
     made = model(replace(SMALL, mixer=mixer, layers=1)).double()
@@ -229,12 +224,14 @@ def test_every_parameter_gets_a_gradient():
 def test_a_short_training_learns_and_moves_the_density():
     """Quantized from the first step: copying the token before the last needs the shift, the memory and all gradients."""
     torch.manual_seed(0)
-    spikes = SpikeConfig(density=0.4, learning_rate=0.02)
+    spikes = SpikeConfig(density=0.4)
     made = replace(SMALL, width=32, spikes=spikes).build()
     made.calibrate(tokens(40, batch=8))
     for unit in made.spike_units().values():
         unit.raw_threshold.data += 1.0
-    optimizer = torch.optim.AdamW(made.parameter_groups(0.01), lr=5e-3)
+    fast = {id(p) for unit in made.spike_units().values() for p in unit.parameters()}
+    parts = ([p for p in made.parameters() if (id(p) in fast) == chosen] for chosen in (True, False))
+    optimizer = torch.optim.AdamW([{"params": part, "lr": lr} for part, lr in zip(parts, (0.02, 5e-3))])
     losses, densities = [], []
     for step in range(120):
         ids = tokens(24, batch=16, seed=step)
@@ -264,7 +261,7 @@ def test_calibration_gives_the_density_without_training():
 
 def test_parameter_groups_take_every_parameter_once():
     """A parameter in no group is never trained; one in two groups is refused by torch."""
-    made = replace(SMALL, tie_embeddings=False, spikes=SpikeConfig(learning_rate=1e-4)).build()
+    made = replace(SMALL, tie_embeddings=False, spikes=SpikeConfig()).build()
     groups = made.parameter_groups(0.1)
     listed = [p for group in groups for p in group["params"]]
     assert len(listed) == len({id(p) for p in listed}) == len(list(made.parameters()))
@@ -273,7 +270,6 @@ def test_parameter_groups_take_every_parameter_once():
     assert "blocks.0.ffn.up.weight" in names
     assert "embedding.weight" not in names
     assert not [name for name in names if name.endswith(("mu", "norm_gain", "threshold", "amplitude", "readout.dense"))]
-    assert groups[-1]["lr"] == 1e-4
 
 
 def test_a_used_network_can_be_copied_and_its_layers_tapped():

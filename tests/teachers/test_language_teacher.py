@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from stillhouse.cache.content import Content
+from stillhouse.cache.questions import write_cache
+from stillhouse.cache.stored import StoredTeacher, spot_check
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Outputs
+from stillhouse.core.types import Batch, Outputs
 from stillhouse.families.lm.teachers import LanguageTeacherConfig, SmallTransformerConfig
-from stillhouse.families.lm.teachers.cache import CacheKey, LogitCache, check_cache, write_cache
+from stillhouse.families.lm.teachers.cache import questions_of
 from stillhouse.families.lm.teachers.teacher import LanguageTeacher
-from stillhouse.losses import forward_kl, topk_kl
 from stillhouse.losses.tail import tail_bounds
 
 V, L, ROWS = 23, 6, 7
@@ -32,6 +34,8 @@ def teacher(seed=0, **changes):
 
 
 class Rows:
+    length = L
+
     def __init__(self, rows=ROWS):
         self.ids = np.random.default_rng(1).integers(0, V, (rows, L + 1))
 
@@ -43,8 +47,16 @@ class Rows:
         return both[:, :-1], both[:, 1:]
 
 
-def key(told, **changes):
-    return CacheKey(**{"teacher": told.identity, "data": "d", "rows": ROWS, "length": L, "k": 5, **changes})
+KEPT = Content(False, 5)
+
+
+def questions(told, data="d", batch=16):
+    return questions_of(told, Rows(), KEPT, data_sha256=data, batch=batch)
+
+
+def write(told, folder, content=KEPT, *, batch=16, **how):
+    write_cache(questions(told, batch=batch), folder, content, wait=True, **how)
+    return StoredTeacher(folder)
 
 
 def test_hidden_and_logits_are_the_networks_own():
@@ -111,42 +123,27 @@ def test_features_are_tapped():
 
 def test_cache_holds_the_largest_and_the_mass_of_all(tmp_path):
     """Renormalized or shifted logits would teach a surer teacher."""
-    told = teacher()
-    cache = write_cache(told, Rows(), key(told, temperatures=(1.0, 2.0)), tmp_path / "c", batch=3)
-    for temperature in (1.0, 2.0):
-        ids, logs = cache.at(np.array([2, 6]), temperature)
-        live = torch.log_softmax(told(Rows()(np.array([2, 6]))[0]).logits / temperature, -1)
+    told, rows = teacher(), torch.tensor([2, 6])
+    cache = write(told, tmp_path / "c", Content(False, 5, (), (1.0, 3.0)), batch=3)
+    inputs, targets = Rows()(rows)
+    kept = cache.kept(Batch(inputs, targets, rows))
+    for temperature in (1.0, 2.0, 3.0, 4.0):  # exact where it was asked for, and where all caches are
+        log_p, rest = kept.log_probabilities(temperature)
+        live = torch.log_softmax(told(inputs).logits / temperature, -1)
         best = live.topk(5)
-        assert torch.equal(ids, best.indices)
-        torch.testing.assert_close(logs, best.values, atol=5e-3, rtol=1e-3)
-    assert "of the live teacher on 4 rows" in check_cache(cache, told, Rows())
-
-
-def test_all_logits_kept_is_the_live_divergence(tmp_path):
-    """k = V is the one case in which cache and teacher must agree exactly."""
-    told = teacher()
-    cache = write_cache(told, Rows(), key(told, k=V), tmp_path / "c")
-    inputs = Rows()(np.arange(2))[0]
-    said = torch.randn(2 * L, V, generator=torch.Generator().manual_seed(0))
-    ids, logs = cache.at(np.arange(2), 1.0)
-    kept = topk_kl(said, ids.flatten(0, 1), logs.flatten(0, 1))
-    torch.testing.assert_close(kept, forward_kl(said, told(inputs).logits.flatten(0, 1)), atol=5e-3, rtol=5e-3)
-
-
-def test_a_temperature_that_was_not_kept_comes_from_scores(tmp_path):
-    """Sums over all tokens are exact at the key's temperatures only; scores and the sums of the others take any."""
-    told = teacher()
-    cache = write_cache(told, Rows(), key(told), tmp_path / "c")
-    with pytest.raises(InputError, match=r"temperature of 1 .* got 1\.5"):
-        cache.at(np.array([0]), 1.5)
-    live = told(Rows()(np.array([2, 6]))[0]).logits.flatten(0, 1)
-    scores = cache.scores(np.array([2, 6]))
-    for temperature in (1.0, 2.0, 4.0):  # where the sums of the others are kept, they are exact
-        kept, rest = scores.log_probabilities(temperature)
-        log_p = torch.log_softmax(live / temperature, -1)
-        torch.testing.assert_close(kept, log_p.gather(1, scores.ids), atol=5e-3, rtol=1e-3)
-        others = log_p.scatter(1, scores.ids, -torch.inf).logsumexp(1)
+        assert torch.equal(kept.ids, best.indices)
+        torch.testing.assert_close(log_p, best.values, atol=5e-3, rtol=1e-3)
+        others = live.scatter(-1, kept.ids, -torch.inf).logsumexp(-1)
         torch.testing.assert_close(rest, others, atol=5e-3, rtol=1e-3)
+    assert "of the live teacher on 7 rows" in spot_check(cache, questions(told))
+
+
+def test_a_temperature_that_was_not_kept_comes_within_bounds(tmp_path):
+    """Scores and the sums of the others take any temperature; how far they can be off is known."""
+    told, rows = teacher(), torch.tensor([2, 6])
+    inputs, targets = Rows()(rows)
+    scores = write(told, tmp_path / "c").kept(Batch(inputs, targets, rows)).flat()
+    live = told(inputs).logits.flatten(0, 1)
     for temperature in (0.6, 1.3, 1.7, 3.0, 9.0):
         kept, rest = scores.log_probabilities(temperature)
         log_p = torch.log_softmax(live / temperature, -1)
@@ -206,77 +203,28 @@ def test_more_sums_narrow_the_bounds():
     assert width[3] < 0.5 * width[1]
 
 
-def test_damaged_sums_of_the_others_are_found(tmp_path):
-    """They go into the loss as they are."""
-    told = teacher()
-    cache = write_cache(told, Rows(), key(told), tmp_path / "c")
-    file = tmp_path / "c" / "train-00000.rest.npy"
-    np.save(file, np.load(file) + 1)
-    with pytest.raises(InputError, match=r"train-00000\.rest\.npy was changed after it was written"):
-        LogitCache(tmp_path / "c")
-    assert cache.exact_at(1.0)
-    assert not cache.exact_at(1.5)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [({"data": "e"}, "another data"), ({"k": 4}, "another k"), ({"temperatures": (1.5,)}, "temperatures")],
-)
-def test_a_cache_of_something_else_is_refused(tmp_path, change, said):
-    """Rows of another text are other rows under the same numbers."""
-    told = teacher()
-    write_cache(told, Rows(), key(told), tmp_path / "c")
-    with pytest.raises(InputError, match=said):
-        LogitCache(tmp_path / "c", key(told, **change))
-
-
-def test_a_cache_of_another_teacher_is_refused(tmp_path):
-    """The same files, another network: by name, and by asking it."""
+def test_a_cache_of_another_teacher_text_or_content_is_refused(tmp_path):
+    """The same files, another network: by name, and by asking it. Rows of another text are other rows under the same numbers."""
     told, other = teacher(), teacher(1)
-    cache = write_cache(told, Rows(), key(told), tmp_path / "c")
-    with pytest.raises(InputError, match=r"another teacher"):
-        write_cache(other, Rows(), key(other), tmp_path / "c")
+    cache = write(told, tmp_path / "c")
+    for strange, content, said in (
+        (questions(other), KEPT, "another teacher"),
+        (questions(told, data="e"), KEPT, "other data"),
+        (questions(told), Content(False, 4), "other content"),
+        (questions(told), Content(False, 5, (), (1.5,)), "temperatures"),
+    ):
+        with pytest.raises(InputError, match=said):
+            write_cache(strange, tmp_path / "c", content, wait=True)
+    with pytest.raises(InputError, match="another teacher"):
+        cache.require(questions(other).key)
     with pytest.raises(InputError, match=r"differ from the live teacher's"):
-        check_cache(cache, other, Rows())
-    with pytest.raises(InputError, match=r"expected a key of teacher"):
-        write_cache(other, Rows(), key(told), tmp_path / "d")
-
-
-def test_a_stopped_caching_run_goes_on_bit_for_bit(tmp_path):
-    """A cache with a hole of zeros teaches that token 0 is certain."""
-    told = teacher()
-    whole = write_cache(told, Rows(), key(told), tmp_path / "whole", batch=2, shard_bytes=1)
-
-    class Killed(Exception):
-        pass
-
-    def kill(done, total):
-        if done >= 4:
-            raise Killed
-
-    with pytest.raises(Killed):
-        write_cache(told, Rows(), key(told), tmp_path / "cut", batch=2, shard_bytes=1, on_progress=kill)
-    with pytest.raises(InputError, match=r"2 of 4 shards are done"):
-        LogitCache(tmp_path / "cut", key(told))
-    seen = []
-    again = write_cache(
-        told,
-        Rows(),
-        key(told),
-        tmp_path / "cut",
-        batch=2,
-        shard_bytes=1,
-        on_progress=lambda done, total: seen.append(done),
-    )
-    assert seen == [4, 6, 7]  # rows 0 to 3 were not asked for again
-    for a, b in ((whole.at(np.arange(ROWS), 1.0)[n], again.at(np.arange(ROWS), 1.0)[n]) for n in (0, 1)):
-        assert torch.equal(a, b)
+        spot_check(cache, questions(other))
 
 
 class Told:
     """Speaks without transformers, whose import takes longer than the test."""
 
-    identity, name, vocab_size = "spoken", "told", V
+    identity, name, vocab_size, params = "spoken", "told", V, 0
 
     def __call__(self, tokens):
         table = torch.randn(V, V, generator=torch.Generator().manual_seed(0)) * 3
@@ -284,28 +232,33 @@ class Told:
 
 
 def write_and_be_killed(folder):
-    told = Told()
     kill = lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done >= 4 else None  # noqa: E731
-    write_cache(told, Rows(), key(told), folder, batch=2, shard_bytes=1, on_progress=kill)
+    write(Told(), folder, batch=2, shard_bytes=1, on_progress=kill)
 
 
-def test_a_killed_caching_run_goes_on(tmp_path):
-    """SIGKILL runs no cleanup: what the manifest counts must be on disk."""
-    process = multiprocessing.get_context("fork").Process(target=write_and_be_killed, args=(tmp_path / "c",))
+def test_a_killed_caching_run_goes_on_bit_for_bit(tmp_path):
+    """SIGKILL runs no cleanup: what the manifest counts must be on disk. A hole of zeros teaches that token 0 is certain."""
+    process = multiprocessing.get_context("fork").Process(target=write_and_be_killed, args=(tmp_path / "cut",))
     process.start()
     process.join(60)
     assert process.exitcode == -signal.SIGKILL
-    told = Told()
-    cache = write_cache(told, Rows(), key(told), tmp_path / "c", batch=2, shard_bytes=1)
-    assert "on 7 rows" in check_cache(cache, told, Rows(), rows=ROWS)
+    with pytest.raises(InputError, match=r"2 of 4 shards are done"):
+        StoredTeacher(tmp_path / "cut")
+    asked = []
+    again = write(Told(), tmp_path / "cut", batch=2, shard_bytes=1, on_progress=lambda done, total: asked.append(done))
+    assert asked == [4, 6, 7]  # rows 0 to 3 were not asked for again
+    whole = write(Told(), tmp_path / "whole", batch=2, shard_bytes=1)
+    for name in ("ids", "scores", "rest"):
+        a, b = (cache.arrays("train", (name,), np.arange(ROWS))[name] for cache in (whole, again))
+        assert np.array_equal(a, b)
 
 
 def test_no_cache_and_strange_files_are_told(tmp_path):
     """A missing cache is a command away."""
     with pytest.raises(InputError, match=r"stillhouse cache"):
-        LogitCache(tmp_path)
+        StoredTeacher(tmp_path)
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match=r"expected a cache of format"):
-        LogitCache(tmp_path)
+        StoredTeacher(tmp_path)
     with pytest.raises(InputError, match=r"topk from 1"):
-        _ = CacheKey("t", "d", 1, 1, 0).content
+        Content(False, 0)

@@ -2,12 +2,11 @@
 
     logits         (B, K), or whatever a family has in their place: windows (B, L, V), complex lines (B, L, 1)
     ids, scores    (B, ..., k) of the k largest: which, and how far below the largest, in half precision
-    sums           (B, ..., T) ln sum exp(z / T) of all classes less the largest, at the temperatures that must be exact
-    rest           (B, ..., G) the same of the classes that are not kept, at each of `TAIL_TEMPERATURES`: see `losses.tail`
+    rest           (B, ..., G) ln sum exp(z / T) of the classes that are not kept, less the largest: see `losses.tail`
     feature0, ...  (B, ...) of chosen sub-modules
     seen           (B, 4) four numbers of the inputs that were asked about, by which a row is known again
 
-Shapes: B rows, K or V classes, k kept, T and G temperatures.
+Shapes: B rows, K or V classes, k kept, G temperatures.
 """
 
 from __future__ import annotations
@@ -42,7 +41,8 @@ class Content:
         scores: all class scores.
         topk: so many of them instead, and the mass of the rest.
         features: paths of sub-modules.
-        temperatures: of `topk`, at which log-probabilities are exact up to half precision; any other within `tail_bounds`.
+        temperatures: of `topk`, at which log-probabilities are exact up to half precision beside `TAIL_TEMPERATURES`; any other
+            within `tail_bounds`.
 
     Example:
         >>> Content.parse(["topk:8", "features:layer1,layer2"])
@@ -83,6 +83,11 @@ class Content:
         if scores and topk:
             raise InputError("--content: expected scores or topk:K, got both: all scores hold the largest")
         return cls(scores, topk, tuple(dict.fromkeys(features)))
+
+    @property
+    def exact(self) -> tuple[float, ...]:
+        """G temperatures at which the mass of the classes that are not kept is known, rising."""
+        return tuple(sorted({*TAIL_TEMPERATURES, *self.temperatures}))
 
     def to_key(self) -> dict[str, Any]:
         """As a plan names it."""
@@ -147,7 +152,7 @@ class Content:
             return Outputs(tensors["logits"], features)
         if self.topk is None:
             return Outputs(torch.zeros(len(next(iter(tensors.values()))), 0), features)
-        kept = scores_of(arrays, classes)
+        kept = self.scores_of(arrays, classes)
         return Outputs(kept.dense(), features, kept=kept)
 
     def _largest(self, logits: Tensor, name: str) -> dict[str, Tensor]:
@@ -159,28 +164,25 @@ class Content:
         z = logits.float()
         top = z.topk(self.topk, dim=-1)
         largest = top.values[..., :1]
-        sums = torch.stack([((z - largest) / t).logsumexp(-1) for t in self.temperatures], -1)
         return {
             "ids": top.indices,
             "scores": (top.values - largest).clamp(min=-6e4).half(),
-            "sums": sums,
-            "rest": sums_of_rest(z, top.indices),
+            "rest": sums_of_rest(z, top.indices, self.exact),
         }
 
+    def scores_of(self, arrays: Mapping[str, NDArray[Any]], classes: int) -> Scores:
+        """The largest scores and the sums of the others, to which a temperature can be applied."""
+        ids = torch.from_numpy(arrays["ids"].astype(np.int64))
+        scores, rest = (torch.from_numpy(arrays[name].astype(np.float32)) for name in ("scores", "rest"))
+        return Scores(ids, scores, rest, self.exact, classes - ids.shape[-1])
 
-def scores_of(arrays: Mapping[str, NDArray[Any]], classes: int) -> Scores:
-    """The largest scores and the sums of the others, to which a temperature can be applied."""
-    ids = torch.from_numpy(arrays["ids"].astype(np.int64))
-    scores, rest = (torch.from_numpy(arrays[name].astype(np.float32)) for name in ("scores", "rest"))
-    return Scores(ids, scores, rest, TAIL_TEMPERATURES, classes - ids.shape[-1])
 
-
-def sums_of_rest(logits: Tensor, kept: Tensor) -> Tensor:
+def sums_of_rest(logits: Tensor, kept: Tensor, temperatures: Sequence[float] = TAIL_TEMPERATURES) -> Tensor:
     """(..., G) ln sum exp(z / T) over the logits that are not kept, less the largest; a large negative number for none."""
     z = logits - logits.amax(-1, keepdim=True)
     z = z.scatter(-1, kept, -torch.inf)
     # -inf is no number that JSON, a sum or a check of finite values could take; e^-30000 is 0 all the same
-    return torch.stack([(z / t).logsumexp(-1) for t in TAIL_TEMPERATURES], -1).clamp(min=-3e4)
+    return torch.stack([(z / t).logsumexp(-1) for t in temperatures], -1).clamp(min=-3e4)
 
 
 def seen(inputs: Tensor) -> NDArray[np.float64]:

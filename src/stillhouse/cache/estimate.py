@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 SEEN_BYTES = 4 * 8  # four numbers of each input
 MOST = 10**15  # rows, and all else
-TAIL = 3  # temperatures at which the mass of the others is kept
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,10 @@ def estimate(
         InputError: a number that no cache has.
 
     Example:
-        32 of 50 257 tokens: 2 bytes a number, 2 a score, 4 sums of 4 bytes; and a 128th of 32 bytes.
+        32 of 50 257 tokens: 2 bytes a number, 2 a score, 3 sums of 4 bytes; and a 128th of 32 bytes.
 
         >>> estimate(10**10, ["topk:32"], classes=50_257, inputs=128).row_bytes
-        144.25
+        140.25
         >>> estimate(10**9, ["features:vector"], width=1024).describe()
         '1e+09 rows of 4,128.0 bytes: 4.13 TB (4,128,000,000,000 bytes)'
     """
@@ -86,7 +85,7 @@ def estimate(
     if kept.scores:
         size += 4.0 * classes
     if kept.topk:
-        size += kept.topk * ((2 if classes <= 2**16 else 4) + 2) + 4 * (TAIL + len(kept.temperatures))
+        size += kept.topk * ((2 if classes <= 2**16 else 4) + 2) + 4 * len(kept.exact)
     hours = None if rate is None else rows / (rate * processes) / 3600
     return Estimate(rows, size, hours)
 

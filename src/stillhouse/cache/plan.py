@@ -14,7 +14,7 @@ from stillhouse.cache.array_file import bytes_of
 from stillhouse.core.checks import InputError
 from stillhouse.core.records import as_json, check_object, read_json
 
-FORMAT = "stillhouse-cache-1"
+FORMAT = "stillhouse-cache-2"
 SMALLEST, LARGEST, SHARDS = 2**23, 2**28, 256  # bytes of a shard, and about how many there are in between
 
 

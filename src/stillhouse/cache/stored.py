@@ -19,6 +19,7 @@ from stillhouse.cache.files import Store, compare
 from stillhouse.cache.questions import Questions, drawn_rows
 from stillhouse.core.checks import InputError, nearest
 from stillhouse.core.types import Batch, Outputs, OutputSpec
+from stillhouse.losses.tail import Scores
 from stillhouse.teachers.teacher import Teacher
 
 SOURCE = "cache:"
@@ -72,6 +73,16 @@ class StoredTeacher(Teacher):
         index = batch.index.cpu().numpy()
         part = self._part_of(seen(batch.inputs), index)
         return _to(self.outputs(part, index), batch.inputs.device)
+
+    def kept(self, batch: Batch) -> Scores:
+        """The largest scores alone, without the stand-in for all of them: of a large vocabulary.
+
+        Raises:
+            InputError: inputs that it was not asked about.
+        """
+        index = batch.index.cpu().numpy()
+        arrays = self.arrays(self._part_of(seen(batch.inputs), index), ("ids", "scores", "rest"), index)
+        return self.content.scores_of(arrays, self.classes).to(batch.inputs.device)
 
     def outputs(self, part: str, rows: NDArray[Any]) -> Outputs:
         """Of rows of a part, by number; nothing is compared."""

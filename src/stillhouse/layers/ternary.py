@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
 SMALLEST_SCALE = 1e-8
-Per = Literal["tensor", "row"]
 
 
-def ternary_codes(weight: Tensor, per: Per = "tensor") -> tuple[Tensor, Tensor]:
+def ternary_codes(weight: Tensor) -> tuple[Tensor, Tensor]:
     """The codes and the scale of a ternary weight: scale = mean |w|, code = round(w / scale) within -1 and 1.
 
     Args:
         weight: (out, in).
-        per: one scale for the matrix, or one for each row (output).
 
     Returns:
-        (out, in) of -1, 0 and 1, and the scale, 0-d or (out, 1).
+        (out, in) of -1, 0 and 1, and the scale of the matrix, 0-d.
 
     Example:
         Mean |w| is 0.5: 0.2 is below half of it and falls silent, 0.3 does not.
@@ -30,18 +26,16 @@ def ternary_codes(weight: Tensor, per: Per = "tensor") -> tuple[Tensor, Tensor]:
 
     Source: Ma et al. 2024, arXiv:2402.17764 (BitNet b1.58), equations 1 to 3.
     """
-    scale = weight.abs().mean() if per == "tensor" else weight.abs().mean(1, keepdim=True)
-    scale = scale.clamp(min=SMALLEST_SCALE)
+    scale = weight.abs().mean().clamp(min=SMALLEST_SCALE)
     return (weight / scale).clamp(-1, 1).round(), scale
 
 
-def ternary_weight(weight: Tensor, share: float | Tensor = 1.0, per: Per = "tensor") -> Tensor:
+def ternary_weight(weight: Tensor, share: float | Tensor = 1.0) -> Tensor:
     """A weight on its way from dense (share 0) to ternary (share 1); its gradient is that of the dense weight.
 
     Args:
         weight: (out, in).
         share: how much of the ternary weight, in [0, 1].
-        per: see `ternary_codes`.
 
     Returns:
         (out, in) `weight + share * (codes * scale - weight)`; exactly `codes * scale` at share 1.
@@ -56,6 +50,6 @@ def ternary_weight(weight: Tensor, share: float | Tensor = 1.0, per: Per = "tens
     if isinstance(share, float) and share == 0:
         return weight
     with torch.no_grad():
-        codes, scale = ternary_codes(weight, per)
+        codes, scale = ternary_codes(weight)
         value = torch.lerp(weight, codes * scale, share)
     return value + (weight - weight.detach())

@@ -18,15 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError, same_shape
-from stillhouse.losses.divergence import forward_kl, generalized_js, reverse_kl
 from stillhouse.losses.softened import checked_temperature, floored
 from stillhouse.losses.values import everywhere, wide
 
 Divergence = Literal["forward-kl", "reverse-kl", "js"]
 TeacherLogits = Callable[[Tensor], Tensor]
 Comparison = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-Dense = Callable[..., Tensor]
-Leaves = tuple[Tensor, Tensor, Tensor | None]
 Grads = list[Tensor | None]
 
 # logits of a chunk, 32 MiB in float32: a smaller one passes over the gradient of the weight too often, a larger one gains little
@@ -54,7 +51,7 @@ def fused_linear_divergence(
 ) -> Tensor:
     """Mean over tokens of a divergence between the student's logits and the teacher's, times T^2.
 
-    Second derivatives (`create_graph=True`) and `torch.func` go through the dense form, at its memory.
+    Gradients of gradients (`create_graph=True`) are refused: take the dense form for them.
 
     Equal to `forward_kl`, `reverse_kl` or `generalized_js` of the logits in value and gradient, at a fraction of the memory: for
     language models the logits are the largest tensors of a step, and the dense form holds several of that size.
@@ -62,8 +59,7 @@ def fused_linear_divergence(
     Args:
         student: the gradient of its weight is summed in float32 at least.
         teacher: gets no gradient; its width may be another. Or a function (a cache, several teachers) that takes token numbers
-            (c,) int64 of 0 to N - 1 and gives logits (c, V); called without gradients, and again for the same tokens if the
-            backward pass is repeated.
+            (c,) int64 of 0 to N - 1 and gives logits (c, V); called without gradients.
         divergence: which one.
         beta: weight of the teacher in the mixture of js [0.5].
         temperature: a positive number.
@@ -103,13 +99,12 @@ def fused_linear_divergence(
     hot = checked_temperature(temperature, n_tokens)
     if isinstance(hot, Tensor):
         raise InputError(f"temperature: expected a number in the chunked form, got a tensor {tuple(hot.shape)}")
-    compare, dense = _comparison(divergence, beta)
+    compare = _comparison(divergence, beta)
     common = torch.promote_types(student_hidden.dtype, student_weight.dtype)
     leaves = [None if x is None else x.to(common) for x in (student_hidden, student_weight, student_bias)]
     task = _Task(
         teacher_logits=teacher_logits,
         compare=compare,
-        dense=dense,
         temperature=hot,
         rows=rows,
         count=max(1, len(rows)) if count is None else count,
@@ -126,62 +121,35 @@ class _Task:
 
     teacher_logits: TeacherLogits
     compare: Comparison
-    dense: Dense
     temperature: float
     rows: Tensor
     count: float
     chunk: int
     wanted: tuple[bool, ...]
 
-    def run(
-        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
-    ) -> tuple[Tensor, Grads]:
+    def run(self, *leaves: Tensor | None) -> tuple[Tensor, Grads]:
         """The value and its gradients in hidden, weight and bias, None where not wanted."""
+        hidden = leaves[0]
+        assert hidden is not None
+        dtype = wide(hidden[:0]).dtype
+        grads = [torch.zeros_like(x, dtype=dtype) if w and x is not None else None for x, w in zip(leaves, self.wanted)]
+        total = torch.zeros((), dtype=dtype, device=hidden.device)
         # autocast would make the logits bf16 behind the back of the dtypes that were given
         with torch.autocast(device_type=hidden.device.type, enabled=False):
-            return self._run(hidden, weight, bias, wanted)
-
-    def _run(
-        self, hidden: Tensor, weight: Tensor, bias: Tensor | None, wanted: tuple[bool, ...]
-    ) -> tuple[Tensor, Grads]:
-        dtype = wide(hidden[:0]).dtype
-        leaves = (hidden, weight, bias)
-        grads = [torch.zeros_like(x, dtype=dtype) if w and x is not None else None for x, w in zip(leaves, wanted)]
-        total = torch.zeros((), dtype=dtype, device=hidden.device)
-        for rows in self.rows.split(self.chunk):
-            total += self._add_chunk(rows, leaves, grads)
+            for rows in self.rows.split(self.chunk):
+                total += self._add_chunk(rows, leaves, grads)
         return total * (self.temperature**2 / self.count), grads
 
-    def differentiable_gradients(self, leaves: Leaves, wanted: tuple[bool, ...], outer: Tensor) -> Grads:
-        """Outer times the gradients, as a graph that can be differentiated again; None where not wanted."""
-
-        def value(*given: Tensor) -> Tensor:
-            rest = iter(given)
-            taken: list[Any] = [next(rest) if want else x for x, want in zip(leaves, wanted)]
-            return self._dense_value(*taken)
-
-        pull: Any = torch.func.vjp(value, *(x for x, want in zip(leaves, wanted) if want))[1]
-        found = iter(pull(outer))
-        return [next(found) if want else None for want in wanted]
-
-    def _dense_value(self, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        total = torch.zeros((), dtype=wide(hidden[:0]).dtype, device=hidden.device)
-        with torch.autocast(device_type=hidden.device.type, enabled=False):
-            for rows in self.rows.split(self.chunk):
-                s_CV = nn.functional.linear(hidden[rows], weight, bias)
-                with torch.no_grad():
-                    t_CV = self.teacher_logits(rows)
-                total = total + self.dense(s_CV, t_CV, temperature=self.temperature).sum()
-        return total / self.count
-
-    def _add_chunk(self, rows: Tensor, leaves: tuple[Tensor, Tensor, Tensor | None], grads: Grads) -> Tensor:
+    def _add_chunk(self, rows: Tensor, leaves: Any, grads: Grads) -> Tensor:
         """The summed loss of some tokens; their gradients are added. A function of its own, so that its logits end with it."""
         hidden, weight, bias = leaves
         d_hidden, d_weight, d_bias = grads
         scale = self.temperature / self.count  # d(T^2 L / count) / dz, where L sees z / T
         h = hidden[rows]
         s_CV = wide(nn.functional.linear(h, weight, bias))
-        t_CV = self._teacher_chunk(rows, s_CV)
+        given = self.teacher_logits(rows)
+        same_shape("teacher logits of a chunk", tuple(given.shape), tuple(s_CV.shape))
+        t_CV = given.to(s_CV.dtype) / self.temperature  # a copy, which may be overwritten
         loss, g_CV = self.compare(s_CV.div_(self.temperature), t_CV)
         del s_CV, t_CV  # one of them is the gradient now
         if d_hidden is not None:
@@ -192,39 +160,26 @@ class _Task:
             d_bias.add_(g_CV.sum(0), alpha=scale)
         return loss.sum()
 
-    def _teacher_chunk(self, rows: Tensor, s_CV: Tensor) -> Tensor:
-        """A copy of the teacher's logits over T that may be overwritten."""
-        given = self.teacher_logits(rows)
-        same_shape("teacher logits of a chunk", tuple(given.shape), tuple(s_CV.shape))
-        return given.to(s_CV.dtype) / self.temperature
-
 
 class _Fused(torch.autograd.Function):
     """The value, and beside it its gradients, which the forward pass makes and the backward pass multiplies."""
 
     @staticmethod
     def forward(hidden: Tensor, weight: Tensor, bias: Tensor | None, task: _Task) -> tuple[Tensor | None, ...]:
-        value, grads = task.run(hidden, weight, bias, task.wanted)
+        value, grads = task.run(hidden, weight, bias)
         return value, *grads
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor | None, ...]) -> None:
-        *leaves, ctx.task = inputs
         ctx.grads = output[1:]
         ctx.mark_non_differentiable(*(x for x in ctx.grads if x is not None))
         ctx.set_materialize_grads(False)  # nobody hands gradients of the gradients in: no zeros of their size
-        ctx.save_for_backward(*leaves)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        wanted = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():  # create_graph: gradients as constants would silently drop the second derivative
-            return *ctx.task.differentiable_gradients(ctx.saved_tensors, wanted, outer[0]), None
-        # the gradients are given away, not copied: a second backward of a retained graph computes them anew
-        grads, ctx.grads = ctx.grads, None
-        if grads is None or any(want and grad is None for want, grad in zip(wanted, grads)):
-            _, grads = ctx.task.run(*ctx.saved_tensors, wanted)
-        return *(None if grad is None else grad.mul_(outer[0]) for grad in grads), None
+        if torch.is_grad_enabled():  # gradients as constants would silently drop the second derivative
+            raise InputError("fused_linear_divergence: has no second derivatives; take the divergence of the logits")
+        return *(None if grad is None else grad * outer[0] for grad in ctx.grads), None
 
 
 # Each takes logits over T, overwrites both, and gives the loss (C,) and its gradient (C, V) in the student's, divided by T^2.
@@ -269,13 +224,11 @@ def _finite_(log_p: Tensor) -> Tensor:
     return log_p.clamp_(min=torch.finfo(log_p.dtype).min)
 
 
-def _comparison(divergence: Divergence, beta: float | None) -> tuple[Comparison, Dense]:
-    """The form in place, and the plain one."""
-    share = 0.5 if beta is None else beta
-    known: dict[str, tuple[Comparison, Dense]] = {
-        "forward-kl": (_forward, forward_kl),
-        "reverse-kl": (_reverse, reverse_kl),
-        "js": (partial(_js, beta=share), partial(generalized_js, beta=share)),
+def _comparison(divergence: Divergence, beta: float | None) -> Comparison:
+    known: dict[str, Comparison] = {
+        "forward-kl": _forward,
+        "reverse-kl": _reverse,
+        "js": partial(_js, beta=0.5 if beta is None else beta),
     }
     if divergence not in known:
         raise InputError(f"divergence: expected one of {', '.join(known)}, got {divergence!r}")

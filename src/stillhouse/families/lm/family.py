@@ -111,11 +111,7 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         check_length(min(len(data.valid), config.lesson.validation_tokens + 1), config.lesson.window)
 
     def refusal(self, signal: Any) -> str | None:
-        """A recurrent student has neither attention maps nor time steps."""
-        if signal.kind == "time-steps":
-            return "a recurrent student of texts has one answer a token and no time steps; take logits"
-        if signal.kind == "clause-targets":
-            return "a recurrent student has no clauses to teach; take a student of clauses on images"
+        """A recurrent student has neither attention maps, nor time steps, nor clauses."""
         return refusal(signal)
 
     def teachers(self, config: LmRunConfig, data: Corpus, given: Any, log: Log) -> Sequence[Any]:
@@ -188,9 +184,9 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         lesson, plain = config.lesson, to_mapping(type(config.lesson)())
         unread: dict[str, tuple[str, ...]] = {}
         if lesson.kd_weight == 0:
-            unread = {"lesson.kd_weight is 0": ("divergence", "temperature", "source", "k", "tail")}
+            unread = {"lesson.kd_weight is 0": ("divergence", "temperature", "source", "k")}
         elif lesson.source == "live":
-            unread = {"lesson.source is live": ("k", "tail")}
+            unread = {"lesson.source is live": ("k",)}
         now = to_mapping(lesson)
         found = [f"lesson.{n}: {why}" for why, names in unread.items() for n in names if now[n] != plain[n]]
         if config.chain_teachers != "last" and not config.chain:
@@ -284,11 +280,9 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         how: dict[str, Any] = {"measures": curriculum.measures, "k": curriculum.fusion_k}
         if not isinstance(judge, LanguageTutor):
             return window_difficulty(AssistantTeacher(judge, "judge"), windows, **how)
-        key = f"difficulty by {judge.teacher.identity}"
-        if key not in lab.shared:
-            lab.watch.log("asking the teacher how hard each window is")
-            lab.shared[key] = window_difficulty(judge.teacher, windows, **how)
-        found: np.ndarray = lab.shared[key]
+        make = partial(window_difficulty, judge.teacher, windows, **how)
+        line = "asking the teacher how hard each window is"
+        found: np.ndarray = _once(lab, f"difficulty by {judge.teacher.identity}", line, make)
         return found
 
     def as_tutor(self, students: Sequence[Any], lab: LmLab) -> LanguageTutor:
@@ -367,14 +361,14 @@ class LanguageFamily(LanguageLight, Family[LmRunConfig, Corpus]):
         return use.TextPredictor(student_folder(folder))
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
-        """Score a student, or the one that a run shipped, again: see `use.score_again` for the choices."""
+        """Score a student, or the one that a run shipped, again: see `use.evaluate` for the choices."""
         given = {name: value for name, value in choices.items() if value is not None}
         unknown = sorted(set(given) - {"source", "tokens", "window"})
         if unknown:
             raise InputError(
                 f"evaluate: expected source, tokens or window for a language model, got {', '.join(unknown)}"
             )
-        return use.score_again(student_folder(folder), **given)
+        return use.evaluate(student_folder(folder), **given)
 
     def exports(self) -> Mapping[str, Target]:
         """Packed ternary weights with the tokenizer; the network for windows."""
@@ -404,31 +398,31 @@ def beside_ngram(summary: Mapping[str, Any]) -> str:
     return f"the network {shown} to the n-gram inside it: {beside}"
 
 
-def _trie(lab: LmLab, config: NGramConfig) -> Trie:
-    """The n-gram inside a student, counted once a run."""
-    key = f"n-gram inside {config}"
+def _once(lab: LmLab, key: str, line: str, make: Callable[[], Any]) -> Any:
+    """What is made once a run, with a line that says so."""
     if key not in lab.shared:
-        lab.watch.log(
-            f"counting the n-gram inside the student: {config.entries:,} sequences of up to {config.order} tokens"
-        )
-        lab.shared[key] = count_trie(lab.data.train.ids, lab.data.tokenizer.vocab_size, config)
-    found: Trie = lab.shared[key]
+        lab.watch.log(line)
+        lab.shared[key] = make()
+    return lab.shared[key]
+
+
+def _trie(lab: LmLab, config: NGramConfig) -> Trie:
+    """The n-gram inside a student."""
+    line = f"counting the n-gram inside the student: {config.entries:,} sequences of up to {config.order} tokens"
+    make = partial(count_trie, lab.data.train.ids, lab.data.tokenizer.vocab_size, config)
+    found: Trie = _once(lab, f"n-gram inside {config}", line, make)
     return found
 
 
 def _priors(lab: LmLab, student: Any, rows: int) -> Sequence[NGramPrior]:
-    """The n-grams that a student learns beside, counted once a run."""
-    config = student.config.ngram
+    """The n-grams that a student learns beside."""
+    config, data = student.config.ngram, lab.data
     if config is None or config.held_out == 1:
         return ()
-    key = f"n-grams of parts {config}"
-    if key not in lab.shared:
-        lab.watch.log(f"counting {config.held_out} n-grams, each without a part of the text")
-        data = lab.data
-        lab.shared[key] = held_out_priors(
-            data.train.ids, data.tokenizer.vocab_size, config, rows, lab.config.lesson.window
-        )
-    found: Sequence[NGramPrior] = lab.shared[key]
+    line = f"counting {config.held_out} n-grams, each without a part of the text"
+    window = lab.config.lesson.window
+    make = partial(held_out_priors, data.train.ids, data.tokenizer.vocab_size, config, rows, window)
+    found: Sequence[NGramPrior] = _once(lab, f"n-grams of parts {config}", line, make)
     return found
 
 

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stillhouse.core import ranks
-from stillhouse.core.checks import InputError
 from stillhouse.core.processes import gather, share
 from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
@@ -23,13 +22,13 @@ from stillhouse.curricula import fuse, rouge_l
 from stillhouse.families.lm.align import MixerAlignment
 from stillhouse.families.lm.data.corpus import Split, Windows, check_length
 from stillhouse.families.lm.lesson import LanguageLessonConfig
-from stillhouse.families.lm.losses import Kept, Later, Live, Sizes, TeacherOut, language_losses
+from stillhouse.families.lm.losses import Live, Sizes, TeacherOut, language_losses
 from stillhouse.families.lm.metrics.nll import Nll, model_nll, score_text
 from stillhouse.families.lm.rollouts import continued
 from stillhouse.families.lm.students.prior import NGramPrior, part_of_rows
 from stillhouse.families.lm.teachers.cache import HiddenOutputs, LanguageTutor
 from stillhouse.families.lm.teachers.other_tokens import SortedTokens
-from stillhouse.families.lm.tokens import PerToken
+from stillhouse.families.lm.tokens import Rewritten
 from stillhouse.layers.part import TrainedPart, regularizers
 from stillhouse.losses import Projection, fused_linear_divergence
 from stillhouse.training.distillation import DistillJob, Listening, networks_of
@@ -86,7 +85,7 @@ class LanguageJob(DistillJob):
         priors: n-grams for the parts of the text in place of the model's own, while it learns: see `held_out_priors`.
 
     Raises:
-        InputError: the text is shorter than a window, or the cache is of other windows.
+        InputError: the text is shorter than a window.
     """
 
     def __init__(
@@ -106,12 +105,6 @@ class LanguageJob(DistillJob):
         check_length(min(len(valid), lesson.validation_tokens + 1), lesson.window)
         self.tutor, self.total_steps, self.first_step = tutor, course.total_steps, course.first_step
         self.scoring_rows, self.priors = course.scoring_rows, priors
-        cache = None if tutor is None else tutor.cache
-        if cache is not None and (cache.key.rows, cache.key.length) != (len(self.windows), lesson.window):
-            raise InputError(
-                f"cache {cache.folder}: expected {len(self.windows)} rows of {lesson.window} tokens, got {cache.key.rows} of "
-                f"{cache.key.length}"
-            )
         listening, two = listening or Listening(), OutputSpec(2)
         self.learned = _Learned(listening, align, lesson.temperature.build(two, two))
         super().__init__(
@@ -123,7 +116,7 @@ class LanguageJob(DistillJob):
             call=lambda tokens: model.hidden(tokens)[0],
         )
         self.network: Any = model
-        self.by_scores = any(isinstance(signal, PerToken) for signal in (*self.active, *self.own))
+        self.by_scores = any(isinstance(signal, Rewritten) and signal.by_token for signal in (*self.active, *self.own))
         # a stage that begins inside or after the ramp of the spikes goes on with fitted thresholds
         self.calibrated = self.first_step > 0 and lesson.shares(self.first_step / self.total_steps)[1] > 0
         self._set_shares(self.first_step)
@@ -264,11 +257,7 @@ class LanguageJob(DistillJob):
             if isinstance(tutor.teacher, SortedTokens):
                 return Sizes(hidden), 1.0
             return Live(lambda at: tutor.teacher.logits(hidden[at]), lesson.divergence), temperature
-        tutor.cache.check(batch)
-        if not isinstance(temperature, Tensor) and tutor.cache.exact_at(temperature):
-            ids, logs = (x.flatten(0, 1).to(self.device) for x in tutor.cache.at(batch.index, temperature))
-            return Kept(ids, logs, lesson.tail), temperature
-        return Later(tutor.cache.scores(batch.index).to(self.device), lesson.tail), temperature
+        return tutor.cache.kept(batch).flat().to(self.device), temperature
 
     def _writes(self, step: int) -> bool:
         """Whether a step is on texts of the student's own; drawn by seed and step, so that a resume finds it again."""
@@ -344,21 +333,24 @@ def window_difficulty(
         k: constant of the reciprocal rank fusion.
         batch: rows at a time.
     """
-    found: dict[str, list[np.ndarray]] = {name: [] for name in measures}
-    if "rouge-l" in found:
-        found["rouge-l"] = [written_overlap(teacher.network, windows)]
-    if not {"loss", "margin"} & set(measures):
-        return np.asarray(fuse({name: parts[0] for name, parts in found.items()}, k=k))
-    for rows in np.array_split(np.arange(len(windows)), max(1, -(-len(windows) // batch))):
-        inputs, targets = windows(rows)
-        logits = teacher(inputs).logits
-        right = logits.gather(-1, targets.unsqueeze(-1).to(logits.device))
-        if "loss" in found:
-            found["loss"].append((logits.logsumexp(-1, keepdim=True) - right).mean((1, 2)).cpu().numpy())
-        if "margin" in found:
-            others = logits.scatter(-1, targets.unsqueeze(-1).to(logits.device), float("-inf")).amax(-1, keepdim=True)
-            found["margin"].append((right - others).mean((1, 2)).cpu().numpy())
-    return np.asarray(fuse({name: np.concatenate(parts) for name, parts in found.items()}, k=k))
+    found: dict[str, np.ndarray] = {}
+    if "rouge-l" in measures:
+        found["rouge-l"] = written_overlap(teacher.network, windows)
+    if set(measures) > set(found):
+        pieces = np.array_split(np.arange(len(windows)), max(1, -(-len(windows) // batch)))
+        losses, margins = zip(*(_loss_and_margin(teacher, *windows(rows)) for rows in pieces))
+        found |= {"loss": np.concatenate(losses), "margin": np.concatenate(margins)}
+    return np.asarray(fuse({name: found[name] for name in measures}, k=k))
+
+
+def _loss_and_margin(teacher: Any, inputs: Tensor, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(B,) of each window: mean cross-entropy, and mean of the right score less the best other."""
+    logits = teacher(inputs).logits
+    right = targets.unsqueeze(-1).to(logits.device)
+    score, others = logits.gather(-1, right), logits.scatter(-1, right, float("-inf")).amax(-1, keepdim=True)
+    found = (logits.logsumexp(-1, keepdim=True) - score, score - others)
+    loss, margin = (x.mean((1, 2)).cpu().numpy() for x in found)
+    return loss, margin
 
 
 def written_overlap(model: Any, windows: Windows) -> np.ndarray:

@@ -77,9 +77,6 @@ class LanguageLessonConfig:
         default="cache", description="cache: the k largest logits, asked once; live: all logits, asked at every step"
     )
     k: int = Field(default=32, gt=0, description="of the cache: logits kept of each token")
-    tail: bool = Field(
-        default=True, description="of the cache: all other tokens as one bucket; false: they are forgotten"
-    )
     embedding: Literal["random", "teacher"] = Field(
         default="random",
         description="teacher: the student's embedding begins as the principal components of the teacher's; a part of kd",

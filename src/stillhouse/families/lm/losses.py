@@ -1,6 +1,6 @@
 """Cross-entropy with the text and divergence from a teacher on the same tokens, in pieces where the logits would be large.
 
-Shapes: N tokens, D width, V vocabulary, k kept by a cache.
+Shapes: N tokens, D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -13,29 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from stillhouse.losses import forward_kl, topk_kl, universal_logit_distance
-from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence, Projection, fused_linear_divergence
+from stillhouse.losses import forward_kl, generalized_js, reverse_kl, universal_logit_distance
+from stillhouse.losses.chunked import CHUNK_ELEMENTS, Divergence
 from stillhouse.losses.tail import Scores
 from stillhouse.losses.top_k import scores_kl
 
 WHOLE_ELEMENTS = 2**24  # logits of a batch, 64 MiB in float32: up to here pieces cost more than they save
 
-
-@dataclass(frozen=True)
-class Kept:
-    """A cache at a temperature that it is exact at: ids (N, k) and log-probabilities (N, k)."""
-
-    ids: Tensor
-    log_probabilities: Tensor
-    tail: bool = True
-
-
-@dataclass(frozen=True)
-class Later:
-    """A cache whose temperature is applied now, since it moves."""
-
-    scores: Scores
-    tail: bool = True
+DIVERGENCES = {"forward-kl": forward_kl, "reverse-kl": reverse_kl, "js": generalized_js}
 
 
 @dataclass(frozen=True)
@@ -53,7 +38,7 @@ class Sizes:
     sizes: Tensor
 
 
-TeacherOut = Kept | Later | Live | Sizes
+TeacherOut = Scores | Live | Sizes
 
 
 def language_losses(
@@ -74,7 +59,7 @@ def language_losses(
         targets: (N,) int64, the tokens that came.
         teacher_out: of the same tokens; None: `labels` only.
         temperature: a number, or a tensor () that is learned.
-        offset: (N, V) added to the logits, as an n-gram's log-probabilities; not with a live divergence other than forward-kl.
+        offset: (N, V) added to the logits, as an n-gram's log-probabilities.
         chunk: tokens at a time; None: all at once up to 2^24 logits, pieces of 2^23 beyond. No piece's logits outlive it.
 
     Returns:
@@ -90,29 +75,18 @@ def language_losses(
     """
     N, V = len(hidden), len(weight)
     size = chunk or (N if N * V <= WHOLE_ELEMENTS else max(1, CHUNK_ELEMENTS // V))
-    live = teacher_out if isinstance(teacher_out, Live) else None
-    fused = live is not None and not isinstance(temperature, Tensor) and offset is None
-    # one pass for both where the logits are there anyway; the fused form makes them again, but keeps none
-    whole = size >= N and not (live is not None and live.divergence != "forward-kl")
-    beside = teacher_out if not fused or whole else None
     sums: dict[str, Tensor] = {}
     for rows in torch.arange(N, device=hidden.device).split(size):
         if size >= N:
-            found = _piece(hidden, weight, targets, rows, beside, temperature, offset)
+            found = _piece(hidden, weight, targets, rows, teacher_out, temperature, offset)
         else:
             added = None if offset is None else offset[rows]
             found = checkpoint(
-                _piece, hidden[rows], weight, targets[rows], rows, beside, temperature, added, use_reentrant=False
+                _piece, hidden[rows], weight, targets[rows], rows, teacher_out, temperature, added, use_reentrant=False
             )
         for name, value in found.items():
             sums[name] = sums.get(name, torch.zeros_like(value)) + value
-    means = {name: value / N for name, value in sums.items()}
-    if live is not None and beside is None:
-        student = Projection(hidden, weight)
-        means["kd"] = fused_linear_divergence(
-            student, live.logits, divergence=live.divergence, temperature=float(temperature), chunk=chunk
-        )
-    return means
+    return {name: value / N for name, value in sums.items()}
 
 
 def _piece(
@@ -129,13 +103,12 @@ def _piece(
     if offset is not None:
         logits = logits + offset
     sums = {"labels": F.cross_entropy(logits.float(), targets, reduction="sum")}
-    if isinstance(teacher_out, Kept):
-        kept = teacher_out.ids[rows], teacher_out.log_probabilities[rows]
-        sums["kd"] = topk_kl(logits, *kept, tail=teacher_out.tail, temperature=temperature).sum()
-    elif isinstance(teacher_out, Later):
-        sums["kd"] = scores_kl(logits, teacher_out.scores.at(rows), temperature, tail=teacher_out.tail).sum()
+    if isinstance(teacher_out, Scores):
+        sums["kd"] = scores_kl(logits, teacher_out.at(rows), temperature).sum()
     elif isinstance(teacher_out, Sizes):
         sums["kd"] = universal_logit_distance(logits, teacher_out.sizes[rows]).sum()
     elif teacher_out is not None:
-        sums["kd"] = forward_kl(logits, teacher_out.logits(rows), temperature=temperature).sum()
+        sums["kd"] = DIVERGENCES[teacher_out.divergence](
+            logits, teacher_out.logits(rows), temperature=temperature
+        ).sum()
     return sums

@@ -8,29 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.cache.content import Content
-from stillhouse.cache.questions import Questions
-from stillhouse.cache.stored import SOURCE
+from stillhouse.cache.questions import Questions, write_cache
+from stillhouse.cache.stored import SOURCE, StoredTeacher, spot_check
 from stillhouse.core import records
 from stillhouse.core.checks import InputError
 from stillhouse.families.lm.data import CorpusConfig
 from stillhouse.families.lm.data.corpus import Corpus, Windows
-from stillhouse.families.lm.data.tokenizer import Tokenizer, check_same_tokenizer, load_tokenizer
+from stillhouse.families.lm.data.tokenizer import check_same_tokenizer, load_tokenizer
 from stillhouse.families.lm.plan import LmRunConfig
 from stillhouse.families.lm.saved import load_lm
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
-from stillhouse.families.lm.teachers.cache import (
-    CacheKey,
-    LogitCache,
-    StoredLanguageTeacher,
-    check_cache,
-    key_of,
-    questions_of,
-    write_cache,
-)
+from stillhouse.families.lm.teachers.cache import StoredLanguageTeacher, questions_of
 from stillhouse.families.lm.teachers.group import AssistantTeacher, TeacherGroup
 from stillhouse.families.lm.teachers.other_tokens import ByteMarginals, SortedTokens
-from stillhouse.families.lm.teachers.teacher import HUB, LanguageTeacher
+from stillhouse.families.lm.teachers.teacher import LanguageTeacher
 from stillhouse.signals import teacher_features
 
 Log = Callable[[str], None]
@@ -77,10 +69,7 @@ def load_teacher(config: LanguageTeacherConfig, corpus: Corpus) -> LanguageTeach
     Raises:
         InputError: it cuts text otherwise, or has fewer logits than there are tokens.
     """
-    if config.source.startswith(HUB):
-        theirs = _hub_tokenizer(config.source.removeprefix(HUB))
-    else:
-        theirs = load_tokenizer(config.source)
+    theirs = load_tokenizer(config.source)
     if config.tokens != "same":
         kind = ByteMarginals if config.tokens == "byte-marginals" else SortedTokens
         return kind(config.build(vocab_size=theirs.vocab_size), theirs, corpus.tokenizer)
@@ -109,59 +98,63 @@ def _stored(config: LmRunConfig, corpus: Corpus, log: Log) -> StoredLanguageTeac
     return teacher
 
 
-def key_for(config: LmRunConfig, corpus: Corpus, teacher: Any) -> CacheKey:
-    """What a run wants of a cache."""
-    return CacheKey(
-        teacher=teacher.identity,
-        data=corpus.train.sha256,
-        rows=len(Windows(corpus.train.ids, config.lesson.window)),
-        length=config.lesson.window,
-        k=min(config.lesson.k, teacher.vocab_size),
-        temperatures=config.lesson.temperatures,
-    )
-
-
 def questions_about(config: LmRunConfig, corpus: Corpus, teacher: Any, features: Sequence[str]) -> Questions:
     """Training windows, and as content what the run learns from: its k largest logits, and the features that its signals tap."""
     wanted = tuple(dict.fromkeys((*features, *teacher_features([signal for _, signal in config.signals_heard()]))))
     teacher.tap(wanted)
-    key = key_for(config, corpus, teacher)
-    facts = {"data": corpus.name, "tokenizer_sha256": corpus.tokenizer.fingerprint}
-    found = questions_of(teacher, Windows(corpus.train.ids, config.lesson.window), key, batch=CACHE_BATCH, **facts)
     largest = config.lesson.source == "cache" and config.lesson.kd_weight > 0
-    content = replace(key.content, features=wanted) if largest else Content(True, None, wanted)
-    return replace(found, content=content)
+    return _questions(
+        config, corpus, teacher, _largest(config, teacher, wanted) if largest else Content(features=wanted)
+    )
 
 
-def cache_of(config: LmRunConfig, corpus: Corpus, teacher: Any, folder: Path, log: Log) -> LogitCache:
-    """The cache of a run, whole and checked against the live teacher on a few rows.
+def _largest(config: LmRunConfig, teacher: Any, features: tuple[str, ...] = ()) -> Content:
+    return Content(False, min(config.lesson.k, teacher.vocab_size), features, config.lesson.temperatures)
+
+
+def _questions(config: LmRunConfig, corpus: Corpus, teacher: Any, content: Content) -> Questions:
+    windows = Windows(corpus.train.ids, config.lesson.window)
+    facts = {"tokenizer_sha256": corpus.tokenizer.fingerprint, "data": corpus.name}
+    return questions_of(teacher, windows, content, data_sha256=corpus.train.sha256, batch=CACHE_BATCH, **facts)
+
+
+def cache_of(config: LmRunConfig, corpus: Corpus, teacher: Any, folder: Path, log: Log) -> StoredTeacher:
+    """The stored answers that a run learns from, whole and checked against the live teacher on a few rows.
 
     Raises:
         InputError: the folder holds answers of another teacher, to another text, or others than the live ones.
     """
-    windows = Windows(corpus.train.ids, config.lesson.window)
     if isinstance(teacher, StoredLanguageTeacher):
-        return LogitCache(teacher.folder)
-    key = key_for(config, corpus, teacher)
-    if config.teacher_cache is not None:
-        cache = LogitCache(Path(config.teacher_cache))
+        stored = teacher.stored
+    else:
+        content = _largest(config, teacher)
+        questions = _questions(config, corpus, teacher, content)
+        if config.teacher_cache is None:
+            rows = questions.parts["train"].rows
+            log(f"cache: {rows:,} rows of {config.lesson.window} tokens, {content.topk} logits each, in {folder}")
+            write_cache(questions, folder, content, wait=True, on_progress=_tenths(log))
         # a cache may hold more of the largest logits than the run would have asked for, and be exact elsewhere
-        held = key_of(cache.stored)
-        cache = LogitCache(Path(config.teacher_cache), replace(key, k=held.k, temperatures=held.temperatures))
-        log(check_cache(cache, teacher, windows))
-        return cache
-    log(f"cache: {key.rows:,} rows of {key.length} tokens, {key.k} logits each, in {folder}")
-    logged = {"tenth": -1}
+        stored = StoredTeacher(Path(config.teacher_cache or folder))
+        stored.require(questions.key)
+        log(spot_check(stored, questions))
+    if not stored.content.topk:
+        raise InputError(
+            f"cache {stored.folder}: expected the largest logits (--content topk:K), it holds {stored.plan.key['content']}; "
+            "take lesson.source=live for a cache of all scores"
+        )
+    return stored
+
+
+def _tenths(log: Log) -> Callable[[int, int], None]:
+    """Log how far a cache is, ten times at most."""
+    logged = set[int]()
 
     def on_progress(done: int, total: int) -> None:
-        tenth = 10 * done // total
-        if tenth > logged["tenth"]:
-            logged["tenth"] = tenth
+        if (tenth := 10 * done // total) not in logged:
+            logged.add(tenth)
             log(f"cache: {done:,} of {total:,} rows")
 
-    cache = write_cache(teacher, windows, key, folder, batch=CACHE_BATCH, on_progress=on_progress)
-    log(check_cache(cache, teacher, windows))
-    return cache
+    return on_progress
 
 
 def fitted(student: SpikingLMConfig, vocab_size: int) -> SpikingLMConfig:
@@ -176,12 +169,3 @@ def fitted(student: SpikingLMConfig, vocab_size: int) -> SpikingLMConfig:
             f"student.vocab_size: expected the tokenizer's {vocab_size}, got {student.vocab_size}; leave it out"
         )
     return replace(student, vocab_size=vocab_size)
-
-
-def _hub_tokenizer(name: str) -> Tokenizer:
-    from transformers import AutoTokenizer
-
-    try:
-        return Tokenizer(AutoTokenizer.from_pretrained(name).backend_tokenizer, name)
-    except Exception as error:  # the hub, the network and the files fail in many ways
-        raise InputError(f"teacher hub:{name}: its tokenizer cannot be fetched: {error}") from None

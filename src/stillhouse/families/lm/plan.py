@@ -156,8 +156,6 @@ class LmRunConfig(RunPlan):
             raise ValueError("curriculum: windows have no classes; take by_class: false")
         if self.curriculum is not None and "rouge-l" in self.curriculum.measures and self.judge != "student":
             raise ValueError("curriculum.measures: rouge-l compares what the student writes; expected judge: student")
-        if self.student.ngram is not None and self.lesson.divergence != "forward-kl":
-            raise ValueError(f"student.ngram: goes with divergence forward-kl, got {self.lesson.divergence}")
         if self.student.ngram is not None and (self.lesson.on_policy is not None or self.teacher.tokens == "uld"):
             raise ValueError(
                 "student.ngram: goes neither with lesson.on_policy nor with teacher.tokens uld; set it to null"
@@ -231,6 +229,10 @@ def refusal(signal: Any) -> str | None:
         >>> refusal(LogitsConfig()) is None
         True
     """
+    if signal.kind == "time-steps":
+        return "a recurrent student of texts has one answer a token and no time steps; take logits"
+    if signal.kind == "clause-targets":
+        return "a recurrent student has no clauses to teach; take a student of clauses on images"
     if signal.kind == "attention" and signal.what in ("scores", "probabilities") and len(signal.paths("student")) == 1:
         return (
             f"what {signal.what!r}: a recurrent student weighs the past by learned decays and has no attention map; name its "

@@ -5,16 +5,15 @@ Shapes: B windows, L tokens, P of them, D width, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
-from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
+from stillhouse.core.types import Outputs
 from stillhouse.families.lm.teachers.group import TeacherGroup
-from stillhouse.signals.base import Signal
 
 POSITIONS = 16  # of a window: all of them would be (layers x tokens x vocabulary) scores
 NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
@@ -63,36 +62,9 @@ def teacher_head(teacher: Any) -> Head:
     return head
 
 
-def through_heads(config: Any, heads: tuple[Head, Head], student: OutputSpec, teacher: OutputSpec) -> ThroughHead:
-    """The signal of a configuration, given scores (P, V) in the place of hidden states (L, D)."""
-    length = next(iter(student.features.values()))[0]
-    classes = min(student.num_classes, teacher.num_classes)
-    paths = tuple(config.student_paths), tuple(config.teacher_paths)
-    shapes = (OutputSpec(classes, dict.fromkeys(side, (min(POSITIONS, length), classes))) for side in paths)
-    return ThroughHead(config.build(*shapes), heads, paths)
-
-
-class ThroughHead(Signal):
-    """A signal between scores that both networks' heads make of their inner layers, at positions spread over the window."""
-
-    def __init__(
-        self, signal: Signal, heads: tuple[Head, Head], paths: tuple[tuple[str, ...], tuple[str, ...]]
-    ) -> None:
-        super().__init__(signal.name, signal.weight)
-        self.signal, self._heads, self._paths = signal, heads, paths
-
-    def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
-        """(B,) of each window."""
-        found = []
-        for outputs, head, paths in zip((student_out, teacher_out), self._heads, self._paths):
-            features = {path: head(spread(outputs.features[path])) for path in paths}
-            found.append(Outputs(outputs.logits, features))
-        value: Tensor = self.signal(*found, batch, progress)
-        return value
-
-    def figures(self) -> dict[str, float]:
-        """Those of the signal."""
-        return self.signal.figures()
+def through_heads(outputs: Outputs, head: Head, paths: Sequence[str]) -> Outputs:
+    """Scores (B, P, V) that a head makes of inner layers, in the place of hidden states (B, L, D)."""
+    return Outputs(outputs.logits, {path: head(spread(outputs.features[path])) for path in paths})
 
 
 def spread(x: Tensor, count: int = POSITIONS) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
-from stillhouse.families.lm.through_head import Head, through_heads
+from stillhouse.families.lm.through_head import POSITIONS, Head, through_heads
 from stillhouse.signals import build_signals
 from stillhouse.signals.base import Signal
 
@@ -39,7 +39,7 @@ def build_token_signals(
 
     def wrapped(config: Any) -> Any:
         if config.kind == "dynamics" and config.space == "logits":
-            return Wrapped(config, partial(through_heads, config, heads()))
+            return Wrapped(config, partial(_of_heads, config, heads()))
         return Wrapped(config, partial(_of_tokens, config)) if by_token(config) else config
 
     return build_signals([wrapped(config) for config in configs], student, teacher)
@@ -57,34 +57,44 @@ class Wrapped:
 
 
 def _of_tokens(config: Any, student: OutputSpec, teacher: OutputSpec) -> Signal:
-    """The signal, built against the shapes of one token."""
-    return PerToken(config.build(_one_token(student), _one_token(teacher)))
+    """The signal between tokens: scores (N, V), features (N, D), labels (N,)."""
+    return Rewritten(config.build(_one_token(student), _one_token(teacher)), (flat, flat), flat_batch)
 
 
-class PerToken(Signal):
-    """A signal that is given (N, V) scores, (N, D) features and (N,) labels of (B, L) windows."""
+def _of_heads(config: Any, heads: tuple[Head, Head], student: OutputSpec, teacher: OutputSpec) -> Signal:
+    """The signal between scores that both networks' heads make of their inner layers, at positions spread over the window."""
+    length = next(iter(student.features.values()))[0]
+    classes = min(student.num_classes, teacher.num_classes)
+    paths = tuple(config.student_paths), tuple(config.teacher_paths)
+    shapes = (OutputSpec(classes, dict.fromkeys(side, (min(POSITIONS, length), classes))) for side in paths)
+    sides = (
+        partial(through_heads, head=heads[0], paths=paths[0]),
+        partial(through_heads, head=heads[1], paths=paths[1]),
+    )
+    return Rewritten(config.build(*shapes), sides)
 
-    def __init__(self, signal: Signal) -> None:
+
+class Rewritten(Signal):
+    """A signal that is given the outputs of student and teacher in another form; for one of tokens the batch too."""
+
+    def __init__(
+        self,
+        signal: Signal,
+        sides: tuple[Callable[[Outputs], Outputs], Callable[[Outputs], Outputs]],
+        batch: Callable[[Batch], Batch] | None = None,
+    ) -> None:
         super().__init__(signal.name, signal.weight)
-        self.signal = signal
+        self.signal, self._sides, self._batch = signal, sides, batch
+        self.by_token = batch is not None
         self.always = signal.always  # type: ignore[misc]  # read-outs learn at weight 0 too
+        self.figures, self.bounds, self.regularizers = signal.figures, signal.bounds, signal.regularizers  # type: ignore[method-assign]
 
     def forward(self, student_out: Outputs, teacher_out: Outputs, batch: Batch, progress: Progress) -> Tensor:
-        """(N,), or a scalar where whole batches are compared."""
-        found: Tensor = self.signal(flat(student_out), flat(teacher_out), flat_batch(batch), progress)
+        """(N,) of tokens, (B,) of windows, or a scalar where whole batches are compared."""
+        of_student, of_teacher = self._sides
+        shown = batch if self._batch is None else self._batch(batch)
+        found: Tensor = self.signal(of_student(student_out), of_teacher(teacher_out), shown, progress)
         return found
-
-    def figures(self) -> dict[str, float]:
-        """Those of the signal."""
-        return self.signal.figures()
-
-    def bounds(self) -> dict[str, tuple[float, float]]:
-        """Those of the signal."""
-        return self.signal.bounds()
-
-    def regularizers(self) -> dict[str, tuple[float, Tensor]]:
-        """Those of the signal."""
-        return self.signal.regularizers()
 
 
 def flat(outputs: Outputs) -> Outputs:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stillhouse.core import records
 from stillhouse.core.checks import InputError, StillhouseError
-from stillhouse.core.config import parse, to_mapping
+from stillhouse.core.config import parse
 from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import ExportChoices
 from stillhouse.core.folder import check_test_data, run_above, student_folder
@@ -46,20 +46,26 @@ ENERGY_WINDOWS, COUNTED = (
 )  # their tokens' spikes are counted: for the cost of every arm, and for one that is asked for
 
 
-def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreConfig | None = None) -> dict[str, Any]:
-    """Scores of a saved student, or of a teacher's folder, on the test split of its own text, or on another text.
+def evaluate(
+    folder: Path, *, source: str | None = None, tokens: int | None = None, window: int | None = None
+) -> dict[str, Any]:
+    """Scores of a saved student, or of a teacher's folder, on the text and in the windows of its run where nothing else is chosen.
 
     Args:
         folder: of an arm and seed, or of a teacher (`config.json`).
-        corpus: another text; its tokenizer must be the model's. Of a folder the test split is scored; a file is scored from its
-            first token on, unless it is the text of the run, of which a model has seen all but the test split. None: the run's.
-        score: windows and tokens. None: those of its run.
+        source: another text. Of a folder of splits the test split is scored; a file is scored from its first token on, unless it
+            is the text of the run, of which a model has seen all but the test split.
+        tokens: that are scored, from the start of the test split or of the file.
+        window: tokens of a window.
 
     Raises:
         InputError: nothing there, or a text cut by another tokenizer.
+        ConfigError: a number out of its range.
     """
     run = run_of(folder)
-    how = score or (LmScoreConfig() if run is None else parse(LmScoreConfig, run["config"]["score"]))
+    corpus = None if source is None else parse(CorpusConfig, {"source": source, "tokenizer": str(folder)})
+    given = {name: value for name, value in (("tokens", tokens), ("window", window)) if value is not None}
+    how = parse(LmScoreConfig, {**(run or {"config": {}})["config"].get("score", {}), **given})
     built, what = own_text(run, folder) if corpus is None else _other_text(corpus, how, run), "the test split"
     if corpus is not None and len(built.train) == 0:
         what = str(corpus.source)
@@ -76,8 +82,8 @@ def evaluate(folder: Path, corpus: CorpusConfig | None = None, score: LmScoreCon
         window = int(run["config"]["window"]) if run is not None and "window" in run["config"] else 128
         examination = Examination.of(built, how, window)
         scored = examination.score(teacher_nll(teacher), most=teacher.context)
-    tokens = {"tokens": int(scored.windows.size), "tokens_sliding": len(examination.sliding_ids) - 1}
-    return {"text": built.name, "scored": _scored(examination, len(built.test), how, what), **tokens, **scored.metrics}
+    counts = {"tokens": int(scored.windows.size), "tokens_sliding": len(examination.sliding_ids) - 1}
+    return {"text": built.name, "scored": _scored(examination, len(built.test), how, what), **counts, **scored.metrics}
 
 
 def _other_text(corpus: CorpusConfig, how: LmScoreConfig, run: dict[str, Any] | None) -> Corpus:
@@ -249,34 +255,6 @@ def run_of(folder: Path) -> dict[str, Any] | None:
     """`run.json` of the run that a folder belongs to."""
     found = run_above(folder)
     return None if found is None else dict(read_object(found / records.RUN, records.ABOUT))
-
-
-def score_again(
-    folder: Path,
-    *,
-    source: str | None = None,
-    tokens: int | None = None,
-    window: int | None = None,
-) -> dict[str, Any]:
-    """`evaluate` on the text and in the windows of the folder's run, where nothing else is chosen.
-
-    Args:
-        folder: of an arm and seed, or of a teacher.
-        source: another text: a folder of splits, or a file, which is scored from its first token on.
-        tokens: that are scored, from the start of the test split or of the file.
-        window: tokens of a window.
-
-    Raises:
-        InputError: see `evaluate`.
-        ConfigError: a number out of its range.
-    """
-    run = run_of(folder)
-    known = {} if run is None else run["config"]
-    corpus = None if source is None else parse(CorpusConfig, {"source": source, "tokenizer": str(folder)})
-    score = parse(LmScoreConfig, known["score"]) if "score" in known else LmScoreConfig()
-    changes = {"tokens": tokens, "window": window}
-    given = {name: value for name, value in changes.items() if value is not None}
-    return evaluate(folder, corpus, parse(LmScoreConfig, {**to_mapping(score), **given}))
 
 
 def own_text(run: dict[str, Any] | None, folder: Path) -> Corpus:

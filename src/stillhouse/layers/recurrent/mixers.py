@@ -1,4 +1,4 @@
-"""Token mixers with an explicit state, three recurrences behind one interface: `mixer(x, state) -> (y, state)`.
+"""Token mixers with an explicit state, two recurrences behind one interface: `mixer(x, state) -> (y, state)`.
 
 Shapes: B batch, L length, D width, H heads, K key width of a head (D / H, and the value width).
 """
@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from stillhouse.core.checks import InputError, same_shape
 from stillhouse.layers.mixing import Mixing
 from stillhouse.layers.recurrent.delta import LOWEST_LOG_DECAY, delta_chunked, delta_recurrent
-from stillhouse.layers.recurrent.gated import gated_chunked, gated_recurrent
 from stillhouse.layers.recurrent.scalar import scalar_chunked, scalar_recurrent
 from stillhouse.layers.spikes import Quantization
 
@@ -76,7 +75,7 @@ class LowRank(nn.Module):
 
 
 class MatrixMixer(nn.Module):
-    """RWKV-7's time mixing (`removal`: the generalized delta rule) or gated linear attention (without): a matrix a head.
+    """RWKV-7's time mixing by the generalized delta rule: a matrix a head.
 
     Left out of RWKV-7: values blended with those of the first layer, so that a layer needs nothing but its input.
 
@@ -84,7 +83,6 @@ class MatrixMixer(nn.Module):
         width: D.
         heads: H, a divisor of D.
         make: makes the linear layers: parts "mixer" (r, k, v), "gates" and "output".
-        removal: whether a key's old value is taken out before the new one goes in.
         chunk: tokens of a chunk of the parallel form.
         gain: of the output's first weights.
 
@@ -92,23 +90,21 @@ class MatrixMixer(nn.Module):
         InputError: a width that the heads do not divide.
 
     Example:
-        >>> mixer = MatrixMixer(8, 2, Quantization(), removal=True)
+        >>> mixer = MatrixMixer(8, 2, Quantization())
         >>> y, state = mixer(torch.randn(3, 5, 8))
         >>> tuple(y.shape), tuple(state.memory.shape)
         ((3, 5, 8), (3, 2, 4, 4))
 
-    Source: Peng et al. 2025, arXiv:2503.14456, section 4; without removal: Yang et al. 2023, arXiv:2312.06635.
+    Source: Peng et al. 2025, arXiv:2503.14456, section 4.
     """
 
-    def __init__(
-        self, width: int, heads: int, make: Quantization, *, removal: bool, chunk: int = 32, gain: float = 1.0
-    ) -> None:
+    def __init__(self, width: int, heads: int, make: Quantization, *, chunk: int = 32, gain: float = 1.0) -> None:
         super().__init__()
         if width % heads:
             raise InputError(f"heads: expected a divisor of the width {width}, got {heads}")
-        self.width, self.heads, self.removal, self.chunk = width, heads, removal, chunk
+        self.width, self.heads, self.chunk = width, heads, chunk
         rank = max(8, width // 8)
-        self.shift = TokenShift(width, 6 if removal else 5)
+        self.shift = TokenShift(width, 6)
         self.receptance = make.linear("mixer", width, width)
         self.key = make.linear("mixer", width, width)
         self.value = make.linear("mixer", width, width)
@@ -121,10 +117,9 @@ class MatrixMixer(nn.Module):
         self.bonus = nn.Parameter(torch.zeros(width))
         self.mixing = Mixing()
         self.norm_gain = nn.Parameter(torch.ones(width))
-        if removal:
-            self.rate = LowRank(make, width, rank, torch.zeros(width), "none")
-            self.removal_gain = nn.Parameter(torch.ones(width))
-            self.rate_share = nn.Parameter(torch.ones(width))
+        self.rate = LowRank(make, width, rank, torch.zeros(width), "none")
+        self.removal_gain = nn.Parameter(torch.ones(width))
+        self.rate_share = nn.Parameter(torch.ones(width))
 
     def initial_state(self, batch: int) -> MixerState:
         """Zeros, on the device of the weights."""
@@ -141,22 +136,15 @@ class MatrixMixer(nn.Module):
         streams = self.shift(x, state.last)
         r, k, v = (self._heads(layer(z)) for layer, z in zip((self.receptance, self.key, self.value), streams))
         log_w = self._heads(LOWEST_LOG_DECAY * torch.sigmoid(self.decay(streams[3])))
-        if self.removal:
-            rate = self._heads(torch.sigmoid(self.rate(streams[5])))
-            kappa = F.normalize(k * self._vector(self.removal_gain), dim=-1, eps=1e-6)
-            k = k * (1 + (rate - 1) * self._vector(self.rate_share))
-            removed = (-rate * kappa, kappa)
-            self.mixing.offer(lambda: self._matrix(r, k, log_w, *removed))
-            if x.shape[1] == 1:
-                y, memory = delta_recurrent(r, k, v, log_w, *removed, state.memory)
-            else:
-                y, memory = delta_chunked(r, k, v, log_w, *removed, state.memory, chunk=self.chunk)
+        rate = self._heads(torch.sigmoid(self.rate(streams[5])))
+        kappa = F.normalize(k * self._vector(self.removal_gain), dim=-1, eps=1e-6)
+        k = k * (1 + (rate - 1) * self._vector(self.rate_share))
+        removed = (-rate * kappa, kappa)
+        self.mixing.offer(lambda: self._matrix(r, k, log_w, *removed))
+        if x.shape[1] == 1:
+            y, memory = delta_recurrent(r, k, v, log_w, *removed, state.memory)
         else:
-            self.mixing.offer(lambda: self._matrix(r, k, log_w))
-            if x.shape[1] == 1:
-                y, memory = gated_recurrent(r, k, v, log_w, state.memory)
-            else:
-                y, memory = gated_chunked(r, k, v, log_w, state.memory, chunk=self.chunk)
+            y, memory = delta_chunked(r, k, v, log_w, *removed, state.memory, chunk=self.chunk)
         # a head's answer at unit size, whatever its memory holds: what the output's spikes rely on
         y = F.layer_norm(y, y.shape[-1:], eps=1e-5)
         y = y * self._vector(self.norm_gain) + (r * k * self._vector(self.bonus)).sum(-1, keepdim=True) * v
@@ -169,9 +157,7 @@ class MatrixMixer(nn.Module):
         The recurrence is linear in its values: its answer to the identity is its matrix.
         """
         tokens = torch.eye(r.shape[2], dtype=r.dtype, device=r.device).expand(*r.shape[:2], -1, -1)
-        if removed:
-            return delta_chunked(r, k, tokens, log_w, *removed, chunk=self.chunk)[0]
-        return gated_chunked(r, k, tokens, log_w, chunk=self.chunk)[0]
+        return delta_chunked(r, k, tokens, log_w, *removed, chunk=self.chunk)[0]
 
     def _heads(self, x: Tensor) -> Tensor:
         """(B, H, L, K) float32 or wider of (B, L, D)."""

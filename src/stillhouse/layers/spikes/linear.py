@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stillhouse.layers.spikes.unit import SHARE_UNIT, SpikeUnit, Surrogate, share_of
-from stillhouse.layers.ternary import Per, ternary_weight
+from stillhouse.layers.spikes.unit import SHARE_UNIT, SpikeUnit, share_of
+from stillhouse.layers.ternary import ternary_weight
 
 
 class SpikeLinear(nn.Module):
@@ -24,7 +24,6 @@ class SpikeLinear(nn.Module):
         outputs: O.
         spike: makes the spikes; None: the input goes in as it is.
         ternary: whether the weight becomes ternary.
-        per: scale of the ternary weight.
         gain: standard deviation of the first weights, times sqrt(I).
 
     Example:
@@ -44,18 +43,17 @@ class SpikeLinear(nn.Module):
         *,
         spike: SpikeUnit | None = None,
         ternary: bool = False,
-        per: Per = "tensor",
         gain: float = 1.0,
     ) -> None:
         super().__init__()
-        self.inputs, self.outputs, self.ternary, self.per = inputs, outputs, ternary, per
+        self.inputs, self.outputs, self.ternary = inputs, outputs, ternary
         self.spike = spike
         self.weight = nn.Parameter(torch.randn(outputs, inputs) * (gain * inputs**-0.5))
         self.register_buffer("share", torch.tensor(SHARE_UNIT if ternary else 0))
 
     def effective_weight(self) -> Tensor:
         """(O, I) what the input is multiplied with now."""
-        return ternary_weight(self.weight, share_of(self.share), self.per) if self.ternary else self.weight
+        return ternary_weight(self.weight, share_of(self.share)) if self.ternary else self.weight
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., O) of (..., I)."""
@@ -76,8 +74,6 @@ class Quantization:
         levels: largest count of signed spikes.
         hidden_levels: largest count of the one-sided spikes inside a feed-forward layer.
         density: target of every unit.
-        surrogate: see `SpikeUnit`.
-        per: see `ternary_codes`.
 
     Example:
         >>> layer = Quantization(spiking={"ffn"}).linear("ffn", 8, 4)
@@ -90,17 +86,15 @@ class Quantization:
     levels: int = 1
     hidden_levels: int = 1
     density: float = 0.3
-    surrogate: Surrogate = "rectangle"
-    per: Per = "tensor"
 
     def unit(self, part: str, channels: int, *, hidden: bool = False) -> SpikeUnit | None:
         """The spikes of a part, or None."""
         if part not in self.spiking:
             return None
         levels = self.hidden_levels if hidden else self.levels
-        return SpikeUnit(channels, levels=levels, density=self.density, signed=not hidden, surrogate=self.surrogate)
+        return SpikeUnit(channels, levels=levels, density=self.density, signed=not hidden)
 
     def linear(self, part: str, inputs: int, outputs: int, *, gain: float = 1.0, hidden: bool = False) -> SpikeLinear:
         """A linear layer of a part; `hidden`: its input is what a feed-forward layer has before its relu^2."""
         unit = self.unit(part, inputs, hidden=hidden)
-        return SpikeLinear(inputs, outputs, spike=unit, ternary=part in self.ternary, per=self.per, gain=gain)
+        return SpikeLinear(inputs, outputs, spike=unit, ternary=part in self.ternary, gain=gain)

@@ -6,7 +6,6 @@ Shapes: D channels, last; u = |x| / threshold. One level gives {-1, 0, 1}, more 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,6 @@ from torch.nn.functional import softplus
 
 from stillhouse.core.checks import InputError
 
-Surrogate = Literal["rectangle", "triangle"]
 SHARE_UNIT = 1_000_000
 """Shares are kept as whole millionths: an average of weights copies integers and would smear a float below 1."""
 
@@ -33,35 +31,32 @@ class _Spike(torch.autograd.Function):
         amplitude: Tensor,
         levels: int,
         signed: bool,
-        surrogate: Surrogate,
     ) -> tuple[Tensor, Tensor]:
         ratio = x / threshold
         ctx.save_for_backward(ratio, threshold, amplitude)
-        ctx.settings = levels, signed, surrogate  # type: ignore[attr-defined]
+        ctx.settings = levels, signed  # type: ignore[attr-defined]
         counts = _counts(ratio, levels, signed)
         return counts * amplitude, _rows(counts.abs().clamp_(max=1)).mean(0)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         (ratio, threshold, amplitude), (grad, grad_rate) = ctx.saved_tensors, grads  # type: ignore[attr-defined]
-        levels, signed, surrogate = ctx.settings  # type: ignore[attr-defined]
+        levels, signed = ctx.settings  # type: ignore[attr-defined]
         grad_amplitude = _rows(_counts(ratio, levels, signed).mul_(grad)).sum(0)
         u = ratio.abs() if signed else ratio.clamp(min=-1)
-        slope = _windowed(grad * (amplitude / threshold), u, levels, signed, surrogate)  # d/dx: the signs of x cancel
+        slope = _windowed(grad * (amplitude / threshold), u, levels, signed)  # d/dx: the signs of x cancel
         grad_threshold = -_rows(slope * ratio).sum(0)
         # The rate moves thresholds alone, through a window that ends nowhere: silent and saturated channels come back too.
         some = _rows(u)[:: max(1, u.numel() // u.shape[-1] // ROWS_OF_RATE)]
         near = 0.5 / (1 + (some - 1).abs()).square()
-        return slope, grad_threshold - grad_rate * near.mean(0) / threshold, grad_amplitude, None, None, None
+        return slope, grad_threshold - grad_rate * near.mean(0) / threshold, grad_amplitude, None, None
 
 
-def _windowed(grad: Tensor, u: Tensor, levels: int, signed: bool, surrogate: Surrogate) -> Tensor:
+def _windowed(grad: Tensor, u: Tensor, levels: int, signed: bool) -> Tensor:
     """`grad` times d counts / d u of the surrogate: windows of area 1 around 1, 2, ..., levels, added up; in place.
 
     With floors and clamps: on a CPU, comparisons and masks take ten times as long.
     """
-    if surrogate == "triangle":
-        return grad.mul_(torch.minimum(u, levels + 1 - u).clamp_(0, 1))
     below = u.floor()
     windows = (levels + 1 - below).clamp_(0, 1)  # 1 up to D + 1
     if not signed:
@@ -109,7 +104,6 @@ class SpikeUnit(nn.Module):
         levels: largest count; 1 is ternary.
         density: share of channels and tokens that should fire, in (0, 1).
         signed: fire at negative values too; else at positive ones only, and the dense form is relu(x)^2.
-        surrogate: shape of the backward windows, rectangles or triangles as wide as two thresholds.
 
     Example:
         >>> unit = SpikeUnit(2, density=0.3173)  # beyond one standard deviation
@@ -129,16 +123,9 @@ class SpikeUnit(nn.Module):
         levels: int = 1,
         density: float = 0.3,
         signed: bool = True,
-        surrogate: Surrogate = "rectangle",
     ) -> None:
         super().__init__()
-        self.channels, self.levels, self.density, self.signed, self.surrogate = (
-            channels,
-            levels,
-            density,
-            signed,
-            surrogate,
-        )
+        self.channels, self.levels, self.density, self.signed = channels, levels, density, signed
         threshold, amplitude = _normal_start(density, levels, signed)
         self.raw_threshold = nn.Parameter(torch.full((channels,), math.log(math.expm1(threshold))))
         self.amplitude = nn.Parameter(torch.full((channels,), amplitude))
@@ -163,7 +150,7 @@ class SpikeUnit(nn.Module):
         if isinstance(share, float) and share == 0:
             self.rate = None
             return self.dense(x)
-        spikes, rate = _Spike.apply(x, self.threshold, self.amplitude, self.levels, self.signed, self.surrogate)
+        spikes, rate = _Spike.apply(x, self.threshold, self.amplitude, self.levels, self.signed)
         self.rate = rate
         if isinstance(share, float) and share == 1:
             return spikes
@@ -189,13 +176,12 @@ class SpikeUnit(nn.Module):
         self.raw_threshold.copy_(threshold + (-(-threshold).expm1()).log())
         self.amplitude.copy_(torch.where(fitted > 0, fitted, self.amplitude))
 
-    def penalty(self, *, floor: float, ceiling_only: bool) -> Tensor | None:
+    def penalty(self, floor: float) -> Tensor | None:
         """Squared distance of the mean rate from the target, and of channels below `floor` from it; None at share 0."""
         if self.rate is None:
             return None
-        excess = self.rate.mean() - self.density
         silent = torch.relu(floor - self.rate).square().mean()
-        return (torch.relu(excess) if ceiling_only else excess).square() + silent
+        return (self.rate.mean() - self.density).square() + silent
 
 
 def _rows(x: Tensor) -> Tensor:

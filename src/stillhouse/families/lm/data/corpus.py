@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -74,28 +75,32 @@ class Corpus:
     folder: Path
 
     @property
+    def splits(self) -> dict[str, Split]:
+        """All of them, by name."""
+        return {split.name: split for split in (self.train, self.valid, self.test)}
+
+    @property
     def sizes(self) -> dict[str, int]:
         """Tokens of every split."""
-        return {split.name: len(split) for split in (self.train, self.valid, self.test)}
+        return {name: len(split) for name, split in self.splits.items()}
 
     @property
     def sha256(self) -> str:
         """Fingerprint of the ids of all splits."""
-        return hashlib.sha256(" ".join(x.sha256 for x in (self.train, self.valid, self.test)).encode()).hexdigest()
+        return hashlib.sha256(" ".join(x.sha256 for x in self.splits.values()).encode()).hexdigest()
 
     @property
     def about(self) -> dict[str, Any]:
         """Name, sizes and fingerprints, for a run's record."""
-        splits = {split.name: split for split in (self.train, self.valid, self.test)}
         return {
             "name": self.name,
             "tokenizer": self.tokenizer.name,
             "vocabulary": self.tokenizer.vocab_size,
             "tokenizer_sha256": self.tokenizer.fingerprint,
             "sizes": self.sizes,
-            "bytes": {name: split.bytes for name, split in splits.items()},
+            "bytes": {name: split.bytes for name, split in self.splits.items()},
             "sha256": self.sha256,
-            "splits": {name: split.sha256 for name, split in splits.items()},
+            "splits": {name: split.sha256 for name, split in self.splits.items()},
         }
 
 
@@ -151,19 +156,24 @@ class Lines:
 
     def __iter__(self) -> Iterator[str]:
         size = 0
-        for number, line in enumerate(_lines(self.path)):
-            if number < self.start:
-                continue
-            if number == self.stop or (self.most_bytes is not None and size >= self.most_bytes):
+        for line in islice(_lines(self.path), self.start, self.stop):
+            if self.most_bytes is not None and size >= self.most_bytes:
                 return
             size += len(line.encode())
             yield line
 
     def sha256(self) -> str:
-        """Of the text, as UTF-8."""
-        digest = hashlib.sha256()
+        """Of the text, as UTF-8.
+
+        Raises:
+            InputError: no text, or one that cannot be read.
+        """
+        digest, something = hashlib.sha256(), False
         for line in self:
             digest.update(line.encode())
+            something = something or bool(line.strip())
+        if not something:
+            raise InputError(f"text {self.path}: expected some text, got an empty file")
         return digest.hexdigest()
 
 
@@ -186,15 +196,13 @@ def read_splits(config: CorpusConfig) -> dict[str, Lines]:
     """The text of each split.
 
     Raises:
-        InputError: a file is missing, empty, or not UTF-8.
+        InputError: a single file that is missing, not UTF-8, or of too few lines.
     """
     source = Path(config.source).expanduser()
     most = {"train": config.most_bytes, "valid": config.most_test_bytes, "test": config.most_test_bytes}
     if source.is_dir():
-        for name in SPLITS:
-            check_text(source / f"{name}.txt")
         return {name: Lines(source / f"{name}.txt", most_bytes=most[name]) for name in SPLITS}
-    count = check_text(source)
+    count = sum(1 for _ in _lines(source))
     if count < 20:
         raise InputError(f"{source}: expected at least 20 lines to cut into train, valid and test, got {count}")
     first, second = (round(share * count) for share in SHARES)
@@ -213,33 +221,13 @@ def whole_text(path: Path, tokenizer: Tokenizer, tokens: int | None = None) -> C
     Raises:
         InputError: missing, empty, or not UTF-8.
     """
-    pieces, count = [np.zeros(0, np.int64)], 0
-    for piece in tokenizer.encode_lines(Lines(path)):
-        pieces.append(piece)
-        count += len(piece)
-        if tokens is not None and count >= tokens:
-            break
-    if not count:
+    pieces = islice((token for piece in tokenizer.encode_lines(Lines(path)) for token in piece), tokens)
+    ids = np.fromiter(pieces, np.uint32)
+    if not len(ids):
         raise InputError(f"text {path}: expected some text, got an empty file")
-    ids: NDArray[np.uint32] = np.concatenate(pieces)[:tokens].astype(np.uint32)
     size = len(tokenizer.decode(ids).encode())
     none, all_of_it = (Split(name, x, n, ids_sha256(x)) for name, x, n in (("none", ids[:0], 0), ("test", ids, size)))
     return Corpus(path.stem, tokenizer, none, none, all_of_it, path.parent)
-
-
-def check_text(path: Path) -> int:
-    """The number of lines of a UTF-8 file that has some text.
-
-    Raises:
-        InputError: missing, empty, or not UTF-8, with the place of the first wrong byte.
-    """
-    count, something = 0, False
-    for line in _lines(path):
-        count += 1
-        something = something or bool(line.strip())
-    if not something:
-        raise InputError(f"text {path}: expected some text, got an empty file")
-    return count
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -264,37 +252,6 @@ def _lines(path: Path) -> Iterator[str]:
         raise InputError(f"cannot read the text {path}: {error.strerror}{names}") from None
 
 
-def write_ids(path: Path, pieces: Iterable[NDArray[Any]], vocab_size: int) -> tuple[int, str]:
-    """Write ids that come in pieces and need not fit into memory, in the smallest type that holds the vocabulary, atomically.
-
-    Returns:
-        How many they are, and their `ids_sha256`.
-
-    Raises:
-        InputError: no ids, or one outside of the vocabulary.
-    """
-    kind, digest, count = _kind(vocab_size), hashlib.sha256(), 0
-
-    def write(file: IO[bytes]) -> None:
-        nonlocal count
-        for ids in pieces:
-            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocab_size:
-                wrong = int(ids.min()) if int(ids.min()) < 0 else int(ids.max())
-                raise InputError(f"token ids: expected 0 to {vocab_size - 1}, got {wrong}")
-            digest.update(np.ascontiguousarray(ids, np.uint32).data)
-            file.write(ids.astype(kind).tobytes())
-            count += len(ids)
-        if not count:
-            raise InputError("token ids: expected at least one, got none")
-
-    write_atomically(path, write)
-    return count, digest.hexdigest()
-
-
-def _kind(vocab_size: int) -> np.dtype[np.unsignedinteger[Any]]:
-    return np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
-
-
 def ids_sha256(ids: NDArray[Any]) -> str:
     """SHA-256 of ids as 32-bit numbers, the same whatever type they are stored in."""
     digest = hashlib.sha256()
@@ -303,8 +260,13 @@ def ids_sha256(ids: NDArray[Any]) -> str:
     return digest.hexdigest()
 
 
+def _map(path: Path, vocab_size: int) -> NDArray[np.unsignedinteger[Any]]:
+    return np.memmap(path, np.uint16 if vocab_size <= 2**16 else np.uint32, "r")
+
+
 def _write(folder: Path, name: str, text: Lines, tokenizer: Tokenizer) -> dict[str, Any]:
-    size = 0
+    """Write a split's ids, which need not fit into memory, in the smallest type that holds the vocabulary, atomically."""
+    path, size, kind = folder / f"{name}.ids", 0, np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
 
     def counted() -> Iterator[str]:
         nonlocal size
@@ -312,15 +274,22 @@ def _write(folder: Path, name: str, text: Lines, tokenizer: Tokenizer) -> dict[s
             size += len(line.encode())
             yield line
 
-    count, sha256 = write_ids(folder / f"{name}.ids", tokenizer.encode_lines(counted()), tokenizer.vocab_size)
-    return {"tokens": count, "bytes": size, "sha256": sha256}
+    def write(file: IO[bytes]) -> None:
+        for ids in tokenizer.encode_lines(counted()):
+            if int(ids.max(initial=0)) >= tokenizer.vocab_size:
+                raise InputError(f"token ids: expected 0 to {tokenizer.vocab_size - 1}, got {ids.max()}")
+            file.write(ids.astype(kind).tobytes())
+
+    write_atomically(path, write)
+    ids = _map(path, tokenizer.vocab_size)
+    return {"tokens": len(ids), "bytes": size, "sha256": ids_sha256(ids)}
 
 
 def _open(folder: Path, name: str, facts: dict[str, Any], vocab_size: int) -> Split:
     path = folder / f"{name}.ids"
     check_object(facts, {"bytes": int, "sha256": str}, f"{folder / MANIFEST}, {name}")
     try:
-        ids = np.memmap(path, _kind(vocab_size), "r")
+        ids = _map(path, vocab_size)
     except (OSError, ValueError) as error:
         raise InputError(f"token ids {path}: cannot be read: {error}; delete {folder} to make them again") from None
     if ids_sha256(ids) != facts["sha256"]:

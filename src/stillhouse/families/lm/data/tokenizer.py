@@ -19,7 +19,7 @@ from stillhouse.core.records import write_atomically
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
 
-TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_FILE, HUB = "tokenizer.json", "hub:"
 # what two tokenizers must cut alike beside having equal vocabularies: cases in which pre-tokenizers differ
 PROBE = (
     "The 1st token's 2,048 = x@-@y \n\n  don't\tSTOP; naïve café \N{GREEK SMALL LETTER ALPHA} <unk> 東京 http://a.b/c_d"
@@ -167,16 +167,21 @@ def load_tokenizer(source: str) -> Tokenizer:
     """The tokenizer of a name, folder or file.
 
     Args:
-        source: `bytes`; a folder with `tokenizer.json`, or with `vocab.json` and `merges.txt`; a `tokenizer.json`; a GGUF file.
+        source: `bytes`; a folder with `tokenizer.json`, or with `vocab.json` and `merges.txt`; a `tokenizer.json`; a GGUF
+            file; hub:NAME.
 
     Raises:
         InputError: nothing there that can be read.
     """
     if source == "bytes":
         return byte_tokenizer()
+    if source.startswith(HUB):
+        return _by_transformers(source, source.removeprefix(HUB))
     path = Path(source).expanduser()
     if path.suffix.lower() == ".gguf":
-        return _from_gguf(path)
+        if not path.is_file():
+            raise InputError(f"tokenizer {path}: no such file")
+        return _by_transformers(source, str(path.parent), gguf_file=path.name)
     file = path / TOKENIZER_FILE if path.is_dir() else path
     try:
         if file.is_file():
@@ -228,15 +233,13 @@ def _from_merges(folder: Path) -> Tokenizer:
     return Tokenizer(_byte_level(Backend(model), regex=True), str(folder))
 
 
-def _from_gguf(path: Path) -> Tokenizer:
-    if not path.is_file():
-        raise InputError(f"tokenizer {path}: no such file")
+def _by_transformers(source: str, where: str, **options: str) -> Tokenizer:
+    """The tokenizer of a hub's name or of a GGUF file."""
     try:
         from transformers import AutoTokenizer
 
-        wrapped = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+        return Tokenizer(AutoTokenizer.from_pretrained(where, **options).backend_tokenizer, Path(source).name)
     except ImportError as error:
-        raise InputError(f"tokenizer {path}: reading GGUF needs `pip install 'stillhouse[lm]'`: {error}") from None
-    except Exception as error:  # transformers and gguf raise many kinds for a broken file
-        raise InputError(f"tokenizer {path}: cannot be read as GGUF: {error}") from None
-    return Tokenizer(wrapped.backend_tokenizer, path.name)
+        raise InputError(f"tokenizer {source}: needs `pip install 'stillhouse[lm]'`: {error}") from None
+    except Exception as error:  # transformers, gguf, the hub and the network fail in many ways
+        raise InputError(f"tokenizer {source}: cannot be read: {error}") from None

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -193,14 +193,14 @@ def pack_student(model: SpikingLM) -> PackedStudent:
         packer.done.add(f"{path}.weight")
         if layer.ternary:
             _at_the_end(path, layer.share.item())
-            packer.put_codes(path, layer.weight, layer.per)
+            packer.put_codes(path, layer.weight)
         else:
             packer.put(f"{path}.weight", layer.weight.T)
             packer.outputs[path] = layer.outputs
     readout = model.readout
     if readout.ternary:
         _at_the_end("readout", readout.share.item())
-        packer.put_codes("readout", model.embedding.weight if readout.dense is None else readout.dense, readout.per)
+        packer.put_codes("readout", model.embedding.weight if readout.dense is None else readout.dense)
         packer.done.add("readout.dense")
     for name, parameter in model.named_parameters():
         if name not in packer.done:
@@ -232,11 +232,11 @@ class _Packer:
         else:
             self.arrays[name] = array
 
-    def put_codes(self, path: str, weight: Tensor, per: Literal["tensor", "row"]) -> None:
+    def put_codes(self, path: str, weight: Tensor) -> None:
         """A weight (O, I) as codes and scale."""
         from stillhouse.layers.ternary import ternary_codes
 
-        codes, scale = ternary_codes(weight.detach().cpu(), per)
+        codes, scale = ternary_codes(weight.detach().cpu())
         self.put(f"{path}.scale", scale.reshape(-1))  # NaN anywhere in a row is NaN here
         self.arrays[f"{path}.codes"] = pack(codes.numpy().astype(np.int8).T)
         self.outputs[path] = weight.shape[0]

@@ -226,16 +226,14 @@ class SpikingGenerator:
             return _sigmoid(r) * self._linear[f"{path}.output"](memory)
         heads = (self.config.heads, -1)
         log_w = LOWEST_LOG_DECAY * _sigmoid(self._low_rank(f"{path}.decay", streams[3], "tanh"))
-        removed = looked_up = r
-        if removal := self.config.mixer == "delta":
-            rate = _sigmoid(self._low_rank(f"{path}.rate", streams[5], "none"))
-            looked_up = (k * plain[f"{path}.removal_gain"]).reshape(heads)
-            looked_up = looked_up / np.maximum(np.linalg.norm(looked_up, axis=1, keepdims=True), 1e-6)
-            removed = -rate * looked_up.ravel()
-            k = k * (1 + (rate - 1) * plain[f"{path}.rate_share"])
+        rate = _sigmoid(self._low_rank(f"{path}.rate", streams[5], "none"))
+        looked_up = (k * plain[f"{path}.removal_gain"]).reshape(heads)
+        looked_up = looked_up / np.maximum(np.linalg.norm(looked_up, axis=1, keepdims=True), 1e-6)
+        removed = -rate * looked_up.ravel()
+        k = k * (1 + (rate - 1) * plain[f"{path}.rate_share"])
         r, k, v, log_w, removed, looked_up = (a.reshape(heads) for a in (r, k, v, log_w, removed, looked_up))
         y, held = np.empty_like(v), np.empty_like(v[0])
-        kernels.write_and_read(memory, (r, k, v, log_w, removed, looked_up), removal, held, y)
+        kernels.write_and_read(memory, (r, k, v, log_w, removed, looked_up), held, y)
         centered = y - y.mean(1, keepdims=True)
         y = centered / np.sqrt((centered**2).mean(1, keepdims=True) + 1e-5) * plain[f"{path}.norm_gain"].reshape(heads)
         y += (r * k * plain[f"{path}.bonus"].reshape(heads)).sum(1, keepdims=True) * v

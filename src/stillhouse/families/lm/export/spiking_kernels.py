@@ -85,11 +85,10 @@ def add_rows(index: np.ndarray, value: np.ndarray, active: int, rows: np.ndarray
 def write_and_read(
     memory: np.ndarray,
     token: tuple[np.ndarray, ...],
-    removal: bool,
     held: np.ndarray,
     out: np.ndarray,
 ) -> None:
-    """One token of the delta rule, or of gated linear attention: `memory` (H, K, V) changes, answers (H, V) go to `out`.
+    """One token of the delta rule: `memory` (H, K, V) changes, answers (H, V) go to `out`.
 
     `token`: r, k, v, log w, and what is removed and looked up, (H, K) each but v (H, V).
     """
@@ -97,10 +96,9 @@ def write_and_read(
     heads, keys, values = memory.shape
     for h in range(heads):
         held[:] = 0
-        if removal:
-            for i in range(keys):
-                for j in range(values):
-                    held[j] += looked_up[h, i] * memory[h, i, j]
+        for i in range(keys):
+            for j in range(values):
+                held[j] += looked_up[h, i] * memory[h, i, j]
         for j in range(values):
             out[h, j] = 0
         for i in range(keys):

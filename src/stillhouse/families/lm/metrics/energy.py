@@ -64,7 +64,7 @@ class Operations:
         }
 
 
-def spiking_operations(model: nn.Module, activities: dict[str, Activity]) -> dict[str, Operations]:
+def spiking_operations(model: Any, activities: dict[str, Activity]) -> dict[str, Operations]:
     """Operations of one token of a `SpikingLM` by part: `synapses`, `spikes`, `mixers`, `norms`, `readout`, `ngram`.
 
     Of an n-gram: the sums over the vocabulary, and its table of single tokens read once; the few entries of a token's own contexts
@@ -96,12 +96,12 @@ def spiking_operations(model: nn.Module, activities: dict[str, Activity]) -> dic
             size = part.weight.numel()
             parts["norms"] += Operations(macs=2 * size, additions=3 * size)
     parts["readout"] = _readout_operations(model, activities.get("readout_spike"))
-    for joint in (getattr(model, "lift", None), getattr(model, "lower", None)):
-        if isinstance(joint, nn.Linear):
+    for joint in (model.lift, model.lower):
+        if joint is not None:
             size = joint.weight.numel()
             parts["readout"] += Operations(macs=size, weight_bytes=FLOAT_BYTES * size)
-    if (prior := getattr(model, "prior", None)) is not None:
-        size = int(prior.vocab_size)
+    if model.prior is not None:
+        size = int(model.prior.vocab_size)
         parts["ngram"] = Operations(additions=2 * size, weight_bytes=FLOAT_BYTES * size)
     return parts
 
@@ -120,7 +120,7 @@ def synapse_operations(layer: SpikeLinear, activity: Activity | None, name: str 
         >>> synapse_operations(SpikeLinear(2, 3, spike=SpikeUnit(2)), fired).additions
         3.0
     """
-    codes = ternary_codes(layer.weight.detach(), layer.per)[0] if layer.ternary else torch.ones_like(layer.weight)
+    codes = ternary_codes(layer.weight.detach())[0] if layer.ternary else torch.ones_like(layer.weight)
     synapses = (codes != 0).double().sum(0)  # (I,) outputs that an input reaches
     size, scales = (PACKED_BYTES, layer.outputs) if layer.ternary else (FLOAT_BYTES, 0)
     if layer.ternary and layer.share.item() < 1_000_000:
@@ -144,17 +144,17 @@ def mixer_operations(mixer: MatrixMixer | ScalarMixer) -> Operations:
 
     Example:
         >>> from stillhouse.layers.spikes import Quantization
-        >>> gated, delta = (MatrixMixer(8, 2, Quantization(), removal=r) for r in (False, True))
-        >>> mixer_operations(delta).macs > mixer_operations(gated).macs
+        >>> scalar, delta = ScalarMixer(8, Quantization()), MatrixMixer(8, 2, Quantization())
+        >>> mixer_operations(delta).macs > mixer_operations(scalar).macs
         True
     """
     width = mixer.width
     if isinstance(mixer, ScalarMixer):
         return Operations(macs=width, multiplications=2 * width, state_bytes=2 * 4 * width)
     memory = width * width // mixer.heads
-    ranks = [part.up.numel() for part in (mixer.decay, mixer.gate, *([mixer.rate] if mixer.removal else []))]
+    ranks = [part.up.numel() for part in (mixer.decay, mixer.gate, mixer.rate)]
     return Operations(
-        macs=(4 if mixer.removal else 2) * memory + sum(ranks) + 6 * width,
+        macs=4 * memory + sum(ranks) + 6 * width,
         multiplications=memory + 6 * width,
         weight_bytes=FLOAT_BYTES * sum(ranks),
         state_bytes=2 * FLOAT_BYTES * memory,
@@ -198,13 +198,9 @@ def transformer_operations(config: Any, vocabulary: int, context: int) -> Operat
     )
 
 
-def _readout_operations(model: nn.Module, activity: Activity | None) -> Operations:
-    readout = getattr(model, "readout", None)
-    weight = getattr(readout, "weight", None)
-    if weight is None:
-        return Operations()
+def _readout_operations(model: Any, activity: Activity | None) -> Operations:
+    weight, ternary = model.readout.weight, model.readout.ternary
     vocabulary, width = weight.shape
-    ternary = bool(getattr(readout, "ternary", False))
     size, firing = PACKED_BYTES if ternary else FLOAT_BYTES, 1.0 if activity is None else activity.density
     nonzero = (weight.detach() != 0).sum().item() if ternary else vocabulary * width
     count = nonzero * (1.0 if activity is None else activity.spikes.mean().item())

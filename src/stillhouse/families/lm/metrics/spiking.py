@@ -40,12 +40,12 @@ class Activity:
     @property
     def dead(self) -> float:
         """Share of channels that fired at fewer than one token in a thousand."""
-        return (self.rate < DEAD).double().mean().item()
+        return (self.rate < DEAD).to(self.rate.dtype).mean().item()
 
     @property
     def saturated(self) -> float:
         """Share of channels that were silent at fewer than one token in a thousand."""
-        return (self.rate > SATURATED).double().mean().item()
+        return (self.rate > SATURATED).to(self.rate.dtype).mean().item()
 
 
 def measure_spikes(

@@ -32,14 +32,7 @@ class SpikeConfig:
     density_weight: float = Field(
         default=10.0, ge=0, description="weight of the squared distance from that target, a mean over the units"
     )
-    density_rule: Literal["target", "ceiling"] = Field(
-        default="target", description="target: pull from both sides; ceiling: from above only"
-    )
     floor: float = Field(default=0.01, ge=0, lt=1, description="rate below which a channel's threshold is pulled down")
-    surrogate: Literal["rectangle", "triangle"] = Field(default="rectangle", description="backward window of a spike")
-    learning_rate: float | None = Field(
-        default=None, gt=0, description="learning rate of thresholds and amplitudes; null: that of everything else"
-    )
 
     def __post_init__(self) -> None:
         if not self.parts:
@@ -74,9 +67,9 @@ class SpikingLMConfig:
     width: int = Field(default=128, gt=1, description="channels of the residual stream")
     layers: int = Field(default=4, gt=0, description="blocks of mixer and feed-forward layer")
     heads: int = Field(default=4, gt=0, description="heads of the mixer, a divisor of the width")
-    mixer: Literal["delta", "gated", "scalar"] = Field(
+    mixer: Literal["delta", "scalar"] = Field(
         default="delta",
-        description="delta: RWKV-7's generalized delta rule; gated: linear attention with decays; scalar: one number a"
+        description="delta: RWKV-7's generalized delta rule; scalar: one number a"
         " channel, the public design's baseline",
     )
     ffn: float = Field(default=4.0, gt=0, description="width of the feed-forward layers, in widths of the network")
@@ -95,9 +88,6 @@ class SpikingLMConfig:
     )
     spikes: SpikeConfig | None = Field(default_factory=SpikeConfig, description="null: dense activations")
     ternary_weights: tuple[Part, ...] = Field(default=BODY, description="parts whose weights are ternary; empty: none")
-    ternary_scale: Literal["tensor", "row"] = Field(
-        default="tensor", description="one scale a matrix, or one an output"
-    )
     chunk: int = Field(default=32, ge=1, le=128, description="tokens of a chunk of the parallel form")
     tie_embeddings: bool = Field(default=True, description="the readout is the embedding")
     dropout: float = Field(

@@ -64,9 +64,7 @@ class Block(nn.Module):
         self.mixer: Mixer = (
             ScalarMixer(config.width, make, chunk=config.chunk, gain=gain)
             if config.mixer == "scalar"
-            else MatrixMixer(
-                config.width, config.heads, make, removal=config.mixer == "delta", chunk=config.chunk, gain=gain
-            )
+            else MatrixMixer(config.width, config.heads, make, chunk=config.chunk, gain=gain)
         )
         self.ffn_norm = nn.LayerNorm(config.width)
         signed = config.activation == "signed-square"
@@ -98,7 +96,7 @@ class Readout(nn.Module):
 
     def __init__(self, config: SpikingLMConfig, embedding: nn.Embedding) -> None:
         super().__init__()
-        self.ternary, self.per = "readout" in config.ternary_weights, config.ternary_scale
+        self.ternary = "readout" in config.ternary_weights
         self.dense = None if config.tie_embeddings else nn.Parameter(embedding.weight.detach().clone())
         self._shared = (embedding,)  # in a tuple: registered once, as the embedding
         self.register_buffer("share", torch.tensor(SHARE_UNIT if self.ternary else 0))
@@ -107,7 +105,7 @@ class Readout(nn.Module):
     def weight(self) -> Tensor:
         """(V, E), with its gradient."""
         own = self._shared[0].weight if self.dense is None else self.dense
-        return ternary_weight(own, share_of(self.share), self.per) if self.ternary else own
+        return ternary_weight(own, share_of(self.share)) if self.ternary else own
 
     def forward(self, hidden: Tensor) -> Tensor:
         """(..., V) of (..., E)."""

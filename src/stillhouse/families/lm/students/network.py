@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs
+from stillhouse.families.lm.metrics.spiking import Activity, spike_summary
 from stillhouse.families.lm.students import SpikingLMConfig
 from stillhouse.families.lm.students.blocks import Block, Readout
 from stillhouse.families.lm.students.prior import NGramPrior
@@ -20,7 +21,6 @@ from stillhouse.layers.spikes import SHARE_UNIT, Quantization, SpikeLinear, Spik
 
 State = tuple[Any, ...]
 """A `BlockState` a block, and the nodes of the n-gram (B, n) behind them where there is one."""
-DEAD, SATURATED = 0.001, 0.999
 UNDECAYED = ("mu", "bias", "bonus", "norm_gain", "removal_gain", "rate_share", "decay")
 
 
@@ -170,23 +170,14 @@ class SpikingLM(Student):
         spikes = self.config.spikes
         if spikes is None or spikes.density_weight == 0:
             return {}
-        rule = {"floor": spikes.floor, "ceiling_only": spikes.density_rule == "ceiling"}
-        found = [unit.penalty(**rule) for unit in self.spike_units().values()]  # type: ignore[arg-type]
+        found = [unit.penalty(spikes.floor) for unit in self.spike_units().values()]
         known = [penalty for penalty in found if penalty is not None]
         return {"spike_density": (spikes.density_weight, torch.stack(known).mean())} if known else {}
 
     def figures(self) -> dict[str, float]:
         """Of the last pass: `density` and `density.<path>`, `dead_channels`, `saturated_channels` as shares; {} at share 0."""
         rates = {name: unit.rate.detach() for name, unit in self.spike_units().items() if unit.rate is not None}
-        if not rates:
-            return {}
-        every = torch.cat(list(rates.values()))
-        return {
-            "density": every.mean().item(),
-            "dead_channels": (every < DEAD).float().mean().item(),
-            "saturated_channels": (every > SATURATED).float().mean().item(),
-            **{f"density.{name}": rate.mean().item() for name, rate in rates.items()},
-        }
+        return spike_summary({name: Activity(rate, rate, 0) for name, rate in rates.items()})
 
     def spike_units(self) -> dict[str, SpikeUnit]:
         """Every unit by the path of the layer whose input it makes."""
@@ -195,22 +186,13 @@ class SpikingLM(Student):
 
     def parameter_groups(self, weight_decay: float = 0.0) -> list[dict[str, Any]]:
         """Matrices decay; norms, blends, decays, embeddings, thresholds and amplitudes do not."""
-        spikes = {id(p) for unit in self.spike_units().values() for p in unit.parameters()}
-        groups: dict[str, list[nn.Parameter]] = {"decayed": [], "free": [], "spikes": []}
+        spikes = [p for unit in self.spike_units().values() for p in unit.parameters()]
+        known, decayed, free = set(map(id, spikes)), list[nn.Parameter](), list[nn.Parameter]()
         for name, parameter in self.named_parameters():
-            free = (
-                parameter.ndim < 2
-                or name.rpartition(".")[2] in UNDECAYED
-                or name in ("embedding.weight", "readout.dense")
-            )
-            groups["spikes" if id(parameter) in spikes else "free" if free else "decayed"].append(parameter)
-        own = self.config.spikes.learning_rate if self.config.spikes is not None else None
-        listed: list[dict[str, Any]] = [
-            {"params": groups["decayed"], "weight_decay": weight_decay},
-            {"params": groups["free"], "weight_decay": 0.0},
-            {"params": groups["spikes"], "weight_decay": 0.0, **({} if own is None else {"lr": own})},
-        ]
-        return [group for group in listed if group["params"]]
+            vector = parameter.ndim < 2 or name.rpartition(".")[2] in UNDECAYED
+            if id(parameter) not in known:
+                (free if vector or name in ("embedding.weight", "readout.dense") else decayed).append(parameter)
+        return [{"params": decayed, "weight_decay": weight_decay}, {"params": [*free, *spikes], "weight_decay": 0.0}]
 
     def _blocks(self) -> list[Block]:
         return [block for block in self.blocks if isinstance(block, Block)]
@@ -233,15 +215,13 @@ def quantization(config: SpikingLMConfig) -> Quantization:
     """The choice of parts that a configuration makes."""
     spikes = config.spikes
     if spikes is None:
-        return Quantization(ternary=config.ternary_weights, per=config.ternary_scale)
+        return Quantization(ternary=config.ternary_weights)
     return Quantization(
         spiking=spikes.parts,
         ternary=config.ternary_weights,
         levels=spikes.levels,
         hidden_levels=spikes.hidden_levels,
         density=spikes.density,
-        surrogate=spikes.surrogate,
-        per=config.ternary_scale,
     )
 
 

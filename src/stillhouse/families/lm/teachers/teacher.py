@@ -16,10 +16,9 @@ from torch import Tensor
 
 from stillhouse.core.checks import InputError
 from stillhouse.core.types import Outputs, OutputSpec
+from stillhouse.families.lm.data.tokenizer import HUB
 from stillhouse.families.lm.teachers import LanguageTeacherConfig
 from stillhouse.layers.taps import Tapped
-
-HUB = "hub:"
 
 
 class LanguageTeacher:
