@@ -26,10 +26,9 @@ from stillhouse.core.experiment import run
 from stillhouse.core.records import write_json
 from stillhouse.families.embed.export.numpy_embedder import NumpyEmbedder
 from stillhouse.families.embed.family import FAMILY
-from stillhouse.families.embed.judge import KS
 from stillhouse.families.embed.material import Material, open_material
 from stillhouse.families.embed.metrics.anchors import fit_anchor
-from stillhouse.families.embed.metrics.neighbourhood import judge
+from stillhouse.families.embed.metrics.neighbourhood import figures_of
 from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.recipes import load_embedding
 
@@ -69,13 +68,10 @@ def measure(arm: str, seed: int, place: Path, options: argparse.Namespace) -> No
     started = time.process_time()
     encode = student(config, place / f"student-{seed}") if arm == "student" else fitted(arm, material, seed)
     seconds = time.process_time() - started
-    figures = judge(
-        material.test_vectors,
-        encode(material.test_vectors),
-        ks=tuple(k for k in KS if k < len(material.test) / 2),
-        metric=material.metric,
-        labels=material.data.labels(material.test),
-    )
+    labels = material.data.labels(material.test)
+    figures = figures_of(
+        material.test_vectors, encode(material.test_vectors), metric=material.metric, labels=labels
+    ).scalars
     found = {"arm": arm, "seed": seed, "epochs": config.training.epochs, "fit_seconds": seconds, **figures}
     write_json(place / f"{arm}-{seed}.json", found)
     print(arm, seed, {key: round(found[key], 3) for key in FIGURES if key in found}, flush=True)

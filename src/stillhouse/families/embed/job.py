@@ -22,7 +22,7 @@ from stillhouse.core.sample import sample_rows
 from stillhouse.core.types import Batch, Outputs, OutputSpec, Progress
 from stillhouse.families.embed.data.vectors import VectorStore
 from stillhouse.families.embed.lesson import PERPLEXITY, EmbeddingLessonConfig
-from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors, overlap_of_neighbors
+from stillhouse.families.embed.metrics.neighbourhood import kept_neighbors, nearest_neighbors
 from stillhouse.families.embed.students import level_weights, prefixes
 from stillhouse.families.embed.students.network import CODE_SPREAD, EmbeddingStudent
 from stillhouse.losses.cka import cka_loss
@@ -462,18 +462,10 @@ class _Judge:
             return Validation({"knn_overlap@10": None, "spearman": None}, (-1.0,))
         first = codes[:, : model.config.levels[0]]
         near = nearest_neighbors(first, NEIGHBORS, metric="euclidean")
-        overlap = overlap_of_neighbors(self.neighbors, near)
+        kept = kept_neighbors(self.neighbors, near)
         apart = self._apart(first)
         rank = 0.0 if np.ptp(apart) == 0 else float(spearmanr(self.distances, apart).statistic)
-        few = len(near) <= FEW_VALIDATION
-        luck = _standard_error(self.neighbors, near) if few else 0.0
+        overlap, share = float(kept.mean()), kept.mean(1)
+        # the one-standard-error rule (Breiman et al. 1984): rows differ, and a few rows' mean with them
+        luck = float(share.std(ddof=1) / len(share) ** 0.5) if len(share) <= FEW_VALIDATION else 0.0
         return Validation({"knn_overlap@10": overlap, "spearman": rank}, ((overlap + rank) / 2,), luck)
-
-
-def _standard_error(teacher: Index, student: Index) -> float:
-    """Of the mean share of neighbours kept: rows differ, and a few rows' mean with them.
-
-    Source: Breiman et al. 1984 (the one-standard-error rule).
-    """
-    kept = (teacher[:, :, None] == student[:, None, :]).any(2).mean(1)
-    return float(kept.std(ddof=1) / len(kept) ** 0.5)
