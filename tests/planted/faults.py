@@ -1631,7 +1631,7 @@ JOBS = (
     ),
     Fault(
         "vectors of other rows",
-        "stillhouse.families.embed.job:VectorRows._read",
+        "stillhouse.families.embed.data.rows:VectorRows._read",
         edited("self.store.read(rows)", "self.store.read(rows)[::-1].copy()"),
         "tests/training/test_embedding_job.py::test_rows_are_the_same_from_memory_and_from_disk",
     ),

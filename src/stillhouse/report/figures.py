@@ -87,39 +87,39 @@ def differences(
         return _svg(figure, "differences", label)
 
 
-def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, label: str, level: float | None = None) -> Markup:
-    """A record's value against the epoch: a thin line a seed, a thick one for the mean; `level` is the teacher's.
+def curves(arms: Mapping[str, list[SeedRun]], split: str, key: str, words: str) -> Markup:
+    """A record's value against the epoch: a thin line a seed, a thick one for the mean over epochs that all seeds have reached.
 
-    The mean covers the epochs that every seed of the arm has reached. Empty where no record has the value.
+    Empty where no record has the value. `words` are those of the axis.
     """
-    found = {arm: [series(run.records.get(split, []), key) for run in runs] for arm, runs in arms.items()}
-    if not any(line for lines in found.values() for line in lines):
-        return Markup()
+    found = {
+        arm: [line for run in runs if (line := series(run.records.get(split, []), key))] for arm, runs in arms.items()
+    }
     scale = 100.0 if key == "accuracy" else 1.0
+    values = [scale * value for lines in found.values() for line in lines for value in line.values()]
+    if not values:
+        return Markup()
     with rc_context(STYLE | {"font.size": 10}):
         figure = Figure(figsize=(5, 3.3), layout="constrained")
         axes = figure.add_subplot()
         for place, lines in enumerate(found.values()):
-            lines = [line for line in lines if line]
-            color, marker = look(place)["color"], look(place)["marker"]
+            color, marker = look(place).values()
             for line in lines:
                 axes.plot(list(line), [scale * v for v in line.values()], color=color, linewidth=0.8, alpha=0.4)
-            shared = sorted(set.intersection(*(set(line) for line in lines))) if lines else []
-            if shared:
+            if shared := sorted(set.intersection(*map(set, lines))) if lines else []:
                 means = [scale * float(np.mean([line[epoch] for line in lines])) for epoch in shared]
                 axes.plot(shared, means, color=color, linewidth=2)
                 axes.plot(shared[-1:], means[-1:], color=color, marker=marker, markersize=6)
-        values = [scale * v for lines in found.values() for line in lines for v in line.values()]
-        if key == "accuracy":
-            _zoom(axes, values, scale * level if level is not None else None)
+        if key == "accuracy":  # the first steep part would squeeze what matters into a line
+            bottom, top = float(np.quantile(values, 0.12)), max(values)
+            pad = 0.06 * max(top - bottom, 0.5)
+            axes.set_ylim(max(0.0, bottom - pad), min(100.4, top + pad))
         elif min(values) > 0 and max(values) > 10 * min(values):
             logarithmic(axes, subs=(1.0, 2.0, 5.0))
-        if level is not None:
-            axes.axhline(scale * level, color=INK, linewidth=1.4, linestyle=(0, (4, 3)))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10], integer=True))
         axes.set_xlabel("epoch")
-        axes.set_ylabel("validation accuracy (%)" if key == "accuracy" else "training loss")
-        return _svg(figure, f"curves-{split}-{key}", label)
+        axes.set_ylabel(words)
+        return _svg(figure, f"curves-{split}-{key}", f"{words} against epoch.")
 
 
 def pareto(
@@ -259,14 +259,6 @@ def logarithmic(axes: Axes, subs: tuple[float, ...]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=subs, numticks=5))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-
-
-def _zoom(axes: Axes, values: Sequence[float], level: float | None) -> None:
-    """Cut the first steep part off the axis, where it would squeeze what matters into a line."""
-    bottom, top = float(np.quantile(values, 0.12)), max([*values, *([level] if level is not None else [])])
-    bottom = min([bottom, *([level] if level is not None else [])])
-    pad = 0.06 * max(top - bottom, 0.5)
-    axes.set_ylim(max(0.0, bottom - pad), min(100.4, top + pad))
 
 
 def _svg(figure: Figure, name: str, label: str) -> Markup:

@@ -351,8 +351,9 @@ def _epoch(run: RunFolder, shipped: Mapping[str, Any]) -> str:
 
 def _curves(run: RunFolder, order: Sequence[str], metric: Any) -> list[Block]:
     arms = {arm: run.arms.get(arm, []) for arm in order}
-    scores = figures.curves(arms, "validation", metric.name, f"Validation {metric.label} against epoch.")
-    losses = figures.curves(arms, "train", "loss", "Training loss against epoch.")
+    label = f"validation {metric.label}{' (%)' * (metric.scale == 100)}"
+    scores = figures.curves(arms, "validation", metric.name, label)
+    losses = figures.curves(arms, "train", "loss", "training loss")
     drawn = [(scores, f"Validation: {metric.label}."), (losses, "Training loss, mean over each epoch.")]
     kept = [(svg, caption) for svg, caption in drawn if svg]
     caption = "Thin: one seed. Thick: mean over the seeds. Arms that sum other terms cannot be ranked by their loss."

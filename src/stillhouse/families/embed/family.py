@@ -34,7 +34,8 @@ from stillhouse.core.model_card import CARDS, write_card
 from stillhouse.core.pipeline import Lesson
 from stillhouse.core.records import read_object
 from stillhouse.core.types import OutputSpec
-from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob, LessonRows, VectorTeacher
+from stillhouse.families.embed.data.rows import LessonRows, VectorTeacher
+from stillhouse.families.embed.job import CODE, NEIGHBORS, EmbeddingJob
 from stillhouse.families.embed.light import FAR, NEAR, EmbedLight
 from stillhouse.families.embed.material import (
     LENGTHS_DIFFER,

@@ -94,7 +94,7 @@ class CodePredictor(Predictor):
     def predict(self, inputs: Any) -> np.ndarray:
         """Codes (N, d) float32 of vectors (N, D), of one (D), or of a list of texts."""
         if self.reads_texts:
-            read = [self.transform(one) for one in ([inputs] if isinstance(inputs, str) else inputs)]
+            read: Any = [self.transform(one) for one in ([inputs] if isinstance(inputs, str) else inputs)]
         else:
             read = self._vectors(np.atleast_2d(np.asarray(inputs)))
         return np.asarray(self.student.encode(read), np.float32)

@@ -56,8 +56,8 @@ def score(
     found = figures_of(material.test_vectors, codes[:, :wide], metric=material.metric, labels=labels)
     scalars = dict(found.scalars)
     if (pairs := material.pairs) is not None:
-        sides = (encode(rows)[:, :wide] for rows in (pairs.first, pairs.second))
-        scalars["sts"] = pair_spearman(*sides, pairs.gold, metric="euclidean")
+        first, second = (encode(rows)[:, :wide] for rows in (pairs.first, pairs.second))
+        scalars["sts"] = pair_spearman(first, second, pairs.gold, metric="euclidean")
     if material.poles is not None and len((unseen := material.poles.outside(material.data.train)).rows):
         values = encode(unseen.rows)[np.arange(len(unseen.rows)), unseen.axes]
         scalars["poles_right"] = float((np.sign(values) == unseen.signs).mean())
@@ -94,7 +94,8 @@ def grade(name: str, data: Material, rows_judged: int, k: int) -> Grade:
     spread = 2 * 1.96 * math.sqrt((kept.var() + chance.var()) / len(judged))
     facts = {"width": data.data.width, "rows": len(judged), "guessing": k / (len(judged) - 1)}
     if (pairs := data.pairs) is not None:
-        facts["sts"] = pair_spearman(*(data.data.store.read(side) for side in (pairs.first, pairs.second)), pairs.gold)
+        first, second = (data.data.store.read(side) for side in (pairs.first, pairs.second))
+        facts["sts"] = pair_spearman(first, second, pairs.gold)
     found = float(kept.mean())
     metric = f"share of the {k} nearest that {width} principal axes keep"
     return Grade(name, found, found - spread, float(chance.mean()), metric, facts)
