@@ -33,7 +33,8 @@ from stillhouse.families.embed.plan import EmbedRunConfig
 from stillhouse.families.embed.recipes import load_embedding
 
 WIDTH, BYTES = 5, 20
-FITTED = ("pca", "product-quantization", "autoencoder", "umap", "pacmap", "localmap")
+PACMAPS = {"pacmap": "PaCMAP", "localmap": "LocalMAP"}
+FITTED = ("pca", "product-quantization", "autoencoder", "umap", *PACMAPS)
 ARMS = ("student", *FITTED)
 FIGURES = ("knn_overlap@10", "knn_overlap@1", "spearman", "trustworthiness", "label_1nn", "fit_seconds")
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -54,7 +55,7 @@ def main() -> None:
     if not options.table:
         for seed in range(options.seeds):
             for arm in options.arms:
-                if arm in ("pacmap", "localmap") and find_spec("pacmap") is None:
+                if arm in PACMAPS and find_spec("pacmap") is None:
                     continue
                 if not (place / f"{arm}-{seed}.json").is_file():
                     measure(arm, seed, place, options)
@@ -125,6 +126,15 @@ def fitted(arm: str, material: Material, seed: int) -> Transform:
     rows = data.store.read(np.sort(np.concatenate([data.train, data.validation])))
     if arm == "product-quantization":
         return product_quantization(rows, seed, normalize=material.normalize)
+    if arm in PACMAPS:  # its transform of new rows is approximate
+        import pacmap
+
+        basis = rows / np.linalg.norm(rows, axis=1, keepdims=True) if material.normalize else rows
+        made = getattr(pacmap, PACMAPS[arm])(n_components=WIDTH, random_state=seed)
+        made.fit(basis, init="pca")
+        return lambda x: made.transform(
+            x / np.linalg.norm(x, axis=1, keepdims=True) if material.normalize else x, basis=basis
+        )
     return fit_anchor(arm, rows, WIDTH, seed=seed, normalize=material.normalize)
 
 

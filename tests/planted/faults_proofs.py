@@ -298,7 +298,7 @@ DOCUMENT_004 = (
     fault("a curriculum read from JSON is a list", "families.embed.documented.config:DistillationConfig.__post_init__",
           edited("tuple(self.curriculum_tau_schedule)", "self.curriculum_tau_schedule"),
           "embedding/test_documented_losses.py::test_configuration_survives_json"),
-    fault("a preset is no recipe", "families.embed.recipes:_temperatures", constant([]),
+    fault("a preset is no recipe", "families.embed.documented.settings:_temperatures", constant([]),
           "embed/test_embed_family.py::test_a_preset_is_a_recipe"),
     fault("weights of a teacher are left in the file", "families.embed.documented.checkpoint:load_teacher_checkpoint",
           edited("_moved({**found, ", '_moved({**found, "model_state": None, '),

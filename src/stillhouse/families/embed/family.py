@@ -56,11 +56,6 @@ from stillhouse.layers.taps import Tapped
 from stillhouse.training.config import TrainingConfig
 
 SHIPPED_TEXT = "text-student"
-PACKAGES = {
-    "umap": ("umap", "'stillhouse[embeddings]'"),
-    "pacmap": ("pacmap", "pacmap"),
-    "localmap": ("pacmap", "pacmap"),
-}
 EmbedLab = Lab[EmbedRunConfig, Material]
 
 
@@ -94,7 +89,10 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
 
     def data(self, config: EmbedRunConfig, log: Callable[[str], None]) -> Material:
         """Open, check and split the vectors."""
-        _check_packages(config)
+        if "umap" in config.anchors and find_spec("umap") is None:  # found out at the end, hours would seem lost
+            raise InputError(
+                "anchors: 'umap' needs a package that is not installed: pip install 'stillhouse[embeddings]'; or leave it out"
+            )
         material = open_material(config)
         sizes = ", ".join(f"{count:,} {split}" for split, count in material.data.sizes.items())
         log(f"{material.name}: {sizes} vectors of {material.data.width}")
@@ -398,16 +396,6 @@ def _spec(example: torch.Tensor, student: Any, features: tuple[str, ...]) -> Out
         tapped.close()
     shapes = {name: tuple(x.shape[1:]) for name, x in found.features.items()}
     return OutputSpec(0, {**shapes, CODE: tuple(found.logits.shape[1:])})
-
-
-def _check_packages(config: EmbedRunConfig) -> None:
-    """Before anything is trained: an anchor that cannot be fitted would be found out at the end."""
-    for name in config.anchors:
-        module, wanted = PACKAGES.get(name, (None, ""))
-        if module is not None and find_spec(module) is None:
-            raise InputError(
-                f"anchors: {name!r} needs a package that is not installed: pip install {wanted}; or leave it out"
-            )
 
 
 def _copy(source: Path, target: Path, more: dict[str, Any]) -> None:

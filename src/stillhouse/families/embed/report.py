@@ -21,7 +21,6 @@ NAMES = {
     "pca": "PCA",
     "random-projection": "random projection",
     "umap": "UMAP",
-    "pacmap": "PaCMAP",
 }
 TABLES = {  # title -> key of a figure and head of its column, caption
     "Local: who is near": (
