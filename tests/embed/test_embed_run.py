@@ -11,13 +11,13 @@ from stillhouse.core.records import read_json
 from stillhouse.core.watch import Watch
 from stillhouse.families.embed import family as family_module
 from stillhouse.families.embed.data.vectors import open_vectors
+from stillhouse.families.embed.evaluate import evaluate
 from stillhouse.families.embed.family import FAMILY
 from stillhouse.families.embed.light import FAR, NEAR
 from stillhouse.families.embed.material import open_material
 from stillhouse.families.embed.metrics.anchors import fit_anchor
 from stillhouse.families.embed.metrics.neighbourhood import figures_of
 from stillhouse.families.embed.plan import EmbedRunConfig
-from stillhouse.families.embed.predict import evaluate
 from stillhouse.families.embed.score import score
 from stillhouse.families.embed.students.network import load_embedder
 from stillhouse.report.page import write_page

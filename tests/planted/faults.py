@@ -1791,7 +1791,7 @@ NEW_USERS = (
     ),
     Fault(
         "the explorer counts the rows of the page",
-        "stillhouse.families.embed.predict:explore",
+        "stillhouse.families.embed.evaluate:explore",
         edited("numbers=rows", "numbers=None"),
         "tests/cli/test_embed_command.py::test_the_page_holds_the_test_rows_with_texts_and_neighbours",
     ),

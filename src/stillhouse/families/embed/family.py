@@ -27,7 +27,6 @@ from stillhouse.core.costs import weight_bytes
 from stillhouse.core.exports import Target
 from stillhouse.core.family import Arm, Contrast, Family, Grade, Scores
 from stillhouse.core.folder import SHIPPED
-from stillhouse.core.hashes import verify_files
 from stillhouse.core.lab import Lab
 from stillhouse.core.listen import listen
 from stillhouse.core.model_card import CARDS, write_card
@@ -51,7 +50,7 @@ from stillhouse.families.embed.metrics.neighbourhood import nearest_neighbors
 from stillhouse.families.embed.plan import STUDENT, TEXT, EmbedRunConfig, refusal
 from stillhouse.families.embed.score import grade, neighbour_samples, score, share_kept
 from stillhouse.families.embed.students.network import EmbeddingStudent, load_embedder, save_embedder
-from stillhouse.families.embed.text import WEIGHTS, TextEmbedder, fit_text_student
+from stillhouse.families.embed.text import TextEmbedder, fit_text_student
 from stillhouse.layers.taps import Tapped
 from stillhouse.training.config import TrainingConfig
 
@@ -280,17 +279,16 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
             for seed in range(lab.config.seeds_of(arm)):
                 if lab.folder.result(arm, seed)["best_epoch"] == 0:
                     lab.watch.log(f"{arm}, seed {seed}: no epoch was better than the principal axes, which are kept")
-        card = read_object(path / SHIPPED / records.CARD, CARDS)
-        result = lab.folder.result(STUDENT, summary["shipped"]["seed"])
-        write_card(path / SHIPPED, {**card, "metrics": result["metrics"]})
+        shipped = {SHIPPED: (STUDENT, summary["shipped"]["seed"])}
+        if lab.config.text is not None:
+            shipped[SHIPPED_TEXT] = (TEXT, lab.folder.ship(TEXT, lab.config.seeds, SHIPPED_TEXT))
+        for name, (arm, seed) in shipped.items():
+            card = read_object(path / name / records.CARD, CARDS)
+            card["metrics"] = {**card.get("metrics", {}), **lab.folder.result(arm, seed)["metrics"]}
+            write_card(path / name, card)
         codes = lab.data.codes(self.load(path / SHIPPED).encode, lab.data.test)[:, : lab.config.student.levels[0]]
         store, vectors = lab.data.data.store, lab.data.test_vectors
         summary["samples"] = neighbour_samples(store, lab.data.test, vectors, codes, lab.data.metric)
-        if lab.config.text is not None:
-            scores = [lab.folder.result(TEXT, seed)["rank"] for seed in range(lab.config.seeds)]
-            best = max(range(len(scores)), key=lambda seed: scores[seed])
-            shipped = {"shipped": {"arm": TEXT, "seed": best}}
-            _copy(lab.folder.arm(TEXT, best), path / SHIPPED_TEXT, shipped)
 
     def cost(self, folder: Path) -> dict[str, float]:
         """Weights, and multiply-adds of a row: each weight of a matrix is used once."""
@@ -307,7 +305,7 @@ class EmbedFamily(EmbedLight, Family[EmbedRunConfig, Material]):
 
     def evaluate(self, folder: Path, **choices: Any) -> dict[str, Any]:
         """Figures of a student on the test rows of its run, or of other vectors (`vectors`, `key`, `limit`)."""
-        from stillhouse.families.embed.predict import evaluate
+        from stillhouse.families.embed.evaluate import evaluate
 
         return evaluate(folder, **choices)
 
@@ -396,18 +394,6 @@ def _spec(example: torch.Tensor, student: Any, features: tuple[str, ...]) -> Out
         tapped.close()
     shapes = {name: tuple(x.shape[1:]) for name, x in found.features.items()}
     return OutputSpec(0, {**shapes, CODE: tuple(found.logits.shape[1:])})
-
-
-def _copy(source: Path, target: Path, more: dict[str, Any]) -> None:
-    """A text student: weights, then the card, whose being there means that all is there."""
-    import shutil
-
-    verify_files(source, read_object(source / records.CARD, {}))
-    target.mkdir(parents=True, exist_ok=True)
-    (target / records.CARD).unlink(missing_ok=True)
-    shutil.copyfile(source / WEIGHTS, target / WEIGHTS)
-    card, result = read_object(source / records.CARD, CARDS), read_object(source / records.RESULT, records.FIGURES)
-    write_card(target, {**card, "metrics": {**card.get("metrics", {}), **result["metrics"]}, **more})
 
 
 FAMILY = EmbedFamily()
