@@ -33,7 +33,7 @@ def test_vectors(folder: Path, most: int) -> np.ndarray:
     Raises:
         InputError: it belongs to none, or its vectors are gone or were changed.
     """
-    material = _run_of(folder)[1]
+    material = _run_of(folder, asked=False)[1]
     return np.asarray(material.data.store.read(material.test[sample_rows(len(material.test), most)]), np.float32)
 
 
@@ -156,7 +156,7 @@ def _metric(student: Student) -> Metric:
     return "cosine" if student.card.get("normalize", True) else "euclidean"
 
 
-def _run_of(folder: Path) -> tuple[EmbedRunConfig, Material]:
+def _run_of(folder: Path, *, asked: bool = True) -> tuple[EmbedRunConfig, Material]:
     """The run that a student belongs to and its data as it saw them: split again, a test row may be one it was trained on.
 
     Raises:
@@ -165,8 +165,9 @@ def _run_of(folder: Path) -> tuple[EmbedRunConfig, Material]:
     here = Path(folder).resolve()
     place = next((p for p in (here, *here.parents) if (p / RUN).is_file()), None)
     about = {} if place is None else read_object(place / RUN, {**ABOUT, "data": dict[str, Any]})
+    what, advice = (f"{folder}: ", ", so its rows are not known; name vectors with --vectors") if asked else ("", "")
     if about.get("kind") != "embed":
-        raise InputError(f"{folder}: it belongs to no run, so its rows are not known; name vectors with --vectors")
+        raise InputError(f"{what}it belongs to no run{advice}")
     config = parse(EmbedRunConfig, about["config"])
     material = open_material(config)
     if about["data"].get("splits_sha256") != split_digest(material.data):
